@@ -1,0 +1,143 @@
+"""A jobs file after loading: checked, defaults applied, templates compiled. What the rest of the program works with.
+
+The structs that decode the raw TOML live in `schema`; `load` turns one into the other and tells all mistakes at once.
+All durations are seconds, all sizes bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator.jobsfile.templates import Template
+
+OutputKind = Literal["text", "lines", "json", "jsonl"]
+InputType = Literal["string", "integer", "number", "boolean", "list"]
+WhenWord = Literal["always", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """One declared input. `default` is None when `required`."""
+
+    type: InputType
+    required: bool = False
+    default: Any = None
+    enum: tuple[Any, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """The table [run]. `slots` None: the CPUs this process may use; 0: inline."""
+
+    slots: int | None = None
+    drain_timeout: float = 300.0
+    timeout: float | None = None
+    env: dict[str, Template] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandAction:
+    """`command`: an argv without a shell. An element that is a lone placeholder and gives a list becomes several arguments."""
+
+    argv: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShellAction:
+    """`shell`: a script for /bin/sh, each placeholder shell-quoted."""
+
+    script: Template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListSource:
+    """A list as written (each element a template or a plain value), or one template that gives a list."""
+
+    values: tuple[Any, ...] | Template
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """`{ glob = }`, `{ lines = }`, `{ jsonl = }`, `{ csv = }`: a pattern or a path (a template), relative to the folder."""
+
+    kind: Literal["glob", "lines", "jsonl", "csv"]
+    path: Template
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixSource:
+    """`{ matrix = { a = […], b = SOURCE } }`: the product, the last axis fastest; each item is a mapping axis -> value."""
+
+    axes: dict[str, ListSource | FileSource]
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainSource:
+    """`{ job = "port" }` or `{ job = ["a", "b"] }`: item i follows item i of each parent, no barrier."""
+
+    jobs: tuple[str, ...]
+
+
+Source = ListSource | FileSource | MatrixSource | ChainSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Wait before attempt n+1: min(delay * backoff ** (n - 1), max_delay), changed by up to ± `jitter` (a fraction)."""
+
+    delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 300.0
+    jitter: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxFailures:
+    """`max_failures = 3` or `"20%"` (of the job's items, rounded down)."""
+
+    count: int | None = None
+    percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job. `needs` has the written and the implied ones, in file order. `named_jobs` are those its templates name."""
+
+    id: str
+    action: CommandAction | ShellAction
+    needs: tuple[str, ...] = ()
+    when: Template | WhenWord | None = None
+    for_each: Source | None = None
+    label: Template | None = None
+    max_concurrency: int | None = None
+    priority: int = 0
+    continue_on_error: bool = False
+    max_failures: MaxFailures | None = None
+    attempts: int = 1
+    retry: Retry = Retry()
+    timeout: float | None = None
+    grace: float = 10.0
+    cwd: Template | None = None
+    env: dict[str, Template] = field(default_factory=dict)
+    stdin: Template | None = None
+    output: OutputKind = "text"
+    max_output: int = 1 << 30
+    creates: Template | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsFile:
+    """`path` is the real path of the file, `folder` what relative paths and the default cwd start from (absolute)."""
+
+    name: str
+    path: str
+    folder: str
+    text: str
+    inputs: dict[str, InputSpec]
+    run: RunSettings
+    jobs: tuple[Job, ...]

@@ -1,0 +1,162 @@
+"""The records of a run: what the journal's lines and the checkpoint's entries say. One language for both.
+
+A record is a fact that has happened, told by the supervisor (the only writer). Loading a run is one fold over the records of
+its checkpoint and then of its journal (`history`). Times are seconds since the epoch, for people; no rule depends on them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from workers.protocol import Outcome
+
+FORMAT = 1
+"""Format of checkpoint and journal. A higher one than this is refused and left untouched."""
+
+
+class Status(StrEnum):
+    """States of an item that a record can tell (design section 3). `running` and `waiting` follow from starts without ends."""
+
+    PENDING = "pending"
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+RunStatus = Literal["running", "completed", "failed", "paused", "cancelled", "interrupted"]
+"""States of a run. `interrupted` may be stored (after a drain); a run that is stored as `running` without a living supervisor
+is told as `interrupted` too."""
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the command line chose for a run; kept for its resumes. None: as the jobs file says."""
+
+    slots: int | None = None
+    keep_going: bool = False
+    only: str | None = None
+    limit: int | None = None
+
+
+class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
+    """What a run is: the first record of its first checkpoint, never changed. `nonce` makes its marks unique on the machine."""
+
+    run_id: str
+    nonce: str
+    name: str
+    jobs_file: str
+    folder: str
+    created_at: float
+    inputs: dict[str, Any] = {}
+    options: RunOptions = RunOptions()
+    each: bool = False
+    """Made by `orchestrate each`: there is no jobs file of the user's."""
+
+
+class SupervisorStarted(msgspec.Struct, frozen=True, tag="supervisor", kw_only=True):
+    """A supervisor took this run: `orchestrate run`, or a resume."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    at: float
+
+
+class WorkerStarted(msgspec.Struct, frozen=True, tag="worker", kw_only=True):
+    """A worker process began to serve. `worker` is its number, never used again in this run; its files are in workers/NUMBER."""
+
+    worker: int
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+class ItemsListed(msgspec.Struct, frozen=True, tag="listed", kw_only=True):
+    """The job's item list stands durably in items/JOB.jsonl with `count` items."""
+
+    job: str
+    count: int
+
+
+class ListingFailed(msgspec.Struct, frozen=True, tag="listing_failed", kw_only=True):
+    """`for_each` of this job could not be evaluated; the job is failed. A resume evaluates it again."""
+
+    job: str
+    message: str
+
+
+class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defaults=True):
+    """An attempt is about to be handed to a worker (written before it is sent). `payload` is the hash of what it will do."""
+
+    job: str
+    index: int
+    attempt: int
+    sequence: int
+    worker: int
+    at: float
+    label: str | None = None
+    payload: str = ""
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
+    """An attempt ended with `outcome`; the item is `status` after it (`waiting`: another attempt will come)."""
+
+    job: str
+    index: int
+    attempt: int
+    status: Status
+    outcome: Outcome
+    label: str | None = None
+    payload: str = ""
+
+
+class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):
+    """An item came to `status` without an attempt: skipped, found done (`creates`), refused by its template, cancelled.
+
+    Also a change of a word later on: a `waiting` item whose run ended is `interrupted`; a succeeded one may become `stale`.
+    """
+
+    job: str
+    index: int
+    status: Status
+    message: str = ""
+    label: str | None = None
+    stale: bool = False
+
+
+class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_defaults=True):
+    """This supervisor's last word. `error_item` and `error_message` tell what halted or failed the run, if anything did."""
+
+    status: RunStatus
+    at: float
+    exit_code: int = 0
+    error_item: str | None = None
+    error_message: str | None = None
+
+
+class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):
+    """Ends a group: the group's records begin at byte `offset` of the journal of `generation`; `crc` is their CRC-32."""
+
+    generation: int
+    offset: int
+    crc: int
+
+
+Record = (
+    RunHeader
+    | SupervisorStarted
+    | WorkerStarted
+    | ItemsListed
+    | ListingFailed
+    | Started
+    | AttemptEnded
+    | ItemSettled
+    | RunEnded
+)
+"""Everything that a supervisor records. `Commit` is the journal's own."""

@@ -1,0 +1,181 @@
+"""What a supervisor and a worker say to each other, and what a worker leaves on disk.
+
+One struct a message, msgpack on the socket, one JSON object a line in the worker's log. Both sides import this module and
+nothing else of each other. A message that is larger than `INLINE_BYTES` travels as `ByFile`: SEQPACKET truncates silently
+and fails at about 200 kB.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+INLINE_BYTES = 64 * 1024
+"""Largest message that is sent through the socket itself; a larger one goes by file."""
+
+INLINE_OUTPUT_BYTES = 4096
+"""Largest captured stream that travels inside its outcome (and so is durable with the journal's group)."""
+
+WORKER_SOCKET_FD = 3
+"""Descriptor number of the worker's end of the socket."""
+
+MARK_VARIABLE = "ORCHESTRATE_MARK"
+"""Environment variable by which every process of an attempt is found. The mark of a nested attempt starts with its parent's."""
+
+
+class AttemptClass(StrEnum):
+    """What an attempt came to. Only `OK` is a success."""
+
+    OK = "ok"
+    COMMAND_FAILED = "command_failed"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    """Ended because somebody asked for it: `cancel`, or a drain that ran out of time (then `ended_by` is `drain`)."""
+    CANNOT_START = "cannot_start"
+    """The command does not exist, may not be executed, or does not fit the kernel's argument limit: trying again is useless."""
+    CREATES_MISSING = "creates_missing"
+    """Exit 0, and the file that `creates` promised was not there."""
+    BAD_OUTPUT = "bad_output"
+    """Exit 0, and the output is not what `output = "json"` or `"jsonl"` promised. Given by the supervisor, which reads it."""
+    STATE_ERROR = "state_error"
+    """The worker could not write this attempt's files (disk full, EIO, read-only)."""
+    LOST = "lost"
+    """Its worker died. Given by the supervisor."""
+
+
+class EndReason(StrEnum):
+    """Why a supervisor (or the worker's own timer) ends an attempt that still runs."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    DRAIN = "drain"
+
+
+class Creates(msgspec.Struct, frozen=True):
+    """The file an attempt makes: written as `temporary` (same folder), renamed to `final` after exit 0. Absolute paths."""
+
+    temporary: str
+    final: str
+
+
+class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defaults=True):
+    """Run one attempt. Comes with one lock descriptor or more (SCM_RIGHTS), which the agent inherits.
+
+    `sequence` is unique within a run for ever. `argv` is final: no shell is added. `cwd` is absolute. `env` holds what is
+    added to the worker's own environment; `None` removes a variable. `stdin` is the text for the agent's standard input;
+    None means /dev/null. A captured stream that is not empty is renamed to `stdout_path` / `stderr_path` (absolute; the
+    folder is made if it is missing) once the attempt has ended. `script`: when given, it is written to a file and the path
+    of that file is appended to argv (a shell script too large for one argument).
+    """
+
+    sequence: int
+    item: str
+    attempt: int
+    mark: str
+    argv: list[str]
+    cwd: str
+    stdout_path: str
+    stderr_path: str
+    env: dict[str, str | None] = {}
+    stdin: str | None = None
+    script: str | None = None
+    timeout_seconds: float | None = None
+    grace_seconds: float = 10.0
+    max_output_bytes: int = 1 << 30
+    creates: Creates | None = None
+    recorded_through: int = -1
+    """All of this worker's outcomes up to this sequence are in the journal: its log may forget them."""
+
+
+class End(msgspec.Struct, frozen=True, tag="end", kw_only=True):
+    """End the attempt `sequence`: SIGTERM to the whole tree, `grace_seconds`, SIGKILL. Ignored if it is not the one running.
+
+    A second End with a shorter grace takes its place (0 kills at once).
+    """
+
+    sequence: int
+    reason: EndReason
+    grace_seconds: float
+
+
+class ByFile(msgspec.Struct, frozen=True, tag="by_file", kw_only=True):
+    """A message too large for the socket: `path` holds its msgpack bytes; the receiver removes the file."""
+
+    path: str
+
+
+ToWorker = Start | End | ByFile
+"""Everything a worker can receive."""
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One captured stream. An empty one has `size` 0 and nothing else.
+
+    `size` is the size in bytes of what was kept, `path` where it lies. Up to `INLINE_OUTPUT_BYTES` the bytes are here too
+    (`inline`, base64 in JSON); a larger stream is fdatasynced, its folder fsynced, and `sha256` (hex) tells it.
+    `is_cut`: more was written than `max_output` and the file ends in a mark that says so.
+    """
+
+    size: int = 0
+    path: str | None = None
+    inline: bytes | None = None
+    sha256: str | None = None
+    is_cut: bool = False
+
+
+EMPTY_CAPTURE = Capture()
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one attempt came to.
+
+    `started_at` and `finished_at` are seconds since the epoch, for people; `duration_seconds` is monotonic. `message` says
+    in words what went wrong ("exit code 3", "ended by SIGSEGV", "command not found: foo"), empty when it went well.
+    `leftovers` counts the processes that the agent left behind and that were ended with it.
+    """
+
+    attempt_class: AttemptClass = msgspec.field(name="class")
+    started_at: float
+    finished_at: float
+    duration_seconds: float
+    exit_code: int | None = None
+    signal: int | None = None
+    ended_by: EndReason | None = None
+    message: str = ""
+    stdout: Capture = EMPTY_CAPTURE
+    stderr: Capture = EMPTY_CAPTURE
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    leftovers: int = 0
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):
+    """A worker's answer to a `Start`, sent when the tree is confirmed ended, the locks are let go, and the log has it."""
+
+    sequence: int
+    outcome: Outcome
+
+
+FromWorker = Ended | ByFile
+"""Everything a supervisor can receive from a worker."""
+
+
+class Begun(msgspec.Struct, frozen=True, tag="begun", kw_only=True):
+    """Line of a worker's log, written before the agent starts. Survives SIGKILL of everything, not power loss."""
+
+    sequence: int
+    boot_id: str
+    mark: str
+
+
+class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True):
+    """Line of a worker's log, written at once after the agent started: its pid (also its session) and kernel start ticks."""
+
+    sequence: int
+    pid: int
+    start_ticks: int
+
+
+LogLine = Begun | Spawned | Ended
+"""Every line of a worker's log is one of these as JSON, a space, and the CRC-32 of the JSON in eight hex digits."""
