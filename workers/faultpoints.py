@@ -1,0 +1,39 @@
+"""Named places where a test may have this very process killed with SIGKILL, or a write fail.
+
+`ORCHESTRATE_FAULT="journal.written:3"` kills the process the third time it passes `fault_point("journal.written")`;
+`"journal.write:2:ENOSPC"` makes the second pass raise that OSError instead. Without the variable a pass costs one comparison.
+A worker reads `ORCHESTRATE_WORKER_FAULT`, so that one of the two sides is meant.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+_armed: dict[str, tuple[int, int | None]] = {}
+_passed: dict[str, int] = {}
+
+
+def arm(specification: str | None) -> None:
+    """Arm the points of `specification`: `NAME[:COUNT[:ERRNO]]`, several separated by commas. None or "" disarms all."""
+    _armed.clear()
+    _passed.clear()
+    for part in (specification or "").split(","):
+        if not part:
+            continue
+        name, _, rest = part.partition(":")
+        count, _, error = rest.partition(":")
+        _armed[name] = (int(count or 1), getattr(errno, error) if error else None)
+
+
+def fault_point(name: str) -> None:
+    """Die here with SIGKILL, or raise the armed OSError, if a test armed `name`."""
+    if not _armed or name not in _armed:
+        return
+    count, error = _armed[name]
+    _passed[name] = _passed.get(name, 0) + 1
+    if error is not None and _passed[name] >= count:
+        raise OSError(error, os.strerror(error), name)
+    if error is None and _passed[name] == count:
+        os.kill(os.getpid(), signal.SIGKILL)
