@@ -1,0 +1,1 @@
+"""The rules: `(state, event, now) -> decisions`, without clock, disk or process. Imports nothing of ours."""

@@ -1,0 +1,116 @@
+"""What can happen to a run. Past tense; each names items by (job order, index)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from orchestrator.core.states import ItemRef, Stop
+
+
+class Verdict(Enum):
+    """What an ended attempt means for the rules."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Another attempt may help."""
+    HOPELESS = "hopeless"
+    """Failed, and another attempt would fail in the same way (no such command, its template is wrong)."""
+    LOST = "lost"
+    """Its worker died."""
+    CANCELLED = "cancelled"
+    DRAINED = "drained"
+    """We ended it because the supervisor stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """The supervisor holds the run and is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsListed:
+    """The item list of a job is recorded durably."""
+
+    job: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListingFailed:
+    """`for_each` could not be evaluated."""
+
+    job: int
+
+
+class Declined(Enum):
+    """Why an item did not start although it had a slot."""
+
+    SKIPPED = "skipped"
+    SATISFIED = "succeeded"
+    REFUSED = "failed"
+    SLOT_HELD = "slot held"
+    """The slot's lock is held by somebody else; nothing is wrong with the item."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartDeclined:
+    """The supervisor did not start what it was told to start."""
+
+    item: ItemRef
+    why: Declined
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """The attempt that ran of `item` ended; its slot is free again."""
+
+    item: ItemRef
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesDurable:
+    """The records of these ended items survive a power loss. Told for jobs that others depend on."""
+
+    items: tuple[ItemRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFreed:
+    """A slot that was held by somebody else may be tried again."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """A signal or `orchestrate stop`."""
+
+    how: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """`orchestrate cancel`: the whole run (None) or some items."""
+
+    items: tuple[ItemRef, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing but time: backoffs, the drain's budget and the run's timeout are looked at (as with every event)."""
+
+
+Event = (
+    RunOpened
+    | ItemsListed
+    | ListingFailed
+    | StartDeclined
+    | AttemptEnded
+    | OutcomesDurable
+    | SlotFreed
+    | StopAsked
+    | CancelAsked
+    | TimePassed
+)

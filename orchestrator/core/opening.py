@@ -1,0 +1,96 @@
+"""The state of a run at its start: fresh, or from what an earlier supervisor recorded."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+
+from orchestrator.core.states import (
+    PENDING,
+    Cancelled,
+    Failed,
+    JobRules,
+    JobState,
+    Pending,
+    Phase,
+    RestoredJob,
+    Running,
+    RunState,
+    Skipped,
+    Tries,
+)
+
+
+def open_run(
+    rules: Sequence[JobRules],
+    *,
+    slots: int,
+    now: float,
+    drain_timeout: float = 300.0,
+    timeout: float | None = None,
+    restored: Mapping[int, RestoredJob] | None = None,
+) -> RunState:
+    """Make the state of a run. `slots` >= 1; `timeout` and `drain_timeout` in seconds; `restored` by job order."""
+    jobs = [JobState(rules=rule) for rule in rules]
+    for job in jobs:
+        for parent in job.rules.chain:
+            jobs[parent].chain_children += (job.rules.order,)
+        for need in (*job.rules.needs, *job.rules.chain):
+            jobs[need].has_dependents = True
+    state = RunState(
+        jobs=jobs,
+        slots=slots,
+        free_slots=list(range(slots)),
+        drain_timeout=drain_timeout,
+        timeout_at=None if timeout is None else now + timeout,
+        by_priority=sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, order)),
+    )
+    for order, past in (restored or {}).items():
+        _restore(state, jobs[order], past)
+    return state
+
+
+def list_items(job: JobState, count: int) -> None:
+    """Give a job its `count` pending items."""
+    job.items = [PENDING] * count
+    job.is_listed = True
+    job.unfinished = count
+    job.phase = Phase.OPEN
+    _set_failures_allowed(job)
+
+
+def _set_failures_allowed(job: JobState) -> None:
+    if job.rules.max_failures is not None:
+        job.failures_allowed = job.rules.max_failures
+    elif job.rules.max_failures_percent is not None:
+        job.failures_allowed = int(len(job.items) * job.rules.max_failures_percent / 100)
+
+
+def _restore(state: RunState, job: JobState, past: RestoredJob) -> None:
+    list_items(job, len(past.states))
+    job.items = list(past.states)
+    job.tries = {index: Tries(number=number) for index, number in past.attempts.items()}
+    for adopted in past.adopted:
+        job.items[adopted.index] = Running(adopted.attempt, adopted.slot)
+        job.tries[adopted.index] = Tries(number=adopted.attempt, used=1)
+        job.running += 1
+        if adopted.slot in state.free_slots:
+            state.free_slots.remove(adopted.slot)
+    for index, item in enumerate(job.items):
+        match item:
+            case Pending() | Running():
+                continue
+            case Failed():
+                job.failed += 1
+                ref = (job.rules.order, index)
+                state.first_failure = ref if state.first_failure is None else min(state.first_failure, ref)
+            case Skipped():
+                job.skipped += 1
+            case Cancelled():
+                job.cancelled += 1
+            case _:
+                pass
+        job.unfinished -= 1
+    if job.rules.limits_failures and job.failed > job.failures_allowed:
+        job.is_stopped = True
+    heapq.heapify(state.free_slots)

@@ -1,0 +1,116 @@
+"""Which item starts next: the sliding window of a job, the run's slots, priorities, backoffs.
+
+An item that waits holds neither a slot nor a place in its job's window.
+"""
+
+from __future__ import annotations
+
+import heapq
+import zlib
+
+from orchestrator.core.decisions import Decision, StartAttempt
+from orchestrator.core.states import JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
+
+LOSSES_ALLOWED = 3
+"""Workers that an item may lose in a row before it is failed: a command that kills its worker must not loop for ever."""
+
+
+def retry_delay(job: JobState, index: int, used: int) -> float:
+    """Seconds to wait after `used` failed attempts. The jitter comes from the item's name, so that no clock or dice is needed."""
+    rules = job.rules
+    delay = min(rules.retry_delay * rules.retry_backoff ** (used - 1), rules.retry_max_delay)
+    if rules.retry_jitter:
+        fraction = zlib.crc32(f"{rules.id}:{index}:{used}".encode()) / 0xFFFFFFFF
+        delay *= 1 + rules.retry_jitter * (2 * fraction - 1)
+    return max(0.0, delay)
+
+
+def may_start(state: RunState, job: JobState) -> bool:
+    """Whether items of this job may start at all now, slots and its window apart."""
+    return (
+        job.phase is Phase.OPEN
+        and not job.is_stopped
+        and state.stop is Stop.NO
+        and not state.is_cancelled
+        and (not state.is_halted or job.rules.is_cleanup)
+    )
+
+
+def has_startable(job: JobState) -> bool:
+    """Whether an item waits for its time or a slot, or is ready (stale heap entries are dropped on the way)."""
+    _drop_stale(job)
+    if job.due or job.backoff or job.ready:
+        return True
+    return not job.rules.chain and _next_pending(job) is not None
+
+
+def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
+    """Fill the free slots: jobs by priority, then file order; items in item order, retries that are due first among equals."""
+    for order in state.by_priority:
+        if not state.free_slots:
+            return
+        job = state.jobs[order]
+        if not may_start(state, job):
+            continue
+        while state.free_slots:
+            index = _take_next(job, now)
+            if index is None:
+                break
+            slot = heapq.heappop(state.free_slots)
+            tries = job.tries.get(index)
+            if tries is None:
+                tries = job.tries[index] = Tries()
+            tries.number += 1
+            tries.used += 1
+            job.items[index] = Running(tries.number, slot)
+            job.running += 1
+            decisions.append(StartAttempt((order, index), tries.number, slot))
+
+
+def wake_times(state: RunState) -> list[float]:
+    """Monotonic times at which something is due without any event."""
+    times = [job.backoff[0][0] for job in state.jobs if job.backoff and may_start(state, job)]
+    if state.drain_until is not None:
+        times.append(state.drain_until)
+    if state.timeout_at is not None and not state.is_timed_out:
+        times.append(state.timeout_at)
+    return times
+
+
+def _take_next(job: JobState, now: float) -> int | None:
+    if job.rules.max_concurrency is not None and job.running >= job.rules.max_concurrency:
+        return None
+    while job.backoff and job.backoff[0][0] <= now:
+        heapq.heappush(job.due, heapq.heappop(job.backoff)[1])
+    _drop_stale(job)
+    pending = _first_ready(job) if job.rules.chain else _next_pending(job)
+    if job.due and (pending is None or job.due[0] < pending):
+        return heapq.heappop(job.due)
+    if pending is None:
+        return None
+    if job.rules.chain:
+        heapq.heappop(job.ready)
+    else:
+        job.next_index = pending + 1
+    return pending
+
+
+def _next_pending(job: JobState) -> int | None:
+    while job.next_index < len(job.items):
+        if isinstance(job.items[job.next_index], Pending):
+            return job.next_index
+        job.next_index += 1
+    return None
+
+
+def _first_ready(job: JobState) -> int | None:
+    return job.ready[0] if job.ready else None
+
+
+def _drop_stale(job: JobState) -> None:
+    while job.ready and not isinstance(job.items[job.ready[0]], Pending):
+        heapq.heappop(job.ready)
+    while job.due and not isinstance(job.items[job.due[0]], Waiting):
+        heapq.heappop(job.due)
+    while job.backoff and not isinstance(job.items[job.backoff[0][1]], Waiting):
+        heapq.heappop(job.backoff)

@@ -1,0 +1,114 @@
+"""What an item's end brings about: counters, the halt, chain children, items that will not start any more."""
+
+from __future__ import annotations
+
+import heapq
+
+from orchestrator.core.decisions import Decision, Settle
+from orchestrator.core.states import (
+    CANCELLED,
+    ENDED_STATES,
+    INTERRUPTED,
+    SKIPPED,
+    Cancelled,
+    Failed,
+    Interrupted,
+    ItemRef,
+    ItemState,
+    JobState,
+    Pending,
+    RunState,
+    Skipped,
+    Succeeded,
+    Waiting,
+)
+
+
+def settle(state: RunState, job: JobState, index: int, ended: ItemState, decisions: list[Decision], message: str = "") -> None:
+    """Give an item its end, tell it, and bring about what follows from it."""
+    job.items[index] = ended
+    job.tries.pop(index, None)
+    ref = (job.rules.order, index)
+    decisions.append(Settle(ref, ended, message))
+    if isinstance(ended, Interrupted):
+        return
+    job.unfinished -= 1
+    if job.has_dependents:
+        job.undurable.add(index)
+    match ended:
+        case Failed():
+            job.failed += 1
+            _item_failed(state, job, ref, decisions)
+        case Skipped():
+            job.skipped += 1
+        case Cancelled():
+            job.cancelled += 1
+        case _:
+            pass
+
+
+def halt(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
+    """Let nothing more start but cleanup jobs. A later call can only name an item that comes earlier in order."""
+    is_first = state.halted_by is None
+    state.halted_by = ref if state.halted_by is None else min(state.halted_by, ref)
+    if is_first:
+        for job in state.jobs:
+            if not job.rules.is_cleanup:
+                end_waiting(state, job, INTERRUPTED, decisions)
+
+
+def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision]) -> None:
+    """End every item of a job that waits (for a backoff or a slot): it will not start any more."""
+    waiting = sorted({index for _, index in job.backoff} | set(job.due))
+    job.backoff.clear()
+    job.due.clear()
+    for index in waiting:
+        if isinstance(job.items[index], Waiting):
+            settle(state, job, index, ended, decisions)
+
+
+def release_chain_item(state: RunState, child: JobState, index: int, decisions: list[Decision]) -> None:
+    """Make item `index` of a chain ready, or skip it, if all of its parents' items have ended durably."""
+    if not child.is_listed or index >= len(child.items) or not isinstance(child.items[index], Pending):
+        return
+    parents = [state.jobs[order] for order in child.rules.chain]
+    states = [parent.items[index] for parent in parents]
+    if any(isinstance(item, Interrupted) or not isinstance(item, ENDED_STATES) for item in states):
+        return
+    if any(index in parent.undurable for parent in parents):
+        return
+    if _chain_wants(child, states):
+        heapq.heappush(child.ready, index)
+        return
+    blamed = next((p for p, item in zip(parents, states, strict=True) if not isinstance(item, Succeeded)), parents[0])
+    settle(state, child, index, SKIPPED, decisions, f"{blamed.rules.id}:{index} is {_word(blamed.items[index])}")
+
+
+def cancel_item(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
+    """Cancel an item that does not run."""
+    if isinstance(job.items[index], Pending | Waiting):
+        settle(state, job, index, CANCELLED, decisions)
+
+
+def _word(item: ItemState) -> str:
+    return type(item).__name__.lower()
+
+
+def _chain_wants(child: JobState, parents: list[ItemState]) -> bool:
+    match child.rules.when_word:
+        case "always":
+            return True
+        case "failed":
+            return any(isinstance(item, Failed) for item in parents)
+        case None:
+            return all(isinstance(item, Succeeded) for item in parents)
+
+
+def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[Decision]) -> None:
+    state.first_failure = ref if state.first_failure is None else min(state.first_failure, ref)
+    if job.rules.limits_failures:
+        if job.failed > job.failures_allowed and not job.is_stopped:
+            job.is_stopped = True
+            end_waiting(state, job, INTERRUPTED, decisions)
+    elif not job.rules.continue_on_error and not (state.is_halted and job.rules.is_cleanup):
+        halt(state, ref, decisions)

@@ -1,0 +1,243 @@
+"""The state of a run as the rules see it.
+
+    Pending --StartAttempt--> Running --AttemptEnded--> Succeeded | Failed | Cancelled | Interrupted
+       |  ^                      |
+       |  +--(due, slot)-- Waiting <--(attempts left, worker lost)
+       +--StartDeclined--> Skipped | Succeeded | Failed
+
+Item states are a tagged union; the ones without fields are shared objects, so that an item costs one reference.
+A job goes Blocked -> Listing -> Open -> one of the closed phases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+ItemRef = tuple[int, int]
+"""(order of the job in the file, index of the item)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Never started in this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Holds nothing; may start again at `due` (monotonic seconds)."""
+
+    reason: Literal["backoff", "worker lost", "slot"]
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Has a slot. `ending`: its end was asked for, and why."""
+
+    attempt: int
+    slot: int
+    ending: Literal["cancel", "drain"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Done; never runs again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No attempt is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """`when` was false, or what it needs did not succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for its end; only `retry` runs it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """An attempt was made or begun and there is no verdict; a resume runs it."""
+
+
+ItemState = Pending | Waiting | Running | Succeeded | Failed | Skipped | Cancelled | Interrupted
+
+PENDING = Pending()
+SUCCEEDED = Succeeded()
+FAILED = Failed()
+SKIPPED = Skipped()
+CANCELLED = Cancelled()
+INTERRUPTED = Interrupted()
+
+ENDED_STATES = (Succeeded, Failed, Skipped, Cancelled, Interrupted)
+
+
+class Phase(Enum):
+    """Where a job stands. The last four are closed."""
+
+    BLOCKED = "pending"
+    LISTING = "listing"
+    OPEN = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+CLOSED_PHASES = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRules:
+    """What the rules need to know of a job. `needs` and `chain` are orders of jobs; a chain's parents are not in `needs`."""
+
+    id: str
+    order: int
+    needs: tuple[int, ...] = ()
+    chain: tuple[int, ...] = ()
+    when_word: Literal["always", "failed"] | None = None
+    has_own_when: bool = False
+    is_single: bool = False
+    """Without `for_each`: one item."""
+    max_concurrency: int | None = None
+    priority: int = 0
+    continue_on_error: bool = False
+    max_failures: int | None = None
+    max_failures_percent: float | None = None
+    attempts: int = 1
+    retry_delay: float = 1.0
+    retry_backoff: float = 2.0
+    retry_max_delay: float = 300.0
+    retry_jitter: float = 0.1
+
+    @property
+    def tolerates_failures(self) -> bool:
+        """Whether a failed item lets the rest of the run go on."""
+        return self.continue_on_error or self.limits_failures
+
+    @property
+    def limits_failures(self) -> bool:
+        """Whether it has `max_failures`."""
+        return self.max_failures is not None or self.max_failures_percent is not None
+
+    @property
+    def is_cleanup(self) -> bool:
+        """Whether it runs although the run was halted."""
+        return self.when_word is not None
+
+
+@dataclass(slots=True)
+class Tries:
+    """Attempts of one item: the last attempt's number, how many of this session's budget are used, and workers lost in a row."""
+
+    number: int = 0
+    used: int = 0
+    losses: int = 0
+
+
+@dataclass(slots=True)
+class JobState:
+    """One job. `items` is empty until it is listed. Only items in motion have an entry in a dict or a heap."""
+
+    rules: JobRules
+    phase: Phase = Phase.BLOCKED
+    items: list[ItemState] = field(default_factory=list)
+    is_listed: bool = False
+    next_index: int = 0
+    """No pending item stands before it (jobs that are no chain)."""
+    ready: list[int] = field(default_factory=list)
+    """Heap of chain items whose parents have ended durably."""
+    backoff: list[tuple[float, int]] = field(default_factory=list)
+    """Heap of (due, index) of waiting items."""
+    due: list[int] = field(default_factory=list)
+    """Heap of waiting items whose time has come."""
+    tries: dict[int, Tries] = field(default_factory=dict)
+    running: int = 0
+    unfinished: int = 0
+    """Items that have not ended."""
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+    undurable: set[int] = field(default_factory=set)
+    """Ended items whose record is not yet durable, if other jobs depend on this one."""
+    skip_reason: str = ""
+    """All of its items are to be skipped once they are listed."""
+    failures_allowed: int = 0
+    """`max_failures` of this many items."""
+    is_stopped: bool = False
+    """No further item of it starts: more failed than `max_failures`, or it could not be listed."""
+    has_dependents: bool = False
+    chain_children: tuple[int, ...] = ()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.phase in CLOSED_PHASES
+
+    @property
+    def blocks_dependents(self) -> bool:
+        """Whether what needs it is skipped."""
+        if self.phase is Phase.FAILED:
+            return self.is_stopped or not self.rules.continue_on_error
+        return self.phase in (Phase.SKIPPED, Phase.CANCELLED)
+
+
+class Stop(Enum):
+    """How far a run is being stopped. A later word may be stronger, never weaker."""
+
+    NO = 0
+    DRAIN = 1
+    NOW = 2
+    KILL = 3
+
+
+@dataclass(slots=True)
+class RunState:
+    """A whole run. `slots` is at least 1 (an inline run has one)."""
+
+    jobs: list[JobState]
+    slots: int
+    free_slots: list[int]
+    drain_timeout: float = 300.0
+    timeout_at: float | None = None
+    stop: Stop = Stop.NO
+    drain_until: float | None = None
+    is_cancelled: bool = False
+    is_timed_out: bool = False
+    halted_by: ItemRef | None = None
+    """The failing item that halted the run; of several, the first by (job order, index)."""
+    first_failure: ItemRef | None = None
+    """First by (job order, index) of all failed items."""
+    is_finished: bool = False
+    by_priority: list[int] = field(default_factory=list)
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether only cleanup jobs may still start."""
+        return self.halted_by is not None
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedAttempt:
+    """An attempt of an earlier supervisor whose worker lives: it runs, and occupies a slot."""
+
+    index: int
+    attempt: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredJob:
+    """What a resume knows of a listed job. `states`: Pending for what shall run."""
+
+    states: Sequence[ItemState]
+    attempts: dict[int, int]
+    """Index -> number of the last attempt, of items that may run again."""
+    adopted: tuple[AdoptedAttempt, ...] = ()
