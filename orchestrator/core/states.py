@@ -215,6 +215,8 @@ class RunState:
     """The failing item that halted the run; of several, the first by (job order, index)."""
     first_failure: ItemRef | None = None
     """First by (job order, index) of all failed items."""
+    is_open: bool = False
+    """Nothing starts before `RunOpened`: a resume tells first what ended meanwhile."""
     is_finished: bool = False
     by_priority: list[int] = field(default_factory=list)
 

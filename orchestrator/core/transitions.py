@@ -72,7 +72,7 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
         case OutcomesDurable(items):
             _outcomes_durable(state, items, decisions)
         case SlotFreed(slot):
-            heapq.heappush(state.free_slots, slot)
+            _free_slot(state, slot)
         case StopAsked(how):
             _stop(state, how, now, decisions)
         case CancelAsked(items):
@@ -107,6 +107,7 @@ def check_invariants(state: RunState, slots_held_by_others: int = 0) -> None:
 
 def _run_opened(state: RunState, decisions: list[Decision]) -> None:
     """Restored chain items whose parents have ended already are told here; nothing else will."""
+    state.is_open = True
     for job in state.jobs:
         if job.rules.chain and job.is_listed:
             for index in range(len(job.items)):
@@ -142,9 +143,15 @@ def _take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
     return job, running
 
 
+def _free_slot(state: RunState, slot: int) -> None:
+    """A slot beyond the run's number was that of an adopted attempt of a run that had more slots: it is gone."""
+    if slot < state.slots:
+        heapq.heappush(state.free_slots, slot)
+
+
 def _attempt_ended(state: RunState, item: ItemRef, verdict: Verdict, now: float, decisions: list[Decision]) -> None:
     job, running = _take_back_slot(state, item)
-    heapq.heappush(state.free_slots, running.slot)
+    _free_slot(state, running.slot)
     ended = _state_after(state, job, item[1], running, verdict, now)
     if isinstance(ended, Waiting):
         _wait(job, item[1], ended, decisions)
@@ -193,7 +200,7 @@ def _start_declined(state: RunState, item: ItemRef, why: Declined, now: float, d
     job, running = _take_back_slot(state, item)
     index = item[1]
     if why is not Declined.SLOT_HELD:
-        heapq.heappush(state.free_slots, running.slot)
+        _free_slot(state, running.slot)
     match why:
         case Declined.SKIPPED:
             settle(state, job, index, SKIPPED, decisions)
@@ -287,7 +294,7 @@ def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> No
 
 
 def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
-    if state.is_finished:
+    if state.is_finished or not state.is_open:
         return
     graph.open_jobs(state, decisions)
     scheduling.start_items(state, now, decisions)

@@ -40,8 +40,6 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     slots: int | None = None
     keep_going: bool = False
-    only: str | None = None
-    limit: int | None = None
 
 
 class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
@@ -100,6 +98,7 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     sequence: int
     worker: int
     at: float
+    slot: int = 0
     label: str | None = None
     payload: str = ""
 
@@ -149,14 +148,6 @@ class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):
 
 
 Record = (
-    RunHeader
-    | SupervisorStarted
-    | WorkerStarted
-    | ItemsListed
-    | ListingFailed
-    | Started
-    | AttemptEnded
-    | ItemSettled
-    | RunEnded
+    RunHeader | SupervisorStarted | WorkerStarted | ItemsListed | ListingFailed | Started | AttemptEnded | ItemSettled | RunEnded
 )
 """Everything that a supervisor records. `Commit` is the journal's own."""

@@ -1,0 +1,65 @@
+"""What an engine is: where attempts run. The supervisor speaks only this; local workers, inline and Dask fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from workers.protocol import End, Outcome, Start
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """A worker process: its number in the run, and what tells it from a later process with the same pid."""
+
+    worker: int
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeArrived:
+    """The attempt in `slot` ended: its tree is gone and its locks are free."""
+
+    slot: int
+    sequence: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """The worker of `slot` is gone. If an attempt ran there, its tree must be ended before the slot is used again."""
+
+    slot: int
+    worker: int
+    description: str
+
+
+EngineEvent = OutcomeArrived | WorkerDied
+
+
+class Engine(Protocol):
+    """Runs attempts in slots, one at a time in each. No call blocks for as long as an attempt runs (inline excepted)."""
+
+    def prepare_slot(self, slot: int, next_worker: int) -> WorkerIdentity | None:
+        """Make sure that a worker serves `slot`; its identity if it was just started (it is recorded before it gets work)."""
+
+    def worker_of(self, slot: int) -> int:
+        """Number of the worker that serves `slot`."""
+
+    def start(self, slot: int, start: Start, lock_fds: Sequence[int]) -> None:
+        """Hand over one attempt with its locks. The descriptors stay the caller's to close. A dead worker is told by `poll`."""
+
+    def end(self, slot: int, end: End) -> None:
+        """Have a running attempt ended. Nothing happens if it has ended already."""
+
+    def filenos(self) -> Sequence[int]:
+        """Descriptors that become readable when `poll` has something to tell."""
+
+    def poll(self, fileno: int) -> list[EngineEvent]:
+        """What `fileno` has to tell."""
+
+    def close(self) -> None:
+        """Let the workers go: each finishes what it runs, leaves the outcome on disk, and exits."""

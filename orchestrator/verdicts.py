@@ -1,0 +1,66 @@
+"""From what a worker says of an attempt to what it means for its item."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import msgspec
+
+from orchestrator.core.events import Verdict
+from orchestrator.jobsfile.model import OutputKind
+from workers.protocol import AttemptClass, EndReason, Outcome
+
+
+class BadOutputError(Exception):
+    """The output is not what `output` promised; one line in words."""
+
+
+def parse_output(kind: OutputKind, stdout: bytes) -> Any:
+    """Give a job's output its shape: text (one final newline dropped), list of lines, JSON value, list of JSON values.
+
+    Bytes that are not UTF-8 are replaced in text and lines. Raises BadOutputError for json and jsonl.
+    """
+    match kind:
+        case "text":
+            text = stdout.decode("utf-8", "replace")
+            return text[:-1] if text.endswith("\n") else text
+        case "lines":
+            lines = stdout.decode("utf-8", "replace").split("\n")
+            return lines[:-1] if lines[-1] == "" else lines
+        case "json":
+            try:
+                return msgspec.json.decode(stdout)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise BadOutputError(f"the output is not JSON: {error}") from error
+        case "jsonl":
+            return [_parse_line(number, line) for number, line in enumerate(stdout.split(b"\n"), 1) if line.strip()]
+        case unknown:
+            assert_never(unknown)
+
+
+def verdict_of(outcome: Outcome, asked_end: str | None) -> Verdict:
+    """What `outcome` means. `asked_end`: why this supervisor asked for its end ("cancel", "drain"), if it did."""
+    match outcome.attempt_class:
+        case AttemptClass.OK:
+            return Verdict.SUCCEEDED
+        case AttemptClass.COMMAND_FAILED | AttemptClass.TIMEOUT | AttemptClass.CREATES_MISSING | AttemptClass.BAD_OUTPUT:
+            return Verdict.FAILED
+        case AttemptClass.CANNOT_START:
+            return Verdict.HOPELESS
+        case AttemptClass.LOST:
+            return Verdict.LOST
+        case AttemptClass.STATE_ERROR:
+            return Verdict.DRAINED
+        case AttemptClass.CANCELLED:
+            if asked_end is not None:
+                return Verdict.CANCELLED if asked_end == "cancel" else Verdict.DRAINED
+            return Verdict.CANCELLED if outcome.ended_by is EndReason.CANCEL else Verdict.DRAINED
+        case unknown:
+            assert_never(unknown)
+
+
+def _parse_line(number: int, line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadOutputError(f"line {number} of the output is not JSON: {error}") from error

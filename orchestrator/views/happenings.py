@@ -1,0 +1,106 @@
+"""What a supervisor tells while a run goes on: for the live view, for plain lines, and for `--events` (one JSON object a line).
+
+Times (`at`) are seconds since the epoch, durations seconds. `item` is `JOB:INDEX` or `JOB`; `label` what people call it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+
+class RunBegan(msgspec.Struct, frozen=True, tag="run_began", tag_field="event", kw_only=True):
+    """A supervisor took the run. `jobs`: ids in file order. `is_resumed`: it had run before."""
+
+    run_id: str
+    name: str
+    jobs: list[str]
+    slots: int
+    at: float
+    is_resumed: bool
+
+
+class JobListed(msgspec.Struct, frozen=True, tag="job_listed", tag_field="event", kw_only=True):
+    """A job's items are known. `counts`: how many stand in which state already (a resume)."""
+
+    job: str
+    count: int
+    counts: dict[str, int]
+
+
+class ItemStarted(msgspec.Struct, frozen=True, tag="item_started", tag_field="event", kw_only=True):
+    """An attempt was handed to a worker."""
+
+    item: str
+    job: str
+    label: str | None
+    attempt: int
+    at: float
+
+
+class ItemRetrying(msgspec.Struct, frozen=True, tag="item_retrying", tag_field="event", kw_only=True):
+    """An attempt failed and another will come after `wait_s`."""
+
+    item: str
+    job: str
+    label: str | None
+    attempt: int
+    message: str
+    wait_s: float
+    at: float
+
+
+class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event", kw_only=True):
+    """An item came to its end (`status`). `attempts` 0: it was never started (skipped, found done, refused)."""
+
+    item: str
+    job: str
+    label: str | None
+    status: str
+    attempts: int
+    message: str
+    duration_s: float | None
+    exit_code: int | None
+    at: float
+
+
+class JobClosed(msgspec.Struct, frozen=True, tag="job_closed", tag_field="event", kw_only=True):
+    """Nothing more will come of a job."""
+
+    job: str
+    status: str
+    message: str = ""
+
+
+class Noted(msgspec.Struct, frozen=True, tag="note", tag_field="event", kw_only=True):
+    """Something a person should know: an empty list, a drain, a lost worker."""
+
+    message: str
+    at: float
+
+
+class RunFinished(msgspec.Struct, frozen=True, tag="run_finished", tag_field="event", kw_only=True):
+    """The last word. `summary` is what `run --json` prints."""
+
+    run_id: str
+    status: str
+    exit_code: int
+    summary: dict[str, Any]
+    at: float
+
+
+Happening = RunBegan | JobListed | ItemStarted | ItemRetrying | ItemEnded | JobClosed | Noted | RunFinished
+
+
+class View(Protocol):
+    """Shows happenings to somebody. Never raises for a closed or broken output: a view must not end a run."""
+
+    def show(self, happening: Happening) -> None:
+        """Take in one happening."""
+
+    def refresh(self) -> None:
+        """Called about four times a second while nothing else happens (durations of what runs change)."""
+
+    def close(self) -> None:
+        """The run is over or the supervisor leaves: restore the terminal."""
