@@ -1,0 +1,50 @@
+# make demo, make test: all that a fresh machine with python3 >= 3.11, git and make needs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+CPUS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+QUICKSTART := configs/examples/quickstart.toml
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow lint bench wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/orchestrate run -C . $(QUICKSTART)
+	$(BIN)/orchestrate logs $(QUICKSTART) summary
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n $(CPUS) -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n $(CPUS) -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python tests/bench/run.py
+
+wheel: $(VENV)/.installed
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "orchestrate needs Python 3.11 or newer: none of python3, python3.13, python3.12," \
+		"python3.11 is. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments:" \
+		"install python3-venv (Debian, Ubuntu: apt-get install python3-venv) and try again" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@ $(VENV)/.installed
