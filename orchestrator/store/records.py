@@ -51,6 +51,8 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     jobs_file: str
     folder: str
     created_at: float
+    jobs: dict[str, bool] = {}
+    """Job ids in file order; whether the job has `for_each` (its items are then called JOB:INDEX)."""
     inputs: dict[str, Any] = {}
     options: RunOptions = RunOptions()
     each: bool = False

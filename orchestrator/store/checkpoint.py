@@ -1,0 +1,224 @@
+"""The checkpoint: a run's compacted history, one JSON document laid out one record a line.
+
+```
+{"format":1,"run":ID,"generation":G,"journal":"journal-G.jsonl","next_sequence":N,"next_worker":N,"counts":{…},"records":[
+{"type":"run",…},
+…
+],"crc":C}
+```
+
+Its records fold to the same history as all records before it did: header, last supervisor, workers that still matter,
+listings, then for each item in (job, index) order its last end, what settled it since, and its open start; the run's last
+word at the end. Lines of items are copied from the files where they stand: no outcome is decoded or kept.
+
+`crc` is the CRC-32 of everything before the last line. A damaged checkpoint, or one of a newer format, is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.errors import StateRefusedError
+from orchestrator.store.fold import CHECKPOINT, JobHistory, Places, RunHistory, Sources
+from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_lines
+from orchestrator.store.records import FORMAT, ItemsListed, ListingFailed, Record, RunHeader, Status
+
+_LEFT = "it was left as it is"
+_HEAD_END = b',"records":[\n'
+_LAST_LINE = re.compile(rb'\n\],"crc":(\d{1,10})\}\n\Z')
+_LAST_LINE_BYTES = len('\n],"crc":4294967295}\n')
+
+_encode = msgspec.json.Encoder().encode
+
+
+class CheckpointHead(msgspec.Struct, frozen=True, kw_only=True):
+    """First line of a checkpoint. `counts` has, for each job, how many items have each status (none with 0)."""
+
+    format: int
+    run: str
+    generation: int
+    journal: str
+    next_sequence: int
+    next_worker: int
+    counts: dict[str, dict[Status, int]]
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+_head_decoder = msgspec.json.Decoder(CheckpointHead)
+_format_decoder = msgspec.json.Decoder(_Format)
+
+
+def journal_name(generation: int) -> str:
+    """Name of the journal that belongs to checkpoint `generation`."""
+    return f"journal-{generation}.jsonl"
+
+
+@dataclass
+class _JobPlaces:
+    ends: Places
+    settlements: Places
+
+
+class CheckpointWriter:
+    """The bytes of a checkpoint of `history`, whose generation will be `generation`; then, where each line stands in it."""
+
+    def __init__(self, history: RunHistory, generation: int) -> None:
+        self._history = history
+        self._generation = generation
+        self._places: dict[str, _JobPlaces] = {}
+        self.size = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        """The document in pieces of about a block. The history must not change meanwhile."""
+        history = self._history
+        head = CheckpointHead(
+            format=FORMAT,
+            run=history.header.run_id,
+            generation=self._generation,
+            journal=journal_name(self._generation),
+            next_sequence=history.next_sequence,
+            next_worker=history.next_worker,
+            counts={job.id: {s: n for s, n in job.counts().items() if n} for job in history.jobs.values()},
+        )
+        buffer = bytearray(_encode(head)[:-1] + _HEAD_END)
+        crc = 0
+        written = 0
+        separator = b""
+        for line, places, index in self._lines():
+            buffer += separator
+            if places is not None:
+                places.put(index, CHECKPOINT, written + len(buffer), len(line))
+            buffer += line
+            separator = b",\n"
+            if len(buffer) >= BLOCK_BYTES:
+                crc = zlib.crc32(buffer, crc)
+                written += len(buffer)
+                yield bytes(buffer)
+                buffer.clear()
+        crc = zlib.crc32(buffer, crc)
+        buffer += b'\n],"crc":%d}\n' % crc
+        self.size = written + len(buffer)
+        yield bytes(buffer)
+
+    def adopt(self, sources: Sources) -> None:
+        """The checkpoint has been written and `sources` reads it: the history takes it from there from now on."""
+        history = self._history
+        history.generation = self._generation
+        history.sources = sources
+        for job in history.jobs.values():
+            places = self._places[job.id]
+            job.sources = sources
+            job.ends = places.ends
+            job.settlements = places.settlements
+
+    def _lines(self) -> Iterator[tuple[bytes, Places | None, int]]:
+        """Each line, and the column that will remember its place (for items)."""
+        history = self._history
+        facts: list[Record] = [history.header]
+        if history.supervisor is not None:
+            facts.append(history.supervisor)
+        facts += history.workers.values()
+        for job in history.jobs.values():
+            if job.count is not None:
+                facts.append(ItemsListed(job=job.id, count=job.count))
+            if job.listing_failed is not None:
+                facts.append(ListingFailed(job=job.id, message=job.listing_failed))
+        for fact in facts:
+            yield _encode(fact), None, 0
+        for job in history.jobs.values():
+            yield from self._item_lines(job)
+        if history.ended is not None:
+            yield _encode(history.ended), None, 0
+
+    def _item_lines(self, job: JobHistory) -> Iterator[tuple[bytes, Places | None, int]]:
+        new = self._places[job.id] = _JobPlaces(Places(), Places())
+        history = self._history
+        for index in range(job.known):
+            if (place := job.ends.get(index)) is not None:
+                yield history.sources.line(place), new.ends, index
+            if (unended := job.unended.get(index)) is not None:
+                yield _encode(unended), None, 0
+            if (place := job.settlements.get(index)) is not None:
+                yield history.sources.line(place), new.settlements, index
+            if (start := history.open_starts.get((job.id, index))) is not None:
+                yield _encode(start), None, 0
+
+
+def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:
+    """The first line and its length in bytes. Raises StateRefusedError: damaged, or of a newer format."""
+    data = b""
+    while b"\n" not in data:
+        more = source.read(len(data), 4096 + len(data))
+        if not more:
+            break
+        data += more
+    line, end, _ = data.partition(b"\n")
+    document = line.removesuffix(_HEAD_END[:-1]) + b"}"
+    try:
+        found = _format_decoder.decode(document).format
+        if found > FORMAT:
+            raise StateRefusedError(f"{source.path}: format {found} is newer than this orchestrate reads", "upgrade orchestrate")
+        head = _head_decoder.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateRefusedError(f"{source.path}: damaged: {error}", _LEFT) from error
+    if not end or not line.endswith(_HEAD_END[:-1]) or head.journal != journal_name(head.generation):
+        raise StateRefusedError(f"{source.path}: damaged", _LEFT)
+    return head, len(line) + 1
+
+
+def read_header(path: Path) -> RunHeader:
+    """Only what the run is: cheap, and without a check of the rest. Raises FileNotFoundError, StateRefusedError."""
+    source = SourceFile(path)
+    _, start = read_head(source)
+    data = b""
+    while b"\n" not in data and (more := source.read(start + len(data), 4096 + len(data))):
+        data += more
+    [header] = decode_lines([data.partition(b"\n")[0].removesuffix(b",")])
+    if not isinstance(header, RunHeader):
+        raise StateRefusedError(f"{path}: damaged: it has no header", _LEFT)
+    return header
+
+
+def read_lines(source: SourceFile, start: int) -> Iterator[tuple[Line, int, int]]:
+    """(line, offset, length) of each record after the head of `start` bytes. Raises StateRefusedError.
+
+    What was yielded may be trusted only when the iterator has come to its end: the checksum is checked last.
+    """
+    size = source.size()
+    last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
+    if last is None:
+        raise StateRefusedError(f"{source.path}: damaged: it is not complete", _LEFT)
+    end = size - len(last[0])
+    crc = zlib.crc32(source.read(0, start))
+    offset = start
+    want = BLOCK_BYTES
+    while offset < end:
+        data = source.read(offset, min(want, end - offset))
+        if offset + len(data) < end:
+            whole = data.rfind(b",\n") + 2
+            if whole < 2:
+                want *= 2
+                continue
+            data = data[:whole]
+            lines = data[:-2].split(b",\n")
+        else:
+            lines = data.split(b",\n")
+        crc = zlib.crc32(data, crc)
+        for raw, line in zip(lines, decode_lines(lines), strict=True):
+            if line is None:
+                raise StateRefusedError(f"{source.path}: damaged at byte {offset}", _LEFT)
+            yield line, offset, len(raw)
+            offset += len(raw) + 2
+        want = BLOCK_BYTES
+    if crc != int(last[1]):
+        raise StateRefusedError(f"{source.path}: damaged: its checksum does not match", _LEFT)

@@ -1,0 +1,100 @@
+"""Whole files that are replaced durably: after a crash the old content or the new one stands there, never a mixture.
+
+Promise: when `write_durably` returns, `path` has the new content and survives power loss; when it raises, or the process is
+killed inside it, `path` still has its old content (or, after the rename, the new one). It relies on one writer a path at a
+time: the temporary name is fixed, so what a killed writer left behind is simply overwritten by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator.errors import StateUnwritableError
+from workers.faultpoints import fault_point
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""macOS: its fsync does not reach the disk's platter; this fcntl does."""
+
+
+def unwritable(path: Path, error: OSError) -> StateUnwritableError:
+    """The user's words for a write that failed at `path`."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "free some space there, then resume the run" if full else "mend that, then resume the run: what is recorded stays"
+    return StateUnwritableError(f"{path}: cannot write state: {error.strerror or error}", hint)
+
+
+def sync_data(fd: int) -> None:
+    """Return once what was written to `fd` survives power loss (its size too; not its name in the folder)."""
+    if _FULL_SYNC is not None:
+        fcntl.fcntl(fd, _FULL_SYNC)
+    else:
+        os.fdatasync(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return once the names in `folder` survive power loss. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of `data`, however many calls it takes. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def temporary_path(path: Path) -> Path:
+    """Where the new content of `path` is written before it takes its place: hidden, in the same folder."""
+    return path.with_name(f".{path.name}.new")
+
+
+def write_durably(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Replace `path` (mode 0600) by `data`; survives power loss when it returns.
+
+    Raises StateUnwritableError. An exception of the iterable itself propagates as it is. Either way no temporary file stays.
+    """
+    temporary = temporary_path(path)
+    try:
+        _write_temporary(path, temporary, [data] if isinstance(data, bytes) else data)
+        try:
+            os.rename(temporary, path)
+            fault_point("file.renamed")
+            sync_folder(path.parent)
+            fault_point("file.folder_synced")
+        except OSError as error:
+            raise unwritable(path, error) from error
+    except BaseException:
+        # Only tidiness: the next writer overwrites a temporary file that cannot be removed now.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_temporary(path: Path, temporary: Path, chunks: Iterable[bytes]) -> None:
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        for chunk in chunks:
+            try:
+                write_all(fd, chunk)
+            except OSError as error:
+                raise unwritable(path, error) from error
+        try:
+            fault_point("file.written")
+            sync_data(fd)
+            fault_point("file.synced")
+        except OSError as error:
+            raise unwritable(path, error) from error
+    finally:
+        os.close(fd)

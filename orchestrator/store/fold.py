@@ -1,0 +1,258 @@
+"""The fold: what a run's records, from its checkpoint and then its journal, come to.
+
+Memory: about 20 bytes an item. Statuses, attempts and the places of lines stand in arrays; a record itself is read from disk
+when somebody asks for it. The files stay open, so places hold good even after a newer generation has replaced them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import assert_never
+
+from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine, SourceFile, decode_record
+from orchestrator.store.records import (
+    AttemptEnded,
+    Commit,
+    ItemSettled,
+    ItemsListed,
+    ListingFailed,
+    Record,
+    RunEnded,
+    RunHeader,
+    Started,
+    Status,
+    SupervisorStarted,
+    WorkerStarted,
+)
+
+_STATUSES = list(Status)
+_CODES: dict[str, int] = {status.value: code for code, status in enumerate(_STATUSES)}
+_PENDING = _CODES[Status.PENDING]
+_RUNNING = _CODES[Status.RUNNING]
+
+CHECKPOINT = 0
+JOURNAL = 1
+
+
+class Places:
+    """Where each item's line stands: `offset * 2 + source` and length, 12 bytes an item; length 0 means none."""
+
+    def __init__(self) -> None:
+        self._spots = array("Q")
+        self._lengths = array("I")
+
+    def put(self, index: int, source: int, offset: int, length: int) -> None:
+        """The line of item `index` stands at `offset` of `source`."""
+        missing = index + 1 - len(self._lengths)
+        if missing > 0:
+            # Doubled, so that items which end in order do not copy the arrays each time.
+            missing = max(missing, len(self._lengths))
+            self._spots.frombytes(bytes(8 * missing))
+            self._lengths.frombytes(bytes(self._lengths.itemsize * missing))
+        self._spots[index] = offset << 1 | source
+        self._lengths[index] = length
+
+    def get(self, index: int) -> tuple[int, int, int] | None:
+        """(source, offset, length) of the line of item `index`, None if it has none."""
+        if index >= len(self._lengths) or not (length := self._lengths[index]):
+            return None
+        spot = self._spots[index]
+        return spot & 1, spot >> 1, length
+
+    def remove(self, index: int) -> None:
+        """Item `index` has no line any more."""
+        if index < len(self._lengths):
+            self._lengths[index] = 0
+
+
+class Sources:
+    """The two files that places point into."""
+
+    def __init__(self, checkpoint: SourceFile, journal: SourceFile) -> None:
+        self._files = (checkpoint, journal)
+
+    def line(self, place: tuple[int, int, int]) -> bytes:
+        """The line at `place`. Raises StateRefusedError."""
+        source, offset, length = place
+        return self._files[source].read(offset, length)
+
+    def record(self, place: tuple[int, int, int]) -> Record:
+        """The record at `place`. Raises StateRefusedError."""
+        return decode_record(self.line(place), self._files[place[0]].path)
+
+
+class JobHistory:
+    """What the records say of one job's items. `count` is None until its items are listed."""
+
+    def __init__(self, job_id: str, sources: Sources) -> None:
+        self.id = job_id
+        self.count: int | None = None
+        self.listing_failed: str | None = None
+        self.sources = sources
+        self.ends = Places()
+        self.settlements = Places()
+        self.unended: dict[int, Started] = {}
+        """Last starts that never came to an end, because the item was settled: they tell how many attempts there were."""
+        self._statuses = array("B")
+        self._attempts = array("I")
+        self._stale: set[int] = set()
+        self._counts = [0] * len(_STATUSES)
+
+    @property
+    def known(self) -> int:
+        """Every item that a record tells of has an index below this."""
+        return len(self._statuses)
+
+    def status(self, index: int) -> Status:
+        """What item `index` is; `running` means that an attempt started and its end is not recorded."""
+        return _STATUSES[self._statuses[index]] if index < len(self._statuses) else Status.PENDING
+
+    def attempts(self, index: int) -> int:
+        """How many attempts of item `index` have been started so far."""
+        return self._attempts[index] if index < len(self._attempts) else 0
+
+    def is_stale(self, index: int) -> bool:
+        """Whether a succeeded item's inputs have changed since."""
+        return index in self._stale
+
+    def counts(self) -> dict[Status, int]:
+        """How many items have each status; every status is there."""
+        counts = dict(zip(_STATUSES, self._counts, strict=True))
+        counts[Status.PENDING] = max((self.count or 0) - sum(self._counts), 0)
+        return counts
+
+    def indices(self, status: Status) -> Iterator[int]:
+        """The items that have `status`, in order."""
+        code = _CODES[status.value]
+        known = self._statuses
+        yield from (index for index, each in enumerate(known) if each == code and (code or index < (self.count or 0)))
+        if code == _PENDING:
+            yield from range(len(known), self.count or 0)
+
+    def failed_indices(self) -> Iterator[int]:
+        """The items that failed, in order."""
+        return self.indices(Status.FAILED)
+
+    def record(self, index: int) -> AttemptEnded | ItemSettled | None:
+        """The last word on item `index`, read from disk. Raises StateRefusedError."""
+        place = self.settlements.get(index) or self.ends.get(index)
+        record = self.sources.record(place) if place else None
+        assert record is None or isinstance(record, AttemptEnded | ItemSettled)
+        return record
+
+    def last_end(self, index: int) -> AttemptEnded | None:
+        """The last attempt's end, read from disk, also when the item was settled otherwise since. Raises StateRefusedError."""
+        place = self.ends.get(index)
+        record = self.sources.record(place) if place else None
+        assert record is None or isinstance(record, AttemptEnded)
+        return record
+
+    def set_status(self, index: int, code: int) -> None:
+        """Count item `index` among those of status `code`."""
+        missing = index + 1 - len(self._statuses)
+        if missing > 0:
+            missing = max(missing, len(self._statuses))
+            self._statuses.frombytes(bytes(missing))
+            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
+        old = self._statuses[index]
+        if old != code:
+            if old != _PENDING:
+                self._counts[old] -= 1
+            if code != _PENDING:
+                self._counts[code] += 1
+            self._statuses[index] = code
+
+    def saw_attempt(self, index: int, attempt: int) -> None:
+        """Attempt number `attempt` of item `index` is known (its status was set before)."""
+        if attempt > self._attempts[index]:
+            self._attempts[index] = attempt
+
+    def set_stale(self, index: int, stale: bool) -> None:
+        """Mark item `index`, or unmark it."""
+        if stale:
+            self._stale.add(index)
+        elif self._stale:
+            self._stale.discard(index)
+
+
+class RunHistory:
+    """What a run's records say, up to date with the last record applied."""
+
+    def __init__(self, header: RunHeader, generation: int, sources: Sources) -> None:
+        self.header = header
+        self.generation = generation
+        self.supervisor: SupervisorStarted | None = None
+        self.workers: dict[int, WorkerStarted] = {}
+        self.ended: RunEnded | None = None
+        self.jobs: dict[str, JobHistory] = {}
+        self.open_starts: dict[tuple[str, int], Started] = {}
+        self.next_sequence = 0
+        self.next_worker = 0
+        self.sources = sources
+
+    def apply(self, record: Record | Line, source: int, offset: int, length: int) -> None:
+        """Fold in one record, whose line stands at `offset` of `source`."""
+        match record:
+            case EndLine() | AttemptEnded():
+                self._ended(record.job, record.index, record.attempt, record.status, source, offset, length)
+            case Started():
+                self._started(record)
+            case SettledLine() | ItemSettled():
+                self._settled(record, source, offset, length)
+            case RunHeader():
+                self.header = record
+            case SupervisorStarted():
+                self.supervisor = record
+                self.ended = None
+                serving = {start.worker for start in self.open_starts.values()}
+                self.workers = {number: worker for number, worker in self.workers.items() if number in serving}
+            case WorkerStarted():
+                self.workers[record.worker] = record
+                self.next_worker = max(self.next_worker, record.worker + 1)
+            case ItemsListed():
+                job = self._job(record.job)
+                job.count = record.count
+                job.listing_failed = None
+            case ListingFailed():
+                self._job(record.job).listing_failed = record.message
+            case RunEnded():
+                self.ended = record
+            case Commit() | JournalHeader():
+                raise AssertionError(f"{record!r} is the journal's own")
+            case _:
+                assert_never(record)
+
+    def _job(self, job_id: str) -> JobHistory:
+        job = self.jobs.get(job_id)
+        if job is None:
+            job = self.jobs[job_id] = JobHistory(job_id, self.sources)
+        return job
+
+    def _started(self, start: Started) -> None:
+        job = self._job(start.job)
+        self.open_starts[start.job, start.index] = start
+        self.next_sequence = max(self.next_sequence, start.sequence + 1)
+        job.set_status(start.index, _RUNNING)
+        job.saw_attempt(start.index, start.attempt)
+        job.unended.pop(start.index, None)
+
+    def _ended(self, job_id: str, index: int, attempt: int, status: str, source: int, offset: int, length: int) -> None:
+        job = self._job(job_id)
+        self.open_starts.pop((job_id, index), None)
+        job.set_status(index, _CODES[status])
+        job.saw_attempt(index, attempt)
+        job.ends.put(index, source, offset, length)
+        job.settlements.remove(index)
+        job.unended.pop(index, None)
+        job.set_stale(index, False)
+
+    def _settled(self, record: SettledLine | ItemSettled, source: int, offset: int, length: int) -> None:
+        job = self._job(record.job)
+        index = record.index
+        start = self.open_starts.pop((record.job, index), None)
+        if start is not None:
+            job.unended[index] = start
+        job.set_status(index, _CODES[record.status])
+        job.settlements.put(index, source, offset, length)
+        job.set_stale(index, record.stale)

@@ -1,0 +1,215 @@
+"""The journal: groups of records, each written by one call and closed by a commit line.
+
+Promise: once `Journal.append` returns, the group is in the page cache, so it survives SIGKILL; it survives power loss once
+somebody has synced the descriptor. A reader gets whole groups or nothing of them, in order, and never a record that was not
+written.
+
+Invariant: the bytes up to `valid_bytes` are groups whose commit lines name this generation, the offset where the group
+begins and the CRC-32 of its bytes. After any failed or short write this process never appends again: what the kernel kept
+of that write is unknown, and the next lock holder sets it aside.
+
+It refuses to mend: a valid commit that follows a bad one means damage, not a torn tail, and the file is left untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.errors import StateRefusedError, StateUnwritableError
+from orchestrator.store.durable_file import sync_data, sync_folder, unwritable
+from orchestrator.store.lines import BLOCK_BYTES, JournalHeader, Line, SourceFile, decode_line, decode_lines
+from orchestrator.store.records import FORMAT, Commit, Record
+from workers.faultpoints import fault_point
+
+_COMMIT_START = b'{"type":"commit",'
+_LEFT = "it was left as it is"
+
+_encoder = msgspec.json.Encoder()
+
+
+class Journal:
+    """One journal file, open for appending. `size` is its length in bytes, `fd` what the syncer syncs."""
+
+    def __init__(self, path: Path, generation: int, size: int, fd: int) -> None:
+        """Use `create` or `open`."""
+        self.path = path
+        self.generation = generation
+        self.size = size
+        self.fd = fd
+        self._failure: StateUnwritableError | None = None
+
+    @classmethod
+    def create(cls, path: Path, generation: int, run_id: str) -> Journal:
+        """Make the file with its header as first group; survives power loss. Raises StateUnwritableError.
+
+        A file that stands there is from a checkpoint that was never finished: it is emptied.
+        """
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        journal = cls(path, generation, 0, fd)
+        try:
+            journal._append([JournalHeader(format=FORMAT, generation=generation, run=run_id)])
+            sync_data(fd)
+            sync_folder(path.parent)
+            fault_point("journal.created")
+        except OSError as error:
+            journal.close()
+            raise unwritable(path, error) from error
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    @classmethod
+    def open(cls, path: Path, generation: int, size: int) -> Journal:
+        """Go on after byte `size`, which is where the file ends. Raises StateUnwritableError."""
+        try:
+            return cls(path, generation, size, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def append(self, records: Sequence[Record]) -> list[tuple[int, int]]:
+        """Write one group; (offset, length) of each record's line. Survives SIGKILL. Raises StateUnwritableError."""
+        return self._append(records)
+
+    def _append(self, records: Sequence[Record | JournalHeader]) -> list[tuple[int, int]]:
+        if self._failure is not None:
+            raise self._failure
+        group = bytearray()
+        places = []
+        for record in records:
+            start = len(group)
+            _encoder.encode_into(record, group, -1)
+            places.append((self.size + start, len(group) - start))
+            group += b"\n"
+        commit = Commit(generation=self.generation, offset=self.size, crc=zlib.crc32(group))
+        _encoder.encode_into(commit, group, -1)
+        group += b"\n"
+        try:
+            fault_point("journal.write")
+            written = os.write(self.fd, group)
+            fault_point("journal.written")
+        except OSError as error:
+            self._failure = unwritable(self.path, error)
+            raise self._failure from error
+        if written != len(group):
+            self._failure = StateUnwritableError(f"{self.path}: cannot write state: a write was cut short", "is the disk full?")
+            raise self._failure
+        self.size += written
+        return places
+
+    def close(self) -> None:
+        """Close the file. Nothing is synced."""
+        if self._failure is None:
+            self._failure = StateUnwritableError(f"{self.path}: this journal is closed")
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            # What was written is in the page cache; an error of close tells nothing that fdatasync has not told.
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+class JournalRead:
+    """One reading of a journal as it stands now: iterate it once for (line, offset, length) of all committed records.
+
+    Afterwards `valid_bytes` is where the last valid group ends, and `torn` tells whether bytes follow that are no group.
+    Iterating raises StateRefusedError: damaged, of a newer format, of another run or generation.
+    """
+
+    def __init__(self, source: SourceFile, generation: int, run_id: str) -> None:
+        self.valid_bytes = 0
+        self._source = source
+        self._generation = generation
+        self._run_id = run_id
+        # A writer may be at work: what comes later belongs to a later reading.
+        self._end = source.size()
+
+    @property
+    def torn(self) -> bool:
+        """Whether bytes follow the last valid group."""
+        return self.valid_bytes < self._end
+
+    def tail(self) -> bytes:
+        """What follows the last valid group."""
+        return self._source.read(self.valid_bytes, self._end - self.valid_bytes)
+
+    def __iter__(self) -> Iterator[tuple[Line, int, int]]:
+        for lines in self._blocks():
+            offset = self.valid_bytes
+            group: list[tuple[Line, int, int]] = []
+            group_lines: list[bytes] = []
+            for raw, line in zip(lines, decode_lines(lines), strict=True):
+                if type(line) is Commit:
+                    if not self._is_valid(line, group_lines):
+                        self._refuse_what_follows_damage()
+                        return
+                    if len(group) != len(group_lines):
+                        raise StateRefusedError(f"{self._source.path}: has records of an unknown kind: newer?", _LEFT)
+                    if self.valid_bytes == 0:
+                        self._check_header(group.pop(0)[0])
+                    yield from group
+                    self.valid_bytes = offset + len(raw) + 1
+                    group = []
+                    group_lines = []
+                else:
+                    group_lines.append(raw)
+                    if line is not None:
+                        group.append((line, offset, len(raw)))
+                offset += len(raw) + 1
+        if self.valid_bytes == 0:
+            raise StateRefusedError(f"{self._source.path}: damaged: it has no header", _LEFT)
+
+    def _blocks(self) -> Iterator[list[bytes]]:
+        """Whole lines from where the last valid group ended, more of them when no group ended in those before."""
+        want = BLOCK_BYTES
+        while self.valid_bytes < self._end:
+            start = self.valid_bytes
+            data = self._source.read(start, min(want, self._end - start))
+            lines = data.split(b"\n")
+            lines.pop()  # what follows the last line end is not a line (yet)
+            yield lines
+            if start + len(data) >= self._end:
+                return
+            want = want * 2 if self.valid_bytes == start else BLOCK_BYTES
+
+    def _is_valid(self, commit: Commit, lines: list[bytes]) -> bool:
+        if commit.generation != self._generation or commit.offset != self.valid_bytes:
+            return False
+        crc = 0
+        for line in lines:
+            crc = zlib.crc32(b"\n", zlib.crc32(line, crc))
+        return crc == commit.crc
+
+    def _check_header(self, header: Line) -> None:
+        path = self._source.path
+        if type(header) is not JournalHeader:
+            raise StateRefusedError(f"{path}: damaged: it has no header", _LEFT)
+        if header.format > FORMAT:
+            raise StateRefusedError(f"{path}: format {header.format} is newer than this orchestrate reads", "upgrade orchestrate")
+        if (header.generation, header.run) != (self._generation, self._run_id):
+            raise StateRefusedError(f"{path}: belongs to run {header.run}, generation {header.generation}", _LEFT)
+
+    def _refuse_what_follows_damage(self) -> None:
+        """Raise if a valid commit stands anywhere after the last valid group: then this is no torn tail."""
+        tail = self.tail()
+        start = 0
+        while (end := tail.find(b"\n", start)) >= 0:
+            raw = tail[start:end]
+            commit = decode_line(raw) if raw.startswith(_COMMIT_START) else None
+            if type(commit) is Commit and 0 <= (first := commit.offset - self.valid_bytes) < start:
+                if commit.generation == self._generation and zlib.crc32(tail[first:start]) == commit.crc:
+                    raise StateRefusedError(f"{self._source.path}: damaged at byte {self.valid_bytes}", _LEFT)
+            start = end + 1
+
+
+def read_journal(path: Path, generation: int, run_id: str) -> JournalRead:
+    """Read the journal of `run_id` and `generation` at `path`. Raises FileNotFoundError if there is none."""
+    return JournalRead(SourceFile(path), generation, run_id)

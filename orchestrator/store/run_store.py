@@ -1,0 +1,186 @@
+"""What a supervisor holds of its run's records: append, make durable, take checkpoints, ask the history.
+
+The caller holds the supervisor lock for as long as a `RunStore` is open: it is the only writer. After any error of a write or
+a sync nothing is written any more; every call that would raises StateUnwritableError again.
+
+Promises: `append` survives SIGKILL when it returns; a group through `durable_through()` survives power loss.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from orchestrator.errors import StateRefusedError, StateUnwritableError
+from orchestrator.store.checkpoint import CheckpointWriter
+from orchestrator.store.durable_file import sync_data, sync_folder, temporary_path, unwritable, write_durably
+from orchestrator.store.fold import JOURNAL, RunHistory, Sources
+from orchestrator.store.history import LoadedRun, load_run
+from orchestrator.store.journal import Journal, JournalRead
+from orchestrator.store.lines import SourceFile
+from orchestrator.store.records import Record, RunHeader
+from orchestrator.store.rundir import RunDir, check_unborn
+from orchestrator.store.syncer import Syncer
+from workers.faultpoints import fault_point
+
+SMALLEST_JOURNAL_BYTES = 1 << 20
+"""No checkpoint before the journal has this size."""
+
+JOURNAL_GROWTH = 2
+"""A checkpoint is due when the journal is this many times the size of the last checkpoint. So the sizes of a run's
+checkpoints are a geometric series, and the bytes written per item do not grow with the number of items."""
+
+
+class RunStore:
+    """The records of one run, open for writing. Use `create` or `open`."""
+
+    def __init__(self, run_dir: RunDir, loaded: LoadedRun, journal: Journal) -> None:
+        self.run_dir = run_dir
+        self.history: RunHistory = loaded.history
+        self._checkpoint_bytes = loaded.checkpoint_bytes
+        self._journal = journal
+        self._group = 0
+        self._failure: StateUnwritableError | None = None
+        self._syncer = Syncer(journal.fd, journal.path)
+
+    @classmethod
+    def create(cls, run_dir: RunDir, header: RunHeader, jobs_text: str) -> RunStore:
+        """Let the run exist: the checkpoint, written last, is its birth; survives power loss.
+
+        Raises UserError if it exists already, StateUnwritableError.
+        """
+        check_unborn(run_dir)
+        write_durably(run_dir.jobs_toml, jobs_text.encode())
+        Journal.create(run_dir.journal(1), 1, header.run_id).close()
+        empty = SourceFile(run_dir.journal(1))
+        write_durably(run_dir.checkpoint, CheckpointWriter(RunHistory(header, 1, Sources(empty, empty)), 1).chunks())
+        return cls.open(run_dir)
+
+    @classmethod
+    def open(cls, run_dir: RunDir) -> RunStore:
+        """Go on with a run. A torn tail of its journal is set aside and cut.
+
+        Raises StateRefusedError (damaged, newer: untouched), StateUnwritableError, FileNotFoundError (no such run).
+        """
+        try:
+            loaded = load_run(run_dir)
+        except FileNotFoundError as error:
+            if not run_dir.checkpoint.exists():
+                raise
+            raise StateRefusedError(f"{error.filename}: missing, and the checkpoint needs it", "nothing was changed") from error
+        generation = loaded.history.generation
+        if loaded.journal.torn:
+            _set_torn_tail_aside(run_dir, generation, loaded.journal)
+        _remove_leavings(run_dir, generation)
+        return cls(run_dir, loaded, Journal.open(run_dir.journal(generation), generation, loaded.journal.valid_bytes))
+
+    def append(self, records: Sequence[Record]) -> int:
+        """Write one group and fold it in; its number, counted from 1 in this process. Survives SIGKILL.
+
+        Raises StateUnwritableError; the history then does not have the group.
+        """
+        self._check()
+        try:
+            places = self._journal.append(records)
+        except StateUnwritableError as error:
+            self._failure = error
+            raise
+        for record, (offset, length) in zip(records, places, strict=True):
+            self.history.apply(record, JOURNAL, offset, length)
+        self._group += 1
+        return self._group
+
+    def request_sync(self) -> None:
+        """Have everything appended so far made durable, soon. Does not wait."""
+        self._syncer.request(self._group)
+
+    def sync_fileno(self) -> int:
+        """Readable when `durable_through` has news."""
+        return self._syncer.fileno()
+
+    def durable_through(self) -> int:
+        """The last group that survives power loss. Raises StateUnwritableError."""
+        self._check()
+        try:
+            return self._syncer.durable_through()
+        except StateUnwritableError as error:
+            self._failure = error
+            raise
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Whether the journal has grown enough for `take_checkpoint` to pay."""
+        return self._journal.size >= max(SMALLEST_JOURNAL_BYTES, JOURNAL_GROWTH * self._checkpoint_bytes)
+
+    def take_checkpoint(self) -> None:
+        """Begin the next generation; everything appended so far survives power loss when it returns.
+
+        Raises StateUnwritableError: whichever generation then stands on disk is whole.
+        """
+        self._check()
+        try:
+            self._take_checkpoint()
+        except StateUnwritableError as error:
+            self._failure = error
+            raise
+        except OSError as error:
+            self._failure = unwritable(self.run_dir.path, error)
+            raise self._failure from error
+
+    def _take_checkpoint(self) -> None:
+        generation = self.history.generation + 1
+        path = self.run_dir.journal(generation)
+        journal = Journal.create(path, generation, self.history.header.run_id)
+        writer = CheckpointWriter(self.history, generation)
+        try:
+            write_durably(self.run_dir.checkpoint, writer.chunks())
+        except BaseException:
+            journal.close()
+            raise
+        writer.adopt(Sources(SourceFile(self.run_dir.checkpoint), SourceFile(path)))
+        self._checkpoint_bytes = writer.size
+        self._syncer.switch(journal.fd, path, self._group)
+        old, self._journal = self._journal, journal
+        old.close()
+        fault_point("checkpoint.switched")
+        old.path.unlink()
+
+    def close(self) -> None:
+        """Stop writing. What was appended stays; it is as durable as `durable_through` said."""
+        self._syncer.close()
+        self._journal.close()
+        if self._failure is None:
+            self._failure = StateUnwritableError(f"{self.run_dir.path}: this store is closed")
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) -> None:
+    path = run_dir.journal(generation)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    write_durably(run_dir.path / f"journal-{generation}.torn-{stamp}", read.tail())
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, read.valid_bytes)
+            sync_data(fd)
+            fault_point("journal.cut")
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _remove_leavings(run_dir: RunDir, generation: int) -> None:
+    """Remove what a killed writer left of a checkpoint: the temporary file, journals of other generations."""
+    try:
+        temporary_path(run_dir.checkpoint).unlink(missing_ok=True)
+        for path in run_dir.path.glob("journal-*.jsonl"):
+            if path != run_dir.journal(generation):
+                path.unlink()
+        sync_folder(run_dir.path)
+    except OSError as error:
+        raise unwritable(run_dir.path, error) from error

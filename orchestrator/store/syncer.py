@@ -1,0 +1,123 @@
+"""One thread that makes a journal's groups durable, many at a time.
+
+Promise: after `request(group)`, `durable_through()` is at least `group` within one or two fdatasyncs, unless one failed. At
+most one fdatasync runs at a time and covers every request that came before it began. After a failed one nothing is ever
+retried: the kernel may have dropped the pages and would call the next one a success.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from orchestrator.errors import StateUnwritableError
+from orchestrator.store.durable_file import sync_data, unwritable
+from workers.faultpoints import fault_point
+
+SHORTEST_INTERVAL_SECONDS = 0.010
+"""From the beginning of one fdatasync to the next: bounds what a run of very short items spends on syncing."""
+
+
+class Syncer:
+    """Owns the thread, not the descriptor. `fileno()` becomes readable when more is durable, or when a sync has failed."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd = fd
+        self._path = path
+        self._condition = threading.Condition()
+        self._requested = 0
+        self._durable = 0
+        self._is_syncing = False
+        self._is_closed = False
+        self._failure: StateUnwritableError | None = None
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._is_told = False
+        self._thread = threading.Thread(target=self._run, name="syncer", daemon=True)
+        self._thread.start()
+
+    def request(self, group: int) -> None:
+        """Make everything through `group` durable, soon. Does not wait."""
+        with self._condition:
+            if group > self._requested:
+                self._requested = group
+                self._condition.notify_all()
+
+    def fileno(self) -> int:
+        """Readable when `durable_through` has news; asking it clears that."""
+        return self._reader
+
+    def durable_through(self) -> int:
+        """The last group that survives power loss. Raises StateUnwritableError once an fdatasync has failed."""
+        with self._condition:
+            if self._is_told:
+                os.read(self._reader, 1)
+                self._is_told = False
+            if self._failure is not None:
+                raise self._failure
+            return self._durable
+
+    def switch(self, fd: int, path: Path, durable: int) -> None:
+        """Sync `fd` from now on; everything through group `durable` is durable elsewhere. Waits for a sync under way."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._is_syncing)
+            self._fd = fd
+            self._path = path
+            if durable > self._durable:
+                self._durable = durable
+                self._tell()
+
+    def close(self) -> None:
+        """End the thread after what it is doing; what was requested and not yet begun is not synced."""
+        with self._condition:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._condition.notify_all()
+        self._thread.join()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _tell(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            os.write(self._writer, b"!")
+
+    def _run(self) -> None:
+        last_began = -SHORTEST_INTERVAL_SECONDS
+        with self._condition:
+            while True:
+                self._condition.wait_for(lambda: self._is_closed or self._requested > self._durable)
+                pause = last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()
+                if pause > 0:
+                    self._condition.wait_for(lambda: self._is_closed, timeout=pause)
+                if self._is_closed:
+                    return
+                goal, fd = self._requested, self._fd
+                if goal <= self._durable:
+                    continue  # a checkpoint made it durable meanwhile
+                last_began = time.monotonic()
+                self._is_syncing = True
+                self._condition.release()
+                error = _try_sync(fd)
+                self._condition.acquire()
+                self._is_syncing = False
+                self._condition.notify_all()
+                if error is not None:
+                    self._failure = unwritable(self._path, error)
+                    self._tell()
+                    return
+                self._durable = goal
+                self._tell()
+
+
+def _try_sync(fd: int) -> OSError | None:
+    try:
+        fault_point("journal.sync")
+        sync_data(fd)
+        fault_point("journal.synced")
+    except OSError as error:
+        return error
+    return None
