@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.errors import RunHeldError, StateUnwritableError
 
 if TYPE_CHECKING:
-    from filelock import UnixFileLock
+    from filelock import BaseFileLock
 
 _PROC_LOCKS = Path("/proc/locks")
 
@@ -93,7 +93,7 @@ class SupervisorLock:
 
     def __init__(self, run_dir: Supervised) -> None:
         self._run_dir = run_dir
-        self._lock: UnixFileLock | None = None
+        self._lock: BaseFileLock | None = None
 
     def try_acquire(self, timeout_seconds: float = 1.0) -> None:
         """Take the lock and note in supervisor.json who did. Raises RunHeldError (who has it), StateUnwritableError."""

@@ -21,14 +21,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.fold import CHECKPOINT, JobHistory, Places, RunHistory, Sources
 from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_lines
-from orchestrator.store.records import FORMAT, ItemsListed, ListingFailed, Record, RunHeader, Status
+from orchestrator.store.records import FORMAT, ItemsListed, JobClosed, ListingFailed, Record, RunHeader, Status
 
 _LEFT = "it was left as it is"
 _HEAD_END = b',"records":[\n'
@@ -133,6 +132,8 @@ class CheckpointWriter:
                 facts.append(ItemsListed(job=job.id, count=job.count))
             if job.listing_failed is not None:
                 facts.append(ListingFailed(job=job.id, message=job.listing_failed))
+            if job.closed is not None:
+                facts.append(JobClosed(job=job.id, status=job.closed))
         for fact in facts:
             yield _encode(fact), None, 0
         for job in history.jobs.values():

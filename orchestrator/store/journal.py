@@ -17,6 +17,7 @@ import contextlib
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -142,53 +143,46 @@ class JournalRead:
         return self._source.read(self.valid_bytes, self._end - self.valid_bytes)
 
     def __iter__(self) -> Iterator[tuple[Line, int, int]]:
-        for lines in self._blocks():
-            offset = self.valid_bytes
-            group: list[tuple[Line, int, int]] = []
-            group_lines: list[bytes] = []
-            for raw, line in zip(lines, decode_lines(lines), strict=True):
-                if type(line) is Commit:
-                    if not self._is_valid(line, group_lines):
-                        self._refuse_what_follows_damage()
-                        return
-                    if len(group) != len(group_lines):
+        for base, data in self._blocks():
+            lines = data.split(b"\n")
+            lines.pop()  # what follows the last line end is not a line (yet)
+            decoded = decode_lines(lines)
+            offsets = list(accumulate(map(len, lines), _after_line_end, initial=base))
+            first = 0
+            for position, line in enumerate(decoded):
+                if type(line) is not Commit:
+                    continue
+                if not self._is_valid(line, data[self.valid_bytes - base : offsets[position] - base]):
+                    self._refuse_what_follows_damage()
+                    return
+                if self.valid_bytes == 0:
+                    self._check_header(decoded[0])
+                    first = 1
+                for number in range(first, position):
+                    record = decoded[number]
+                    if record is None:
                         raise StateRefusedError(f"{self._source.path}: has records of an unknown kind: newer?", _LEFT)
-                    if self.valid_bytes == 0:
-                        self._check_header(group.pop(0)[0])
-                    yield from group
-                    self.valid_bytes = offset + len(raw) + 1
-                    group = []
-                    group_lines = []
-                else:
-                    group_lines.append(raw)
-                    if line is not None:
-                        group.append((line, offset, len(raw)))
-                offset += len(raw) + 1
+                    yield record, offsets[number], len(lines[number])
+                self.valid_bytes = offsets[position + 1]
+                first = position + 1
         if self.valid_bytes == 0:
             raise StateRefusedError(f"{self._source.path}: damaged: it has no header", _LEFT)
 
-    def _blocks(self) -> Iterator[list[bytes]]:
-        """Whole lines from where the last valid group ended, more of them when no group ended in those before."""
+    def _blocks(self) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) from where the last valid group ended; more at a time when no group ended in those before."""
         want = BLOCK_BYTES
         while self.valid_bytes < self._end:
-            start = self.valid_bytes
-            data = self._source.read(start, min(want, self._end - start))
-            lines = data.split(b"\n")
-            lines.pop()  # what follows the last line end is not a line (yet)
-            yield lines
-            if start + len(data) >= self._end:
+            base = self.valid_bytes
+            data = self._source.read(base, min(want, self._end - base))
+            yield base, data
+            if base + len(data) >= self._end:
                 return
-            want = want * 2 if self.valid_bytes == start else BLOCK_BYTES
+            want = want * 2 if self.valid_bytes == base else BLOCK_BYTES
 
-    def _is_valid(self, commit: Commit, lines: list[bytes]) -> bool:
-        if commit.generation != self._generation or commit.offset != self.valid_bytes:
-            return False
-        crc = 0
-        for line in lines:
-            crc = zlib.crc32(b"\n", zlib.crc32(line, crc))
-        return crc == commit.crc
+    def _is_valid(self, commit: Commit, group: bytes) -> bool:
+        return (commit.generation, commit.offset, commit.crc) == (self._generation, self.valid_bytes, zlib.crc32(group))
 
-    def _check_header(self, header: Line) -> None:
+    def _check_header(self, header: Line | None) -> None:
         path = self._source.path
         if type(header) is not JournalHeader:
             raise StateRefusedError(f"{path}: damaged: it has no header", _LEFT)
@@ -204,10 +198,15 @@ class JournalRead:
         while (end := tail.find(b"\n", start)) >= 0:
             raw = tail[start:end]
             commit = decode_line(raw) if raw.startswith(_COMMIT_START) else None
-            if type(commit) is Commit and 0 <= (first := commit.offset - self.valid_bytes) < start:
-                if commit.generation == self._generation and zlib.crc32(tail[first:start]) == commit.crc:
+            if type(commit) is Commit and commit.generation == self._generation:
+                first = commit.offset - self.valid_bytes
+                if 0 <= first < start and zlib.crc32(tail[first:start]) == commit.crc:
                     raise StateRefusedError(f"{self._source.path}: damaged at byte {self.valid_bytes}", _LEFT)
             start = end + 1
+
+
+def _after_line_end(offset: int, length: int) -> int:
+    return offset + length + 1
 
 
 def read_journal(path: Path, generation: int, run_id: str) -> JournalRead:

@@ -1,7 +1,7 @@
 """What one pass over a run's files decodes of each line: enough to fold, nothing of the outcomes.
 
-A line is the JSON of one record (`records`). An outcome can be kilobytes; its line is skipped over here and read whole, by place (file, offset, length), only when
-somebody asks for it.
+A line is the JSON of one record (`records`). An outcome can be kilobytes; its line is skipped over here and read whole, by
+place (file, offset, length), only when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from orchestrator.errors import StateRefusedError
 from orchestrator.store.records import (
     Commit,
     ItemsListed,
+    JobClosed,
     ListingFailed,
     Record,
     RunEnded,
@@ -66,6 +67,7 @@ Line = (
     | WorkerStarted
     | ItemsListed
     | ListingFailed
+    | JobClosed
     | RunEnded
 )
 """What a line decodes to in the pass."""

@@ -131,6 +131,13 @@ class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_de
     stale: bool = False
 
 
+class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True):
+    """Nothing more will come of a job in this session; `status` is its word (failures that are tolerated: succeeded)."""
+
+    job: str
+    status: str
+
+
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_defaults=True):
     """This supervisor's last word. `error_item` and `error_message` tell what halted or failed the run, if anything did."""
 
@@ -150,6 +157,6 @@ class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):
 
 
 Record = (
-    RunHeader | SupervisorStarted | WorkerStarted | ItemsListed | ListingFailed | Started | AttemptEnded | ItemSettled | RunEnded
+    RunHeader | SupervisorStarted | WorkerStarted | ItemsListed | ListingFailed | Started | AttemptEnded | ItemSettled | JobClosed | RunEnded
 )
 """Everything that a supervisor records. `Commit` is the journal's own."""

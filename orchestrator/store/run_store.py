@@ -24,10 +24,10 @@ from orchestrator.store.rundir import RunDir, check_unborn
 from orchestrator.store.syncer import Syncer
 from workers.faultpoints import fault_point
 
-SMALLEST_JOURNAL_BYTES = 1 << 20
+SMALLEST_JOURNAL_BYTES = 16 << 20
 """No checkpoint before the journal has this size."""
 
-JOURNAL_GROWTH = 2
+JOURNAL_GROWTH = 8
 """A checkpoint is due when the journal is this many times the size of the last checkpoint. So the sizes of a run's
 checkpoints are a geometric series, and the bytes written per item do not grow with the number of items."""
 

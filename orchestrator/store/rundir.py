@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import StateRefusedError, StateUnwritableError, UserError
+from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import journal_name, read_header
 from orchestrator.store.durable_file import sync_folder, unwritable
 
