@@ -121,7 +121,8 @@ class JobHistory:
     def counts(self) -> dict[Status, int]:
         """How many items have each status; every status is there."""
         counts = dict(zip(_STATUSES, self._counts, strict=True))
-        counts[Status.PENDING] = max((self.count or 0) - sum(self._counts), 0)
+        # Until its items are listed, nobody knows how many of them wait for their turn.
+        counts[Status.PENDING] = max(counts[Status.PENDING] + (self.count or 0), 0)
         return counts
 
     def indices(self, status: Status) -> Iterator[int]:
@@ -150,32 +151,47 @@ class JobHistory:
         assert record is None or isinstance(record, AttemptEnded)
         return record
 
-    def set_status(self, index: int, code: int) -> None:
-        """Count item `index` among those of status `code`."""
-        missing = index + 1 - len(self._statuses)
-        if missing > 0:
-            missing = max(missing, len(self._statuses))
-            self._statuses.frombytes(bytes(missing))
-            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
-        old = self._statuses[index]
-        if old != code:
-            if old != _PENDING:
-                self._counts[old] -= 1
-            if code != _PENDING:
-                self._counts[code] += 1
-            self._statuses[index] = code
+    def started(self, start: Started) -> None:
+        """An attempt was about to begin."""
+        self._set(start.index, _RUNNING, start.attempt)
+        if self.unended:
+            self.unended.pop(start.index, None)
 
-    def saw_attempt(self, index: int, attempt: int) -> None:
-        """Attempt number `attempt` of item `index` is known (its status was set before)."""
+    def attempt_ended(self, record: EndLine | AttemptEnded, source: int, offset: int, length: int) -> None:
+        """An attempt ended; its line stands at `offset` of `source`."""
+        index = record.index
+        self._set(index, _CODES[record.status], record.attempt)
+        self.ends.put(index, source, offset, length)
+        self.settlements.remove(index)
+        if self.unended:
+            self.unended.pop(index, None)
+        if self._stale:
+            self._stale.discard(index)
+
+    def settled(self, record: SettledLine | ItemSettled, start: Started | None, source: int, offset: int, length: int) -> None:
+        """The item came to a status without an end of its attempt, which `start` is if it had begun one."""
+        index = record.index
+        self._set(index, _CODES[record.status], 0)
+        self.settlements.put(index, source, offset, length)
+        if start is not None:
+            self.unended[index] = start
+        if record.stale:
+            self._stale.add(index)
+        else:
+            self._stale.discard(index)
+
+    def _set(self, index: int, code: int, attempt: int) -> None:
+        statuses = self._statuses
+        if index >= len(statuses):
+            # Doubled, so that items which come in order do not copy the arrays each time.
+            missing = max(index + 1 - len(statuses), len(statuses))
+            statuses.frombytes(bytes(missing))
+            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
+        self._counts[statuses[index]] -= 1
+        self._counts[code] += 1
+        statuses[index] = code
         if attempt > self._attempts[index]:
             self._attempts[index] = attempt
-
-    def set_stale(self, index: int, stale: bool) -> None:
-        """Mark item `index`, or unmark it."""
-        if stale:
-            self._stale.add(index)
-        elif self._stale:
-            self._stale.discard(index)
 
 
 class RunHistory:
@@ -197,11 +213,16 @@ class RunHistory:
         """Fold in one record, whose line stands at `offset` of `source`."""
         match record:  # the most frequent first: a hundred thousand items are two hundred thousand of these
             case EndLine() | AttemptEnded():
-                self._ended(record.job, record.index, record.attempt, record.status, source, offset, length)
+                self.open_starts.pop((record.job, record.index), None)
+                self._job(record.job).attempt_ended(record, source, offset, length)
             case Started():
-                self._started(record)
+                self.open_starts[record.job, record.index] = record
+                if record.sequence >= self.next_sequence:
+                    self.next_sequence = record.sequence + 1
+                self._job(record.job).started(record)
             case SettledLine() | ItemSettled():
-                self._settled(record, source, offset, length)
+                start = self.open_starts.pop((record.job, record.index), None)
+                self._job(record.job).settled(record, start, source, offset, length)
             case RunHeader():
                 self.header = record
             case SupervisorStarted():
@@ -234,31 +255,3 @@ class RunHistory:
         if job is None:
             job = self.jobs[job_id] = JobHistory(job_id, self.sources)
         return job
-
-    def _started(self, start: Started) -> None:
-        job = self._job(start.job)
-        self.open_starts[start.job, start.index] = start
-        self.next_sequence = max(self.next_sequence, start.sequence + 1)
-        job.set_status(start.index, _RUNNING)
-        job.saw_attempt(start.index, start.attempt)
-        job.unended.pop(start.index, None)
-
-    def _ended(self, job_id: str, index: int, attempt: int, status: str, source: int, offset: int, length: int) -> None:
-        job = self._job(job_id)
-        self.open_starts.pop((job_id, index), None)
-        job.set_status(index, _CODES[status])
-        job.saw_attempt(index, attempt)
-        job.ends.put(index, source, offset, length)
-        job.settlements.remove(index)
-        job.unended.pop(index, None)
-        job.set_stale(index, False)
-
-    def _settled(self, record: SettledLine | ItemSettled, source: int, offset: int, length: int) -> None:
-        job = self._job(record.job)
-        index = record.index
-        start = self.open_starts.pop((record.job, index), None)
-        if start is not None:
-            job.unended[index] = start
-        job.set_status(index, _CODES[record.status])
-        job.settlements.put(index, source, offset, length)
-        job.set_stale(index, record.stale)
