@@ -1,0 +1,47 @@
+"""A worker process: `python -I -S …/workers/__main__.py FOLDER [sys.path entries]` (see `workers.launch`), or `python -m workers FOLDER`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    folder, *path = sys.argv[1:]
+    if path:
+        # The supervisor tells where modules are, so that no start pays for finding that out (`-S`).
+        sys.path[:] = path
+    code = 70
+    try:
+        import signal
+        import socket
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        from workers import faultpoints
+        from workers.loop import STATE_UNWRITABLE, serve
+        from workers.protocol import WORKER_SOCKET_FD
+
+        faultpoints.arm(os.environ.get("ORCHESTRATE_WORKER_FAULT"))
+        if os.getsid(0) != os.getpid():
+            os.setsid()
+        os.set_inheritable(WORKER_SOCKET_FD, False)
+        # What the supervisor's own parent let leak (a pipe that somebody waits on) must not live as long as a worker or an agent.
+        os.closerange(WORKER_SOCKET_FD + 1, os.sysconf("SC_OPEN_MAX"))
+        try:
+            code = serve(socket.socket(fileno=WORKER_SOCKET_FD), folder)
+        except OSError:
+            code = STATE_UNWRITABLE
+            raise
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    # Not sys.exit: exit handlers, filelock's among them, would unlock descriptors that an agent may still hold.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Run one attempt from its `Start` to its outcome on disk.
+
+Order, and why: `Begun` is logged before the agent starts (a resume knows what to look for), `Spawned` at once after, `Ended`
+before anything is unlocked or told (a kill in between loses nothing), and the locks go only when the tree is confirmed ended
+(no second agent beside the first). Whatever goes wrong with an attempt is its outcome; an exception from here is our bug.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from workers import creates, tree
+from workers.capture import CaptureFile
+from workers.faultpoints import fault_point
+from workers.identity import boot_id, start_ticks
+from workers.log import LOG_NAME, LogWriter
+from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Capture, Ended, LogLine, Outcome, Spawned, Start
+from workers.spawn import CannotStart, base_environment, spawn
+from workers.verdict import Verdict, verdict_of
+from workers.watch import Control, Watch
+
+_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+class AttemptRunner:
+    """Runs attempts, one after another, with the files of one worker's `folder` (absolute, made already).
+
+    `control` is where a running attempt waits; a SIGCHLD handler must be installed that wakes it. The process becomes a subreaper
+    and every child it gets is the attempt's; only `strangers` (see `tree.children_now`) are left alone. The current directory
+    changes with each attempt. After `run`, `log_error` tells why the outcome may be missing in the log.
+    """
+
+    def __init__(self, folder: str, control: Control, strangers: frozenset[int] = frozenset()) -> None:
+        self.log_error: OSError | None = None
+        self._folder = folder
+        self._control = control
+        self._strangers = strangers
+        self._is_subreaper = tree.become_subreaper()
+        self._log: LogWriter | None = None
+        self._last_sequence = -1
+        self._stdout = CaptureFile(f"{folder}/stdout")
+        self._stderr = CaptureFile(f"{folder}/stderr")
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._environment = base_environment()
+
+    def run(self, start: Start, locks: Sequence[int]) -> Outcome:
+        """Run one attempt. `locks` are its lock descriptors: unlocked and closed here, after its outcome is in the log."""
+        started_at = time.time()
+        began = time.monotonic()
+        self.log_error = None
+        if start.recorded_through >= self._last_sequence and self._log is not None:
+            self._log.forget()
+        self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark))
+        fault_point("worker.begun")
+        watch: Watch | None = None
+        stdout = stderr = EMPTY_CAPTURE
+        if self.log_error is not None:
+            # An agent that no record leads to could not be found after a kill: it must not start.
+            verdict = Verdict(AttemptClass.STATE_ERROR, f"the worker's log cannot be written: {self.log_error.strerror}")
+        else:
+            try:
+                watch = self._start(start, locks)
+            except CannotStart as error:
+                verdict = Verdict(AttemptClass.CANNOT_START, str(error))
+            except OSError as error:
+                verdict = Verdict(AttemptClass.STATE_ERROR, f"the attempt's files cannot be written: {error.strerror}")
+            else:
+                watch.run()
+                assert watch.status is not None
+                verdict = verdict_of(watch.status, watch.ended_by, start.timeout_seconds)
+        finished_at = time.time()
+        duration = time.monotonic() - began
+        if watch is not None:
+            try:
+                stdout = self._take(self._stdout, start.stdout_path, start, watch)
+                stderr = self._take(self._stderr, start.stderr_path, start, watch)
+            except OSError as error:
+                verdict = verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+        if start.creates is not None:
+            verdict = creates.settle(start.creates, verdict)
+        outcome = Outcome(
+            attempt_class=verdict.attempt_class,
+            started_at=started_at,
+            finished_at=finished_at,
+            duration_seconds=duration,
+            exit_code=verdict.exit_code,
+            signal=verdict.signal,
+            ended_by=verdict.ended_by,
+            message=verdict.message,
+            stdout=stdout,
+            stderr=stderr,
+            cpu_seconds=0.0 if watch is None else watch.cpu_seconds,
+            max_rss_bytes=0 if watch is None else watch.max_rss * _RSS_UNIT_BYTES,
+            leftovers=0 if watch is None else len(watch.leftovers),
+        )
+        self.log_error = None
+        self._append(Ended(sequence=start.sequence, outcome=outcome))
+        self._last_sequence = start.sequence
+        fault_point("worker.logged")
+        _release(locks)
+        return outcome
+
+    def _append(self, line: LogLine) -> None:
+        try:
+            if self._log is None:
+                self._log = LogWriter(f"{self._folder}/{LOG_NAME}")
+            self._log.append(line)
+        except OSError as error:
+            self.log_error = error
+
+    def _start(self, start: Start, locks: Sequence[int]) -> Watch:
+        """Spawn the agent and log it. Raises CannotStart, or OSError when our own files cannot be written."""
+        stdin = self._null
+        try:
+            argv = start.argv
+            if start.stdin is not None:
+                stdin = _stdin_file(start.stdin, self._folder)
+            if start.script is not None:
+                argv = [*argv, _script_file(start.script, self._folder)]
+            streams = (stdin, self._stdout.open(), self._stderr.open())
+            try:
+                os.chdir(start.cwd)
+            except OSError as error:
+                raise CannotStart(f"cwd {start.cwd}: {error.strerror}") from error
+            if start.creates is not None:
+                creates.clear(start.creates)
+            pid = spawn(start, argv, self._environment, streams, locks)
+        finally:
+            if stdin != self._null:
+                os.close(stdin)
+        fault_point("worker.spawned")
+        ticks = start_ticks(pid)
+        assert ticks is not None, "a child that was not reaped has start ticks"
+        # If this line cannot be written the agent runs on: the mark in its environment leads to it as well.
+        self._append(Spawned(sequence=start.sequence, pid=pid, start_ticks=ticks))
+        return Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)
+
+    @staticmethod
+    def _take(file: CaptureFile, final_path: str, start: Start, watch: Watch) -> Capture:
+        try:
+            return file.take(final_path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
+        except OSError:
+            file.forget()
+            raise
+
+
+def _stdin_file(text: str, folder: str) -> int:
+    """A nameless file that holds `text`, at its beginning: however slowly the agent reads, nobody has to feed it."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("stdin")
+    else:
+        path = f"{folder}/stdin"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(text.encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _script_file(text: str, folder: str) -> str:
+    path = f"{folder}/script"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    return path
+
+
+def _release(locks: Sequence[int]) -> None:
+    """Unlock and close. Unlock, not only close: what the agent left outside our reach may hold the same open file for ever.
+
+    filelock's own lock objects would unlock at garbage collection and at exit, under an agent that still runs; these functions touch
+    nothing but the descriptor. The import costs tens of milliseconds, so a worker without locks never pays it.
+    """
+    if not locks:
+        return
+    from filelock import unlock_descriptor
+
+    for lock in locks:
+        unlock_descriptor(lock)
+        os.close(lock)

@@ -1,0 +1,124 @@
+"""One captured stream of one attempt after another: the file that the agent writes, and what becomes of it.
+
+Promise: the bytes kept are the first bytes written, unchanged; whatever the agent writes, memory stays bounded. The agent
+writes straight into a file that only ever grows at its end (O_APPEND), so cutting it back to `max_output` never touches what
+came first. A file that stayed empty is used again: most attempts then create and remove nothing.
+"""
+
+from __future__ import annotations
+
+import os
+
+from workers.faultpoints import fault_point
+from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
+
+_MARK_ROOM_BYTES = 64
+_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+class CaptureFile:
+    """The live file at `path` (absolute). `open` before each attempt, `take` after it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._is_cut = False
+
+    def open(self) -> int:
+        """The descriptor of an empty file for the agent to write to. Raises OSError."""
+        self._is_cut = False
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o600)
+        return self._descriptor
+
+    def size(self) -> int:
+        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
+
+    def cut_to(self, limit: int) -> int:
+        """Drop what was written beyond `limit` bytes; returns how many bytes may still come."""
+        size = self.size()
+        if size > limit:
+            assert self._descriptor is not None
+            os.ftruncate(self._descriptor, limit)
+            self._is_cut = True
+        return max(limit - size, 0)
+
+    def take(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
+        """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises OSError.
+
+        `is_sole_writer` False: something may still hold the file, so that it is not used again.
+        """
+        descriptor = self._descriptor
+        if descriptor is None:
+            return EMPTY_CAPTURE
+        if self._is_cut or self.size() > 0:
+            capture = self._move(descriptor, final_path, limit)
+        elif is_sole_writer:
+            return EMPTY_CAPTURE
+        else:
+            os.unlink(self.path)
+            capture = EMPTY_CAPTURE
+        self.forget()
+        return capture
+
+    def forget(self) -> None:
+        """Let go of the file; the next attempt gets another."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _move(self, descriptor: int, final_path: str, limit: int) -> Capture:
+        fault_point("worker.capture")
+        self.cut_to(limit)
+        if self._is_cut:
+            os.write(descriptor, f"\n[orchestrate: output cut at {size_in_words(limit)}]\n".encode())
+        size = self.size()
+        new_folders = _rename(self.path, final_path)
+        if size <= INLINE_OUTPUT_BYTES:
+            # Durable with its outcome in the journal; the file is only a convenience.
+            return Capture(size=size, path=final_path, inline=os.pread(descriptor, size, 0), is_cut=self._is_cut)
+        digest = _sha256(descriptor)
+        sync_data(descriptor)
+        for folder in new_folders:
+            sync_folder(folder)
+        return Capture(size=size, path=final_path, sha256=digest, is_cut=self._is_cut)
+
+
+def size_in_words(size: int) -> str:
+    for unit, name in _UNITS:
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable (survives power loss)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename(path: str, final_path: str) -> list[str]:
+    """Rename, making the folder if it is missing; returns the folders whose names have to be made durable."""
+    folder = os.path.dirname(final_path)
+    try:
+        os.rename(path, final_path)
+        # Another attempt may have made the folder and not needed it durable, so its own name is synced as well.
+        return [folder, os.path.dirname(folder)]
+    except FileNotFoundError:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    os.rename(path, final_path)
+    return [folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))]
+
+
+def _sha256(descriptor: int) -> str:
+    import hashlib
+
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

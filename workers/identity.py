@@ -1,0 +1,57 @@
+"""Which process is which: a pid is worth nothing without its kernel start ticks and the boot they count from.
+
+Start ticks are counted by the kernel since boot and never move, while psutil's `create_time` moves with the wall clock on
+Linux. Where /proc is missing (macOS) the kernel stores each start as a time of day once and for all, so `create_time` in
+microseconds serves as the ticks there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+
+_BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
+HAS_PROC = os.path.exists("/proc/self/stat")
+
+
+@cache
+def boot_id() -> str:
+    """The kernel's identity of this boot. Raises OSError where the kernel tells none."""
+    if HAS_PROC:
+        with open(_BOOT_ID_FILE, encoding="ascii") as file:
+            return file.read().strip()
+    told = subprocess.run(["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False)
+    if told.returncode != 0 or not told.stdout.strip():
+        raise OSError(f"sysctl kern.bootsessionuuid failed: {told.stderr.strip()}")
+    return told.stdout.strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in kernel ticks since boot; None if there is no such process. A zombie still has it."""
+    if not HAS_PROC:
+        return _start_microseconds(pid)
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.read(descriptor, 1024)
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command name stands in parentheses and may hold any byte, ")" and spaces too: count from the last one.
+    return int(line[line.rindex(b")") + 2 :].split(b" ", 20)[19])
+
+
+def is_same_process(pid: int, ticks: int, boot: str) -> bool:
+    """Whether the process that had this pid, start and boot exists still (as a zombie too)."""
+    return boot == boot_id() and start_ticks(pid) == ticks
+
+
+def _start_microseconds(pid: int) -> int | None:
+    import psutil
+
+    try:
+        return round(psutil.Process(pid).create_time() * 1_000_000)
+    except psutil.NoSuchProcess:
+        return None

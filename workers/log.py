@@ -1,0 +1,82 @@
+"""A worker's log: what survives when the worker, or the supervisor that should have heard of it, is killed.
+
+Promise: a line that `read_log` returns was written whole, by this worker. Invariant: one line, one `write`, appended; a line
+never depends on another, so a damaged one is skipped and nothing wrong follows from the rest: an outcome that is lost reads
+as an attempt that has not ended. It survives SIGKILL at any instruction, not power loss: after that the journal alone counts.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+import msgspec
+
+from workers.faultpoints import fault_point
+from workers.protocol import LogLine
+
+LOG_NAME = "log"
+FORGET_ABOVE_BYTES = 64 * 1024
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(LogLine).decode
+
+
+class LogWriter:
+    """Appends lines to `path`. Raises OSError when a line could not be written whole; the next line stands apart from it."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+        self._is_torn = self._size > 0
+
+    def append(self, line: LogLine) -> None:
+        data = encode_line(line)
+        if self._is_torn:
+            data = b"\n" + data
+        self._is_torn = True
+        fault_point("worker.log.write")
+        written = os.write(self._descriptor, data)
+        if written < len(data):
+            # The kernel tells why (disk full, quota) only to the write that follows a short one.
+            written += os.write(self._descriptor, data[written:])
+            if written < len(data):
+                raise OSError(f"only {written} of {len(data)} bytes could be written")
+        self._is_torn = False
+        self._size += written
+
+    def forget(self) -> None:
+        """Empty a log that has grown long. Only when every outcome in it stands in the journal."""
+        if self._size > FORGET_ABOVE_BYTES:
+            os.ftruncate(self._descriptor, 0)
+            self._size = 0
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def encode_line(line: LogLine) -> bytes:
+    """The line as it stands in the file: JSON, a space, CRC-32 of the JSON in eight hex digits, a newline."""
+    data = _encode(line)
+    return b"%b %08x\n" % (data, zlib.crc32(data))
+
+
+def read_log(path: str) -> list[LogLine]:
+    """All whole lines, in order. Damaged and torn ones are skipped; a missing file has none. Raises OSError if unreadable."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return []
+    lines: list[LogLine] = []
+    # What follows the last newline is torn, even if it looks whole: its newline may be what is missing of a longer line.
+    for line in data.split(b"\n")[:-1]:
+        body, _, crc = line.rpartition(b" ")
+        if crc != b"%08x" % zlib.crc32(body):
+            continue
+        try:
+            lines.append(_decode(body))
+        except msgspec.DecodeError:
+            # A kind of line that this version does not know, or damage that the checksum fits by chance.
+            continue
+    return lines

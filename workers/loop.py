@@ -1,0 +1,122 @@
+"""The life of a worker: take a start, run it, tell its end, until the supervisor is gone or says so.
+
+Promise: an attempt that was begun is finished and its outcome is in the log, also when the supervisor dies meanwhile; then the worker
+exits. SIGTERM ends the running attempt as a cancel does, and then the worker. SIGINT and SIGHUP are for the supervisor
+alone: the terminal's Ctrl-C must not reach a worker that is to outlive it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from workers import channel
+from workers.attempt import AttemptRunner
+from workers.faultpoints import fault_point
+from workers.protocol import End, Ended, EndReason, Start
+
+STATE_UNWRITABLE = 74
+"""Exit code when an outcome could neither be logged nor told."""
+
+_LONGEST_WAIT_SECONDS = 3600.0
+_decode = msgspec.msgpack.Decoder(Start | End).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Supervisor:
+    """The supervisor as its worker sees it. Also where a running attempt waits (`watch.Control`)."""
+
+    def __init__(self, sock: socket.socket, folder: str) -> None:
+        self.is_gone = False
+        self.must_stop = False
+        self._socket = sock
+        self._folder = folder
+        self._running: Start | None = None
+        self._wake, wake_write = os.pipe()
+        for end in (self._wake, wake_write):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), select.POLLIN)
+        self._poll.register(self._wake, select.POLLIN)
+        self._socket_number = sock.fileno()
+
+    def next_start(self) -> tuple[Start, list[int]] | None:
+        """The next attempt and its lock descriptors; None when there will be none."""
+        while not (self.is_gone or self.must_stop):
+            for number, _ in self._poll.poll():
+                if number == self._wake:
+                    self._drain()
+                    continue
+                message, descriptors = self._receive()
+                if isinstance(message, Start):
+                    self._running = message
+                    return message, descriptors
+        return None
+
+    def wait(self, timeout_seconds: float | None) -> Sequence[End]:
+        longest = _LONGEST_WAIT_SECONDS if timeout_seconds is None else min(timeout_seconds, _LONGEST_WAIT_SECONDS)
+        ends: list[End] = []
+        for number, _ in self._poll.poll(longest * 1000):
+            if number == self._wake:
+                self._drain()
+                continue
+            message, _ = self._receive()
+            if isinstance(message, Start):
+                raise RuntimeError(f"start {message.sequence} came while another attempt runs")
+            if message is not None:
+                ends.append(message)
+        if self.must_stop and self._running is not None:
+            running, self._running = self._running, None
+            ends.append(End(sequence=running.sequence, reason=EndReason.CANCEL, grace_seconds=running.grace_seconds))
+        return ends
+
+    def tell(self, ended: Ended) -> None:
+        """Send an outcome. A supervisor that is gone finds it in the log."""
+        self._running = None
+        if self.is_gone:
+            return
+        try:
+            channel.send(self._socket, _encode(ended), folder=self._folder)
+        except (BrokenPipeError, ConnectionResetError):
+            self.is_gone = True
+
+    def _receive(self) -> tuple[Start | End | None, list[int]]:
+        received = channel.receive(self._socket)
+        if received is None:
+            self.is_gone = True
+            self._poll.unregister(self._socket_number)
+            return None, []
+        data, descriptors = received
+        return _decode(data), descriptors
+
+    def _drain(self) -> None:
+        try:
+            os.read(self._wake, 4096)
+        except BlockingIOError:
+            # Another read has taken the byte in already.
+            return
+
+    def _on_terminate(self, *_: object) -> None:
+        self.must_stop = True
+
+
+def serve(sock: socket.socket, folder: str) -> int:
+    """Serve until the end; returns the exit code."""
+    supervisor = Supervisor(sock, folder)
+    runner = AttemptRunner(folder, supervisor)
+    while (received := supervisor.next_start()) is not None:
+        start, locks = received
+        outcome = runner.run(start, locks)
+        supervisor.tell(Ended(sequence=start.sequence, outcome=outcome))
+        fault_point("worker.sent")
+        if supervisor.is_gone and runner.log_error is not None:
+            raise runner.log_error
+    return 0

@@ -1,0 +1,97 @@
+"""Start an agent process: everything that stands between a `Start` and a pid.
+
+The agent is the leader of its own session, has every signal at its default, and inherits stdin, stdout, stderr and the
+attempt's lock descriptors (numbered high, where no program looks) and nothing else. `posix_spawn`, never fork: a fork
+costs four times as much from a process of our size, and `preexec_fn` nearly as much.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Mapping, Sequence
+
+from workers.protocol import MARK_VARIABLE, Start
+
+LOCK_DESCRIPTORS_FROM = 200
+"""First number of an inherited lock descriptor (less where the limit of open files is lower)."""
+
+_OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
+_MARK = MARK_VARIABLE.encode()
+_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_DUP2 = os.POSIX_SPAWN_DUP2
+
+
+class CannotStart(Exception):
+    """The agent cannot be started, whoever tries again: the reason in words."""
+
+
+def base_environment() -> dict[bytes, bytes]:
+    """This process's environment without what is meant for us alone."""
+    return {name: value for name, value in os.environb.items() if name not in _OURS}
+
+
+def spawn(
+    start: Start, argv: Sequence[str], base: Mapping[bytes, bytes], streams: tuple[int, int, int], locks: Sequence[int]
+) -> int:
+    """Start `argv` as `start` wants it, in the current directory; returns the pid. Raises CannotStart."""
+    environment = dict(base)
+    for name, value in start.env.items():
+        if value is None:
+            environment.pop(os.fsencode(name), None)
+        else:
+            environment[os.fsencode(name)] = os.fsencode(value)
+    environment[_MARK] = os.fsencode(start.mark)
+    actions = [(_DUP2, streams[0], 0), (_DUP2, streams[1], 1), (_DUP2, streams[2], 2)]
+    if locks:
+        first = max(_first_lock_number(), *(number + 1 for number in locks))
+        actions.extend((_DUP2, lock, first + place) for place, lock in enumerate(locks))
+    reason: OSError | None = None
+    command = argv[0] if argv else ""
+    try:
+        for path in _candidates(command, environment):
+            try:
+                return os.posix_spawn(
+                    path, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
+                )
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                # As the shell does: what cannot be executed here may stand further along PATH.
+                if reason is None or isinstance(error, PermissionError):
+                    reason = error
+    except OSError as error:
+        reason = error
+    except ValueError as error:
+        raise CannotStart(f"{command or 'the command'}: {error}") from error
+    raise CannotStart(_in_words(command, reason, environment)) from reason
+
+
+def _first_lock_number() -> int:
+    return max(3, min(LOCK_DESCRIPTORS_FROM, os.sysconf("SC_OPEN_MAX") - 64))
+
+
+def _candidates(command: str, environment: Mapping[bytes, bytes]) -> list[str]:
+    """Where the command may stand, best first: in the item's own PATH, relative to its own directory."""
+    if "/" in command or not command:
+        return [command]
+    path = os.fsdecode(environment.get(b"PATH", os.fsencode(os.defpath)))
+    places = [f"{folder or '.'}/{command}" for folder in path.split(":")]
+    return [place for place in places if os.access(place, os.X_OK)] or [place for place in places if os.path.exists(place)]
+
+
+def _in_words(command: str, reason: OSError | None, environment: Mapping[bytes, bytes]) -> str:
+    if reason is None:
+        return f"command not found: {command}" if command else "the command is empty"
+    match reason.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            if any(os.path.exists(place) for place in _candidates(command, environment)):
+                return f"{command}: its interpreter (the first line, after #!) was not found"
+            return f"command not found: {command}"
+        case errno.EACCES | errno.EPERM:
+            return f"permission denied: {command}"
+        case errno.E2BIG:
+            return f"{command}: the arguments and the environment are too large for the kernel; pass large values by `stdin`"
+        case errno.ENOEXEC:
+            return f"{command}: not a program, and no #! line says what runs it"
+        case _:
+            return f"{command}: {reason.strerror}"

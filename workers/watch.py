@@ -1,0 +1,145 @@
+"""Watch one agent until nothing of its tree lives, and end it when its time or somebody says so.
+
+One loop, one place to wait (the `Control`), every deadline in it. States of the tree:
+
+    running --timeout, End--> ending (SIGTERM sent) --grace--> killing (SIGKILL in rounds) --> gone
+    running --main process exits, others live--> ending --> ...
+    running --main process exits, nothing else lives--> gone
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from workers import tree
+from workers.capture import CaptureFile
+from workers.protocol import End, EndReason, Start
+
+if TYPE_CHECKING:
+    import psutil
+
+_FIRST_KILL_PAUSE_SECONDS = 0.01
+_LONGEST_KILL_PAUSE_SECONDS = 1.0
+_SIZE_CHECK_SECONDS = (0.1, 1.0)
+_EXPECTED_BYTES_PER_SECOND = 1 << 30
+_ORPHAN_CHECK_SECONDS = 0.05
+_FOREVER = float("inf")
+
+
+class Control(Protocol):
+    """Where a running attempt waits."""
+
+    def wait(self, timeout_seconds: float | None) -> Sequence[End]:
+        """Return once a child changed its state (SIGCHLD, also one that came before the call), a request came, or time is up.
+
+        Returning early for no reason is harmless.
+        """
+
+
+class Watch:
+    """One agent, from its spawn to the end of its tree. After `run`, the attributes say how it went."""
+
+    def __init__(
+        self,
+        pid: int,
+        start: Start,
+        control: Control,
+        captures: Sequence[CaptureFile],
+        strangers: frozenset[int],
+        is_subreaper: bool,
+    ) -> None:
+        self.status: int | None = None
+        self.ended_by: EndReason | None = None
+        self.cpu_seconds = 0.0
+        self.max_rss = 0
+        self.leftovers: set[int] = set()
+        self._pid = pid
+        self._start = start
+        self._control = control
+        self._captures = captures
+        self._strangers = strangers
+        self._is_subreaper = is_subreaper
+        self._kill_at = _FOREVER
+        self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
+
+    def run(self) -> None:
+        """Wait until the tree is gone."""
+        start = self._start
+        now = time.monotonic()
+        timeout_at = _FOREVER if start.timeout_seconds is None else now + start.timeout_seconds
+        size_at = now + self._size_pause(start.max_output_bytes)
+        while True:
+            deadline = min(size_at, self._kill_at if self._is_ending else timeout_at)
+            if self.status is not None and not (self._is_subreaper and not self._strangers):
+                # No SIGCHLD will tell of the end of what is no child of ours.
+                deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
+            for end in self._control.wait(max(deadline - time.monotonic(), 0.0)):
+                if end.sequence == start.sequence:
+                    self._end(end.reason, end.grace_seconds)
+            if self._reap():
+                return
+            now = time.monotonic()
+            if now >= timeout_at and not self._is_ending:
+                self._end(EndReason.TIMEOUT, start.grace_seconds)
+            if now >= self._kill_at:
+                self._kill(now)
+            if now >= size_at:
+                size_at = now + self._size_pause(min(capture.cut_to(start.max_output_bytes) for capture in self._captures))
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._kill_at != _FOREVER
+
+    @staticmethod
+    def _size_pause(room_bytes: int) -> float:
+        """Seconds until a stream could have outgrown its limit at the speed of a fast disk; rarely where the limit is far."""
+        shortest, longest = _SIZE_CHECK_SECONDS
+        return min(max(room_bytes / _EXPECTED_BYTES_PER_SECOND, shortest), longest)
+
+    def _reap(self) -> bool:
+        """Take in every child that has ended; True when the main process and all others are gone."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                if self.status is None:
+                    raise RuntimeError(f"the agent {self._pid} was reaped by somebody else") from None
+                # ECHILD proves that nothing is left. Without a subreaper orphans are no children of ours: look for them.
+                return self._is_subreaper or not self._end_leftovers()
+            if pid == 0:
+                return self.status is not None and not self._end_leftovers() and bool(self._strangers)
+            self.cpu_seconds += usage.ru_utime + usage.ru_stime
+            self.max_rss = max(self.max_rss, usage.ru_maxrss)
+            if pid == self._pid:
+                self.status = status
+
+    def _end_leftovers(self) -> bool:
+        """The main process is gone: begin to end what it left behind. Whether anything of it lives."""
+        living = self._living()
+        if not living:
+            return False
+        self.leftovers.update(process.pid for process in living)
+        if not self._is_ending:
+            tree.send(living, signal.SIGTERM)
+            self._kill_at = time.monotonic() + self._start.grace_seconds
+        return True
+
+    def _living(self) -> list[psutil.Process]:
+        return tree.living_tree(self._start.mark, self._pid, self._strangers, is_subreaper=self._is_subreaper)
+
+    def _end(self, reason: EndReason, grace_seconds: float) -> None:
+        if not self._is_ending:
+            tree.send(self._living(), signal.SIGTERM)
+        if self.status is None and self.ended_by is None:
+            self.ended_by = reason
+        self._kill_at = min(self._kill_at, time.monotonic() + grace_seconds)
+
+    def _kill(self, now: float) -> None:
+        """One round: a tree that forks faster than it is killed needs several."""
+        tree.send(self._living(), signal.SIGKILL)
+        self._kill_at = now + self._kill_pause
+        self._kill_pause = min(self._kill_pause * 2, _LONGEST_KILL_PAUSE_SECONDS)
