@@ -194,6 +194,11 @@ class JobHistory:
             self._attempts[index] = attempt
 
 
+_Fact = (
+    RunHeader | SupervisorStarted | WorkerStarted | ItemsListed | ListingFailed | JobClosed | RunEnded | Commit | JournalHeader
+)
+
+
 class RunHistory:
     """What a run's records say, up to date with the last record applied."""
 
@@ -223,6 +228,11 @@ class RunHistory:
             case SettledLine() | ItemSettled():
                 start = self.open_starts.pop((record.job, record.index), None)
                 self._job(record.job).settled(record, start, source, offset, length)
+            case _:
+                self._apply_fact(record)
+
+    def _apply_fact(self, record: _Fact) -> None:
+        match record:
             case RunHeader():
                 self.header = record
             case SupervisorStarted():
