@@ -1,0 +1,92 @@
+"""A raw TOML table into its struct of `schema`, every wrong key told in the user's words."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from orchestrator.jobsfile.problems import Place, Problems
+from orchestrator.jobsfile.schema import UNSUPPORTED
+from orchestrator.jobsfile.suggestions import describe, did_you_mean
+
+_DEEPEST = 64
+"""Nested lists and tables that a file may have. Deeper ones would end in a RecursionError in whoever walks them."""
+
+TableT = TypeVar("TableT", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    type: Any
+    words: str
+    parse: Callable[[Any], Any] | None
+    choices: tuple[str, ...]
+
+
+def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: Problems) -> tuple[TableT, frozenset[str]]:
+    """`table` as a `struct`, and the keys of it that were told as mistakes and are left None."""
+    fields = _fields(struct)
+    unsupported = UNSUPPORTED.get(struct, frozenset())
+    good: dict[str, Any] = {}
+    for key, value in table.items():
+        if value is None:
+            continue  # `plain` has told it.
+        if key in unsupported:
+            problems.tell((*place, key), "not supported by this version")
+        elif key not in fields:
+            problems.tell((*place, key), f"unknown key{did_you_mean(key, [*fields, *unsupported])}")
+        else:
+            try:
+                good[key] = _convert(value, fields[key])
+            except (ValueError, msgspec.ValidationError):
+                meant = did_you_mean(value, fields[key].choices) if isinstance(value, str) else ""
+                problems.tell((*place, key), f"expected {fields[key].words}, got {describe(value)}{meant}")
+    return struct(**good), frozenset(table) - frozenset(good)
+
+
+def plain(value: Any, place: Place, problems: Problems) -> Any:
+    """`value` as JSON can hold it: dates and times are ISO strings. What no state file can hold is told, and is None."""
+    match value:
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return value.isoformat()
+        case float() if not math.isfinite(value):
+            problems.tell(place, f"expected a finite number, got {value}")
+        case int() if not -(2**63) <= value < 2**63:
+            problems.tell(place, "expected a number of at most 64 bits")
+        case list() | dict() if len(place) > _DEEPEST:
+            problems.tell(place[:8], f"nested deeper than {_DEEPEST} levels")
+        case list():
+            return [plain(element, (*place, index), problems) for index, element in enumerate(value)]
+        case dict():
+            return {key: plain(element, (*place, key), problems) for key, element in value.items()}
+        case _:
+            return value
+    return None
+
+
+def _convert(value: Any, field: _Field) -> Any:
+    return field.parse(value) if field.parse else msgspec.convert(value, field.type)
+
+
+@cache
+def _fields(struct: type[msgspec.Struct]) -> dict[str, _Field]:
+    return {name: _field(hint) for name, hint in typing.get_type_hints(struct, include_extras=True).items()}
+
+
+def _field(hint: Any) -> _Field:
+    """Of `Annotated[type, parser?, Meta(description=…)] | None`, or of Any."""
+    for option in typing.get_args(hint):
+        kind, *notes = typing.get_args(option) or (option,)
+        metas = [note for note in notes if isinstance(note, msgspec.Meta)]
+        if metas:
+            parse = next((note for note in notes if callable(note)), None)
+            choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+            return _Field(option, metas[0].description or "", parse, choices)
+    return _Field(Any, "a value", None, ())

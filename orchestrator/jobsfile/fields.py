@@ -1,0 +1,238 @@
+"""What one table of job keys gives ([defaults] or [jobs.ID]): values checked, templates compiled, each on its own.
+
+How a job's keys go together with the defaults and with other jobs is the business of `jobs`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.jobsfile.decode import decode
+from orchestrator.jobsfile.model import (
+    ChainSource,
+    CommandAction,
+    FileSource,
+    ListSource,
+    MatrixSource,
+    Retry,
+    ShellAction,
+    Source,
+)
+from orchestrator.jobsfile.problems import Place, Problems
+from orchestrator.jobsfile.quantities import parse_duration
+from orchestrator.jobsfile.schema import ACTIONS, SOURCES, JobTable, RetryTable, SourceTable
+from orchestrator.jobsfile.suggestions import describe, did_you_mean
+from orchestrator.jobsfile.templates import Template, TemplateError, TemplateKind, compile_template
+
+WRONG = object()
+"""Stands for a value that was told as a mistake: the key is there, so no default and no other complaint takes its place."""
+
+JobFields = dict[str, Any]
+"""Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command or shell."""
+
+_WHEN_WORDS = ("always", "failed")
+
+
+def compile_fields(table: dict[str, Any], place: Place, problems: Problems) -> JobFields:
+    """The fields that `table` gives. Tells its unknown keys, wrong values, bad templates, and a second action."""
+    raw, wrong = decode(table, JobTable, place, problems)
+    fields: JobFields = {}
+    for key in table:
+        value = WRONG if key in wrong else getattr(raw, key)
+        if key in ACTIONS:
+            fields["action"] = value if value is WRONG else _action(key, value, place, problems)
+        elif value is WRONG:
+            fields[key] = WRONG
+        else:
+            fields[key] = _field(key, value, (*place, key), problems)
+    actions = [key for key in ACTIONS if key in table]
+    if len(actions) > 1:
+        problems.tell(place, f"a job has exactly one action, this has {len(actions)}: {', '.join(actions)}")
+    return fields
+
+
+def compile_text(source: str, kind: TemplateKind, place: Place, problems: Problems) -> Any:
+    """The compiled template, or WRONG."""
+    try:
+        return compile_template(source, kind)
+    except TemplateError as error:
+        problems.tell(place, str(error))
+        return WRONG
+
+
+def compile_environment(table: dict[str, Any], place: Place, problems: Problems) -> Any:
+    """Variable -> template, or WRONG. Numbers and booleans are taken as the strings that they are in TOML."""
+    environment: dict[str, Any] = {}
+    for name, value in table.items():
+        if not name or "=" in name or "\0" in name:
+            problems.tell((*place, name), "not a name that an environment variable can have")
+        match value:
+            case bool():
+                text = str(value).lower()
+            case int() | float():
+                text = str(value)
+            case str():
+                text = value
+            case _:
+                problems.tell((*place, name), f"expected a string, a number or a boolean, got {describe(value)}")
+                return WRONG
+        environment[name] = compile_text(text, "text", (*place, name), problems)
+    return WRONG if WRONG in environment.values() else environment
+
+
+def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
+    if key == "shell":
+        if not value.strip():
+            problems.tell((*place, key), "expected a command line, got an empty string")
+            return WRONG
+        script = compile_text(value, "shell", (*place, key), problems)
+        return script if script is WRONG else ShellAction(script=script)
+    argv = [compile_text(argument, "value", (*place, key, index), problems) for index, argument in enumerate(value)]
+    if not value[0]:
+        problems.tell((*place, key, 0), "expected a program, got an empty string")
+    return WRONG if WRONG in argv else CommandAction(argv=tuple(argv))
+
+
+def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
+    match key:
+        case "label" | "cwd" | "stdin" | "creates":
+            return compile_text(value, "text", place, problems)
+        case "env":
+            return compile_environment(value, place, problems)
+        case "when":
+            return _when(value, place, problems)
+        case "for_each":
+            return _source(value, place, problems)
+        case "retry":
+            return _retry(value, place, problems)
+        case "needs":
+            return tuple(value)
+        case _:
+            return value
+
+
+def _when(value: Any, place: Place, problems: Problems) -> Any:
+    if isinstance(value, bool):
+        return compile_template("{{ true }}" if value else "{{ false }}", "value")
+    if value in _WHEN_WORDS:
+        return value
+    template = compile_text(value, "value", place, problems) if isinstance(value, str) else None
+    if template is None or (template is not WRONG and template.is_static):
+        meant = did_you_mean(value, _WHEN_WORDS) if isinstance(value, str) else ""
+        words = '"always", "failed", true, false or a template such as "{{ item > 3 }}"'
+        problems.tell(place, f"expected {words}, got {describe(value)}{meant}")
+        return WRONG
+    return template
+
+
+def _retry(value: Any, place: Place, problems: Problems) -> Any:
+    if isinstance(value, dict):
+        raw, wrong = decode(value, RetryTable, place, problems)
+        return WRONG if wrong else Retry(**{key: getattr(raw, key) for key in value})
+    try:
+        return Retry(delay=parse_duration(value))
+    except ValueError:
+        problems.tell(place, f'expected a table such as {{ delay = "10s", backoff = 2.0 }} or a duration, got {describe(value)}')
+        return WRONG
+
+
+def _source(value: Any, place: Place, problems: Problems) -> Any:
+    match value:
+        case list() | str():
+            return _list(value, None, place, problems)
+        case dict():
+            return _source_table(value, place, problems)
+        case _:
+            problems.tell(place, f"expected a list, a template that gives one, or a source table, got {describe(value)}")
+            return WRONG
+
+
+def _list(value: list[Any] | str, batch: int | None, place: Place, problems: Problems) -> Any:
+    """A list as written or a template; strings in the list without a placeholder stay strings."""
+    if isinstance(value, str):
+        template = compile_text(value, "value", place, problems)
+        if template is not WRONG and template.is_static:
+            hint = f'; for the files that a pattern matches write {{ glob = "{value}" }}' if "*" in value else ""
+            problems.tell(place, f"expected a list, a template that gives one, or a source table, got {describe(value)}{hint}")
+            return WRONG
+        return template if template is WRONG else ListSource(values=template, batch=batch)
+    values = [_element(element, (*place, index), problems) for index, element in enumerate(value)]
+    return WRONG if any(element is WRONG for element in values) else ListSource(values=tuple(values), batch=batch)
+
+
+def _element(value: Any, place: Place, problems: Problems) -> Any:
+    if not isinstance(value, str):
+        return value
+    template = compile_text(value, "value", place, problems)
+    return value if template is not WRONG and template.is_static else template
+
+
+def _source_table(value: dict[str, Any], place: Place, problems: Problems, *, is_axis: bool = False) -> Any:
+    raw, wrong = decode(value, SourceTable, place, problems)
+    possible = SOURCES if is_axis else (*SOURCES, "matrix", "job")
+    named = [key for key in ("matrix", "job", *SOURCES) if key in value]
+    if len(named) != 1:
+        problems.tell(place, f"expected exactly one of {', '.join(possible)}{', got ' if named else ''}{', '.join(named)}")
+        return WRONG
+    kind = named[0]
+    if kind not in possible:
+        problems.tell((*place, kind), "an axis of a matrix is a list or one of " + ", ".join(SOURCES))
+        return WRONG
+    if kind == "job" and "batch" in value:
+        problems.tell((*place, "batch"), "does not go with job: a chain follows its parent item by item")
+        return WRONG
+    if wrong:
+        return WRONG
+    return _build_source(kind, raw, place, problems)
+
+
+def _build_source(kind: str, raw: SourceTable, place: Place, problems: Problems) -> Source | Any:
+    for file_kind in SOURCES:
+        if kind == file_kind:
+            path = compile_text(getattr(raw, kind), "text", (*place, kind), problems)
+            return path if path is WRONG else FileSource(kind=file_kind, path=path, batch=raw.batch)
+    if kind == "job":
+        parents = (raw.job,) if isinstance(raw.job, str) else tuple(raw.job or ())
+        if not parents:
+            problems.tell((*place, "job"), "expected at least one job")
+            return WRONG
+        return ChainSource(jobs=parents)
+    axes = {name: _axis(axis, (*place, "matrix", name), problems) for name, axis in (raw.matrix or {}).items()}
+    if not axes:
+        problems.tell((*place, "matrix"), "expected at least one axis")
+        return WRONG
+    return WRONG if any(axis is WRONG for axis in axes.values()) else MatrixSource(axes=axes, batch=raw.batch)
+
+
+def _axis(value: Any, place: Place, problems: Problems) -> Any:
+    match value:
+        case dict():
+            return _source_table(value, place, problems, is_axis=True)
+        case list() | str():
+            return _list(value, None, place, problems)
+        case _:
+            problems.tell(place, f"expected a list or a source table, got {describe(value)}")
+            return WRONG
+
+
+def templates_in(value: Any) -> list[Template]:
+    """All templates of one field's value."""
+    match value:
+        case Template():
+            return [value]
+        case CommandAction():
+            return list(value.argv)
+        case ShellAction():
+            return [value.script]
+        case ListSource():
+            return templates_in(value.values)
+        case FileSource():
+            return [value.path]
+        case MatrixSource():
+            return [template for axis in value.axes.values() for template in templates_in(axis)]
+        case dict():
+            return [template for element in value.values() for template in templates_in(element)]
+        case tuple():
+            return [element for element in value if isinstance(element, Template)]
+        case _:
+            return []

@@ -1,0 +1,135 @@
+"""The jobs of a file: their own keys laid over the defaults, and everything that one job may get wrong about another.
+
+A mistake in a default is told where the default stands if it is wrong by itself, and at each job if only the job makes it wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, templates_in
+from orchestrator.jobsfile.graph import find_cycles
+from orchestrator.jobsfile.model import ChainSource, InputSpec, Job
+from orchestrator.jobsfile.problems import Problems
+from orchestrator.jobsfile.schema import ACTIONS, HIDDEN_NAMES, ITEM_SCOPE, LIST_SCOPE, TEMPLATE_FUNCTIONS
+from orchestrator.jobsfile.suggestions import describe, did_you_mean
+from orchestrator.jobsfile.templates import Template
+
+_JOB_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def build_jobs(
+    tables: Mapping[str, Any], defaults: JobFields, inputs: Mapping[str, InputSpec] | None, problems: Problems
+) -> tuple[Job, ...]:
+    """The jobs of [jobs.…] in file order. Only to be used if `problems` has none in the end. `inputs` None: not known."""
+    if not tables:
+        problems.tell(("jobs",), "no jobs: a jobs file has at least one table [jobs.ID]")
+    jobs = {id_: _JobChecks(id_, table, tables, defaults, problems) for id_, table in tables.items()}
+    for id_, job in jobs.items():
+        job.check_action()
+        job.check_names(inputs)
+        if not _JOB_ID.fullmatch(id_):
+            problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
+    needs = {id_: job.find_needs() for id_, job in jobs.items()}
+    for cycle in find_cycles(needs):
+        problems.tell(("jobs", cycle[0]), f"waits for itself: {' -> '.join(cycle)}")
+    return tuple(job.build(needs[id_]) for id_, job in jobs.items())
+
+
+class _JobChecks:
+    """One job while it is checked: `fields` are its own over the defaults, `own` the keys that its table writes."""
+
+    def __init__(self, id_: str, table: Any, known: Mapping[str, Any], defaults: JobFields, problems: Problems) -> None:
+        self._id = id_
+        self._known = known
+        self._problems = problems
+        if not isinstance(table, dict):
+            problems.tell(("jobs", id_), f"expected a table, got {describe(table)}")
+            self._own = frozenset[str]()
+            self._fields: JobFields = {"action": WRONG}
+            return
+        own = compile_fields(table, ("jobs", id_), problems)
+        self._own = frozenset(table)
+        self._fields = {**defaults, **own}
+        environments = (defaults.get("env"), own.get("env"))
+        if all(isinstance(environment, dict) for environment in environments):
+            self._fields["env"] = {**defaults["env"], **own["env"]}
+
+    def check_action(self) -> None:
+        if "action" not in self._fields:
+            self._tell(None, "no action: a job has one of command and shell")
+
+    def check_names(self, inputs: Mapping[str, InputSpec] | None) -> None:
+        """Tell the names that templates use and that this job does not have."""
+        for key, template in self._templates():
+            available = self._scope(key)
+            for name in sorted(template.names - available - TEMPLATE_FUNCTIONS):
+                self._tell(key, self._unknown_name(name, key, available))
+            for name in sorted(template.inputs - inputs.keys() if inputs is not None else ()):
+                self._tell(key, f"inputs.{name} is not declared{did_you_mean(name, inputs or ())}")
+
+    def find_needs(self) -> tuple[str, ...]:
+        """Written and implied needs that exist, in file order, without itself. Tells the others."""
+        found: set[str] = set()
+        for key, named in self._named_jobs():
+            for other in named:
+                if other == self._id:
+                    self._tell(key, f"a job cannot wait for itself ({other} -> {other})")
+                elif other not in self._known:
+                    self._tell(key, f"no job is called {other}{did_you_mean(other, self._known.keys() - {self._id})}")
+                else:
+                    found.add(other)
+        return tuple(id_ for id_ in self._known if id_ in found)
+
+    def build(self, needs: tuple[str, ...]) -> Job:
+        values = {key: value for key, value in self._fields.items() if value is not WRONG and key not in ("needs", "action")}
+        return Job(id=self._id, action=self._fields.get("action"), needs=needs, **values)  # type: ignore[arg-type]
+
+    def _scope(self, key: str) -> frozenset[str]:
+        if key == "for_each":
+            return LIST_SCOPE
+        missing = set(HIDDEN_NAMES.get(key, ()))
+        source = self._fields.get("for_each")
+        if source is None:
+            missing.add("item")
+        if source is not WRONG and not isinstance(source, ChainSource):
+            missing.add("parent")
+        if self._fields.get("creates") is None:
+            missing.add("creates")
+        return ITEM_SCOPE - missing
+
+    def _unknown_name(self, name: str, key: str, available: frozenset[str]) -> str:
+        if name not in ITEM_SCOPE:
+            return f"{name} is not a name that templates know{did_you_mean(name, available)}"
+        if key == "for_each" or name in HIDDEN_NAMES.get(key, ()):
+            return f"{name} is not known yet when {key} is evaluated"
+        wanted = {"item": "for_each", "parent": "for_each = { job = … }", "creates": "the key creates"}
+        return f"{name} is only known in a job with {wanted[name]}"
+
+    def _templates(self) -> Iterator[tuple[str, Template]]:
+        for key, value in self._fields.items():
+            for template in templates_in(value):
+                yield key, template
+
+    def _named_jobs(self) -> Iterator[tuple[str, list[str]]]:
+        needs, source = self._fields.get("needs", ()), self._fields.get("for_each")
+        if needs is not WRONG:
+            yield "needs", list(needs)
+        if isinstance(source, ChainSource):
+            yield "for_each", list(source.jobs)
+        for key, template in self._templates():
+            yield key, sorted(template.jobs)
+
+    def _tell(self, key: str | None, message: str) -> None:
+        if key is None:
+            self._problems.tell(("jobs", self._id), message)
+            return
+        candidates = ACTIONS if key == "action" else (key,)
+        written = next((candidate for candidate in candidates if candidate in self._own), None)
+        if written is None:
+            shown = "its action" if key == "action" else key
+            self._problems.tell(("jobs", self._id), f"{shown} of [defaults]: {message}")
+        else:
+            self._problems.tell(("jobs", self._id, written), message)

@@ -1,0 +1,131 @@
+"""Reads a jobs file and tells all its mistakes at once.
+
+Promise: whatever the text is, the answer is a `JobsFile` that is right in every key, or a JobsFileError that has every
+mistake, one line each. It takes several passes over the tables, and no pass stops at a mistake: what is wrong is told and
+stands aside, so that it causes no second complaint.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.decode import decode, plain
+from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, templates_in
+from orchestrator.jobsfile.inputs import build_inputs
+from orchestrator.jobsfile.jobs import build_jobs
+from orchestrator.jobsfile.model import InputSpec, JobsFile, RunSettings
+from orchestrator.jobsfile.problems import Problems
+from orchestrator.jobsfile.schema import FILE_SCOPE, TEMPLATE_FUNCTIONS, FileTable, RunTable
+from orchestrator.jobsfile.suggestions import did_you_mean
+
+_AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
+
+
+def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config: str | None = None) -> JobsFile:
+    """The jobs file at `path`. `folder`: where its relative paths start, default its own folder.
+
+    `user_config`: the user's config.toml, whose [defaults] stand behind the file's; it need not exist.
+    Raises UserError for a file that cannot be read, JobsFileError for mistakes in it.
+    """
+    given = os.fspath(path)
+    text = _read(given)
+    real_path = os.path.realpath(given)
+    folder = os.path.abspath(folder) if folder is not None else os.path.dirname(real_path)
+    return _load(text, real_path, folder, user_config, shown_path=given)
+
+
+def load_text(text: str, *, path: str, folder: str, user_config: str | None = None) -> JobsFile:
+    """The jobs file that reads `text` and came from the absolute `path`. Errors as of `load`."""
+    return _load(text, path, folder, user_config, shown_path=path)
+
+
+def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_path: str) -> JobsFile:
+    problems = Problems(shown_path, text)
+    defaults, config_lines = _user_defaults(user_config)
+    table = plain(_parse(text, shown_path), (), problems)
+    raw, wrong = decode(table, FileTable, (), problems)
+    if raw.name == "":
+        problems.tell(("name",), "expected a name, got an empty string")
+    inputs = build_inputs(raw.inputs or {}, problems)
+    known_inputs = None if "inputs" in wrong else inputs
+    run = _run_settings(raw.run or {}, known_inputs, problems)
+    defaults = {**defaults, **compile_fields(raw.defaults or {}, ("defaults",), problems)}
+    jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, problems)
+    lines = problems.lines() + config_lines
+    if lines:
+        raise JobsFileError(shown_path, lines)
+    return JobsFile(name=raw.name or PurePath(path).stem, path=path, folder=folder, text=text, inputs=inputs, run=run, jobs=jobs)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise UserError("a path with a NUL byte names no file") from None
+    try:
+        # Some editors open a file with a byte order mark, which TOML does not know.
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise JobsFileError(path, [f"{path}:{line}: not UTF-8, which TOML is always in"]) from None
+
+
+def _parse(text: str, path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = _syntax_problem(str(error), text, path)
+    except RecursionError:
+        problem = f"{path}: nested too deeply"
+    except ValueError:
+        # Of int(): tomllib leaves a number of thousands of digits to it.
+        problem = f"{path}: a number in it has too many digits"
+    raise JobsFileError(path, [problem])
+
+
+def _syntax_problem(message: str, text: str, path: str) -> str:
+    """tomllib's message with the place in front; it says "end of document" where an editor needs a line, too."""
+    at = _AT_LINE.search(message)
+    if at:
+        line, column = int(at[1]), int(at[2])
+    else:
+        line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
+    words = " ".join(_AT_LINE.sub("", message).replace(" (at end of document)", "").split())
+    return f"{path}:{line}:{column}: invalid TOML: {words[:200]} (line {line}, column {column})"
+
+
+def _user_defaults(path: str | None) -> tuple[JobFields, list[str]]:
+    """[defaults] of the user's config.toml, and the mistakes in it. Its other tables are not this module's business."""
+    if path is None or not os.path.exists(path):
+        return {}, []
+    text = _read(path)
+    problems = Problems(path, text)
+    table = plain(_parse(text, path), (), problems)
+    raw, _ = decode({key: value for key, value in table.items() if key == "defaults"}, FileTable, (), problems)
+    return compile_fields(raw.defaults or {}, ("defaults",), problems), problems.lines()
+
+
+def _run_settings(table: dict[str, Any], inputs: Mapping[str, InputSpec] | None, problems: Problems) -> RunSettings:
+    raw, wrong = decode(table, RunTable, ("run",), problems)
+    values = {key: getattr(raw, key) for key in table if key not in wrong}
+    if "env" in values:
+        values["env"] = compile_environment(values["env"], ("run", "env"), problems)
+        if values["env"] is WRONG:
+            del values["env"]
+    for template in templates_in(values.get("env")):
+        for name in sorted(template.names - FILE_SCOPE - TEMPLATE_FUNCTIONS):
+            problems.tell(("run", "env"), f"{name} is not known here, only {' and '.join(sorted(FILE_SCOPE))}")
+        for name in sorted(template.inputs - inputs.keys() if inputs is not None else ()):
+            problems.tell(("run", "env"), f"inputs.{name} is not declared{did_you_mean(name, inputs or ())}")
+    return RunSettings(**values)

@@ -1,0 +1,194 @@
+"""The raw tables of a jobs file: which keys there are, what each takes, and in which words a wrong value is refused.
+
+A field is None when its key is absent (TOML has no null). `Meta.description` completes the sentence "expected …". A callable
+in an annotation parses the raw value and raises ValueError for what it refuses; without one msgspec checks the type.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from orchestrator.jobsfile import quantities
+from orchestrator.jobsfile.model import InputType, MaxFailures, OutputKind
+
+
+def parse_max_failures(value: Any) -> MaxFailures:
+    """`max_failures`: a whole number of at least 0, or `"20%"`. Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return MaxFailures(count=value)
+    return MaxFailures(percent=quantities.parse_percent(value))
+
+
+_DURATION_WORDS = 'a duration such as "90s", "20m" or "1h30m", or a number of seconds'
+
+Text = Annotated[str, Meta(description="a string")]
+Texts = Annotated[list[str], Meta(description="a list of strings")]
+Argv = Annotated[list[str], Meta(min_length=1, description="a list of strings (the program and its arguments)")]
+Flag = Annotated[bool, Meta(description="true or false")]
+Whole = Annotated[int, Meta(description="a whole number")]
+Slots = Annotated[int, Meta(ge=0, le=4096, description="a whole number from 0 to 4096")]
+Count = Annotated[int, quantities.parse_count, Meta(description="a whole number of at least 1")]
+Duration = Annotated[float, quantities.parse_duration, Meta(description=_DURATION_WORDS)]
+Limit = Annotated[float | None, quantities.parse_limit, Meta(description=_DURATION_WORDS + " (0: no limit)")]
+Size = Annotated[int, quantities.parse_size, Meta(description='a size such as "10MiB" or "10MB", or a number of bytes')]
+Failures = Annotated[
+    MaxFailures, parse_max_failures, Meta(description='a whole number of at least 0, or a percentage such as "20%"')
+]
+Backoff = Annotated[float, Meta(ge=1, le=1000, description="a number from 1 to 1000")]
+Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Table = Annotated[dict[str, Any], Meta(description="a table")]
+Output = Annotated[OutputKind, Meta(description='one of "text", "lines", "json" and "jsonl"')]
+Kind = Annotated[InputType, Meta(description='one of "string", "integer", "number", "boolean" and "list"')]
+Values = Annotated[list[Any], Meta(min_length=1, description="a list of at least one value")]
+ParentIds = Annotated[str | list[str], Meta(description="a job or a list of jobs")]
+
+
+class FileTable(msgspec.Struct, kw_only=True):
+    """The top of a jobs file."""
+
+    name: Text | None = None
+    inputs: Table | None = None
+    run: Table | None = None
+    defaults: Table | None = None
+    jobs: Table | None = None
+
+
+class InputTable(msgspec.Struct, kw_only=True):
+    """`[inputs.NAME]`, the long form."""
+
+    type: Kind | None = None
+    required: Flag | None = None
+    default: Any = None
+    enum: Values | None = None
+    description: Text | None = None
+
+
+class RunTable(msgspec.Struct, kw_only=True):
+    """`[run]`."""
+
+    slots: Slots | None = None
+    drain_timeout: Duration | None = None
+    timeout: Limit | None = None
+    env: Table | None = None
+
+
+class JobTable(msgspec.Struct, kw_only=True):
+    """`[jobs.ID]` and `[defaults]`. `when`, `for_each` and `retry` take several forms, which `jobs` tells apart."""
+
+    command: Argv | None = None
+    shell: Text | None = None
+    needs: Texts | None = None
+    when: Any = None
+    for_each: Any = None
+    label: Text | None = None
+    max_concurrency: Count | None = None
+    priority: Whole | None = None
+    continue_on_error: Flag | None = None
+    max_failures: Failures | None = None
+    attempts: Count | None = None
+    retry: Any = None
+    timeout: Limit | None = None
+    grace: Duration | None = None
+    cwd: Text | None = None
+    env: Table | None = None
+    stdin: Text | None = None
+    output: Output | None = None
+    max_output: Size | None = None
+    creates: Text | None = None
+
+
+class RetryTable(msgspec.Struct, kw_only=True):
+    """`retry = { … }`."""
+
+    delay: Duration | None = None
+    backoff: Backoff | None = None
+    max_delay: Duration | None = None
+    jitter: Fraction | None = None
+
+
+class SourceTable(msgspec.Struct, kw_only=True):
+    """`for_each = { … }`: one of the first six."""
+
+    glob: Text | None = None
+    lines: Text | None = None
+    jsonl: Text | None = None
+    csv: Text | None = None
+    matrix: Table | None = None
+    job: ParentIds | None = None
+    batch: Count | None = None
+
+
+ACTIONS = ("command", "shell", "agent", "gate", "workflow", "land")
+"""A job has exactly one of these keys."""
+
+SOURCES: tuple[Literal["glob", "lines", "jsonl", "csv"], ...] = ("glob", "lines", "jsonl", "csv")
+"""The sources that read something; the others are `matrix` and `job`."""
+
+UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
+    FileTable: frozenset({"pools"}),
+    RunTable: frozenset({"fast_slots", "budget_usd", "max_depth"}),
+    JobTable: frozenset(
+        {
+            "agent",
+            "prompt",
+            "prompt_file",
+            "gate",
+            "workflow",
+            "inputs",
+            "land",
+            "lane",
+            "pool",
+            "repeat",
+            "stall_timeout",
+            "pass_env",
+            "workspace",
+            "check",
+            "memory",
+            "artifacts",
+            "model",
+            "permissions",
+            "args",
+            "max_turns",
+            "schema",
+            "resume_session",
+            "resume_prompt",
+            "retry_prompt",
+            "budget_usd",
+            "estimate_usd",
+            "on_usage_limit",
+            "fallback",
+            "options",
+            "on_reject",
+            "show_file",
+            "token",
+            "token_ttl",
+            "if_running",
+            "if_done",
+            "if_changed",
+        }
+    ),
+}
+"""Keys of the contract that this version does not build yet: told, never ignored. A key that is built moves into its table."""
+
+FILE_SCOPE = frozenset({"inputs", "run"})
+"""Names that a template of [run] may use."""
+
+LIST_SCOPE = frozenset({"inputs", "run", "jobs"})
+"""Names that `for_each` may use: there is no item yet."""
+
+ITEM_SCOPE = frozenset({"inputs", "run", "jobs", "item", "index", "label", "attempt", "parent", "creates"})
+"""Names that the templates of one item may use, as far as the job has them."""
+
+HIDDEN_NAMES = {
+    "label": frozenset({"label", "creates", "attempt"}),
+    "when": frozenset({"creates"}),
+    "cwd": frozenset({"creates"}),
+    "creates": frozenset({"creates"}),
+}
+"""Names that a key's template may not use, because they are not known yet when it is rendered."""
+
+TEMPLATE_FUNCTIONS = frozenset({"range", "dict", "namespace"})
+"""Functions that every template may call."""
