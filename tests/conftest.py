@@ -62,7 +62,7 @@ def run_cli(home: Path, tmp_path: Path) -> RunCli:
         env: Mapping[str, str] | None = None,
         timeout: float = 60.0,
     ) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "orchestrator", *map(os.fspath, arguments)]
+        argv = [sys.executable, "-m", "orchestrator", *(os.fspath(argument) for argument in arguments)]
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,

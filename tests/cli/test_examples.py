@@ -1,0 +1,93 @@
+"""Every shipped example runs as it is, in a folder of its own, and does what its comment says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import RunCli
+
+from orchestrator.shipped import examples_folder
+
+EXAMPLES = sorted(path.stem for path in examples_folder().glob("*.toml"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's folder with all examples, as `init` would leave them, and two Python files, one of which does not compile."""
+    copied = tmp_path / "project"
+    shutil.copytree(examples_folder(), copied, ignore=shutil.ignore_patterns("out"))
+    (copied / "good.py").write_text("print(1)\nprint(2)\n")
+    (copied / "bad.py").write_text("print(\n")
+    return copied
+
+
+def results(run_cli: RunCli, folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """The run's results by item."""
+    told = run_cli("results", f"{name}.toml", "--json", cwd=folder)
+    assert told.returncode == 0, told.stderr
+    return {result["item"]: result for result in json.loads(told.stdout)}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_has_no_mistakes_and_says_how_to_run_it(name: str, folder: Path, run_cli: RunCli) -> None:
+    checked = run_cli("check", f"{name}.toml", cwd=folder)
+    assert checked.returncode == 0, checked.stderr
+    assert f"orchestrate run {name}.toml" in (folder / f"{name}.toml").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"quickstart"}))
+def test_an_example_runs_as_it_is(name: str, folder: Path, run_cli: RunCli) -> None:
+    ran = run_cli("run", f"{name}.toml", "--quiet", cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_quickstart_names_the_file_that_does_not_compile_and_sums_up_the_rest(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "quickstart.toml", "--quiet", cwd=folder).returncode == 1
+    found = results(run_cli, folder, "quickstart")
+    failed = {result["label"] for result in found.values() if result["status"] == "failed"}
+    assert failed == {"./bad.py"}
+    summary = run_cli("logs", "quickstart.toml", "summary", cwd=folder)
+    assert "1 files compile, 2 lines" in summary.stdout
+
+
+def test_retry_gives_the_flaky_job_its_third_attempt_and_tolerates_one_page(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "retry.toml", "--quiet", cwd=folder).returncode == 0
+    found = results(run_cli, folder, "retry")
+    assert (found["flaky"]["status"], found["flaky"]["attempts"]) == ("succeeded", 3)
+    assert (found["fetch:3"]["status"], found["fetch:3"]["attempts"]) == ("failed", 2)
+    assert found["alarm"]["status"] == "skipped"
+
+
+def test_creates_makes_only_what_is_missing(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "creates.toml", "--quiet", cwd=folder).returncode == 0
+    made = {path.name: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
+    assert set(made) == {f"{name}.toml.gz" for name in EXAMPLES}
+    (folder / "out" / "chain.toml.gz").unlink()
+    assert run_cli("run", "creates.toml", "--quiet", cwd=folder).returncode == 0
+    again = {path.name: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
+    assert {name for name in made if made[name] != again[name]} == {"chain.toml.gz"}
+
+
+def test_matrix_has_every_combination_and_batches_of_two(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "matrix.toml", "--quiet", cwd=folder).returncode == 0
+    found = results(run_cli, folder, "matrix")
+    assert found["compress:1"]["label"] == "zlib 1000"
+    assert sum(result["job"] == "compress" for result in found.values()) == 9
+    assert sum(result["job"] == "count" for result in found.values()) == len(EXAMPLES) // 2 + len(EXAMPLES) % 2
+
+
+def test_chain_reports_in_the_order_of_its_items(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "chain.toml", "--quiet", cwd=folder).returncode == 0
+    report = run_cli("logs", "chain.toml", "report", cwd=folder).stdout
+    assert [line.split()[0] for line in report.splitlines()] == ["ada", "grace", "edsger", "barbara"]
+
+
+def test_table_takes_rows_with_hostile_values(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "table.toml", "--quiet", cwd=folder).returncode == 0
+    found = results(run_cli, folder, "table")
+    assert found["greet:2"]["output"] == "Hello L'Aquila in IT\n"
+    assert found["area:1"]["output"] == "60\n"

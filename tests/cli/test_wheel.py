@@ -1,0 +1,74 @@
+"""The wheel carries everything: installed into an empty environment it gives a working `orchestrate`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted(path.name for path in (ROOT / "configs" / "examples").glob("*.toml"))
+
+
+def run(*argv: str | Path, timeout: float, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, **more)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from what git would ship, without build isolation: no registry is needed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "__pycache__", "dist", "build", "out"))
+    argv = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    built = run(*argv, timeout=120)
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_both_packages_and_every_example(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert EXAMPLES, "the repository has no examples"
+    assert {f"orchestrator/configs/examples/{name}" for name in EXAMPLES} <= set(names)
+    for package in ("orchestrator", "workers"):
+        modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        assert modules <= set(names)
+
+
+def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator", "workers"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("home")
+def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    made = run(sys.executable, "-m", "venv", tmp_path / "venv", timeout=120)
+    assert made.returncode == 0, made.stderr
+    binaries = tmp_path / "venv" / "bin"
+    reached = run(binaries / "pip", "download", "--quiet", "--no-deps", "-d", tmp_path / "probe", "click", timeout=300)
+    if reached.returncode != 0:
+        pytest.skip(f"pip reaches no package index: {reached.stderr.strip().splitlines()[-1]}")
+    installed = run(binaries / "pip", "install", "--quiet", wheel, timeout=300)
+    assert installed.returncode == 0, installed.stderr
+
+    def orchestrate(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(binaries / "orchestrate", *arguments, timeout=60, cwd=tmp_path, env=environment)
+
+    version = orchestrate("--version")
+    assert version.returncode == 0, version.stderr
+    begun = orchestrate("init", "quickstart")
+    assert begun.returncode == 0, begun.stderr
+    (jobs_file,) = tmp_path.glob("*.toml")
+    (tmp_path / "one.py").write_text("print(1)\n")
+    ran = orchestrate("run", jobs_file.name, "--quiet")
+    assert ran.returncode == 0, ran.stderr
+    summary = orchestrate("logs", jobs_file.name, "summary")
+    assert "1 files compile" in summary.stdout, summary.stderr
