@@ -21,6 +21,7 @@ from jinja2.runtime import Context, LoopContext, StrictUndefined, Undefined
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import Namespace, missing
 
+from orchestrator.jobsfile import quoting
 from orchestrator.jobsfile.templates import Fields, RenderError, TemplateError, TemplateKind
 
 _DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
@@ -217,6 +218,8 @@ def compile_source(source: str, kind: TemplateKind) -> Compiled:
         raise TemplateError(where + " ".join(str(error.message).split())) from None
     _refuse_statements(tree, kind)
     _refuse_unknown_words(tree, environment)
+    if kind == "shell":
+        _refuse_misplaced(tree, source, environment)
     names = frozenset(meta.find_undeclared_variables(tree))
     jobs, inputs = _fields_named(tree)
     lone = _lone_expression(tree) if kind == "value" else None
@@ -300,6 +303,52 @@ def _refuse_statements(tree: nodes.Template, kind: TemplateKind) -> None:
         placed = {id(each) for output in tree.find_all(nodes.Output) for each in output.nodes if is_raw(each)}
         if any(is_raw(each) and id(each) not in placed for each in tree.find_all(nodes.Filter)):
             raise TemplateError("raw must be the last filter of its placeholder: {{ … | raw }}")
+
+
+def _refuse_misplaced(tree: nodes.Template, source: str, environment: _Environment) -> None:
+    try:
+        quoting.check_placeholders(_script_of(tree.body))
+    except quoting.Misplaced as misplaced:
+        placeholder = _placeholders(source, environment)[misplaced.ordinal]
+        raise TemplateError(f"{{{{ {placeholder} }}}} {misplaced.words}, or opt out: {{{{ {placeholder} | raw }}}}") from None
+
+
+def _placeholders(source: str, environment: _Environment) -> list[str]:
+    """The text inside each `{{ }}`, in order, as written."""
+    texts: list[str] = []
+    is_inside = False
+    for _, token, text in environment.lex(source):
+        if token == "variable_begin":
+            texts.append("")
+        is_inside = token != "variable_end" and (is_inside or token == "variable_begin")
+        if is_inside and token != "variable_begin":
+            texts[-1] += text
+    return [" ".join(text.split()) for text in texts]
+
+
+def _script_of(body: list[nodes.Node]) -> str:
+    """The script with a mark for each placeholder and branch, in the order of the source, as `quoting` reads it."""
+    parts: list[str] = []
+    for node in body:
+        match node:
+            case nodes.Output():
+                for each in node.nodes:
+                    if isinstance(each, nodes.TemplateData):
+                        parts.append(each.data)
+                    else:
+                        parts.append(quoting.RAW if is_raw(each) else quoting.PLACEHOLDER)
+            case nodes.If():
+                branches = [node.body, *(each.body for each in node.elif_), node.else_]
+                parts.append(_branches(branches))
+            case nodes.For():
+                parts.append(_branches([node.body, node.else_]))
+            case nodes.With():
+                parts.append(_script_of(node.body))
+    return "".join(parts)
+
+
+def _branches(bodies: list[list[nodes.Node]]) -> str:
+    return quoting.BRANCH_OPEN + quoting.BRANCH_NEXT.join(_script_of(body) for body in bodies) + quoting.BRANCH_CLOSE
 
 
 def is_raw(expression: nodes.Node) -> bool:
