@@ -6,6 +6,7 @@ worker, and a worker at most one attempt. It refuses to handle: what an attempt'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -93,10 +94,9 @@ class LocalEngine:
         return {worker.identity.pid for worker in self._by_slot.values()}
 
     def _send(self, worker: _Worker, message: bytes, lock_fds: Sequence[int]) -> None:
-        try:
-            channel.send(worker.connection, message, lock_fds, folder=worker.folder)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the worker died; its socket is readable now and `poll` tells it
+        # A worker that died is told by `poll`: its socket is readable now.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            channel.send(worker.connection, message, lock_fds, folder=str(worker.folder))
 
     def _spawn(self, slot: int, number: int) -> _Worker:
         folder = self._folder_of(number)

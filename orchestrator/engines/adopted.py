@@ -1,0 +1,116 @@
+"""Workers of an earlier supervisor that still run an attempt. They cannot be spoken to; their end can be awaited.
+
+Promise: an adopted attempt is never started twice: its slot is told free only once its worker is gone, and its outcome is read
+from the worker's log.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied, WorkerIdentity
+from workers.identity import is_same_process
+from workers.log import LOG_NAME, read_log
+from workers.protocol import Ended, Outcome
+
+POLL_SECONDS = 0.2
+"""How often a worker is looked for where the kernel has no pidfd (macOS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Adopted:
+    slot: int
+    sequence: int
+    identity: WorkerIdentity
+    folder: Path
+    pidfd: int | None
+
+
+class AdoptedWorkers:
+    """The adopted attempts of one run, by slot."""
+
+    def __init__(self) -> None:
+        self._by_slot: dict[int, _Adopted] = {}
+
+    def adopt(self, slot: int, sequence: int, identity: WorkerIdentity, folder: Path) -> bool:
+        """Watch this worker if it lives; False if it is gone."""
+        pidfd = None
+        if hasattr(os, "pidfd_open"):
+            try:
+                pidfd = os.pidfd_open(identity.pid)
+            except ProcessLookupError:
+                return False
+        # Asked after the pidfd was opened: now the number cannot pass to another process behind our back.
+        if not is_same_process(identity.pid, identity.start_ticks, identity.boot_id):
+            if pidfd is not None:
+                os.close(pidfd)
+            return False
+        self._by_slot[slot] = _Adopted(slot, sequence, identity, folder, pidfd)
+        return True
+
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._by_slot
+
+    def end(self, slot: int) -> None:
+        """Ask the worker to end its attempt: to a worker SIGTERM means that."""
+        adopted = self._by_slot[slot]
+        try:
+            if adopted.pidfd is not None:
+                signal.pidfd_send_signal(adopted.pidfd, signal.SIGTERM)
+            elif is_same_process(adopted.identity.pid, adopted.identity.start_ticks, adopted.identity.boot_id):
+                os.kill(adopted.identity.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return  # it just ended, and `poll` tells it
+
+    def filenos(self) -> list[int]:
+        """Descriptors that become readable when an adopted worker is gone."""
+        return [adopted.pidfd for adopted in self._by_slot.values() if adopted.pidfd is not None]
+
+    @property
+    def needs_polling(self) -> bool:
+        """Whether `poll` must be called every `POLL_SECONDS`."""
+        return any(adopted.pidfd is None for adopted in self._by_slot.values())
+
+    def poll(self) -> list[EngineEvent]:
+        """What became of the workers that are gone."""
+        events: list[EngineEvent] = []
+        for adopted in list(self._by_slot.values()):
+            if self._is_gone(adopted):
+                del self._by_slot[adopted.slot]
+                if adopted.pidfd is not None:
+                    os.close(adopted.pidfd)
+                events.append(self._report(adopted))
+        return events
+
+    def close(self) -> None:
+        """Let them go on."""
+        for adopted in self._by_slot.values():
+            if adopted.pidfd is not None:
+                os.close(adopted.pidfd)
+        self._by_slot.clear()
+
+    def _is_gone(self, adopted: _Adopted) -> bool:
+        if adopted.pidfd is not None:
+            poll = select.poll()
+            poll.register(adopted.pidfd, select.POLLIN)
+            return bool(poll.poll(0))
+        return not is_same_process(adopted.identity.pid, adopted.identity.start_ticks, adopted.identity.boot_id)
+
+    def _report(self, adopted: _Adopted) -> EngineEvent:
+        outcome = logged_outcome(adopted.folder, adopted.sequence)
+        if outcome is not None:
+            return OutcomeArrived(adopted.slot, adopted.sequence, outcome)
+        number = adopted.identity.worker
+        return WorkerDied(adopted.slot, number, f"worker {number} (of an earlier supervisor) ended without an outcome")
+
+
+def logged_outcome(folder: Path, sequence: int) -> Outcome | None:
+    """The outcome of start `sequence`, if the worker of `folder` left it in its log."""
+    for line in read_log(str(folder / LOG_NAME)):
+        if isinstance(line, Ended) and line.sequence == sequence:
+            return line.outcome
+    return None

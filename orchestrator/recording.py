@@ -1,0 +1,64 @@
+"""Records of one turn of the loop, written as one group, and what may be done only after that.
+
+Promise: nothing handed to `then` is done before the records added so far stand in the journal (survives SIGKILL); `durable`
+tells of ended items only once their group survives power loss.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from orchestrator.core.states import ItemRef
+from orchestrator.store.records import Record
+from orchestrator.store.run_store import RunStore
+
+
+class Recorder:
+    """Collects records, commits them as groups, and follows their durability."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._records: list[Record] = []
+        self._actions: list[Callable[[], None]] = []
+        self._ended: list[ItemRef] = []
+        self._awaiting: deque[tuple[int, list[ItemRef]]] = deque()
+
+    def add(self, record: Record) -> None:
+        """Have `record` written with the next commit."""
+        self._records.append(record)
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Do this after the next commit, in order."""
+        self._actions.append(action)
+
+    def ended(self, item: ItemRef) -> None:
+        """An item that others may depend on ended with a record added in this turn."""
+        self._ended.append(item)
+
+    def commit(self) -> None:
+        """Write the group, then act. Raises StateUnwritableError; the actions are then not done."""
+        while self._records or self._actions:
+            if self._records:
+                records, self._records = self._records, []
+                group = self._store.append(records)
+                if self._ended:
+                    self._awaiting.append((group, self._ended))
+                    self._ended = []
+                self._store.request_sync()
+            actions, self._actions = self._actions, []
+            for action in actions:
+                action()
+
+    def take_checkpoint(self) -> None:
+        """Commit, and make everything durable in a new generation."""
+        self.commit()
+        self._store.take_checkpoint()
+
+    def durable(self) -> tuple[ItemRef, ...]:
+        """Ended items whose records have become durable since the last call. Raises StateUnwritableError."""
+        through = self._store.durable_through()
+        items: list[ItemRef] = []
+        while self._awaiting and self._awaiting[0][0] <= through:
+            items += self._awaiting.popleft()[1]
+        return tuple(items)

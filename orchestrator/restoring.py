@@ -1,0 +1,75 @@
+"""What a resume runs: a pure reading of what is recorded. Interrupted, pending and failed items run again, never the succeeded.
+
+Skipped items are looked at again: what they needed may succeed this time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.core.states import (
+    CANCELLED,
+    FAILED,
+    PENDING,
+    SUCCEEDED,
+    AdoptedAttempt,
+    ItemState,
+    RestoredJob,
+)
+from orchestrator.store.fold import JobHistory
+from orchestrator.store.records import Started, Status
+
+
+def assign_slots(starts: Iterable[Started], slots: int) -> dict[tuple[str, int], int]:
+    """A slot for each attempt that was started and has no recorded end.
+
+    Its own (the attempt holds that lock) if the run still has it and it is not taken; else a free one; else one beyond the run's
+    slots, which is gone when the attempt ends. So adopted attempts count against the slots.
+    """
+    assigned: dict[tuple[str, int], int] = {}
+    taken: set[int] = set()
+    homeless = []
+    for start in sorted(starts, key=lambda each: each.sequence):
+        if start.slot < slots and start.slot not in taken:
+            taken.add(start.slot)
+            assigned[start.job, start.index] = start.slot
+        else:
+            homeless.append(start)
+    free = iter([slot for slot in range(slots + len(homeless)) if slot not in taken])
+    for start in homeless:
+        assigned[start.job, start.index] = next(free)
+    return assigned
+
+
+def restore_job(
+    past: JobHistory,
+    slots_of: dict[tuple[str, int], int],
+    starts: dict[tuple[str, int], Started],
+    *,
+    keep_failed: bool,
+    damaged: frozenset[int] = frozenset(),
+) -> RestoredJob:
+    """What the core shall know of a listed job. `damaged`: succeeded items whose output is not what was recorded."""
+    assert past.count is not None
+    by_status: dict[Status, ItemState] = {
+        Status.PENDING: PENDING,
+        Status.WAITING: PENDING,
+        Status.RUNNING: PENDING,
+        Status.INTERRUPTED: PENDING,
+        Status.SKIPPED: PENDING,
+        Status.SUCCEEDED: SUCCEEDED,
+        Status.CANCELLED: CANCELLED,
+        Status.FAILED: FAILED if keep_failed else PENDING,
+    }
+    states = [by_status[past.status(index)] for index in range(past.count)]
+    for index in damaged:
+        states[index] = PENDING
+    return RestoredJob(
+        states=states,
+        attempts={index: past.attempts(index) for index, state in enumerate(states) if state is PENDING and past.attempts(index)},
+        adopted=tuple(
+            AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot)
+            for (job_id, index), slot in slots_of.items()
+            if job_id == past.id
+        ),
+    )

@@ -1,0 +1,263 @@
+"""What a run came to, as data: one object an item (`results --json`), one for the run (`run --json`, `status --json`).
+
+Everything is read from the records; outputs only when they are asked for. Works on a run that goes on, too.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.locks.holders import is_locked
+from orchestrator.store.history import JobHistory, RunHistory, read_history
+from orchestrator.store.itemlist import ItemList
+from orchestrator.store.outputs import read_capture
+from orchestrator.store.records import AttemptEnded, ItemSettled, Status
+from orchestrator.store.rundir import RunDir, find_run
+from orchestrator.verdicts import BadOutputError, parse_output
+from workers.protocol import AttemptClass, Capture
+
+RESULT_FIELDS = (
+    *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
+    *("started_at", "finished_at", "duration_s", "stdout", "stderr", "output", "token", "deduped_from"),
+    *("cost_usd", "usage", "session_id", "workspace", "branch", "commit", "patch", "error"),
+)
+"""Keys of one result, in order. What does not apply is null."""
+
+
+def item_id(job_id: str, index: int, *, is_fan_out: bool) -> str:
+    """What an item is called: `JOB:INDEX`, or `JOB` without `for_each`."""
+    return f"{job_id}:{index}" if is_fan_out else job_id
+
+
+@dataclass
+class RunReader:
+    """A run to be read: its folder, its records, its own copy of the jobs file. Holds no lock.
+
+    `history` may be one that a supervisor keeps up to date.
+    """
+
+    run_dir: RunDir
+    history: RunHistory
+    alive: bool | None = None
+    """Whether a supervisor holds the run, if the reader knows (it is that supervisor); None: asked each time."""
+
+    @cached_property
+    def jobs_file(self) -> JobsFile:
+        """The run's own copy of the jobs file, loaded when first needed."""
+        from orchestrator.jobsfile.load import load_text
+
+        header = self.history.header
+        return load_text(self.run_dir.jobs_toml.read_text("utf-8"), path=header.jobs_file, folder=header.folder)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a supervisor holds the run."""
+        return is_locked(self.run_dir.supervisor_lock) if self.alive is None else self.alive
+
+    def status_word(self) -> str:
+        """The run's state in the words of the contract; `interrupted` is found out, not stored."""
+        if self.is_alive:
+            return "running"
+        return self.history.ended.status if self.history.ended is not None else "interrupted"
+
+    def job(self, job_id: str) -> Job:
+        """The definition of one job."""
+        return self._jobs[job_id]
+
+    def item_name(self, job_id: str, index: int) -> str:
+        """`JOB:INDEX` or `JOB`."""
+        return item_id(job_id, index, is_fan_out=self.history.header.jobs[job_id])
+
+    def value(self, job_id: str, index: int) -> Any:
+        """The item's value; None for a job without `for_each`."""
+        if not self.history.header.jobs[job_id]:
+            return None
+        return self._item_list(job_id)[index]
+
+    def output(self, job_id: str, index: int) -> Any:
+        """The output of an item's last attempt, in its job's shape; None if there is none. Raises CaptureMismatch."""
+        past = self.history.jobs.get(job_id)
+        ended = past.last_end(index) if past else None
+        return None if ended is None else self._output(job_id, ended)
+
+    def result(self, job_id: str, index: int) -> dict[str, Any]:
+        """One object of `results --json`."""
+        past = self.history.jobs.get(job_id)
+        record = past.record(index) if past else None
+        ended = past.last_end(index) if past else None
+        status = past.status(index) if past else Status.PENDING
+        result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
+        result.update(
+            item=self.item_name(job_id, index),
+            job=job_id,
+            index=index,
+            label=self.label(job_id, index, record),
+            value=self.value(job_id, index),
+            status=self._seen_status(status),
+            attempts=past.attempts(index) if past else 0,
+        )
+        if ended is not None:
+            outcome = ended.outcome
+            result.update(
+                {"class": outcome.attempt_class.value},
+                exit_code=outcome.exit_code,
+                signal=outcome.signal,
+                started_at=outcome.started_at,
+                finished_at=outcome.finished_at,
+                duration_s=round(outcome.duration_seconds, 6),
+                stdout=_path(outcome.stdout),
+                stderr=_path(outcome.stderr),
+                output=self._output(job_id, ended) if outcome.attempt_class is AttemptClass.OK else None,
+                error=outcome.message or None,
+            )
+        if isinstance(record, ItemSettled) and record.message:
+            result["error"] = record.message
+        return result
+
+    def results(self, job_id: str | None = None, status: Status | None = None) -> Iterator[dict[str, Any]]:
+        """Results in item order, of one job or of all in file order, of one status or of all."""
+        for each in [job_id] if job_id is not None else self.history.header.jobs:
+            past = self.history.jobs.get(each)
+            for index in range(self.count(each)):
+                if status is None or (past.status(index) if past else Status.PENDING) is status:
+                    yield self.result(each, index)
+
+    def count(self, job_id: str) -> int:
+        """How many items the job has (0 for a fan-out that is not listed yet)."""
+        past = self.history.jobs.get(job_id)
+        if past is not None and past.count is not None:
+            return past.count
+        return 0 if self.history.header.jobs[job_id] else 1
+
+    def label(self, job_id: str, index: int, record: AttemptEnded | ItemSettled | None = None) -> str | None:
+        """What people call the item, as it was recorded; else its value if that is short."""
+        if record is not None and record.label is not None:
+            return record.label
+        start = self.history.open_starts.get((job_id, index))
+        if start is not None and start.label is not None:
+            return start.label
+        value = self.value(job_id, index)
+        return str(value) if isinstance(value, str | int | float) and len(str(value)) <= 80 else None
+
+    def find_items(self, reference: str) -> list[tuple[str, int]]:
+        """The items that `reference` names: `JOB`, `JOB:INDEX`, `JOB:LABEL`, or a glob over these. Raises UserError."""
+        job_id, colon, rest = reference.partition(":")
+        if job_id in self.history.header.jobs:
+            count = self.count(job_id)
+            if not colon:
+                return [(job_id, index) for index in range(count)]
+            if rest.isascii() and rest.isdigit() and int(rest) < count:
+                return [(job_id, int(rest))]
+            found = [(job_id, index) for index in range(count) if self.label(job_id, index, self._record(job_id, index)) == rest]
+            if found:
+                return found
+        found = [
+            (each, index)
+            for each in self.history.header.jobs
+            for index in range(self.count(each))
+            if fnmatch.fnmatchcase(self.item_name(each, index), reference)
+            or fnmatch.fnmatchcase(f"{each}:{self.label(each, index, self._record(each, index))}", reference)
+        ]
+        if not found:
+            raise UserError(
+                f"run {self.run_dir.run_id} has no item {reference!r}",
+                f"its jobs are: {', '.join(self.history.header.jobs)}; an item is JOB:INDEX or JOB:LABEL",
+            )
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The object of `run --json` and `status --json`."""
+        header, ended = self.history.header, self.history.ended
+        counts = {each: self.job_counts(each) for each in header.jobs}
+        total: dict[str, int] = {}
+        for of_job in counts.values():
+            for word, number in of_job.items():
+                total[word] = total.get(word, 0) + number
+        error = None
+        if ended is not None and ended.error_message is not None:
+            error = {"item": ended.error_item, "message": ended.error_message}
+        return {
+            "run_id": header.run_id,
+            "name": header.name,
+            "status": self.status_word(),
+            "jobs_file": header.jobs_file,
+            "started_at": header.created_at,
+            "finished_at": ended.at if ended is not None else None,
+            "counts": total,
+            "cost_usd": None,
+            "error": error,
+            "jobs": [{"id": each, "status": self.job_status(each), "counts": counts[each]} for each in header.jobs],
+        }
+
+    def job_counts(self, job_id: str) -> dict[str, int]:
+        """How many items stand in which state (only states that occur)."""
+        past = self.history.jobs.get(job_id)
+        if past is None or past.count is None:
+            return {} if self.history.header.jobs[job_id] else {"pending": 1}
+        counts: dict[str, int] = {}
+        for status, number in past.counts().items():
+            if number:
+                word = self._seen_status(status)
+                counts[word] = counts.get(word, 0) + number
+        return counts
+
+    def job_status(self, job_id: str) -> str:
+        """The job's state: pending, running, succeeded, failed, skipped, cancelled, interrupted."""
+        past = self.history.jobs.get(job_id)
+        if past is not None and past.closed is not None:
+            return past.closed
+        if past is not None and past.listing_failed is not None:
+            return "failed"
+        if past is None or past.count is None:
+            return "pending"
+        if self.is_alive:
+            return "running"
+        return "failed" if past.counts()[Status.FAILED] else "interrupted"
+
+    def _seen_status(self, status: Status) -> str:
+        """A start or a backoff without a living supervisor is an interruption."""
+        if status in (Status.RUNNING, Status.WAITING) and not self.is_alive:
+            return Status.INTERRUPTED.value
+        return status.value
+
+    def _record(self, job_id: str, index: int) -> AttemptEnded | ItemSettled | None:
+        past: JobHistory | None = self.history.jobs.get(job_id)
+        return past.record(index) if past else None
+
+    def _output(self, job_id: str, ended: AttemptEnded) -> Any:
+        kind = self.job(job_id).output
+        try:
+            return parse_output(kind, read_capture(ended.outcome.stdout, self.run_dir))
+        except BadOutputError:
+            return None
+
+    @cached_property
+    def _jobs(self) -> dict[str, Job]:
+        return {job.id: job for job in self.jobs_file.jobs}
+
+    def _item_list(self, job_id: str) -> ItemList:
+        lists = self._item_lists
+        if job_id not in lists:
+            lists[job_id] = ItemList(self.run_dir.items(job_id))
+        return lists[job_id]
+
+    @cached_property
+    def _item_lists(self) -> dict[str, ItemList]:
+        return {}
+
+
+def open_run_for_reading(home: Path, reference: str | None) -> RunReader:
+    """The run that `reference` names (None: the newest), for commands that only read. Raises UserError."""
+    run_dir = find_run(home, reference)
+    return RunReader(run_dir, read_history(run_dir))
+
+
+def _path(capture: Capture) -> str | None:
+    return capture.path

@@ -1,0 +1,95 @@
+"""From a decision `StartAttempt` to the message that a worker gets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from orchestrator.context import ItemContexts
+from orchestrator.core.events import Declined
+from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
+from orchestrator.results import RunReader
+from workers.protocol import MARK_VARIABLE, Start
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The item will not run now: skipped, found done, or refused; in words."""
+
+    why: Declined
+    message: str
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What will be done."""
+
+    prepared: Prepared
+    label: str | None
+
+
+class Starter:
+    """Renders attempts of one run."""
+
+    def __init__(self, reader: RunReader, contexts: ItemContexts, jobs_file: JobsFile) -> None:
+        header = reader.history.header
+        self._reader = reader
+        self._contexts = contexts
+        self._jobs_file = jobs_file
+        self._temporary_suffix = f"{header.run_id}.{header.nonce}"
+        self._run_environment = {
+            "ORCHESTRATE_HOME": str(reader.run_dir.path.parent.parent),
+            "ORCHESTRATE_RUN": header.run_id,
+        }
+        parent_mark = os.environ.get(MARK_VARIABLE)
+        self._mark = (f"{parent_mark}/" if parent_mark else "") + f"{header.run_id}.{header.nonce}"
+
+    def render(self, job: Job, index: int, attempt: int) -> Ready | NotStarted:
+        """Evaluate the item's templates. Never raises for a mistake of the item's."""
+        label = None
+        try:
+            context = self._contexts.for_item(job, index, attempt)
+            label = context["label"] = item_label(job, context)
+            if job.when is not None and not is_wanted(job, context):
+                return NotStarted(Declined.SKIPPED, "`when` is false", label)
+            prepared = prepare(
+                job,
+                self._jobs_file.run.env,
+                context,
+                folder=self._jobs_file.folder,
+                temporary_suffix=self._temporary_suffix,
+            )
+        except ItemRefused as refused:
+            return NotStarted(Declined.REFUSED, str(refused), label)
+        if prepared.creates is not None and os.path.lexists(prepared.creates.final):
+            return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
+        return Ready(prepared, label)
+
+    def message(self, job: Job, index: int, attempt: int, sequence: int, prepared: Prepared, recorded_through: int) -> Start:
+        """What the worker gets."""
+        item = self._reader.item_name(job.id, index)
+        stdout_path, stderr_path = self._reader.run_dir.output_paths(job.id, index, attempt)
+        return Start(
+            sequence=sequence,
+            item=item,
+            attempt=attempt,
+            mark=self.mark(item, attempt),
+            argv=prepared.argv,
+            cwd=prepared.cwd,
+            stdout_path=str(stdout_path),
+            stderr_path=str(stderr_path),
+            env={**prepared.env, **self._run_environment, "ORCHESTRATE_ITEM": item, "ORCHESTRATE_ATTEMPT": str(attempt)},
+            stdin=prepared.stdin,
+            script=prepared.script,
+            timeout_seconds=job.timeout,
+            grace_seconds=job.grace,
+            max_output_bytes=job.max_output,
+            creates=prepared.creates,
+            recorded_through=recorded_through,
+        )
+
+    def mark(self, item: str, attempt: int) -> str:
+        """The mark in the environment of everything that this attempt starts."""
+        return f"{self._mark}/{item}/{attempt}"

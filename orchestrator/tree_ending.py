@@ -1,0 +1,59 @@
+"""Ending the processes that a dead worker left behind, beside the loop: it may take as long as their grace.
+
+One short-lived thread for each dead worker (never one an item), which touches nothing but those processes and a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+
+class TreeEndings:
+    """Runs endings beside the loop; `fileno` is readable when one is done."""
+
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
+        self._done: list[tuple[int, BaseException | None]] = []
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, slot: int, end_tree: Callable[[], object]) -> None:
+        """Call `end_tree` in a thread; `take` tells `slot` when it is done."""
+
+        def work() -> None:
+            failure: BaseException | None = None
+            try:
+                end_tree()
+            except BaseException as error:
+                failure = error
+            self._done.append((slot, failure))
+            os.write(self._write_fd, b".")
+
+        thread = threading.Thread(target=work, name=f"end-tree-{slot}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def fileno(self) -> int:
+        """Readable when `take` has something."""
+        return self._read_fd
+
+    def take(self) -> list[int]:
+        """Slots whose trees are ended. Raises what an ending raised: then it is not known to be ended."""
+        try:
+            os.read(self._read_fd, 4096)
+        except BlockingIOError:
+            return []
+        done, self._done = self._done, []
+        for _, failure in done:
+            if failure is not None:
+                raise failure
+        return [slot for slot, _ in done]
+
+    def close(self) -> None:
+        """Wait for what was begun, then close."""
+        for thread in self._threads:
+            thread.join()
+        os.close(self._read_fd)
+        os.close(self._write_fd)
