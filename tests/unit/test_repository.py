@@ -23,7 +23,7 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in listed.stdout.decode().split("\0") if name]
 
 
-@pytest.mark.parametrize("text", ["cd /" + "work/main", '"/' + 'root"', "https://" + "pypi.org/simple", "/" + "home/ann/x"])
+@pytest.mark.parametrize("text", ["cd /" + "work/main", '"/' + 'root"', "https://py" + "pi.org/simple", "/" + "home/ann/x"])
 def test_the_check_sees_what_it_is_for(text: str) -> None:
     assert REFUSED.search(text)
 
