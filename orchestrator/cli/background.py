@@ -1,0 +1,71 @@
+"""`--detach`: a run that goes on without its terminal. The caller waits until the run has begun, so a mistake is told at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import BinaryIO
+
+import msgspec
+
+from orchestrator.views.events import EventLines
+from orchestrator.views.happenings import Happening, Noted, RunBegan, View
+from orchestrator.views.outlet import Outlet
+from orchestrator.views.wording import shown
+
+_decode = msgspec.json.Decoder(Happening).decode
+
+
+def go_to_background(run: Callable[[View], int], *, as_json: bool, keeps_stdin: bool) -> int:
+    """Fork; the child calls `run(view)` in a session of its own. In the caller: print the run's id, or what went wrong.
+
+    Fork and not a new process: the child has the same options without parsing them again, and this process has no threads.
+    Returns twice, each time with the exit code of the process it returns in.
+    """
+    reading, writing = os.pipe()
+    # Unlinked: it holds what the child says on stderr before its run begins, and needs no cleaning up.
+    with tempfile.TemporaryFile() as said:
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            _leave_terminal(said.fileno(), keeps_stdin=keeps_stdin)
+            return run(EventLines(open(writing, "wb")))
+        os.close(writing)
+        with open(reading, "rb") as events:
+            run_id = _wait_for_begin(events)
+        if run_id is None:
+            _, status = os.waitpid(pid, 0)
+            said.seek(0)
+            Outlet(sys.stderr).write(said.read().decode("utf-8", "replace"))
+            return os.waitstatus_to_exitcode(status)
+    from orchestrator.cli.output import write_json, write_line
+
+    if as_json:
+        write_json({"run_id": run_id})
+    else:
+        write_line(run_id)
+    return 0
+
+
+def _wait_for_begin(events: BinaryIO) -> str | None:
+    for line in events:
+        match _decode(line):
+            case RunBegan(run_id=run_id):
+                return run_id
+            case Noted(message=message):
+                Outlet(sys.stderr).line(f"note: {shown(message)}")
+            case _:
+                pass
+    return None
+
+
+def _leave_terminal(stderr: int, *, keeps_stdin: bool) -> None:
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    if not keeps_stdin:
+        os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.dup2(stderr, 2)
+    os.close(nothing)

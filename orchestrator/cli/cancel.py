@@ -1,0 +1,51 @@
+"""`orchestrate cancel RUN [ITEM…]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import last_option, named_run, run_argument
+from orchestrator.cli.output import write_line
+
+if TYPE_CHECKING:
+    from orchestrator.store.rundir import RunDir
+
+
+@click.command("cancel")
+@run_argument
+@click.argument("items", nargs=-1, metavar="[ITEM]...")
+@last_option
+@pass_invocation
+def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], last: bool) -> int:
+    """Cancel a run, or some of its items: what runs is ended, and a resume leaves them as they are.
+
+    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Works on a run without a living supervisor, too.
+    """
+    from orchestrator.cli.asking import say
+    from orchestrator.cli.reading import open_run
+    from orchestrator.control import Cancel, NoSupervisor, ask
+
+    if last and run is not None:
+        items = (run, *items)  # with --last the first word is an item already
+        run = None
+    reader = open_run(invocation, named_run(run, last=last))
+    chosen = list(dict.fromkeys(found for item in items for found in reader.find_items(item))) if items else None
+    try:
+        return say(ask(reader.run_dir.path, Cancel(chosen)))
+    except NoSupervisor:
+        return _cancel_dead(invocation, reader.run_dir, chosen)
+
+
+def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None) -> int:
+    """Nobody supervises the run: take it, end what still runs, record it. Exit 0 if that worked, whatever the run came to."""
+    from orchestrator.runs import cancel_dead_run
+    from orchestrator.views.lines import Quiet
+    from orchestrator.views.outlet import Outlet
+
+    report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()))
+    what = "the run is" if items is None else f"{len(items)} item{'s are' if len(items) != 1 else ' is'}"
+    write_line(f"run {run_dir.run_id} had no living supervisor: {what} cancelled, the run is {report.status}")
+    return 0

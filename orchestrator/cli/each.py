@@ -1,0 +1,98 @@
+"""`orchestrate each -- CMD {}`: a run made from lines of stdin."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from orchestrator.cli.each_file import jobs_text
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import bounds_options, view_options
+from orchestrator.cli.output import write_bytes
+from orchestrator.cli.supervising import Shown, supervise
+from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.runs import RunReport
+    from orchestrator.views.happenings import View
+
+
+@click.command("each", context_settings={"allow_interspersed_args": False})
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG | {}]...")
+@bounds_options
+@click.option("--run-id", metavar="ID", help="The id of the run (default: made from the time).")
+@click.option("--print", "only_print", is_flag=True, help="Print the jobs file that this would run, and run nothing.")
+@view_options
+@pass_invocation
+def command(
+    invocation: Invocation,
+    /,
+    *,
+    words: tuple[str, ...],
+    slots: int | None,
+    keep_going: bool,
+    run_id: str | None,
+    only_print: bool,
+    **view: Any,
+) -> int:
+    """Run a command once for each line of stdin: a normal run, recorded and resumable.
+
+    {} (or {{ item }}) stands for the line, anywhere in an argument; without one the line is added at the end. A line is one
+    argument, byte for byte: blanks and quotes mean nothing, and no shell reads it. Afterwards what the items wrote to their
+    stdout is printed in the order of the lines.
+    """
+    text = jobs_text(words)
+    if only_print:
+        write_bytes(text.encode())
+        return 0
+    shown = Shown(**view)
+
+    def start(home: Path, shown_to: View) -> RunReport:
+        from orchestrator.runs import run_each
+        from orchestrator.store.records import RunOptions
+
+        options = RunOptions(slots=slots, keep_going=keep_going)
+        report = run_each(home, text, _lines(), options, shown_to, folder=os.getcwd(), run_id=run_id)
+        if not (shown.as_json or shown.events or shown.detach):
+            _print_outputs(home, report.run_id)
+        return report
+
+    return supervise(invocation, shown, start, reads_stdin=True)
+
+
+def _lines() -> Iterator[str]:
+    """Lines of stdin without their newline. Raises UserError for one that is not UTF-8: the state could not tell it."""
+    stream: BinaryIO | None = sys.stdin.buffer if sys.stdin is not None else None
+    if stream is None:
+        return
+    if stream.isatty():
+        from orchestrator.views.outlet import Outlet
+
+        Outlet(sys.stderr).line("reading items from the terminal, one a line; Ctrl-D ends them")
+    for number, line in enumerate(stream, 1):
+        try:
+            yield line.removesuffix(b"\n").decode()
+        except UnicodeDecodeError:
+            raise UserError(
+                f"line {number} of stdin is not UTF-8", "rename what it names, or give items in another way"
+            ) from None
+
+
+def _print_outputs(home: Path, run_id: str) -> None:
+    from orchestrator.cli.logs import copy_stream, open_stream
+    from orchestrator.results import open_run_for_reading
+
+    reader = open_run_for_reading(home, run_id)
+    past = reader.history.jobs.get("each")
+    for index in range(reader.count("each")):
+        attempt = past.attempts(index) if past is not None else 0
+        stream = open_stream(reader, "each", index, attempt, "stdout") if attempt else None
+        if stream is not None:
+            with stream:
+                copy_stream(stream)

@@ -1,0 +1,53 @@
+"""The jobs file that `each` makes of a command line. What the user typed stays what it was, but for `{}` and `{{ item }}`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from orchestrator.errors import UserError
+
+_PLACEHOLDER = re.compile(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
+_MEANT_FOR_A_TEMPLATE = re.compile(r"\{(?=[{%#]|\Z)|\r")
+"""A brace that would begin a placeholder, a tag or a comment, also together with what follows it; and the carriage return,
+which templates turn into a newline."""
+
+
+def jobs_text(words: Sequence[str]) -> str:
+    """The TOML of a run of `words`, an argv, over items.txt. Raises UserError for an argument that TOML cannot hold."""
+    has_placeholder = any(_PLACEHOLDER.search(word) for word in words)
+    argv = [_template(word) for word in words]
+    if not has_placeholder:
+        argv.append("{{ item }}")
+    elements = "".join(f"  {_quoted(word)},\n" for word in argv)
+    name = _quoted(os.path.basename(words[0]) or "each")
+    return f'name = {name}\n\n[jobs.each]\nfor_each = {{ lines = "items.txt" }}\ncommand = [\n{elements}]\n'
+
+
+def _template(word: str) -> str:
+    literals = (_MEANT_FOR_A_TEMPLATE.sub(_as_expression, literal) for literal in _PLACEHOLDER.split(word))
+    return "{{ item }}".join(literals)
+
+
+def _as_expression(found: re.Match[str]) -> str:
+    return "{{ '{' }}" if found[0] == "{" else "{{ '\\r' }}"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string. What a terminal might obey is escaped, since --print shows it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"the argument {text!r} is not UTF-8", "a jobs file cannot hold it; read it from a file instead"
+        ) from None
+    return '"' + "".join(_ESCAPES.get(each) or (each if each.isprintable() else _by_number(each)) for each in text) + '"'
+
+
+def _by_number(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}

@@ -1,0 +1,97 @@
+"""The command `orchestrate`: knows every command by name and one line, and imports only the one that is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.invocation import Invocation
+
+COMMANDS = {
+    "run": "Run a jobs file.",
+    "each": "Run a command once for each line of stdin, as xargs does.",
+    "init": "Copy an example jobs file here, or list the examples.",
+    "resume": "Go on with a run: all that has not succeeded.",
+    "check": "Tell every mistake of a jobs file; run nothing.",
+    "plan": "Show the items and commands of a jobs file; run nothing.",
+    "list": "List the runs, newest first.",
+    "status": "Tell how a run stands: counts, what runs, what failed and why.",
+    "why": "Tell in words why an item is what it is.",
+    "logs": "Print what items wrote.",
+    "results": "Print one result an item, in item order.",
+    "wait": "Wait for a run to end and exit as it did.",
+    "exec": "Run an item's command by hand, in its folder, with its environment.",
+    "cancel": "Cancel a run, or some of its items.",
+    "stop": "Have a run drain: start nothing more, let what runs finish.",
+    "flush": "Make finished outcomes durable now; disturb nothing.",
+    "prune": "Remove old runs.",
+    "doctor": "Check this machine and the state folder.",
+}
+"""In the order that help shows them. The module of a command is orchestrator.cli.NAME, and it has the command as `command`."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command, and give it the option that all have."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"orchestrator.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        if not any(each.name == "home" for each in command.params):
+            command.params.append(_home_option())
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion for a name that is nearly one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else "orchestrate --help lists the commands"
+            ctx.fail(f"no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing anything."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _remember_home(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Invocation).home_option = value
+
+
+def _home_option() -> click.Option:
+    return click.Option(
+        ["--home"],
+        metavar="DIR",
+        expose_value=False,
+        callback=_remember_home,
+        help="The state folder (default: ORCHESTRATE_HOME, else $XDG_STATE_HOME/orchestrate).",
+    )
+
+
+def _group(**settings: Any) -> LazyGroup:
+    group = LazyGroup(
+        name="orchestrate",
+        help="Run slow, paid, flaky commands over many items: bounded, recorded, resumed after kill -9.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )
+    group.params.append(_home_option())
+    return click.version_option(__version__, prog_name="orchestrate", message="%(prog)s %(version)s")(group)
+
+
+orchestrate = _group()

@@ -1,0 +1,56 @@
+"""`orchestrate init [EXAMPLE]`."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.output import OutputError, write_json, write_line
+from orchestrator.errors import UserError
+
+
+@click.command("init")
+@click.argument("example", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(example: str | None, as_json: bool) -> int:
+    """Copy an example jobs file into this folder (never over a file that is there); without a name, list the examples."""
+    from orchestrator.shipped import examples_folder
+
+    examples = {path.stem: path for path in sorted(examples_folder().glob("*.toml"))}
+    if example is None:
+        _list(examples, as_json=as_json)
+        return 0
+    if example not in examples:
+        close = get_close_matches(example, examples, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(examples)}"
+        raise UserError(f"no example {example!r}", hint)
+    target = Path(f"{example}.toml")
+    try:
+        with target.open("xb") as file:
+            file.write(examples[example].read_bytes())
+    except FileExistsError:
+        raise UserError(f"{target} is here already, and is left as it is", "move it away, or go to another folder") from None
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+    if as_json:
+        write_json({"file": str(target.absolute())})
+    else:
+        write_line(f"{target}: see what it would do with `orchestrate plan {target}`, start it with `orchestrate run {target}`")
+    return 0
+
+
+def _list(examples: dict[str, Path], *, as_json: bool) -> None:
+    if as_json:
+        write_json([{"name": name, "about": _about(path)} for name, path in examples.items()])
+        return
+    width = max(map(len, examples), default=0)
+    for name, path in examples.items():
+        write_line(f"{name:<{width}}  {_about(path)}".rstrip())
+
+
+def _about(path: Path) -> str:
+    """The first comment line of an example says what it is for."""
+    first = path.read_text("utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""

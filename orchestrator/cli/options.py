@@ -1,0 +1,79 @@
+"""Options that several commands share, and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator.errors import UserError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def age_seconds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Callback of an option that takes an age (`20h`, `30d`, `90s`; a bare number is seconds): seconds."""
+    if value is None:
+        return None
+    unit = _SECONDS.get(value[-1:].lower())
+    number = value if unit is None else value[:-1]
+    try:
+        seconds = float(number) * (unit or 1.0)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{value!r} is not an age; write 90s, 45m, 20h, 30d")
+    return seconds
+
+
+def run_argument(function: F) -> F:
+    """RUN: an id, a unique prefix, a jobs file, or nothing for the newest."""
+    return click.argument("run", required=False, metavar="[RUN]")(function)
+
+
+def json_option(function: F) -> F:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def last_option(function: F) -> F:
+    """--last, for commands that change something: the newest run must be asked for."""
+    return click.option("--last", is_flag=True, help="The newest run.")(function)
+
+
+def named_run(run: str | None, *, last: bool) -> str | None:
+    """The reference that RUN or --last gives. Raises UserError without either, or with both."""
+    if run is None and not last:
+        raise UserError("which run? This command changes something", "name a RUN (orchestrate list), or give --last")
+    if run is not None and last:
+        raise UserError("RUN and --last cannot both be given", "leave one of them out")
+    return run
+
+
+def view_options(function: F) -> F:
+    """How a run is shown while it goes on."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="Say nothing on success."),
+        click.option(
+            "--progress",
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            help="The live view: on a terminal, always, or never (plain lines).",
+        ),
+        click.option("--events", is_flag=True, help="Print one JSON object a line to stdout as things happen."),
+        click.option("--json", "as_json", is_flag=True, help="Print the run's summary as JSON at the end."),
+        click.option("--detach", is_flag=True, help="Run in the background; print the run's id."),
+    ):
+        function = option(function)
+    return function
+
+
+def bounds_options(function: F) -> F:
+    """-j and -k."""
+    function = click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with the other items.")(function)
+    return click.option(
+        "-j", "--slots", type=click.IntRange(min=0), metavar="N", help="How many items run at once; 0: inline, no workers."
+    )(function)

@@ -1,0 +1,64 @@
+"""Data to stdout. A closed pipe raises BrokenPipeError, which `main` takes as "the reader has enough"; others are told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from orchestrator.errors import ExitCode, UserError
+
+
+class OutputError(UserError):
+    """Stdout, or the file of -o, could not be written."""
+
+    exit_code = ExitCode.STATE_UNWRITABLE
+
+
+def stdout_bytes() -> BinaryIO | None:
+    """Stdout for bytes; None when this process was started without one."""
+    return sys.stdout.buffer if sys.stdout is not None else None
+
+
+def write_bytes(data: bytes) -> None:
+    """Write `data` to stdout as it is. Raises BrokenPipeError, OutputError."""
+    stream = stdout_bytes()
+    if stream is None:
+        return
+    try:
+        stream.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"stdout: {error.strerror}") from error
+
+
+def write_line(text: str) -> None:
+    """Write one line of text to stdout."""
+    write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write lines of text to stdout."""
+    for line in lines:
+        write_line(line)
+
+
+def write_json(value: object) -> None:
+    """Write `value` to stdout as one line of JSON."""
+    from orchestrator.views.events import json_line
+
+    write_bytes(json_line(value))
+
+
+def flush() -> None:
+    """Have what was written seen. Raises BrokenPipeError, OutputError."""
+    stream = stdout_bytes()
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"stdout: {error.strerror}") from error

@@ -1,0 +1,48 @@
+"""What the commands that read a run share: opening it, and what of it the views want to know."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from orchestrator.results import RunReader, open_run_for_reading
+from orchestrator.store.records import AttemptEnded
+from orchestrator.views.summary import MOST_FAILURES, Failure, RunningItem
+
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
+
+
+def open_run(invocation: Invocation, reference: str | None) -> RunReader:
+    """The run that `reference` names (None: the newest), to be read. Raises UserError."""
+    reader = open_run_for_reading(invocation.home(), reference)
+    invocation.run_dir = reader.run_dir
+    return reader
+
+
+def running_items(reader: RunReader, now: float) -> list[RunningItem]:
+    """The attempts that have started and not ended, the oldest first."""
+    starts = sorted(reader.history.open_starts.values(), key=lambda start: start.at)
+    return [
+        RunningItem(reader.item_name(start.job, start.index), start.label, start.attempt, max(now - start.at, 0.0))
+        for start in starts
+    ]
+
+
+def failures_of(reader: RunReader) -> list[Failure]:
+    """The first items that failed, in order of the jobs in the file and of the items."""
+    found: list[Failure] = []
+    for order, job_id in enumerate(reader.history.header.jobs):
+        past = reader.history.jobs.get(job_id)
+        if past is None:
+            continue
+        if past.listing_failed is not None:
+            found.append(Failure((order, 0), job_id, None, past.listing_failed, 0))
+        for index in islice(past.failed_indices(), MOST_FAILURES - len(found)):
+            record = past.record(index)
+            message = "" if record is None else record.outcome.message if isinstance(record, AttemptEnded) else record.message
+            label = reader.label(job_id, index, record)
+            found.append(Failure((order, index), reader.item_name(job_id, index), label, message, past.attempts(index)))
+        if len(found) >= MOST_FAILURES:
+            break
+    return found[:MOST_FAILURES]

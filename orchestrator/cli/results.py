@@ -1,0 +1,133 @@
+"""`orchestrate results [RUN]`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import json_option, run_argument
+from orchestrator.cli.output import OutputError, write_bytes
+from orchestrator.errors import UserError
+
+_TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "error"]
+_STATUSES = ["pending", "waiting", "running", "succeeded", "failed", "skipped", "cancelled", "interrupted"]
+
+
+@click.command("results")
+@run_argument
+@click.option("--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", help="Default: table.")
+@click.option("--fields", metavar="A,B", help="Only these fields, in this order.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only the items in this state.")
+@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE, which is replaced once all is written.")
+@json_option
+@pass_invocation
+def command(
+    invocation: Invocation, *, run: str | None, form: str, fields: str | None, status: str | None, path: str | None, as_json: bool
+) -> int:
+    """Print one result an item, in item order, of a run (default: the newest)."""
+    from orchestrator.cli.reading import open_run
+
+    if as_json:
+        form = "json"
+    reader = open_run(invocation, run)
+    chosen = _chosen(fields, form)
+    results = (each for each in reader.results() if status is None or each["status"] == status)
+    rows = ({field: result[field] for field in chosen} for result in results)
+    chunks = _FORMS[form](rows, chosen)
+    if path is not None:
+        _write_file(path, chunks)
+        return 0
+    for chunk in chunks:
+        write_bytes(chunk)
+    return 0
+
+
+def _chosen(fields: str | None, form: str) -> list[str]:
+    from orchestrator.results import RESULT_FIELDS
+
+    if fields is None:
+        return _TABLE_FIELDS if form == "table" else list(RESULT_FIELDS)
+    chosen = [field.strip() for field in fields.split(",") if field.strip()]
+    for field in chosen:
+        if field not in RESULT_FIELDS:
+            raise UserError(f"--fields: results have no {field!r}", f"they have: {' '.join(RESULT_FIELDS)}")
+    return chosen
+
+
+def _as_json(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:
+    """One list, an object a line, so that no more than one row is in memory."""
+    from orchestrator.views.events import json_line
+
+    before = b"[\n"
+    for row in rows:
+        yield before + json_line(row).rstrip(b"\n")
+        before = b",\n"
+    yield b"[]\n" if before == b"[\n" else b"\n]\n"
+
+
+def _as_jsonl(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:
+    from orchestrator.views.events import json_line
+
+    return (json_line(row) for row in rows)
+
+
+def _as_csv(rows: Iterable[dict[str, Any]], fields: list[str]) -> Iterator[bytes]:
+    import csv
+
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    for cells in itertools.chain([fields], ([_cell(row[field]) for field in fields] for row in rows)):
+        writer.writerow(cells)
+        yield buffer.getvalue().encode("utf-8", "surrogateescape")
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _as_table(rows: Iterable[dict[str, Any]], fields: list[str]) -> Iterator[bytes]:
+    from orchestrator.views.tables import aligned
+    from orchestrator.views.wording import shown
+
+    cells = ([shown(_short(field, row[field]), 60) for field in fields] for row in rows)
+    return (line.encode("utf-8", "backslashreplace") + b"\n" for line in aligned([field.upper() for field in fields], cells))
+
+
+def _short(field: str, value: Any) -> str:
+    from orchestrator.views.wording import at_time, lasting
+
+    if value is None:
+        return ""
+    if field == "duration_s":
+        return lasting(value)
+    return at_time(value) if field.endswith("_at") else _cell(value)
+
+
+def _cell(value: Any) -> str:
+    """Text as it is, nothing for null, everything else as JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    from orchestrator.views.events import json_line
+
+    return json_line(value).decode().rstrip("\n")
+
+
+def _write_file(path: str, chunks: Iterable[bytes]) -> None:
+    temporary = f"{path}.new-{os.getpid()}"
+    try:
+        with open(temporary, "xb") as file:
+            file.writelines(chunks)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+_FORMS = {"json": _as_json, "jsonl": _as_jsonl, "csv": _as_csv, "table": _as_table}

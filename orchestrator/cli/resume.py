@@ -1,0 +1,54 @@
+"""`orchestrate resume [RUN]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import bounds_options, run_argument, view_options
+from orchestrator.cli.supervising import Shown, supervise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.runs import RunReport
+    from orchestrator.views.happenings import View
+
+
+@click.command("resume")
+@run_argument
+@click.option("--keep-failed", is_flag=True, help="Leave the items that failed as they are.")
+@click.option("--rerun-stale", is_flag=True, help="Run succeeded items again whose inputs have changed since.")
+@bounds_options
+@view_options
+@pass_invocation
+def command(
+    invocation: Invocation,
+    /,
+    *,
+    run: str | None,
+    keep_failed: bool,
+    rerun_stale: bool,
+    slots: int | None,
+    keep_going: bool,
+    **view: Any,
+) -> int:
+    """Go on with a run (default: the newest): interrupted, pending and failed items run, the succeeded never again."""
+    run_dir = invocation.find(run)
+
+    def start(home: Path, shown: View) -> RunReport:
+        from orchestrator.runs import resume_run
+
+        return resume_run(
+            home,
+            run_dir,
+            shown,
+            keep_failed=keep_failed,
+            rerun_stale=rerun_stale,
+            slots=slots,
+            keep_going=True if keep_going else None,
+        )
+
+    return supervise(invocation, Shown(**view), start)

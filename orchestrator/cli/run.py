@@ -1,0 +1,75 @@
+"""`orchestrate run FILE`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import age_seconds, bounds_options, view_options
+from orchestrator.cli.supervising import Shown, supervise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.runs import RunReport
+    from orchestrator.views.happenings import View
+
+
+@click.command("run")
+@click.argument("file")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="K=V", help="Give an input a value. Repeatable.")
+@bounds_options
+@click.option("-C", "folder", metavar="DIR", help="The folder that relative paths start from (default: the jobs file's).")
+@click.option("--run-id", metavar="ID", help="The id of the run (default: made from the time).")
+@click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this file and inputs, if there is one.")
+@click.option("--max-age", callback=age_seconds, metavar="AGE", help="With --resume: only a run younger than this (20h).")
+@click.option(
+    "--overlap",
+    type=click.Choice(["allow", "skip", "wait", "fail"]),
+    default="allow",
+    help="What to do while another run of this file goes on.",
+)
+@view_options
+@pass_invocation
+def command(
+    invocation: Invocation,
+    /,
+    *,
+    file: str,
+    inputs: tuple[str, ...],
+    slots: int | None,
+    keep_going: bool,
+    folder: str | None,
+    run_id: str | None,
+    resume: bool,
+    max_age: float | None,
+    overlap: str,
+    **view: Any,
+) -> int:
+    """Run a jobs file.
+
+    Exit code: 0 completed, 1 something failed, 2 a mistake of yours, 3 paused, 4 cancelled, 74 state not writable, 75 held
+    by another process, 130/143/129 interrupted and resumable.
+    """
+    if max_age is not None and not resume:
+        raise click.UsageError("--max-age says which run --resume may continue: give --resume too")
+
+    def start(home: Path, shown: View) -> RunReport:
+        from orchestrator.runs import RunRequest, run_file
+        from orchestrator.store.records import RunOptions
+
+        request = RunRequest(
+            jobs_file=file,
+            inputs=inputs,
+            options=RunOptions(slots=slots, keep_going=keep_going),
+            folder=folder,
+            run_id=run_id,
+            resume=resume,
+            max_age=max_age,
+            overlap=cast(Literal["allow", "skip", "wait", "fail"], overlap),
+        )
+        return run_file(home, request, shown)
+
+    return supervise(invocation, Shown(**view), start)

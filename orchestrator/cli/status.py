@@ -1,0 +1,31 @@
+"""`orchestrate status [RUN]`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import json_option, run_argument
+from orchestrator.cli.output import write_json, write_lines
+
+
+@click.command("status")
+@run_argument
+@json_option
+@pass_invocation
+def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
+    """Tell how a run stands (default: the newest): counts of each job, what runs now, what failed, why, and where its log is."""
+    from orchestrator.cli.reading import failures_of, open_run, running_items
+    from orchestrator.views.summary import status_lines
+
+    reader = open_run(invocation, run)
+    if as_json:
+        write_json(reader.summary())
+        return 0
+    now = time.time()
+    is_alive = reader.is_alive
+    running = running_items(reader, now) if is_alive else []
+    write_lines(status_lines(invocation.program(), reader.summary(), running, failures_of(reader), now, is_alive=is_alive))
+    return 0

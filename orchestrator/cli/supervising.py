@@ -1,0 +1,127 @@
+"""What `run`, `each` and `resume` share: the view they show, going to the background, and their last word."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import UserError
+from orchestrator.views.happenings import Happening, RunBegan, View
+from orchestrator.views.outlet import Outlet
+from workers.protocol import MARK_VARIABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.cli.invocation import Invocation
+    from orchestrator.runs import RunReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The view options of a command line."""
+
+    quiet: bool
+    progress: str
+    events: bool
+    as_json: bool
+    detach: bool
+
+
+class _RemembersRun:
+    """Passes happenings on, and tells the invocation which run it is about: that is where a bug's traceback goes."""
+
+    def __init__(self, view: View, invocation: Invocation, home: Path) -> None:
+        self._view = view
+        self._invocation = invocation
+        self._home = home
+
+    def show(self, happening: Happening) -> None:
+        if isinstance(happening, RunBegan):
+            from orchestrator.store.rundir import RunDir
+
+            self._invocation.run_dir = RunDir(self._home / "runs" / happening.run_id)
+        self._view.show(happening)
+
+    def refresh(self) -> None:
+        self._view.refresh()
+
+    def close(self) -> None:
+        self._view.close()
+
+
+def supervise(
+    invocation: Invocation, shown: Shown, start: Callable[[Path, View], RunReport], *, reads_stdin: bool = False
+) -> int:
+    """Call `start(home, view)` with the view that was asked for; print what was asked for; the exit code."""
+    if shown.events and shown.as_json:
+        raise UserError("--events and --json cannot both be given", "the last line of --events has the summary")
+    if shown.detach:
+        _refuse_detach(shown)
+        from orchestrator.cli.background import go_to_background
+
+        return go_to_background(
+            lambda events: _report(invocation, start, events).exit_code, as_json=shown.as_json, keeps_stdin=reads_stdin
+        )
+    report = _report(invocation, start, _chosen_view(invocation, shown))
+    if shown.as_json:
+        # The run is over and its exit code must stand, whether or not somebody still reads.
+        _print_summary(report.summary)
+    return report.exit_code
+
+
+def _report(invocation: Invocation, start: Callable[[Path, View], RunReport], view: View) -> RunReport:
+    home = invocation.home()
+    try:
+        return start(home, _RemembersRun(view, invocation, home))
+    finally:
+        view.close()
+
+
+def _chosen_view(invocation: Invocation, shown: Shown) -> View:
+    from orchestrator.views.lines import PlainLines, Quiet
+
+    outlet, program = Outlet(sys.stderr), invocation.program()
+    view: View
+    if shown.quiet:
+        view = Quiet(outlet, program)
+    elif _is_live(outlet, shown):
+        from orchestrator.views.terminal import LiveView
+
+        view = LiveView(outlet, program, force=shown.progress == "always")
+    else:
+        view = PlainLines(outlet, program)
+    if not shown.events:
+        return view
+    from orchestrator.cli.output import stdout_bytes
+    from orchestrator.views.events import Both, EventLines
+
+    return Both(EventLines(stdout_bytes()), view)
+
+
+def _is_live(outlet: Outlet, shown: Shown) -> bool:
+    if shown.progress != "auto":
+        return shown.progress == "always"
+    # Events on the same terminal would be written into the live part.
+    shares_terminal = shown.events and sys.stdout is not None and sys.stdout.isatty()
+    return outlet.isatty() and os.environ.get("TERM", "") not in ("", "dumb") and not shares_terminal
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from orchestrator.cli.output import flush, write_json
+
+    try:
+        write_json(summary)
+        flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _refuse_detach(shown: Shown) -> None:
+    if shown.events:
+        raise UserError("--detach and --events cannot both be given", "a run in the background has nobody to tell")
+    if os.environ.get(MARK_VARIABLE):
+        raise UserError("--detach inside an item is refused: what an item leaves behind ends with it", "leave --detach out")

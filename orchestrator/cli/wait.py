@@ -1,0 +1,48 @@
+"""`orchestrate wait RUN`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import json_option, run_argument
+from orchestrator.cli.output import write_json
+from orchestrator.errors import ExitCode
+
+_FIRST_POLL_SECONDS = 0.05
+_LONGEST_POLL_SECONDS = 0.5
+
+
+@click.command("wait")
+@run_argument
+@json_option
+@pass_invocation
+def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
+    """Wait for a run (default: the newest) to end, and exit as it did.
+
+    A run whose supervisor has died without a last word is interrupted: exit 130, and `orchestrate resume` goes on with it.
+    """
+    from orchestrator.locks.holders import is_locked
+    from orchestrator.results import RunReader
+    from orchestrator.store.history import read_history
+    from orchestrator.views.outlet import Outlet
+
+    run_dir = invocation.find(run)
+    pause = _FIRST_POLL_SECONDS
+    # The lock is freed by the kernel when its holder dies, so this cannot wait for a supervisor that is gone.
+    while is_locked(run_dir.supervisor_lock):
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+    reader = RunReader(run_dir, read_history(run_dir))
+    if as_json:
+        write_json(reader.summary())
+    ended = reader.history.ended
+    if ended is None:
+        Outlet(sys.stderr).line(
+            f"run {run_dir.run_id} was interrupted; go on with: {invocation.program()} resume {run_dir.run_id}"
+        )
+        return int(ExitCode.INTERRUPTED)
+    return ended.exit_code

@@ -1,0 +1,65 @@
+"""`--events`: one JSON object a line on stdout, as things happen, beside whatever stderr shows."""
+
+from __future__ import annotations
+
+import json
+from typing import BinaryIO
+
+import msgspec
+
+from orchestrator.views.happenings import Happening, View
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EventLines:
+    """Writes each happening to `stream` (None: nowhere) and flushes it; goes silent when the reader has gone."""
+
+    def __init__(self, stream: BinaryIO | None) -> None:
+        self._stream = stream
+
+    def show(self, happening: Happening) -> None:
+        """Write one line."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(json_line(happening))
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
+
+    def refresh(self) -> None:
+        """Lines do not change."""
+
+    def close(self) -> None:
+        """Nothing to restore."""
+
+
+class Both:
+    """Two views of one run."""
+
+    def __init__(self, first: View, second: View) -> None:
+        self._views = (first, second)
+
+    def show(self, happening: Happening) -> None:
+        """Tell both."""
+        for view in self._views:
+            view.show(happening)
+
+    def refresh(self) -> None:
+        """Refresh both."""
+        for view in self._views:
+            view.refresh()
+
+    def close(self) -> None:
+        """Close both."""
+        for view in self._views:
+            view.close()
+
+
+def json_line(value: object) -> bytes:
+    """`value` as one line of JSON, also when a name in it is not UTF-8 (such bytes become lone surrogates: `\\udcff`)."""
+    try:
+        return _encode(value) + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value)).encode("ascii") + b"\n"

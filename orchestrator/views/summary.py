@@ -1,0 +1,144 @@
+"""What is said of a run in the end and by `status`: what came of it, what failed, why, and the command that shows its log."""
+
+from __future__ import annotations
+
+import bisect
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.views.happenings import Happening, ItemEnded, JobClosed, RunBegan, RunFinished
+from orchestrator.views.wording import STATUS_WORDS, after_attempts, at_time, counted, lasting, shown, title
+
+MOST_FAILURES = 10
+"""How many failures are told one by one."""
+
+MOST_RUNNING = 20
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Failure:
+    """An item that failed. Failures sort in the order of their jobs in the file, then of their items."""
+
+    place: tuple[int, int]
+    item: str
+    label: str | None = field(compare=False)
+    message: str = field(compare=False)
+    attempts: int = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningItem:
+    """An attempt that goes on: for `seconds` so far."""
+
+    item: str
+    label: str | None
+    attempt: int
+    seconds: float
+
+
+class EndReport:
+    """Gathers from happenings what the end report says; keeps only the first failures in item order, however many there are."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._job_order: dict[str, int] = {}
+        self._failures: list[Failure] = []
+        self._began_at: float | None = None
+
+    def take_in(self, happening: Happening) -> None:
+        """Remember what the report will need."""
+        match happening:
+            case RunBegan():
+                self._job_order = {job: order for order, job in enumerate(happening.jobs)}
+                self._began_at = happening.at
+            case ItemEnded(status="failed"):
+                self._keep(happening.item, happening.job, happening.label, happening.message, happening.attempts)
+            case JobClosed(status="failed", message=message) if message:
+                self._keep(happening.job, happening.job, None, message, 0)
+            case _:
+                pass
+
+    def lines(self, finished: RunFinished) -> Iterator[str]:
+        """The report, a line each, the verdict last."""
+        summary = finished.summary
+        count = int(summary.get("counts", {}).get("failed", 0))
+        failures = list(self._failures)
+        error = summary.get("error")
+        if error and not any(failure.item == error["item"] for failure in failures):
+            failures.insert(0, Failure((-1, 0), error["item"] or "run", None, error["message"] or "", 0))
+        yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
+        took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
+        yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
+        if finished.status in ("failed", "interrupted", "paused"):
+            yield f"  go on with: {self._program} resume {finished.run_id}"
+
+    def _keep(self, item: str, job: str, label: str | None, message: str, attempts: int) -> None:
+        _, _, index = item.partition(":")
+        place = (self._job_order.get(job, len(self._job_order)), int(index) if index.isdigit() else 0)
+        bisect.insort(self._failures, Failure(place, item, label, message, attempts))
+        del self._failures[MOST_FAILURES:]
+
+
+def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count: int) -> Iterator[str]:
+    """What failed, why, and the command that shows its log; `count` failed in all."""
+    for failure in failures[:MOST_FAILURES]:
+        yield f"FAILED {title(failure.item, failure.label)}: {after_attempts(failure.message, failure.attempts)}"
+        if failure.attempts:
+            yield f"       {program} logs {run_id} {shlex.quote(failure.item)}"
+        else:
+            yield f"       {program} why {run_id} {shlex.quote(failure.item)}"
+    more = count - min(len(failures), MOST_FAILURES)
+    if more > 0:
+        yield f"       and {more} more: {program} results {run_id} --status failed"
+
+
+def status_lines(
+    program: str,
+    summary: dict[str, Any],
+    running: Sequence[RunningItem],
+    failures: Sequence[Failure],
+    now: float,
+    *,
+    is_alive: bool,
+) -> Iterator[str]:
+    """The text of `status`: `summary` is the object of `status --json`."""
+    run_id, status = summary["run_id"], summary["status"]
+    yield f"run {run_id}  {shown(summary['name'])}  {status}"
+    ended = summary["finished_at"]
+    started = summary["started_at"]
+    if is_alive or ended is None:
+        yield f"  started {at_time(started)}" + (f", {lasting(now - started)} ago" if is_alive else "")
+    else:
+        yield f"  started {at_time(started)}, ended {at_time(ended)}"
+    yield f"  file {shown(summary['jobs_file'])}"
+    width = max((len(job["id"]) for job in summary["jobs"]), default=0)
+    for job in summary["jobs"]:
+        yield f"  {job['id']:<{width}}  {job['status']:<11}  {counted(job['counts'])}"
+    if running:
+        yield "running now:"
+        for each in running[:MOST_RUNNING]:
+            attempt = f"  attempt {each.attempt}" if each.attempt > 1 else ""
+            yield f"  {title(each.item, each.label)}  {lasting(each.seconds)}{attempt}"
+        if len(running) > MOST_RUNNING:
+            yield f"  and {len(running) - MOST_RUNNING} more"
+    error = summary["error"]
+    if error and not any(failure.item == error["item"] for failure in failures):
+        yield f"error: {error['item'] or 'run'}: {shown(error['message'] or '', 300)}"
+    yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
+    if status in ("failed", "interrupted", "paused"):
+        yield f"go on with: {program} resume {run_id}"
+
+
+def ended_line(ended: ItemEnded) -> str:
+    """One line for an item's end: `ok  port:3 tests/test_a.py 2.1s`."""
+    word = STATUS_WORDS.get(ended.status, ended.status)
+    said = title(ended.item, ended.label)
+    if ended.status == "succeeded":
+        took = f" {lasting(ended.duration_s)}" if ended.duration_s is not None else ""
+        why = f" ({shown(ended.message, 300)})" if ended.message else ""
+        return f"{word}  {said}{took}{why}"
+    if ended.status == "failed":
+        return f"{word} {said} {after_attempts(ended.message, ended.attempts)}"
+    return f"{word} {said}" + (f": {shown(ended.message, 300)}" if ended.message else "")

@@ -1,0 +1,179 @@
+"""The live view: a bar a job, what runs now and for how long, rate and time left; failures and notes scroll above it.
+
+Promise: nothing is drawn but in `show` (seldom) and `refresh` (about four times a second), so an item costs a few dictionary
+operations, and no thread beside the supervisor's draws. What people named is text, never markup and never an escape sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.views.happenings import (
+    Happening,
+    ItemEnded,
+    ItemRetrying,
+    ItemStarted,
+    JobClosed,
+    JobListed,
+    Noted,
+    RunBegan,
+    RunFinished,
+)
+from orchestrator.views.lines import began_line
+from orchestrator.views.outlet import Outlet
+from orchestrator.views.summary import EndReport, ended_line
+from orchestrator.views.wording import lasting, shown, title
+
+MOST_RUNNING = 8
+_BAR_WIDTH = 30
+_ENDED = ("succeeded", "failed", "skipped", "cancelled")
+
+
+@dataclass(slots=True)
+class _JobBar:
+    total: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    running: int = 0
+    is_closed: bool = False
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts.get(status, 0) for status in _ENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    title: str
+    attempt: int
+    since: float
+
+
+class LiveView:
+    """Draws on `outlet`. `clock` gives monotonic seconds. Bounded in height by the terminal's."""
+
+    def __init__(self, outlet: Outlet, program: str, *, force: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        # Outlet is what rich needs of a file: it writes, flushes, and asks isatty, fileno and encoding.
+        self._console = Console(file=outlet, force_terminal=True if force else None, highlight=False)  # type: ignore[arg-type]
+        self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+        self._report = EndReport(program)
+        self._clock = clock
+        self._began = clock()
+        self._ended_here = 0
+        self._jobs: dict[str, _JobBar] = {}
+        self._running: dict[str, _Running] = {}
+
+    def show(self, happening: Happening) -> None:
+        """Take in one happening."""
+        self._report.take_in(happening)
+        match happening:
+            case RunBegan():
+                self._began = self._clock()
+                self._jobs = {job: _JobBar() for job in happening.jobs}
+                self._say(began_line(happening))
+                self._live.start()
+            case JobListed():
+                bar = self._bar(happening.job)
+                bar.total, bar.counts = happening.count, dict(happening.counts)
+            case ItemStarted():
+                said = title(happening.item, happening.label, 60)
+                self._running[happening.item] = _Running(said, happening.attempt, self._clock())
+                self._bar(happening.job).running += 1
+            case ItemRetrying():
+                self._stopped(happening.item, happening.job)
+            case ItemEnded():
+                self._item_ended(happening)
+            case JobClosed():
+                self._bar(happening.job).is_closed = True
+                if happening.status == "failed" and happening.message:
+                    self._say(f"FAILED {happening.job}: {shown(happening.message, 300)}")
+            case Noted():
+                self._say(f"note: {shown(happening.message)}")
+            case RunFinished():
+                self._live.stop()
+                for line in self._report.lines(happening):
+                    self._say(line)
+
+    def refresh(self) -> None:
+        """Draw what is so now."""
+        if self._live.is_started:
+            self._live.update(self.picture(), refresh=True)
+
+    def close(self) -> None:
+        """Take the live part away and show the cursor again."""
+        self._live.stop()
+
+    def picture(self) -> Group:
+        """The live part as it is now."""
+        now = self._clock()
+        oldest = sorted(self._running.values(), key=lambda each: each.since)
+        lines = [self._running_line(each, now) for each in oldest[:MOST_RUNNING]]
+        if len(oldest) > MOST_RUNNING:
+            lines.append(Text(f"  and {len(oldest) - MOST_RUNNING} more", style="dim"))
+        return Group(self._bars(max(self._console.height - len(lines) - 4, 3)), *lines, Text(self._pace(now), style="dim"))
+
+    def _bars(self, height: int) -> Table:
+        table = Table.grid(padding=(0, 2))
+        active = [job for job, bar in self._jobs.items() if bar.total is not None and not bar.is_closed]
+        rest = [job for job in self._jobs if job not in active]
+        chosen = {*[*active, *rest][:height]}
+        for job, bar in self._jobs.items():
+            if job not in chosen:
+                continue
+            failed = bar.counts.get("failed", 0)
+            style = "red" if failed else "green"
+            table.add_row(
+                Text(job),
+                ProgressBar(
+                    total=max(bar.total or 1, 1),
+                    completed=max(bar.total or 0, 1) if bar.is_closed else bar.ended,
+                    width=_BAR_WIDTH,
+                    complete_style=style,
+                    finished_style=style,
+                ),
+                Text("waits" if bar.total is None and not bar.is_closed else f"{bar.ended}/{bar.total or 0}"),
+                Text(f"{failed} failed" if failed else "", style="red"),
+                Text(f"{bar.running} running" if bar.running else "", style="dim"),
+            )
+        return table
+
+    def _running_line(self, running: _Running, now: float) -> Text:
+        attempt = f"  attempt {running.attempt}" if running.attempt > 1 else ""
+        return Text(f"  {running.title}  {lasting(now - running.since)}{attempt}", no_wrap=True, overflow="ellipsis")
+
+    def _pace(self, now: float) -> str:
+        elapsed = now - self._began
+        said = lasting(elapsed)
+        if self._ended_here < 2 or elapsed <= 0:
+            return said
+        rate = self._ended_here / elapsed
+        left = sum(bar.total - bar.ended for bar in self._jobs.values() if bar.total is not None and not bar.is_closed)
+        unknown = any(bar.total is None and not bar.is_closed for bar in self._jobs.values())
+        pace = f"{rate:.1f} items/s" if rate >= 1 else f"{rate * 60:.1f} items/min"
+        return f"{said}  {pace}" + (f"  about {lasting(left / rate)} left{' or more' if unknown else ''}" if left else "")
+
+    def _item_ended(self, ended: ItemEnded) -> None:
+        self._stopped(ended.item, ended.job)
+        bar = self._bar(ended.job)
+        bar.counts[ended.status] = bar.counts.get(ended.status, 0) + 1
+        self._ended_here += ended.attempts > 0
+        if ended.status == "failed":
+            self._say(ended_line(ended))
+
+    def _stopped(self, item: str, job: str) -> None:
+        if self._running.pop(item, None) is not None:
+            self._bar(job).running -= 1
+
+    def _bar(self, job: str) -> _JobBar:
+        return self._jobs.setdefault(job, _JobBar())
+
+    def _say(self, line: str) -> None:
+        style = "red" if line.startswith("FAILED") else ""
+        self._console.print(Text(line, style=style), soft_wrap=True)
