@@ -9,7 +9,7 @@ shell templates, and `raw` anywhere but last.
 from __future__ import annotations
 
 import difflib
-import json
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from jinja2.utils import Namespace, missing
 
 from orchestrator.jobsfile import quoting
 from orchestrator.jobsfile.templates import Fields, RenderError, TemplateError, TemplateKind
+from orchestrator.jobsfile.values import describe, json_text, text_of
 
 _DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What evaluating an expression over unsuitable data raises. OSError and our own errors are not among them."""
@@ -113,8 +114,7 @@ class _Environment(SandboxedEnvironment):
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:
-    """Plain JSON: not escaped for HTML, keys in their order."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    return json_text(_plain(value), indent)
 
 
 def _plain(value: Any) -> Any:
@@ -132,23 +132,12 @@ def _plain(value: Any) -> Any:
         return str.__str__(value)
     if isinstance(value, list | tuple | range | Iterator | Generator) and not isinstance(value, LoopContext):
         return [_plain(each) for each in value]
-    raise RenderError(f"{_describe(value)} is not a value; name one of its fields")
+    raise RenderError(f"{describe(value)} is not a value; name one of its fields")
 
 
 def _as_text(value: Any) -> str:
     """The text of a value inside a longer text."""
-    if type(value) is str:
-        return value
-    value = _plain(value)
-    if isinstance(value, str):
-        return value
-    if value is None:
-        raise RenderError('null has no text; use | default("…", true) or | tojson')
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    return _to_json(value)
+    return value if type(value) is str else text_of(_plain(value))
 
 
 def _as_words(value: Any) -> str:
@@ -162,14 +151,8 @@ def _as_words(value: Any) -> str:
     if type(value) is not str:
         value = _plain(value)
     if isinstance(value, list):
-        return " ".join(_quoted(_as_argument(each)) for each in value) or " "
-    return _quoted(_as_argument(value))
-
-
-def _as_argument(value: Any) -> str:
-    if value is None:
-        raise RenderError('null cannot be an argument; use | default("…", true) or | tojson')
-    return _as_text(value)
+        return " ".join(_quoted(text_of(each)) for each in value) or " "
+    return _quoted(text_of(value))
 
 
 def _quoted(text: str) -> str:
@@ -180,13 +163,6 @@ def _quoted(text: str) -> str:
 
 def _raw(value: Any) -> str:
     return _Raw(_as_text(value))
-
-
-def _describe(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
-    return names.get(type(value), f"a {type(value).__name__.lstrip('_')}")
 
 
 def _environment(finalize: Callable[[Any], Any] | None) -> _Environment:
@@ -207,9 +183,14 @@ _ENVIRONMENTS: dict[TemplateKind, _Environment] = {
 
 # Compiling.
 
+_SHELL_LENGTH = re.compile(r"\$\{#")
+_RAW_BLOCK = re.compile(r"\{%[-+]?\s*raw\s*-?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
+
 
 def compile_source(source: str, kind: TemplateKind) -> Compiled:
     """Raises TemplateError."""
+    if _SHELL_LENGTH.search(_RAW_BLOCK.sub("", source)):
+        raise TemplateError("{# begins a comment of the template: write {% raw %}${#name}{% endraw %} for a length in the shell")
     environment = _ENVIRONMENTS[kind]
     try:
         tree = environment.parse(source)
@@ -406,7 +387,7 @@ def _in_words(error: Exception, source: str) -> str:
             if hasattr(error.owner, "__len__")
             else f"{path} is undefined"
         )
-    return f"{path} is undefined: {_describe(error.owner)} has no field {error.name}"
+    return f"{path} is undefined: {describe(error.owner)} has no field {error.name}"
 
 
 def _path_of(name: Any, source: str) -> str:

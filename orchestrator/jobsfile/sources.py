@@ -1,0 +1,171 @@
+"""The items of a job: what its `for_each` gives, one value at a time.
+
+Files are read as a stream, so a list of a million lines costs no memory here. Every value is plain data that JSON can say, for
+the list is recorded as JSON. A file name that is not UTF-8 is refused: JSON cannot say it.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import itertools
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
+from orchestrator.jobsfile.templates import RenderError, Template
+from orchestrator.jobsfile.values import describe
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LONGEST_CSV_FIELD = (1 << 31) - 1
+
+
+class SourceError(Exception):
+    """A source that gives no list of items; one line that says which, where and why."""
+
+
+def list_items(source: ListSource | FileSource | MatrixSource, context: Mapping[str, Any], folder: str) -> Iterator[Any]:
+    """The values of `source`, in order; paths are relative to `folder`. Raises SourceError, also halfway."""
+    match source:
+        case ListSource():
+            items = _from_list(source, context)
+        case FileSource():
+            items = _from_file(source, context, folder)
+        case MatrixSource():
+            items = _from_matrix(source, context, folder)
+    return _in_batches(items, source.batch) if source.batch else items
+
+
+def _in_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _from_list(source: ListSource, context: Mapping[str, Any]) -> Iterator[Any]:
+    values = source.values
+    if isinstance(values, Template):
+        given = _render(values, context)
+        if isinstance(given, str):
+            raise SourceError(f'{values.source} gave text, not a list; output = "lines" makes a list of a job\'s output')
+        if not isinstance(given, list):
+            raise SourceError(f"{values.source} gave {describe(given)}, not a list")
+        values = tuple(given)
+    for index, value in enumerate(values):
+        item = _render(value, context) if isinstance(value, Template) else value
+        wrong = _what_is_not_plain(item)
+        if wrong:
+            raise SourceError(f"item {index} holds {wrong}, which JSON cannot say")
+        yield item
+
+
+def _what_is_not_plain(value: Any) -> str | None:
+    match value:
+        case None | bool() | int() | str():
+            return None
+        case float():
+            return None if math.isfinite(value) else f"the number {value}"
+        case list():
+            return next(filter(None, map(_what_is_not_plain, value)), None)
+        case dict():
+            return next(filter(None, map(_what_is_not_plain, value.values())), None)
+    return describe(value)
+
+
+def _render(template: Template, context: Mapping[str, Any]) -> Any:
+    try:
+        return template.render(context)
+    except RenderError as error:
+        raise SourceError(str(error)) from error
+
+
+def _from_matrix(source: MatrixSource, context: Mapping[str, Any], folder: str) -> Iterator[dict[str, Any]]:
+    axes: list[list[Any]] = []
+    for name, axis in source.axes.items():
+        try:
+            axes.append(list(list_items(axis, context, folder)))
+        except SourceError as error:
+            raise SourceError(f"axis {name}: {error}") from error
+    for point in itertools.product(*axes):
+        yield dict(zip(source.axes, point, strict=True))
+
+
+def _from_file(source: FileSource, context: Mapping[str, Any], folder: str) -> Iterator[Any]:
+    path = _render(source.path, context)
+    if not path:
+        raise SourceError(f"{source.kind}: the path is empty")
+    if "\0" in path:
+        raise SourceError(f"{source.kind}: the path holds a NUL byte")
+    if source.kind == "glob":
+        yield from _matching(path, folder)
+        return
+    try:
+        match source.kind:
+            case "lines":
+                yield from (text for _, text in _lines(path, folder))
+            case "jsonl":
+                yield from _json_lines(path, folder)
+            case "csv":
+                yield from _rows(path, folder)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+
+
+def _matching(pattern: str, folder: str) -> list[str]:
+    """Paths as the pattern writes them, sorted; hidden ones only if the pattern names the dot."""
+    paths = sorted(set(glob.glob(pattern, root_dir=folder, recursive=True)))
+    for path in paths:
+        if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
+            raise SourceError(f"glob: the file name {os.fsencode(path)!r} is not UTF-8, which items have to be; rename it")
+    return paths
+
+
+def _lines(path: str, folder: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not empty, without their ends, each with its number."""
+    with open(os.path.join(folder, path), "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).decode()
+            except UnicodeDecodeError as error:
+                raise SourceError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from error
+            text = text.removesuffix("\n").removesuffix("\r")
+            if text:
+                yield number, text
+
+
+def _json_lines(path: str, folder: str) -> Iterator[Any]:
+    decode = msgspec.json.Decoder().decode
+    for number, text in _lines(path, folder):
+        if text.isspace():
+            continue
+        try:
+            yield decode(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise SourceError(f"{path}:{number}: {error}") from error
+
+
+def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(_LONGEST_CSV_FIELD)
+    with open(os.path.join(folder, path), encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, None)
+            if not header:
+                raise SourceError(f"{path}:1: expected a line of column names")
+            for name in header:
+                if header.count(name) > 1:
+                    raise SourceError(f"{path}:1: the column {name!r} is there twice")
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    raise SourceError(f"{path}:{reader.line_num}: {len(row)} fields, but the header has {len(header)}")
+                yield dict(zip(header, row, strict=True))
+        except csv.Error as error:
+            raise SourceError(f"{path}:{reader.line_num}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path}: not UTF-8 after line {reader.line_num}") from error
