@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.errors import RunHeldError, StateUnwritableError
+from workers.identity import boot_id, start_ticks
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -120,9 +121,10 @@ class SupervisorLock:
             self._lock = None
 
     def _note_holder(self) -> None:
-        note = {"pid": os.getpid(), "since": time.time()}
+        pid = os.getpid()
+        note = {"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id(), "since": time.time()}
         temporary = self._run_dir.supervisor_json.with_name(".supervisor.json.new")
-        # Only a cache of words for messages, so not synced; but it must not fail half-way into something else's content.
+        # Only words for messages: not synced, but never seen half-written.
         try:
             temporary.write_text(json.dumps(note))
             temporary.rename(self._run_dir.supervisor_json)

@@ -30,6 +30,7 @@ from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_lines
 from orchestrator.store.records import FORMAT, ItemsListed, JobClosed, ListingFailed, Record, RunHeader, Status
 
 _LEFT = "it was left as it is"
+_SEPARATOR = b",\n"
 _HEAD_END = b',"records":[\n'
 _LAST_LINE = re.compile(rb'\n\],"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = len('\n],"crc":4294967295}\n')
@@ -98,7 +99,7 @@ class CheckpointWriter:
             if places is not None:
                 places.put(index, CHECKPOINT, written + len(buffer), len(line))
             buffer += line
-            separator = b",\n"
+            separator = _SEPARATOR
             if len(buffer) >= BLOCK_BYTES:
                 crc = zlib.crc32(buffer, crc)
                 written += len(buffer)
@@ -193,33 +194,39 @@ def read_header(path: Path) -> RunHeader:
 def read_lines(source: SourceFile, start: int) -> Iterator[tuple[Line, int, int]]:
     """(line, offset, length) of each record after the head of `start` bytes. Raises StateRefusedError.
 
-    What was yielded may be trusted only when the iterator has come to its end: the checksum is checked last.
+    The checksum is checked before anything is yielded: a damaged number must not be believed, not even for a moment.
     """
+    end = _check_whole(source)
+    offset = start
+    want = BLOCK_BYTES
+    while offset < end:
+        data = source.read(offset, min(want, end - offset))
+        is_last = offset + len(data) >= end
+        if not is_last:
+            whole = data.rfind(_SEPARATOR)
+            if whole < 0:
+                want *= 2
+                continue
+            data = data[:whole]
+        lines = data.split(_SEPARATOR)
+        for raw, line in zip(lines, decode_lines(lines), strict=True):
+            if line is None:
+                raise StateRefusedError(f"{source.path}: has records of an unknown kind: newer?", _LEFT)
+            yield line, offset, len(raw)
+            offset += len(raw) + len(_SEPARATOR)
+        want = BLOCK_BYTES
+
+
+def _check_whole(source: SourceFile) -> int:
+    """Where the records end. Raises StateRefusedError."""
     size = source.size()
     last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
     if last is None:
         raise StateRefusedError(f"{source.path}: damaged: it is not complete", _LEFT)
     end = size - len(last[0])
-    crc = zlib.crc32(source.read(0, start))
-    offset = start
-    want = BLOCK_BYTES
-    while offset < end:
-        data = source.read(offset, min(want, end - offset))
-        if offset + len(data) < end:
-            whole = data.rfind(b",\n") + 2
-            if whole < 2:
-                want *= 2
-                continue
-            data = data[:whole]
-            lines = data[:-2].split(b",\n")
-        else:
-            lines = data.split(b",\n")
-        crc = zlib.crc32(data, crc)
-        for raw, line in zip(lines, decode_lines(lines), strict=True):
-            if line is None:
-                raise StateRefusedError(f"{source.path}: damaged at byte {offset}", _LEFT)
-            yield line, offset, len(raw)
-            offset += len(raw) + 2
-        want = BLOCK_BYTES
+    crc = 0
+    for offset in range(0, end, BLOCK_BYTES):
+        crc = zlib.crc32(source.read(offset, min(BLOCK_BYTES, end - offset)), crc)
     if crc != int(last[1]):
         raise StateRefusedError(f"{source.path}: damaged: its checksum does not match", _LEFT)
+    return end

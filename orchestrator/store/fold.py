@@ -28,7 +28,7 @@ from orchestrator.store.records import (
 )
 
 _STATUSES = list(Status)
-_CODES: dict[str, int] = {status.value: code for code, status in enumerate(_STATUSES)}
+_CODES: dict[Status, int] = {status: code for code, status in enumerate(_STATUSES)}
 _PENDING = _CODES[Status.PENDING]
 _RUNNING = _CODES[Status.RUNNING]
 
@@ -127,7 +127,7 @@ class JobHistory:
 
     def indices(self, status: Status) -> Iterator[int]:
         """The items that have `status`, in order."""
-        code = _CODES[status.value]
+        code = _CODES[status]
         known = self._statuses
         yield from (index for index, each in enumerate(known) if each == code and (code or index < (self.count or 0)))
         if code == _PENDING:

@@ -33,10 +33,17 @@ def read_history(run_dir: RunDir) -> RunHistory:
         before = _moment(run_dir)
         try:
             return load_run(run_dir).history
-        except (FileNotFoundError, StateRefusedError):
-            # The writer took a checkpoint, or cut a torn tail, while we read. Nothing moved: it is what it seems.
+        except (FileNotFoundError, StateRefusedError) as error:
+            # The writer took a checkpoint, or cut a torn tail, while we read. If nothing moved, it is what it seems.
             if _moment(run_dir) == before:
-                raise
+                raise refusal(error) from error
+
+
+def refusal(error: FileNotFoundError | StateRefusedError) -> StateRefusedError:
+    """The user's words for a run that exists and cannot be loaded."""
+    if isinstance(error, StateRefusedError):
+        return error
+    return StateRefusedError(f"{error.filename}: missing, and the run's checkpoint needs it", "nothing was changed")
 
 
 def _moment(run_dir: RunDir) -> tuple[int, ...]:

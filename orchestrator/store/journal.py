@@ -153,7 +153,7 @@ class JournalRead:
                 if type(line) is not Commit:
                     continue
                 if not self._is_valid(line, data[self.valid_bytes - base : offsets[position] - base]):
-                    self._refuse_what_follows_damage()
+                    self._refuse_damage()
                     return
                 if self.valid_bytes == 0:
                     self._check_header(decoded[0])
@@ -166,7 +166,7 @@ class JournalRead:
                 self.valid_bytes = offsets[position + 1]
                 first = position + 1
         if self.valid_bytes == 0:
-            raise StateRefusedError(f"{self._source.path}: damaged: it has no header", _LEFT)
+            self._refuse_damage()
 
     def _blocks(self) -> Iterator[tuple[int, bytes]]:
         """(offset, bytes) from where the last valid group ended; more at a time when no group ended in those before."""
@@ -191,9 +191,12 @@ class JournalRead:
         if (header.generation, header.run) != (self._generation, self._run_id):
             raise StateRefusedError(f"{path}: belongs to run {header.run}, generation {header.generation}", _LEFT)
 
-    def _refuse_what_follows_damage(self) -> None:
-        """Raise if a valid commit stands anywhere after the last valid group: then this is no torn tail."""
+    def _refuse_damage(self) -> None:
+        """Raise if what follows the last valid group is no torn tail: a valid commit stands in it, or nothing came before."""
         tail = self.tail()
+        if self.valid_bytes == 0:
+            self._check_header(decode_line(tail.partition(b"\n")[0]))
+            raise StateRefusedError(f"{self._source.path}: damaged: it has no header", _LEFT)
         start = 0
         while (end := tail.find(b"\n", start)) >= 0:
             raw = tail[start:end]

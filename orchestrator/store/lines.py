@@ -22,6 +22,7 @@ from orchestrator.store.records import (
     RunEnded,
     RunHeader,
     Started,
+    Status,
     SupervisorStarted,
     WorkerStarted,
 )
@@ -44,7 +45,7 @@ class EndLine(msgspec.Struct, frozen=True, tag="end", gc=False):
     job: str
     index: int
     attempt: int
-    status: str
+    status: Status
 
 
 class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
@@ -52,7 +53,7 @@ class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
 
     job: str
     index: int
-    status: str
+    status: Status
     stale: bool = False
 
 

@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import Sequence
 
-from orchestrator.errors import StateRefusedError, StateUnwritableError
+from orchestrator.errors import StateUnwritableError
 from orchestrator.store.checkpoint import CheckpointWriter
 from orchestrator.store.durable_file import sync_data, sync_folder, temporary_path, unwritable, write_durably
 from orchestrator.store.fold import JOURNAL, RunHistory, Sources
-from orchestrator.store.history import LoadedRun, load_run
+from orchestrator.store.history import LoadedRun, load_run, refusal
 from orchestrator.store.journal import Journal, JournalRead
 from orchestrator.store.lines import SourceFile
 from orchestrator.store.records import Record, RunHeader
@@ -25,7 +25,7 @@ from orchestrator.store.syncer import Syncer
 from workers.faultpoints import fault_point
 
 SMALLEST_JOURNAL_BYTES = 16 << 20
-"""No checkpoint before the journal has this size."""
+"""No checkpoint before the journal has this size: tens of thousands of items, loaded in a tenth of a second."""
 
 JOURNAL_GROWTH = 8
 """A checkpoint is due when the journal is this many times the size of the last checkpoint. So the sizes of a run's
@@ -68,7 +68,7 @@ class RunStore:
         except FileNotFoundError as error:
             if not run_dir.checkpoint.exists():
                 raise
-            raise StateRefusedError(f"{error.filename}: missing, and the checkpoint needs it", "nothing was changed") from error
+            raise refusal(error) from error
         generation = loaded.history.generation
         if loaded.journal.torn:
             _set_torn_tail_aside(run_dir, generation, loaded.journal)
@@ -102,11 +102,7 @@ class RunStore:
     def durable_through(self) -> int:
         """The last group that survives power loss. Raises StateUnwritableError."""
         self._check()
-        try:
-            return self._syncer.durable_through()
-        except StateUnwritableError as error:
-            self._failure = error
-            raise
+        return self._syncer.durable_through()
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -154,6 +150,8 @@ class RunStore:
             self._failure = StateUnwritableError(f"{self.run_dir.path}: this store is closed")
 
     def _check(self) -> None:
+        if self._failure is None:
+            self._failure = self._syncer.failure
         if self._failure is not None:
             raise self._failure
 

@@ -31,7 +31,8 @@ class Syncer:
         self._durable = 0
         self._is_syncing = False
         self._is_closed = False
-        self._failure: StateUnwritableError | None = None
+        self.failure: StateUnwritableError | None = None
+        """Set once, by the thread, when an fdatasync has failed."""
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         self._is_told = False
@@ -55,8 +56,8 @@ class Syncer:
             if self._is_told:
                 os.read(self._reader, 1)
                 self._is_told = False
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             return self._durable
 
     def switch(self, fd: int, path: Path, durable: int) -> None:
@@ -106,7 +107,7 @@ class Syncer:
                 self._is_syncing = False
                 self._condition.notify_all()
                 if error is not None:
-                    self._failure = unwritable(self._path, error)
+                    self.failure = unwritable(self._path, error)
                     self._tell()
                     return
                 self._durable = goal

@@ -1,0 +1,178 @@
+"""The fold of a run's records, and that a checkpoint folds to the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_samples import LISTED, ended, new_run, settled, started, supervisor, worker
+
+from orchestrator.errors import StateRefusedError, UserError
+from orchestrator.store.history import RunHistory, read_history
+from orchestrator.store.records import ItemsListed, JobClosed, ListingFailed, Record, RunEnded, Status
+from orchestrator.store.run_store import RunStore
+from orchestrator.store.rundir import RunDir
+
+
+def observed(history: RunHistory) -> dict[str, Any]:
+    """Everything that a history tells."""
+    return {
+        "header": history.header,
+        "supervisor": history.supervisor,
+        "workers": history.workers,
+        "ended": history.ended,
+        "open": history.open_starts,
+        "next": (history.next_sequence, history.next_worker),
+        "jobs": {
+            job.id: (
+                job.count,
+                job.listing_failed,
+                job.closed,
+                job.counts(),
+                [
+                    (job.status(index), job.attempts(index), job.is_stale(index), job.record(index), job.last_end(index))
+                    for index in range(12)
+                ],
+                {status: list(job.indices(status)) for status in Status},
+            )
+            for job in history.jobs.values()
+        },
+    }
+
+
+def history_of(tmp_path: Path, *records: Record) -> RunHistory:
+    run_dir = new_run(tmp_path)
+    store = RunStore.open(run_dir)
+    for record in records:
+        store.append([record])
+    told = observed(store.history)
+    store.close()
+    history = read_history(run_dir)
+    assert observed(history) == told
+    return history
+
+
+def test_an_item_goes_from_pending_to_running_to_its_end(tmp_path: Path) -> None:
+    run_dir = new_run(tmp_path)
+    store = RunStore.open(run_dir)
+    store.append([LISTED])
+    job = store.history.jobs["port"]
+    assert (job.status(3), job.attempts(3), job.record(3)) == (Status.PENDING, 0, None)
+    store.append([started(3, sequence=5)])
+    assert (job.status(3), job.attempts(3), store.history.next_sequence) == (Status.RUNNING, 1, 6)
+    assert store.history.open_starts == {("port", 3): started(3, sequence=5)}
+    store.append([ended(3, status=Status.FAILED)])
+    assert (job.status(3), job.record(3)) == (Status.FAILED, ended(3, status=Status.FAILED))
+    assert list(job.failed_indices()) == [3]
+    assert store.history.open_starts == {}
+    assert {status: count for status, count in job.counts().items() if count} == {Status.PENDING: 9, Status.FAILED: 1}
+    store.close()
+
+
+def test_a_stale_mark_keeps_the_outcome_and_a_new_end_takes_the_mark_away(tmp_path: Path) -> None:
+    stale = settled(1, Status.SUCCEEDED, stale=True)
+    job = history_of(tmp_path / "a", LISTED, started(1), ended(1), stale).jobs["port"]
+    assert (job.is_stale(1), job.status(1), job.record(1), job.last_end(1)) == (True, Status.SUCCEEDED, stale, ended(1))
+    job = history_of(tmp_path / "b", LISTED, started(1), ended(1), stale, started(1, 2, 1), ended(1, 2)).jobs["port"]
+    assert (job.is_stale(1), job.record(1)) == (False, ended(1, 2))
+
+
+def test_an_item_that_was_settled_while_it_ran_keeps_its_number_of_attempts(tmp_path: Path) -> None:
+    history = history_of(
+        tmp_path, LISTED, started(1), ended(1, status=Status.WAITING), started(1, 2, 1), settled(1, Status.INTERRUPTED)
+    )
+    assert history.jobs["port"].attempts(1) == 2
+    assert history.open_starts == {}
+
+
+def test_a_later_supervisor_takes_back_the_last_word_of_the_run_and_of_its_jobs(tmp_path: Path) -> None:
+    last_word = RunEnded(status="paused", at=9.0, exit_code=3)
+    closed = JobClosed(job="port", status="failed")
+    assert history_of(tmp_path / "a", supervisor(), LISTED, closed, last_word).ended == last_word
+    history = history_of(tmp_path / "b", supervisor(), LISTED, closed, last_word, supervisor(101))
+    assert (history.ended, history.jobs["port"].closed, history.supervisor) == (None, None, supervisor(101))
+
+
+def test_workers_of_earlier_supervisors_matter_only_while_they_have_an_open_start(tmp_path: Path) -> None:
+    before = [supervisor(), worker(0), worker(1), LISTED, started(0, worker=1)]
+    history = history_of(tmp_path, *before, supervisor(101), worker(2))
+    assert history.workers == {1: worker(1), 2: worker(2)}
+    assert history.next_worker == 3
+
+
+def test_a_listing_that_failed_may_succeed_later(tmp_path: Path) -> None:
+    failed = ListingFailed(job="port", message="no such file")
+    assert history_of(tmp_path / "a", failed).jobs["port"].listing_failed == "no such file"
+    job = history_of(tmp_path / "b", failed, ItemsListed(job="port", count=0)).jobs["port"]
+    assert (job.count, job.listing_failed) == (0, None)
+
+
+def test_jobs_stand_in_the_order_of_their_listing(tmp_path: Path) -> None:
+    history = history_of(
+        tmp_path, ItemsListed(job="z", count=1), ItemsListed(job="a", count=1), ended(0, job="a"), ended(0, job="z")
+    )
+    assert list(history.jobs) == ["z", "a"]
+
+
+STATUSES = st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.WAITING])
+INDICES = st.integers(0, 9)
+RECORDS = st.one_of(
+    st.builds(started, INDICES, st.integers(1, 3), st.integers(0, 50), worker=st.integers(0, 3)),
+    st.builds(ended, INDICES, st.integers(1, 3), STATUSES, output=st.binary(max_size=8)),
+    st.builds(settled, INDICES, st.sampled_from([Status.SKIPPED, Status.INTERRUPTED, Status.CANCELLED]), stale=st.booleans()),
+    st.builds(supervisor, st.integers(1, 5)),
+    st.builds(worker, st.integers(0, 3)),
+    st.just(RunEnded(status="failed", at=1.0)),
+    st.just(JobClosed(job="port", status="failed")),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(RECORDS | st.just("checkpoint") | st.just("reopen"), max_size=25))
+def test_neither_a_checkpoint_nor_a_reopening_changes_the_history(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Any]
+) -> None:
+    run_dir = new_run(tmp_path_factory.mktemp("home"))
+    plain_dir = new_run(tmp_path_factory.mktemp("home"))
+    store, plain = RunStore.open(run_dir), RunStore.open(plain_dir)
+    for step in [LISTED, *steps]:
+        if step == "checkpoint":
+            store.take_checkpoint()
+        elif step == "reopen":
+            store.close()
+            store = RunStore.open(run_dir)
+        else:
+            store.append([step])
+            plain.append([step])
+    assert observed(store.history) == observed(plain.history)
+    assert observed(read_history(run_dir)) == observed(plain.history)
+    store.close()
+    plain.close()
+
+
+def test_a_run_that_does_not_exist_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run 'r9'"):
+        read_history(RunDir(tmp_path / "runs" / "r9"))
+
+
+def test_a_missing_journal_is_refused(tmp_path: Path) -> None:
+    run_dir = new_run(tmp_path)
+    run_dir.journal(1).unlink()
+    with pytest.raises(StateRefusedError, match="missing"):
+        read_history(run_dir)
+    with pytest.raises(StateRefusedError, match="missing"):
+        RunStore.open(run_dir)
+
+
+def test_a_history_reads_records_of_a_generation_that_is_gone(tmp_path: Path) -> None:
+    run_dir = new_run(tmp_path)
+    store = RunStore.open(run_dir)
+    store.append([LISTED, ended(0)])
+    history = read_history(run_dir)
+    store.take_checkpoint()
+    store.take_checkpoint()
+    store.close()
+    assert history.jobs["port"].record(0) == ended(0)

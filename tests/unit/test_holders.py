@@ -1,0 +1,137 @@
+"""Who holds a lock, and the supervisor's own lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ExitCode, RunHeldError
+from orchestrator.locks import holders
+from orchestrator.locks.holders import SupervisorLock, holder_pid, is_locked
+from orchestrator.store.rundir import RunDir
+
+HOLDER = """
+import sys
+from pathlib import Path
+from orchestrator.locks.holders import SupervisorLock
+from orchestrator.store.rundir import RunDir
+lock = SupervisorLock(RunDir(Path(sys.argv[1])))
+lock.try_acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process supervises the run in `folder`."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+            process.wait(timeout=10)
+
+
+@pytest.fixture(params=["proc", "shared try"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if request.param == "proc" and not Path("/proc/locks").exists():
+        pytest.skip("this system has no /proc/locks")
+    if request.param == "shared try":
+        monkeypatch.setattr(holders, "_PROC_LOCKS", tmp_path / "there is none")
+
+
+@pytest.mark.usefixtures("_way")
+def test_a_lock_is_seen_while_it_is_held_and_not_after_a_kill(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    assert not is_locked(run_dir.supervisor_lock)
+    with held_elsewhere(tmp_path) as process:
+        assert is_locked(run_dir.supervisor_lock)
+        process.kill()
+        process.wait(timeout=10)
+        assert not is_locked(run_dir.supervisor_lock)
+        assert run_dir.supervisor_lock.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only /proc/locks tells who holds a lock")
+def test_asking_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held_elsewhere(tmp_path) as process:
+        monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("a reader took a lock"))
+        assert is_locked(tmp_path / "supervisor.lock")
+        assert holder_pid(tmp_path / "supervisor.lock") == process.pid
+        (tmp_path / "free.lock").touch()
+        assert not is_locked(tmp_path / "free.lock")
+        assert holder_pid(tmp_path / "free.lock") is None
+
+
+def test_a_second_supervisor_is_told_who_has_the_run(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    with held_elsewhere(tmp_path) as process:
+        with pytest.raises(RunHeldError, match=f"supervised by process {process.pid} since ") as caught:
+            SupervisorLock(run_dir).try_acquire(timeout_seconds=0.05)
+        assert caught.value.exit_code is ExitCode.HELD
+        run_dir.supervisor_json.write_text('{"pid": "not to be trusted"')
+        with pytest.raises(RunHeldError):
+            SupervisorLock(run_dir).try_acquire(timeout_seconds=0)
+    lock = SupervisorLock(run_dir)
+    lock.try_acquire()
+    lock.release()
+
+
+def test_a_released_lock_leaves_its_file_and_can_be_taken_again(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    first, second = SupervisorLock(run_dir), SupervisorLock(run_dir)
+    first.try_acquire()
+    inode = run_dir.supervisor_lock.stat().st_ino
+    with pytest.raises(RunHeldError):
+        second.try_acquire(timeout_seconds=0)
+    first.release()
+    second.try_acquire(timeout_seconds=0)
+    assert run_dir.supervisor_lock.stat().st_ino == inode
+    second.release()
+    assert not is_locked(run_dir.supervisor_lock)
+
+
+def test_a_forked_child_that_ends_does_not_free_the_lock(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    script = HOLDER.replace(
+        'print("held"', "import os\nchild = os.fork()\nif child == 0: sys.exit()\nos.waitpid(child, 0)\nprint('held'"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            assert is_locked(run_dir.supervisor_lock)
+            with pytest.raises(RunHeldError):
+                SupervisorLock(run_dir).try_acquire(timeout_seconds=0)
+        finally:
+            process.kill()
+
+
+def test_a_reader_does_not_import_filelock() -> None:
+    code = "import sys, orchestrator.locks.holders, orchestrator.store.history; sys.exit('filelock' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
+
+
+def test_the_lock_does_not_reach_a_spawned_process(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    lock = SupervisorLock(run_dir)
+    lock.try_acquire()
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, close_fds=False) as process:
+        lock.release()
+        assert not is_locked(run_dir.supervisor_lock)
+        process.kill()
+    assert os.path.exists(run_dir.supervisor_lock)

@@ -1,0 +1,104 @@
+"""Item lists: written once, whole or not at all, read lazily."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import StateRefusedError, StateUnwritableError
+from orchestrator.store.itemlist import ItemList, write_item_list
+from workers.faultpoints import arm
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(autouse=True)
+def _disarmed():
+    yield
+    arm(None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "items" / "port.jsonl"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.lists(JSON, max_size=10))
+def test_values_come_back_as_they_were(path: Path, values: list[Any]) -> None:
+    assert write_item_list(path, iter(values)) == len(values)
+    items = ItemList(path)
+    assert len(items) == len(values)
+    assert [items[index] for index in range(len(items))] == values == list(items)
+
+
+@pytest.mark.parametrize("index", [-1, 3, 10**12])
+def test_an_index_out_of_range_is_an_index_error(path: Path, index: int) -> None:
+    write_item_list(path, ["a", "b", "c"])
+    with pytest.raises(IndexError):
+        ItemList(path)[index]
+
+
+def test_every_truncation_and_every_damaged_byte_is_refused(path: Path) -> None:
+    write_item_list(path, ["../a", {"count": 1, "crc": 2}, "new\nline"])
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(StateRefusedError):
+            ItemList(path)
+    for position in range(len(whole)):
+        for flip in (1, 0x20, 0xFF):
+            damaged = bytearray(whole)
+            damaged[position] ^= flip
+            path.write_bytes(damaged)
+            with pytest.raises(StateRefusedError):
+                ItemList(path)
+
+
+def test_a_missing_list_is_refused(path: Path) -> None:
+    with pytest.raises(StateRefusedError, match="missing"):
+        ItemList(path)
+
+
+def test_an_error_of_the_source_propagates_and_leaves_nothing(path: Path) -> None:
+    def values() -> Iterator[str]:
+        yield "a"
+        raise ValueError("line 2 is not JSON")
+
+    with pytest.raises(ValueError, match="line 2"):
+        write_item_list(path, values())
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("point", ["file.written", "file.synced"])
+def test_a_full_disk_is_told_and_leaves_nothing(path: Path, point: str) -> None:
+    arm(f"{point}:1:ENOSPC")
+    with pytest.raises(StateUnwritableError, match=r"port\.jsonl"):
+        write_item_list(path, ["a"])
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_hundred_thousand_items_of_a_kilobyte_are_not_held_in_memory(path: Path) -> None:
+    value = {"text": "x" * 1000}
+    tracemalloc.start()
+    try:
+        write_item_list(path, ({"n": index, **value} for index in range(100_000)))
+        items = ItemList(path)
+        assert items[99_999]["n"] == 99_999
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 100_000_000
+    assert peak < 4_000_000

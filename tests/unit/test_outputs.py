@@ -1,0 +1,48 @@
+"""Captured streams: read from the record or from their verified file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.outputs import CaptureMismatch, read_capture, verify_capture
+from orchestrator.store.rundir import RunDir
+from workers.protocol import Capture
+
+DATA = b"x" * 5000
+
+
+def capture_of(path: Path, data: bytes = DATA) -> Capture:
+    return Capture(size=len(data), path=str(path), sha256=hashlib.sha256(data).hexdigest())
+
+
+def test_a_small_stream_is_read_from_its_record_when_its_file_is_gone(tmp_path: Path) -> None:
+    capture = Capture(size=3, path=str(tmp_path / "gone"), inline=b"abc")
+    assert read_capture(capture, RunDir(tmp_path)) == b"abc"
+    verify_capture(capture, RunDir(tmp_path))
+
+
+def test_an_empty_stream_has_no_file(tmp_path: Path) -> None:
+    assert read_capture(Capture(), RunDir(tmp_path)) == b""
+
+
+@pytest.mark.parametrize("content", [None, b"", DATA[:-1], DATA + b"x", b"y" * 5000])
+def test_a_file_that_is_not_what_was_recorded_is_a_mismatch(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "0-1.stdout"
+    if content is not None:
+        path.write_bytes(content)
+    for read in (read_capture, verify_capture):
+        with pytest.raises(CaptureMismatch, match=r"0-1\.stdout"):
+            read(capture_of(path), RunDir(tmp_path))
+
+
+def test_a_home_that_was_moved_still_has_its_outputs(tmp_path: Path) -> None:
+    old, new = RunDir(tmp_path / "old"), RunDir(tmp_path / "new")
+    path, _ = new.output_paths("port", 0, 1)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DATA)
+    capture = capture_of(old.output_paths("port", 0, 1)[0])
+    assert read_capture(capture, new) == DATA
+    verify_capture(capture, new)
