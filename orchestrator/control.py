@@ -6,6 +6,7 @@ The socket's path may be longer than the kernel's 108 bytes: it is reached throu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -117,10 +118,9 @@ class ControlServer:
     def answer(self, client: int, reply: Reply) -> None:
         """Answer and let the client go. A client that has left is no error."""
         connection, _ = self._clients[client]
-        try:
+        # A client that left, or will not read: its own loss, and never ours to wait for.
+        with contextlib.suppress(ConnectionError, BlockingIOError):
             connection.sendall(msgspec.json.encode(reply))
-        except (ConnectionError, BlockingIOError):
-            pass  # it left, or will not read: its own loss, and never ours to wait for
         self._drop(client)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from orchestrator.engines.engine import Engine
 from orchestrator.errors import ExitCode, RunHeldError, StateUnwritableError, UserError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.locks.holders import SupervisorLock, is_locked
+from orchestrator.narrator import Narrator
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
@@ -323,7 +324,7 @@ def _supervise(
                 jobs_file=jobs_file,
                 state=state,
                 engine=_engine(run_dir, slots, signals, jobs_file.run.drain_timeout),
-                view=view,
+                narrator=Narrator(view, run_dir.log),
                 signals=signals,
             )
             try:

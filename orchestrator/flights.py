@@ -1,0 +1,166 @@
+"""The attempts that run now, whoever runs them: our workers, or workers of an earlier supervisor.
+
+Promise: each flight ends exactly once, with an outcome: what its worker said, or what stands in its worker's log, or `lost` once
+the tree of its dead worker is confirmed ended. Invariant: at most one flight a slot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from orchestrator.core.states import ItemRef
+from orchestrator.engines.adopted import AdoptedWorkers, logged_outcome
+from orchestrator.engines.engine import Engine, EngineEvent, OutcomeArrived, WorkerDied, WorkerIdentity
+from orchestrator.jobsfile.model import Job
+from orchestrator.store.rundir import RunDir
+from orchestrator.tree_ending import TreeEndings
+from workers.log import LOG_NAME, read_log
+from workers.protocol import AttemptClass, End, EndReason, Outcome
+from workers.tree import end_tree_of_dead_worker
+
+
+@dataclass(slots=True)
+class Flight:
+    """An attempt that runs: in `slot`, by `worker`. `asked_end`: why this supervisor asked for its end ("cancel", "drain")."""
+
+    item: ItemRef
+    name: str
+    job: Job
+    attempt: int
+    sequence: int
+    slot: int
+    worker: int
+    started_at: float
+    label: str | None
+    payload: str
+    mark: str
+    asked_end: str | None = None
+    is_adopted: bool = False
+
+
+class Flights:
+    """All flights of one run. `on_ended` hears of each end, `note` of what a person should know."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run_dir: RunDir,
+        on_ended: Callable[[Flight, Outcome], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._engine = engine
+        self._run_dir = run_dir
+        self._on_ended = on_ended
+        self._note = note
+        self._by_slot: dict[int, Flight] = {}
+        self._adopted = AdoptedWorkers()
+        self._endings = TreeEndings()
+
+    def __len__(self) -> int:
+        return len(self._by_slot)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(self._by_slot.values())
+
+    def begin(self, flight: Flight) -> None:
+        """The attempt is recorded as started and about to be sent."""
+        assert flight.slot not in self._by_slot, f"slot {flight.slot} is taken"
+        self._by_slot[flight.slot] = flight
+
+    def resume(self, flight: Flight, worker: WorkerIdentity | None) -> None:
+        """Take over an attempt of an earlier supervisor: take its outcome, adopt its worker, or end what is left of it."""
+        self.begin(flight)
+        folder = self._run_dir.worker_folder(flight.worker)
+        is_ended = logged_outcome(folder, flight.sequence) is not None
+        if worker is not None and not is_ended and self._adopted.adopt(flight.slot, flight.sequence, worker, folder):
+            self._note(f"adopted {flight.name}, which worker {worker.worker} (pid {worker.pid}) still runs")
+            return
+        self._worker_died(flight, f"worker {flight.worker} is gone")
+
+    def end(self, item: ItemRef, reason: str, grace_at_most: float | None) -> None:
+        """Have the attempt of `item` ended, if it still runs."""
+        flight = next((each for each in self._by_slot.values() if each.item == item), None)
+        if flight is None:
+            return  # it has ended meanwhile
+        flight.asked_end = flight.asked_end or reason
+        if flight.slot in self._adopted:
+            self._adopted.end(flight.slot)
+            return
+        grace = flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most)
+        self._engine.end(flight.slot, End(sequence=flight.sequence, reason=EndReason(reason), grace_seconds=grace))
+
+    def read_engine(self, fileno: int) -> None:
+        """Take in what a worker has to say."""
+        self._take(self._engine.poll(fileno))
+
+    def read_adopted(self, _fileno: int) -> None:
+        """Take in what became of adopted workers."""
+        self._take(self._adopted.poll())
+
+    def read_tree_endings(self, _fileno: int) -> None:
+        """Take in that trees of dead workers are gone."""
+        for slot in self._endings.take():
+            flight = self._by_slot[slot]
+            now = time.time()
+            outcome = Outcome(
+                attempt_class=AttemptClass.LOST,
+                started_at=flight.started_at,
+                finished_at=now,
+                duration_seconds=max(0.0, now - flight.started_at),
+                message=f"worker {flight.worker} ended before the attempt did",
+            )
+            self._finish(flight, outcome)
+
+    def adopted_filenos(self) -> Iterable[int]:
+        """Descriptors for `read_adopted`."""
+        return self._adopted.filenos()
+
+    def tree_endings_fileno(self) -> int:
+        """Descriptor for `read_tree_endings`."""
+        return self._endings.fileno()
+
+    @property
+    def needs_polling(self) -> bool:
+        """Whether `read_adopted` must be called although no descriptor says so."""
+        return self._adopted.needs_polling
+
+    def close(self) -> None:
+        """Let go of all: what runs goes on and leaves its outcome on disk."""
+        self._engine.close()
+        self._adopted.close()
+        self._endings.close()
+
+    def _take(self, events: Iterable[EngineEvent]) -> None:
+        for event in events:
+            flight = self._by_slot.get(event.slot)
+            match event:
+                case OutcomeArrived(_, sequence, outcome):
+                    if flight is not None and flight.sequence == sequence:
+                        self._finish(flight, outcome)
+                case WorkerDied(_, worker, description):
+                    self._note(description)
+                    if flight is not None and flight.worker == worker:
+                        self._worker_died(flight, description)
+                case unknown:
+                    assert_never(unknown)
+
+    def _worker_died(self, flight: Flight, description: str) -> None:
+        """Its last word may stand in its log; else what it left behind is ended before the slot is used again."""
+        folder = self._run_dir.worker_folder(flight.worker)
+        outcome = logged_outcome(folder, flight.sequence)
+        if outcome is not None:
+            self._finish(flight, outcome)
+            return
+        lines = [line for line in read_log(str(folder / LOG_NAME)) if line.sequence == flight.sequence]
+        self._note(f"{flight.name}: {description}; ending what it left behind")
+        self._endings.begin(
+            flight.slot,
+            lambda: end_tree_of_dead_worker(lines, mark=flight.mark, grace_seconds=flight.job.grace, folder=str(folder)),
+        )
+
+    def _finish(self, flight: Flight, outcome: Outcome) -> None:
+        del self._by_slot[flight.slot]
+        self._on_ended(flight, outcome)

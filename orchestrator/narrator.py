@@ -1,0 +1,94 @@
+"""Tells the view what happens to items and jobs, in the words of `happenings`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from orchestrator.core.states import ItemState, Waiting
+from orchestrator.flights import Flight
+from orchestrator.run_log import append_log
+from orchestrator.store.records import Status
+from orchestrator.views import happenings
+from orchestrator.views.happenings import View
+from workers.protocol import Outcome
+
+
+class Narrator:
+    """One run's story, to one view, and its notes to supervisor.log."""
+
+    def __init__(self, view: View, log: Path) -> None:
+        self._view = view
+        self._log = log
+
+    def started(self, flight: Flight) -> None:
+        """An attempt was handed to a worker."""
+        self._view.show(
+            happenings.ItemStarted(
+                item=flight.name, job=flight.job.id, label=flight.label, attempt=flight.attempt, at=flight.started_at
+            )
+        )
+
+    def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState) -> None:
+        """An attempt ended and its item is `state` after it."""
+        if isinstance(state, Waiting):
+            self._view.show(
+                happenings.ItemRetrying(
+                    item=flight.name,
+                    job=flight.job.id,
+                    label=flight.label,
+                    attempt=flight.attempt,
+                    message=outcome.message,
+                    wait_s=round(max(0.0, state.due - time.monotonic()), 3),
+                    at=time.time(),
+                )
+            )
+            return
+        self._view.show(
+            happenings.ItemEnded(
+                item=flight.name,
+                job=flight.job.id,
+                label=flight.label,
+                status=type(state).__name__.lower(),
+                attempts=flight.attempt,
+                message=outcome.message,
+                duration_s=round(outcome.duration_seconds, 3),
+                exit_code=outcome.exit_code,
+                at=time.time(),
+            )
+        )
+
+    def settled(self, name: str, job_id: str, label: str | None, status: Status, message: str) -> None:
+        """An item came to its end without an attempt."""
+        self._view.show(
+            happenings.ItemEnded(
+                item=name,
+                job=job_id,
+                label=label,
+                status=status.value,
+                attempts=0,
+                message=message,
+                duration_s=None,
+                exit_code=None,
+                at=time.time(),
+            )
+        )
+
+    def listed(self, job_id: str, count: int) -> None:
+        """A job's items are known."""
+        self._view.show(happenings.JobListed(job=job_id, count=count, counts={}))
+        if count == 0:
+            self.note(f"{job_id} has no items: its for_each gave an empty list")
+
+    def closed(self, job_id: str, status: str, message: str = "") -> None:
+        """Nothing more will come of a job."""
+        self._view.show(happenings.JobClosed(job=job_id, status=status, message=message))
+
+    def note(self, message: str) -> None:
+        """Something a person should know."""
+        append_log(self._log, message)
+        self._view.show(happenings.Noted(message=message, at=time.time()))
+
+    def refresh(self) -> None:
+        """Nothing else happens just now."""
+        self._view.refresh()
