@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from workers import creates, tree
 from workers.capture import CaptureFile
 from workers.faultpoints import fault_point
-from workers.identity import boot_id, start_ticks
+from workers.identity import boot_clock, boot_id, start_ticks_of_child
 from workers.log import LOG_NAME, LogWriter
 from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Capture, Ended, LogLine, Outcome, Spawned, Start
 from workers.spawn import CannotStart, base_environment, spawn
@@ -127,13 +127,13 @@ class AttemptRunner:
                 raise CannotStart(f"cwd {start.cwd}: {error.strerror}") from error
             if start.creates is not None:
                 creates.clear(start.creates)
+            clock = boot_clock()
             pid = spawn(start, argv, self._environment, streams, locks)
         finally:
             if stdin != self._null:
                 os.close(stdin)
         fault_point("worker.spawned")
-        ticks = start_ticks(pid)
-        assert ticks is not None, "a child that was not reaped has start ticks"
+        ticks = start_ticks_of_child(pid, clock)
         # If this line cannot be written the agent runs on: the mark in its environment leads to it as well.
         self._append(Spawned(sequence=start.sequence, pid=pid, start_ticks=ticks))
         return Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)

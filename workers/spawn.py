@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 
 from workers.protocol import MARK_VARIABLE, Start
 
-LOCK_DESCRIPTORS_FROM = 200
-"""First number of an inherited lock descriptor (less where the limit of open files is lower)."""
+LOCK_DESCRIPTORS_FROM = max(16, min(200, os.sysconf("SC_OPEN_MAX") - 64))
+"""First number of an inherited lock descriptor: less than 200 only where the limit of open files is very low."""
 
 _OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
 _MARK = MARK_VARIABLE.encode()
-_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _DUP2 = os.POSIX_SPAWN_DUP2
 
 
@@ -32,9 +31,7 @@ def base_environment() -> dict[bytes, bytes]:
     return {name: value for name, value in os.environb.items() if name not in _OURS}
 
 
-def spawn(
-    start: Start, argv: Sequence[str], base: Mapping[bytes, bytes], streams: tuple[int, int, int], locks: Sequence[int]
-) -> int:
+def spawn(start: Start, argv: list[str], base: Mapping[bytes, bytes], streams: tuple[int, int, int], locks: Sequence[int]) -> int:
     """Start `argv` as `start` wants it, in the current directory; returns the pid. Raises CannotStart."""
     environment = dict(base)
     for name, value in start.env.items():
@@ -45,7 +42,7 @@ def spawn(
     environment[_MARK] = os.fsencode(start.mark)
     actions = [(_DUP2, streams[0], 0), (_DUP2, streams[1], 1), (_DUP2, streams[2], 2)]
     if locks:
-        first = max(_first_lock_number(), *(number + 1 for number in locks))
+        first = max(LOCK_DESCRIPTORS_FROM, *(number + 1 for number in locks))
         actions.extend((_DUP2, lock, first + place) for place, lock in enumerate(locks))
     reason: OSError | None = None
     command = argv[0] if argv else ""
@@ -53,7 +50,7 @@ def spawn(
         for path in _candidates(command, environment):
             try:
                 return os.posix_spawn(
-                    path, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
+                    path, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored
                 )
             except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
                 # As the shell does: what cannot be executed here may stand further along PATH.
@@ -64,10 +61,6 @@ def spawn(
     except ValueError as error:
         raise CannotStart(f"{command or 'the command'}: {error}") from error
     raise CannotStart(_in_words(command, reason, environment)) from reason
-
-
-def _first_lock_number() -> int:
-    return max(3, min(LOCK_DESCRIPTORS_FROM, os.sysconf("SC_OPEN_MAX") - 64))
 
 
 def _candidates(command: str, environment: Mapping[bytes, bytes]) -> list[str]:
