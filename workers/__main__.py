@@ -1,4 +1,4 @@
-"""A worker process: `python -I -S …/workers/__main__.py FOLDER [sys.path entries]` (see `workers.launch`), or `python -m workers FOLDER`."""
+"""A worker process: `__main__.py FOLDER [SYS.PATH ENTRY…]`, as `workers.launch` starts it, or `python -m workers FOLDER`."""
 
 from __future__ import annotations
 

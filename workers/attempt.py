@@ -18,7 +18,7 @@ from workers.faultpoints import fault_point
 from workers.identity import boot_clock, boot_id, start_ticks_of_child
 from workers.log import LOG_NAME, LogWriter
 from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Capture, Ended, LogLine, Outcome, Spawned, Start
-from workers.spawn import CannotStart, base_environment, spawn
+from workers.spawn import CannotStart, base_environment, ignored_signals, spawn
 from workers.verdict import Verdict, verdict_of
 from workers.watch import Control, Watch
 
@@ -45,6 +45,7 @@ class AttemptRunner:
         self._stderr = CaptureFile(f"{folder}/stderr")
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._environment = base_environment()
+        self._ignored = ignored_signals()
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:
         """Run one attempt. `locks` are its lock descriptors: unlocked and closed here, after its outcome is in the log."""
@@ -128,7 +129,7 @@ class AttemptRunner:
             if start.creates is not None:
                 creates.clear(start.creates)
             clock = boot_clock()
-            pid = spawn(start, argv, self._environment, streams, locks)
+            pid = spawn(start, argv, self._environment, self._ignored, streams, locks)
         finally:
             if stdin != self._null:
                 os.close(stdin)
@@ -173,14 +174,13 @@ def _script_file(text: str, folder: str) -> str:
 
 
 def _release(locks: Sequence[int]) -> None:
-    """Unlock and close. Unlock, not only close: what the agent left outside our reach may hold the same open file for ever.
+    """Unlock and close. Closing alone would not do: what escaped from the tree may hold the same open file for ever.
 
-    filelock's own lock objects would unlock at garbage collection and at exit, under an agent that still runs; these functions touch
-    nothing but the descriptor. The import costs tens of milliseconds, so a worker without locks never pays it.
+    Not filelock's lock objects: they unlock at garbage collection and at exit, under an agent that still runs.
     """
     if not locks:
         return
-    from filelock import unlock_descriptor
+    from filelock import unlock_descriptor  # 25 ms once: not before the first agent runs, and only where there are locks
 
     for lock in locks:
         unlock_descriptor(lock)

@@ -12,10 +12,12 @@ import os
 from workers.faultpoints import fault_point
 from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
 
-_MARK_ROOM_BYTES = 64
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
-sync_data = getattr(os, "fdatasync", os.fsync)
+_durable_folders: set[str] = set()
+"""Folders whose own names this process has made durable; only a cache."""
+
+_sync_data = getattr(os, "fdatasync", os.fsync)
 
 
 class CaptureFile:
@@ -76,14 +78,13 @@ class CaptureFile:
         if self._is_cut:
             os.write(descriptor, f"\n[orchestrate: output cut at {size_in_words(limit)}]\n".encode())
         size = self.size()
-        new_folders = _rename(self.path, final_path)
+        _rename(self.path, final_path)
         if size <= INLINE_OUTPUT_BYTES:
             # Durable with its outcome in the journal; the file is only a convenience.
             return Capture(size=size, path=final_path, inline=os.pread(descriptor, size, 0), is_cut=self._is_cut)
         digest = _sha256(descriptor)
-        sync_data(descriptor)
-        for folder in new_folders:
-            sync_folder(folder)
+        _sync_data(descriptor)
+        _sync_names(os.path.dirname(final_path), os.path.commonpath([self.path, final_path]))
         return Capture(size=size, path=final_path, sha256=digest, is_cut=self._is_cut)
 
 
@@ -103,17 +104,24 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def _rename(path: str, final_path: str) -> list[str]:
-    """Rename, making the folder if it is missing; returns the folders whose names have to be made durable."""
-    folder = os.path.dirname(final_path)
+def _rename(path: str, final_path: str) -> None:
     try:
         os.rename(path, final_path)
-        # Another attempt may have made the folder and not needed it durable, so its own name is synced as well.
-        return [folder, os.path.dirname(folder)]
     except FileNotFoundError:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    os.rename(path, final_path)
-    return [folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))]
+        os.makedirs(os.path.dirname(final_path), mode=0o700, exist_ok=True)
+        os.rename(path, final_path)
+
+
+def _sync_names(folder: str, top: str) -> None:
+    """Make the names in `folder` durable, and its own and those of its parents up to `top`, which was there before.
+
+    The parents too when they exist: who made them may have had no need to sync them.
+    """
+    sync_folder(folder)
+    while folder != top and folder not in _durable_folders:
+        sync_folder(os.path.dirname(folder))
+        _durable_folders.add(folder)
+        folder = os.path.dirname(folder)
 
 
 def _sha256(descriptor: int) -> str:

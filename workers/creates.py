@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 from workers.capture import sync_folder
 from workers.protocol import AttemptClass, Creates
@@ -46,6 +45,8 @@ def _remove(path: str) -> None:
         # macOS says EPERM of a folder where Linux says EISDIR.
         if not os.path.isdir(path) or os.path.islink(path):
             raise
+        import shutil
+
         shutil.rmtree(path)
 
 

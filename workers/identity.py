@@ -8,7 +8,6 @@ microseconds serves as the ticks there.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from functools import cache
 
@@ -24,6 +23,8 @@ def boot_id() -> str:
     if HAS_PROC:
         with open(_BOOT_ID_FILE, encoding="ascii") as file:
             return file.read().strip()
+    import subprocess
+
     told = subprocess.run(["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False)
     if told.returncode != 0 or not told.stdout.strip():
         raise OSError(f"sysctl kern.bootsessionuuid failed: {told.stderr.strip()}")

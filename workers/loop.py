@@ -1,7 +1,7 @@
 """The life of a worker: take a start, run it, tell its end, until the supervisor is gone or says so.
 
-Promise: an attempt that was begun is finished and its outcome is in the log, also when the supervisor dies meanwhile; then the worker
-exits. SIGTERM ends the running attempt as a cancel does, and then the worker. SIGINT and SIGHUP are for the supervisor
+Promise: an attempt that was begun is finished and its outcome is in the log, also when the supervisor dies meanwhile; then the
+worker exits. SIGTERM ends the running attempt as a cancel does, and then the worker. SIGINT and SIGHUP are for the supervisor
 alone: the terminal's Ctrl-C must not reach a worker that is to outlive it.
 """
 
@@ -69,10 +69,10 @@ class Supervisor:
                 self._drain()
                 continue
             message, _ = self._receive()
-            if isinstance(message, Start):
-                raise RuntimeError(f"start {message.sequence} came while another attempt runs")
-            if message is not None:
+            if isinstance(message, End):
                 ends.append(message)
+            elif message is not None:
+                raise RuntimeError(f"start {message.sequence} came while another attempt runs")
         if self.must_stop and self._running is not None:
             running, self._running = self._running, None
             ends.append(End(sequence=running.sequence, reason=EndReason.CANCEL, grace_seconds=running.grace_seconds))

@@ -1,8 +1,7 @@
 """Start an agent process: everything that stands between a `Start` and a pid.
 
-The agent is the leader of its own session, has every signal at its default, and inherits stdin, stdout, stderr and the
-attempt's lock descriptors (numbered high, where no program looks) and nothing else. `posix_spawn`, never fork: a fork
-costs four times as much from a process of our size, and `preexec_fn` nearly as much.
+The agent leads its own session, has every signal at its default, and inherits its three streams and the attempt's lock descriptors
+(numbered high, where no program looks) and nothing else of ours. `posix_spawn`, never fork: that costs several times as much.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from workers.protocol import MARK_VARIABLE, Start
 
@@ -31,8 +30,23 @@ def base_environment() -> dict[bytes, bytes]:
     return {name: value for name, value in os.environb.items() if name not in _OURS}
 
 
-def spawn(start: Start, argv: list[str], base: Mapping[bytes, bytes], streams: tuple[int, int, int], locks: Sequence[int]) -> int:
-    """Start `argv` as `start` wants it, in the current directory; returns the pid. Raises CannotStart."""
+def ignored_signals() -> frozenset[int]:
+    """The signals that this process ignores, SIGPIPE because of Python: exec would keep them so. Handled ones it resets itself."""
+    return frozenset(number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN)
+
+
+def spawn(
+    start: Start,
+    argv: list[str],
+    base: Mapping[bytes, bytes],
+    ignored: Collection[int],
+    streams: tuple[int, int, int],
+    locks: Sequence[int],
+) -> int:
+    """Start `argv` with the environment of `start`, in the current directory; returns the pid. Raises CannotStart.
+
+    `base` is what the environment starts from, `ignored` the signals to give back, `streams` become 0, 1 and 2.
+    """
     environment = dict(base)
     for name, value in start.env.items():
         if value is None:

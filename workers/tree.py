@@ -1,9 +1,9 @@
 """The processes of an attempt: who belongs to it, and how to end all of them.
 
 While a worker lives, the tree is what descends from it: it is a subreaper, so that what a double fork or `setsid` detaches
-comes back to it, and `wait` says ECHILD when nothing is left. Once a worker was killed, four kinds of evidence lead to its
-agent's processes: the agent's pid with its start ticks and all that descends from it, its session, the mark in the environment, and
-the worker's capture files open for writing. A pid or a session number alone is no evidence: numbers are used again.
+comes back to it, and `wait` says ECHILD when nothing is left. Once a worker was killed, other evidence leads to its agent's
+processes: the agent's pid with its start ticks, and all that descends from it; its session; the mark in the environment; the
+worker's capture files open for writing. A pid or a session number alone is no evidence: numbers are used again.
 
 Refuses to handle: a process that shed session, mark, parent and streams after its worker was killed.
 """
@@ -33,7 +33,7 @@ def become_subreaper() -> bool:
         return False
     import ctypes
 
-    return ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def children_now() -> frozenset[int]:
@@ -44,7 +44,7 @@ def children_now() -> frozenset[int]:
 
 
 def living_tree(mark: str, session: int, strangers: frozenset[int], *, is_subreaper: bool) -> list[psutil.Process]:
-    """Living processes of the attempt that this process runs, parents first; without `strangers` (children that were there before)."""
+    """Living processes of the attempt that this process runs, parents first; not the `strangers` (its earlier children)."""
     import psutil
 
     found = {process.pid: process for process in _descendants(psutil.Process(), strangers)}
