@@ -1,0 +1,107 @@
+"""`orchestrate exec RUN ITEM`: an item's command by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.errors import UserError
+from orchestrator.views.outlet import Outlet
+from orchestrator.views.wording import shown
+
+if TYPE_CHECKING:
+    from orchestrator.rendering import Prepared
+    from orchestrator.results import RunReader
+
+
+@click.command("exec")
+@click.argument("run")
+@click.argument("item")
+@click.option("--shell", is_flag=True, help="Start your shell there instead of the command.")
+@pass_invocation
+def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
+    """Run an item's command by hand: same argv, folder, environment and standard input. Exits as it does; records nothing."""
+    from orchestrator.cli.reading import open_run
+
+    reader = open_run(invocation, run)
+    items = reader.find_items(item)
+    if len(items) != 1:
+        raise UserError(f"{item!r} names {len(items)} items", "name one as JOB:INDEX")
+    job_id, index = items[0]
+    prepared, environment = _prepared(reader, job_id, index)
+    try:
+        os.chdir(prepared.cwd)
+    except OSError as error:
+        raise UserError(f"{prepared.cwd}: cannot go there: {error.strerror}") from error
+    if prepared.creates is not None:
+        Outlet(sys.stderr).line(f"note: it writes {shown(prepared.creates.temporary)}, and by hand nothing renames that")
+    if shell:
+        _become([os.environ.get("SHELL") or "/bin/sh"], environment)
+    argv = list(prepared.argv)
+    _set_stdin(prepared.stdin)
+    if prepared.script is not None:
+        argv.append(f"/dev/fd/{_readable(prepared.script)}")
+    _become(argv, environment)
+    return 0
+
+
+def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dict[str, str]]:
+    """What the item's last attempt did (or its first would do), and the environment for it. Raises UserError."""
+    from orchestrator.context import ItemContexts
+    from orchestrator.rendering import ItemRefused, item_label, prepare
+    from orchestrator.starting import Starter
+
+    past = reader.history.jobs.get(job_id)
+    attempt = max(past.attempts(index) if past is not None else 0, 1)
+    header, job = reader.history.header, reader.job(job_id)
+    contexts = ItemContexts(reader, header.inputs)
+    try:
+        context = contexts.for_item(job, index, attempt)
+        context["label"] = item_label(job, context)
+        prepared = prepare(
+            job,
+            reader.jobs_file.run.env,
+            context,
+            folder=header.folder,
+            temporary_suffix=f"{header.run_id}.{header.nonce}.by-hand",
+        )
+    except ItemRefused as refused:
+        raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
+    start = Starter(reader, contexts, reader.jobs_file).message(job, index, attempt, 0, prepared, -1)
+    environment = {name: value for name, value in os.environ.items() if start.env.get(name, "") is not None}
+    # Without the attempt's mark: a resume must not take this for something that the item left behind.
+    environment.update((name, value) for name, value in start.env.items() if value is not None)
+    return prepared, environment
+
+
+def _set_stdin(text: str | None) -> None:
+    source = os.open(os.devnull, os.O_RDONLY) if text is None else _readable(text)
+    os.dup2(source, 0)
+
+
+def _readable(text: str) -> int:
+    """An inheritable descriptor from which `text` can be read; nothing is left on disk."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        descriptor = os.dup(file.fileno())
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def _become(argv: list[str], environment: dict[str, str]) -> None:
+    """Replace this process: signals, terminal and exit code are the command's."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(BrokenPipeError):
+                stream.flush()
+    try:
+        os.execvpe(argv[0], argv, environment)
+    except OSError as error:
+        raise UserError(f"{argv[0]}: cannot be started: {error.strerror}") from error

@@ -1,0 +1,157 @@
+"""`orchestrate plan FILE`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.output import write_json, write_line
+
+if TYPE_CHECKING:
+    from orchestrator.jobsfile.model import Job, JobsFile, Source
+
+
+class _NotYetKnown(Exception):
+    """A template asked for what a job will have come to; `args[0]` is the job's id."""
+
+
+class _LaterJob:
+    """`jobs.ID` before anything has run: whatever is asked of it, the answer comes after the job."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+
+    def template_field(self, name: str) -> Any:
+        """Raises _NotYetKnown."""
+        del name
+        raise _NotYetKnown(self._job_id)
+
+
+@click.command("plan")
+@click.argument("file")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="K=V", help="Give an input a value. Repeatable.")
+@click.option("-C", "folder", metavar="DIR", help="The folder that relative paths start from (default: the jobs file's).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(file: str, inputs: tuple[str, ...], folder: str | None, as_json: bool) -> int:
+    """Show the items of each job and the command of each item; run nothing. What needs another job's output says so."""
+    from orchestrator.jobsfile.inputs import resolve_inputs
+    from orchestrator.jobsfile.load import load
+    from orchestrator.runs import user_config
+
+    jobs_file = load(file, folder=folder, user_config=user_config())
+    plan = _plan(jobs_file, resolve_inputs(jobs_file.inputs, inputs))
+    if as_json:
+        write_json([{**job, "items": list(job["items"])} for job in plan])
+        return 0
+    for job in plan:
+        _print_job(job)
+    return 0
+
+
+def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One object a job: `job`, `needs`, `after` (the job that its items wait for, else null), `error`, and `items`."""
+    context = {
+        "inputs": inputs,
+        "run": {"id": "RUN", "name": jobs_file.name, "folder": jobs_file.folder},
+        "jobs": {job.id: _LaterJob(job.id) for job in jobs_file.jobs},
+    }
+    values: dict[str, list[Any] | None] = {}
+    for job in jobs_file.jobs:
+        after, error = None, None
+        try:
+            values[job.id] = _values(job.for_each, values, context, jobs_file.folder)
+        except _NotYetKnown as unknown:
+            values[job.id], after = None, unknown.args[0]
+        except _ListError as wrong:
+            values[job.id], error = None, str(wrong)
+        items = (_item(jobs_file, job, index, value, context) for index, value in enumerate(values[job.id] or []))
+        yield {"job": job.id, "needs": list(job.needs), "after": after, "error": error, "items": items}
+
+
+class _ListError(Exception):
+    """`for_each` could not be evaluated; one line in words."""
+
+
+def _values(source: Source | None, known: dict[str, list[Any] | None], context: dict[str, Any], folder: str) -> list[Any]:
+    """A job's item values; one None for a job without `for_each`. Raises _NotYetKnown, _ListError."""
+    from orchestrator.jobsfile.model import ChainSource
+    from orchestrator.jobsfile.sources import SourceError, list_items
+    from orchestrator.jobsfile.templates import RenderError
+
+    if source is None:
+        return [None]
+    if isinstance(source, ChainSource):
+        parent = known.get(source.jobs[0])
+        if parent is None:
+            raise _NotYetKnown(source.jobs[0])
+        return parent
+    try:
+        return list(list_items(source, context, folder))
+    except (SourceError, RenderError) as error:
+        raise _ListError(str(error)) from error
+
+
+def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str, Any]) -> dict[str, Any]:
+    from orchestrator.jobsfile.model import ChainSource
+    from orchestrator.rendering import ItemRefused, is_wanted, item_label, prepare
+    from orchestrator.results import item_id
+
+    item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
+    item.update(label=None, argv=None, cwd=None, after=None, note=None)
+    context = {**base, "index": index, "attempt": {"number": 1, "check_output": ""}}
+    if job.for_each is not None:
+        context["item"] = value
+    if isinstance(job.for_each, ChainSource):
+        later = {parent: _LaterJob(parent) for parent in job.for_each.jobs}
+        context["parent"] = later if len(later) > 1 else later[job.for_each.jobs[0]]
+    try:
+        item["label"] = context["label"] = item_label(job, context)
+        if job.when is not None and not is_wanted(job, context):
+            item["note"] = "skipped: its `when` is false"
+        prepared = prepare(job, jobs_file.run.env, context, folder=jobs_file.folder, temporary_suffix="plan")
+    except _NotYetKnown as unknown:
+        item["after"] = unknown.args[0]
+    except ItemRefused as refused:
+        item["note"] = f"refused: {refused}"
+    else:
+        item.update(argv=prepared.argv, cwd=prepared.cwd)
+        if prepared.creates is not None and os.path.lexists(prepared.creates.final):
+            item["note"] = f"done already: {prepared.creates.final} exists"
+    return item
+
+
+def _print_job(job: dict[str, Any]) -> None:
+    from orchestrator.views.wording import shown
+
+    needs = f"  needs {', '.join(job['needs'])}" if job["needs"] else ""
+    if job["after"] is not None:
+        write_line(f"{job['job']}{needs}\n  items known after {job['after']}")
+        return
+    if job["error"] is not None:
+        write_line(f"{job['job']}{needs}\n  for_each: {shown(job['error'])}")
+        return
+    write_line(f"{job['job']}{needs}")
+    count = 0
+    for item in job["items"]:
+        count += 1
+        for line in _item_lines(item):
+            write_line(line)
+    if count == 0:
+        write_line("  no items")
+
+
+def _item_lines(item: dict[str, Any]) -> Iterable[str]:
+    from orchestrator.views.wording import shown, title
+
+    yield f"  {title(item['item'], item['label'])}" + (f"  ({shown(item['note'])})" if item["note"] else "")
+    if item["after"] is not None:
+        yield f"    command known after {item['after']}"
+    elif item["argv"] is not None:
+        argv = item["argv"]
+        # A script reads worse when it is quoted once more.
+        is_script = argv[:2] == ["/bin/sh", "-c"] and len(argv) == 3
+        yield f"    shell: {shown(argv[2], 2000)}" if is_script else f"    {shown(shlex.join(argv), 2000)}"

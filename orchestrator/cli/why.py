@@ -1,0 +1,127 @@
+"""`orchestrate why RUN ITEM`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import json_option
+from orchestrator.cli.output import write_json, write_lines
+
+if TYPE_CHECKING:
+    from orchestrator.results import RunReader
+
+_MOST_ITEMS = 20
+
+
+@click.command("why")
+@click.argument("run")
+@click.argument("item")
+@json_option
+@pass_invocation
+def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> int:
+    """Tell in words why an item is what it is: its state, its attempts, what it needs, when it runs, where its log is."""
+    from orchestrator.cli.reading import open_run
+
+    reader = open_run(invocation, run)
+    items = reader.find_items(item)
+    answers = (_answer(reader, invocation.program(), *each) for each in items[: None if as_json else _MOST_ITEMS])
+    if as_json:
+        write_json(list(answers))
+        return 0
+    if not items:
+        write_lines([f"{item} of run {reader.run_dir.run_id} has no items ({reader.job_status(item)})"])
+    for number, answer in enumerate(answers):
+        write_lines([""] if number else [])
+        write_lines(_in_words(answer))
+    if len(items) > _MOST_ITEMS:
+        write_lines(["", f"and {len(items) - _MOST_ITEMS} more items; name fewer, or see: {invocation.program()} status {run}"])
+    return 0
+
+
+def _answer(reader: RunReader, program: str, job_id: str, index: int) -> dict[str, Any]:
+    result = reader.result(job_id, index)
+    job = reader.job(job_id)
+    command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
+    return {
+        **{
+            key: result[key]
+            for key in ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
+        },
+        "run_id": reader.run_dir.run_id,
+        "attempts_allowed": job.attempts,
+        "needs": {need: reader.job_status(need) for need in job.needs},
+        "reason": _reason(reader, program, job_id, index, result["status"]),
+        "logs": command if result["attempts"] else None,
+    }
+
+
+def _in_words(answer: dict[str, Any]) -> Iterator[str]:
+    from orchestrator.views.wording import lasting, shown, title
+
+    yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
+    if answer["reason"]:
+        yield f"  {shown(answer['reason'])}"
+    if answer["attempts"]:
+        yield f"  attempts: {answer['attempts']} so far, {answer['attempts_allowed']} allowed"
+    if answer["class"] is not None:
+        ended = f"{answer['class']} after {lasting(answer['duration_s'])}"
+        yield f"  last recorded end: {ended}" + (f", exit code {answer['exit_code']}" if answer["exit_code"] is not None else "")
+    if answer["error"]:
+        yield f"  message: {shown(answer['error'], 1000)}"
+    for need, status in answer["needs"].items():
+        yield f"  needs {need}: {status}"
+    if answer["logs"]:
+        yield f"  log: {answer['logs']}"
+        if answer["attempts"] > 1:
+            yield f"       (an earlier attempt: {answer['logs']} --attempt 1)"
+
+
+def _reason(reader: RunReader, program: str, job_id: str, index: int, status: str) -> str:
+    """What the state means for this item, and when it would run."""
+    go_on = f"{program} resume {reader.run_dir.run_id}"
+    match status:
+        case "running":
+            start = reader.history.open_starts.get((job_id, index))
+            return f"attempt {start.attempt} runs in slot {start.slot}" if start is not None else ""
+        case "waiting":
+            return "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
+        case "pending":
+            return _why_pending(reader, go_on, job_id, index)
+        case "failed":
+            return f"no attempt is left; {go_on} tries it again"
+        case "interrupted":
+            return f"an attempt was made and nobody supervises the run; {go_on} runs it again, or takes over what still runs"
+        case "cancelled":
+            return "somebody asked for its end; a resume leaves it as it is"
+        case "skipped":
+            return "its `when` was false, or what it needs did not succeed"
+        case _:
+            return ""
+
+
+def _why_pending(reader: RunReader, go_on: str, job_id: str, index: int) -> str:
+    if not reader.is_alive:
+        ended = reader.history.ended
+        halted = ended.error_item if ended is not None else None
+        because = f"the run ended before its turn came, because {halted} failed" if halted else "nobody supervises the run"
+        return f"it was never started: {because}; {go_on} runs it"
+    closed = ("succeeded", "failed", "skipped", "cancelled")
+    open_needs = [need for need in reader.job(job_id).needs if reader.job_status(need) not in closed]
+    if open_needs:
+        return f"it waits for {', '.join(open_needs)}"
+    from orchestrator.store.records import Status
+
+    past = reader.history.jobs.get(job_id)
+    before = 0 if past is None else sum(1 for other in past.indices(Status.PENDING) if other < index)
+    bound = reader.job(job_id).max_concurrency
+    waits = "a slot" if bound is None else f"a slot (at most {bound} of {job_id} run at once)"
+    return (
+        f"it waits for {waits}; {before} items of {job_id} come before it"
+        if before
+        else f"it is the next of {job_id}; it waits for {waits}"
+    )
