@@ -12,6 +12,7 @@ from collections.abc import Callable
 from orchestrator.core.states import ItemRef
 from orchestrator.store.records import Record
 from orchestrator.store.run_store import RunStore
+from workers.faultpoints import fault_point
 
 
 class Recorder:
@@ -41,7 +42,9 @@ class Recorder:
         while self._records or self._actions:
             if self._records:
                 records, self._records = self._records, []
+                fault_point("supervisor.deciding")
                 group = self._store.append(records)
+                fault_point("supervisor.recorded")
                 if self._ended:
                     self._awaiting.append((group, self._ended))
                     self._ended = []
@@ -49,6 +52,7 @@ class Recorder:
             actions, self._actions = self._actions, []
             for action in actions:
                 action()
+                fault_point("supervisor.acted")
 
     def take_checkpoint(self) -> None:
         """Commit, and make everything durable in a new generation."""

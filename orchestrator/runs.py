@@ -40,6 +40,7 @@ from orchestrator.store.rundir import RunDir, create_run_dir, list_runs, new_run
 from orchestrator.supervisor import Supervisor
 from orchestrator.views import happenings
 from orchestrator.views.happenings import View
+from workers.faultpoints import arm
 from workers.identity import boot_id, start_ticks
 
 Overlap = Literal["allow", "skip", "wait", "fail"]
@@ -224,6 +225,7 @@ def _create(
     *,
     lines: Iterable[str] | None = None,
 ) -> tuple[SupervisorLock, RunStore]:
+    arm(os.environ.get("ORCHESTRATE_FAULT"))
     now = time.time()
     run_dir = create_run_dir(home, run_id or new_run_id(now))
     for name in ("items", "slots", "workers", "outputs"):
@@ -260,6 +262,7 @@ def _resume(
     cancel: bool = False,
     cancel_items: list[tuple[str, int]] | None = None,
 ) -> RunReport:
+    arm(os.environ.get("ORCHESTRATE_FAULT"))
     store = RunStore.open(run_dir)
     header = store.history.header
     jobs_file = RunReader(run_dir, store.history).jobs_file

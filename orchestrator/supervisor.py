@@ -56,6 +56,7 @@ from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.records import Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.verdicts import BadOutputError, parse_output, verdict_of
+from workers.faultpoints import fault_point
 from workers.protocol import AttemptClass, Outcome, Start
 
 HELD_SLOT_SECONDS = 0.1
@@ -112,6 +113,7 @@ class Supervisor:
 
     def resume_flight(self, start: records.Started, slot: int) -> None:
         """Take over an attempt that an earlier supervisor started and whose end is not recorded."""
+        fault_point("supervisor.resuming")
         item = (self._orders[start.job], start.index)
         name = self._name(item)
         flight = Flight(
@@ -252,6 +254,7 @@ class Supervisor:
         verdict = verdict_of(outcome, flight.asked_end)
         if verdict is Verdict.DRAINED and flight.is_adopted and self._state.stop is Stop.NO:
             verdict = Verdict.LOST  # an earlier supervisor's drain: this one runs it again
+        fault_point("supervisor.outcome")
         self._recorded_through[flight.worker] = flight.sequence
         self._outcomes[flight.item] = (flight, outcome)
         self._events.append(AttemptEnded(flight.item, verdict))
@@ -413,6 +416,7 @@ class Supervisor:
             self._narrator.closed(job.id, "failed", message)
             self._events.append(ListingFailed(order))
             return
+        fault_point("supervisor.listed")
         self._recorder.add(records.ItemsListed(job=job.id, count=count))
         self._narrator.listed(job.id, count)
         self._events.append(ItemsListed(order, count))
@@ -431,7 +435,9 @@ class Supervisor:
                 error_message=error_message,
             )
         )
+        fault_point("supervisor.ending")
         self._recorder.take_checkpoint()
+        fault_point("supervisor.ended")
         return exit_code
 
     def _exit_code(self, finish: FinishRun) -> int:
