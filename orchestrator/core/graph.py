@@ -6,7 +6,8 @@ from typing import assert_never
 
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
 from orchestrator.core.scheduling import has_startable, may_start
-from orchestrator.core.states import CLOSED_PHASES, ItemRef, JobState, Phase, RunState, Stop
+from orchestrator.core.settling import release_chain_item, settle
+from orchestrator.core.states import CLOSED_PHASES, SKIPPED, Failed, ItemRef, JobState, Pending, Phase, RunState, Stop
 
 
 def open_jobs(state: RunState, decisions: list[Decision]) -> None:
@@ -26,16 +27,30 @@ def close_jobs(state: RunState, decisions: list[Decision]) -> bool:
     is_any = False
     for job in state.jobs:
         if job.phase is Phase.OPEN and not job.running and not job.undurable and (job.is_stopped or not job.unfinished):
-            close(job, _closing_phase(job), decisions)
+            close(state, job, _closing_phase(job), decisions)
             is_any = True
     return is_any
 
 
-def close(job: JobState, phase: Phase, decisions: list[Decision]) -> None:
-    """Close one job."""
+def begin(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+    """Open a listed job: its items may start from now on, or are skipped."""
+    job.phase = Phase.OPEN
+    for index, item in enumerate(job.items):
+        if job.skip_reason and isinstance(item, Pending):
+            settle(state, job, index, SKIPPED, decisions, job.skip_reason)
+        elif job.rules.chain:
+            release_chain_item(state, job, index, decisions)
+
+
+def close(state: RunState, job: JobState, phase: Phase, decisions: list[Decision]) -> None:
+    """Close one job. If items of it never had their turn, the chain items that wait for them are told."""
     assert phase in CLOSED_PHASES
     job.phase = phase
     decisions.append(CloseJob(job.rules.order, phase))
+    if job.unfinished:
+        for child in job.chain_children:
+            for index in range(len(state.jobs[child].items)):
+                release_chain_item(state, state.jobs[child], index, decisions)
 
 
 def finish_run(state: RunState, decisions: list[Decision]) -> None:
@@ -60,11 +75,14 @@ def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
         return False
     unlisted = next((parent for parent in parents if not parent.is_listed), None)
     if unlisted is not None:
-        close(job, Phase.SKIPPED, decisions)
+        close(state, job, Phase.SKIPPED, decisions)
         return True
-    job.skip_reason = _reason_to_skip(job, needs)
+    job.skip_reason = _reason_to_skip(state, job, needs)
+    if job.is_listed:
+        begin(state, job, decisions)
+        return True
     if job.skip_reason and not rules.is_single:
-        close(job, Phase.SKIPPED, decisions)
+        close(state, job, Phase.SKIPPED, decisions)
         return True
     job.phase = Phase.LISTING
     decisions.append(ListItems(rules.order))
@@ -75,15 +93,29 @@ def _is_at_rest(state: RunState, need: JobState) -> bool:
     """Closed; or, in a halted run, never to move again."""
     if need.is_closed:
         return True
-    return state.is_halted and not need.rules.is_cleanup and not need.running and not need.undurable
+    if not state.is_halted or _is_in_motion(state, need):
+        return False
+    if not need.rules.is_cleanup:
+        return True
+    # A cleanup chain ends with its parents, whose other items will never have their turn.
+    chain = need.rules.chain
+    return need.phase is Phase.OPEN and bool(chain) and all(_is_at_rest(state, state.jobs[order]) for order in chain)
 
 
-def _reason_to_skip(job: JobState, needs: list[JobState]) -> str:
+def _has_failed(state: RunState, need: JobState) -> bool:
+    """Whether a job failed, or did not succeed because one before it had failed."""
+    if need.is_stopped or (need.failed and not need.rules.limits_failures):
+        return True
+    before = (*need.rules.needs, *need.rules.chain)
+    return need.phase is not Phase.SUCCEEDED and any(_has_failed(state, state.jobs[order]) for order in before)
+
+
+def _reason_to_skip(state: RunState, job: JobState, needs: list[JobState]) -> str:
     match job.rules.when_word:
         case "always":
             return ""
         case "failed":
-            is_wanted = bool(job.rules.chain) or any(need.failed or need.is_stopped for need in needs)
+            is_wanted = bool(job.rules.chain) or any(_has_failed(state, need) for need in needs)
             return "" if is_wanted else "nothing that it needs failed"
         case None:
             blocking = next((need for need in needs if need.blocks_dependents), None)
@@ -120,7 +152,7 @@ def _verdict(state: RunState) -> RunVerdict:
     is_all_closed = all(job.is_closed for job in state.jobs)
     if state.is_cancelled:
         return "cancelled"
-    if state.is_halted or state.is_timed_out:
+    if state.is_halted or (state.is_timed_out and not is_all_closed):
         return "failed"
     if not is_all_closed:
         return "interrupted"
@@ -130,6 +162,8 @@ def _verdict(state: RunState) -> RunVerdict:
 def _error(state: RunState) -> ItemRef | None:
     if state.halted_by is not None:
         return state.halted_by
-    if state.first_failure is not None and state.jobs[state.first_failure[0]].phase is Phase.FAILED:
-        return state.first_failure
-    return next(((job.rules.order, 0) for job in state.jobs if job.phase is Phase.FAILED), None)
+    failed = next((job for job in state.jobs if job.phase is Phase.FAILED), None)
+    if failed is None:
+        return None
+    # Without a failed item it could not be listed.
+    return failed.rules.order, next((index for index, item in enumerate(failed.items) if isinstance(item, Failed)), 0)

@@ -25,15 +25,14 @@ def retry_delay(job: JobState, index: int, used: int) -> float:
     return max(0.0, delay)
 
 
+def is_over(state: RunState, job: JobState) -> bool:
+    """Whether no item of this job will start any more in this session."""
+    return job.is_stopped or state.stop is not Stop.NO or state.is_cancelled or (state.is_halted and not job.rules.is_cleanup)
+
+
 def may_start(state: RunState, job: JobState) -> bool:
     """Whether items of this job may start at all now, slots and its window apart."""
-    return (
-        job.phase is Phase.OPEN
-        and not job.is_stopped
-        and state.stop is Stop.NO
-        and not state.is_cancelled
-        and (not state.is_halted or job.rules.is_cleanup)
-    )
+    return job.phase is Phase.OPEN and not is_over(state, job)
 
 
 def has_startable(job: JobState) -> bool:
@@ -46,14 +45,16 @@ def has_startable(job: JobState) -> bool:
 
 def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     """Fill the free slots: jobs by priority, then file order; items in item order, retries that are due first among equals."""
+    for job in state.jobs:
+        _collect_due(job, now)
+    # Adopted attempts may hold slots beyond this run's own number: they count, so free slots alone do not tell.
+    room = state.slots - sum(job.running for job in state.jobs)
     for order in state.by_priority:
-        if not state.free_slots:
-            return
         job = state.jobs[order]
         if not may_start(state, job):
             continue
-        while state.free_slots:
-            index = _take_next(job, now)
+        while state.free_slots and room > 0:
+            index = _take_next(job)
             if index is None:
                 break
             slot = heapq.heappop(state.free_slots)
@@ -64,6 +65,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             tries.used += 1
             job.items[index] = Running(tries.number, slot)
             job.running += 1
+            room -= 1
             decisions.append(StartAttempt((order, index), tries.number, slot))
 
 
@@ -77,11 +79,15 @@ def wake_times(state: RunState) -> list[float]:
     return times
 
 
-def _take_next(job: JobState, now: float) -> int | None:
-    if job.rules.max_concurrency is not None and job.running >= job.rules.max_concurrency:
-        return None
+def _collect_due(job: JobState, now: float) -> None:
+    """What is due waits for a slot, no more for a time: a time that has passed would wake the supervisor again and again."""
     while job.backoff and job.backoff[0][0] <= now:
         heapq.heappush(job.due, heapq.heappop(job.backoff)[1])
+
+
+def _take_next(job: JobState) -> int | None:
+    if job.rules.max_concurrency is not None and job.running >= job.rules.max_concurrency:
+        return None
     _drop_stale(job)
     pending = _first_ready(job) if job.rules.chain else _next_pending(job)
     if job.due and (pending is None or job.due[0] < pending):

@@ -17,6 +17,7 @@ from orchestrator.core.states import (
     ItemState,
     JobState,
     Pending,
+    Phase,
     RunState,
     Skipped,
     Succeeded,
@@ -68,15 +69,13 @@ def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: lis
 
 
 def release_chain_item(state: RunState, child: JobState, index: int, decisions: list[Decision]) -> None:
-    """Make item `index` of a chain ready, or skip it, if all of its parents' items have ended durably."""
-    if not child.is_listed or index >= len(child.items) or not isinstance(child.items[index], Pending):
+    """Make item `index` of an open chain ready, or skip it, if nothing more will come of its parents' items."""
+    if child.phase is not Phase.OPEN or not isinstance(child.items[index], Pending):
         return
     parents = [state.jobs[order] for order in child.rules.chain]
+    if not all(_is_past(parent, index) for parent in parents):
+        return
     states = [parent.items[index] for parent in parents]
-    if any(isinstance(item, Interrupted) or not isinstance(item, ENDED_STATES) for item in states):
-        return
-    if any(index in parent.undurable for parent in parents):
-        return
     if _chain_wants(child, states):
         heapq.heappush(child.ready, index)
         return
@@ -90,8 +89,15 @@ def cancel_item(state: RunState, job: JobState, index: int, decisions: list[Deci
         settle(state, job, index, CANCELLED, decisions)
 
 
+def _is_past(parent: JobState, index: int) -> bool:
+    """Ended durably; or its job was closed before it had its turn, and it never will."""
+    item = parent.items[index]
+    has_ended = isinstance(item, ENDED_STATES) and not isinstance(item, Interrupted)
+    return parent.is_closed or (has_ended and index not in parent.undurable)
+
+
 def _word(item: ItemState) -> str:
-    return type(item).__name__.lower()
+    return "not run" if isinstance(item, Pending) else type(item).__name__.lower()
 
 
 def _chain_wants(child: JobState, parents: list[ItemState]) -> bool:
@@ -105,10 +111,9 @@ def _chain_wants(child: JobState, parents: list[ItemState]) -> bool:
 
 
 def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[Decision]) -> None:
-    state.first_failure = ref if state.first_failure is None else min(state.first_failure, ref)
     if job.rules.limits_failures:
         if job.failed > job.failures_allowed and not job.is_stopped:
             job.is_stopped = True
             end_waiting(state, job, INTERRUPTED, decisions)
-    elif not job.rules.continue_on_error and not (state.is_halted and job.rules.is_cleanup):
+    elif not job.rules.continue_on_error:
         halt(state, ref, decisions)

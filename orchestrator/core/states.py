@@ -29,7 +29,7 @@ class Pending:
 class Waiting:
     """Holds nothing; may start again at `due` (monotonic seconds)."""
 
-    reason: Literal["backoff", "worker lost", "slot"]
+    reason: Literal["backoff", "worker lost", "drained", "slot"]
     due: float
 
 
@@ -213,8 +213,6 @@ class RunState:
     is_timed_out: bool = False
     halted_by: ItemRef | None = None
     """The failing item that halted the run; of several, the first by (job order, index)."""
-    first_failure: ItemRef | None = None
-    """First by (job order, index) of all failed items."""
     is_open: bool = False
     """Nothing starts before `RunOpened`: a resume tells first what ended meanwhile."""
     is_finished: bool = False

@@ -60,7 +60,7 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
     decisions: list[Decision] = []
     match event:
         case RunOpened():
-            _run_opened(state, decisions)
+            state.is_open = True
         case AttemptEnded(item, verdict):
             _attempt_ended(state, item, verdict, now, decisions)
         case StartDeclined(item, why):
@@ -94,7 +94,8 @@ def next_wake(state: RunState) -> float | None:
 def check_invariants(state: RunState, slots_held_by_others: int = 0) -> None:
     """Raise AssertionError if a slot was made or lost, or a counter does not match the items. For tests, after each step."""
     running = [item for job in state.jobs for item in job.items if isinstance(item, Running)]
-    slots = [item.slot for item in running] + state.free_slots
+    own_slots = [item.slot for item in running if item.slot < state.slots]
+    slots = own_slots + state.free_slots
     assert len(set(slots)) == len(slots), "a slot is used twice"
     assert len(slots) + slots_held_by_others == state.slots, "a slot was made or lost"
     for job in state.jobs:
@@ -105,32 +106,15 @@ def check_invariants(state: RunState, slots_held_by_others: int = 0) -> None:
         assert not running, "the run is finished and something runs"
 
 
-def _run_opened(state: RunState, decisions: list[Decision]) -> None:
-    """Restored chain items whose parents have ended already are told here; nothing else will."""
-    state.is_open = True
-    for job in state.jobs:
-        if job.rules.chain and job.is_listed:
-            for index in range(len(job.items)):
-                release_chain_item(state, job, index, decisions)
-    for job in state.jobs:
-        if job.is_stopped and job.phase is Phase.OPEN:
-            end_waiting(state, job, INTERRUPTED, decisions)
-
-
 def _items_listed(state: RunState, job: JobState, count: int, decisions: list[Decision]) -> None:
     assert job.phase is Phase.LISTING, f"{job.rules.id} was listed twice"
     list_items(job, count)
-    if job.skip_reason:
-        for index in range(count):
-            settle(state, job, index, SKIPPED, decisions, job.skip_reason)
-    elif job.rules.chain:
-        for index in range(count):
-            release_chain_item(state, job, index, decisions)
+    graph.begin(state, job, decisions)
 
 
 def _listing_failed(state: RunState, job: JobState, decisions: list[Decision]) -> None:
     job.is_stopped = True
-    graph.close(job, Phase.FAILED, decisions)
+    graph.close(state, job, Phase.FAILED, decisions)
     if not job.rules.tolerates_failures:
         halt(state, (job.rules.order, 0), decisions)
 
@@ -168,8 +152,10 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
             return FAILED
         case Verdict.CANCELLED:
             return CANCELLED
-        case Verdict.DRAINED:
-            return INTERRUPTED
+        case Verdict.DRAINED:  # perhaps by an earlier supervisor: then this one runs it again
+            tries.used -= 1
+            waiting = Waiting("drained", now)
+            is_last = False
         case Verdict.LOST:
             tries.losses += 1
             tries.used -= 1
@@ -187,7 +173,7 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
         return INTERRUPTED
     if is_last:
         return FAILED
-    return waiting if scheduling.may_start(state, job) else INTERRUPTED
+    return INTERRUPTED if scheduling.is_over(state, job) else waiting
 
 
 def _wait(job: JobState, index: int, waiting: Waiting, decisions: list[Decision]) -> None:
@@ -211,11 +197,13 @@ def _start_declined(state: RunState, item: ItemRef, why: Declined, now: float, d
         case Declined.SLOT_HELD:
             job.tries[index].number -= 1
             job.tries[index].used -= 1
-            if scheduling.may_start(state, job):
+            if running.ending == "cancel":
+                settle(state, job, index, CANCELLED, decisions)
+            elif scheduling.is_over(state, job):
+                settle(state, job, index, INTERRUPTED, decisions)
+            else:
                 job.items[index] = Waiting("slot", now)
                 heapq.heappush(job.backoff, (now, index))
-            else:
-                settle(state, job, index, INTERRUPTED, decisions)
         case unknown:
             assert_never(unknown)
 
@@ -287,7 +275,8 @@ def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> No
         state.is_timed_out = True
         if state.stop is Stop.NO:
             _stop(state, Stop.DRAIN, now, decisions)
-        state.drain_until = now
+        if state.stop is Stop.DRAIN:
+            state.drain_until = now
     if state.drain_until is not None and now >= state.drain_until:
         state.drain_until = None
         _end_running(state, "drain", decisions)
@@ -297,7 +286,7 @@ def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
     if state.is_finished or not state.is_open:
         return
     graph.open_jobs(state, decisions)
-    scheduling.start_items(state, now, decisions)
     while graph.close_jobs(state, decisions):
         graph.open_jobs(state, decisions)
+    scheduling.start_items(state, now, decisions)
     graph.finish_run(state, decisions)

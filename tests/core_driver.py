@@ -1,0 +1,245 @@
+"""Plays the supervisor for tests of the core: carries decisions out by feeding events back, when the test says so.
+
+The clock is a number that the test moves. After each event the invariants are checked, and so is the conversation itself: a
+start in a slot that is taken, an attempt number that is used twice, a word after `FinishRun`, a wake-up that lies in the past.
+Items are named as people name them: "port:3" is (order of port, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.core.decisions import CloseJob, Decision, EndAttempt, FinishRun, ListItems, Settle, StartAttempt
+from orchestrator.core.events import (
+    AttemptEnded,
+    CancelAsked,
+    Declined,
+    Event,
+    ItemsListed,
+    ListingFailed,
+    OutcomesDurable,
+    RunOpened,
+    SlotFreed,
+    StartDeclined,
+    StopAsked,
+    TimePassed,
+    Verdict,
+)
+from orchestrator.core.opening import open_run
+from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
+from orchestrator.core.transitions import check_invariants, decide, next_wake
+
+START_OF_TIME = 1000.0
+
+
+class CoreDriver:
+    """One run. `counts` has the items of each job; a job that is not in it has 1. `durable_at_once`, `list_at_once`: no delay."""
+
+    def __init__(
+        self,
+        rules: Sequence[JobRules],
+        counts: Mapping[str, int] | None = None,
+        *,
+        slots: int = 2,
+        durable_at_once: bool = True,
+        list_at_once: bool = True,
+        drain_timeout: float = 300.0,
+        timeout: float | None = None,
+        restored: Mapping[str, RestoredJob] | None = None,
+    ) -> None:
+        self.orders = {rule.id: rule.order for rule in rules}
+        self.ids = [rule.id for rule in rules]
+        self.counts = dict(counts or {})
+        self.slots = slots
+        self.durable_at_once = durable_at_once
+        self.list_at_once = list_at_once
+        self.now = START_OF_TIME
+        past = {self.orders[job_id]: job for job_id, job in (restored or {}).items()}
+        self.state = open_run(rules, slots=slots, now=self.now, drain_timeout=drain_timeout, timeout=timeout, restored=past)
+        self.running: dict[str, tuple[int, int]] = {
+            f"{self.ids[order]}:{adopted.index}": (adopted.attempt, adopted.slot)
+            for order, job in past.items()
+            for adopted in job.adopted
+        }
+        self.last_attempt: dict[str, int] = {item: attempt for item, (attempt, _) in self.running.items()}
+        for order, job in past.items():
+            self.last_attempt |= {f"{self.ids[order]}:{index}": number for index, number in job.attempts.items()}
+        self.to_list: list[str] = []
+        self.not_durable: list[str] = []
+        self.held_slots: set[int] = set()
+        self.started: list[str] = []
+        """Every start, in order."""
+        self.ended: dict[str, str] = {}
+        """The last state that was settled for each item, as a word ("waiting" too)."""
+        self.messages: dict[str, str] = {}
+        self.closed: dict[str, Phase] = {}
+        self.asked_to_end: list[tuple[str, str, float | None]] = []
+        self.finish: FinishRun | None = None
+
+    # What a test does.
+
+    def open(self) -> CoreDriver:
+        self.feed(RunOpened())
+        return self
+
+    def succeed(self, *items: str) -> None:
+        for item in items:
+            self.end(item, Verdict.SUCCEEDED)
+
+    def fail(self, *items: str) -> None:
+        for item in items:
+            self.end(item, Verdict.FAILED)
+
+    def end(self, item: str, verdict: Verdict) -> None:
+        del self.running[item]
+        self.feed(AttemptEnded(self.ref(item), verdict))
+
+    def succeed_all(self) -> None:
+        """Let everything that runs succeed, in the order of its start, until nothing runs."""
+        while self.running:
+            self.succeed(next(iter(self.running)))
+
+    def decline(self, item: str, why: Declined) -> None:
+        _, slot = self.running.pop(item)
+        if why is Declined.SLOT_HELD:
+            self.held_slots.add(slot)
+        del self.started[len(self.started) - 1 - self.started[::-1].index(item)]
+        if why is Declined.SLOT_HELD:
+            self.last_attempt[item] -= 1
+        self.feed(StartDeclined(self.ref(item), why))
+
+    def free_slot(self, slot: int) -> None:
+        self.held_slots.remove(slot)
+        self.feed(SlotFreed(slot))
+
+    def list_items(self, job_id: str) -> None:
+        self.to_list.remove(job_id)
+        self.feed(ItemsListed(self.orders[job_id], self.counts.get(job_id, 1)))
+
+    def fail_listing(self, job_id: str) -> None:
+        self.to_list.remove(job_id)
+        self.feed(ListingFailed(self.orders[job_id]))
+
+    def make_durable(self, *items: str) -> None:
+        """These, or all that are not."""
+        chosen = list(items) or list(self.not_durable)
+        for item in chosen:
+            self.not_durable.remove(item)
+        self.feed(OutcomesDurable(tuple(self.ref(item) for item in chosen)))
+
+    def stop(self, how: Stop) -> None:
+        self.feed(StopAsked(how))
+
+    def cancel(self, *items: str) -> None:
+        self.feed(CancelAsked(tuple(self.ref(item) for item in items) or None))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.feed(TimePassed())
+
+    def pass_time_to_next_wake(self) -> None:
+        wake = next_wake(self.state)
+        assert wake is not None, "nothing is due without an event"
+        self.pass_time(wake - self.now)
+
+    # What a test asks.
+
+    def ref(self, item: str) -> ItemRef:
+        job_id, _, index = item.partition(":")
+        return self.orders[job_id], int(index)
+
+    def name(self, ref: ItemRef) -> str:
+        return f"{self.ids[ref[0]]}:{ref[1]}"
+
+    def state_of(self, item: str) -> str:
+        order, index = self.ref(item)
+        return type(self.state.jobs[order].items[index]).__name__.lower()
+
+    def states_of(self, job_id: str) -> list[str]:
+        return [type(item).__name__.lower() for item in self.state.jobs[self.orders[job_id]].items]
+
+    def wake(self) -> float | None:
+        """Seconds from now to the next wake-up."""
+        wake = next_wake(self.state)
+        return None if wake is None else wake - self.now
+
+    @property
+    def result(self) -> tuple[str, str | None]:
+        """(status, error) of the finished run; nothing may be left behind."""
+        assert self.finish is not None, f"the run is not finished; running: {list(self.running)}"
+        error = self.finish.error
+        return self.finish.status, None if error is None else self.name(error)
+
+    # The supervisor's part.
+
+    def feed(self, event: Event) -> list[Decision]:
+        was_finished = self.finish is not None
+        decisions = decide(self.state, event, self.now)
+        assert not (was_finished and decisions), f"decided after the run was finished: {decisions}"
+        for decision in decisions:
+            self._carry_out(decision)
+        check_invariants(self.state, len(self.held_slots))
+        self._check()
+        while self.list_at_once and self.to_list:
+            self.list_items(self.to_list[0])
+        if self.durable_at_once and self.not_durable:
+            self.make_durable()
+        return decisions
+
+    def _carry_out(self, decision: Decision) -> None:
+        assert self.finish is None, f"{decision} after FinishRun"
+        match decision:
+            case ListItems(order):
+                self.to_list.append(self.ids[order])
+            case StartAttempt(ref, attempt, slot):
+                item = self.name(ref)
+                taken = {slot for _, slot in self.running.values()} | self.held_slots
+                assert item not in self.running, f"{item} runs already"
+                assert slot not in taken, f"slot {slot} is taken"
+                assert 0 <= slot < self.slots, f"there is no slot {slot}"
+                assert len(self.running) < self.slots, "more run than there are slots"
+                assert attempt == self.last_attempt.get(item, 0) + 1, f"{item} has attempt {attempt} out of order"
+                self.last_attempt[item] = attempt
+                self.running[item] = (attempt, slot)
+                self.started.append(item)
+            case Settle(ref, state, message):
+                item = self.name(ref)
+                assert item not in self.running, f"{item} is settled and still runs"
+                assert self.ended.get(item) in (None, "waiting"), f"{item} is settled twice"
+                self.ended[item] = type(state).__name__.lower()
+                self.messages[item] = message
+                is_verdict = isinstance(state, ENDED_STATES) and not isinstance(state, Interrupted)
+                if is_verdict and self.state.jobs[ref[0]].has_dependents:
+                    self.not_durable.append(item)
+            case EndAttempt(ref, reason, grace):
+                self.asked_to_end.append((self.name(ref), reason, grace))
+            case CloseJob(order, phase):
+                assert self.ids[order] not in self.closed, f"{self.ids[order]} is closed twice"
+                self.closed[self.ids[order]] = phase
+            case FinishRun():
+                assert not self.running, f"the run is finished while {list(self.running)} run"
+                assert not self.not_durable, f"the run is finished while {self.not_durable} are not durable"
+                assert not self.to_list, f"the run is finished while {self.to_list} are listed"
+                self.finish = decision
+
+    def _check(self) -> None:
+        core_runs = {
+            self.name((job.rules.order, index))
+            for job in self.state.jobs
+            for index, item in enumerate(job.items)
+            if type(item).__name__ == "Running"
+        }
+        assert core_runs == set(self.running), "the core and its driver disagree on what runs"
+        wake = next_wake(self.state)
+        if self.finish is None and self.state.is_open:
+            assert wake is None or wake > self.now, f"a wake-up {self.now - wake} s ago: the supervisor would spin"
+
+
+def job(job_id: str, order: int, **rules: object) -> JobRules:
+    """Rules without jitter, so that tests can tell times."""
+    return JobRules(**{"id": job_id, "order": order, "retry_jitter": 0.0, **rules})  # type: ignore[arg-type]
+
+
+def single(job_id: str, order: int, **rules: object) -> JobRules:
+    """A job without `for_each`."""
+    return job(job_id, order, is_single=True, **rules)
