@@ -36,6 +36,10 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     try:
         return say(ask(reader.run_dir.path, Cancel(chosen)))
     except NoSupervisor:
+        ended = reader.history.ended
+        if ended is not None and ended.status in ("completed", "cancelled"):
+            write_line(f"run {reader.run_dir.run_id} is {ended.status}: nothing to cancel")
+            return 0
         return _cancel_dead(invocation, reader.run_dir, chosen)
 
 
@@ -46,6 +50,5 @@ def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str,
     from orchestrator.views.outlet import Outlet
 
     report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()))
-    what = "the run is" if items is None else f"{len(items)} item{'s are' if len(items) != 1 else ' is'}"
-    write_line(f"run {run_dir.run_id} had no living supervisor: {what} cancelled, the run is {report.status}")
+    write_line(f"run {run_dir.run_id} had no living supervisor; it is {report.status} now")
     return 0

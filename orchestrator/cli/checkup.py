@@ -1,0 +1,142 @@
+"""What `doctor` examines: each finding says in words what is and, where that is bad, what would come of it."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import os
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from orchestrator import __version__
+from orchestrator.errors import UserError
+from orchestrator.views.wording import sized
+
+_LOW_DISK_BYTES = 1 << 30
+_DEPENDENCIES = {"click": (8, 1), "filelock": (4,), "jinja2": (3, 1), "msgspec": (0, 19), "psutil": (6,), "rich": (13, 7)}
+_MOST_INTERRUPTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was examined. `bad`: runs would not work; `note`: worth knowing."""
+
+    level: Literal["ok", "note", "bad"]
+    check: str
+    message: str
+
+
+def examine(home: Path) -> list[Finding]:
+    """Everything, in order."""
+    return [*_program(), _privacy(home), _writing(home), _locking(home), _disk(home), _processes(), *_interrupted(home)]
+
+
+def _program() -> Iterator[Finding]:
+    is_new_enough = sys.version_info >= (3, 11)
+    yield Finding("ok", "orchestrate", f"{__version__} on {platform.system()} {platform.release()}")
+    yield Finding("ok" if is_new_enough else "bad", "python", f"{platform.python_version()} ({sys.executable})")
+    for name, least in _DEPENDENCIES.items():
+        wanted = ".".join(map(str, least))
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("bad", name, f"is not installed; needed: {wanted} or newer")
+            continue
+        is_enough = tuple(int(part) for part in version.split(".")[: len(least)] if part.isdigit()) >= least
+        yield Finding(
+            "ok" if is_enough else "bad", name, version if is_enough else f"{version} is too old; needed: {wanted} or newer"
+        )
+
+
+def _privacy(home: Path) -> Finding:
+    mode = stat.S_IMODE(home.stat().st_mode)
+    if mode & 0o077:
+        return Finding("bad", "privacy", f"{home} has mode {mode:o}: others may read prompts and outputs; chmod 700 it")
+    return Finding("ok", "privacy", f"{home} is its owner's only")
+
+
+def _writing(home: Path) -> Finding:
+    probe = home / f".doctor-{os.getpid()}"
+    try:
+        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, b"x" * 4096)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+            os.unlink(probe)
+    except OSError as error:
+        return Finding("bad", "state folder", f"{home} cannot be written: {error.strerror}; runs would end with exit 74")
+    return Finding("ok", "state folder", f"{home} can be written and synced")
+
+
+def _locking(home: Path) -> Finding:
+    """Whether a lock taken through one descriptor is refused to another, and free again when the first is closed."""
+    from filelock import lock_descriptor
+
+    probe = home / f".doctor-{os.getpid()}.lock"
+    first = second = -1
+    try:
+        first = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        second = os.open(probe, os.O_RDWR | os.O_CLOEXEC)
+        taken, also = lock_descriptor(first, blocking=False), lock_descriptor(second, blocking=False)
+    except OSError as error:
+        return Finding("bad", "locks", _lock_error(home, error))
+    finally:
+        for fd in (first, second):
+            if fd >= 0:
+                os.close(fd)
+        probe.unlink(missing_ok=True)
+    if not taken or also:
+        return Finding("bad", "locks", f"the file system of {home} gives one lock to two at once: move the home to a local disk")
+    return Finding("ok", "locks", f"work on the file system of {home}")
+
+
+def _lock_error(home: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        return (
+            f"the file system of {home} has no file locks ({errno.errorcode[error.errno]}; often NFS without its lock daemon): "
+            "set ORCHESTRATE_HOME to a folder on a local disk"
+        )
+    return f"{home}: cannot lock a file: {error.strerror}"
+
+
+def _disk(home: Path) -> Finding:
+    free = shutil.disk_usage(home).free
+    said = f"{sized(free)} free at {home}"
+    return Finding("ok", "disk", said) if free >= _LOW_DISK_BYTES else Finding("note", "disk", f"{said}: prune, or make room")
+
+
+def _processes() -> Finding:
+    if sys.platform != "linux":
+        return Finding("note", "processes", "no subreapers here: what a job detaches is found by its session and its mark only")
+    return Finding("ok", "processes", "what a job detaches comes back to its worker")
+
+
+def _interrupted(home: Path) -> Iterator[Finding]:
+    from orchestrator.locks.holders import is_locked
+    from orchestrator.store.history import read_history
+    from orchestrator.store.rundir import list_runs
+
+    left = []
+    for run_dir in list_runs(home):
+        if is_locked(run_dir.supervisor_lock):
+            continue
+        try:
+            ended = read_history(run_dir).ended
+        except (UserError, FileNotFoundError) as error:
+            yield Finding("note", "runs", f"{run_dir.run_id} cannot be read: {error}")
+            continue
+        if ended is None or ended.status == "interrupted":
+            left.append(run_dir.run_id)
+    if left:
+        more = f" and {len(left) - _MOST_INTERRUPTED} more" if len(left) > _MOST_INTERRUPTED else ""
+        yield Finding("note", "runs", f"interrupted, and can be resumed: {', '.join(left[:_MOST_INTERRUPTED])}{more}")
+    else:
+        yield Finding("ok", "runs", "none is left interrupted")

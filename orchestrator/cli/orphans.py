@@ -1,0 +1,85 @@
+"""Processes that carry an attempt's mark while neither supervisor nor worker of that run lives to end them."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from orchestrator.errors import UserError
+from orchestrator.locks.holders import is_locked
+from orchestrator.store.history import read_history
+from orchestrator.store.rundir import RunDir, list_runs
+from workers.identity import is_same_process
+from workers.protocol import MARK_VARIABLE
+
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A process that nobody will end. `age_s`: how long ago it started."""
+
+    pid: int
+    mark: str
+    command: str
+    age_s: float
+    process: psutil.Process = field(repr=False, compare=False)
+
+
+def find_orphans(home: Path) -> list[Orphan]:
+    """The orphans of the runs in `home`. Never this process nor its ancestors; runs of another home are not judged."""
+    abandoned = [mark for run_dir in list_runs(home) if (mark := _mark_if_abandoned(run_dir)) is not None]
+    spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in spared:
+            continue
+        try:
+            mark = process.environ().get(MARK_VARIABLE, "")
+            # RUN.NONCE/ITEM/ATTEMPT, and such a group for each nested run: the innermost stands last.
+            if mark and any(_innermost_run(mark) == each for each in abandoned):
+                age = max(time.time() - process.create_time(), 0.0)
+                found.append(Orphan(process.pid, mark, " ".join(process.cmdline()) or process.name(), age, process))
+        except psutil.Error:  # gone meanwhile, or another user's
+            continue
+    return found
+
+
+def end(orphans: list[Orphan]) -> set[int]:
+    """SIGTERM, some seconds, SIGKILL; the pids of those that are still there. A pid that was used again is not touched."""
+    processes = [orphan.process for orphan in orphans]
+    _, living = psutil.wait_procs(_signalled(processes, kill=False), timeout=_GRACE_SECONDS)
+    _, living = psutil.wait_procs(_signalled(living, kill=True), timeout=_GRACE_SECONDS)
+    return {process.pid for process in living}
+
+
+def _signalled(processes: list[psutil.Process], *, kill: bool) -> list[psutil.Process]:
+    for process in processes:
+        try:
+            # psutil compares the start time first: a pid that is another process by now raises NoSuchProcess.
+            process.kill() if kill else process.terminate()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return processes
+
+
+def _innermost_run(mark: str) -> str:
+    parts = mark.split("/")
+    return parts[-3] if len(parts) >= 3 else ""
+
+
+def _mark_if_abandoned(run_dir: RunDir) -> str | None:
+    """`RUN.NONCE` of a run that has neither a supervisor nor a worker; None if one lives, or if that cannot be told."""
+    if is_locked(run_dir.supervisor_lock):
+        return None
+    try:
+        history = read_history(run_dir)
+    except (UserError, FileNotFoundError):
+        return None
+    if any(is_same_process(each.pid, each.start_ticks, each.boot_id) for each in history.workers.values()):
+        return None
+    return f"{history.header.run_id}.{history.header.nonce}"

@@ -1,0 +1,110 @@
+"""`orchestrate prune --older-than 30d`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import age_seconds, json_option
+from orchestrator.cli.output import write_json, write_line
+from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError
+
+if TYPE_CHECKING:
+    from orchestrator.store.rundir import RunDir
+
+_UNFINISHED = ("failed", "interrupted", "paused", "running")
+
+
+@click.command("prune")
+@click.option(
+    "--older-than", callback=age_seconds, required=True, metavar="AGE", help="Runs that ended longer ago than this (30d, 12h)."
+)
+@click.option("--keep-failed", is_flag=True, help="Leave the runs that failed or can be resumed.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@json_option
+@pass_invocation
+def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry_run: bool, as_json: bool) -> int:
+    """Remove old runs, with their outputs. Never one that goes on, nor one that this version cannot read."""
+    from orchestrator.store.rundir import list_runs
+    from orchestrator.views.wording import sized
+
+    oldest = time.time() - older_than
+    removed: list[dict[str, Any]] = []
+    for run_dir in list_runs(invocation.home()):
+        status = _status_if_old(run_dir, oldest)
+        if status is None or (keep_failed and status in _UNFINISHED):
+            continue
+        size = _size(run_dir)
+        if not dry_run and not _remove(run_dir):
+            continue
+        removed.append({"run_id": run_dir.run_id, "status": status, "bytes": size})
+        if not as_json:
+            write_line(f"{'would remove' if dry_run else 'removed'} {run_dir.run_id} ({status}, {sized(size)})")
+    if as_json:
+        write_json(removed)
+    else:
+        total = sum(each["bytes"] for each in removed)
+        write_line(
+            f"{len(removed)} run{'s' if len(removed) != 1 else ''}, {sized(total)}{' would be freed' if dry_run else ' freed'}"
+        )
+    return 0
+
+
+def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
+    """The state of a run that last did something before `oldest`; None for another, a living one, or one that cannot be read."""
+    from orchestrator.results import RunReader
+    from orchestrator.store.history import read_history
+
+    try:
+        last_change = max(each.stat().st_mtime for each in (run_dir.checkpoint, run_dir.supervisor_lock) if each.exists())
+        if last_change >= oldest:
+            return None
+        history = read_history(run_dir)
+    except (StateRefusedError, FileNotFoundError):
+        return None
+    if (history.ended.at if history.ended is not None else last_change) >= oldest:
+        return None
+    return RunReader(run_dir, history).status_word()
+
+
+def _remove(run_dir: RunDir) -> bool:
+    """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
+    from orchestrator.locks.holders import SupervisorLock, is_locked
+    from orchestrator.views.outlet import Outlet
+
+    lock = SupervisorLock(run_dir)
+    try:
+        lock.try_acquire(timeout_seconds=0)
+    except RunHeldError:
+        return False
+    try:
+        # Workers outlive their supervisor: what an attempt writes may not vanish under it.
+        if any(is_locked(each) for each in (run_dir.path / "slots").glob("*.lock")):
+            Outlet(sys.stderr).line(f"note: {run_dir.run_id} is left: an attempt of it still runs")
+            return False
+        # First what makes it a run: killed half-way, the rest is no run, and its id is free.
+        with contextlib.suppress(FileNotFoundError):
+            run_dir.checkpoint.unlink()
+        shutil.rmtree(run_dir.path)
+    except OSError as error:
+        raise StateUnwritableError(f"{run_dir.path}: cannot be removed: {error.strerror}") from error
+    finally:
+        lock.release()
+    return True
+
+
+def _size(run_dir: RunDir) -> int:
+    """Bytes that the run's files take on disk."""
+    total = 0
+    for folder, _, names in os.walk(run_dir.path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return total
