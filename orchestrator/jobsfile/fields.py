@@ -5,6 +5,7 @@ How a job's keys go together with the defaults and with other jobs is the busine
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from orchestrator.jobsfile.decode import decode
@@ -31,6 +32,8 @@ JobFields = dict[str, Any]
 """Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command or shell."""
 
 _WHEN_WORDS = ("always", "failed")
+_TEXT_AROUND = re.compile(r"^(?!\{[{%#])|[^}]$|[^%#}]\}$|^\{\{.*\}\}.*\{\{.*\}\}$", re.DOTALL)
+"""What stands before the first placeholder or behind the last, or between two of them."""
 
 
 def compile_fields(table: dict[str, Any], place: Place, problems: Problems) -> JobFields:
@@ -51,13 +54,25 @@ def compile_fields(table: dict[str, Any], place: Place, problems: Problems) -> J
     return fields
 
 
+def lay_over(defaults: JobFields, own: JobFields) -> JobFields:
+    """`own` over `defaults`: a key of `own` wins; of `env` each variable by itself."""
+    fields = {**defaults, **own}
+    environments = (defaults.get("env"), own.get("env"))
+    if all(isinstance(environment, dict) for environment in environments):
+        fields["env"] = {**defaults["env"], **own["env"]}
+    return fields
+
+
 def compile_text(source: str, kind: TemplateKind, place: Place, problems: Problems) -> Any:
     """The compiled template, or WRONG."""
     try:
         return compile_template(source, kind)
     except TemplateError as error:
         problems.tell(place, str(error))
-        return WRONG
+    except (RecursionError, SyntaxError, ValueError, OverflowError):
+        # Of jinja2 and of Python's own compiler below it: a thousand brackets, a number of five thousand digits.
+        problems.tell(place, "nested too deeply, or a number too large, for a template")
+    return WRONG
 
 
 def compile_environment(table: dict[str, Any], place: Place, problems: Problems) -> Any:
@@ -116,11 +131,15 @@ def _when(value: Any, place: Place, problems: Problems) -> Any:
         return compile_template("{{ true }}" if value else "{{ false }}", "value")
     if value in _WHEN_WORDS:
         return value
-    template = compile_text(value, "value", place, problems) if isinstance(value, str) else None
+    template = compile_text(value.strip(), "value", place, problems) if isinstance(value, str) else None
     if template is None or (template is not WRONG and template.is_static):
         meant = did_you_mean(value, _WHEN_WORDS) if isinstance(value, str) else ""
         words = '"always", "failed", true, false or a template such as "{{ item > 3 }}"'
         problems.tell(place, f"expected {words}, got {describe(value)}{meant}")
+        return WRONG
+    if _TEXT_AROUND.search(value.strip()):
+        # It would render to a text such as "5 > 3", which is true whatever it says.
+        problems.tell(place, 'text around a placeholder is always true: put all of it inside, as in "{{ item > 3 }}"')
         return WRONG
     return template
 
@@ -150,7 +169,7 @@ def _source(value: Any, place: Place, problems: Problems) -> Any:
 def _list(value: list[Any] | str, batch: int | None, place: Place, problems: Problems) -> Any:
     """A list as written or a template; strings in the list without a placeholder stay strings."""
     if isinstance(value, str):
-        template = compile_text(value, "value", place, problems)
+        template = compile_text(value.strip(), "value", place, problems)
         if template is not WRONG and template.is_static:
             hint = f'; for the files that a pattern matches write {{ glob = "{value}" }}' if "*" in value else ""
             problems.tell(place, f"expected a list, a template that gives one, or a source table, got {describe(value)}{hint}")

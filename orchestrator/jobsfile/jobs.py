@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, templates_in
+from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over, templates_in
 from orchestrator.jobsfile.graph import find_cycles
 from orchestrator.jobsfile.model import ChainSource, InputSpec, Job
 from orchestrator.jobsfile.problems import Problems
@@ -52,10 +52,7 @@ class _JobChecks:
             return
         own = compile_fields(table, ("jobs", id_), problems)
         self._own = frozenset(table)
-        self._fields = {**defaults, **own}
-        environments = (defaults.get("env"), own.get("env"))
-        if all(isinstance(environment, dict) for environment in environments):
-            self._fields["env"] = {**defaults["env"], **own["env"]}
+        self._fields = lay_over(defaults, own)
 
     def check_action(self) -> None:
         if "action" not in self._fields:

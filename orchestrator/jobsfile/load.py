@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.decode import decode, plain
-from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, templates_in
+from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, lay_over, templates_in
 from orchestrator.jobsfile.inputs import build_inputs
 from orchestrator.jobsfile.jobs import build_jobs
 from orchestrator.jobsfile.model import InputSpec, JobsFile, RunSettings
@@ -37,6 +37,8 @@ def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config
     text = _read(given)
     real_path = os.path.realpath(given)
     folder = os.path.abspath(folder) if folder is not None else os.path.dirname(real_path)
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder}: no such folder")
     return _load(text, real_path, folder, user_config, shown_path=given)
 
 
@@ -55,7 +57,7 @@ def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_p
     inputs = build_inputs(raw.inputs or {}, problems)
     known_inputs = None if "inputs" in wrong else inputs
     run = _run_settings(raw.run or {}, known_inputs, problems)
-    defaults = {**defaults, **compile_fields(raw.defaults or {}, ("defaults",), problems)}
+    defaults = lay_over(defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
     jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, problems)
     lines = problems.lines() + config_lines
     if lines:

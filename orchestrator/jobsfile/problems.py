@@ -3,7 +3,7 @@
     jobs.toml:14: jobs.port.max_concurency: unknown key; did you mean max_concurrency?
 
 A line number is never a guess. tomllib tells none, so the lines are read again, one statement after the other: a statement
-ends at the first line at which what was gathered parses by itself. Where that would cost too much, the number is left out.
+ends at the first line at which what was gathered parses by itself. Where that would cost too much, numbers are left out.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def show_place(place: Place) -> str:
 
 
 def find_lines(text: str) -> dict[Place, int]:
-    """The line (from 1) at which each key of a valid TOML text first appears, as a header or left of a `=`."""
+    """The line (from 1) at which each key of a valid TOML text first appears, as a header or left of a `=`.
+
+    Empty for a text that costs too much to search: with half of the lines a mistake might be told at a neighbour's.
+    """
     lines: dict[Place, int] = {}
     prefix: Place | None = ()
     budget = _PARSE_BUDGET
@@ -77,13 +80,13 @@ def find_lines(text: str) -> dict[Place, int]:
         statement = "\n".join(gathered)
         budget -= len(statement)
         if budget < 0:
-            break
+            return {}
         try:
             parsed = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
             continue
         except RecursionError:
-            break  # Nested so deeply that it parsed only a few frames higher up.
+            return {}  # Nested so deeply that it parsed only a few frames higher up.
         gathered = []
         if line.lstrip().startswith("[") and first == number:
             # What stands below `[[x]]` belongs to one element of a list, which a place does not tell apart.

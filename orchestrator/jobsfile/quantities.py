@@ -57,7 +57,7 @@ def parse_size(value: Any) -> int:
         match = _SIZE.fullmatch(value.strip().lower())
         if match is None or match[2] not in _BYTES:
             raise ValueError(f"not a size: {value}")
-        size = float(match[1]) * _BYTES[match[2]]
+        size = round(float(match[1]) * _BYTES[match[2]], 0)  # 1.1MB is not whole in floating point
     else:
         size = _number(value)
     if size is None or not 0 <= size <= LARGEST_BYTES or size != int(size):
