@@ -138,8 +138,8 @@ def _when(value: Any, place: Place, problems: Problems) -> Any:
         problems.tell(place, f"expected {words}, got {describe(value)}{meant}")
         return WRONG
     if _TEXT_AROUND.search(value.strip()):
-        # It would render to a text such as "5 > 3", which is true whatever it says.
-        problems.tell(place, 'text around a placeholder is always true: put all of it inside, as in "{{ item > 3 }}"')
+        # It would render to a text such as "5 > 3", and each item would fail for it.
+        problems.tell(place, 'text around a placeholder is neither true nor false: put all of it inside, as in "{{ item > 3 }}"')
         return WRONG
     return template
 
