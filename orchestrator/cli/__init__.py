@@ -19,13 +19,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command line (default: this process's); its exit code (design section 7)."""
     from orchestrator.cli.invocation import Invocation
 
+    words = sys.argv[1:] if arguments is None else arguments
     invocation = Invocation()
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments, invocation)
+        code = _run(words or ["--help"], invocation)
         _flush_stdout()
     except BrokenPipeError:
-        # Whoever read our stdout has what it wanted. The descriptor must be replaced, or the interpreter tells of it at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _silence_stdout()  # whoever read our stdout has what it wanted
         return 0
     except KeyboardInterrupt:
         return 130
@@ -47,22 +47,34 @@ def _run(words: list[str], invocation: Invocation) -> int:
         return done.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
-    except click.ClickException as mistake:
-        mistake.show(file=sys.stderr)
-        return mistake.exit_code
+    except click.UsageError as mistake:
+        from orchestrator.errors import UserError
+
+        path = mistake.ctx.command_path if mistake.ctx is not None else "orchestrate"
+        raise UserError(mistake.format_message(), f"see {path} --help") from None
+
+
+def _silence_stdout() -> None:
+    """Replace the descriptor: what is still buffered would fail once more at the interpreter's exit, and be told there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _flush_stdout() -> None:
     if sys.stdout is not None:
-        sys.stdout.flush()
+        from orchestrator.cli.output import flush
+
+        flush()
 
 
 def _tell(error: Exception, invocation: Invocation) -> int:
+    from orchestrator.cli.output import OutputError
     from orchestrator.errors import ExitCode, JobsFileError, UserError
     from orchestrator.views.outlet import Outlet
     from orchestrator.views.wording import shown
 
     stderr = Outlet(sys.stderr)
+    if isinstance(error, OutputError):
+        _silence_stdout()
     if isinstance(error, UserError):
         stderr.line(f"orchestrate: {shown(error.message)}")
         for problem in error.problems if isinstance(error, JobsFileError) else ():
