@@ -98,17 +98,3 @@ def _write_temporary(path: Path, temporary: Path, chunks: Iterable[bytes]) -> No
             raise unwritable(path, error) from error
     finally:
         os.close(fd)
-
-
-def write_cache(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, whole or not at all; its folder is made. Only a cache: power loss may take it.
-
-    Raises StateUnwritableError.
-    """
-    temporary = temporary_path(path)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.rename(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
