@@ -89,5 +89,5 @@ def test_chain_reports_in_the_order_of_its_items(folder: Path, run_cli: RunCli) 
 def test_table_takes_rows_with_hostile_values(folder: Path, run_cli: RunCli) -> None:
     assert run_cli("run", "table.toml", "--quiet", cwd=folder).returncode == 0
     found = results(run_cli, folder, "table")
-    assert found["greet:2"]["output"] == "Hello L'Aquila in IT\n"
-    assert found["area:1"]["output"] == "60\n"
+    assert found["greet:2"]["output"] == "Hello L'Aquila in IT"
+    assert found["area:1"]["output"] == "60"
