@@ -104,15 +104,7 @@ class Flights:
         """Take in that trees of dead workers are gone."""
         for slot in self._endings.take():
             flight = self._by_slot[slot]
-            now = time.time()
-            outcome = Outcome(
-                attempt_class=AttemptClass.LOST,
-                started_at=flight.started_at,
-                finished_at=now,
-                duration_seconds=max(0.0, now - flight.started_at),
-                message=f"worker {flight.worker} ended before the attempt did",
-            )
-            self._finish(flight, outcome)
+            self._finish(flight, _lost(flight, f"worker {flight.worker} ended before the attempt did"))
 
     def adopted_filenos(self) -> Iterable[int]:
         """Descriptors for `read_adopted`."""
@@ -155,6 +147,9 @@ class Flights:
             self._finish(flight, outcome)
             return
         lines = [line for line in read_log(str(folder / LOG_NAME)) if line.sequence == flight.sequence]
+        if not lines:
+            self._finish(flight, _lost(flight, "its worker ended before it began"))  # Begun is logged before anything is spawned
+            return
         self._note(f"{flight.name}: {description}; ending what it left behind")
         self._endings.begin(
             flight.slot,
@@ -164,3 +159,14 @@ class Flights:
     def _finish(self, flight: Flight, outcome: Outcome) -> None:
         del self._by_slot[flight.slot]
         self._on_ended(flight, outcome)
+
+
+def _lost(flight: Flight, message: str) -> Outcome:
+    now = time.time()
+    return Outcome(
+        attempt_class=AttemptClass.LOST,
+        started_at=flight.started_at,
+        finished_at=now,
+        duration_seconds=max(0.0, now - flight.started_at),
+        message=message,
+    )

@@ -54,7 +54,13 @@ class RunReader:
         from orchestrator.jobsfile.load import load_text
 
         header = self.history.header
-        return load_text(self.run_dir.jobs_toml.read_text("utf-8"), path=header.jobs_file, folder=header.folder)
+        config = self.run_dir.config_toml
+        return load_text(
+            self.run_dir.jobs_toml.read_text("utf-8"),
+            path=header.jobs_file,
+            folder=header.folder,
+            user_config=str(config) if config.exists() else None,
+        )
 
     @property
     def is_alive(self) -> bool:

@@ -25,6 +25,7 @@ from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
 from orchestrator.signals import SignalInbox
+from orchestrator.store.durable_file import write_durably
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import write_item_list
 from orchestrator.store.outputs import CaptureMismatch, verify_capture
@@ -244,6 +245,10 @@ def _create(
             options=options,
             each=lines is not None,
         )
+        config = user_config()
+        if config is not None:
+            # A later resume reads the defaults that held then.
+            write_durably(run_dir.config_toml, Path(config).read_bytes())
         if lines is not None:
             write_item_list(run_dir.items("each"), lines)
         return lock, RunStore.create(run_dir, header, jobs_file.text)

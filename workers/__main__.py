@@ -28,7 +28,7 @@ def main() -> None:
             os.setsid()
         os.set_inheritable(WORKER_SOCKET_FD, False)
         # What the supervisor's own parent let leak (a pipe that somebody waits on) must not live as long as a worker or an agent.
-        os.closerange(WORKER_SOCKET_FD + 1, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(WORKER_SOCKET_FD + 1, 1 << 20)
         try:
             code = serve(socket.socket(fileno=WORKER_SOCKET_FD), folder)
         except OSError:

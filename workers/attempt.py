@@ -17,7 +17,7 @@ from workers.capture import CaptureFile
 from workers.faultpoints import fault_point
 from workers.identity import boot_clock, boot_id, start_ticks_of_child
 from workers.log import LOG_NAME, LogWriter
-from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Capture, Ended, LogLine, Outcome, Spawned, Start
+from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned, Start
 from workers.spawn import CannotStart, base_environment, ignored_signals, spawn
 from workers.verdict import Verdict, verdict_of
 from workers.watch import Control, Watch
@@ -56,29 +56,18 @@ class AttemptRunner:
             self._log.forget()
         self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark))
         fault_point("worker.begun")
-        watch: Watch | None = None
-        stdout = stderr = EMPTY_CAPTURE
-        if self.log_error is not None:
-            # An agent that no record leads to could not be found after a kill: it must not start.
-            verdict = Verdict(AttemptClass.STATE_ERROR, f"the worker's log cannot be written: {self.log_error.strerror}")
-        else:
-            try:
-                watch = self._start(start, locks)
-            except CannotStart as error:
-                verdict = Verdict(AttemptClass.CANNOT_START, str(error))
-            except OSError as error:
-                verdict = Verdict(AttemptClass.STATE_ERROR, f"the attempt's files cannot be written: {error.strerror}")
-            else:
-                watch.run()
-                assert watch.status is not None
-                verdict = verdict_of(watch.status, watch.ended_by, start.timeout_seconds)
+        verdict, watch = self._carry_out(start, locks)
         finished_at = time.time()
         duration = time.monotonic() - began
+        stdout = stderr = EMPTY_CAPTURE
         if watch is not None:
             try:
-                stdout = self._take(self._stdout, start.stdout_path, start, watch)
-                stderr = self._take(self._stderr, start.stderr_path, start, watch)
+                stdout = self._stdout.take(start.stdout_path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
+                stderr = self._stderr.take(start.stderr_path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
             except OSError as error:
+                # Neither file is used again: what stands in it must not become the next attempt's output.
+                self._stdout.forget()
+                self._stderr.forget()
                 verdict = verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
         if start.creates is not None:
             verdict = creates.settle(start.creates, verdict)
@@ -104,6 +93,20 @@ class AttemptRunner:
         _release(locks)
         return outcome
 
+    def _carry_out(self, start: Start, locks: Sequence[int]) -> tuple[Verdict, Watch | None]:
+        """From the spawn to the end of the tree; no Watch if nothing was started."""
+        if self.log_error is not None:
+            # An agent that no record leads to could not be found after a kill: it must not start.
+            return Verdict(AttemptClass.STATE_ERROR, f"the worker's log cannot be written: {self.log_error.strerror}"), None
+        try:
+            watch = self._start(start, locks)
+        except CannotStart as error:
+            return Verdict(AttemptClass.COMMAND_FAILED if error.is_passing else AttemptClass.CANNOT_START, str(error)), None
+        except OSError as error:
+            return Verdict(AttemptClass.STATE_ERROR, f"the attempt's files cannot be written: {error.strerror}"), None
+        status = watch.run()
+        return verdict_of(status, watch.ended_by, start.timeout_seconds), watch
+
     def _append(self, line: LogLine) -> None:
         try:
             if self._log is None:
@@ -126,6 +129,8 @@ class AttemptRunner:
                 os.chdir(start.cwd)
             except OSError as error:
                 raise CannotStart(f"cwd {start.cwd}: {error.strerror}") from error
+            except ValueError as error:
+                raise CannotStart(f"cwd {start.cwd!r}: {error}") from error
             if start.creates is not None:
                 creates.clear(start.creates)
             clock = boot_clock()
@@ -138,14 +143,6 @@ class AttemptRunner:
         # If this line cannot be written the agent runs on: the mark in its environment leads to it as well.
         self._append(Spawned(sequence=start.sequence, pid=pid, start_ticks=ticks))
         return Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)
-
-    @staticmethod
-    def _take(file: CaptureFile, final_path: str, start: Start, watch: Watch) -> Capture:
-        try:
-            return file.take(final_path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
-        except OSError:
-            file.forget()
-            raise
 
 
 def _stdin_file(text: str, folder: str) -> int:

@@ -1,7 +1,8 @@
 """Start an agent process: everything that stands between a `Start` and a pid.
 
-The agent leads its own session, has every signal at its default, and inherits its three streams and the attempt's lock descriptors
-(numbered high, where no program looks) and nothing else of ours. `posix_spawn`, never fork: that costs several times as much.
+The agent leads its own session, has every signal at its default, and inherits its three streams and the attempt's lock
+descriptors (numbered high, where no program looks) and nothing else of ours. `posix_spawn`, never fork: that costs several
+times as much.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from workers.protocol import MARK_VARIABLE, Start
 
-LOCK_DESCRIPTORS_FROM = max(16, min(200, os.sysconf("SC_OPEN_MAX") - 64))
+_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
+LOCK_DESCRIPTORS_FROM = 200 if _OPEN_MAX < 0 else max(16, min(200, _OPEN_MAX - 64))
 """First number of an inherited lock descriptor: less than 200 only where the limit of open files is very low."""
 
 _OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
@@ -21,8 +23,16 @@ _MARK = MARK_VARIABLE.encode()
 _DUP2 = os.POSIX_SPAWN_DUP2
 
 
+_PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""The machine has no room for a process just now."""
+
+
 class CannotStart(Exception):
-    """The agent cannot be started, whoever tries again: the reason in words."""
+    """The agent was not started: the reason in words. `is_passing`: another try may go well, nothing is wrong with the command."""
+
+    def __init__(self, message: str, *, is_passing: bool = False) -> None:
+        super().__init__(message)
+        self.is_passing = is_passing
 
 
 def base_environment() -> dict[bytes, bytes]:
@@ -31,7 +41,7 @@ def base_environment() -> dict[bytes, bytes]:
 
 
 def ignored_signals() -> frozenset[int]:
-    """The signals that this process ignores, SIGPIPE because of Python: exec would keep them so. Handled ones it resets itself."""
+    """The signals that this process ignores, SIGPIPE because of Python: exec would keep them so. Handled ones it resets."""
     return frozenset(number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN)
 
 
@@ -74,7 +84,8 @@ def spawn(
         reason = error
     except ValueError as error:
         raise CannotStart(f"{command or 'the command'}: {error}") from error
-    raise CannotStart(_in_words(command, reason, environment)) from reason
+    is_passing = reason is not None and reason.errno in _PASSING
+    raise CannotStart(_in_words(command, reason, environment), is_passing=is_passing) from reason
 
 
 def _candidates(command: str, environment: Mapping[bytes, bytes]) -> list[str]:

@@ -66,8 +66,8 @@ class Watch:
         self._kill_at = _FOREVER
         self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
 
-    def run(self) -> None:
-        """Wait until the tree is gone."""
+    def run(self) -> int:
+        """Wait until the tree is gone; returns the wait status of the main process."""
         start = self._start
         now = time.monotonic()
         timeout_at = _FOREVER if start.timeout_seconds is None else now + start.timeout_seconds
@@ -81,7 +81,8 @@ class Watch:
                 if end.sequence == start.sequence:
                     self._end(end.reason, end.grace_seconds)
             if self._reap():
-                return
+                assert self.status is not None
+                return self.status
             now = time.monotonic()
             if now >= timeout_at and not self._is_ending:
                 self._end(EndReason.TIMEOUT, start.grace_seconds)

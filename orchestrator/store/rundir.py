@@ -41,6 +41,10 @@ class RunDir:
         return self.path / "jobs.toml"
 
     @property
+    def config_toml(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
     def supervisor_lock(self) -> Path:
         return self.path / "supervisor.lock"
 
