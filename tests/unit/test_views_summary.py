@@ -1,0 +1,55 @@
+"""The text of `status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.views.summary import Failure, RunningItem, status_lines
+from orchestrator.views.tables import aligned
+
+
+def summary(status: str, **more: Any) -> dict[str, Any]:
+    return {
+        "run_id": "r1",
+        "name": "tests",
+        "status": status,
+        "jobs_file": "/x/jobs.toml",
+        "started_at": 1000.0,
+        "finished_at": None,
+        "counts": {},
+        "error": None,
+        "jobs": [
+            {"id": "list", "status": "succeeded", "counts": {"succeeded": 1}},
+            {"id": "port", "status": status, "counts": {}},
+        ],
+        **more,
+    }
+
+
+def test_a_run_that_goes_on_tells_what_runs_and_for_how_long() -> None:
+    running = [RunningItem("port:0", "a", 2, 61.0)]
+    lines = list(status_lines("orchestrate", summary("running"), running, [], 1065.0, is_alive=True))
+    assert lines[0] == "run r1  tests  running"
+    assert lines[1].endswith(", 1m 05s ago")
+    assert "  list  succeeded    1 succeeded" in lines
+    assert lines[-2:] == ["running now:", "  port:0 a  1m 01s  attempt 2"]
+
+
+def test_a_failed_run_ends_with_what_failed_why_and_the_log_command() -> None:
+    told = summary("failed", finished_at=1010.0, counts={"failed": 12}, error={"item": "port:0", "message": "exit code 1"})
+    failures = [Failure((1, index), f"port:{index}", None, "exit code 1", 1) for index in range(10)]
+    lines = list(status_lines("orchestrate", told, [], failures, 2000.0, is_alive=False))
+    assert "       orchestrate logs r1 port:9" in lines
+    assert "       and 2 more: orchestrate results r1 --status failed" in lines
+    assert lines[-1] == "go on with: orchestrate resume r1"
+    assert not any(line.startswith("error") for line in lines), "the error is among the failures"
+
+
+def test_many_running_items_are_cut_short() -> None:
+    running = [RunningItem(f"port:{index}", None, 1, 1.0) for index in range(500)]
+    lines = list(status_lines("orchestrate", summary("running"), running, [], 1065.0, is_alive=True))
+    assert lines[-1] == "  and 480 more"
+
+
+def test_columns_are_as_wide_as_what_stands_in_them() -> None:
+    assert list(aligned(["A", "LONG"], [["xx", "y"], ["z", ""]])) == ["A   LONG", "xx  y", "z"]

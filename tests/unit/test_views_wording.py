@@ -1,0 +1,73 @@
+"""Values said to people: exact, short, and unable to drive a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.views.wording import after_attempts, counted, lasting, shown, sized, title
+
+
+@given(st.text(st.characters()))
+def test_nothing_that_is_shown_can_drive_a_terminal(text: str) -> None:
+    assert shown(text).isprintable()
+
+
+@given(st.text(), st.integers(min_value=1, max_value=50))
+def test_what_is_shown_fits_its_width(text: str, width: int) -> None:
+    assert len(shown(text, width)) <= width
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("plain é 字", "plain é 字"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_escapes_say_what_was_there(text: str, said: str) -> None:
+    assert shown(text) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1.0, "0.0s"),
+        (0.04, "0.0s"),
+        (9.94, "9.9s"),
+        (42.9, "42s"),
+        (60, "1m 00s"),
+        (3599.9, "59m 59s"),
+        (3600, "1h 00m"),
+        (86399, "23h 59m"),
+        (90000, "1d 01h"),
+    ],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.0 GiB"), (5 << 40, "5.0 TiB")]
+)
+def test_sizes(count: int, said: str) -> None:
+    assert sized(count) == said
+
+
+def test_a_long_label_is_cut_and_none_is_left_out() -> None:
+    assert title("port:3", None) == "port:3"
+    assert title("port:3", "a" * 300) == "port:3 " + "a" * 99 + "…"
+
+
+def test_states_without_items_are_not_counted() -> None:
+    assert counted({"succeeded": 2, "failed": 0}) == "2 succeeded"
+    assert counted({}) == "no items"
+
+
+def test_the_number_of_attempts_is_told_when_there_were_several() -> None:
+    assert after_attempts("exit code 3", 1) == "exit code 3"
+    assert after_attempts("exit code 3", 3) == "exit code 3 after 3 attempts"
