@@ -28,7 +28,7 @@ _PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class CannotStart(Exception):
-    """The agent was not started: the reason in words. `is_passing`: another try may go well, nothing is wrong with the command."""
+    """The agent was not started: the reason in words. `is_passing`: the command is not to blame, another try may go well."""
 
     def __init__(self, message: str, *, is_passing: bool = False) -> None:
         super().__init__(message)

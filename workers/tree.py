@@ -71,6 +71,27 @@ def send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
             continue
 
 
+def kill_children_on_sight(strangers: frozenset[int]) -> set[int]:
+    """SIGKILL to our direct children, again as long as new ones turn up; returns their pids.
+
+    A process that forks and exits in turn is gone before a scan of all processes is through; its heir is our child at once
+    (we are its subreaper). The pid of a child is its own until we wait for it, so nobody else is hit.
+    """
+    killed = set(strangers)
+    while True:
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+                new = {int(pid) for pid in file.read().split()} - killed
+        except FileNotFoundError:
+            # No Linux, or a kernel without CONFIG_PROC_CHILDREN: the slower rounds have to do.
+            return set()
+        if not new:
+            return killed - strangers
+        for pid in new:
+            os.kill(pid, signal.SIGKILL)
+        killed |= new
+
+
 def end_tree_of_dead_worker(lines: Sequence[LogLine], *, mark: str, grace_seconds: float, folder: str | None = None) -> int:
     """End what a killed worker's attempt `mark` left: SIGTERM, up to `grace_seconds`, SIGKILL, until it is confirmed gone.
 

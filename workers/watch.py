@@ -63,6 +63,7 @@ class Watch:
         self._captures = captures
         self._strangers = strangers
         self._is_subreaper = is_subreaper
+        self._has_seen_leftovers = False
         self._kill_at = _FOREVER
         self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
 
@@ -110,19 +111,25 @@ class Watch:
                 if self.status is None:
                     raise RuntimeError(f"the agent {self._pid} was reaped by somebody else") from None
                 # ECHILD proves that nothing is left. Without a subreaper orphans are no children of ours: look for them.
-                return self._is_subreaper or not self._end_leftovers()
+                return self._is_subreaper or not self._end_leftovers(has_children=False)
             if pid == 0:
-                return self.status is not None and not self._end_leftovers() and bool(self._strangers)
+                return self.status is not None and not self._end_leftovers(has_children=not self._strangers)
             self.cpu_seconds += usage.ru_utime + usage.ru_stime
             self.max_rss = max(self.max_rss, usage.ru_maxrss)
             if pid == self._pid:
                 self.status = status
 
-    def _end_leftovers(self) -> bool:
-        """The main process is gone: begin to end what it left behind. Whether anything of it lives."""
+    def _end_leftovers(self, *, has_children: bool) -> bool:
+        """The main process is gone: begin to end what it left behind. Whether anything of it lives.
+
+        `has_children`: something lives for certain, even if a scan misses it because it forks and exits all the time.
+        """
+        if has_children and self._has_seen_leftovers:
+            return True
         living = self._living()
-        if not living:
+        if not living and not has_children:
             return False
+        self._has_seen_leftovers = True
         self.leftovers.update(process.pid for process in living)
         if not self._is_ending:
             tree.send(living, signal.SIGTERM)
@@ -141,6 +148,13 @@ class Watch:
 
     def _kill(self, now: float) -> None:
         """One round: a tree that forks faster than it is killed needs several."""
-        tree.send(self._living(), signal.SIGKILL)
+        living = self._living()
+        tree.send(living, signal.SIGKILL)
+        killed = tree.kill_children_on_sight(self._strangers) | {process.pid for process in living}
+        if len(killed) > len(living):
+            # It forks faster than it is scanned: no time to lose.
+            self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
+        if self.status is not None:
+            self.leftovers |= killed
         self._kill_at = now + self._kill_pause
         self._kill_pause = min(self._kill_pause * 2, _LONGEST_KILL_PAUSE_SECONDS)
