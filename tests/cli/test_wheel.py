@@ -59,15 +59,18 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) ->
     installed = run(binaries / "pip", "install", "--quiet", wheel, timeout=300)
     assert installed.returncode == 0, installed.stderr
 
+    project = tmp_path / "project"
+    project.mkdir()
+
     def orchestrate(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(binaries / "orchestrate", *arguments, timeout=60, cwd=tmp_path, env=environment)
+        return run(binaries / "orchestrate", *arguments, timeout=60, cwd=project, env=environment)
 
     version = orchestrate("--version")
     assert version.returncode == 0, version.stderr
     begun = orchestrate("init", "quickstart")
     assert begun.returncode == 0, begun.stderr
-    (jobs_file,) = tmp_path.glob("*.toml")
-    (tmp_path / "one.py").write_text("print(1)\n")
+    (jobs_file,) = project.glob("*.toml")
+    (project / "one.py").write_text("print(1)\n")
     ran = orchestrate("run", jobs_file.name, "--quiet")
     assert ran.returncode == 0, ran.stderr
     summary = orchestrate("logs", jobs_file.name, "summary")
