@@ -1,0 +1,111 @@
+"""The entry point: calls a command and turns whatever it raises into words on stderr and an exit code.
+
+Nothing is imported here that a command may not need: `orchestrate --version` has to be quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
+
+_TRACEBACK_VARIABLE = "ORCHESTRATE_TRACEBACK"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line (default: this process's); its exit code (design section 7)."""
+    from orchestrator.cli.invocation import Invocation
+
+    words = sys.argv[1:] if arguments is None else arguments
+    invocation = Invocation()
+    try:
+        code = _run(words or ["--help"], invocation)
+        _flush_stdout()
+    except BrokenPipeError:
+        _silence_stdout()  # whoever read our stdout has what it wanted
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _tell(error, invocation)
+    return code
+
+
+def _run(words: list[str], invocation: Invocation) -> int:
+    import click
+
+    from orchestrator.cli.group import orchestrate
+
+    try:
+        # Not `orchestrate.main()`: that one turns a broken pipe into exit 1 and Ctrl-C into "Aborted!".
+        with orchestrate.make_context("orchestrate", list(words), obj=invocation) as context:
+            return int(orchestrate.invoke(context) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.UsageError as mistake:
+        from orchestrator.errors import UserError
+
+        path = mistake.ctx.command_path if mistake.ctx is not None else "orchestrate"
+        raise UserError(mistake.format_message(), f"see {path} --help") from None
+
+
+def _silence_stdout() -> None:
+    """Replace the descriptor: what is still buffered would fail once more at the interpreter's exit, and be told there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is not None:
+        from orchestrator.cli.output import flush
+
+        flush()
+
+
+def _tell(error: Exception, invocation: Invocation) -> int:
+    from orchestrator.cli.output import OutputError
+    from orchestrator.errors import ExitCode, JobsFileError, UserError
+    from orchestrator.views.outlet import Outlet
+    from orchestrator.views.wording import shown
+
+    stderr = Outlet(sys.stderr)
+    if isinstance(error, OutputError):
+        _silence_stdout()
+    if isinstance(error, UserError):
+        stderr.line(f"orchestrate: {shown(error.message)}")
+        for problem in error.problems if isinstance(error, JobsFileError) else ():
+            stderr.line(f"  {shown(problem)}")
+        if error.hint:
+            stderr.line(f"  {shown(error.hint)}")
+        return int(error.exit_code)
+    stderr.line(f"orchestrate: internal error: {shown(_in_one_line(error))} ({_keep_traceback(error, invocation)})")
+    return int(ExitCode.BUG)
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _keep_traceback(error: Exception, invocation: Invocation) -> str:
+    """Put the traceback where it can be found later; where that is, in words."""
+    import time
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if os.environ.get(_TRACEBACK_VARIABLE) == "1":
+        from orchestrator.views.outlet import Outlet
+
+        Outlet(sys.stderr).line(text)
+        return "traceback above"
+    path = invocation.crash_log()
+    if path is not None:
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
+        except (OSError, UnicodeEncodeError):
+            path = None
+    return f"traceback in {path}" if path is not None else f"{_TRACEBACK_VARIABLE}=1 prints the traceback"
