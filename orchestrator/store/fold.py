@@ -111,7 +111,7 @@ class JobHistory:
         return _STATUSES[self._statuses[index]] if index < len(self._statuses) else Status.PENDING
 
     def attempts(self, index: int) -> int:
-        """How many attempts of item `index` have been started so far."""
+        """The number of the last attempt of item `index`, so how many have been started; 0 before the first."""
         return self._attempts[index] if index < len(self._attempts) else 0
 
     def is_stale(self, index: int) -> bool:
@@ -190,7 +190,7 @@ class JobHistory:
         self._counts[statuses[index]] -= 1
         self._counts[code] += 1
         statuses[index] = code
-        if attempt > self._attempts[index]:
+        if attempt:
             self._attempts[index] = attempt
 
 
