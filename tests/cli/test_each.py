@@ -1,0 +1,114 @@
+"""`each`: xargs' manners, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.cli.each_file import jobs_text
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.load import load_text
+from orchestrator.rendering import prepare
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+BRACES = st.text("{}%#-' itemr\r\n\\\"", max_size=12)
+
+
+def argv_of(words: list[str], item: str) -> list[str]:
+    jobs_file = load_text(jobs_text(words), path="/x/each.toml", folder="/x")
+    context = {"item": item, "index": 0}
+    return prepare(jobs_file.jobs[0], {}, context, folder="/x", temporary_suffix="t").argv
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TEXT | BRACES, max_size=3), TEXT)
+def test_what_was_typed_and_what_was_read_arrive_as_they_are(words: list[str], item: str) -> None:
+    def replaced(word: str) -> str:
+        parts = word.split("{}")
+        return item.join(parts)
+
+    typed = ["cmd", *(word for word in words if "item" not in word)]
+    expected = [replaced(word) for word in typed]
+    if not any("{}" in word for word in typed):
+        expected.append(item)
+    assert argv_of(typed, item) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "argument"),
+    [
+        ("a{}b{}", "aXbX"),
+        ("{{ item }}", "X"),
+        ("{{item}}.o", "X.o"),
+        ("{{ item | upper }}", "{{ item | upper }}"),
+        ("{{ items }}", "{{ items }}"),
+        ("{{{}}}", "{{X}}"),
+        ("{{{ item }}}", "{X}"),
+        ("{% if %}", "{% if %}"),
+        ("{# no comment #}", "{# no comment #}"),
+        ("{", "{"),
+        ("a\r\nb\r", "a\r\nb\r"),
+        ("\x7f\x1b\u2028", "\x7f\x1b\u2028"),
+    ],
+)
+def test_only_the_two_placeholders_mean_anything(word: str, argument: str) -> None:
+    assert argv_of(["cmd", "{}", word], "X") == ["cmd", "X", argument]
+
+
+def test_an_argument_that_no_jobs_file_can_hold_is_refused() -> None:
+    with pytest.raises(UserError, match="not UTF-8"):
+        jobs_text(["cmd", "\udcff"])
+
+
+def test_each_line_is_one_argument_and_the_outputs_come_in_the_order_of_the_lines(run_cli: RunCli) -> None:
+    lines = ["two words", "'single' \"double\"", "$(id) `id` ;", "  blanks  ", "{{ item }}", "ünï\tcode", "-n"]
+    told = run_cli("each", "-j3", "--", "printf", "<%s>\\n", stdin="".join(f"{line}\n" for line in lines))
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines() == [f"<{line}>" for line in lines]
+
+
+def test_the_outputs_of_items_that_failed_are_printed_too_and_the_others_go_on_with_k(run_cli: RunCli) -> None:
+    told = run_cli("each", "-k", "-j1", "--", "sh", "-c", 'echo "$1"; test "$1" != b', "sh", "{}", stdin="a\nb\nc\n")
+    assert told.returncode == 1
+    assert told.stdout == "a\nb\nc\n"
+    assert "FAILED each:1 b exit code 1" in told.stderr
+    assert run_cli("results", "--format", "csv", "--fields", "item,label,status").stdout.splitlines() == [
+        "item,label,status",
+        "each:0,a,succeeded",
+        "each:1,b,failed",
+        "each:2,c,succeeded",
+    ]
+
+
+def test_print_shows_a_jobs_file_that_check_accepts(run_cli: RunCli, tmp_path: Path) -> None:
+    told = run_cli("each", "--print", "--", "wc", "-l", "{}")
+    assert 'command = [\n  "wc",\n  "-l",\n  "{{ item }}",\n]' in told.stdout
+    (tmp_path / "made.toml").write_text(told.stdout)
+    assert run_cli("check", "made.toml").stdout == "ok: 1 job\n"
+
+
+def test_the_summary_takes_the_place_of_the_outputs(run_cli: RunCli) -> None:
+    told = run_cli("each", "--json", "--quiet", "--", "echo", stdin="a\nb\n")
+    assert json.loads(told.stdout)["counts"] == {"succeeded": 2}
+    assert told.stderr == ""
+
+
+def test_no_lines_are_no_items(run_cli: RunCli) -> None:
+    told = run_cli("each", "--", "echo", stdin="")
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+def test_a_line_that_is_not_utf8_is_told_and_nothing_starts(run_cli: RunCli) -> None:
+    told = run_cli("each", "--", "echo", stdin="fine\n\udcff\n")
+    assert told.returncode == 2
+    assert told.stderr.startswith("orchestrate: line 2 of stdin is not UTF-8")
+    assert run_cli("list").stdout == ""
+
+
+def test_without_a_command_it_says_what_is_missing(run_cli: RunCli) -> None:
+    assert run_cli("each", "-j2").returncode == 2
