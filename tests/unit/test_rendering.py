@@ -1,0 +1,321 @@
+"""From a job and an item to what a worker gets; the values arrive byte for byte, proved by real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
+from orchestrator.jobsfile.templates import Template, TemplateKind, compile_template
+from orchestrator.rendering import ARGUMENT_BYTES, ItemRefused, Prepared, is_wanted, item_label, prepare
+
+HOSTILE = "quotes ' \" `id` $(id) ${HOME} \\ \\' new\nline\r\ttab é 漢 \U0001f600 \x01\x7f * ? ~ # ; & | < > -"
+LARGE = (HOSTILE * 2000).encode()[:100_000].decode(errors="ignore")
+
+
+def text(source: str, kind: TemplateKind = "text") -> Template:
+    return compile_template(source, kind)
+
+
+def command(*argv: str, **keys: Any) -> Job:
+    return Job(id="job", action=CommandAction(argv=tuple(text(each, "value") for each in argv)), **keys)
+
+
+def shell(script: str, **keys: Any) -> Job:
+    return Job(id="job", action=ShellAction(script=text(script, "shell")), **keys)
+
+
+def prepared(
+    job: Job, item: Any = "x", run_env: dict[str, Template] | None = None, suffix: str = "run", **names: Any
+) -> Prepared:
+    context = {"item": item, "attempt": {"number": 1}, **names}
+    return prepare(job, run_env or {}, context, folder=names.get("folder", "/work/here"), temporary_suffix=suffix)
+
+
+def refusal(job: Job, item: Any = "x", **names: Any) -> str:
+    with pytest.raises(ItemRefused) as caught:
+        prepared(job, item, **names)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def output_of(ready: Prepared, tmp_path: Path) -> bytes:
+    """Run it as a worker would."""
+    argv = list(ready.argv)
+    if ready.script is not None:
+        (tmp_path / "script").write_bytes(ready.script.encode())
+        argv.append(str(tmp_path / "script"))
+    env = {"PATH": os.environ["PATH"], **{name: value for name, value in ready.env.items() if value is not None}}
+    given = None if ready.stdin is None else ready.stdin.encode()
+    return subprocess.run(argv, env=env, cwd=ready.cwd, input=given, capture_output=True, check=True, timeout=60).stdout
+
+
+# Argv.
+
+
+def test_values_become_arguments() -> None:
+    assert prepared(command("echo", "{{ item }}", "a{{ item }}b"), 7).argv == ["echo", "7", "a7b"]
+    assert prepared(command("echo", "{{ item }}"), True).argv == ["echo", "true"]
+    assert prepared(command("echo", "{{ item }}"), {"a": 1}).argv == ["echo", '{"a": 1}']
+    assert prepared(command("echo", "{{ item }}"), "").argv == ["echo", ""]
+
+
+def test_a_list_becomes_several_arguments() -> None:
+    assert prepared(command("echo", "{{ item }}", "z"), ["a b", 1, ["c"]]).argv == ["echo", "a b", "1", '["c"]', "z"]
+    assert prepared(command("echo", "{{ item }}"), []).argv == ["echo"]
+    assert prepared(command("{{ item }}"), ["echo", "a"]).argv == ["echo", "a"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "item", "told"),
+    [
+        (("echo", "{{ item }}"), None, "command: argument 1: null has no text"),
+        (("echo", "{{ item }}"), ["a", None], "command: argument 2: null has no text"),
+        (("{{ item }}",), "", "command: the program is empty"),
+        (("{{ item }}",), [], "command: the program is empty"),
+        (("echo", "{{ item.x }}"), "a", "command: item.x is undefined: text has no field x"),
+        (("echo", "{{ item }}"), "a\0b", "argument 1 holds a NUL byte; pass it by `stdin`"),
+        (("echo", "{{ item }}"), "a\udcff", "argument 1 is not UTF-8 at character 1"),
+    ],
+)
+def test_an_item_that_gives_no_argv_is_refused(argv: tuple[str, ...], item: Any, told: str) -> None:
+    assert refusal(command(*argv), item).startswith(told)
+
+
+def test_an_argument_that_the_kernel_would_not_take_is_refused_and_stdin_named(tmp_path: Path) -> None:
+    job = command("printf", "%s", "{{ item }}")
+    told = "argument 2 is 131072 bytes; the kernel takes at most 131071: pass it by `stdin`"
+    assert refusal(job, "a" * 131_072) == told
+    assert refusal(job, "é" * 65_536) == told
+    largest = "a" * ARGUMENT_BYTES
+    assert output_of(prepared(job, largest, folder=str(tmp_path)), tmp_path) == largest.encode()
+
+
+# Shell.
+
+
+def test_a_script_is_one_argument_until_it_is_too_large(tmp_path: Path) -> None:
+    ready = prepared(shell("printf %s {{ item }}"), "a'b")
+    assert (ready.argv, ready.script) == (["/bin/sh", "-c", "printf %s 'a'\"'\"'b'"], None)
+    large = prepared(shell('x={{ item }}; printf %s "$x" | tail -c 3'), "a" * 200_000, folder=str(tmp_path))
+    assert large.argv == ["/bin/sh"]
+    assert large.script is not None
+    assert output_of(large, tmp_path) == b"aaa"
+
+
+def test_a_script_with_a_nul_is_refused() -> None:
+    assert "NUL" in refusal(shell("echo {{ item }}"), "a\0")
+    assert "NUL" in refusal(shell("echo {{ item | raw }}"), "a\0")
+
+
+# Byte for byte.
+
+ECHO_ARGUMENT = ("{{ python }}", "-c", "import os, sys; sys.stdout.buffer.write(os.fsencode(sys.argv[1]))", "{{ item }}")
+
+
+@pytest.mark.parametrize(
+    "value", [HOSTILE, LARGE, "-n", "'", "\n", ""], ids=["hostile", "large", "dash", "quote", "newline", "empty"]
+)
+@pytest.mark.parametrize(
+    "job",
+    [
+        command(*ECHO_ARGUMENT),
+        shell("printf %s {{ item }}"),
+        shell("{{ python }} -c 'import os,sys; sys.stdout.buffer.write(os.environb[b\"V\"])'", env={"V": text("{{ item }}")}),
+        shell("cat", stdin=text("{{ item }}")),
+    ],
+    ids=["command", "shell", "env", "stdin"],
+)
+def test_a_value_arrives_byte_for_byte(job: Job, value: str, tmp_path: Path) -> None:
+    assert output_of(prepared(job, value, python=sys.executable, folder=str(tmp_path)), tmp_path) == value.encode()
+
+
+def test_a_large_value_arrives_byte_for_byte_through_a_script_file(tmp_path: Path) -> None:
+    value = LARGE + LARGE
+    ready = prepared(shell("printf %s {{ item }}"), value, folder=str(tmp_path))
+    assert ready.script is not None
+    assert output_of(ready, tmp_path) == value.encode()
+
+
+def test_standard_input_may_hold_any_text_of_any_length() -> None:
+    assert prepared(command("cat", stdin=text("{{ item }}\n")), "a\0" * 200_000).stdin == "a\0" * 200_000 + "\n"
+    assert prepared(command("cat")).stdin is None
+    assert refusal(command("cat", stdin=text("{{ item }}")), "\udcff").startswith("stdin is not UTF-8 at character 0")
+
+
+# Folder and environment.
+
+
+def test_the_folder_is_relative_to_the_jobs_file() -> None:
+    assert prepared(command("true")).cwd == "/work/here"
+    assert prepared(command("true", cwd=text("sub/{{ item }}"))).cwd == "/work/here/sub/x"
+    assert prepared(command("true", cwd=text("/else"))).cwd == "/else"
+    assert refusal(command("true", cwd=text("{{ item }}")), "") == "cwd: the path is empty"
+    assert "NUL" in refusal(command("true", cwd=text("{{ item }}")), "a\0")
+
+
+def test_the_jobs_environment_wins_over_the_runs() -> None:
+    job = command("true", env={"B": text("{{ item }}"), "C": text("3")})
+    assert prepared(job, 7, run_env={"A": text("1"), "B": text("2")}).env == {"A": "1", "B": "7", "C": "3"}
+
+
+def test_a_variable_that_the_kernel_would_not_take_is_refused() -> None:
+    job = command("true", env={"NAME": text("{{ item }}")})
+    assert refusal(job, "a" * 131_067).startswith("env.NAME is 131072 bytes with its name; the kernel takes at most 131071")
+    assert prepared(job, "a" * 131_066).env["NAME"] == "a" * 131_066
+    assert refusal(job, "a\0") == "env.NAME holds a NUL byte; pass it by `stdin`"
+    assert refusal(job, None).startswith("env.NAME: null has no text")
+
+
+# The file it makes.
+
+
+def test_creates_gives_a_temporary_name_beside_the_final_one() -> None:
+    job = shell(
+        "make {{ item }} {{ creates }}",
+        cwd=text("sub"),
+        creates=text("out/{{ item }}.tar.gz"),
+        env={"OUT": text("{{ creates }}")},
+    )
+    ready = prepared(job, "a b")
+    assert ready.creates is not None
+    assert ready.creates.final == "/work/here/sub/out/a b.tar.gz"
+    folder, name = os.path.split(ready.creates.temporary)
+    assert folder == "/work/here/sub/out"
+    assert name.startswith(".")
+    assert name.endswith(".part.tar.gz")
+    assert ready.argv[2] == f"make 'a b' '{ready.creates.temporary}'"
+    assert ready.env["OUT"] == ready.creates.temporary
+
+
+def test_the_temporary_name_is_the_same_for_each_attempt_and_another_in_each_run() -> None:
+    job = command("make", "{{ creates }}", creates=text("{{ item }}.txt"))
+    first, second, other = prepared(job), prepared(job, attempt={"number": 2}), prepared(job, suffix="another")
+    assert first == second
+    assert first.creates is not None
+    assert other.creates is not None
+    assert first.creates.temporary != other.creates.temporary
+    assert first.payload == other.payload
+
+
+@pytest.mark.parametrize(
+    ("name", "suffixes"),
+    [
+        ("a", ""),
+        ("a.txt", ".txt"),
+        (".bashrc", ""),
+        (".a.txt", ".txt"),
+        ("a." + "x" * 40 + ".gz", ".gz"),
+        ("a." + "x" * 40, ""),
+        ("a" * 250 + ".c", ".c"),
+    ],
+)
+def test_the_temporary_name_keeps_the_suffixes_and_stays_short(name: str, suffixes: str) -> None:
+    ready = prepared(command("make", creates=text("{{ item }}")), name)
+    assert ready.creates is not None
+    temporary = os.path.basename(ready.creates.temporary)
+    assert temporary.partition(".part")[2] == suffixes
+    assert len(temporary) < 60
+
+
+@pytest.mark.parametrize("path", ["", "out/", ".", "out/..", "a\0b", "\udcff"])
+def test_creates_has_to_be_the_path_of_a_file(path: str) -> None:
+    assert refusal(command("make", creates=text("{{ item }}")), path).startswith("creates")
+
+
+# Payload.
+
+
+def test_the_payload_tells_what_is_done_apart() -> None:
+    base = prepared(command("echo", "{{ item }}")).payload
+    assert len(bytes.fromhex(base)) == 8
+    assert prepared(command("echo", "x", timeout=3.0, attempts=5, priority=2)).payload == base
+    others = [
+        prepared(command("echo", "{{ item }}"), "y"),
+        prepared(command("echo", "x", stdin=text("a"))),
+        prepared(command("echo", "x", env={"A": text("a")})),
+        prepared(command("echo", "x", cwd=text("a"))),
+        prepared(command("echo", "x", output="json")),
+        prepared(command("echo", "x", creates=text("a"))),
+        prepared(shell("echo x")),
+    ]
+    assert len({base, *(each.payload for each in others)}) == 8
+
+
+def test_the_order_of_the_environment_is_no_difference() -> None:
+    one, two = command("true", env={"A": text("1"), "B": text("2")}), command("true", env={"B": text("2"), "A": text("1")})
+    assert prepared(one).payload == prepared(two).payload
+
+
+def test_what_is_prepared_can_be_sent() -> None:
+    ready = prepared(
+        shell("echo {{ item }} > {{ creates }}", creates=text("{{ item }}"), stdin=text("{{ item }}")), HOSTILE.replace("/", "")
+    )
+    assert msgspec.msgpack.encode((ready.argv, ready.script, ready.cwd, ready.env, ready.stdin, ready.creates))
+
+
+# Label and `when`.
+
+
+@pytest.mark.parametrize(
+    ("item", "label"),
+    [
+        ("a.py", "a.py"),
+        (7, "7"),
+        (False, "false"),
+        ("a\nb\x1b[31m", "a\\nb\\x1b[31m"),
+        ("é 漢\u3000x", "é 漢\u3000x"),
+        ("a\udcff", "a\\udcff"),
+        ("a" * 80, "a" * 80),
+        ("a" * 81, None),
+        ("", None),
+        (None, None),
+        (["a"], None),
+        ({"a": 1}, None),
+    ],
+)
+def test_a_short_scalar_item_is_its_own_label(item: Any, label: str | None) -> None:
+    assert item_label(command("true"), {"item": item}) == label
+
+
+def test_a_written_label_is_one_short_line() -> None:
+    job = command("true", label=text("{{ item.name }}\n"))
+    assert item_label(job, {"item": {"name": "a"}}) == "a\\n"
+    long = item_label(job, {"item": {"name": "a" * 1000}})
+    assert long is not None
+    assert len(long) == 200
+    with pytest.raises(ItemRefused, match=r"label: item\.name is undefined"):
+        item_label(job, {"item": {}})
+    assert item_label(command("true"), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "item", "wanted"),
+    [
+        ("{{ item > 3 }}", 4, True),
+        ("{{ item > 3 }}", 3, False),
+        ("{{ item }}", "true", True),
+        ("{{ item }}", "false", False),
+        ("{{ item }}", "", False),
+        ("{% if item %}true{% endif %}\n", 1, True),
+    ],
+)
+def test_when_is_a_truth(source: str, item: Any, wanted: bool) -> None:
+    assert is_wanted(command("true", when=text(source, "value")), {"item": item}) is wanted
+
+
+@pytest.mark.parametrize("item", [1, 0, None, [], "yes"])
+def test_when_refuses_what_is_neither_true_nor_false(item: Any) -> None:
+    with pytest.raises(ItemRefused, match="when: expected true or false, got"):
+        is_wanted(command("true", when=text("{{ item }}", "value")), {"item": item})
+
+
+def test_always_and_failed_are_not_a_question_of_the_item() -> None:
+    assert is_wanted(command("true", when="always"), {})
+    assert is_wanted(command("true", when="failed"), {})

@@ -1,0 +1,205 @@
+"""The items that each kind of `for_each` gives, and what is told of a source that gives none."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
+from orchestrator.jobsfile.sources import SourceError, list_items
+from orchestrator.jobsfile.templates import compile_template
+
+
+def a_list(*values: Any, batch: int | None = None) -> ListSource:
+    return ListSource(values=values, batch=batch)
+
+
+def a_file(kind: Literal["glob", "lines", "jsonl", "csv"], path: str, batch: int | None = None) -> FileSource:
+    return FileSource(kind=kind, path=compile_template(path, "text"), batch=batch)
+
+
+def items(source: ListSource | FileSource | MatrixSource, folder: Path | str = "/", **context: Any) -> list[Any]:
+    return list(list_items(source, context, str(folder)))
+
+
+def refusal(source: ListSource | FileSource | MatrixSource, folder: Path | str = "/", **context: Any) -> str:
+    with pytest.raises(SourceError) as caught:
+        items(source, folder, **context)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# Lists.
+
+
+def test_a_list_as_written_keeps_its_types_and_renders_its_templates() -> None:
+    source = a_list(
+        "a", 1, True, {"x": [1.5]}, compile_template("{{ inputs.x }}", "value"), compile_template("<{{ inputs.x }}>", "value")
+    )
+    assert items(source, inputs={"x": [1, 2]}) == ["a", 1, True, {"x": [1.5]}, [1, 2], "<[1, 2]>"]
+
+
+def test_a_template_gives_the_list() -> None:
+    assert items(ListSource(values=compile_template("{{ xs }}", "value")), xs=["a", {"b": None}]) == ["a", {"b": None}]
+    assert items(ListSource(values=compile_template("{{ range(3) }}", "value"))) == [0, 1, 2]
+    assert items(ListSource(values=compile_template("{{ xs }}", "value")), xs=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("a\nb", '{{ xs }} gave text, not a list; output = "lines" makes a list of a job\'s output'),
+        ({"a": 1}, "{{ xs }} gave a mapping, not a list"),
+        (None, "{{ xs }} gave null, not a list"),
+        (3, "{{ xs }} gave a number, not a list"),
+    ],
+)
+def test_a_template_that_gives_no_list_is_told(value: Any, told: str) -> None:
+    assert refusal(ListSource(values=compile_template("{{ xs }}", "value")), xs=value) == told
+
+
+def test_an_undefined_name_is_told() -> None:
+    assert (
+        refusal(ListSource(values=compile_template("{{ run.x }}", "value")), run={"id": "r"})
+        == "run.x is undefined: the keys are id"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (float("nan"), "item 1 holds the number nan, which JSON cannot say"),
+        ({"x": [float("inf")]}, "item 1 holds the number inf, which JSON cannot say"),
+        (datetime.date(2024, 1, 1), "item 1 holds a date, which JSON cannot say"),
+    ],
+)
+def test_only_what_json_can_say_is_an_item(value: Any, told: str) -> None:
+    assert refusal(a_list("a", value)) == told
+
+
+def test_batches_are_lists_of_up_to_so_many() -> None:
+    assert items(a_list(1, 2, 3, 4, 5, batch=2)) == [[1, 2], [3, 4], [5]]
+    assert items(a_list(1, batch=2)) == [[1]]
+    assert items(a_list(batch=2)) == []
+
+
+# Files.
+
+
+def test_glob_is_sorted_and_gives_paths_as_the_pattern_writes_them(tmp_path: Path) -> None:
+    for name in ("b.py", "a.py", ".hidden.py", "sub/c.py", "sub/deep/d.py", ".git/e.py", "sub/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert items(a_file("glob", "*.py"), tmp_path) == ["a.py", "b.py"]
+    assert items(a_file("glob", "**/*.py"), tmp_path) == ["a.py", "b.py", "sub/c.py", "sub/deep/d.py"]
+    assert items(a_file("glob", "./sub/*"), tmp_path) == ["./sub/c.py", "./sub/deep", "./sub/x.txt"]
+    assert items(a_file("glob", ".*.py"), tmp_path) == [".hidden.py"]
+    assert items(a_file("glob", f"{tmp_path}/s*/c.py"), "/") == [f"{tmp_path}/sub/c.py"]
+    assert items(a_file("glob", "{{ inputs.p }}"), tmp_path, inputs={"p": "a.*"}) == ["a.py"]
+    assert items(a_file("glob", "*.rs"), tmp_path) == []
+
+
+def test_hostile_file_names_are_items_like_any_other(tmp_path: Path) -> None:
+    names = sorted(["new\nline", "it's", "$(id)", "-rf", " ", "a" * 255, "é", "A", "a"])
+    for name in names:
+        (tmp_path / name).touch()
+    assert items(a_file("glob", "*"), tmp_path) == names
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take UTF-8 names only")
+def test_a_file_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.txt", "wb"):
+        pass
+    assert refusal(a_file("glob", "*.txt"), tmp_path).startswith(r"glob: the file name b'caf\xe9.txt' is not UTF-8")
+
+
+def test_lines_lose_their_ends_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa\r\n\n  b\t\n\r\nc\xc3\xa9\x0b\x1cd\n" + b"x" * 200_000)
+    assert items(a_file("lines", "list"), tmp_path) == ["a", "  b\t", "cé\x0b\x1cd", "x" * 200_000]
+
+
+def test_lines_that_are_not_utf8_are_told_with_their_number(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a\nb\xff\n")
+    assert refusal(a_file("lines", "list"), tmp_path) == "list:2: not UTF-8 at byte 1 of the line"
+
+
+def test_each_line_of_jsonl_is_a_value(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"b": 1, "a": [null, true]}\n\n  \n"007"\n123456789012345678901234567890\n')
+    assert items(a_file("jsonl", "x.jsonl"), tmp_path) == [{"b": 1, "a": [None, True]}, "007", 123456789012345678901234567890]
+
+
+@pytest.mark.parametrize("line", ["{", "NaN", "[1] 2", "'a'", "[" * 100_000])
+def test_a_line_that_is_not_json_is_told_with_its_number(tmp_path: Path, line: str) -> None:
+    (tmp_path / "x.jsonl").write_text(f"1\n{line}\n")
+    assert refusal(a_file("jsonl", "x.jsonl"), tmp_path).startswith("x.jsonl:2: ")
+
+
+def test_each_row_of_csv_is_a_mapping_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b'\xef\xbb\xbfname,n\r\n"a ""b"",\nc",007\r\n\r\n,\r\n' + b"y" * 300_000 + b",1\r\n")
+    assert items(a_file("csv", "x.csv"), tmp_path) == [
+        {"name": 'a "b",\nc', "n": "007"},
+        {"name": "", "n": ""},
+        {"name": "y" * 300_000, "n": "1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "x.csv:1: expected a line of column names"),
+        (b"a,b,a\n1,2,3\n", "x.csv:1: the column 'a' is there twice"),
+        (b"a,b\n1,2\n1\n", "x.csv:3: 1 fields, but the header has 2"),
+        (b"a,b\n1,2,3\n", "x.csv:2: 3 fields, but the header has 2"),
+        (b'a,b\n"1"x,2\n', "x.csv:2: "),
+        (b'a,b\n"1,2\n', "x.csv:2: "),
+        (b"a\n\xff\n", "x.csv: not UTF-8 after line"),
+    ],
+)
+def test_a_bad_csv_is_told_with_its_line(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    assert refusal(a_file("csv", "x.csv"), tmp_path).startswith(told)
+
+
+@pytest.mark.parametrize("kind", ["lines", "jsonl", "csv"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, kind: Literal["lines", "jsonl", "csv"]) -> None:
+    assert refusal(a_file(kind, "no/such"), tmp_path) == "no/such: No such file or directory"
+    assert refusal(a_file(kind, "."), tmp_path) == ".: Is a directory"
+    assert refusal(a_file(kind, "{{ x }}"), tmp_path, x="") == f"{kind}: the path is empty"
+    assert refusal(a_file(kind, "a\0b"), tmp_path) == f"{kind}: the path holds a NUL byte"
+
+
+def test_a_long_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a\nb\n" + b"\n" * 100_000 + b"\xff\n")
+    stream: Iterator[Any] = list_items(a_file("lines", "list", batch=1), {}, str(tmp_path))
+    assert list(islice(stream, 2)) == [["a"], ["b"]]
+    with pytest.raises(SourceError, match="list:100003"):
+        next(stream)
+
+
+# Matrices.
+
+
+def test_a_matrix_is_the_product_with_the_last_axis_fastest(tmp_path: Path) -> None:
+    (tmp_path / "tasks").write_text("x\ny\n")
+    axes: dict[str, ListSource | FileSource] = {"model": a_list("a", 1), "task": a_file("lines", "tasks")}
+    assert items(MatrixSource(axes=axes), tmp_path) == [
+        {"model": "a", "task": "x"},
+        {"model": "a", "task": "y"},
+        {"model": 1, "task": "x"},
+        {"model": 1, "task": "y"},
+    ]
+    assert items(MatrixSource(axes=axes, batch=3), tmp_path)[1] == [{"model": 1, "task": "y"}]
+    assert items(MatrixSource(axes={**axes, "none": a_list()}), tmp_path) == []
+
+
+def test_a_bad_axis_is_named() -> None:
+    axes: dict[str, ListSource | FileSource] = {"a": a_list(1), "b": a_file("lines", "no/such")}
+    assert refusal(MatrixSource(axes=axes)) == "axis b: no/such: No such file or directory"
