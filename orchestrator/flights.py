@@ -38,7 +38,6 @@ class Flight:
     payload: str
     mark: str
     asked_end: str | None = None
-    is_adopted: bool = False
 
 
 class Flights:

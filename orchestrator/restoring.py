@@ -47,6 +47,7 @@ def restore_job(
     starts: dict[tuple[str, int], Started],
     *,
     keep_failed: bool,
+    rerun_stale: bool = False,
     damaged: frozenset[int] = frozenset(),
 ) -> RestoredJob:
     """What the core shall know of a listed job. `damaged`: succeeded items whose output is not what was recorded."""
@@ -62,6 +63,8 @@ def restore_job(
         Status.FAILED: FAILED if keep_failed else PENDING,
     }
     states = [by_status[past.status(index)] for index in range(past.count)]
+    if rerun_stale:
+        damaged |= {index for index in past.indices(Status.SUCCEEDED) if past.is_stale(index)}
     for index in damaged:
         states[index] = PENDING
     return RestoredJob(

@@ -25,7 +25,7 @@ def rules_of(jobs: Sequence[Job], *, keep_going: bool) -> list[JobRules]:
 
 def named_jobs(job: Job) -> set[str]:
     """Ids of the jobs that the job's templates name."""
-    return {name for template in _templates(job) for name in template.jobs}
+    return {name for template in templates_of(job) for name in template.jobs}
 
 
 def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> JobRules:
@@ -53,7 +53,8 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> Jo
     )
 
 
-def _templates(job: Job) -> Iterable[Template]:
+def templates_of(job: Job) -> Iterable[Template]:
+    """Every template of a job."""
     match job.action:
         case CommandAction(argv=argv):
             yield from argv

@@ -25,6 +25,7 @@ from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
 from orchestrator.signals import SignalInbox
+from orchestrator.staleness import stale_count
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import write_item_list
@@ -139,7 +140,11 @@ def resume_run(
     """Continue a run: what has not succeeded. Raises RunHeldError if somebody supervises it."""
     with _releasing(_lock(run_dir)):
         options = RunOptions(slots=slots, keep_going=bool(keep_going))
-        return _resume(run_dir, view, options=options, keep_failed=keep_failed, rerun_stale=rerun_stale)
+        report = _resume(run_dir, view, options=options, keep_failed=keep_failed, rerun_stale=rerun_stale)
+        # Running one job again may make those after it stale: each pass comes one job further.
+        while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
+            report = _resume(run_dir, view, options=options, keep_failed=keep_failed, rerun_stale=True)
+        return report
 
 
 def cancel_dead_run(run_dir: RunDir, items: list[tuple[str, int]] | None, view: View) -> RunReport:
@@ -280,7 +285,16 @@ def _resume(
         orders = {job.id: order for order, job in enumerate(jobs_file.jobs)}
         refs = None if cancel_items is None else tuple((orders[job_id], index) for job_id, index in cancel_items)
         first = [CancelAsked(refs)] if refs is None else [CancelAsked(refs), StopAsked(Stop.DRAIN)]
-    return _supervise(store, jobs_file, view, options=merged, is_resumed=True, keep_failed=keep_failed, first=first)
+    return _supervise(
+        store,
+        jobs_file,
+        view,
+        options=merged,
+        is_resumed=True,
+        keep_failed=keep_failed,
+        rerun_stale=rerun_stale,
+        first=first,
+    )
 
 
 def _supervise(
@@ -291,6 +305,7 @@ def _supervise(
     options: RunOptions,
     is_resumed: bool = False,
     keep_failed: bool = False,
+    rerun_stale: bool = False,
     first: Iterable[Event] = (),
 ) -> RunReport:
     """Supervise a run whose lock this process holds, to its end or until it is stopped."""
@@ -301,7 +316,7 @@ def _supervise(
     try:
         starts = dict(history.open_starts)
         slots_of = assign_slots(starts.values(), max(slots, 1))
-        restored = _restored(store, jobs_file, slots_of, keep_failed=keep_failed)
+        restored = _restored(store, jobs_file, slots_of, keep_failed=keep_failed, rerun_stale=rerun_stale)
         state = open_run(
             rules_of(jobs_file.jobs, keep_going=options.keep_going),
             slots=max(slots, 1),
@@ -372,7 +387,7 @@ def _engine(run_dir: RunDir, slots: int, signals: SignalInbox, drain_seconds: fl
 
 
 def _restored(
-    store: RunStore, jobs_file: JobsFile, slots_of: dict[tuple[str, int], int], *, keep_failed: bool
+    store: RunStore, jobs_file: JobsFile, slots_of: dict[tuple[str, int], int], *, keep_failed: bool, rerun_stale: bool
 ) -> dict[int, RestoredJob]:
     history = store.history
     was_booted = history.supervisor is not None and history.supervisor.boot_id != boot_id()
@@ -389,7 +404,9 @@ def _restored(
                     for index, message in damaged.items()
                 ]
             )
-        restored[order] = restore_job(past, slots_of, history.open_starts, keep_failed=keep_failed, damaged=frozenset(damaged))
+        restored[order] = restore_job(
+            past, slots_of, history.open_starts, keep_failed=keep_failed, rerun_stale=rerun_stale, damaged=frozenset(damaged)
+        )
     return restored
 
 

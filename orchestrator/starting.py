@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
 from orchestrator.results import RunReader
+from orchestrator.rules import templates_of
 from workers.protocol import MARK_VARIABLE, Start
 
 
@@ -61,6 +62,11 @@ class Starter:
                 folder=self._jobs_file.folder,
                 temporary_suffix=self._temporary_suffix,
             )
+            if attempt > 1 and any("attempt" in template.names for template in templates_of(job)):
+                # What an item does is told by its first attempt: a later one may render to something else.
+                first = self.render(job, index, 1)
+                if isinstance(first, Ready):
+                    prepared = replace(prepared, payload=first.prepared.payload)
         except ItemRefused as refused:
             return NotStarted(Declined.REFUSED, str(refused), label)
         if prepared.creates is not None and os.path.lexists(prepared.creates.final):

@@ -34,7 +34,6 @@ from orchestrator.core.events import (
     StartDeclined,
     StopAsked,
     TimePassed,
-    Verdict,
 )
 from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RunState, Stop
 from orchestrator.core.transitions import decide, next_wake
@@ -50,6 +49,7 @@ from orchestrator.readers import Readers
 from orchestrator.recording import Recorder
 from orchestrator.results import RunReader
 from orchestrator.signals import SignalInbox
+from orchestrator.staleness import newly_stale
 from orchestrator.starting import NotStarted, Starter
 from orchestrator.store import records
 from orchestrator.store.outputs import CaptureMismatch, read_capture
@@ -104,6 +104,8 @@ class Supervisor:
         self._outcomes: dict[ItemRef, tuple[Flight, Outcome]] = {}
         self._declined: dict[ItemRef, NotStarted] = {}
         self._recorded_through: dict[int, int] = {}
+        self._ran: set[str] = set()
+        self._must_commit = False
         self._held_slots: set[int] = set()
         self._next_held_look = 0.0
         self._next_sequence = self._history.next_sequence
@@ -128,7 +130,6 @@ class Supervisor:
             label=start.label,
             payload=start.payload,
             mark=self._starter.mark(name, start.attempt),
-            is_adopted=True,
         )
         known = self._history.workers.get(start.worker)
         worker = None if known is None else WorkerIdentity(known.worker, known.pid, known.start_ticks, known.boot_id)
@@ -252,11 +253,10 @@ class Supervisor:
             )
         outcome = self._checked(flight, outcome)
         verdict = verdict_of(outcome, flight.asked_end)
-        if verdict is Verdict.DRAINED and flight.is_adopted and self._state.stop is Stop.NO:
-            verdict = Verdict.LOST  # an earlier supervisor's drain: this one runs it again
         fault_point("supervisor.outcome")
         self._recorded_through[flight.worker] = flight.sequence
         self._outcomes[flight.item] = (flight, outcome)
+        self._ran.add(flight.job.id)
         self._events.append(AttemptEnded(flight.item, verdict))
 
     def _checked(self, flight: Flight, outcome: Outcome) -> Outcome:
@@ -291,6 +291,7 @@ class Supervisor:
                 self._recorder.then(lambda: self._flights.end(item, reason, grace_at_most))
             case CloseJob(order, phase):
                 self._recorder.add(records.JobClosed(job=self._jobs[order].id, status=phase.value))
+                self._must_commit = True
                 self._narrator.closed(self._jobs[order].id, phase.value)
             case FinishRun():
                 self._finish = decision
@@ -300,6 +301,7 @@ class Supervisor:
     def _start(self, item: ItemRef, attempt: int, slot: int) -> None:
         order, index = item
         job = self._jobs[order]
+        self._catch_up()
         rendered = self._starter.render(job, index, attempt)
         if isinstance(rendered, NotStarted):
             self._declined[item] = rendered
@@ -378,6 +380,12 @@ class Supervisor:
             self._readers.set(self._read_engine, self._engine.filenos())
         return lock_fd
 
+    def _catch_up(self) -> None:
+        """Templates read jobs from the history: what was decided of jobs in this turn must stand there before one is rendered."""
+        if self._must_commit:
+            self._must_commit = False
+            self._recorder.commit()
+
     def _settle(self, item: ItemRef, state: ItemState, message: str) -> None:
         order, index = item
         job_id = self._jobs[order].id
@@ -408,6 +416,7 @@ class Supervisor:
 
     def _list(self, order: int) -> None:
         job = self._jobs[order]
+        self._catch_up()
         try:
             count = list_job(self._reader, self._contexts, job)
         except ListingError as error:
@@ -418,6 +427,7 @@ class Supervisor:
             return
         fault_point("supervisor.listed")
         self._recorder.add(records.ItemsListed(job=job.id, count=count))
+        self._must_commit = True
         self._narrator.listed(job.id, count)
         self._events.append(ItemsListed(order, count))
 
@@ -426,6 +436,8 @@ class Supervisor:
     def _end_run(self, finish: FinishRun) -> int:
         exit_code = self._exit_code(finish)
         error_item, error_message = self._error_in_words(finish)
+        for record in newly_stale(self._history, self._jobs, self._starter, self._ran):
+            self._recorder.add(record)
         self._recorder.add(
             records.RunEnded(
                 status=finish.status,

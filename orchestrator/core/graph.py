@@ -95,11 +95,11 @@ def _is_at_rest(state: RunState, need: JobState) -> bool:
         return True
     if not state.is_halted or _is_in_motion(state, need):
         return False
-    if not need.rules.is_cleanup:
-        return True
-    # A cleanup chain ends with its parents, whose other items will never have their turn.
+    # Items of a chain are still skipped, or cleaned up after, while its parents move. Any other cleanup job closes in the end.
     chain = need.rules.chain
-    return need.phase is Phase.OPEN and bool(chain) and all(_is_at_rest(state, state.jobs[order]) for order in chain)
+    if need.rules.is_cleanup and not (chain and need.phase is Phase.OPEN):
+        return False
+    return all(_is_at_rest(state, state.jobs[order]) for order in chain)
 
 
 def _has_failed(state: RunState, need: JobState) -> bool:

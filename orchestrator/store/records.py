@@ -157,6 +157,15 @@ class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):
 
 
 Record = (
-    RunHeader | SupervisorStarted | WorkerStarted | ItemsListed | ListingFailed | Started | AttemptEnded | ItemSettled | JobClosed | RunEnded
+    RunHeader
+    | SupervisorStarted
+    | WorkerStarted
+    | ItemsListed
+    | ListingFailed
+    | Started
+    | AttemptEnded
+    | ItemSettled
+    | JobClosed
+    | RunEnded
 )
 """Everything that a supervisor records. `Commit` is the journal's own."""

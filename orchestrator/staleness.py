@@ -1,0 +1,41 @@
+"""Succeeded items whose rendered inputs have changed since: they keep their outcome and are marked `stale`.
+
+Only what ran before a job can change what its items render to, because a run keeps its own jobs file, inputs and item lists.
+So a session looks at the jobs that need one whose items it ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from orchestrator.jobsfile.model import Job
+from orchestrator.starting import Ready, Starter
+from orchestrator.store.fold import RunHistory
+from orchestrator.store.records import ItemSettled, Status
+
+
+def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran: Collection[str]) -> Iterator[ItemSettled]:
+    """The records that mark stale items. `ran`: ids of the jobs of which this session ran items."""
+    for job in jobs:
+        past = history.jobs.get(job.id)
+        if past is None or not any(need in ran for need in job.needs):
+            continue
+        for index in past.indices(Status.SUCCEEDED):
+            ended = past.last_end(index)
+            if ended is None or past.is_stale(index):
+                continue
+            rendered = starter.render(job, index, 1)
+            if not isinstance(rendered, Ready) or rendered.prepared.payload != ended.payload:
+                yield ItemSettled(
+                    job=job.id,
+                    index=index,
+                    status=Status.SUCCEEDED,
+                    message="its inputs have changed since it ran",
+                    label=ended.label,
+                    stale=True,
+                )
+
+
+def stale_count(history: RunHistory) -> int:
+    """How many items of a run are marked."""
+    return sum(past.is_stale(index) for past in history.jobs.values() for index in past.indices(Status.SUCCEEDED))
