@@ -8,6 +8,7 @@ came first. A file that stayed empty is used again: most attempts then create an
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from workers.faultpoints import fault_point
 from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
@@ -108,8 +109,17 @@ def _rename(path: str, final_path: str) -> None:
     try:
         os.rename(path, final_path)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(final_path), mode=0o700, exist_ok=True)
+        _make_folder(os.path.dirname(final_path))
         os.rename(path, final_path)
+
+
+def _make_folder(folder: str) -> None:
+    """Like `os.makedirs`, which would let others read the folders in between."""
+    parent = os.path.dirname(folder)
+    if not os.path.isdir(parent):
+        _make_folder(parent)
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
 
 
 def _sync_names(folder: str, top: str) -> None:

@@ -62,12 +62,16 @@ def encode_line(line: LogLine) -> bytes:
 
 
 def read_log(path: str) -> list[LogLine]:
-    """All whole lines, in order. Damaged and torn ones are skipped; a missing file has none. Raises OSError if unreadable."""
+    """All whole lines of the file, in order; a missing file has none. Raises OSError if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            return parse_log(file.read())
     except FileNotFoundError:
         return []
+
+
+def parse_log(data: bytes) -> list[LogLine]:
+    """All whole lines, in order. Damaged and torn ones are skipped."""
     lines: list[LogLine] = []
     # What follows the last newline is torn, even if it looks whole: its newline may be what is missing of a longer line.
     for line in data.split(b"\n")[:-1]:
