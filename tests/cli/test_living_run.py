@@ -1,0 +1,139 @@
+"""The commands beside a run that goes on: status, why, logs -f, wait, flush, cancel, stop; and --detach, which starts it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from gate import Gate
+
+ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """The gate at which the living run's items stand."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def living_run(run_cli: RunCli, gate: Gate, tmp_path: Path) -> str:
+    """The id of a run in the background whose go:0 stands at the gate, and go:1 waits for its slot."""
+    script = f"echo before {{{{ item }}}}; {gate.script}; echo after {{{{ item }}}}; echo err >&2"
+    (tmp_path / "living.toml").write_text(f"[run]\nslots = 1\n\n[jobs.go]\nfor_each = ['a', 'b']\nshell = '''{script}'''\n")
+    told = run_cli("run", "--detach", "--run-id", "living", "living.toml")
+    assert (told.returncode, told.stdout, told.stderr) == (0, "living\n", "")
+    gate.wait_until_reached()
+    return "living"
+
+
+def test_what_runs_what_waits_and_why(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    status = run_cli("status").stdout
+    assert f"run {living_run}  living  running" in status
+    assert "running now:\n  go:0 a  " in status
+    assert "go:0 a of run living is running\n  attempt 1 runs in slot" in run_cli("why", living_run, "go:0").stdout
+    assert "it is the next of go; it waits for a slot" in run_cli("why", living_run, "go:1").stdout
+    assert run_cli("logs", living_run, "go:0").stdout == "before a\n"
+    assert run_cli("flush", living_run).returncode == 0
+    told = run_cli("prune", "--older-than", "0s")
+    assert told.stdout == "0 runs, 0 B freed\n"
+    gate.open()
+    gate.wait_until_reached()
+    gate.open()
+    assert run_cli("wait", living_run).returncode == 0
+    assert run_cli("logs", living_run, "go:1").stdout == "before b\nafter b\nerr\n"
+
+
+def test_logs_follow_an_item_until_it_ends_and_no_further(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    with subprocess.Popen([*ORCHESTRATE, "logs", living_run, "go:0", "-f"], stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "before a\n"
+        gate.open()
+        rest, _ = following.communicate(timeout=30)
+    assert rest == "after a\nerr\n"
+    assert following.returncode == 0
+    gate.wait_until_reached()
+    gate.open()
+    assert run_cli("wait", living_run).returncode == 0
+
+
+def test_logs_follow_an_item_from_before_its_start(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    with subprocess.Popen([*ORCHESTRATE, "logs", living_run, "go:1", "-f"], stdout=subprocess.PIPE, text=True) as following:
+        gate.open()
+        gate.wait_until_reached()
+        gate.open()
+        said, _ = following.communicate(timeout=30)
+    assert said == "before b\nafter b\nerr\n"
+    assert run_cli("wait", living_run).returncode == 0
+
+
+def test_wait_waits(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    with subprocess.Popen([*ORCHESTRATE, "wait", living_run, "--json"], stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.poll() is None
+        gate.open()
+        gate.wait_until_reached()
+        assert waiting.poll() is None
+        gate.open()
+        said, _ = waiting.communicate(timeout=30)
+    assert json.loads(said)["counts"] == {"succeeded": 2}
+    assert waiting.returncode == 0
+
+
+def test_cancel_one_item_and_the_others_go_on(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    told = run_cli("cancel", living_run, "go:a")
+    assert told.returncode == 0, told.stderr
+    gate.wait_until_reached()
+    gate.open()
+    run_cli("wait", living_run)
+    statuses = run_cli("results", "--format", "csv", "--fields", "item,status").stdout.splitlines()
+    assert statuses == ["item,status", "go:0,cancelled", "go:1,succeeded"]
+
+
+def test_cancel_a_run(run_cli: RunCli, living_run: str) -> None:
+    assert run_cli("cancel", living_run).returncode == 0
+    assert run_cli("wait", living_run).returncode == 4
+    assert run_cli("cancel", living_run).stdout == "run living is cancelled: nothing to cancel\n"
+
+
+def test_stop_now_leaves_a_run_that_can_be_resumed(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    assert run_cli("stop", living_run, "--now").returncode == 0
+    assert run_cli("wait", living_run).returncode == 143
+    assert json.loads(run_cli("status", "--json").stdout)["status"] == "interrupted"
+    for _ in range(2):
+        gate.open()
+    # Two items may not stand at one gate, and with one slot they do not.
+    assert run_cli("resume", living_run).returncode == 0
+    assert run_cli("stop", living_run).stdout == "run living has no living supervisor: nothing to stop\n"
+    assert run_cli("flush", living_run).stdout == "run living has no living supervisor: nothing to flush\n"
+
+
+def test_a_run_in_the_background_tells_a_mistake_before_it_begins(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    told = run_cli("run", "--detach", "--run-id", living_run, "living.toml")
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert "run living exists already" in told.stderr
+    gate.open()
+    gate.wait_until_reached()
+    gate.open()
+    assert run_cli("wait", living_run).returncode == 0
+
+
+def test_detach_inside_an_item_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('[jobs.one]\ncommand = ["true"]\n')
+    told = run_cli("run", "--detach", "one.toml", env={"ORCHESTRATE_MARK": "r.n/one/1"})
+    assert told.returncode == 2
+    assert "--detach inside an item is refused" in told.stderr
+
+
+def test_each_in_the_background_reads_its_lines_first(run_cli: RunCli) -> None:
+    told = run_cli("each", "--detach", "--json", "--", "echo", stdin="a\nb\n")
+    run_id = json.loads(told.stdout)["run_id"]
+    assert run_cli("wait", run_id).returncode == 0
+    assert run_cli("results", run_id, "--format", "csv", "--fields", "output").stdout.splitlines() == ["output", "a", "b"]
