@@ -7,7 +7,8 @@ Promise: if `check_placeholders` returns, then no text value changes how any POS
 Invariant: before each step the stack of contexts is what the shell's own is at that character, in every shell and on every
 path through `{% if %}` and `{% for %}`; so a branch must end in the context it began in.
 Not handled, hence refused: whatever shells read in different ways (a `'` inside `"${ }"`, `case` inside `"$( )"`, `$'\\''`).
-What a command or an arithmetic expression then does with the text (`eval`, `$((x))` of bash) is outside. What follows the last placeholder is not looked at.
+What a command or an arithmetic expression then does with the text (`eval`; `$((x))` in bash) is outside. What follows the
+last placeholder is not looked at.
 
 The script comes as one string in which a lone surrogate stands for each placeholder and each edge of a branch.
 """
