@@ -115,7 +115,7 @@ def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: 
 
 def _final_path(reader: RunReader, job_id: str, index: int, attempt: int, name: str) -> Path:
     stdout, stderr = reader.run_dir.output_paths(job_id, index, attempt)
-    return stdout if name == "stdout" else stderr
+    return Path(stdout if name == "stdout" else stderr)
 
 
 def _opened(path: Path) -> BinaryIO | None:

@@ -12,6 +12,7 @@ import psutil
 from orchestrator.errors import UserError
 from orchestrator.locks.holders import is_locked
 from orchestrator.store.history import read_history
+from orchestrator.store.records import WorkerStarted
 from orchestrator.store.rundir import RunDir, list_runs
 from workers.identity import is_same_process
 from workers.protocol import MARK_VARIABLE
@@ -41,7 +42,7 @@ def find_orphans(home: Path) -> list[Orphan]:
         try:
             mark = process.environ().get(MARK_VARIABLE, "")
             # RUN.NONCE/ITEM/ATTEMPT, and such a group for each nested run: the innermost stands last.
-            if mark and any(_innermost_run(mark) == each for each in abandoned):
+            if mark and any(innermost_run(mark) == each for each in abandoned):
                 age = max(time.time() - process.create_time(), 0.0)
                 found.append(Orphan(process.pid, mark, " ".join(process.cmdline()) or process.name(), age, process))
         except psutil.Error:  # gone meanwhile, or another user's
@@ -67,7 +68,8 @@ def _signalled(processes: list[psutil.Process], *, kill: bool) -> list[psutil.Pr
     return processes
 
 
-def _innermost_run(mark: str) -> str:
+def innermost_run(mark: str) -> str:
+    """`RUN.NONCE` of the run that started the process. Raises nothing: what is no mark belongs to no run."""
     parts = mark.split("/")
     return parts[-3] if len(parts) >= 3 else ""
 
@@ -80,6 +82,16 @@ def _mark_if_abandoned(run_dir: RunDir) -> str | None:
         history = read_history(run_dir)
     except (UserError, FileNotFoundError):
         return None
-    if any(is_same_process(each.pid, each.start_ticks, each.boot_id) for each in history.workers.values()):
+    if any(_is_living(worker) for worker in history.workers.values()):
         return None
     return f"{history.header.run_id}.{history.header.nonce}"
+
+
+def _is_living(worker: WorkerStarted) -> bool:
+    """A zombie is dead: in a container whose first process waits for nobody it would stay for ever."""
+    if not is_same_process(worker.pid, worker.start_ticks, worker.boot_id):
+        return False
+    try:
+        return psutil.Process(worker.pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -79,10 +79,10 @@ class RunDir:
     def results(self, job: str) -> Path:
         return self.path / "results" / f"{job}.json"
 
-    def output_paths(self, job: str, index: int, attempt: int) -> tuple[Path, Path]:
+    def output_paths(self, job: str, index: int, attempt: int) -> tuple[str, str]:
         """Where the captured (stdout, stderr) of an attempt go; index 0 for a job without `for_each`."""
-        folder = self.path / "outputs" / job / str(index // _FOLDER_SIZE)
-        return folder / f"{index}-{attempt}.stdout", folder / f"{index}-{attempt}.stderr"
+        stem = f"{self.path}/outputs/{job}/{index // _FOLDER_SIZE}/{index}-{attempt}"
+        return f"{stem}.stdout", f"{stem}.stderr"
 
 
 def home_folder(option: str | None) -> Path:

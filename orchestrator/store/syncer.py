@@ -29,7 +29,9 @@ class Syncer:
         self._condition = threading.Condition()
         self._requested = 0
         self._durable = 0
+        self._is_idle = False
         self._is_syncing = False
+        self._closing = threading.Event()
         self._is_closed = False
         self.failure: StateUnwritableError | None = None
         """Set once, by the thread, when an fdatasync has failed."""
@@ -41,9 +43,11 @@ class Syncer:
 
     def request(self, group: int) -> None:
         """Make everything through `group` durable, soon. Does not wait."""
-        with self._condition:
-            if group > self._requested:
-                self._requested = group
+        self._requested = group
+        # Waking a thread costs more than all the rest of an append: only one that waits for a request is woken. It says that it
+        # waits before it looks for requests, so that it has seen ours or we see it waiting.
+        if self._is_idle:
+            with self._condition:
                 self._condition.notify_all()
 
     def fileno(self) -> int:
@@ -76,6 +80,7 @@ class Syncer:
             if self._is_closed:
                 return
             self._is_closed = True
+            self._closing.set()
             self._condition.notify_all()
         self._thread.join()
         os.close(self._reader)
@@ -88,12 +93,13 @@ class Syncer:
 
     def _run(self) -> None:
         last_began = -SHORTEST_INTERVAL_SECONDS
-        with self._condition:
-            while True:
+        while True:
+            with self._condition:
+                self._is_idle = True
                 self._condition.wait_for(lambda: self._is_closed or self._requested > self._durable)
-                pause = last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()
-                if pause > 0:
-                    self._condition.wait_for(lambda: self._is_closed, timeout=pause)
+                self._is_idle = False
+            self._closing.wait(max(0.0, last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()))
+            with self._condition:
                 if self._is_closed:
                     return
                 goal, fd = self._requested, self._fd

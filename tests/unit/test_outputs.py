@@ -40,9 +40,9 @@ def test_a_file_that_is_not_what_was_recorded_is_a_mismatch(tmp_path: Path, cont
 
 def test_a_home_that_was_moved_still_has_its_outputs(tmp_path: Path) -> None:
     old, new = RunDir(tmp_path / "old"), RunDir(tmp_path / "new")
-    path, _ = new.output_paths("port", 0, 1)
+    path = Path(new.output_paths("port", 0, 1)[0])
     path.parent.mkdir(parents=True)
     path.write_bytes(DATA)
-    capture = capture_of(old.output_paths("port", 0, 1)[0])
+    capture = capture_of(Path(old.output_paths("port", 0, 1)[0]))
     assert read_capture(capture, new) == DATA
     verify_capture(capture, new)

@@ -180,6 +180,6 @@ def test_a_reference_never_leads_out_of_the_runs(tmp_path: Path, reference: str)
 def test_outputs_are_spread_over_folders() -> None:
     run_dir = RunDir(Path("/r"))
     assert run_dir.output_paths("port", 1999, 2) == (
-        Path("/r/outputs/port/1/1999-2.stdout"),
-        Path("/r/outputs/port/1/1999-2.stderr"),
+        "/r/outputs/port/1/1999-2.stdout",
+        "/r/outputs/port/1/1999-2.stderr",
     )
