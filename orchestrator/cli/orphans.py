@@ -33,7 +33,7 @@ class Orphan:
 
 def find_orphans(home: Path) -> list[Orphan]:
     """The orphans of the runs in `home`. Never this process nor its ancestors; runs of another home are not judged."""
-    abandoned = [mark for run_dir in list_runs(home) if (mark := _mark_if_abandoned(run_dir)) is not None]
+    abandoned = {mark for run_dir in list_runs(home) if (mark := _mark_if_abandoned(run_dir)) is not None}
     spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():
@@ -42,7 +42,7 @@ def find_orphans(home: Path) -> list[Orphan]:
         try:
             mark = process.environ().get(MARK_VARIABLE, "")
             # RUN.NONCE/ITEM/ATTEMPT, and such a group for each nested run: the innermost stands last.
-            if mark and any(innermost_run(mark) == each for each in abandoned):
+            if innermost_run(mark) in abandoned:
                 age = max(time.time() - process.create_time(), 0.0)
                 found.append(Orphan(process.pid, mark, " ".join(process.cmdline()) or process.name(), age, process))
         except psutil.Error:  # gone meanwhile, or another user's

@@ -1,0 +1,137 @@
+"""init, check and plan: what one does before anything runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+
+PLAN = """
+inputs.word = "x y"
+
+[jobs.list]
+command = ["printf", 'a\\nb\\n']
+output = "lines"
+
+[jobs.known]
+for_each = ["1", "2"]
+shell = "echo {{ item }} {{ inputs.word }} > touched"
+when = "{{ item != '2' }}"
+
+[jobs.made]
+for_each = { glob = "*.src" }
+command = ["cp", "{{ item }}", "{{ creates }}"]
+creates = "{{ item }}.out"
+
+[jobs.later]
+for_each = "{{ jobs.list.output }}"
+command = ["echo", "{{ item }}"]
+
+[jobs.chained]
+for_each = { job = "known" }
+command = ["echo", "{{ item }}", "{{ parent.output }}"]
+
+[jobs.sum]
+command = ["cat", "{{ jobs.known.results_file }}"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "project"
+    made.mkdir()
+    (made / "plan.toml").write_text(PLAN)
+    (made / "a.src").touch()
+    (made / "b.src").touch()
+    (made / "b.src.out").touch()
+    return made
+
+
+def test_plan_shows_items_and_commands_and_touches_nothing(run_cli: RunCli, folder: Path, home: Path) -> None:
+    before = sorted(folder.iterdir())
+    told = run_cli("plan", "plan.toml", "-i", "word=it's", cwd=folder)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines() == [
+        "list",
+        "  list",
+        "    printf 'a\\nb\\n'",
+        "known",
+        "  known:0 1",
+        """    shell: echo '1' 'it'"'"'s' > touched""",
+        "  known:1 2  (skipped: its `when` is false)",
+        """    shell: echo '2' 'it'"'"'s' > touched""",
+        "made",
+        "  made:0 a.src",
+        told.stdout.splitlines()[10],
+        f"  made:1 b.src  (done already: {folder}/b.src.out exists)",
+        told.stdout.splitlines()[12],
+        "later  needs list",
+        "  items known after list",
+        "chained  needs known",
+        "  chained:0 1",
+        "    command known after known",
+        "  chained:1 2",
+        "    command known after known",
+        "sum  needs known",
+        "  sum",
+        "    command known after known",
+    ]
+    assert told.stdout.splitlines()[10].startswith("    cp a.src ")
+    assert sorted(folder.iterdir()) == before
+    assert not home.exists()
+
+
+def test_plan_as_data(run_cli: RunCli, folder: Path) -> None:
+    plan = {job["job"]: job for job in json.loads(run_cli("plan", "plan.toml", "--json", cwd=folder).stdout)}
+    assert plan["later"] == {"job": "later", "needs": ["list"], "after": "list", "error": None, "items": []}
+    assert plan["list"]["items"][0]["argv"] == ["printf", "a\\nb\\n"]
+    assert plan["list"]["items"][0]["cwd"] == str(folder)
+
+
+def test_plan_tells_a_list_that_cannot_be_read_and_an_item_that_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(
+        '[jobs.read]\nfor_each = { lines = "nowhere" }\ncommand = ["echo"]\n'
+        '[jobs.refused]\nfor_each = [{ a = 1 }]\ncommand = ["echo", "{{ item.b }}"]\n'
+    )
+    told = run_cli("plan", "bad.toml").stdout
+    assert "nowhere" in told.splitlines()[1]
+    assert "refused:0  (refused: " in told
+
+
+def test_plan_wants_the_inputs_that_are_required(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "wants.toml").write_text('[inputs.who]\ntype = "string"\nrequired = true\n[jobs.a]\ncommand = ["echo"]\n')
+    told = run_cli("plan", "wants.toml")
+    assert told.returncode == 2
+    assert "who" in told.stderr
+
+
+def test_check_tells_every_mistake_also_as_data(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text('[jobs.a]\ncommand = ["echo"]\nmax_concurency = 2\n[jobs.b]\nneeds = ["c"]\nshell = "x"\n')
+    told = run_cli("check", "bad.toml")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.splitlines()[0] == "orchestrate: bad.toml: 2 mistakes"
+    told = run_cli("check", "bad.toml", "--json")
+    assert told.returncode == 2
+    assert len(json.loads(told.stdout)["problems"]) == 2
+
+
+def test_check_of_a_good_file_counts_its_jobs(run_cli: RunCli, folder: Path) -> None:
+    assert run_cli("check", "plan.toml", cwd=folder).stdout == "ok: 6 jobs\n"
+    told = json.loads(run_cli("check", "plan.toml", "--json", cwd=folder).stdout)
+    assert told == {"ok": True, "jobs": ["list", "known", "made", "later", "chained", "sum"], "problems": []}
+
+
+def test_init_lists_copies_and_never_overwrites(run_cli: RunCli, tmp_path: Path) -> None:
+    assert "quickstart  " in run_cli("init").stdout
+    assert {each["name"] for each in json.loads(run_cli("init", "--json").stdout)} >= {"quickstart", "chain"}
+    assert list(tmp_path.glob("*.toml")) == []
+    assert "orchestrate run quickstart.toml" in run_cli("init", "quickstart").stdout
+    made = tmp_path / "quickstart.toml"
+    assert run_cli("check", made).returncode == 0
+    made.write_text("mine")
+    told = run_cli("init", "quickstart")
+    assert told.returncode == 2
+    assert "quickstart.toml is here already" in told.stderr
+    assert made.read_text() == "mine"

@@ -1,0 +1,138 @@
+"""prune and doctor: what is old goes, what is alive stays, what was left behind is found."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import RunCli
+from gate import Gate
+
+from orchestrator.cli import checkup
+from orchestrator.cli.orphans import find_orphans, innermost_run
+
+QUICK = '[jobs.one]\ncommand = ["true"]\n'
+FAILING = '[jobs.one]\ncommand = ["false"]\n'
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+def two_runs(run_cli: RunCli, tmp_path: Path) -> None:
+    """A run `good` that completed and a run `bad` that failed."""
+    (tmp_path / "good.toml").write_text(QUICK)
+    (tmp_path / "bad.toml").write_text(FAILING)
+    assert run_cli("run", "good.toml", "--run-id", "good").returncode == 0
+    assert run_cli("run", "bad.toml", "--run-id", "bad").returncode == 1
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Where an item stands while its supervisor is killed."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dead_supervisor(run_cli: RunCli, gate: Gate, tmp_path: Path, home: Path) -> int:
+    """A run `left` whose supervisor was killed while its one item stands at the gate; the pid of the item's worker."""
+    (tmp_path / "left.toml").write_text(f"[jobs.go]\nshell = '''{gate.script}'''\n")
+    assert run_cli("run", "--detach", "--run-id", "left", "left.toml").returncode == 0
+    gate.wait_until_reached()
+    supervisor = psutil.Process(json.loads((home / "runs" / "left" / "supervisor.json").read_text())["pid"])
+    worker = next(child.pid for child in supervisor.children() if "workers" in child.cmdline())
+    supervisor.kill()
+    psutil.wait_procs([supervisor], timeout=PATIENCE_SECONDS)
+    return int(worker)
+
+
+def runs_of(home: Path) -> set[str]:
+    return {path.name for path in (home / "runs").iterdir()}
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_prune_says_what_it_would_remove_and_then_removes_it(run_cli: RunCli, home: Path) -> None:
+    assert run_cli("prune", "--older-than", "1h").stdout == "0 runs, 0 B freed\n"
+    told = run_cli("prune", "--older-than", "0s", "--dry-run").stdout
+    assert "would remove good (completed, " in told
+    assert "would remove bad (failed, " in told
+    assert runs_of(home) == {"good", "bad"}
+    removed = json.loads(run_cli("prune", "--older-than", "0s", "--keep-failed", "--json").stdout)
+    assert [(each["run_id"], each["status"]) for each in removed] == [("good", "completed")]
+    assert removed[0]["bytes"] > 0
+    assert runs_of(home) == {"bad"}
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_prune_leaves_what_it_cannot_read(run_cli: RunCli, home: Path) -> None:
+    (home / "runs" / "bad" / "checkpoint.json").write_text('{"format":99}\n')
+    run_cli("prune", "--older-than", "0s")
+    assert runs_of(home) == {"bad"}
+
+
+def test_prune_leaves_a_run_whose_attempt_outlives_its_supervisor(
+    run_cli: RunCli, home: Path, dead_supervisor: int, gate: Gate
+) -> None:
+    told = run_cli("prune", "--older-than", "0s")
+    assert told.stderr == "note: left is left: an attempt of it still runs\n"
+    assert runs_of(home) == {"left"}
+    assert run_cli("wait", "left").returncode == 130
+    assert "interrupted, and can be resumed: left" in run_cli("doctor").stdout
+    gate.open()
+    psutil.wait_procs([psutil.Process(dead_supervisor)], timeout=PATIENCE_SECONDS)
+    assert "removed left (interrupted, " in run_cli("prune", "--older-than", "0s").stdout
+
+
+def test_orphans_are_listed_and_ended_once_their_worker_is_dead_too(run_cli: RunCli, home: Path, dead_supervisor: int) -> None:
+    assert run_cli("doctor", "--orphans").stdout == "no orphans\n", "the worker lives and will end what it started"
+    worker = psutil.Process(dead_supervisor)
+    worker.kill()
+    psutil.wait_procs([worker], timeout=PATIENCE_SECONDS)
+    found = json.loads(run_cli("doctor", "--orphans", "--json").stdout)
+    assert found
+    assert all(each["mark"].startswith("left.") and each["mark"].endswith("/go/1") for each in found)
+    assert run_cli("doctor", "--orphans", "--kill").stdout.count("  ended\n") == len(found)
+    assert find_orphans(home) == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "run"),
+    [("r.n/one/1", "r.n"), ("outer.n/go:3/2/inner.m/one/1", "inner.m"), ("", ""), ("r.n", "")],
+)
+def test_an_orphan_belongs_to_the_innermost_run_of_its_mark(mark: str, run: str) -> None:
+    assert innermost_run(mark) == run
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_doctor_finds_nothing_wrong_with_a_good_machine(run_cli: RunCli, home: Path) -> None:
+    told = run_cli("doctor", "--json")
+    findings = {each["check"]: each for each in json.loads(told.stdout)}
+    assert told.returncode == 0
+    assert {findings[check]["level"] for check in ("python", "msgspec", "privacy", "state folder", "locks")} == {"ok"}
+    assert sorted(os.listdir(home)) == ["launch.lock", "runs"], "the examination leaves nothing behind"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told_in_words(number: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_fd: int, **_options: Any) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    home.mkdir(mode=0o700)
+    monkeypatch.setattr("filelock.lock_descriptor", refuses)
+    finding = next(each for each in checkup.examine(home) if each.check == "locks")
+    assert finding.level == "bad"
+    assert errno.errorcode[number] in finding.message
+    assert "set ORCHESTRATE_HOME" in finding.message
+
+
+def test_a_file_system_that_gives_a_lock_twice_is_found_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir(mode=0o700)
+    monkeypatch.setattr("filelock.lock_descriptor", lambda _fd, **_options: True)
+    finding = next(each for each in checkup.examine(home) if each.check == "locks")
+    assert (finding.level, "gives one lock to two at once" in finding.message) == ("bad", True)
