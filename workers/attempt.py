@@ -142,6 +142,9 @@ class AttemptRunner:
         ticks = start_ticks_of_child(pid, clock)
         # If this line cannot be written the agent runs on: the mark in its environment leads to it as well.
         self._append(Spawned(sequence=start.sequence, pid=pid, start_ticks=ticks))
+        if locks:
+            # 25 ms, once, for `_release`: now, while the first agent works, not before it starts nor when it has ended.
+            import filelock  # noqa: F401
         return Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)
 
 
@@ -177,7 +180,7 @@ def _release(locks: Sequence[int]) -> None:
     """
     if not locks:
         return
-    from filelock import unlock_descriptor  # 25 ms once: not before the first agent runs, and only where there are locks
+    from filelock import unlock_descriptor
 
     for lock in locks:
         unlock_descriptor(lock)
