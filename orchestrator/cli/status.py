@@ -27,5 +27,15 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     now = time.time()
     is_alive = reader.is_alive
     running = running_items(reader, now) if is_alive else []
-    write_lines(status_lines(invocation.program(), reader.summary(), running, failures_of(reader), now, is_alive=is_alive))
+    write_lines(
+        status_lines(
+            invocation.program(),
+            reader.summary(),
+            running,
+            failures_of(reader),
+            now,
+            is_alive=is_alive,
+            is_each=reader.history.header.each,
+        )
+    )
     return 0

@@ -67,6 +67,8 @@ def supervise(
             lambda events: _report(invocation, start, events).exit_code, as_json=shown.as_json, keeps_stdin=reads_stdin
         )
     report = _report(invocation, start, _chosen_view(invocation, shown))
+    if report.status == "skipped" and not shown.quiet:
+        Outlet(sys.stderr).line(f"skipped: run {report.run_id} of this file goes on")
     if shown.as_json:
         # The run is over and its exit code must stand, whether or not somebody still reads.
         _print_summary(report.summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -102,8 +103,9 @@ def status_lines(
     now: float,
     *,
     is_alive: bool,
+    is_each: bool = False,
 ) -> Iterator[str]:
-    """The text of `status`: `summary` is the object of `status --json`."""
+    """The text of `status`: `summary` is the object of `status --json`. `is_each`: there is no jobs file of the user's."""
     run_id, status = summary["run_id"], summary["status"]
     yield f"run {run_id}  {shown(summary['name'])}  {status}"
     ended = summary["finished_at"]
@@ -112,7 +114,8 @@ def status_lines(
         yield f"  started {at_time(started)}" + (f", {lasting(now - started)} ago" if is_alive else "")
     else:
         yield f"  started {at_time(started)}, ended {at_time(ended)}"
-    yield f"  file {shown(summary['jobs_file'])}"
+    file = summary["jobs_file"]
+    yield f"  each, in {shown(os.path.dirname(file))}" if is_each else f"  file {shown(file)}"
     width = max((len(job["id"]) for job in summary["jobs"]), default=0)
     for job in summary["jobs"]:
         yield f"  {job['id']:<{width}}  {job['status']:<11}  {counted(job['counts'])}"

@@ -98,6 +98,11 @@ def test_the_summary_takes_the_place_of_the_outputs(run_cli: RunCli) -> None:
     assert told.stderr == ""
 
 
+def test_status_names_no_jobs_file_that_the_user_does_not_have(run_cli: RunCli, tmp_path: Path) -> None:
+    assert run_cli("each", "--quiet", "--", "echo", stdin="a\n").returncode == 0
+    assert run_cli("status").stdout.splitlines()[2] == f"  each, in {tmp_path}"
+
+
 def test_no_lines_are_no_items(run_cli: RunCli) -> None:
     told = run_cli("each", "--", "echo", stdin="")
     assert (told.returncode, told.stdout) == (0, "")

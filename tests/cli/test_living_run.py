@@ -125,6 +125,17 @@ def test_a_run_in_the_background_tells_a_mistake_before_it_begins(run_cli: RunCl
     assert run_cli("wait", living_run).returncode == 0
 
 
+def test_a_run_that_is_skipped_says_which_run_goes_on(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    told = run_cli("run", "--overlap", "skip", "living.toml")
+    assert (told.returncode, told.stderr) == (0, f"skipped: run {living_run} of this file goes on\n")
+    assert run_cli("run", "--overlap", "skip", "--quiet", "living.toml").stderr == ""
+    assert run_cli("run", "--overlap", "fail", "living.toml").returncode == 75
+    gate.open()
+    gate.wait_until_reached()
+    gate.open()
+    assert run_cli("wait", living_run).returncode == 0
+
+
 def test_detach_inside_an_item_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text('[jobs.one]\ncommand = ["true"]\n')
     told = run_cli("run", "--detach", "one.toml", env={"ORCHESTRATE_MARK": "r.n/one/1"})
