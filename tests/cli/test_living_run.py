@@ -74,7 +74,7 @@ def test_logs_follow_an_item_from_before_its_start(run_cli: RunCli, living_run: 
     assert run_cli("wait", living_run).returncode == 0
 
 
-def test_wait_waits(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+def test_wait_waits(living_run: str, gate: Gate) -> None:
     with subprocess.Popen([*ORCHESTRATE, "wait", living_run, "--json"], stdout=subprocess.PIPE, text=True) as waiting:
         assert waiting.poll() is None
         gate.open()
