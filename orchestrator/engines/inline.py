@@ -31,6 +31,7 @@ class InlineEngine:
         self._folder_of = folder_of
         self._control = _InlineControl(signals, drain_seconds)
         self._old_child_handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._old_folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._read_fd, self._write_fd = os.pipe()
         self._events: list[EngineEvent] = []
         self._runner: AttemptRunner | None = None
@@ -81,6 +82,8 @@ class InlineEngine:
     def close(self) -> None:
         """Put the child handler back."""
         signal.signal(signal.SIGCHLD, self._old_child_handler)
+        os.fchdir(self._old_folder)  # an attempt leaves the process in its own
+        os.close(self._old_folder)
         os.close(self._read_fd)
         os.close(self._write_fd)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,13 @@ import msgspec
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied, WorkerIdentity
 from workers import channel
 from workers.identity import boot_id, start_ticks
-from workers.protocol import WORKER_SOCKET_FD, End, Ended, FromWorker, Start
+from workers.launch import CRASH_LOG_NAME, start_worker
+from workers.protocol import End, Ended, Start
 
-WORKER_COMMAND = (sys.executable, "-m", "workers")
+GOODBYE_SECONDS = 2.0
+"""How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
 
-_decode = msgspec.msgpack.Decoder(FromWorker).decode
+_decode = msgspec.msgpack.Decoder(Ended).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -32,7 +34,8 @@ class _Worker:
     slot: int
     identity: WorkerIdentity
     connection: socket.socket
-    folder: Path
+    folder: str
+    is_busy: bool = False
 
 
 class LocalEngine:
@@ -47,10 +50,16 @@ class LocalEngine:
         """Start a worker for `slot` unless it has one. Raises OSError (EAGAIN, EMFILE) when no process can be made."""
         if slot in self._by_slot:
             return None
-        worker = self._spawn(slot, next_worker)
+        folder = self._folder_of(next_worker)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pid, connection = start_worker(str(folder))
+        ticks = start_ticks(pid)
+        assert ticks is not None, "a child that was not reaped has start ticks"
+        identity = WorkerIdentity(worker=next_worker, pid=pid, start_ticks=ticks, boot_id=boot_id())
+        worker = _Worker(slot=slot, identity=identity, connection=connection, folder=str(folder))
         self._by_slot[slot] = worker
-        self._by_fileno[worker.connection.fileno()] = worker
-        return worker.identity
+        self._by_fileno[connection.fileno()] = worker
+        return identity
 
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""
@@ -58,7 +67,9 @@ class LocalEngine:
 
     def start(self, slot: int, start: Start, lock_fds: Sequence[int]) -> None:
         """Hand over one attempt with its locks."""
-        self._send(self._by_slot[slot], _encode(start), lock_fds)
+        worker = self._by_slot[slot]
+        worker.is_busy = True
+        self._send(worker, _encode(start), lock_fds)
 
     def end(self, slot: int, end: End) -> None:
         """Have a running attempt ended."""
@@ -66,7 +77,7 @@ class LocalEngine:
         if worker is not None:
             self._send(worker, _encode(end), ())
 
-    def filenos(self) -> list[int]:
+    def filenos(self) -> Sequence[int]:
         """The sockets of all workers."""
         return list(self._by_fileno)
 
@@ -78,54 +89,25 @@ class LocalEngine:
         received = channel.receive(worker.connection)
         if received is None:
             return [self._bury(worker)]
-        message = _decode(received[0])
-        assert isinstance(message, Ended), f"a worker said {message!r}"
-        return [OutcomeArrived(worker.slot, message.sequence, message.outcome)]
+        ended = _decode(received[0])
+        worker.is_busy = False
+        return [OutcomeArrived(worker.slot, ended.sequence, ended.outcome)]
 
     def close(self) -> None:
-        """Let all workers go. Idle ones exit at once, the others when their attempt has ended."""
+        """Let all workers go. Idle ones are gone when this returns, the others when their attempt has ended."""
         for worker in self._by_slot.values():
             worker.connection.close()
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        for worker in self._by_slot.values():
+            if not worker.is_busy:
+                _wait_for(worker.identity.pid, deadline)
         self._by_slot.clear()
         self._by_fileno.clear()
-
-    def pids(self) -> set[int]:
-        """Pids of the living workers."""
-        return {worker.identity.pid for worker in self._by_slot.values()}
 
     def _send(self, worker: _Worker, message: bytes, lock_fds: Sequence[int]) -> None:
         # A worker that died is told by `poll`: its socket is readable now.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            channel.send(worker.connection, message, lock_fds, folder=str(worker.folder))
-
-    def _spawn(self, slot: int, number: int) -> _Worker:
-        folder = self._folder_of(number)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ours, theirs = channel.socket_pair()
-        crash_log = os.open(folder / "crash.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            environment = {name: value for name, value in os.environ.items() if name != "ORCHESTRATE_FAULT"}
-            pid = os.posix_spawn(
-                WORKER_COMMAND[0],
-                [*WORKER_COMMAND, str(folder)],
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, crash_log, 2),
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), WORKER_SOCKET_FD),
-                ],
-                setsid=True,
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(crash_log)
-        ticks = start_ticks(pid)
-        identity = WorkerIdentity(worker=number, pid=pid, start_ticks=-1 if ticks is None else ticks, boot_id=boot_id())
-        return _Worker(slot=slot, identity=identity, connection=ours, folder=folder)
+            channel.send(worker.connection, message, lock_fds, folder=worker.folder)
 
     def _bury(self, worker: _Worker) -> WorkerDied:
         del self._by_slot[worker.slot]
@@ -133,5 +115,14 @@ class LocalEngine:
         worker.connection.close()
         _, status = os.waitpid(worker.identity.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        description = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-        return WorkerDied(worker.slot, worker.identity.worker, f"worker {worker.identity.worker} {description}")
+        crash_log = f"{worker.folder}/{CRASH_LOG_NAME}"
+        how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {crash_log}"
+        return WorkerDied(worker.slot, worker.identity.worker, f"worker {worker.identity.worker} {how}")
+
+
+def _wait_for(pid: int, deadline: float) -> None:
+    """Reap a worker that was let go. One that is stopped (SIGSTOP) must not hold us for ever."""
+    pause = 0.0005
+    while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
