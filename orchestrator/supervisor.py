@@ -7,7 +7,6 @@ turn. It refuses to handle: rules (core), durability (store), processes (engines
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import time
@@ -39,16 +38,17 @@ from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RunState,
 from orchestrator.core.transitions import decide, next_wake
 from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.engine import Engine, WorkerIdentity
-from orchestrator.errors import ExitCode, StateUnwritableError
+from orchestrator.ending import error_in_words, exit_code_of
+from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.listing import ListingError, list_job
-from orchestrator.locks.slots import is_slot_free, try_lock_slot
 from orchestrator.narrator import Narrator
 from orchestrator.readers import Readers
 from orchestrator.recording import Recorder
 from orchestrator.results import RunReader
 from orchestrator.signals import SignalInbox
+from orchestrator.slot_keeper import SlotKeeper
 from orchestrator.staleness import newly_stale
 from orchestrator.starting import NotStarted, Starter
 from orchestrator.store import records
@@ -59,15 +59,9 @@ from orchestrator.verdicts import BadOutputError, parse_output, verdict_of
 from workers.faultpoints import fault_point
 from workers.protocol import AttemptClass, Outcome, Start
 
-HELD_SLOT_SECONDS = 0.1
-"""How often a slot whose lock somebody else holds is tried again."""
-
 REFRESH_SECONDS = 0.25
 EVENTS_A_TURN = 256
 """Events worked off before the loop looks at its descriptors (and signals) again."""
-
-SHORTAGES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""No process or descriptor to be had just now: tried again, nothing is lost."""
 
 
 class Supervisor:
@@ -98,6 +92,7 @@ class Supervisor:
         self._starter = Starter(reader, self._contexts, jobs_file)
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
+        self._slots = SlotKeeper(self._run_dir, engine, narrator.note)
         self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)
         self._readers = Readers()
         self._events: deque[Event] = deque()
@@ -106,8 +101,6 @@ class Supervisor:
         self._recorded_through: dict[int, int] = {}
         self._ran: set[str] = set()
         self._must_commit = False
-        self._held_slots: set[int] = set()
-        self._next_held_look = 0.0
         self._next_sequence = self._history.next_sequence
         self._next_worker = self._history.next_worker
         self._stop_signal: signal.Signals | None = None
@@ -170,8 +163,8 @@ class Supervisor:
             times = [REFRESH_SECONDS]
             if wake is not None:
                 times.append(wake - now)
-            if self._held_slots:
-                times.append(max(0.0, self._next_held_look - now))
+            if self._slots.next_look is not None:
+                times.append(max(0.0, self._slots.next_look - now))
             if self._flights.needs_polling:
                 times.append(POLL_SECONDS)
             timeout = min(times)
@@ -180,8 +173,7 @@ class Supervisor:
         if self._flights.needs_polling:
             self._read_adopted(-1)
         now = time.monotonic()
-        if self._held_slots and now >= self._next_held_look:
-            self._try_held_slots(now)
+        self._events.extend(SlotFreed(slot) for slot in self._slots.freed(now))
         if wake is not None and now >= wake:
             self._events.append(TimePassed())
 
@@ -211,12 +203,6 @@ class Supervisor:
         for client, request in self._control.poll(fileno):
             self._control.answer(client, self._obey(request))
         self._readers.set(self._read_control, self._control.filenos())
-
-    def _try_held_slots(self, now: float) -> None:
-        self._next_held_look = now + HELD_SLOT_SECONDS
-        for slot in [each for each in self._held_slots if is_slot_free(self._run_dir.slot_lock(each))]:
-            self._held_slots.discard(slot)
-            self._events.append(SlotFreed(slot))
 
     # What is asked from outside.
 
@@ -353,24 +339,12 @@ class Supervisor:
             os.close(lock_fd)  # without unlocking: the lock is the worker's now
 
     def _take_slot(self, slot: int) -> int | None:
-        """The slot's lock, and a worker for it; None when the lock, or a process, is not to be had just now."""
-        try:
-            lock_fd = try_lock_slot(self._run_dir.slot_lock(slot))
-            if lock_fd is None:
-                self._held_slots.add(slot)
-                return None
-            try:
-                identity = self._engine.prepare_slot(slot, self._next_worker)
-            except BaseException:
-                os.close(lock_fd)
-                raise
-        except OSError as error:
-            if error.errno not in SHORTAGES:
-                raise StateUnwritableError(f"{self._run_dir.path}: {error.strerror}", "mend that, then resume the run") from error
-            self._narrator.note(f"slot {slot}: {error.strerror}; tried again")
-            self._held_slots.add(slot)
+        """The slot's lock, with a worker ready for it; None when one of them is not to be had just now."""
+        taken = self._slots.take(slot, self._next_worker)
+        if taken is None:
             return None
-        if identity is not None:
+        if taken.new_worker is not None:
+            identity = taken.new_worker
             self._next_worker = identity.worker + 1
             self._recorder.add(
                 records.WorkerStarted(
@@ -378,7 +352,7 @@ class Supervisor:
                 )
             )
             self._readers.set(self._read_engine, self._engine.filenos())
-        return lock_fd
+        return taken.lock_fd
 
     def _catch_up(self) -> None:
         """Templates read jobs from the history: what was decided of jobs in this turn must stand there before one is rendered."""
@@ -431,11 +405,9 @@ class Supervisor:
         self._narrator.listed(job.id, count)
         self._events.append(ItemsListed(order, count))
 
-    # The end.
-
     def _end_run(self, finish: FinishRun) -> int:
-        exit_code = self._exit_code(finish)
-        error_item, error_message = self._error_in_words(finish)
+        exit_code = exit_code_of(finish.status, self._stop_signal)
+        error_item, error_message = error_in_words(self._reader, finish.error, is_timed_out=self._state.is_timed_out)
         for record in newly_stale(self._history, self._jobs, self._starter, self._ran):
             self._recorder.add(record)
         self._recorder.add(
@@ -451,29 +423,6 @@ class Supervisor:
         self._recorder.take_checkpoint()
         fault_point("supervisor.ended")
         return exit_code
-
-    def _exit_code(self, finish: FinishRun) -> int:
-        match finish.status:
-            case "completed":
-                return ExitCode.COMPLETED
-            case "failed":
-                return ExitCode.FAILED
-            case "cancelled":
-                return ExitCode.CANCELLED
-            case "interrupted":
-                return 128 + (self._stop_signal or signal.SIGTERM)
-            case unknown:
-                assert_never(unknown)
-
-    def _error_in_words(self, finish: FinishRun) -> tuple[str | None, str | None]:
-        if finish.error is None:
-            return None, "the run's timeout passed" if self._state.is_timed_out else None
-        order, index = finish.error
-        job = self._history.jobs.get(self._jobs[order].id)
-        if job is None or job.count is None:
-            return self._jobs[order].id, job.listing_failed if job is not None else None
-        result = self._reader.result(self._jobs[order].id, index)
-        return result["item"], result["error"] or result["status"]
 
     def _name(self, item: ItemRef) -> str:
         return self._reader.item_name(self._jobs[item[0]].id, item[1])

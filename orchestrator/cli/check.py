@@ -14,7 +14,7 @@ from orchestrator.errors import ExitCode, JobsFileError
 def command(file: str, as_json: bool) -> int:
     """Tell every mistake of a jobs file, each with its place; run nothing. Exit 2 if there are any."""
     from orchestrator.jobsfile.load import load
-    from orchestrator.runs import user_config
+    from orchestrator.launching import user_config
 
     try:
         jobs_file = load(file, user_config=user_config())

@@ -40,7 +40,7 @@ def command(file: str, inputs: tuple[str, ...], folder: str | None, as_json: boo
     """Show the items of each job and the command of each item; run nothing. What needs another job's output says so."""
     from orchestrator.jobsfile.inputs import resolve_inputs
     from orchestrator.jobsfile.load import load
-    from orchestrator.runs import user_config
+    from orchestrator.launching import user_config
 
     jobs_file = load(file, folder=folder, user_config=user_config())
     plan = _plan(jobs_file, resolve_inputs(jobs_file.inputs, inputs))

@@ -38,17 +38,16 @@ def command(
     """Go on with a run (default: the newest): interrupted, pending and failed items run, the succeeded never again."""
     run_dir = invocation.find(run)
 
-    def start(home: Path, shown: View) -> RunReport:
+    def start(_home: Path, shown: View) -> RunReport:
         from orchestrator.runs import resume_run
 
         return resume_run(
-            home,
             run_dir,
             shown,
             keep_failed=keep_failed,
             rerun_stale=rerun_stale,
             slots=slots,
-            keep_going=True if keep_going else None,
+            keep_going=keep_going,
         )
 
     return supervise(invocation, Shown(**view), start)

@@ -1,0 +1,175 @@
+"""Which run a command means: a new one, an unfinished one that goes on, or none because the file already runs.
+
+Promise: of two launches of the same file at the same moment one sees the other (`launch.lock`); a run that is handed out is
+locked for this process.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError
+from orchestrator.jobsfile.model import JobsFile
+from orchestrator.locks.holders import SupervisorLock, is_locked
+from orchestrator.store.checkpoint import read_header
+from orchestrator.store.durable_file import write_durably
+from orchestrator.store.history import read_history
+from orchestrator.store.itemlist import write_item_list
+from orchestrator.store.records import RunHeader, RunOptions
+from orchestrator.store.run_store import RunStore
+from orchestrator.store.rundir import RunDir, create_run_dir, list_runs, new_run_id
+from workers.faultpoints import arm
+
+Overlap = Literal["allow", "skip", "wait", "fail"]
+WAIT_POLL_SECONDS = 0.5
+DEFAULT_OPTIONS = RunOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What `orchestrate run FILE` was asked for. `max_age` in seconds: older unfinished runs are not continued."""
+
+    jobs_file: str
+    inputs: tuple[str, ...] = ()
+    options: RunOptions = DEFAULT_OPTIONS
+    folder: str | None = None
+    run_id: str | None = None
+    resume: bool = False
+    max_age: float | None = None
+    overlap: Overlap = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A run that this process now holds. `store` is open if the run is new."""
+
+    run_dir: RunDir
+    lock: SupervisorLock
+    store: RunStore | None
+
+
+def launch(home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: RunRequest) -> Launched | RunDir:
+    """Hold the run that `request` means; a RunDir is a living run for which this one is skipped. Raises UserError (held)."""
+    path = os.path.realpath(request.jobs_file)
+    heeds_others = request.resume or request.overlap != "allow"
+    while True:
+        with _launching(home):
+            living = _living_run(home, path) if heeds_others else None
+            if living is None:
+                unfinished = _unfinished_run(home, path, inputs, request) if request.resume else None
+                if unfinished is not None:
+                    return Launched(unfinished, lock_run(unfinished), None)
+                return create(home, jobs_file, inputs, request.options, request.run_id)
+            if request.overlap == "skip":
+                return living
+            if request.overlap != "wait":
+                raise RunHeldError(
+                    f"{request.jobs_file}: run {living.run_id} of it goes on", f"orchestrate status {living.run_id} shows it"
+                )
+        time.sleep(WAIT_POLL_SECONDS)
+
+
+def create(
+    home: Path,
+    jobs_file: JobsFile,
+    inputs: dict[str, Any],
+    options: RunOptions,
+    run_id: str | None,
+    *,
+    lines: Iterable[str] | None = None,
+) -> Launched:
+    """Make a new run. `lines`: the items of the one job `each`. Raises UserError (the id is taken), StateUnwritableError."""
+    arm(os.environ.get("ORCHESTRATE_FAULT"))
+    now = time.time()
+    run_dir = create_run_dir(home, run_id or new_run_id(now))
+    lock = lock_run(run_dir)
+    try:
+        for name in ("items", "slots", "workers", "outputs"):
+            (run_dir.path / name).mkdir(mode=0o700, exist_ok=True)
+        config = user_config()
+        if config is not None:
+            # A later resume reads the defaults that held then.
+            write_durably(run_dir.config_toml, Path(config).read_bytes())
+        if lines is not None:
+            write_item_list(run_dir.items("each"), lines)
+        header = RunHeader(
+            run_id=run_dir.run_id,
+            nonce=secrets.token_hex(6),
+            name=jobs_file.name,
+            jobs_file=jobs_file.path,
+            folder=jobs_file.folder,
+            created_at=now,
+            jobs={job.id: job.for_each is not None for job in jobs_file.jobs},
+            inputs=inputs,
+            options=options,
+            each=lines is not None,
+        )
+        return Launched(run_dir, lock, RunStore.create(run_dir, header, jobs_file.text))
+    except OSError as error:
+        lock.release()
+        raise StateUnwritableError(f"{run_dir.path}: {error.strerror}", "make room or mend that, then run it again") from error
+    except BaseException:
+        lock.release()
+        raise
+
+
+def lock_run(run_dir: RunDir) -> SupervisorLock:
+    """Become the supervisor of a run. Raises RunHeldError after a second, naming who is it."""
+    lock = SupervisorLock(run_dir)
+    lock.try_acquire()
+    return lock
+
+
+def user_config() -> str | None:
+    """The user's config.toml, if there is one."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    path = os.path.join(base, "orchestrate", "config.toml")
+    return path if os.path.exists(path) else None
+
+
+@contextmanager
+def _launching(home: Path) -> Iterator[None]:
+    """One launch at a time in this home: two cron jobs of the same second must not both find that nobody runs the file."""
+    import filelock
+
+    try:
+        with filelock.FileLock(home / "launch.lock", mode=0o600, fallback_to_soft=False, is_singleton=False):
+            yield
+    except OSError as error:
+        raise StateUnwritableError(f"{home}: cannot be locked: {error.strerror or error}") from error
+
+
+def _living_run(home: Path, jobs_file: str) -> RunDir | None:
+    """The newest run of this file that has a supervisor."""
+    for run_dir in list_runs(home):
+        with suppress(StateRefusedError, FileNotFoundError):
+            if is_locked(run_dir.supervisor_lock) and read_header(run_dir.checkpoint).jobs_file == jobs_file:
+                return run_dir
+    return None
+
+
+def _unfinished_run(home: Path, jobs_file: str, inputs: dict[str, Any], request: RunRequest) -> RunDir | None:
+    """The run that was named, or the newest of this file with these inputs, if it is unfinished and young enough."""
+    for run_dir in list_runs(home):
+        if request.run_id is not None:
+            if run_dir.run_id == request.run_id:
+                return run_dir
+            continue
+        try:
+            header = read_header(run_dir.checkpoint)
+            if header.jobs_file != jobs_file or header.inputs != inputs:
+                continue
+            ended = read_history(run_dir).ended
+        except StateRefusedError:
+            continue  # that run cannot be continued, whatever it is; `status` tells why
+        is_young = request.max_age is None or time.time() - header.created_at <= request.max_age
+        is_unfinished = ended is None or ended.status in ("interrupted", "paused")
+        return run_dir if is_young and is_unfinished else None
+    return None

@@ -1,0 +1,182 @@
+"""One supervisor's time with a run: what it finds, what it runs, how it ends. The run's lock is held by the caller."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.core.events import Event
+from orchestrator.core.opening import open_run
+from orchestrator.core.states import RestoredJob
+from orchestrator.engines.engine import Engine
+from orchestrator.errors import StateUnwritableError
+from orchestrator.jobsfile.model import JobsFile
+from orchestrator.narrator import Narrator
+from orchestrator.restoring import assign_slots, restore_job
+from orchestrator.results import RunReader
+from orchestrator.rules import rules_of
+from orchestrator.run_log import append_log
+from orchestrator.signals import SignalInbox
+from orchestrator.store.outputs import CaptureMismatch, verify_capture
+from orchestrator.store.records import ItemSettled, Status, SupervisorStarted
+from orchestrator.store.run_store import RunStore
+from orchestrator.store.rundir import RunDir
+from orchestrator.supervisor import Supervisor
+from orchestrator.views import happenings
+from orchestrator.views.happenings import View
+from workers.identity import boot_id, start_ticks
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run went. `summary` is the object of `run --json`."""
+
+    run_id: str
+    status: str
+    exit_code: int
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """`slots` None: as the jobs file says. `first`: what is asked before anything starts (a cancel of a dead run)."""
+
+    slots: int | None = None
+    keep_going: bool = False
+    is_resumed: bool = False
+    keep_failed: bool = False
+    rerun_stale: bool = False
+    first: tuple[Event, ...] = ()
+
+
+def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: SessionOptions) -> RunReport:
+    """Supervise a run to its end, or until it is stopped. Closes `store`. Raises StateUnwritableError, StateRefusedError."""
+    run_dir = store.run_dir
+    reader = RunReader(run_dir, store.history, alive=True)
+    try:
+        exit_code = _supervise(store, reader, jobs_file, view, options)
+    except StateUnwritableError as error:
+        append_log(run_dir.log, f"{error.message}; what is recorded stays, and the run can be resumed")
+        raise
+    finally:
+        store.close()
+    reader.alive = False
+    summary = reader.summary()
+    view.show(
+        happenings.RunFinished(
+            run_id=run_dir.run_id, status=summary["status"], exit_code=exit_code, summary=summary, at=time.time()
+        )
+    )
+    return RunReport(run_dir.run_id, summary["status"], exit_code, summary)
+
+
+def default_slots() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:
+    run_dir, history = store.run_dir, store.history
+    slots = next(each for each in (options.slots, jobs_file.run.slots, default_slots()) if each is not None)
+    starts = dict(history.open_starts)
+    slots_of = assign_slots(starts.values(), max(slots, 1))
+    restored = _restored(store, jobs_file, slots_of, options)
+    state = open_run(
+        rules_of(jobs_file.jobs, keep_going=options.keep_going),
+        slots=max(slots, 1),
+        now=time.monotonic(),
+        drain_timeout=jobs_file.run.drain_timeout,
+        timeout=jobs_file.run.timeout,
+        restored=restored,
+    )
+    now, ticks = time.time(), start_ticks(os.getpid())
+    store.append([SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)])
+    append_log(run_dir.log, f"supervising {run_dir.run_id} with {slots} slots")
+    view.show(
+        happenings.RunBegan(
+            run_id=run_dir.run_id,
+            name=history.header.name,
+            jobs=[job.id for job in jobs_file.jobs],
+            slots=slots,
+            at=now,
+            is_resumed=options.is_resumed,
+        )
+    )
+    for order, past in restored.items():
+        job_id = jobs_file.jobs[order].id
+        view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=reader.job_counts(job_id)))
+    with SignalInbox() as signals:
+        supervisor = Supervisor(
+            store=store,
+            reader=reader,
+            jobs_file=jobs_file,
+            state=state,
+            engine=_engine(run_dir, slots, signals, jobs_file.run.drain_timeout),
+            narrator=Narrator(view, run_dir.log),
+            signals=signals,
+        )
+        try:
+            for key, start in starts.items():
+                supervisor.resume_flight(start, slots_of[key])
+            return supervisor.run(options.first)
+        finally:
+            supervisor.close()
+
+
+def _engine(run_dir: RunDir, slots: int, signals: SignalInbox, drain_seconds: float) -> Engine:
+    if slots == 0:
+        from orchestrator.engines.inline import InlineEngine
+
+        return InlineEngine(run_dir.worker_folder, signals, drain_seconds)
+    from orchestrator.engines.local import LocalEngine
+
+    return LocalEngine(run_dir.worker_folder)
+
+
+def _restored(
+    store: RunStore, jobs_file: JobsFile, slots_of: dict[tuple[str, int], int], options: SessionOptions
+) -> dict[int, RestoredJob]:
+    history = store.history
+    was_booted = history.supervisor is not None and history.supervisor.boot_id != boot_id()
+    restored = {}
+    for order, job in enumerate(jobs_file.jobs):
+        past = history.jobs.get(job.id)
+        if past is None or past.count is None:
+            continue
+        damaged = _damaged(store, job.id) if was_booted else {}
+        if damaged:
+            store.append(
+                [
+                    ItemSettled(job=job.id, index=index, status=Status.INTERRUPTED, message=message)
+                    for index, message in damaged.items()
+                ]
+            )
+        restored[order] = restore_job(
+            past,
+            slots_of,
+            history.open_starts,
+            keep_failed=options.keep_failed,
+            rerun_stale=options.rerun_stale,
+            damaged=frozenset(damaged),
+        )
+    return restored
+
+
+def _damaged(store: RunStore, job_id: str) -> dict[int, str]:
+    """Succeeded items whose large output did not survive what ended the last boot: index -> what is wrong."""
+    past = store.history.jobs[job_id]
+    damaged = {}
+    for index in past.indices(Status.SUCCEEDED):
+        ended = past.last_end(index)
+        if ended is None:
+            continue
+        try:
+            verify_capture(ended.outcome.stdout, store.run_dir)
+            verify_capture(ended.outcome.stderr, store.run_dir)
+        except CaptureMismatch as mismatch:
+            damaged[index] = str(mismatch)
+    return damaged
