@@ -14,8 +14,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import assert_never
 
-import msgspec
-
 from orchestrator.context import ItemContexts
 from orchestrator.control import Cancel, ControlServer, Flush, Reply, Request
 from orchestrator.control import Stop as StopRequest
@@ -36,9 +34,9 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RunState, Stop
 from orchestrator.core.transitions import decide, next_wake
+from orchestrator.ending import error_in_words, exit_code_of
 from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.engine import Engine, WorkerIdentity
-from orchestrator.ending import error_in_words, exit_code_of
 from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import JobsFile
@@ -52,10 +50,9 @@ from orchestrator.slot_keeper import SlotKeeper
 from orchestrator.staleness import newly_stale
 from orchestrator.starting import NotStarted, Starter
 from orchestrator.store import records
-from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.records import Status
 from orchestrator.store.run_store import RunStore
-from orchestrator.verdicts import BadOutputError, parse_output, verdict_of
+from orchestrator.verdicts import checked, verdict_of
 from workers.faultpoints import fault_point
 from workers.protocol import AttemptClass, Outcome, Start
 
@@ -237,24 +234,13 @@ class Supervisor:
             raise StateUnwritableError(
                 f"{flight.name}: {outcome.message}", "mend that, then resume the run: what is recorded stays"
             )
-        outcome = self._checked(flight, outcome)
+        outcome = checked(outcome, flight.job.output, self._run_dir)
         verdict = verdict_of(outcome, flight.asked_end)
         fault_point("supervisor.outcome")
         self._recorded_through[flight.worker] = flight.sequence
         self._outcomes[flight.item] = (flight, outcome)
         self._ran.add(flight.job.id)
         self._events.append(AttemptEnded(flight.item, verdict))
-
-    def _checked(self, flight: Flight, outcome: Outcome) -> Outcome:
-        """A success whose output is not what the job promised is none."""
-        kind = flight.job.output
-        if outcome.attempt_class is not AttemptClass.OK or kind == "text" or kind == "lines":
-            return outcome
-        try:
-            parse_output(kind, read_capture(outcome.stdout, self._run_dir))
-        except (BadOutputError, CaptureMismatch) as error:
-            return msgspec.structs.replace(outcome, attempt_class=AttemptClass.BAD_OUTPUT, message=str(error))
-        return outcome
 
     # Carrying out what the core decides.
 

@@ -8,6 +8,8 @@ import msgspec
 
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.model import OutputKind
+from orchestrator.store.outputs import CaptureMismatch, read_capture
+from orchestrator.store.rundir import RunDir
 from workers.protocol import AttemptClass, EndReason, Outcome
 
 
@@ -36,6 +38,17 @@ def parse_output(kind: OutputKind, stdout: bytes) -> Any:
             return [_parse_line(number, line) for number, line in enumerate(stdout.split(b"\n"), 1) if line.strip()]
         case unknown:
             assert_never(unknown)
+
+
+def checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Outcome:
+    """The outcome, or a `bad_output` in its place: a success whose output is not what `output` promised is none."""
+    if outcome.attempt_class is not AttemptClass.OK or kind == "text" or kind == "lines":
+        return outcome
+    try:
+        parse_output(kind, read_capture(outcome.stdout, run_dir))
+    except (BadOutputError, CaptureMismatch) as error:
+        return msgspec.structs.replace(outcome, attempt_class=AttemptClass.BAD_OUTPUT, message=str(error))
+    return outcome
 
 
 def verdict_of(outcome: Outcome, asked_end: str | None) -> Verdict:
