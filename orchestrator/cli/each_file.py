@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from orchestrator.errors import UserError
 
 _PLACEHOLDER = re.compile(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
-_MEANT_FOR_A_TEMPLATE = re.compile(r"\{(?=[{%#]|\Z)|\r")
+_MEANT_FOR_A_TEMPLATE = re.compile(r"\{(?=[{%#\r]|\Z)|\r")
 """A brace that would begin a placeholder, a tag or a comment, also together with what follows it; and the carriage return,
 which templates turn into a newline."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import RunCli
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cli.each_file import jobs_text
@@ -26,6 +26,7 @@ def argv_of(words: list[str], item: str) -> list[str]:
 
 
 @settings(max_examples=60, deadline=None)
+@example(["{\r"], "")
 @given(st.lists(TEXT | BRACES, max_size=3), TEXT)
 def test_what_was_typed_and_what_was_read_arrive_as_they_are(words: list[str], item: str) -> None:
     def replaced(word: str) -> str:

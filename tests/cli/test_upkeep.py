@@ -46,7 +46,7 @@ def dead_supervisor(run_cli: RunCli, gate: Gate, tmp_path: Path, home: Path) -> 
     assert run_cli("run", "--detach", "--run-id", "left", "left.toml").returncode == 0
     gate.wait_until_reached()
     supervisor = psutil.Process(json.loads((home / "runs" / "left" / "supervisor.json").read_text())["pid"])
-    worker = next(child.pid for child in supervisor.children() if "workers" in child.cmdline())
+    worker = next(child.pid for child in supervisor.children() if any("workers" in word for word in child.cmdline()))
     supervisor.kill()
     psutil.wait_procs([supervisor], timeout=PATIENCE_SECONDS)
     return int(worker)

@@ -35,7 +35,7 @@ def prepared(
     job: Job, item: Any = "x", run_env: dict[str, Template] | None = None, suffix: str = "run", **names: Any
 ) -> Prepared:
     context = {"item": item, "attempt": {"number": 1}, **names}
-    return prepare(job, run_env or {}, context, folder=names.get("folder", "/work/here"), temporary_suffix=suffix)
+    return prepare(job, run_env or {}, context, folder=names.get("folder", "/srv/here"), temporary_suffix=suffix)
 
 
 def refusal(job: Job, item: Any = "x", **names: Any) -> str:
@@ -153,8 +153,8 @@ def test_standard_input_may_hold_any_text_of_any_length() -> None:
 
 
 def test_the_folder_is_relative_to_the_jobs_file() -> None:
-    assert prepared(command("true")).cwd == "/work/here"
-    assert prepared(command("true", cwd=text("sub/{{ item }}"))).cwd == "/work/here/sub/x"
+    assert prepared(command("true")).cwd == "/srv/here"
+    assert prepared(command("true", cwd=text("sub/{{ item }}"))).cwd == "/srv/here/sub/x"
     assert prepared(command("true", cwd=text("/else"))).cwd == "/else"
     assert refusal(command("true", cwd=text("{{ item }}")), "") == "cwd: the path is empty"
     assert "NUL" in refusal(command("true", cwd=text("{{ item }}")), "a\0")
@@ -185,9 +185,9 @@ def test_creates_gives_a_temporary_name_beside_the_final_one() -> None:
     )
     ready = prepared(job, "a b")
     assert ready.creates is not None
-    assert ready.creates.final == "/work/here/sub/out/a b.tar.gz"
+    assert ready.creates.final == "/srv/here/sub/out/a b.tar.gz"
     folder, name = os.path.split(ready.creates.temporary)
-    assert folder == "/work/here/sub/out"
+    assert folder == "/srv/here/sub/out"
     assert name.startswith(".")
     assert name.endswith(".part.tar.gz")
     assert ready.argv[2] == f"make 'a b' '{ready.creates.temporary}'"
