@@ -18,7 +18,7 @@ from orchestrator.jobsfile.model import Job
 from orchestrator.store.rundir import RunDir
 from orchestrator.tree_ending import TreeEndings
 from workers.log import LOG_NAME, read_log
-from workers.protocol import AttemptClass, End, EndReason, Outcome
+from workers.protocol import AttemptClass, Begun, End, EndReason, Outcome
 from workers.tree import end_tree_of_dead_worker
 
 
@@ -150,9 +150,11 @@ class Flights:
             self._finish(flight, _lost(flight, "its worker ended before it began"))  # Begun is logged before anything is spawned
             return
         self._note(f"{flight.name}: {description}; ending what it left behind")
+        # The mark that it began with: that of an earlier supervisor, which ran inside another item, had a longer one than ours.
+        mark = next((line.mark for line in lines if isinstance(line, Begun)), flight.mark)
         self._endings.begin(
             flight.slot,
-            lambda: end_tree_of_dead_worker(lines, mark=flight.mark, grace_seconds=flight.job.grace, folder=str(folder)),
+            lambda: end_tree_of_dead_worker(lines, mark=mark, grace_seconds=flight.job.grace, folder=str(folder)),
         )
 
     def _finish(self, flight: Flight, outcome: Outcome) -> None:
