@@ -73,8 +73,12 @@ class Flights:
         """Take over an attempt of an earlier supervisor: take its outcome, adopt its worker, or end what is left of it."""
         self.begin(flight)
         folder = self._run_dir.worker_folder(flight.worker)
-        is_ended = logged_outcome(folder, flight.sequence) is not None
-        if worker is not None and not is_ended and self._adopted.adopt(flight.slot, flight.sequence, worker, folder):
+        outcome = logged_outcome(folder, flight.sequence)
+        if outcome is not None and outcome.attempt_class is AttemptClass.STATE_ERROR:
+            # What stopped the earlier supervisor (a full disk) is no verdict on the item: it runs again.
+            self._finish(flight, _lost(flight, outcome.message))
+            return
+        if worker is not None and outcome is None and self._adopted.adopt(flight.slot, flight.sequence, worker, folder):
             self._note(f"adopted {flight.name}, which worker {worker.worker} (pid {worker.pid}) still runs")
             return
         self._worker_died(flight, f"worker {flight.worker} is gone")
