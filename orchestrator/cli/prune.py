@@ -42,7 +42,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         if status is None or (keep_failed and status in _UNFINISHED):
             continue
         size = _size(run_dir)
-        if not dry_run and not _remove(run_dir):
+        if not (_could_be_removed(run_dir, status) if dry_run else _remove(run_dir)):
             continue
         removed.append({"run_id": run_dir.run_id, "status": status, "bytes": size})
         if not as_json:
@@ -74,10 +74,25 @@ def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
     return RunReader(run_dir, history).status_word()
 
 
+def _could_be_removed(run_dir: RunDir, status: str) -> bool:
+    """What `_remove` would come to, without taking a lock: one held for a look could turn a resume away."""
+    return status != "running" and not _attempt_runs(run_dir)
+
+
+def _attempt_runs(run_dir: RunDir) -> bool:
+    """Whether an attempt still runs; says so. Workers outlive their supervisor: what they write may not vanish under them."""
+    from orchestrator.locks.holders import is_locked
+    from orchestrator.views.outlet import Outlet
+
+    runs = any(is_locked(each) for each in (run_dir.path / "slots").glob("*.lock"))
+    if runs:
+        Outlet(sys.stderr).line(f"note: {run_dir.run_id} is left: an attempt of it still runs")
+    return runs
+
+
 def _remove(run_dir: RunDir) -> bool:
     """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
-    from orchestrator.locks.holders import SupervisorLock, is_locked
-    from orchestrator.views.outlet import Outlet
+    from orchestrator.locks.holders import SupervisorLock
 
     lock = SupervisorLock(run_dir)
     try:
@@ -85,9 +100,7 @@ def _remove(run_dir: RunDir) -> bool:
     except RunHeldError:
         return False
     try:
-        # Workers outlive their supervisor: what an attempt writes may not vanish under it.
-        if any(is_locked(each) for each in (run_dir.path / "slots").glob("*.lock")):
-            Outlet(sys.stderr).line(f"note: {run_dir.run_id} is left: an attempt of it still runs")
+        if _attempt_runs(run_dir):
             return False
         # First what makes it a run: killed half-way, the rest is no run, and its id is free.
         with contextlib.suppress(FileNotFoundError):

@@ -44,6 +44,7 @@ def test_what_runs_what_waits_and_why(run_cli: RunCli, living_run: str, gate: Ga
     assert run_cli("flush", living_run).returncode == 0
     told = run_cli("prune", "--older-than", "0s")
     assert told.stdout == "0 runs, 0 B freed\n"
+    assert run_cli("prune", "--older-than", "0s", "--dry-run").stdout == "0 runs, 0 B would be freed\n"
     gate.open()
     gate.wait_until_reached()
     gate.open()
