@@ -92,7 +92,8 @@ def _locking(home: Path) -> Finding:
         for fd in (first, second):
             if fd >= 0:
                 os.close(fd)
-        probe.unlink(missing_ok=True)
+        if first >= 0:  # on a read-only file system removing what is not there is an error, too
+            probe.unlink(missing_ok=True)
     if not taken or also:
         return Finding("bad", "locks", f"the file system of {home} gives one lock to two at once: move the home to a local disk")
     return Finding("ok", "locks", f"work on the file system of {home}")

@@ -79,9 +79,11 @@ def test_prune_leaves_what_it_cannot_read(run_cli: RunCli, home: Path) -> None:
 def test_prune_leaves_a_run_whose_attempt_outlives_its_supervisor(
     run_cli: RunCli, home: Path, dead_supervisor: int, gate: Gate
 ) -> None:
-    told = run_cli("prune", "--older-than", "0s")
-    assert told.stderr == "note: left is left: an attempt of it still runs\n"
-    assert runs_of(home) == {"left"}
+    for dry_run in (["--dry-run"], []):
+        told = run_cli("prune", "--older-than", "0s", *dry_run)
+        assert told.stderr == "note: left is left: an attempt of it still runs\n"
+        assert told.stdout.startswith("0 runs, ")
+        assert runs_of(home) == {"left"}
     assert run_cli("wait", "left").returncode == 130
     assert "interrupted, and can be resumed: left" in run_cli("doctor").stdout
     gate.open()
@@ -129,6 +131,19 @@ def test_a_file_system_without_locks_is_told_in_words(number: int, home: Path, m
     assert finding.level == "bad"
     assert errno.errorcode[number] in finding.message
     assert "set ORCHESTRATE_HOME" in finding.message
+
+
+def test_a_read_only_home_is_told_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(path: str | Path, *_arguments: Any, **_options: Any) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    home.mkdir(mode=0o700)
+    monkeypatch.setattr("os.open", refuses)
+    monkeypatch.setattr("pathlib.Path.unlink", refuses)
+    findings = {each.check: each for each in checkup.examine(home)}
+    for check in ("state folder", "locks"):
+        assert findings[check].level == "bad"
+        assert "Read-only file system" in findings[check].message
 
 
 def test_a_file_system_that_gives_a_lock_twice_is_found_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
