@@ -42,7 +42,12 @@ def parse_output(kind: OutputKind, stdout: bytes) -> Any:
 
 def checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Outcome:
     """The outcome, or a `bad_output` in its place: a success whose output is not what `output` promised is none."""
-    if outcome.attempt_class is not AttemptClass.OK or kind == "text" or kind == "lines":
+    if outcome.attempt_class is not AttemptClass.OK or kind == "text":
+        return outcome
+    if outcome.stdout.is_cut:  # half a line, and the mark, would pass for items
+        message = f'the output was cut at max_output: output = "{kind}" needs all of it'
+        return msgspec.structs.replace(outcome, attempt_class=AttemptClass.BAD_OUTPUT, message=message)
+    if kind == "lines":
         return outcome
     try:
         parse_output(kind, read_capture(outcome.stdout, run_dir))
