@@ -24,8 +24,7 @@ class JobView:
         if name in self._kept:
             return self._kept[name]
         value = self._read(name)
-        past = self._reader.history.jobs.get(self._job_id)
-        if past is not None and past.closed is not None:
+        if self._reader.history.jobs[self._job_id].closed is not None:
             self._kept[name] = value
         return value
 

@@ -32,8 +32,8 @@ def error_in_words(reader: RunReader, error: ItemRef | None, *, is_timed_out: bo
         return None, "the run's timeout passed" if is_timed_out else None
     order, index = error
     job_id = list(reader.history.header.jobs)[order]
-    past = reader.history.jobs.get(job_id)
-    if past is None or past.count is None:
-        return job_id, past.listing_failed if past is not None else None
+    past = reader.history.jobs[job_id]
+    if past.count is None:
+        return job_id, past.listing_failed
     result = reader.result(job_id, index)
     return result["item"], result["error"] or result["status"]

@@ -9,19 +9,19 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.locks.holders import is_locked
-from orchestrator.store.history import JobHistory, RunHistory, read_history
+from orchestrator.store.fold import RunHistory
+from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import ItemList
 from orchestrator.store.outputs import read_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
-from orchestrator.store.rundir import RunDir, find_run
+from orchestrator.store.rundir import RunDir
 from orchestrator.verdicts import BadOutputError, parse_output
-from workers.protocol import AttemptClass, Capture
+from workers.protocol import AttemptClass
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
@@ -47,6 +47,11 @@ class RunReader:
     history: RunHistory
     alive: bool | None = None
     """Whether a supervisor holds the run, if the reader knows (it is that supervisor); None: asked each time."""
+
+    @classmethod
+    def read(cls, run_dir: RunDir) -> RunReader:
+        """What is recorded of the run now. Raises UserError (no such run), StateRefusedError."""
+        return cls(run_dir, read_history(run_dir))
 
     @cached_property
     def jobs_file(self) -> JobsFile:
@@ -89,16 +94,14 @@ class RunReader:
 
     def output(self, job_id: str, index: int) -> Any:
         """The output of an item's last attempt, in its job's shape; None if there is none. Raises CaptureMismatch."""
-        past = self.history.jobs.get(job_id)
-        ended = past.last_end(index) if past else None
+        ended = self.history.jobs[job_id].last_end(index)
         return None if ended is None else self._output(job_id, ended)
 
     def result(self, job_id: str, index: int) -> dict[str, Any]:
         """One object of `results --json`."""
-        past = self.history.jobs.get(job_id)
-        record = past.record(index) if past else None
-        ended = past.last_end(index) if past else None
-        status = past.status(index) if past else Status.PENDING
+        past = self.history.jobs[job_id]
+        record = past.record(index)
+        ended = past.last_end(index)
         result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
         result.update(
             item=self.item_name(job_id, index),
@@ -106,8 +109,8 @@ class RunReader:
             index=index,
             label=self.label(job_id, index, record),
             value=self.value(job_id, index),
-            status=self._seen_status(status),
-            attempts=past.attempts(index) if past else 0,
+            status=self._seen_status(past.status(index)),
+            attempts=past.attempts(index),
         )
         if ended is not None:
             outcome = ended.outcome
@@ -118,8 +121,8 @@ class RunReader:
                 started_at=outcome.started_at,
                 finished_at=outcome.finished_at,
                 duration_s=round(outcome.duration_seconds, 6),
-                stdout=_path(outcome.stdout),
-                stderr=_path(outcome.stderr),
+                stdout=outcome.stdout.path,
+                stderr=outcome.stderr.path,
                 output=self._output(job_id, ended) if outcome.attempt_class is AttemptClass.OK else None,
                 error=outcome.message or None,
             )
@@ -130,16 +133,16 @@ class RunReader:
     def results(self, job_id: str | None = None, status: Status | None = None) -> Iterator[dict[str, Any]]:
         """Results in item order, of one job or of all in file order, of one status or of all."""
         for each in [job_id] if job_id is not None else self.history.header.jobs:
-            past = self.history.jobs.get(each)
+            past = self.history.jobs[each]
             for index in range(self.count(each)):
-                if status is None or (past.status(index) if past else Status.PENDING) is status:
+                if status is None or past.status(index) is status:
                     yield self.result(each, index)
 
     def count(self, job_id: str) -> int:
         """How many items the job has (0 for a fan-out that is not listed yet)."""
-        past = self.history.jobs.get(job_id)
-        if past is not None and past.count is not None:
-            return past.count
+        count = self.history.jobs[job_id].count
+        if count is not None:
+            return count
         return 0 if self.history.header.jobs[job_id] else 1
 
     def label(self, job_id: str, index: int, record: AttemptEnded | ItemSettled | None = None) -> str | None:
@@ -161,7 +164,7 @@ class RunReader:
                 return [(job_id, index) for index in range(count)]
             if rest.isascii() and rest.isdigit() and int(rest) < count:
                 return [(job_id, int(rest))]
-            found = [(job_id, index) for index in range(count) if self.label(job_id, index, self._record(job_id, index)) == rest]
+            found = [(job_id, index) for index in range(count) if self._recorded_label(job_id, index) == rest]
             if found:
                 return found
         found = [
@@ -169,7 +172,7 @@ class RunReader:
             for each in self.history.header.jobs
             for index in range(self.count(each))
             if fnmatch.fnmatchcase(self.item_name(each, index), reference)
-            or fnmatch.fnmatchcase(f"{each}:{self.label(each, index, self._record(each, index))}", reference)
+            or fnmatch.fnmatchcase(f"{each}:{self._recorded_label(each, index)}", reference)
         ]
         if not found:
             raise UserError(
@@ -204,8 +207,8 @@ class RunReader:
 
     def job_counts(self, job_id: str) -> dict[str, int]:
         """How many items stand in which state (only states that occur)."""
-        past = self.history.jobs.get(job_id)
-        if past is None or past.count is None:
+        past = self.history.jobs[job_id]
+        if past.count is None:
             return {} if self.history.header.jobs[job_id] else {"pending": 1}
         counts: dict[str, int] = {}
         for status, number in past.counts().items():
@@ -216,12 +219,12 @@ class RunReader:
 
     def job_status(self, job_id: str) -> str:
         """The job's state: pending, running, succeeded, failed, skipped, cancelled, interrupted."""
-        past = self.history.jobs.get(job_id)
-        if past is not None and past.closed is not None:
+        past = self.history.jobs[job_id]
+        if past.closed is not None:
             return past.closed
-        if past is not None and past.listing_failed is not None:
+        if past.listing_failed is not None:
             return "failed"
-        if past is None or past.count is None:
+        if past.count is None:
             return "pending"
         if self.is_alive:
             return "running"
@@ -233,9 +236,8 @@ class RunReader:
             return Status.INTERRUPTED.value
         return status.value
 
-    def _record(self, job_id: str, index: int) -> AttemptEnded | ItemSettled | None:
-        past: JobHistory | None = self.history.jobs.get(job_id)
-        return past.record(index) if past else None
+    def _recorded_label(self, job_id: str, index: int) -> str | None:
+        return self.label(job_id, index, self.history.jobs[job_id].record(index))
 
     def _output(self, job_id: str, ended: AttemptEnded) -> Any:
         kind = self.job(job_id).output
@@ -257,13 +259,3 @@ class RunReader:
     @cached_property
     def _item_lists(self) -> dict[str, ItemList]:
         return {}
-
-
-def open_run_for_reading(home: Path, reference: str | None) -> RunReader:
-    """The run that `reference` names (None: the newest), for commands that only read. Raises UserError."""
-    run_dir = find_run(home, reference)
-    return RunReader(run_dir, read_history(run_dir))
-
-
-def _path(capture: Capture) -> str | None:
-    return capture.path

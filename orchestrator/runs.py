@@ -33,8 +33,7 @@ def run_file(home: Path, request: RunRequest, view: View) -> RunReport:
     jobs_file = load(request.jobs_file, folder=request.folder, user_config=user_config())
     launched = launch(home, jobs_file, resolve_inputs(jobs_file.inputs, request.inputs), request)
     if isinstance(launched, RunDir):
-        living = RunReader(launched, read_history(launched))
-        return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, living.summary())
+        return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, RunReader.read(launched).summary())
     with _releasing(launched.lock):
         if launched.store is None:
             return _resume(launched.run_dir, view, request.options)

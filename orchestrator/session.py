@@ -144,8 +144,8 @@ def _restored(
     was_booted = history.supervisor is not None and history.supervisor.boot_id != boot_id()
     restored = {}
     for order, job in enumerate(jobs_file.jobs):
-        past = history.jobs.get(job.id)
-        if past is None or past.count is None:
+        past = history.jobs[job.id]
+        if past.count is None:
             continue
         damaged = _damaged(store, job.id) if was_booted else {}
         if damaged:

@@ -17,8 +17,8 @@ from orchestrator.store.records import ItemSettled, Status
 def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran: Collection[str]) -> Iterator[ItemSettled]:
     """The records that mark stale items. `ran`: ids of the jobs of which this session ran items."""
     for job in jobs:
-        past = history.jobs.get(job.id)
-        if past is None or not any(need in ran for need in job.needs):
+        past = history.jobs[job.id]
+        if not any(need in ran for need in job.needs):
             continue
         for index in past.indices(Status.SUCCEEDED):
             ended = past.last_end(index)

@@ -86,12 +86,12 @@ def _lines() -> Iterator[str]:
 
 def _print_outputs(home: Path, run_id: str) -> None:
     from orchestrator.cli.logs import copy_stream, open_stream
-    from orchestrator.results import open_run_for_reading
+    from orchestrator.results import RunReader
+    from orchestrator.store.rundir import find_run
 
-    reader = open_run_for_reading(home, run_id)
-    past = reader.history.jobs.get("each")
+    reader = RunReader.read(find_run(home, run_id))
     for index in range(reader.count("each")):
-        attempt = past.attempts(index) if past is not None else 0
+        attempt = reader.history.jobs["each"].attempts(index)
         stream = open_stream(reader, "each", index, attempt, "stdout") if attempt else None
         if stream is not None:
             with stream:

@@ -57,8 +57,7 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     from orchestrator.rendering import ItemRefused, item_label, prepare
     from orchestrator.starting import Starter
 
-    past = reader.history.jobs.get(job_id)
-    attempt = max(past.attempts(index) if past is not None else 0, 1)
+    attempt = max(reader.history.jobs[job_id].attempts(index), 1)
     header, job = reader.history.header, reader.job(job_id)
     contexts = ItemContexts(reader, header.inputs)
     try:

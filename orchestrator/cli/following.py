@@ -17,7 +17,6 @@ from orchestrator.cli.logs import copy_stream, open_stream, tail_start
 from orchestrator.cli.output import flush, write_bytes
 from orchestrator.locks.holders import is_locked
 from orchestrator.results import RunReader
-from orchestrator.store.history import read_history
 from orchestrator.store.records import Status
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class _Watched:
         moment = self._moment()
         if moment != self._seen:
             self._seen = moment
-            self.reader = RunReader(self.reader.run_dir, read_history(self.reader.run_dir))
+            self.reader = RunReader.read(self.reader.run_dir)
 
     def start(self) -> Started | None:
         """The start that has no recorded end."""
@@ -86,14 +85,12 @@ class _Watched:
 
     def has_ended(self) -> bool:
         """Whether nothing more will come of the item for now."""
-        past = self.reader.history.jobs.get(self.job_id)
-        status = past.status(self.index) if past is not None else Status.PENDING
+        status = self.reader.history.jobs[self.job_id].status(self.index)
         return status not in _UNSETTLED or not self.reader.is_alive
 
     def attempts(self) -> int:
         """How many attempts there were."""
-        past = self.reader.history.jobs.get(self.job_id)
-        return past.attempts(self.index) if past is not None else 0
+        return self.reader.history.jobs[self.job_id].attempts(self.index)
 
     def _moment(self) -> tuple[int, ...]:
         run_dir = self.reader.run_dir

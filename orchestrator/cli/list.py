@@ -51,10 +51,9 @@ def _summary(run_dir: RunDir) -> dict[str, Any]:
     """The object of `status --json`; of a run that cannot be read, its id and the word `unreadable`."""
     from orchestrator.errors import UserError
     from orchestrator.results import RunReader
-    from orchestrator.store.history import read_history
 
     try:
-        return RunReader(run_dir, read_history(run_dir)).summary()
+        return RunReader.read(run_dir).summary()
     except UserError as error:
         nothing = dict.fromkeys(("name", "jobs_file", "started_at", "finished_at", "cost_usd"))
         told = {"item": None, "message": error.message}

@@ -74,16 +74,14 @@ def _all_items(reader: RunReader) -> list[tuple[str, int]]:
 
 
 def _attempt_number(reader: RunReader, job_id: str, index: int, attempt: int | None) -> int:
-    past = reader.history.jobs.get(job_id)
-    last = past.attempts(index) if past is not None else 0
+    last = reader.history.jobs[job_id].attempts(index)
     return last if attempt is None else attempt if attempt <= last else 0
 
 
 def _print_item(reader: RunReader, job_id: str, index: int, attempt: int | None, lines: int | None, *, only_stderr: bool) -> None:
     number = _attempt_number(reader, job_id, index, attempt)
     if attempt is not None and number == 0:
-        past = reader.history.jobs.get(job_id)
-        had = past.attempts(index) if past is not None else 0
+        had = reader.history.jobs[job_id].attempts(index)
         raise UserError(
             f"{reader.item_name(job_id, index)} has had no attempt {attempt}",
             f"it has had {had} attempt{'s' if had != 1 else ''}",
@@ -104,8 +102,7 @@ def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: 
     from_file = _opened(_final_path(reader, job_id, index, attempt, name))
     if from_file is not None:
         return from_file
-    past = reader.history.jobs.get(job_id)
-    ended = past.last_end(index) if past is not None else None
+    ended = reader.history.jobs[job_id].last_end(index)
     if ended is None or ended.attempt != attempt:
         return None
     capture = ended.outcome.stdout if name == "stdout" else ended.outcome.stderr

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from orchestrator.results import RunReader, open_run_for_reading
-from orchestrator.store.records import AttemptEnded
+from orchestrator.results import RunReader
+from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.views.summary import MOST_FAILURES, Failure, RunningItem
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 def open_run(invocation: Invocation, reference: str | None) -> RunReader:
     """The run that `reference` names (None: the newest), to be read. Raises UserError."""
-    reader = open_run_for_reading(invocation.home(), reference)
-    invocation.run_dir = reader.run_dir
-    return reader
+    return RunReader.read(invocation.find(reference))
 
 
 def running_items(reader: RunReader, now: float) -> list[RunningItem]:
@@ -33,12 +31,10 @@ def failures_of(reader: RunReader) -> list[Failure]:
     """The first items that failed, in order of the jobs in the file and of the items."""
     found: list[Failure] = []
     for order, job_id in enumerate(reader.history.header.jobs):
-        past = reader.history.jobs.get(job_id)
-        if past is None:
-            continue
+        past = reader.history.jobs[job_id]
         if past.listing_failed is not None:
             found.append(Failure((order, 0), job_id, None, past.listing_failed, 0))
-        for index in islice(past.failed_indices(), MOST_FAILURES - len(found)):
+        for index in islice(past.indices(Status.FAILED), MOST_FAILURES - len(found)):
             record = past.record(index)
             message = "" if record is None else record.outcome.message if isinstance(record, AttemptEnded) else record.message
             label = reader.label(job_id, index, record)

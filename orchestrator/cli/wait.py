@@ -27,7 +27,6 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """
     from orchestrator.locks.holders import is_locked
     from orchestrator.results import RunReader
-    from orchestrator.store.history import read_history
     from orchestrator.views.outlet import Outlet
 
     run_dir = invocation.find(run)
@@ -36,7 +35,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     while is_locked(run_dir.supervisor_lock):
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
-    reader = RunReader(run_dir, read_history(run_dir))
+    reader = RunReader.read(run_dir)
     if as_json:
         write_json(reader.summary())
     ended = reader.history.ended

@@ -116,8 +116,7 @@ def _why_pending(reader: RunReader, go_on: str, job_id: str, index: int) -> str:
         return f"it waits for {', '.join(open_needs)}"
     from orchestrator.store.records import Status
 
-    past = reader.history.jobs.get(job_id)
-    before = 0 if past is None else sum(1 for other in past.indices(Status.PENDING) if other < index)
+    before = sum(1 for other in reader.history.jobs[job_id].indices(Status.PENDING) if other < index)
     bound = reader.job(job_id).max_concurrency
     waits = "a slot" if bound is None else f"a slot (at most {bound} of {job_id} run at once)"
     return (

@@ -133,10 +133,6 @@ class JobHistory:
         if code == _PENDING:
             yield from range(len(known), self.count or 0)
 
-    def failed_indices(self) -> Iterator[int]:
-        """The items that failed, in order."""
-        return self.indices(Status.FAILED)
-
     def record(self, index: int) -> AttemptEnded | ItemSettled | None:
         """The last word on item `index`, read from disk. Raises StateRefusedError."""
         place = self.settlements.get(index) or self.ends.get(index)
@@ -200,7 +196,7 @@ _Fact = (
 
 
 class RunHistory:
-    """What a run's records say, up to date with the last record applied."""
+    """What a run's records say, up to date with the last record applied. `jobs` has every job of the run, in file order."""
 
     def __init__(self, header: RunHeader, generation: int, sources: Sources) -> None:
         self.header = header
@@ -208,7 +204,7 @@ class RunHistory:
         self.supervisor: SupervisorStarted | None = None
         self.workers: dict[int, WorkerStarted] = {}
         self.ended: RunEnded | None = None
-        self.jobs: dict[str, JobHistory] = {}
+        self.jobs = {job_id: JobHistory(job_id, sources) for job_id in header.jobs}
         self.open_starts: dict[tuple[str, int], Started] = {}
         self.next_sequence = 0
         self.next_worker = 0

@@ -9,13 +9,11 @@ import os
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import read_head, read_lines
-from orchestrator.store.fold import CHECKPOINT, JOURNAL, JobHistory, RunHistory, Sources
+from orchestrator.store.fold import CHECKPOINT, JOURNAL, RunHistory, Sources
 from orchestrator.store.journal import JournalRead
 from orchestrator.store.lines import SourceFile
 from orchestrator.store.records import RunHeader
 from orchestrator.store.rundir import RunDir
-
-__all__ = ["JobHistory", "LoadedRun", "RunHistory", "load_run", "read_history"]
 
 
 class LoadedRun:

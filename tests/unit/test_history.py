@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from store_samples import LISTED, ended, new_run, settled, started, supervisor, worker
 
 from orchestrator.errors import StateRefusedError, UserError
-from orchestrator.store.history import RunHistory, read_history
+from orchestrator.store.fold import RunHistory
+from orchestrator.store.history import read_history
 from orchestrator.store.records import ItemsListed, JobClosed, ListingFailed, Record, RunEnded, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
@@ -67,7 +68,7 @@ def test_an_item_goes_from_pending_to_running_to_its_end(tmp_path: Path) -> None
     assert store.history.open_starts == {("port", 3): started(3, sequence=5)}
     store.append([ended(3, status=Status.FAILED)])
     assert (job.status(3), job.record(3)) == (Status.FAILED, ended(3, status=Status.FAILED))
-    assert list(job.failed_indices()) == [3]
+    assert list(job.indices(Status.FAILED)) == [3]
     assert store.history.open_starts == {}
     assert {status: count for status, count in job.counts().items() if count} == {Status.PENDING: 9, Status.FAILED: 1}
     store.close()
