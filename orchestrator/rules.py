@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from orchestrator.core.states import JobRules
-from orchestrator.jobsfile.model import (
-    ChainSource,
-    CommandAction,
-    FileSource,
-    Job,
-    ListSource,
-    MatrixSource,
-    ShellAction,
-)
+from orchestrator.jobsfile.model import ChainSource, Job, templates_of
 from orchestrator.jobsfile.templates import Template
 
 
@@ -23,14 +15,9 @@ def rules_of(jobs: Sequence[Job], *, keep_going: bool) -> list[JobRules]:
     return [_rules(job, order, orders, keep_going) for order, job in enumerate(jobs)]
 
 
-def named_jobs(job: Job) -> set[str]:
-    """Ids of the jobs that the job's templates name."""
-    return {name for template in templates_of(job) for name in template.jobs}
-
-
 def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> JobRules:
     parents = job.for_each.jobs if isinstance(job.for_each, ChainSource) else ()
-    barriers = named_jobs(job)
+    barriers = {name for template in templates_of(job) for name in template.jobs}
     limit = job.max_failures
     return JobRules(
         id=job.id,
@@ -51,30 +38,3 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> Jo
         retry_max_delay=job.retry.max_delay,
         retry_jitter=job.retry.jitter,
     )
-
-
-def templates_of(job: Job) -> Iterable[Template]:
-    """Every template of a job."""
-    match job.action:
-        case CommandAction(argv=argv):
-            yield from argv
-        case ShellAction(script=script):
-            yield script
-    yield from job.env.values()
-    for template in (job.when, job.label, job.cwd, job.stdin, job.creates):
-        if isinstance(template, Template):
-            yield template
-    if isinstance(job.for_each, MatrixSource):
-        for axis in job.for_each.axes.values():
-            yield from _source_templates(axis)
-    elif isinstance(job.for_each, ListSource | FileSource):
-        yield from _source_templates(job.for_each)
-
-
-def _source_templates(source: ListSource | FileSource) -> Iterable[Template]:
-    if isinstance(source, FileSource):
-        yield source.path
-    elif isinstance(source.values, Template):
-        yield source.values
-    else:
-        yield from (value for value in source.values if isinstance(value, Template))

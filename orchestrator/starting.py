@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
-from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
 from orchestrator.results import RunReader
-from orchestrator.rules import templates_of
 from workers.protocol import MARK_VARIABLE, Start
 
 

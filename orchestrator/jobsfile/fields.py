@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from orchestrator.jobsfile.compiler import compile_template
 from orchestrator.jobsfile.decode import decode
 from orchestrator.jobsfile.model import (
     ChainSource,
@@ -23,7 +24,7 @@ from orchestrator.jobsfile.problems import Place, Problems
 from orchestrator.jobsfile.quantities import parse_duration
 from orchestrator.jobsfile.schema import ACTIONS, SOURCES, JobTable, RetryTable, SourceTable
 from orchestrator.jobsfile.suggestions import describe, did_you_mean
-from orchestrator.jobsfile.templates import Template, TemplateError, TemplateKind, compile_template
+from orchestrator.jobsfile.templates import TemplateError, TemplateKind
 
 WRONG = object()
 """Stands for a value that was told as a mistake: the key is there, so no default and no other complaint takes its place."""
@@ -232,26 +233,3 @@ def _axis(value: Any, place: Place, problems: Problems) -> Any:
         case _:
             problems.tell(place, f"expected a list or a source table, got {describe(value)}")
             return WRONG
-
-
-def templates_in(value: Any) -> list[Template]:
-    """All templates of one field's value."""
-    match value:
-        case Template():
-            return [value]
-        case CommandAction():
-            return list(value.argv)
-        case ShellAction():
-            return [value.script]
-        case ListSource():
-            return templates_in(value.values)
-        case FileSource():
-            return [value.path]
-        case MatrixSource():
-            return [template for axis in value.axes.values() for template in templates_in(axis)]
-        case dict():
-            return [template for element in value.values() for template in templates_in(element)]
-        case tuple():
-            return [element for element in value if isinstance(element, Template)]
-        case _:
-            return []

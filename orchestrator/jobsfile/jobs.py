@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over, templates_in
+from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.graph import find_cycles
-from orchestrator.jobsfile.model import ChainSource, InputSpec, Job
+from orchestrator.jobsfile.model import ChainSource, InputSpec, Job, templates_in
 from orchestrator.jobsfile.problems import Problems
 from orchestrator.jobsfile.schema import ACTIONS, HIDDEN_NAMES, ITEM_SCOPE, LIST_SCOPE, TEMPLATE_FUNCTIONS
 from orchestrator.jobsfile.suggestions import describe, did_you_mean

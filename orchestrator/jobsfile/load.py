@@ -16,10 +16,10 @@ from typing import Any
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.decode import decode, plain
-from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, lay_over, templates_in
+from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, lay_over
 from orchestrator.jobsfile.inputs import build_inputs
 from orchestrator.jobsfile.jobs import build_jobs
-from orchestrator.jobsfile.model import InputSpec, JobsFile, RunSettings
+from orchestrator.jobsfile.model import InputSpec, JobsFile, RunSettings, templates_in
 from orchestrator.jobsfile.problems import Problems
 from orchestrator.jobsfile.schema import FILE_SCOPE, TEMPLATE_FUNCTIONS, FileTable, RunTable
 from orchestrator.jobsfile.suggestions import did_you_mean

@@ -6,7 +6,7 @@ All durations are seconds, all sizes bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from orchestrator.jobsfile.templates import Template
@@ -106,7 +106,7 @@ class MaxFailures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job. `needs` has the written and the implied ones, in file order. `named_jobs` are those its templates name."""
+    """One job. `needs` has the written and the implied ones, in file order."""
 
     id: str
     action: CommandAction | ShellAction
@@ -141,3 +141,31 @@ class JobsFile:
     inputs: dict[str, InputSpec]
     run: RunSettings
     jobs: tuple[Job, ...]
+
+
+def templates_in(value: Any) -> list[Template]:
+    """All templates of one attribute of a job."""
+    match value:
+        case Template():
+            return [value]
+        case CommandAction():
+            return list(value.argv)
+        case ShellAction():
+            return [value.script]
+        case ListSource():
+            return templates_in(value.values)
+        case FileSource():
+            return [value.path]
+        case MatrixSource():
+            return [template for axis in value.axes.values() for template in templates_in(axis)]
+        case dict():
+            return [template for element in value.values() for template in templates_in(element)]
+        case tuple():
+            return [element for element in value if isinstance(element, Template)]
+        case _:
+            return []
+
+
+def templates_of(job: Job) -> list[Template]:
+    """All templates of a job."""
+    return [template for attribute in fields(job) for template in templates_in(getattr(job, attribute.name))]

@@ -8,7 +8,6 @@ refuses what would break that.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,21 +18,11 @@ from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import Namespace, missing
 
 from orchestrator.jobsfile.template_checks import check_tree, fields_named, refuse_shell_length
-from orchestrator.jobsfile.templates import Fields, RenderError, TemplateError, TemplateKind
+from orchestrator.jobsfile.templates import Fields, RenderError, Template, TemplateError, TemplateKind
 from orchestrator.jobsfile.values import describe, json_text, text_of
 
 _DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What evaluating an expression over unsuitable data raises. OSError and our own errors are not among them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """What `templates` keeps of a compiled source."""
-
-    jobs: frozenset[str]
-    names: frozenset[str]
-    inputs: frozenset[str]
-    evaluate: Callable[[Mapping[str, Any]], Any]
 
 
 class _Missing(jinja2.UndefinedError):
@@ -181,8 +170,8 @@ _ENVIRONMENTS: dict[TemplateKind, _Environment] = {
 # Compiling.
 
 
-def compile_source(source: str, kind: TemplateKind) -> Compiled:
-    """Raises TemplateError."""
+def compile_source(source: str, kind: TemplateKind) -> Template:
+    """Check and compile a source that has a placeholder. Raises TemplateError."""
     refuse_shell_length(source)
     environment = _ENVIRONMENTS[kind]
     try:
@@ -202,8 +191,8 @@ def compile_source(source: str, kind: TemplateKind) -> Compiled:
             template = environment.from_string(tree)
     except jinja2.TemplateError as error:
         raise TemplateError(" ".join(str(error.message).split())) from None
-    evaluate = _value_evaluator if lone is not None else _text_evaluator
-    return Compiled(jobs, names, inputs, evaluate(template, source))
+    evaluator = _value_evaluator if lone is not None else _text_evaluator
+    return Template(source, kind, is_static=False, jobs=jobs, names=names, inputs=inputs, evaluate=evaluator(template, source))
 
 
 def _text_evaluator(template: jinja2.Template, source: str) -> Callable[[Mapping[str, Any]], Any]:

@@ -76,7 +76,7 @@ class RunTable(msgspec.Struct, kw_only=True):
 
 
 class JobTable(msgspec.Struct, kw_only=True):
-    """`[jobs.ID]` and `[defaults]`. `when`, `for_each` and `retry` take several forms, which `jobs` tells apart."""
+    """`[jobs.ID]` and `[defaults]`. `when`, `for_each` and `retry` take several forms, which `fields` tells apart."""
 
     command: Argv | None = None
     shell: Text | None = None

@@ -7,13 +7,13 @@ in a place where the shell does not honour our quotes (`quoting`).
 
 from __future__ import annotations
 
-import difflib
 import re
 
 import jinja2
 from jinja2 import nodes
 
 from orchestrator.jobsfile import quoting
+from orchestrator.jobsfile.suggestions import did_you_mean
 from orchestrator.jobsfile.templates import TemplateError, TemplateKind
 
 _SHELL_LENGTH = re.compile(r"\$\{#")
@@ -126,8 +126,7 @@ def _refuse_unknown_words(tree: nodes.Template, environment: jinja2.Environment)
         word, known = ("filter", environment.filters) if isinstance(node, nodes.Filter) else ("test", environment.tests)
         name = node.name
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise TemplateError(f"unknown {word} {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            raise TemplateError(f"unknown {word} {name}{did_you_mean(name, known)}")
 
 
 def fields_named(tree: nodes.Template) -> tuple[frozenset[str], frozenset[str]]:

@@ -1,14 +1,13 @@
 """Templates of a jobs file: compiled once, rendered for each attempt (design section 2, "Templates").
 
-jinja2 costs 30 ms to import, so a source without `{{`, `{%` or `{#` never touches it: such a template is static and renders to
-its own source. Everything that needs jinja2 is in `sandbox`.
+This is what a template is; `compiler` makes them, and everything that needs jinja2 is in `sandbox`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 TemplateKind = Literal["value", "text", "shell"]
 """`value`: a lone `{{ expr }}` keeps its type, all else is text. `text`: always text. `shell`: text, each `{{ }}` quoted."""
@@ -22,7 +21,6 @@ class RenderError(Exception):
     """A template that cannot be rendered with this context; `args[0]` is one line that names what is undefined or wrong."""
 
 
-@runtime_checkable
 class Fields(Protocol):
     """What a template may read of an object that is not plain data, such as `jobs.port`."""
 
@@ -35,6 +33,7 @@ class Template:
     """A compiled template.
 
     `names` are the undeclared top-level names it reads, `jobs` the X of each `jobs.X`, `inputs` the X of each `inputs.X`.
+    A static one has no placeholder and renders to its own source; only the others have `evaluate`, which `render` calls.
     """
 
     source: str
@@ -43,28 +42,10 @@ class Template:
     jobs: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
-    _evaluate: Callable[[Mapping[str, Any]], Any] | None = field(default=None, repr=False, compare=False)
+    evaluate: Callable[[Mapping[str, Any]], Any] | None = field(default=None, repr=False, compare=False)
 
     def render(self, context: Mapping[str, Any]) -> Any:
         """The text, or for a lone `{{ expr }}` of kind `value` its value: plain data. Raises RenderError."""
-        if self._evaluate is None:
+        if self.evaluate is None:
             return self.source
-        return self._evaluate(context)
-
-
-def compile_template(source: str, kind: TemplateKind) -> Template:
-    """Check and compile `source`. Raises TemplateError."""
-    if "{{" not in source and "{%" not in source and "{#" not in source:
-        return Template(source, kind)
-    from orchestrator.jobsfile import sandbox
-
-    compiled = sandbox.compile_source(source, kind)
-    return Template(
-        source,
-        kind,
-        is_static=False,
-        jobs=compiled.jobs,
-        names=compiled.names,
-        inputs=compiled.inputs,
-        _evaluate=compiled.evaluate,
-    )
+        return self.evaluate(context)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.jobsfile.templates import TemplateError, compile_template
+from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.jobsfile.templates import TemplateError
 
 ALLOWED = [
     "echo {{ x }}",

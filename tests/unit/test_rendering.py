@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.jobsfile.compiler import compile_template
 from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
-from orchestrator.jobsfile.templates import Template, TemplateKind, compile_template
+from orchestrator.jobsfile.templates import Template, TemplateKind
 from orchestrator.rendering import ARGUMENT_BYTES, ItemRefused, Prepared, is_wanted, item_label, prepare
 
 HOSTILE = "quotes ' \" `id` $(id) ${HOME} \\ \\' new\nline\r\ttab é 漢 \U0001f600 \x01\x7f * ? ~ # ; & | < > -"

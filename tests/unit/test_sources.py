@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import pytest
 
+from orchestrator.jobsfile.compiler import compile_template
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
 from orchestrator.jobsfile.sources import SourceError, list_items
-from orchestrator.jobsfile.templates import compile_template
 
 
 def a_list(*values: Any, batch: int | None = None) -> ListSource:
