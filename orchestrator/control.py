@@ -17,6 +17,8 @@ import msgspec
 
 from orchestrator.errors import UserError
 
+SOCKET_NAME = "control.sock"
+
 _SAFE_PATH_BYTES = 90
 _REQUEST_BYTES = 1 << 20
 
@@ -77,7 +79,7 @@ class ControlServer:
     """The supervisor's side. It never blocks: a client that sends nothing is only a registered descriptor."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "control.sock"
+        self._path = folder / SOCKET_NAME
         self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with _reachable(folder) as address:
@@ -144,12 +146,12 @@ class ControlServer:
 
 @contextmanager
 def _reachable(folder: Path) -> Iterator[str]:
-    path = str(folder / "control.sock")
+    path = str(folder / SOCKET_NAME)
     if len(os.fsencode(path)) < _SAFE_PATH_BYTES or not os.path.isdir("/proc/self/fd"):
         yield path
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{fd}/control.sock"
+        yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
     finally:
         os.close(fd)

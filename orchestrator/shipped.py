@@ -1,4 +1,4 @@
-"""Where the files lie that come with the program: examples and agent profiles.
+"""Where the files lie that come with the program.
 
 A wheel carries configs/ inside the package; a checkout, and so an editable install, has it beside the package.
 """
@@ -14,16 +14,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def examples_folder() -> Path:
     """The folder with the shipped jobs files (`NAME.toml`). Raises UserError if this installation has none."""
-    return _shipped("examples")
-
-
-def agents_folder() -> Path:
-    """The folder with the shipped agent profiles (`NAME.toml`). Raises UserError if this installation has none."""
-    return _shipped("agents")
-
-
-def _shipped(name: str) -> Path:
     for configs in (_PACKAGE / "configs", _PACKAGE.parent / "configs"):
-        if (configs / name).is_dir():
-            return configs / name
-    raise UserError(f"this installation lacks its configs/{name} folder", "install orchestrate again")
+        if (configs / "examples").is_dir():
+            return configs / "examples"
+    raise UserError("this installation lacks its configs/examples folder", "install orchestrate again")

@@ -6,7 +6,6 @@ again; nothing is held meanwhile and nothing is lost.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -16,11 +15,10 @@ from orchestrator.engines.engine import Engine, WorkerIdentity
 from orchestrator.errors import StateUnwritableError
 from orchestrator.locks.slots import is_slot_free, try_lock_slot
 from orchestrator.store.rundir import RunDir
+from workers.spawn import SHORTAGES
 
 LOOK_SECONDS = 0.1
 """How often slots that were set aside are tried again."""
-
-SHORTAGES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.store.journal import JournalRead
+from orchestrator.store.lines import SourceFile
 from orchestrator.store.records import (
     AttemptEnded,
     ItemSettled,
@@ -31,6 +33,10 @@ def new_run(home: Path, run_id: str = "r1", created_at: float = 1.0, jobs_file: 
     run_dir = create_run_dir(home, run_id)
     RunStore.create(run_dir, header(run_id, created_at, jobs_file), "[jobs]\n").close()
     return run_dir
+
+
+def read_journal(path: Path, generation: int, run_id: str) -> JournalRead:
+    return JournalRead(SourceFile(path), generation, run_id)
 
 
 def supervisor(pid: int = 100) -> SupervisorStarted:

@@ -12,13 +12,12 @@ from contextlib import suppress
 
 from workers.faultpoints import fault_point
 from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
+from workers.syncing import sync_data, sync_folder
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 _durable_folders: set[str] = set()
 """Folders whose own names this process has made durable; only a cache."""
-
-_sync_data = getattr(os, "fdatasync", os.fsync)
 
 
 class CaptureFile:
@@ -84,7 +83,7 @@ class CaptureFile:
             # Durable with its outcome in the journal; the file is only a convenience.
             return Capture(size=size, path=final_path, inline=os.pread(descriptor, size, 0), is_cut=self._is_cut)
         digest = _sha256(descriptor)
-        _sync_data(descriptor)
+        sync_data(descriptor)
         _sync_names(os.path.dirname(final_path), os.path.commonpath([self.path, final_path]))
         return Capture(size=size, path=final_path, sha256=digest, is_cut=self._is_cut)
 
@@ -94,15 +93,6 @@ def size_in_words(size: int) -> str:
         if size >= unit and size % unit == 0:
             return f"{size // unit} {name}"
     return f"{size} bytes"
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder durable (survives power loss)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _rename(path: str, final_path: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from workers.capture import sync_folder
 from workers.protocol import AttemptClass, Creates
 from workers.spawn import CannotStart
+from workers.syncing import sync_folder
 from workers.verdict import Verdict
 
 

@@ -105,10 +105,6 @@ class ByFile(msgspec.Struct, frozen=True, tag="by_file", kw_only=True):
     path: str
 
 
-ToWorker = Start | End | ByFile
-"""Everything a worker can receive."""
-
-
 class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One captured stream. An empty one has `size` 0 and nothing else.
 
@@ -155,10 +151,6 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):
 
     sequence: int
     outcome: Outcome
-
-
-FromWorker = Ended | ByFile
-"""Everything a supervisor can receive from a worker."""
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun", kw_only=True):

@@ -22,9 +22,8 @@ _OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
 _MARK = MARK_VARIABLE.encode()
 _DUP2 = os.POSIX_SPAWN_DUP2
 
-
-_PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-"""The machine has no room for a process just now."""
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Error numbers that say: the machine has no room for a process just now."""
 
 
 class CannotStart(Exception):
@@ -84,7 +83,7 @@ def spawn(
         reason = error
     except ValueError as error:
         raise CannotStart(f"{command or 'the command'}: {error}") from error
-    is_passing = reason is not None and reason.errno in _PASSING
+    is_passing = reason is not None and reason.errno in SHORTAGES
     raise CannotStart(_in_words(command, reason, environment), is_passing=is_passing) from reason
 
 

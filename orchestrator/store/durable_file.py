@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.errors import StateUnwritableError
 from workers.faultpoints import fault_point
-
-_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-"""macOS: its fsync does not reach the disk's platter; this fcntl does."""
+from workers.syncing import sync_data, sync_folder
 
 
 def unwritable(path: Path, error: OSError) -> StateUnwritableError:
@@ -26,23 +23,6 @@ def unwritable(path: Path, error: OSError) -> StateUnwritableError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "free some space there, then resume the run" if full else "mend that, then resume the run: what is recorded stays"
     return StateUnwritableError(f"{path}: cannot write state: {error.strerror or error}", hint)
-
-
-def sync_data(fd: int) -> None:
-    """Return once what was written to `fd` survives power loss (its size too; not its name in the folder)."""
-    if _FULL_SYNC is not None:
-        fcntl.fcntl(fd, _FULL_SYNC)
-    else:
-        os.fdatasync(fd)
-
-
-def sync_folder(folder: Path) -> None:
-    """Return once the names in `folder` survive power loss. Raises OSError."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from orchestrator.errors import StateRefusedError
-from orchestrator.store.durable_file import sync_folder, unwritable, write_durably
+from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.lines import BLOCK_BYTES, SourceFile
+from workers.syncing import sync_folder
 
 _LEFT = "it was left as it is"
 _LAST_LINE = re.compile(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')

@@ -23,10 +23,11 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
-from orchestrator.store.durable_file import sync_data, sync_folder, unwritable
+from orchestrator.store.durable_file import unwritable
 from orchestrator.store.lines import BLOCK_BYTES, JournalHeader, Line, SourceFile, decode_line, decode_lines
 from orchestrator.store.records import FORMAT, Commit, Record
 from workers.faultpoints import fault_point
+from workers.syncing import sync_data, sync_folder
 
 _COMMIT_START = b'{"type":"commit",'
 _LEFT = "it was left as it is"
@@ -210,8 +211,3 @@ class JournalRead:
 
 def _after_line_end(offset: int, length: int) -> int:
     return offset + length + 1
-
-
-def read_journal(path: Path, generation: int, run_id: str) -> JournalRead:
-    """Read the journal of `run_id` and `generation` at `path`. Raises FileNotFoundError if there is none."""
-    return JournalRead(SourceFile(path), generation, run_id)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.checkpoint import CheckpointWriter
-from orchestrator.store.durable_file import sync_data, sync_folder, temporary_path, unwritable, write_durably
+from orchestrator.store.durable_file import temporary_path, unwritable, write_durably
 from orchestrator.store.fold import JOURNAL, RunHistory, Sources
 from orchestrator.store.history import LoadedRun, load_run, refusal
 from orchestrator.store.journal import Journal, JournalRead
@@ -23,6 +23,7 @@ from orchestrator.store.records import Record, RunHeader
 from orchestrator.store.rundir import RunDir, check_unborn
 from orchestrator.store.syncer import Syncer
 from workers.faultpoints import fault_point
+from workers.syncing import sync_data, sync_folder
 
 SMALLEST_JOURNAL_BYTES = 16 << 20
 """No checkpoint before the journal has this size: tens of thousands of items, loaded in a tenth of a second."""

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import journal_name, read_header
-from orchestrator.store.durable_file import sync_folder, unwritable
+from orchestrator.store.durable_file import unwritable
+from workers.syncing import sync_folder
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUFFIX_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -55,10 +56,6 @@ class RunDir:
     @property
     def log(self) -> Path:
         return self.path / "supervisor.log"
-
-    @property
-    def control_socket(self) -> Path:
-        return self.path / "control.sock"
 
     @property
     def checkpoint(self) -> Path:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_samples import LISTED, ended, new_run, settled, started
+from store_samples import LISTED, ended, new_run, read_journal, settled, started
 
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.history import load_run
-from orchestrator.store.journal import Journal, read_journal
+from orchestrator.store.journal import Journal
 from orchestrator.store.lines import EndLine, Line, SettledLine
 from orchestrator.store.records import ItemsListed, Started, Status
 from orchestrator.store.run_store import RunStore

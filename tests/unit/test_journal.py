@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from store_samples import LISTED, ended, started
+from store_samples import LISTED, ended, read_journal, started
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
-from orchestrator.store.journal import Journal, read_journal
+from orchestrator.store.journal import Journal
 from orchestrator.store.lines import EndLine
 from orchestrator.store.records import Status
 from workers.faultpoints import arm

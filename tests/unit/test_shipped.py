@@ -19,8 +19,8 @@ def test_a_checkout_finds_its_own_examples() -> None:
 @pytest.mark.parametrize("where", ["site/orchestrator/configs", "site/configs"])
 def test_both_places_are_looked_at(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "_PACKAGE", tmp_path / "site" / "orchestrator")
-    (tmp_path / where / "agents").mkdir(parents=True)
-    assert shipped.agents_folder() == tmp_path / where / "agents"
+    (tmp_path / where / "examples").mkdir(parents=True)
+    assert shipped.examples_folder() == tmp_path / where / "examples"
 
 
 def test_the_wheels_own_files_win_over_a_stranger_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
