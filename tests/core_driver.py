@@ -195,6 +195,7 @@ class CoreDriver:
                 item = self.name(ref)
                 taken = {slot for _, slot in self.running.values()} | self.held_slots
                 assert item not in self.running, f"{item} runs already"
+                assert self.ended.get(item) in (None, "waiting"), f"{item} has ended and starts again"
                 assert slot not in taken, f"slot {slot} is taken"
                 assert 0 <= slot < self.slots, f"there is no slot {slot}"
                 assert len(self.running) < self.slots, "more run than there are slots"

@@ -1,0 +1,386 @@
+"""The rules of a run once more, as plainly as they can be said: no counter, no heap, everything recounted after each event.
+
+It shares no code with the core. Where both agree on every start, every state and the end of thousands of random runs, a
+mistake would have to be made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.core import events
+from orchestrator.core.events import Declined, Verdict
+from orchestrator.core.states import JobRules, RestoredJob, Stop
+
+Ref = tuple[int, int]
+VERDICTS = {"succeeded", "failed", "skipped", "cancelled"}
+
+
+@dataclass
+class ModelJob:
+    rules: JobRules
+    words: list[str] | None = None
+    """What each item is; None until listed."""
+    phase: str = "blocked"  # blocked, listing, open, or a closed word
+    is_skipped_whole: bool = False
+    has_failed_listing: bool = False
+
+
+@dataclass
+class Model:
+    rules: list[JobRules]
+    slots: int
+    drain_timeout: float
+    timeout_at: float | None
+    jobs: list[ModelJob] = field(default_factory=list)
+    failures: dict[Ref, int] = field(default_factory=dict)
+    losses: dict[Ref, int] = field(default_factory=dict)
+    due: dict[Ref, float] = field(default_factory=dict)
+    ending: dict[Ref, str] = field(default_factory=dict)
+    durable: set[Ref] = field(default_factory=set)
+    halting: set[Ref] = field(default_factory=set)
+    held: int = 0
+    stop: Stop = Stop.NO
+    drain_until: float | None = None
+    is_open: bool = False
+    is_cancelled: bool = False
+    is_timed_out: bool = False
+    result: tuple[str, Ref | None] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        rules: list[JobRules],
+        slots: int,
+        drain_timeout: float,
+        timeout_at: float | None,
+        restored: Mapping[int, RestoredJob],
+    ) -> Model:
+        model = cls(rules, slots, drain_timeout, timeout_at, jobs=[ModelJob(rule) for rule in rules])
+        for order, past in restored.items():
+            words = [type(state).__name__.lower() for state in past.states]
+            for adopted in past.adopted:
+                words[adopted.index] = "running"
+            model.jobs[order].words = words
+            model.durable |= {(order, index) for index, word in enumerate(words) if word in VERDICTS}
+            if VERDICTS.issuperset(words):
+                model.jobs[order].phase = "open"
+        return model
+
+    # Questions.
+
+    def word(self, ref: Ref) -> str:
+        words = self.jobs[ref[0]].words
+        assert words is not None
+        return words[ref[1]]
+
+    def refs(self, order: int, *wanted: str) -> list[Ref]:
+        return [(order, i) for i, word in enumerate(self.jobs[order].words or []) if not wanted or word in wanted]
+
+    def all_refs(self, *wanted: str) -> list[Ref]:
+        return [ref for order in range(len(self.jobs)) for ref in self.refs(order, *wanted)]
+
+    def is_closed(self, order: int) -> bool:
+        return self.jobs[order].phase in VERDICTS
+
+    def is_limited(self, order: int) -> bool:
+        rules = self.rules[order]
+        return rules.max_failures is not None or rules.max_failures_percent is not None
+
+    def is_stopped(self, order: int) -> bool:
+        job, rules = self.jobs[order], self.rules[order]
+        if job.has_failed_listing:
+            return True
+        if not self.is_limited(order) or job.words is None:
+            return False
+        failed = len(self.refs(order, "failed"))
+        if rules.max_failures is not None:
+            return failed > rules.max_failures
+        assert rules.max_failures_percent is not None
+        return failed * 100 > rules.max_failures_percent * len(job.words)
+
+    def is_cleanup(self, order: int) -> bool:
+        return self.rules[order].when_word is not None
+
+    def is_over(self, order: int) -> bool:
+        halted = bool(self.halting) and not self.is_cleanup(order)
+        return halted or self.stop is not Stop.NO or self.is_cancelled or self.is_stopped(order)
+
+    def dependents(self, order: int) -> list[int]:
+        return [rule.order for rule in self.rules if order in rule.needs or order in rule.chain]
+
+    def undurable(self, order: int) -> list[Ref]:
+        if not self.dependents(order):
+            return []
+        return [ref for ref in self.refs(order, *VERDICTS) if ref not in self.durable]
+
+    def is_past(self, ref: Ref) -> bool:
+        return self.is_closed(ref[0]) or (self.word(ref) in VERDICTS and ref not in self.undurable(ref[0]))
+
+    def chain_word(self, ref: Ref) -> str:
+        """What an item of a chain may do: wait for its parents, be ready, or be skipped."""
+        rules = self.rules[ref[0]]
+        parents = [(parent, ref[1]) for parent in rules.chain]
+        if not all(self.is_past(parent) for parent in parents):
+            return "waits"
+        words = [self.word(parent) for parent in parents]
+        wanted = {
+            None: all(word == "succeeded" for word in words),
+            "always": True,
+            "failed": any(word == "failed" for word in words),
+        }
+        return "ready" if wanted[rules.when_word] else "skipped"
+
+    def startable(self, order: int, now: float) -> list[Ref]:
+        if self.jobs[order].phase != "open" or self.is_over(order):
+            return []
+        fresh = [r for r in self.refs(order, "pending") if not self.rules[order].chain or self.chain_word(r) == "ready"]
+        return fresh + [ref for ref in self.refs(order, "waiting") if self.due[ref] <= now]
+
+    def moves(self, order: int) -> bool:
+        """Whether something of the job runs, is being listed or recorded, or will start without another job's doing."""
+        job = self.jobs[order]
+        if self.refs(order, "running") or self.undurable(order) or job.phase == "listing":
+            return True
+        return job.phase == "open" and bool(self.startable(order, float("inf")))
+
+    def is_at_rest(self, order: int) -> bool:
+        if self.is_closed(order):
+            return True
+        if not self.halting or self.moves(order):
+            return False
+        chain = self.rules[order].chain
+        may_still_open_or_close = self.is_cleanup(order) and (not chain or self.jobs[order].phase == "blocked")
+        return not may_still_open_or_close and all(map(self.is_at_rest, chain))
+
+    def has_failed(self, order: int) -> bool:
+        if self.is_stopped(order) or (self.refs(order, "failed") and not self.is_limited(order)):
+            return True
+        before = self.rules[order].needs + self.rules[order].chain
+        return self.jobs[order].phase != "succeeded" and any(map(self.has_failed, before))
+
+    def blocks(self, order: int) -> bool:
+        if self.jobs[order].phase == "failed":
+            return self.is_stopped(order) or not self.rules[order].continue_on_error
+        return self.jobs[order].phase in ("skipped", "cancelled")
+
+    # What an event does.
+
+    def apply(self, event: events.Event, now: float) -> None:  # noqa: C901  one table of all events
+        match event:
+            case events.RunOpened():
+                self.is_open = True
+            case events.ItemsListed(order, count):
+                self.jobs[order].words = ["pending"] * count
+                self.begin(order)
+            case events.ListingFailed(order):
+                self.jobs[order].has_failed_listing = True
+                self.jobs[order].phase = "failed"
+                if not self.rules[order].continue_on_error and not self.is_limited(order):
+                    self.halt((order, 0))
+            case events.AttemptEnded(ref, verdict):
+                self.attempt_ended(ref, verdict, now)
+            case events.StartDeclined(ref, why):
+                self.declined(ref, why, now)
+            case events.OutcomesDurable(refs):
+                self.durable |= set(refs)
+            case events.SlotFreed():
+                self.held -= 1
+            case events.StopAsked(how):
+                self.stopped(how, now)
+            case events.CancelAsked(None):
+                self.is_cancelled = True
+                for ref in self.all_refs("waiting"):
+                    self.put(ref, "cancelled")
+                self.end_all("cancel")
+            case events.CancelAsked(refs):
+                for ref in refs or ():
+                    if self.word(ref) == "running":
+                        self.ending.setdefault(ref, "cancel")
+                    elif self.word(ref) in ("pending", "waiting"):
+                        self.put(ref, "cancelled")
+            case events.TimePassed():
+                pass
+        if self.timeout_at is not None and now >= self.timeout_at and not self.is_timed_out:
+            self.is_timed_out = True
+            self.stopped(Stop.DRAIN, now)
+            self.drain_until = now if self.stop is Stop.DRAIN else None
+        if self.drain_until is not None and now >= self.drain_until:
+            self.drain_until = None
+            self.end_all("drain")
+
+    def put(self, ref: Ref, word: str) -> None:
+        words = self.jobs[ref[0]].words
+        assert words is not None
+        words[ref[1]] = word
+        self.ending.pop(ref, None)
+        if word == "failed":
+            order = ref[0]
+            if self.is_limited(order):
+                if self.is_stopped(order):
+                    for waiting in self.refs(order, "waiting"):
+                        self.put(waiting, "interrupted")
+            elif not self.rules[order].continue_on_error:
+                self.halt(ref)
+
+    def halt(self, ref: Ref) -> None:
+        self.halting.add(ref)
+        for waiting in self.all_refs("waiting"):
+            if not self.is_cleanup(waiting[0]):
+                self.put(waiting, "interrupted")
+
+    def end_all(self, word: str) -> None:
+        for ref in self.all_refs("running"):
+            self.ending.setdefault(ref, word)
+
+    def stopped(self, how: Stop, now: float) -> None:
+        if how.value <= self.stop.value:
+            return
+        self.stop = how
+        for ref in self.all_refs("waiting"):
+            self.put(ref, "interrupted")
+        self.drain_until = now + self.drain_timeout if how is Stop.DRAIN else None
+        if how is not Stop.DRAIN:
+            self.end_all("drain")
+
+    def attempt_ended(self, ref: Ref, verdict: Verdict, now: float) -> None:
+        rules = self.rules[ref[0]]
+        final = {Verdict.SUCCEEDED: "succeeded", Verdict.HOPELESS: "failed", Verdict.CANCELLED: "cancelled"}
+        if verdict in final:
+            return self.put(ref, final[verdict])
+        if verdict is Verdict.FAILED:
+            self.failures[ref] = self.failures.get(ref, 0) + 1
+            self.losses[ref] = 0
+        elif verdict is Verdict.LOST:
+            self.losses[ref] = self.losses.get(ref, 0) + 1
+        if ref in self.ending:
+            return self.put(ref, "cancelled" if self.ending[ref] == "cancel" else "interrupted")
+        if verdict is Verdict.FAILED and self.failures[ref] >= rules.attempts:
+            return self.put(ref, "failed")
+        if verdict is Verdict.LOST and self.losses[ref] >= 3:
+            return self.put(ref, "failed")
+        if self.is_over(ref[0]):
+            return self.put(ref, "interrupted")
+        self.put(ref, "waiting")
+        wait = min(rules.retry_delay * rules.retry_backoff ** (self.failures.get(ref, 0) - 1), rules.retry_max_delay)
+        self.due[ref] = now + (wait if verdict is Verdict.FAILED else 0.0)
+        return None
+
+    def declined(self, ref: Ref, why: Declined, now: float) -> None:
+        if why is not Declined.SLOT_HELD:
+            return self.put(ref, why.value)
+        self.held += 1
+        if self.ending.get(ref) == "cancel":
+            return self.put(ref, "cancelled")
+        if self.is_over(ref[0]):
+            return self.put(ref, "interrupted")
+        self.put(ref, "waiting")
+        self.due[ref] = now
+        return None
+
+    # What follows from it.
+
+    def advance(self, now: float) -> list[Ref]:
+        """Skip, open and close until nothing changes; then start what may start. Returns the starts, in order."""
+        if not self.is_open:
+            return []
+        while self.skip_one() or self.close_one() or self.open_one():
+            pass
+        starts: list[Ref] = []
+        while len(self.all_refs("running")) + self.held < self.slots:
+            candidates = [
+                (-rule.priority, *ref)
+                for rule in self.rules
+                if rule.max_concurrency is None or len(self.refs(rule.order, "running")) < rule.max_concurrency
+                for ref in self.startable(rule.order, now)
+            ]
+            if not candidates:
+                break
+            _, *ref = min(candidates)
+            starts.append((ref[0], ref[1]))
+            self.put(starts[-1], "running")
+        if not any(self.moves(order) for order in range(len(self.jobs))):
+            self.result = self.status(), self.error()
+        return starts
+
+    def begin(self, order: int) -> None:
+        self.jobs[order].phase = "open"
+        if self.jobs[order].is_skipped_whole:
+            for ref in self.refs(order, "pending"):
+                self.put(ref, "skipped")
+
+    def skip_one(self) -> bool:
+        for job in self.jobs:
+            if job.phase == "open" and job.rules.chain:
+                for ref in self.refs(job.rules.order, "pending"):
+                    if self.chain_word(ref) == "skipped":
+                        self.put(ref, "skipped")
+                        return True
+        return False
+
+    def close_one(self) -> bool:
+        for order, job in enumerate(self.jobs):
+            if job.phase != "open" or self.undurable(order) or self.refs(order, "running"):
+                continue
+            assert job.words is not None
+            if self.is_stopped(order):
+                job.phase = "failed"
+            elif not VERDICTS.issuperset(job.words):
+                continue
+            elif "failed" in job.words and not self.is_limited(order):
+                job.phase = "failed"
+            elif "cancelled" in job.words:
+                job.phase = "cancelled"
+            else:
+                job.phase = "skipped" if job.words and set(job.words) == {"skipped"} else "succeeded"
+            return True
+        return False
+
+    def open_one(self) -> bool:
+        if self.stop is not Stop.NO or self.is_cancelled:
+            return False
+        for order, job in enumerate(self.jobs):
+            rules = job.rules
+            if job.phase != "blocked" or (self.halting and not self.is_cleanup(order)):
+                continue
+            if not all(map(self.is_at_rest, rules.needs)):
+                continue
+            if not all(self.jobs[parent].words is not None or self.is_at_rest(parent) for parent in rules.chain):
+                continue
+            if any(self.jobs[parent].words is None for parent in rules.chain):
+                job.phase = "skipped"
+                return True
+            if rules.when_word == "failed":
+                job.is_skipped_whole = not rules.chain and not any(map(self.has_failed, rules.needs))
+            elif rules.when_word is None and not rules.has_own_when:
+                job.is_skipped_whole = any(map(self.blocks, rules.needs))
+            if job.words is not None:
+                self.begin(order)
+            else:
+                job.phase = "skipped" if job.is_skipped_whole and not rules.is_single else "listing"
+            return True
+        return False
+
+    def status(self) -> str:
+        phases = [job.phase for job in self.jobs]
+        is_all_closed = VERDICTS.issuperset(phases)
+        if self.is_cancelled:
+            return "cancelled"
+        if self.halting or (self.is_timed_out and not is_all_closed):
+            return "failed"
+        if not is_all_closed:
+            return "interrupted"
+        return "failed" if {"failed", "cancelled"} & set(phases) else "completed"
+
+    def error(self) -> Ref | None:
+        if self.halting:
+            return min(self.halting)
+        errors = [(self.refs(order, "failed") or [(order, 0)])[0] for order, job in enumerate(self.jobs) if job.phase == "failed"]
+        return min(errors, default=None)
+
+
+def words_of(core: Any) -> list[list[str]]:
+    """The states of a core's items, in the model's words."""
+    return [[type(item).__name__.lower() for item in job.items] for job in core.jobs]

@@ -1,0 +1,332 @@
+"""Random runs, told to the core and to a model of its own: both must decide the same, step by step, to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from core_driver import START_OF_TIME, CoreDriver
+from core_model import Model, Ref, words_of
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.core.decisions import Decision, ListItems, StartAttempt
+from orchestrator.core.events import AttemptEnded, Declined, Event, ListingFailed, Verdict
+from orchestrator.core.states import (
+    CANCELLED,
+    FAILED,
+    PENDING,
+    SKIPPED,
+    SUCCEEDED,
+    AdoptedAttempt,
+    JobRules,
+    RestoredJob,
+    Running,
+    Stop,
+)
+
+NAMES = "abcdef"
+
+
+@dataclass
+class Scenario:
+    rules: list[JobRules]
+    counts: dict[str, int]
+    slots: int
+    drain_timeout: float = 30.0
+    timeout: float | None = None
+    restored: dict[str, RestoredJob] = field(default_factory=dict)
+
+
+def rarely(draw: Callable[..., Any]) -> bool:
+    return draw(st.integers(0, 5)) == 5
+
+
+@st.composite
+def graphs(draw: Callable[..., Any]) -> Scenario:
+    """Up to six jobs. One may stand before what it needs in the file; `by_need` is an order in which each needs earlier ones."""
+    number = draw(st.integers(1, 6))
+    by_need = draw(st.permutations(range(number)))
+    counts: dict[int, int] = {}
+    rules: dict[int, JobRules] = {}
+    for place, order in enumerate(by_need):
+        before = by_need[:place]
+        chain: list[int] = []
+        if before and draw(st.booleans()):
+            first = draw(st.sampled_from(before))
+            same = [other for other in before if counts[other] == counts[first]]
+            chain = draw(st.lists(st.sampled_from(same), min_size=1, max_size=2, unique=True))
+        needs = draw(st.lists(st.sampled_from(before), max_size=2, unique=True)) if before else []
+        needs = [need for need in needs if need not in chain]
+        is_single = not chain and rarely(draw)
+        counts[order] = counts[chain[0]] if chain else 1 if is_single else draw(st.integers(0, 6))
+        tolerance = draw(st.sampled_from(["none", "none", "continue", "count", "percent", "both"]))
+        rules[order] = JobRules(
+            id=NAMES[order],
+            order=order,
+            needs=tuple(sorted(needs)),
+            chain=tuple(chain),
+            when_word=draw(st.sampled_from([None, None, None, "always", "failed"])),
+            has_own_when=rarely(draw),
+            is_single=is_single,
+            max_concurrency=draw(st.sampled_from([None, None, 1, 2])),
+            priority=draw(st.sampled_from([0, 0, 0, 1, -1])),
+            continue_on_error=tolerance in ("continue", "both"),
+            max_failures=draw(st.integers(0, 2)) if tolerance in ("count", "both") else None,
+            max_failures_percent=draw(st.sampled_from([0.0, 20.0, 50.0])) if tolerance == "percent" else None,
+            attempts=draw(st.integers(1, 3)),
+            retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
+            retry_jitter=0.0,
+        )
+    return Scenario(
+        rules=[rules[order] for order in range(number)],
+        counts={NAMES[order]: count for order, count in counts.items()},
+        slots=draw(st.integers(1, 4)),
+        timeout=20.0 if rarely(draw) else None,
+    )
+
+
+@st.composite
+def resumed(draw: Callable[..., Any]) -> Scenario:
+    """A graph of which an earlier supervisor has done some: any states, also ones that a tidy history would not leave."""
+    scenario: Scenario = draw(graphs())
+    slots = list(range(scenario.slots))
+    left = list(scenario.rules)
+    while listable := [rule for rule in left if all(NAMES[parent] in scenario.restored for parent in rule.chain)]:
+        rule = listable[0]
+        left.remove(rule)
+        if draw(st.integers(0, 3)) == 0:
+            continue
+        count = scenario.counts[rule.id]
+        words = st.sampled_from([PENDING, PENDING, SUCCEEDED, SUCCEEDED, FAILED, SKIPPED, CANCELLED])
+        states = draw(st.lists(words, min_size=count, max_size=count))
+        pending = [index for index, state in enumerate(states) if state is PENDING]
+        parents = [scenario.restored[NAMES[parent]].states for parent in rule.chain]
+        begun = [index for index in pending if all(parent[index] is SUCCEEDED for parent in parents)]
+        running = [index for index in begun[: rule.max_concurrency] if rarely(draw)][: len(slots)]
+        adopted = [AdoptedAttempt(index, draw(st.integers(1, 4)), slots.pop(0)) for index in running]
+        attempts = {index: draw(st.integers(1, 4)) for index in pending if rarely(draw)}
+        for each in adopted:
+            attempts[each.index] = each.attempt
+        scenario.restored[rule.id] = RestoredJob(states, attempts, tuple(adopted))
+    return scenario
+
+
+class Contest:
+    """The core (through its driver) and the model hear the same events; after each they are compared, and so are plain truths."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.rules = scenario.rules
+        self.run = CoreDriver(
+            scenario.rules,
+            scenario.counts,
+            slots=scenario.slots,
+            durable_at_once=False,
+            list_at_once=False,
+            drain_timeout=scenario.drain_timeout,
+            timeout=scenario.timeout,
+            restored=scenario.restored,
+        )
+        self.model = Model.of(
+            scenario.rules,
+            scenario.slots,
+            scenario.drain_timeout,
+            None if scenario.timeout is None else START_OF_TIME + scenario.timeout,
+            {rule.order: scenario.restored[rule.id] for rule in scenario.rules if rule.id in scenario.restored},
+        )
+        self.has_halted = False
+        self.succeeded = {
+            (rule.order, index)
+            for rule in scenario.rules
+            if rule.id in scenario.restored
+            for index, state in enumerate(scenario.restored[rule.id].states)
+            if state is SUCCEEDED
+        }
+        self._feed = self.run.feed
+        self.run.feed = self.feed  # type: ignore[method-assign]
+
+    def feed(self, event_: Event) -> list[Decision]:
+        decisions = self._feed(event_)
+        self.model.apply(event_, self.run.now)
+        listing = {order for order, job in enumerate(self.model.jobs) if job.phase == "listing"}
+        starts = self.model.advance(self.run.now)
+        self.look_at(event_, decisions)
+        assert [each.item for each in decisions if isinstance(each, StartAttempt)] == starts
+        now_listing = {order for order, job in enumerate(self.model.jobs) if job.phase == "listing"}
+        assert {each.job for each in decisions if isinstance(each, ListItems)} == now_listing - listing
+        assert words_of(self.run.state) == [job.words or [] for job in self.model.jobs]
+        assert self.endings() == self.model.ending
+        closed = {rule.id: self.model.jobs[rule.order].phase for rule in self.rules if self.model.is_closed(rule.order)}
+        assert {job_id: phase.value for job_id, phase in self.run.closed.items()} == closed
+        finish = self.run.finish
+        assert (None if finish is None else (finish.status, finish.error)) == self.model.result
+        return decisions
+
+    def endings(self) -> dict[Ref, str]:
+        return {
+            (job.rules.order, index): item.ending
+            for job in self.run.state.jobs
+            for index, item in enumerate(job.items)
+            if isinstance(item, Running) and item.ending is not None
+        }
+
+    def look_at(self, event_: Event, decisions: list[Decision]) -> None:
+        """Truths that are seen without any model of the rules."""
+        starts = [each.item for each in decisions if isinstance(each, StartAttempt)]
+        match event_:
+            case AttemptEnded(ref, Verdict.SUCCEEDED):
+                self.succeeded.add(ref)
+            case AttemptEnded(ref, Verdict.HOPELESS):
+                self.has_halted |= not self.rules[ref[0]].tolerates_failures
+            case ListingFailed(order):
+                self.has_halted |= not self.rules[order].tolerates_failures
+            case _:
+                pass
+        # A cancel may still reach items of a job that is at rest.
+        recording = [item for item in self.run.not_durable if self.run.ended[item] != "cancelled"]
+        moving = {self.run.ref(item)[0] for item in (*self.run.running, *recording)}
+        for order, index in starts:
+            rules = self.rules[order]
+            assert (order, index) not in self.succeeded, "a succeeded item ran again"
+            assert not (self.has_halted and rules.when_word is None), "an item started after the halt"
+            assert not moving & set(rules.needs), "an item started before what it needs was at rest"
+            not_durable = {self.run.ref(item) for item in recording}
+            assert not {(parent, index) for parent in rules.chain} & not_durable, "a chain item ran before its parent was durable"
+        for rules in self.rules:
+            window = sum(item.startswith(f"{rules.id}:") for item in self.run.running)
+            assert rules.max_concurrency is None or window <= rules.max_concurrency
+
+    # The random supervisor.
+
+    def play(self, data: st.DataObject, steps: int) -> None:
+        """At most `steps` random events, then everything is let finish well."""
+        before_open = data.draw(st.integers(0, 2)) if self.run.running else 0
+        for _ in range(min(before_open, len(self.run.running))):
+            self.end(data)
+        self.run.open()
+        for _ in range(steps):
+            if self.run.finish is not None:
+                break
+            self.step(data)
+        self.let_finish()
+
+    def step(self, data: st.DataObject) -> None:
+        run = self.run
+        actions: list[Callable[[st.DataObject], None]] = []
+        if run.running:
+            actions += [self.end] * 6 + [self.decline]
+        if run.to_list:
+            actions += [self.list_job] * 3
+        if run.not_durable:
+            actions += [self.make_durable] * 3
+        if run.held_slots:
+            actions += [self.free_slot] * 2
+        actions += [self.pass_time] * 2 + [self.ask]
+        data.draw(st.sampled_from(actions))(data)
+
+    def end(self, data: st.DataObject) -> None:
+        item = data.draw(st.sampled_from(list(self.run.running)))
+        verdicts = [Verdict.SUCCEEDED] * 5 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST]
+        ending = self.endings().get(self.run.ref(item))
+        if ending is not None:
+            verdicts += [Verdict.CANCELLED if ending == "cancel" else Verdict.DRAINED] * 5
+        self.run.end(item, data.draw(st.sampled_from(verdicts)))
+
+    def decline(self, data: st.DataObject) -> None:
+        item = data.draw(st.sampled_from(list(self.run.running)))
+        if item in self.run.started:  # adopted attempts do run
+            self.run.decline(item, data.draw(st.sampled_from(Declined)))
+
+    def list_job(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(self.run.to_list))
+        if data.draw(st.integers(0, 9)) == 9:
+            self.run.fail_listing(job_id)
+        else:
+            self.run.list_items(job_id)
+
+    def make_durable(self, data: st.DataObject) -> None:
+        """The journal's groups become durable in order."""
+        self.run.make_durable(*self.run.not_durable[: data.draw(st.integers(1, len(self.run.not_durable)))])
+
+    def free_slot(self, data: st.DataObject) -> None:
+        self.run.free_slot(data.draw(st.sampled_from(sorted(self.run.held_slots))))
+
+    def pass_time(self, data: st.DataObject) -> None:
+        wake = self.run.wake()
+        if wake is not None and data.draw(st.booleans()):
+            self.run.pass_time(wake)
+        else:
+            self.run.pass_time(data.draw(st.sampled_from([0.0, 0.5, 3.0])))
+
+    def ask(self, data: st.DataObject) -> None:
+        """Somebody stops or cancels: not often, or few runs would come to their end."""
+        what = data.draw(st.integers(0, 19))
+        if what == 0:
+            self.run.stop(data.draw(st.sampled_from([Stop.DRAIN, Stop.NOW, Stop.KILL])))
+        elif what == 1:
+            self.run.cancel()
+        elif what < 10:
+            known = [self.run.name(ref) for ref in self.model.all_refs()]
+            if known:
+                self.run.cancel(*data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True)))
+
+    def let_finish(self) -> None:
+        run = self.run
+        for _ in range(1000):
+            if run.finish is not None:
+                return
+            if run.to_list:
+                run.list_items(run.to_list[0])
+            elif run.not_durable:
+                run.make_durable()
+            elif run.running:
+                run.succeed(next(iter(run.running)))
+            elif run.held_slots:
+                run.free_slot(min(run.held_slots))
+            else:
+                run.pass_time_to_next_wake()
+        raise AssertionError("the run never ends")
+
+    def check_end(self) -> None:
+        """What holds for every finished run, whatever happened in it."""
+        status, error = self.run.result
+        words = [word for job in words_of(self.run.state) for word in job]
+        assert not {"running", "waiting"} & set(words)
+        if status == "completed":
+            assert not {"pending", "interrupted", "cancelled"} & set(words)
+        if error is not None and status != "interrupted":
+            order, index = self.run.ref(error)
+            items = self.run.state.jobs[order].items
+            assert not items or items[index] is FAILED
+        event(f"status {status}")
+
+
+def play(scenario: Scenario, data: st.DataObject, steps: int) -> None:
+    contest = Contest(scenario)
+    contest.play(data, steps)
+    contest.check_end()
+
+
+QUICK = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+THOROUGH = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@QUICK
+@given(graphs(), st.data())
+def test_a_run_goes_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
+    play(scenario, data, steps=50)
+
+
+@QUICK
+@given(resumed(), st.data())
+def test_a_resumed_run_goes_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
+    play(scenario, data, steps=50)
+
+
+@pytest.mark.slow
+@THOROUGH
+@given(st.one_of(graphs(), resumed()), st.data())
+def test_ten_thousand_runs_go_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
+    play(scenario, data, steps=120)
