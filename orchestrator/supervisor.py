@@ -217,7 +217,7 @@ class Supervisor:
                     self._events.append(CancelAsked(None))
                     return Reply(True, f"run {self._run_dir.run_id} is being cancelled")
                 self._events.append(CancelAsked(tuple((self._orders[job_id], index) for job_id, index in items)))
-                return Reply(True, f"{len(items)} items are being cancelled")
+                return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
             case unknown:
                 assert_never(unknown)
 

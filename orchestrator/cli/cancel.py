@@ -9,8 +9,10 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import last_option, named_run, run_argument
 from orchestrator.cli.output import write_line
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrator.results import RunReader
     from orchestrator.store.rundir import RunDir
 
 
@@ -32,7 +34,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
         items = (run, *items)  # with --last the first word is an item already
         run = None
     reader = open_run(invocation, named_run(run, last=last))
-    chosen = list(dict.fromkeys(found for item in items for found in reader.find_items(item))) if items else None
+    chosen = _chosen(reader, items) if items else None
     try:
         return say(ask(reader.run_dir.path, Cancel(chosen)))
     except NoSupervisor:
@@ -41,6 +43,16 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
             write_line(f"run {reader.run_dir.run_id} is {ended.status}: nothing to cancel")
             return 0
         return _cancel_dead(invocation, reader.run_dir, chosen)
+
+
+def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
+    """All that the user named. Raises UserError when nothing is there yet: a cancel may not be promised and then forgotten."""
+    chosen = {found: None for item in items for found in reader.find_items(item)}
+    if not chosen:
+        raise UserError(
+            f"{', '.join(items)} of run {reader.run_dir.run_id} has no items", "a fan-out has none until what it needs has ended"
+        )
+    return list(chosen)
 
 
 def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None) -> int:

@@ -173,6 +173,8 @@ class JobState:
     """`max_failures` of this many items."""
     is_stopped: bool = False
     """No further item of it starts: more failed than `max_failures`, or it could not be listed."""
+    is_cancelled_ahead: bool = False
+    """Its one item was cancelled before it was listed."""
     has_dependents: bool = False
     chain_children: tuple[int, ...] = ()
 

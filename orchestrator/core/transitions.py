@@ -12,7 +12,7 @@ import heapq
 from typing import Literal, assert_never
 
 from orchestrator.core import graph, scheduling
-from orchestrator.core.decisions import Decision, EndAttempt, Settle
+from orchestrator.core.decisions import Decision, EndAttempt, ListItems, Settle
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
@@ -109,6 +109,8 @@ def check_invariants(state: RunState, slots_held_by_others: int = 0) -> None:
 def _items_listed(state: RunState, job: JobState, count: int, decisions: list[Decision]) -> None:
     assert job.phase is Phase.LISTING, f"{job.rules.id} was listed twice"
     list_items(job, count)
+    if job.is_cancelled_ahead:
+        cancel_item(state, job, 0, decisions)
     graph.begin(state, job, decisions)
 
 
@@ -246,12 +248,24 @@ def _cancel(state: RunState, items: tuple[ItemRef, ...] | None, decisions: list[
         return
     for order, index in items:
         job = state.jobs[order]
-        if index >= len(job.items):
+        if not job.is_listed:
+            _cancel_unlisted(state, job, decisions)
+        elif index >= len(job.items):
             continue
-        if isinstance(job.items[index], Running):
+        elif isinstance(job.items[index], Running):
             _end_one(job, index, "cancel", decisions)
         else:
             cancel_item(state, job, index, decisions)
+
+
+def _cancel_unlisted(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+    """The one item of a job that has not had its turn: listed at once, so that its end can be recorded. Others have none yet."""
+    if not job.rules.is_single or job.is_closed or state.is_finished:
+        return
+    job.is_cancelled_ahead = True
+    if job.phase is Phase.BLOCKED:
+        job.phase = Phase.LISTING
+        decisions.append(ListItems(job.rules.order))
 
 
 def _end_running(state: RunState, reason: EndWord, decisions: list[Decision], grace_at_most: float | None = None) -> None:

@@ -97,6 +97,23 @@ def test_cancel_one_item_and_the_others_go_on(run_cli: RunCli, living_run: str, 
     assert statuses == ["item,status", "go:0,cancelled", "go:1,succeeded"]
 
 
+def test_cancel_what_has_not_had_its_turn(run_cli: RunCli, gate: Gate, tmp_path: Path) -> None:
+    needy = 'needs = ["go"]\nshell = "echo >> started"\n'
+    jobs = f"[jobs.go]\nshell = '''{gate.script}'''\n[jobs.one]\n{needy}[jobs.many]\nfor_each = [1, 2]\n{needy}"
+    (tmp_path / "needy.toml").write_text(jobs)
+    assert run_cli("run", "--detach", "--run-id", "needy", "needy.toml").returncode == 0
+    gate.wait_until_reached()
+    assert run_cli("cancel", "needy", "one").stdout == "1 item is being cancelled\n"
+    told = run_cli("cancel", "needy", "many")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert "many of run needy has no items" in told.stderr
+    gate.open()
+    assert run_cli("wait", "needy").returncode == 1
+    counts = {each["id"]: each["counts"] for each in json.loads(run_cli("status", "needy", "--json").stdout)["jobs"]}
+    assert counts == {"go": {"succeeded": 1}, "one": {"cancelled": 1}, "many": {"succeeded": 2}}
+    assert (tmp_path / "started").read_text() == "\n\n", "each of many, and not one"
+
+
 def test_cancel_a_run(run_cli: RunCli, living_run: str) -> None:
     assert run_cli("cancel", living_run).returncode == 0
     assert run_cli("wait", living_run).returncode == 4

@@ -195,3 +195,30 @@ def test_the_runs_timeout_shortens_a_drain() -> None:
     run.stop(Stop.DRAIN)
     run.pass_time(60.0)
     assert run.asked_to_end == [("a:0", "drain", None)]
+
+
+def test_a_job_that_is_cancelled_before_its_turn_never_starts() -> None:
+    run = CoreDriver([single("a", 0), single("b", 1, needs=(0,)), single("c", 2, needs=(1,))]).open()
+    run.cancel("b:0")
+    run.cancel("b:0")
+    assert run.ended["b:0"] == "cancelled"
+    run.succeed("a:0")
+    assert run.started == ["a:0"]
+    assert run.states_of("c") == ["skipped"]
+    assert run.result == ("failed", None)
+
+
+def test_a_job_that_is_cancelled_while_it_is_listed_never_starts() -> None:
+    run = CoreDriver([single("a", 0)], list_at_once=False).open()
+    run.cancel("a:0")
+    run.list_items("a")
+    assert run.started == []
+    assert run.states_of("a") == ["cancelled"]
+
+
+def test_a_cancel_of_a_job_before_its_turn_is_recorded_though_the_run_is_stopped() -> None:
+    run = CoreDriver([single("a", 0), single("b", 1, needs=(0,))]).open()
+    run.cancel("b:0")
+    run.stop(Stop.DRAIN)
+    run.succeed("a:0")
+    assert run.states_of("b") == ["cancelled"]
