@@ -1,0 +1,198 @@
+"""A real run under test: its jobs witness what they do outside of the state, its supervisor may be killed at any point.
+
+Every wait has a hard limit. The witness is a file to which each item appends one line when it begins and one when it ends
+(`echo >>` is one write with O_APPEND): what a witness says is beyond what any state can hide.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from conftest import describe, processes_of
+
+from orchestrator.results import RunReader
+from orchestrator.store.rundir import RunDir
+
+LIMIT_SECONDS = 30.0
+KILLED = -signal.SIGKILL
+
+
+def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SECONDS) -> Any:
+    """The first true value of `condition`. Fails after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {limit:g} s: {what}"
+        time.sleep(0.005)
+    return value
+
+
+class Command:
+    """One command line that goes on beside the test; what it says goes to files."""
+
+    def __init__(self, argv: list[str], folder: Path, env: Mapping[str, str], number: int, *, own_session: bool) -> None:
+        self._stdout, self._stderr = folder / f"said-{number}.out", folder / f"said-{number}.err"
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=folder,
+                env={**os.environ, **env},
+                start_new_session=own_session,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text("utf-8", "surrogateescape")
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text("utf-8", "surrogateescape")
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def exit_code(self, limit: float = LIMIT_SECONDS) -> int:
+        """Wait for its end."""
+        try:
+            return self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"still running after {limit:g} s: {self._process.args}\n{self.stderr[-2000:]}") from None
+
+    def kill(self) -> None:
+        """SIGKILL, to this process alone; gone when it returns."""
+        self._process.kill()
+        self._process.wait(LIMIT_SECONDS)
+
+
+class RunDriver:
+    """Write a jobs file, run it, kill it, ask for its results."""
+
+    def __init__(self, folder: Path, home: Path, run_id: str = "crash") -> None:
+        self.folder = folder
+        self.home = home
+        self.run_id = run_id
+        self.witness = folder / "witness"
+        self._commands: list[Command] = []
+        self._gates: list[int] = []
+
+    # Jobs.
+
+    def write(self, jobs: str, name: str = "jobs.toml") -> Path:
+        path = self.folder / name
+        path.write_text(jobs)
+        return path
+
+    def witnessed(self, body: str = ":") -> str:
+        """Shell: `body` between the two lines that the witness gets. One that fails tells no end."""
+        witness = shlex.quote(str(self.witness))
+        return (
+            f"echo begin $ORCHESTRATE_ITEM $ORCHESTRATE_ATTEMPT >> {witness}; {{ {body.strip()}\n}} && "
+            f"echo end $ORCHESTRATE_ITEM $ORCHESTRATE_ATTEMPT >> {witness}"
+        )
+
+    def gated(self, name: str = "gate") -> str:
+        """Shell: waits until the test opens the gate `name`. Costs no process while it waits."""
+        path = self.folder / f"{name}.fifo"
+        if not path.exists():
+            os.mkfifo(path)
+        return f"read word < {shlex.quote(str(path))}"
+
+    def open_gate(self, name: str = "gate", count: int = 1) -> None:
+        """Let the next `count` come through, whether they stand there or not."""
+        # Both ways: never waits, and the words stay as long as somebody has the FIFO open; a thousand of them fit.
+        fd = os.open(self.folder / f"{name}.fifo", os.O_RDWR | os.O_CLOEXEC)
+        self._gates.append(fd)
+        os.write(fd, b"go\n" * count)
+
+    # Commands.
+
+    def launch(self, *arguments: str, fault: str = "", worker_fault: str = "", own_session: bool = False, **env: str) -> Command:
+        """Start `orchestrate ARGUMENTS` with armed faults."""
+        faults = {"ORCHESTRATE_FAULT": fault, "ORCHESTRATE_WORKER_FAULT": worker_fault}
+        argv = [sys.executable, "-m", "orchestrator", *arguments]
+        command = Command(argv, self.folder, faults | env, len(self._commands), own_session=own_session)
+        self._commands.append(command)
+        return command
+
+    def run(self, *arguments: str, fault: str = "", worker_fault: str = "", **env: str) -> Command:
+        """Start this run, or go on with it: also where a kill came before it existed."""
+        return self.launch(
+            "run", "jobs.toml", "--run-id", self.run_id, "--resume", *arguments, fault=fault, worker_fault=worker_fault, **env
+        )
+
+    def ask(self, *arguments: str) -> Any:
+        """What a command says as JSON; it must succeed."""
+        command = self.launch(*arguments, "--json")
+        assert command.exit_code() == 0, command.stderr
+        return json.loads(command.stdout)
+
+    def assert_exit(self, command: Command, code: int, limit: float = LIMIT_SECONDS) -> None:
+        """The command ends with `code`; if not, what it said and what it logged is told."""
+        found = command.exit_code(limit)
+        log = self.run_folder / "supervisor.log"
+        logged = log.read_text()[-4000:] if log.exists() else ""
+        assert found == code, f"exit code {found}, not {code}\n{command.stderr[-2000:]}\n{logged}"
+
+    def results(self) -> list[dict[str, Any]]:
+        """What `results --json` prints, without the cost of a process."""
+        return list(RunReader.read(RunDir(self.run_folder)).results())
+
+    @property
+    def run_folder(self) -> Path:
+        return self.home / "runs" / self.run_id
+
+    # What happened.
+
+    def acts(self, act: str) -> Counter[str]:
+        """How often each item was witnessed to `begin` or `end`."""
+        if not self.witness.exists():
+            return Counter()
+        lines = [line.split() for line in self.witness.read_text().splitlines()]
+        return Counter(words[1] for words in lines if words[0] == act)
+
+    def wait_for(self, act: str, *items: str, times: int = 1) -> None:
+        """Until the witness has that of each of the items."""
+        wait_until(lambda: all(self.acts(act)[item] >= times for item in items), f"{act} of {', '.join(items)}")
+
+    def assert_each_ran_once(self, items: Iterable[str]) -> None:
+        once = dict.fromkeys(items, 1)
+        assert dict(self.acts("begin")) == once
+        assert dict(self.acts("end")) == once
+
+    def assert_tidy(self) -> None:
+        """Nothing lives, and the run's folder holds one generation and nothing half-made."""
+        _, left = psutil.wait_procs(processes_of(self.home), timeout=5)
+        assert not left, [describe(process) for process in left]
+        names = [path.name for path in self.run_folder.iterdir()]
+        assert len([name for name in names if name.startswith("journal-") and name.endswith(".jsonl")]) == 1, names
+        assert not [name for name in names if name.endswith(".new")], names
+
+    def close(self) -> None:
+        """End the commands that still run. What they leave behind is for the fixture `home` to find: it may not be there."""
+        for command in self._commands:
+            if command.is_running:
+                command.kill()
+        for fd in self._gates:
+            os.close(fd)
