@@ -24,12 +24,11 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.errors import StateRefusedError
 from orchestrator.store.fold import CHECKPOINT, JobHistory, Places, RunHistory, Sources
-from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_lines
+from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_line, decode_lines
 from orchestrator.store.records import FORMAT, ItemsListed, JobClosed, ListingFailed, Record, RunHeader, Status
+from orchestrator.store.refusals import newer, refused
 
-_LEFT = "it was left as it is"
 _SEPARATOR = b",\n"
 _HEAD_END = b',"records":[\n'
 _LAST_LINE = re.compile(rb'\n\],"crc":(\d{1,10})\}\n\Z')
@@ -158,36 +157,35 @@ class CheckpointWriter:
 
 def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:
     """The first line and its length in bytes. Raises StateRefusedError: damaged, or of a newer format."""
-    data = b""
-    while b"\n" not in data:
-        more = source.read(len(data), 4096 + len(data))
-        if not more:
-            break
-        data += more
-    line, end, _ = data.partition(b"\n")
+    line, end, _ = _from(source, 0).partition(b"\n")
     document = line.removesuffix(_HEAD_END[:-1]) + b"}"
     try:
         found = _format_decoder.decode(document).format
         if found > FORMAT:
-            raise StateRefusedError(f"{source.path}: format {found} is newer than this orchestrate reads", "upgrade orchestrate")
+            raise newer(source.path, found)
         head = _head_decoder.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StateRefusedError(f"{source.path}: damaged: {error}", _LEFT) from error
+        raise refused(source.path, f"damaged: {error}") from error
     if not end or not line.endswith(_HEAD_END[:-1]) or head.journal != journal_name(head.generation):
-        raise StateRefusedError(f"{source.path}: damaged", _LEFT)
+        raise refused(source.path, "damaged")
     return head, len(line) + 1
+
+
+def _from(source: SourceFile, offset: int) -> bytes:
+    """What stands at `offset`, at least to the end of the line or of the file."""
+    data = b""
+    while b"\n" not in data and (more := source.read(offset + len(data), 4096 + len(data))):
+        data += more
+    return data
 
 
 def read_header(path: Path) -> RunHeader:
     """Only what the run is: cheap, and without a check of the rest. Raises FileNotFoundError, StateRefusedError."""
     source = SourceFile(path)
     _, start = read_head(source)
-    data = b""
-    while b"\n" not in data and (more := source.read(start + len(data), 4096 + len(data))):
-        data += more
-    [header] = decode_lines([data.partition(b"\n")[0].removesuffix(b",")])
+    header = decode_line(_from(source, start).partition(b"\n")[0].removesuffix(b","))
     if not isinstance(header, RunHeader):
-        raise StateRefusedError(f"{path}: damaged: it has no header", _LEFT)
+        raise refused(path, "damaged: it has no header")
     return header
 
 
@@ -211,7 +209,7 @@ def read_lines(source: SourceFile, start: int) -> Iterator[tuple[Line, int, int]
         lines = data.split(_SEPARATOR)
         for raw, line in zip(lines, decode_lines(lines), strict=True):
             if line is None:
-                raise StateRefusedError(f"{source.path}: has records of an unknown kind: newer?", _LEFT)
+                raise refused(source.path, "has records of an unknown kind: newer?")
             yield line, offset, len(raw)
             offset += len(raw) + len(_SEPARATOR)
         want = BLOCK_BYTES
@@ -222,11 +220,11 @@ def _check_whole(source: SourceFile) -> int:
     size = source.size()
     last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
     if last is None:
-        raise StateRefusedError(f"{source.path}: damaged: it is not complete", _LEFT)
+        raise refused(source.path, "damaged: it is not complete")
     end = size - len(last[0])
     crc = 0
     for offset in range(0, end, BLOCK_BYTES):
         crc = zlib.crc32(source.read(offset, min(BLOCK_BYTES, end - offset)), crc)
     if crc != int(last[1]):
-        raise StateRefusedError(f"{source.path}: damaged: its checksum does not match", _LEFT)
+        raise refused(source.path, "damaged: its checksum does not match")
     return end

@@ -13,6 +13,7 @@ from orchestrator.store.fold import CHECKPOINT, JOURNAL, RunHistory, Sources
 from orchestrator.store.journal import JournalRead
 from orchestrator.store.lines import SourceFile
 from orchestrator.store.records import RunHeader
+from orchestrator.store.refusals import cannot_load, refused
 from orchestrator.store.rundir import RunDir
 
 
@@ -34,14 +35,7 @@ def read_history(run_dir: RunDir) -> RunHistory:
         except (FileNotFoundError, StateRefusedError) as error:
             # The writer took a checkpoint, or cut a torn tail, while we read. If nothing moved, it is what it seems.
             if _moment(run_dir) == before:
-                raise refusal(error) from error
-
-
-def refusal(error: FileNotFoundError | StateRefusedError) -> StateRefusedError:
-    """The user's words for a run that exists and cannot be loaded."""
-    if isinstance(error, StateRefusedError):
-        return error
-    return StateRefusedError(f"{error.filename}: missing, and the run's checkpoint needs it", "nothing was changed")
+                raise cannot_load(error) from error
 
 
 def _moment(run_dir: RunDir) -> tuple[int, ...]:
@@ -67,7 +61,7 @@ def load_run(run_dir: RunDir) -> LoadedRun:
     lines = read_lines(checkpoint, start)
     first, _, _ = next(lines, (None, 0, 0))
     if not isinstance(first, RunHeader) or first.run_id != head.run:
-        raise StateRefusedError(f"{run_dir.checkpoint}: damaged: it has no header", "it was left as it is")
+        raise refused(run_dir.checkpoint, "damaged: it has no header")
     history = RunHistory(first, head.generation, Sources(checkpoint, journal_file))
     for line, offset, length in lines:
         history.apply(line, CHECKPOINT, offset, length)

@@ -17,9 +17,9 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.lines import BLOCK_BYTES, SourceFile
+from orchestrator.store.refusals import refused
 from workers.syncing import sync_folder
 
-_LEFT = "it was left as it is"
 _LAST_LINE = re.compile(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = 64
 
@@ -86,7 +86,7 @@ class ItemList:
         size = self._source.size()
         last = _LAST_LINE.search(self._source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
         if last is None:
-            raise StateRefusedError(f"{path}: damaged: it is not complete", _LEFT)
+            raise refused(path, "damaged: it is not complete")
         end = size - len(last[0])
         crc = 0
         position = 0
@@ -99,4 +99,4 @@ class ItemList:
                 at = block.find(b"\n", at + 1)
             position += len(block)
         if crc != int(last[2]) or len(self) != int(last[1]) or self._offsets[-1] != end:
-            raise StateRefusedError(f"{path}: damaged: its checksum does not match", _LEFT)
+            raise refused(path, "damaged: its checksum does not match")

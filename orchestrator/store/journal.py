@@ -22,15 +22,15 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.errors import StateRefusedError, StateUnwritableError
+from orchestrator.errors import StateUnwritableError
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.lines import BLOCK_BYTES, JournalHeader, Line, SourceFile, decode_line, decode_lines
 from orchestrator.store.records import FORMAT, Commit, Record
+from orchestrator.store.refusals import newer, refused
 from workers.faultpoints import fault_point
 from workers.syncing import sync_data, sync_folder
 
 _COMMIT_START = b'{"type":"commit",'
-_LEFT = "it was left as it is"
 
 _encoder = msgspec.json.Encoder()
 
@@ -162,7 +162,7 @@ class JournalRead:
                 for number in range(first, position):
                     record = decoded[number]
                     if record is None:
-                        raise StateRefusedError(f"{self._source.path}: has records of an unknown kind: newer?", _LEFT)
+                        raise refused(self._source.path, "has records of an unknown kind: newer?")
                     yield record, offsets[number], len(lines[number])
                 self.valid_bytes = offsets[position + 1]
                 first = position + 1
@@ -186,18 +186,18 @@ class JournalRead:
     def _check_header(self, header: Line | None) -> None:
         path = self._source.path
         if type(header) is not JournalHeader:
-            raise StateRefusedError(f"{path}: damaged: it has no header", _LEFT)
+            raise refused(path, "damaged: it has no header")
         if header.format > FORMAT:
-            raise StateRefusedError(f"{path}: format {header.format} is newer than this orchestrate reads", "upgrade orchestrate")
+            raise newer(path, header.format)
         if (header.generation, header.run) != (self._generation, self._run_id):
-            raise StateRefusedError(f"{path}: belongs to run {header.run}, generation {header.generation}", _LEFT)
+            raise refused(path, f"belongs to run {header.run}, generation {header.generation}")
 
     def _refuse_damage(self) -> None:
         """Raise if what follows the last valid group is no torn tail: a valid commit stands in it, or nothing came before."""
         tail = self.tail()
         if self.valid_bytes == 0:
             self._check_header(decode_line(tail.partition(b"\n")[0]))
-            raise StateRefusedError(f"{self._source.path}: damaged: it has no header", _LEFT)
+            raise refused(self._source.path, "damaged: it has no header")
         start = 0
         while (end := tail.find(b"\n", start)) >= 0:
             raw = tail[start:end]
@@ -205,7 +205,7 @@ class JournalRead:
             if type(commit) is Commit and commit.generation == self._generation:
                 first = commit.offset - self.valid_bytes
                 if 0 <= first < start and zlib.crc32(tail[first:start]) == commit.crc:
-                    raise StateRefusedError(f"{self._source.path}: damaged at byte {self.valid_bytes}", _LEFT)
+                    raise refused(self._source.path, f"damaged at byte {self.valid_bytes}")
             start = end + 1
 
 

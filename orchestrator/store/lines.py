@@ -26,6 +26,7 @@ from orchestrator.store.records import (
     SupervisorStarted,
     WorkerStarted,
 )
+from orchestrator.store.refusals import refused
 
 BLOCK_BYTES = 1 << 16
 """How much of a file is read and decoded at a time. A larger block is slower: malloc gets each one afresh from the kernel."""
@@ -101,7 +102,7 @@ def decode_record(line: bytes, path: Path) -> Record:
     try:
         return _record_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StateRefusedError(f"{path}: damaged: {error}", "it was left as it is") from error
+        raise refused(path, f"damaged: {error}") from error
 
 
 class SourceFile:

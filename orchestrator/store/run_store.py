@@ -16,10 +16,11 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.store.checkpoint import CheckpointWriter
 from orchestrator.store.durable_file import temporary_path, unwritable, write_durably
 from orchestrator.store.fold import JOURNAL, RunHistory, Sources
-from orchestrator.store.history import LoadedRun, load_run, refusal
+from orchestrator.store.history import LoadedRun, load_run
 from orchestrator.store.journal import Journal, JournalRead
 from orchestrator.store.lines import SourceFile
 from orchestrator.store.records import Record, RunHeader
+from orchestrator.store.refusals import cannot_load
 from orchestrator.store.rundir import RunDir, check_unborn
 from orchestrator.store.syncer import Syncer
 from workers.faultpoints import fault_point
@@ -69,7 +70,7 @@ class RunStore:
         except FileNotFoundError as error:
             if not run_dir.checkpoint.exists():
                 raise
-            raise refusal(error) from error
+            raise cannot_load(error) from error
         generation = loaded.history.generation
         if loaded.journal.torn:
             _set_torn_tail_aside(run_dir, generation, loaded.journal)
