@@ -26,11 +26,10 @@ def list_job(reader: RunReader, contexts: ItemContexts, job: Job) -> int:
     if path.exists():
         return len(ItemList(path))
     from orchestrator.jobsfile.sources import SourceError
-    from orchestrator.jobsfile.templates import RenderError
 
     try:
         return write_item_list(path, _values(reader, contexts, job))
-    except (SourceError, RenderError) as error:
+    except SourceError as error:
         raise ListingError(str(error)) from error
 
 

@@ -38,13 +38,12 @@ class Starter:
         self._reader = reader
         self._contexts = contexts
         self._jobs_file = jobs_file
-        self._temporary_suffix = f"{header.run_id}.{header.nonce}"
         self._run_environment = {
             "ORCHESTRATE_HOME": str(reader.run_dir.path.parent.parent),
             "ORCHESTRATE_RUN": header.run_id,
         }
         parent_mark = os.environ.get(MARK_VARIABLE)
-        self._mark = (f"{parent_mark}/" if parent_mark else "") + f"{header.run_id}.{header.nonce}"
+        self._mark = f"{parent_mark}/{header.mark}" if parent_mark else header.mark
 
     def render(self, job: Job, index: int, attempt: int) -> Ready | NotStarted:
         """Evaluate the item's templates. Never raises for a mistake of the item's."""
@@ -59,7 +58,7 @@ class Starter:
                 self._jobs_file.run.env,
                 context,
                 folder=self._jobs_file.folder,
-                temporary_suffix=self._temporary_suffix,
+                temporary_suffix=self._reader.history.header.mark,
             )
             if attempt > 1 and any("attempt" in template.names for template in templates_of(job)):
                 # What an item does is told by its first attempt: a later one may render to something else.
@@ -85,7 +84,7 @@ class Starter:
             cwd=prepared.cwd,
             stdout_path=stdout_path,
             stderr_path=stderr_path,
-            env={**prepared.env, **self._run_environment, "ORCHESTRATE_ITEM": item, "ORCHESTRATE_ATTEMPT": str(attempt)},
+            env=self.environment(item, attempt, prepared),
             stdin=prepared.stdin,
             script=prepared.script,
             timeout_seconds=job.timeout,
@@ -94,6 +93,10 @@ class Starter:
             creates=prepared.creates,
             recorded_through=recorded_through,
         )
+
+    def environment(self, item: str, attempt: int, prepared: Prepared) -> dict[str, str | None]:
+        """What is added to the environment of whoever starts the attempt; None removes a variable."""
+        return {**prepared.env, **self._run_environment, "ORCHESTRATE_ITEM": item, "ORCHESTRATE_ATTEMPT": str(attempt)}
 
     def mark(self, item: str, attempt: int) -> str:
         """The mark in the environment of everything that this attempt starts."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line
 from orchestrator.errors import ExitCode, JobsFileError
 
 
 @click.command("check")
 @click.argument("file")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(file: str, as_json: bool) -> int:
     """Tell every mistake of a jobs file, each with its place; run nothing. Exit 2 if there are any."""
     from orchestrator.jobsfile.load import load

@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.each_file import jobs_text
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import bounds_options, view_options
+from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
 from orchestrator.errors import UserError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command("each", context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG | {}]...")
 @bounds_options
-@click.option("--run-id", metavar="ID", help="The id of the run (default: made from the time).")
+@run_id_option
 @click.option("--print", "only_print", is_flag=True, help="Print the jobs file that this would run, and run nothing.")
 @view_options
 @pass_invocation
@@ -85,7 +85,7 @@ def _lines() -> Iterator[str]:
 
 
 def _print_outputs(home: Path, run_id: str) -> None:
-    from orchestrator.cli.logs import copy_stream, open_stream
+    from orchestrator.cli.streams import copy_stream, open_stream
     from orchestrator.results import RunReader
     from orchestrator.store.rundir import find_run
 

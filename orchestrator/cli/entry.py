@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         code = _run(words or ["--help"], invocation)
         _flush_stdout()
     except BrokenPipeError:
-        _silence_stdout()  # whoever read our stdout has what it wanted
+        from orchestrator.cli.output import silence
+
+        silence()  # whoever read our stdout has what it wanted
         return 0
     except KeyboardInterrupt:
         return 130
@@ -54,11 +56,6 @@ def _run(words: list[str], invocation: Invocation) -> int:
         raise UserError(mistake.format_message(), f"see {path} --help") from None
 
 
-def _silence_stdout() -> None:
-    """Replace the descriptor: what is still buffered would fail once more at the interpreter's exit, and be told there."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
 def _flush_stdout() -> None:
     if sys.stdout is not None:
         from orchestrator.cli.output import flush
@@ -67,14 +64,14 @@ def _flush_stdout() -> None:
 
 
 def _tell(error: Exception, invocation: Invocation) -> int:
-    from orchestrator.cli.output import OutputError
+    from orchestrator.cli.output import OutputError, silence
     from orchestrator.errors import ExitCode, JobsFileError, UserError
     from orchestrator.views.outlet import Outlet
     from orchestrator.views.wording import shown
 
     stderr = Outlet(sys.stderr)
     if isinstance(error, OutputError):
-        _silence_stdout()
+        silence()
     if isinstance(error, UserError):
         stderr.line(f"orchestrate: {shown(error.message)}")
         for problem in error.problems if isinstance(error, JobsFileError) else ():

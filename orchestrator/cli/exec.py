@@ -68,14 +68,13 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
             reader.jobs_file.run.env,
             context,
             folder=header.folder,
-            temporary_suffix=f"{header.run_id}.{header.nonce}.by-hand",
+            temporary_suffix=f"{header.mark}.by-hand",
         )
     except ItemRefused as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
-    start = Starter(reader, contexts, reader.jobs_file).message(job, index, attempt, 0, prepared, -1)
-    environment = {name: value for name, value in os.environ.items() if start.env.get(name, "") is not None}
     # Without the attempt's mark: a resume must not take this for something that the item left behind.
-    environment.update((name, value) for name, value in start.env.items() if value is not None)
+    changes = Starter(reader, contexts, reader.jobs_file).environment(reader.item_name(job_id, index), attempt, prepared)
+    environment = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
     return prepared, environment
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.cli.logs import copy_stream, open_stream, tail_start
 from orchestrator.cli.output import flush, write_bytes
+from orchestrator.cli.streams import copy_stream, open_stream, tail_start
 from orchestrator.locks.holders import is_locked
 from orchestrator.results import RunReader
 from orchestrator.store.records import Status

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.options import json_option
 from orchestrator.cli.output import OutputError, write_json, write_line
 from orchestrator.errors import UserError
 
 
 @click.command("init")
 @click.argument("example", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(example: str | None, as_json: bool) -> int:
     """Copy an example jobs file into this folder (never over a file that is there); without a name, list the examples."""
     from orchestrator.shipped import examples_folder

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import age_seconds, json_option
 from orchestrator.cli.output import write_bytes, write_line
+from orchestrator.store.records import RunStatus
 
 if TYPE_CHECKING:
     from orchestrator.store.rundir import RunDir
 
-_STATUSES = ["running", "completed", "failed", "paused", "cancelled", "interrupted"]
-
 
 @click.command("list")
 @click.option("--since", callback=age_seconds, metavar="AGE", help="Only runs that began within this time (20h, 7d).")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only runs in this state.")
+@click.option("--status", type=click.Choice(get_args(RunStatus)), help="Only runs in this state.")
 @click.option("--file", "file", metavar="FILE", help="Only runs of this jobs file.")
 @json_option
 @pass_invocation
@@ -40,7 +39,10 @@ def command(invocation: Invocation, *, since: float | None, status: str | None, 
         and (wanted is None or summary["jobs_file"] == wanted)
     )
     if as_json:
-        _print_json(summaries)
+        from orchestrator.views.events import json_list
+
+        for chunk in json_list(summaries):
+            write_bytes(chunk)
     else:
         # A line is printed as soon as it is known, so that `| head` is quick however many runs there are.
         _print_table(summaries, max((len(run.run_id) for run in runs), default=3))
@@ -58,16 +60,6 @@ def _summary(run_dir: RunDir) -> dict[str, Any]:
         nothing = dict.fromkeys(("name", "jobs_file", "started_at", "finished_at", "cost_usd"))
         told = {"item": None, "message": error.message}
         return {"run_id": run_dir.run_id, "status": "unreadable", **nothing, "counts": {}, "error": told, "jobs": []}
-
-
-def _print_json(summaries: Iterator[dict[str, Any]]) -> None:
-    from orchestrator.views.events import json_line
-
-    before = b"[\n"
-    for summary in summaries:
-        write_bytes(before + json_line(summary).rstrip(b"\n"))
-        before = b",\n"
-    write_bytes(b"[]\n" if before == b"[\n" else b"\n]\n")
 
 
 def _print_table(summaries: Iterator[dict[str, Any]], width: int) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import run_argument
-from orchestrator.cli.output import flush, write_bytes, write_line
+from orchestrator.cli.output import write_line
+from orchestrator.cli.streams import copy_stream, open_stream
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.results import RunReader
-
-_BLOCK_BYTES = 1 << 16
 
 
 @click.command("logs")
@@ -91,60 +88,3 @@ def _print_item(reader: RunReader, job_id: str, index: int, attempt: int | None,
         if stream is not None:
             with stream:
                 copy_stream(stream, lines)
-
-
-def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: str) -> BinaryIO | None:
-    """Stream `name` (stdout or stderr) of one attempt: from its file, else from its record, else live; None if it is empty."""
-    running = reader.history.open_starts.get((job_id, index))
-    if running is not None and running.attempt == attempt:
-        live = reader.run_dir.worker_folder(running.worker) / name
-        return _opened(live) or _opened(_final_path(reader, job_id, index, attempt, name))
-    from_file = _opened(_final_path(reader, job_id, index, attempt, name))
-    if from_file is not None:
-        return from_file
-    ended = reader.history.jobs[job_id].last_end(index)
-    if ended is None or ended.attempt != attempt:
-        return None
-    capture = ended.outcome.stdout if name == "stdout" else ended.outcome.stderr
-    # After power loss a small stream may be in the record only.
-    return io.BytesIO(capture.inline) if capture.inline else None
-
-
-def _final_path(reader: RunReader, job_id: str, index: int, attempt: int, name: str) -> Path:
-    stdout, stderr = reader.run_dir.output_paths(job_id, index, attempt)
-    return Path(stdout if name == "stdout" else stderr)
-
-
-def _opened(path: Path) -> BinaryIO | None:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        return None
-
-
-def copy_stream(stream: BinaryIO, lines: int | None = None) -> None:
-    """Write the stream (or its last `lines`) to stdout, byte for byte, in bounded memory."""
-    stream.seek(0 if lines is None else tail_start(stream, lines))
-    while block := stream.read(_BLOCK_BYTES):
-        write_bytes(block)
-    flush()
-
-
-def tail_start(stream: BinaryIO, lines: int) -> int:
-    """The offset at which the last `lines` lines of `stream` begin. A last line without newline counts as one."""
-    end = stream.seek(0, io.SEEK_END)
-    if lines == 0 or end == 0:
-        return end
-    position, wanted = end - 1, lines  # the newline that ends the last line separates nothing
-    while position > 0:
-        start = max(position - _BLOCK_BYTES, 0)
-        stream.seek(start)
-        block = stream.read(position - start)
-        at = block.rfind(b"\n")
-        while at >= 0:
-            wanted -= 1
-            if wanted == 0:
-                return start + at + 1
-            at = block.rfind(b"\n", 0, at)
-        position = start
-    return 0

@@ -39,6 +39,25 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def inputs_option(function: F) -> F:
+    """-i."""
+    return click.option("-i", "--input", "inputs", multiple=True, metavar="K=V", help="Give an input a value. Repeatable.")(
+        function
+    )
+
+
+def folder_option(function: F) -> F:
+    """-C."""
+    return click.option(
+        "-C", "folder", metavar="DIR", help="The folder that relative paths start from (default: the jobs file's)."
+    )(function)
+
+
+def run_id_option(function: F) -> F:
+    """--run-id."""
+    return click.option("--run-id", metavar="ID", help="The id of the run (default: made from the time).")(function)
+
+
 def last_option(function: F) -> F:
     """--last, for commands that change something: the newest run must be asked for."""
     return click.option("--last", is_flag=True, help="The newest run.")(function)

@@ -84,7 +84,7 @@ def _mark_if_abandoned(run_dir: RunDir) -> str | None:
         return None
     if any(_is_living(worker) for worker in history.workers.values()):
         return None
-    return f"{history.header.run_id}.{history.header.nonce}"
+    return history.header.mark
 
 
 def _is_living(worker: WorkerStarted) -> bool:

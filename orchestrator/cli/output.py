@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import BinaryIO
@@ -49,6 +50,11 @@ def write_json(value: object) -> None:
     from orchestrator.views.events import json_line
 
     write_bytes(json_line(value))
+
+
+def silence() -> None:
+    """Nobody reads stdout any more. The descriptor is replaced: what is still buffered would fail once more at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def flush() -> None:

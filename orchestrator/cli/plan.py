@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.options import folder_option, inputs_option, json_option
 from orchestrator.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class _LaterJob:
 
 @click.command("plan")
 @click.argument("file")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="K=V", help="Give an input a value. Repeatable.")
-@click.option("-C", "folder", metavar="DIR", help="The folder that relative paths start from (default: the jobs file's).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@inputs_option
+@folder_option
+@json_option
 def command(file: str, inputs: tuple[str, ...], folder: str | None, as_json: bool) -> int:
     """Show the items of each job and the command of each item; run nothing. What needs another job's output says so."""
     from orchestrator.jobsfile.inputs import resolve_inputs
@@ -54,6 +55,8 @@ def command(file: str, inputs: tuple[str, ...], folder: str | None, as_json: boo
 
 def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """One object a job: `job`, `needs`, `after` (the job that its items wait for, else null), `error`, and `items`."""
+    from orchestrator.jobsfile.sources import SourceError
+
     context = {
         "inputs": inputs,
         "run": {"id": "RUN", "name": jobs_file.name, "folder": jobs_file.folder},
@@ -66,21 +69,16 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any
             values[job.id] = _values(job.for_each, values, context, jobs_file.folder)
         except _NotYetKnown as unknown:
             values[job.id], after = None, unknown.args[0]
-        except _ListError as wrong:
+        except SourceError as wrong:
             values[job.id], error = None, str(wrong)
         items = (_item(jobs_file, job, index, value, context) for index, value in enumerate(values[job.id] or []))
         yield {"job": job.id, "needs": list(job.needs), "after": after, "error": error, "items": items}
 
 
-class _ListError(Exception):
-    """`for_each` could not be evaluated; one line in words."""
-
-
 def _values(source: Source | None, known: dict[str, list[Any] | None], context: dict[str, Any], folder: str) -> list[Any]:
-    """A job's item values; one None for a job without `for_each`. Raises _NotYetKnown, _ListError."""
+    """A job's item values; one None for a job without `for_each`. Raises _NotYetKnown, SourceError."""
     from orchestrator.jobsfile.model import ChainSource
-    from orchestrator.jobsfile.sources import SourceError, list_items
-    from orchestrator.jobsfile.templates import RenderError
+    from orchestrator.jobsfile.sources import list_items
 
     if source is None:
         return [None]
@@ -89,10 +87,7 @@ def _values(source: Source | None, known: dict[str, list[Any] | None], context: 
         if parent is None:
             raise _NotYetKnown(source.jobs[0])
         return parent
-    try:
-        return list(list_items(source, context, folder))
-    except (SourceError, RenderError) as error:
-        raise _ListError(str(error)) from error
+    return list(list_items(source, context, folder))
 
 
 def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str, Any]) -> dict[str, Any]:

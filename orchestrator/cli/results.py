@@ -15,16 +15,16 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import OutputError, write_bytes
 from orchestrator.errors import UserError
+from orchestrator.store.records import Status
 
 _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "error"]
-_STATUSES = ["pending", "waiting", "running", "succeeded", "failed", "skipped", "cancelled", "interrupted"]
 
 
 @click.command("results")
 @run_argument
 @click.option("--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", help="Default: table.")
 @click.option("--fields", metavar="A,B", help="Only these fields, in this order.")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only the items in this state.")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only the items in this state.")
 @click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE, which is replaced once all is written.")
 @json_option
 @pass_invocation
@@ -62,14 +62,9 @@ def _chosen(fields: str | None, form: str) -> list[str]:
 
 
 def _as_json(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:
-    """One list, an object a line, so that no more than one row is in memory."""
-    from orchestrator.views.events import json_line
+    from orchestrator.views.events import json_list
 
-    before = b"[\n"
-    for row in rows:
-        yield before + json_line(row).rstrip(b"\n")
-        before = b",\n"
-    yield b"[]\n" if before == b"[\n" else b"\n]\n"
+    return json_list(rows)
 
 
 def _as_jsonl(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import age_seconds, bounds_options, view_options
+from orchestrator.cli.options import age_seconds, bounds_options, folder_option, inputs_option, run_id_option, view_options
 from orchestrator.cli.supervising import Shown, supervise
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("file")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="K=V", help="Give an input a value. Repeatable.")
+@inputs_option
 @bounds_options
-@click.option("-C", "folder", metavar="DIR", help="The folder that relative paths start from (default: the jobs file's).")
-@click.option("--run-id", metavar="ID", help="The id of the run (default: made from the time).")
+@folder_option
+@run_id_option
 @click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of this file and inputs, if there is one.")
 @click.option("--max-age", callback=age_seconds, metavar="AGE", help="With --resume: only a run younger than this (20h).")
 @click.option(

@@ -113,13 +113,13 @@ def _is_live(outlet: Outlet, shown: Shown) -> bool:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    from orchestrator.cli.output import flush, write_json
+    from orchestrator.cli.output import flush, silence, write_json
 
     try:
         write_json(summary)
         flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        silence()
 
 
 def _refuse_detach(shown: Shown) -> None:

@@ -43,7 +43,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
-    """What a run is: the first record of its first checkpoint, never changed. `nonce` makes its marks unique on the machine."""
+    """What a run is: the first record of its first checkpoint, never changed. `nonce` makes `mark` unique on the machine."""
 
     run_id: str
     nonce: str
@@ -57,6 +57,11 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     options: RunOptions = RunOptions()
     each: bool = False
     """Made by `orchestrate each`: there is no jobs file of the user's."""
+
+    @property
+    def mark(self) -> str:
+        """`RUN.NONCE`: what tells this run's processes and temporary files from those of any other on the machine."""
+        return f"{self.run_id}.{self.nonce}"
 
 
 class SupervisorStarted(msgspec.Struct, frozen=True, tag="supervisor", kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import msgspec
@@ -55,6 +56,15 @@ class Both:
         """Close both."""
         for view in self._views:
             view.close()
+
+
+def json_list(values: Iterable[object]) -> Iterator[bytes]:
+    """One list of JSON, a value a line, in pieces, so that no more than one value need be in memory."""
+    before = b"[\n"
+    for value in values:
+        yield before + json_line(value).rstrip(b"\n")
+        before = b",\n"
+    yield b"[]\n" if before == b"[\n" else b"\n]\n"
 
 
 def json_line(value: object) -> bytes:
