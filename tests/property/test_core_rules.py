@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.decisions import Decision, ListItems, StartAttempt
-from orchestrator.core.events import AttemptEnded, Declined, Event, ListingFailed, Verdict
+from orchestrator.core.events import AttemptEnded, CancelAsked, Declined, Event, ListingFailed, Verdict
 from orchestrator.core.states import (
     CANCELLED,
     FAILED,
@@ -137,6 +137,8 @@ class Contest:
             {rule.order: scenario.restored[rule.id] for rule in scenario.rules if rule.id in scenario.restored},
         )
         self.has_halted = False
+        self.is_undisturbed = True
+        """No cancel has set items in motion of jobs that were at rest."""
         self.succeeded = {
             (rule.order, index)
             for rule in scenario.rules
@@ -182,18 +184,20 @@ class Contest:
                 self.has_halted |= not self.rules[ref[0]].tolerates_failures
             case ListingFailed(order):
                 self.has_halted |= not self.rules[order].tolerates_failures
+            case CancelAsked():
+                self.is_undisturbed = False
             case _:
                 pass
-        # A cancel may still reach items of a job that is at rest.
-        recording = [item for item in self.run.not_durable if self.run.ended[item] != "cancelled"]
-        moving = {self.run.ref(item)[0] for item in (*self.run.running, *recording)}
+        not_durable = {self.run.ref(item) for item in self.run.not_durable}
+        moving = {self.run.ref(item)[0] for item in self.run.running} | {order for order, _ in not_durable}
         for order, index in starts:
             rules = self.rules[order]
             assert (order, index) not in self.succeeded, "a succeeded item ran again"
             assert not (self.has_halted and rules.when_word is None), "an item started after the halt"
-            assert not moving & set(rules.needs), "an item started before what it needs was at rest"
-            not_durable = {self.run.ref(item) for item in recording}
-            assert not {(parent, index) for parent in rules.chain} & not_durable, "a chain item ran before its parent was durable"
+            if self.is_undisturbed:
+                assert not moving & set(rules.needs), "an item started before what it needs was at rest"
+                parents = {(parent, index) for parent in rules.chain}
+                assert not parents & not_durable, "a chain item ran before its parent was durable"
         for rules in self.rules:
             window = sum(item.startswith(f"{rules.id}:") for item in self.run.running)
             assert rules.max_concurrency is None or window <= rules.max_concurrency

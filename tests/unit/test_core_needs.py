@@ -147,3 +147,35 @@ def test_after_a_halt_a_cleanup_chain_follows_what_ran_and_lets_its_dependents_r
     run.succeed("report:0")
     assert run.states_of("clean") == ["succeeded", "succeeded", "pending", "pending"]
     assert run.result == ("failed", "a:0")
+
+
+def test_after_a_halt_a_cleanup_job_waits_until_the_chain_it_needs_is_skipped_durably() -> None:
+    rules = [job("a", 0), job("b", 1, chain=(0,)), single("clean", 2, needs=(1,), when_word="always")]
+    run = CoreDriver(rules, {"a": 2, "b": 2}, slots=2, durable_at_once=False).open()
+    run.fail("a:0", "a:1")
+    assert "b:0" not in run.ended
+    run.make_durable("a:0", "a:1")
+    assert (run.ended["b:0"], run.ended["b:1"]) == ("skipped", "skipped")
+    assert not run.running
+    run.make_durable("b:0", "b:1")
+    assert list(run.running) == ["clean:0"]
+
+
+def test_after_a_halt_a_cleanup_job_waits_while_a_parent_of_the_chain_it_needs_still_runs() -> None:
+    rules = [job("a", 0), job("b", 1, chain=(0,)), single("clean", 2, needs=(1,), when_word="always"), job("c", 3)]
+    run = CoreDriver(rules, {"a": 1, "b": 1, "c": 1}, slots=2).open()
+    run.fail("c:0")
+    assert list(run.running) == ["a:0"]
+    run.succeed("a:0")
+    assert list(run.running) == ["clean:0"]
+    assert run.states_of("b") == ["pending"]
+
+
+def test_a_chain_item_waits_for_the_record_of_every_parent_not_only_of_the_last() -> None:
+    rules = [job("a", 0), job("b", 1), job("c", 2, chain=(0, 1))]
+    run = CoreDriver(rules, slots=2, durable_at_once=False).open()
+    run.succeed("a:0", "b:0")
+    run.make_durable("b:0")
+    assert not run.running
+    run.make_durable("a:0")
+    assert list(run.running) == ["c:0"]
