@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError
+from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError, UserError
 from orchestrator.jobsfile.model import JobsFile
-from orchestrator.locks.holders import SupervisorLock, is_locked
+from orchestrator.locks.holders import is_locked
+from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.history import read_history
@@ -155,11 +156,24 @@ def _living_run(home: Path, jobs_file: str) -> RunDir | None:
     return None
 
 
+def _check_same_work(run_dir: RunDir, jobs_file: str, inputs: dict[str, Any]) -> None:
+    """Raise UserError if the named run has another file or other inputs: what it would go on with is not what was asked for."""
+    header = read_header(run_dir.checkpoint)
+    if header.jobs_file != jobs_file:
+        raise UserError(f"run {run_dir.run_id} is one of {header.jobs_file}", "choose another id, or resume it by its id alone")
+    if header.inputs != inputs:
+        different = sorted(key for key in {*header.inputs, *inputs} if header.inputs.get(key) != inputs.get(key))
+        raise UserError(
+            f"run {run_dir.run_id} has other inputs: {', '.join(different)}", "choose another id, or resume it by its id alone"
+        )
+
+
 def _unfinished_run(home: Path, jobs_file: str, inputs: dict[str, Any], request: RunRequest) -> RunDir | None:
     """The run that was named, or the newest of this file with these inputs, if it is unfinished and young enough."""
     for run_dir in list_runs(home):
         if request.run_id is not None:
             if run_dir.run_id == request.run_id:
+                _check_same_work(run_dir, jobs_file, inputs)
                 return run_dir
             continue
         try:

@@ -169,3 +169,17 @@ def with_closed_stdout(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(argv, stdout=writing, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60, check=False)
     finally:
         os.close(writing)
+
+
+def test_a_named_run_is_not_resumed_for_another_file_or_other_inputs(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('inputs.word = "a"\n[jobs.go]\nshell = "test -e {{ inputs.word }}"\n')
+    (tmp_path / "two.toml").write_text('[jobs.go]\ncommand = ["true"]\n')
+    assert run_cli("run", "one.toml", "--run-id", "r1").returncode == 1
+    (tmp_path / "a").touch()
+    other_file = run_cli("run", "two.toml", "--run-id", "r1", "--resume")
+    assert (other_file.returncode, other_file.stdout) == (2, "")
+    assert f"run r1 is one of {tmp_path / 'one.toml'}" in other_file.stderr
+    other_inputs = run_cli("run", "one.toml", "-i", "word=b", "--run-id", "r1", "--resume")
+    assert other_inputs.returncode == 2
+    assert "run r1 has other inputs: word" in other_inputs.stderr
+    assert run_cli("run", "one.toml", "-i", "word=a", "--run-id", "r1", "--resume").returncode == 0
