@@ -26,6 +26,7 @@ _MOST_ITEMS = 20
 def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> int:
     """Tell in words why an item is what it is: its state, its attempts, what it needs, when it runs, where its log is."""
     from orchestrator.cli.reading import open_run
+    from orchestrator.views.wording import shown
 
     reader = open_run(invocation, run)
     items = reader.find_items(item)
@@ -35,6 +36,8 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
         return 0
     if not items:
         write_lines([f"{item} of run {reader.run_dir.run_id} has no items ({reader.job_status(item)})"])
+        failure = reader.history.jobs[item].listing_failed
+        write_lines([f"  {shown(failure, 1000)}"] if failure else [])
     for number, answer in enumerate(answers):
         write_lines([""] if number else [])
         write_lines(_in_words(answer))

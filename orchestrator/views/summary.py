@@ -39,6 +39,10 @@ class RunningItem:
     seconds: float
 
 
+WHOLE_RUN = "the run"
+"""Named in the place of an item where the run failed and no item of it; no item can be called so."""
+
+
 class EndReport:
     """Gathers from happenings what the end report says; keeps only the first failures in item order, however many there are."""
 
@@ -68,7 +72,7 @@ class EndReport:
         failures = list(self._failures)
         error = summary.get("error")
         if error and not any(failure.item == error["item"] for failure in failures):
-            failures.insert(0, Failure((-1, 0), error["item"] or "run", None, error["message"] or "", 0))
+            failures.insert(0, Failure((-1, 0), error["item"] or WHOLE_RUN, None, error["message"] or "", 0))
         yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
         yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
@@ -88,7 +92,7 @@ def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count:
         yield f"FAILED {title(failure.item, failure.label)}: {after_attempts(failure.message, failure.attempts)}"
         if failure.attempts:
             yield f"       {program} logs {run_id} {shlex.quote(failure.item)}"
-        else:
+        elif failure.item != WHOLE_RUN:
             yield f"       {program} why {run_id} {shlex.quote(failure.item)}"
     more = count - min(len(failures), MOST_FAILURES)
     if more > 0:
@@ -128,7 +132,7 @@ def status_lines(
             yield f"  and {len(running) - MOST_RUNNING} more"
     error = summary["error"]
     if error and not any(failure.item == error["item"] for failure in failures):
-        yield f"error: {error['item'] or 'run'}: {shown(error['message'] or '', 300)}"
+        yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
     yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
     if status in ("failed", "interrupted", "paused"):
         yield f"go on with: {program} resume {run_id}"

@@ -210,3 +210,11 @@ def test_exec_names_a_command_that_is_not_there(run_cli: RunCli, tmp_path: Path)
     told = run_cli("exec", "missing.toml", "one")
     assert told.returncode == 2
     assert told.stderr.startswith("orchestrate: no-such-command: cannot be started")
+
+
+def test_why_of_a_job_that_could_not_be_listed_tells_why(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "unlisted.toml").write_text('[jobs.go]\nfor_each = { lines = "missing.txt" }\nshell = "true"\n')
+    assert run_cli("run", "unlisted.toml", "--run-id", "u1").returncode == 1
+    assert run_cli("why", "u1", "go").stdout == (
+        "go of run u1 has no items (failed)\n  for_each: missing.txt: No such file or directory\n"
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.views.summary import Failure, RunningItem, status_lines
+from views_story import began, finished
+
+from orchestrator.views.summary import EndReport, Failure, RunningItem, status_lines
 from orchestrator.views.tables import aligned
 
 
@@ -43,6 +45,14 @@ def test_a_failed_run_ends_with_what_failed_why_and_the_log_command() -> None:
     assert "       and 2 more: orchestrate results r1 --status failed" in lines
     assert lines[-1] == "go on with: orchestrate resume r1"
     assert not any(line.startswith("error") for line in lines), "the error is among the failures"
+
+
+def test_a_run_that_failed_without_an_item_names_no_item_to_ask_about() -> None:
+    report = EndReport("orchestrate")
+    report.take_in(began())
+    lines = list(report.lines(finished("failed", {"item": None, "message": "the run's timeout passed"})))
+    assert lines[0] == "FAILED the run: the run's timeout passed"
+    assert not any("why" in line for line in lines)
 
 
 def test_many_running_items_are_cut_short() -> None:
