@@ -8,6 +8,7 @@ import msgspec
 
 from orchestrator.jobsfile.model import ChainSource, Job
 from orchestrator.results import RunReader
+from orchestrator.store.durable_file import write_whole
 from orchestrator.store.records import Status
 
 
@@ -55,9 +56,7 @@ class JobView:
         """Only a cache: made again whenever a template asks for it."""
         path = self._reader.run_dir.results(self._job_id)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_bytes(msgspec.json.encode(list(self._reader.results(self._job_id))))
-        temporary.replace(path)
+        write_whole(path, msgspec.json.encode(list(self._reader.results(self._job_id))))
         return str(path)
 
     def _outputs(self) -> list[Any]:

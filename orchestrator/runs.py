@@ -11,7 +11,7 @@ from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode
 from orchestrator.launching import Launched, RunRequest, create, launch, lock_run, user_config
-from orchestrator.locks.holders import SupervisorLock
+from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.results import RunReader
 from orchestrator.session import RunReport, SessionOptions, supervise
 from orchestrator.staleness import stale_count

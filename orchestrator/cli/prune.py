@@ -92,7 +92,7 @@ def _attempt_runs(run_dir: RunDir) -> bool:
 
 def _remove(run_dir: RunDir) -> bool:
     """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
-    from orchestrator.locks.holders import SupervisorLock
+    from orchestrator.locks.supervisor_lock import SupervisorLock
 
     lock = SupervisorLock(run_dir)
     try:

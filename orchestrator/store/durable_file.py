@@ -37,6 +37,19 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, which is never seen half-written. Survives SIGKILL, not power loss: for caches and notes.
+
+    Raises StateUnwritableError.
+    """
+    temporary = temporary_path(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.rename(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def write_durably(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Replace `path` (mode 0600) by `data`; survives power loss when it returns.
 

@@ -14,13 +14,14 @@ import pytest
 
 from orchestrator.errors import ExitCode, RunHeldError
 from orchestrator.locks import holders
-from orchestrator.locks.holders import SupervisorLock, holder_pid, is_locked
+from orchestrator.locks.holders import holder_pid, is_locked
+from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.store.rundir import RunDir
 
 HOLDER = """
 import sys
 from pathlib import Path
-from orchestrator.locks.holders import SupervisorLock
+from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.store.rundir import RunDir
 lock = SupervisorLock(RunDir(Path(sys.argv[1])))
 lock.try_acquire()
