@@ -218,3 +218,13 @@ def test_why_of_a_job_that_could_not_be_listed_tells_why(run_cli: RunCli, tmp_pa
     assert run_cli("why", "u1", "go").stdout == (
         "go of run u1 has no items (failed)\n  for_each: missing.txt: No such file or directory\n"
     )
+
+
+def test_lines_that_were_cut_are_no_items_of_another_job(run_cli: RunCli, tmp_path: Path) -> None:
+    cut = '[jobs.cut]\noutput = "lines"\nmax_output = 10\nshell = "seq 1 100"\ncontinue_on_error = true\n'
+    (tmp_path / "cut.toml").write_text(cut + '[jobs.go]\nfor_each = "{{ jobs.cut.output }}"\nshell = "echo >> started"\n')
+    assert run_cli("run", "cut.toml", "--run-id", "c1").returncode == 1
+    assert not (tmp_path / "started").exists()
+    told = run_cli("status", "c1").stdout
+    assert 'FAILED cut: the output was cut at max_output: output = "lines" needs all of it' in told
+    assert "gave null, not a list" in run_cli("why", "c1", "go").stdout
