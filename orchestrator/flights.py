@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
+
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.adopted import AdoptedWorkers, logged_outcome
-from orchestrator.engines.engine import Engine, EngineEvent, OutcomeArrived, WorkerDied, WorkerIdentity
+from orchestrator.engines.engine import Engine, EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.jobsfile.model import Job
+from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.rundir import RunDir
 from orchestrator.tree_ending import TreeEndings
 from workers.log import LOG_NAME, read_log
@@ -24,18 +27,16 @@ from workers.tree import end_tree_of_dead_worker
 
 @dataclass(slots=True)
 class Flight:
-    """An attempt that runs: in `slot`, by `worker`. `asked_end`: why this supervisor asked for its end ("cancel", "drain")."""
+    """An attempt that runs, with the record of its start. It holds `slot`, which after a resume may be another than `start.slot`.
+
+    `asked_end`: why this supervisor asked for its end ("cancel", "drain").
+    """
 
     item: ItemRef
     name: str
     job: Job
-    attempt: int
-    sequence: int
+    start: Started
     slot: int
-    worker: int
-    started_at: float
-    label: str | None
-    payload: str
     mark: str
     asked_end: str | None = None
 
@@ -69,19 +70,19 @@ class Flights:
         assert flight.slot not in self._by_slot, f"slot {flight.slot} is taken"
         self._by_slot[flight.slot] = flight
 
-    def resume(self, flight: Flight, worker: WorkerIdentity | None) -> None:
+    def resume(self, flight: Flight, worker: WorkerStarted | None) -> None:
         """Take over an attempt of an earlier supervisor: take its outcome, adopt its worker, or end what is left of it."""
         self.begin(flight)
-        folder = self._run_dir.worker_folder(flight.worker)
-        outcome = logged_outcome(folder, flight.sequence)
+        folder = self._run_dir.worker_folder(flight.start.worker)
+        outcome = logged_outcome(folder, flight.start.sequence)
         if outcome is not None and outcome.attempt_class is AttemptClass.STATE_ERROR:
             # What stopped the earlier supervisor (a full disk) is no verdict on the item: it runs again.
             self._finish(flight, _lost(flight, outcome.message))
             return
-        if worker is not None and outcome is None and self._adopted.adopt(flight.slot, flight.sequence, worker, folder):
+        if worker is not None and outcome is None and self._adopted.adopt(flight.slot, flight.start.sequence, worker, folder):
             self._note(f"adopted {flight.name}, which worker {worker.worker} (pid {worker.pid}) still runs")
             return
-        self._worker_died(flight, f"worker {flight.worker} is gone")
+        self._worker_died(flight, f"worker {flight.start.worker} is gone")
 
     def end(self, item: ItemRef, reason: str, grace_at_most: float | None) -> None:
         """Have the attempt of `item` ended, if it still runs."""
@@ -90,10 +91,10 @@ class Flights:
             return  # it has ended meanwhile
         flight.asked_end = flight.asked_end or reason
         if flight.slot in self._adopted:
-            self._adopted.end(flight.slot)
+            self._adopted.end(flight.slot, is_hurried=grace_at_most is not None)
             return
         grace = flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most)
-        self._engine.end(flight.slot, End(sequence=flight.sequence, reason=EndReason(reason), grace_seconds=grace))
+        self._engine.end(flight.slot, End(sequence=flight.start.sequence, reason=EndReason(reason), grace_seconds=grace))
 
     def read_engine(self, fileno: int) -> None:
         """Take in what a worker has to say."""
@@ -107,7 +108,7 @@ class Flights:
         """Take in that trees of dead workers are gone."""
         for slot in self._endings.take():
             flight = self._by_slot[slot]
-            self._finish(flight, _lost(flight, f"worker {flight.worker} ended before the attempt did"))
+            self._finish(flight, _lost(flight, f"worker {flight.start.worker} ended before the attempt did"))
 
     def adopted_filenos(self) -> Iterable[int]:
         """Descriptors for `read_adopted`."""
@@ -133,23 +134,23 @@ class Flights:
             flight = self._by_slot.get(event.slot)
             match event:
                 case OutcomeArrived(_, sequence, outcome):
-                    if flight is not None and flight.sequence == sequence:
+                    if flight is not None and flight.start.sequence == sequence:
                         self._finish(flight, outcome)
                 case WorkerDied(_, worker, description):
                     self._note(description)
-                    if flight is not None and flight.worker == worker:
+                    if flight is not None and flight.start.worker == worker:
                         self._worker_died(flight, description)
                 case unknown:
                     assert_never(unknown)
 
     def _worker_died(self, flight: Flight, description: str) -> None:
         """Its last word may stand in its log; else what it left behind is ended before the slot is used again."""
-        folder = self._run_dir.worker_folder(flight.worker)
-        outcome = logged_outcome(folder, flight.sequence)
+        folder = self._run_dir.worker_folder(flight.start.worker)
+        outcome = logged_outcome(folder, flight.start.sequence)
         if outcome is not None:
             self._finish(flight, outcome)
             return
-        lines = [line for line in read_log(str(folder / LOG_NAME)) if line.sequence == flight.sequence]
+        lines = [line for line in read_log(str(folder / LOG_NAME)) if line.sequence == flight.start.sequence]
         if not lines:
             self._finish(flight, _lost(flight, "its worker ended before it began"))  # Begun is logged before anything is spawned
             return
@@ -163,6 +164,9 @@ class Flights:
 
     def _finish(self, flight: Flight, outcome: Outcome) -> None:
         del self._by_slot[flight.slot]
+        if flight.asked_end == "cancel" and outcome.ended_by is EndReason.DRAIN:
+            # An adopted worker was asked by a signal, which tells no reason.
+            outcome = msgspec.structs.replace(outcome, ended_by=EndReason.CANCEL, message="cancelled")
         self._on_ended(flight, outcome)
 
 
@@ -170,8 +174,8 @@ def _lost(flight: Flight, message: str) -> Outcome:
     now = time.time()
     return Outcome(
         attempt_class=AttemptClass.LOST,
-        started_at=flight.started_at,
+        started_at=flight.start.at,
         finished_at=now,
-        duration_seconds=max(0.0, now - flight.started_at),
+        duration_seconds=max(0.0, now - flight.start.at),
         message=message,
     )

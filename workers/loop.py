@@ -1,7 +1,8 @@
 """The life of a worker: take a start, run it, tell its end, until the supervisor is gone or says so.
 
 Promise: an attempt that was begun is finished and its outcome is in the log, also when the supervisor dies meanwhile; then the
-worker exits. SIGTERM ends the running attempt as a cancel does, and then the worker. SIGINT and SIGHUP are for the supervisor
+worker exits. SIGTERM ends the running attempt as a drain does, and then the worker: a service manager that stops a whole machine
+sends it to all, and nobody cancelled anything. SIGINT and SIGHUP are for the supervisor
 alone: the terminal's Ctrl-C must not reach a worker that is to outlive it.
 """
 
@@ -18,7 +19,7 @@ import msgspec
 from workers import channel
 from workers.attempt import AttemptRunner
 from workers.faultpoints import fault_point
-from workers.protocol import End, Ended, EndReason, Start
+from workers.protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, End, Ended, EndReason, Start
 
 STATE_UNWRITABLE = 74
 """Exit code when an outcome could neither be logged nor told."""
@@ -37,12 +38,15 @@ class Supervisor:
         self._socket = sock
         self._folder = folder
         self._running: Start | None = None
+        self._is_end_due = False
+        self._grace_at_most = float("inf")
         self._wake, wake_write = os.pipe()
         for end in (self._wake, wake_write):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._on_terminate)
+        signal.signal(HURRY_SIGNAL, self._on_terminate)
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
@@ -73,9 +77,10 @@ class Supervisor:
                 ends.append(message)
             elif message is not None:
                 raise RuntimeError(f"start {message.sequence} came while another attempt runs")
-        if self.must_stop and self._running is not None:
-            running, self._running = self._running, None
-            ends.append(End(sequence=running.sequence, reason=EndReason.CANCEL, grace_seconds=running.grace_seconds))
+        if self._is_end_due and self._running is not None:
+            self._is_end_due = False
+            grace = min(self._running.grace_seconds, self._grace_at_most)
+            ends.append(End(sequence=self._running.sequence, reason=EndReason.DRAIN, grace_seconds=grace))
         return ends
 
     def tell(self, ended: Ended) -> None:
@@ -104,8 +109,11 @@ class Supervisor:
             # Another read has taken the byte in already.
             return
 
-    def _on_terminate(self, *_: object) -> None:
+    def _on_terminate(self, number: int, _: object) -> None:
         self.must_stop = True
+        self._is_end_due = True
+        if number == HURRY_SIGNAL:
+            self._grace_at_most = HURRIED_GRACE_SECONDS
 
 
 def serve(sock: socket.socket, folder: str) -> int:

@@ -7,6 +7,7 @@ and fails at about 200 kB.
 
 from __future__ import annotations
 
+import signal
 from enum import StrEnum
 
 import msgspec
@@ -22,6 +23,12 @@ WORKER_SOCKET_FD = 3
 
 MARK_VARIABLE = "ORCHESTRATE_MARK"
 """Environment variable by which every process of an attempt is found. The mark of a nested attempt starts with its parent's."""
+
+HURRY_SIGNAL = signal.SIGUSR1
+"""To a worker: as SIGTERM (its attempt is ended as by a drain, then it exits), with at most `HURRIED_GRACE_SECONDS` of grace."""
+
+HURRIED_GRACE_SECONDS = 1.0
+"""Grace of a hurried end: long enough for an agent to close its files, short enough to be "at once"."""
 
 
 class AttemptClass(StrEnum):

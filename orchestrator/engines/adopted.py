@@ -12,10 +12,11 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied, WorkerIdentity
+from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
+from orchestrator.store.records import WorkerStarted
 from workers.identity import is_same_process
 from workers.log import LOG_NAME, read_log
-from workers.protocol import Ended, Outcome
+from workers.protocol import HURRY_SIGNAL, Ended, Outcome
 
 POLL_SECONDS = 0.2
 """How often a worker is looked for where the kernel has no pidfd (macOS)."""
@@ -25,7 +26,7 @@ POLL_SECONDS = 0.2
 class _Adopted:
     slot: int
     sequence: int
-    identity: WorkerIdentity
+    process: WorkerStarted
     folder: Path
     pidfd: int | None
 
@@ -36,33 +37,34 @@ class AdoptedWorkers:
     def __init__(self) -> None:
         self._by_slot: dict[int, _Adopted] = {}
 
-    def adopt(self, slot: int, sequence: int, identity: WorkerIdentity, folder: Path) -> bool:
+    def adopt(self, slot: int, sequence: int, worker: WorkerStarted, folder: Path) -> bool:
         """Watch this worker if it lives; False if it is gone."""
         pidfd = None
         if hasattr(os, "pidfd_open"):
             try:
-                pidfd = os.pidfd_open(identity.pid)
+                pidfd = os.pidfd_open(worker.pid)
             except ProcessLookupError:
                 return False
         # Asked after the pidfd was opened: now the number cannot pass to another process behind our back.
-        if not is_same_process(identity.pid, identity.start_ticks, identity.boot_id):
+        if not is_same_process(worker.pid, worker.start_ticks, worker.boot_id):
             if pidfd is not None:
                 os.close(pidfd)
             return False
-        self._by_slot[slot] = _Adopted(slot, sequence, identity, folder, pidfd)
+        self._by_slot[slot] = _Adopted(slot, sequence, worker, folder, pidfd)
         return True
 
     def __contains__(self, slot: int) -> bool:
         return slot in self._by_slot
 
-    def end(self, slot: int) -> None:
-        """Ask the worker to end its attempt: to a worker SIGTERM means that."""
+    def end(self, slot: int, *, is_hurried: bool) -> None:
+        """Ask the worker to end its attempt, with the attempt's grace or (`is_hurried`) a second at most."""
         adopted = self._by_slot[slot]
+        number = HURRY_SIGNAL if is_hurried else signal.SIGTERM
         try:
             if adopted.pidfd is not None:
-                signal.pidfd_send_signal(adopted.pidfd, signal.SIGTERM)
-            elif is_same_process(adopted.identity.pid, adopted.identity.start_ticks, adopted.identity.boot_id):
-                os.kill(adopted.identity.pid, signal.SIGTERM)
+                signal.pidfd_send_signal(adopted.pidfd, number)
+            elif is_same_process(adopted.process.pid, adopted.process.start_ticks, adopted.process.boot_id):
+                os.kill(adopted.process.pid, number)
         except ProcessLookupError:
             return  # it just ended, and `poll` tells it
 
@@ -98,13 +100,13 @@ class AdoptedWorkers:
             poll = select.poll()
             poll.register(adopted.pidfd, select.POLLIN)
             return bool(poll.poll(0))
-        return not is_same_process(adopted.identity.pid, adopted.identity.start_ticks, adopted.identity.boot_id)
+        return not is_same_process(adopted.process.pid, adopted.process.start_ticks, adopted.process.boot_id)
 
     def _report(self, adopted: _Adopted) -> EngineEvent:
         outcome = logged_outcome(adopted.folder, adopted.sequence)
         if outcome is not None:
             return OutcomeArrived(adopted.slot, adopted.sequence, outcome)
-        number = adopted.identity.worker
+        number = adopted.process.worker
         return WorkerDied(adopted.slot, number, f"worker {number} (of an earlier supervisor) ended without an outcome")
 
 
