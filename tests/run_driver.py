@@ -22,10 +22,18 @@ import psutil
 from conftest import describe, processes_of
 
 from orchestrator.results import RunReader
+from orchestrator.store.history import read_history
 from orchestrator.store.rundir import RunDir
 
 LIMIT_SECONDS = 30.0
 KILLED = -signal.SIGKILL
+
+
+def is_living(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SECONDS) -> Any:
@@ -158,6 +166,20 @@ class RunDriver:
     def results(self) -> list[dict[str, Any]]:
         """What `results --json` prints, without the cost of a process."""
         return list(RunReader.read(RunDir(self.run_folder)).results())
+
+    def result(self, item: str) -> dict[str, Any]:
+        return next(result for result in self.results() if result["item"] == item)
+
+    def worker_of(self, item: str) -> int:
+        """Pid of the worker that runs the item, as the journal tells."""
+        job, _, index = item.partition(":")
+
+        def find() -> int | None:
+            history = read_history(RunDir(self.run_folder))
+            start = history.open_starts.get((job, int(index or 0)))
+            return None if start is None else history.workers[start.worker].pid
+
+        return int(wait_until(find, f"the start of {item} is recorded"))
 
     @property
     def run_folder(self) -> Path:

@@ -12,7 +12,7 @@ LARGE_OUTPUT = "x" * 9000
 
 
 def write_batch(driver: RunDriver) -> None:
-    """Six items whose list comes from another job, one that stands at a gate, one with a large output, and one that joins them."""
+    """Six items that another job lists, one of them at a gate, one with a large output; and one that joins them."""
     body = f"""
 case $ORCHESTRATE_ITEM in
   work:1) printf '%s' {LARGE_OUTPUT} ;;

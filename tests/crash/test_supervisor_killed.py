@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batch import assert_every_result_is_there, ITEMS, let_end, wait_for_the_others, write_batch
-from run_driver import KILLED, RunDriver, wait_until
+from batch import ITEMS, assert_every_result_is_there, let_end, wait_for_the_others, write_batch
+from run_driver import KILLED, Command, RunDriver, wait_until
 
 POINTS = {
     "supervisor.listed": (1,),
@@ -129,15 +129,17 @@ def kill_at_random_times(driver: RunDriver, seed: int) -> None:
     write_batch(driver)
     for _ in range(5):
         command = driver.run()
-        seen = _progress(driver)
-        wanted = dice.randrange(1, 2500)
-        wait_until(lambda: not command.is_running or _progress(driver) - seen >= wanted or _waits_at_gate(driver), "progress")
+        _wait_for_progress(driver, command, _progress(driver) + dice.randrange(1, 2500))
         command.kill()
         if dice.random() < 0.3:
             driver.open_gate()
     driver.open_gate()
     driver.assert_exit(driver.run(), 0)
     assert_once(driver)
+
+
+def _wait_for_progress(driver: RunDriver, command: Command, wanted: int) -> None:
+    wait_until(lambda: not command.is_running or _progress(driver) >= wanted or _waits_at_gate(driver), f"{wanted} bytes")
 
 
 def _progress(driver: RunDriver) -> int:
