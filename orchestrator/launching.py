@@ -89,7 +89,7 @@ def create(
     """Make a new run. `lines`: the items of the one job `each`. Raises UserError (the id is taken), StateUnwritableError."""
     arm(os.environ.get("ORCHESTRATE_FAULT"))
     now = time.time()
-    run_dir = create_run_dir(home, run_id or new_run_id(now))
+    run_dir = create_run_dir(home, new_run_id(now) if run_id is None else run_id)
     lock = lock_run(run_dir)
     try:
         for name in ("items", "slots", "workers", "outputs"):
