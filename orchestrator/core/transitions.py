@@ -299,6 +299,7 @@ def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> No
 def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
     if state.is_finished or not state.is_open:
         return
+    graph.close_jobs(state, decisions)  # first: a job that opens asks how those it needs were closed
     graph.open_jobs(state, decisions)
     while graph.close_jobs(state, decisions):
         graph.open_jobs(state, decisions)

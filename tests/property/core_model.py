@@ -26,6 +26,7 @@ class ModelJob:
     phase: str = "blocked"  # blocked, listing, open, or a closed word
     is_skipped_whole: bool = False
     has_failed_listing: bool = False
+    is_cancelled_ahead: bool = False
 
 
 @dataclass
@@ -173,7 +174,8 @@ class Model:
             case events.RunOpened():
                 self.is_open = True
             case events.ItemsListed(order, count):
-                self.jobs[order].words = ["pending"] * count
+                is_cancelled = self.jobs[order].is_cancelled_ahead
+                self.jobs[order].words = ["cancelled" if is_cancelled else "pending"] * count
                 self.begin(order)
             case events.ListingFailed(order):
                 self.jobs[order].has_failed_listing = True
@@ -197,7 +199,9 @@ class Model:
                 self.end_all("cancel")
             case events.CancelAsked(refs):
                 for ref in refs or ():
-                    if self.word(ref) == "running":
+                    if self.jobs[ref[0]].words is None:
+                        self.cancel_ahead(ref[0])
+                    elif self.word(ref) == "running":
                         self.ending.setdefault(ref, "cancel")
                     elif self.word(ref) in ("pending", "waiting"):
                         self.put(ref, "cancelled")
@@ -224,6 +228,12 @@ class Model:
                         self.put(waiting, "interrupted")
             elif not self.rules[order].continue_on_error:
                 self.halt(ref)
+
+    def cancel_ahead(self, order: int) -> None:
+        job = self.jobs[order]
+        if job.rules.is_single and not self.is_closed(order):
+            job.is_cancelled_ahead = True
+            job.phase = "listing"
 
     def halt(self, ref: Ref) -> None:
         self.halting.add(ref)

@@ -151,8 +151,8 @@ class Contest:
 
     def feed(self, event_: Event) -> list[Decision]:
         decisions = self._feed(event_)
-        self.model.apply(event_, self.run.now)
         listing = {order for order, job in enumerate(self.model.jobs) if job.phase == "listing"}
+        self.model.apply(event_, self.run.now)
         starts = self.model.advance(self.run.now)
         self.look_at(event_, decisions)
         assert [each.item for each in decisions if isinstance(each, StartAttempt)] == starts
@@ -272,7 +272,8 @@ class Contest:
         elif what == 1:
             self.run.cancel()
         elif what < 10:
-            known = [self.run.name(ref) for ref in self.model.all_refs()]
+            unlisted = [(rule.order, 0) for rule in self.rules if self.model.jobs[rule.order].words is None]
+            known = [self.run.name(ref) for ref in (*self.model.all_refs(), *unlisted)]
             if known:
                 self.run.cancel(*data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True)))
 

@@ -239,3 +239,20 @@ def test_a_cleanup_job_may_still_try_again_after_the_halt() -> None:
     run.succeed("clean:0")
     assert run.started == ["a:0", "clean:0", "clean:0"]
     assert run.result == ("failed", "a:0")
+
+
+def test_after_a_halt_when_failed_is_skipped_if_what_it_needs_succeeded_all_the_same() -> None:
+    rules = [
+        job("a", 0, continue_on_error=True),
+        job("b", 1, chain=(0,)),
+        single("alarm", 2, needs=(1,), when_word="failed"),
+        job("c", 3),
+    ]
+    run = CoreDriver(rules, {"a": 2, "b": 2}, slots=4).open()
+    run.fail("a:0")
+    run.succeed("a:1")
+    run.fail("c:0")
+    run.succeed("b:1")
+    assert run.closed["b"] is Phase.SUCCEEDED
+    assert run.ended["alarm:0"] == "skipped"
+    assert run.result == ("failed", "c:0")
