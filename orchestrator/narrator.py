@@ -25,7 +25,7 @@ class Narrator:
         """An attempt was handed to a worker."""
         self._view.show(
             happenings.ItemStarted(
-                item=flight.name, job=flight.job.id, label=flight.label, attempt=flight.attempt, at=flight.started_at
+                item=flight.name, job=flight.job.id, label=flight.start.label, attempt=flight.start.attempt, at=flight.start.at
             )
         )
 
@@ -36,8 +36,8 @@ class Narrator:
                 happenings.ItemRetrying(
                     item=flight.name,
                     job=flight.job.id,
-                    label=flight.label,
-                    attempt=flight.attempt,
+                    label=flight.start.label,
+                    attempt=flight.start.attempt,
                     message=outcome.message,
                     wait_s=round(max(0.0, state.due - time.monotonic()), 3),
                     at=time.time(),
@@ -48,9 +48,9 @@ class Narrator:
             happenings.ItemEnded(
                 item=flight.name,
                 job=flight.job.id,
-                label=flight.label,
+                label=flight.start.label,
                 status=type(state).__name__.lower(),
-                attempts=flight.attempt,
+                attempts=flight.start.attempt,
                 message=outcome.message,
                 duration_s=round(outcome.duration_seconds, 3),
                 exit_code=outcome.exit_code,

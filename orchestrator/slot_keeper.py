@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.engines.engine import Engine, WorkerIdentity
+from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.locks.slots import is_slot_free, try_lock_slot
+from orchestrator.store.records import WorkerStarted
 from orchestrator.store.rundir import RunDir
 from workers.spawn import SHORTAGES
 
@@ -26,7 +27,7 @@ class TakenSlot:
     """A locked slot with a worker. `new_worker`: it was just started, and must be recorded before it gets work."""
 
     lock_fd: int
-    new_worker: WorkerIdentity | None
+    new_worker: WorkerStarted | None
 
 
 class SlotKeeper:

@@ -36,7 +36,7 @@ from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RunState,
 from orchestrator.core.transitions import decide, next_wake
 from orchestrator.ending import error_in_words, exit_code_of
 from orchestrator.engines.adopted import POLL_SECONDS
-from orchestrator.engines.engine import Engine, WorkerIdentity
+from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import JobsFile
@@ -112,18 +112,11 @@ class Supervisor:
             item=item,
             name=name,
             job=self._jobs[item[0]],
-            attempt=start.attempt,
-            sequence=start.sequence,
+            start=start,
             slot=slot,
-            worker=start.worker,
-            started_at=start.at,
-            label=start.label,
-            payload=start.payload,
             mark=self._starter.mark(name, start.attempt),
         )
-        known = self._history.workers.get(start.worker)
-        worker = None if known is None else WorkerIdentity(known.worker, known.pid, known.start_ticks, known.boot_id)
-        self._flights.resume(flight, worker)
+        self._flights.resume(flight, self._history.workers.get(start.worker))
 
     def run(self, first: Iterable[Event] = ()) -> int:
         """Supervise until the run is finished or stopped. `first`: what is asked before anything starts."""
@@ -237,7 +230,7 @@ class Supervisor:
         outcome = checked(outcome, flight.job.output, self._run_dir)
         verdict = verdict_of(outcome, flight.asked_end)
         fault_point("supervisor.outcome")
-        self._recorded_through[flight.worker] = flight.sequence
+        self._recorded_through[flight.start.worker] = flight.start.sequence
         self._outcomes[flight.item] = (flight, outcome)
         self._ran.add(flight.job.id)
         self._events.append(AttemptEnded(flight.item, verdict))
@@ -288,33 +281,20 @@ class Supervisor:
         self._next_sequence += 1
         through = self._recorded_through.get(worker, -1)
         message = self._starter.message(job, index, attempt, sequence, rendered.prepared, through)
-        flight = Flight(
-            item=item,
-            name=message.item,
-            job=job,
+        start = records.Started(
+            job=job.id,
+            index=index,
             attempt=attempt,
             sequence=sequence,
-            slot=slot,
             worker=worker,
-            started_at=time.time(),
+            at=time.time(),
+            slot=slot,
             label=rendered.label,
             payload=rendered.prepared.payload,
-            mark=message.mark,
         )
+        flight = Flight(item=item, name=message.item, job=job, start=start, slot=slot, mark=message.mark)
         self._flights.begin(flight)
-        self._recorder.add(
-            records.Started(
-                job=job.id,
-                index=index,
-                attempt=attempt,
-                sequence=sequence,
-                worker=worker,
-                at=flight.started_at,
-                slot=slot,
-                label=flight.label,
-                payload=flight.payload,
-            )
-        )
+        self._recorder.add(start)
         self._recorder.then(lambda: self._send(slot, message, lock_fd))
         self._narrator.started(flight)
 
@@ -330,13 +310,8 @@ class Supervisor:
         if taken is None:
             return None
         if taken.new_worker is not None:
-            identity = taken.new_worker
-            self._next_worker = identity.worker + 1
-            self._recorder.add(
-                records.WorkerStarted(
-                    worker=identity.worker, pid=identity.pid, start_ticks=identity.start_ticks, boot_id=identity.boot_id
-                )
-            )
+            self._next_worker = taken.new_worker.worker + 1
+            self._recorder.add(taken.new_worker)
             self._readers.set(self._read_engine, self._engine.filenos())
         return taken.lock_fd
 
@@ -357,11 +332,11 @@ class Supervisor:
                 records.AttemptEnded(
                     job=job_id,
                     index=index,
-                    attempt=flight.attempt,
+                    attempt=flight.start.attempt,
                     status=status,
                     outcome=outcome,
-                    label=flight.label,
-                    payload=flight.payload,
+                    label=flight.start.label,
+                    payload=flight.start.payload,
                 )
             )
             self._narrator.attempt_ended(flight, outcome, state)

@@ -6,17 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.store.records import WorkerStarted
 from workers.protocol import End, Outcome, Start
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerIdentity:
-    """A worker process: its number in the run, and what tells it from a later process with the same pid."""
-
-    worker: int
-    pid: int
-    start_ticks: int
-    boot_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +34,8 @@ EngineEvent = OutcomeArrived | WorkerDied
 class Engine(Protocol):
     """Runs attempts in slots, one at a time in each. No call blocks for as long as an attempt runs (inline excepted)."""
 
-    def prepare_slot(self, slot: int, next_worker: int) -> WorkerIdentity | None:
-        """Make sure that a worker serves `slot`; its identity if it was just started (it is recorded before it gets work)."""
+    def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
+        """Make sure that a worker serves `slot`; its record if it was just started (to be written before it gets work)."""
 
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.core.transitions import NOW_GRACE_SECONDS
-from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerIdentity
+from orchestrator.engines.engine import EngineEvent, OutcomeArrived
 from orchestrator.signals import SignalInbox
+from orchestrator.store.records import WorkerStarted
 from workers.attempt import AttemptRunner
 from workers.identity import boot_id, start_ticks
 from workers.protocol import End, EndReason, Start
@@ -37,7 +38,7 @@ class InlineEngine:
         self._runner: AttemptRunner | None = None
         self._worker = -1
 
-    def prepare_slot(self, slot: int, next_worker: int) -> WorkerIdentity | None:
+    def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
         """Make the folder; the "worker" is this process."""
         assert slot == _SLOT
         if self._runner is not None:
@@ -48,7 +49,7 @@ class InlineEngine:
         self._worker = next_worker
         pid = os.getpid()
         ticks = start_ticks(pid)
-        return WorkerIdentity(worker=next_worker, pid=pid, start_ticks=-1 if ticks is None else ticks, boot_id=boot_id())
+        return WorkerStarted(worker=next_worker, pid=pid, start_ticks=-1 if ticks is None else ticks, boot_id=boot_id())
 
     def worker_of(self, slot: int) -> int:
         """The only worker there is."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied, WorkerIdentity
+from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
+from orchestrator.store.records import WorkerStarted
 from workers import channel
 from workers.identity import boot_id, start_ticks
 from workers.launch import CRASH_LOG_NAME, start_worker
@@ -32,7 +33,7 @@ _encode = msgspec.msgpack.Encoder().encode
 @dataclass(slots=True)
 class _Worker:
     slot: int
-    identity: WorkerIdentity
+    process: WorkerStarted
     connection: socket.socket
     folder: str
     is_busy: bool = False
@@ -46,7 +47,7 @@ class LocalEngine:
         self._by_slot: dict[int, _Worker] = {}
         self._by_fileno: dict[int, _Worker] = {}
 
-    def prepare_slot(self, slot: int, next_worker: int) -> WorkerIdentity | None:
+    def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
         """Start a worker for `slot` unless it has one. Raises OSError (EAGAIN, EMFILE) when no process can be made."""
         if slot in self._by_slot:
             return None
@@ -55,15 +56,15 @@ class LocalEngine:
         pid, connection = start_worker(str(folder))
         ticks = start_ticks(pid)
         assert ticks is not None, "a child that was not reaped has start ticks"
-        identity = WorkerIdentity(worker=next_worker, pid=pid, start_ticks=ticks, boot_id=boot_id())
-        worker = _Worker(slot=slot, identity=identity, connection=connection, folder=str(folder))
+        process = WorkerStarted(worker=next_worker, pid=pid, start_ticks=ticks, boot_id=boot_id())
+        worker = _Worker(slot=slot, process=process, connection=connection, folder=str(folder))
         self._by_slot[slot] = worker
         self._by_fileno[connection.fileno()] = worker
-        return identity
+        return process
 
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""
-        return self._by_slot[slot].identity.worker
+        return self._by_slot[slot].process.worker
 
     def start(self, slot: int, start: Start, lock_fds: Sequence[int]) -> None:
         """Hand over one attempt with its locks."""
@@ -100,7 +101,7 @@ class LocalEngine:
         deadline = time.monotonic() + GOODBYE_SECONDS
         for worker in self._by_slot.values():
             if not worker.is_busy:
-                _wait_for(worker.identity.pid, deadline)
+                _wait_for(worker.process.pid, deadline)
         self._by_slot.clear()
         self._by_fileno.clear()
 
@@ -113,11 +114,11 @@ class LocalEngine:
         del self._by_slot[worker.slot]
         del self._by_fileno[worker.connection.fileno()]
         worker.connection.close()
-        _, status = os.waitpid(worker.identity.pid, 0)
+        _, status = os.waitpid(worker.process.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         crash_log = f"{worker.folder}/{CRASH_LOG_NAME}"
         how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {crash_log}"
-        return WorkerDied(worker.slot, worker.identity.worker, f"worker {worker.identity.worker} {how}")
+        return WorkerDied(worker.slot, worker.process.worker, f"worker {worker.process.worker} {how}")
 
 
 def _wait_for(pid: int, deadline: float) -> None:
