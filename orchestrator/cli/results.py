@@ -25,7 +25,7 @@ _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code
 @click.option("--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", help="Default: table.")
 @click.option("--fields", metavar="A,B", help="Only these fields, in this order.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only the items in this state.")
-@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE, which is replaced once all is written.")
+@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE (-: stdout), which is replaced once all is written.")
 @json_option
 @pass_invocation
 def command(
@@ -41,7 +41,7 @@ def command(
     results = (each for each in reader.results() if status is None or each["status"] == status)
     rows = ({field: result[field] for field in chosen} for result in results)
     chunks = _FORMS[form](rows, chosen)
-    if path is not None:
+    if path is not None and path != "-":
         _write_file(path, chunks)
         return 0
     for chunk in chunks:

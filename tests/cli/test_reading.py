@@ -77,6 +77,8 @@ def test_results_are_in_item_order_in_every_format(run_cli: RunCli, failed_run: 
     assert len(table) == 2
     assert table[1].split()[:4] == ["go:1", "b", "failed", "2"]
     assert run_cli("results", "--fields", "label,item", "--format", "jsonl", "-o", "out.jsonl").stdout == ""
+    assert run_cli("results", "--fields", "job", "--format", "jsonl", "-o", "-").stdout.startswith('{"job":"list"}')
+    assert not (tmp_path / "-").exists()
     assert (tmp_path / "out.jsonl").read_text().splitlines()[1] == '{"label":"a","item":"go:0"}'
     assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl"]
 
