@@ -59,7 +59,6 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             same = [other for other in before if counts[other] == counts[first]]
             chain = draw(st.lists(st.sampled_from(same), min_size=1, max_size=2, unique=True))
         needs = draw(st.lists(st.sampled_from(before), max_size=2, unique=True)) if before else []
-        needs = [need for need in needs if need not in chain]
         is_single = not chain and rarely(draw)
         counts[order] = counts[chain[0]] if chain else 1 if is_single else draw(st.integers(0, 6))
         tolerance = draw(st.sampled_from(["none", "none", "continue", "count", "percent", "both"]))
