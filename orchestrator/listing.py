@@ -9,6 +9,7 @@ from orchestrator.context import ItemContexts
 from orchestrator.jobsfile.model import ChainSource, Job
 from orchestrator.results import RunReader
 from orchestrator.store.itemlist import ItemList, write_item_list
+from orchestrator.store.outputs import CaptureMismatch
 
 
 class ListingError(Exception):
@@ -29,7 +30,7 @@ def list_job(reader: RunReader, contexts: ItemContexts, job: Job) -> int:
 
     try:
         return write_item_list(path, _values(reader, contexts, job))
-    except SourceError as error:
+    except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
 
 

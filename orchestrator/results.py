@@ -17,7 +17,7 @@ from orchestrator.locks.holders import is_locked
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import ItemList
-from orchestrator.store.outputs import read_capture
+from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
 from orchestrator.store.rundir import RunDir
 from orchestrator.verdicts import BadOutputError, parse_output
@@ -97,8 +97,11 @@ class RunReader:
         ended = self.history.jobs[job_id].last_end(index)
         return None if ended is None else self._output(job_id, ended)
 
-    def result(self, job_id: str, index: int) -> dict[str, Any]:
-        """One object of `results --json`."""
+    def result(self, job_id: str, index: int, *, forgives: bool = False) -> dict[str, Any]:
+        """One object of `results --json`. An output that is not what was recorded raises CaptureMismatch.
+
+        `forgives`: a person asks, and shall see the rest. Then the output is null and `error` tells what is wrong with it.
+        """
         past = self.history.jobs[job_id]
         record = past.record(index)
         ended = past.last_end(index)
@@ -123,20 +126,28 @@ class RunReader:
                 duration_s=round(outcome.duration_seconds, 6),
                 stdout=outcome.stdout.path,
                 stderr=outcome.stderr.path,
-                output=self._output(job_id, ended) if outcome.attempt_class is AttemptClass.OK else None,
                 error=outcome.message or None,
             )
+            if outcome.attempt_class is AttemptClass.OK:
+                try:
+                    result["output"] = self._output(job_id, ended)
+                except CaptureMismatch as mismatch:
+                    if not forgives:
+                        raise
+                    result["error"] = str(mismatch)
         if isinstance(record, ItemSettled) and record.message:
             result["error"] = record.message
         return result
 
-    def results(self, job_id: str | None = None, status: Status | None = None) -> Iterator[dict[str, Any]]:
-        """Results in item order, of one job or of all in file order, of one status or of all."""
+    def results(
+        self, job_id: str | None = None, status: Status | None = None, *, forgives: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Each `result` in item order, of one job or of all in file order, of one status or of all."""
         for each in [job_id] if job_id is not None else self.history.header.jobs:
             past = self.history.jobs[each]
             for index in range(self.count(each)):
                 if status is None or past.status(index) is status:
-                    yield self.result(each, index)
+                    yield self.result(each, index, forgives=forgives)
 
     def count(self, job_id: str) -> int:
         """How many items the job has (0 for a fan-out that is not listed yet)."""

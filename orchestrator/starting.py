@@ -10,6 +10,7 @@ from orchestrator.core.events import Declined
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
 from orchestrator.results import RunReader
+from orchestrator.store.outputs import CaptureMismatch
 from workers.protocol import MARK_VARIABLE, Start
 
 
@@ -65,9 +66,9 @@ class Starter:
                 first = self.render(job, index, 1)
                 if isinstance(first, Ready):
                     prepared = replace(prepared, payload=first.prepared.payload)
-        except ItemRefused as refused:
+        except (ItemRefused, CaptureMismatch) as refused:  # perhaps somebody removed an output that a template reads
             return NotStarted(Declined.REFUSED, str(refused), label)
-        if prepared.creates is not None and os.path.lexists(prepared.creates.final):
+        if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
         return Ready(prepared, label)
 

@@ -56,6 +56,7 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     from orchestrator.context import ItemContexts
     from orchestrator.rendering import ItemRefused, item_label, prepare
     from orchestrator.starting import Starter
+    from orchestrator.store.outputs import CaptureMismatch
 
     attempt = max(reader.history.jobs[job_id].attempts(index), 1)
     header, job = reader.history.header, reader.job(job_id)
@@ -70,7 +71,7 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
             folder=header.folder,
             temporary_suffix=f"{header.mark}.by-hand",
         )
-    except ItemRefused as refused:
+    except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
     # Without the attempt's mark: a resume must not take this for something that the item left behind.
     changes = Starter(reader, contexts, reader.jobs_file).environment(reader.item_name(job_id, index), attempt, prepared)

@@ -38,7 +38,7 @@ def command(
         form = "json"
     reader = open_run(invocation, run)
     chosen = _chosen(fields, form)
-    results = (each for each in reader.results() if status is None or each["status"] == status)
+    results = (each for each in reader.results(forgives=True) if status is None or each["status"] == status)
     rows = ({field: result[field] for field in chosen} for result in results)
     chunks = _FORMS[form](rows, chosen)
     if path is not None and path != "-":

@@ -47,7 +47,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
 
 
 def _answer(reader: RunReader, program: str, job_id: str, index: int) -> dict[str, Any]:
-    result = reader.result(job_id, index)
+    result = reader.result(job_id, index, forgives=True)
     job = reader.job(job_id)
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     return {
