@@ -13,15 +13,17 @@ from orchestrator.results import RunReader
 
 def exit_code_of(status: RunVerdict, stop_signal: signal.Signals | None) -> int:
     """The exit code of section 7. `stop_signal`: the first that asked for a stop (`orchestrate stop` counts as SIGTERM)."""
+    if status == "completed":
+        return ExitCode.COMPLETED
+    if stop_signal is not None:
+        return 128 + stop_signal  # it comes before what else holds of a run that is not complete
     match status:
-        case "completed":
-            return ExitCode.COMPLETED
         case "failed":
             return ExitCode.FAILED
         case "cancelled":
             return ExitCode.CANCELLED
         case "interrupted":
-            return 128 + (stop_signal or signal.SIGTERM)
+            return 128 + signal.SIGTERM  # a dead run of which some items were cancelled: nobody sent a signal
         case unknown:
             assert_never(unknown)
 

@@ -185,5 +185,6 @@ def _unfinished_run(home: Path, jobs_file: str, inputs: dict[str, Any], request:
             continue  # that run cannot be continued, whatever it is; `status` tells why
         is_young = request.max_age is None or time.time() - header.created_at <= request.max_age
         is_unfinished = ended is None or ended.status in ("interrupted", "paused")
-        return run_dir if is_young and is_unfinished else None
+        if is_young and is_unfinished:
+            return run_dir
     return None

@@ -369,8 +369,15 @@ class Supervisor:
     def _end_run(self, finish: FinishRun) -> int:
         exit_code = exit_code_of(finish.status, self._stop_signal)
         error_item, error_message = error_in_words(self._reader, finish.error, is_timed_out=self._state.is_timed_out)
-        for record in newly_stale(self._history, self._jobs, self._starter, self._ran):
+        stale = list(newly_stale(self._history, self._jobs, self._starter, self._ran))
+        for record in stale:
             self._recorder.add(record)
+        if stale:
+            names = ", ".join(self._reader.item_name(record.job, record.index) for record in stale[:5])
+            self._narrator.note(
+                f"{len(stale)} succeeded items are stale, their inputs have changed since they ran ({names}"
+                f"{', …' if len(stale) > 5 else ''}); resume with --rerun-stale runs them again"
+            )
         self._recorder.add(
             records.RunEnded(
                 status=finish.status,

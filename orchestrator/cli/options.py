@@ -94,5 +94,5 @@ def bounds_options(function: F) -> F:
     """-j and -k."""
     function = click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with the other items.")(function)
     return click.option(
-        "-j", "--slots", type=click.IntRange(min=0), metavar="N", help="How many items run at once; 0: inline, no workers."
+        "-j", "--slots", type=click.IntRange(0, 4096), metavar="N", help="How many items run at once; 0: inline, no workers."
     )(function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -53,6 +54,10 @@ def find_orphans(home: Path) -> list[Orphan]:
 def end(orphans: list[Orphan]) -> set[int]:
     """SIGTERM, some seconds, SIGKILL; the pids of those that are still there. A pid that was used again is not touched."""
     processes = [orphan.process for orphan in orphans]
+    for orphan in orphans:
+        # A child that has shed the mark is lost from sight once its parent is gone.
+        with contextlib.suppress(psutil.Error):
+            processes += [child for child in orphan.process.children(recursive=True) if child not in processes]
     _, living = psutil.wait_procs(_signalled(processes, kill=False), timeout=_GRACE_SECONDS)
     _, living = psutil.wait_procs(_signalled(living, kill=True), timeout=_GRACE_SECONDS)
     return {process.pid for process in living}

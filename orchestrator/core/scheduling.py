@@ -18,8 +18,10 @@ LOSSES_ALLOWED = 3
 def retry_delay(job: JobState, index: int, used: int) -> float:
     """Seconds to wait after `used` failed attempts. The jitter comes from the item's name, so that no clock or dice is needed."""
     rules = job.rules
-    # The power alone would overflow after a thousand attempts, long after max_delay has decided.
-    delay = min(rules.retry_delay * rules.retry_backoff ** min(used - 1, 100), rules.retry_max_delay)
+    try:
+        delay = min(rules.retry_delay * rules.retry_backoff ** (used - 1), rules.retry_max_delay)
+    except OverflowError:  # after a thousand attempts, long after max_delay has decided
+        delay = rules.retry_max_delay
     if rules.retry_jitter:
         fraction = zlib.crc32(f"{rules.id}:{index}:{used}".encode()) / 0xFFFFFFFF
         delay *= 1 + rules.retry_jitter * (2 * fraction - 1)
