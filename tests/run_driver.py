@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 from conftest import describe, processes_of
 
+from orchestrator.errors import ExitCode
 from orchestrator.results import RunReader
 from orchestrator.store.history import read_history
 from orchestrator.store.rundir import RunDir
@@ -196,7 +197,13 @@ class RunDriver:
 
     def wait_for(self, act: str, *items: str, times: int = 1) -> None:
         """Until the witness has that of each of the items."""
-        wait_until(lambda: all(self.acts(act)[item] >= times for item in items), f"{act} of {', '.join(items)}")
+
+        def has_come() -> bool:
+            for command in self._commands:
+                assert command.is_running or command.exit_code() != ExitCode.BUG, command.stderr
+            return all(self.acts(act)[item] >= times for item in items)
+
+        wait_until(has_come, f"{act} of {', '.join(items)}")
 
     def assert_each_ran_once(self, items: Iterable[str]) -> None:
         once = dict.fromkeys(items, 1)
