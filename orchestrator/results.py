@@ -20,7 +20,7 @@ from orchestrator.store.itemlist import ItemList
 from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
 from orchestrator.store.rundir import RunDir
-from orchestrator.verdicts import BadOutputError, parse_output
+from orchestrator.verdicts import parse_output
 from workers.protocol import AttemptClass
 
 RESULT_FIELDS = (
@@ -93,7 +93,10 @@ class RunReader:
         return self._item_list(job_id)[index]
 
     def output(self, job_id: str, index: int) -> Any:
-        """The output of an item's last attempt, in its job's shape; None if there is none. Raises CaptureMismatch."""
+        """The output of an item that succeeded, in its job's shape; None of any other: nothing is to be built on half of one.
+
+        Raises CaptureMismatch if it is not what was recorded.
+        """
         ended = self.history.jobs[job_id].last_end(index)
         return None if ended is None else self._output(job_id, ended)
 
@@ -128,13 +131,12 @@ class RunReader:
                 stderr=outcome.stderr.path,
                 error=outcome.message or None,
             )
-            if outcome.attempt_class is AttemptClass.OK:
-                try:
-                    result["output"] = self._output(job_id, ended)
-                except CaptureMismatch as mismatch:
-                    if not forgives:
-                        raise
-                    result["error"] = str(mismatch)
+            try:
+                result["output"] = self._output(job_id, ended)
+            except CaptureMismatch as mismatch:
+                if not forgives:
+                    raise
+                result["error"] = str(mismatch)
         if isinstance(record, ItemSettled) and record.message:
             result["error"] = record.message
         return result
@@ -251,13 +253,9 @@ class RunReader:
         return self.label(job_id, index, self.history.jobs[job_id].record(index))
 
     def _output(self, job_id: str, ended: AttemptEnded) -> Any:
-        kind = self.job(job_id).output
-        if kind != "text" and ended.outcome.stdout.is_cut:  # `checked` made a failure of it: a part would pass for all
+        if ended.outcome.attempt_class is not AttemptClass.OK:
             return None
-        try:
-            return parse_output(kind, read_capture(ended.outcome.stdout, self.run_dir))
-        except BadOutputError:
-            return None
+        return parse_output(self.job(job_id).output, read_capture(ended.outcome.stdout, self.run_dir))
 
     @cached_property
     def _jobs(self) -> dict[str, Job]:

@@ -23,7 +23,7 @@ def command(invocation: Invocation, *, orphans: bool, kill: bool, as_json: bool)
         return _orphans(invocation, kill=kill, as_json=as_json)
     from orchestrator.cli.checkup import examine
 
-    findings = examine(invocation.home())
+    findings = examine(invocation.home(is_made=True))
     if as_json:
         write_json([{"check": each.check, "level": each.level, "message": each.message} for each in findings])
     else:

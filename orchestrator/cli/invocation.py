@@ -20,11 +20,11 @@ class Invocation:
     home_option: str | None = None
     run_dir: RunDir | None = None
 
-    def home(self) -> Path:
-        """The state folder, made if it is missing. Raises UserError, StateUnwritableError."""
+    def home(self, *, is_made: bool = False) -> Path:
+        """The state folder; `is_made`: there is one afterwards. Raises UserError, StateUnwritableError."""
         from orchestrator.store.rundir import home_folder
 
-        return home_folder(self.home_option)
+        return home_folder(self.home_option, is_made=is_made)
 
     def program(self) -> str:
         """How the user calls this program, for the commands that messages name."""
@@ -44,7 +44,7 @@ class Invocation:
         if self.run_dir is not None:
             return self.run_dir.log
         try:
-            return self.home() / "crash.log"
+            return self.home(is_made=True) / "crash.log"
         except UserError:
             return None
 

@@ -114,7 +114,7 @@ def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str,
         item["note"] = f"refused: {refused}"
     else:
         item.update(argv=prepared.argv, cwd=prepared.cwd)
-        if prepared.creates is not None and os.path.lexists(prepared.creates.final):
+        if prepared.creates is not None and os.path.exists(prepared.creates.final):
             item["note"] = f"done already: {prepared.creates.final} exists"
     return item
 

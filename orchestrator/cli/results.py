@@ -13,7 +13,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, run_argument
-from orchestrator.cli.output import OutputError, write_bytes
+from orchestrator.cli.output import write_bytes
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
 
@@ -119,7 +119,7 @@ def _write_file(path: str, chunks: Iterable[bytes]) -> None:
             file.writelines(chunks)
         os.replace(temporary, path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

@@ -76,7 +76,7 @@ def supervise(
 
 
 def _report(invocation: Invocation, start: Callable[[Path, View], RunReport], view: View) -> RunReport:
-    home = invocation.home()
+    home = invocation.home(is_made=True)
     try:
         return start(home, _RemembersRun(view, invocation, home))
     finally:

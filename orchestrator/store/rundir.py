@@ -82,9 +82,14 @@ class RunDir:
         return f"{stem}.stdout", f"{stem}.stderr"
 
 
-def home_folder(option: str | None) -> Path:
-    """The state directory, made if it is missing, readable by its owner only. Raises UserError, StateUnwritableError."""
+def home_folder(option: str | None, *, is_made: bool = True) -> Path:
+    """The state directory, readable by its owner only. `is_made`: made if it is missing; a reader takes a missing one for empty.
+
+    Raises UserError, StateUnwritableError.
+    """
     home = Path(os.path.abspath(Path(option or os.environ.get("ORCHESTRATE_HOME") or _default_home()).expanduser()))
+    if not is_made and not home.exists():
+        return home
     try:
         home.mkdir(mode=0o700, parents=True)
     except FileExistsError:

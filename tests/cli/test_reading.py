@@ -230,3 +230,19 @@ def test_lines_that_were_cut_are_no_items_of_another_job(run_cli: RunCli, tmp_pa
     told = run_cli("status", "c1").stdout
     assert 'FAILED cut: the output was cut at max_output: output = "lines" needs all of it' in told
     assert "gave null, not a list" in run_cli("why", "c1", "go").stdout
+
+
+def test_a_command_that_reads_makes_no_home(tmp_path: Path, run_cli: RunCli) -> None:
+    missing = tmp_path / "not-there"
+    listed = run_cli("--home", str(missing), "list")
+    assert (listed.returncode, missing.exists()) == (0, False)
+    assert run_cli("--home", str(missing), "status").returncode == 2
+    assert not missing.exists()
+
+
+def test_a_file_that_results_cannot_write_is_the_users_mistake(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('[jobs.a]\ncommand = ["true"]\n')
+    assert run_cli("run", "one.toml", "--quiet").returncode == 0
+    refused = run_cli("results", "-o", str(tmp_path / "no" / "such" / "folder"))
+    assert refused.returncode == 2
+    assert "cannot be written" in refused.stderr
