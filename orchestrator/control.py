@@ -53,13 +53,20 @@ class NoSupervisor(UserError):
     """Nobody supervises the run."""
 
 
+class NoAnswer(NoSupervisor):
+    """The supervisor ended, or was killed, before it answered: what was asked may be done or not."""
+
+
 def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
     """Send `request` to the supervisor of the run in `folder` and wait for its answer. Raises NoSupervisor, UserError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_seconds)
+        is_heard = False
+        answer = b""
         try:
             with _reachable(folder) as address:
                 connection.connect(address)
+            is_heard = True
             connection.sendall(msgspec.json.encode(request) + b"\n")
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         except TimeoutError as error:
@@ -67,11 +74,10 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
                 f"run {folder.name}: its supervisor does not answer", "is it stopped (SIGSTOP)? `ps` tells; ask again later"
             ) from error
         except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
-            raise NoSupervisor(f"run {folder.name} has no living supervisor", f"orchestrate resume {folder.name}") from error
+            if not is_heard:
+                raise NoSupervisor(f"run {folder.name} has no living supervisor", f"orchestrate resume {folder.name}") from error
     if not answer:
-        raise NoSupervisor(
-            f"run {folder.name}: its supervisor ended before it answered", "orchestrate status tells where it stands"
-        )
+        raise NoAnswer(f"run {folder.name}: its supervisor ended before it answered", "orchestrate status tells where it stands")
     return msgspec.json.decode(answer, type=Reply)
 
 

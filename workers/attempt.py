@@ -69,6 +69,9 @@ class AttemptRunner:
                 self._stdout.forget()
                 self._stderr.forget()
                 verdict = verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+            if verdict.attempt_class is AttemptClass.COMMAND_FAILED and _is_disk_full(self._folder):
+                # It may have failed for that alone, and its output may lack its end: no verdict on the command.
+                verdict = verdict.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
         if start.creates is not None:
             verdict = creates.settle(start.creates, verdict)
         outcome = Outcome(
@@ -146,6 +149,12 @@ class AttemptRunner:
             # 25 ms, once, for `_release`: now, while the first agent works, not before it starts nor when it has ended.
             import filelock  # noqa: F401
         return Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)
+
+
+def _is_disk_full(folder: str) -> bool:
+    """Whether nothing more can be written there. A file system that does not tell its size is not full."""
+    found = os.statvfs(folder)
+    return found.f_blocks > 0 and (found.f_bfree if os.geteuid() == 0 else found.f_bavail) == 0
 
 
 def _stdin_file(text: str, folder: str) -> int:

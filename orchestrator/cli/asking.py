@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 def ask_or_say(run_dir: RunDir, request: Stop | Flush, otherwise: str) -> int:
     """Ask the supervisor; without a living one say `otherwise`, which is no error."""
-    from orchestrator.control import NoSupervisor, ask
+    from orchestrator.control import Flush, NoAnswer, NoSupervisor, ask
 
     try:
         reply = ask(run_dir.path, request)
-    except NoSupervisor:
+    except NoSupervisor as error:
+        if isinstance(error, NoAnswer) and isinstance(request, Flush):
+            raise  # a flush that failed must not be taken for one that had nothing to do
         write_line(f"run {run_dir.run_id} has no living supervisor: {otherwise}")
         return 0
     return say(reply)

@@ -103,7 +103,10 @@ class Journal:
             self._failure = unwritable(self.path, error)
             raise self._failure from error
         if written != len(group):
-            self._failure = StateUnwritableError(f"{self.path}: cannot write state: a write was cut short", "is the disk full?")
+            self._failure = StateUnwritableError(
+                f"{self.path}: cannot write state: a write was cut short, as on a full disk",
+                "free some space there, then resume the run",
+            )
             raise self._failure
         self.size += written
         return places
