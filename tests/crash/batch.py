@@ -7,7 +7,7 @@ from run_driver import Command, RunDriver, wait_until
 ITEMS = [f"work:{index}" for index in range(6)]
 GATED = "work:4"
 OTHERS = [item for item in ITEMS if item != GATED]
-LARGE_OUTPUT = "x" * 9000
+LARGE_OUTPUT = "0" * 9000
 """More than travels inside an outcome: it goes by a file of its own."""
 
 
@@ -15,7 +15,7 @@ def write_batch(driver: RunDriver) -> None:
     """Six items that another job lists, one of them at a gate, one with a large output; and one that joins them."""
     body = f"""
 case $ORCHESTRATE_ITEM in
-  work:1) printf '%s' {LARGE_OUTPUT} ;;
+  work:1) printf '%0{len(LARGE_OUTPUT)}d' 0 ;;
   {GATED}) {driver.gated()}; printf '%s' {{{{ item }}}} ;;
   *) printf '%s' {{{{ item }}}} ;;
 esac
