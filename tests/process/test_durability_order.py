@@ -91,14 +91,14 @@ def check_order_of_a_group_and_a_checkpoint(steps: list[Step]) -> None:
 
 
 ORDERED = """
-import select, sys
+import os, select, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from store_samples import LISTED, ended
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 store = RunStore.open(RunDir(Path(sys.argv[1])))
-sys.stderr.write("begin")
+os.write(2, b"begin")
 group = store.append([LISTED, ended(0)])
 store.request_sync()
 while store.durable_through() < group:
