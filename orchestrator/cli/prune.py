@@ -19,6 +19,7 @@ from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritable
 if TYPE_CHECKING:
     from orchestrator.store.rundir import RunDir
 
+_UNBORN = "never began"
 _UNFINISHED = ("failed", "interrupted", "paused", "running")
 
 
@@ -32,13 +33,14 @@ _UNFINISHED = ("failed", "interrupted", "paused", "running")
 @pass_invocation
 def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry_run: bool, as_json: bool) -> int:
     """Remove old runs, with their outputs. Never one that goes on, nor one that this version cannot read."""
-    from orchestrator.store.rundir import list_runs
+    from orchestrator.store.rundir import list_runs, list_unborn
     from orchestrator.views.wording import sized
 
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
-    for run_dir in list_runs(invocation.home()):
-        status = _status_if_old(run_dir, oldest)
+    home = invocation.home()
+    unborn = [(run_dir, _UNBORN) for run_dir in list_unborn(home) if run_dir.path.stat().st_mtime < oldest]
+    for run_dir, status in [*((run_dir, _status_if_old(run_dir, oldest)) for run_dir in list_runs(home)), *unborn]:
         if status is None or (keep_failed and status in _UNFINISHED):
             continue
         size = _size(run_dir)

@@ -170,15 +170,22 @@ def list_runs(home: Path) -> list[RunDir]:
     return [run_dir for _, run_dir in sorted(_born(home), key=lambda each: (each[0], each[1].run_id), reverse=True)]
 
 
-def _born(home: Path) -> Iterable[tuple[float, RunDir]]:
+def list_unborn(home: Path) -> list[RunDir]:
+    """What SIGKILL left of runs that never began, and runs that begin just now."""
+    return [run_dir for run_dir in _folders(home) if run_dir.path.is_dir() and not run_dir.checkpoint.exists()]
+
+
+def _folders(home: Path) -> list[RunDir]:
     try:
-        names = os.listdir(home / "runs")
+        return [RunDir(home / "runs" / name) for name in os.listdir(home / "runs")]
     except FileNotFoundError:
-        return
+        return []
     except OSError as error:
         raise UserError(f"{home / 'runs'}: cannot be read: {error.strerror}") from error
-    for name in names:
-        run_dir = RunDir(home / "runs" / name)
+
+
+def _born(home: Path) -> Iterable[tuple[float, RunDir]]:
+    for run_dir in _folders(home):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             yield _created_at(run_dir), run_dir
 

@@ -76,6 +76,19 @@ def test_prune_leaves_what_it_cannot_read(run_cli: RunCli, home: Path) -> None:
     assert runs_of(home) == {"bad"}
 
 
+def test_prune_removes_what_a_kill_left_of_a_run_that_never_began(
+    run_cli: RunCli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good.toml").write_text(QUICK)
+    monkeypatch.setenv("ORCHESTRATE_FAULT", "file.written:1")
+    assert run_cli("run", "good.toml", "--run-id", "half").returncode < 0
+    monkeypatch.delenv("ORCHESTRATE_FAULT")
+    assert run_cli("list").stdout == ""
+    assert runs_of(home) == {"half"}
+    assert "removed half (never began, " in run_cli("prune", "--older-than", "0s").stdout
+    assert runs_of(home) == set()
+
+
 def test_prune_leaves_a_run_whose_attempt_outlives_its_supervisor(
     run_cli: RunCli, home: Path, dead_supervisor: int, gate: Gate
 ) -> None:
