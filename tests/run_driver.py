@@ -6,6 +6,7 @@ Every wait has a hard limit. The witness is a file to which each item appends on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -25,6 +26,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.results import RunReader
 from orchestrator.store.history import read_history
 from orchestrator.store.rundir import RunDir
+from workers.identity import is_same_process
 
 LIMIT_SECONDS = 30.0
 KILLED = -signal.SIGKILL
@@ -181,6 +183,22 @@ class RunDriver:
             return None if start is None else history.workers[start.worker].pid
 
         return int(wait_until(find, f"the start of {item} is recorded"))
+
+    def living_workers(self) -> list[int]:
+        """Pids of the workers that are recorded and live."""
+        if not (self.run_folder / "checkpoint.json").exists():
+            return []
+        workers = read_history(RunDir(self.run_folder)).workers.values()
+        return [worker.pid for worker in workers if is_same_process(worker.pid, worker.start_ticks, worker.boot_id)]
+
+    def bytes_written(self) -> int:
+        """Of the journal and of the witness: grows with everything that the run does."""
+        count = 0
+        for path in [*self.run_folder.glob("journal-*.jsonl"), self.witness]:
+            # Not there yet, or just replaced by the next generation.
+            with contextlib.suppress(FileNotFoundError):
+                count += path.stat().st_size
+        return count
 
     @property
     def run_folder(self) -> Path:

@@ -129,7 +129,7 @@ def kill_at_random_times(driver: RunDriver, seed: int) -> None:
     write_batch(driver)
     for _ in range(5):
         command = driver.run()
-        _wait_for_progress(driver, command, _progress(driver) + dice.randrange(1, 2500))
+        _wait_for_progress(driver, command, driver.bytes_written() + dice.randrange(1, 2500))
         command.kill()
         if dice.random() < 0.3:
             driver.open_gate()
@@ -139,13 +139,7 @@ def kill_at_random_times(driver: RunDriver, seed: int) -> None:
 
 
 def _wait_for_progress(driver: RunDriver, command: Command, wanted: int) -> None:
-    wait_until(lambda: not command.is_running or _progress(driver) >= wanted or _waits_at_gate(driver), f"{wanted} bytes")
-
-
-def _progress(driver: RunDriver) -> int:
-    """Bytes that the run has written: grows with everything that it does."""
-    journals = [path.stat().st_size for path in driver.run_folder.glob("journal-*.jsonl")]
-    return sum(journals) + (driver.witness.stat().st_size if driver.witness.exists() else 0)
+    wait_until(lambda: not command.is_running or driver.bytes_written() >= wanted or _waits_at_gate(driver), f"{wanted} bytes")
 
 
 def _waits_at_gate(driver: RunDriver) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batch import ITEMS, assert_every_result_is_there, let_end, write_batch
-from run_driver import KILLED, RunDriver, is_living, wait_until
+from batch import ITEMS, OTHERS, assert_every_result_is_there, let_end, write_batch
+from run_driver import KILLED, Command, RunDriver, is_living, wait_until
 
 
 @pytest.fixture
@@ -45,6 +46,56 @@ def test_workers_killed_at_each_point(driver: RunDriver, point: str, with_superv
     else:
         assert set(driver.acts("end")) == set(ITEMS)
         assert max(driver.acts("begin").values()) <= 4
+
+
+def kill_at_random(driver: RunDriver, seed: int) -> None:
+    """Six sessions; in each a worker, the supervisor, or both are killed when the dice say so."""
+    dice = random.Random(seed)
+    write_batch(driver)
+    killed: set[int] = set()
+    for _ in range(6):
+        command = driver.run()
+        wait_for_bytes(driver, command, dice.randrange(100, 2500))
+        whom = dice.choice(["worker", "supervisor", "both"])
+        workers = [] if whom == "supervisor" else driver.living_workers()
+        if whom != "worker":
+            command.kill()
+        for worker in dice.sample(workers, min(1, len(workers))):
+            os.kill(worker, signal.SIGKILL)
+            killed.add(worker)
+        if command.is_running and dice.random() < 0.5:
+            command.kill()
+        driver.open_gate(count=dice.choice([0, 0, 1]))
+        if command.is_running:
+            command.kill()
+    recorded = [result["item"] for result in driver.results() if result["status"] == "succeeded"]
+    before = driver.acts("begin")
+    driver.open_gate(count=9)
+    driver.assert_exit(driver.run(), 0)
+    assert_every_result_is_there(driver)
+    after = driver.acts("begin")
+    assert sum(after.values()) <= len(ITEMS) + len(killed), "more ran again than workers were killed"
+    assert all(after[item] == before[item] for item in recorded), "what was recorded ran again"
+
+
+def wait_for_bytes(driver: RunDriver, command: Command, count: int) -> None:
+    """Until the run has written `count` bytes more, is over, or has nothing to do but to wait at the gate."""
+    goal = driver.bytes_written() + count
+    wait_until(
+        lambda: not command.is_running or driver.bytes_written() >= goal or not (set(OTHERS) - set(driver.acts("end"))),
+        f"{count} bytes more",
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kills_of_workers_and_supervisors_at_random_times(driver: RunDriver, seed: int) -> None:
+    kill_at_random(driver, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_many_kills_of_workers_and_supervisors_at_random_times(driver: RunDriver, seed: int) -> None:
+    kill_at_random(driver, seed)
 
 
 TREE = """
