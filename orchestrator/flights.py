@@ -58,6 +58,8 @@ class Flights:
         self._by_slot: dict[int, Flight] = {}
         self._adopted = AdoptedWorkers()
         self._endings = TreeEndings()
+        self._trees: dict[int, Callable[[float], object]] = {}
+        """By slot: ends, with that much grace, the tree that a dead worker left behind."""
 
     def __len__(self) -> int:
         return len(self._by_slot)
@@ -94,6 +96,11 @@ class Flights:
             self._adopted.end(flight.slot, is_hurried=grace_at_most is not None)
             return
         grace = flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most)
+        if (end_tree := self._trees.get(flight.slot)) is not None:
+            # Its worker is dead and the tree is being ended: a second, less patient ending is all that can be added.
+            if grace_at_most is not None:
+                self._endings.begin(flight.start.sequence, lambda: end_tree(grace))
+            return
         self._engine.end(flight.slot, End(sequence=flight.start.sequence, reason=EndReason(reason), grace_seconds=grace))
 
     def read_engine(self, fileno: int) -> None:
@@ -106,9 +113,10 @@ class Flights:
 
     def read_tree_endings(self, _fileno: int) -> None:
         """Take in that trees of dead workers are gone."""
-        for slot in self._endings.take():
-            flight = self._by_slot[slot]
-            self._finish(flight, _lost(flight, f"worker {flight.start.worker} ended before the attempt did"))
+        for sequence in self._endings.take():
+            flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
+            if flight is not None:  # a less patient ending of the same tree may have told it already
+                self._finish(flight, _lost(flight, f"worker {flight.start.worker} ended before the attempt did"))
 
     def adopted_filenos(self) -> Iterable[int]:
         """Descriptors for `read_adopted`."""
@@ -157,13 +165,16 @@ class Flights:
         self._note(f"{flight.name}: {description}; ending what it left behind")
         # The mark that it began with: that of an earlier supervisor, which ran inside another item, had a longer one than ours.
         mark = next((line.mark for line in lines if isinstance(line, Begun)), flight.mark)
-        self._endings.begin(
-            flight.slot,
-            lambda: end_tree_of_dead_worker(lines, mark=mark, grace_seconds=flight.job.grace, folder=str(folder)),
-        )
+
+        def end_tree(grace_seconds: float) -> object:
+            return end_tree_of_dead_worker(lines, mark=mark, grace_seconds=grace_seconds, folder=str(folder))
+
+        self._trees[flight.slot] = end_tree
+        self._endings.begin(flight.start.sequence, lambda: end_tree(flight.job.grace))
 
     def _finish(self, flight: Flight, outcome: Outcome) -> None:
         del self._by_slot[flight.slot]
+        self._trees.pop(flight.slot, None)
         if flight.asked_end == "cancel" and outcome.ended_by is EndReason.DRAIN:
             # An adopted worker was asked by a signal, which tells no reason.
             outcome = msgspec.structs.replace(outcome, ended_by=EndReason.CANCEL, message="cancelled")

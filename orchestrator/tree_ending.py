@@ -1,6 +1,7 @@
 """Ending the processes that a dead worker left behind, beside the loop: it may take as long as their grace.
 
-One short-lived thread for each dead worker (never one an item), which touches nothing but those processes and a pipe.
+One short-lived thread for each dead worker (never one an item; another when somebody loses patience), which touches nothing but
+those processes and a pipe.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class TreeEndings:
         self._done: list[tuple[int, BaseException | None]] = []
         self._threads: list[threading.Thread] = []
 
-    def begin(self, slot: int, end_tree: Callable[[], object]) -> None:
-        """Call `end_tree` in a thread; `take` tells `slot` when it is done."""
+    def begin(self, sequence: int, end_tree: Callable[[], object]) -> None:
+        """Call `end_tree` in a thread; `take` tells `sequence` (the attempt's) when it is done."""
 
         def work() -> None:
             failure: BaseException | None = None
@@ -28,10 +29,10 @@ class TreeEndings:
                 end_tree()
             except BaseException as error:
                 failure = error
-            self._done.append((slot, failure))
+            self._done.append((sequence, failure))
             os.write(self._write_fd, b".")
 
-        thread = threading.Thread(target=work, name=f"end-tree-{slot}", daemon=True)
+        thread = threading.Thread(target=work, name=f"end-tree-{sequence}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -40,7 +41,7 @@ class TreeEndings:
         return self._read_fd
 
     def take(self) -> list[int]:
-        """Slots whose trees are ended. Raises what an ending raised: then it is not known to be ended."""
+        """Attempts whose trees are ended, by sequence. Raises what an ending raised: then it is not known to be ended."""
         try:
             os.read(self._read_fd, 4096)
         except BlockingIOError:
@@ -49,7 +50,7 @@ class TreeEndings:
         for _, failure in done:
             if failure is not None:
                 raise failure
-        return [slot for slot, _ in done]
+        return [sequence for sequence, _ in done]
 
     def close(self) -> None:
         """Wait for what was begun, then close."""

@@ -176,6 +176,21 @@ def test_a_kill_while_the_tree_is_being_ended(driver: RunDriver) -> None:
     driver.assert_tidy()
 
 
+def test_a_second_stop_waits_for_no_grace_of_a_tree_whose_worker_is_dead(driver: RunDriver) -> None:
+    script = driver.witnessed(f"trap '' TERM; {driver.gated()}")
+    driver.write(f"[run]\nslots = 1\n[jobs.deaf]\ngrace = 600\nshell = '''{script}'''\n")
+    command = driver.run()
+    driver.wait_for("begin", "deaf")
+    os.kill(driver.worker_of("deaf"), signal.SIGKILL)
+    wait_until(lambda: "ending what it left behind" in command.stderr, "the tree is being ended")
+    command.send(signal.SIGTERM)
+    wait_until(lambda: "stopping:" in command.stderr, "the drain begins")
+    command.send(signal.SIGTERM)
+    assert command.exit_code(15) == 143, command.stderr
+    assert driver.result("deaf")["status"] == "interrupted"
+    driver.assert_tidy()
+
+
 def test_an_item_that_loses_three_workers_is_failed_as_lost(driver: RunDriver) -> None:
     script = driver.witnessed("kill -9 $PPID; sleep 600")
     driver.write(f"[run]\nslots = 1\n[jobs.killer]\ngrace = 0\nattempts = 5\nretry = {{ delay = 0 }}\nshell = '''{script}'''\n")
