@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 
 
@@ -17,7 +18,7 @@ class TreeEndings:
     def __init__(self) -> None:
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
-        self._done: list[tuple[int, BaseException | None]] = []
+        self._done: deque[tuple[int, BaseException | None]] = deque()
         self._threads: list[threading.Thread] = []
 
     def begin(self, sequence: int, end_tree: Callable[[], object]) -> None:
@@ -46,11 +47,13 @@ class TreeEndings:
             os.read(self._read_fd, 4096)
         except BlockingIOError:
             return []
-        done, self._done = self._done, []
-        for _, failure in done:
+        ended: list[int] = []
+        while self._done:
+            sequence, failure = self._done.popleft()
             if failure is not None:
                 raise failure
-        return [sequence for sequence, _ in done]
+            ended.append(sequence)
+        return ended
 
     def close(self) -> None:
         """Wait for what was begun, then close."""

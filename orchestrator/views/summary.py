@@ -76,7 +76,7 @@ class EndReport:
         yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
         yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
-        if finished.status in ("failed", "interrupted", "paused"):
+        if _can_go_on(finished.status, summary):
             yield f"  go on with: {self._program} resume {finished.run_id}"
 
     def _keep(self, item: str, job: str, label: str | None, message: str, attempts: int) -> None:
@@ -134,8 +134,15 @@ def status_lines(
     if error and not any(failure.item == error["item"] for failure in failures):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
     yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
-    if status in ("failed", "interrupted", "paused"):
+    if _can_go_on(status, summary):
         yield f"go on with: {program} resume {run_id}"
+
+
+def _can_go_on(status: str, summary: dict[str, Any]) -> bool:
+    """Whether a resume would run anything: cancelled items are only for `retry`."""
+    if status not in ("failed", "interrupted", "paused"):
+        return False
+    return any(job["status"] not in ("succeeded", "skipped", "cancelled") for job in summary["jobs"])
 
 
 def ended_line(ended: ItemEnded) -> str:

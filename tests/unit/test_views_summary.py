@@ -47,6 +47,13 @@ def test_a_failed_run_ends_with_what_failed_why_and_the_log_command() -> None:
     assert not any(line.startswith("error") for line in lines), "the error is among the failures"
 
 
+def test_no_resume_is_advised_where_only_cancelled_items_are_left() -> None:
+    jobs = [{"id": "port", "status": "cancelled", "counts": {"succeeded": 1, "cancelled": 1}}]
+    told = summary("failed", finished_at=1010.0, counts={"succeeded": 1, "cancelled": 1}, jobs=jobs)
+    lines = list(status_lines("orchestrate", told, [], [], 2000.0, is_alive=False))
+    assert not any("resume" in line for line in lines)
+
+
 def test_a_run_that_failed_without_an_item_names_no_item_to_ask_about() -> None:
     report = EndReport("orchestrate")
     report.take_in(began())

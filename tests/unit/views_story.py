@@ -26,5 +26,11 @@ def ended(index: int, status: str = "succeeded", job: str = "port", label: str |
 
 def finished(status: str = "completed", error: dict[str, Any] | None = None, **counts: int) -> RunFinished:
     codes = {"completed": 0, "failed": 1, "cancelled": 4, "interrupted": 130}
-    summary = {"run_id": "r1", "status": status, "counts": counts, "error": error, "jobs": []}
+    summary = {
+        "run_id": "r1",
+        "status": status,
+        "counts": counts,
+        "error": error,
+        "jobs": [{"id": "port", "status": status, "counts": counts}],
+    }
     return RunFinished(run_id="r1", status=status, exit_code=codes[status], summary=summary, at=163.0)
