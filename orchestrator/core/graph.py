@@ -152,10 +152,11 @@ def _verdict(state: RunState) -> RunVerdict:
     is_all_closed = all(job.is_closed for job in state.jobs)
     if state.is_cancelled:
         return "cancelled"
-    if state.is_halted or (state.is_timed_out and not is_all_closed):
-        return "failed"
-    if not is_all_closed:
+    if not is_all_closed and state.stop is not Stop.NO and not state.is_timed_out:
+        # Also when something failed meanwhile: who was told to stop has not come to an end, and goes on when it is asked to.
         return "interrupted"
+    if not is_all_closed:
+        return "failed"
     return "failed" if any(job.phase in (Phase.FAILED, Phase.CANCELLED) for job in state.jobs) else "completed"
 
 

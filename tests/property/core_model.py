@@ -378,10 +378,8 @@ class Model:
         is_all_closed = VERDICTS.issuperset(phases)
         if self.is_cancelled:
             return "cancelled"
-        if self.halting or (self.is_timed_out and not is_all_closed):
-            return "failed"
         if not is_all_closed:
-            return "interrupted"
+            return "interrupted" if self.stop is not Stop.NO and not self.is_timed_out else "failed"
         return "failed" if {"failed", "cancelled"} & set(phases) else "completed"
 
     def error(self) -> Ref | None:

@@ -127,6 +127,15 @@ def test_cancelling_the_run_ends_what_runs_and_what_waits() -> None:
     assert run.result == ("cancelled", None)
 
 
+def test_a_run_that_is_stopped_is_interrupted_also_if_something_fails_meanwhile() -> None:
+    run = CoreDriver([job("a", 0)], {"a": 3}, slots=2).open()
+    run.stop(Stop.DRAIN)
+    run.fail("a:0")
+    run.succeed("a:1")
+    assert run.states_of("a") == ["failed", "succeeded", "pending"]
+    assert run.result == ("interrupted", "a:0")
+
+
 def test_cancelled_items_end_as_cancelled_and_the_others_go_on() -> None:
     run = CoreDriver([job("a", 0, attempts=2), single("b", 1, needs=(0,))], {"a": 4}, slots=1).open()
     run.fail("a:0")
