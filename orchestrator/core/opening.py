@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.core.states import (
     PENDING,
-    Cancelled,
-    Failed,
     JobRules,
     JobState,
     Pending,
@@ -16,7 +14,6 @@ from orchestrator.core.states import (
     RestoredJob,
     Running,
     RunState,
-    Skipped,
     Tries,
 )
 
@@ -78,18 +75,8 @@ def _restore(state: RunState, job: JobState, past: RestoredJob) -> None:
         if adopted.slot in state.free_slots:
             state.free_slots.remove(adopted.slot)
     for item in job.items:
-        match item:
-            case Pending() | Running():
-                continue
-            case Failed():
-                job.failed += 1
-            case Skipped():
-                job.skipped += 1
-            case Cancelled():
-                job.cancelled += 1
-            case _:
-                pass
-        job.unfinished -= 1
+        if not isinstance(item, Pending | Running):
+            job.count_end(item)
     if job.rules.limits_failures and job.failed > job.failures_allowed:
         job.is_stopped = True
     if not job.unfinished:

@@ -10,7 +10,6 @@ from orchestrator.core.states import (
     ENDED_STATES,
     INTERRUPTED,
     SKIPPED,
-    Cancelled,
     Failed,
     Interrupted,
     ItemRef,
@@ -19,7 +18,6 @@ from orchestrator.core.states import (
     Pending,
     Phase,
     RunState,
-    Skipped,
     Succeeded,
     Waiting,
 )
@@ -33,19 +31,11 @@ def settle(state: RunState, job: JobState, index: int, ended: ItemState, decisio
     decisions.append(Settle(ref, ended, message))
     if isinstance(ended, Interrupted):
         return
-    job.unfinished -= 1
+    job.count_end(ended)
     if job.has_dependents:
         job.undurable.add(index)
-    match ended:
-        case Failed():
-            job.failed += 1
-            _item_failed(state, job, ref, decisions)
-        case Skipped():
-            job.skipped += 1
-        case Cancelled():
-            job.cancelled += 1
-        case _:
-            pass
+    if isinstance(ended, Failed):
+        _item_failed(state, job, ref, decisions)
 
 
 def halt(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:

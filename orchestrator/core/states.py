@@ -178,6 +178,19 @@ class JobState:
     has_dependents: bool = False
     chain_children: tuple[int, ...] = ()
 
+    def count_end(self, ended: ItemState) -> None:
+        """One more of its items has ended, as `ended`."""
+        self.unfinished -= 1
+        match ended:
+            case Failed():
+                self.failed += 1
+            case Skipped():
+                self.skipped += 1
+            case Cancelled():
+                self.cancelled += 1
+            case _:
+                pass
+
     @property
     def is_closed(self) -> bool:
         """Whether nothing more will come of it."""
