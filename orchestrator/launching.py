@@ -87,7 +87,6 @@ def create(
     lines: Iterable[str] | None = None,
 ) -> Launched:
     """Make a new run. `lines`: the items of the one job `each`. Raises UserError (the id is taken), StateUnwritableError."""
-    arm(os.environ.get("ORCHESTRATE_FAULT"))
     now = time.time()
     run_dir = create_run_dir(home, new_run_id(now) if run_id is None else run_id)
     lock = lock_run(run_dir)
@@ -123,6 +122,7 @@ def create(
 
 def lock_run(run_dir: RunDir) -> SupervisorLock:
     """Become the supervisor of a run. Raises RunHeldError after a second, naming who is it."""
+    arm(os.environ.get("ORCHESTRATE_FAULT"))
     lock = SupervisorLock(run_dir)
     lock.try_acquire()
     return lock

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode
-from orchestrator.launching import Launched, RunRequest, create, launch, lock_run, user_config
+from orchestrator.launching import RunRequest, create, launch, lock_run, user_config
 from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.results import RunReader
 from orchestrator.session import RunReport, SessionOptions, supervise
@@ -20,7 +20,6 @@ from orchestrator.store.records import RunOptions
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.views.happenings import View
-from workers.faultpoints import arm
 
 __all__ = ["RunReport", "RunRequest", "cancel_dead_run", "resume_run", "run_each", "run_file"]
 
@@ -37,8 +36,7 @@ def run_file(home: Path, request: RunRequest, view: View) -> RunReport:
     with _releasing(launched.lock):
         if launched.store is None:
             return _resume(launched.run_dir, view, request.options)
-        options = SessionOptions(slots=request.options.slots, keep_going=request.options.keep_going)
-        return supervise(launched.store, jobs_file, view, options)
+        return supervise(launched.store, jobs_file, view, SessionOptions(run=request.options))
 
 
 def run_each(
@@ -55,11 +53,10 @@ def run_each(
     from orchestrator.jobsfile.load import load_text
 
     jobs_file = load_text(jobs_text, path=os.path.join(folder, "each.toml"), folder=folder)
-    launched: Launched = create(home, jobs_file, {}, options, run_id, lines=lines)
+    launched = create(home, jobs_file, {}, options, run_id, lines=lines)
     assert launched.store is not None
     with _releasing(launched.lock):
-        session = SessionOptions(slots=options.slots, keep_going=options.keep_going)
-        return supervise(launched.store, jobs_file, view, session)
+        return supervise(launched.store, jobs_file, view, SessionOptions(run=options))
 
 
 def resume_run(
@@ -101,12 +98,13 @@ def _resume(
     rerun_stale: bool = False,
     first: tuple[Event, ...] = (),
 ) -> RunReport:
-    arm(os.environ.get("ORCHESTRATE_FAULT"))
     store = RunStore.open(run_dir)
     past = store.history.header.options
     session = SessionOptions(
-        slots=options.slots if options.slots is not None else past.slots,
-        keep_going=options.keep_going or past.keep_going,
+        run=RunOptions(
+            slots=options.slots if options.slots is not None else past.slots,
+            keep_going=options.keep_going or past.keep_going,
+        ),
         is_resumed=True,
         keep_failed=keep_failed,
         rerun_stale=rerun_stale,

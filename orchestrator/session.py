@@ -20,7 +20,7 @@ from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
 from orchestrator.signals import SignalInbox
 from orchestrator.store.outputs import CaptureMismatch, verify_capture
-from orchestrator.store.records import ItemSettled, Status, SupervisorStarted
+from orchestrator.store.records import ItemSettled, RunOptions, Status, SupervisorStarted
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.supervisor import Supervisor
@@ -41,10 +41,9 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """`slots` None: as the jobs file says. `first`: what is asked before anything starts (a cancel of a dead run)."""
+    """`run`: what the command line chose. `first`: what is asked before anything starts (a cancel of a dead run)."""
 
-    slots: int | None = None
-    keep_going: bool = False
+    run: RunOptions
     is_resumed: bool = False
     keep_failed: bool = False
     rerun_stale: bool = False
@@ -81,12 +80,12 @@ def default_slots() -> int:
 
 def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:
     run_dir, history = store.run_dir, store.history
-    slots = next(each for each in (options.slots, jobs_file.run.slots, default_slots()) if each is not None)
+    slots = next(each for each in (options.run.slots, jobs_file.run.slots, default_slots()) if each is not None)
     starts = dict(history.open_starts)
     slots_of = assign_slots(starts.values(), max(slots, 1))
     restored = _restored(store, jobs_file, slots_of, options)
     state = open_run(
-        rules_of(jobs_file.jobs, keep_going=options.keep_going),
+        rules_of(jobs_file.jobs, keep_going=options.run.keep_going),
         slots=max(slots, 1),
         now=time.monotonic(),
         drain_timeout=jobs_file.run.drain_timeout,
