@@ -7,7 +7,7 @@ the tree of its dead worker is confirmed ended. Invariant: at most one flight a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -21,7 +21,7 @@ from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.rundir import RunDir
 from orchestrator.tree_ending import TreeEndings
 from workers.log import LOG_NAME, read_log
-from workers.protocol import AttemptClass, Begun, End, EndReason, Outcome
+from workers.protocol import AttemptClass, Begun, End, Ended, EndReason, Outcome
 from workers.tree import end_tree_of_dead_worker
 
 
@@ -63,9 +63,6 @@ class Flights:
 
     def __len__(self) -> int:
         return len(self._by_slot)
-
-    def __iter__(self) -> Iterator[Flight]:
-        return iter(self._by_slot.values())
 
     def begin(self, flight: Flight) -> None:
         """The attempt is recorded as started and about to be sent."""
@@ -154,11 +151,11 @@ class Flights:
     def _worker_died(self, flight: Flight, description: str) -> None:
         """Its last word may stand in its log; else what it left behind is ended before the slot is used again."""
         folder = self._run_dir.worker_folder(flight.start.worker)
-        outcome = logged_outcome(folder, flight.start.sequence)
+        lines = [line for line in read_log(str(folder / LOG_NAME)) if line.sequence == flight.start.sequence]
+        outcome = next((line.outcome for line in lines if isinstance(line, Ended)), None)
         if outcome is not None:
             self._finish(flight, outcome)
             return
-        lines = [line for line in read_log(str(folder / LOG_NAME)) if line.sequence == flight.start.sequence]
         if not lines:
             self._finish(flight, _lost(flight, "its worker ended before it began"))  # Begun is logged before anything is spawned
             return

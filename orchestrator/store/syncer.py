@@ -33,7 +33,6 @@ class Syncer:
         self._is_idle = False
         self._is_syncing = False
         self._closing = threading.Event()
-        self._is_closed = False
         self.failure: StateUnwritableError | None = None
         """Set once, by the thread, when an fdatasync has failed."""
         self._reader, self._writer = os.pipe()
@@ -78,9 +77,8 @@ class Syncer:
     def close(self) -> None:
         """End the thread after what it is doing; what was requested and not yet begun is not synced."""
         with self._condition:
-            if self._is_closed:
+            if self._closing.is_set():
                 return
-            self._is_closed = True
             self._closing.set()
             self._condition.notify_all()
         self._thread.join()
@@ -97,11 +95,11 @@ class Syncer:
         while True:
             with self._condition:
                 self._is_idle = True
-                self._condition.wait_for(lambda: self._is_closed or self._requested > self._durable)
+                self._condition.wait_for(lambda: self._closing.is_set() or self._requested > self._durable)
                 self._is_idle = False
             self._closing.wait(max(0.0, last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()))
             with self._condition:
-                if self._is_closed:
+                if self._closing.is_set():
                     return
                 goal, fd = self._requested, self._fd
                 if goal <= self._durable:
