@@ -1,4 +1,4 @@
-"""Asking a living supervisor from another process: stop, flush, cancel.
+"""Asking a living supervisor from another process: stop, pause, flush, cancel, other slots, why an item waits.
 
 A Unix stream socket in the run's folder (0700, so that only its owner can connect); one JSON line each way, then closed.
 The socket's path may be longer than the kernel's 108 bytes: it is reached through an open descriptor of the folder.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +18,15 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import UserError
+from orchestrator.locks.holders import holder_pid, is_stopped
+from workers.spawn import SHORTAGES
 
 SOCKET_NAME = "control.sock"
 
 _SAFE_PATH_BYTES = 90
+_SOON_SECONDS = 1.0
+"""A supervisor that has not answered by then may be stopped: that is looked at."""
+_QUEUE_SECONDS = 0.05
 _REQUEST_BYTES = 1 << 20
 
 
@@ -34,19 +41,50 @@ class Flush(msgspec.Struct, frozen=True, tag="flush"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Cancel the run (None) or some items, each as (job id, index)."""
+    """Cancel the run (None) or some items, each as (job id, index).
+
+    `replaced_by` (`RUN/ITEM`): on behalf of an item that takes the token of these (`if_running = "replace"`).
+    """
 
     items: list[tuple[str, int]] | None = None
+    replaced_by: str | None = None
 
 
-Request = Stop | Flush | Cancel
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """Start nothing more, let what runs finish however long it takes, and end `paused`."""
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """What the supervisor said: whether it does it, and a line for the user."""
+class SetSlots(msgspec.Struct, frozen=True, tag="set_slots"):
+    """From now on so many items at once (at least 1), also in resumes."""
+
+    slots: int
+
+
+class Explain(msgspec.Struct, frozen=True, tag="explain"):
+    """Why these items, each (job id, index), wait. The reply's `waits` has one entry for each, in this order."""
+
+    items: list[tuple[str, int]]
+
+
+Request = Stop | Flush | Cancel | Pause | SetSlots | Explain
+
+
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an item that has not ended waits for: `words`, empty if it waits for nothing (it runs), and who holds it.
+
+    `holders` are processes, as far as they are known; whether one of them is stopped is for the asker to find out.
+    """
+
+    words: str = ""
+    holders: list[int] = []
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the supervisor said: whether it does it, and a line for the user. `waits`: the answer to `Explain`."""
 
     ok: bool
     message: str
+    waits: list[Wait] = []
 
 
 class NoSupervisor(UserError):
@@ -64,21 +102,43 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
         is_heard = False
         answer = b""
         try:
-            with _reachable(folder) as address:
-                connection.connect(address)
+            _connect(connection, folder, timeout_seconds)
             is_heard = True
             connection.sendall(msgspec.json.encode(request) + b"\n")
+            if not select.select([connection], [], [], min(timeout_seconds, _SOON_SECONDS))[0]:
+                _refuse_stopped(folder, "then it does what was asked")
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         except TimeoutError as error:
-            raise UserError(
-                f"run {folder.name}: its supervisor does not answer", "is it stopped (SIGSTOP)? `ps` tells; ask again later"
-            ) from error
+            raise UserError(f"run {folder.name}: its supervisor does not answer", "ask again later") from error
         except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
             if not is_heard:
                 raise NoSupervisor(f"run {folder.name} has no living supervisor", f"orchestrate resume {folder.name}") from error
     if not answer:
         raise NoAnswer(f"run {folder.name}: its supervisor ended before it answered", "orchestrate status tells where it stands")
     return msgspec.json.decode(answer, type=Reply)
+
+
+def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            with _reachable(folder) as address:
+                return connection.connect(address)
+        except BlockingIOError as error:  # as many wait there as the kernel lets wait
+            _refuse_stopped(folder, "then ask again")
+            if time.monotonic() >= deadline:
+                raise TimeoutError from error
+            time.sleep(_QUEUE_SECONDS)
+
+
+def _refuse_stopped(folder: Path, then: str) -> None:
+    """Raise UserError if the supervisor of the run in `folder` is stopped: it answers no sooner than it goes on."""
+    pid = holder_pid(folder / "supervisor.lock")
+    if pid is not None and is_stopped(pid):
+        raise UserError(
+            f"run {folder.name}: its supervisor does not answer: process {pid} is stopped (SIGSTOP)",
+            f"kill -CONT {pid} lets it go on, {then}",
+        )
 
 
 class ControlServer:
@@ -91,7 +151,7 @@ class ControlServer:
         with _reachable(folder) as address:
             self._listener.bind(address)
         os.chmod(self._path, 0o600)
-        self._listener.listen(16)
+        self._listener.listen(128)
         self._listener.setblocking(False)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
 
@@ -142,6 +202,12 @@ class ControlServer:
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            if self._clients:
+                self._drop(next(iter(self._clients)))  # who has not asked since it came makes room for who may
             return
         connection.setblocking(False)
         self._clients[connection.fileno()] = (connection, bytearray())

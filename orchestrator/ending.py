@@ -20,6 +20,8 @@ def exit_code_of(status: RunVerdict, stop_signal: signal.Signals | None) -> int:
     match status:
         case "failed":
             return ExitCode.FAILED
+        case "paused":
+            return ExitCode.PAUSED
         case "cancelled":
             return ExitCode.CANCELLED
         case "interrupted":

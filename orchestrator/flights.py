@@ -7,7 +7,7 @@ the tree of its dead worker is confirmed ended. Invariant: at most one flight a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -63,6 +63,9 @@ class Flights:
 
     def __len__(self) -> int:
         return len(self._by_slot)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(self._by_slot.values())
 
     def begin(self, flight: Flight) -> None:
         """The attempt is recorded as started and about to be sent."""

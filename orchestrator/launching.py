@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError, UserError
+from orchestrator.inside import refuse_inside
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
@@ -66,6 +67,7 @@ def launch(home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: Run
             if living is None:
                 unfinished = _unfinished_run(home, path, inputs, request) if request.resume else None
                 if unfinished is not None:
+                    refuse_inside(unfinished, "a resume")
                     return Launched(unfinished, lock_run(unfinished), None)
                 return create(home, jobs_file, inputs, request.options, request.run_id)
             if request.overlap == "skip":
@@ -74,6 +76,7 @@ def launch(home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: Run
                 raise RunHeldError(
                     f"{request.jobs_file}: run {living.run_id} of it goes on", f"orchestrate status {living.run_id} shows it"
                 )
+        refuse_inside(living, "--overlap wait")
         time.sleep(WAIT_POLL_SECONDS)
 
 

@@ -74,6 +74,27 @@ class Narrator:
             )
         )
 
+    def waits(self, name: str, job_id: str, label: str | None, message: str) -> None:
+        """The item's work is done elsewhere just now: it waits for what comes of that."""
+        self._view.show(happenings.ItemWaiting(item=name, job=job_id, label=label, message=message, at=time.time()))
+
+    def shared(self, name: str, job_id: str, label: str | None, status: Status, deduped_from: str, outcome: Outcome) -> None:
+        """An item came to its end with the outcome of another, without an attempt."""
+        self._view.show(
+            happenings.ItemEnded(
+                item=name,
+                job=job_id,
+                label=label,
+                status=status.value,
+                attempts=0,
+                message=outcome.message,
+                duration_s=round(outcome.duration_seconds, 3),
+                exit_code=outcome.exit_code,
+                at=time.time(),
+                deduped_from=deduped_from,
+            )
+        )
+
     def listed(self, job_id: str, count: int) -> None:
         """A job's items are known."""
         self._view.show(happenings.JobListed(job=job_id, count=count, counts={}))

@@ -17,7 +17,7 @@ import msgspec
 
 from orchestrator.jobsfile.model import CommandAction, Job
 from orchestrator.jobsfile.templates import RenderError, Template
-from orchestrator.jobsfile.values import describe, text_of
+from orchestrator.jobsfile.values import ValueRefused, check_token, describe, text_of
 from workers.protocol import Creates
 
 ARGUMENT_BYTES = 131_071
@@ -42,7 +42,7 @@ class Prepared:
 
     `argv` has the path of a file with `script` appended to it by the worker, if there is one. `cwd` and `creates` are
     absolute. `env` is what the jobs file declares. `payload` is 16 hex digits of a hash over all that the attempt does; it is
-    the same for every attempt and run that does the same.
+    the same for every attempt and run that does the same. `token` is the item's, the same for every attempt.
     """
 
     argv: list[str]
@@ -53,6 +53,7 @@ class Prepared:
     creates: Creates | None
     label: str | None
     payload: str
+    token: str | None
 
 
 def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
@@ -116,6 +117,7 @@ def prepare(
         creates=creates,
         label=context.get("label"),
         payload=_payload((argv, script, stdin, env, cwd, job.output), creates),
+        token=_token(job, context),
     )
 
 
@@ -197,6 +199,17 @@ def _folder(job: Job, context: Mapping[str, Any], folder: str) -> str:
         cwd = os.path.join(folder, named)
     _utf8_size(cwd, "cwd")
     return cwd
+
+
+def _token(job: Job, context: Mapping[str, Any]) -> str | None:
+    if job.token is None:
+        return None
+    token = _text(job.token, context, "token")
+    try:
+        check_token(token)
+    except ValueRefused as refused:
+        raise ItemRefused(f"token: {refused}") from refused
+    return token
 
 
 def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:

@@ -20,12 +20,14 @@ from orchestrator.store.itemlist import ItemList
 from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
 from orchestrator.store.rundir import RunDir
+from orchestrator.tokens.record import DoneHere
 from orchestrator.verdicts import parse_output
 from workers.protocol import AttemptClass
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
-    *("started_at", "finished_at", "duration_s", "stdout", "stderr", "output", "token", "deduped_from"),
+    *("started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
+    *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
     *("cost_usd", "usage", "session_id", "workspace", "branch", "commit", "patch", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
@@ -100,6 +102,14 @@ class RunReader:
         ended = self.history.jobs[job_id].last_end(index)
         return None if ended is None else self._output(job_id, ended)
 
+    def done_with(self, token: str) -> DoneHere | None:
+        """What an item of this run that has succeeded with `token` came to."""
+        found = self.history.done_tokens.get(token)
+        if found is None:
+            return None
+        ended = self.history.jobs[found[0]].last_end(found[1])
+        return None if ended is None else DoneHere(self.item_name(*found), ended.payload, ended.outcome)
+
     def result(self, job_id: str, index: int, *, forgives: bool = False) -> dict[str, Any]:
         """One object of `results --json`. An output that is not what was recorded raises CaptureMismatch.
 
@@ -117,6 +127,7 @@ class RunReader:
             value=self.value(job_id, index),
             status=self._seen_status(past.status(index)),
             attempts=past.attempts(index),
+            **self._identity(job_id, index, record, ended),
         )
         if ended is not None:
             outcome = ended.outcome
@@ -251,6 +262,23 @@ class RunReader:
 
     def _recorded_label(self, job_id: str, index: int) -> str | None:
         return self.label(job_id, index, self.history.jobs[job_id].record(index))
+
+    def _identity(
+        self, job_id: str, index: int, record: AttemptEnded | ItemSettled | None, ended: AttemptEnded | None
+    ) -> dict[str, Any]:
+        """Which work the item is, and who did it: of the attempt that runs, else as it was recorded last."""
+        past = self.history.jobs[job_id]
+        start = self.history.open_starts.get((job_id, index)) or past.unended.get(index)
+        latest = start or ended
+        settled = record if isinstance(record, ItemSettled) else None
+        token = next((each.token for each in (start, settled, ended) if each is not None and each.token is not None), None)
+        return {
+            "token": token,
+            "deduped_from": latest.deduped_from if isinstance(latest, AttemptEnded) else None,
+            "promoted": None if token is None else latest is not None and latest.promotions > 0,
+            "payload_hash": (latest.payload or None) if latest is not None else None,
+            "replaced_by": settled.replaced_by if settled is not None else None,
+        }
 
     def _output(self, job_id: str, ended: AttemptEnded) -> Any:
         if ended.outcome.attempt_class is not AttemptClass.OK:

@@ -28,6 +28,8 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> Jo
         has_own_when=isinstance(job.when, Template),
         is_single=job.for_each is None,
         max_concurrency=job.max_concurrency,
+        lane=job.lane,
+        pool=job.pool,
         priority=job.priority,
         continue_on_error=job.continue_on_error or keep_going,
         max_failures=limit.count if limit else None,

@@ -7,26 +7,34 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from orchestrator.admission import Admission
 from orchestrator.core.events import Event
 from orchestrator.core.opening import open_run
+from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import RestoredJob
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.narrator import Narrator
+from orchestrator.nesting.ancestors import Nesting
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
 from orchestrator.signals import SignalInbox
-from orchestrator.store.outputs import CaptureMismatch, verify_capture
+from orchestrator.store.durable_file import unwritable, write_whole
+from orchestrator.store.outputs import CaptureMismatch, keep_capture, verify_capture
 from orchestrator.store.records import ItemSettled, RunOptions, Status, SupervisorStarted
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.supervisor import Supervisor
+from orchestrator.tokens.desk import TokenDesk
 from orchestrator.views import happenings
 from orchestrator.views.happenings import View
 from workers.identity import boot_id, start_ticks
+from workers.protocol import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +49,18 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """`run`: what the command line chose. `first`: what is asked before anything starts (a cancel of a dead run)."""
+    """`run`: what the command line chose. `nesting`: the items that this run is started by, if it is started by one.
+
+    `first`: what is asked before anything starts (a cancel of a dead run). `replaced_by` (`RUN/ITEM`): on whose behalf that is.
+    """
 
     run: RunOptions
+    nesting: Nesting | None = None
     is_resumed: bool = False
     keep_failed: bool = False
     rerun_stale: bool = False
     first: tuple[Event, ...] = ()
+    replaced_by: str | None = None
 
 
 def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: SessionOptions) -> RunReport:
@@ -84,9 +97,11 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     starts = dict(history.open_starts)
     slots_of = assign_slots(starts.values(), max(slots, 1))
     restored = _restored(store, jobs_file, slots_of, options)
+    lanes: set[str] = {job.lane for job in jobs_file.jobs}
     state = open_run(
         rules_of(jobs_file.jobs, keep_going=options.run.keep_going),
         slots=max(slots, 1),
+        fast_slots=split_slots(slots, jobs_file.run.fast_slots, lanes),
         now=time.monotonic(),
         drain_timeout=jobs_file.run.drain_timeout,
         timeout=jobs_file.run.timeout,
@@ -95,6 +110,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     now, ticks = time.time(), start_ticks(os.getpid())
     store.append([SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)])
     append_log(run_dir.log, f"supervising {run_dir.run_id} with {slots} slots")
+    write_whole(run_dir.slot_count, str(state.slots - state.fast_slots).encode())
     view.show(
         happenings.RunBegan(
             run_id=run_dir.run_id,
@@ -108,22 +124,52 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     for order, past in restored.items():
         job_id = jobs_file.jobs[order].id
         view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=reader.job_counts(job_id)))
+    home = run_dir.path.parent.parent
+    narrator = Narrator(view, run_dir.log)
+    tokens = TokenDesk(
+        home,
+        run_dir.run_id,
+        is_fresh=options.run.fresh,
+        ancestors=options.nesting.marks if options.nesting is not None else (),
+        done_here=reader.done_with,
+        keep=lambda item, outcome: _keep(run_dir, jobs_file.jobs[item[0]].id, item[1], outcome),
+    )
     with SignalInbox() as signals:
+        engine = _engine(run_dir, slots, signals, jobs_file.run.drain_timeout)
         supervisor = Supervisor(
             store=store,
             reader=reader,
             jobs_file=jobs_file,
             state=state,
-            engine=_engine(run_dir, slots, signals, jobs_file.run.drain_timeout),
-            narrator=Narrator(view, run_dir.log),
+            engine=engine,
+            admission=Admission(home, run_dir, jobs_file, engine, tokens, options.nesting, narrator.note),
+            tokens=tokens,
+            nesting=options.nesting,
+            is_inline=slots == 0,
+            narrator=narrator,
             signals=signals,
         )
         try:
             for key, start in starts.items():
                 supervisor.resume_flight(start, slots_of[key])
-            return supervisor.run(options.first)
+            return supervisor.run(options.first, options.replaced_by)
         finally:
             supervisor.close()
+
+
+def _keep(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome | None:
+    """Another run's outcome with its streams in this run's own folder; None if they are gone or not what they were."""
+    stdout, stderr = run_dir.output_paths(job_id, index, 0)
+    try:
+        return msgspec.structs.replace(
+            outcome,
+            stdout=keep_capture(outcome.stdout, run_dir, stdout),
+            stderr=keep_capture(outcome.stderr, run_dir, stderr),
+        )
+    except CaptureMismatch:
+        return None
+    except OSError as error:
+        raise unwritable(run_dir.path, error) from error
 
 
 def _engine(run_dir: RunDir, slots: int, signals: SignalInbox, drain_seconds: float) -> Engine:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
+from orchestrator.nesting.ancestors import Nesting
 from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
 from orchestrator.results import RunReader
 from orchestrator.store.outputs import CaptureMismatch
-from workers.protocol import MARK_VARIABLE, Start
+from workers.protocol import Holding, Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Ready:
 class Starter:
     """Renders attempts of one run."""
 
-    def __init__(self, reader: RunReader, contexts: ItemContexts, jobs_file: JobsFile) -> None:
+    def __init__(self, reader: RunReader, contexts: ItemContexts, jobs_file: JobsFile, nesting: Nesting | None) -> None:
         header = reader.history.header
         self._reader = reader
         self._contexts = contexts
@@ -43,8 +44,8 @@ class Starter:
             "ORCHESTRATE_HOME": str(reader.run_dir.path.parent.parent),
             "ORCHESTRATE_RUN": header.run_id,
         }
-        parent_mark = os.environ.get(MARK_VARIABLE)
-        self._mark = f"{parent_mark}/{header.mark}" if parent_mark else header.mark
+        self._nesting = nesting
+        self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
     def render(self, job: Job, index: int, attempt: int) -> Ready | NotStarted:
         """Evaluate the item's templates. Never raises for a mistake of the item's."""
@@ -72,8 +73,19 @@ class Starter:
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
         return Ready(prepared, label)
 
-    def message(self, job: Job, index: int, attempt: int, sequence: int, prepared: Prepared, recorded_through: int) -> Start:
-        """What the worker gets."""
+    def message(
+        self,
+        job: Job,
+        index: int,
+        attempt: int,
+        sequence: int,
+        prepared: Prepared,
+        *,
+        recorded_through: int,
+        kept_locks: int,
+        pools: list[str],
+    ) -> Start:
+        """What the worker gets. `pools`: those of which the attempt holds a slot; `kept_locks` as in `Start`."""
         item = self._reader.item_name(job.id, index)
         stdout_path, stderr_path = self._reader.run_dir.output_paths(job.id, index, attempt)
         return Start(
@@ -91,13 +103,37 @@ class Starter:
             timeout_seconds=job.timeout,
             grace_seconds=job.grace,
             max_output_bytes=job.max_output,
+            memory_bytes=job.memory,
             creates=prepared.creates,
+            kept_locks=kept_locks,
+            holding=self._holding(job, item, pools),
             recorded_through=recorded_through,
+        )
+
+    def _holding(self, job: Job, item: str, pools: list[str]) -> Holding:
+        run = str(self._reader.run_dir.path)
+        nesting, own_depth = self._nesting, self._jobs_file.run.max_depth
+        if nesting is None:
+            return Holding(run=run, root=run, item=item, lane=job.lane, pools=pools, max_depth=own_depth)
+        return Holding(
+            run=run,
+            root=str(nesting.root),
+            item=item,
+            lane=job.lane,
+            pools=pools,
+            parent=nesting.parent,
+            depth=nesting.depth,
+            max_depth=min(nesting.max_depth, nesting.depth + own_depth),
         )
 
     def environment(self, item: str, attempt: int, prepared: Prepared) -> dict[str, str | None]:
         """What is added to the environment of whoever starts the attempt; None removes a variable."""
         return {**prepared.env, **self._run_environment, "ORCHESTRATE_ITEM": item, "ORCHESTRATE_ATTEMPT": str(attempt)}
+
+    @property
+    def run_mark(self) -> str:
+        """What the mark of every attempt of this run begins with."""
+        return self._mark
 
     def mark(self, item: str, attempt: int) -> str:
         """The mark in the environment of everything that this attempt starts."""

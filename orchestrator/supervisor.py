@@ -11,11 +11,13 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
+from orchestrator.admission import Admission, Admitted, Missing, SlotHeld
 from orchestrator.context import ItemContexts
-from orchestrator.control import Cancel, ControlServer, Flush, Reply, Request
+from orchestrator.control import ControlServer
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core.decisions import CloseJob, Decision, EndAttempt, FinishRun, ListItems, Settle, StartAttempt
 from orchestrator.core.events import (
@@ -24,14 +26,16 @@ from orchestrator.core.events import (
     Declined,
     Event,
     ItemsListed,
+    JoinEnded,
     ListingFailed,
     OutcomesDurable,
     RunOpened,
-    SlotFreed,
     StartDeclined,
     StopAsked,
     TimePassed,
+    VerdictShared,
 )
+from orchestrator.core.scheduling import resources_of
 from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RunState, Stop
 from orchestrator.core.transitions import decide, next_wake
 from orchestrator.ending import error_in_words, exit_code_of
@@ -42,17 +46,22 @@ from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.listing import ListingError, list_job
 from orchestrator.narrator import Narrator
+from orchestrator.nesting.ancestors import Nesting
 from orchestrator.readers import Readers
 from orchestrator.recording import Recorder
+from orchestrator.requests import Requests
 from orchestrator.results import RunReader
+from orchestrator.settlements import Joined, Settlements
 from orchestrator.signals import SignalInbox
-from orchestrator.slot_keeper import SlotKeeper
 from orchestrator.staleness import newly_stale
-from orchestrator.starting import NotStarted, Starter
+from orchestrator.starting import NotStarted, Ready, Starter
 from orchestrator.store import records
-from orchestrator.store.records import Status
 from orchestrator.store.run_store import RunStore
+from orchestrator.tokens.answers import Joins, Refused, RefusedAll, ReplaceAsked, Shared, SharedWith, Told, TryAgain
+from orchestrator.tokens.desk import TokenDesk
 from orchestrator.verdicts import checked, verdict_of
+from orchestrator.waiting import Waits
+from orchestrator.waits import WaitBoard
 from workers.faultpoints import fault_point
 from workers.protocol import AttemptClass, Outcome, Start
 
@@ -72,6 +81,10 @@ class Supervisor:
         jobs_file: JobsFile,
         state: RunState,
         engine: Engine,
+        admission: Admission,
+        tokens: TokenDesk,
+        nesting: Nesting | None,
+        is_inline: bool,
         narrator: Narrator,
         signals: SignalInbox,
     ) -> None:
@@ -82,19 +95,42 @@ class Supervisor:
         self._jobs = jobs_file.jobs
         self._orders = {job.id: order for order, job in enumerate(jobs_file.jobs)}
         self._state = state
+        self._jobs_file = jobs_file
         self._engine = engine
+        self._admission = admission
+        self._tokens = tokens
         self._narrator = narrator
         self._signals = signals
         self._contexts = ItemContexts(reader, self._history.header.inputs)
-        self._starter = Starter(reader, self._contexts, jobs_file)
+        self._starter = Starter(reader, self._contexts, jobs_file, nesting)
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
-        self._slots = SlotKeeper(self._run_dir, engine, narrator.note)
         self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)
         self._readers = Readers()
         self._events: deque[Event] = deque()
-        self._outcomes: dict[ItemRef, tuple[Flight, Outcome]] = {}
-        self._declined: dict[ItemRef, NotStarted] = {}
+        self._settlements = Settlements(self._recorder, narrator, [job.id for job in self._jobs], self._name)
+        self._requests = Requests(
+            store=store,
+            recorder=self._recorder,
+            settlements=self._settlements,
+            state=state,
+            admission=admission,
+            tokens=tokens,
+            fast_slots=jobs_file.run.fast_slots,
+            is_inline=is_inline,
+            stop=self._stop,
+            ask=self._events.append,
+        )
+        self._waits = Waits(
+            WaitBoard(self._run_dir, self._starter.run_mark, nesting.marks if nesting is not None else ()),
+            state=state,
+            tokens=tokens,
+            admission=admission,
+            flights=self._flights,
+            is_nested=nesting is not None,
+            name_of=self._name,
+        )
+        self._is_inline = is_inline
         self._recorded_through: dict[int, int] = {}
         self._ran: set[str] = set()
         self._must_commit = False
@@ -116,16 +152,26 @@ class Supervisor:
             slot=slot,
             mark=self._starter.mark(name, start.attempt),
         )
+        if start.token is not None:
+            self._tokens.adopt(item, name, start)
         self._flights.resume(flight, self._history.workers.get(start.worker))
 
-    def run(self, first: Iterable[Event] = ()) -> int:
-        """Supervise until the run is finished or stopped. `first`: what is asked before anything starts."""
+    def run(self, first: Sequence[Event] = (), replaced_by: str | None = None) -> int:
+        """Supervise until the run is finished or stopped. `first`: what is asked before anything starts.
+
+        `replaced_by` (`RUN/ITEM`): who takes the token of the items that `first` cancels.
+        """
+        for event in first:
+            if isinstance(event, CancelAsked) and replaced_by is not None:
+                for item in event.items or ():
+                    self._settlements.replaced(item, replaced_by)
         self._readers.set(self._read_signals, [self._signals.fileno()])
         self._readers.set(self._read_durable, [self._store.sync_fileno()])
         self._readers.set(self._read_control, self._control.filenos())
         self._readers.set(self._flights.read_tree_endings, [self._flights.tree_endings_fileno()])
         self._readers.set(self._read_adopted, self._flights.adopted_filenos())
         self._readers.set(self._read_engine, self._engine.filenos())
+        self._readers.set(self._tokens.read, self._tokens.filenos())
         self._events.extend([*first, RunOpened()])
         while True:
             self._work_off()
@@ -139,7 +185,9 @@ class Supervisor:
     def close(self) -> None:
         """Let go of everything. Attempts that run go on and leave their outcomes on disk."""
         self._control.close()
+        self._waits.close()
         self._flights.close()
+        self._tokens.close()
         self._readers.close()
 
     # Waiting.
@@ -147,14 +195,14 @@ class Supervisor:
     def _wait(self) -> None:
         now = time.monotonic()
         wake = next_wake(self._state)
-        if self._events or (wake is not None and wake <= now):
+        is_caught_up = not self._events
+        if not is_caught_up or (wake is not None and wake <= now):
             timeout = 0.0
         else:
             times = [REFRESH_SECONDS]
             if wake is not None:
                 times.append(wake - now)
-            if self._slots.next_look is not None:
-                times.append(max(0.0, self._slots.next_look - now))
+            times += [max(0.0, look - now) for look in (self._admission.next_look, self._tokens.next_look) if look is not None]
             if self._flights.needs_polling:
                 times.append(POLL_SECONDS)
             timeout = min(times)
@@ -163,7 +211,14 @@ class Supervisor:
         if self._flights.needs_polling:
             self._read_adopted(-1)
         now = time.monotonic()
-        self._events.extend(SlotFreed(slot) for slot in self._slots.freed(now))
+        if is_caught_up:
+            # A turn that left events may have left a start that found something missing: told to be free now, and held by that
+            # afterwards, the resource would have nobody who looks at it.
+            self._events.extend(self._admission.poll(now))
+        for told in self._tokens.poll(now):
+            self._hear(told)
+        for items, words in self._waits.look(now):
+            self._refuse(items, words)
         if wake is not None and now >= wake:
             self._events.append(TimePassed())
 
@@ -186,39 +241,23 @@ class Supervisor:
                 self._recorder.take_checkpoint()
             else:
                 self._stop_signal = self._stop_signal or number
-                self._stop(Stop(min(self._state.stop.value + 1, Stop.KILL.value)))
+                self._stop(Stop(min(max(self._state.stop.value + 1, Stop.DRAIN.value), Stop.KILL.value)))
                 self._work_off()
 
     def _read_control(self, fileno: int) -> None:
         for client, request in self._control.poll(fileno):
-            self._control.answer(client, self._obey(request))
-        self._readers.set(self._read_control, self._control.filenos())
-
-    # What is asked from outside.
-
-    def _obey(self, request: Request) -> Reply:
-        match request:
-            case StopRequest(now):
+            self._work_off()  # what has ended in this very turn is told durable, too; a pause sees the stop before it
+            if isinstance(request, StopRequest):
                 self._stop_signal = self._stop_signal or signal.SIGTERM
-                self._stop(Stop.NOW if now else Stop.DRAIN)
-                return Reply(True, f"run {self._run_dir.run_id} is stopping; {len(self._flights)} items still run")
-            case Flush():
-                self._recorder.take_checkpoint()
-                return Reply(True, f"all that has ended is durable (generation {self._history.generation})")
-            case Cancel(items):
-                if items is None:
-                    self._events.append(CancelAsked(None))
-                    return Reply(True, f"run {self._run_dir.run_id} is being cancelled")
-                self._events.append(CancelAsked(tuple((self._orders[job_id], index) for job_id, index in items)))
-                return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
-            case unknown:
-                assert_never(unknown)
+            self._control.answer(client, self._requests.obey(request))
+        self._readers.set(self._read_control, self._control.filenos())
 
     def _stop(self, how: Stop) -> None:
         self._events.append(StopAsked(how))
-        if how is Stop.DRAIN and self._flights:
-            running = len(self._flights)
-            self._narrator.note(f"stopping: nothing more starts, {running} running items may finish (once more ends them now)")
+        if how in (Stop.PAUSE, Stop.DRAIN) and self._flights:
+            what = "pausing" if how is Stop.PAUSE else "stopping"
+            more = "" if how is Stop.PAUSE else " (once more ends them now)"
+            self._narrator.note(f"{what}: nothing more starts, {len(self._flights)} running items may finish{more}")
 
     # What happens to attempts.
 
@@ -231,7 +270,7 @@ class Supervisor:
         verdict = verdict_of(outcome, flight.asked_end)
         fault_point("supervisor.outcome")
         self._recorded_through[flight.start.worker] = flight.start.sequence
-        self._outcomes[flight.item] = (flight, outcome)
+        self._settlements.ended(flight, outcome)
         self._ran.add(flight.job.id)
         self._events.append(AttemptEnded(flight.item, verdict))
 
@@ -266,21 +305,39 @@ class Supervisor:
     def _start(self, item: ItemRef, attempt: int, slot: int) -> None:
         order, index = item
         job = self._jobs[order]
+        known = self._known_missing(order)
+        if known is not None:
+            self._events.append(replace(known, item=item))
+            return
         self._catch_up()
         rendered = self._starter.render(job, index, attempt)
         if isinstance(rendered, NotStarted):
-            self._declined[item] = rendered
-            self._events.append(StartDeclined(item, rendered.why))
+            self._decline(item, rendered)
             return
-        lock_fd = self._take_slot(slot)
-        if lock_fd is None:
-            self._events.append(StartDeclined(item, Declined.SLOT_HELD))
+        name, prepared = self._name(item), rendered.prepared
+        mark = self._starter.mark(name, attempt)
+        answer = self._admission.admit(item, name, job, slot, mark, prepared, self._next_worker)
+        if isinstance(answer, Admitted | Missing) and answer.new_worker is not None:
+            self._next_worker = answer.new_worker.worker + 1
+            self._recorder.add(answer.new_worker)
+            self._readers.set(self._read_engine, self._engine.filenos())
+        if not isinstance(answer, Admitted):
+            self._not_admitted(item, rendered, answer)
             return
         worker = self._engine.worker_of(slot)
         sequence = self._next_sequence
         self._next_sequence += 1
         through = self._recorded_through.get(worker, -1)
-        message = self._starter.message(job, index, attempt, sequence, rendered.prepared, through)
+        message = self._starter.message(
+            job,
+            index,
+            attempt,
+            sequence,
+            prepared,
+            recorded_through=through,
+            kept_locks=answer.kept_locks,
+            pools=answer.pools,
+        )
         start = records.Started(
             job=job.id,
             index=index,
@@ -290,30 +347,81 @@ class Supervisor:
             at=time.time(),
             slot=slot,
             label=rendered.label,
-            payload=rendered.prepared.payload,
+            payload=prepared.payload,
+            token=prepared.token,
+            promotions=answer.promotions,
         )
-        flight = Flight(item=item, name=message.item, job=job, start=start, slot=slot, mark=message.mark)
+        if answer.kept_locks:
+            self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
+        flight = Flight(item=item, name=name, job=job, start=start, slot=slot, mark=mark)
         self._flights.begin(flight)
         self._recorder.add(start)
-        self._recorder.then(lambda: self._send(slot, message, lock_fd))
+        self._recorder.then(lambda: self._send(slot, message, answer))
         self._narrator.started(flight)
 
-    def _send(self, slot: int, message: Start, lock_fd: int) -> None:
-        try:
-            self._engine.start(slot, message, [lock_fd])
-        finally:
-            os.close(lock_fd)  # without unlocking: the lock is the worker's now
+    def _known_missing(self, order: int) -> StartDeclined | None:
+        """What another start of this turn found missing already: a freed slot of a pool is tried once, not by every free slot."""
+        needed = set(resources_of(self._state.jobs[order].rules))
+        # Of what may be tried again by now nothing is known: repeated, it would answer for itself for ever.
+        now = time.monotonic()
+        held = (event for event in self._events if isinstance(event, StartDeclined) and event.why is Declined.HELD)
+        return next((event for event in held if event.resource in needed and event.until > now), None)
 
-    def _take_slot(self, slot: int) -> int | None:
-        """The slot's lock, with a worker ready for it; None when one of them is not to be had just now."""
-        taken = self._slots.take(slot, self._next_worker)
-        if taken is None:
-            return None
-        if taken.new_worker is not None:
-            self._next_worker = taken.new_worker.worker + 1
-            self._recorder.add(taken.new_worker)
-            self._readers.set(self._read_engine, self._engine.filenos())
-        return taken.lock_fd
+    def _send(self, slot: int, message: Start, admitted: Admitted) -> None:
+        try:
+            if self._is_inline:
+                self._waits.look_away(message.mark, time.monotonic())
+            self._engine.start(slot, message, admitted.lock_fds)
+        finally:
+            # Without unlocking: the locks are the worker's now, and the last ones stay the token desk's too.
+            for lock_fd in admitted.lock_fds[: len(admitted.lock_fds) - admitted.kept_locks]:
+                os.close(lock_fd)
+
+    def _not_admitted(self, item: ItemRef, rendered: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
+        """Something is missing, or the item's work is done elsewhere: it was, it is, or it must not be done here."""
+        match answer:
+            case SlotHeld():
+                self._events.append(StartDeclined(item, Declined.SLOT_HELD))
+            case Missing(resource, until):
+                self._events.append(StartDeclined(item, Declined.HELD, resource, until))
+            case Joins(words):
+                self._settlements.joins(item, _joined(rendered, words))
+                self._events.append(StartDeclined(item, Declined.JOINS))
+            case Shared(outcome, is_success, deduped_from):
+                self._settlements.shares(item, outcome, deduped_from, _joined(rendered))
+                self._events.append(StartDeclined(item, Declined.SATISFIED if is_success else Declined.REFUSED))
+            case Refused(message):
+                self._decline(item, NotStarted(Declined.REFUSED, message, rendered.label))
+            case unknown:
+                assert_never(unknown)
+
+    def _decline(self, item: ItemRef, why: NotStarted) -> None:
+        self._settlements.declined(item, why)
+        self._events.append(StartDeclined(item, why.why))
+
+    def _hear(self, told: Told) -> None:
+        """What came of work that items of this run joined."""
+        match told:
+            case SharedWith(items, outcome, is_success, deduped_from):
+                for item in items:
+                    self._settlements.shares(item, outcome, deduped_from)
+                self._events.append(VerdictShared(items, is_success))
+            case RefusedAll(items, message):
+                self._refuse(items, message)
+            case TryAgain(items):
+                self._events.append(JoinEnded(items))
+            case ReplaceAsked(item, by):
+                self._settlements.replaced(item, by)
+                self._events.append(CancelAsked((item,)))
+            case unknown:
+                assert_never(unknown)
+
+    def _refuse(self, items: tuple[ItemRef, ...], message: str) -> None:
+        """Items that wait shall fail."""
+        for item in items:
+            joined = self._settlements.joined(item)
+            self._settlements.declined(item, NotStarted(Declined.REFUSED, message, joined.label if joined else None))
+        self._events.append(VerdictShared(items, is_success=False))
 
     def _catch_up(self) -> None:
         """Templates read jobs from the history: what was decided of jobs in this turn must stand there before one is rendered."""
@@ -322,31 +430,13 @@ class Supervisor:
             self._recorder.commit()
 
     def _settle(self, item: ItemRef, state: ItemState, message: str) -> None:
-        order, index = item
-        job_id = self._jobs[order].id
-        status = Status(type(state).__name__.lower())
-        ended = self._outcomes.pop(item, None)
-        if ended is not None:
-            flight, outcome = ended
-            self._recorder.add(
-                records.AttemptEnded(
-                    job=job_id,
-                    index=index,
-                    attempt=flight.start.attempt,
-                    status=status,
-                    outcome=outcome,
-                    label=flight.start.label,
-                    payload=flight.start.payload,
-                )
-            )
-            self._narrator.attempt_ended(flight, outcome, state)
-        else:
-            declined = self._declined.pop(item, None)
-            label = declined.label if declined is not None else None
-            message = declined.message if declined is not None else message
-            self._recorder.add(records.ItemSettled(job=job_id, index=index, status=status, message=message, label=label))
-            self._narrator.settled(self._name(item), job_id, label, status, message)
-        if isinstance(state, ENDED_STATES) and self._state.jobs[order].has_dependents:
+        settled = self._settlements.settle(item, state, message)
+        if settled.status is records.Status.WAITING:
+            # At once: it may be started again in this very turn, and what is let go of later would be the new attempt's lock.
+            self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by)
+        elif self._tokens.knows(item):
+            self._recorder.then(lambda: self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by))
+        if isinstance(state, ENDED_STATES) and self._state.jobs[item[0]].has_dependents:
             self._recorder.ended(item)
 
     def _list(self, order: int) -> None:
@@ -388,9 +478,15 @@ class Supervisor:
             )
         )
         fault_point("supervisor.ending")
+        self._tokens.finish()
         self._recorder.take_checkpoint()
         fault_point("supervisor.ended")
         return exit_code
 
     def _name(self, item: ItemRef) -> str:
         return self._reader.item_name(self._jobs[item[0]].id, item[1])
+
+
+def _joined(rendered: Ready, words: str = "") -> Joined:
+    assert rendered.prepared.token is not None
+    return Joined(label=rendered.label, token=rendered.prepared.token, payload=rendered.prepared.payload, words=words)

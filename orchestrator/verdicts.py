@@ -61,10 +61,14 @@ def verdict_of(outcome: Outcome, asked_end: str | None) -> Verdict:
     match outcome.attempt_class:
         case AttemptClass.OK:
             return Verdict.SUCCEEDED
-        case AttemptClass.COMMAND_FAILED | AttemptClass.TIMEOUT | AttemptClass.CREATES_MISSING | AttemptClass.BAD_OUTPUT:
+        case AttemptClass.COMMAND_FAILED | AttemptClass.TIMEOUT | AttemptClass.MEMORY:
+            return Verdict.FAILED
+        case AttemptClass.CREATES_MISSING | AttemptClass.BAD_OUTPUT:
             return Verdict.FAILED
         case AttemptClass.CANNOT_START:
             return Verdict.HOPELESS
+        case AttemptClass.SHORTAGE:
+            return Verdict.SHORTAGE
         case AttemptClass.LOST:
             return Verdict.LOST
         case AttemptClass.STATE_ERROR:

@@ -7,6 +7,7 @@ Items are named as people name them: "port:3" is (order of port, 3).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core.decisions import CloseJob, Decision, EndAttempt, FinishRun, ListItems, Settle, StartAttempt
@@ -16,20 +17,27 @@ from orchestrator.core.events import (
     Declined,
     Event,
     ItemsListed,
+    JoinEnded,
     ListingFailed,
     OutcomesDurable,
+    ResourceFreed,
     RunOpened,
     SlotFreed,
+    SlotsSet,
     StartDeclined,
     StopAsked,
     TimePassed,
     Verdict,
+    VerdictShared,
 )
 from orchestrator.core.opening import open_run
 from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
 from orchestrator.core.transitions import check_invariants, decide, next_wake
 
 START_OF_TIME = 1000.0
+
+NOT_STARTED = frozenset({Declined.SLOT_HELD, Declined.HELD, Declined.JOINS})
+"""Nothing came of the start: the attempt's number is given again."""
 
 
 class CoreDriver:
@@ -41,6 +49,7 @@ class CoreDriver:
         counts: Mapping[str, int] | None = None,
         *,
         slots: int = 2,
+        fast_slots: int = 0,
         durable_at_once: bool = True,
         list_at_once: bool = True,
         drain_timeout: float = 300.0,
@@ -55,7 +64,15 @@ class CoreDriver:
         self.list_at_once = list_at_once
         self.now = START_OF_TIME
         past = {self.orders[job_id]: job for job_id, job in (restored or {}).items()}
-        self.state = open_run(rules, slots=slots, now=self.now, drain_timeout=drain_timeout, timeout=timeout, restored=past)
+        self.state = open_run(
+            rules,
+            slots=slots,
+            fast_slots=fast_slots,
+            now=self.now,
+            drain_timeout=drain_timeout,
+            timeout=timeout,
+            restored=past,
+        )
         self.running: dict[str, tuple[int, int]] = {
             f"{self.ids[order]}:{adopted.index}": (adopted.attempt, adopted.slot)
             for order, job in past.items()
@@ -67,6 +84,8 @@ class CoreDriver:
         self.to_list: list[str] = []
         self.not_durable: list[str] = []
         self.held_slots: set[int] = set()
+        self.joining: list[str] = []
+        """Items that joined work in flight and have not heard of it since."""
         self.started: list[str] = []
         """Every start, in order."""
         self.ended: dict[str, str] = {}
@@ -99,14 +118,41 @@ class CoreDriver:
         while self.running:
             self.succeed(next(iter(self.running)))
 
-    def decline(self, item: str, why: Declined) -> None:
+    def decline(self, item: str, why: Declined, resource: str = "", *, seconds: float = math.inf) -> None:
+        """`resource`, `seconds`: what is not to be had, and for how long it is no use to try again."""
         _, slot = self.running.pop(item)
         if why is Declined.SLOT_HELD:
             self.held_slots.add(slot)
         del self.started[len(self.started) - 1 - self.started[::-1].index(item)]
-        if why is Declined.SLOT_HELD:
+        if why in NOT_STARTED:
             self.last_attempt[item] -= 1
-        self.feed(StartDeclined(self.ref(item), why))
+        if why is Declined.JOINS:
+            self.joining.append(item)
+        self.feed(StartDeclined(self.ref(item), why, resource, self.now + seconds))
+
+    def hold(self, item: str, resource: str, *, seconds: float = math.inf) -> None:
+        self.decline(item, Declined.HELD, resource, seconds=seconds)
+
+    def join(self, *items: str) -> None:
+        for item in items:
+            self.decline(item, Declined.JOINS)
+
+    def free_resource(self, resource: str) -> None:
+        self.feed(ResourceFreed(resource))
+
+    def share(self, *items: str, is_success: bool) -> None:
+        """What these items joined is done."""
+        self.joining = [item for item in self.joining if item not in items]
+        self.feed(VerdictShared(tuple(self.ref(item) for item in items), is_success))
+
+    def end_join(self, *items: str) -> None:
+        """What these items joined came to no verdict."""
+        self.joining = [item for item in self.joining if item not in items]
+        self.feed(JoinEnded(tuple(self.ref(item) for item in items)))
+
+    def set_slots(self, slots: int, fast_slots: int = 0) -> None:
+        self.slots = slots
+        self.feed(SlotsSet(slots, fast_slots))
 
     def free_slot(self, slot: int) -> None:
         self.held_slots.remove(slot)
@@ -178,7 +224,7 @@ class CoreDriver:
         assert not (was_finished and decisions), f"decided after the run was finished: {decisions}"
         for decision in decisions:
             self._carry_out(decision)
-        check_invariants(self.state, len(self.held_slots))
+        check_invariants(self.state)
         self._check()
         while self.list_at_once and self.to_list:
             self.list_items(self.to_list[0])
@@ -195,6 +241,7 @@ class CoreDriver:
                 item = self.name(ref)
                 taken = {slot for _, slot in self.running.values()} | self.held_slots
                 assert item not in self.running, f"{item} runs already"
+                assert item not in self.joining, f"{item} starts beside the work that it joined"
                 assert self.ended.get(item) in (None, "waiting"), f"{item} has ended and starts again"
                 assert slot not in taken, f"slot {slot} is taken"
                 assert 0 <= slot < self.slots, f"there is no slot {slot}"
@@ -208,6 +255,8 @@ class CoreDriver:
                 assert item not in self.running, f"{item} is settled and still runs"
                 assert self.ended.get(item) in (None, "waiting"), f"{item} is settled twice"
                 self.ended[item] = type(state).__name__.lower()
+                if isinstance(state, ENDED_STATES) and item in self.joining:
+                    self.joining.remove(item)
                 self.messages[item] = message
                 is_verdict = isinstance(state, ENDED_STATES) and not isinstance(state, Interrupted)
                 if is_verdict and self.state.jobs[ref[0]].has_dependents:
@@ -219,6 +268,7 @@ class CoreDriver:
                 self.closed[self.ids[order]] = phase
             case FinishRun():
                 assert not self.running, f"the run is finished while {list(self.running)} run"
+                assert not self.joining, f"the run is finished while {self.joining} wait for what they joined"
                 assert not self.not_durable, f"the run is finished while {self.not_durable} are not durable"
                 assert not self.to_list, f"the run is finished while {self.to_list} are listed"
                 self.finish = decision

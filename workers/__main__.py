@@ -21,26 +21,31 @@ def main() -> None:
 
         from workers import faultpoints
         from workers.loop import STATE_UNWRITABLE, serve
-        from workers.protocol import WORKER_SOCKET_FD
+        from workers.protocol import WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
         faultpoints.arm(os.environ.get("ORCHESTRATE_WORKER_FAULT"))
         if os.getsid(0) != os.getpid():
             os.setsid()
         os.set_inheritable(WORKER_SOCKET_FD, False)
+        os.set_inheritable(WORKER_LIVENESS_FD, False)
         # What the supervisor's own parent let leak (a pipe that somebody waits on) must not live as long as a worker or an agent.
-        os.closerange(WORKER_SOCKET_FD + 1, 1 << 20)
+        os.closerange(WORKER_LIVENESS_FD + 1, 1 << 20)
         try:
             code = serve(socket.socket(fileno=WORKER_SOCKET_FD), folder)
         except OSError:
             code = STATE_UNWRITABLE
             raise
-    except BaseException:
+    except BaseException as error:
+        # In one line first: where no file can be opened, there is no traceback either, and our supervisor looks for the reason.
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.flush()
         import traceback
 
         traceback.print_exc()
         sys.stderr.flush()
-    # Not sys.exit: exit handlers, filelock's among them, would unlock descriptors that an agent may still hold.
-    os._exit(code)
+    finally:
+        # Not sys.exit: exit handlers, filelock's among them, would unlock descriptors that an agent may still hold.
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,16 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from workers import creates, tree
 from workers.capture import CaptureFile
 from workers.faultpoints import fault_point
 from workers.identity import boot_clock, boot_id, start_ticks_of_child
+from workers.locks import unlock
 from workers.log import LOG_NAME, LogWriter
 from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned, Start
-from workers.spawn import CannotStart, base_environment, ignored_signals, spawn
+from workers.spawn import SHORTAGES, CannotStart, base_environment, ignored_signals, spawn
 from workers.verdict import Verdict, verdict_of
 from workers.watch import Control, Watch
 
@@ -44,17 +46,17 @@ class AttemptRunner:
         self._stdout = CaptureFile(f"{folder}/stdout")
         self._stderr = CaptureFile(f"{folder}/stderr")
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._environment = base_environment()
+        self._environment = base_environment(folder)
         self._ignored = ignored_signals()
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:
-        """Run one attempt. `locks` are its lock descriptors: unlocked and closed here, after its outcome is in the log."""
+        """Run one attempt. `locks` are its lock descriptors: let go and closed here, after its outcome is in the log."""
         started_at = time.time()
         began = time.monotonic()
         self.log_error = None
         if start.recorded_through >= self._last_sequence and self._log is not None:
             self._log.forget()
-        self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark))
+        self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding))
         fault_point("worker.begun")
         verdict, watch = self._carry_out(start, locks)
         finished_at = time.time()
@@ -93,22 +95,49 @@ class AttemptRunner:
         self._append(Ended(sequence=start.sequence, outcome=outcome))
         self._last_sequence = start.sequence
         fault_point("worker.logged")
-        _release(locks)
+        self._let_go(locks, start.kept_locks)
         return outcome
+
+    def _let_go(self, locks: Sequence[int], kept: int) -> None:
+        """Unlock all but the last `kept`: those are only closed, unless nobody is left who would unlock them."""
+        if kept and self._control.is_supervisor_gone():
+            kept = 0
+        for place, lock in enumerate(locks):
+            if place < len(locks) - kept:
+                unlock(lock)
+            else:
+                os.close(lock)
 
     def _carry_out(self, start: Start, locks: Sequence[int]) -> tuple[Verdict, Watch | None]:
         """From the spawn to the end of the tree; no Watch if nothing was started."""
         if self.log_error is not None:
             # An agent that no record leads to could not be found after a kill: it must not start.
-            return Verdict(AttemptClass.STATE_ERROR, f"the worker's log cannot be written: {self.log_error.strerror}"), None
+            return _not_started("the worker's log cannot be written", self.log_error), None
+        clock = boot_clock()
         try:
-            watch = self._start(start, locks)
+            pid = self._spawn(start, locks)
         except CannotStart as error:
-            return Verdict(AttemptClass.COMMAND_FAILED if error.is_passing else AttemptClass.CANNOT_START, str(error)), None
+            return Verdict(AttemptClass.CANNOT_START, str(error)), None
         except OSError as error:
-            return Verdict(AttemptClass.STATE_ERROR, f"the attempt's files cannot be written: {error.strerror}"), None
+            return _not_started("the attempt's files cannot be written", error), None
+        # From here on nothing that goes wrong may read as "not started".
+        fault_point("worker.spawned")
+        self._tell_of_spawn(start, pid, clock)
+        if locks:
+            # 25 ms, once, for `unlock`: now, while the first agent works, not before it starts nor when it has ended. If it
+            # fails, for want of a descriptor, `unlock` will tell.
+            with suppress(OSError, ImportError):
+                import filelock  # noqa: F401
+        watch = Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)
         status = watch.run()
-        return verdict_of(status, watch.ended_by, start.timeout_seconds), watch
+        verdict = verdict_of(
+            status,
+            watch.ended_by,
+            timeout_seconds=start.timeout_seconds,
+            memory_bytes=start.memory_bytes,
+            used_bytes=watch.used_bytes,
+        )
+        return verdict, watch
 
     def _append(self, line: LogLine) -> None:
         try:
@@ -118,8 +147,17 @@ class AttemptRunner:
         except OSError as error:
             self.log_error = error
 
-    def _start(self, start: Start, locks: Sequence[int]) -> Watch:
-        """Spawn the agent and log it. Raises CannotStart, or OSError when our own files cannot be written."""
+    def _tell_of_spawn(self, start: Start, pid: int, clock_before: int) -> None:
+        """If this line cannot be written the agent runs on: the mark in its environment leads to it as well."""
+        try:
+            ticks = start_ticks_of_child(pid, clock_before)
+        except OSError as error:
+            self.log_error = error
+        else:
+            self._append(Spawned(sequence=start.sequence, pid=pid, start_ticks=ticks))
+
+    def _spawn(self, start: Start, locks: Sequence[int]) -> int:
+        """The agent's pid. Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
         stdin = self._null
         try:
             argv = start.argv
@@ -136,19 +174,16 @@ class AttemptRunner:
                 raise CannotStart(f"cwd {start.cwd!r}: {error}") from error
             if start.creates is not None:
                 creates.clear(start.creates)
-            clock = boot_clock()
-            pid = spawn(start, argv, self._environment, self._ignored, streams, locks)
+            return spawn(start, argv, self._environment, self._ignored, streams, locks)
         finally:
             if stdin != self._null:
                 os.close(stdin)
-        fault_point("worker.spawned")
-        ticks = start_ticks_of_child(pid, clock)
-        # If this line cannot be written the agent runs on: the mark in its environment leads to it as well.
-        self._append(Spawned(sequence=start.sequence, pid=pid, start_ticks=ticks))
-        if locks:
-            # 25 ms, once, for `_release`: now, while the first agent works, not before it starts nor when it has ended.
-            import filelock  # noqa: F401
-        return Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)
+
+
+def _not_started(what: str, error: OSError) -> Verdict:
+    if error.errno in SHORTAGES:
+        return Verdict(AttemptClass.SHORTAGE, f"no room on this machine just now: {error.strerror}")
+    return Verdict(AttemptClass.STATE_ERROR, f"{what}: {error.strerror}")
 
 
 def _is_disk_full(folder: str) -> bool:
@@ -180,17 +215,3 @@ def _script_file(text: str, folder: str) -> str:
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(text)
     return path
-
-
-def _release(locks: Sequence[int]) -> None:
-    """Unlock and close. Closing alone would not do: what escaped from the tree may hold the same open file for ever.
-
-    Not filelock's lock objects: they unlock at garbage collection and at exit, under an agent that still runs.
-    """
-    if not locks:
-        return
-    from filelock import unlock_descriptor
-
-    for lock in locks:
-        unlock_descriptor(lock)
-        os.close(lock)

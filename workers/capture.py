@@ -13,8 +13,7 @@ from contextlib import suppress
 from workers.faultpoints import fault_point
 from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
 from workers.syncing import sync_data, sync_folder
-
-_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+from workers.wording import size_in_words
 
 _durable_folders: set[str] = set()
 """Folders whose own names this process has made durable; only a cache."""
@@ -86,13 +85,6 @@ class CaptureFile:
         sync_data(descriptor)
         _sync_names(os.path.dirname(final_path), os.path.commonpath([self.path, final_path]))
         return Capture(size=size, path=final_path, sha256=digest, is_cut=self._is_cut)
-
-
-def size_in_words(size: int) -> str:
-    for unit, name in _UNITS:
-        if size >= unit and size % unit == 0:
-            return f"{size // unit} {name}"
-    return f"{size} bytes"
 
 
 def _rename(path: str, final_path: str) -> None:

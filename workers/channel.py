@@ -8,6 +8,7 @@ there a stream carries each message behind its length.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -64,7 +65,8 @@ def send(sock: socket.socket, message: bytes, descriptors: Sequence[int] = (), *
 def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     """The next message and the descriptors that came with it (the caller closes them); None at end-of-file.
 
-    Blocks until there is one. Raises ChannelError, or OSError when the file of a large message cannot be read.
+    Blocks until there is one. Raises ChannelError, or OSError: the file of a large message cannot be read; this process has no
+    room for the descriptors (EMFILE, and then the kernel has closed them).
     """
     is_stream = sock.type == socket.SOCK_STREAM
     try:
@@ -74,6 +76,8 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     descriptors = _descriptors(ancillary) if ancillary else []
     if flags & _CUT:
         _close(descriptors)
+        if not flags & socket.MSG_TRUNC and len(descriptors) < MAX_DESCRIPTORS:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "descriptors of a message")
         raise ChannelError(f"a message came cut: {len(data)} bytes and {len(descriptors)} descriptors are left of it")
     if not data:
         return None

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 
 from workers.protocol import AttemptClass, Creates
-from workers.spawn import CannotStart
+from workers.spawn import SHORTAGES, CannotStart
 from workers.syncing import sync_folder
 from workers.verdict import Verdict
 
 
 def clear(promised: Creates) -> None:
-    """Remove what an attempt that was killed left under the temporary name. Raises CannotStart."""
+    """Remove what an attempt that was killed left under the temporary name. Raises CannotStart, or OSError (SHORTAGES)."""
     try:
         _remove(promised.temporary)
     except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
         raise CannotStart(f"creates: {promised.temporary} stands in the way: {error.strerror}") from error
 
 
@@ -30,6 +32,8 @@ def settle(promised: Creates, verdict: Verdict) -> Verdict:
     except FileNotFoundError:
         return verdict.but(AttemptClass.CREATES_MISSING, f"{promised.final} was not created (nothing at {promised.temporary})")
     except OSError as error:
+        if error.errno in SHORTAGES:  # no verdict on the command
+            return verdict.but(AttemptClass.STATE_ERROR, f"{promised.final} could not be made durable: {error.strerror}")
         if verdict.attempt_class is AttemptClass.OK:
             return verdict.but(AttemptClass.CREATES_MISSING, f"{promised.final} could not be put in place: {error.strerror}")
         return verdict.but(verdict.attempt_class, f"{promised.temporary} could not be removed: {error.strerror}")

@@ -1,15 +1,26 @@
-"""How a supervisor starts a worker: its command line, its descriptors, its session."""
+"""How a supervisor starts a worker: its command line, its descriptors, its session, the lock that tells whether it lives."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import sys
 
+from filelock import lock_descriptor
+
 from workers import channel
-from workers.protocol import WORKER_SOCKET_FD
+from workers.protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
+from workers.spawn import SHORTAGES
 
 CRASH_LOG_NAME = "crash.log"
+
+_SHORTAGE_WORDS = (
+    "MemoryError",
+    "failed to map segment",
+    *(words for number in SHORTAGES for words in (os.strerror(number), f": Error {number}\n")),
+)
 
 
 def worker_argv(folder: str) -> list[str]:
@@ -18,30 +29,68 @@ def worker_argv(folder: str) -> list[str]:
     return [sys.executable, "-I", "-S", main, folder, *(os.path.abspath(entry) for entry in sys.path)]
 
 
+def died_of_shortage(folder: str) -> bool:
+    """Whether the worker that served in `folder` said, as it broke, that the machine had no room for it.
+
+    Words, because the dynamic loader and a Python that does not come up have nothing else to tell it by.
+    """
+    with open(f"{folder}/{CRASH_LOG_NAME}", errors="replace") as file:
+        said = file.read()
+    return any(words in said for words in _SHORTAGE_WORDS)
+
+
+def lock_liveness(folder: str) -> int:
+    """Lock the liveness lock of the worker that will serve in `folder`; the descriptor (close-on-exec) is its holder.
+
+    Raises OSError: EAGAIN as long as an earlier worker lives there, one that was started and not recorded before a kill.
+    """
+    fd = os.open(f"{folder}/{LIVENESS_LOCK_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not lock_descriptor(fd, blocking=False):
+            raise BlockingIOError(errno.EAGAIN, "an earlier worker still lives there", folder)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def start_worker(folder: str) -> tuple[int, socket.socket]:
     """Start a worker that serves in `folder` (absolute, made already, 0700); returns its pid and our end of its socket.
 
-    The worker leads its own session: the terminal's Ctrl-C does not reach it. What it says when it breaks is in
-    `folder`/crash.log. The caller reaps it. Raises OSError.
+    The worker leads its own session: the terminal's Ctrl-C does not reach it. It holds the liveness lock of the folder. What
+    it says when it breaks is in `folder`/crash.log. The caller reaps it. Raises OSError, and then nothing is left of it.
     """
+    given: list[int] = []
     ours, theirs = channel.socket_pair()
-    with theirs:
-        crash_log = os.open(f"{folder}/{CRASH_LOG_NAME}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            actions = [
-                (os.POSIX_SPAWN_DUP2, null, 0),
-                (os.POSIX_SPAWN_DUP2, null, 1),
-                (os.POSIX_SPAWN_DUP2, crash_log, 2),
-                (os.POSIX_SPAWN_DUP2, theirs.fileno(), WORKER_SOCKET_FD),
-            ]
-            pid = os.posix_spawn(
-                sys.executable, worker_argv(folder), os.environ, file_actions=actions, setsid=True, setsigmask=()
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            os.close(crash_log)
-            os.close(null)
+    try:
+        given.append(_above_the_targets(theirs.detach()))
+        given.append(_above_the_targets(lock_liveness(folder)))
+        log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        given.append(_above_the_targets(os.open(f"{folder}/{CRASH_LOG_NAME}", log_flags, 0o600)))
+        given.append(_above_the_targets(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)))
+        connection, liveness, crash_log, null = given
+        actions = [
+            (os.POSIX_SPAWN_DUP2, null, 0),
+            (os.POSIX_SPAWN_DUP2, null, 1),
+            (os.POSIX_SPAWN_DUP2, crash_log, 2),
+            (os.POSIX_SPAWN_DUP2, connection, WORKER_SOCKET_FD),
+            (os.POSIX_SPAWN_DUP2, liveness, WORKER_LIVENESS_FD),
+        ]
+        pid = os.posix_spawn(sys.executable, worker_argv(folder), os.environ, file_actions=actions, setsid=True, setsigmask=())
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        for fd in given:
+            os.close(fd)
     return pid, ours
+
+
+def _above_the_targets(fd: int) -> int:
+    """The same descriptor under a number that no earlier action of the spawn overwrites."""
+    if fd > WORKER_LIVENESS_FD:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, WORKER_LIVENESS_FD + 1)
+    finally:
+        os.close(fd)

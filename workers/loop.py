@@ -51,6 +51,8 @@ class Supervisor:
         self._poll.register(sock.fileno(), select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
         self._socket_number = sock.fileno()
+        self._hang_up = select.poll()
+        self._hang_up.register(sock.fileno(), 0)
 
     def next_start(self) -> tuple[Start, list[int]] | None:
         """The next attempt and its lock descriptors; None when there will be none."""
@@ -92,6 +94,10 @@ class Supervisor:
             channel.send(self._socket, _encode(ended), folder=self._folder)
         except (BrokenPipeError, ConnectionResetError):
             self.is_gone = True
+
+    def is_supervisor_gone(self) -> bool:
+        """See `watch.Control`: asked of the kernel, for messages that nobody has read yet may stand before the end-of-file."""
+        return self.is_gone or bool(self._hang_up.poll(0))
 
     def _receive(self) -> tuple[Start | End | None, list[int]]:
         received = channel.receive(self._socket)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -20,6 +21,18 @@ INLINE_OUTPUT_BYTES = 4096
 
 WORKER_SOCKET_FD = 3
 """Descriptor number of the worker's end of the socket."""
+
+WORKER_LIVENESS_FD = 4
+"""Descriptor number of the worker's liveness lock (`LIVENESS_LOCK_NAME` in its folder), which no agent inherits."""
+
+LIVENESS_LOCK_NAME = "alive.lock"
+"""In a worker's folder: locked as long as the worker lives. Who finds it free knows that nobody ends its agent any more."""
+
+BORROW_LOCK_NAME = "borrow.lock"
+"""In a worker's folder: who holds it uses the slots (run and pool) of the attempt that the worker runs."""
+
+WORKER_FOLDER_VARIABLE = "ORCHESTRATE_WORKER"
+"""Environment variable: the folder of the worker that runs the attempt. A nested run finds there what it may borrow."""
 
 MARK_VARIABLE = "ORCHESTRATE_MARK"
 """Environment variable by which every process of an attempt is found. The mark of a nested attempt starts with its parent's."""
@@ -45,6 +58,10 @@ class AttemptClass(StrEnum):
     """Exit 0, and the file that `creates` promised was not there."""
     BAD_OUTPUT = "bad_output"
     """Exit 0, and the output is not what `output = "json"` or `"jsonl"` promised. Given by the supervisor, which reads it."""
+    MEMORY = "memory"
+    """Its processes together used more than `memory`, and were ended."""
+    SHORTAGE = "shortage"
+    """The machine had no room for one more process or file just now: nothing was started, and nothing is wrong with the item."""
     STATE_ERROR = "state_error"
     """The worker could not write this attempt's files (disk full, EIO, read-only)."""
     LOST = "lost"
@@ -57,6 +74,25 @@ class EndReason(StrEnum):
     TIMEOUT = "timeout"
     CANCEL = "cancel"
     DRAIN = "drain"
+    MEMORY = "memory"
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an attempt holds, told to the runs that it starts (in the `Begun` of its worker's log).
+
+    `run` is the folder of its run, `root` that of the outermost run, whose slots bound all that is nested in it; both absolute.
+    `pools` are those of which it holds a slot. `depth` is 0 for a run that is nested in nothing, `max_depth` the deepest allowed.
+    `parent` is the folder of the worker whose attempt started its run; None for a run that is nested in nothing.
+    """
+
+    run: str
+    root: str
+    item: str
+    lane: Literal["main", "fast"] = "main"
+    pools: list[str] = []
+    depth: int = 0
+    max_depth: int = 3
+    parent: str | None = None
 
 
 class Creates(msgspec.Struct, frozen=True):
@@ -68,6 +104,9 @@ class Creates(msgspec.Struct, frozen=True):
 
 class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defaults=True):
     """Run one attempt. Comes with one lock descriptor or more (SCM_RIGHTS), which the agent inherits.
+
+    At its end the worker unlocks them, but for the last `kept_locks`: those it only closes (a token, which stays its
+    supervisor's until the outcome is published), unless the supervisor is gone.
 
     `sequence` is unique within a run for ever. `argv` is final: no shell is added. `cwd` is absolute. `env` holds what is
     added to the worker's own environment; `None` removes a variable. `stdin` is the text for the agent's standard input;
@@ -90,7 +129,10 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     timeout_seconds: float | None = None
     grace_seconds: float = 10.0
     max_output_bytes: int = 1 << 30
+    memory_bytes: int | None = None
     creates: Creates | None = None
+    kept_locks: int = 0
+    holding: Holding | None = None
     recorded_through: int = -1
     """All of this worker's outcomes up to this sequence are in the journal: its log may forget them."""
 
@@ -160,12 +202,13 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):
     outcome: Outcome
 
 
-class Begun(msgspec.Struct, frozen=True, tag="begun", kw_only=True):
+class Begun(msgspec.Struct, frozen=True, tag="begun", kw_only=True, omit_defaults=True):
     """Line of a worker's log, written before the agent starts. Survives SIGKILL of everything, not power loss."""
 
     sequence: int
     boot_id: str
     mark: str
+    holding: Holding | None = None
 
 
 class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True):

@@ -12,7 +12,8 @@ import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
 
-from workers.protocol import MARK_VARIABLE, Start
+from workers.faultpoints import fault_point
+from workers.protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Start
 
 _OPEN_MAX = os.sysconf("SC_OPEN_MAX")
 LOCK_DESCRIPTORS_FROM = 200 if _OPEN_MAX < 0 else max(16, min(200, _OPEN_MAX - 64))
@@ -20,23 +21,20 @@ LOCK_DESCRIPTORS_FROM = 200 if _OPEN_MAX < 0 else max(16, min(200, _OPEN_MAX - 6
 
 _OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
 _MARK = MARK_VARIABLE.encode()
+_FOLDER = WORKER_FOLDER_VARIABLE.encode()
 _DUP2 = os.POSIX_SPAWN_DUP2
 
-SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-"""Error numbers that say: the machine has no room for a process just now."""
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETOOMANYREFS)
+"""Error numbers that say: the machine has no room for a process, a file or a message just now."""
 
 
 class CannotStart(Exception):
-    """The agent was not started: the reason in words. `is_passing`: the command is not to blame, another try may go well."""
-
-    def __init__(self, message: str, *, is_passing: bool = False) -> None:
-        super().__init__(message)
-        self.is_passing = is_passing
+    """The agent was not started, and another try would fail in the same way: the reason in words."""
 
 
-def base_environment() -> dict[bytes, bytes]:
-    """This process's environment without what is meant for us alone."""
-    return {name: value for name, value in os.environb.items() if name not in _OURS}
+def base_environment(folder: str) -> dict[bytes, bytes]:
+    """This process's environment without what is meant for us alone, and with the name of the worker's `folder`."""
+    return {name: value for name, value in os.environb.items() if name not in _OURS} | {_FOLDER: os.fsencode(folder)}
 
 
 def ignored_signals() -> frozenset[int]:
@@ -52,9 +50,12 @@ def spawn(
     streams: tuple[int, int, int],
     locks: Sequence[int],
 ) -> int:
-    """Start `argv` with the environment of `start`, in the current directory; returns the pid. Raises CannotStart.
+    """Start `argv` with the environment of `start`, in the current directory; returns the pid.
 
-    `base` is what the environment starts from, `ignored` the signals to give back, `streams` become 0, 1 and 2.
+    Raises CannotStart, or OSError (SHORTAGES) when the command is not to blame.
+
+    `base` (of `base_environment`) is what the environment starts from, `ignored` the signals to give back, `streams` become 0,
+    1 and 2.
     """
     environment = dict(base)
     for name, value in start.env.items():
@@ -63,6 +64,7 @@ def spawn(
         else:
             environment[os.fsencode(name)] = os.fsencode(value)
     environment[_MARK] = os.fsencode(start.mark)
+    environment[_FOLDER] = base[_FOLDER]
     actions = [(_DUP2, streams[0], 0), (_DUP2, streams[1], 1), (_DUP2, streams[2], 2)]
     if locks:
         first = max(LOCK_DESCRIPTORS_FROM, *(number + 1 for number in locks))
@@ -72,6 +74,7 @@ def spawn(
     try:
         for path in _candidates(command, environment):
             try:
+                fault_point("worker.spawn")
                 return os.posix_spawn(
                     path, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored
                 )
@@ -80,11 +83,14 @@ def spawn(
                 if reason is None or isinstance(error, PermissionError):
                     reason = error
     except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        if error.errno == errno.EBADF:  # of a lock's number: it is beyond the limit of open files
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from error
         reason = error
     except ValueError as error:
         raise CannotStart(f"{command or 'the command'}: {error}") from error
-    is_passing = reason is not None and reason.errno in SHORTAGES
-    raise CannotStart(_in_words(command, reason, environment), is_passing=is_passing) from reason
+    raise CannotStart(_in_words(command, reason, environment)) from reason
 
 
 def _candidates(command: str, environment: Mapping[bytes, bytes]) -> list[str]:

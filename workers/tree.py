@@ -55,6 +55,20 @@ def living_tree(mark: str, session: int, strangers: frozenset[int], *, is_subrea
     return list(found.values())
 
 
+def used_bytes(processes: Sequence[psutil.Process]) -> int:
+    """What these processes have in memory, together (RSS): a page that several share counts for each of them."""
+    import psutil
+
+    used = 0
+    for process in processes:
+        try:
+            used += process.memory_info().rss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            # It has just gone; or (macOS) it changed its user, and what it uses is not told.
+            continue
+    return used
+
+
 def send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
     """Send a signal to each that still lives; a stopped one is continued, so that it hears it."""
     import psutil

@@ -7,6 +7,7 @@ from signal import Signals
 from typing import NamedTuple
 
 from workers.protocol import AttemptClass, EndReason
+from workers.wording import duration_in_words, excess_in_words, size_in_words
 
 
 class Verdict(NamedTuple):
@@ -22,8 +23,11 @@ class Verdict(NamedTuple):
         return self._replace(attempt_class=attempt_class, message=words)
 
 
-def verdict_of(status: int, ended_by: EndReason | None, timeout_seconds: float | None) -> Verdict:
-    """`status` is the wait status of the main process; `ended_by` why we ended it, if we did.
+def verdict_of(
+    status: int, ended_by: EndReason | None, *, timeout_seconds: float | None, memory_bytes: int | None, used_bytes: int
+) -> Verdict:
+    """`status` is the wait status of the main process; `ended_by` why we ended it, if we did. `used_bytes` is what its processes
+    used when they were found to use more than `memory_bytes`.
 
     What we ended is never a success, whatever it exits with: it may have stopped half way.
     """
@@ -32,6 +36,10 @@ def verdict_of(status: int, ended_by: EndReason | None, timeout_seconds: float |
     if ended_by is EndReason.TIMEOUT:
         words = f"timed out after {duration_in_words(timeout_seconds or 0.0)}"
         return Verdict(AttemptClass.TIMEOUT, words, exit_code, number, ended_by)
+    if ended_by is EndReason.MEMORY:
+        limit = memory_bytes or 0
+        words = f"its processes used {excess_in_words(used_bytes, limit)}, more than memory = {size_in_words(limit)}"
+        return Verdict(AttemptClass.MEMORY, words, exit_code, number, ended_by)
     if ended_by is not None:
         words = "cancelled" if ended_by is EndReason.CANCEL else "ended by a drain"
         return Verdict(AttemptClass.CANCELLED, words, exit_code, number, ended_by)
@@ -39,16 +47,6 @@ def verdict_of(status: int, ended_by: EndReason | None, timeout_seconds: float |
         return Verdict(AttemptClass.OK, "", 0)
     words = f"exit code {exit_code}" if number is None else f"ended by {_signal_name(number)}"
     return Verdict(AttemptClass.COMMAND_FAILED, words, exit_code, number)
-
-
-def duration_in_words(seconds: float) -> str:
-    """`1h30m`, `20m`, `90s` as `1m30s`, `0.5s`."""
-    if seconds != int(seconds):
-        return f"{seconds:g}s"
-    hours, rest = divmod(int(seconds), 3600)
-    minutes, left = divmod(rest, 60)
-    parts = [f"{value}{unit}" for value, unit in ((hours, "h"), (minutes, "m"), (left, "s")) if value]
-    return "".join(parts) or "0s"
 
 
 def _signal_name(number: int) -> str:

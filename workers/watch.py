@@ -2,7 +2,7 @@
 
 One loop, one place to wait (the `Control`), every deadline in it. States of the tree:
 
-    running --timeout, End--> ending (SIGTERM sent) --grace--> killing (SIGKILL in rounds) --> gone
+    running --timeout, memory, End--> ending (SIGTERM sent) --grace--> killing (SIGKILL in rounds) --> gone
     running --main process exits, others live--> ending --> ...
     running --main process exits, nothing else lives--> gone
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from workers import tree
 from workers.capture import CaptureFile
 from workers.protocol import End, EndReason, Start
+from workers.spawn import SHORTAGES
 
 if TYPE_CHECKING:
     import psutil
@@ -27,6 +28,8 @@ _LONGEST_KILL_PAUSE_SECONDS = 1.0
 _SIZE_CHECK_SECONDS = (0.1, 1.0)
 _EXPECTED_BYTES_PER_SECOND = 1 << 30
 _ORPHAN_CHECK_SECONDS = 0.05
+_MEMORY_CHECK_SECONDS = 0.2
+_MEMORY_CHECK_SHARE = 0.05
 _FOREVER = float("inf")
 
 
@@ -38,6 +41,9 @@ class Control(Protocol):
 
         Returning early for no reason is harmless.
         """
+
+    def is_supervisor_gone(self) -> bool:
+        """Whether nobody is left who would let go of the locks that an attempt keeps."""
 
 
 class Watch:
@@ -56,6 +62,7 @@ class Watch:
         self.ended_by: EndReason | None = None
         self.cpu_seconds = 0.0
         self.max_rss = 0
+        self.used_bytes = 0
         self.leftovers: set[int] = set()
         self._pid = pid
         self._start = start
@@ -73,8 +80,9 @@ class Watch:
         now = time.monotonic()
         timeout_at = _FOREVER if start.timeout_seconds is None else now + start.timeout_seconds
         size_at = now + self._size_pause(start.max_output_bytes)
+        memory_at = _FOREVER if start.memory_bytes is None else now + _MEMORY_CHECK_SECONDS
         while True:
-            deadline = min(size_at, self._kill_at if self._is_ending else timeout_at)
+            deadline = min(size_at, self._kill_at if self._is_ending else min(timeout_at, memory_at))
             if self.status is not None and not (self._is_subreaper and not self._strangers):
                 # No SIGCHLD will tell of the end of what is no child of ours.
                 deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
@@ -87,6 +95,8 @@ class Watch:
             now = time.monotonic()
             if now >= timeout_at and not self._is_ending:
                 self._end(EndReason.TIMEOUT, start.grace_seconds)
+            if now >= memory_at and not self._is_ending:
+                memory_at = now + self._check_memory()
             if now >= self._kill_at:
                 self._kill(now)
             if now >= size_at:
@@ -145,6 +155,22 @@ class Watch:
         if self.status is None and self.ended_by is None:
             self.ended_by = reason
         self._kill_at = min(self._kill_at, time.monotonic() + grace_seconds)
+
+    def _check_memory(self) -> float:
+        """End a tree that uses more than it may. The seconds until the next look: later where many processes make a look dear."""
+        import psutil  # noqa: F401  (takes 25 ms, once: no part of what a look costs)
+
+        began = time.monotonic()
+        try:
+            self.used_bytes = tree.used_bytes(self._living())
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            return _MEMORY_CHECK_SECONDS
+        assert self._start.memory_bytes is not None
+        if self.used_bytes > self._start.memory_bytes:
+            self._end(EndReason.MEMORY, self._start.grace_seconds)
+        return max(_MEMORY_CHECK_SECONDS, (time.monotonic() - began) / _MEMORY_CHECK_SHARE)
 
     def _kill(self, now: float) -> None:
         """One round: a tree that forks faster than it is killed needs several."""

@@ -1,19 +1,23 @@
-"""What `stop`, `flush` and `cancel` share: say what the supervisor answered."""
+"""What the commands share that ask something of a supervisor: say what it answered; wait until it is gone."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.output import write_line
+from orchestrator.cli.output import flush, write_line
 from orchestrator.errors import UserError
 from orchestrator.views.wording import shown
 
 if TYPE_CHECKING:
-    from orchestrator.control import Flush, Reply, Stop
+    from orchestrator.control import Flush, Pause, Reply, SetSlots, Stop
     from orchestrator.store.rundir import RunDir
 
+_FIRST_POLL_SECONDS = 0.05
+_LONGEST_POLL_SECONDS = 0.5
 
-def ask_or_say(run_dir: RunDir, request: Stop | Flush, otherwise: str) -> int:
+
+def ask_or_say(run_dir: RunDir, request: Stop | Pause | Flush | SetSlots, otherwise: str) -> int:
     """Ask the supervisor; without a living one say `otherwise`, which is no error."""
     from orchestrator.control import Flush, NoAnswer, NoSupervisor, ask
 
@@ -25,6 +29,29 @@ def ask_or_say(run_dir: RunDir, request: Stop | Flush, otherwise: str) -> int:
         write_line(f"run {run_dir.run_id} has no living supervisor: {otherwise}")
         return 0
     return say(reply)
+
+
+def ask_to_end(run_dir: RunDir, request: Stop | Pause, word: str, *, waits: bool) -> int:
+    """Ask the supervisor to end the run; `waits`: return 0 only once it has. Raises UserError where that would never be."""
+    from orchestrator.inside import refuse_inside
+
+    if waits:
+        refuse_inside(run_dir, f"{word} --wait")
+    code = ask_or_say(run_dir, request, f"nothing to {word}")
+    if waits:
+        flush()  # who reads along hears at once that it was heard
+        wait_for_end(run_dir)
+    return code
+
+
+def wait_for_end(run_dir: RunDir) -> None:
+    """Until nobody supervises the run. The kernel frees the lock of a holder that dies: this never waits for one that is gone."""
+    from orchestrator.locks.holders import is_locked
+
+    pause = _FIRST_POLL_SECONDS
+    while is_locked(run_dir.supervisor_lock):
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
 
 def say(reply: Reply) -> int:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @run_argument
 @click.argument("items", nargs=-1, metavar="[ITEM]...")
 @last_option
+@click.option("--replaced-by", metavar="RUN/ITEM", hidden=True, help="On behalf of an item that takes the token of ITEM.")
 @pass_invocation
-def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], last: bool) -> int:
+def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], last: bool, replaced_by: str | None) -> int:
     """Cancel a run, or some of its items: what runs is ended, and a resume leaves them as they are.
 
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Works on a run without a living supervisor, too.
@@ -36,13 +37,13 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items) if items else None
     try:
-        return say(ask(reader.run_dir.path, Cancel(chosen)))
+        return say(ask(reader.run_dir.path, Cancel(chosen, replaced_by)))
     except NoSupervisor:
         ended = reader.history.ended
         if ended is not None and ended.status in ("completed", "cancelled"):
             write_line(f"run {reader.run_dir.run_id} is {ended.status}: nothing to cancel")
             return 0
-        return _cancel_dead(invocation, reader.run_dir, chosen)
+        return _cancel_dead(invocation, reader.run_dir, chosen, replaced_by)
 
 
 def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -55,12 +56,12 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
     return list(chosen)
 
 
-def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None) -> int:
+def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:
     """Nobody supervises the run: take it, end what still runs, record it. Exit 0 if that worked, whatever the run came to."""
     from orchestrator.runs import cancel_dead_run
     from orchestrator.views.lines import Quiet
     from orchestrator.views.outlet import Outlet
 
-    report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()))
+    report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()), replaced_by=replaced_by)
     write_line(f"run {run_dir.run_id} had no living supervisor; it is {report.status} now")
     return 0

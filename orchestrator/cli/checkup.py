@@ -16,11 +16,11 @@ from typing import Literal
 
 from orchestrator import __version__
 from orchestrator.errors import UserError
-from orchestrator.views.wording import sized
+from orchestrator.views.wording import counted, shown, sized
 
 _LOW_DISK_BYTES = 1 << 30
 _DEPENDENCIES = {"click": (8, 1), "filelock": (4,), "jinja2": (3, 1), "msgspec": (0, 19), "psutil": (6,), "rich": (13, 7)}
-_MOST_INTERRUPTED = 5
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,23 @@ class Finding:
 
 def examine(home: Path) -> list[Finding]:
     """Everything, in order."""
-    return [*_program(), _privacy(home), _writing(home), _locking(home), _disk(home), _processes(), *_interrupted(home)]
+    return [
+        *_program(),
+        _privacy(home),
+        *(finding for folder in _places(home) for finding in (_writing(folder), _locking(folder))),
+        _disk(home),
+        _processes(),
+        *_tokens(home),
+        *_pools(home),
+        *_interrupted(home),
+    ]
+
+
+def _places(home: Path) -> list[Path]:
+    """The home, and what of it that all runs share lies on another file system (a mount, a link): its locks may be others."""
+    device = home.stat().st_dev
+    shared = [folder for folder in (home / "tokens", home / "pools") if folder.is_dir()]
+    return [home, *(folder for folder in shared if folder.stat().st_dev != device)]
 
 
 def _program() -> Iterator[Finding]:
@@ -120,6 +136,35 @@ def _processes() -> Finding:
     return Finding("ok", "processes", "what a job detaches comes back to its worker")
 
 
+def _tokens(home: Path) -> Iterator[Finding]:
+    from orchestrator.cli.known_tokens import known_tokens
+
+    states: dict[str, int] = {}
+    lost = []
+    for known in known_tokens(home):
+        states[known.state] = states.get(known.state, 0) + 1
+        if known.record is None:
+            yield Finding("bad", "tokens", f"{known.trouble}: items with this token fail; orchestrate tokens forget {known.key}")
+        elif known.state == "lost":
+            lost.append(f"{shown(known.record.token, 60)} ({known.record.holder.words})")
+    if states:
+        yield Finding("ok", "tokens", counted(states))
+    if lost:
+        said = _first(lost)
+        yield Finding("note", "tokens", f"lost, as their holders died; who asks next takes the work over: {said}")
+
+
+def _pools(home: Path) -> Iterator[Finding]:
+    """Who uses the pools that all runs share. The notes in lock files are only words: the lock alone counts."""
+    from orchestrator.locks.holders import is_locked
+
+    for folder in sorted((home / "pools").glob("*/")):
+        held = [path for path in folder.glob("*.lock") if path.stem.isdigit() and is_locked(path)]
+        by = sorted({path.read_text("utf-8", "replace").partition(" ")[0] for path in held} - {""})
+        who = f", by {shown(', '.join(by), 300)}" if by else ""
+        yield Finding("ok", "pools", f"{folder.name}: {len(held)} slot{'s' if len(held) != 1 else ''} in use{who}")
+
+
 def _interrupted(home: Path) -> Iterator[Finding]:
     from orchestrator.locks.holders import is_locked
     from orchestrator.store.history import read_history
@@ -137,7 +182,11 @@ def _interrupted(home: Path) -> Iterator[Finding]:
         if ended is None or ended.status == "interrupted":
             left.append(run_dir.run_id)
     if left:
-        more = f" and {len(left) - _MOST_INTERRUPTED} more" if len(left) > _MOST_INTERRUPTED else ""
-        yield Finding("note", "runs", f"interrupted, and can be resumed: {', '.join(left[:_MOST_INTERRUPTED])}{more}")
+        yield Finding("note", "runs", f"interrupted, and can be resumed: {_first(left)}")
     else:
         yield Finding("ok", "runs", "none is left interrupted")
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"

@@ -74,7 +74,7 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
     # Without the attempt's mark: a resume must not take this for something that the item left behind.
-    changes = Starter(reader, contexts, reader.jobs_file).environment(reader.item_name(job_id, index), attempt, prepared)
+    changes = Starter(reader, contexts, reader.jobs_file, None).environment(reader.item_name(job_id, index), attempt, prepared)
     environment = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
     return prepared, environment
 

@@ -26,9 +26,12 @@ COMMANDS = {
     "wait": "Wait for a run to end and exit as it did.",
     "exec": "Run an item's command by hand, in its folder, with its environment.",
     "cancel": "Cancel a run, or some of its items.",
+    "pause": "Have a run pause: start nothing more, and go on with it later.",
     "stop": "Have a run drain: start nothing more, let what runs finish.",
     "flush": "Make finished outcomes durable now; disturb nothing.",
-    "prune": "Remove old runs.",
+    "set": "Change how many items of a run go at once: set RUN slots=4.",
+    "tokens": "List what tokens stand for, or forget one.",
+    "prune": "Remove old runs, and tokens.",
     "doctor": "Check this machine and the state folder.",
 }
 """In the order that help shows them. The module of a command is orchestrator.cli.NAME, and it has the command as `command`."""
@@ -49,8 +52,9 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(f"orchestrator.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
-        if not any(each.name == "home" for each in command.params):
-            command.params.append(_home_option())
+        for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
+            if not any(parameter.name == "home" for parameter in each.params):
+                each.params.append(_home_option())
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

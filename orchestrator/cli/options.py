@@ -11,6 +11,7 @@ from orchestrator.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MOST_SLOTS = 4096
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -90,9 +91,22 @@ def view_options(function: F) -> F:
     return function
 
 
+def fresh_option(function: F) -> F:
+    """--fresh."""
+    return click.option(
+        "--fresh",
+        is_flag=True,
+        help="Replay no outcome of an earlier run, whatever token_ttl says; work in flight is still joined.",
+    )(function)
+
+
 def bounds_options(function: F) -> F:
     """-j and -k."""
     function = click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with the other items.")(function)
     return click.option(
-        "-j", "--slots", type=click.IntRange(0, 4096), metavar="N", help="How many items run at once; 0: inline, no workers."
+        "-j",
+        "--slots",
+        type=click.IntRange(0, MOST_SLOTS),
+        metavar="N",
+        help="How many items run at once; 0: inline, no workers.",
     )(function)

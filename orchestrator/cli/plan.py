@@ -54,7 +54,7 @@ def command(file: str, inputs: tuple[str, ...], folder: str | None, as_json: boo
 
 
 def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One object a job: `job`, `needs`, `after` (the job that its items wait for, else null), `error`, and `items`."""
+    """One object a job: `job`, `needs`, `lane`, `pool`, `after` (the job its items wait for, else null), `error`, `items`."""
     from orchestrator.jobsfile.sources import SourceError
 
     context = {
@@ -72,7 +72,8 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any
         except SourceError as wrong:
             values[job.id], error = None, str(wrong)
         items = (_item(jobs_file, job, index, value, context) for index, value in enumerate(values[job.id] or []))
-        yield {"job": job.id, "needs": list(job.needs), "after": after, "error": error, "items": items}
+        plan: dict[str, Any] = {"job": job.id, "needs": list(job.needs), "lane": job.lane, "pool": job.pool}
+        yield {**plan, "after": after, "error": error, "items": items}
 
 
 def _values(source: Source | None, known: dict[str, list[Any] | None], context: dict[str, Any], folder: str) -> list[Any]:
@@ -96,7 +97,7 @@ def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str,
     from orchestrator.results import item_id
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
-    item.update(label=None, argv=None, cwd=None, after=None, note=None)
+    item.update(label=None, argv=None, cwd=None, token=None, after=None, note=None)
     context = {**base, "index": index, "attempt": {"number": 1, "check_output": ""}}
     if job.for_each is not None:
         context["item"] = value
@@ -113,7 +114,7 @@ def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str,
     except ItemRefused as refused:
         item["note"] = f"refused: {refused}"
     else:
-        item.update(argv=prepared.argv, cwd=prepared.cwd)
+        item.update(argv=prepared.argv, cwd=prepared.cwd, token=prepared.token)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             item["note"] = f"done already: {prepared.creates.final} exists"
     return item
@@ -122,14 +123,13 @@ def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str,
 def _print_job(job: dict[str, Any]) -> None:
     from orchestrator.views.wording import shown
 
-    needs = f"  needs {', '.join(job['needs'])}" if job["needs"] else ""
+    write_line(_job_line(job))
     if job["after"] is not None:
-        write_line(f"{job['job']}{needs}\n  items known after {job['after']}")
+        write_line(f"  items known after {job['after']}")
         return
     if job["error"] is not None:
-        write_line(f"{job['job']}{needs}\n  for_each: {shown(job['error'])}")
+        write_line(f"  for_each: {shown(job['error'])}")
         return
-    write_line(f"{job['job']}{needs}")
     count = 0
     for item in job["items"]:
         count += 1
@@ -137,6 +137,13 @@ def _print_job(job: dict[str, Any]) -> None:
             write_line(line)
     if count == 0:
         write_line("  no items")
+
+
+def _job_line(job: dict[str, Any]) -> str:
+    needs = f"  needs {', '.join(job['needs'])}" if job["needs"] else ""
+    lane = "  in the fast lane" if job["lane"] == "fast" else ""
+    pool = f"  in pool {job['pool']}" if job["pool"] is not None else ""
+    return f"{job['job']}{needs}{lane}{pool}"
 
 
 def _item_lines(item: dict[str, Any]) -> Iterable[str]:
@@ -150,3 +157,5 @@ def _item_lines(item: dict[str, Any]) -> Iterable[str]:
         # A script reads worse when it is quoted once more.
         is_script = argv[:2] == ["/bin/sh", "-c"] and len(argv) == 3
         yield f"    shell: {shown(argv[2], 2000)}" if is_script else f"    {shown(shlex.join(argv), 2000)}"
+    if item["token"] is not None:
+        yield f"    token: {shown(item['token'])}"

@@ -25,14 +25,18 @@ _UNFINISHED = ("failed", "interrupted", "paused", "running")
 
 @click.command("prune")
 @click.option(
-    "--older-than", callback=age_seconds, required=True, metavar="AGE", help="Runs that ended longer ago than this (30d, 12h)."
+    "--older-than", callback=age_seconds, required=True, metavar="AGE", help="What ended longer ago than this (30d, 12h)."
 )
 @click.option("--keep-failed", is_flag=True, help="Leave the runs that failed or can be resumed.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry_run: bool, as_json: bool) -> int:
-    """Remove old runs, with their outputs. Never one that goes on, nor one that this version cannot read."""
+    """Remove old runs, with their outputs, and forget old tokens.
+
+    Never a run that goes on or a token in flight, nor what this version cannot read.
+    """
+    from orchestrator.cli.known_tokens import forget_older
     from orchestrator.store.rundir import list_runs, list_unborn
     from orchestrator.views.wording import sized
 
@@ -46,16 +50,21 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         size = _size(run_dir)
         if not (_could_be_removed(run_dir, status) if dry_run else _remove(run_dir)):
             continue
-        removed.append({"run_id": run_dir.run_id, "status": status, "bytes": size})
+        removed.append({"run_id": run_dir.run_id, "token": None, "status": status, "bytes": size})
         if not as_json:
             write_line(f"{'would remove' if dry_run else 'removed'} {run_dir.run_id} ({status}, {sized(size)})")
+    tokens = forget_older(home, older_than, is_dry=dry_run)
     if as_json:
-        write_json(removed)
+        forgotten = ({"run_id": None, "token": each.token, "status": each.state, "bytes": 0} for each in tokens)
+        write_json([*removed, *forgotten])
     else:
         total = sum(each["bytes"] for each in removed)
         write_line(
             f"{len(removed)} run{'s' if len(removed) != 1 else ''}, {sized(total)}{' would be freed' if dry_run else ' freed'}"
         )
+        if tokens:
+            plural = "s" if len(tokens) != 1 else ""
+            write_line(f"{len(tokens)} token{plural}{' would be' if dry_run else ''} forgotten")
     return 0
 
 

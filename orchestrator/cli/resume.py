@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import bounds_options, run_argument, view_options
+from orchestrator.cli.options import bounds_options, fresh_option, run_argument, view_options
 from orchestrator.cli.supervising import Shown, supervise
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("--keep-failed", is_flag=True, help="Leave the items that failed as they are.")
 @click.option("--rerun-stale", is_flag=True, help="Run succeeded items again whose inputs have changed since.")
+@fresh_option
 @bounds_options
 @view_options
 @pass_invocation
@@ -31,6 +32,7 @@ def command(
     run: str | None,
     keep_failed: bool,
     rerun_stale: bool,
+    fresh: bool,
     slots: int | None,
     keep_going: bool,
     **view: Any,
@@ -48,6 +50,7 @@ def command(
             rerun_stale=rerun_stale,
             slots=slots,
             keep_going=keep_going,
+            fresh=fresh,
         )
 
     return supervise(invocation, Shown(**view), start)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import age_seconds, bounds_options, folder_option, inputs_option, run_id_option, view_options
+from orchestrator.cli.options import (
+    age_seconds,
+    bounds_options,
+    folder_option,
+    fresh_option,
+    inputs_option,
+    run_id_option,
+    view_options,
+)
 from orchestrator.cli.supervising import Shown, supervise
 
 if TYPE_CHECKING:
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
     default="allow",
     help="What to do while another run of this file goes on.",
 )
+@fresh_option
 @view_options
 @pass_invocation
 def command(
@@ -46,6 +55,7 @@ def command(
     resume: bool,
     max_age: float | None,
     overlap: str,
+    fresh: bool,
     **view: Any,
 ) -> int:
     """Run a jobs file.
@@ -63,7 +73,7 @@ def command(
         request = RunRequest(
             jobs_file=file,
             inputs=inputs,
-            options=RunOptions(slots=slots, keep_going=keep_going),
+            options=RunOptions(slots=slots, keep_going=keep_going, fresh=fresh),
             folder=folder,
             run_id=run_id,
             resume=resume,

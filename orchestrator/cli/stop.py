@@ -12,10 +12,11 @@ from orchestrator.cli.options import last_option, named_run, run_argument
 @run_argument
 @last_option
 @click.option("--now", is_flag=True, help="Do not wait for what runs: end it (SIGTERM, grace, SIGKILL).")
+@click.option("--wait", "waits", is_flag=True, help="Return once the run has ended.")
 @pass_invocation
-def command(invocation: Invocation, *, run: str | None, last: bool, now: bool) -> int:
+def command(invocation: Invocation, *, run: str | None, last: bool, now: bool, waits: bool) -> int:
     """Have a run drain: start nothing more, let what runs finish, stay resumable."""
-    from orchestrator.cli.asking import ask_or_say
+    from orchestrator.cli.asking import ask_to_end
     from orchestrator.control import Stop
 
-    return ask_or_say(invocation.find(named_run(run, last=last)), Stop(now), "nothing to stop")
+    return ask_to_end(invocation.find(named_run(run, last=last)), Stop(now), "stop", waits=waits)

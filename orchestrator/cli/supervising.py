@@ -125,5 +125,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 def _refuse_detach(shown: Shown) -> None:
     if shown.events:
         raise UserError("--detach and --events cannot both be given", "a run in the background has nobody to tell")
-    if os.environ.get(MARK_VARIABLE):
+    from orchestrator.nesting.ancestors import worker_above
+
+    if os.environ.get(MARK_VARIABLE) or worker_above() is not None:
         raise UserError("--detach inside an item is refused: what an item leaves behind ends with it", "leave --detach out")

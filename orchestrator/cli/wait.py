@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import click
 
@@ -11,9 +10,6 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import write_json
 from orchestrator.errors import ExitCode
-
-_FIRST_POLL_SECONDS = 0.05
-_LONGEST_POLL_SECONDS = 0.5
 
 
 @click.command("wait")
@@ -25,16 +21,14 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
 
     A run whose supervisor has died without a last word is interrupted: exit 130, and `orchestrate resume` goes on with it.
     """
-    from orchestrator.locks.holders import is_locked
+    from orchestrator.cli.asking import wait_for_end
+    from orchestrator.inside import refuse_inside
     from orchestrator.results import RunReader
     from orchestrator.views.outlet import Outlet
 
     run_dir = invocation.find(run)
-    pause = _FIRST_POLL_SECONDS
-    # The lock is freed by the kernel when its holder dies, so this cannot wait for a supervisor that is gone.
-    while is_locked(run_dir.supervisor_lock):
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+    refuse_inside(run_dir, "wait")
+    wait_for_end(run_dir)
     reader = RunReader.read(run_dir)
     if as_json:
         write_json(reader.summary())

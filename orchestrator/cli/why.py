@@ -13,9 +13,12 @@ from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_lines
 
 if TYPE_CHECKING:
+    from orchestrator.cli.waiting import Waits
     from orchestrator.results import RunReader
 
 _MOST_ITEMS = 20
+_TOLD = ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
+_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by")
 
 
 @click.command("why")
@@ -26,11 +29,14 @@ _MOST_ITEMS = 20
 def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> int:
     """Tell in words why an item is what it is: its state, its attempts, what it needs, when it runs, where its log is."""
     from orchestrator.cli.reading import open_run
+    from orchestrator.cli.waiting import Waits
     from orchestrator.views.wording import shown
 
     reader = open_run(invocation, run)
     items = reader.find_items(item)
-    answers = (_answer(reader, invocation.program(), *each) for each in items[: None if as_json else _MOST_ITEMS])
+    told = items if as_json else items[:_MOST_ITEMS]
+    waits = Waits(reader, told)
+    answers = (_answer(reader, waits, invocation.program(), *each) for each in told)
     if as_json:
         write_json(list(answers))
         return 0
@@ -46,19 +52,16 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     return 0
 
 
-def _answer(reader: RunReader, program: str, job_id: str, index: int) -> dict[str, Any]:
+def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: int) -> dict[str, Any]:
     result = reader.result(job_id, index, forgives=True)
     job = reader.job(job_id)
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     return {
-        **{
-            key: result[key]
-            for key in ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
-        },
+        **{key: result[key] for key in (*_TOLD, *_IDENTITY)},
         "run_id": reader.run_dir.run_id,
         "attempts_allowed": job.attempts,
         "needs": {need: reader.job_status(need) for need in job.needs},
-        "reason": _reason(reader, program, job_id, index, result["status"]),
+        "reason": _reason(reader, waits, program, job_id, index, result),
         "logs": command if result["attempts"] else None,
     }
 
@@ -69,6 +72,8 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
     yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
     if answer["reason"]:
         yield f"  {shown(answer['reason'])}"
+    if answer["token"]:
+        yield f"  token: {shown(answer['token'], 200)}"
     if answer["attempts"]:
         yield f"  attempts: {answer['attempts']} so far, {answer['attempts_allowed']} allowed"
     if answer["class"] is not None:
@@ -84,17 +89,22 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
             yield f"       (an earlier attempt: {answer['logs']} --attempt 1)"
 
 
-def _reason(reader: RunReader, program: str, job_id: str, index: int, status: str) -> str:
+def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: int, result: dict[str, Any]) -> str:
     """What the state means for this item, and when it would run."""
     go_on = f"{program} resume {reader.run_dir.run_id}"
-    match status:
+    if result["deduped_from"] and result["status"] in ("succeeded", "failed"):
+        return f"{result['deduped_from']} did the same work: this item shares its outcome, and nothing was started for it"
+    match result["status"]:
         case "running":
-            start = reader.history.open_starts.get((job_id, index))
-            return f"attempt {start.attempt} runs in slot {start.slot}" if start is not None else ""
+            return _why_running(reader, job_id, index, is_promoted=bool(result["promoted"]))
         case "waiting":
-            return "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
+            return waits.words(job_id, index) or (
+                "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
+            )
         case "pending":
-            return _why_pending(reader, go_on, job_id, index)
+            return _why_pending(reader, waits, go_on, job_id, index)
+        case "cancelled" if result["replaced_by"]:
+            return f'{result["replaced_by"]} took its token (if_running = "replace"); a resume leaves it as it is'
         case "failed":
             return f"no attempt is left; {go_on} tries it again"
         case "interrupted":
@@ -107,7 +117,15 @@ def _reason(reader: RunReader, program: str, job_id: str, index: int, status: st
             return ""
 
 
-def _why_pending(reader: RunReader, go_on: str, job_id: str, index: int) -> str:
+def _why_running(reader: RunReader, job_id: str, index: int, *, is_promoted: bool) -> str:
+    start = reader.history.open_starts.get((job_id, index))
+    if start is None:
+        return ""
+    took_over = "; it took over work that another had begun and lost" if is_promoted else ""
+    return f"attempt {start.attempt} runs in slot {start.slot}{took_over}"
+
+
+def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index: int) -> str:
     if not reader.is_alive:
         ended = reader.history.ended
         halted = ended.error_item if ended is not None else None
@@ -121,9 +139,6 @@ def _why_pending(reader: RunReader, go_on: str, job_id: str, index: int) -> str:
 
     before = sum(1 for other in reader.history.jobs[job_id].indices(Status.PENDING) if other < index)
     bound = reader.job(job_id).max_concurrency
-    waits = "a slot" if bound is None else f"a slot (at most {bound} of {job_id} run at once)"
-    return (
-        f"it waits for {waits}; {before} items of {job_id} come before it"
-        if before
-        else f"it is the next of {job_id}; it waits for {waits}"
-    )
+    otherwise = "it waits for a slot" if bound is None else f"it waits for a slot (at most {bound} of {job_id} run at once)"
+    words = waits.words(job_id, index) or otherwise
+    return f"{words}; {before} items of {job_id} come before it" if before else f"it is the next of {job_id}; {words}"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from orchestrator.core.states import ItemRef, ItemState, Phase
 
-RunVerdict = Literal["completed", "failed", "cancelled", "interrupted"]
+RunVerdict = Literal["completed", "failed", "cancelled", "interrupted", "paused"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,6 +17,8 @@ class Verdict(Enum):
     """Another attempt may help."""
     HOPELESS = "hopeless"
     """Failed, and another attempt would fail in the same way (no such command, its template is wrong)."""
+    SHORTAGE = "shortage"
+    """The machine had no room for one more process: nothing was started."""
     LOST = "lost"
     """Its worker died."""
     CANCELLED = "cancelled"
@@ -51,14 +54,20 @@ class Declined(Enum):
     REFUSED = "failed"
     SLOT_HELD = "slot held"
     """The slot's lock is held by somebody else; nothing is wrong with the item."""
+    HELD = "held"
+    """A resource (`StartDeclined.resource`) is not to be had: a pool's slot or rate, memory, room for a nested item."""
+    JOINS = "joins"
+    """Its token is in flight: it shares what comes of that, or is told to try again."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartDeclined:
-    """The supervisor did not start what it was told to start."""
+    """The supervisor did not start what it was told to start. `until`: no use in trying before (monotonic seconds)."""
 
     item: ItemRef
     why: Declined
+    resource: str = ""
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,36 @@ class SlotFreed:
     """A slot that was held by somebody else may be tried again."""
 
     slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFreed:
+    """A resource that was not to be had may be tried again."""
+
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictShared:
+    """The work that these items joined is done: each ends as it did. Also, failed: whose wait for anything is given up."""
+
+    items: tuple[ItemRef, ...]
+    is_success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JoinEnded:
+    """These items joined work that came to no verdict (or were found to wait in vain): they may try again."""
+
+    items: tuple[ItemRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsSet:
+    """`orchestrate set slots=N` (N >= 1), `fast_slots` of them the fast lane's."""
+
+    slots: int
+    fast_slots: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +149,10 @@ Event = (
     | AttemptEnded
     | OutcomesDurable
     | SlotFreed
+    | ResourceFreed
+    | VerdictShared
+    | JoinEnded
+    | SlotsSet
     | StopAsked
     | CancelAsked
     | TimePassed

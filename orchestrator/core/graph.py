@@ -26,7 +26,8 @@ def close_jobs(state: RunState, decisions: list[Decision]) -> bool:
     """Close each open job of which nothing is left; tells whether there was one."""
     is_any = False
     for job in state.jobs:
-        if job.phase is Phase.OPEN and not job.running and not job.undurable and (job.is_stopped or not job.unfinished):
+        is_still = not job.running and not job.undurable and not job.joining
+        if job.phase is Phase.OPEN and is_still and (job.is_stopped or not job.unfinished):
             close(state, job, _closing_phase(job), decisions)
             is_any = True
     return is_any
@@ -139,7 +140,7 @@ def _closing_phase(job: JobState) -> Phase:
 
 
 def _is_in_motion(state: RunState, job: JobState) -> bool:
-    if job.running or job.undurable or job.phase is Phase.LISTING:
+    if job.running or job.undurable or job.joining or job.phase is Phase.LISTING:
         return True
     return may_start(state, job) and has_startable(job)
 
@@ -154,7 +155,7 @@ def _verdict(state: RunState) -> RunVerdict:
         return "cancelled"
     if not is_all_closed and state.stop is not Stop.NO and not state.is_timed_out:
         # Also when something failed meanwhile: who was told to stop has not come to an end, and goes on when it is asked to.
-        return "interrupted"
+        return "paused" if state.stop is Stop.PAUSE else "interrupted"
     if not is_all_closed:
         return "failed"
     return "failed" if any(job.phase in (Phase.FAILED, Phase.CANCELLED) for job in state.jobs) else "completed"

@@ -22,12 +22,16 @@ def open_run(
     rules: Sequence[JobRules],
     *,
     slots: int,
+    fast_slots: int = 0,
     now: float,
     drain_timeout: float = 300.0,
     timeout: float | None = None,
     restored: Mapping[int, RestoredJob] | None = None,
 ) -> RunState:
-    """Make the state of a run. `slots` >= 1; `timeout` and `drain_timeout` in seconds; `restored` by job order."""
+    """Make the state of a run. `slots` >= 1, `fast_slots` of them the fast lane's; `restored` by job order.
+
+    `timeout` and `drain_timeout` in seconds.
+    """
     jobs = [JobState(rules=rule) for rule in rules]
     for job in jobs:
         for parent in job.rules.chain:
@@ -38,6 +42,7 @@ def open_run(
         jobs=jobs,
         slots=slots,
         free_slots=list(range(slots)),
+        fast_slots=fast_slots,
         drain_timeout=drain_timeout,
         timeout_at=None if timeout is None else now + timeout,
         by_priority=sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, order)),

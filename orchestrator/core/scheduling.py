@@ -1,4 +1,4 @@
-"""Which item starts next: the sliding window of a job, the run's slots, priorities, backoffs.
+"""Which item starts next: the sliding window of a job, the run's slots and lanes, what is not to be had, priorities, backoffs.
 
 An item that waits holds neither a slot nor a place in its job's window.
 """
@@ -6,13 +6,96 @@ An item that waits holds neither a slot nor a place in its job's window.
 from __future__ import annotations
 
 import heapq
+import math
 import zlib
+from collections.abc import Iterator
 
 from orchestrator.core.decisions import Decision, StartAttempt
-from orchestrator.core.states import JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
+from orchestrator.core.states import JobRules, JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
 
 LOSSES_ALLOWED = 3
 """Workers that an item may lose in a row before it is failed: a command that kills its worker must not loop for ever."""
+
+
+MEMORY = "memory"
+SHORTAGE = "shortage"
+ROOM = "room"
+"""Resources that every item of a run needs: free memory, room for one more process on this machine, and, in a nested run, a slot
+that an ancestor lends or that is free in the outermost run. Those of a pool: `pool_slot`, `pool_rate`."""
+
+_FIRST_SHORTAGE_SECONDS = 0.1
+_LONGEST_SHORTAGE_SECONDS = 5.0
+
+
+def pool_slot(pool: str) -> str:
+    """The resource: a slot of this pool."""
+    return f"pool {pool}"
+
+
+def pool_rate(pool: str) -> str:
+    """The resource: a start that the pool's rate allows."""
+    return f"rate of pool {pool}"
+
+
+def resources_of(rules: JobRules) -> Iterator[str]:
+    """What an item of this job needs besides a slot of its run."""
+    yield from (MEMORY, SHORTAGE, ROOM)
+    if rules.pool is not None:
+        yield pool_slot(rules.pool)
+        yield pool_rate(rules.pool)
+
+
+def freed_by_end(rules: JobRules) -> Iterator[str]:
+    """What an item of this job held until its end: the next may try at once. A rate counts starts, so no end gives it back."""
+    yield ROOM
+    if rules.pool is not None:
+        yield pool_slot(rules.pool)
+
+
+def missing_resource(state: RunState, job: JobState) -> str | None:
+    """What items of this job wait for now, if they wait for a resource."""
+    if not state.holds:
+        return None
+    return next((resource for resource in resources_of(job.rules) if resource in state.holds), None)
+
+
+def hold(state: RunState, resource: str, until: float, now: float) -> None:
+    """Nothing that needs `resource` is started before `until`. Of a shortage the rules tell how long: longer each time.
+
+    All starts that meet one shortage count as one: of sixteen slots that are filled at once, sixteen find it out.
+    """
+    if resource == SHORTAGE:
+        if state.holds.get(SHORTAGE, now) > now:
+            return
+        until = now + min(_FIRST_SHORTAGE_SECONDS * 2.0**state.shortages, _LONGEST_SHORTAGE_SECONDS)
+        state.shortages = min(state.shortages + 1, 64)
+    state.holds[resource] = until
+
+
+def run_room(state: RunState) -> int:
+    """How many more items may run. What was adopted, or runs since there were more slots, counts too: below zero, perhaps."""
+    return state.slots - sum(job.running for job in state.jobs)
+
+
+def lane_rooms(state: RunState) -> dict[str, int]:
+    """How many more items of each lane may run, as long as none of the other lane starts (`run_room` bounds both together)."""
+    room = run_room(state)
+    if not state.fast_slots:
+        return {"main": room, "fast": room}
+    rooms = {"main": state.slots - state.fast_slots, "fast": state.fast_slots}
+    for job in state.jobs:
+        rooms[job.rules.lane] -= job.running
+    return {lane: min(room, own) for lane, own in rooms.items()}
+
+
+def split_slots(slots: int, asked: int | None, lanes: set[str]) -> int:
+    """How many of `slots` are the fast lane's: `asked` ([run] fast_slots), else half, if `lanes` are both in use.
+
+    Each lane keeps one slot at least; with one slot, or one lane in use, there is no separate lane (0).
+    """
+    if slots < 2 or len(lanes) < 2:
+        return 0
+    return min(slots // 2 if asked is None else asked, slots - 1)
 
 
 def retry_delay(job: JobState, index: int, used: int) -> float:
@@ -41,7 +124,7 @@ def may_start(state: RunState, job: JobState) -> bool:
 def has_startable(job: JobState) -> bool:
     """Whether an item waits for its time or a slot, or is ready (stale heap entries are dropped on the way)."""
     _drop_stale(job)
-    if job.due or job.backoff or job.ready:
+    if job.due or job.backoff or job.ready or job.joining:
         return True
     return not job.rules.chain and _next_pending(job) is not None
 
@@ -50,13 +133,18 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     """Fill the free slots: jobs by priority, then file order; items in item order, retries that are due first among equals."""
     for job in state.jobs:
         _collect_due(job, now)
-    # Adopted attempts may hold slots beyond this run's own number: they count, so free slots alone do not tell.
-    room = state.slots - sum(job.running for job in state.jobs)
+    # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number.
+    room = run_room(state)
+    rooms = lane_rooms(state)
+    # What a job that is just being listed has to start comes before what is less urgent.
+    urgency = max((job.rules.priority for job in state.jobs if job.phase is Phase.LISTING), default=None)
     for order in state.by_priority:
         job = state.jobs[order]
-        if not may_start(state, job):
+        if urgency is not None and job.rules.priority < urgency:
+            break
+        if not may_start(state, job) or missing_resource(state, job) is not None:
             continue
-        while state.free_slots and room > 0:
+        while state.free_slots and room > 0 and rooms[job.rules.lane] > 0:
             index = _take_next(job)
             if index is None:
                 break
@@ -69,12 +157,14 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             job.items[index] = Running(tries.number, slot)
             job.running += 1
             room -= 1
+            rooms[job.rules.lane] -= 1
             decisions.append(StartAttempt((order, index), tries.number, slot))
 
 
 def wake_times(state: RunState) -> list[float]:
     """Monotonic times at which something is due without any event."""
     times = [job.backoff[0][0] for job in state.jobs if job.backoff and may_start(state, job)]
+    times += [until for until in state.holds.values() if until != math.inf]
     if state.drain_until is not None:
         times.append(state.drain_until)
     if state.timeout_at is not None and not state.is_timed_out:

@@ -27,6 +27,7 @@ def settle(state: RunState, job: JobState, index: int, ended: ItemState, decisio
     """Give an item its end, tell it, and bring about what follows from it."""
     job.items[index] = ended
     job.tries.pop(index, None)
+    job.joining.discard(index)
     ref = (job.rules.order, index)
     decisions.append(Settle(ref, ended, message))
     if isinstance(ended, Interrupted):
@@ -45,15 +46,21 @@ def halt(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
     if is_first:
         for job in state.jobs:
             if not job.rules.is_cleanup:
-                end_waiting(state, job, INTERRUPTED, decisions)
+                end_waiting(state, job, INTERRUPTED, decisions, with_joining=False)
 
 
-def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision]) -> None:
-    """End every item of a job that waits (for a backoff or a slot): it will not start any more."""
-    waiting = sorted({index for _, index in job.backoff} | set(job.due))
+def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
+    """End every item of a job that waits to be started (for a backoff, a slot or another resource): it will not start any more.
+
+    `with_joining`: also those that wait for what comes of work in flight. A halt lets them, as it lets what runs: they start
+    nothing, and share a verdict.
+    """
+    waiting = {index for _, index in job.backoff} | set(job.due)
+    if with_joining:
+        waiting |= job.joining
     job.backoff.clear()
     job.due.clear()
-    for index in waiting:
+    for index in sorted(waiting):
         if isinstance(job.items[index], Waiting):
             settle(state, job, index, ended, decisions)
 
@@ -104,6 +111,6 @@ def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[D
     if job.rules.limits_failures:
         if job.failed > job.failures_allowed and not job.is_stopped:
             job.is_stopped = True
-            end_waiting(state, job, INTERRUPTED, decisions)
+            end_waiting(state, job, INTERRUPTED, decisions, with_joining=False)
     elif not job.rules.continue_on_error:
         halt(state, ref, decisions)

@@ -27,9 +27,12 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Holds nothing; may start again at `due` (monotonic seconds)."""
+    """Holds nothing; may start again at `due` (monotonic seconds; never, until it is told otherwise: infinite).
 
-    reason: Literal["backoff", "worker lost", "drained", "slot"]
+    `reason`: a word, or the resource that was not to be had (`Declined.HELD`).
+    """
+
+    reason: str
     due: float
 
 
@@ -107,6 +110,8 @@ class JobRules:
     is_single: bool = False
     """Without `for_each`: one item."""
     max_concurrency: int | None = None
+    lane: Literal["main", "fast"] = "main"
+    pool: str | None = None
     priority: int = 0
     continue_on_error: bool = False
     max_failures: int | None = None
@@ -158,6 +163,8 @@ class JobState:
     """Heap of (due, index) of waiting items."""
     due: list[int] = field(default_factory=list)
     """Heap of waiting items whose time has come."""
+    joining: set[int] = field(default_factory=set)
+    """Waiting items whose token is in flight elsewhere: until they are told what came of it."""
     tries: dict[int, Tries] = field(default_factory=dict)
     running: int = 0
     unfinished: int = 0
@@ -208,9 +215,11 @@ class Stop(Enum):
     """How far a run is being stopped. A later word may be stronger, never weaker."""
 
     NO = 0
-    DRAIN = 1
-    NOW = 2
-    KILL = 3
+    PAUSE = 1
+    """Start nothing more; what runs may take as long as it takes."""
+    DRAIN = 2
+    NOW = 3
+    KILL = 4
 
 
 @dataclass(slots=True)
@@ -220,6 +229,14 @@ class RunState:
     jobs: list[JobState]
     slots: int
     free_slots: list[int]
+    fast_slots: int = 0
+    """How many of the slots are the fast lane's alone; 0: there is one lane."""
+    set_aside: set[int] = field(default_factory=set)
+    """Slots of this run whose locks somebody else holds."""
+    holds: dict[str, float] = field(default_factory=dict)
+    """Resources that are not to be had now -> until when (monotonic; infinite: until `ResourceFreed`). See `resources_of`."""
+    shortages: int = 0
+    """Times in a row that the machine had no room for a process."""
     drain_timeout: float = 300.0
     timeout_at: float | None = None
     stop: Stop = Stop.NO

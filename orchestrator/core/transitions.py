@@ -2,34 +2,40 @@
 
 Promise: bounds are never exceeded (slots, max_concurrency); every item ends, or the run ends `interrupted`, `cancelled` or
 `failed` and names it; a halt is told by the failing item that comes first in (job order, index).
-Invariant: free slots + running items + slots held by others = slots (`check_invariants`).
+Invariant: free slots + running items + slots set aside = slots (`check_invariants`).
 It refuses to handle: clocks (`now` is given, monotonic seconds), disks, processes, and what an outcome says beyond its verdict.
 """
 
 from __future__ import annotations
 
 import heapq
-from typing import Literal, assert_never
+import math
+from typing import assert_never
 
 from orchestrator.core import graph, scheduling
-from orchestrator.core.decisions import Decision, EndAttempt, ListItems, Settle
+from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
     Declined,
     Event,
     ItemsListed,
+    JoinEnded,
     ListingFailed,
     OutcomesDurable,
+    ResourceFreed,
     RunOpened,
     SlotFreed,
+    SlotsSet,
     StartDeclined,
     StopAsked,
     TimePassed,
     Verdict,
+    VerdictShared,
 )
 from orchestrator.core.opening import list_items
-from orchestrator.core.settling import cancel_item, end_waiting, halt, release_chain_item, settle
+from orchestrator.core.scheduling import SHORTAGE
+from orchestrator.core.settling import cancel_item, halt, release_chain_item, settle
 from orchestrator.core.states import (
     CANCELLED,
     FAILED,
@@ -39,17 +45,14 @@ from orchestrator.core.states import (
     ItemRef,
     ItemState,
     JobState,
+    Pending,
     Phase,
     Running,
     RunState,
     Stop,
     Waiting,
 )
-
-EndWord = Literal["cancel", "drain"]
-
-NOW_GRACE_SECONDS = 1.0
-"""Grace of a second signal or `stop --now`: long enough for an agent to close its files, short enough to be "at once"."""
+from orchestrator.core.stopping import end_running, obey, stop
 
 
 def decide(state: RunState, event: Event, now: float) -> list[Decision]:
@@ -63,20 +66,18 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             state.is_open = True
         case AttemptEnded(item, verdict):
             _attempt_ended(state, item, verdict, now, decisions)
-        case StartDeclined(item, why):
-            _start_declined(state, item, why, now, decisions)
+        case StartDeclined():
+            _start_declined(state, event, now, decisions)
         case ItemsListed(order, count):
             _items_listed(state, state.jobs[order], count, decisions)
         case ListingFailed(order):
             _listing_failed(state, state.jobs[order], decisions)
         case OutcomesDurable(items):
             _outcomes_durable(state, items, decisions)
-        case SlotFreed(slot):
-            _free_slot(state, slot)
-        case StopAsked(how):
-            _stop(state, how, now, decisions)
-        case CancelAsked(items):
-            _cancel(state, items, decisions)
+        case StopAsked() | CancelAsked() | SlotsSet():
+            obey(state, event, now, decisions)
+        case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded():
+            _may_go_on(state, event, now, decisions)
         case TimePassed():
             pass
         case unknown:
@@ -91,19 +92,37 @@ def next_wake(state: RunState) -> float | None:
     return min(scheduling.wake_times(state), default=None)
 
 
-def check_invariants(state: RunState, slots_held_by_others: int = 0) -> None:
+def check_invariants(state: RunState) -> None:
     """Raise AssertionError if a slot was made or lost, or a counter does not match the items. For tests, after each step."""
     running = [item for job in state.jobs for item in job.items if isinstance(item, Running)]
     own_slots = [item.slot for item in running if item.slot < state.slots]
-    slots = own_slots + state.free_slots
+    slots = own_slots + state.free_slots + [slot for slot in state.set_aside if slot < state.slots]
     assert len(set(slots)) == len(slots), "a slot is used twice"
-    assert len(slots) + slots_held_by_others == state.slots, "a slot was made or lost"
+    assert len(slots) == state.slots, "a slot was made or lost"
     for job in state.jobs:
+        joining = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due == math.inf}
+        assert job.joining == joining, "job.joining is wrong"
         assert job.running == sum(isinstance(item, Running) for item in job.items), "job.running is wrong"
         if job.rules.max_concurrency is not None:
             assert job.running <= job.rules.max_concurrency, "max_concurrency is exceeded"
     if state.is_finished:
         assert not running, "the run is finished and something runs"
+
+
+def _may_go_on(
+    state: RunState, event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded, now: float, decisions: list[Decision]
+) -> None:
+    match event:
+        case SlotFreed(slot):
+            if slot in state.set_aside:
+                state.set_aside.remove(slot)
+                _free_slot(state, slot)
+        case ResourceFreed(resource):
+            state.holds.pop(resource, None)
+        case VerdictShared(items, is_success):
+            _verdict_shared(state, items, is_success, decisions)
+        case JoinEnded(items):
+            _join_ended(state, items, now, decisions)
 
 
 def _items_listed(state: RunState, job: JobState, count: int, decisions: list[Decision]) -> None:
@@ -138,6 +157,8 @@ def _free_slot(state: RunState, slot: int) -> None:
 def _attempt_ended(state: RunState, item: ItemRef, verdict: Verdict, now: float, decisions: list[Decision]) -> None:
     job, running = _take_back_slot(state, item)
     _free_slot(state, running.slot)
+    for resource in scheduling.freed_by_end(job.rules):
+        state.holds.pop(resource, None)
     ended = _state_after(state, job, item[1], running, verdict, now)
     if isinstance(ended, Waiting):
         _wait(job, item[1], ended, decisions)
@@ -149,6 +170,7 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
     tries = job.tries[index]
     match verdict:
         case Verdict.SUCCEEDED:
+            state.shortages = 0
             return SUCCEEDED
         case Verdict.HOPELESS:
             return FAILED
@@ -163,8 +185,14 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
             tries.used -= 1
             waiting = Waiting("worker lost", now)
             is_last = tries.losses >= scheduling.LOSSES_ALLOWED
+        case Verdict.SHORTAGE:
+            tries.used -= 1
+            scheduling.hold(state, SHORTAGE, math.inf, now)
+            waiting = Waiting(SHORTAGE, now)
+            is_last = False
         case Verdict.FAILED:
             tries.losses = 0
+            state.shortages = 0
             waiting = Waiting("backoff", now + scheduling.retry_delay(job, index, tries.used))
             is_last = tries.used >= job.rules.attempts
         case unknown:
@@ -184,12 +212,14 @@ def _wait(job: JobState, index: int, waiting: Waiting, decisions: list[Decision]
     decisions.append(Settle((job.rules.order, index), waiting))
 
 
-def _start_declined(state: RunState, item: ItemRef, why: Declined, now: float, decisions: list[Decision]) -> None:
-    job, running = _take_back_slot(state, item)
-    index = item[1]
-    if why is not Declined.SLOT_HELD:
+def _start_declined(state: RunState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
+    job, running = _take_back_slot(state, declined.item)
+    index = declined.item[1]
+    if declined.why is Declined.SLOT_HELD:
+        state.set_aside.add(running.slot)
+    else:
         _free_slot(state, running.slot)
-    match why:
+    match declined.why:
         case Declined.SKIPPED:
             settle(state, job, index, SKIPPED, decisions)
         case Declined.SATISFIED:
@@ -197,17 +227,54 @@ def _start_declined(state: RunState, item: ItemRef, why: Declined, now: float, d
         case Declined.REFUSED:
             settle(state, job, index, FAILED, decisions)
         case Declined.SLOT_HELD:
-            job.tries[index].number -= 1
-            job.tries[index].used -= 1
-            if running.ending == "cancel":
-                settle(state, job, index, CANCELLED, decisions)
-            elif scheduling.is_over(state, job):
-                settle(state, job, index, INTERRUPTED, decisions)
-            else:
-                job.items[index] = Waiting("slot", now)
-                heapq.heappush(job.backoff, (now, index))
+            _not_started(state, job, index, running, Waiting("slot", now), decisions)
+        case Declined.HELD:
+            scheduling.hold(state, declined.resource, declined.until, now)
+            _not_started(state, job, index, running, Waiting(declined.resource, now), decisions)
+        case Declined.JOINS:
+            _not_started(state, job, index, running, Waiting("token", math.inf), decisions)
         case unknown:
             assert_never(unknown)
+
+
+def _not_started(
+    state: RunState, job: JobState, index: int, running: Running, waiting: Waiting, decisions: list[Decision]
+) -> None:
+    """Nothing is wrong with the item, and no attempt was made: it waits."""
+    job.tries[index].number -= 1
+    job.tries[index].used -= 1
+    if running.ending == "cancel":
+        settle(state, job, index, CANCELLED, decisions)
+    elif scheduling.is_over(state, job):
+        settle(state, job, index, INTERRUPTED, decisions)
+    elif waiting.due == math.inf:
+        job.items[index] = waiting
+        job.joining.add(index)
+        decisions.append(Settle((job.rules.order, index), waiting))
+    else:
+        job.items[index] = waiting
+        heapq.heappush(job.backoff, (waiting.due, index))
+
+
+def _verdict_shared(state: RunState, items: tuple[ItemRef, ...], is_success: bool, decisions: list[Decision]) -> None:
+    """The failure of one of them may halt the run: the others share it all the same. What has ended meanwhile is let be."""
+    for order, index in items:
+        job = state.jobs[order]
+        if isinstance(job.items[index], Pending | Waiting):
+            settle(state, job, index, SUCCEEDED if is_success else FAILED, decisions)
+
+
+def _join_ended(state: RunState, items: tuple[ItemRef, ...], now: float, decisions: list[Decision]) -> None:
+    for order, index in items:
+        job = state.jobs[order]
+        if index not in job.joining:
+            continue
+        if scheduling.is_over(state, job):
+            settle(state, job, index, INTERRUPTED, decisions)
+            continue
+        job.joining.remove(index)
+        job.items[index] = Waiting("token", now)
+        heapq.heappush(job.due, index)
 
 
 def _outcomes_durable(state: RunState, items: tuple[ItemRef, ...], decisions: list[Decision]) -> None:
@@ -218,82 +285,18 @@ def _outcomes_durable(state: RunState, items: tuple[ItemRef, ...], decisions: li
             release_chain_item(state, state.jobs[child], index, decisions)
 
 
-def _stop(state: RunState, how: Stop, now: float, decisions: list[Decision]) -> None:
-    if how.value <= state.stop.value:
-        return
-    state.stop = how
-    for job in state.jobs:
-        end_waiting(state, job, INTERRUPTED, decisions)
-    match how:
-        case Stop.DRAIN:
-            state.drain_until = now + state.drain_timeout
-        case Stop.NOW:
-            state.drain_until = None
-            _end_running(state, "drain", decisions, NOW_GRACE_SECONDS)
-        case Stop.KILL:
-            state.drain_until = None
-            _end_running(state, "drain", decisions, 0.0)
-        case Stop.NO:
-            raise AssertionError("a stop that stops nothing")
-        case unknown:
-            assert_never(unknown)
-
-
-def _cancel(state: RunState, items: tuple[ItemRef, ...] | None, decisions: list[Decision]) -> None:
-    if items is None:
-        state.is_cancelled = True
-        for job in state.jobs:
-            end_waiting(state, job, CANCELLED, decisions)
-        _end_running(state, "cancel", decisions)
-        return
-    for order, index in items:
-        job = state.jobs[order]
-        if not job.is_listed:
-            _cancel_unlisted(state, job, decisions)
-        elif index >= len(job.items):
-            continue
-        elif isinstance(job.items[index], Running):
-            _end_one(job, index, "cancel", decisions)
-        else:
-            cancel_item(state, job, index, decisions)
-
-
-def _cancel_unlisted(state: RunState, job: JobState, decisions: list[Decision]) -> None:
-    """The one item of a job that has not had its turn: listed at once, so that its end can be recorded. Others have none yet."""
-    if not job.rules.is_single or job.is_closed or state.is_finished:
-        return
-    job.is_cancelled_ahead = True
-    if job.phase is Phase.BLOCKED:
-        job.phase = Phase.LISTING
-        decisions.append(ListItems(job.rules.order))
-
-
-def _end_running(state: RunState, reason: EndWord, decisions: list[Decision], grace_at_most: float | None = None) -> None:
-    for job in state.jobs:
-        if job.running:
-            for index, item in enumerate(job.items):
-                if isinstance(item, Running):
-                    _end_one(job, index, reason, decisions, grace_at_most)
-
-
-def _end_one(job: JobState, index: int, reason: EndWord, decisions: list[Decision], grace_at_most: float | None = None) -> None:
-    running = job.items[index]
-    assert isinstance(running, Running)
-    word = running.ending or reason
-    job.items[index] = Running(running.attempt, running.slot, ending=word)
-    decisions.append(EndAttempt((job.rules.order, index), word, grace_at_most))
-
-
 def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> None:
     if state.timeout_at is not None and now >= state.timeout_at and not state.is_timed_out:
         state.is_timed_out = True
-        if state.stop is Stop.NO:
-            _stop(state, Stop.DRAIN, now, decisions)
+        if state.stop.value < Stop.DRAIN.value:
+            stop(state, Stop.DRAIN, now, decisions)
         if state.stop is Stop.DRAIN:
             state.drain_until = now
     if state.drain_until is not None and now >= state.drain_until:
         state.drain_until = None
-        _end_running(state, "drain", decisions)
+        end_running(state, "drain", decisions)
+    for resource in [resource for resource, until in state.holds.items() if until <= now]:
+        del state.holds[resource]
 
 
 def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:

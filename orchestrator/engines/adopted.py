@@ -59,12 +59,14 @@ class AdoptedWorkers:
     def end(self, slot: int, *, is_hurried: bool) -> None:
         """Ask the worker to end its attempt, with the attempt's grace or (`is_hurried`) a second at most."""
         adopted = self._by_slot[slot]
-        number = HURRY_SIGNAL if is_hurried else signal.SIGTERM
+        # SIGCONT: one that is stopped, by whomever, would never hear it.
+        numbers = (HURRY_SIGNAL if is_hurried else signal.SIGTERM, signal.SIGCONT)
         try:
-            if adopted.pidfd is not None:
-                signal.pidfd_send_signal(adopted.pidfd, number)
-            elif is_same_process(adopted.process.pid, adopted.process.start_ticks, adopted.process.boot_id):
-                os.kill(adopted.process.pid, number)
+            for number in numbers:
+                if adopted.pidfd is not None:
+                    signal.pidfd_send_signal(adopted.pidfd, number)
+                elif is_same_process(adopted.process.pid, adopted.process.start_ticks, adopted.process.boot_id):
+                    os.kill(adopted.process.pid, number)
         except ProcessLookupError:
             return  # it just ended, and `poll` tells it
 

@@ -37,6 +37,9 @@ class Engine(Protocol):
     def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
         """Make sure that a worker serves `slot`; its record if it was just started (to be written before it gets work)."""
 
+    def has_worker(self, slot: int) -> bool:
+        """Whether a worker serves `slot` already."""
+
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""
 

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.core.transitions import NOW_GRACE_SECONDS
+from orchestrator.core.stopping import NOW_GRACE_SECONDS
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived
 from orchestrator.signals import SignalInbox
 from orchestrator.store.records import WorkerStarted
 from workers.attempt import AttemptRunner
 from workers.identity import boot_id, start_ticks
+from workers.launch import lock_liveness
 from workers.protocol import End, EndReason, Start
 from workers.tree import children_now
 
@@ -37,6 +38,7 @@ class InlineEngine:
         self._events: list[EngineEvent] = []
         self._runner: AttemptRunner | None = None
         self._worker = -1
+        self._liveness_fd: int | None = None
 
     def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
         """Make the folder; the "worker" is this process."""
@@ -45,11 +47,17 @@ class InlineEngine:
             return None
         folder = self._folder_of(next_worker)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._liveness_fd = lock_liveness(str(folder))
         self._runner = AttemptRunner(str(folder), self._control, children_now())
         self._worker = next_worker
         pid = os.getpid()
         ticks = start_ticks(pid)
         return WorkerStarted(worker=next_worker, pid=pid, start_ticks=-1 if ticks is None else ticks, boot_id=boot_id())
+
+    def has_worker(self, slot: int) -> bool:
+        """Whether the one that there is has been made."""
+        assert slot == _SLOT
+        return self._runner is not None
 
     def worker_of(self, slot: int) -> int:
         """The only worker there is."""
@@ -87,6 +95,8 @@ class InlineEngine:
         os.close(self._old_folder)
         os.close(self._read_fd)
         os.close(self._write_fd)
+        if self._liveness_fd is not None:
+            os.close(self._liveness_fd)
 
 
 class _InlineControl:
@@ -104,6 +114,10 @@ class _InlineControl:
         """The supervisor shall hear of the signals that came while it was blocked."""
         self._drain_until = None
         self._signals.rearm()
+
+    def is_supervisor_gone(self) -> bool:
+        """This process is the supervisor."""
+        return False
 
     def wait(self, timeout_seconds: float | None) -> Sequence[End]:
         """See `workers.watch.Control`."""

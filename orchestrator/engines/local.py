@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +21,10 @@ from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.store.records import WorkerStarted
 from workers import channel
 from workers.identity import boot_id, start_ticks
-from workers.launch import CRASH_LOG_NAME, start_worker
-from workers.protocol import End, Ended, Start
+from workers.launch import CRASH_LOG_NAME, died_of_shortage, start_worker
+from workers.log import LOG_NAME, read_log
+from workers.protocol import AttemptClass, End, Ended, Outcome, Start
+from workers.spawn import SHORTAGES
 
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
@@ -36,7 +39,10 @@ class _Worker:
     process: WorkerStarted
     connection: socket.socket
     folder: str
-    is_busy: bool = False
+    running: int | None = None
+    """Sequence of the attempt that it was sent."""
+    shortage: OSError | None = None
+    """Why its attempt could not be sent to it."""
 
 
 class LocalEngine:
@@ -54,7 +60,12 @@ class LocalEngine:
         folder = self._folder_of(next_worker)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         pid, connection = start_worker(str(folder))
-        ticks = start_ticks(pid)
+        try:
+            ticks = start_ticks(pid)
+        except OSError:
+            connection.close()
+            os.waitpid(pid, 0)
+            raise
         assert ticks is not None, "a child that was not reaped has start ticks"
         process = WorkerStarted(worker=next_worker, pid=pid, start_ticks=ticks, boot_id=boot_id())
         worker = _Worker(slot=slot, process=process, connection=connection, folder=str(folder))
@@ -62,21 +73,34 @@ class LocalEngine:
         self._by_fileno[connection.fileno()] = worker
         return process
 
+    def has_worker(self, slot: int) -> bool:
+        """Whether a worker serves `slot` already."""
+        return slot in self._by_slot
+
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""
         return self._by_slot[slot].process.worker
 
     def start(self, slot: int, start: Start, lock_fds: Sequence[int]) -> None:
-        """Hand over one attempt with its locks."""
+        """Hand over one attempt with its locks. If there is no room for the message, `poll` tells a shortage."""
         worker = self._by_slot[slot]
-        worker.is_busy = True
-        self._send(worker, _encode(start), lock_fds)
+        worker.running = start.sequence
+        try:
+            self._send(worker, _encode(start), lock_fds)
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            # The worker exits now, having begun nothing, and its end wakes whoever polls.
+            worker.shortage = error
+            worker.connection.shutdown(socket.SHUT_RDWR)
 
     def end(self, slot: int, end: End) -> None:
         """Have a running attempt ended."""
         worker = self._by_slot.get(slot)
         if worker is not None:
             self._send(worker, _encode(end), ())
+            # One that is stopped, by whomever, would never read it. It is our child and not reaped: no other has its number.
+            os.kill(worker.process.pid, signal.SIGCONT)
 
     def filenos(self) -> Sequence[int]:
         """The sockets of all workers."""
@@ -89,9 +113,13 @@ class LocalEngine:
             return []
         received = channel.receive(worker.connection)
         if received is None:
-            return [self._bury(worker)]
+            return self._bury(worker)
         ended = _decode(received[0])
-        worker.is_busy = False
+        worker.running = None
+        if ended.outcome.attempt_class is AttemptClass.SHORTAGE:
+            # Idle workers may be what the machine has no room for: sixteen of them would keep each other from ever working.
+            self._forget(worker)
+            _wait_for(worker.process.pid, time.monotonic() + GOODBYE_SECONDS)
         return [OutcomeArrived(worker.slot, ended.sequence, ended.outcome)]
 
     def close(self) -> None:
@@ -100,7 +128,7 @@ class LocalEngine:
             worker.connection.close()
         deadline = time.monotonic() + GOODBYE_SECONDS
         for worker in self._by_slot.values():
-            if not worker.is_busy:
+            if worker.running is None:
                 _wait_for(worker.process.pid, deadline)
         self._by_slot.clear()
         self._by_fileno.clear()
@@ -110,15 +138,36 @@ class LocalEngine:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             channel.send(worker.connection, message, lock_fds, folder=worker.folder)
 
-    def _bury(self, worker: _Worker) -> WorkerDied:
+    def _forget(self, worker: _Worker) -> None:
+        """Let go of a worker: it exits, if it has not yet."""
         del self._by_slot[worker.slot]
         del self._by_fileno[worker.connection.fileno()]
         worker.connection.close()
+
+    def _bury(self, worker: _Worker) -> list[EngineEvent]:
+        """It is gone. If the machine had no room for it, its attempt was never begun: a shortage, and no loss."""
+        self._forget(worker)
         _, status = os.waitpid(worker.process.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        crash_log = f"{worker.folder}/{CRASH_LOG_NAME}"
-        how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {crash_log}"
-        return WorkerDied(worker.slot, worker.process.worker, f"worker {worker.process.worker} {how}")
+        number = worker.process.worker
+        if worker.running is not None and _found_no_room(worker, code):
+            why = f"see {worker.folder}/{CRASH_LOG_NAME}" if worker.shortage is None else worker.shortage.strerror
+            message = f"no room on this machine just now for a worker: {why}"
+            died = WorkerDied(worker.slot, number, f"worker {number}: {message}")
+            return [OutcomeArrived(worker.slot, worker.running, _shortage(message)), died]
+        how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {worker.folder}/{CRASH_LOG_NAME}"
+        return [WorkerDied(worker.slot, number, f"worker {number} {how}")]
+
+
+def _found_no_room(worker: _Worker, code: int) -> bool:
+    if worker.shortage is None and not (code > 0 and died_of_shortage(worker.folder)):
+        return False
+    return all(line.sequence != worker.running for line in read_log(f"{worker.folder}/{LOG_NAME}"))
+
+
+def _shortage(message: str) -> Outcome:
+    now = time.time()
+    return Outcome(attempt_class=AttemptClass.SHORTAGE, started_at=now, finished_at=now, duration_seconds=0.0, message=message)
 
 
 def _wait_for(pid: int, deadline: float) -> None:

@@ -25,6 +25,7 @@ from orchestrator.jobsfile.quantities import parse_duration
 from orchestrator.jobsfile.schema import ACTIONS, SOURCES, JobTable, RetryTable, SourceTable
 from orchestrator.jobsfile.suggestions import describe, did_you_mean
 from orchestrator.jobsfile.templates import TemplateError, TemplateKind
+from orchestrator.jobsfile.values import ValueRefused, check_token
 
 WRONG = object()
 """Stands for a value that was told as a mistake: the key is there, so no default and no other complaint takes its place."""
@@ -113,6 +114,8 @@ def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
     match key:
         case "label" | "cwd" | "stdin" | "creates":
             return compile_text(value, "text", place, problems)
+        case "token":
+            return _token(value, place, problems)
         case "env":
             return compile_environment(value, place, problems)
         case "when":
@@ -125,6 +128,18 @@ def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
             return tuple(value)
         case _:
             return value
+
+
+def _token(value: str, place: Place, problems: Problems) -> Any:
+    template = compile_text(value, "text", place, problems)
+    if template is WRONG or not template.is_static:
+        return template
+    try:
+        check_token(value)
+    except ValueRefused as refused:
+        problems.tell(place, str(refused))
+        return WRONG
+    return template
 
 
 def _when(value: Any, place: Place, problems: Problems) -> Any:

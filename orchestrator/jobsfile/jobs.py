@@ -6,30 +6,39 @@ A mistake in a default is told where the default stands if it is wrong by itself
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.graph import find_cycles
 from orchestrator.jobsfile.model import ChainSource, InputSpec, Job, templates_in
 from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.schema import ACTIONS, HIDDEN_NAMES, ITEM_SCOPE, LIST_SCOPE, TEMPLATE_FUNCTIONS
-from orchestrator.jobsfile.suggestions import describe, did_you_mean
+from orchestrator.jobsfile.schema import ACTIONS, HIDDEN_NAMES, ITEM_SCOPE, LIST_SCOPE, TEMPLATE_FUNCTIONS, TOKEN_KEYS
+from orchestrator.jobsfile.suggestions import describe, did_you_mean, shown
 from orchestrator.jobsfile.templates import Template
 
 _JOB_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def build_jobs(
-    tables: Mapping[str, Any], defaults: JobFields, inputs: Mapping[str, InputSpec] | None, problems: Problems
+    tables: Mapping[str, Any],
+    defaults: JobFields,
+    inputs: Mapping[str, InputSpec] | None,
+    pools: Collection[str] | None,
+    problems: Problems,
 ) -> tuple[Job, ...]:
-    """The jobs of [jobs.…] in file order. Only to be used if `problems` has none in the end. `inputs` None: not known."""
+    """The jobs of [jobs.…] in file order. Only to be used if `problems` has none in the end.
+
+    `inputs`, `pools` (the names of all): None where they are not known.
+    """
     if not tables:
         problems.tell(("jobs",), "no jobs: a jobs file has at least one table [jobs.ID]")
     jobs = {id_: _JobChecks(id_, table, tables, defaults, problems) for id_, table in tables.items()}
     for id_, job in jobs.items():
         job.check_action()
         job.check_names(inputs)
+        job.check_pool(pools)
+        job.check_token()
         if not _JOB_ID.fullmatch(id_):
             problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
     needs = {id_: job.find_needs() for id_, job in jobs.items()}
@@ -66,6 +75,20 @@ class _JobChecks:
                 self._tell(key, self._unknown_name(name, key, available))
             for name in sorted(template.inputs - inputs.keys() if inputs is not None else ()):
                 self._tell(key, f"inputs.{name} is not declared{did_you_mean(name, inputs or ())}")
+
+    def check_pool(self, pools: Collection[str] | None) -> None:
+        """Tell a pool that neither the file nor the user's config declares."""
+        pool = self._fields.get("pool")
+        if isinstance(pool, str) and pools is not None and pool not in pools:
+            declare = "; a table [pools.NAME] with slots, a rate or both makes one"
+            self._tell("pool", f"no pool is called {shown(pool)}{did_you_mean(pool, pools) or declare}")
+
+    def check_token(self) -> None:
+        """Tell keys of the job's own table that only mean something with a token."""
+        if "token" not in self._fields:
+            for key in TOKEN_KEYS:
+                if key in self._own:
+                    self._tell(key, "says how a token is met, and this job has no token")
 
     def find_needs(self) -> tuple[str, ...]:
         """Written and implied needs that exist, in file order, without itself. Tells the others."""

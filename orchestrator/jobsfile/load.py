@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
@@ -20,8 +21,9 @@ from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, 
 from orchestrator.jobsfile.inputs import build_inputs
 from orchestrator.jobsfile.jobs import build_jobs
 from orchestrator.jobsfile.model import InputSpec, JobsFile, RunSettings, templates_in
+from orchestrator.jobsfile.pools import PoolFields, build_pools, compile_pools
 from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.schema import FILE_SCOPE, TEMPLATE_FUNCTIONS, FileTable, RunTable
+from orchestrator.jobsfile.schema import FILE_SCOPE, TEMPLATE_FUNCTIONS, ConfigTable, FileTable, RunTable
 from orchestrator.jobsfile.suggestions import did_you_mean
 
 _AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
@@ -30,7 +32,7 @@ _AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
 def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config: str | None = None) -> JobsFile:
     """The jobs file at `path`. `folder`: where its relative paths start, default its own folder.
 
-    `user_config`: the user's config.toml, whose [defaults] stand behind the file's; it need not exist.
+    `user_config`: the user's config.toml, whose [defaults] and [pools] stand behind the file's; it need not exist.
     Raises UserError for a file that cannot be read, JobsFileError for mistakes in it.
     """
     given = os.fspath(path)
@@ -49,7 +51,7 @@ def load_text(text: str, *, path: str, folder: str, user_config: str | None = No
 
 def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_path: str) -> JobsFile:
     problems = Problems(shown_path, text)
-    defaults, config_lines = _user_defaults(user_config)
+    config = _user_config(user_config)
     table = plain(_parse(text, shown_path), (), problems)
     raw, wrong = decode(table, FileTable, (), problems)
     if raw.name == "":
@@ -57,12 +59,16 @@ def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_p
     inputs = build_inputs(raw.inputs or {}, problems)
     known_inputs = None if "inputs" in wrong else inputs
     run = _run_settings(raw.run or {}, known_inputs, problems)
-    defaults = lay_over(defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
-    jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, problems)
-    lines = problems.lines() + config_lines
+    own_pools = compile_pools(raw.pools or {}, problems)
+    pools = build_pools(config.pools, own_pools, config.problems, problems)
+    known_pools = None if "pools" in wrong or not config.has_pools else {**config.pools, **own_pools}.keys()
+    defaults = lay_over(config.defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
+    jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, known_pools, problems)
+    lines = problems.lines() + config.problems.lines()
     if lines:
         raise JobsFileError(shown_path, lines)
-    return JobsFile(name=raw.name or PurePath(path).stem, path=path, folder=folder, text=text, inputs=inputs, run=run, jobs=jobs)
+    name = raw.name or PurePath(path).stem
+    return JobsFile(name=name, path=path, folder=folder, text=text, inputs=inputs, run=run, jobs=jobs, pools=pools)
 
 
 def _read(path: str) -> str:
@@ -107,15 +113,24 @@ def _syntax_problem(message: str, text: str, path: str) -> str:
     return f"{path}:{line}:{column}: invalid TOML: {words[:200]} (line {line}, column {column})"
 
 
-def _user_defaults(path: str | None) -> tuple[JobFields, list[str]]:
-    """[defaults] of the user's config.toml, and the mistakes in it. Its other tables are not this module's business."""
+@dataclass(frozen=True, slots=True)
+class _UserConfig:
+    """What the user's config.toml gives. `has_pools` is False where its pools cannot be known for a mistake."""
+
+    problems: Problems
+    defaults: JobFields = field(default_factory=dict)
+    pools: PoolFields = field(default_factory=dict)
+    has_pools: bool = True
+
+
+def _user_config(path: str | None) -> _UserConfig:
     if path is None or not os.path.exists(path):
-        return {}, []
+        return _UserConfig(Problems("config.toml", ""))
     text = _read(path)
     problems = Problems(path, text)
-    table = plain(_parse(text, path), (), problems)
-    raw, _ = decode({key: value for key, value in table.items() if key == "defaults"}, FileTable, (), problems)
-    return compile_fields(raw.defaults or {}, ("defaults",), problems), problems.lines()
+    raw, wrong = decode(plain(_parse(text, path), (), problems), ConfigTable, (), problems)
+    defaults = compile_fields(raw.defaults or {}, ("defaults",), problems)
+    return _UserConfig(problems, defaults, compile_pools(raw.pools or {}, problems), "pools" not in wrong)
 
 
 def _run_settings(table: dict[str, Any], inputs: Mapping[str, InputSpec] | None, problems: Problems) -> RunSettings:
@@ -130,4 +145,7 @@ def _run_settings(table: dict[str, Any], inputs: Mapping[str, InputSpec] | None,
             problems.tell(("run", "env"), f"{name} is not known here, only {' and '.join(sorted(FILE_SCOPE))}")
         for name in sorted(template.inputs - inputs.keys() if inputs is not None else ()):
             problems.tell(("run", "env"), f"inputs.{name} is not declared{did_you_mean(name, inputs or ())}")
+    slots, fast_slots = values.get("slots"), values.get("fast_slots")
+    if slots and fast_slots is not None and fast_slots >= slots:
+        problems.tell(("run", "fast_slots"), f"expected fewer than slots ({slots}): none would be left for the main lane")
     return RunSettings(**values)

@@ -14,6 +14,10 @@ from orchestrator.jobsfile.templates import Template
 OutputKind = Literal["text", "lines", "json", "jsonl"]
 InputType = Literal["string", "integer", "number", "boolean", "list"]
 WhenWord = Literal["always", "failed"]
+Lane = Literal["main", "fast"]
+IfRunning = Literal["join", "reject", "replace", "run_anyway"]
+IfDone = Literal["replay", "rerun", "reject"]
+IfChanged = Literal["rerun", "reject"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +33,17 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """The table [run]. `slots` None: the CPUs this process may use; 0: inline."""
+    """The table [run]. `slots` None: the CPUs this process may use; 0: inline. `fast_slots` None: half of them, if needed.
+
+    `min_free_memory` in bytes; `max_depth` of runs nested in this one.
+    """
 
     slots: int | None = None
+    fast_slots: int | None = None
     drain_timeout: float = 300.0
     timeout: float | None = None
+    max_depth: int = 3
+    min_free_memory: int | None = None
     env: dict[str, Template] = field(default_factory=dict)
 
 
@@ -104,6 +114,23 @@ class MaxFailures:
     percent: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `starts` in any `seconds`."""
+
+    starts: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """`[pools.NAME]`: slots that all runs of this user share. `slots` None: no bound but the rate."""
+
+    name: str
+    slots: int | None = None
+    rate: Rate | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One job. `needs` has the written and the implied ones, in file order."""
@@ -115,6 +142,8 @@ class Job:
     for_each: Source | None = None
     label: Template | None = None
     max_concurrency: int | None = None
+    lane: Lane = "main"
+    pool: str | None = None
     priority: int = 0
     continue_on_error: bool = False
     max_failures: MaxFailures | None = None
@@ -125,9 +154,16 @@ class Job:
     cwd: Template | None = None
     env: dict[str, Template] = field(default_factory=dict)
     stdin: Template | None = None
+    memory: int | None = None
+    """Bytes that the processes of an attempt may use together."""
     output: OutputKind = "text"
     max_output: int = 1 << 30
     creates: Template | None = None
+    token: Template | None = None
+    token_ttl: float = 0.0
+    if_running: IfRunning = "join"
+    if_done: IfDone = "replay"
+    if_changed: IfChanged = "rerun"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +177,7 @@ class JobsFile:
     inputs: dict[str, InputSpec]
     run: RunSettings
     jobs: tuple[Job, ...]
+    pools: dict[str, Pool] = field(default_factory=dict)
 
 
 def templates_in(value: Any) -> list[Template]:

@@ -22,11 +22,17 @@ _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 _COUNT = re.compile(r"[0-9]{1,9}")
+_RATE = re.compile(r"([0-9]{1,9}) ?/ ?([0-9a-z.]+)")
+_WINDOWS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
+_WINDOWS |= {"h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 
 LONGEST_SECONDS = 36500 * 86400.0
 """A hundred years: a longer duration is a slip, and clocks and polls overflow on it."""
 
 LARGEST_BYTES = 2**63 - 1
+
+MOST_STARTS = 100_000
+"""In one window of a rate: each of them is remembered for as long as the window is."""
 
 
 def parse_duration(value: Any) -> float:
@@ -63,6 +69,22 @@ def parse_size(value: Any) -> int:
     if size is None or not 0 <= size <= LARGEST_BYTES or size != int(size):
         raise ValueError("a size is a whole number of bytes")
     return min(int(size), LARGEST_BYTES)
+
+
+def parse_size_limit(value: Any) -> int | None:
+    """A size that limits something: bytes, or None for 0, which means no limit. Raises ValueError."""
+    return parse_size(value) or None
+
+
+def parse_rate(value: Any) -> tuple[int, float]:
+    """Starts, and the seconds of the window in which there are at most so many, of `"50/min"`, `"5/10s"`. Raises ValueError."""
+    match = _RATE.fullmatch(_text(value).lower())
+    if match is None or _PLAIN_NUMBER.fullmatch(match[2]):
+        raise ValueError("a rate is a number of starts, a slash and a time")
+    starts, seconds = int(match[1]), _WINDOWS.get(match[2]) or parse_duration(match[2])
+    if not 1 <= starts <= MOST_STARTS or seconds <= 0:
+        raise ValueError("a rate has at least one start, and a time in which it may be")
+    return starts, seconds
 
 
 def parse_count(value: Any) -> int:

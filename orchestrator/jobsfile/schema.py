@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from orchestrator.jobsfile import quantities
-from orchestrator.jobsfile.model import InputType, MaxFailures, OutputKind
+from orchestrator.jobsfile.model import IfChanged, IfDone, IfRunning, InputType, Lane, MaxFailures, OutputKind, Rate
 
 
 def parse_max_failures(value: Any) -> MaxFailures:
@@ -22,6 +22,11 @@ def parse_max_failures(value: Any) -> MaxFailures:
     return MaxFailures(percent=quantities.parse_percent(value))
 
 
+def parse_rate(value: Any) -> Rate:
+    """`rate`: `"50/min"`, `"5/10s"`. Raises ValueError."""
+    return Rate(*quantities.parse_rate(value))
+
+
 _DURATION_WORDS = 'a duration such as "90s", "20m" or "1h30m", or a number of seconds'
 
 Text = Annotated[str, Meta(description="a string")]
@@ -29,18 +34,32 @@ Texts = Annotated[list[str], Meta(description="a list of strings")]
 Argv = Annotated[list[str], Meta(min_length=1, description="a list of strings (the program and its arguments)")]
 Flag = Annotated[bool, Meta(description="true or false")]
 Whole = Annotated[int, Meta(description="a whole number")]
+Depth = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
 Slots = Annotated[int, Meta(ge=0, le=4096, description="a whole number from 0 to 4096")]
 Count = Annotated[int, quantities.parse_count, Meta(description="a whole number of at least 1")]
 Duration = Annotated[float, quantities.parse_duration, Meta(description=_DURATION_WORDS)]
 Limit = Annotated[float | None, quantities.parse_limit, Meta(description=_DURATION_WORDS + " (0: no limit)")]
 Size = Annotated[int, quantities.parse_size, Meta(description='a size such as "10MiB" or "10MB", or a number of bytes')]
+SizeLimit = Annotated[
+    int | None, quantities.parse_size_limit, Meta(description='a size such as "2GiB", or a number of bytes (0: no limit)')
+]
 Failures = Annotated[
     MaxFailures, parse_max_failures, Meta(description='a whole number of at least 0, or a percentage such as "20%"')
 ]
 Backoff = Annotated[float, Meta(ge=1, le=1000, description="a number from 1 to 1000")]
 Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+PoolSlots = Annotated[int, Meta(ge=1, le=4096, description="a whole number from 1 to 4096")]
+StartRate = Annotated[
+    Rate,
+    parse_rate,
+    Meta(description=f'a rate such as "50/min", "5/s" or "3/10s", of at most {quantities.MOST_STARTS} starts'),
+]
 Table = Annotated[dict[str, Any], Meta(description="a table")]
 Output = Annotated[OutputKind, Meta(description='one of "text", "lines", "json" and "jsonl"')]
+LaneName = Annotated[Lane, Meta(description='one of "main" and "fast"')]
+Running = Annotated[IfRunning, Meta(description='one of "join", "reject", "replace" and "run_anyway"')]
+Done = Annotated[IfDone, Meta(description='one of "replay", "rerun" and "reject"')]
+Changed = Annotated[IfChanged, Meta(description='one of "rerun" and "reject"')]
 Kind = Annotated[InputType, Meta(description='one of "string", "integer", "number", "boolean" and "list"')]
 Values = Annotated[list[Any], Meta(min_length=1, description="a list of at least one value")]
 ParentIds = Annotated[str | list[str], Meta(description="a job or a list of jobs")]
@@ -52,8 +71,16 @@ class FileTable(msgspec.Struct, kw_only=True):
     name: Text | None = None
     inputs: Table | None = None
     run: Table | None = None
+    pools: Table | None = None
     defaults: Table | None = None
     jobs: Table | None = None
+
+
+class ConfigTable(msgspec.Struct, kw_only=True):
+    """The top of the user's config.toml."""
+
+    pools: Table | None = None
+    defaults: Table | None = None
 
 
 class InputTable(msgspec.Struct, kw_only=True):
@@ -70,9 +97,19 @@ class RunTable(msgspec.Struct, kw_only=True):
     """`[run]`."""
 
     slots: Slots | None = None
+    fast_slots: Slots | None = None
     drain_timeout: Duration | None = None
     timeout: Limit | None = None
+    max_depth: Depth | None = None
+    min_free_memory: SizeLimit | None = None
     env: Table | None = None
+
+
+class PoolTable(msgspec.Struct, kw_only=True):
+    """`[pools.NAME]`."""
+
+    slots: PoolSlots | None = None
+    rate: StartRate | None = None
 
 
 class JobTable(msgspec.Struct, kw_only=True):
@@ -85,6 +122,8 @@ class JobTable(msgspec.Struct, kw_only=True):
     for_each: Any = None
     label: Text | None = None
     max_concurrency: Count | None = None
+    lane: LaneName | None = None
+    pool: Text | None = None
     priority: Whole | None = None
     continue_on_error: Flag | None = None
     max_failures: Failures | None = None
@@ -95,9 +134,15 @@ class JobTable(msgspec.Struct, kw_only=True):
     cwd: Text | None = None
     env: Table | None = None
     stdin: Text | None = None
+    memory: SizeLimit | None = None
     output: Output | None = None
     max_output: Size | None = None
     creates: Text | None = None
+    token: Text | None = None
+    token_ttl: Duration | None = None
+    if_running: Running | None = None
+    if_done: Done | None = None
+    if_changed: Changed | None = None
 
 
 class RetryTable(msgspec.Struct, kw_only=True):
@@ -121,6 +166,9 @@ class SourceTable(msgspec.Struct, kw_only=True):
     batch: Count | None = None
 
 
+TOKEN_KEYS = ("token_ttl", "if_running", "if_done", "if_changed")
+"""They say how a token is met; without one they would say nothing."""
+
 ACTIONS = ("command", "shell", "agent", "gate", "workflow", "land")
 """A job has exactly one of these keys."""
 
@@ -128,8 +176,7 @@ SOURCES: tuple[Literal["glob", "lines", "jsonl", "csv"], ...] = ("glob", "lines"
 """The sources that read something; the others are `matrix` and `job`."""
 
 UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
-    FileTable: frozenset({"pools"}),
-    RunTable: frozenset({"fast_slots", "budget_usd", "max_depth"}),
+    RunTable: frozenset({"budget_usd"}),
     JobTable: frozenset(
         {
             "agent",
@@ -139,14 +186,11 @@ UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
             "workflow",
             "inputs",
             "land",
-            "lane",
-            "pool",
             "repeat",
             "stall_timeout",
             "pass_env",
             "workspace",
             "check",
-            "memory",
             "artifacts",
             "model",
             "permissions",
@@ -163,11 +207,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
             "options",
             "on_reject",
             "show_file",
-            "token",
-            "token_ttl",
-            "if_running",
-            "if_done",
-            "if_changed",
         }
     ),
 }
@@ -187,6 +226,8 @@ HIDDEN_NAMES = {
     "when": frozenset({"creates"}),
     "cwd": frozenset({"creates"}),
     "creates": frozenset({"creates"}),
+    # One token stands for all attempts of an item, and for the same work of any run.
+    "token": frozenset({"creates", "attempt"}),
 }
 """Names that a key's template may not use, because they are not known yet when it is rendered."""
 

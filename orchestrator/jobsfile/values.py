@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
+
+LONGEST_TOKEN_BYTES = 4096
 
 
 class ValueRefused(ValueError):
@@ -24,6 +27,18 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else json_text(value)
+
+
+def check_token(text: str) -> None:
+    """Raises ValueRefused for what cannot be a token: it names a piece of work in messages, and people type it."""
+    if not text.strip():
+        raise ValueRefused("the token is empty; items with one token are the same work, so it has to name something")
+    for position, character in enumerate("" if text.isprintable() else text):
+        if unicodedata.category(character) in ("Cc", "Cs"):
+            raise ValueRefused(f"the token holds a character that cannot be shown ({ascii(character)[1:-1]}) at {position}")
+    size = len(text.encode())
+    if size > LONGEST_TOKEN_BYTES:
+        raise ValueRefused(f"the token is {size} bytes; at most {LONGEST_TOKEN_BYTES}")
 
 
 def describe(value: Any) -> str:

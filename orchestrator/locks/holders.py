@@ -39,6 +39,16 @@ def holder_pid(path: Path) -> int | None:
     return pid if pid and pid > 0 else None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether the process is stopped, by a signal or a debugger."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:  # gone meanwhile
+        return False
+
+
 def _flock_holders(inode: int) -> dict[tuple[int, int], int] | None:
     """(device, inode) -> pid of all flocks on files with this inode number; None where the system does not tell."""
     try:

@@ -26,7 +26,7 @@ import msgspec
 
 from orchestrator.store.fold import CHECKPOINT, JobHistory, Places, RunHistory, Sources
 from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_line, decode_lines
-from orchestrator.store.records import FORMAT, ItemsListed, JobClosed, ListingFailed, Record, RunHeader, Status
+from orchestrator.store.records import FORMAT, ItemsListed, JobClosed, ListingFailed, Record, RunHeader, SlotsSet, Status
 from orchestrator.store.refusals import newer, refused
 
 _SEPARATOR = b",\n"
@@ -127,6 +127,8 @@ class CheckpointWriter:
         if history.supervisor is not None:
             facts.append(history.supervisor)
         facts += history.workers.values()
+        if history.slots_set is not None:
+            facts.append(SlotsSet(slots=history.slots_set))
         for job in history.jobs.values():
             if job.count is not None:
                 facts.append(ItemsListed(job=job.id, count=job.count))

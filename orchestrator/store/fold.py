@@ -21,6 +21,7 @@ from orchestrator.store.records import (
     Record,
     RunEnded,
     RunHeader,
+    SlotsSet,
     Started,
     Status,
     SupervisorStarted,
@@ -191,7 +192,16 @@ class JobHistory:
 
 
 _Fact = (
-    RunHeader | SupervisorStarted | WorkerStarted | ItemsListed | ListingFailed | JobClosed | RunEnded | Commit | JournalHeader
+    RunHeader
+    | SupervisorStarted
+    | WorkerStarted
+    | ItemsListed
+    | ListingFailed
+    | SlotsSet
+    | JobClosed
+    | RunEnded
+    | Commit
+    | JournalHeader
 )
 
 
@@ -208,6 +218,9 @@ class RunHistory:
         self.open_starts: dict[tuple[str, int], Started] = {}
         self.next_sequence = 0
         self.next_worker = 0
+        self.slots_set: int | None = None
+        self.done_tokens: dict[str, tuple[str, int]] = {}
+        """Token -> (job id, index) of the item of this run that did its work, and succeeded."""
         self.sources = sources
 
     def apply(self, record: Record | Line, source: int, offset: int, length: int) -> None:
@@ -216,6 +229,8 @@ class RunHistory:
             case EndLine() | AttemptEnded():
                 self.open_starts.pop((record.job, record.index), None)
                 self._job(record.job).attempt_ended(record, source, offset, length)
+                if record.token is not None and record.deduped_from is None:
+                    self._note_token(record)
             case Started():
                 self.open_starts[record.job, record.index] = record
                 if record.sequence >= self.next_sequence:
@@ -247,6 +262,8 @@ class RunHistory:
                 job.listing_failed = None
             case ListingFailed():
                 self._job(record.job).listing_failed = record.message
+            case SlotsSet():
+                self.slots_set = record.slots
             case JobClosed():
                 self._job(record.job).closed = record.status
             case RunEnded():
@@ -255,6 +272,14 @@ class RunHistory:
                 raise AssertionError(f"{record!r} is the journal's own")
             case _:
                 assert_never(record)
+
+    def _note_token(self, record: EndLine | AttemptEnded) -> None:
+        """Within one run the same work is done once, however long ago: the item that did it is kept in mind."""
+        assert record.token is not None
+        if record.status is Status.SUCCEEDED:
+            self.done_tokens[record.token] = (record.job, record.index)
+        elif self.done_tokens.get(record.token) == (record.job, record.index):
+            del self.done_tokens[record.token]
 
     def _job(self, job_id: str) -> JobHistory:
         job = self.jobs.get(job_id)

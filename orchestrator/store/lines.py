@@ -21,6 +21,7 @@ from orchestrator.store.records import (
     Record,
     RunEnded,
     RunHeader,
+    SlotsSet,
     Started,
     Status,
     SupervisorStarted,
@@ -47,6 +48,8 @@ class EndLine(msgspec.Struct, frozen=True, tag="end", gc=False):
     index: int
     attempt: int
     status: Status
+    token: str | None = None
+    deduped_from: str | None = None
 
 
 class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
@@ -69,6 +72,7 @@ Line = (
     | WorkerStarted
     | ItemsListed
     | ListingFailed
+    | SlotsSet
     | JobClosed
     | RunEnded
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.store.rundir import RunDir
 from workers.protocol import Capture
@@ -49,6 +52,23 @@ def capture_path(capture: Capture, run_dir: RunDir) -> Path:
     path = Path(capture.path)
     moved = run_dir.path.joinpath(*path.parts[-4:])
     return path if path.exists() or not moved.exists() else moved
+
+
+def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
+    """The same stream at `target`, so that it stays when the run `source` is pruned: a second name of the file, else a copy.
+
+    Raises CaptureMismatch if it is gone or not what was recorded, OSError if it cannot be kept.
+    """
+    if capture.size == 0:
+        return capture
+    data = read_capture(capture, source)
+    Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(capture_path(capture, source), target)
+    except OSError:  # gone (a small one is in the record too), another file system, too many names
+        Path(target).write_bytes(data)
+    return msgspec.structs.replace(capture, path=target)
 
 
 def _compare(path: Path, capture: Capture, size: int, sha256: str) -> None:

@@ -40,6 +40,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     slots: int | None = None
     keep_going: bool = False
+    fresh: bool = False
+    """Outcomes of earlier runs are not replayed (`run --fresh`); work that is in flight is still joined."""
 
 
 class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
@@ -108,10 +110,16 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     slot: int = 0
     label: str | None = None
     payload: str = ""
+    token: str | None = None
+    promotions: int = 0
+    """How often in a row the token's work was lost before and taken over; above 0 this start is a promotion."""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
-    """An attempt ended with `outcome`; the item is `status` after it (`waiting`: another attempt will come)."""
+    """An attempt ended with `outcome`; the item is `status` after it (`waiting`: another attempt will come).
+
+    `deduped_from` (`RUN/ITEM`): no attempt was made, the item has the outcome of that one, which did the same work.
+    """
 
     job: str
     index: int
@@ -120,6 +128,9 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     outcome: Outcome
     label: str | None = None
     payload: str = ""
+    token: str | None = None
+    deduped_from: str | None = None
+    promotions: int = 0
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):
@@ -134,6 +145,15 @@ class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_de
     message: str = ""
     label: str | None = None
     stale: bool = False
+    token: str | None = None
+    replaced_by: str | None = None
+    """`RUN/ITEM` that took this item's token with `if_running = "replace"`."""
+
+
+class SlotsSet(msgspec.Struct, frozen=True, tag="slots", kw_only=True):
+    """`orchestrate set RUN slots=N`: from now on this many, also in resumes."""
+
+    slots: int
 
 
 class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True):
@@ -170,6 +190,7 @@ Record = (
     | Started
     | AttemptEnded
     | ItemSettled
+    | SlotsSet
     | JobClosed
     | RunEnded
 )

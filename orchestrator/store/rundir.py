@@ -70,6 +70,11 @@ class RunDir:
     def slot_lock(self, slot: int) -> Path:
         return self.path / "slots" / f"{slot}.lock"
 
+    @property
+    def slot_count(self) -> Path:
+        """Says, for the runs that are nested in this one, how many slots there are."""
+        return self.path / "slots" / "count"
+
     def worker_folder(self, worker: int) -> Path:
         return self.path / "workers" / str(worker)
 

@@ -51,8 +51,21 @@ class ItemRetrying(msgspec.Struct, frozen=True, tag="item_retrying", tag_field="
     at: float
 
 
+class ItemWaiting(msgspec.Struct, frozen=True, tag="item_waiting", tag_field="event", kw_only=True):
+    """The item's work is done elsewhere just now, and it waits for what comes of that. `message` says where."""
+
+    item: str
+    job: str
+    label: str | None
+    message: str
+    at: float
+
+
 class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event", kw_only=True):
-    """An item came to its end (`status`). `attempts` 0: it was never started (skipped, found done, refused)."""
+    """An item came to its end (`status`). `attempts` 0: it was never started (skipped, found done, refused, or done elsewhere).
+
+    `deduped_from` (`RUN/ITEM`): whose outcome it shares.
+    """
 
     item: str
     job: str
@@ -63,6 +76,7 @@ class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event"
     duration_s: float | None
     exit_code: int | None
     at: float
+    deduped_from: str | None = None
 
 
 class JobClosed(msgspec.Struct, frozen=True, tag="job_closed", tag_field="event", kw_only=True):
@@ -90,7 +104,7 @@ class RunFinished(msgspec.Struct, frozen=True, tag="run_finished", tag_field="ev
     at: float
 
 
-Happening = RunBegan | JobListed | ItemStarted | ItemRetrying | ItemEnded | JobClosed | Noted | RunFinished
+Happening = RunBegan | JobListed | ItemStarted | ItemRetrying | ItemWaiting | ItemEnded | JobClosed | Noted | RunFinished
 
 
 class View(Protocol):

@@ -149,10 +149,12 @@ def ended_line(ended: ItemEnded) -> str:
     """One line for an item's end: `ok  port:3 tests/test_a.py 2.1s`."""
     word = STATUS_WORDS.get(ended.status, ended.status)
     said = title(ended.item, ended.label)
+    # The time that it took is the other's: nothing ran for this item.
+    shared = f" (shared from {shown(ended.deduped_from, 200)})" if ended.deduped_from else ""
     if ended.status == "succeeded":
-        took = f" {lasting(ended.duration_s)}" if ended.duration_s is not None else ""
+        took = f" {lasting(ended.duration_s)}" if ended.duration_s is not None and not shared else ""
         why = f" ({shown(ended.message, 300)})" if ended.message else ""
-        return f"{word}  {said}{took}{why}"
+        return f"{word}  {said}{took}{why}{shared}"
     if ended.status == "failed":
-        return f"{word} {said} {after_attempts(ended.message, ended.attempts)}"
+        return f"{word} {said} {after_attempts(ended.message, ended.attempts)}{shared}"
     return f"{word} {said}" + (f": {shown(ended.message, 300)}" if ended.message else "")

@@ -21,6 +21,7 @@ from orchestrator.views.happenings import (
     ItemEnded,
     ItemRetrying,
     ItemStarted,
+    ItemWaiting,
     JobClosed,
     JobListed,
     Noted,
@@ -42,6 +43,7 @@ class _JobBar:
     total: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
     running: int = 0
+    waiting: set[str] = field(default_factory=set)
     is_closed: bool = False
 
     @property
@@ -85,9 +87,13 @@ class LiveView:
             case ItemStarted():
                 said = title(happening.item, happening.label, 60)
                 self._running[happening.item] = _Running(said, happening.attempt, self._clock())
-                self._bar(happening.job).running += 1
+                bar = self._bar(happening.job)
+                bar.running += 1
+                bar.waiting.discard(happening.item)
             case ItemRetrying():
                 self._stopped(happening.item, happening.job)
+            case ItemWaiting():
+                self._bar(happening.job).waiting.add(happening.item)
             case ItemEnded():
                 self._item_ended(happening)
             case JobClosed():
@@ -141,6 +147,7 @@ class LiveView:
                 Text("waits" if bar.total is None and not bar.is_closed else f"{bar.ended}/{bar.total or 0}"),
                 Text(f"{failed} failed" if failed else "", style="red"),
                 Text(f"{bar.running} running" if bar.running else "", style="dim"),
+                Text(f"{len(bar.waiting)} waiting" if bar.waiting else "", style="dim"),
             )
         return table
 
@@ -162,6 +169,7 @@ class LiveView:
     def _item_ended(self, ended: ItemEnded) -> None:
         self._stopped(ended.item, ended.job)
         bar = self._bar(ended.job)
+        bar.waiting.discard(ended.item)
         bar.counts[ended.status] = bar.counts.get(ended.status, 0) + 1
         self._ended_here += ended.attempts > 0
         if ended.status == "failed":

@@ -59,7 +59,9 @@ def environment(folder: Path) -> dict[str, str]:
     own = {"HOME": folder / "user", "ORCHESTRATE_HOME": folder / "home", "TMPDIR": folder / "tmp"}
     for path in own.values():
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATE_", "XDG_"))}
+    # Without PYTHONDONTWRITEBYTECODE: no user compiles the sources anew at each start.
+    foreign = ("ORCHESTRATE_", "XDG_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, **{name: str(path) for name, path in own.items()}}
 
 

@@ -2,7 +2,7 @@
 
 run.py                  all parts; writes the page
 run.py --quick          1,000 jobs, 2 slots, 2 rounds; prints only
-run.py --contest | --scale | --start     only these parts; prints only
+run.py --contest | --scale | --sharing | --start     only these parts; prints only
 run.py --without orchestrate,parallel    leaves contestants out; prints only
 run.py --scratch DIR    where the runs keep their state: a real disk, or durability costs nothing
 """
@@ -17,8 +17,9 @@ from pathlib import Path
 
 from contest import BenchError, Size, hold
 from contestants import contestants
-from report import render
+from report import Place, render
 from scaling import measure_scale, measure_start_up
+from sharing import measure_sharing
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 SIZES = [Size(1_000, 2, 5), Size(1_000, 16, 5), Size(10_000, 2, 3), Size(10_000, 16, 3)]
@@ -30,13 +31,14 @@ QUICK_SCALES = [1_000]
 def main() -> int:
     """Exit 0; 1 if something that is measured did not do its work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option in ("quick", "contest", "scale", "start"):
+    for option in ("quick", "contest", "scale", "sharing", "start"):
         parser.add_argument(f"--{option}", action="store_true")
     parser.add_argument("--without", default="", metavar="NAMES")
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), metavar="DIR")
     asked = parser.parse_args()
-    every = not (asked.contest or asked.scale or asked.start)
+    every = not (asked.contest or asked.scale or asked.sharing or asked.start)
     scratch = Path(tempfile.mkdtemp(prefix="orchestrate-bench-", dir=asked.scratch))
+    place = Place.of(scratch)
     try:
         left_out = set(asked.without.split(",")) - {""}
         entrants = [entrant for entrant in contestants(scratch) if entrant.name not in left_out]
@@ -45,13 +47,14 @@ def main() -> int:
         contest = hold(QUICK_SIZES if asked.quick else SIZES, present, scratch) if every or asked.contest else {}
         counts = QUICK_SCALES if asked.quick else SCALES
         scales = [measure_scale(count, scratch) for count in counts] if every or asked.scale else []
+        sharing = measure_sharing(scratch, is_quick=asked.quick) if every or asked.sharing else None
         starts = measure_start_up(3 if asked.quick else 11, scratch) if every or asked.start else []
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(scratch)  # only now: files made soon after deleting many are slow on some disks
-    page = render(contest, absent, scales, starts)
+    page = render(contest, absent, scales, sharing, starts, place)
     print(page)
     if every and not asked.quick and not left_out:
         PAGE.write_text(page)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import statistics
@@ -21,16 +20,17 @@ from contestants import JOB, orchestrate_command, write_jobs_file
 SLOTS = 2
 RESUME_LIMIT_SECONDS = 120.0
 ITEMS_A_WITNESS = 1000
+COUNTING = Path(__file__).resolve().with_name("counting.py")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A run of `count` items. `syncs_an_item` is counted in a run of its own under strace, None without it."""
+    """A run of `count` items."""
 
     count: int
     cpu_ms_an_item: float
     written_bytes_an_item: float
-    syncs_an_item: float | None
+    syncs_an_item: float
     peak_bytes: int
     status_seconds: float
     resume_seconds: float
@@ -47,18 +47,19 @@ class StartUp:
 
 
 def measure_scale(count: int, scratch: Path) -> Scale:
-    """Run `count` times /bin/true, and once more under strace; then kill a run half-way and resume it."""
+    """Run `count` times /bin/true; then kill a run half-way and resume it."""
     folder = scratch / f"scale-{count}"
     folder.mkdir()
     write_jobs_file(folder, count, SLOTS, [JOB, "{{ item }}"])
-    run = measured([*orchestrate_command(), "run", "jobs.toml", "--quiet"], folder)
+    syncs = folder / "syncs"
+    run = measured([sys.executable, "-P", str(COUNTING), str(syncs), "run", "jobs.toml", "--quiet"], folder)
     check_all_succeeded(folder, count)
     status = [measured([*orchestrate_command(), "status", "jobs.toml"], folder, "status") for _ in range(3)]
     return Scale(
         count,
         1000 * run.cpu_seconds / count,
         run.written_bytes / count,
-        _syncs(count, scratch),
+        int(syncs.read_text()) / count,
         run.peak_bytes,
         statistics.median(reading.command_seconds for reading in status),
         _seconds_to_first_resumed_item(count, scratch),
@@ -88,21 +89,6 @@ def measure_start_up(rounds: int, scratch: Path) -> list[StartUp]:
         )
         for name, seconds in taken.items()
     ]
-
-
-def _syncs(count: int, scratch: Path) -> float | None:
-    """fsync and fdatasync calls of the whole tree, an item. strace slows the run, so its groups are not quite the usual ones."""
-    strace = shutil.which("strace")
-    if strace is None:
-        return None
-    folder = scratch / f"syncs-{count}"
-    folder.mkdir()
-    write_jobs_file(folder, count, SLOTS, [JOB, "{{ item }}"])
-    trace = folder / "trace"
-    watch = [strace, "-f", "-qq", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-e", "signal=none", "-o", str(trace)]
-    measured([*watch, *orchestrate_command(), "run", "jobs.toml", "--quiet"], folder)
-    with trace.open() as lines:
-        return sum(re.search(r"\b(fsync|fdatasync)\(", line) is not None for line in lines) / count
 
 
 def _seconds_to_first_resumed_item(count: int, scratch: Path) -> float:

@@ -85,9 +85,37 @@ def test_plan_shows_items_and_commands_and_touches_nothing(run_cli: RunCli, fold
 
 def test_plan_as_data(run_cli: RunCli, folder: Path) -> None:
     plan = {job["job"]: job for job in json.loads(run_cli("plan", "plan.toml", "--json", cwd=folder).stdout)}
-    assert plan["later"] == {"job": "later", "needs": ["list"], "after": "list", "error": None, "items": []}
+    later = {"job": "later", "needs": ["list"], "lane": "main", "pool": None, "after": "list", "error": None, "items": []}
+    assert plan["later"] == later
     assert plan["list"]["items"][0]["argv"] == ["printf", "a\\nb\\n"]
     assert plan["list"]["items"][0]["cwd"] == str(folder)
+
+
+def test_plan_shows_tokens_lanes_and_pools(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "work.toml").write_text(
+        "[pools.site]\nslots = 2\n[jobs.fetch]\nfor_each = ['a', 'b', '']\npool = 'site'\nlane = 'fast'\n"
+        'token = "{{ item }}"\ncommand = ["true"]\n'
+    )
+    told = run_cli("plan", "work.toml")
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert lines[0] == "fetch  in the fast lane  in pool site"
+    assert lines[1:7] == ["  fetch:0 a", "    true", "    token: a", "  fetch:1 b", "    true", "    token: b"]
+    assert lines[7].startswith("  fetch:2  (refused: token: the token is empty")
+    (job,) = json.loads(run_cli("plan", "work.toml", "--json").stdout)
+    assert (job["lane"], job["pool"]) == ("fast", "site")
+    assert [item["token"] for item in job["items"]] == ["a", "b", None]
+
+
+def test_check_tells_a_pool_of_the_users_config_that_is_missing(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "work.toml").write_text("[jobs.fetch]\npool = 'site'\ncommand = ['true']\n")
+    told = run_cli("check", "work.toml")
+    assert told.returncode == 2
+    assert 'jobs.fetch.pool: no pool is called "site"' in told.stderr
+    config = tmp_path / "config" / "orchestrate" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("[pools.site]\nslots = 2\n")
+    assert run_cli("check", "work.toml").stdout == "ok: 1 job\n"
 
 
 def test_plan_tells_a_list_that_cannot_be_read_and_an_item_that_is_refused(run_cli: RunCli, tmp_path: Path) -> None:

@@ -80,6 +80,20 @@ def test_matrix_has_every_combination_and_batches_of_two(folder: Path, run_cli: 
     assert sum(result["job"] == "count" for result in found.values()) == len(EXAMPLES) // 2 + len(EXAMPLES) % 2
 
 
+def test_tokens_fetches_each_page_once(folder: Path, run_cli: RunCli) -> None:
+    fetched = folder / "out" / "fetched"
+    assert run_cli("run", "tokens.toml", "--quiet", cwd=folder).returncode == 0
+    assert sorted(fetched.read_text().split()) == ["about", "index", "news"]
+    found = results(run_cli, folder, "tokens")
+    assert [found[f"fetch:{index}"]["output"] for index in (0, 2)] == ["the page index"] * 2
+    assert found["fetch:2"]["deduped_from"] is not None
+    assert len({found[f"sizes:{index}"]["output"] for index in (1, 4)}) == 1
+    assert run_cli("run", "tokens.toml", "--quiet", cwd=folder).returncode == 0
+    assert len(fetched.read_text().split()) == 3, "the second run replays"
+    assert run_cli("run", "tokens.toml", "--quiet", "--fresh", cwd=folder).returncode == 0
+    assert len(fetched.read_text().split()) == 6, "a fresh one fetches again"
+
+
 def test_chain_reports_in_the_order_of_its_items(folder: Path, run_cli: RunCli) -> None:
     assert run_cli("run", "chain.toml", "--quiet", cwd=folder).returncode == 0
     report = run_cli("logs", "chain.toml", "report", cwd=folder).stdout

@@ -31,7 +31,7 @@ def test_a_jobs_file_of_the_readme_has_no_mistakes(text: str, tmp_path: Path, ru
 def test_the_exit_codes_of_the_readme_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", README, flags=re.MULTILINE)
     told = {int(code) for row in rows for code in row.split(",")}
-    later = {ExitCode.PAUSED, ExitCode.REJECTED}
+    later = {ExitCode.REJECTED}
     assert told == set(ExitCode) - later
 
 

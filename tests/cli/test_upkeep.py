@@ -16,6 +16,7 @@ from gate import Gate
 
 from orchestrator.cli import checkup
 from orchestrator.cli.orphans import find_orphans, innermost_run
+from orchestrator.locks.travelling import try_lock
 
 QUICK = '[jobs.one]\ncommand = ["true"]\n'
 FAILING = '[jobs.one]\ncommand = ["false"]\n'
@@ -144,6 +145,23 @@ def test_a_file_system_without_locks_is_told_in_words(number: int, home: Path, m
     assert finding.level == "bad"
     assert errno.errorcode[number] in finding.message
     assert "set ORCHESTRATE_HOME" in finding.message
+
+
+def test_doctor_tells_who_uses_a_pool(home: Path) -> None:
+    folder = home / "pools" / "api"
+    folder.mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    (folder / "0.lock").write_text("r1/port:3 r1.n/port:3/1")
+    (folder / "1.lock").write_text("r2/dead r2.n/dead/1")
+    (folder / "starts.lock").touch()
+    held = try_lock(folder / "0.lock")
+    assert held is not None
+    found = [each for each in checkup.examine(home) if each.check in ("pools", "locks")]
+    os.close(held)
+    assert [(each.level, each.message) for each in found] == [
+        ("ok", f"work on the file system of {home}"),
+        ("ok", "api: 1 slot in use, by r1/port:3"),
+    ]
 
 
 def test_a_read_only_home_is_told_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

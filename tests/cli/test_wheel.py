@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted(path.name for path in (ROOT / "configs" / "examples").glob("*.toml"))
+EXAMPLES = sorted(path.name for path in (ROOT / "configs" / "examples").iterdir() if path.suffix in (".toml", ".md"))
 
 
 def run(*argv: str | Path, timeout: float, **more: object) -> subprocess.CompletedProcess[str]:
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_both_packages_and_every_example(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert EXAMPLES, "the repository has no examples"
+    assert {"quickstart.toml", "cron.md"} <= set(EXAMPLES)
     assert {f"orchestrator/configs/examples/{name}" for name in EXAMPLES} <= set(names)
     for package in ("orchestrator", "workers"):
         modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}

@@ -6,6 +6,7 @@ mistake would have to be made twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ class ModelJob:
 class Model:
     rules: list[JobRules]
     slots: int
+    fast_slots: int
     drain_timeout: float
     timeout_at: float | None
     jobs: list[ModelJob] = field(default_factory=list)
@@ -42,7 +44,13 @@ class Model:
     ending: dict[Ref, str] = field(default_factory=dict)
     durable: set[Ref] = field(default_factory=set)
     halting: set[Ref] = field(default_factory=set)
-    held: int = 0
+    slot_of: dict[Ref, int] = field(default_factory=dict)
+    held_slots: set[int] = field(default_factory=set)
+    joined: set[Ref] = field(default_factory=set)
+    """Of the waiting items, those that wait for what they joined."""
+    missing: dict[str, float] = field(default_factory=dict)
+    """Resource -> when it may be tried again."""
+    shortages: int = 0
     stop: Stop = Stop.NO
     drain_until: float | None = None
     is_open: bool = False
@@ -55,15 +63,17 @@ class Model:
         cls,
         rules: list[JobRules],
         slots: int,
+        fast_slots: int,
         drain_timeout: float,
         timeout_at: float | None,
         restored: Mapping[int, RestoredJob],
     ) -> Model:
-        model = cls(rules, slots, drain_timeout, timeout_at, jobs=[ModelJob(rule) for rule in rules])
+        model = cls(rules, slots, fast_slots, drain_timeout, timeout_at, jobs=[ModelJob(rule) for rule in rules])
         for order, past in restored.items():
             words = [type(state).__name__.lower() for state in past.states]
             for adopted in past.adopted:
                 words[adopted.index] = "running"
+                model.slot_of[order, adopted.index] = adopted.slot
             model.jobs[order].words = words
             model.durable |= {(order, index) for index, word in enumerate(words) if word in VERDICTS}
             if VERDICTS.issuperset(words):
@@ -138,14 +148,32 @@ class Model:
         if self.jobs[order].phase != "open" or self.is_over(order):
             return []
         fresh = [r for r in self.refs(order, "pending") if not self.rules[order].chain or self.chain_word(r) == "ready"]
-        return fresh + [ref for ref in self.refs(order, "waiting") if self.due[ref] <= now]
+        return fresh + [ref for ref in self.refs(order, "waiting") if ref not in self.joined and self.due[ref] <= now]
+
+    def is_short_of_something(self, order: int) -> bool:
+        pool = self.rules[order].pool
+        needed = {"memory", "shortage", "room", f"pool {pool}", f"rate of pool {pool}"}
+        return bool(needed & self.missing.keys())
+
+    def has_lane_room(self, order: int) -> bool:
+        if not self.fast_slots:
+            return True
+        lane = self.rules[order].lane
+        running = [ref for ref in self.all_refs("running") if self.rules[ref[0]].lane == lane]
+        return len(running) < (self.fast_slots if lane == "fast" else self.slots - self.fast_slots)
+
+    def free_slots(self) -> list[int]:
+        return [slot for slot in range(self.slots) if slot not in self.held_slots and slot not in self.slot_of.values()]
 
     def moves(self, order: int) -> bool:
         """Whether something of the job runs, is being listed or recorded, or will start without another job's doing."""
         job = self.jobs[order]
-        if self.refs(order, "running") or self.undurable(order) or job.phase == "listing":
+        if self.refs(order, "running") or self.undurable(order) or job.phase == "listing" or self.has_joined(order):
             return True
         return job.phase == "open" and bool(self.startable(order, float("inf")))
+
+    def has_joined(self, order: int) -> bool:
+        return any(ref[0] == order for ref in self.joined)
 
     def is_at_rest(self, order: int) -> bool:
         if self.is_closed(order):
@@ -184,12 +212,24 @@ class Model:
                     self.halt((order, 0))
             case events.AttemptEnded(ref, verdict):
                 self.attempt_ended(ref, verdict, now)
-            case events.StartDeclined(ref, why):
-                self.declined(ref, why, now)
+            case events.StartDeclined():
+                self.declined(event, now)
             case events.OutcomesDurable(refs):
                 self.durable |= set(refs)
-            case events.SlotFreed():
-                self.held -= 1
+            case events.SlotFreed(slot):
+                self.held_slots.remove(slot)
+            case events.SlotsSet():
+                self.slots, self.fast_slots = event.slots, event.fast_slots
+            case events.ResourceFreed(resource):
+                self.missing.pop(resource, None)
+            case events.VerdictShared(refs, is_success):
+                for ref in refs:
+                    if self.word(ref) in ("pending", "waiting"):
+                        self.put(ref, "succeeded" if is_success else "failed")
+            case events.JoinEnded(refs):
+                for ref in refs:
+                    if ref in self.joined:
+                        self.wait_or_end(ref, now)
             case events.StopAsked(how):
                 self.stopped(how, now)
             case events.CancelAsked(None):
@@ -214,18 +254,21 @@ class Model:
         if self.drain_until is not None and now >= self.drain_until:
             self.drain_until = None
             self.end_all("drain")
+        self.missing = {resource: until for resource, until in self.missing.items() if until > now}
 
     def put(self, ref: Ref, word: str) -> None:
         words = self.jobs[ref[0]].words
         assert words is not None
         words[ref[1]] = word
         self.ending.pop(ref, None)
+        self.joined.discard(ref)
+        if word != "running":
+            self.slot_of.pop(ref, None)
         if word == "failed":
             order = ref[0]
             if self.is_limited(order):
                 if self.is_stopped(order):
-                    for waiting in self.refs(order, "waiting"):
-                        self.put(waiting, "interrupted")
+                    self.interrupt(self.refs(order, "waiting"))
             elif not self.rules[order].continue_on_error:
                 self.halt(ref)
 
@@ -237,9 +280,23 @@ class Model:
 
     def halt(self, ref: Ref) -> None:
         self.halting.add(ref)
-        for waiting in self.all_refs("waiting"):
-            if not self.is_cleanup(waiting[0]):
-                self.put(waiting, "interrupted")
+        self.interrupt([waiting for waiting in self.all_refs("waiting") if not self.is_cleanup(waiting[0])])
+
+    def interrupt(self, waiting: list[Ref]) -> None:
+        """What waits to be started. Who joined starts nothing, and may still share a verdict."""
+        for ref in waiting:
+            if ref not in self.joined:
+                self.put(ref, "interrupted")
+
+    def wait_or_end(self, ref: Ref, due: float) -> None:
+        """Nothing came of a start, or of what it joined: it waits, if it may still start, else it has its end."""
+        if self.ending.get(ref) == "cancel":
+            self.put(ref, "cancelled")
+        elif self.is_over(ref[0]) or ref in self.ending:
+            self.put(ref, "interrupted")
+        else:
+            self.put(ref, "waiting")
+            self.due[ref] = due
 
     def end_all(self, word: str) -> None:
         for ref in self.all_refs("running"):
@@ -252,65 +309,84 @@ class Model:
         for ref in self.all_refs("waiting"):
             self.put(ref, "interrupted")
         self.drain_until = now + self.drain_timeout if how is Stop.DRAIN else None
-        if how is not Stop.DRAIN:
+        if how in (Stop.NOW, Stop.KILL):
             self.end_all("drain")
 
     def attempt_ended(self, ref: Ref, verdict: Verdict, now: float) -> None:
         rules = self.rules[ref[0]]
-        final = {Verdict.SUCCEEDED: "succeeded", Verdict.HOPELESS: "failed", Verdict.CANCELLED: "cancelled"}
-        if verdict in final:
-            return self.put(ref, final[verdict])
-        if verdict is Verdict.FAILED:
-            self.failures[ref] = self.failures.get(ref, 0) + 1
-            self.losses[ref] = 0
-        elif verdict is Verdict.LOST:
-            self.losses[ref] = self.losses.get(ref, 0) + 1
-        if ref in self.ending:
-            return self.put(ref, "cancelled" if self.ending[ref] == "cancel" else "interrupted")
-        if verdict is Verdict.FAILED and self.failures[ref] >= rules.attempts:
+        self.missing.pop("room", None)
+        self.missing.pop(f"pool {rules.pool}", None)
+        wait = 0.0
+        match verdict:
+            case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
+                if verdict is Verdict.SUCCEEDED:
+                    self.shortages = 0
+                final = {Verdict.SUCCEEDED: "succeeded", Verdict.HOPELESS: "failed", Verdict.CANCELLED: "cancelled"}
+                return self.put(ref, final[verdict])
+            case Verdict.FAILED:
+                self.shortages = 0
+                self.losses[ref] = 0
+                tried = self.failures[ref] = self.failures.get(ref, 0) + 1
+                wait = min(rules.retry_delay * rules.retry_backoff ** (tried - 1), rules.retry_max_delay)
+            case Verdict.LOST:
+                self.losses[ref] = self.losses.get(ref, 0) + 1
+            case Verdict.SHORTAGE:
+                self.found_short(now)
+        is_last = self.failures.get(ref, 0) >= rules.attempts or self.losses.get(ref, 0) >= 3
+        if is_last and verdict in (Verdict.FAILED, Verdict.LOST) and ref not in self.ending:
             return self.put(ref, "failed")
-        if verdict is Verdict.LOST and self.losses[ref] >= 3:
-            return self.put(ref, "failed")
-        if self.is_over(ref[0]):
-            return self.put(ref, "interrupted")
-        self.put(ref, "waiting")
-        wait = min(rules.retry_delay * rules.retry_backoff ** (self.failures.get(ref, 0) - 1), rules.retry_max_delay)
-        self.due[ref] = now + (wait if verdict is Verdict.FAILED else 0.0)
-        return None
+        return self.wait_or_end(ref, now + wait)
 
-    def declined(self, ref: Ref, why: Declined, now: float) -> None:
-        if why is not Declined.SLOT_HELD:
-            return self.put(ref, why.value)
-        self.held += 1
-        if self.ending.get(ref) == "cancel":
-            return self.put(ref, "cancelled")
-        if self.is_over(ref[0]):
-            return self.put(ref, "interrupted")
-        self.put(ref, "waiting")
-        self.due[ref] = now
-        return None
+    def found_short(self, now: float) -> None:
+        """Waits 0.1, 0.2, 0.4 … at most 5 s; who finds it out while it is known already does not make it longer."""
+        if self.missing.get("shortage", now) <= now:
+            self.missing["shortage"] = now + min(0.1 * 2**self.shortages, 5.0)
+            self.shortages += 1
+
+    def declined(self, event: events.StartDeclined, now: float) -> None:
+        ref = event.item
+        match event.why:
+            case Declined.SKIPPED | Declined.SATISFIED | Declined.REFUSED:
+                self.put(ref, event.why.value)
+            case Declined.SLOT_HELD:
+                self.held_slots.add(self.slot_of[ref])
+                self.wait_or_end(ref, now)
+            case Declined.HELD:
+                if event.resource == "shortage":
+                    self.found_short(now)
+                else:
+                    self.missing[event.resource] = event.until
+                self.wait_or_end(ref, now)
+            case Declined.JOINS:
+                self.wait_or_end(ref, math.inf)
+                if self.word(ref) == "waiting":
+                    self.joined.add(ref)
 
     # What follows from it.
 
-    def advance(self, now: float) -> list[Ref]:
-        """Skip, open and close until nothing changes; then start what may start. Returns the starts, in order."""
+    def advance(self, now: float) -> list[tuple[Ref, int]]:
+        """Skip, open and close until nothing changes; then start what may start. Returns the starts and their slots, in order."""
         if not self.is_open:
             return []
         while self.skip_one() or self.close_one() or self.open_one():
             pass
-        starts: list[Ref] = []
-        while len(self.all_refs("running")) + self.held < self.slots:
+        starts: list[tuple[Ref, int]] = []
+        listing = [rule.priority for rule in self.rules if self.jobs[rule.order].phase == "listing"]
+        while (free := self.free_slots()) and len(self.all_refs("running")) < self.slots:
             candidates = [
                 (-rule.priority, *ref)
                 for rule in self.rules
                 if rule.max_concurrency is None or len(self.refs(rule.order, "running")) < rule.max_concurrency
+                if all(rule.priority >= urgency for urgency in listing)
+                if self.has_lane_room(rule.order) and not self.is_short_of_something(rule.order)
                 for ref in self.startable(rule.order, now)
             ]
             if not candidates:
                 break
-            _, *ref = min(candidates)
-            starts.append((ref[0], ref[1]))
-            self.put(starts[-1], "running")
+            _, order, index = min(candidates)
+            starts.append(((order, index), free[0]))
+            self.put((order, index), "running")
+            self.slot_of[order, index] = free[0]
         if not any(self.moves(order) for order in range(len(self.jobs))):
             self.result = self.status(), self.error()
         return starts
@@ -332,7 +408,7 @@ class Model:
 
     def close_one(self) -> bool:
         for order, job in enumerate(self.jobs):
-            if job.phase != "open" or self.undurable(order) or self.refs(order, "running"):
+            if job.phase != "open" or self.undurable(order) or self.refs(order, "running") or self.has_joined(order):
                 continue
             assert job.words is not None
             if self.is_stopped(order):
@@ -379,7 +455,9 @@ class Model:
         if self.is_cancelled:
             return "cancelled"
         if not is_all_closed:
-            return "interrupted" if self.stop is not Stop.NO and not self.is_timed_out else "failed"
+            if self.stop is Stop.NO or self.is_timed_out:
+                return "failed"
+            return "paused" if self.stop is Stop.PAUSE else "interrupted"
         return "failed" if {"failed", "cancelled"} & set(phases) else "completed"
 
     def error(self) -> Ref | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,8 @@ from core_model import Model, Ref, words_of
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.decisions import Decision, ListItems, StartAttempt
-from orchestrator.core.events import AttemptEnded, CancelAsked, Declined, Event, ListingFailed, Verdict
+from orchestrator.core.decisions import Decision, ListItems, Settle, StartAttempt
+from orchestrator.core.events import CancelAsked, Declined, Event, ListingFailed, Verdict
 from orchestrator.core.states import (
     CANCELLED,
     FAILED,
@@ -29,12 +30,16 @@ from orchestrator.core.states import (
 
 NAMES = "abcdef"
 
+MOODS = ["calm", "held", "short", "joining", "resized"]
+"""What happens often in a run: rules that meet seldom in a run of everything meet in a run of one thing."""
+
 
 @dataclass
 class Scenario:
     rules: list[JobRules]
     counts: dict[str, int]
     slots: int
+    fast_slots: int = 0
     drain_timeout: float = 30.0
     timeout: float | None = None
     restored: dict[str, RestoredJob] = field(default_factory=dict)
@@ -60,7 +65,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             chain = draw(st.lists(st.sampled_from(same), min_size=1, max_size=2, unique=True))
         needs = draw(st.lists(st.sampled_from(before), max_size=2, unique=True)) if before else []
         is_single = not chain and rarely(draw)
-        counts[order] = counts[chain[0]] if chain else 1 if is_single else draw(st.integers(0, 6))
+        counts[order] = counts[chain[0]] if chain else 1 if is_single else draw(st.sampled_from([3, 6, 2, 1, 4, 9, 0]))
         tolerance = draw(st.sampled_from(["none", "none", "continue", "count", "percent", "both"]))
         rules[order] = JobRules(
             id=NAMES[order],
@@ -71,6 +76,8 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             has_own_when=rarely(draw),
             is_single=is_single,
             max_concurrency=draw(st.sampled_from([None, None, 1, 2])),
+            lane=draw(st.sampled_from(["main", "main", "fast"])),
+            pool=draw(st.sampled_from([None, None, "p", "q"])),
             priority=draw(st.sampled_from([0, 0, 0, 1, -1])),
             continue_on_error=tolerance in ("continue", "both"),
             max_failures=draw(st.integers(0, 2)) if tolerance in ("count", "both") else None,
@@ -79,10 +86,12 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
             retry_jitter=0.0,
         )
+    slots = draw(st.integers(1, 4))
     return Scenario(
         rules=[rules[order] for order in range(number)],
         counts={NAMES[order]: count for order, count in counts.items()},
-        slots=draw(st.integers(1, 4)),
+        slots=slots,
+        fast_slots=draw(st.sampled_from([0, draw(st.integers(0, slots - 1))])),
         timeout=20.0 if rarely(draw) else None,
     )
 
@@ -91,7 +100,8 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
 def resumed(draw: Callable[..., Any]) -> Scenario:
     """A graph of which an earlier supervisor has done some: any states, also ones that a tidy history would not leave."""
     scenario: Scenario = draw(graphs())
-    slots = list(range(scenario.slots))
+    beyond = draw(st.sampled_from([0, 0, 3]))
+    slots = draw(st.permutations(range(scenario.slots + beyond)))
     left = list(scenario.rules)
     while listable := [rule for rule in left if all(NAMES[parent] in scenario.restored for parent in rule.chain)]:
         rule = listable[0]
@@ -104,7 +114,7 @@ def resumed(draw: Callable[..., Any]) -> Scenario:
         pending = [index for index, state in enumerate(states) if state is PENDING]
         parents = [scenario.restored[NAMES[parent]].states for parent in rule.chain]
         begun = [index for index in pending if all(parent[index] is SUCCEEDED for parent in parents)]
-        running = [index for index in begun[: rule.max_concurrency] if rarely(draw)][: len(slots)]
+        running = [index for index in begun[: rule.max_concurrency] if beyond or rarely(draw)][: len(slots)]
         adopted = [AdoptedAttempt(index, draw(st.integers(1, 4)), slots.pop(0)) for index in running]
         attempts = {index: draw(st.integers(1, 4)) for index in pending if rarely(draw)}
         for each in adopted:
@@ -122,6 +132,7 @@ class Contest:
             scenario.rules,
             scenario.counts,
             slots=scenario.slots,
+            fast_slots=scenario.fast_slots,
             durable_at_once=False,
             list_at_once=False,
             drain_timeout=scenario.drain_timeout,
@@ -131,10 +142,12 @@ class Contest:
         self.model = Model.of(
             scenario.rules,
             scenario.slots,
+            scenario.fast_slots,
             scenario.drain_timeout,
             None if scenario.timeout is None else START_OF_TIME + scenario.timeout,
             {rule.order: scenario.restored[rule.id] for rule in scenario.rules if rule.id in scenario.restored},
         )
+        self.mood = "calm"
         self.has_halted = False
         self.is_undisturbed = True
         """No cancel has set items in motion of jobs that were at rest."""
@@ -154,7 +167,7 @@ class Contest:
         self.model.apply(event_, self.run.now)
         starts = self.model.advance(self.run.now)
         self.look_at(event_, decisions)
-        assert [each.item for each in decisions if isinstance(each, StartAttempt)] == starts
+        assert [(each.item, each.slot) for each in decisions if isinstance(each, StartAttempt)] == starts
         now_listing = {order for order, job in enumerate(self.model.jobs) if job.phase == "listing"}
         assert {each.job for each in decisions if isinstance(each, ListItems)} == now_listing - listing
         assert words_of(self.run.state) == [job.words or [] for job in self.model.jobs]
@@ -176,17 +189,12 @@ class Contest:
     def look_at(self, event_: Event, decisions: list[Decision]) -> None:
         """Truths that are seen without any model of the rules."""
         starts = [each.item for each in decisions if isinstance(each, StartAttempt)]
-        match event_:
-            case AttemptEnded(ref, Verdict.SUCCEEDED):
-                self.succeeded.add(ref)
-            case AttemptEnded(ref, Verdict.HOPELESS):
-                self.has_halted |= not self.rules[ref[0]].tolerates_failures
-            case ListingFailed(order):
-                self.has_halted |= not self.rules[order].tolerates_failures
-            case CancelAsked():
-                self.is_undisturbed = False
-            case _:
-                pass
+        settled = [each for each in decisions if isinstance(each, Settle)]
+        self.succeeded |= {each.item for each in settled if each.state is SUCCEEDED}
+        self.has_halted |= any(each.state is FAILED and not self.rules[each.item[0]].tolerates_failures for each in settled)
+        self.has_halted |= isinstance(event_, ListingFailed) and not self.rules[event_.job].tolerates_failures
+        self.is_undisturbed &= not isinstance(event_, CancelAsked)
+        self.look_at_bounds(starts)
         not_durable = {self.run.ref(item) for item in self.run.not_durable}
         moving = {self.run.ref(item)[0] for item in self.run.running} | {order for order, _ in not_durable}
         for order, index in starts:
@@ -197,14 +205,24 @@ class Contest:
                 assert not moving & set(rules.needs), "an item started before what it needs was at rest"
                 parents = {(parent, index) for parent in rules.chain}
                 assert not parents & not_durable, "a chain item ran before its parent was durable"
+
+    def look_at_bounds(self, starts: list[Ref]) -> None:
+        """After a start no bound is exceeded. (More may run than there are slots: adopted, or since before they were set.)"""
+        running = [self.rules[self.run.ref(item)[0]] for item in self.run.running]
         for rules in self.rules:
-            window = sum(item.startswith(f"{rules.id}:") for item in self.run.running)
-            assert rules.max_concurrency is None or window <= rules.max_concurrency
+            assert rules.max_concurrency is None or running.count(rules) <= rules.max_concurrency
+        state = self.run.state
+        started_lanes = {self.rules[order].lane for order, _ in starts}
+        for lane, slots in (("fast", state.fast_slots), ("main", state.slots - state.fast_slots)):
+            in_lane = sum(rules.lane == lane for rules in running)
+            assert in_lane <= slots or lane not in started_lanes or not state.fast_slots, f"more than {slots} in the {lane} lane"
+        assert len(running) <= state.slots or not starts
 
     # The random supervisor.
 
     def play(self, data: st.DataObject, steps: int) -> None:
         """At most `steps` random events, then everything is let finish well."""
+        self.mood = data.draw(st.sampled_from(MOODS))
         before_open = data.draw(st.integers(0, 2)) if self.run.running else 0
         for _ in range(min(before_open, len(self.run.running))):
             self.end(data)
@@ -219,19 +237,26 @@ class Contest:
         run = self.run
         actions: list[Callable[[st.DataObject], None]] = []
         if run.running:
-            actions += [self.end] * 6 + [self.decline]
+            actions += [self.end] * 6 + [self.decline] * (1 if self.mood == "calm" else 5)
         if run.to_list:
             actions += [self.list_job] * 3
         if run.not_durable:
             actions += [self.make_durable] * 3
         if run.held_slots:
             actions += [self.free_slot] * 2
+        if run.joining:
+            actions += [self.share] * 3 + [self.end_join]
+        if run.state.holds:
+            actions += [self.free_resource] * 2
+        if self.mood == "resized":
+            actions += [self.set_slots] * 2
         actions += [self.pass_time] * 2 + [self.ask]
         data.draw(st.sampled_from(actions))(data)
 
     def end(self, data: st.DataObject) -> None:
         item = data.draw(st.sampled_from(list(self.run.running)))
-        verdicts = [Verdict.SUCCEEDED] * 5 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST]
+        verdicts = [Verdict.SUCCEEDED] * 8 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST]
+        verdicts += [Verdict.SHORTAGE] * (12 if self.mood == "short" else 1)
         ending = self.endings().get(self.run.ref(item))
         if ending is not None:
             verdicts += [Verdict.CANCELLED if ending == "cancel" else Verdict.DRAINED] * 5
@@ -240,7 +265,32 @@ class Contest:
     def decline(self, data: st.DataObject) -> None:
         item = data.draw(st.sampled_from(list(self.run.running)))
         if item in self.run.started:  # adopted attempts do run
-            self.run.decline(item, data.draw(st.sampled_from(Declined)))
+            often = {"joining": Declined.JOINS, "resized": Declined.SLOT_HELD}.get(self.mood, Declined.HELD)
+            why = data.draw(st.sampled_from([*Declined, *[often] * 8]))
+            resource, seconds = "", math.inf
+            if why is Declined.HELD:
+                pool = self.rules[self.run.ref(item)[0]].pool
+                needed = ["memory", "room", *["shortage"] * (9 if self.mood == "short" else 1)]
+                needed += [] if pool is None else [f"pool {pool}", f"rate of pool {pool}"] * 2
+                resource = data.draw(st.sampled_from(needed))
+                seconds = data.draw(st.sampled_from([0.0, 0.5, 3.0, math.inf, math.inf]))
+            self.run.decline(item, why, resource, seconds=seconds)
+
+    def share(self, data: st.DataObject) -> None:
+        """Also to some that wait for something else (a deadlock is resolved so), or have ended meanwhile."""
+        run = self.run
+        others = [run.name(ref) for ref in self.model.all_refs() if self.model.word(ref) != "running"]
+        others = [item for item in others if item not in run.joining]
+        items = data.draw(st.lists(st.sampled_from(run.joining), min_size=1, unique=True))
+        if others and rarely(data.draw):
+            items.insert(data.draw(st.integers(0, len(items))), data.draw(st.sampled_from(others)))
+        run.share(*items, is_success=data.draw(st.booleans()))
+
+    def end_join(self, data: st.DataObject) -> None:
+        self.run.end_join(*data.draw(st.lists(st.sampled_from(self.run.joining), min_size=1, unique=True)))
+
+    def free_resource(self, data: st.DataObject) -> None:
+        self.run.free_resource(data.draw(st.sampled_from(sorted(self.run.state.holds))))
 
     def list_job(self, data: st.DataObject) -> None:
         job_id = data.draw(st.sampled_from(self.run.to_list))
@@ -267,14 +317,20 @@ class Contest:
         """Somebody stops or cancels: not often, or few runs would come to their end."""
         what = data.draw(st.integers(0, 19))
         if what == 0:
-            self.run.stop(data.draw(st.sampled_from([Stop.DRAIN, Stop.NOW, Stop.KILL])))
+            self.run.stop(data.draw(st.sampled_from([Stop.PAUSE, Stop.PAUSE, Stop.DRAIN, Stop.NOW, Stop.KILL])))
         elif what == 1:
             self.run.cancel()
-        elif what < 10:
+        elif what < 5:
+            self.set_slots(data)
+        elif what < 12:
             unlisted = [(rule.order, 0) for rule in self.rules if self.model.jobs[rule.order].words is None]
             known = [self.run.name(ref) for ref in (*self.model.all_refs(), *unlisted)]
             if known:
                 self.run.cancel(*data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True)))
+
+    def set_slots(self, data: st.DataObject) -> None:
+        slots = data.draw(st.integers(1, 5))
+        self.run.set_slots(slots, data.draw(st.integers(0, slots - 1)))
 
     def let_finish(self) -> None:
         run = self.run
@@ -287,6 +343,10 @@ class Contest:
                 run.make_durable()
             elif run.running:
                 run.succeed(next(iter(run.running)))
+            elif run.joining:
+                run.share(*run.joining, is_success=True)
+            elif unbounded := [resource for resource, until in run.state.holds.items() if until == math.inf]:
+                run.free_resource(unbounded[0])
             elif run.held_slots:
                 run.free_slot(min(run.held_slots))
             else:

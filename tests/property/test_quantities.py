@@ -13,11 +13,14 @@ from orchestrator.jobsfile.model import MaxFailures
 from orchestrator.jobsfile.quantities import (
     LARGEST_BYTES,
     LONGEST_SECONDS,
+    MOST_STARTS,
     parse_count,
     parse_duration,
     parse_limit,
     parse_percent,
+    parse_rate,
     parse_size,
+    parse_size_limit,
 )
 from orchestrator.jobsfile.schema import parse_max_failures
 
@@ -184,3 +187,63 @@ def test_max_failures_is_a_number_of_items_or_a_share_of_them() -> None:
     for refused in (-1, True, 0.5, "3", [1]):
         with pytest.raises(ValueError, match=r"."):
             parse_max_failures(refused)
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [
+        ("50/min", (50, 60)),
+        ("5/s", (5, 1)),
+        ("100/h", (100, 3600)),
+        ("1000/day", (1000, 86400)),
+        ("3/10s", (3, 10)),
+        ("1/1h30m", (1, 5400)),
+        ("1/500ms", (1, 0.5)),
+        (" 2 / Minute ", (2, 60)),
+        (f"{MOST_STARTS}/d", (MOST_STARTS, 86400)),
+    ],
+)
+def test_a_rate_is_so_many_starts_in_so_many_seconds(written: str, rate: tuple[int, float]) -> None:
+    assert parse_rate(written) == rate
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "5",
+        "/s",
+        "5/",
+        "5/10",
+        "0/s",
+        "-1/s",
+        "1.5/s",
+        "5/0s",
+        "5/month",
+        "5/s/s",
+        "5 per s",
+        f"{MOST_STARTS + 1}/d",
+        5,
+        True,
+        None,
+    ],
+)
+def test_a_rate_refuses_what_gives_no_starts_or_no_time(written: Any) -> None:
+    with pytest.raises(ValueError, match=r"rate|duration|number"):
+        parse_rate(written)
+
+
+@settings(deadline=None)
+@given(ANYTHING)
+def test_a_rate_is_always_one_that_can_be_kept(written: Any) -> None:
+    try:
+        starts, seconds = parse_rate(written)
+    except ValueError:
+        return
+    assert 1 <= starts <= MOST_STARTS
+    assert 0 < seconds <= LONGEST_SECONDS
+
+
+@pytest.mark.parametrize(("written", "limit"), [("2GiB", 2 * 1024**3), (0, None), ("0", None), (1, 1)])
+def test_a_size_of_nothing_is_no_limit(written: Any, limit: int | None) -> None:
+    assert parse_size_limit(written) == limit

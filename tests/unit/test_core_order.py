@@ -41,12 +41,21 @@ def test_a_slot_left_by_one_job_goes_to_the_next() -> None:
 
 
 def test_priority_comes_before_file_order_and_never_interrupts() -> None:
+    rules = [single("first", 0), job("low", 1), job("high", 2, priority=5, needs=(0,))]
+    run = CoreDriver(rules, {"low": 4, "high": 2}, slots=3).open()
+    assert list(run.running) == ["first:0", "low:0", "low:1"]
+    run.succeed("first:0")
+    assert list(run.running) == ["low:0", "low:1", "low:2"]
+    run.succeed("low:0", "low:1")
+    assert list(run.running) == ["low:2", "high:0", "high:1"]
+
+
+def test_what_is_less_urgent_waits_for_the_list_of_what_is_more_so() -> None:
     rules = [job("low", 0), job("high", 1, priority=5)]
     run = CoreDriver(rules, {"low": 4, "high": 2}, slots=2, list_at_once=False).open()
     run.list_items("low")
+    assert not run.running
     run.list_items("high")
-    assert list(run.running) == ["low:0", "low:1"]
-    run.succeed("low:1", "low:0")
     assert list(run.running) == ["high:0", "high:1"]
 
 

@@ -19,6 +19,8 @@ from orchestrator.jobsfile.model import (
     ListSource,
     MatrixSource,
     MaxFailures,
+    Pool,
+    Rate,
     Retry,
     RunSettings,
     ShellAction,
@@ -57,6 +59,16 @@ def test_run_settings_arrive_in_seconds() -> None:
     assert {name: value.source for name, value in loaded.run.env.items()} == {"CI": "1"}
 
 
+def test_lanes_depth_and_free_memory_are_settings_of_the_run() -> None:
+    run = load_lines('[run]\nslots = 4\nfast_slots = 1\nmax_depth = 0\nmin_free_memory = "1GiB"\n[jobs.a]\nshell = "true"').run
+    assert (run.slots, run.fast_slots, run.max_depth, run.min_free_memory) == (4, 1, 0, 1024**3)
+
+
+@pytest.mark.parametrize("settings", ["fast_slots = 3", "slots = 0\nfast_slots = 3", "slots = 1\nfast_slots = 0"])
+def test_fast_slots_are_no_mistake_where_no_lane_is_left_without_slots_by_the_file(settings: str) -> None:
+    assert load_lines(f'[run]\n{settings}\n[jobs.a]\nlane = "fast"\nshell = "true"').run.fast_slots is not None
+
+
 @pytest.mark.parametrize(
     ("keys", "attribute", "value"),
     [
@@ -80,6 +92,13 @@ def test_run_settings_arrive_in_seconds() -> None:
         ("grace = 0", "grace", 0.0),
         ('output = "jsonl"', "output", "jsonl"),
         ('max_output = "10MiB"', "max_output", 10 * 1024**2),
+        ('lane = "fast"', "lane", "fast"),
+        ('memory = "2GiB"', "memory", 2 * 1024**3),
+        ("memory = 0", "memory", None),
+        ("token = 'x'\ntoken_ttl = \"1h\"", "token_ttl", 3600.0),
+        ("token = 'x'\nif_running = 'run_anyway'", "if_running", "run_anyway"),
+        ("token = 'x'\nif_done = 'rerun'", "if_done", "rerun"),
+        ("token = 'x'\nif_changed = 'reject'", "if_changed", "reject"),
         ('when = "always"', "when", "always"),
         ('when = "failed"', "when", "failed"),
         ('needs = ["other"]', "needs", ("other",)),
@@ -103,6 +122,7 @@ def test_a_key_becomes_its_value(keys: str, attribute: str, value: Any) -> None:
         ('stdin = "{{ inputs.who }}"', "stdin", "{{ inputs.who }}", "text"),
         ('creates = "out/{{ label }}"', "creates", "out/{{ label }}", "text"),
         ('when = "{{ inputs.who }}"', "when", "{{ inputs.who }}", "value"),
+        ('token = "{{ inputs.who }} {{ label }} {{ run.id }}"', "token", "{{ inputs.who }} {{ label }} {{ run.id }}", "text"),
     ],
 )
 def test_a_key_becomes_a_template(keys: str, attribute: str, source: str, kind: str) -> None:
@@ -191,6 +211,7 @@ def test_the_axes_of_a_matrix_are_lists_sources_and_templates() -> None:
         'cwd = "{{ jobs.other.output }}"',
         'stdin = "{{ jobs.other.output }}"',
         'creates = "{{ jobs.other.output }}"',
+        'token = "{{ jobs.other.output }}"',
         'env.A = "{{ jobs.other.output }}"',
         'command = ["echo", "{{ jobs.other.output }}"]',
         'shell = "echo {{ jobs.other.output }}"',
@@ -222,6 +243,37 @@ def test_a_jobs_own_key_wins_over_the_defaults_and_those_over_the_users(tmp_path
     assert (a.timeout, a.grace, a.attempts) == (3.0, 2.0, 2)
     assert (b.timeout, b.grace, b.attempts) == (None, 2.0, 2)
     assert {name: value.source for name, value in a.env.items()} == {"A": "j", "U": "u", "F": "f", "J": "j"}
+
+
+def test_a_files_pool_wins_over_the_users_key_by_key(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[pools.both]\nslots = 4\nrate = "5/s"\n[pools.theirs]\nslots = 1\n[defaults]\npool = "theirs"\n')
+    file = tmp_path / "jobs.toml"
+    file.write_text(
+        '[pools.both]\nslots = 2\n[pools.own]\nrate = "3/10s"\n'
+        '[jobs.a]\nshell = "true"\n[jobs.b]\nshell = "true"\npool = "both"\n'
+    )
+    loaded = load(file, user_config=str(config))
+    assert loaded.pools == {
+        "both": Pool(name="both", slots=2, rate=Rate(5, 1.0)),
+        "theirs": Pool(name="theirs", slots=1),
+        "own": Pool(name="own", rate=Rate(3, 10.0)),
+    }
+    assert [job.pool for job in loaded.jobs] == ["theirs", "both"]
+
+
+def test_a_file_may_complete_a_pool_of_the_users(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[pools.x]\n")
+    file = tmp_path / "jobs.toml"
+    file.write_text('[pools]\nx.slots = 3\n[jobs.a]\nshell = "true"\npool = "x"')
+    assert load(file, user_config=str(tmp_path / "config.toml")).pools == {"x": Pool(name="x", slots=3)}
+
+
+def test_how_tokens_are_met_may_be_a_default_of_jobs_with_and_without_one() -> None:
+    loaded = load_lines(
+        '[defaults]\nif_running = "reject"\ntoken_ttl = "1h"\n[jobs.a]\nshell = "true"\ntoken = "x"\n[jobs.b]\nshell = "true"'
+    )
+    assert [(job.if_running, job.token is None) for job in loaded.jobs] == [("reject", False), ("reject", True)]
 
 
 def test_a_users_config_that_does_not_exist_is_no_mistake(tmp_path: Path) -> None:

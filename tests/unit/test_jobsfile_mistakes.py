@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load, load_text
 from orchestrator.jobsfile.problems import find_lines, show_place
-from orchestrator.jobsfile.schema import UNSUPPORTED, FileTable, JobTable, RetryTable, RunTable, SourceTable
+from orchestrator.jobsfile.schema import UNSUPPORTED, FileTable, JobTable, PoolTable, RetryTable, RunTable, SourceTable
 
 
 def mistakes(text: str) -> list[str]:
@@ -68,6 +68,31 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
         ("grace = -1", "or a number of seconds, got a number (-1)"),
         ('max_output = "10 parsecs"', 'jobs.a.max_output: expected a size such as "10MiB"'),
         ('output = "line"', 'got a string ("line"); did you mean lines?'),
+        ("lane = 'slow'", 'jobs.a.lane: expected one of "main" and "fast", got a string ("slow")'),
+        ("lane = 'fsat'", "did you mean fast?"),
+        ("memory = '2 apples'", 'jobs.a.memory: expected a size such as "2GiB", or a number of bytes (0: no limit)'),
+        ("pool = 3", "jobs.a.pool: expected a string, got a number (3)"),
+        ("pool = 'x'", 'jobs.a.pool: no pool is called "x"; a table [pools.NAME] with slots, a rate or both makes one'),
+        ("token = 3", "jobs.a.token: expected a string, got a number (3)"),
+        ("token = ''", "jobs.a.token: the token is empty"),
+        ("token = ' '", "jobs.a.token: the token is empty"),
+        ('token = "a\\nb"', "jobs.a.token: the token holds a character that cannot be shown (\\n) at 1"),
+        (f"token = '{'é' * 2049}'", "jobs.a.token: the token is 4098 bytes; at most 4096"),
+        ("token = '{{ x'", "jobs.a.token: "),
+        ("token = '{{ attempt.number }}'", "jobs.a.token: attempt is not known yet when token is evaluated"),
+        ("creates = 'x'\ntoken = '{{ creates }}'", "jobs.a.token: creates is not known yet when token is evaluated"),
+        ("token = '{{ item }}'", "jobs.a.token: item is only known in a job with for_each"),
+        ("for_each = [1]\ntoken = '{{ itme }}'", "jobs.a.token: itme is not a name that templates know; did you mean item?"),
+        ("token_tll = '1h'", "jobs.a.token_tll: unknown key; did you mean token_ttl?"),
+        ("token = 'x'\ntoken_ttl = 'for ever'", "jobs.a.token_ttl: expected a duration"),
+        ("token = 'x'\nif_running = 'joni'", 'expected one of "join", "reject", "replace" and "run_anyway"'),
+        ("token = 'x'\nif_running = 'joni'", 'got a string ("joni"); did you mean join?'),
+        ("token = 'x'\nif_done = 'replace'", 'expected one of "replay", "rerun" and "reject", got a string ("replace")'),
+        ("token = 'x'\nif_changed = 'replay'", 'jobs.a.if_changed: expected one of "rerun" and "reject"'),
+        ("token_ttl = '1h'", "jobs.a.token_ttl: says how a token is met, and this job has no token"),
+        ("if_running = 'join'", "jobs.a.if_running: says how a token is met, and this job has no token"),
+        ("if_done = 'rerun'", "jobs.a.if_done: says how a token is met, and this job has no token"),
+        ("if_changed = 'rerun'", "jobs.a.if_changed: says how a token is met, and this job has no token"),
         ("label = 3", "jobs.a.label: expected a string, got a number (3)"),
         ("needs = 'port'", "jobs.a.needs: expected a list of strings, got a string"),
         ("needs = ['port', 3]", "jobs.a.needs: expected a list of strings, got a list with a number in it"),
@@ -129,7 +154,13 @@ def test_a_mistake_in_a_job_is_told_in_words(keys: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", ["for_each = 3\nlabel = '{{ item }} {{ parent }}'", "creates = 3\nlabel = 'x'\ncommand = ['{{ creates }}']"]
+    "keys",
+    [
+        "for_each = 3\nlabel = '{{ item }} {{ parent }}'",
+        "creates = 3\nlabel = 'x'\ncommand = ['{{ creates }}']",
+        "token = ''\nif_running = 'reject'\ntoken_ttl = 0",
+        "pool = 3",
+    ],
 )
 def test_a_mistake_causes_no_second_complaint(keys: str) -> None:
     assert len(mistakes_of_job(keys)) == 1
@@ -151,6 +182,31 @@ def test_a_mistake_causes_no_second_complaint(keys: str) -> None:
         ("[run]\nslotz = 1", "2: run.slotz: unknown key; did you mean slots?"),
         ("[run]\nenv.A = '{{ item }}'", "2: run.env: item is not known here, only inputs and run"),
         ("[run]\nenv.A = '{{ inputs.x }}'", "2: run.env: inputs.x is not declared"),
+        ("[run]\nfast_slots = -1", "2: run.fast_slots: expected a whole number from 0 to 4096, got a number (-1)"),
+        ("[run]\nslots = 2\nfast_slots = 2", "3: run.fast_slots: expected fewer than slots (2): none would be left for the main"),
+        ("[run]\nmax_depth = 'deep'", "2: run.max_depth: expected a whole number from 0 to 100"),
+        ("[run]\nmin_free_memory = -1", "2: run.min_free_memory: expected a size"),
+        ("[run]\nmin_free_memroy = 1", "2: run.min_free_memroy: unknown key; did you mean min_free_memory?"),
+        ("pools = 3", "1: pools: expected a table, got a number (3)"),
+        ("[pool.x]\nslots = 1", "1: pool: unknown key; did you mean pools?"),
+        ("[pools]\nx = 4", '2: pools.x: expected a table such as { slots = 4, rate = "50/min" }, got a number (4)'),
+        ("[pools.x]", "1: pools.x: a pool has slots, a rate (starts in a time), or both; this has neither"),
+        ("[pools.x]\nslots = 0", "2: pools.x.slots: expected a whole number from 1 to 4096, got a number (0)"),
+        ("[pools.x]\nslot = 1", "2: pools.x.slot: unknown key; did you mean slots?"),
+        ("[pools.x]\nrate = 50", '2: pools.x.rate: expected a rate such as "50/min", "5/s" or "3/10s"'),
+        ("[pools.x]\nrate = '50 per minute'", "2: pools.x.rate: expected a rate"),
+        ("[pools.x]\nrate = '0/s'", "2: pools.x.rate: expected a rate"),
+        ("[pools.x]\nrate = '5/0s'", "2: pools.x.rate: expected a rate"),
+        ("[pools.x]\nrate = '5/fortnight'", "2: pools.x.rate: expected a rate"),
+        ("[pools.x]\nrate = '5/10'", "2: pools.x.rate: expected a rate"),
+        ("[pools.'../x']\nslots = 1", '1: pools."../x": a pool\'s name is at most 64 lower-case letters'),
+        ("[pools.X]\nslots = 1", "1: pools.X: a pool's name is"),
+        (
+            "[pools.abc]\nslots = 1\n[jobs.a]\nshell = 'x'\npool = 'abd'",
+            '5: jobs.a.pool: no pool is called "abd"; did you mean abc?',
+        ),
+        ("[defaults]\npool = 'x'\n[jobs.a]\nshell = 'x'", '3: jobs.a: pool of [defaults]: no pool is called "x"'),
+        ("[defaults]\ntoken = ''\n[jobs.a]\nshell = 'x'", "2: defaults.token: the token is empty"),
         ("[inputs]\nx = { type = 'strin' }", '2: inputs.x.type: expected one of "string"'),
         ("[inputs]\nx = { type = 'strin' }", "did you mean string?"),
         ("[inputs]\nx = { type = 'integer', default = 'a' }", '2: inputs.x.default: expected a whole number, got a string ("a")'),
@@ -163,7 +219,7 @@ def test_a_mistake_causes_no_second_complaint(keys: str) -> None:
         ("[inputs]\n'a=b' = 1", '2: inputs."a=b": an input\'s name is a letter'),
         ("[defaults]\ntimeout = 'x'\n[jobs.a]\nshell = 'x'\n[jobs.b]\nshell = 'x'", "2: defaults.timeout: expected a duration"),
         ("[defaults]\nlabel = '{{ item }}'\n[jobs.a]\nshell = 'x'", "3: jobs.a: label of [defaults]: item is only known"),
-        ("[defaults]\ntoken = 'x'", "2: defaults.token: not supported by this version"),
+        ("[defaults]\nagent = 'x'", "2: defaults.agent: not supported by this version"),
     ],
 )
 def test_a_mistake_around_the_jobs_is_told_in_words(text: str, problem: str) -> None:
@@ -173,9 +229,7 @@ def test_a_mistake_around_the_jobs_is_told_in_words(text: str, problem: str) -> 
 
 @pytest.mark.parametrize(
     ("header", "key"),
-    [("", key) for key in sorted(UNSUPPORTED[FileTable])]
-    + [("run.", key) for key in sorted(UNSUPPORTED[RunTable])]
-    + [("jobs.a.", key) for key in sorted(UNSUPPORTED[JobTable])],
+    [("run.", key) for key in sorted(UNSUPPORTED[RunTable])] + [("jobs.a.", key) for key in sorted(UNSUPPORTED[JobTable])],
 )
 def test_a_key_of_the_contract_that_is_not_built_is_refused_never_ignored(header: str, key: str) -> None:
     found = mistakes(f'jobs.a.shell = "true"\n{header}{key} = "x"\n')
@@ -238,7 +292,7 @@ def test_a_monstrous_file_is_refused_in_words(text: str) -> None:
 
 def test_the_mistakes_of_the_users_config_are_told_with_its_own_path(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
-    config.write_text('[pools.x]\nanything = 1\n[defaults]\ntimeot = 1\ncwd = "{{ "\n')
+    config.write_text('[pools.x]\nslots = 0\n[defaults]\ntimeot = 1\ncwd = "{{ "\n')
     file = tmp_path / "jobs.toml"
     file.write_text('[jobs.a]\nshell = "true"\nattempts = 0')
     with pytest.raises(JobsFileError) as told:
@@ -246,9 +300,32 @@ def test_the_mistakes_of_the_users_config_are_told_with_its_own_path(tmp_path: P
     places = [problem.split(": ")[0:2] for problem in told.value.problems]
     assert places == [
         [f"{file}:3", "jobs.a.attempts"],
+        [f"{config}:2", "pools.x.slots"],
         [f"{config}:4", "defaults.timeot"],
         [f"{config}:5", "defaults.cwd"],
     ]
+
+
+def test_a_pool_of_the_users_that_bounds_nothing_is_told_where_it_stands_and_pools_are_then_not_missed(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    file = tmp_path / "jobs.toml"
+    file.write_text('[jobs.a]\nshell = "true"\npool = "x"')
+    for written, told_at in [("[pools.x]\n", "pools.x: a pool has slots"), ("pools = 3\n", "pools: expected a table")]:
+        config.write_text(written)
+        with pytest.raises(JobsFileError) as told:
+            load(file, user_config=str(config))
+        (problem,) = told.value.problems
+        assert problem.startswith(f"{config}:1: {told_at}")
+
+
+def test_a_word_that_the_users_config_does_not_know_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[default]\nattempts = 3\n")
+    file = tmp_path / "jobs.toml"
+    file.write_text('[jobs.a]\nshell = "true"')
+    with pytest.raises(JobsFileError) as told:
+        load(file, user_config=str(config))
+    assert told.value.problems == [f"{config}:1: default: unknown key; did you mean defaults?"]
 
 
 def test_line_numbers_see_through_strings_and_lists_of_many_lines() -> None:
@@ -302,12 +379,13 @@ def test_a_place_is_written_as_toml_would() -> None:
 # Whatever a file says, the answer is a jobs file or a JobsFileError.
 
 KEYS = sorted(
-    {key for struct in (FileTable, JobTable, RunTable, RetryTable, SourceTable) for key in struct.__struct_fields__}
+    {key for struct in (FileTable, JobTable, RunTable, PoolTable, RetryTable, SourceTable) for key in struct.__struct_fields__}
     | {key for keys in UNSUPPORTED.values() for key in keys}
     | {"a", "b", "type", "required", "default", "enum", "description"}
 )
 WORDS = ["always", "failed", "a", "b", "lines", "20m", "10MiB", "20%", "{{ item }}", "{{ jobs.a.output }}", "{{ jobs.b }}"]
 WORDS += ["{{ inputs.a }}", "{{ x", "'{{ item }}'", "{% if index %}", "{{ parent.output }} {{ creates }}", "string", "list", ""]
+WORDS += ["fast", "join", "replay", "50/min", "3/10s", "{{ label }}"]
 
 keys = st.one_of(st.sampled_from(KEYS), st.text(max_size=4))
 scalars = st.one_of(
@@ -334,6 +412,9 @@ documents = st.fixed_dictionaries(
     optional={
         "defaults": st.one_of(job_tables, values),
         "inputs": values,
+        "pools": st.one_of(
+            values, st.dictionaries(keys, st.dictionaries(st.sampled_from(["slots", "rate"]), values), max_size=3)
+        ),
         "run": st.one_of(values, st.dictionaries(st.sampled_from(RunTable.__struct_fields__), values, max_size=3)),
         "name": values,
     },

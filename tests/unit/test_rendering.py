@@ -230,6 +230,35 @@ def test_creates_has_to_be_the_path_of_a_file(path: str) -> None:
     assert refusal(command("make", creates=text("{{ item }}")), path).startswith("creates")
 
 
+# Token.
+
+
+def test_a_token_is_the_text_of_its_template_and_the_same_for_each_attempt() -> None:
+    job = command("true", token=text("work {{ item }} é"))
+    assert prepared(job).token == prepared(job, attempt={"number": 2}).token == "work x é"
+    assert prepared(job, {"a": [1]}).token == 'work {"a": [1]} é'
+    assert prepared(command("true")).token is None
+    assert prepared(command("true", token=text("{{ item }}")), "é" * 2048).token == "é" * 2048
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("", "token: the token is empty"),
+        (" \u00a0", "token: the token is empty"),
+        (None, "token: null has no text"),
+        ("a\0b", "token: the token holds a character that cannot be shown (\\x00) at 1"),
+        ("a\n", "token: the token holds a character that cannot be shown (\\n) at 1"),
+        ("\x85", "token: the token is empty"),
+        ("a\x7f", "token: the token holds a character that cannot be shown (\\x7f) at 1"),
+        ("a\udcff", "token: the token holds a character that cannot be shown (\\udcff) at 1"),
+        ("é" * 2049, "token: the token is 4098 bytes; at most 4096"),
+    ],
+)
+def test_an_item_without_a_token_that_people_can_read_is_refused(item: Any, told: str) -> None:
+    assert refusal(command("true", token=text("{{ item }}")), item).startswith(told)
+
+
 # Payload.
 
 
@@ -237,6 +266,7 @@ def test_the_payload_tells_what_is_done_apart() -> None:
     base = prepared(command("echo", "{{ item }}")).payload
     assert len(bytes.fromhex(base)) == 8
     assert prepared(command("echo", "x", timeout=3.0, attempts=5, priority=2)).payload == base
+    assert prepared(command("echo", "x", token=text("t"), token_ttl=3.0, memory=1, lane="fast", pool="p")).payload == base
     others = [
         prepared(command("echo", "{{ item }}"), "y"),
         prepared(command("echo", "x", stdin=text("a"))),

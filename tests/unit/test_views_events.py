@@ -10,13 +10,15 @@ import msgspec
 from views_story import began, ended, finished, listed, started
 
 from orchestrator.views.events import Both, EventLines, json_line
-from orchestrator.views.happenings import Happening
+from orchestrator.views.happenings import Happening, ItemWaiting
 from orchestrator.views.lines import PlainLines
 from orchestrator.views.outlet import Outlet
 
 
 def test_every_happening_is_one_line_that_reads_back() -> None:
-    story = [began(), listed(1), started(0, 'a "b"\n'), ended(0), finished(succeeded=1)]
+    waiting = ItemWaiting(item="port:1", job="port", label=None, message="port:0 does the same work", at=1.0)
+    shared = ended(1, attempts=0, deduped_from="r1/port:0")
+    story = [began(), listed(2), started(0, 'a "b"\n'), waiting, ended(0), shared, finished(succeeded=2)]
     stream = io.BytesIO()
     view = EventLines(stream)
     for happening in story:

@@ -9,7 +9,7 @@ import random
 import pytest
 from views_story import began, ended, finished, listed, started
 
-from orchestrator.views.happenings import Happening, ItemRetrying, JobClosed, Noted, View
+from orchestrator.views.happenings import Happening, ItemRetrying, ItemWaiting, JobClosed, Noted, View
 from orchestrator.views.lines import PlainLines, Quiet
 from orchestrator.views.outlet import Outlet
 
@@ -62,6 +62,16 @@ def test_notes_retries_and_a_list_that_failed_are_told() -> None:
         "note: port has no items",
         "FAILED port: for_each: no such file",
     ]
+
+
+def test_an_item_that_shares_an_outcome_says_whose_and_not_how_long_it_took() -> None:
+    lines = said_by(
+        PlainLines,
+        ItemWaiting(item="port:1", job="port", label="b", message="r0/port:4 does the same work", at=1.0),
+        ended(1, label="b", attempts=0, deduped_from="r0/port:4"),
+        ended(2, "failed", message="exit code 7", exit_code=7, attempts=0, deduped_from="r0/port:5"),
+    )
+    assert lines == ["ok  port:1 b (shared from r0/port:4)", "FAILED port:2 exit code 7 (shared from r0/port:5)"]
 
 
 def test_the_end_of_a_good_run_is_one_line() -> None:

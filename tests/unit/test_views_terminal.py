@@ -8,7 +8,7 @@ import re
 from rich.console import Console
 from views_story import began, ended, finished, listed, started
 
-from orchestrator.views.happenings import ItemRetrying, JobClosed, Noted
+from orchestrator.views.happenings import ItemRetrying, ItemWaiting, JobClosed, Noted
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.terminal import MOST_RUNNING, LiveView
 
@@ -83,6 +83,21 @@ def test_an_item_that_waits_for_its_next_attempt_does_not_run() -> None:
     view.close()
     assert "running" not in drawn
     assert "port:0" not in drawn
+
+
+def test_items_that_wait_for_the_same_work_elsewhere_are_counted_until_they_end_or_run() -> None:
+    view, _, _ = live_view()
+    view.show(began())
+    view.show(listed(4))
+    for index in range(1, 4):
+        for _ in range(2):  # told again by a second wait: still one item
+            view.show(ItemWaiting(item=f"port:{index}", job="port", label=None, message="r0/port does it", at=1.0))
+    assert "3 waiting" in picture(view)
+    view.show(started(1))
+    view.show(ended(2, attempts=0, deduped_from="r0/port"))
+    drawn = picture(view)
+    view.close()
+    assert re.search(r"1/4 +1 running +1 waiting", drawn)
 
 
 def test_failures_notes_and_the_report_stay_on_the_screen_and_hostile_names_are_escaped() -> None:

@@ -1,0 +1,179 @@
+"""The tokens of a home, as `tokens`, `prune`, `why` and `doctor` see them; and forgetting one, under its lock.
+
+Readers take no lock. A token is forgotten only while nobody holds its lock, nobody keeps it through a backoff, and no process of
+its last holder lives: the record is what would lead the next holder to such a process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import RunHeldError, StateRefusedError, UserError
+from orchestrator.locks.holders import is_locked
+from orchestrator.locks.travelling import try_lock
+from orchestrator.store.durable_file import unwritable
+from orchestrator.store.history import read_history
+from orchestrator.store.rundir import RunDir
+from orchestrator.tokens.holders import Holders
+from orchestrator.tokens.record import Holder, TokenFiles, TokenRecord, read_record
+from workers.identity import is_same_process
+from workers.locks import unlock
+from workers.protocol import MARK_VARIABLE
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownToken:
+    """One token. `record` is None if it cannot be read: then `trouble` says why.
+
+    `state`: `in flight`, `lost` (its holder died), `succeeded`, `failed`, why it was released (`cancelled`, …), or `unreadable`.
+    `pids`: the living processes that hold it: of the supervisor, the worker and the agent, as far as they live.
+    """
+
+    key: str
+    record: TokenRecord | None
+    state: str
+    pids: tuple[int, ...] = ()
+    trouble: str = ""
+
+    @property
+    def token(self) -> str | None:
+        """Its text, if that can be read."""
+        return self.record.token if self.record is not None else None
+
+
+def known_tokens(home: Path) -> Iterator[KnownToken]:
+    """Every token that has a record."""
+    for path in sorted((home / "tokens").glob("*.json")):
+        known = _known(home, path)
+        if known is not None:
+            yield known
+
+
+def find_token(home: Path, token: str) -> KnownToken | None:
+    """What is known of one token."""
+    return _known(home, TokenFiles(home).record(token))
+
+
+def forget(home: Path, word: str) -> None:
+    """Remove record and lock file of a token, named by its text or its key.
+
+    Raises UserError (nothing is known of it), RunHeldError (it is in flight), StateUnwritableError.
+    """
+    files = TokenFiles(home)
+    keys = [files.key(word)] if _is_text(word) else []
+    if _KEY.fullmatch(word):
+        keys.append(word)
+    key = next((key for key in keys if (files.folder / f"{key}.json").is_file()), None)
+    if key is None:
+        raise UserError(f"no token {word!r} is known in {home}", "orchestrate tokens list shows them; all of its text is needed")
+    hindrance = _remove(home, key)
+    if hindrance:
+        raise RunHeldError(f"token {word!r} {hindrance}", "orchestrate tokens list shows who does its work; cancel ends that")
+
+
+def forget_older(home: Path, age_seconds: float, *, is_dry: bool) -> list[KnownToken]:
+    """Forget every token that nothing was heard of for so long,; what was forgotten."""
+    forgotten = []
+    for known in known_tokens(home):
+        if known.record is None or known.record.age < age_seconds or known.state == "in flight":
+            continue
+        if is_dry:
+            hindrance = _hindrance(home, known.record) or is_locked(home / "tokens" / f"{known.key}.lock")
+        else:
+            hindrance = _remove(home, known.key, of=known.record.claim)
+        if not hindrance:
+            forgotten.append(known)
+    return forgotten
+
+
+def _is_text(word: str) -> bool:
+    """Whether it is UTF-8, as every token is: an argument of the command line may be any bytes."""
+    return not any("\ud800" <= character <= "\udfff" for character in word)
+
+
+def _remove(home: Path, key: str, *, of: str | None = None) -> str:
+    """Remove a token's files; in words why not, if it is in use. `of`: only if it is still this claim's."""
+    record_path, lock_path = home / "tokens" / f"{key}.json", home / "tokens" / f"{key}.lock"
+    try:
+        fd = try_lock(lock_path)
+        if fd is None:
+            return f"is in flight{_by(_known(home, record_path))}"
+        try:
+            known = _known(home, record_path)
+            record = known.record if known is not None else None
+            if of is not None and (record is None or record.claim != of):
+                return "has been taken since"
+            hindrance = _hindrance(home, record) if record is not None else ""
+            if not hindrance:
+                # Who has the lock file open already finds, once it has the lock, that another file stands there (`try_lock`).
+                record_path.unlink(missing_ok=True)
+                lock_path.unlink()
+            return hindrance
+        finally:
+            unlock(fd)
+    except OSError as error:
+        raise unwritable(lock_path, error) from error
+
+
+def _hindrance(home: Path, record: TokenRecord) -> str:
+    """Why a record whose lock is free may not go, in words; empty if it may."""
+    if record.state != "held":
+        return ""
+    if Holders(home).lives(record.holder):
+        return f"is kept by {record.holder.words} until its next attempt"
+    left = next(iter(Holders(home).pids(record.holder)), None) or _left_behind(record.holder.mark)
+    return f"is in flight: {record.holder.words} left process {left} behind (orchestrate doctor --orphans --kill)" if left else ""
+
+
+def _by(known: KnownToken | None) -> str:
+    if known is None or known.record is None:
+        return ""
+    pids = f" (process {', '.join(map(str, known.pids))})" if known.pids else ", whose supervisor is dead"
+    return f": {known.record.holder.words}{pids} does its work"
+
+
+def _known(home: Path, path: Path) -> KnownToken | None:
+    try:
+        record = read_record(path)
+    except StateRefusedError as error:
+        return KnownToken(path.stem, None, "unreadable", trouble=error.message)
+    if record is None:
+        return None
+    if record.state == "held":
+        if not Holders(home).lives(record.holder):
+            return KnownToken(path.stem, record, "lost")
+        return KnownToken(path.stem, record, "in flight", _processes(home, record.holder))
+    if record.state == "done":
+        return KnownToken(path.stem, record, "succeeded" if record.is_success else "failed")
+    return KnownToken(path.stem, record, "replaced" if record.replaced_by else record.why)
+
+
+def _processes(home: Path, holder: Holder) -> tuple[int, ...]:
+    """The holder's supervisor, worker and agent, as far as they live."""
+    found = Holders(home).pids(holder)
+    try:
+        worker = read_history(RunDir(home / "runs" / holder.run_id)).workers.get(holder.worker)
+    except (UserError, FileNotFoundError):
+        worker = None
+    if worker is not None and is_same_process(worker.pid, worker.start_ticks, worker.boot_id):
+        found.append(worker.pid)
+    return tuple(dict.fromkeys(found))
+
+
+def _left_behind(mark: str) -> int | None:
+    """A living process of the attempt with this mark, or of one that is nested in it."""
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            carried = process.environ().get(MARK_VARIABLE, "")
+            if carried == mark or carried.startswith(f"{mark}/"):
+                return process.pid
+        except psutil.Error:  # gone meanwhile, or another user's
+            continue
+    return None

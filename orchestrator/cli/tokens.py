@@ -1,0 +1,84 @@
+"""`orchestrate tokens list` and `orchestrate tokens forget TOKEN`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import json_option
+from orchestrator.cli.output import write_json, write_line, write_lines
+
+if TYPE_CHECKING:
+    from orchestrator.cli.known_tokens import KnownToken
+
+
+@click.group("tokens")
+def command() -> None:
+    """Tokens: work that is done once, whoever asks for it. List what they stand for, or forget one."""
+
+
+@command.command("list")
+@json_option
+@pass_invocation
+def list_command(invocation: Invocation, *, as_json: bool) -> int:
+    """List the tokens, newest first: who does the work of those in flight, and what came of the others."""
+    from orchestrator.cli.known_tokens import known_tokens
+
+    told = sorted(map(_told, known_tokens(invocation.home())), key=lambda each: each["age_s"] or 0.0)
+    if as_json:
+        write_json(told)
+    elif told:
+        write_lines(_table(told))
+    return 0
+
+
+@command.command("forget")
+@click.argument("token")
+@pass_invocation
+def forget_command(invocation: Invocation, *, token: str) -> int:
+    """Forget what came of TOKEN (all of its text, as `tokens list` shows it): who asks next does the work anew.
+
+    A token in flight is not forgotten (exit 75): cancel the item that has it.
+    """
+    from orchestrator.cli.known_tokens import forget
+    from orchestrator.views.wording import shown
+
+    forget(invocation.home(), token)
+    write_line(f"forgotten: {shown(token)}")
+    return 0
+
+
+def _told(known: KnownToken) -> dict[str, Any]:
+    record = known.record
+    return {
+        "token": known.token,
+        "key": known.key,
+        "state": known.state,
+        "holder": record.holder.words if record is not None else None,
+        "pid": known.pids[0] if known.pids else None,
+        "age_s": round(record.age, 3) if record is not None else None,
+        "payload_hash": record.payload if record is not None else None,
+        "promotions": record.promotions if record is not None else None,
+        "replaced_by": record.replaced_by if record is not None else None,
+        "error": known.trouble or None,
+    }
+
+
+def _table(told: list[dict[str, Any]]) -> Iterator[str]:
+    from orchestrator.views.tables import aligned
+    from orchestrator.views.wording import lasting, shown
+
+    cells = (
+        [
+            each["state"],
+            "" if each["age_s"] is None else lasting(each["age_s"]),
+            str(each["pid"] or ""),
+            each["holder"] or "",
+            shown(each["error"] or each["token"], 200),
+        ]
+        for each in told
+    )
+    return aligned(["STATE", "AGE", "PID", "HOLDER", "TOKEN"], cells)

@@ -1,0 +1,79 @@
+"""What items wait for: the living supervisor is asked, the records are read where it does not answer.
+
+A holder that is merely stopped (SIGSTOP) is named here and never robbed: only its owner knows why it is stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import UserError
+from orchestrator.locks.holders import is_stopped
+from orchestrator.store.records import ItemSettled, Status
+
+if TYPE_CHECKING:
+    from orchestrator.control import Wait
+    from orchestrator.results import RunReader
+
+_ITEMS_A_QUESTION = 50
+"""A supervisor never waits for its asker: an answer must fit the buffer of a socket."""
+
+_PATIENCE_SECONDS = 5.0
+_WAITING = (Status.PENDING, Status.WAITING)
+
+
+class Waits:
+    """What `items`, each (job id, index), of one run wait for."""
+
+    def __init__(self, reader: RunReader, items: Sequence[tuple[str, int]]) -> None:
+        self._reader = reader
+        self._silence = ""
+        self._stopped: dict[str, str] = {}
+        self._told: dict[tuple[str, int], Wait] = {}
+        if reader.is_alive:
+            waiting = [(job_id, index) for job_id, index in items if reader.history.jobs[job_id].status(index) in _WAITING]
+            try:
+                self._ask(waiting)
+            except UserError as error:
+                # It may be stopped itself; then what was recorded is all there is.
+                self._silence = error.message
+
+    def words(self, job_id: str, index: int) -> str:
+        """One line; empty if nothing is known beyond the item's state."""
+        record = self._reader.history.jobs[job_id].record(index)
+        waiting = record if isinstance(record, ItemSettled) and record.status is Status.WAITING else None
+        said = [self._stopped_holders(waiting.token)] if waiting is not None and waiting.token is not None else []
+        told = self._told.get((job_id, index))
+        if told is not None:
+            said = [told.words, *map(in_words, told.holders), *said]
+        else:
+            said = [waiting.message if waiting is not None else "", self._silence, *said]
+        return "; ".join(dict.fromkeys(each for each in said if each))
+
+    def _ask(self, items: list[tuple[str, int]]) -> None:
+        from orchestrator.control import Explain, ask
+
+        for start in range(0, len(items), _ITEMS_A_QUESTION):
+            asked = items[start : start + _ITEMS_A_QUESTION]
+            reply = ask(self._reader.run_dir.path, Explain(asked), _PATIENCE_SECONDS)
+            if not reply.ok:
+                return  # one of another version: the records must do
+            self._told.update(zip(asked, reply.waits, strict=True))
+
+    def _stopped_holders(self, token: str) -> str:
+        """Supervisor, worker or agent of the token's holder, as far as they are stopped."""
+        from orchestrator.cli.known_tokens import find_token
+
+        if token not in self._stopped:
+            known = find_token(self._reader.run_dir.path.parent.parent, token)
+            pids = known.pids if known is not None else ()
+            self._stopped[token] = "; ".join(in_words(pid) for pid in pids if is_stopped(pid))
+        return self._stopped[token]
+
+
+def in_words(pid: int) -> str:
+    """`held by process 123`, and whether that is stopped."""
+    if is_stopped(pid):
+        return f"process {pid} is stopped (SIGSTOP) and holds on: kill -CONT {pid} lets it go on, cancel ends it"
+    return f"held by process {pid}"

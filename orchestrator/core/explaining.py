@@ -1,0 +1,52 @@
+"""Why an item does not run just now, in words: read from the state alone, which it never changes."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.core.scheduling import MEMORY, ROOM, SHORTAGE, is_over, lane_rooms, missing_resource
+from orchestrator.core.states import ItemRef, JobState, Pending, Phase, RunState, Stop, Waiting
+
+_WORDS = {
+    MEMORY: "free memory (less than min_free_memory is left)",
+    SHORTAGE: "room for one more process or open file on this machine",
+    ROOM: "a slot that an item around this run lends, or that is free in the outermost run",
+}
+
+
+def waiting_resource(state: RunState, item: ItemRef) -> str | None:
+    """The resource that an item which has not ended waits for, if it is one."""
+    job = state.jobs[item[0]]
+    return missing_resource(state, job) if _is_before_its_start(job, item[1]) else None
+
+
+def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
+    """One line: what the item waits for; empty if it waits for nothing that the rules know of (it runs, or has ended)."""
+    job = state.jobs[item[0]]
+    if not _is_before_its_start(job, item[1]):
+        return ""
+    if state.stop is not Stop.NO:
+        return "the run is being paused: nothing more starts" if state.stop is Stop.PAUSE else "the run is stopping"
+    if is_over(state, job):
+        return "nothing more of it starts: an item failed"
+    if job.phase is not Phase.OPEN:
+        return ""
+    waiting = job.items[item[1]]
+    if isinstance(waiting, Waiting) and now < waiting.due < math.inf:
+        return f"it waits {waiting.due - now:.0f} s before its next attempt ({waiting.reason}), holding nothing"
+    resource = missing_resource(state, job)
+    if resource is not None:
+        until = state.holds[resource]
+        again = f"; tried again in {max(until - now, 0):.0f} s" if until != math.inf else ""
+        return f"it waits for {_WORDS.get(resource, 'the ' + resource)}{again}"
+    bound = job.rules.max_concurrency
+    if bound is not None and job.running >= bound:
+        return f"it waits for its turn: {job.running} of {job.rules.id} run, and max_concurrency is {bound}"
+    if lane_rooms(state)[job.rules.lane] <= 0 or not state.free_slots:
+        lane = f" of the {job.rules.lane} lane" if state.fast_slots else ""
+        return f"it waits for a slot{lane}: all are in use"
+    return ""
+
+
+def _is_before_its_start(job: JobState, index: int) -> bool:
+    return job.is_listed and index < len(job.items) and isinstance(job.items[index], Pending | Waiting)

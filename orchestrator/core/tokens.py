@@ -1,0 +1,164 @@
+"""What an item does when somebody has its token, or had it: section 5 of the design as one pure function.
+
+A token stands for work that is done once. The facts of it are found on disk (`orchestrator.tokens`); the answer depends on
+nothing else than these facts and the asker. A refusal is told in words that name both sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+PROMOTIONS_ALLOWED = 3
+"""How often in a row lost work is taken over by one of those who waited for it, before all of them fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Somebody does the work, or keeps the token until his next attempt. `holder` in words: RUN/ITEM."""
+
+    payload: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The work came to a verdict. `age` in seconds; `is_news`: since the asker began to wait."""
+
+    payload: str
+    holder: str
+    is_success: bool
+    age: float
+    is_this_run: bool = False
+    is_news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The work was cancelled, stopped or killed before it came to a verdict, `promotions` times in a row before that.
+
+    `was_awaited`: by the asker, who joined this very work; so it is his to take over.
+    """
+
+    promotions: int = 0
+    was_awaited: bool = False
+
+
+Fact = InFlight | Done | Lost | None
+"""What is known of a token; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who wants the token. `ttl` in seconds."""
+
+    token: str
+    payload: str
+    if_running: Literal["join", "reject", "replace", "run_anyway"] = "join"
+    if_done: Literal["replay", "rerun", "reject"] = "replay"
+    if_changed: Literal["rerun", "reject"] = "rerun"
+    ttl: float = 0.0
+    is_fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Do the work, and note in the token's record that it is the so-manieth promotion in a row."""
+
+    promotions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunUnregistered:
+    """Do the work beside the one that is in flight; the token knows nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for what comes of it, holding nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Have the holder cancelled, and wait for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The outcome that is there is the asker's too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The item fails, in words. `is_final`: nobody shall wait for this token any more, the verdict is everybody's."""
+
+    message: str
+    is_final: bool = False
+
+
+Judgement = Run | RunUnregistered | Join | Replace | Share | Reject
+
+
+def judge(fact: Fact, asker: Asker) -> Judgement:
+    """What the asker does."""
+    match fact:
+        case None:
+            return Run()
+        case InFlight():
+            return _in_flight(fact, asker)
+        case Done():
+            return _done(fact, asker)
+        case Lost(promotions, was_awaited):
+            if not was_awaited:
+                return Run()
+            if promotions >= PROMOTIONS_ALLOWED:
+                return Reject(f"the work of token {asker.token!r} was lost {promotions + 1} times in a row", is_final=True)
+            return Run(promotions + 1)
+        case unknown:
+            assert_never(unknown)
+
+
+def _in_flight(fact: InFlight, asker: Asker) -> Judgement:
+    if asker.if_running == "replace":
+        return Replace()
+    if fact.payload != asker.payload:
+        return Reject(mismatch(asker.token, "is in flight", fact.holder, fact.payload, asker.payload))
+    match asker.if_running:
+        case "join":
+            return Join()
+        case "reject":
+            return Reject(f"token {asker.token!r} is in flight: {fact.holder} does its work")
+        case "run_anyway":
+            return RunUnregistered()
+        case unknown:
+            assert_never(unknown)
+
+
+def _done(fact: Done, asker: Asker) -> Judgement:
+    is_same = fact.payload == asker.payload
+    if fact.is_news:  # the asker waited for this very verdict, success or not
+        if is_same:
+            return Share()
+        return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
+    if not fact.is_success:
+        return Run()
+    if not is_same:
+        if asker.if_changed == "rerun":
+            return Run()
+        return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
+    if not fact.is_this_run and (asker.is_fresh or fact.age >= asker.ttl):
+        return Run()
+    match asker.if_done:
+        case "replay":
+            return Share()
+        case "rerun":
+            return Run()
+        case "reject":
+            return Reject(f"token {asker.token!r} was done already, by {fact.holder}")
+        case unknown:
+            assert_never(unknown)
+
+
+def mismatch(token: str, what: str, holder: str, theirs: str, mine: str) -> str:
+    """The words for one token that stands for two different works."""
+    return f"token {token!r} {what} with another payload: {holder} has {theirs}, this item has {mine}"

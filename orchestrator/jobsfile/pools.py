@@ -1,0 +1,49 @@
+"""The pools that a jobs file may use: its own [pools.NAME] over those of the user's config.toml, key by key."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from orchestrator.jobsfile.decode import decode
+from orchestrator.jobsfile.fields import WRONG
+from orchestrator.jobsfile.model import Pool
+from orchestrator.jobsfile.problems import Problems
+from orchestrator.jobsfile.schema import PoolTable
+from orchestrator.jobsfile.suggestions import describe
+
+PoolFields = dict[str, dict[str, Any]]
+"""Name -> the keys that a table [pools.NAME] gives; a value may be WRONG."""
+
+_POOL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""It is the name of a folder, also where upper and lower case are the same."""
+
+
+def compile_pools(tables: dict[str, Any], problems: Problems) -> PoolFields:
+    """The keys of each table of [pools]. Tells bad names, unknown keys and wrong values."""
+    pools: PoolFields = {}
+    for name, table in tables.items():
+        place = ("pools", name)
+        if not _POOL_NAME.fullmatch(name):
+            problems.tell(place, "a pool's name is at most 64 lower-case letters, digits, - and _, the first a letter or a digit")
+        if not isinstance(table, dict):
+            if table is not None:  # else `plain` has told it
+                problems.tell(place, f'expected a table such as {{ slots = 4, rate = "50/min" }}, got {describe(table)}')
+            pools[name] = {"slots": WRONG}
+            continue
+        raw, wrong = decode(table, PoolTable, place, problems)
+        pools[name] = {key: WRONG if key in wrong else getattr(raw, key) for key in table}
+    return pools
+
+
+def build_pools(config: PoolFields, own: PoolFields, config_problems: Problems, problems: Problems) -> dict[str, Pool]:
+    """`own` over `config`. Tells a pool that would bound nothing. Only to be used if no problem is told in the end."""
+    pools: dict[str, Pool] = {}
+    for name in {**config, **own}:
+        fields = {**config.get(name, {}), **own.get(name, {})}
+        if not fields:
+            where = problems if name in own else config_problems
+            where.tell(("pools", name), "a pool has slots, a rate (starts in a time), or both; this has neither")
+        if WRONG not in fields.values():
+            pools[name] = Pool(name=name, **fields)
+    return pools

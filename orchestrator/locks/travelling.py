@@ -1,0 +1,54 @@
+"""Lock files whose locks travel with an attempt: slots, pool slots, borrowed slots, tokens. Freed the moment nobody holds them.
+
+`filelock.lock_descriptor` and not `FileLock`: a FileLock object unlocks when it is garbage-collected and at interpreter exit,
+also for a descriptor that an agent still holds. A descriptor is opened anew for each attempt, handed to the worker, and closed
+here without unlocking; the worker unlocks it (`workers.locks.unlock`) once the attempt's tree is confirmed ended.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+from workers.faultpoints import fault_point
+
+
+def try_lock(path: str | Path) -> int | None:
+    """Open and lock a lock file; the descriptor (close-on-exec), or None if somebody holds it. Raises OSError.
+
+    What the file says is never looked at: a pid in it proves nothing. A file that was removed or replaced between the open and
+    the lock is not the one that others will find, so it is let go and the one that stands there now is tried.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        is_mine = False
+        try:
+            fault_point("lock.taking")
+            if not lock_descriptor(fd, blocking=False):
+                return None
+            if _stands_at(fd, path):
+                is_mine = True
+                return fd
+        finally:
+            if not is_mine:
+                os.close(fd)
+
+
+def is_free(path: Path) -> bool:
+    """Whether the lock could be taken just now (it is let go at once)."""
+    fd = try_lock(path)
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def _stands_at(fd: int, path: str | Path) -> bool:
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(fd)
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

@@ -1,0 +1,112 @@
+"""What is asked of a living supervisor from outside (`control`), turned into events of the core and answers in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from orchestrator.admission import Admission
+from orchestrator.control import Cancel, Explain, Flush, Pause, Reply, Request, SetSlots, Wait
+from orchestrator.control import Stop as StopRequest
+from orchestrator.core import events
+from orchestrator.core.events import CancelAsked, Event
+from orchestrator.core.explaining import waiting_resource, why_it_waits
+from orchestrator.core.scheduling import split_slots
+from orchestrator.core.states import ItemRef, RunState, Stop
+from orchestrator.recording import Recorder
+from orchestrator.settlements import Settlements
+from orchestrator.store import records
+from orchestrator.store.durable_file import write_whole
+from orchestrator.store.run_store import RunStore
+from orchestrator.tokens.desk import TokenDesk
+
+
+class Requests:
+    """Of one run. `stop` takes a stop, `ask` an event."""
+
+    def __init__(
+        self,
+        *,
+        store: RunStore,
+        recorder: Recorder,
+        settlements: Settlements,
+        state: RunState,
+        admission: Admission,
+        tokens: TokenDesk,
+        fast_slots: int | None,
+        is_inline: bool,
+        stop: Callable[[Stop], None],
+        ask: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._run_id = store.run_dir.run_id
+        self._orders = {job_id: order for order, job_id in enumerate(store.history.header.jobs)}
+        self._recorder = recorder
+        self._settlements = settlements
+        self._state = state
+        self._admission = admission
+        self._tokens = tokens
+        self._fast_slots = fast_slots
+        self._is_inline = is_inline
+        self._stop = stop
+        self._ask = ask
+
+    def obey(self, request: Request) -> Reply:
+        """Have it done, or say why not."""
+        match request:
+            case StopRequest(now):
+                self._stop(Stop.NOW if now else Stop.DRAIN)
+                return Reply(True, f"run {self._run_id} is stopping; {self._running_words}")
+            case Pause():
+                if self._state.stop.value > Stop.PAUSE.value:
+                    return Reply(False, f"run {self._run_id} is stopping already")
+                self._stop(Stop.PAUSE)
+                return Reply(True, f"run {self._run_id} is being paused; {self._running_words}")
+            case Flush():
+                self._recorder.take_checkpoint()
+                return Reply(True, f"all that has ended is durable (generation {self._store.history.generation})")
+            case SetSlots(slots):
+                return self._set_slots(slots)
+            case Cancel(items, replaced_by):
+                return self._cancel(items, replaced_by)
+            case Explain(items):
+                return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
+            case unknown:
+                assert_never(unknown)
+
+    @property
+    def _running_words(self) -> str:
+        running = sum(job.running for job in self._state.jobs)
+        return "1 item still runs" if running == 1 else f"{running} items still run"
+
+    def _set_slots(self, slots: int) -> Reply:
+        if self._is_inline:
+            return Reply(False, f"run {self._run_id} runs inline (slots = 0): stop it, and resume it with --slots {slots}")
+        lanes: set[str] = {job.rules.lane for job in self._state.jobs}
+        self._recorder.add(records.SlotsSet(slots=slots))
+        fast_slots = split_slots(slots, self._fast_slots, lanes)
+        write_whole(self._store.run_dir.slot_count, str(slots - fast_slots).encode())
+        self._ask(events.SlotsSet(slots, fast_slots))
+        return Reply(True, f"run {self._run_id} has {slots} slots now; {self._running_words}")
+
+    def _cancel(self, items: list[tuple[str, int]] | None, replaced_by: str | None) -> Reply:
+        if items is None:
+            self._ask(CancelAsked(None))
+            return Reply(True, f"run {self._run_id} is being cancelled")
+        refs = tuple((self._orders[job_id], index) for job_id, index in items)
+        if replaced_by is not None:
+            for ref in refs:
+                self._settlements.replaced(ref, replaced_by)
+        self._ask(CancelAsked(refs))
+        return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
+
+    def _explain(self, item: ItemRef) -> Wait:
+        joined = self._settlements.joined(item)
+        if joined is not None:
+            return Wait(joined.words, self._tokens.holder_pids(item))
+        words = why_it_waits(self._state, item, time.monotonic())
+        resource = waiting_resource(self._state, item)
+        notes = self._admission.notes(resource) if resource is not None else []
+        held_by = [note.partition(" ")[0] for note in notes if note]
+        return Wait(f"{words} (held by {', '.join(held_by)})" if held_by else words)

@@ -1,0 +1,158 @@
+"""What is recorded of an item when the core says what it is now, and who hears of it.
+
+The core speaks of states; what is behind one (an attempt's outcome, the outcome of somebody else's work, a refusal in words) is
+kept here from the moment it is known until the core has decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.core.states import ItemRef, ItemState
+from orchestrator.flights import Flight
+from orchestrator.narrator import Narrator
+from orchestrator.recording import Recorder
+from orchestrator.starting import NotStarted
+from orchestrator.store import records
+from orchestrator.store.records import Status
+from workers.protocol import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An item whose work is done elsewhere, with what is recorded of it. `words`: who does it."""
+
+    label: str | None
+    token: str
+    payload: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedOutcome:
+    """The outcome of somebody else's attempt, which is this item's too."""
+
+    joined: Joined
+    outcome: Outcome
+    deduped_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an item is now. `outcome`: of its own attempt, if one just ended; `replaced_by`: who takes its token."""
+
+    status: Status
+    outcome: Outcome | None
+    replaced_by: str | None
+
+
+class Settlements:
+    """Of one run. `name_of(item)` is what people call an item."""
+
+    def __init__(self, recorder: Recorder, narrator: Narrator, job_ids: list[str], name_of: Callable[[ItemRef], str]) -> None:
+        self._recorder = recorder
+        self._narrator = narrator
+        self._job_ids = job_ids
+        self._name_of = name_of
+        self._outcomes: dict[ItemRef, tuple[Flight, Outcome]] = {}
+        self._declined: dict[ItemRef, NotStarted] = {}
+        self._shared: dict[ItemRef, SharedOutcome] = {}
+        self._joining: dict[ItemRef, Joined] = {}
+        self._replaced_by: dict[ItemRef, str] = {}
+
+    def ended(self, flight: Flight, outcome: Outcome) -> None:
+        """The attempt of an item ended."""
+        self._outcomes[flight.item] = (flight, outcome)
+
+    def declined(self, item: ItemRef, not_started: NotStarted) -> None:
+        """The item was not started, and why."""
+        self._declined[item] = not_started
+
+    def joins(self, item: ItemRef, joined: Joined) -> None:
+        """The item waits for what comes of work in flight."""
+        self._joining[item] = joined
+
+    def shares(self, item: ItemRef, outcome: Outcome, deduped_from: str, joined: Joined | None = None) -> None:
+        """The item has this outcome. `joined` may be left out if it has waited for it."""
+        self._shared[item] = SharedOutcome(joined or self._joining[item], outcome, deduped_from)
+
+    def joined(self, item: ItemRef) -> Joined | None:
+        """What the item waits for, if it has joined something."""
+        return self._joining.get(item)
+
+    def replaced(self, item: ItemRef, by: str) -> None:
+        """The item is about to be cancelled, because `by` (`RUN/ITEM`) takes its token."""
+        self._replaced_by[item] = by
+
+    def settle(self, item: ItemRef, state: ItemState, message: str) -> Settled:
+        """Record what the item is now."""
+        status = Status(type(state).__name__.lower())
+        ended = self._outcomes.pop(item, None)
+        shared = self._shared.pop(item, None)
+        joined = self._joining.get(item) if status is Status.WAITING else self._joining.pop(item, None)
+        replaced_by = self._replaced_by.pop(item, None) if status is Status.CANCELLED else None
+        if ended is not None:
+            self._attempt_ended(*ended, state, status)
+            if replaced_by is not None:
+                self._recorder.add(self._settled(item, status, f"replaced by {replaced_by}", joined, replaced_by=replaced_by))
+        elif shared is not None:
+            self._shared_outcome(item, shared, status)
+        elif joined is not None and status is Status.WAITING:
+            self._recorder.add(self._settled(item, status, joined.words, joined))
+            self._narrator.waits(self._name_of(item), self._job_ids[item[0]], joined.label, joined.words)
+        else:
+            told = f"replaced by {replaced_by}" if replaced_by is not None else message
+            record = self._settled(item, status, told, joined, replaced_by=replaced_by)
+            self._recorder.add(record)
+            self._narrator.settled(self._name_of(item), record.job, record.label, status, record.message)
+        return Settled(status, ended[1] if ended is not None else None, replaced_by)
+
+    def _settled(
+        self, item: ItemRef, status: Status, message: str, joined: Joined | None, *, replaced_by: str | None = None
+    ) -> records.ItemSettled:
+        declined = self._declined.pop(item, None)
+        label = joined.label if joined is not None else None
+        return records.ItemSettled(
+            job=self._job_ids[item[0]],
+            index=item[1],
+            status=status,
+            message=declined.message if declined is not None else message,
+            label=declined.label if declined is not None else label,
+            token=joined.token if joined is not None else None,
+            replaced_by=replaced_by,
+        )
+
+    def _shared_outcome(self, item: ItemRef, shared: SharedOutcome, status: Status) -> None:
+        joined, job_id = shared.joined, self._job_ids[item[0]]
+        self._recorder.add(
+            records.AttemptEnded(
+                job=job_id,
+                index=item[1],
+                attempt=0,
+                status=status,
+                outcome=shared.outcome,
+                label=joined.label,
+                payload=joined.payload,
+                token=joined.token,
+                deduped_from=shared.deduped_from,
+            )
+        )
+        self._narrator.shared(self._name_of(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
+
+    def _attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, status: Status) -> None:
+        start = flight.start
+        self._recorder.add(
+            records.AttemptEnded(
+                job=start.job,
+                index=start.index,
+                attempt=start.attempt,
+                status=status,
+                outcome=outcome,
+                label=start.label,
+                payload=start.payload,
+                token=start.token,
+                promotions=start.promotions,
+            )
+        )
+        self._narrator.attempt_ended(flight, outcome, state)

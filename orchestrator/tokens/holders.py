@@ -1,0 +1,124 @@
+"""Whether the holder of a token lives, what it left behind, and ending that.
+
+Two things keep a holder alive: its run's supervisor (the session that wrote the record, and its lock), or the worker that runs
+the attempt (its liveness lock). The token's own lock proves neither life nor death: an agent may have shed the descriptor, or
+outlived both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.locks.holders import is_locked
+from orchestrator.store.history import read_history
+from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.store.rundir import RunDir
+from orchestrator.tokens.record import Holder, TokenRecord
+from orchestrator.verdicts import checked
+from workers.identity import boot_id, is_same_process
+from workers.log import LOG_NAME, read_log
+from workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
+from workers.tree import end_tree_of_dead_worker
+
+END_GRACE_SECONDS = 5.0
+"""How long the orphans of a dead holder have to end after SIGTERM: whose jobs file said how long is gone."""
+
+
+class Holders:
+    """Of the tokens of one home.
+
+    `is_one_look`: each session is looked at once, for an instance that lives no longer than a look at many tokens.
+    """
+
+    def __init__(self, home: Path, *, is_one_look: bool = False) -> None:
+        self._home = home
+        self._is_one_look = is_one_look
+        self._seen: dict[tuple[str, int, int, str], bool] = {}
+
+    def lives(self, holder: Holder) -> bool:
+        """Whether somebody is there who will tell what came of the work."""
+        return self.has_session(holder) or self._has_worker(holder)
+
+    def has_session(self, holder: Holder) -> bool:
+        """Whether the supervisor that holds the token lives."""
+        session = (holder.run_id, holder.pid, holder.start_ticks, holder.boot_id)
+        lives = self._seen.get(session)
+        if lives is None:
+            lives = is_same_process(*session[1:]) and is_locked(self._run_dir(holder.run_id).supervisor_lock)
+            if self._is_one_look:
+                self._seen[session] = lives
+        return lives
+
+    def is_supervised(self, run_id: str) -> bool:
+        """Whether the run has a supervisor."""
+        return is_locked(self._run_dir(run_id).supervisor_lock)
+
+    def pids(self, holder: Holder) -> list[int]:
+        """The processes that do the work, as far as they live: the agent's, the worker's supervisor."""
+        spawned = next((line for line in self._lines(holder) if isinstance(line, Spawned)), None)
+        found = [(holder.pid, holder.start_ticks)] + ([(spawned.pid, spawned.start_ticks)] if spawned is not None else [])
+        return [pid for pid, ticks in found if is_same_process(pid, ticks, holder.boot_id)]
+
+    def left_outcome(self, record: TokenRecord) -> Outcome | None:
+        """The success that a dead holder came to without publishing it, if there is one: paid work is not paid for twice."""
+        holder = record.holder
+        outcome = next((line.outcome for line in self._lines(holder) if isinstance(line, Ended)), None)
+        if outcome is not None:
+            # No supervisor has read it yet: it may be no success.
+            outcome = checked(outcome, record.output, self._run_dir(holder.run_id))
+            if outcome.attempt_class is AttemptClass.OK:
+                return outcome
+        try:
+            past = read_history(self._run_dir(holder.run_id)).jobs.get(holder.job)
+            if past is None or past.status(holder.index) is not Status.SUCCEEDED:
+                return None
+            ended = past.last_end(holder.index)
+        except (UserError, FileNotFoundError):
+            return None  # that run is gone or cannot be read, and what it knew with it
+        is_it = isinstance(ended, AttemptEnded) and ended.token == record.token and ended.payload == record.payload
+        return ended.outcome if is_it and ended is not None and ended.deduped_from is None else None
+
+    def may_have_left_processes(self, holder: Holder) -> bool:
+        """Whether the attempt was begun, in this boot, and its tree was never confirmed ended."""
+        lines = self._lines(holder)
+        has_begun = any(isinstance(line, Begun) for line in lines)
+        return has_begun and holder.boot_id == boot_id() and not any(isinstance(line, Ended) for line in lines)
+
+    def end_processes(self, holder: Holder) -> None:
+        """End what a dead holder left: SIGTERM, some seconds, SIGKILL; it is gone when this returns. Blocks: not for the loop."""
+        end_tree_of_dead_worker(
+            self._lines(holder), mark=holder.mark, grace_seconds=END_GRACE_SECONDS, folder=str(self._folder(holder))
+        )
+
+    def _has_worker(self, holder: Holder) -> bool:
+        if holder.boot_id != boot_id() or not is_locked(self._folder(holder) / LIVENESS_LOCK_NAME):
+            return False
+        lines = self._log(holder)
+        # Not begun: the start may be on its way, unless the worker is further already. One whose supervisor is gone soon ends.
+        if _is_of_another(lines, holder) or any(line.sequence > holder.sequence for line in lines):
+            return False
+        return not any(isinstance(line, Ended) and line.sequence == holder.sequence for line in lines)
+
+    def _lines(self, holder: Holder) -> list[LogLine]:
+        """What its worker has logged of its attempt."""
+        lines = self._log(holder)
+        return [] if _is_of_another(lines, holder) else [line for line in lines if line.sequence == holder.sequence]
+
+    def _log(self, holder: Holder) -> list[LogLine]:
+        return read_log(str(self._folder(holder) / LOG_NAME))
+
+    def _run_dir(self, run_id: str) -> RunDir:
+        return RunDir(self._home / "runs" / run_id)
+
+    def _folder(self, holder: Holder) -> Path:
+        return self._run_dir(holder.run_id).worker_folder(holder.worker)
+
+
+def _is_of_another(lines: list[LogLine], holder: Holder) -> bool:
+    """Whether another attempt has the holder's sequence in this log.
+
+    Who was killed after it noted that it holds the token, and before its start was in the journal, has started nothing; the
+    next session gives the same worker and sequence to what it starts first. Its outcome and processes are not the token's.
+    """
+    return any(isinstance(line, Begun) and line.sequence == holder.sequence and line.mark != holder.mark for line in lines)

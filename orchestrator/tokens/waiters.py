@@ -1,0 +1,236 @@
+"""The items of one run that wait for what comes of work in flight: they hold nothing, and a thousand of one token cost one look.
+
+Invariant: an item waits for one token at most, or asks again after it has waited (`waited`), never both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from orchestrator.core import tokens as rules
+from orchestrator.core.states import ItemRef
+from orchestrator.errors import StateRefusedError
+from orchestrator.locks.numbered import stamp_of
+from orchestrator.tokens.answers import RefusedAll, SharedWith, Told, TryAgain
+from orchestrator.tokens.holders import Holders
+from orchestrator.tokens.record import TokenFiles, TokenPaths, TokenRecord, read_record
+from workers.protocol import Outcome
+
+REAL_LOOK_SECONDS = 1.0
+"""How often a token is looked at really: a holder that was killed touches nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What an item has waited for until now. `old_verdict`: claim of one that is no news to it; `claims`: work that it joined."""
+
+    old_verdict: str | None
+    claims: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Joiner:
+    """`is_successor`: it waits for the holder's end only, and shares nothing. `before`: what it waited for before.
+
+    `since`: how many of `_Joined.claims` were there before it came.
+    """
+
+    name: str
+    payload: str
+    is_successor: bool
+    before: Waited
+    since: int
+
+
+@dataclass(slots=True)
+class _Joined:
+    """Who waits for one token, in item order, and what was seen of it last. `claims`: of all that were seen to do its work."""
+
+    paths: TokenPaths
+    items: dict[ItemRef, _Joiner] = field(default_factory=dict)
+    record: TokenRecord | None = None
+    claims: list[str] = field(default_factory=list)
+    stamp: object = None
+    look_really_at: float = 0.0
+
+
+class Waiters:
+    """Of one run. `told` collects what they shall be told; `keep` makes another run's outcome this item's own, or gives None."""
+
+    def __init__(self, run_id: str, files: TokenFiles, keep: Callable[[ItemRef, Outcome], Outcome | None]) -> None:
+        self.told: list[Told] = []
+        self._run_id = run_id
+        self._files = files
+        self._keep = keep
+        self._joined: dict[str, _Joined] = {}
+        self._joins: dict[ItemRef, str] = {}
+        self._has_waited: dict[ItemRef, Waited] = {}
+
+    def __len__(self) -> int:
+        """How many tokens are waited for."""
+        return len(self._joined)
+
+    def join(
+        self,
+        item: ItemRef,
+        name: str,
+        asker: rules.Asker,
+        record: TokenRecord | None,
+        *,
+        is_successor: bool,
+        old_verdict: str | None,
+    ) -> None:
+        """The item waits. `record`: what was seen of the token; `old_verdict`: claim of a verdict that is no news to it."""
+        joined = self._joined.get(asker.token)
+        if joined is None:
+            joined = self._joined[asker.token] = _Joined(self._files.paths(asker.token))
+        joined.record = record
+        before = self._has_waited.pop(item, None)
+        if before is None:
+            # Who only now begins to wait did not wait for the verdict that is there.
+            before = Waited(record.claim if record is not None and record.state == "done" else old_verdict)
+        since = len(joined.claims)
+        if record is not None and record.state == "held":
+            since = _note_claim(joined, record.claim)
+        joined.items[item] = _Joiner(name, asker.payload, is_successor, before, since)
+        self._joins[item] = asker.token
+
+    def began(self, item: ItemRef, token: str, claim: str) -> None:
+        """An item of this run does the work now. What this run holds is never looked at; those who wait must know of it."""
+        self._has_waited.pop(item, None)
+        joined = self._joined.get(token)
+        if joined is not None:
+            _note_claim(joined, claim)
+
+    def forget(self, item: ItemRef) -> None:
+        """The item came to its end, whatever it waited for."""
+        self._has_waited.pop(item, None)
+        token = self._joins.pop(item, None)
+        if token is not None:
+            self._leave(token, item)
+
+    def knows(self, item: ItemRef) -> bool:
+        """Whether the item waits, or asks again."""
+        return item in self._joins or item in self._has_waited
+
+    def waited(self, item: ItemRef) -> Waited | None:
+        """What an item that asks again has waited for."""
+        return self._has_waited.get(item)
+
+    def tokens(self) -> list[str]:
+        """All that is waited for."""
+        return list(self._joined)
+
+    def token_of(self, item: ItemRef) -> str | None:
+        """What the item waits for."""
+        return self._joins.get(item)
+
+    def record_of(self, token: str) -> TokenRecord | None:
+        """What was seen last of a token that is waited for."""
+        joined = self._joined.get(token)
+        return None if joined is None else joined.record
+
+    def items_of(self, token: str) -> tuple[ItemRef, ...]:
+        """Who waits for a token."""
+        joined = self._joined.get(token)
+        return () if joined is None else tuple(sorted(joined.items))
+
+    def names_of(self, token: str) -> list[str]:
+        """What those who wait for a token are called."""
+        return [joiner.name for joiner in self._joined[token].items.values()]
+
+    def look_really(self) -> None:
+        """The next look at each token is a real one."""
+        for joined in self._joined.values():
+            joined.look_really_at = 0.0
+
+    def look(self, token: str, holders: Holders, ending: Collection[str], now: float) -> None:
+        """See what became of a token that others have. `ending`: claims whose processes are just being ended."""
+        joined = self._joined[token]
+        stamp = (stamp_of(joined.paths.lock), stamp_of(joined.paths.record))
+        if stamp == joined.stamp and now < joined.look_really_at:
+            return
+        joined.stamp = stamp
+        joined.look_really_at = now + REAL_LOOK_SECONDS
+        try:
+            record = joined.record = read_record(joined.paths.record)
+        except StateRefusedError:
+            record = None  # who asks again is told what is wrong with it
+        if record is None:
+            self.try_next(token)
+            return
+        match record.state:
+            case "done":
+                self.share(token, record)
+                if joined.items:
+                    self.try_next(token)
+            case "held" if holders.lives(record.holder):
+                _note_claim(joined, record.claim)
+                self._refuse_others(token, joined, record, "is in flight")
+            case "held" if record.claim in ending:
+                pass
+            case _:
+                # Who is to have it first, if he is here; else any: he finds out whether it is kept for somebody else.
+                self.try_next(token, record.replaced_by)
+
+    def try_next(self, token: str, first: str | None = None) -> None:
+        """One may ask again: with the work lost, one of them takes it over, and the others wait for him."""
+        joined = self._joined.get(token)
+        if joined is None:
+            return
+        here = [item for item, joiner in joined.items.items() if f"{self._run_id}/{joiner.name}" == first]
+        item = here[0] if here else min(joined.items)
+        joiner = joined.items[item]
+        self._has_waited[item] = Waited(joiner.before.old_verdict, joiner.before.claims.union(joined.claims[joiner.since :]))
+        del self._joins[item]
+        self._leave(token, item)
+        self.told.append(TryAgain((item,)))
+
+    def share(self, token: str, record: TokenRecord) -> None:
+        """The work is done: who waited for it shares what came of it, but for those who have another work for the token."""
+        joined = self._joined.get(token)
+        if joined is None:
+            return
+        assert record.outcome is not None
+        self._refuse_others(token, joined, record, "was done")
+        is_own = record.holder.run_id == self._run_id
+        same: list[ItemRef] = []
+        for item, joiner in sorted(joined.items.items()):
+            if joiner.before.old_verdict == record.claim:
+                continue
+            self._joins.pop(item)
+            self._leave(token, item)
+            outcome = record.outcome if is_own else self._keep(item, record.outcome)
+            if joiner.is_successor or outcome is None:
+                self._has_waited[item] = Waited(record.claim)
+                self.told.append(TryAgain((item,)))
+            elif is_own:
+                same.append(item)
+            else:
+                self.told.append(SharedWith((item,), outcome, record.is_success, record.holder.words))
+        if same:
+            self.told.append(SharedWith(tuple(same), record.outcome, record.is_success, record.holder.words))
+
+    def _refuse_others(self, token: str, joined: _Joined, record: TokenRecord, what: str) -> None:
+        """Those who wait with another payload, for what has come in the place of what they joined."""
+        for item, joiner in sorted(joined.items.items()):
+            if joiner.is_successor or joiner.payload == record.payload or joiner.before.old_verdict == record.claim:
+                continue
+            self._joins.pop(item)
+            self._leave(token, item)
+            message = rules.mismatch(token, what, record.holder.words, record.payload, joiner.payload)
+            self.told.append(RefusedAll((item,), message))
+
+    def _leave(self, token: str, item: ItemRef) -> None:
+        joined = self._joined[token]
+        del joined.items[item]
+        if not joined.items:
+            del self._joined[token]
+
+
+def _note_claim(joined: _Joined, claim: str) -> int:
+    """Somebody is seen to do the work; where in `claims` that stands."""
+    if claim not in joined.claims[-1:]:
+        joined.claims.append(claim)
+    return len(joined.claims) - 1

@@ -1,0 +1,144 @@
+"""pause, set, stop --wait beside a run that goes on, without one, and inside one of the run's own items."""
+
+from __future__ import annotations
+
+import json
+import select
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from gate import Gate
+
+ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """The gate at which the living run's items stand."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def living_run(run_cli: RunCli, gate: Gate, tmp_path: Path) -> str:
+    """The id of a run in the background whose go:0 stands at the gate, and go:1 waits for its slot."""
+    (tmp_path / "living.toml").write_text(f"[run]\nslots = 1\n\n[jobs.go]\nfor_each = ['a', 'b']\nshell = '''{gate.script}'''\n")
+    assert run_cli("run", "--detach", "--run-id", "living", "living.toml").returncode == 0
+    gate.wait_until_reached()
+    return "living"
+
+
+def statuses(run_cli: RunCli, run_id: str) -> list[str]:
+    return run_cli("results", run_id, "--format", "csv", "--fields", "status").stdout.splitlines()[1:]
+
+
+def test_a_paused_run_lets_what_runs_finish_starts_nothing_more_and_goes_on_later(
+    run_cli: RunCli, living_run: str, gate: Gate
+) -> None:
+    assert run_cli("pause", living_run).stdout.startswith("run living is being paused; 1 item")
+    assert run_cli("pause", living_run).returncode == 0, "a second time is no error"
+    assert "the run is being paused" in run_cli("why", living_run, "go:1").stdout
+    gate.open()
+    assert run_cli("wait", living_run).returncode == 3
+    assert json.loads(run_cli("status", living_run, "--json").stdout)["status"] == "paused"
+    told = run_cli("status", living_run).stdout
+    assert "run living  living  paused" in told
+    assert "go on with: orchestrate resume living" in told
+    assert statuses(run_cli, living_run) == ["succeeded", "pending"]
+    assert run_cli("pause", living_run).stdout == "run living has no living supervisor: nothing to pause\n"
+    gate.open()
+    assert run_cli("resume", living_run).returncode == 0
+    assert statuses(run_cli, living_run) == ["succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize(("words", "exit_code"), [(["pause"], 3), (["stop"], 143)])
+def test_a_stop_that_waits_returns_once_the_run_has_ended(
+    run_cli: RunCli, living_run: str, gate: Gate, words: list[str], exit_code: int
+) -> None:
+    with subprocess.Popen([*ORCHESTRATE, *words, living_run, "--wait"], stdout=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stdout is not None
+            assert select.select([waiting.stdout], [], [], 30)[0], "it did not say that the run is told"
+            assert waiting.stdout.readline().startswith("run living is ")
+            assert waiting.poll() is None
+            gate.open()
+            waiting.communicate(timeout=30)
+        finally:
+            waiting.kill()
+    assert waiting.returncode == 0
+    assert run_cli("wait", living_run).returncode == exit_code
+
+
+def test_more_slots_are_used_at_once_and_kept_by_a_resume(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    assert run_cli("set", living_run, "slots=2").stdout.startswith("run living has 2 slots now")
+    gate.wait_until_reached()  # go:1 beside go:0
+    assert run_cli("stop", living_run, "--now", "--wait").returncode == 0
+    for _ in range(2):
+        gate.open()
+    told = run_cli("resume", living_run)
+    assert (told.returncode, told.stderr.splitlines()[0]) == (0, "run living living: resumed, 2 slots")
+
+
+def test_slots_are_set_for_the_resumes_of_a_run_that_nobody_supervises(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    assert run_cli("stop", living_run, "--now", "--wait").returncode == 0
+    assert run_cli("set", "--last", "slots=3").stdout == (
+        "run living has no living supervisor: a resume of it will have 3 slots\n"
+    )
+    for _ in range(2):
+        gate.open()
+    assert run_cli("resume", living_run).stderr.startswith("run living living: resumed, 3 slots\n")
+    assert run_cli("resume", living_run, "--slots", "1").stderr.startswith("run living living: resumed, 1 slot\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["one", "slots=0"], "slots=0: not a number of slots"),
+        (["one", "slots=many"], "slots=many: not a number of slots"),
+        (["one", "slots=5000"], "slots=5000: not a number of slots"),
+        (["one", "slot=4"], "'slot=4' cannot be set"),
+        (["one", "slots"], "'slots' cannot be set"),
+        (["one"], "set what?"),
+        (["slots=4"], "set what?"),
+        (["--last"], "set what?"),
+        (["none", "slots=4"], "no run or jobs file 'none'"),
+    ],
+)
+def test_nonsense_is_not_set(run_cli: RunCli, tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "one.toml").write_text('[jobs.one]\ncommand = ["true"]\n')
+    assert run_cli("run", "--run-id", "one", "--quiet", "one.toml").returncode == 0
+    told = run_cli("set", *words)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith(f"orchestrate: {message}")
+
+
+@pytest.mark.parametrize(
+    "words", ["wait own", "stop own --wait", "pause own --wait", "run own.toml --overlap wait", "resume own"]
+)
+@pytest.mark.parametrize("around", ["", 'env -i HOME="$HOME" ORCHESTRATE_HOME="$ORCHESTRATE_HOME" '])
+def test_an_item_that_would_wait_for_its_own_run_is_refused_at_once(
+    run_cli: RunCli, tmp_path: Path, around: str, words: str
+) -> None:
+    asked = f"{around}{shlex.join(ORCHESTRATE)} {words}"
+    (tmp_path / "own.toml").write_text(f"[jobs.own]\nshell = '''{asked}'''\n")
+    assert run_cli("run", "--run-id", "own", "own.toml", timeout=30).returncode == 1
+    (told,) = json.loads(run_cli("results", "own", "--json").stdout)
+    assert told["exit_code"] == 2
+    assert "inside an item of run own is refused" in run_cli("logs", "own", "own", "--stderr").stdout
+
+
+def test_an_item_that_was_replaced_says_by_whom(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    assert run_cli("cancel", living_run, "go:0", "--replaced-by", "other/x:1").returncode == 0
+    gate.wait_until_reached()
+    gate.open()
+    run_cli("wait", living_run)
+    replaced = json.loads(run_cli("results", living_run, "--json").stdout)[0]
+    assert (replaced["status"], replaced["replaced_by"]) == ("cancelled", "other/x:1")
+    assert "other/x:1 took its token" in run_cli("why", living_run, "go:0").stdout
+    assert "--replaced-by" not in run_cli("cancel", "--help").stdout

@@ -1,0 +1,82 @@
+"""Two runs of the same work beside each other, as a user sees them: why the second waits, what it gets, how to run anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import RunCli
+from gate import Gate
+from run_driver import wait_until
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Where the one item that does the work stands."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def two_runs(run_cli: RunCli, gate: Gate, tmp_path: Path) -> None:
+    """The run `first`, whose item stands at the gate, and the run `second` of the same work."""
+    job = f"[jobs.go]\ntoken = 'the work'\ntoken_ttl = '1h'\nshell = '''{gate.script}; echo done'''\n"
+    (tmp_path / "work.toml").write_text(job)
+    assert run_cli("run", "--detach", "--run-id", "first", "work.toml").returncode == 0
+    gate.wait_until_reached()
+    assert run_cli("run", "--detach", "--run-id", "second", "work.toml").returncode == 0
+    wait_until(lambda: told(run_cli, "why", "second", "go")["status"] == "waiting", "second/go to wait")
+
+
+def told(run_cli: RunCli, *words: str) -> dict[str, object]:
+    (found,) = json.loads(run_cli(*words, "--json").stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_the_second_waits_shares_and_a_fresh_one_runs(run_cli: RunCli, gate: Gate) -> None:
+    held = told(run_cli, "tokens", "list")
+    assert (held["token"], held["state"], held["holder"]) == ("the work", "in flight", "first/go")
+    assert psutil.pid_exists(int(str(held["pid"])))
+    assert "first/go" in run_cli("why", "second", "go").stdout
+    assert run_cli("tokens", "forget", "the work").returncode == 75
+
+    gate.open()
+    assert run_cli("wait", "first").returncode == run_cli("wait", "second").returncode == 0
+    shared = told(run_cli, "results", "second")
+    assert (shared["output"], shared["deduped_from"], shared["promoted"], shared["attempts"]) == ("done", "first/go", False, 0)
+    assert shared["payload_hash"] == told(run_cli, "results", "first")["payload_hash"]
+    assert "first/go did the same work" in run_cli("why", "second", "go").stdout
+
+    replayed = run_cli("run", "--run-id", "third", "work.toml")
+    assert (replayed.returncode, "ok  go (shared from first/go)" in replayed.stderr) == (0, True)
+    gate.open()
+    assert run_cli("run", "--run-id", "fourth", "--fresh", "work.toml").returncode == 0
+    assert told(run_cli, "results", "fourth")["deduped_from"] is None
+    assert told(run_cli, "tokens", "list")["holder"] == "fourth/go"
+    assert run_cli("tokens", "forget", "the work").returncode == 0
+    gate.open()
+    assert run_cli("run", "--run-id", "fifth", "work.toml").returncode == 0
+    assert told(run_cli, "results", "fifth")["deduped_from"] is None
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_holder_that_is_stopped_is_named_and_not_robbed(run_cli: RunCli, gate: Gate, home: Path) -> None:
+    log = (home / "runs" / "first" / "workers" / "0" / "log").read_text()
+    agent = next(json.loads(line[:-9])["pid"] for line in log.splitlines() if '"spawned"' in line)
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        assert f"process {agent} is stopped (SIGSTOP)" in run_cli("why", "second", "go").stdout
+        assert told(run_cli, "why", "second", "go")["status"] == "waiting"
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    gate.open()
+    assert run_cli("wait", "second").returncode == 0
+    assert told(run_cli, "results", "second")["deduped_from"] == "first/go"

@@ -1,0 +1,21 @@
+"""Letting go of a lock that travelled: slots, pool slots, borrowed slots, tokens."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+def unlock(fd: int) -> None:
+    """Unlock, for every copy of the descriptor wherever it is; tell those who wait for it; close. Raises OSError.
+
+    Closing alone would not do: what escaped from an attempt's tree may hold the same open file for ever. Waiters look for the
+    touch. Its time is given in full nanoseconds: the kernel's own stamps stand still for 4 ms, and two releases would look
+    like one. Not filelock's lock objects: they unlock at garbage collection and at exit, under an agent that still runs.
+    """
+    from filelock import unlock_descriptor
+
+    unlock_descriptor(fd)
+    now = time.time_ns()
+    os.utime(fd, ns=(now, now))
+    os.close(fd)
