@@ -29,8 +29,23 @@ class Narrator:
             )
         )
 
-    def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState) -> None:
-        """An attempt ended and its item is `state` after it."""
+    def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int) -> None:
+        """An attempt ended and its item is `state` after it. `round_ended`: the round of a loop that it ended; 0: none."""
+        if isinstance(state, Waiting) and round_ended:
+            self._view.show(
+                happenings.ItemRoundEnded(
+                    item=flight.name,
+                    job=flight.job.id,
+                    label=flight.start.label,
+                    round=round_ended,
+                    attempt=flight.start.attempt,
+                    exit_code=outcome.exit_code,
+                    duration_s=round(outcome.duration_seconds, 3),
+                    wait_s=_seconds_until(state.due),
+                    at=time.time(),
+                )
+            )
+            return
         if isinstance(state, Waiting):
             self._view.show(
                 happenings.ItemRetrying(
@@ -39,7 +54,7 @@ class Narrator:
                     label=flight.start.label,
                     attempt=flight.start.attempt,
                     message=outcome.message,
-                    wait_s=round(max(0.0, state.due - time.monotonic()), 3),
+                    wait_s=_seconds_until(state.due),
                     at=time.time(),
                 )
             )
@@ -113,3 +128,7 @@ class Narrator:
     def refresh(self) -> None:
         """Nothing else happens just now."""
         self._view.refresh()
+
+
+def _seconds_until(due: float) -> float:
+    return round(max(0.0, due - time.monotonic()), 3)

@@ -72,15 +72,18 @@ def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
 
 def is_wanted(job: Job, context: Mapping[str, Any]) -> bool:
     """Whether the item's `when` lets it run; the words `always` and `failed` always do. Raises ItemRefused."""
-    if not isinstance(job.when, Template):
-        return True
-    match _render(job.when, context, "when"):
+    return truth(job.when, context, "when") if isinstance(job.when, Template) else True
+
+
+def truth(template: Template, context: Mapping[str, Any], key: str) -> bool:
+    """Whether a condition holds. Raises ItemRefused for one that is neither true nor false; `key` is where it stands."""
+    match _render(template, context, key):
         case bool(wanted):
             return wanted
         case str(text) if text.strip() in ("true", "false", ""):
             return text.strip() == "true"
         case value:
-            raise ItemRefused(f"when: expected true or false, got {describe(value)}; compare it with something")
+            raise ItemRefused(f"{key}: expected true or false, got {describe(value)}; compare it with something")
 
 
 def prepare(

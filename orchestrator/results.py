@@ -26,7 +26,7 @@ from workers.protocol import AttemptClass
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
-    *("started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
+    *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
     *("cost_usd", "usage", "session_id", "workspace", "branch", "commit", "patch", "error"),
 )
@@ -116,8 +116,31 @@ class RunReader:
         `forgives`: a person asks, and shall see the rest. Then the output is null and `error` tells what is wrong with it.
         """
         past = self.history.jobs[job_id]
+        result = self._result(job_id, index, past.last_end(index), forgives=forgives)
         record = past.record(index)
-        ended = past.last_end(index)
+        if isinstance(record, ItemSettled) and record.message:
+            result["error"] = record.message
+        return result
+
+    def rounds(self, job_id: str, index: int, *, forgives: bool = False) -> Iterator[dict[str, Any]]:
+        """Of an item of a loop: a `result` for each round that it has done, called `JOB:INDEX#ROUND`."""
+        past = self.history.jobs[job_id]
+        for number in range(1, past.rounds_done(index) + 1):
+            ended = past.round_end(index, number)
+            assert ended is not None
+            result = self._result(job_id, index, ended, forgives=forgives)
+            result.update(
+                item=f"{result['item']}#{number}",
+                status="succeeded" if ended.outcome.attempt_class is AttemptClass.OK else "failed",
+                attempts=ended.attempt,
+                round=number,
+            )
+            yield result
+
+    def _result(self, job_id: str, index: int, ended: AttemptEnded | None, *, forgives: bool) -> dict[str, Any]:
+        """What item `index` is, with the end `ended` of one of its attempts."""
+        past = self.history.jobs[job_id]
+        record = past.record(index)
         result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
         result.update(
             item=self.item_name(job_id, index),
@@ -127,6 +150,7 @@ class RunReader:
             value=self.value(job_id, index),
             status=self._seen_status(past.status(index)),
             attempts=past.attempts(index),
+            round=past.rounds_done(index) or None,
             **self._identity(job_id, index, record, ended),
         )
         if ended is not None:
@@ -148,8 +172,6 @@ class RunReader:
                 if not forgives:
                     raise
                 result["error"] = str(mismatch)
-        if isinstance(record, ItemSettled) and record.message:
-            result["error"] = record.message
         return result
 
     def results(
@@ -178,6 +200,16 @@ class RunReader:
             return start.label
         value = self.value(job_id, index)
         return str(value) if isinstance(value, str | int | float) and len(str(value)) <= 80 else None
+
+    def find_round(self, reference: str) -> tuple[list[tuple[str, int]], int | None]:
+        """The items that `reference` names, and the round if it ends in `#ROUND`. Raises UserError."""
+        base, mark, number = reference.rpartition("#")
+        if not mark or not (number.isascii() and number.isdigit()):
+            return self.find_items(reference), None
+        try:
+            return self.find_items(reference), None  # a label may end so, too
+        except UserError:
+            return self.find_items(base), int(number)
 
     def find_items(self, reference: str) -> list[tuple[str, int]]:
         """The items that `reference` names: `JOB`, `JOB:INDEX`, `JOB:LABEL`, or a glob over these. Raises UserError."""

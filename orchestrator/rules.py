@@ -39,4 +39,5 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> Jo
         retry_backoff=job.retry.backoff,
         retry_max_delay=job.retry.max_delay,
         retry_jitter=job.retry.jitter,
+        repeat_delay=job.repeat.delay if job.repeat else 0.0,
     )

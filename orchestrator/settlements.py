@@ -39,6 +39,15 @@ class SharedOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ended:
+    """An attempt that ended. `round`: which round of a loop came to its end with it; 0: none."""
+
+    flight: Flight
+    outcome: Outcome
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """What an item is now. `outcome`: of its own attempt, if one just ended; `replaced_by`: who takes its token."""
 
@@ -55,15 +64,15 @@ class Settlements:
         self._narrator = narrator
         self._job_ids = job_ids
         self._name_of = name_of
-        self._outcomes: dict[ItemRef, tuple[Flight, Outcome]] = {}
+        self._outcomes: dict[ItemRef, _Ended] = {}
         self._declined: dict[ItemRef, NotStarted] = {}
         self._shared: dict[ItemRef, SharedOutcome] = {}
         self._joining: dict[ItemRef, Joined] = {}
         self._replaced_by: dict[ItemRef, str] = {}
 
-    def ended(self, flight: Flight, outcome: Outcome) -> None:
-        """The attempt of an item ended."""
-        self._outcomes[flight.item] = (flight, outcome)
+    def ended(self, flight: Flight, outcome: Outcome, *, is_round: bool) -> None:
+        """The attempt of an item ended. `is_round`: and with it a round of its loop."""
+        self._outcomes[flight.item] = _Ended(flight, outcome, flight.start.round if is_round else 0)
 
     def declined(self, item: ItemRef, not_started: NotStarted) -> None:
         """The item was not started, and why."""
@@ -93,7 +102,7 @@ class Settlements:
         joined = self._joining.get(item) if status is Status.WAITING else self._joining.pop(item, None)
         replaced_by = self._replaced_by.pop(item, None) if status is Status.CANCELLED else None
         if ended is not None:
-            self._attempt_ended(*ended, state, status)
+            self._attempt_ended(ended, state, status)
             if replaced_by is not None:
                 self._recorder.add(self._settled(item, status, f"replaced by {replaced_by}", joined, replaced_by=replaced_by))
         elif shared is not None:
@@ -106,7 +115,7 @@ class Settlements:
             record = self._settled(item, status, told, joined, replaced_by=replaced_by)
             self._recorder.add(record)
             self._narrator.settled(self._name_of(item), record.job, record.label, status, record.message)
-        return Settled(status, ended[1] if ended is not None else None, replaced_by)
+        return Settled(status, ended.outcome if ended is not None else None, replaced_by)
 
     def _settled(
         self, item: ItemRef, status: Status, message: str, joined: Joined | None, *, replaced_by: str | None = None
@@ -140,8 +149,8 @@ class Settlements:
         )
         self._narrator.shared(self._name_of(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
 
-    def _attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, status: Status) -> None:
-        start = flight.start
+    def _attempt_ended(self, ended: _Ended, state: ItemState, status: Status) -> None:
+        start, outcome = ended.flight.start, ended.outcome
         self._recorder.add(
             records.AttemptEnded(
                 job=start.job,
@@ -153,6 +162,7 @@ class Settlements:
                 payload=start.payload,
                 token=start.token,
                 promotions=start.promotions,
+                round=ended.round,
             )
         )
-        self._narrator.attempt_ended(flight, outcome, state)
+        self._narrator.attempt_ended(ended.flight, outcome, state, ended.round)

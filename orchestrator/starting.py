@@ -8,11 +8,16 @@ from dataclasses import dataclass, replace
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
+from orchestrator.jobsfile.schema import ROUND_NAMES
+from orchestrator.loops import Loops
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
 from orchestrator.results import RunReader
 from orchestrator.store.outputs import CaptureMismatch
 from workers.protocol import Holding, Start
+
+_CHANGING_NAMES = ROUND_NAMES | {"attempt"}
+"""Names that stand for something else in a later attempt of the same item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +35,20 @@ class Ready:
 
     prepared: Prepared
     label: str | None
+    round: int = 0
+    """Of a loop; 0: the job is none."""
 
 
 class Starter:
     """Renders attempts of one run."""
 
-    def __init__(self, reader: RunReader, contexts: ItemContexts, jobs_file: JobsFile, nesting: Nesting | None) -> None:
+    def __init__(
+        self, reader: RunReader, contexts: ItemContexts, loops: Loops, jobs_file: JobsFile, nesting: Nesting | None
+    ) -> None:
         header = reader.history.header
         self._reader = reader
         self._contexts = contexts
+        self._loops = loops
         self._jobs_file = jobs_file
         self._run_environment = {
             "ORCHESTRATE_HOME": str(reader.run_dir.path.parent.parent),
@@ -47,14 +57,18 @@ class Starter:
         self._nesting = nesting
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
-    def render(self, job: Job, index: int, attempt: int) -> Ready | NotStarted:
-        """Evaluate the item's templates. Never raises for a mistake of the item's."""
+    def render(self, job: Job, index: int, attempt: int, round_number: int | None = None) -> Ready | NotStarted:
+        """Evaluate the item's templates (of a loop: for the round that comes next). Never raises for a mistake of the item's."""
         label = None
+        number = self._loops.next_round(job, index) if round_number is None else round_number
         try:
             context = self._contexts.for_item(job, index, attempt)
             label = context["label"] = item_label(job, context)
             if job.when is not None and not is_wanted(job, context):
                 return NotStarted(Declined.SKIPPED, "`when` is false", label)
+            context.update(self._loops.names(job, index, number))
+            if number == 1 and not self._loops.begins(job, context):
+                return NotStarted(Declined.SATISFIED, "`while` is false before the first round", label)
             prepared = prepare(
                 job,
                 self._jobs_file.run.env,
@@ -62,16 +76,16 @@ class Starter:
                 folder=self._jobs_file.folder,
                 temporary_suffix=self._reader.history.header.mark,
             )
-            if attempt > 1 and any("attempt" in template.names for template in templates_of(job)):
+            if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
                 # What an item does is told by its first attempt: a later one may render to something else.
-                first = self.render(job, index, 1)
+                first = self.render(job, index, 1, min(number, 1))
                 if isinstance(first, Ready):
                     prepared = replace(prepared, payload=first.prepared.payload)
         except (ItemRefused, CaptureMismatch) as refused:  # perhaps somebody removed an output that a template reads
             return NotStarted(Declined.REFUSED, str(refused), label)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
-        return Ready(prepared, label)
+        return Ready(prepared, label, number)
 
     def message(
         self,

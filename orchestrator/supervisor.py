@@ -33,6 +33,7 @@ from orchestrator.core.events import (
     StartDeclined,
     StopAsked,
     TimePassed,
+    Verdict,
     VerdictShared,
 )
 from orchestrator.core.scheduling import resources_of
@@ -45,6 +46,7 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.listing import ListingError, list_job
+from orchestrator.loops import Loops, as_round
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.readers import Readers
@@ -102,7 +104,8 @@ class Supervisor:
         self._narrator = narrator
         self._signals = signals
         self._contexts = ItemContexts(reader, self._history.header.inputs)
-        self._starter = Starter(reader, self._contexts, jobs_file, nesting)
+        self._loops = Loops(reader, self._contexts)
+        self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting)
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
         self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)
@@ -266,11 +269,15 @@ class Supervisor:
             raise StateUnwritableError(
                 f"{flight.name}: {outcome.message}", "mend that, then resume the run: what is recorded stays"
             )
-        outcome = checked(outcome, flight.job.output, self._run_dir)
+        outcome = checked(as_round(outcome, flight.job.repeat), flight.job.output, self._run_dir)
         verdict = verdict_of(outcome, flight.asked_end)
+        is_round = flight.job.repeat is not None and verdict is Verdict.SUCCEEDED
+        if is_round:
+            outcome, verdict = self._loops.round_ended(flight, outcome)
+            self._must_commit = True  # what renders the next round reads this one
         fault_point("supervisor.outcome")
         self._recorded_through[flight.start.worker] = flight.start.sequence
-        self._settlements.ended(flight, outcome)
+        self._settlements.ended(flight, outcome, is_round=is_round)
         self._ran.add(flight.job.id)
         self._events.append(AttemptEnded(flight.item, verdict))
 
@@ -350,6 +357,7 @@ class Supervisor:
             payload=prepared.payload,
             token=prepared.token,
             promotions=answer.promotions,
+            round=rendered.round,
         )
         if answer.kept_locks:
             self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)

@@ -65,7 +65,7 @@ def verdict_of(outcome: Outcome, asked_end: str | None) -> Verdict:
             return Verdict.FAILED
         case AttemptClass.CREATES_MISSING | AttemptClass.BAD_OUTPUT:
             return Verdict.FAILED
-        case AttemptClass.CANNOT_START:
+        case AttemptClass.CANNOT_START | AttemptClass.LOOP_FAILED:
             return Verdict.HOPELESS
         case AttemptClass.SHORTAGE:
             return Verdict.SHORTAGE

@@ -47,12 +47,28 @@ def worker(number: int) -> WorkerStarted:
     return WorkerStarted(worker=number, pid=200 + number, start_ticks=8, boot_id="boot")
 
 
-def started(index: int, attempt: int = 1, sequence: int = 0, job: str = "port", worker: int = 0) -> Started:
-    return Started(job=job, index=index, attempt=attempt, sequence=sequence, worker=worker, at=3.0, label=f"file {index}")
+def started(
+    index: int, attempt: int = 1, sequence: int = 0, job: str = "port", worker: int = 0, round_number: int = 0
+) -> Started:
+    return Started(
+        job=job,
+        index=index,
+        attempt=attempt,
+        sequence=sequence,
+        worker=worker,
+        at=3.0,
+        label=f"file {index}",
+        round=round_number,
+    )
 
 
 def ended(
-    index: int, attempt: int = 1, status: Status = Status.SUCCEEDED, job: str = "port", output: bytes = b"out\n"
+    index: int,
+    attempt: int = 1,
+    status: Status = Status.SUCCEEDED,
+    job: str = "port",
+    output: bytes = b"out\n",
+    round_number: int = 0,
 ) -> AttemptEnded:
     outcome = Outcome(
         attempt_class=AttemptClass.OK if status is Status.SUCCEEDED else AttemptClass.COMMAND_FAILED,
@@ -62,7 +78,9 @@ def ended(
         exit_code=0 if status is Status.SUCCEEDED else 1,
         stdout=Capture(size=len(output), path="/outputs/0", inline=output),
     )
-    return AttemptEnded(job=job, index=index, attempt=attempt, status=status, outcome=outcome, label=f"file {index}")
+    return AttemptEnded(
+        job=job, index=index, attempt=attempt, status=status, outcome=outcome, label=f"file {index}", round=round_number
+    )
 
 
 def settled(index: int, status: Status = Status.SKIPPED, job: str = "port", stale: bool = False) -> ItemSettled:

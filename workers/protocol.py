@@ -58,6 +58,8 @@ class AttemptClass(StrEnum):
     """Exit 0, and the file that `creates` promised was not there."""
     BAD_OUTPUT = "bad_output"
     """Exit 0, and the output is not what `output = "json"` or `"jsonl"` promised. Given by the supervisor, which reads it."""
+    LOOP_FAILED = "loop_failed"
+    """The loop was to end before its last round and did not, or its condition could not be asked. Given by the supervisor."""
     MEMORY = "memory"
     """Its processes together used more than `memory`, and were ended."""
     SHORTAGE = "shortage"

@@ -54,6 +54,7 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
 def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dict[str, str]]:
     """What the item's last attempt did (or its first would do), and the environment for it. Raises UserError."""
     from orchestrator.context import ItemContexts
+    from orchestrator.loops import Loops
     from orchestrator.rendering import ItemRefused, item_label, prepare
     from orchestrator.starting import Starter
     from orchestrator.store.outputs import CaptureMismatch
@@ -61,9 +62,12 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     attempt = max(reader.history.jobs[job_id].attempts(index), 1)
     header, job = reader.history.header, reader.job(job_id)
     contexts = ItemContexts(reader, header.inputs)
+    loops = Loops(reader, contexts)
     try:
         context = contexts.for_item(job, index, attempt)
         context["label"] = item_label(job, context)
+        # The round that was the last, once more.
+        context.update(loops.names(job, index, max(reader.history.jobs[job_id].rounds_done(index), 1)))
         prepared = prepare(
             job,
             reader.jobs_file.run.env,
@@ -74,7 +78,8 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
     # Without the attempt's mark: a resume must not take this for something that the item left behind.
-    changes = Starter(reader, contexts, reader.jobs_file, None).environment(reader.item_name(job_id, index), attempt, prepared)
+    starter = Starter(reader, contexts, loops, reader.jobs_file, None)
+    changes = starter.environment(reader.item_name(job_id, index), attempt, prepared)
     environment = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
     return prepared, environment
 

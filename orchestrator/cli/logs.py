@@ -36,12 +36,15 @@ def command(
 ) -> int:
     """Print what an item wrote (default: all items of the newest run): its stdout, then its stderr.
 
-    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Several items have a header line each.
+    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
+    each.
     """
     from orchestrator.cli.reading import open_run
 
     reader = open_run(invocation, run)
-    items = reader.find_items(item) if item is not None else _all_items(reader)
+    items, number = reader.find_round(item) if item is not None else (_all_items(reader), None)
+    if number is not None and (follow or attempt is not None):
+        raise UserError("#ROUND does not go with -f or --attempt", "-f follows the attempt that runs")
     if follow:
         if len(items) != 1:
             raise UserError(f"-f follows one item, and these are {len(items)}", "name one as JOB:INDEX")
@@ -62,12 +65,25 @@ def command(
                 ("" if is_first else "\n") + f"==> {title(reader.item_name(job_id, index), reader.label(job_id, index))} <=="
             )
         is_first = False
-        _print_item(reader, job_id, index, attempt, lines, only_stderr=stderr)
+        chosen = attempt if number is None else _attempt_of(reader, job_id, index, number)
+        _print_item(reader, job_id, index, chosen, lines, only_stderr=stderr)
     return 0
 
 
 def _all_items(reader: RunReader) -> list[tuple[str, int]]:
     return [(job_id, index) for job_id in reader.history.header.jobs for index in range(reader.count(job_id))]
+
+
+def _attempt_of(reader: RunReader, job_id: str, index: int, number: int) -> int:
+    """The attempt that round `number` of a loop ended with. Raises UserError."""
+    past = reader.history.jobs[job_id]
+    ended = past.round_end(index, number)
+    if ended is None:
+        done = past.rounds_done(index)
+        raise UserError(
+            f"{reader.item_name(job_id, index)} has done no round {number}", f"it has done {done} round{'s' if done != 1 else ''}"
+        )
+    return ended.attempt
 
 
 def _attempt_number(reader: RunReader, job_id: str, index: int, attempt: int | None) -> int:

@@ -25,11 +25,20 @@ _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code
 @click.option("--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", help="Default: table.")
 @click.option("--fields", metavar="A,B", help="Only these fields, in this order.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only the items in this state.")
+@click.option("--rounds", is_flag=True, help="One result a round of a loop (JOB:INDEX#ROUND) instead of one an item.")
 @click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE (-: stdout), which is replaced once all is written.")
 @json_option
 @pass_invocation
 def command(
-    invocation: Invocation, *, run: str | None, form: str, fields: str | None, status: str | None, path: str | None, as_json: bool
+    invocation: Invocation,
+    *,
+    run: str | None,
+    form: str,
+    fields: str | None,
+    status: str | None,
+    rounds: bool,
+    path: str | None,
+    as_json: bool,
 ) -> int:
     """Print one result an item, in item order, of a run (default: the newest)."""
     from orchestrator.cli.reading import open_run
@@ -38,7 +47,10 @@ def command(
         form = "json"
     reader = open_run(invocation, run)
     chosen = _chosen(fields, form)
-    results = (each for each in reader.results(forgives=True) if status is None or each["status"] == status)
+    found = reader.results(forgives=True)
+    if rounds:
+        found = (each for result in found for each in reader.rounds(result["job"], result["index"], forgives=True) or (result,))
+    results = (each for each in found if status is None or each["status"] == status)
     rows = ({field: result[field] for field in chosen} for result in results)
     chunks = _FORMS[form](rows, chosen)
     if path is not None and path != "-":

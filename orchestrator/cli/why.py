@@ -60,6 +60,8 @@ def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         **{key: result[key] for key in (*_TOLD, *_IDENTITY)},
         "run_id": reader.run_dir.run_id,
         "attempts_allowed": job.attempts,
+        "rounds": result["round"],
+        "rounds_allowed": job.repeat.max if job.repeat else None,
         "needs": {need: reader.job_status(need) for need in job.needs},
         "reason": _reason(reader, waits, program, job_id, index, result),
         "logs": command if result["attempts"] else None,
@@ -74,8 +76,11 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  {shown(answer['reason'])}"
     if answer["token"]:
         yield f"  token: {shown(answer['token'], 200)}"
+    if answer["rounds_allowed"] is not None:
+        yield f"  rounds: {answer['rounds'] or 0} done, at most {answer['rounds_allowed']}"
     if answer["attempts"]:
-        yield f"  attempts: {answer['attempts']} so far, {answer['attempts_allowed']} allowed"
+        each = " a round" if answer["rounds_allowed"] is not None else ""
+        yield f"  attempts: {answer['attempts']} so far, {answer['attempts_allowed']} allowed{each}"
     if answer["class"] is not None:
         ended = f"{answer['class']} after {lasting(answer['duration_s'])}"
         yield f"  last recorded end: {ended}" + (f", exit code {answer['exit_code']}" if answer["exit_code"] is not None else "")
@@ -99,7 +104,9 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
             return _why_running(reader, job_id, index, is_promoted=bool(result["promoted"]))
         case "waiting":
             return waits.words(job_id, index) or (
-                "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
+                "it waits before its next round, holding nothing"
+                if result["round"] and result["class"] == "ok"
+                else "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
             )
         case "pending":
             return _why_pending(reader, waits, go_on, job_id, index)

@@ -13,6 +13,8 @@ class Verdict(Enum):
     """What an ended attempt means for the rules."""
 
     SUCCEEDED = "succeeded"
+    ROUND = "round"
+    """One round of a loop is done, and another shall follow."""
     FAILED = "failed"
     """Another attempt may help."""
     HOPELESS = "hopeless"

@@ -121,6 +121,8 @@ class JobRules:
     retry_backoff: float = 2.0
     retry_max_delay: float = 300.0
     retry_jitter: float = 0.1
+    repeat_delay: float = 0.0
+    """Seconds between two rounds of a loop."""
 
     @property
     def tolerates_failures(self) -> bool:

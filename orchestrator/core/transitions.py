@@ -172,6 +172,12 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
         case Verdict.SUCCEEDED:
             state.shortages = 0
             return SUCCEEDED
+        case Verdict.ROUND:
+            state.shortages = 0
+            tries.losses = 0
+            tries.used = 0  # each round has its own attempts
+            waiting = Waiting("round", now + job.rules.repeat_delay)
+            is_last = False
         case Verdict.HOPELESS:
             return FAILED
         case Verdict.CANCELLED:

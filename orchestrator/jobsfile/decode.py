@@ -48,7 +48,8 @@ def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: 
             except (ValueError, msgspec.ValidationError):
                 meant = did_you_mean(value, fields[key].choices) if isinstance(value, str) else ""
                 problems.tell((*place, key), f"expected {fields[key].words}, got {describe(value)}{meant}")
-    return struct(**good), frozenset(table) - frozenset(good)
+    renamed = {field.encode_name: field.name for field in msgspec.structs.fields(struct)}
+    return struct(**{renamed[key]: value for key, value in good.items()}), frozenset(table) - frozenset(good)
 
 
 def plain(value: Any, place: Place, problems: Problems) -> Any:
@@ -77,7 +78,8 @@ def _convert(value: Any, field: _Field) -> Any:
 
 @cache
 def _fields(struct: type[msgspec.Struct]) -> dict[str, _Field]:
-    return {name: _field(hint) for name, hint in typing.get_type_hints(struct, include_extras=True).items()}
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return {field.encode_name: _field(hints[field.name]) for field in msgspec.structs.fields(struct)}
 
 
 def _field(hint: Any) -> _Field:

@@ -16,13 +16,14 @@ from orchestrator.jobsfile.model import (
     FileSource,
     ListSource,
     MatrixSource,
+    Repeat,
     Retry,
     ShellAction,
     Source,
 )
 from orchestrator.jobsfile.problems import Place, Problems
 from orchestrator.jobsfile.quantities import parse_duration
-from orchestrator.jobsfile.schema import ACTIONS, SOURCES, JobTable, RetryTable, SourceTable
+from orchestrator.jobsfile.schema import ACTIONS, SOURCES, JobTable, RepeatTable, RetryTable, SourceTable
 from orchestrator.jobsfile.suggestions import describe, did_you_mean
 from orchestrator.jobsfile.templates import TemplateError, TemplateKind
 from orchestrator.jobsfile.values import ValueRefused, check_token
@@ -124,6 +125,8 @@ def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
             return _source(value, place, problems)
         case "retry":
             return _retry(value, place, problems)
+        case "repeat":
+            return _repeat(value, place, problems)
         case "needs":
             return tuple(value)
         case _:
@@ -147,17 +150,43 @@ def _when(value: Any, place: Place, problems: Problems) -> Any:
         return compile_template("{{ true }}" if value else "{{ false }}", "value")
     if value in _WHEN_WORDS:
         return value
-    template = compile_text(value.strip(), "value", place, problems) if isinstance(value, str) else None
-    if template is None or (template is not WRONG and template.is_static):
-        meant = did_you_mean(value, _WHEN_WORDS) if isinstance(value, str) else ""
-        words = '"always", "failed", true, false or a template such as "{{ item > 3 }}"'
-        problems.tell(place, f"expected {words}, got {describe(value)}{meant}")
+    words = '"always", "failed", true, false or a template such as "{{ item > 3 }}"'
+    if not isinstance(value, str):
+        problems.tell(place, f"expected {words}, got {describe(value)}")
+        return WRONG
+    return _condition(value, words, place, problems, words_meant=_WHEN_WORDS)
+
+
+def _condition(value: str, words: str, place: Place, problems: Problems, *, words_meant: tuple[str, ...] = ()) -> Any:
+    """The template of what is true or false, or WRONG. `words`: what may stand here."""
+    template = compile_text(value.strip(), "value", place, problems)
+    if template is WRONG:
+        return WRONG
+    if template.is_static:
+        problems.tell(place, f"expected {words}, got {describe(value)}{did_you_mean(value, words_meant)}")
         return WRONG
     if _TEXT_AROUND.search(value.strip()):
         # It would render to a text such as "5 > 3", and each item would fail for it.
         problems.tell(place, 'text around a placeholder is neither true nor false: put all of it inside, as in "{{ item > 3 }}"')
         return WRONG
     return template
+
+
+def _repeat(value: dict[str, Any], place: Place, problems: Problems) -> Any:
+    raw, wrong = decode(value, RepeatTable, place, problems)
+    named = [key for key in ("until", "while") if key in value]
+    if len(named) != 1:
+        problems.tell(place, f"expected exactly one of until and while{', got both' if named else ''}")
+        return WRONG
+    source = raw.until if named == ["until"] else raw.while_
+    if source is None:
+        return WRONG
+    words = 'a template such as "{{ exit_code == 0 }}"'
+    condition = _condition(source, words, (*place, *named), problems)
+    if condition is WRONG or wrong:
+        return WRONG
+    given = {key: getattr(raw, key) for key in ("max", "must", "delay") if key in value}
+    return Repeat(condition=condition, is_until=raw.until is not None, **given)
 
 
 def _retry(value: Any, place: Place, problems: Problems) -> Any:

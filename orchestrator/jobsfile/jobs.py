@@ -13,7 +13,15 @@ from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_o
 from orchestrator.jobsfile.graph import find_cycles
 from orchestrator.jobsfile.model import ChainSource, InputSpec, Job, templates_in
 from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.schema import ACTIONS, HIDDEN_NAMES, ITEM_SCOPE, LIST_SCOPE, TEMPLATE_FUNCTIONS, TOKEN_KEYS
+from orchestrator.jobsfile.schema import (
+    ACTIONS,
+    HIDDEN_NAMES,
+    ITEM_SCOPE,
+    LIST_SCOPE,
+    ROUND_NAMES,
+    TEMPLATE_FUNCTIONS,
+    TOKEN_KEYS,
+)
 from orchestrator.jobsfile.suggestions import describe, did_you_mean, shown
 from orchestrator.jobsfile.templates import Template
 
@@ -39,6 +47,7 @@ def build_jobs(
         job.check_names(inputs)
         job.check_pool(pools)
         job.check_token()
+        job.check_repeat()
         if not _JOB_ID.fullmatch(id_):
             problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
     needs = {id_: job.find_needs() for id_, job in jobs.items()}
@@ -90,6 +99,11 @@ class _JobChecks:
                 if key in self._own:
                     self._tell(key, "says how a token is met, and this job has no token")
 
+    def check_repeat(self) -> None:
+        """Tell a file that would be there after the first round, and end the loop."""
+        if self._fields.get("repeat") is not None and self._fields.get("creates") is not None:
+            self._tell("creates", "does not go with repeat: the file is there after the first round, so no other would run")
+
     def find_needs(self) -> tuple[str, ...]:
         """Written and implied needs that exist, in file order, without itself. Tells the others."""
         found: set[str] = set()
@@ -118,6 +132,8 @@ class _JobChecks:
             missing.add("parent")
         if self._fields.get("creates") is None:
             missing.add("creates")
+        if self._fields.get("repeat") is None:
+            missing |= ROUND_NAMES
         return ITEM_SCOPE - missing
 
     def _unknown_name(self, name: str, key: str, available: frozenset[str]) -> str:
@@ -126,7 +142,7 @@ class _JobChecks:
         if key == "for_each" or name in HIDDEN_NAMES.get(key, ()):
             return f"{name} is not known yet when {key} is evaluated"
         wanted = {"item": "for_each", "parent": "for_each = { job = … }", "creates": "the key creates"}
-        return f"{name} is only known in a job with {wanted[name]}"
+        return f"{name} is only known in a job with {wanted.get(name, 'repeat')}"
 
     def _templates(self) -> Iterator[tuple[str, Template]]:
         for key, value in self._fields.items():

@@ -107,6 +107,25 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """A loop: rounds until `condition` holds (`until`, asked after each round), or while it does (asked before each, too).
+
+    `max` rounds at most: then the item has succeeded, or failed if the loop `must` come to its end. `delay` between two rounds.
+    """
+
+    condition: Template
+    is_until: bool
+    max: int = 10
+    must: bool = False
+    delay: float = 0.0
+
+    @property
+    def takes_exit_code(self) -> bool:
+        """Whether a non-zero exit ends a round like any other: the condition asks for it, so it is no failure."""
+        return "exit_code" in self.condition.names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MaxFailures:
     """`max_failures = 3` or `"20%"` (of the job's items, rounded down)."""
 
@@ -145,6 +164,7 @@ class Job:
     lane: Lane = "main"
     pool: str | None = None
     priority: int = 0
+    repeat: Repeat | None = None
     continue_on_error: bool = False
     max_failures: MaxFailures | None = None
     attempts: int = 1
@@ -193,6 +213,8 @@ def templates_in(value: Any) -> list[Template]:
             return templates_in(value.values)
         case FileSource():
             return [value.path]
+        case Repeat():
+            return [value.condition]
         case MatrixSource():
             return [template for axis in value.axes.values() for template in templates_in(axis)]
         case dict():

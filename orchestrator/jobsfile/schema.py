@@ -125,6 +125,7 @@ class JobTable(msgspec.Struct, kw_only=True):
     lane: LaneName | None = None
     pool: Text | None = None
     priority: Whole | None = None
+    repeat: Table | None = None
     continue_on_error: Flag | None = None
     max_failures: Failures | None = None
     attempts: Count | None = None
@@ -152,6 +153,16 @@ class RetryTable(msgspec.Struct, kw_only=True):
     backoff: Backoff | None = None
     max_delay: Duration | None = None
     jitter: Fraction | None = None
+
+
+class RepeatTable(msgspec.Struct, kw_only=True, rename={"while_": "while"}):
+    """`repeat = { … }`: one of the first two."""
+
+    until: Text | None = None
+    while_: Text | None = None
+    max: Count | None = None
+    must: Flag | None = None
+    delay: Duration | None = None
 
 
 class SourceTable(msgspec.Struct, kw_only=True):
@@ -186,7 +197,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
             "workflow",
             "inputs",
             "land",
-            "repeat",
             "stall_timeout",
             "pass_env",
             "workspace",
@@ -218,16 +228,19 @@ FILE_SCOPE = frozenset({"inputs", "run"})
 LIST_SCOPE = frozenset({"inputs", "run", "jobs"})
 """Names that `for_each` may use: there is no item yet."""
 
-ITEM_SCOPE = frozenset({"inputs", "run", "jobs", "item", "index", "label", "attempt", "parent", "creates"})
+ROUND_NAMES = frozenset({"round", "output", "exit_code"})
+"""Names that the templates of a loop may use besides: the number of the round, and what came of the one before."""
+
+ITEM_SCOPE = frozenset({"inputs", "run", "jobs", "item", "index", "label", "attempt", "parent", "creates"}) | ROUND_NAMES
 """Names that the templates of one item may use, as far as the job has them."""
 
 HIDDEN_NAMES = {
-    "label": frozenset({"label", "creates", "attempt"}),
-    "when": frozenset({"creates"}),
+    "label": frozenset({"label", "creates", "attempt"}) | ROUND_NAMES,
+    "when": frozenset({"creates"}) | ROUND_NAMES,
     "cwd": frozenset({"creates"}),
     "creates": frozenset({"creates"}),
-    # One token stands for all attempts of an item, and for the same work of any run.
-    "token": frozenset({"creates", "attempt"}),
+    # One token stands for all attempts and rounds of an item, and for the same work of any run.
+    "token": frozenset({"creates", "attempt"}) | ROUND_NAMES,
 }
 """Names that a key's template may not use, because they are not known yet when it is rendered."""
 

@@ -66,6 +66,7 @@ def journal_name(generation: int) -> str:
 class _JobPlaces:
     ends: Places
     settlements: Places
+    rounds: dict[int, Places]
 
 
 class CheckpointWriter:
@@ -119,6 +120,7 @@ class CheckpointWriter:
             job.sources = sources
             job.ends = places.ends
             job.settlements = places.settlements
+            job.rounds = places.rounds
 
     def _lines(self) -> Iterator[tuple[bytes, Places | None, int]]:
         """Each line, and the column that will remember its place (for items)."""
@@ -144,11 +146,20 @@ class CheckpointWriter:
             yield _encode(history.ended), None, 0
 
     def _item_lines(self, job: JobHistory) -> Iterator[tuple[bytes, Places | None, int]]:
-        new = self._places[job.id] = _JobPlaces(Places(), Places())
+        new = self._places[job.id] = _JobPlaces(Places(), Places(), {})
         history = self._history
         for index in range(job.known):
-            if (place := job.ends.get(index)) is not None:
-                yield history.sources.line(place), new.ends, index
+            end = job.ends.get(index)
+            for number in range(1, job.rounds_done(index) + 1):
+                rounds = new.rounds.setdefault(index, Places())
+                if (place := job.rounds[index].get(number)) is None:
+                    continue
+                yield history.sources.line(place), rounds, number
+                if place == end:  # one line, which both point at
+                    end = None
+                    new.ends.copy(index, rounds, number)
+            if end is not None:
+                yield history.sources.line(end), new.ends, index
             if (unended := job.unended.get(index)) is not None:
                 yield _encode(unended), None, 0
             if (place := job.settlements.get(index)) is not None:

@@ -55,12 +55,22 @@ class Places:
         self._spots[index] = offset << 1 | source
         self._lengths[index] = length
 
+    def copy(self, index: int, other: Places, other_index: int) -> None:
+        """The line of item `index` is the one that `other` has for `other_index`, if it has one."""
+        if (place := other.get(other_index)) is not None:
+            self.put(index, *place)
+
     def get(self, index: int) -> tuple[int, int, int] | None:
         """(source, offset, length) of the line of item `index`, None if it has none."""
         if index >= len(self._lengths) or not (length := self._lengths[index]):
             return None
         spot = self._spots[index]
         return spot & 1, spot >> 1, length
+
+    @property
+    def last(self) -> int:
+        """The highest index that has a line; 0 if there is none above it."""
+        return max((index for index, length in enumerate(self._lengths) if length), default=0)
 
     def remove(self, index: int) -> None:
         """Item `index` has no line any more."""
@@ -95,6 +105,8 @@ class JobHistory:
         self.sources = sources
         self.ends = Places()
         self.settlements = Places()
+        self.rounds: dict[int, Places] = {}
+        """Of an item of a loop: where the end of each of its rounds stands, by the number of the round."""
         self.unended: dict[int, Started] = {}
         """Last starts that never came to an end, because the item was settled: they tell how many attempts there were."""
         self._statuses = array("B")
@@ -114,6 +126,17 @@ class JobHistory:
     def attempts(self, index: int) -> int:
         """The number of the last attempt of item `index`, so how many have been started; 0 before the first."""
         return self._attempts[index] if index < len(self._attempts) else 0
+
+    def rounds_done(self, index: int) -> int:
+        """How many rounds of a loop item `index` has done (since it began anew the last time)."""
+        return self.rounds[index].last if index in self.rounds else 0
+
+    def round_end(self, index: int, number: int) -> AttemptEnded | None:
+        """The end of round `number` of item `index`, read from disk; None if it has not done it. Raises StateRefusedError."""
+        place = self.rounds[index].get(number) if index in self.rounds else None
+        record = self.sources.record(place) if place else None
+        assert record is None or isinstance(record, AttemptEnded)
+        return record
 
     def is_stale(self, index: int) -> bool:
         """Whether a succeeded item's inputs have changed since."""
@@ -151,6 +174,8 @@ class JobHistory:
     def started(self, start: Started) -> None:
         """An attempt was about to begin."""
         self._set(start.index, _RUNNING, start.attempt)
+        if start.round == 1:
+            self.rounds.pop(start.index, None)
         if self.unended:
             self.unended.pop(start.index, None)
 
@@ -159,6 +184,8 @@ class JobHistory:
         index = record.index
         self._set(index, _CODES[record.status], record.attempt)
         self.ends.put(index, source, offset, length)
+        if record.round:
+            self.rounds.setdefault(index, Places()).put(record.round, source, offset, length)
         self.settlements.remove(index)
         if self.unended:
             self.unended.pop(index, None)

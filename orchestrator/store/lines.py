@@ -50,6 +50,7 @@ class EndLine(msgspec.Struct, frozen=True, tag="end", gc=False):
     status: Status
     token: str | None = None
     deduped_from: str | None = None
+    round: int = 0
 
 
 class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):

@@ -113,6 +113,8 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     token: str | None = None
     promotions: int = 0
     """How often in a row the token's work was lost before and taken over; above 0 this start is a promotion."""
+    round: int = 0
+    """The round of a loop, from 1; 0: the job is no loop. Round 1 forgets the rounds that the item had before."""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
@@ -131,6 +133,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     token: str | None = None
     deduped_from: str | None = None
     promotions: int = 0
+    round: int = 0
+    """The round of a loop that this attempt brought to its end; 0: none."""
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):

@@ -51,6 +51,20 @@ class ItemRetrying(msgspec.Struct, frozen=True, tag="item_retrying", tag_field="
     at: float
 
 
+class ItemRoundEnded(msgspec.Struct, frozen=True, tag="item_round_ended", tag_field="event", kw_only=True):
+    """A round of a loop ended, and another will come after `wait_s`."""
+
+    item: str
+    job: str
+    label: str | None
+    round: int
+    attempt: int
+    exit_code: int | None
+    duration_s: float
+    wait_s: float
+    at: float
+
+
 class ItemWaiting(msgspec.Struct, frozen=True, tag="item_waiting", tag_field="event", kw_only=True):
     """The item's work is done elsewhere just now, and it waits for what comes of that. `message` says where."""
 
@@ -104,7 +118,9 @@ class RunFinished(msgspec.Struct, frozen=True, tag="run_finished", tag_field="ev
     at: float
 
 
-Happening = RunBegan | JobListed | ItemStarted | ItemRetrying | ItemWaiting | ItemEnded | JobClosed | Noted | RunFinished
+Happening = (
+    RunBegan | JobListed | ItemStarted | ItemRetrying | ItemRoundEnded | ItemWaiting | ItemEnded | JobClosed | Noted | RunFinished
+)
 
 
 class View(Protocol):

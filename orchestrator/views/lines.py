@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from orchestrator.views.happenings import Happening, ItemEnded, ItemRetrying, JobClosed, Noted, RunBegan, RunFinished
+from orchestrator.views.happenings import (
+    Happening,
+    ItemEnded,
+    ItemRetrying,
+    ItemRoundEnded,
+    JobClosed,
+    Noted,
+    RunBegan,
+    RunFinished,
+)
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.summary import EndReport, ended_line
 from orchestrator.views.wording import lasting, shown, title
@@ -23,6 +32,8 @@ class PlainLines:
                 self._outlet.line(began_line(happening))
             case ItemRetrying():
                 self._outlet.line(retry_line(happening))
+            case ItemRoundEnded():
+                self._outlet.line(round_line(happening))
             case ItemEnded():
                 self._outlet.line(ended_line(happening))
             case JobClosed(status="failed", message=message) if message:
@@ -67,6 +78,12 @@ def began_line(began: RunBegan) -> str:
     """`run ID name: 8 slots`."""
     slots = "inline" if began.slots == 0 else f"{began.slots} slot{'s' if began.slots != 1 else ''}"
     return f"run {began.run_id} {shown(began.name)}: {'resumed, ' if began.is_resumed else ''}{slots}"
+
+
+def round_line(ended: ItemRoundEnded) -> str:
+    """Which round of a loop ended, and when the next one comes."""
+    later = f", the next in {lasting(ended.wait_s)}" if ended.wait_s >= 1 else ""
+    return f"round {ended.round} of {title(ended.item, ended.label)} {lasting(ended.duration_s)}{later}"
 
 
 def retry_line(retrying: ItemRetrying) -> str:

@@ -20,6 +20,7 @@ from orchestrator.views.happenings import (
     Happening,
     ItemEnded,
     ItemRetrying,
+    ItemRoundEnded,
     ItemStarted,
     ItemWaiting,
     JobClosed,
@@ -90,7 +91,7 @@ class LiveView:
                 bar = self._bar(happening.job)
                 bar.running += 1
                 bar.waiting.discard(happening.item)
-            case ItemRetrying():
+            case ItemRetrying() | ItemRoundEnded():
                 self._stopped(happening.item, happening.job)
             case ItemWaiting():
                 self._bar(happening.job).waiting.add(happening.item)

@@ -105,3 +105,8 @@ def test_table_takes_rows_with_hostile_values(folder: Path, run_cli: RunCli) -> 
     found = results(run_cli, folder, "table")
     assert found["greet:2"]["output"] == "Hello L'Aquila in IT"
     assert found["area:1"]["output"] == "60"
+
+
+def test_loop_comes_nearer_with_each_round(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "loop.toml", "--quiet", "-i", "number=144", cwd=folder).returncode == 0
+    assert run_cli("logs", "loop.toml", "tell", cwd=folder).stdout == "the root of 144 is 12.000000\n"

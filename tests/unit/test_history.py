@@ -38,6 +38,7 @@ def observed(history: RunHistory) -> dict[str, Any]:
                     (job.status(index), job.attempts(index), job.is_stale(index), job.record(index), job.last_end(index))
                     for index in range(12)
                 ],
+                [[job.round_end(index, number) for number in range(job.rounds_done(index) + 1)] for index in range(12)],
                 {status: list(job.indices(status)) for status in Status},
             )
             for job in history.jobs.values()
@@ -98,6 +99,16 @@ def test_a_later_supervisor_takes_back_the_last_word_of_the_run_and_of_its_jobs(
     assert (history.ended, history.jobs["port"].closed, history.supervisor) == (None, None, supervisor(101))
 
 
+def test_each_round_of_a_loop_is_kept_and_round_1_begins_anew(tmp_path: Path) -> None:
+    first, second = (ended(1, number, Status.WAITING, round_number=number) for number in (1, 2))
+    failed = ended(1, 3, Status.WAITING)
+    begun = [started(1, round_number=1), first, started(1, 2, round_number=2), second, started(1, 3, round_number=3), failed]
+    job = history_of(tmp_path / "a", LISTED, *begun).jobs["port"]
+    assert (job.rounds_done(1), job.round_end(1, 1), job.round_end(1, 2)) == (2, first, second)
+    assert (job.last_end(1), job.round_end(1, 3), job.rounds_done(2)) == (failed, None, 0)
+    assert history_of(tmp_path / "b", LISTED, *begun, started(1, 4, round_number=1)).jobs["port"].rounds_done(1) == 0
+
+
 def test_workers_of_earlier_supervisors_matter_only_while_they_have_an_open_start(tmp_path: Path) -> None:
     before = [supervisor(), worker(0), worker(1), LISTED, started(0, worker=1)]
     history = history_of(tmp_path, *before, supervisor(101), worker(2))
@@ -122,8 +133,8 @@ def test_jobs_stand_in_the_order_of_their_listing(tmp_path: Path) -> None:
 STATUSES = st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.WAITING])
 INDICES = st.integers(0, 9)
 RECORDS = st.one_of(
-    st.builds(started, INDICES, st.integers(1, 3), st.integers(0, 50), worker=st.integers(0, 3)),
-    st.builds(ended, INDICES, st.integers(1, 3), STATUSES, output=st.binary(max_size=8)),
+    st.builds(started, INDICES, st.integers(1, 3), st.integers(0, 50), worker=st.integers(0, 3), round_number=st.integers(0, 3)),
+    st.builds(ended, INDICES, st.integers(1, 3), STATUSES, output=st.binary(max_size=8), round_number=st.integers(0, 3)),
     st.builds(settled, INDICES, st.sampled_from([Status.SKIPPED, Status.INTERRUPTED, Status.CANCELLED]), stale=st.booleans()),
     st.builds(supervisor, st.integers(1, 5)),
     st.builds(worker, st.integers(0, 3)),

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load, load_text
 from orchestrator.jobsfile.problems import find_lines, show_place
-from orchestrator.jobsfile.schema import UNSUPPORTED, FileTable, JobTable, PoolTable, RetryTable, RunTable, SourceTable
+from orchestrator.jobsfile.schema import (
+    UNSUPPORTED,
+    FileTable,
+    JobTable,
+    PoolTable,
+    RepeatTable,
+    RetryTable,
+    RunTable,
+    SourceTable,
+)
 
 
 def mistakes(text: str) -> list[str]:
@@ -113,6 +122,19 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
         ("when = 'alwys'", 'got a string ("alwys"); did you mean always?'),
         ("when = 'item > 3'", 'jobs.a.when: expected "always", "failed", true, false or a template'),
         ("when = 1", "jobs.a.when: expected"),
+        ("repeat = { max = 3 }", "jobs.a.repeat: expected exactly one of until and while"),
+        ("repeat = { until = '{{ round }}', while = '{{ round }}' }", "expected exactly one of until and while, got both"),
+        ("repeat = { until = 'yes' }", "jobs.a.repeat.until: expected a template such as"),
+        ("repeat = { while = '{{ round }} < 3' }", "jobs.a.repeat.while: text around a placeholder is neither true nor false"),
+        ("repeat = { until = '{{ round }}', max = 0 }", "jobs.a.repeat.max: expected a whole number of at least 1"),
+        ("repeat = { untill = '{{ round }}' }", "jobs.a.repeat.untill: unknown key; did you mean until?"),
+        ("repeat = { until = '{{ rounds }}' }", "jobs.a.repeat: rounds is not a name that templates know; did you mean round?"),
+        ("stdin = '{{ round }}'", "jobs.a.stdin: round is only known in a job with repeat"),
+        (
+            "repeat = { until = '{{ round }}' }\nwhen = '{{ output }}'",
+            "jobs.a.when: output is not known yet when when is",
+        ),
+        ("repeat = { until = '{{ round }}' }\ncreates = 'x'", "jobs.a.creates: does not go with repeat"),
         ("when = '{{ index }} > 3'", "jobs.a.when: text around a placeholder is neither true nor false"),
         ("when = 'not {{ index }}'", "jobs.a.when: text around a placeholder is neither true nor false"),
         ("when = '{{ index }} and {{ index }}'", "jobs.a.when: text around a placeholder is neither true nor false"),
@@ -378,8 +400,9 @@ def test_a_place_is_written_as_toml_would() -> None:
 
 # Whatever a file says, the answer is a jobs file or a JobsFileError.
 
+TABLES = (FileTable, JobTable, RunTable, PoolTable, RepeatTable, RetryTable, SourceTable)
 KEYS = sorted(
-    {key for struct in (FileTable, JobTable, RunTable, PoolTable, RetryTable, SourceTable) for key in struct.__struct_fields__}
+    {key for struct in TABLES for key in struct.__struct_encode_fields__}
     | {key for keys in UNSUPPORTED.values() for key in keys}
     | {"a", "b", "type", "required", "default", "enum", "description"}
 )
