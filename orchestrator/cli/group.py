@@ -18,6 +18,7 @@ COMMANDS = {
     "resume": "Go on with a run: all that has not succeeded.",
     "check": "Tell every mistake of a jobs file; run nothing.",
     "plan": "Show the items and commands of a jobs file; run nothing.",
+    "schema": "Print the JSON Schema of jobs files, for editors.",
     "list": "List the runs, newest first.",
     "status": "Tell how a run stands: counts, what runs, what failed and why.",
     "why": "Tell in words why an item is what it is.",

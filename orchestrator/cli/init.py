@@ -11,15 +11,22 @@ from orchestrator.cli.options import json_option
 from orchestrator.cli.output import OutputError, write_json, write_line
 from orchestrator.errors import UserError
 
+_SCHEMA = "jobs.schema.json"
+"""The examples name it in their first line, as a file beside them."""
+
 
 @click.command("init")
 @click.argument("example", required=False)
 @json_option
 def command(example: str | None, as_json: bool) -> int:
-    """Copy an example jobs file into this folder (never over a file that is there); without a name, list the examples."""
+    """Copy an example jobs file into this folder (never over a file that is there); without a name, list the examples.
+
+    Beside it comes jobs.schema.json, by which editors complete and explain its keys; one that is there is left as it is.
+    """
     from orchestrator.shipped import examples_folder
 
-    examples = {path.stem: path for path in sorted(examples_folder().glob("*.toml"))}
+    folder = examples_folder()
+    examples = {path.stem: path for path in sorted(folder.glob("*.toml"))}
     if example is None:
         _list(examples, as_json=as_json)
         return 0
@@ -28,18 +35,26 @@ def command(example: str | None, as_json: bool) -> int:
         hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(examples)}"
         raise UserError(f"no example {example!r}", hint)
     target = Path(f"{example}.toml")
-    try:
-        with target.open("xb") as file:
-            file.write(examples[example].read_bytes())
-    except FileExistsError:
-        raise UserError(f"{target} is here already, and is left as it is", "move it away, or go to another folder") from None
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+    if not _copy(examples[example], target):
+        raise UserError(f"{target} is here already, and is left as it is", "move it away, or go to another folder")
+    _copy(folder / _SCHEMA, Path(_SCHEMA))
     if as_json:
         write_json({"file": str(target.absolute())})
     else:
         write_line(f"{target}: see what it would do with `orchestrate plan {target}`, start it with `orchestrate run {target}`")
     return 0
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """Whether there was none. Raises OutputError."""
+    try:
+        with target.open("xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+    return True
 
 
 def _list(examples: dict[str, Path], *, as_json: bool) -> None:
@@ -52,6 +67,6 @@ def _list(examples: dict[str, Path], *, as_json: bool) -> None:
 
 
 def _about(path: Path) -> str:
-    """The first comment line of an example says what it is for."""
-    first = path.read_text("utf-8").partition("\n")[0]
-    return first.lstrip("# ").strip() if first.startswith("#") else ""
+    """The first comment says what an example is for; `#:` is for editors."""
+    lines = path.read_text("utf-8").splitlines()
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")

@@ -40,6 +40,13 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def output_option(function: F) -> F:
+    """-o."""
+    return click.option(
+        "-o", "--output", "path", metavar="FILE", help="Write to FILE (-: stdout), which is replaced once all is written."
+    )(function)
+
+
 def inputs_option(function: F) -> F:
     """-i."""
     return click.option("-i", "--input", "inputs", multiple=True, metavar="K=V", help="Give an input a value. Repeatable.")(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -50,6 +51,27 @@ def write_json(value: object) -> None:
     from orchestrator.views.events import json_line
 
     write_bytes(json_line(value))
+
+
+def write_to(path: str | None, chunks: Iterable[bytes]) -> None:
+    """Write `chunks` to stdout (None, "-"), or to a file that is replaced once all is written.
+
+    Raises BrokenPipeError, OutputError; UserError for a file that cannot be written.
+    """
+    if path is None or path == "-":
+        for chunk in chunks:
+            write_bytes(chunk)
+        return
+    temporary = f"{path}.new-{os.getpid()}"
+    try:
+        with open(temporary, "xb") as file:
+            file.writelines(chunks)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
 
 
 def silence() -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import json_option, run_argument
-from orchestrator.cli.output import write_bytes
+from orchestrator.cli.options import json_option, output_option, run_argument
+from orchestrator.cli.output import write_to
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
 
@@ -26,7 +24,7 @@ _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code
 @click.option("--fields", metavar="A,B", help="Only these fields, in this order.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only the items in this state.")
 @click.option("--rounds", is_flag=True, help="One result a round of a loop (JOB:INDEX#ROUND) instead of one an item.")
-@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE (-: stdout), which is replaced once all is written.")
+@output_option
 @json_option
 @pass_invocation
 def command(
@@ -53,11 +51,7 @@ def command(
     results = (each for each in found if status is None or each["status"] == status)
     rows = ({field: result[field] for field in chosen} for result in results)
     chunks = _FORMS[form](rows, chosen)
-    if path is not None and path != "-":
-        _write_file(path, chunks)
-        return 0
-    for chunk in chunks:
-        write_bytes(chunk)
+    write_to(path, chunks)
     return 0
 
 
@@ -122,19 +116,6 @@ def _cell(value: Any) -> str:
     from orchestrator.views.events import json_line
 
     return json_line(value).decode().rstrip("\n")
-
-
-def _write_file(path: str, chunks: Iterable[bytes]) -> None:
-    temporary = f"{path}.new-{os.getpid()}"
-    try:
-        with open(temporary, "xb") as file:
-            file.writelines(chunks)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 _FORMS = {"json": _as_json, "jsonl": _as_jsonl, "csv": _as_csv, "table": _as_table}

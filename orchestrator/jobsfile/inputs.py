@@ -12,10 +12,10 @@ from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.decode import decode
 from orchestrator.jobsfile.model import InputSpec, InputType
 from orchestrator.jobsfile.problems import Place, Problems
-from orchestrator.jobsfile.schema import InputTable
+from orchestrator.jobsfile.schema import INPUT_NAME, InputTable
 from orchestrator.jobsfile.suggestions import describe, did_you_mean, shown
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME = re.compile(INPUT_NAME)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -17,6 +17,7 @@ from orchestrator.jobsfile.schema import (
     ACTIONS,
     HIDDEN_NAMES,
     ITEM_SCOPE,
+    JOB_ID,
     LIST_SCOPE,
     ROUND_NAMES,
     TEMPLATE_FUNCTIONS,
@@ -25,7 +26,7 @@ from orchestrator.jobsfile.schema import (
 from orchestrator.jobsfile.suggestions import describe, did_you_mean, shown
 from orchestrator.jobsfile.templates import Template
 
-_JOB_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_JOB_ID = re.compile(JOB_ID)
 
 
 def build_jobs(

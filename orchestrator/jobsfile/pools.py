@@ -9,14 +9,13 @@ from orchestrator.jobsfile.decode import decode
 from orchestrator.jobsfile.fields import WRONG
 from orchestrator.jobsfile.model import Pool
 from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.schema import PoolTable
+from orchestrator.jobsfile.schema import POOL_NAME, PoolTable
 from orchestrator.jobsfile.suggestions import describe
 
 PoolFields = dict[str, dict[str, Any]]
 """Name -> the keys that a table [pools.NAME] gives; a value may be WRONG."""
 
-_POOL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-"""It is the name of a folder, also where upper and lower case are the same."""
+_POOL_NAME = re.compile(POOL_NAME)
 
 
 def compile_pools(tables: dict[str, Any], problems: Problems) -> PoolFields:

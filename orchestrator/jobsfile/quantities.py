@@ -35,6 +35,36 @@ MOST_STARTS = 100_000
 """In one window of a rate: each of them is remembered for as long as the window is."""
 
 
+def _whole(pattern: str) -> str:
+    """`pattern` as JSON Schema wants it: nothing stands around it but white space."""
+    return rf"^\s*(?:{pattern})\s*$"
+
+
+def _any_case(words: str) -> str:
+    return re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", words)
+
+
+_NUMBER = _PLAIN_NUMBER.pattern
+_UNITS = "|".join(_SECONDS)
+
+DURATION_FORM = {
+    "type": ["number", "string"],
+    "minimum": 0,
+    "maximum": LONGEST_SECONDS,
+    "pattern": _whole(rf"(?:{_NUMBER}(?:{_UNITS}))+|{_NUMBER}"),
+}
+SIZE_FORM = {
+    "type": ["integer", "string"],
+    "minimum": 0,
+    "maximum": LARGEST_BYTES,
+    "pattern": _whole(rf"{_NUMBER} ?(?:{_any_case('|'.join(_BYTES))})"),
+}
+COUNT_FORM = {"type": ["integer", "string"], "minimum": 1, "pattern": _whole("(?=[0-9]*[1-9])[0-9]{1,9}")}
+PERCENT_PATTERN = _whole(r"0*(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?) ?%")
+RATE_PATTERN = _whole(rf"[0-9]{{1,9}} ?/ ?(?:{_any_case('|'.join(_WINDOWS))}|(?:{_NUMBER}(?:{_any_case(_UNITS)}))+)")
+"""What each parser below takes, for editors, in the words of JSON Schema; of a rate and of huge numbers a little more."""
+
+
 def parse_duration(value: Any) -> float:
     """Seconds of `"90s"`, `"20m"`, `"2h"`, `"1d"`, `"500ms"`, `"1h30m"`, or of a plain number. Raises ValueError."""
     seconds = _number(value)

@@ -151,6 +151,19 @@ def test_check_of_a_good_file_counts_its_jobs(run_cli: RunCli, folder: Path) -> 
     assert told == {"ok": True, "jobs": ["list", "known", "made", "later", "chained", "sum"], "problems": []}
 
 
+def test_editors_find_the_schema_beside_the_file_and_a_new_one_can_be_had(run_cli: RunCli, tmp_path: Path) -> None:
+    assert run_cli("init", "chain").returncode == 0
+    schema = tmp_path / "jobs.schema.json"
+    assert "#:schema ./jobs.schema.json" in (tmp_path / "chain.toml").read_text().splitlines()
+    printed = run_cli("schema").stdout
+    assert json.loads(printed) == json.loads(schema.read_text())
+    schema.write_text("of an older version")
+    assert run_cli("init", "matrix").returncode == 0
+    assert schema.read_text() == "of an older version"
+    assert run_cli("schema", "-o", schema).stdout == ""
+    assert schema.read_text() == printed
+
+
 def test_init_lists_copies_and_never_overwrites(run_cli: RunCli, tmp_path: Path) -> None:
     assert "quickstart  " in run_cli("init").stdout
     assert {each["name"] for each in json.loads(run_cli("init", "--json").stdout)} >= {"quickstart", "chain"}

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jobs_schema import accepts
 
 from orchestrator.jobsfile.model import MaxFailures
 from orchestrator.jobsfile.quantities import (
+    COUNT_FORM,
+    DURATION_FORM,
     LARGEST_BYTES,
     LONGEST_SECONDS,
     MOST_STARTS,
+    PERCENT_PATTERN,
+    RATE_PATTERN,
+    SIZE_FORM,
     parse_count,
     parse_duration,
     parse_limit,
@@ -247,3 +255,26 @@ def test_a_rate_is_always_one_that_can_be_kept(written: Any) -> None:
 @pytest.mark.parametrize(("written", "limit"), [("2GiB", 2 * 1024**3), (0, None), ("0", None), (1, 1)])
 def test_a_size_of_nothing_is_no_limit(written: Any, limit: int | None) -> None:
     assert parse_size_limit(written) == limit
+
+
+WRITTEN = st.from_regex(r" ?[0-9]{0,3}(\.[0-9]{1,2})?( ?(ms|[smhdbkgtMKB%/]|i|min|hour)?){0,3} ?", fullmatch=True)
+FORMS = [
+    (parse_duration, DURATION_FORM),
+    (parse_size, SIZE_FORM),
+    (parse_count, COUNT_FORM),
+    (parse_percent, {"type": "string", "pattern": PERCENT_PATTERN}),
+    (parse_rate, {"type": "string", "pattern": RATE_PATTERN}),
+]
+
+
+@pytest.mark.parametrize(("parse", "form"), FORMS, ids=["duration", "size", "count", "percent", "rate"])
+@settings(max_examples=200, deadline=None)
+@given(written=WRITTEN | st.integers(-2, 200) | st.floats(-2, 200).filter(lambda number: number % 1) | st.booleans() | st.none())
+def test_editors_are_told_what_is_parsed(parse: Callable[[Any], Any], form: dict[str, Any], written: Any) -> None:
+    """To JSON 1.0 is a whole number; a rate of no starts, or in no time, is left to the parser."""
+    try:
+        parse(written)
+    except ValueError:
+        assert not accepts(form, written) or (parse is parse_rate and re.search(r"^ ?0+ ?/|/ ?0", written))
+    else:
+        assert accepts(form, written)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs_schema import refusals
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.load import load, load_text
@@ -31,7 +32,10 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "configs" / "examples"
 
 
 def load_lines(text: str) -> JobsFile:
-    return load_text(text, path="/project/jobs.toml", folder="/project")
+    """What loads is right for editors, too."""
+    loaded = load_text(text, path="/project/jobs.toml", folder="/project")
+    assert refusals(text) == []
+    return loaded
 
 
 def job_of(keys: str) -> Job:

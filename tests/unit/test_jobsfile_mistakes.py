@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jobs_schema import refusals
 
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load, load_text
@@ -471,6 +472,8 @@ def test_whatever_a_file_says_it_loads_or_its_mistakes_are_told(document: dict[s
         load_text(text, path="jobs.toml", folder="/project")
     except JobsFileError as error:
         problems = error.problems
+    else:
+        assert refusals(text) == []
     assert problems
     assert all(problem.startswith("jobs.toml:") and problem.isprintable() for problem in problems)
 

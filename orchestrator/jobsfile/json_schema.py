@@ -1,0 +1,119 @@
+"""The JSON Schema of a jobs file (draft 2020-12), by which editors complete, explain and check it.
+
+It is made of the structs of `schema`: their fields are the keys, and the string under a field says what its key is for. What
+needs more than a schema (names that exist, templates that compile, cycles) is left to `load`.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import typing
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from types import NoneType
+from typing import Any
+
+import msgspec
+
+from orchestrator.jobsfile import model, schema
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_MODELS: dict[type[msgspec.Struct], Any] = {
+    schema.JobTable: model.Job,
+    schema.RunTable: model.RunSettings,
+    schema.RetryTable: model.Retry,
+}
+"""Where the values stand that absent keys have."""
+
+
+def jobs_file_schema() -> dict[str, Any]:
+    """The schema as plain data. Its `$defs` are called after their structs."""
+    root = {"$schema": _DRAFT, "title": "Jobs file of orchestrate", **_table(schema.FileTable), **_one_action_a_job()}
+    definitions: dict[str, Any] = {}
+    waiting = [*_references(root)]
+    while waiting:
+        name = waiting.pop(0)
+        if name not in definitions:
+            definitions[name] = _table(getattr(schema, name))
+            waiting += _references(definitions[name])
+    return {**root, "required": ["jobs"], "$defs": definitions}
+
+
+def _table(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    hints = typing.get_type_hints(struct, include_extras=True)
+    keys = {field.encode_name: field.name for field in msgspec.structs.fields(struct)}
+    return {
+        "description": inspect.cleandoc(struct.__doc__ or ""),
+        "type": "object",
+        "properties": {key: _value(hints[name], struct, name) for key, name in keys.items()},
+        "additionalProperties": False,
+        **(_at_most_one_action() if struct is schema.JobTable else {}),
+        **schema.RULES.get(struct, {}),
+    }
+
+
+def _value(hint: Any, struct: type[msgspec.Struct], name: str) -> dict[str, Any]:
+    """Of `Annotated[type, parser?, Meta(…)] | None`, as in `decode`."""
+    annotated = next(option for option in typing.get_args(hint) if option is not NoneType)
+    _, *notes = typing.get_args(annotated)
+    meta = next(note for note in notes if isinstance(note, msgspec.Meta))
+    # What a parser takes is not what it makes of it.
+    form = (meta.extra_json_schema or {}) if any(map(callable, notes)) else msgspec.json.schema(annotated)
+    expected = meta.description or ""
+    sentences = (_words_under_fields().get((struct.__name__, name)), f"{expected[:1].upper()}{expected[1:]}.")
+    about = {"description": "\n\n".join(filter(None, sentences))}
+    return {**about, **form, **about, **_default(struct, name)}
+
+
+def _default(struct: type[msgspec.Struct], name: str) -> dict[str, Any]:
+    fields = {field.name: field.default for field in dataclasses.fields(_MODELS[struct])} if struct in _MODELS else {}
+    default = fields.get(name)
+    return {"default": default} if isinstance(default, bool | int | float | str) else {}
+
+
+def _actions() -> list[dict[str, Any]]:
+    built = {field.encode_name for field in msgspec.structs.fields(schema.JobTable)}
+    return [{"required": [action]} for action in schema.ACTIONS if action in built]
+
+
+def _at_most_one_action() -> dict[str, Any]:
+    return {"oneOf": [*_actions(), {"not": {"anyOf": _actions()}}]}
+
+
+def _one_action_a_job() -> dict[str, Any]:
+    """Unless [defaults] have one, each job has one."""
+    return {
+        "if": {"required": ["defaults"], "properties": {"defaults": {"anyOf": _actions()}}},
+        "else": {"properties": {"jobs": {"additionalProperties": {"anyOf": _actions()}}}},
+    }
+
+
+def _references(value: Any) -> Iterator[str]:
+    match value:
+        case dict():
+            for key, inner in value.items():
+                if key == "$ref":
+                    yield inner.removeprefix("#/$defs/")
+                else:
+                    yield from _references(inner)
+        case list():
+            for inner in value:
+                yield from _references(inner)
+
+
+@cache
+def _words_under_fields() -> dict[tuple[str, str], str]:
+    """(struct, field) -> the string that stands under the field, in one line. Python keeps none, so the source is read."""
+    words = {}
+    for struct in ast.parse(inspect.getsource(schema)).body:
+        for field, below in pairwise(struct.body if isinstance(struct, ast.ClassDef) else ()):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str() as text)),
+                ):
+                    words[struct.name, name] = " ".join(text.split())  # type: ignore[attr-defined]
+    return words
