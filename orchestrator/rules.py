@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.core.states import JobRules
-from orchestrator.jobsfile.model import ChainSource, Job, templates_of
+from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.jobsfile.templates import Template
 
 
@@ -16,14 +16,12 @@ def rules_of(jobs: Sequence[Job], *, keep_going: bool) -> list[JobRules]:
 
 
 def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> JobRules:
-    parents = job.for_each.jobs if isinstance(job.for_each, ChainSource) else ()
-    barriers = {name for template in templates_of(job) for name in template.jobs}
     limit = job.max_failures
     return JobRules(
         id=job.id,
         order=order,
-        needs=tuple(orders[need] for need in job.needs if need not in parents or need in barriers),
-        chain=tuple(orders[parent] for parent in parents),
+        needs=tuple(orders[need] for need in barriers_of(job)),
+        chain=tuple(orders[parent] for parent in chain_of(job)),
         when_word=job.when if job.when == "always" or job.when == "failed" else None,
         has_own_when=isinstance(job.when, Template),
         is_single=job.for_each is None,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.options import folder_option, inputs_option, json_option
-from orchestrator.cli.output import write_json, write_line
+from orchestrator.cli.output import write_json, write_line, write_lines
 
 if TYPE_CHECKING:
     from orchestrator.jobsfile.model import Job, JobsFile, Source
@@ -32,18 +33,39 @@ class _LaterJob:
         raise _NotYetKnown(self._job_id)
 
 
-@click.command("plan")
+_DRAWINGS = ["all", "tree", "mermaid"]
+
+
+class _PlanCommand(click.Command):
+    """`--graph` alone is `--graph all`: what stands behind it is its word only if it is one of its words, else it is FILE."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with the word put in."""
+        end = args.index("--") if "--" in args else len(args)
+        for place in range(end - 1, -1, -1):
+            if args[place] == "--graph" and (place + 1 == len(args) or args[place + 1] not in _DRAWINGS):
+                args[place] = "--graph=all"
+        return super().parse_args(ctx, args)
+
+
+@click.command("plan", cls=_PlanCommand)
 @click.argument("file")
 @inputs_option
 @folder_option
+@click.option(
+    "--graph", type=click.Choice(_DRAWINGS), help="Show which job waits for which instead: a tree, Mermaid, or (all) both."
+)
 @json_option
-def command(file: str, inputs: tuple[str, ...], folder: str | None, as_json: bool) -> int:
+def command(*, file: str, inputs: tuple[str, ...], folder: str | None, graph: str | None, as_json: bool) -> int:
     """Show the items of each job and the command of each item; run nothing. What needs another job's output says so."""
     from orchestrator.jobsfile.inputs import resolve_inputs
     from orchestrator.jobsfile.load import load
     from orchestrator.launching import user_config
 
     jobs_file = load(file, folder=folder, user_config=user_config())
+    if graph is not None:
+        _print_graph(jobs_file, graph, as_json=as_json)
+        return 0
     plan = _plan(jobs_file, resolve_inputs(jobs_file.inputs, inputs))
     if as_json:
         write_json([{**job, "items": list(job["items"])} for job in plan])
@@ -53,8 +75,24 @@ def command(file: str, inputs: tuple[str, ...], folder: str | None, as_json: boo
     return 0
 
 
+def _print_graph(jobs_file: JobsFile, graph: str, *, as_json: bool) -> None:
+    from orchestrator.jobsfile.diagram import mermaid, nodes_of, tree
+
+    nodes = nodes_of(jobs_file.jobs)
+    if as_json:
+        write_json([asdict(node) for node in nodes])
+        return
+    if graph != "mermaid":
+        write_lines(tree(nodes))
+    if graph == "all":
+        write_line("")
+    if graph != "tree":
+        write_lines(mermaid(nodes))
+
+
 def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One object a job: `job`, `needs`, `lane`, `pool`, `after` (the job its items wait for, else null), `error`, `items`."""
+    """One object a job: its `Node`, `lane`, `pool`, `after` (the job its items wait for, else null), `error`, `items`."""
+    from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
     context = {
@@ -63,7 +101,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any
         "jobs": {job.id: _LaterJob(job.id) for job in jobs_file.jobs},
     }
     values: dict[str, list[Any] | None] = {}
-    for job in jobs_file.jobs:
+    for job, node in zip(jobs_file.jobs, nodes_of(jobs_file.jobs), strict=True):
         after, error = None, None
         try:
             values[job.id] = _values(job.for_each, values, context, jobs_file.folder)
@@ -72,7 +110,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any
         except SourceError as wrong:
             values[job.id], error = None, str(wrong)
         items = (_item(jobs_file, job, index, value, context) for index, value in enumerate(values[job.id] or []))
-        plan: dict[str, Any] = {"job": job.id, "needs": list(job.needs), "lane": job.lane, "pool": job.pool}
+        plan = {**asdict(node), "lane": job.lane, "pool": job.pool}
         yield {**plan, "after": after, "error": error, "items": items}
 
 
@@ -141,9 +179,11 @@ def _print_job(job: dict[str, Any]) -> None:
 
 def _job_line(job: dict[str, Any]) -> str:
     needs = f"  needs {', '.join(job['needs'])}" if job["needs"] else ""
+    follows = f"  follows {', '.join(job['follows'])} item by item" if job["follows"] else ""
+    words = "".join(f"  {job[key]}" for key in ("for_each", "when", "repeat") if job[key] is not None)
     lane = "  in the fast lane" if job["lane"] == "fast" else ""
     pool = f"  in pool {job['pool']}" if job["pool"] is not None else ""
-    return f"{job['job']}{needs}{lane}{pool}"
+    return f"{job['job']}{needs}{follows}{words}{lane}{pool}"
 
 
 def _item_lines(item: dict[str, Any]) -> Iterable[str]:

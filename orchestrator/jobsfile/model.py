@@ -228,3 +228,14 @@ def templates_in(value: Any) -> list[Template]:
 def templates_of(job: Job) -> list[Template]:
     """All templates of a job."""
     return [template for attribute in fields(job) for template in templates_in(getattr(job, attribute.name))]
+
+
+def chain_of(job: Job) -> tuple[str, ...]:
+    """The jobs whose items its items follow one by one, without a barrier."""
+    return job.for_each.jobs if isinstance(job.for_each, ChainSource) else ()
+
+
+def barriers_of(job: Job) -> tuple[str, ...]:
+    """The jobs that have to be done as a whole before it starts, in file order; a chain's parent if a template names it."""
+    named = {name for template in templates_of(job) for name in template.jobs}
+    return tuple(need for need in job.needs if need in named or need not in chain_of(job))

@@ -57,19 +57,19 @@ def test_plan_shows_items_and_commands_and_touches_nothing(run_cli: RunCli, fold
         "list",
         "  list",
         "    printf 'a\\nb\\n'",
-        "known",
+        "known  for each of 2 values  when {{ item != '2' }}",
         "  known:0 1",
         """    shell: echo '1' 'it'"'"'s' > touched""",
         "  known:1 2  (skipped: its `when` is false)",
         """    shell: echo '2' 'it'"'"'s' > touched""",
-        "made",
+        "made  for each file of *.src",
         "  made:0 a.src",
         told.stdout.splitlines()[10],
         f"  made:1 b.src  (done already: {folder}/b.src.out exists)",
         told.stdout.splitlines()[12],
-        "later  needs list",
+        "later  needs list  for each of {{ jobs.list.output }}",
         "  items known after list",
-        "chained  needs known",
+        "chained  follows known item by item",
         "  chained:0 1",
         "    command known after known",
         "  chained:1 2",
@@ -85,8 +85,20 @@ def test_plan_shows_items_and_commands_and_touches_nothing(run_cli: RunCli, fold
 
 def test_plan_as_data(run_cli: RunCli, folder: Path) -> None:
     plan = {job["job"]: job for job in json.loads(run_cli("plan", "plan.toml", "--json", cwd=folder).stdout)}
-    later = {"job": "later", "needs": ["list"], "lane": "main", "pool": None, "after": "list", "error": None, "items": []}
-    assert plan["later"] == later
+    assert plan["later"] == {
+        "job": "later",
+        "needs": ["list"],
+        "follows": [],
+        "for_each": "for each of {{ jobs.list.output }}",
+        "when": None,
+        "repeat": None,
+        "lane": "main",
+        "pool": None,
+        "after": "list",
+        "error": None,
+        "items": [],
+    }
+    assert (plan["chained"]["needs"], plan["chained"]["follows"]) == ([], ["known"])
     assert plan["list"]["items"][0]["argv"] == ["printf", "a\\nb\\n"]
     assert plan["list"]["items"][0]["cwd"] == str(folder)
 
@@ -99,7 +111,7 @@ def test_plan_shows_tokens_lanes_and_pools(run_cli: RunCli, tmp_path: Path) -> N
     told = run_cli("plan", "work.toml")
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()
-    assert lines[0] == "fetch  in the fast lane  in pool site"
+    assert lines[0] == "fetch  for each of 3 values  in the fast lane  in pool site"
     assert lines[1:7] == ["  fetch:0 a", "    true", "    token: a", "  fetch:1 b", "    true", "    token: b"]
     assert lines[7].startswith("  fetch:2  (refused: token: the token is empty")
     (job,) = json.loads(run_cli("plan", "work.toml", "--json").stdout)
@@ -115,7 +127,7 @@ def test_check_tells_a_pool_of_the_users_config_that_is_missing(run_cli: RunCli,
     config = tmp_path / "config" / "orchestrate" / "config.toml"
     config.parent.mkdir(parents=True)
     config.write_text("[pools.site]\nslots = 2\n")
-    assert run_cli("check", "work.toml").stdout == "ok: 1 job\n"
+    assert run_cli("check", "work.toml").stdout == "ok: 1 job\n  fetch\n"
 
 
 def test_plan_tells_a_list_that_cannot_be_read_and_an_item_that_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
@@ -145,10 +157,36 @@ def test_check_tells_every_mistake_also_as_data(run_cli: RunCli, tmp_path: Path)
     assert len(json.loads(told.stdout)["problems"]) == 2
 
 
-def test_check_of_a_good_file_counts_its_jobs(run_cli: RunCli, folder: Path) -> None:
-    assert run_cli("check", "plan.toml", cwd=folder).stdout == "ok: 6 jobs\n"
-    told = json.loads(run_cli("check", "plan.toml", "--json", cwd=folder).stdout)
-    assert told == {"ok": True, "jobs": ["list", "known", "made", "later", "chained", "sum"], "problems": []}
+GRAPH = [
+    "list",
+    "└── later  for each of {{ jobs.list.output }}",
+    "known  for each of 2 values  when {{ item != '2' }}",
+    "╞══ chained",
+    "└── sum",
+    "made  for each file of *.src",
+]
+
+
+def test_check_and_plan_show_how_the_jobs_hang_together(run_cli: RunCli, folder: Path) -> None:
+    told = run_cli("check", "plan.toml", cwd=folder).stdout.splitlines()
+    assert told == ["ok: 6 jobs", *(f"  {line}" for line in GRAPH)]
+    data = json.loads(run_cli("check", "plan.toml", "--json", cwd=folder).stdout)
+    assert (data["ok"], data["jobs"], data["problems"]) == (True, ["list", "known", "made", "later", "chained", "sum"], [])
+    assert json.loads(run_cli("plan", "--graph", "--json", "plan.toml", cwd=folder).stdout) == data["graph"]
+
+    both = run_cli("plan", "--graph", "plan.toml", cwd=folder).stdout.splitlines()
+    assert both[: len(GRAPH) + 2] == [*GRAPH, "", "flowchart TD"]
+    assert "    job_known ==>|item by item| job_chained" in both
+    assert run_cli("plan", "plan.toml", "--graph", cwd=folder).stdout.splitlines() == both
+    assert run_cli("plan", "--graph", "tree", "plan.toml", cwd=folder).stdout.splitlines() == GRAPH
+    assert run_cli("plan", "plan.toml", "--graph=mermaid", cwd=folder).stdout.splitlines() == both[len(GRAPH) + 1 :]
+
+
+def test_check_shows_the_beginning_of_a_large_graph(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "many jobs.toml").write_text("".join(f'[jobs.j{number}]\nshell = "true"\n' for number in range(60)))
+    told = run_cli("check", "many jobs.toml").stdout.splitlines()
+    assert told[:2] == ["ok: 60 jobs", "  j0"]
+    assert told[-2:] == ["  j49", "  … 10 more lines: orchestrate plan --graph tree 'many jobs.toml'"]
 
 
 def test_editors_find_the_schema_beside_the_file_and_a_new_one_can_be_had(run_cli: RunCli, tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""The graph of a file's jobs, drawn: who waits for whom, job by job or item by item (a chain), as a tree and as Mermaid."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.jobsfile.model import (
+    ChainSource,
+    FileSource,
+    Job,
+    ListSource,
+    MatrixSource,
+    Repeat,
+    Source,
+    barriers_of,
+    chain_of,
+)
+from orchestrator.jobsfile.templates import Template
+from orchestrator.views.wording import shown
+
+_WIDEST = 60
+"""Characters of a template, a path or a list of jobs that are shown."""
+
+_DEEPEST = 20
+"""Levels of a tree. What lies deeper begins at the margin again, further down: a chain of a thousand jobs stays readable."""
+
+_OBEYED_BY_MERMAID = re.compile(r'["#<>&`%\\;]')
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A job as it is drawn. `needs`: jobs that are waited for as a whole; `follows`: those whose items its items follow.
+
+    `for_each`, `when`, `repeat`: in words, on one line; None without the key.
+    """
+
+    job: str
+    needs: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+    for_each: str | None = None
+    when: str | None = None
+    repeat: str | None = None
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """All that it waits for, each once."""
+        return tuple(dict.fromkeys((*self.follows, *self.needs)))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What there is to say of it besides its place in the graph."""
+        return tuple(filter(None, (self.for_each, self.when, self.repeat)))
+
+
+def nodes_of(jobs: Sequence[Job]) -> list[Node]:
+    """In file order."""
+    return [
+        Node(
+            job=job.id,
+            needs=barriers_of(job),
+            follows=chain_of(job),
+            for_each=_items(job.for_each) if job.for_each is not None else None,
+            when=f"when {_source(job.when)}" if job.when is not None else None,
+            repeat=_loop(job.repeat) if job.repeat is not None else None,
+        )
+        for job in jobs
+    ]
+
+
+def tree(nodes: Sequence[Node]) -> list[str]:
+    """Each job under the first that it waits for, once; where it comes up again it is only named. Double lines are chains."""
+    below: dict[str, list[Node]] = {node.job: [] for node in nodes}
+    for node in nodes:
+        for parent in node.after:
+            below[parent].append(node)
+    lines: list[str] = []
+    drawn: set[str] = set()
+    roots = deque(node for node in nodes if not node.after)
+    while roots:
+        # (what stands before the job, what stands before those below it, their level, the job)
+        waiting = [("", "", 0, roots.popleft())]
+        while waiting:
+            head, margin, level, node = waiting.pop()
+            if node.job in drawn:
+                if level:
+                    lines.append(f"{head}{node.job} (above)")
+                continue
+            if level == _DEEPEST:
+                lines.append(f"{head}{node.job} (below)")
+                roots.append(node)
+                continue
+            drawn.add(node.job)
+            lines.append(head + "  ".join((node.job, *node.words)))
+            for place, child in reversed(list(enumerate(below[node.job], start=1))):
+                is_last = place == len(below[node.job])
+                is_chained = node.job in child.follows and node.job not in child.needs
+                corner = ("╘══ " if is_last else "╞══ ") if is_chained else ("└── " if is_last else "├── ")
+                waiting.append((margin + corner, margin + ("    " if is_last else "│   "), level + 1, child))
+    return lines
+
+
+def mermaid(nodes: Sequence[Node]) -> list[str]:
+    """A flowchart: fan-outs have double sides; thick arrows, which say so, are chains."""
+    lines = ["flowchart TD"]
+    for node in nodes:
+        label = "<br/>".join(map(_escaped, (node.job, *node.words)))
+        left, right = ("[[", "]]") if node.for_each is not None or node.follows else ("[", "]")
+        lines.append(f'    {_id(node.job)}{left}"{label}"{right}')
+    for node in nodes:
+        lines += [f"    {_id(parent)} ==>|item by item| {_id(node.job)}" for parent in node.follows]
+        lines += [f"    {_id(parent)} --> {_id(node.job)}" for parent in node.needs]
+    return lines
+
+
+def _items(source: Source) -> str | None:
+    """None for a chain: its edges say it."""
+    match source:
+        case ListSource(values=tuple() as values):
+            words = f"for each of {len(values)} value{'s' if len(values) != 1 else ''}"
+        case ListSource(values=Template() as template):
+            words = f"for each of {_source(template)}"
+        case FileSource():
+            what = {"glob": "file", "lines": "line", "jsonl": "value", "csv": "row"}[source.kind]
+            words = f"for each {what} of {_source(source.path)}"
+        case MatrixSource():
+            words = f"for each combination of {shown(', '.join(source.axes), _WIDEST)}"
+        case ChainSource():
+            return None
+    return words if source.batch is None else f"{words}, {source.batch} at a time"
+
+
+def _loop(repeat: Repeat) -> str:
+    return f"again {'until' if repeat.is_until else 'while'} {_source(repeat.condition)}"
+
+
+def _source(template: Template | str) -> str:
+    source = template if isinstance(template, str) else template.source
+    return shown(" ".join(source.split()), _WIDEST)
+
+
+def _id(job: str) -> str:
+    """Mermaid has words of its own, such as `end` and `class`."""
+    return f"job_{job}"
+
+
+def _escaped(text: str) -> str:
+    return _OBEYED_BY_MERMAID.sub(lambda found: f"#{ord(found[0])};", text)
