@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from types import NoneType
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,18 +24,22 @@ TableT = TypeVar("TableT", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
+    """A key of a struct of `schema`: `Annotated[type, parser?, Meta(…)] | None`. `name` is what the struct calls it."""
+
+    name: str
     type: Any
-    words: str
+    meta: msgspec.Meta
     parse: Callable[[Any], Any] | None
     choices: tuple[str, ...]
 
 
 def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: Problems) -> tuple[TableT, frozenset[str]]:
     """`table` as a `struct`, and the keys of it that were told as mistakes and are left None."""
-    fields = _fields(struct)
+    fields = fields_of(struct)
     unsupported = UNSUPPORTED.get(struct, frozenset())
     good: dict[str, Any] = {}
+    right: set[str] = set()
     for key, value in table.items():
         if value is None:
             continue  # `plain` has told it.
@@ -44,12 +49,19 @@ def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: 
             problems.tell((*place, key), f"unknown key{did_you_mean(key, [*fields, *unsupported])}")
         else:
             try:
-                good[key] = _convert(value, fields[key])
+                good[fields[key].name] = _convert(value, fields[key])
+                right.add(key)
             except (ValueError, msgspec.ValidationError):
                 meant = did_you_mean(value, fields[key].choices) if isinstance(value, str) else ""
-                problems.tell((*place, key), f"expected {fields[key].words}, got {describe(value)}{meant}")
-    renamed = {field.encode_name: field.name for field in msgspec.structs.fields(struct)}
-    return struct(**{renamed[key]: value for key, value in good.items()}), frozenset(table) - frozenset(good)
+                problems.tell((*place, key), f"expected {fields[key].meta.description}, got {describe(value)}{meant}")
+    return struct(**good), frozenset(table) - right
+
+
+@cache
+def fields_of(struct: type[msgspec.Struct]) -> dict[str, Field]:
+    """By key, in the struct's order."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return {field.encode_name: _field(field.name, hints[field.name]) for field in msgspec.structs.fields(struct)}
 
 
 def plain(value: Any, place: Place, problems: Problems) -> Any:
@@ -72,23 +84,15 @@ def plain(value: Any, place: Place, problems: Problems) -> Any:
     return None
 
 
-def _convert(value: Any, field: _Field) -> Any:
+def _convert(value: Any, field: Field) -> Any:
     return field.parse(value) if field.parse else msgspec.convert(value, field.type)
 
 
-@cache
-def _fields(struct: type[msgspec.Struct]) -> dict[str, _Field]:
-    hints = typing.get_type_hints(struct, include_extras=True)
-    return {field.encode_name: _field(hints[field.name]) for field in msgspec.structs.fields(struct)}
-
-
-def _field(hint: Any) -> _Field:
-    """Of `Annotated[type, parser?, Meta(description=…)] | None`, or of Any."""
-    for option in typing.get_args(hint):
-        kind, *notes = typing.get_args(option) or (option,)
-        metas = [note for note in notes if isinstance(note, msgspec.Meta)]
-        if metas:
-            parse = next((note for note in notes if callable(note)), None)
-            choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-            return _Field(option, metas[0].description or "", parse, choices)
-    return _Field(Any, "a value", None, ())
+def _field(name: str, hint: Any) -> Field:
+    annotated = next((option for option in typing.get_args(hint) if option is not NoneType), None)
+    kind, *notes = typing.get_args(annotated) or (annotated,)
+    meta = next((note for note in notes if isinstance(note, msgspec.Meta)), None)
+    assert meta is not None, f"the annotation of {name} is not Annotated[…, Meta(…)] | None"
+    parse = next((note for note in notes if callable(note)), None)
+    choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    return Field(name, annotated, meta, parse, choices)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import typing
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
-from types import NoneType
 from typing import Any
 
 import msgspec
 
 from orchestrator.jobsfile import model, schema
+from orchestrator.jobsfile.decode import Field, fields_of
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _MODELS: dict[type[msgspec.Struct], Any] = {
@@ -43,29 +42,23 @@ def jobs_file_schema() -> dict[str, Any]:
 
 
 def _table(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    hints = typing.get_type_hints(struct, include_extras=True)
-    keys = {field.encode_name: field.name for field in msgspec.structs.fields(struct)}
     return {
         "description": inspect.cleandoc(struct.__doc__ or ""),
         "type": "object",
-        "properties": {key: _value(hints[name], struct, name) for key, name in keys.items()},
+        "properties": {key: _value(struct, field) for key, field in fields_of(struct).items()},
         "additionalProperties": False,
         **(_at_most_one_action() if struct is schema.JobTable else {}),
         **schema.RULES.get(struct, {}),
     }
 
 
-def _value(hint: Any, struct: type[msgspec.Struct], name: str) -> dict[str, Any]:
-    """Of `Annotated[type, parser?, Meta(…)] | None`, as in `decode`."""
-    annotated = next(option for option in typing.get_args(hint) if option is not NoneType)
-    _, *notes = typing.get_args(annotated)
-    meta = next(note for note in notes if isinstance(note, msgspec.Meta))
+def _value(struct: type[msgspec.Struct], field: Field) -> dict[str, Any]:
     # What a parser takes is not what it makes of it.
-    form = (meta.extra_json_schema or {}) if any(map(callable, notes)) else msgspec.json.schema(annotated)
-    expected = meta.description or ""
-    sentences = (_words_under_fields().get((struct.__name__, name)), f"{expected[:1].upper()}{expected[1:]}.")
+    form = (field.meta.extra_json_schema or {}) if field.parse else msgspec.json.schema(field.type)
+    expected = field.meta.description or ""
+    sentences = (_words_under_fields().get((struct.__name__, field.name)), f"{expected[:1].upper()}{expected[1:]}.")
     about = {"description": "\n\n".join(filter(None, sentences))}
-    return {**about, **form, **about, **_default(struct, name)}
+    return {**about, **form, **about, **_default(struct, field.name)}
 
 
 def _default(struct: type[msgspec.Struct], name: str) -> dict[str, Any]:
@@ -75,8 +68,7 @@ def _default(struct: type[msgspec.Struct], name: str) -> dict[str, Any]:
 
 
 def _actions() -> list[dict[str, Any]]:
-    built = {field.encode_name for field in msgspec.structs.fields(schema.JobTable)}
-    return [{"required": [action]} for action in schema.ACTIONS if action in built]
+    return [{"required": [action]} for action in schema.ACTIONS if action in fields_of(schema.JobTable)]
 
 
 def _at_most_one_action() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted(path.name for path in (ROOT / "configs" / "examples").iterdir() if path.suffix in (".toml", ".md"))
+EXAMPLES = sorted(path.name for path in (ROOT / "configs" / "examples").iterdir() if path.suffix in (".toml", ".md", ".json"))
 
 
 def run(*argv: str | Path, timeout: float, **more: object) -> subprocess.CompletedProcess[str]:
