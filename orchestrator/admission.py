@@ -178,7 +178,7 @@ class Admission:
         token_fds: list[int] = []
         promotions = 0
         if prepared.token is not None:
-            answer = self._tokens.ask(item, name, job, prepared.token, prepared.payload, is_fresh=prepared.creates is not None)
+            answer = self._tokens.ask(item, name, job, prepared.token, prepared.payload, makes_file=prepared.creates is not None)
             if isinstance(answer, Joins | Shared | Refused):
                 return answer
             if isinstance(answer, Granted):

@@ -23,6 +23,7 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.answers import Answer, Granted, Joins, Told
 from orchestrator.tokens.desk import TokenDesk
+from orchestrator.tokens.holdings import Session
 from orchestrator.tokens.record import DoneHere, TokenFiles, TokenRecord
 from workers.identity import boot_id, start_ticks
 from workers.locks import unlock
@@ -93,7 +94,7 @@ class Run:
         self._session: subprocess.Popen[bytes] | None = None
         if not is_itself:
             self._session = subprocess.Popen(["sleep", "600"])
-            self.desk._session = (self._session.pid, start_ticks(self._session.pid) or -1, boot_id())
+            self.desk._holdings.session = Session(self._session.pid, start_ticks(self._session.pid) or -1, boot_id())
 
     def ask(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Answer:
         return self.desk.ask((0, number), f"port:{number}", job(**keys), token, payload)

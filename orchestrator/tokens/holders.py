@@ -24,6 +24,9 @@ from workers.tree import end_tree_of_dead_worker
 END_GRACE_SECONDS = 5.0
 """How long the orphans of a dead holder have to end after SIGTERM: whose jobs file said how long is gone."""
 
+SUCCESSOR_SECONDS = 30.0
+"""How long a token that was taken away for somebody is kept for him."""
+
 
 class Holders:
     """Of the tokens of one home.
@@ -50,9 +53,12 @@ class Holders:
                 self._seen[session] = lives
         return lives
 
-    def is_supervised(self, run_id: str) -> bool:
-        """Whether the run has a supervisor."""
-        return is_locked(self._run_dir(run_id).supervisor_lock)
+    def is_kept_for_another(self, record: TokenRecord, me: str) -> bool:
+        """Whether the token was taken away for somebody else than `me` (`RUN/ITEM`), who may still come for it."""
+        successor = record.replaced_by
+        if record.state != "released" or successor in (None, me) or record.age >= SUCCESSOR_SECONDS:
+            return False
+        return is_locked(self._run_dir(successor.partition("/")[0]).supervisor_lock)
 
     def pids(self, holder: Holder) -> list[int]:
         """The processes that do the work, as far as they live: the agent's, the worker's supervisor."""
