@@ -198,7 +198,6 @@ class TokenDesk:
         self._publications.close()
         self._dead.close()
         self._holdings.close()
-        self._cancels.close()
 
     # What this run knows.
 

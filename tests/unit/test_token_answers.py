@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
+from run_driver import is_living
 from store_samples import started
 from token_driver import ITEM, TOKEN, LockOf, Run, outcome
 
@@ -207,18 +209,35 @@ def test_to_replace_is_no_promotion_however_often(runs: Runs) -> None:
 def test_who_could_not_ask_for_a_replacement_asks_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def no_room(argv: list[str], **_: object) -> None:
+    def no_room(_: str, argv: list[str], *__: object, **___: object) -> None:
         asked.append(argv)
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     runs("a").takes(0)
     other = runs("b")
-    monkeypatch.setattr("subprocess.Popen", no_room)
+    monkeypatch.setattr("os.posix_spawn", no_room)
     for _ in range(2):
         with pytest.raises(BlockingIOError):
             other.ask(0, if_running="replace")
     assert len(asked) == 2
     assert asked[0][-4:] == ["a", "port:0", "--replaced-by", "b/port:0"]
+
+
+def test_a_run_that_ends_waits_for_no_command_that_it_gave(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs("a").takes(0)
+    other = runs("b")
+    fifo, command = tmp_path / "fifo", tmp_path / "orchestrate"
+    os.mkfifo(fifo)
+    command.write_text(f"#!/bin/sh\necho $$ $* > {fifo}\nexec sleep 30\n")
+    command.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(command))
+    other.joins(0, if_running="replace")
+    pid, *argv = fifo.read_text().split()
+    assert argv[-4:] == ["a", "port:0", "--replaced-by", "b/port:0"]
+    other.close()
+    assert is_living(int(pid))
+    os.kill(int(pid), signal.SIGKILL)
+    os.waitpid(int(pid), 0)
 
 
 # Between runs.
