@@ -20,7 +20,8 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
 from orchestrator.core.events import Event, ResourceFreed, SlotFreed
-from orchestrator.core.scheduling import MEMORY, ROOM, SHORTAGE, pool_rate, pool_slot
+from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
+from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
