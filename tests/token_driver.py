@@ -21,7 +21,7 @@ from orchestrator.locks.travelling import try_lock
 from orchestrator.store.records import Record, Started, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
-from orchestrator.tokens.answers import Answer, Granted, Joins, Told
+from orchestrator.tokens.answers import Answer, Asking, Granted, Joins, Told
 from orchestrator.tokens.desk import TokenDesk
 from orchestrator.tokens.holdings import Session
 from orchestrator.tokens.record import DoneHere, TokenFiles, TokenRecord
@@ -97,7 +97,10 @@ class Run:
             self.desk._holdings.session = Session(self._session.pid, start_ticks(self._session.pid) or -1, boot_id())
 
     def ask(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Answer:
-        return self.desk.ask((0, number), f"port:{number}", job(**keys), token, payload)
+        return self.desk.ask(self.asking(number, payload=payload, token=token, **keys))
+
+    def asking(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Asking:
+        return self.desk.asking((0, number), f"port:{number}", job(**keys), token, payload)
 
     def mark(self, number: int = 0, attempt: int = 1) -> str:
         return f"{self.run_id}.n/port:{number}/{attempt}"

@@ -22,8 +22,18 @@ from orchestrator.jobsfile.model import Job
 from orchestrator.locks.numbered import try_lock_in_state
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.records import Started, Status
-from orchestrator.tokens import answers
-from orchestrator.tokens.answers import Answer, Asking, Granted, Joins, Refused, Shared, Told, TryAgain
+from orchestrator.tokens.answers import (
+    Answer,
+    Asking,
+    Granted,
+    Joins,
+    Refused,
+    ReplaceAsked,
+    Shared,
+    Told,
+    TryAgain,
+    Unregistered,
+)
 from orchestrator.tokens.cancels import Cancels
 from orchestrator.tokens.dead_holders import DeadHolders
 from orchestrator.tokens.holders import Holders
@@ -76,12 +86,9 @@ class TokenDesk:
 
     # Asking.
 
-    def ask(self, item: ItemRef, name: str, job: Job, token: str, payload: str, *, makes_file: bool = False) -> Answer:
-        """What the item is to do about its token. Raises StateUnwritableError.
-
-        `makes_file`: the file that it promises is missing; what was done before does not count for it.
-        """
-        asking = Asking(
+    def asking(self, item: ItemRef, name: str, job: Job, token: str, payload: str, *, makes_file: bool = False) -> Asking:
+        """An item that wants its token. `makes_file`: what it promises is missing; what was done before does not count for it."""
+        return Asking(
             item=item,
             name=name,
             token=token,
@@ -94,7 +101,40 @@ class TokenDesk:
             output=job.output,
             makes_file=makes_file,
         )
-        answer = self._ask_here(asking)
+
+    def ask_here(self, asking: Asking) -> Joins | Shared | Refused | Unregistered | None:
+        """The answer, if this run knows it without a lock and without a look at what others say; else None.
+
+        Raises OSError for a shortage of the machine.
+        """
+        token = asking.token
+        done = None if asking.makes_file else self._done_here(token)
+        if done is not None:
+            holder = f"{self._run_id}/{done.item}"
+            judgement = rules.judge(rules.Done(done.payload, holder, is_success=True, age=0.0, is_this_run=True), asking)
+            if isinstance(judgement, rules.Share):
+                return Shared(done.outcome, True, holder)
+            if isinstance(judgement, rules.Reject):
+                return Refused(judgement.message)
+        own = self._holdings.of_token(token)
+        if own is not None:
+            if own.item == asking.item:
+                return None  # through its backoff; who took it over, if somebody did, stands in the record
+            assert own.record is not None, "an item begins, or gives its token back, before another asks"
+            return self._meet(asking, own.record)
+        written = self._publications.claim_written(token)
+        if written is not None:
+            # It is over, and nobody can start before that is durable. It did not succeed, or `done_here` would have told.
+            return self._join(asking, None, f"what came of token {token!r} is being written", old_verdict=written)
+        record = None if self._waiters.asks_again(asking.item) else self._waiters.record_of(token)
+        if record is not None and record.state == "held":
+            # Somebody of this run waits for it already, and what he looks at is never older than a tenth of a second.
+            return self._meet(asking, record)
+        return None
+
+    def ask(self, asking: Asking) -> Answer:
+        """What the item is to do about its token. Raises StateUnwritableError, and OSError for a shortage of the machine."""
+        answer = self.ask_here(asking)
         if answer is not None:
             return answer
         try:
@@ -199,35 +239,6 @@ class TokenDesk:
         self._dead.close()
         self._holdings.close()
 
-    # What this run knows.
-
-    def _ask_here(self, asking: Asking) -> Answer | None:
-        """The answer, if no lock and no record of others is needed for it."""
-        token = asking.token
-        done = None if asking.makes_file else self._done_here(token)
-        if done is not None:
-            holder = f"{self._run_id}/{done.item}"
-            judgement = rules.judge(rules.Done(done.payload, holder, is_success=True, age=0.0, is_this_run=True), asking)
-            if isinstance(judgement, rules.Share):
-                return Shared(done.outcome, True, holder)
-            if isinstance(judgement, rules.Reject):
-                return Refused(judgement.message)
-        own = self._holdings.of_token(token)
-        if own is not None:
-            if own.item == asking.item:
-                return None  # through its backoff; who took it over, if somebody did, stands in the record
-            assert own.record is not None, "an item begins, or gives its token back, before another asks"
-            return self._meet(asking, own.record)
-        written = self._publications.claim_written(token)
-        if written is not None:
-            # It is over, and nobody can start before that is durable. It did not succeed, or `done_here` would have told.
-            return self._join(asking, None, f"what came of token {token!r} is being written", old_verdict=written)
-        record = None if self._waiters.asks_again(asking.item) else self._waiters.record_of(token)
-        if record is not None and record.state == "held":
-            # Somebody of this run waits for it already, and what he looks at is never older than a tenth of a second.
-            return self._meet(asking, record)
-        return None
-
     # What others say.
 
     def _ask_others(self, asking: Asking) -> Answer:
@@ -293,7 +304,7 @@ class TokenDesk:
         assert isinstance(judgement, rules.Run), judgement
         return judgement
 
-    def _meet(self, asking: Asking, record: TokenRecord) -> Answer:
+    def _meet(self, asking: Asking, record: TokenRecord) -> Joins | Refused | Unregistered:
         """The work is in flight."""
         holder = record.holder
         judgement = rules.judge(rules.InFlight(record.payload, holder.words), asking)
@@ -301,7 +312,7 @@ class TokenDesk:
             case rules.Reject(message):
                 return Refused(message)
             case rules.RunUnregistered():
-                return answers.Unregistered()
+                return Unregistered()
         if item_of(holder.mark) in self._ancestors:  # whichever attempt of that item it is by now
             message = f"token {asking.token!r} is held by {holder.words}, in which this item runs: it would wait for itself"
             return Refused(message)
@@ -318,7 +329,7 @@ class TokenDesk:
         by = f"{self._run_id}/{asking.name}"
         own = self._holdings.of_token(asking.token)
         if own is not None:
-            self._waiters.told.append(answers.ReplaceAsked(own.item, by))
+            self._waiters.told.append(ReplaceAsked(own.item, by))
         else:
             self._cancels.begin(record.holder, by)
         self._replaced.add(record.claim)  # only now: without room for a process it is tried again

@@ -39,7 +39,10 @@ class TakenOver(Exception):
 
 @dataclass(slots=True)
 class Held:
-    """A token that an item of this run holds. `record`: None only until it begins; without `lock_fd` the record keeps it."""
+    """A token that an item of this run holds. `record`: None only until it begins; without `lock_fd` the record keeps it.
+
+    `is_adopted`: an attempt of an earlier supervisor runs, whose worker has the lock.
+    """
 
     item: ItemRef
     name: str
@@ -50,6 +53,7 @@ class Held:
     output: OutputKind
     record: TokenRecord | None = None
     lock_fd: int | None = None
+    is_adopted: bool = False
 
 
 class Holdings:
@@ -72,7 +76,7 @@ class Holdings:
 
     def reserved(self) -> list[ItemRef]:
         """Items that keep their token while they do not run."""
-        return [held.item for held in self._by_token.values() if held.lock_fd is None and held.record is not None]
+        return [held.item for held in self._by_token.values() if held.lock_fd is None and not held.is_adopted]
 
     def take(self, asking: Asking, lock_fd: int, promotions: int) -> None:
         """The token is the item's: `begin` or `give_back` follows."""
@@ -126,7 +130,9 @@ class Holdings:
         record = self._files.read(start.token)
         if record is None or record.state != "held" or record.holder.run_id != self._run_id or record.holder.item != name:
             return  # somebody took the token over, and published what came of it
-        self._add(Held(item, name, start.token, start.payload, record.claim, record.promotions, record.output, record))
+        payload, output = start.payload, record.output
+        held = Held(item, name, start.token, payload, record.claim, record.promotions, output, record, is_adopted=True)
+        self._add(held)
 
     def reserve(self, held: Held) -> None:
         """The item will try again: until then the record keeps the token, and no lock.
@@ -134,14 +140,12 @@ class Holdings:
         That of an adopted attempt names the supervisor that was killed. Until its worker ended that was enough; now anybody may
         have taken the token over, and then the item's next attempt asks like any other's.
         """
-        assert held.record is not None
         if held.lock_fd is not None:
             unlock(held.lock_fd)
             held.lock_fd = None
-            return
-        holder = msgspec.structs.replace(held.record.holder, **self.session._asdict())
-        if holder == held.record.holder:
-            return  # it names this session already: nobody takes it over
+        if not held.is_adopted:
+            return  # the record names this session
+        held.is_adopted = False
         try:
             lock_fd = self.try_relock(held)
         except TakenOver:
@@ -150,6 +154,8 @@ class Holdings:
             self.drop(held)
             return
         try:
+            assert held.record is not None
+            holder = msgspec.structs.replace(held.record.holder, **self.session._asdict())
             held.record = msgspec.structs.replace(held.record, holder=holder)
             self._files.write_held(held.record)
         finally:

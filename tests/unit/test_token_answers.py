@@ -21,6 +21,7 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.tokens.answers import (
     Granted,
+    Joins,
     Refused,
     RefusedAll,
     ReplaceAsked,
@@ -103,6 +104,17 @@ def test_what_is_to_be_told_to_items_of_the_same_run_is_due_at_once(runs: Runs) 
     due = run.desk.next_look
     assert due is not None
     assert due <= time.monotonic()
+
+
+def test_a_duplicate_in_its_run_joins_without_a_lock_and_without_a_look_at_the_disk(runs: Runs, tmp_path: Path) -> None:
+    run, other = runs("a"), runs("b")
+    run.takes(0)
+    other.joins(0)
+    (tmp_path / "tokens").rename(tmp_path / "elsewhere")
+    assert isinstance(run.desk.ask_here(run.asking(1)), Joins)
+    assert isinstance(other.desk.ask_here(other.asking(1)), Joins)  # one of its run waits already
+    assert run.desk.ask_here(run.asking(2, token="another")) is None
+    assert not (tmp_path / "tokens").exists()
 
 
 def test_a_failure_is_shared_too(runs: Runs) -> None:
@@ -560,9 +572,11 @@ def test_an_adopted_item_keeps_its_token_through_its_backoff(runs: Runs) -> None
     run = killed_while_it_runs(runs)
     again = runs("a")
     again.adopts()
+    assert again.desk.reserved() == []  # it runs
     run.workers[0].ends(FAILED)
     run.workers[0].die()
     again.ends(0, FAILED, Status.WAITING)
+    assert again.desk.reserved() == [ITEM]
     other = runs("b")
     other.joins(0)
     assert other.hears() == []
