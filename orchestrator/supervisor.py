@@ -478,7 +478,8 @@ class Supervisor:
             )
         )
         fault_point("supervisor.ending")
-        self._tokens.finish()
+        for note in self._tokens.finish():
+            self._narrator.note(note)
         self._recorder.take_checkpoint()
         fault_point("supervisor.ended")
         return exit_code

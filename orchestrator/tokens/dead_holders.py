@@ -1,7 +1,8 @@
 """Tokens of holders that died: what they left is told in their place, or ended, before anybody else starts.
 
-Promise: a token is free to take only once nothing that its dead holder's record and mark lead to lives, and a success that he
-came to is published, never paid for twice. Whoever calls with "the lock is ours" holds the token's lock.
+Promise: a token is free to take only once nothing that its dead holder's record and mark lead to lives, and what he came to is
+published in his place: a success is never paid for twice, a failure that his run took for final is shared. "The lock is
+ours": the caller holds the token's.
 It refuses to handle: holders that live (`Holders` tells); processes that shed descriptors, session, mark and parent.
 """
 
@@ -14,7 +15,7 @@ from orchestrator.tokens.holders import Holders
 from orchestrator.tokens.record import TokenFiles, TokenRecord, encode_record
 from orchestrator.tokens.verdicts import done_record
 from orchestrator.tree_ending import TreeEndings
-from workers.protocol import AttemptClass, Outcome
+from workers.protocol import Outcome
 
 
 class DeadHolders:
@@ -38,9 +39,9 @@ class DeadHolders:
 
         Raises StateUnwritableError.
         """
-        outcome = self._holders.left_outcome(record)
-        if outcome is not None:
-            return self.publish_for(record, outcome)
+        left = self._holders.left_verdict(record)
+        if left is not None:
+            return self.publish_for(record, *left)
         if record.claim not in self._ended and self._holders.may_have_left_processes(record.holder):
             self.end_processes(record)
             return None
@@ -55,12 +56,12 @@ class DeadHolders:
         self._ending[number] = record.claim
         self._endings.begin(number, lambda: self._holders.end_processes(record.holder))
 
-    def publish_for(self, record: TokenRecord, outcome: Outcome) -> TokenRecord:
+    def publish_for(self, record: TokenRecord, outcome: Outcome, is_success: bool) -> TokenRecord:
         """Tell a verdict in the place of a holder who cannot; what the record says now. The lock is ours.
 
         Raises StateUnwritableError.
         """
-        done = done_record(record, outcome, is_success=outcome.attempt_class is AttemptClass.OK)
+        done = done_record(record, outcome, is_success=is_success)
         write_durably(self._files.record(record.token), encode_record(done))
         return done
 

@@ -229,9 +229,12 @@ class TokenDesk:
         holder = self._holder_of(token) if token is not None else None
         return self._holders.pids(holder) if holder is not None else []
 
-    def finish(self) -> None:
-        """The run is over: wait until all that came of its tokens is published. Raises StateUnwritableError."""
-        self._publications.finish()
+    def finish(self) -> list[str]:
+        """The run is over: wait until all that came of its tokens is published; what cannot be, in words.
+
+        Raises StateUnwritableError.
+        """
+        return self._publications.finish()
 
     def close(self) -> None:
         """Let go without publishing: what runs, runs on, and keeps its token by its own descriptors."""
@@ -299,7 +302,7 @@ class TokenDesk:
             judgement = rules.Run()  # its output is gone: there is nothing to share
         if isinstance(judgement, rules.Reject):
             if judgement.is_final and record is not None:
-                self._dead.publish_for(record, lost(judgement.message))
+                self._dead.publish_for(record, lost(judgement.message), is_success=False)
             return Refused(judgement.message)
         assert isinstance(judgement, rules.Run), judgement
         return judgement

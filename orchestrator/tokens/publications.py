@@ -2,7 +2,8 @@
 
 Promise: a verdict goes out only over the claim that it belongs to, so what somebody published who took the token over stays.
 Invariant: a token is here from its item's end until its lock is let go.
-It refuses to handle: who hears of it (waiters), how it is written (publisher).
+It refuses to handle: who hears of it (waiters), how it is written (publisher); a lock that somebody keeps for good: at the run's
+end the verdict stays with its records, where who takes the token over finds it (`dead_holders`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 
+from orchestrator.locks.holders import holder_pid
 from orchestrator.tokens.holdings import Held, Holdings, TakenOver
 from orchestrator.tokens.publisher import Publisher
 from orchestrator.tokens.record import TokenFiles, TokenRecord
@@ -59,14 +61,15 @@ class Publications:
         for record in self._publisher.take():
             unlock(self._written.pop(record.token)[1])
 
-    def finish(self) -> None:
-        """Wait until all is published. Raises StateUnwritableError."""
+    def finish(self) -> list[str]:
+        """Wait until all is published; what cannot be, because somebody keeps the lock, in words. Raises StateUnwritableError."""
         deadline = time.monotonic() + FINISH_SECONDS
         while self._waiting and time.monotonic() < deadline:
             time.sleep(TRY_SECONDS)
             self.try_again()
         self._publisher.finish()
         self.take()
+        return [self._in_words(held) for held, _ in self._waiting]
 
     def close(self) -> None:
         """Let go without publishing."""
@@ -86,3 +89,11 @@ class Publications:
         self._written[held.token] = (held.claim, held.lock_fd)
         self._publisher.publish(self._files.paths(held.token), record)
         return True
+
+    def _in_words(self, held: Held) -> str:
+        pid = holder_pid(self._files.lock(held.token))
+        who = f"process {pid}" if pid else "another process"
+        return (
+            f"{held.name}: what came of it is not published, for {who} keeps the lock of token {held.token!r}; "
+            "it is recorded, and who asks for the token later finds it"
+        )

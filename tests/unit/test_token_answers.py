@@ -19,6 +19,7 @@ from token_driver import ITEM, TOKEN, LockOf, Run, outcome
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.tokens import publications
 from orchestrator.tokens.answers import (
     Granted,
     Joins,
@@ -33,7 +34,7 @@ from orchestrator.tokens.answers import (
 )
 from orchestrator.tokens.record import TokenFiles, encode_record
 from workers.faultpoints import arm
-from workers.protocol import AttemptClass
+from workers.protocol import AttemptClass, Outcome
 
 FAILED = outcome(AttemptClass.COMMAND_FAILED)
 HOUR = 3600.0
@@ -596,6 +597,53 @@ def test_an_adopted_item_whose_token_was_taken_over_meanwhile_joins_and_hears(ru
     done = outcome()
     other.ends(0, done)
     assert again.hears() == [SharedWith((ITEM,), done, True, "b/port:0")]
+
+
+@pytest.mark.parametrize(("verdict", "status"), [(outcome(), Status.SUCCEEDED), (FAILED, Status.FAILED)])
+def test_a_verdict_whose_lock_somebody_keeps_is_told_by_who_takes_the_token_over(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Outcome, status: Status
+) -> None:
+    monkeypatch.setattr(publications, "FINISH_SECONDS", 0.05)
+    run = killed_while_it_runs(runs)
+    again, other = runs("a"), runs("b")
+    again.adopts()
+    other.joins(0)
+    run.workers[0].die()
+    with LockOf(tmp_path):
+        again.desk.settled(ITEM, status, verdict, None)
+        (note,) = again.desk.finish()
+        assert f"port:0: what came of it is not published, for process {os.getpid()} keeps the lock" in note
+        again.records(
+            started(0), AttemptEnded(job="port", index=0, attempt=1, status=status, outcome=verdict, payload="p", token=TOKEN)
+        )
+        again.dies()
+    assert other.hears() == [TryAgain((ITEM,))]
+    assert other.ask(0) == Shared(verdict, status is Status.SUCCEEDED, "a/port:0")
+
+
+def test_a_failure_after_which_an_item_was_to_try_again_is_no_verdict(runs: Runs) -> None:
+    run = killed_while_it_runs(runs)
+    other = runs("b")
+    other.joins(0)
+    run.workers[0].ends(FAILED)
+    run.workers[0].die()
+    end = AttemptEnded(job="port", index=0, attempt=1, status=Status.WAITING, outcome=FAILED, payload="p", token=TOKEN)
+    run.records(started(0), end)
+    other.hears()
+    assert granted(other.ask(0)).promotions == 1
+
+
+def test_an_earlier_attempts_failure_is_no_verdict_on_the_one_that_was_killed(runs: Runs) -> None:
+    """Killed between the record of its token and the journal, which still says what an earlier session came to."""
+    run, other = runs("a"), runs("b")
+    granted(run.ask(0))
+    run.begins(0, attempt=2)
+    other.joins(0)
+    run.dies()
+    end = AttemptEnded(job="port", index=0, attempt=1, status=Status.FAILED, outcome=FAILED, payload="p", token=TOKEN)
+    run.records(started(0), end)
+    other.hears()
+    assert granted(other.ask(0)).promotions == 1
 
 
 def test_what_somebody_else_published_meanwhile_is_not_overwritten(runs: Runs) -> None:
