@@ -19,6 +19,7 @@ import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.locks.holders import holder_pid, is_stopped
+from workers.faultpoints import fault_point
 from workers.spawn import SHORTAGES
 
 SOCKET_NAME = "control.sock"
@@ -196,7 +197,10 @@ class ControlServer:
         for client in list(self._clients):
             self._drop(client)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        # Where nothing can be written any more the socket stays, and whoever connects is refused: that must not hide why we end.
+        with contextlib.suppress(OSError):
+            fault_point("control.closing")
+            self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
         try:
