@@ -42,19 +42,18 @@ class DeadHolders:
         left = self._holders.left_verdict(record)
         if left is not None:
             return self.publish_for(record, *left)
-        if record.claim not in self._ended and self._holders.may_have_left_processes(record.holder):
-            self.end_processes(record)
-            return None
-        return record
+        return None if self.must_end(record) else record
 
-    def end_processes(self, record: TokenRecord) -> None:
-        """End what the holder left behind, beside the loop; once for each claim."""
-        if record.claim in self._ended or record.claim in self.ending:
-            return
-        number = self._next_ending
-        self._next_ending += 1
-        self._ending[number] = record.claim
-        self._endings.begin(number, lambda: self._holders.end_processes(record.holder))
+    def must_end(self, record: TokenRecord) -> bool:
+        """Whether the holder may have left processes; if so they are being ended, beside the loop, once for each claim."""
+        if record.claim in self._ended or not self._holders.may_have_left_processes(record.holder):
+            return False
+        if record.claim not in self.ending:
+            number = self._next_ending
+            self._next_ending += 1
+            self._ending[number] = record.claim
+            self._endings.begin(number, lambda: self._holders.end_processes(record.holder))
+        return True
 
     def publish_for(self, record: TokenRecord, outcome: Outcome, is_success: bool) -> TokenRecord:
         """Tell a verdict in the place of a holder who cannot; what the record says now. The lock is ours.

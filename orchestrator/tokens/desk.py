@@ -144,8 +144,8 @@ class TokenDesk:
 
     def begin(self, item: ItemRef, *, attempt: int, worker: int, sequence: int, mark: str) -> None:
         """The item is about to start: note who has the token, before anything of it runs. Raises StateUnwritableError."""
-        held = self._holdings.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
-        self._waiters.began(item, held.token, held.claim)
+        record = self._holdings.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
+        self._waiters.began(item, record)
 
     def give_back(self, item: ItemRef) -> None:
         """The item does not start after all: it was only looked whether it could."""
@@ -276,11 +276,12 @@ class TokenDesk:
         """Somebody holds the lock. The record is his, or is about to be."""
         if record is None or record.state != "held":
             return self._join(asking, record, f"token {asking.token!r} is being taken")
-        if not self._holders.lives(record.holder):
-            # Nobody is left who would tell what comes of it: an orphan has the lock.
-            self._dead.end_processes(record)
+        if self._holders.lives(record.holder):
+            return self._meet(asking, record)
+        if self._dead.must_end(record):
             return self._join_behind_dead(asking, record)
-        return self._meet(asking, record)
+        # Who takes it over and has not written that yet; or processes that no evidence leads to.
+        return self._join(asking, record, f"the lock of token {asking.token!r} is held since {record.holder.words} is gone")
 
     def _meet_free(self, asking: Asking, record: TokenRecord | None) -> Answer | rules.Run:
         """The lock is ours for the moment: nobody else changes the record."""

@@ -83,7 +83,7 @@ class Holdings:
         claim = secrets.token_hex(8)
         self._add(Held(asking.item, asking.name, asking.token, asking.payload, claim, promotions, asking.output, lock_fd=lock_fd))
 
-    def begin(self, item: ItemRef, *, attempt: int, worker: int, sequence: int, mark: str) -> Held:
+    def begin(self, item: ItemRef, *, attempt: int, worker: int, sequence: int, mark: str) -> TokenRecord:
         """Note who has the token, before anything of the attempt runs. Raises StateUnwritableError."""
         held = self._by_item[item]
         at, clock, boot = now_stamps()
@@ -111,7 +111,7 @@ class Holdings:
             boot=boot,
         )
         self._files.write_held(held.record)
-        return held
+        return held.record
 
     def give_back(self, item: ItemRef) -> Held | None:
         """The item does not start after all; the token, if it is free for others now (not within a backoff)."""

@@ -87,12 +87,12 @@ class Waiters:
         joined.items[item] = _Joiner(asking, is_successor, before, since)
         self._joins[item] = token
 
-    def began(self, item: ItemRef, token: str, claim: str) -> None:
+    def began(self, item: ItemRef, record: TokenRecord) -> None:
         """An item of this run does the work now. What this run holds is never looked at; those who wait must know of it."""
         self._has_waited.pop(item, None)
-        joined = self._joined.get(token)
+        joined = self._joined.get(record.token)
         if joined is not None:
-            _note_claim(joined, claim)
+            self._in_flight(joined, record)
 
     def forget(self, item: ItemRef) -> None:
         """The item came to its end, whatever it waited for."""
@@ -169,8 +169,7 @@ class Waiters:
                 if joined.items:
                     self.try_next(token)
             case "held" if holders.lives(record.holder):
-                _note_claim(joined, record.claim)
-                self._refuse_others(token, joined, record, "is in flight")
+                self._in_flight(joined, record)
             case "held" if record.claim in ending:
                 pass
             case _:
@@ -184,10 +183,7 @@ class Waiters:
             return
         here = [item for item, joiner in joined.items.items() if f"{self._run_id}/{joiner.asking.name}" == first]
         item = here[0] if here else min(joined.items)
-        joiner = joined.items[item]
-        self._has_waited[item] = Waited(joiner.before.old_verdict, joiner.before.claims.union(joined.claims[joiner.since :]))
-        self._leave(item)
-        self.told.append(TryAgain((item,)))
+        self._have_ask_again(joined, item)
 
     def share(self, token: str, record: TokenRecord) -> None:
         """The work is done: who waited for it shares what came of it, but for those who have another work for the token."""
@@ -195,7 +191,7 @@ class Waiters:
         if joined is None:
             return
         assert record.outcome is not None
-        self._refuse_others(token, joined, record, "was done")
+        self._refuse_others(joined, record, "was done")
         is_own = record.holder.run_id == self._run_id
         same: list[ItemRef] = []
         for item, joiner in sorted(joined.items.items()):
@@ -213,13 +209,27 @@ class Waiters:
         if same:
             self.told.append(SharedWith(tuple(same), record.outcome, record.is_success, record.holder.words))
 
-    def _refuse_others(self, token: str, joined: _Joined, record: TokenRecord, what: str) -> None:
+    def _in_flight(self, joined: _Joined, record: TokenRecord) -> None:
+        """Somebody who lives does the work. Who came before that was known, and does not join, is answered only now."""
+        _note_claim(joined, record.claim)
+        self._refuse_others(joined, record, "is in flight")
+        for item, joiner in sorted(joined.items.items()):
+            if joiner.asking.if_running != "join" and not joiner.is_successor:
+                self._have_ask_again(joined, item)
+
+    def _have_ask_again(self, joined: _Joined, item: ItemRef) -> None:
+        joiner = joined.items[item]
+        self._has_waited[item] = Waited(joiner.before.old_verdict, joiner.before.claims.union(joined.claims[joiner.since :]))
+        self._leave(item)
+        self.told.append(TryAgain((item,)))
+
+    def _refuse_others(self, joined: _Joined, record: TokenRecord, what: str) -> None:
         """Those who wait with another payload, for what has come in the place of what they joined."""
         for item, joiner in sorted(joined.items.items()):
             if joiner.is_successor or joiner.asking.payload == record.payload or joiner.before.old_verdict == record.claim:
                 continue
             self._leave(item)
-            message = rules.mismatch(token, what, record.holder.words, record.payload, joiner.asking.payload)
+            message = rules.mismatch(record.token, what, record.holder.words, record.payload, joiner.asking.payload)
             self.told.append(RefusedAll((item,), message))
 
     def _leave(self, item: ItemRef) -> None:

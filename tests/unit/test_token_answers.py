@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ from orchestrator.tokens.answers import (
 )
 from orchestrator.tokens.record import TokenFiles, encode_record
 from workers.faultpoints import arm
-from workers.protocol import AttemptClass, Outcome
+from workers.protocol import MARK_VARIABLE, AttemptClass, Outcome
 
 FAILED = outcome(AttemptClass.COMMAND_FAILED)
 HOUR = 3600.0
@@ -396,6 +397,28 @@ def test_a_lock_that_was_only_looked_at_makes_nobody_an_heir(runs: Runs, tmp_pat
     assert granted(other.ask(0)).promotions == 0
 
 
+@pytest.mark.parametrize("taker", ["another run", "the same run"])
+def test_who_met_a_token_that_was_just_being_taken_gets_his_own_answer_once_it_is(runs: Runs, taker: str) -> None:
+    """Between the lock and the record of who has it nobody can tell whom to refuse, to replace, or to run beside."""
+    run, other = runs("a"), runs("b")
+    granted(run.ask(0))
+    for number, if_running in enumerate(("join", "reject", "run_anyway", "replace"), 1):
+        other.joins(number, if_running=if_running)
+    other.joins(5, payload="other")
+    if taker == "the same run":
+        run.desk.give_back(ITEM)
+        granted(other.ask(0))
+        other.begins(0)
+    else:
+        run.begins(0)
+    told = other.hears()
+    assert kinds(told) == [RefusedAll, TryAgain, TryAgain, TryAgain]
+    assert [each.items for each in told if isinstance(each, TryAgain)] == [((0, 2),), ((0, 3),), ((0, 4),)]
+    assert isinstance(other.ask(2, if_running="reject"), Refused)
+    assert isinstance(other.ask(3, if_running="run_anyway"), Unregistered)
+    assert other.hears() == []  # the others wait
+
+
 # After kills.
 
 
@@ -469,6 +492,20 @@ def test_an_attempt_that_got_the_same_sequence_after_a_kill_is_not_the_holders(r
     again = runs("a")
     again.worker().begins(again.mark(9))
     granted(runs("b").ask(0))
+
+
+def test_nothing_of_who_takes_a_token_over_is_ended_for_the_attempt_that_never_began(runs: Runs) -> None:
+    """The next session gives its first attempt the same mark; until it has written the record, that names the dead."""
+    run, other = runs("a"), runs("b")
+    run.takes(0)
+    run.dies()
+    again = runs("a")
+    granted(again.ask(0))
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK_VARIABLE: again.mark()}, start_new_session=True) as agent:
+        other.joins(0)
+        other.close()  # waits for what it ends
+        assert agent.poll() is None
+        agent.kill()
 
 
 def test_the_outcome_of_another_attempt_with_the_same_sequence_is_never_shared(runs: Runs) -> None:
