@@ -174,7 +174,6 @@ class Supervisor:
                     self._settlements.replaced(item, replaced_by)
         self._readers.set(self._read_signals, [self._signals.fileno()])
         self._readers.set(self._read_durable, [self._store.sync_fileno()])
-        self._readers.set(self._read_control, self._control.filenos())
         self._readers.set(self._flights.read_tree_endings, [self._flights.tree_endings_fileno()])
         self._readers.set(self._read_adopted, self._flights.adopted_filenos())
         self._listen_to_workers()
@@ -213,6 +212,7 @@ class Supervisor:
             if self._flights.needs_polling:
                 times.append(POLL_SECONDS)
             timeout = min(times)
+        self._readers.set(self._read_control, self._control.filenos())
         if not self._readers.wait(timeout):
             self._narrator.refresh()
         if self._flights.needs_polling:
