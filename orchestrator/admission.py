@@ -3,6 +3,7 @@
 Promise: nobody ever waits while holding. What was taken is let go before `admit` says that something is missing, and the item
 then waits holding nothing; what is missing is looked at (one `stat` of its lock files, at most each 100 ms, however many items
 wait) until it may be had. In this order: memory, the slot's own lock, token, room in a nested run, pool slot, worker, rate.
+Who joins what this very run does already takes nothing at all.
 It refuses to handle: what a wait means for the item (core), what a token's work came to (tokens).
 """
 
@@ -20,7 +21,8 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
 from orchestrator.core.events import Event, ResourceFreed, SlotFreed
-from orchestrator.core.scheduling import MEMORY, ROOM, SHORTAGE, pool_rate, pool_slot
+from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
+from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
@@ -33,7 +35,7 @@ from orchestrator.pools.slots import PoolSlots
 from orchestrator.rendering import Prepared
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.rundir import RunDir
-from orchestrator.tokens.answers import Granted, Joins, Refused, Shared
+from orchestrator.tokens.answers import Asking, Granted, Joins, Refused, Shared
 from orchestrator.tokens.desk import TokenDesk
 from workers.locks import unlock
 from workers.spawn import SHORTAGES
@@ -122,11 +124,18 @@ class Admission:
 
     def admit(self, item: ItemRef, name: str, job: Job, slot: int, mark: str, prepared: Prepared, next_worker: int) -> Answer:
         """Take all that the item needs, or tell what is missing. Raises StateUnwritableError."""
-        if self._is_memory_short():
-            return Missing(MEMORY, time.monotonic() + _MEMORY_LOOK_SECONDS)
         try:
+            asking = None
+            if prepared.token is not None:
+                makes_file = prepared.creates is not None
+                asking = self._tokens.asking(item, name, job, prepared.token, prepared.payload, makes_file=makes_file)
+                known = self._tokens.ask_here(asking)
+                if isinstance(known, Joins | Shared | Refused):
+                    return known
+            if self._is_memory_short():
+                return Missing(MEMORY, time.monotonic() + _MEMORY_LOOK_SECONDS)
             with ExitStack() as undo:
-                answer = self._take(item, name, job, slot, mark, prepared, next_worker, undo)
+                answer = self._take(item, name, job, slot, mark, asking, next_worker, undo)
                 if isinstance(answer, Admitted):
                     undo.pop_all()
                 return answer
@@ -163,7 +172,7 @@ class Admission:
         job: Job,
         slot: int,
         mark: str,
-        prepared: Prepared,
+        asking: Asking | None,
         next_worker: int,
         undo: ExitStack,
     ) -> Answer:
@@ -177,8 +186,8 @@ class Admission:
         fds = [slot_fd]
         token_fds: list[int] = []
         promotions = 0
-        if prepared.token is not None:
-            answer = self._tokens.ask(item, name, job, prepared.token, prepared.payload, is_fresh=prepared.creates is not None)
+        if asking is not None:
+            answer = self._tokens.ask(asking)
             if isinstance(answer, Joins | Shared | Refused):
                 return answer
             if isinstance(answer, Granted):

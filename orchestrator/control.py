@@ -7,6 +7,7 @@ The socket's path may be longer than the kernel's 108 bytes: it is reached throu
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -19,6 +20,7 @@ import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.locks.holders import holder_pid, is_stopped
+from workers.faultpoints import fault_point
 from workers.spawn import SHORTAGES
 
 SOCKET_NAME = "control.sock"
@@ -28,6 +30,8 @@ _SOON_SECONDS = 1.0
 """A supervisor that has not answered by then may be stopped: that is looked at."""
 _QUEUE_SECONDS = 0.05
 _REQUEST_BYTES = 1 << 20
+_DEAF_SECONDS = 0.25
+"""How long nobody is let in after that was impossible: who waits at the door keeps it readable, and the loop would spin."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -154,9 +158,12 @@ class ControlServer:
         self._listener.listen(128)
         self._listener.setblocking(False)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
+        self._deaf_until = -math.inf
 
     def filenos(self) -> list[int]:
-        """Descriptors to wait for."""
+        """Descriptors to wait for. They change by themselves, too: ask again at least every quarter of a second."""
+        if time.monotonic() < self._deaf_until:
+            return list(self._clients)
         return [self._listener.fileno(), *self._clients]
 
     def poll(self, fileno: int) -> list[tuple[int, Request]]:
@@ -196,7 +203,10 @@ class ControlServer:
         for client in list(self._clients):
             self._drop(client)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        # Where nothing can be written any more the socket stays, and whoever connects is refused: that must not hide why we end.
+        with contextlib.suppress(OSError):
+            fault_point("control.closing")
+            self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
         try:
@@ -208,6 +218,8 @@ class ControlServer:
                 raise
             if self._clients:
                 self._drop(next(iter(self._clients)))  # who has not asked since it came makes room for who may
+            else:
+                self._deaf_until = time.monotonic() + _DEAF_SECONDS
             return
         connection.setblocking(False)
         self._clients[connection.fileno()] = (connection, bytearray())

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any, Literal
 
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError, UserError
@@ -28,10 +29,15 @@ from orchestrator.store.records import RunHeader, RunOptions
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir, create_run_dir, list_runs, new_run_id
 from workers.faultpoints import arm
+from workers.spawn import SHORTAGES
 
 Overlap = Literal["allow", "skip", "wait", "fail"]
 WAIT_POLL_SECONDS = 0.5
 DEFAULT_OPTIONS = RunOptions()
+
+_LEAST_DESCRIPTORS = 32
+"""A supervisor with one worker has two dozen open at most; with fewer it could begin an item, and not record what came of it."""
+_GENEROUS_LIMIT = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,7 @@ def create(
     lines: Iterable[str] | None = None,
 ) -> Launched:
     """Make a new run. `lines`: the items of the one job `each`. Raises UserError (the id is taken), StateUnwritableError."""
+    _require_descriptors()
     now = time.time()
     run_dir = create_run_dir(home, new_run_id(now) if run_id is None else run_id)
     lock = lock_run(run_dir)
@@ -124,7 +131,8 @@ def create(
 
 
 def lock_run(run_dir: RunDir) -> SupervisorLock:
-    """Become the supervisor of a run. Raises RunHeldError after a second, naming who is it."""
+    """Become the supervisor of a run. Raises RunHeldError after a second, naming who is it; StateUnwritableError."""
+    _require_descriptors()
     arm(os.environ.get("ORCHESTRATE_FAULT"))
     lock = SupervisorLock(run_dir)
     lock.try_acquire()
@@ -136,6 +144,24 @@ def user_config() -> str | None:
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     path = os.path.join(base, "orchestrate", "config.toml")
     return path if os.path.exists(path) else None
+
+
+def _require_descriptors() -> None:
+    """Raise StateUnwritableError if this process may open too few files to record a run: said before anything of it begins."""
+    taken = []
+    try:
+        taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        while len(taken) < _LEAST_DESCRIPTORS:
+            taken.append(os.dup(taken[0]))
+    except OSError as error:
+        if error.errno not in SHORTAGES:
+            raise
+        limit, _ = getrlimit(RLIMIT_NOFILE)
+        message = f"this process may open {len(taken)} more files, of {limit} in all, and a run needs {_LEAST_DESCRIPTORS}"
+        raise StateUnwritableError(message, f"raise the limit, then try again: ulimit -n {_GENEROUS_LIMIT}") from error
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 @contextmanager

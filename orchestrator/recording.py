@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.core.states import ItemRef
-from orchestrator.store.records import Record
+from orchestrator.store.records import AttemptEnded, ItemsListed, JobClosed, Record
 from orchestrator.store.run_store import RunStore
 from workers.faultpoints import fault_point
 
@@ -23,11 +23,14 @@ class Recorder:
         self._records: list[Record] = []
         self._actions: list[Callable[[], None]] = []
         self._ended: list[ItemRef] = []
+        self._is_read = False
+        """Whether a template may read what was added and is not committed."""
         self._awaiting: deque[tuple[int, list[ItemRef]]] = deque()
 
     def add(self, record: Record) -> None:
         """Have `record` written with the next commit."""
         self._records.append(record)
+        self._is_read |= isinstance(record, JobClosed | ItemsListed) or (isinstance(record, AttemptEnded) and record.round > 0)
 
     def then(self, action: Callable[[], None]) -> None:
         """Do this after the next commit, in order."""
@@ -42,6 +45,7 @@ class Recorder:
         while self._records or self._actions:
             if self._records:
                 records, self._records = self._records, []
+                self._is_read = False
                 fault_point("supervisor.deciding")
                 group = self._store.append(records)
                 fault_point("supervisor.recorded")
@@ -53,6 +57,11 @@ class Recorder:
             for action in actions:
                 action()
                 fault_point("supervisor.acted")
+
+    def catch_up(self) -> None:
+        """Templates read jobs and rounds from the history: commit what this turn knows of them, before one is rendered."""
+        if self._is_read:
+            self.commit()
 
     def take_checkpoint(self) -> None:
         """Commit, and make everything durable in a new generation."""

@@ -77,7 +77,7 @@ class Requests:
 
     @property
     def _running_words(self) -> str:
-        running = sum(job.running for job in self._state.jobs)
+        running = self._state.running
         return "1 item still runs" if running == 1 else f"{running} items still run"
 
     def _set_slots(self, slots: int) -> Reply:

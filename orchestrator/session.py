@@ -35,6 +35,7 @@ from orchestrator.views import happenings
 from orchestrator.views.happenings import View
 from workers.identity import boot_id, start_ticks
 from workers.protocol import Outcome
+from workers.spawn import SHORTAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: Session
     run_dir = store.run_dir
     reader = RunReader(run_dir, store.history, alive=True)
     try:
-        exit_code = _supervise(store, reader, jobs_file, view, options)
+        exit_code = _supervised(store, reader, jobs_file, view, options)
     except StateUnwritableError as error:
         append_log(run_dir.log, f"{error.message}; what is recorded stays, and the run can be resumed")
         raise
@@ -89,6 +90,20 @@ def default_slots() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:
+    """`_supervise`, with a machine that ran out of descriptors or processes under the supervisor itself told as what it is."""
+    try:
+        return _supervise(store, reader, jobs_file, view, options)
+    except OSError as error:
+        if error.errno not in SHORTAGES:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise StateUnwritableError(
+            f"{store.run_dir.path}: the supervisor cannot go on: {error.strerror}{where}",
+            "see ulimit -n and ulimit -u, then resume the run: what is recorded stays",
+        ) from error
 
 
 def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:

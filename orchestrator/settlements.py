@@ -68,6 +68,8 @@ class Settlements:
         self._declined: dict[ItemRef, NotStarted] = {}
         self._shared: dict[ItemRef, SharedOutcome] = {}
         self._joining: dict[ItemRef, Joined] = {}
+        self._to_tell: set[ItemRef] = set()
+        """Of those who joined: whose wait, or the reason for it, is not recorded yet."""
         self._replaced_by: dict[ItemRef, str] = {}
 
     def ended(self, flight: Flight, outcome: Outcome, *, is_round: bool) -> None:
@@ -80,7 +82,9 @@ class Settlements:
 
     def joins(self, item: ItemRef, joined: Joined) -> None:
         """The item waits for what comes of work in flight."""
-        self._joining[item] = joined
+        if self._joining.get(item) != joined:  # who asks again once a second, for days, has nothing new to tell
+            self._joining[item] = joined
+            self._to_tell.add(item)
 
     def shares(self, item: ItemRef, outcome: Outcome, deduped_from: str, joined: Joined | None = None) -> None:
         """The item has this outcome. `joined` may be left out if it has waited for it."""
@@ -99,7 +103,8 @@ class Settlements:
         status = Status(type(state).__name__.lower())
         ended = self._outcomes.pop(item, None)
         shared = self._shared.pop(item, None)
-        joined = self._joining.get(item) if status is Status.WAITING else self._joining.pop(item, None)
+        is_joining = status is Status.WAITING and ended is None
+        joined = self._joining.get(item) if is_joining else self._joining.pop(item, None)
         replaced_by = self._replaced_by.pop(item, None) if status is Status.CANCELLED else None
         if ended is not None:
             self._attempt_ended(ended, state, status)
@@ -107,9 +112,11 @@ class Settlements:
                 self._recorder.add(self._settled(item, status, f"replaced by {replaced_by}", joined, replaced_by=replaced_by))
         elif shared is not None:
             self._shared_outcome(item, shared, status)
-        elif joined is not None and status is Status.WAITING:
-            self._recorder.add(self._settled(item, status, joined.words, joined))
-            self._narrator.waits(self._name_of(item), self._job_ids[item[0]], joined.label, joined.words)
+        elif joined is not None and is_joining:
+            if item in self._to_tell:
+                self._to_tell.discard(item)
+                self._recorder.add(self._settled(item, status, joined.words, joined))
+                self._narrator.waits(self._name_of(item), self._job_ids[item[0]], joined.label, joined.words)
         else:
             told = f"replaced by {replaced_by}" if replaced_by is not None else message
             record = self._settled(item, status, told, joined, replaced_by=replaced_by)

@@ -7,15 +7,13 @@ turn. It refuses to handle: rules (core), durability (store), processes (engines
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import assert_never
 
-from orchestrator.admission import Admission, Admitted, Missing, SlotHeld
+from orchestrator.admission import Admission
 from orchestrator.context import ItemContexts
 from orchestrator.control import ControlServer
 from orchestrator.control import Stop as StopRequest
@@ -30,13 +28,11 @@ from orchestrator.core.events import (
     ListingFailed,
     OutcomesDurable,
     RunOpened,
-    StartDeclined,
     StopAsked,
     TimePassed,
     Verdict,
     VerdictShared,
 )
-from orchestrator.core.scheduling import resources_of
 from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RunState, Stop
 from orchestrator.core.transitions import decide, next_wake
 from orchestrator.ending import error_in_words, exit_code_of
@@ -53,19 +49,20 @@ from orchestrator.readers import Readers
 from orchestrator.recording import Recorder
 from orchestrator.requests import Requests
 from orchestrator.results import RunReader
-from orchestrator.settlements import Joined, Settlements
+from orchestrator.settlements import Settlements
 from orchestrator.signals import SignalInbox
 from orchestrator.staleness import newly_stale
-from orchestrator.starting import NotStarted, Ready, Starter
+from orchestrator.starting import NotStarted, Starter
+from orchestrator.starts import Starts
 from orchestrator.store import records
 from orchestrator.store.run_store import RunStore
-from orchestrator.tokens.answers import Joins, Refused, RefusedAll, ReplaceAsked, Shared, SharedWith, Told, TryAgain
+from orchestrator.tokens.answers import RefusedAll, ReplaceAsked, SharedWith, Told, TryAgain
 from orchestrator.tokens.desk import TokenDesk
 from orchestrator.verdicts import checked, verdict_of
 from orchestrator.waiting import Waits
 from orchestrator.waits import WaitBoard
 from workers.faultpoints import fault_point
-from workers.protocol import AttemptClass, Outcome, Start
+from workers.protocol import AttemptClass, Outcome
 
 REFRESH_SECONDS = 0.25
 EVENTS_A_TURN = 256
@@ -133,12 +130,22 @@ class Supervisor:
             is_nested=nesting is not None,
             name_of=self._name,
         )
-        self._is_inline = is_inline
-        self._recorded_through: dict[int, int] = {}
+        self._starts = Starts(
+            history=self._history,
+            state=state,
+            events=self._events,
+            engine=engine,
+            admission=admission,
+            tokens=tokens,
+            flights=self._flights,
+            recorder=self._recorder,
+            settlements=self._settlements,
+            narrator=narrator,
+            starter=self._starter,
+            inline_waits=self._waits if is_inline else None,
+            worker_started=self._listen_to_workers,
+        )
         self._ran: set[str] = set()
-        self._must_commit = False
-        self._next_sequence = self._history.next_sequence
-        self._next_worker = self._history.next_worker
         self._stop_signal: signal.Signals | None = None
         self._finish: FinishRun | None = None
 
@@ -170,10 +177,9 @@ class Supervisor:
                     self._settlements.replaced(item, replaced_by)
         self._readers.set(self._read_signals, [self._signals.fileno()])
         self._readers.set(self._read_durable, [self._store.sync_fileno()])
-        self._readers.set(self._read_control, self._control.filenos())
         self._readers.set(self._flights.read_tree_endings, [self._flights.tree_endings_fileno()])
         self._readers.set(self._read_adopted, self._flights.adopted_filenos())
-        self._readers.set(self._read_engine, self._engine.filenos())
+        self._listen_to_workers()
         self._readers.set(self._tokens.read, self._tokens.filenos())
         self._events.extend([*first, RunOpened()])
         while True:
@@ -209,6 +215,7 @@ class Supervisor:
             if self._flights.needs_polling:
                 times.append(POLL_SECONDS)
             timeout = min(times)
+        self._readers.set(self._read_control, self._control.filenos())
         if not self._readers.wait(timeout):
             self._narrator.refresh()
         if self._flights.needs_polling:
@@ -227,6 +234,9 @@ class Supervisor:
 
     def _read_engine(self, fileno: int) -> None:
         self._flights.read_engine(fileno)
+        self._listen_to_workers()
+
+    def _listen_to_workers(self) -> None:
         self._readers.set(self._read_engine, self._engine.filenos())
 
     def _read_adopted(self, fileno: int) -> None:
@@ -274,9 +284,8 @@ class Supervisor:
         is_round = flight.job.repeat is not None and verdict is Verdict.SUCCEEDED
         if is_round:
             outcome, verdict = self._loops.round_ended(flight, outcome)
-            self._must_commit = True  # what renders the next round reads this one
         fault_point("supervisor.outcome")
-        self._recorded_through[flight.start.worker] = flight.start.sequence
+        self._starts.ended(flight.start)
         self._settlements.ended(flight, outcome, is_round=is_round)
         self._ran.add(flight.job.id)
         self._events.append(AttemptEnded(flight.item, verdict))
@@ -293,7 +302,7 @@ class Supervisor:
     def _carry_out(self, decision: Decision) -> None:
         match decision:
             case StartAttempt(item, attempt, slot):
-                self._start(item, attempt, slot)
+                self._starts.start(item, self._name(item), self._jobs[item[0]], attempt, slot)
             case Settle(item, state, message):
                 self._settle(item, state, message)
             case ListItems(order):
@@ -302,110 +311,11 @@ class Supervisor:
                 self._recorder.then(lambda: self._flights.end(item, reason, grace_at_most))
             case CloseJob(order, phase):
                 self._recorder.add(records.JobClosed(job=self._jobs[order].id, status=phase.value))
-                self._must_commit = True
                 self._narrator.closed(self._jobs[order].id, phase.value)
             case FinishRun():
                 self._finish = decision
             case unknown:
                 assert_never(unknown)
-
-    def _start(self, item: ItemRef, attempt: int, slot: int) -> None:
-        order, index = item
-        job = self._jobs[order]
-        known = self._known_missing(order)
-        if known is not None:
-            self._events.append(replace(known, item=item))
-            return
-        self._catch_up()
-        rendered = self._starter.render(job, index, attempt)
-        if isinstance(rendered, NotStarted):
-            self._decline(item, rendered)
-            return
-        name, prepared = self._name(item), rendered.prepared
-        mark = self._starter.mark(name, attempt)
-        answer = self._admission.admit(item, name, job, slot, mark, prepared, self._next_worker)
-        if isinstance(answer, Admitted | Missing) and answer.new_worker is not None:
-            self._next_worker = answer.new_worker.worker + 1
-            self._recorder.add(answer.new_worker)
-            self._readers.set(self._read_engine, self._engine.filenos())
-        if not isinstance(answer, Admitted):
-            self._not_admitted(item, rendered, answer)
-            return
-        worker = self._engine.worker_of(slot)
-        sequence = self._next_sequence
-        self._next_sequence += 1
-        through = self._recorded_through.get(worker, -1)
-        message = self._starter.message(
-            job,
-            index,
-            attempt,
-            sequence,
-            prepared,
-            recorded_through=through,
-            kept_locks=answer.kept_locks,
-            pools=answer.pools,
-        )
-        start = records.Started(
-            job=job.id,
-            index=index,
-            attempt=attempt,
-            sequence=sequence,
-            worker=worker,
-            at=time.time(),
-            slot=slot,
-            label=rendered.label,
-            payload=prepared.payload,
-            token=prepared.token,
-            promotions=answer.promotions,
-            round=rendered.round,
-        )
-        if answer.kept_locks:
-            self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
-        flight = Flight(item=item, name=name, job=job, start=start, slot=slot, mark=mark)
-        self._flights.begin(flight)
-        self._recorder.add(start)
-        self._recorder.then(lambda: self._send(slot, message, answer))
-        self._narrator.started(flight)
-
-    def _known_missing(self, order: int) -> StartDeclined | None:
-        """What another start of this turn found missing already: a freed slot of a pool is tried once, not by every free slot."""
-        needed = set(resources_of(self._state.jobs[order].rules))
-        # Of what may be tried again by now nothing is known: repeated, it would answer for itself for ever.
-        now = time.monotonic()
-        held = (event for event in self._events if isinstance(event, StartDeclined) and event.why is Declined.HELD)
-        return next((event for event in held if event.resource in needed and event.until > now), None)
-
-    def _send(self, slot: int, message: Start, admitted: Admitted) -> None:
-        try:
-            if self._is_inline:
-                self._waits.look_away(message.mark, time.monotonic())
-            self._engine.start(slot, message, admitted.lock_fds)
-        finally:
-            # Without unlocking: the locks are the worker's now, and the last ones stay the token desk's too.
-            for lock_fd in admitted.lock_fds[: len(admitted.lock_fds) - admitted.kept_locks]:
-                os.close(lock_fd)
-
-    def _not_admitted(self, item: ItemRef, rendered: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
-        """Something is missing, or the item's work is done elsewhere: it was, it is, or it must not be done here."""
-        match answer:
-            case SlotHeld():
-                self._events.append(StartDeclined(item, Declined.SLOT_HELD))
-            case Missing(resource, until):
-                self._events.append(StartDeclined(item, Declined.HELD, resource, until))
-            case Joins(words):
-                self._settlements.joins(item, _joined(rendered, words))
-                self._events.append(StartDeclined(item, Declined.JOINS))
-            case Shared(outcome, is_success, deduped_from):
-                self._settlements.shares(item, outcome, deduped_from, _joined(rendered))
-                self._events.append(StartDeclined(item, Declined.SATISFIED if is_success else Declined.REFUSED))
-            case Refused(message):
-                self._decline(item, NotStarted(Declined.REFUSED, message, rendered.label))
-            case unknown:
-                assert_never(unknown)
-
-    def _decline(self, item: ItemRef, why: NotStarted) -> None:
-        self._settlements.declined(item, why)
-        self._events.append(StartDeclined(item, why.why))
 
     def _hear(self, told: Told) -> None:
         """What came of work that items of this run joined."""
@@ -431,12 +341,6 @@ class Supervisor:
             self._settlements.declined(item, NotStarted(Declined.REFUSED, message, joined.label if joined else None))
         self._events.append(VerdictShared(items, is_success=False))
 
-    def _catch_up(self) -> None:
-        """Templates read jobs from the history: what was decided of jobs in this turn must stand there before one is rendered."""
-        if self._must_commit:
-            self._must_commit = False
-            self._recorder.commit()
-
     def _settle(self, item: ItemRef, state: ItemState, message: str) -> None:
         settled = self._settlements.settle(item, state, message)
         if settled.status is records.Status.WAITING:
@@ -449,7 +353,7 @@ class Supervisor:
 
     def _list(self, order: int) -> None:
         job = self._jobs[order]
-        self._catch_up()
+        self._recorder.catch_up()
         try:
             count = list_job(self._reader, self._contexts, job)
         except ListingError as error:
@@ -460,7 +364,6 @@ class Supervisor:
             return
         fault_point("supervisor.listed")
         self._recorder.add(records.ItemsListed(job=job.id, count=count))
-        self._must_commit = True
         self._narrator.listed(job.id, count)
         self._events.append(ItemsListed(order, count))
 
@@ -486,15 +389,11 @@ class Supervisor:
             )
         )
         fault_point("supervisor.ending")
-        self._tokens.finish()
+        for note in self._tokens.finish():
+            self._narrator.note(note)
         self._recorder.take_checkpoint()
         fault_point("supervisor.ended")
         return exit_code
 
     def _name(self, item: ItemRef) -> str:
         return self._reader.item_name(self._jobs[item[0]].id, item[1])
-
-
-def _joined(rendered: Ready, words: str = "") -> Joined:
-    assert rendered.prepared.token is not None
-    return Joined(label=rendered.label, token=rendered.prepared.token, payload=rendered.prepared.payload, words=words)

@@ -19,7 +19,8 @@ class TreeEndings:
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
         self._done: deque[tuple[int, BaseException | None]] = deque()
-        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+        self._closing = threading.Lock()
 
     def begin(self, sequence: int, end_tree: Callable[[], object]) -> None:
         """Call `end_tree` in a thread; `take` tells `sequence` (the attempt's) when it is done."""
@@ -31,11 +32,11 @@ class TreeEndings:
             except BaseException as error:
                 failure = error
             self._done.append((sequence, failure))
-            os.write(self._write_fd, b".")
+            with self._closing:
+                if not self._is_closed:
+                    os.write(self._write_fd, b".")
 
-        thread = threading.Thread(target=work, name=f"end-tree-{sequence}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        threading.Thread(target=work, name=f"end-tree-{sequence}", daemon=True).start()
 
     def fileno(self) -> int:
         """Readable when `take` has something."""
@@ -56,8 +57,8 @@ class TreeEndings:
         return ended
 
     def close(self) -> None:
-        """Wait for what was begun, then close."""
-        for thread in self._threads:
-            thread.join()
-        os.close(self._read_fd)
-        os.close(self._write_fd)
+        """Wait for none: a run that cannot write ends soon, and what it leaves unended has no end recorded: a resume ends it."""
+        with self._closing:
+            self._is_closed = True
+            os.close(self._read_fd)
+            os.close(self._write_fd)

@@ -67,8 +67,9 @@ class Waits:
 
     def _waiting(self) -> Iterator[Waiting]:
         for names, token, holder in self._tokens.waits():
-            wait = Wait(item=names[0], resource=f"token {token!r}", holders=(item_of(holder.mark),), count=len(names))
-            yield Waiting(wait, self._tokens.joiners_of(token))
+            first = next(iter(names.values()))
+            wait = Wait(item=first, resource=f"token {token!r}", holders=(item_of(holder.mark),), count=len(names))
+            yield Waiting(wait, tuple(names))
         reserved = set(self._tokens.reserved())
         for job in self._state.jobs:
             if may_start(self._state, job):

@@ -12,6 +12,7 @@ It refuses to handle: what a deadlock is (`core.cycles`), what an item waits for
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from orchestrator.locks.holders import is_locked
 from orchestrator.locks.travelling import try_lock
 from orchestrator.store.durable_file import temporary_path, unwritable
 from orchestrator.store.rundir import RunDir
+from workers.faultpoints import fault_point
 from workers.identity import boot_id, is_same_process, start_ticks
 from workers.spawn import SHORTAGES
 
@@ -112,7 +114,10 @@ class WaitBoard:
     def close(self) -> None:
         """Take everything off the board: the run has nothing to wait for any more."""
         if self._posted:
-            self._path.unlink(missing_ok=True)
+            # If it stays, whoever reads it sees that its session is gone. It must not hide why we end.
+            with contextlib.suppress(OSError):
+                fault_point("waits.closing")
+                self._path.unlink(missing_ok=True)
             self._posted = []
 
     def _observe(self, waits: Iterable[Wait], now: float) -> tuple[list[Wait], float]:

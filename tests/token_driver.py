@@ -21,8 +21,9 @@ from orchestrator.locks.travelling import try_lock
 from orchestrator.store.records import Record, Started, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
-from orchestrator.tokens.answers import Answer, Granted, Joins, Told
+from orchestrator.tokens.answers import Answer, Asking, Granted, Joins, Told
 from orchestrator.tokens.desk import TokenDesk
+from orchestrator.tokens.holdings import Session
 from orchestrator.tokens.record import DoneHere, TokenFiles, TokenRecord
 from workers.identity import boot_id, start_ticks
 from workers.locks import unlock
@@ -93,10 +94,13 @@ class Run:
         self._session: subprocess.Popen[bytes] | None = None
         if not is_itself:
             self._session = subprocess.Popen(["sleep", "600"])
-            self.desk._session = (self._session.pid, start_ticks(self._session.pid) or -1, boot_id())
+            self.desk._holdings.session = Session(self._session.pid, start_ticks(self._session.pid) or -1, boot_id())
 
     def ask(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Answer:
-        return self.desk.ask((0, number), f"port:{number}", job(**keys), token, payload)
+        return self.desk.ask(self.asking(number, payload=payload, token=token, **keys))
+
+    def asking(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Asking:
+        return self.desk.asking((0, number), f"port:{number}", job(**keys), token, payload)
 
     def mark(self, number: int = 0, attempt: int = 1) -> str:
         return f"{self.run_id}.n/port:{number}/{attempt}"

@@ -130,6 +130,11 @@ class TokenRuns(RunDriver):
             return []
         return [line.split()[1] for line in self.witness.read_text().splitlines() if line.startswith("begin ")]
 
+    def begin_of(self, number: int) -> str:
+        """`RUN/ITEM` of start number `number`, from 1, once it has come to that."""
+        wait_until(lambda: len(self.starts()) >= number, f"start {number}")
+        return self.starts()[number - 1]
+
     def assert_started(self, *expected: str) -> None:
         """Exactly these starts, in this order, and never two at once."""
         assert self.starts() == list(expected)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.core.scheduling import MEMORY, ROOM, SHORTAGE, is_over, lane_rooms, missing_resource
+from orchestrator.core.scheduling import MEMORY, ROOM, is_over, lane_rooms, missing_resource
+from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef, JobState, Pending, Phase, RunState, Stop, Waiting
 
 _WORDS = {
     MEMORY: "free memory (less than min_free_memory is left)",
-    SHORTAGE: "room for one more process or open file on this machine",
     ROOM: "a slot that an item around this run lends, or that is free in the outermost run",
 }
 
@@ -37,6 +37,8 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
     resource = missing_resource(state, job)
     if resource is not None:
         until = state.holds[resource]
+        if resource == SHORTAGE:
+            return _why_no_room(state, until - now)
         again = f"; tried again in {max(until - now, 0):.0f} s" if until != math.inf else ""
         return f"it waits for {_WORDS.get(resource, 'the ' + resource)}{again}"
     bound = job.rules.max_concurrency
@@ -46,6 +48,14 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
         lane = f" of the {job.rules.lane} lane" if state.fast_slots else ""
         return f"it waits for a slot{lane}: all are in use"
     return ""
+
+
+def _why_no_room(state: RunState, seconds: float) -> str:
+    words = "it waits for room for one more process or open file on this machine: "
+    again = f"one more is tried in {max(seconds, 0):.1f} s"
+    if not state.running:
+        return f"{words}{again}"
+    return f"{words}{state.running} at once is what there is room for; {again}, or when one of them ends"
 
 
 def _is_before_its_start(job: JobState, index: int) -> bool:

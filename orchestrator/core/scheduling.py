@@ -10,7 +10,9 @@ import math
 import zlib
 from collections.abc import Iterator
 
+from orchestrator.core import shortage
 from orchestrator.core.decisions import Decision, StartAttempt
+from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import JobRules, JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
 
 LOSSES_ALLOWED = 3
@@ -18,13 +20,9 @@ LOSSES_ALLOWED = 3
 
 
 MEMORY = "memory"
-SHORTAGE = "shortage"
 ROOM = "room"
-"""Resources that every item of a run needs: free memory, room for one more process on this machine, and, in a nested run, a slot
-that an ancestor lends or that is free in the outermost run. Those of a pool: `pool_slot`, `pool_rate`."""
-
-_FIRST_SHORTAGE_SECONDS = 0.1
-_LONGEST_SHORTAGE_SECONDS = 5.0
+"""Resources that every item of a run needs: free memory, in a nested run a slot that an ancestor lends or that is free in the
+outermost run, and room for one more process on this machine (`SHORTAGE`). Those of a pool: `pool_slot`, `pool_rate`."""
 
 
 def pool_slot(pool: str) -> str:
@@ -56,25 +54,21 @@ def missing_resource(state: RunState, job: JobState) -> str | None:
     """What items of this job wait for now, if they wait for a resource."""
     if not state.holds:
         return None
-    return next((resource for resource in resources_of(job.rules) if resource in state.holds), None)
+    missing = (resource for resource in resources_of(job.rules) if resource in state.holds)
+    return next((resource for resource in missing if resource != SHORTAGE or shortage.room(state) <= 0), None)
 
 
 def hold(state: RunState, resource: str, until: float, now: float) -> None:
-    """Nothing that needs `resource` is started before `until`. Of a shortage the rules tell how long: longer each time.
-
-    All starts that meet one shortage count as one: of sixteen slots that are filled at once, sixteen find it out.
-    """
+    """Nothing that needs `resource` is started before `until`. Of a shortage the rules tell how long."""
     if resource == SHORTAGE:
-        if state.holds.get(SHORTAGE, now) > now:
-            return
-        until = now + min(_FIRST_SHORTAGE_SECONDS * 2.0**state.shortages, _LONGEST_SHORTAGE_SECONDS)
-        state.shortages = min(state.shortages + 1, 64)
-    state.holds[resource] = until
+        shortage.found(state, now)
+    else:
+        state.holds[resource] = until
 
 
 def run_room(state: RunState) -> int:
     """How many more items may run. What was adopted, or runs since there were more slots, counts too: below zero, perhaps."""
-    return state.slots - sum(job.running for job in state.jobs)
+    return state.slots - state.running
 
 
 def lane_rooms(state: RunState) -> dict[str, int]:
@@ -134,7 +128,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     for job in state.jobs:
         _collect_due(job, now)
     # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number.
-    room = run_room(state)
+    room = min(run_room(state), shortage.room(state))
     rooms = lane_rooms(state)
     # What a job that is just being listed has to start comes before what is less urgent.
     urgency = max((job.rules.priority for job in state.jobs if job.phase is Phase.LISTING), default=None)
@@ -159,6 +153,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             room -= 1
             rooms[job.rules.lane] -= 1
             decisions.append(StartAttempt((order, index), tries.number, slot))
+    shortage.started(state, now)
 
 
 def wake_times(state: RunState) -> list[float]:

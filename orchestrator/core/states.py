@@ -11,6 +11,7 @@ A job goes Blocked -> Listing -> Open -> one of the closed phases.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -225,6 +226,18 @@ class Stop(Enum):
 
 
 @dataclass(slots=True)
+class Shortage:
+    """What is known of the machine's room for processes and open files. The rules are in `shortage`."""
+
+    bound: int | None = None
+    """So many there is room for, as far as is known; None: nothing is missing yet."""
+    wait: float = 0.0
+    """Seconds between the last shortage and the trial after it."""
+    waited_until: float = -math.inf
+    """When (monotonic seconds) that wait was over."""
+
+
+@dataclass(slots=True)
 class RunState:
     """A whole run. `slots` is at least 1 (an inline run has one)."""
 
@@ -237,8 +250,7 @@ class RunState:
     """Slots of this run whose locks somebody else holds."""
     holds: dict[str, float] = field(default_factory=dict)
     """Resources that are not to be had now -> until when (monotonic; infinite: until `ResourceFreed`). See `resources_of`."""
-    shortages: int = 0
-    """Times in a row that the machine had no room for a process."""
+    shortage: Shortage = field(default_factory=Shortage)
     drain_timeout: float = 300.0
     timeout_at: float | None = None
     stop: Stop = Stop.NO
@@ -251,6 +263,11 @@ class RunState:
     """Nothing starts before `RunOpened`: a resume tells first what ended meanwhile."""
     is_finished: bool = False
     by_priority: list[int] = field(default_factory=list)
+
+    @property
+    def running(self) -> int:
+        """How many items run."""
+        return sum(job.running for job in self.jobs)
 
     @property
     def is_halted(self) -> bool:

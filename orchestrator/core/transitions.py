@@ -12,7 +12,7 @@ import heapq
 import math
 from typing import assert_never
 
-from orchestrator.core import graph, scheduling
+from orchestrator.core import graph, scheduling, shortage
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import (
     AttemptEnded,
@@ -34,8 +34,8 @@ from orchestrator.core.events import (
     VerdictShared,
 )
 from orchestrator.core.opening import list_items
-from orchestrator.core.scheduling import SHORTAGE
 from orchestrator.core.settling import cancel_item, halt, release_chain_item, settle
+from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import (
     CANCELLED,
     FAILED,
@@ -170,10 +170,8 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
     tries = job.tries[index]
     match verdict:
         case Verdict.SUCCEEDED:
-            state.shortages = 0
             return SUCCEEDED
         case Verdict.ROUND:
-            state.shortages = 0
             tries.losses = 0
             tries.used = 0  # each round has its own attempts
             waiting = Waiting("round", now + job.rules.repeat_delay)
@@ -193,12 +191,11 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
             is_last = tries.losses >= scheduling.LOSSES_ALLOWED
         case Verdict.SHORTAGE:
             tries.used -= 1
-            scheduling.hold(state, SHORTAGE, math.inf, now)
+            shortage.found(state, now)
             waiting = Waiting(SHORTAGE, now)
             is_last = False
         case Verdict.FAILED:
             tries.losses = 0
-            state.shortages = 0
             waiting = Waiting("backoff", now + scheduling.retry_delay(job, index, tries.used))
             is_last = tries.used >= job.rules.attempts
         case unknown:

@@ -1,11 +1,26 @@
-"""What an item that asks for its token is told at once, and what those who joined are told later."""
+"""An item that asks for its token, what it is told at once, and what those who joined are told later."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from orchestrator.core.states import ItemRef
+from orchestrator.core.tokens import Asker
+from orchestrator.jobsfile.model import OutputKind
 from workers.protocol import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking(Asker):
+    """An item that wants its token. `output`: what its output must be for a success.
+
+    `makes_file`: the file that it promises is missing, so a success of its own run does not count for it.
+    """
+
+    item: ItemRef
+    name: str
+    output: OutputKind
+    makes_file: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.errors import UserError
 from orchestrator.locks.holders import is_locked
 from orchestrator.store.history import read_history
-from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.store.records import Status
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import Holder, TokenRecord
 from orchestrator.verdicts import checked
@@ -23,6 +23,9 @@ from workers.tree import end_tree_of_dead_worker
 
 END_GRACE_SECONDS = 5.0
 """How long the orphans of a dead holder have to end after SIGTERM: whose jobs file said how long is gone."""
+
+SUCCESSOR_SECONDS = 30.0
+"""How long a token that was taken away for somebody is kept for him."""
 
 
 class Holders:
@@ -50,9 +53,12 @@ class Holders:
                 self._seen[session] = lives
         return lives
 
-    def is_supervised(self, run_id: str) -> bool:
-        """Whether the run has a supervisor."""
-        return is_locked(self._run_dir(run_id).supervisor_lock)
+    def is_kept_for_another(self, record: TokenRecord, me: str) -> bool:
+        """Whether the token was taken away for somebody else than `me` (`RUN/ITEM`), who may still come for it."""
+        successor = record.replaced_by
+        if record.state != "released" or successor in (None, me) or record.age >= SUCCESSOR_SECONDS:
+            return False
+        return is_locked(self._run_dir(successor.partition("/")[0]).supervisor_lock)
 
     def pids(self, holder: Holder) -> list[int]:
         """The processes that do the work, as far as they live: the agent's, the worker's supervisor."""
@@ -60,24 +66,28 @@ class Holders:
         found = [(holder.pid, holder.start_ticks)] + ([(spawned.pid, spawned.start_ticks)] if spawned is not None else [])
         return [pid for pid, ticks in found if is_same_process(pid, ticks, holder.boot_id)]
 
-    def left_outcome(self, record: TokenRecord) -> Outcome | None:
-        """The success that a dead holder came to without publishing it, if there is one: paid work is not paid for twice."""
+    def left_verdict(self, record: TokenRecord) -> tuple[Outcome, bool] | None:
+        """The outcome that a dead holder came to without publishing it, and whether it is a success; None if there is none.
+
+        A success, for paid work is not paid for twice; a failure only if his run has recorded that it is the last word.
+        """
         holder = record.holder
         outcome = next((line.outcome for line in self._lines(holder) if isinstance(line, Ended)), None)
         if outcome is not None:
             # No supervisor has read it yet: it may be no success.
             outcome = checked(outcome, record.output, self._run_dir(holder.run_id))
             if outcome.attempt_class is AttemptClass.OK:
-                return outcome
+                return outcome, True
         try:
             past = read_history(self._run_dir(holder.run_id)).jobs.get(holder.job)
-            if past is None or past.status(holder.index) is not Status.SUCCEEDED:
-                return None
-            ended = past.last_end(holder.index)
+            ended = past.last_end(holder.index) if past is not None else None
         except (UserError, FileNotFoundError):
             return None  # that run is gone or cannot be read, and what it knew with it
-        is_it = isinstance(ended, AttemptEnded) and ended.token == record.token and ended.payload == record.payload
-        return ended.outcome if is_it and ended is not None and ended.deduped_from is None else None
+        if past is None or ended is None or ended.status is not past.status(holder.index) or ended.deduped_from is not None:
+            return None
+        is_it = (ended.token, ended.payload, ended.attempt) == (record.token, record.payload, holder.attempt)
+        is_final = ended.status in (Status.SUCCEEDED, Status.FAILED)
+        return (ended.outcome, ended.status is Status.SUCCEEDED) if is_it and is_final else None
 
     def may_have_left_processes(self, holder: Holder) -> bool:
         """Whether the attempt was begun, in this boot, and its tree was never confirmed ended."""

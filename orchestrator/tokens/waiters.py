@@ -12,7 +12,7 @@ from orchestrator.core import tokens as rules
 from orchestrator.core.states import ItemRef
 from orchestrator.errors import StateRefusedError
 from orchestrator.locks.numbered import stamp_of
-from orchestrator.tokens.answers import RefusedAll, SharedWith, Told, TryAgain
+from orchestrator.tokens.answers import Asking, RefusedAll, SharedWith, Told, TryAgain
 from orchestrator.tokens.holders import Holders
 from orchestrator.tokens.record import TokenFiles, TokenPaths, TokenRecord, read_record
 from workers.protocol import Outcome
@@ -36,8 +36,7 @@ class _Joiner:
     `since`: how many of `_Joined.claims` were there before it came.
     """
 
-    name: str
-    payload: str
+    asking: Asking
     is_successor: bool
     before: Waited
     since: int
@@ -71,20 +70,12 @@ class Waiters:
         """How many tokens are waited for."""
         return len(self._joined)
 
-    def join(
-        self,
-        item: ItemRef,
-        name: str,
-        asker: rules.Asker,
-        record: TokenRecord | None,
-        *,
-        is_successor: bool,
-        old_verdict: str | None,
-    ) -> None:
+    def join(self, asking: Asking, record: TokenRecord | None, *, is_successor: bool, old_verdict: str | None) -> None:
         """The item waits. `record`: what was seen of the token; `old_verdict`: claim of a verdict that is no news to it."""
-        joined = self._joined.get(asker.token)
+        item, token = asking.item, asking.token
+        joined = self._joined.get(token)
         if joined is None:
-            joined = self._joined[asker.token] = _Joined(self._files.paths(asker.token))
+            joined = self._joined[token] = _Joined(self._files.paths(token))
         joined.record = record
         before = self._has_waited.pop(item, None)
         if before is None:
@@ -93,30 +84,47 @@ class Waiters:
         since = len(joined.claims)
         if record is not None and record.state == "held":
             since = _note_claim(joined, record.claim)
-        joined.items[item] = _Joiner(name, asker.payload, is_successor, before, since)
-        self._joins[item] = asker.token
+        joined.items[item] = _Joiner(asking, is_successor, before, since)
+        self._joins[item] = token
 
-    def began(self, item: ItemRef, token: str, claim: str) -> None:
+    def began(self, item: ItemRef, record: TokenRecord) -> None:
         """An item of this run does the work now. What this run holds is never looked at; those who wait must know of it."""
         self._has_waited.pop(item, None)
-        joined = self._joined.get(token)
+        joined = self._joined.get(record.token)
         if joined is not None:
-            _note_claim(joined, claim)
+            self._in_flight(joined, record)
 
     def forget(self, item: ItemRef) -> None:
         """The item came to its end, whatever it waited for."""
         self._has_waited.pop(item, None)
-        token = self._joins.pop(item, None)
-        if token is not None:
-            self._leave(token, item)
+        if item in self._joins:
+            self._leave(item)
 
     def knows(self, item: ItemRef) -> bool:
         """Whether the item waits, or asks again."""
         return item in self._joins or item in self._has_waited
 
-    def waited(self, item: ItemRef) -> Waited | None:
-        """What an item that asks again has waited for."""
-        return self._has_waited.get(item)
+    def asks_again(self, item: ItemRef) -> bool:
+        """Whether the item has waited already."""
+        return item in self._has_waited
+
+    def fact_for(self, asking: Asking, record: TokenRecord | None) -> rules.Fact:
+        """What the record of a token that nobody works at means to the item, which may have waited for just that."""
+        if record is None:
+            return None
+        waited = self._has_waited.get(asking.item)
+        if record.state != "done":
+            if record.replaced_by == f"{self._run_id}/{asking.name}":
+                return rules.Lost()  # taken away for this very item: nothing was lost
+            return rules.Lost(record.promotions, was_awaited=waited is not None and record.claim in waited.claims)
+        return rules.Done(
+            record.payload,
+            record.holder.words,
+            is_success=record.is_success,
+            age=record.age,
+            is_this_run=record.holder.run_id == self._run_id,
+            is_news=waited is not None and waited.old_verdict != record.claim,
+        )
 
     def tokens(self) -> list[str]:
         """All that is waited for."""
@@ -131,14 +139,9 @@ class Waiters:
         joined = self._joined.get(token)
         return None if joined is None else joined.record
 
-    def items_of(self, token: str) -> tuple[ItemRef, ...]:
-        """Who waits for a token."""
-        joined = self._joined.get(token)
-        return () if joined is None else tuple(sorted(joined.items))
-
-    def names_of(self, token: str) -> list[str]:
-        """What those who wait for a token are called."""
-        return [joiner.name for joiner in self._joined[token].items.values()]
+    def names_of(self, token: str) -> dict[ItemRef, str]:
+        """Who waits for a token, in item order, and what they are called."""
+        return {item: joiner.asking.name for item, joiner in sorted(self._joined[token].items.items())}
 
     def look_really(self) -> None:
         """The next look at each token is a real one."""
@@ -166,8 +169,7 @@ class Waiters:
                 if joined.items:
                     self.try_next(token)
             case "held" if holders.lives(record.holder):
-                _note_claim(joined, record.claim)
-                self._refuse_others(token, joined, record, "is in flight")
+                self._in_flight(joined, record)
             case "held" if record.claim in ending:
                 pass
             case _:
@@ -179,13 +181,9 @@ class Waiters:
         joined = self._joined.get(token)
         if joined is None:
             return
-        here = [item for item, joiner in joined.items.items() if f"{self._run_id}/{joiner.name}" == first]
+        here = [item for item, joiner in joined.items.items() if f"{self._run_id}/{joiner.asking.name}" == first]
         item = here[0] if here else min(joined.items)
-        joiner = joined.items[item]
-        self._has_waited[item] = Waited(joiner.before.old_verdict, joiner.before.claims.union(joined.claims[joiner.since :]))
-        del self._joins[item]
-        self._leave(token, item)
-        self.told.append(TryAgain((item,)))
+        self._have_ask_again(joined, item)
 
     def share(self, token: str, record: TokenRecord) -> None:
         """The work is done: who waited for it shares what came of it, but for those who have another work for the token."""
@@ -193,14 +191,13 @@ class Waiters:
         if joined is None:
             return
         assert record.outcome is not None
-        self._refuse_others(token, joined, record, "was done")
+        self._refuse_others(joined, record, "was done")
         is_own = record.holder.run_id == self._run_id
         same: list[ItemRef] = []
         for item, joiner in sorted(joined.items.items()):
             if joiner.before.old_verdict == record.claim:
                 continue
-            self._joins.pop(item)
-            self._leave(token, item)
+            self._leave(item)
             outcome = record.outcome if is_own else self._keep(item, record.outcome)
             if joiner.is_successor or outcome is None:
                 self._has_waited[item] = Waited(record.claim)
@@ -212,17 +209,31 @@ class Waiters:
         if same:
             self.told.append(SharedWith(tuple(same), record.outcome, record.is_success, record.holder.words))
 
-    def _refuse_others(self, token: str, joined: _Joined, record: TokenRecord, what: str) -> None:
+    def _in_flight(self, joined: _Joined, record: TokenRecord) -> None:
+        """Somebody who lives does the work. Who came before that was known, and does not join, is answered only now."""
+        _note_claim(joined, record.claim)
+        self._refuse_others(joined, record, "is in flight")
+        for item, joiner in sorted(joined.items.items()):
+            if joiner.asking.if_running != "join" and not joiner.is_successor:
+                self._have_ask_again(joined, item)
+
+    def _have_ask_again(self, joined: _Joined, item: ItemRef) -> None:
+        joiner = joined.items[item]
+        self._has_waited[item] = Waited(joiner.before.old_verdict, joiner.before.claims.union(joined.claims[joiner.since :]))
+        self._leave(item)
+        self.told.append(TryAgain((item,)))
+
+    def _refuse_others(self, joined: _Joined, record: TokenRecord, what: str) -> None:
         """Those who wait with another payload, for what has come in the place of what they joined."""
         for item, joiner in sorted(joined.items.items()):
-            if joiner.is_successor or joiner.payload == record.payload or joiner.before.old_verdict == record.claim:
+            if joiner.is_successor or joiner.asking.payload == record.payload or joiner.before.old_verdict == record.claim:
                 continue
-            self._joins.pop(item)
-            self._leave(token, item)
-            message = rules.mismatch(token, what, record.holder.words, record.payload, joiner.payload)
+            self._leave(item)
+            message = rules.mismatch(record.token, what, record.holder.words, record.payload, joiner.asking.payload)
             self.told.append(RefusedAll((item,), message))
 
-    def _leave(self, token: str, item: ItemRef) -> None:
+    def _leave(self, item: ItemRef) -> None:
+        token = self._joins.pop(item)
         joined = self._joined[token]
         del joined.items[item]
         if not joined.items:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,7 @@ def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
         ("journal.sync:1:EIO", "mend that, then resume the run: what is recorded stays"),
         ("journal.sync:3:ENOSPC", "free some space there, then resume the run"),
         ("journal.synced:2:EIO", "mend that, then resume the run: what is recorded stays"),
+        ("journal.write:7:EROFS,control.closing:1:EROFS", "mend that, then resume the run: what is recorded stays"),
     ],
 )
 def test_running_items_finish_and_leave_their_outcomes(driver: RunDriver, fault: str, hint: str) -> None:
@@ -95,6 +98,34 @@ def test_workers_whose_files_cannot_be_written(driver: RunDriver, point: str) ->
     driver.assert_exit(driver.run(), 0)
     assert_every_result_is_there(driver)
     assert {driver.acts("begin")[item] for item in recorded if item in ITEMS} <= {1}
+
+
+@pytest.mark.parametrize("is_draining", [False, True], ids=["running", "draining"])
+def test_a_tree_that_is_being_ended_with_much_patience_does_not_hold_up_the_end(driver: RunDriver, is_draining: bool) -> None:
+    """Its worker is dead, it ignores SIGTERM, and its grace is long: who cannot write leaves it to the resume."""
+    body = f"trap '' TERM; echo $$ > pid; {driver.gated()}"
+    driver.write(f'[run]\nslots = 1\n[jobs.deaf]\ngrace = "10m"\nshell = """{driver.witnessed(body)}"""\n')
+    command = driver.run()
+    driver.wait_for("begin", "deaf")
+    deaf = int(wait_until(lambda: (driver.folder / "pid").exists() and (driver.folder / "pid").read_text(), "its pid"))
+    worker = driver.worker_of("deaf")
+    command.kill()
+    os.kill(worker, signal.SIGKILL)
+    command = driver.run(fault="file.written:1:ENOSPC")
+    wait_until(lambda: "ending what it left behind" in command.stderr or not command.is_running, "its tree is being ended")
+    if is_draining:
+        command.send(signal.SIGTERM)
+        wait_until(lambda: "stopping" in command.stderr, "it drains")
+    begun = time.monotonic()
+    command.send(signal.SIGUSR1)
+    assert command.exit_code() == 74, command.stderr
+    assert time.monotonic() - begun < 10
+    assert is_living(deaf), "it had ten minutes"
+    os.kill(deaf, signal.SIGKILL)
+    driver.open_gate()
+    driver.assert_exit(driver.run(), 0)
+    assert driver.acts("end") == {"deaf": 1}
+    driver.assert_tidy()
 
 
 @pytest.fixture

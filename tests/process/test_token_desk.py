@@ -275,8 +275,8 @@ def test_a_stopped_holder_is_waited_for_and_named(stage: Stage, asker: Run) -> N
     holder.send_signal(signal.SIGSTOP)
     assert asker.hears() == asker.hears() == []
     assert asker.desk.holder_pids(ITEM) == [holder.pid, agent]
-    ((items, token, named),) = asker.desk.waits()
-    assert (items, token, named.words) == (["port:0"], TOKEN, "a/port:0")
+    ((names, token, named),) = asker.desk.waits()
+    assert (names, token, named.words) == ({ITEM: "port:0"}, TOKEN, "a/port:0")
     holder.send_signal(signal.SIGCONT)
     assert holder.stdin is not None
     holder.stdin.write("go on\n")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from run_driver import Command, wait_until
+from run_driver import Command
 from token_runs import TOKEN, TokenRuns
 
 from orchestrator.core.tokens import PROMOTIONS_ALLOWED
@@ -26,12 +26,6 @@ def waiters(runs: TokenRuns, count: int) -> dict[str, Command]:
     for name, command in found.items():
         runs.wait_for_waiting(name, "go", command=command)
     return found
-
-
-def next_start(runs: TokenRuns, count: int) -> str:
-    """`RUN/ITEM` of start number `count`."""
-    wait_until(lambda: len(runs.starts()) >= count, f"start {count}")
-    return runs.starts()[count - 1]
 
 
 def test_one_waiter_interrupted_and_one_killed_harm_nobody(runs: TokenRuns) -> None:
@@ -60,7 +54,7 @@ def test_a_cancelled_primary_promotes_one_of_three_waiters_and_the_others_share_
     waiting = waiters(runs, 3)
     runs.cancel("first")
     assert holder.exit_code() in (1, 4)
-    promoted = next_start(runs, 2)
+    promoted = runs.begin_of(2)
     runs.open_gate()
     for command in waiting.values():
         runs.assert_exit(command, 0)
@@ -77,7 +71,7 @@ def test_a_cancelled_primary_promotes_one_of_its_own_run(runs: TokenRuns) -> Non
     command = runs.holder(item="go:0")
     runs.wait_for_waiting("first", "go:1", "go:2", "go:3")
     runs.cancel("first", "go:0")
-    assert next_start(runs, 2) == "first/go:1"
+    assert runs.begin_of(2) == "first/go:1"
     runs.wait_for_waiting("first", "go:2", "go:3")
     runs.open_gate()
     runs.assert_exit(command, 1)
@@ -92,7 +86,7 @@ def test_after_three_promotions_in_a_row_all_who_wait_fail(runs: TokenRuns) -> N
     runs.job()
     commands = {"first": runs.holder()} | waiters(runs, PROMOTIONS_ALLOWED + 2)
     for number in range(1, PROMOTIONS_ALLOWED + 2):
-        run_id = next_start(runs, number).partition("/")[0]
+        run_id = runs.begin_of(number).partition("/")[0]
         assert runs.record().promotions == number - 1
         others = [name for name in commands if name not in {start.partition("/")[0] for start in runs.starts()}]
         if others:
@@ -117,7 +111,7 @@ def test_after_three_promotions_in_a_row_the_others_of_one_run_fail(runs: TokenR
     runs.job(keys="for_each = [0, 1, 2, 3, 4, 5]\ncontinue_on_error = true", run="slots = 2")
     command = runs.holder(item="go:0")
     for number in range(PROMOTIONS_ALLOWED + 1):
-        assert next_start(runs, number + 1) == f"first/go:{number}"
+        assert runs.begin_of(number + 1) == f"first/go:{number}"
         runs.wait_for_waiting("first", "go:5")
         runs.cancel("first", f"go:{number}")
     runs.assert_exit(command, 1)
@@ -132,7 +126,7 @@ def test_a_cancelled_primary_that_ignores_sigterm_is_gone_before_the_promoted_on
     (waiting,) = waiters(runs, 1).values()
     runs.cancel("first")
     holder.exit_code()
-    assert next_start(runs, 2) == "w0/go"
+    assert runs.begin_of(2) == "w0/go"
     runs.open_gate()
     runs.assert_exit(waiting, 0)
     runs.assert_started("first/go", "w0/go")
@@ -146,7 +140,7 @@ def test_a_drained_primary_promotes_a_waiter_of_another_run_and_its_own_waiters_
     waiting = runs.waiter("second", file="other.toml")
     holder.send(signal.SIGTERM)
     assert holder.exit_code() == 143, holder.stderr
-    assert next_start(runs, 2) == "second/go"
+    assert runs.begin_of(2) == "second/go"
     runs.open_gate()
     runs.assert_exit(waiting, 0)
     assert runs.result_of("second")["promoted"]

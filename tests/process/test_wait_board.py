@@ -276,6 +276,18 @@ def test_a_board_that_cannot_be_locked_is_told_in_words(bench: Bench) -> None:
         bench.look(ENOUGH, first, second)
 
 
+def test_a_board_that_takes_nothing_any_more_hides_no_end(bench: Bench) -> None:
+    first, second = crossed(bench)
+    bench.look(ENOUGH, first, second, while_locked=True)
+    posted = bench.posted()
+    arm("waits.closing:1:EROFS")
+    first[0].close()
+    arm(None)
+    assert bench.posted() == posted
+    second[0].close()
+    assert len(bench.posted()) == len(posted) - 1
+
+
 def test_waiting_costs_next_to_nothing(bench: Bench) -> None:
     """Thirty nested runs on the board: the looks of one run take less than 1 % of a core."""
     others = [(bench.board(f"o{number}", f"r.n/o:{number}/1"), [FOR_B]) for number in range(30)]

@@ -50,7 +50,11 @@ class Model:
     """Of the waiting items, those that wait for what they joined."""
     missing: dict[str, float] = field(default_factory=dict)
     """Resource -> when it may be tried again."""
+    at_once: int | None = None
+    """So many there was room for on the machine when one more found none."""
     shortages: int = 0
+    """In a row, with less than five seconds between a wait and the next."""
+    wait_ends: float = -math.inf
     stop: Stop = Stop.NO
     drain_until: float | None = None
     is_open: bool = False
@@ -152,7 +156,7 @@ class Model:
 
     def is_short_of_something(self, order: int) -> bool:
         pool = self.rules[order].pool
-        needed = {"memory", "shortage", "room", f"pool {pool}", f"rate of pool {pool}"}
+        needed = {"memory", "room", f"pool {pool}", f"rate of pool {pool}"}
         return bool(needed & self.missing.keys())
 
     def has_lane_room(self, order: int) -> bool:
@@ -319,12 +323,9 @@ class Model:
         wait = 0.0
         match verdict:
             case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
-                if verdict is Verdict.SUCCEEDED:
-                    self.shortages = 0
                 final = {Verdict.SUCCEEDED: "succeeded", Verdict.HOPELESS: "failed", Verdict.CANCELLED: "cancelled"}
                 return self.put(ref, final[verdict])
             case Verdict.FAILED:
-                self.shortages = 0
                 self.losses[ref] = 0
                 tried = self.failures[ref] = self.failures.get(ref, 0) + 1
                 wait = min(rules.retry_delay * rules.retry_backoff ** (tried - 1), rules.retry_max_delay)
@@ -339,9 +340,25 @@ class Model:
 
     def found_short(self, now: float) -> None:
         """Waits 0.1, 0.2, 0.4 … at most 5 s; who finds it out while it is known already does not make it longer."""
-        if self.missing.get("shortage", now) <= now:
-            self.missing["shortage"] = now + min(0.1 * 2**self.shortages, 5.0)
-            self.shortages += 1
+        others = len(self.all_refs("running")) - 1
+        self.at_once = others if self.at_once is None else min(self.at_once, others)
+        if now < self.wait_ends:
+            return
+        if now >= self.wait_ends + 5:
+            self.shortages = 0
+        self.wait_ends = self.missing["shortage"] = now + min(0.1 * 2**self.shortages, 5.0)
+        self.shortages += 1
+
+    def has_machine_room(self) -> bool:
+        """As many as there was room for; and one more, if it is time to try."""
+        return self.at_once is None or len(self.all_refs("running")) < self.at_once + ("shortage" not in self.missing)
+
+    def see_trial(self, now: float) -> None:
+        """The next one, if this one seems to hold, after 0.1 s."""
+        running = len(self.all_refs("running"))
+        if self.at_once is not None and running > self.at_once:
+            self.at_once = running
+            self.missing["shortage"] = now + 0.1
 
     def declined(self, event: events.StartDeclined, now: float) -> None:
         ref = event.item
@@ -372,7 +389,7 @@ class Model:
             pass
         starts: list[tuple[Ref, int]] = []
         listing = [rule.priority for rule in self.rules if self.jobs[rule.order].phase == "listing"]
-        while (free := self.free_slots()) and len(self.all_refs("running")) < self.slots:
+        while (free := self.free_slots()) and len(self.all_refs("running")) < self.slots and self.has_machine_room():
             candidates = [
                 (-rule.priority, *ref)
                 for rule in self.rules
@@ -387,6 +404,7 @@ class Model:
             starts.append(((order, index), free[0]))
             self.put((order, index), "running")
             self.slot_of[order, index] = free[0]
+            self.see_trial(now)
         if not any(self.moves(order) for order in range(len(self.jobs))):
             self.result = self.status(), self.error()
         return starts

@@ -7,8 +7,8 @@ import math
 import pytest
 from core_driver import CoreDriver, job, single
 
-from orchestrator.core.events import Declined, Verdict
-from orchestrator.core.scheduling import MEMORY, ROOM, SHORTAGE, pool_rate, pool_slot
+from orchestrator.core.events import Declined
+from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
 from orchestrator.core.states import Stop
 
 POOL = pool_slot("p")
@@ -120,80 +120,6 @@ def test_a_time_that_has_come_already_is_tried_again_without_a_wake_up() -> None
     run.hold("a:0", RATE, seconds=0.0)
     assert list(run.running) == ["a:0"]
     assert run.wake() is None
-
-
-def test_a_shortage_is_tried_again_ever_later_up_to_five_seconds() -> None:
-    run = CoreDriver([single("a", 0)]).open()
-    waits = []
-    for _ in range(9):
-        run.hold("a:0", SHORTAGE)
-        waits.append(run.wake())
-        run.pass_time_to_next_wake()
-    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0])
-    run.succeed("a:0")
-    assert run.result == ("completed", None)
-
-
-def test_a_shortage_that_lasts_for_hours_is_still_tried_each_five_seconds() -> None:
-    run = CoreDriver([single("a", 0)]).open()
-    for _ in range(2000):
-        run.hold("a:0", SHORTAGE)
-        run.pass_time_to_next_wake()
-    run.hold("a:0", SHORTAGE)
-    assert run.wake() == pytest.approx(5.0)
-
-
-def test_a_shortage_that_all_slots_meet_at_once_is_one_shortage() -> None:
-    run = CoreDriver([job("a", 0)], {"a": 16}, slots=16).open()
-    for index in range(8):
-        run.hold(f"a:{index}", SHORTAGE)
-    for index in range(8, 16):
-        run.end(f"a:{index}", Verdict.SHORTAGE)
-    assert run.wake() == pytest.approx(0.1)
-    run.pass_time_to_next_wake()
-    assert len(run.running) == 16
-    run.hold("a:3", SHORTAGE)
-    assert run.wake() == pytest.approx(0.2)
-
-
-def test_an_attempt_that_found_no_room_uses_none_up_however_often() -> None:
-    run = CoreDriver([single("a", 0, attempts=2, retry_delay=0.0)]).open()
-    for number in range(1, 21):
-        assert run.running["a:0"][0] == number, "the record of the start stands, so the next has a number of its own"
-        run.end("a:0", Verdict.SHORTAGE)
-        assert run.ended["a:0"] == "waiting"
-        run.pass_time_to_next_wake()
-    run.fail("a:0")
-    assert run.running == {"a:0": (22, 0)}
-    run.fail("a:0")
-    assert run.result == ("failed", "a:0")
-
-
-def test_a_shortage_is_no_lost_worker_and_forgives_none() -> None:
-    run = CoreDriver([single("a", 0)]).open()
-    for verdict in (Verdict.LOST, Verdict.SHORTAGE, Verdict.SHORTAGE, Verdict.SHORTAGE, Verdict.LOST):
-        run.end("a:0", verdict)
-        if not run.running:
-            run.pass_time_to_next_wake()
-    run.end("a:0", Verdict.LOST)
-    assert run.result == ("failed", "a:0")
-
-
-@pytest.mark.parametrize(
-    ("verdict", "next_wait"),
-    [(Verdict.SUCCEEDED, 0.1), (Verdict.FAILED, 0.1), (Verdict.LOST, 0.4), (Verdict.CANCELLED, 0.4)],
-)
-def test_only_an_attempt_that_came_to_its_own_end_shows_that_the_shortage_is_over(verdict: Verdict, next_wait: float) -> None:
-    rules = [job("a", 0, continue_on_error=True), job("b", 1)]
-    run = CoreDriver(rules, {"a": 1, "b": 1}, slots=2).open()
-    for _ in range(2):
-        run.hold("b:0", SHORTAGE)
-        run.pass_time_to_next_wake()
-    if verdict is Verdict.CANCELLED:
-        run.cancel("a:0")
-    run.end("a:0", verdict)
-    run.hold("b:0", SHORTAGE)
-    assert run.wake() == pytest.approx(next_wait)
 
 
 def test_an_item_that_waits_for_a_resource_is_still_to_be_done() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +14,16 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
+from run_driver import is_living
 from store_samples import started
 from token_driver import ITEM, TOKEN, LockOf, Run, outcome
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.tokens import publications
 from orchestrator.tokens.answers import (
     Granted,
+    Joins,
     Refused,
     RefusedAll,
     ReplaceAsked,
@@ -30,7 +35,7 @@ from orchestrator.tokens.answers import (
 )
 from orchestrator.tokens.record import TokenFiles, encode_record
 from workers.faultpoints import arm
-from workers.protocol import AttemptClass
+from workers.protocol import MARK_VARIABLE, AttemptClass, Outcome
 
 FAILED = outcome(AttemptClass.COMMAND_FAILED)
 HOUR = 3600.0
@@ -101,6 +106,17 @@ def test_what_is_to_be_told_to_items_of_the_same_run_is_due_at_once(runs: Runs) 
     due = run.desk.next_look
     assert due is not None
     assert due <= time.monotonic()
+
+
+def test_a_duplicate_in_its_run_joins_without_a_lock_and_without_a_look_at_the_disk(runs: Runs, tmp_path: Path) -> None:
+    run, other = runs("a"), runs("b")
+    run.takes(0)
+    other.joins(0)
+    (tmp_path / "tokens").rename(tmp_path / "elsewhere")
+    assert isinstance(run.desk.ask_here(run.asking(1)), Joins)
+    assert isinstance(other.desk.ask_here(other.asking(1)), Joins)  # one of its run waits already
+    assert run.desk.ask_here(run.asking(2, token="another")) is None
+    assert not (tmp_path / "tokens").exists()
 
 
 def test_a_failure_is_shared_too(runs: Runs) -> None:
@@ -207,18 +223,35 @@ def test_to_replace_is_no_promotion_however_often(runs: Runs) -> None:
 def test_who_could_not_ask_for_a_replacement_asks_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def no_room(argv: list[str], **_: object) -> None:
+    def no_room(_: str, argv: list[str], *__: object, **___: object) -> None:
         asked.append(argv)
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     runs("a").takes(0)
     other = runs("b")
-    monkeypatch.setattr("subprocess.Popen", no_room)
+    monkeypatch.setattr("os.posix_spawn", no_room)
     for _ in range(2):
         with pytest.raises(BlockingIOError):
             other.ask(0, if_running="replace")
     assert len(asked) == 2
     assert asked[0][-4:] == ["a", "port:0", "--replaced-by", "b/port:0"]
+
+
+def test_a_run_that_ends_waits_for_no_command_that_it_gave(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs("a").takes(0)
+    other = runs("b")
+    fifo, command = tmp_path / "fifo", tmp_path / "orchestrate"
+    os.mkfifo(fifo)
+    command.write_text(f"#!/bin/sh\necho $$ $* > {fifo}\nexec sleep 30\n")
+    command.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(command))
+    other.joins(0, if_running="replace")
+    pid, *argv = fifo.read_text().split()
+    assert argv[-4:] == ["a", "port:0", "--replaced-by", "b/port:0"]
+    other.close()
+    assert is_living(int(pid))
+    os.kill(int(pid), signal.SIGKILL)
+    os.waitpid(int(pid), 0)
 
 
 # Between runs.
@@ -364,6 +397,28 @@ def test_a_lock_that_was_only_looked_at_makes_nobody_an_heir(runs: Runs, tmp_pat
     assert granted(other.ask(0)).promotions == 0
 
 
+@pytest.mark.parametrize("taker", ["another run", "the same run"])
+def test_who_met_a_token_that_was_just_being_taken_gets_his_own_answer_once_it_is(runs: Runs, taker: str) -> None:
+    """Between the lock and the record of who has it nobody can tell whom to refuse, to replace, or to run beside."""
+    run, other = runs("a"), runs("b")
+    granted(run.ask(0))
+    for number, if_running in enumerate(("join", "reject", "run_anyway", "replace"), 1):
+        other.joins(number, if_running=if_running)
+    other.joins(5, payload="other")
+    if taker == "the same run":
+        run.desk.give_back(ITEM)
+        granted(other.ask(0))
+        other.begins(0)
+    else:
+        run.begins(0)
+    told = other.hears()
+    assert kinds(told) == [RefusedAll, TryAgain, TryAgain, TryAgain]
+    assert [each.items for each in told if isinstance(each, TryAgain)] == [((0, 2),), ((0, 3),), ((0, 4),)]
+    assert isinstance(other.ask(2, if_running="reject"), Refused)
+    assert isinstance(other.ask(3, if_running="run_anyway"), Unregistered)
+    assert other.hears() == []  # the others wait
+
+
 # After kills.
 
 
@@ -437,6 +492,20 @@ def test_an_attempt_that_got_the_same_sequence_after_a_kill_is_not_the_holders(r
     again = runs("a")
     again.worker().begins(again.mark(9))
     granted(runs("b").ask(0))
+
+
+def test_nothing_of_who_takes_a_token_over_is_ended_for_the_attempt_that_never_began(runs: Runs) -> None:
+    """The next session gives its first attempt the same mark; until it has written the record, that names the dead."""
+    run, other = runs("a"), runs("b")
+    run.takes(0)
+    run.dies()
+    again = runs("a")
+    granted(again.ask(0))
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK_VARIABLE: again.mark()}, start_new_session=True) as agent:
+        other.joins(0)
+        other.close()  # waits for what it ends
+        assert agent.poll() is None
+        agent.kill()
 
 
 def test_the_outcome_of_another_attempt_with_the_same_sequence_is_never_shared(runs: Runs) -> None:
@@ -541,9 +610,11 @@ def test_an_adopted_item_keeps_its_token_through_its_backoff(runs: Runs) -> None
     run = killed_while_it_runs(runs)
     again = runs("a")
     again.adopts()
+    assert again.desk.reserved() == []  # it runs
     run.workers[0].ends(FAILED)
     run.workers[0].die()
     again.ends(0, FAILED, Status.WAITING)
+    assert again.desk.reserved() == [ITEM]
     other = runs("b")
     other.joins(0)
     assert other.hears() == []
@@ -563,6 +634,53 @@ def test_an_adopted_item_whose_token_was_taken_over_meanwhile_joins_and_hears(ru
     done = outcome()
     other.ends(0, done)
     assert again.hears() == [SharedWith((ITEM,), done, True, "b/port:0")]
+
+
+@pytest.mark.parametrize(("verdict", "status"), [(outcome(), Status.SUCCEEDED), (FAILED, Status.FAILED)])
+def test_a_verdict_whose_lock_somebody_keeps_is_told_by_who_takes_the_token_over(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Outcome, status: Status
+) -> None:
+    monkeypatch.setattr(publications, "FINISH_SECONDS", 0.05)
+    run = killed_while_it_runs(runs)
+    again, other = runs("a"), runs("b")
+    again.adopts()
+    other.joins(0)
+    run.workers[0].die()
+    with LockOf(tmp_path):
+        again.desk.settled(ITEM, status, verdict, None)
+        (note,) = again.desk.finish()
+        assert f"port:0: what came of it is not published, for process {os.getpid()} keeps the lock" in note
+        again.records(
+            started(0), AttemptEnded(job="port", index=0, attempt=1, status=status, outcome=verdict, payload="p", token=TOKEN)
+        )
+        again.dies()
+    assert other.hears() == [TryAgain((ITEM,))]
+    assert other.ask(0) == Shared(verdict, status is Status.SUCCEEDED, "a/port:0")
+
+
+def test_a_failure_after_which_an_item_was_to_try_again_is_no_verdict(runs: Runs) -> None:
+    run = killed_while_it_runs(runs)
+    other = runs("b")
+    other.joins(0)
+    run.workers[0].ends(FAILED)
+    run.workers[0].die()
+    end = AttemptEnded(job="port", index=0, attempt=1, status=Status.WAITING, outcome=FAILED, payload="p", token=TOKEN)
+    run.records(started(0), end)
+    other.hears()
+    assert granted(other.ask(0)).promotions == 1
+
+
+def test_an_earlier_attempts_failure_is_no_verdict_on_the_one_that_was_killed(runs: Runs) -> None:
+    """Killed between the record of its token and the journal, which still says what an earlier session came to."""
+    run, other = runs("a"), runs("b")
+    granted(run.ask(0))
+    run.begins(0, attempt=2)
+    other.joins(0)
+    run.dies()
+    end = AttemptEnded(job="port", index=0, attempt=1, status=Status.FAILED, outcome=FAILED, payload="p", token=TOKEN)
+    run.records(started(0), end)
+    other.hears()
+    assert granted(other.ask(0)).promotions == 1
 
 
 def test_what_somebody_else_published_meanwhile_is_not_overwritten(runs: Runs) -> None:

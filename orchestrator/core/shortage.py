@@ -1,0 +1,53 @@
+"""The machine has no room for one more process or open file: as many as ran then may run, and one more is tried ever later.
+
+Who ends makes room for one, at once: that is no trial. Each trial that holds raises the bound, and 0.1 s later the next is made,
+until all slots are in use. Each shortage that follows soon on another doubles the wait for the next trial, up to 5 s: one that
+lasts costs a failing start in 5 s, however many slots are free, and no slot is lost to it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.core.states import RunState
+
+SHORTAGE = "shortage"
+"""The resource. In `RunState.holds` it means: no trial before then."""
+
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 5.0
+
+TRIAL_SECONDS = 0.1
+"""Between a trial that seems to hold and the next one."""
+
+SOON_SECONDS = 5.0
+"""A shortage that comes so soon after the wait for the last one is the same trouble: a worker takes its time to find no room."""
+
+
+def found(state: RunState, now: float) -> None:
+    """A start met a shortage; its item runs no more.
+
+    All starts that meet one shortage count as one: of sixteen slots that are filled at once, sixteen find it out.
+    """
+    short = state.shortage
+    short.bound = state.running if short.bound is None else min(short.bound, state.running)
+    if now < short.waited_until:
+        return
+    is_again = now < short.waited_until + SOON_SECONDS
+    short.wait = min(short.wait * 2, LONGEST_WAIT_SECONDS) if is_again else FIRST_WAIT_SECONDS
+    short.waited_until = state.holds[SHORTAGE] = now + short.wait
+
+
+def room(state: RunState) -> float:
+    """How many more may run: in the place of those that have ended, and one more when it is time to try."""
+    if state.shortage.bound is None:
+        return math.inf
+    return state.shortage.bound - state.running + (SHORTAGE not in state.holds)
+
+
+def started(state: RunState, now: float) -> None:
+    """Items were started, no more than there was `room` for. One more than the bound is a trial."""
+    short = state.shortage
+    if short.bound is not None and state.running > short.bound:
+        short.bound = state.running
+        state.holds[SHORTAGE] = now + TRIAL_SECONDS

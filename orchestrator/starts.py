@@ -1,0 +1,182 @@
+"""Carrying out `StartAttempt`: render the item, take what it needs, record the start, and only then hand it over.
+
+Promise: an attempt is sent after its start stands in the journal; the locks it needs are the worker's then, or free again. An
+item that does not start is told to the core (`StartDeclined`), once, in the same turn.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+from orchestrator.admission import Admission, Admitted, Missing, SlotHeld
+from orchestrator.core.events import Declined, Event, StartDeclined
+from orchestrator.core.scheduling import resources_of
+from orchestrator.core.states import ItemRef, RunState
+from orchestrator.engines.engine import Engine
+from orchestrator.flights import Flight, Flights
+from orchestrator.jobsfile.model import Job
+from orchestrator.narrator import Narrator
+from orchestrator.recording import Recorder
+from orchestrator.settlements import Joined, Settlements
+from orchestrator.starting import NotStarted, Ready, Starter
+from orchestrator.store import records
+from orchestrator.store.fold import RunHistory
+from orchestrator.tokens.answers import Joins, Refused, Shared
+from orchestrator.tokens.desk import TokenDesk
+from orchestrator.waiting import Waits
+from workers.protocol import Start
+
+
+class Starts:
+    """Of one run. `events`: what the core has not heard yet. `worker_started` is called when there is a new one to listen to.
+
+    `inline_waits`: if attempts run in this process, who has to know that it stands still meanwhile.
+    """
+
+    def __init__(
+        self,
+        *,
+        history: RunHistory,
+        state: RunState,
+        events: deque[Event],
+        engine: Engine,
+        admission: Admission,
+        tokens: TokenDesk,
+        flights: Flights,
+        recorder: Recorder,
+        settlements: Settlements,
+        narrator: Narrator,
+        starter: Starter,
+        inline_waits: Waits | None,
+        worker_started: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._events = events
+        self._engine = engine
+        self._admission = admission
+        self._tokens = tokens
+        self._flights = flights
+        self._recorder = recorder
+        self._settlements = settlements
+        self._narrator = narrator
+        self._starter = starter
+        self._inline_waits = inline_waits
+        self._worker_started = worker_started
+        self._next_sequence = history.next_sequence
+        self._next_worker = history.next_worker
+        self._recorded_through: dict[int, int] = {}
+
+    def ended(self, start: records.Started) -> None:
+        """The outcome of this attempt is known: its worker's log is read so far."""
+        self._recorded_through[start.worker] = start.sequence
+
+    def start(self, item: ItemRef, name: str, job: Job, attempt: int, slot: int) -> None:
+        """Begin the attempt, or decline it. Raises StateUnwritableError."""
+        known = self._known_missing(item[0])
+        if known is not None:
+            self._events.append(replace(known, item=item))
+            return
+        self._recorder.catch_up()
+        rendered = self._starter.render(job, item[1], attempt)
+        if isinstance(rendered, NotStarted):
+            self._decline(item, rendered)
+            return
+        mark = self._starter.mark(name, attempt)
+        answer = self._admission.admit(item, name, job, slot, mark, rendered.prepared, self._next_worker)
+        if isinstance(answer, Admitted | Missing) and answer.new_worker is not None:
+            self._next_worker = answer.new_worker.worker + 1
+            self._recorder.add(answer.new_worker)
+            self._worker_started()
+        if isinstance(answer, Admitted):
+            self._begin(item, name, job, attempt, slot, mark, rendered, answer)
+        else:
+            self._not_admitted(item, rendered, answer)
+
+    def _known_missing(self, order: int) -> StartDeclined | None:
+        """What another start of this turn found missing already: a freed slot of a pool is tried once, not by every free slot."""
+        needed = set(resources_of(self._state.jobs[order].rules))
+        # Of what may be tried again by now nothing is known: repeated, it would answer for itself for ever.
+        now = time.monotonic()
+        held = (event for event in self._events if isinstance(event, StartDeclined) and event.why is Declined.HELD)
+        return next((event for event in held if event.resource in needed and event.until > now), None)
+
+    def _begin(
+        self, item: ItemRef, name: str, job: Job, attempt: int, slot: int, mark: str, rendered: Ready, admitted: Admitted
+    ) -> None:
+        prepared = rendered.prepared
+        worker = self._engine.worker_of(slot)
+        sequence = self._next_sequence
+        self._next_sequence += 1
+        message = self._starter.message(
+            job,
+            item[1],
+            attempt,
+            sequence,
+            prepared,
+            recorded_through=self._recorded_through.get(worker, -1),
+            kept_locks=admitted.kept_locks,
+            pools=admitted.pools,
+        )
+        start = records.Started(
+            job=job.id,
+            index=item[1],
+            attempt=attempt,
+            sequence=sequence,
+            worker=worker,
+            at=time.time(),
+            slot=slot,
+            label=rendered.label,
+            payload=prepared.payload,
+            token=prepared.token,
+            promotions=admitted.promotions,
+            round=rendered.round,
+        )
+        if admitted.kept_locks:
+            self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
+        flight = Flight(item=item, name=name, job=job, start=start, slot=slot, mark=mark)
+        self._flights.begin(flight)
+        self._recorder.add(start)
+        self._recorder.then(lambda: self._send(slot, message, admitted))
+        self._narrator.started(flight)
+
+    def _send(self, slot: int, message: Start, admitted: Admitted) -> None:
+        try:
+            if self._inline_waits is not None:
+                self._inline_waits.look_away(message.mark, time.monotonic())
+            self._engine.start(slot, message, admitted.lock_fds)
+        finally:
+            # Without unlocking: the locks are the worker's now, and the last ones stay the token desk's too.
+            for lock_fd in admitted.lock_fds[: len(admitted.lock_fds) - admitted.kept_locks]:
+                os.close(lock_fd)
+
+    def _not_admitted(self, item: ItemRef, rendered: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
+        """Something is missing, or the item's work is done elsewhere: it was, it is, or it must not be done here."""
+        match answer:
+            case SlotHeld():
+                self._events.append(StartDeclined(item, Declined.SLOT_HELD))
+            case Missing(resource, until):
+                self._events.append(StartDeclined(item, Declined.HELD, resource, until))
+            case Joins(words):
+                self._settlements.joins(item, _joined(rendered, words))
+                self._events.append(StartDeclined(item, Declined.JOINS))
+            case Shared(outcome, is_success, deduped_from):
+                self._settlements.shares(item, outcome, deduped_from, _joined(rendered))
+                self._events.append(StartDeclined(item, Declined.SATISFIED if is_success else Declined.REFUSED))
+            case Refused(message):
+                self._decline(item, NotStarted(Declined.REFUSED, message, rendered.label))
+            case unknown:
+                assert_never(unknown)
+
+    def _decline(self, item: ItemRef, why: NotStarted) -> None:
+        self._settlements.declined(item, why)
+        self._events.append(StartDeclined(item, why.why))
+
+
+def _joined(rendered: Ready, words: str = "") -> Joined:
+    assert rendered.prepared.token is not None
+    return Joined(label=rendered.label, token=rendered.prepared.token, payload=rendered.prepared.payload, words=words)
