@@ -152,14 +152,13 @@ class CheckpointWriter:
             end = job.ends.get(index)
             for number in range(1, job.rounds_done(index) + 1):
                 rounds = new.rounds.setdefault(index, Places())
-                if (place := job.rounds[index].get(number)) is None:
-                    continue
-                yield history.sources.line(place), rounds, number
-                if place == end:  # one line, which both point at
-                    end = None
-                    new.ends.copy(index, rounds, number)
+                if (place := job.rounds[index].get(number)) is not None and place != end:
+                    yield history.sources.line(place), rounds, number
             if end is not None:
                 yield history.sources.line(end), new.ends, index
+                number = next((each for each in range(1, job.rounds_done(index) + 1) if job.rounds[index].get(each) == end), 0)
+                if number:  # one line, which both point at
+                    new.rounds[index].copy(number, new.ends, index)
             if (unended := job.unended.get(index)) is not None:
                 yield _encode(unended), None, 0
             if (place := job.settlements.get(index)) is not None:
