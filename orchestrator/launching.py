@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError, UserError
 from orchestrator.inside import refuse_inside
+from orchestrator.jobsfile.input_values import Ask
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
@@ -42,10 +43,15 @@ _GENEROUS_LIMIT = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What `orchestrate run FILE` was asked for. `max_age` in seconds: older unfinished runs are not continued."""
+    """What `orchestrate run FILE` was asked for. `max_age` in seconds: older unfinished runs are not continued.
+
+    `inputs`: pairs `KEY=VALUE`; the environment may give others. `ask_input`: asks for what is then missing.
+    """
 
     jobs_file: str
     inputs: tuple[str, ...] = ()
+    inputs_file: str | None = None
+    ask_input: Ask | None = None
     options: RunOptions = DEFAULT_OPTIONS
     folder: str | None = None
     run_id: str | None = None

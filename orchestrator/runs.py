@@ -28,12 +28,15 @@ __all__ = ["RunReport", "RunRequest", "cancel_dead_run", "resume_run", "run_each
 
 def run_file(home: Path, request: RunRequest, view: View) -> RunReport:
     """Run a jobs file, or continue its newest unfinished run (`resume`). Raises UserError and its kinds."""
-    from orchestrator.jobsfile.inputs import resolve_inputs
+    from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load
 
     nesting = find_ancestors(os.environ)
     jobs_file = load(request.jobs_file, folder=request.folder, user_config=user_config())
-    launched = launch(home, jobs_file, resolve_inputs(jobs_file.inputs, request.inputs), request)
+    inputs = resolve_inputs(
+        jobs_file.inputs, request.inputs, file=request.inputs_file, environment=os.environ, ask=request.ask_input
+    )
+    launched = launch(home, jobs_file, inputs, request)
     if isinstance(launched, RunDir):
         return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, RunReader.read(launched).summary())
     with _releasing(launched.lock):

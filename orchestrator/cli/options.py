@@ -47,8 +47,11 @@ def output_option(function: F) -> F:
     )(function)
 
 
-def inputs_option(function: F) -> F:
-    """-i."""
+def inputs_options(function: F) -> F:
+    """-i and --inputs."""
+    function = click.option("--inputs", "inputs_file", metavar="FILE", help="Values of inputs, as TOML or JSON (*.json).")(
+        function
+    )
     return click.option("-i", "--input", "inputs", multiple=True, metavar="K=V", help="Give an input a value. Repeatable.")(
         function
     )

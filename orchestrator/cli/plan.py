@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import folder_option, inputs_option, json_option
+from orchestrator.cli.options import folder_option, inputs_options, json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
+from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
     from orchestrator.jobsfile.model import Job, JobsFile, Source
@@ -50,15 +51,17 @@ class _PlanCommand(click.Command):
 
 @click.command("plan", cls=_PlanCommand)
 @click.argument("file")
-@inputs_option
+@inputs_options
 @folder_option
 @click.option(
     "--graph", type=click.Choice(_DRAWINGS), help="Show which job waits for which instead: a tree, Mermaid, or (all) both."
 )
 @json_option
-def command(*, file: str, inputs: tuple[str, ...], folder: str | None, graph: str | None, as_json: bool) -> int:
+def command(
+    *, file: str, inputs: tuple[str, ...], inputs_file: str | None, folder: str | None, graph: str | None, as_json: bool
+) -> int:
     """Show the items of each job and the command of each item; run nothing. What needs another job's output says so."""
-    from orchestrator.jobsfile.inputs import resolve_inputs
+    from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load
     from orchestrator.launching import user_config
 
@@ -66,7 +69,8 @@ def command(*, file: str, inputs: tuple[str, ...], folder: str | None, graph: st
     if graph is not None:
         _print_graph(jobs_file, graph, as_json=as_json)
         return 0
-    plan = _plan(jobs_file, resolve_inputs(jobs_file.inputs, inputs))
+    values = resolve_inputs(jobs_file.inputs, inputs, file=inputs_file, environment=os.environ, ask=input_asker())
+    plan = _plan(jobs_file, values)
     if as_json:
         write_json([{**job, "items": list(job["items"])} for job in plan])
         return 0

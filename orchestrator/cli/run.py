@@ -12,10 +12,11 @@ from orchestrator.cli.options import (
     bounds_options,
     folder_option,
     fresh_option,
-    inputs_option,
+    inputs_options,
     run_id_option,
     view_options,
 )
+from orchestrator.cli.prompting import input_asker
 from orchestrator.cli.supervising import Shown, supervise
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("file")
-@inputs_option
+@inputs_options
 @bounds_options
 @folder_option
 @run_id_option
@@ -48,6 +49,7 @@ def command(
     *,
     file: str,
     inputs: tuple[str, ...],
+    inputs_file: str | None,
     slots: int | None,
     keep_going: bool,
     folder: str | None,
@@ -73,6 +75,8 @@ def command(
         request = RunRequest(
             jobs_file=file,
             inputs=inputs,
+            inputs_file=inputs_file,
+            ask_input=None if view["quiet"] or view["detach"] else input_asker(),
             options=RunOptions(slots=slots, keep_going=keep_going, fresh=fresh),
             folder=folder,
             run_id=run_id,

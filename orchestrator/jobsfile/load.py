@@ -8,8 +8,6 @@ stands aside, so that it causes no second complaint.
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -25,8 +23,7 @@ from orchestrator.jobsfile.pools import PoolFields, build_pools, compile_pools
 from orchestrator.jobsfile.problems import Problems
 from orchestrator.jobsfile.schema import FILE_SCOPE, TEMPLATE_FUNCTIONS, ConfigTable, FileTable, RunTable
 from orchestrator.jobsfile.suggestions import did_you_mean
-
-_AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
+from orchestrator.jobsfile.toml_text import parse_toml, read_text
 
 
 def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config: str | None = None) -> JobsFile:
@@ -36,7 +33,7 @@ def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config
     Raises UserError for a file that cannot be read, JobsFileError for mistakes in it.
     """
     given = os.fspath(path)
-    text = _read(given)
+    text = read_text(given)
     real_path = os.path.realpath(given)
     folder = os.path.abspath(folder) if folder is not None else os.path.dirname(real_path)
     if not os.path.isdir(folder):
@@ -52,7 +49,7 @@ def load_text(text: str, *, path: str, folder: str, user_config: str | None = No
 def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_path: str) -> JobsFile:
     problems = Problems(shown_path, text)
     config = _user_config(user_config)
-    table = plain(_parse(text, shown_path), (), problems)
+    table = plain(parse_toml(text, shown_path), (), problems)
     raw, wrong = decode(table, FileTable, (), problems)
     if raw.name == "":
         problems.tell(("name",), "expected a name, got an empty string")
@@ -71,48 +68,6 @@ def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_p
     return JobsFile(name=name, path=path, folder=folder, text=text, inputs=inputs, run=run, jobs=jobs, pools=pools)
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise UserError("a path with a NUL byte names no file") from None
-    try:
-        # Some editors open a file with a byte order mark, which TOML does not know.
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise JobsFileError(path, [f"{path}:{line}: not UTF-8, which TOML is always in"]) from None
-
-
-def _parse(text: str, path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        problem = _syntax_problem(str(error), text, path)
-    except RecursionError:
-        problem = f"{path}: nested too deeply"
-    except ValueError:
-        # Of int(): tomllib leaves a number of thousands of digits to it.
-        problem = f"{path}: a number in it has too many digits"
-    raise JobsFileError(path, [problem])
-
-
-def _syntax_problem(message: str, text: str, path: str) -> str:
-    """tomllib's message with the place in front; it says "end of document" where an editor needs a line, too."""
-    at = _AT_LINE.search(message)
-    if at:
-        line, column = int(at[1]), int(at[2])
-    else:
-        line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
-    words = " ".join(_AT_LINE.sub("", message).replace(" (at end of document)", "").split())
-    return f"{path}:{line}:{column}: invalid TOML: {words[:200]} (line {line}, column {column})"
-
-
 @dataclass(frozen=True, slots=True)
 class _UserConfig:
     """What the user's config.toml gives. `has_pools` is False where its pools cannot be known for a mistake."""
@@ -126,9 +81,9 @@ class _UserConfig:
 def _user_config(path: str | None) -> _UserConfig:
     if path is None or not os.path.exists(path):
         return _UserConfig(Problems("config.toml", ""))
-    text = _read(path)
+    text = read_text(path)
     problems = Problems(path, text)
-    raw, wrong = decode(plain(_parse(text, path), (), problems), ConfigTable, (), problems)
+    raw, wrong = decode(plain(parse_toml(text, path), (), problems), ConfigTable, (), problems)
     defaults = compile_fields(raw.defaults or {}, ("defaults",), problems)
     return _UserConfig(problems, defaults, compile_pools(raw.pools or {}, problems), "pools" not in wrong)
 

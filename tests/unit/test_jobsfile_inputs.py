@@ -1,7 +1,8 @@
-"""The values that `-i KEY=VALUE` gives: typed as declared, all that is wrong told together."""
+"""The values of inputs, wherever they come from: typed as declared, all that is wrong told together."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import JobsFileError
-from orchestrator.jobsfile.inputs import resolve_inputs
+from orchestrator.jobsfile.input_values import resolve_inputs, variable_of
 from orchestrator.jobsfile.model import InputSpec, InputType
 
 TYPES: list[InputType] = ["string", "integer", "number", "boolean", "list"]
@@ -93,6 +94,92 @@ def test_everything_that_is_wrong_is_told_together() -> None:
         '-i "nonsense": expected KEY=VALUE',
         "-i module=…: required (which one)",
     ]
+
+
+SPECS = {
+    "name": InputSpec(type="string", required=True, description="which one"),
+    "count": InputSpec(type="integer", default=1),
+    "tags": InputSpec(type="list", default=["x"], enum=("x", "y", "z")),
+    "dry-run": InputSpec(type="boolean", default=False),
+}
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_environment(tmp_path: Path) -> None:
+    environment = {
+        "ORCHESTRATE_INPUT_NAME": "environment",
+        "ORCHESTRATE_INPUT_COUNT": "not a number, and not used either",
+        "ORCHESTRATE_INPUT_DRY_RUN": "yes",
+        "ORCHESTRATE_INPUT_UNDECLARED": "somebody else's",
+    }
+    for file, text in {"v.toml": 'count = 2\ntags = ["y", "z"]\n', "v.json": '{"count": 2, "tags": ["y", "z"]}'}.items():
+        path = tmp_path / file
+        path.write_text(text)
+        values = resolve_inputs(SPECS, ["tags=z"], file=str(path), environment=environment)
+        assert values == {"name": "environment", "count": 2, "tags": ["z"], "dry-run": True}
+    assert resolve_inputs(SPECS, ["name=a"]) == {"name": "a", "count": 1, "tags": ["x"], "dry-run": False}
+
+
+def test_mistakes_of_all_sources_are_told_at_once_each_with_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "v.toml"
+    path.write_text('# ours\ncount = "2"\ncuont = 2\ntags = ["w"]\n')
+    with pytest.raises(JobsFileError) as told:
+        resolve_inputs(SPECS, ["dry-run=perhaps"], file=str(path), environment={"ORCHESTRATE_INPUT_COUNT": "x"})
+    assert told.value.problems == [
+        '-i dry-run: expected true or false, got "perhaps"',
+        f'{path}:2: count: expected a whole number, got a string ("2")',
+        f"{path}:3: cuont: no such input; did you mean count?",
+        f'{path}:4: tags: expected one of "x", "y", "z", got a list of strings',
+        "-i name=…: required (which one)",
+    ]
+    with pytest.raises(JobsFileError) as of_environment:
+        resolve_inputs(SPECS, ["name=a"], environment={variable_of("count"): "1.5"})
+    assert of_environment.value.problems == ['ORCHESTRATE_INPUT_COUNT: expected a whole number, got "1.5"']
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"count": null}', "v.json: count: expected a whole number, got null"),
+        ('{"count": 99999999999999999999}', "v.json: count: expected a number of at most 64 bits"),
+        ("[1]", 'v.json: expected an object such as {"INPUT": VALUE}'),
+        ('{"count": NaN}', "v.json: invalid JSON: NaN is no number that JSON knows"),
+        ("{", "v.json: invalid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[" * 100_000, "v.json: invalid JSON: nested too deeply"),
+    ],
+    ids=range(6),
+)
+def test_a_file_of_inputs_that_makes_no_sense_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("v.json").write_text(text)
+    with pytest.raises(JobsFileError) as told:
+        resolve_inputs(SPECS, ["name=a"], file="v.json")
+    assert told.value.problems == [problem]
+
+
+def test_who_is_asked_is_asked_again_until_the_answer_fits_and_only_for_what_is_missing() -> None:
+    specs = {**SPECS, "level": InputSpec(type="integer", required=True, enum=(1, 2))}
+    answers = iter(["anna", "three", "3", "2"])
+    asked: list[tuple[str, str]] = []
+
+    def ask(name: str, spec: InputSpec, complaint: str) -> str:
+        assert spec is specs[name]
+        asked.append((name, complaint))
+        return next(answers)
+
+    assert resolve_inputs(specs, ask=ask) == {"name": "anna", "count": 1, "tags": ["x"], "dry-run": False, "level": 2}
+    assert asked == [
+        ("name", ""),
+        ("level", ""),
+        ("level", 'expected a whole number, got "three"'),
+        ("level", "expected one of 1, 2, got a number (3)"),
+    ]
+    with pytest.raises(JobsFileError, match="1 mistake"):  # nobody is asked about a command line that is wrong anyway
+        resolve_inputs(SPECS, ["name=a", "count=x"], ask=ask)
+    with pytest.raises(JobsFileError) as told:
+        resolve_inputs(SPECS, ask=lambda *_: None)
+    assert told.value.problems == ["-i name=…: required (which one)"]
 
 
 @settings(deadline=None)

@@ -1,0 +1,41 @@
+"""Asking who sits at the terminal for the inputs that nobody has given."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from orchestrator.views.outlet import Outlet
+from orchestrator.views.wording import shown
+
+if TYPE_CHECKING:
+    from orchestrator.jobsfile.input_values import Ask
+    from orchestrator.jobsfile.model import InputSpec
+
+
+def input_asker() -> Ask | None:
+    """What asks a person; None where nobody would see the question, or could answer it."""
+    if sys.stdin is None or not sys.stdin.isatty() or not Outlet(sys.stderr).isatty():
+        return None
+    return _ask
+
+
+def _ask(name: str, spec: InputSpec, complaint: str) -> str | None:
+    from orchestrator.jobsfile.inputs import INPUT_WORDS
+
+    outlet = Outlet(sys.stderr)
+    if complaint:
+        outlet.line(f"  {shown(complaint)}")
+    choices = ", ".join(json.dumps(choice, ensure_ascii=False) for choice in spec.enum)
+    description = f": {shown(spec.description)}" if spec.description else ""
+    question = f"{name}{description} ({f'one of {shown(choices)}' if choices else INPUT_WORDS[spec.type]})? "
+    while True:
+        outlet.write(question)
+        outlet.flush()
+        line = sys.stdin.readline()
+        if not line:
+            outlet.line("")
+            return None  # Ctrl-D
+        if line.strip():  # somebody who only pressed Enter did not mean the empty text
+            return line.removesuffix("\n")

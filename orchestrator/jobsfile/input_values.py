@@ -1,0 +1,173 @@
+"""The values of a run's inputs: from the command line, a file, the environment, the defaults, or who sits at the terminal.
+
+The first of these that has a value for an input gives it. All that is wrong is told together, each mistake with its source;
+somebody is asked only if nothing else is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.errors import JobsFileError
+from orchestrator.jobsfile.decode import plain
+from orchestrator.jobsfile.inputs import INPUT_WORDS, complaints
+from orchestrator.jobsfile.model import InputSpec, InputType
+from orchestrator.jobsfile.problems import Problems
+from orchestrator.jobsfile.suggestions import did_you_mean, shown
+from orchestrator.jobsfile.toml_text import parse_toml, read_text
+
+Ask = Callable[[str, InputSpec, str], str | None]
+"""Asks a person for the input of this name. The text: what is wrong with the last answer, "" at first. None: no answer."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def resolve_inputs(
+    specs: Mapping[str, InputSpec],
+    pairs: Sequence[str] = (),
+    *,
+    file: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    ask: Ask | None = None,
+) -> dict[str, Any]:
+    """Values of all inputs; None of one that has none. The last of `pairs` (`KEY=VALUE`) wins, then the JSON or TOML `file`, then
+    `environment` (`variable_of`), then the default; `ask` is for those that are required.
+
+    Raises JobsFileError that has every undeclared, ill-typed, missing or not allowed one; UserError for an unreadable file.
+    """
+    known = _Known(specs)
+    known.take_pairs(pairs)
+    if file is not None:
+        known.take_file(file)
+    known.take_environment(environment or {})
+    if ask is not None and not known.problems:
+        known.ask(ask)
+    return known.all()
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that may give the input `name`. A shell takes no `-` in a variable, so it is `_` there."""
+    return f"ORCHESTRATE_INPUT_{name.upper().replace('-', '_')}"
+
+
+class _Known:
+    """What is known of the inputs so far. Sources are taken in from the strongest to the weakest."""
+
+    def __init__(self, specs: Mapping[str, InputSpec]) -> None:
+        self._specs = specs
+        self._values: dict[str, Any] = {}
+        self.problems: list[str] = []
+
+    def take_pairs(self, pairs: Sequence[str]) -> None:
+        for pair in pairs:
+            name, equals, text = pair.partition("=")
+            if not equals:
+                self.problems.append(f"-i {shown(pair)}: expected KEY=VALUE")
+            elif name not in self._specs:
+                self.problems.append(f"-i {shown(name)}: no such input{did_you_mean(name, self._specs)}")
+            else:
+                self._take_text(name, text, f"-i {name}: ")
+
+    def take_file(self, path: str) -> None:
+        text = read_text(path)
+        is_json = path.endswith(".json")
+        table = _parse_json_table(text, path) if is_json else parse_toml(text, path)
+        problems = Problems(path, "" if is_json else text)
+        for name, value in plain(table, (), problems).items():
+            if name not in self._specs:
+                problems.tell((name,), f"no such input{did_you_mean(name, self._specs)}")
+                continue
+            if table[name] is None:
+                problems.tell((name,), f"expected {INPUT_WORDS[self._specs[name].type]}, got null")
+            elif value is not None:
+                for complaint in complaints(value, self._specs[name]):
+                    problems.tell((name,), complaint)
+            self._values.setdefault(name, value)
+        self.problems += problems.lines()
+
+    def take_environment(self, environment: Mapping[str, str]) -> None:
+        for name in self._specs:
+            variable = variable_of(name)
+            if name not in self._values and variable in environment:
+                self._take_text(name, environment[variable], f"{variable}: ")
+
+    def ask(self, ask: Ask) -> None:
+        for name in self._missing():
+            complaint = ""
+            while (text := ask(name, self._specs[name], complaint)) is not None:
+                self._take_text(name, text, "")
+                if not self.problems:
+                    break
+                complaint = "; ".join(self.problems)
+                self.problems.clear()
+                del self._values[name]
+
+    def all(self) -> dict[str, Any]:
+        for name in self._missing():
+            description = self._specs[name].description
+            self.problems.append(f"-i {name}=…: required{f' ({description})' if description else ''}")
+        if self.problems:
+            raise JobsFileError("inputs", [" ".join(problem.split()) for problem in self.problems])
+        return {name: self._values.get(name, spec.default) for name, spec in self._specs.items()}
+
+    def _missing(self) -> list[str]:
+        return [name for name, spec in self._specs.items() if spec.required and name not in self._values]
+
+    def _take_text(self, name: str, text: str, source: str) -> None:
+        """A wrong value is kept too: it is told as wrong, not as missing."""
+        spec = self._specs[name]
+        try:
+            self._values[name] = _parse(text, spec.type)
+        except ValueError:
+            self._values[name] = None
+            self.problems.append(f"{source}expected {INPUT_WORDS[spec.type]}, got {shown(text)}")
+        else:
+            self.problems += [f"{source}{complaint}" for complaint in complaints(self._values[name], spec)]
+
+
+def _parse_json_table(text: str, path: str) -> dict[str, Any]:
+    try:
+        table = _parse_json(text)
+    except ValueError as error:
+        raise JobsFileError(path, [f"{path}: invalid JSON: {error}"]) from None
+    if not isinstance(table, dict):
+        raise JobsFileError(path, [f'{path}: expected an object such as {{"INPUT": VALUE}}'])
+    return table
+
+
+def _parse(text: str, kind: InputType) -> Any:
+    """The value that a person's `text` means. Raises ValueError."""
+    match kind:
+        case "string":
+            return text
+        case "boolean" if text.strip().lower() in _BOOLEANS:
+            return _BOOLEANS[text.strip().lower()]
+        case "integer" | "number" if _INTEGER.fullmatch(text.strip()):
+            return int(text)
+        case "number" if _NUMBER.fullmatch(text.strip()) and math.isfinite(float(text)):
+            return float(text)
+        case "list" if text.lstrip().startswith("["):
+            value = _parse_json(text)
+            if isinstance(value, list):
+                return value
+        case "list":
+            return [part.strip() for part in text.split(",")] if text.strip() else []
+    raise ValueError(text)
+
+
+def _parse_json(text: str) -> Any:
+    """Raises ValueError."""
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no number that JSON knows")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
