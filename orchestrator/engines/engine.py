@@ -38,7 +38,7 @@ class Engine(Protocol):
         """Make sure that a worker serves `slot`; its record if it was just started (to be written before it gets work)."""
 
     def has_worker(self, slot: int) -> bool:
-        """Whether a worker serves `slot` already."""
+        """Whether `prepare_slot` needs no new worker for `slot`."""
 
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""
