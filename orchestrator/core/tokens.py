@@ -23,13 +23,17 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The work came to a verdict. `age` in seconds; `is_news`: since the asker began to wait."""
+    """The work came to a verdict. `age` in seconds; `is_news`: since the asker began to wait.
+
+    `is_own`: the asker himself came to it, earlier in this run, and was told to run again (stale, or its output was lost).
+    """
 
     payload: str
     holder: str
     is_success: bool
     age: float
     is_this_run: bool = False
+    is_own: bool = False
     is_news: bool = False
 
 
@@ -140,13 +144,17 @@ def _done(fact: Done, asker: Asker) -> Judgement:
         if is_same:
             return Share()
         return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
-    if not fact.is_success:
+    if not fact.is_success or fact.is_own:
         return Run()
     if not is_same:
         if asker.if_changed == "rerun":
             return Run()
         return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
-    if not fact.is_this_run and (asker.is_fresh or fact.age >= asker.ttl):
+    if fact.is_this_run:
+        # Whatever `if_done` says, which is about other runs: who asks while the work is in flight joins it, and whether an item
+        # asks then or a moment later is chance.
+        return Share()
+    if asker.is_fresh or fact.age >= asker.ttl:
         return Run()
     match asker.if_done:
         case "replay":

@@ -111,7 +111,9 @@ class TokenDesk:
         done = None if asking.makes_file else self._done_here(token)
         if done is not None:
             holder = f"{self._run_id}/{done.item}"
-            judgement = rules.judge(rules.Done(done.payload, holder, is_success=True, age=0.0, is_this_run=True), asking)
+            is_own = done.item == asking.name
+            fact = rules.Done(done.payload, holder, is_success=True, age=0.0, is_this_run=True, is_own=is_own)
+            judgement = rules.judge(fact, asking)
             if isinstance(judgement, rules.Share):
                 return Shared(done.outcome, True, holder)
             if isinstance(judgement, rules.Reject):

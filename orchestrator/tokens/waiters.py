@@ -117,12 +117,14 @@ class Waiters:
             if record.replaced_by == f"{self._run_id}/{asking.name}":
                 return rules.Lost()  # taken away for this very item: nothing was lost
             return rules.Lost(record.promotions, was_awaited=waited is not None and record.claim in waited.claims)
+        is_this_run = record.holder.run_id == self._run_id
         return rules.Done(
             record.payload,
             record.holder.words,
             is_success=record.is_success,
             age=record.age,
-            is_this_run=record.holder.run_id == self._run_id,
+            is_this_run=is_this_run and not asking.makes_file,
+            is_own=is_this_run and record.holder.item == asking.name,
             is_news=waited is not None and waited.old_verdict != record.claim,
         )
 

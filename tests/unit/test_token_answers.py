@@ -33,7 +33,7 @@ from orchestrator.tokens.answers import (
     TryAgain,
     Unregistered,
 )
-from orchestrator.tokens.record import TokenFiles, encode_record
+from orchestrator.tokens.record import DoneHere, TokenFiles, encode_record
 from workers.faultpoints import arm
 from workers.protocol import MARK_VARIABLE, AttemptClass, Outcome
 
@@ -316,6 +316,22 @@ def test_a_fresh_run_does_the_work_again_and_still_joins_work_in_flight(runs: Ru
     fresh.desk.settled(ITEM, Status.CANCELLED, None, None)
     run.ends(0)
     granted(fresh.ask(0, token_ttl=HOUR))
+
+
+@pytest.mark.parametrize("is_in_history", [True, False])
+def test_items_of_one_run_share_its_outcome_and_an_item_that_runs_again_does_not_share_its_own(
+    runs: Runs, is_in_history: bool
+) -> None:
+    run = runs("a")
+    run.takes(0)
+    run.ends(0)
+    if is_in_history:
+        run.done[TOKEN] = DoneHere("port:0", "p", outcome())
+    for if_done in ("replay", "rerun", "reject"):
+        shared = run.ask(1, if_done=if_done)
+        assert isinstance(shared, Shared)
+        assert shared.deduped_from == "a/port:0"
+    granted(run.ask(0, token_ttl=HOUR, if_done="reject"))
 
 
 def test_a_token_that_an_ancestor_holds_is_refused_at_once(runs: Runs) -> None:
