@@ -150,8 +150,11 @@ class Waiters:
         for joined in self._joined.values():
             joined.look_really_at = 0.0
 
-    def look(self, token: str, holders: Holders, ending: Collection[str], now: float) -> None:
-        """See what became of a token that others have. `ending`: claims whose processes are just being ended."""
+    def look(self, token: str, holders: Holders, ending: Collection[str], not_cancelled: Collection[str], now: float) -> None:
+        """See what became of a token that others have.
+
+        `ending`: claims whose processes are just being ended; `not_cancelled`: whose holders did not hear that they shall go.
+        """
         joined = self._joined[token]
         stamp = (stamp_of(joined.paths.lock), stamp_of(joined.paths.record))
         if stamp == joined.stamp and now < joined.look_really_at:
@@ -171,7 +174,7 @@ class Waiters:
                 if joined.items:
                     self.try_next(token)
             case "held" if holders.lives(record.holder):
-                self._in_flight(joined, record)
+                self._in_flight(joined, record, not_cancelled)
             case "held" if record.claim in ending:
                 pass
             case _:
@@ -200,7 +203,9 @@ class Waiters:
             if joiner.before.old_verdict == record.claim:
                 continue
             self._leave(item)
-            outcome = record.outcome if is_own else self._keep(item, record.outcome)
+            # Who replaces the holder shares nothing, so he needs no copy of the output either.
+            is_copied = not is_own and not joiner.is_successor
+            outcome = self._keep(item, record.outcome) if is_copied else record.outcome
             if joiner.is_successor or outcome is None:
                 self._has_waited[item] = Waited(record.claim)
                 self.told.append(TryAgain((item,)))
@@ -211,12 +216,12 @@ class Waiters:
         if same:
             self.told.append(SharedWith(tuple(same), record.outcome, record.is_success, record.holder.words))
 
-    def _in_flight(self, joined: _Joined, record: TokenRecord) -> None:
+    def _in_flight(self, joined: _Joined, record: TokenRecord, not_cancelled: Collection[str] = ()) -> None:
         """Somebody who lives does the work. Who came before that was known, and does not join, is answered only now."""
         _note_claim(joined, record.claim)
         self._refuse_others(joined, record, "is in flight")
         for item, joiner in sorted(joined.items.items()):
-            if joiner.asking.if_running != "join" and not joiner.is_successor:
+            if record.claim in not_cancelled if joiner.is_successor else joiner.asking.if_running != "join":
                 self._have_ask_again(joined, item)
 
     def _have_ask_again(self, joined: _Joined, item: ItemRef) -> None:

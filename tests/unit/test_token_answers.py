@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
-from run_driver import is_living
+from run_driver import is_living, wait_until
 from store_samples import started
 from token_driver import ITEM, TOKEN, LockOf, Run, outcome
 
@@ -235,6 +235,25 @@ def test_who_could_not_ask_for_a_replacement_asks_again(runs: Runs, monkeypatch:
             other.ask(0, if_running="replace")
     assert len(asked) == 2
     assert asked[0][-4:] == ["a", "port:0", "--replaced-by", "b/port:0"]
+
+
+def test_a_holder_that_did_not_hear_that_it_is_replaced_is_told_again(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor died before it answered, or another had just taken its run."""
+    runs("a").takes(0)
+    other = runs("b")
+    witness, command = tmp_path / "witness", tmp_path / "orchestrate"
+    command.write_text(f"#!/bin/sh\necho asked >> {witness}\ntest $(wc -l < {witness}) -ge 2\n")
+    command.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(command))
+    other.joins(0, if_running="replace")
+    wait_until(lambda: other.hears() == [TryAgain((ITEM,))], "the command has failed")
+    other.joins(0, if_running="replace")
+    wait_until(lambda: witness.read_text() == "asked\nasked\n", "it is asked again")
+    wait_until(lambda: not other.desk._cancels.reap(), "the command has ended")
+    assert other.hears() == []  # it was heard now, and the item waits
+    assert [names for names, _, _ in other.desk.waits()] == [{ITEM: "port:0"}]
 
 
 def test_a_run_that_ends_waits_for_no_command_that_it_gave(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
