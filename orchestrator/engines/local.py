@@ -85,7 +85,7 @@ class LocalEngine:
         return process
 
     def has_worker(self, slot: int) -> bool:
-        """Whether a worker serves `slot` already."""
+        """Whether one serves `slot`, or is idle and can."""
         return slot in self._by_slot or self._idle() is not None
 
     def worker_of(self, slot: int) -> int:
