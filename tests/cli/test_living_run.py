@@ -57,7 +57,7 @@ def test_logs_follow_an_item_until_it_ends_and_no_further(run_cli: RunCli, livin
         assert following.stdout is not None
         assert following.stdout.readline() == "before a\n"
         gate.open()
-        rest, _ = following.communicate(timeout=30)
+        rest, _ = following.communicate(timeout=60)
     assert rest == "after a\nerr\n"
     assert following.returncode == 0
     gate.wait_until_reached()
@@ -70,7 +70,7 @@ def test_logs_follow_an_item_from_before_its_start(run_cli: RunCli, living_run: 
         gate.open()
         gate.wait_until_reached()
         gate.open()
-        said, _ = following.communicate(timeout=30)
+        said, _ = following.communicate(timeout=60)
     assert said == "before b\nafter b\nerr\n"
     assert run_cli("wait", living_run).returncode == 0
 
@@ -82,7 +82,7 @@ def test_wait_waits(living_run: str, gate: Gate) -> None:
         gate.wait_until_reached()
         assert waiting.poll() is None
         gate.open()
-        said, _ = waiting.communicate(timeout=30)
+        said, _ = waiting.communicate(timeout=60)
     assert json.loads(said)["counts"] == {"succeeded": 2}
     assert waiting.returncode == 0
 

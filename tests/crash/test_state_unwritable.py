@@ -27,9 +27,9 @@ def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
     ("fault", "hint"),
     [
         ("journal.write:5:ENOSPC", "free some space there, then resume the run"),
-        ("journal.write:9:EIO", "mend that, then resume the run: what is recorded stays"),
+        pytest.param("journal.write:9:EIO", "mend that, then resume the run: what is recorded stays", marks=pytest.mark.slow),
         ("journal.sync:1:EIO", "mend that, then resume the run: what is recorded stays"),
-        ("journal.sync:3:ENOSPC", "free some space there, then resume the run"),
+        pytest.param("journal.sync:3:ENOSPC", "free some space there, then resume the run", marks=pytest.mark.slow),
         ("journal.synced:2:EIO", "mend that, then resume the run: what is recorded stays"),
         ("journal.write:7:EROFS,control.closing:1:EROFS", "mend that, then resume the run: what is recorded stays"),
     ],
@@ -53,7 +53,10 @@ def test_running_items_finish_and_leave_their_outcomes(driver: RunDriver, fault:
     assert set(recorded) <= {"list", *ITEMS}
 
 
-@pytest.mark.parametrize("point", ["file.written", "file.synced", "file.renamed", "file.folder_synced", "journal.created"])
+SLOW_POINTS = [pytest.param(point, marks=pytest.mark.slow) for point in ("file.synced", "file.folder_synced")]
+
+
+@pytest.mark.parametrize("point", ["file.written", "file.renamed", "journal.created", *SLOW_POINTS])
 def test_a_checkpoint_that_cannot_be_written(driver: RunDriver, point: str) -> None:
     write_batch(driver)
     command = driver.run()
