@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.errors import UserError
-from orchestrator.locks.holders import holder_pid, is_stopped
+from orchestrator.errors import RunHeldError, UserError
+from orchestrator.locks.holders import holder_pid, is_locked, is_stopped
 from workers.faultpoints import fault_point
 from workers.spawn import SHORTAGES
 
@@ -100,7 +100,7 @@ class NoAnswer(NoSupervisor):
 
 
 def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
-    """Send `request` to the supervisor of the run in `folder` and wait for its answer. Raises NoSupervisor, UserError."""
+    """Send `request` to the supervisor of the run in `folder` and wait for its answer. Raises NoSupervisor, RunHeldError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_seconds)
         is_heard = False
@@ -113,7 +113,7 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
                 _refuse_stopped(folder, "then it does what was asked")
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         except TimeoutError as error:
-            raise UserError(f"run {folder.name}: its supervisor does not answer", "ask again later") from error
+            raise RunHeldError(f"run {folder.name}: its supervisor does not answer", "ask again later") from error
         except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
             if not is_heard:
                 raise NoSupervisor(f"run {folder.name} has no living supervisor", f"orchestrate resume {folder.name}") from error
@@ -128,7 +128,10 @@ def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) ->
         try:
             with _reachable(folder) as address:
                 return connection.connect(address)
-        except BlockingIOError as error:  # as many wait there as the kernel lets wait
+        except (BlockingIOError, FileNotFoundError, ConnectionRefusedError) as error:
+            # As many wait there as the kernel lets wait; or nobody listens: while somebody holds the run he begins or ends.
+            if not isinstance(error, BlockingIOError) and not is_locked(folder / "supervisor.lock"):
+                raise
             _refuse_stopped(folder, "then ask again")
             if time.monotonic() >= deadline:
                 raise TimeoutError from error
@@ -136,10 +139,10 @@ def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) ->
 
 
 def _refuse_stopped(folder: Path, then: str) -> None:
-    """Raise UserError if the supervisor of the run in `folder` is stopped: it answers no sooner than it goes on."""
+    """Raise RunHeldError if the supervisor of the run in `folder` is stopped: it answers no sooner than it goes on."""
     pid = holder_pid(folder / "supervisor.lock")
     if pid is not None and is_stopped(pid):
-        raise UserError(
+        raise RunHeldError(
             f"run {folder.name}: its supervisor does not answer: process {pid} is stopped (SIGSTOP)",
             f"kill -CONT {pid} lets it go on, {then}",
         )

@@ -93,7 +93,7 @@ class Requests:
     def _cancel(self, items: list[tuple[str, int]] | None, replaced_by: str | None) -> Reply:
         if items is None:
             self._ask(CancelAsked(None))
-            return Reply(True, f"run {self._run_id} is being cancelled")
+            return Reply(True, f"run {self._run_id} is being cancelled; a resume would run only what has not begun")
         refs = tuple((self._orders[job_id], index) for job_id, index in items)
         if replaced_by is not None:
             for ref in refs:

@@ -272,11 +272,12 @@ class RunReader:
         latest = start or ended
         settled = record if isinstance(record, ItemSettled) else None
         token = next((each.token for each in (start, settled, ended) if each is not None and each.token is not None), None)
+        payloads = (start,) if start is not None else (settled, ended)
         return {
             "token": token,
             "deduped_from": latest.deduped_from if isinstance(latest, AttemptEnded) else None,
             "promoted": None if token is None else latest is not None and latest.promotions > 0,
-            "payload_hash": (latest.payload or None) if latest is not None else None,
+            "payload_hash": next((each.payload for each in payloads if each is not None and each.payload), None),
             "replaced_by": settled.replaced_by if settled is not None else None,
         }
 

@@ -119,14 +119,15 @@ class Settlements:
         self, item: ItemRef, status: Status, message: str, joined: Joined | None, *, replaced_by: str | None = None
     ) -> records.ItemSettled:
         declined = self._declined.pop(item, None)
-        label = joined.label if joined is not None else None
+        told = declined or joined
         return records.ItemSettled(
             job=self._job_ids[item[0]],
             index=item[1],
             status=status,
             message=declined.message if declined is not None else message,
-            label=declined.label if declined is not None else label,
-            token=joined.token if joined is not None else None,
+            label=told.label if told is not None else None,
+            token=told.token if told is not None else None,
+            payload=told.payload if told is not None else "",
             replaced_by=replaced_by,
         )
 

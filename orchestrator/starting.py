@@ -17,11 +17,13 @@ from workers.protocol import Holding, Start
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """The item will not run now: skipped, found done, or refused; in words."""
+    """The item will not run now: skipped, found done, or refused; in words. `token` and `payload`: if it asked for a token."""
 
     why: Declined
     message: str
     label: str | None
+    token: str | None = None
+    payload: str = ""
 
 
 @dataclass(frozen=True, slots=True)

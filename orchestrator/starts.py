@@ -167,7 +167,9 @@ class Starts:
                 self._settlements.shares(item, outcome, deduped_from, _joined(rendered))
                 self._events.append(StartDeclined(item, Declined.SATISFIED if is_success else Declined.REFUSED))
             case Refused(message):
-                self._decline(item, NotStarted(Declined.REFUSED, message, rendered.label))
+                prepared = rendered.prepared
+                refused = NotStarted(Declined.REFUSED, message, rendered.label, prepared.token, prepared.payload)
+                self._decline(item, refused)
             case unknown:
                 assert_never(unknown)
 

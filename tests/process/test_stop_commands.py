@@ -364,7 +364,7 @@ def test_commands_to_a_stopped_supervisor_say_so_in_time_and_are_obeyed_when_it_
     asked = [driver.launch(word, driver.run_id, *rest) for word, *rest in words]
     why = driver.launch("why", driver.run_id, "go:1")
     for each in asked:
-        assert each.exit_code() == 2, each.stdout
+        assert each.exit_code() == 75, each.stdout
         assert f"process {command.pid} is stopped (SIGSTOP)" in each.stderr, each.stderr
     assert why.exit_code() == 0, why.stderr
     assert f"process {command.pid} is stopped" in why.stdout
