@@ -126,5 +126,5 @@ def test_who_reads_in_another_order_chooses_the_same_victims(seed: int, steps: i
         test_who_reads_in_another_order_chooses_the_same_victims,
     ],
 )
-def test_it_holds_in_three_thousand_worlds(rule: Any) -> None:
-    examples(3000)(given(SEEDS, st.integers(20, 150))(rule.hypothesis.inner_test))()
+def test_it_holds_in_a_thousand_worlds(rule: Any) -> None:
+    examples(1000)(given(SEEDS, st.integers(20, 150))(rule.hypothesis.inner_test))()
