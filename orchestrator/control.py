@@ -70,25 +70,35 @@ class Explain(msgspec.Struct, frozen=True, tag="explain"):
     items: list[tuple[str, int]]
 
 
-Request = Stop | Flush | Cancel | Pause | SetSlots | Explain
+class CountWaiting(msgspec.Struct, frozen=True, tag="count_waiting"):
+    """How many items of each job wait, holding nothing. The records tell of backoffs and tokens only."""
+
+
+Request = Stop | Flush | Cancel | Pause | SetSlots | Explain | CountWaiting
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an item that has not ended waits for: `words`, empty if it waits for nothing (it runs), and who holds it.
 
     `holders` are processes, as far as they are known; whether one of them is stopped is for the asker to find out.
+    `is_waiting`: it was tried, and holds nothing; else it stands in the line.
     """
 
     words: str = ""
     holders: list[int] = []
+    is_waiting: bool = False
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the supervisor said: whether it does it, and a line for the user. `waits`: the answer to `Explain`."""
+    """What the supervisor said: whether it does it, and a line for the user.
+
+    `waits`: the answer to `Explain`; `waiting`, job id -> items: to `CountWaiting`.
+    """
 
     ok: bool
     message: str
     waits: list[Wait] = []
+    waiting: dict[str, int] = {}
 
 
 class NoSupervisor(UserError):

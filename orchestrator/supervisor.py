@@ -288,7 +288,7 @@ class Supervisor:
         if how in (Stop.PAUSE, Stop.DRAIN) and self._flights:
             what = "pausing" if how is Stop.PAUSE else "stopping"
             more = "" if how is Stop.PAUSE else f" ({hurry})"
-            self._narrator.note(f"{what}: nothing more starts, {len(self._flights)} running items may finish{more}")
+            self._narrator.note(f"{what}: nothing more starts, what runs ({len(self._flights)}) may finish{more}")
 
     # What happens to attempts.
 

@@ -85,7 +85,7 @@ def test_who_waits_for_a_pool_holds_no_slot_of_its_run(runs: ManyRuns) -> None:
     told = runs.wait_for_reason("waiter", "waiter:0", "pool api")
     assert told == "it waits for the pool api (held by holder/holder:0)"
     (answer,) = runs.ask("why", "waiter", "waiter:0")
-    assert answer["status"] == "pending"
+    assert answer["status"] == "waiting"
     assert "held by holder/holder:0" in answer["reason"]
     runs.open_gate()
     runs.assert_all_end([holder, waiter])
