@@ -27,9 +27,7 @@ sys.stdin.read()
 
 def test_a_stopped_holder_of_a_run_without_a_socket_is_named_and_not_taken_for_dead(tmp_path: Path) -> None:
     lock = tmp_path / "supervisor.lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
