@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -223,3 +224,19 @@ def test_a_read_only_home(tmp_path: Path, small_disk: Path) -> None:
     driver.assert_exit(driver.run(), 0)
     driver.assert_each_ran_once(["go:0", "go:1"])
     driver.close()
+
+
+def test_a_cancel_that_could_not_be_recorded_is_told_as_such(driver: RunDriver) -> None:
+    write_batch(driver)
+    command = driver.run()
+    wait_for_the_others(driver, command)
+    wait_until(lambda: sum(each["status"] == "succeeded" for each in driver.results()) == len(ITEMS), "all but one are recorded")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Nothing more fits into the journal, and what is said still fits into the file that takes its stderr.
+    (journal,) = driver.run_folder.glob("journal-*.jsonl")
+    resource.prlimit(command.pid, resource.RLIMIT_FSIZE, (journal.stat().st_size, hard))
+    driver.launch("cancel", driver.run_id).exit_code()
+    assert command.exit_code() == 74, command.stderr
+    assert "what was being cancelled was not recorded: cancel it once more" in command.stderr
+    driver.assert_exit(driver.launch("cancel", driver.run_id), 0)
+    assert [each["status"] for each in driver.results() if each["item"] == GATED] == ["cancelled"]
