@@ -7,7 +7,8 @@ kept here from the moment it is known until the core has decided.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.core.states import ItemRef, ItemState
 from orchestrator.flights import Flight
@@ -19,8 +20,7 @@ from orchestrator.store.records import Status
 from workers.protocol import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """An item whose work is done elsewhere, with what is recorded of it. `words`: who does it."""
 
     label: str | None
@@ -29,8 +29,7 @@ class Joined:
     words: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SharedOutcome:
+class SharedOutcome(msgspec.Struct, frozen=True):
     """The outcome of somebody else's attempt, which is this item's too."""
 
     joined: Joined
@@ -38,8 +37,7 @@ class SharedOutcome:
     deduped_from: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What an item is now. `outcome`: of its own attempt, if one just ended; `replaced_by`: who takes its token."""
 
     status: Status

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
@@ -15,8 +16,7 @@ from orchestrator.store.outputs import CaptureMismatch
 from workers.protocol import Holding, Start
 
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
+class NotStarted(msgspec.Struct, frozen=True):
     """The item will not run now: skipped, found done, or refused; in words. `token` and `payload`: if it asked for a token."""
 
     why: Declined
@@ -26,8 +26,7 @@ class NotStarted:
     payload: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """What will be done."""
 
     prepared: Prepared
@@ -68,7 +67,7 @@ class Starter:
                 # What an item does is told by its first attempt: a later one may render to something else.
                 first = self.render(job, index, 1)
                 if isinstance(first, Ready):
-                    prepared = replace(prepared, payload=first.prepared.payload)
+                    prepared = msgspec.structs.replace(prepared, payload=first.prepared.payload)
         except (ItemRefused, CaptureMismatch) as refused:  # perhaps somebody removed an output that a template reads
             return NotStarted(Declined.REFUSED, str(refused), label)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):

@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -33,8 +32,7 @@ _decode = msgspec.msgpack.Decoder(Ended).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(msgspec.Struct):
     slot: int
     process: WorkerStarted
     connection: socket.socket

@@ -6,7 +6,6 @@ import datetime
 import math
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -22,8 +21,7 @@ _DEEPEST = 64
 TableT = TypeVar("TableT", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(msgspec.Struct, frozen=True):
     type: Any
     words: str
     parse: Callable[[Any], Any] | None

@@ -11,9 +11,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
+
+import msgspec
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.decode import decode, plain
@@ -113,13 +114,12 @@ def _syntax_problem(message: str, text: str, path: str) -> str:
     return f"{path}:{line}:{column}: invalid TOML: {words[:200]} (line {line}, column {column})"
 
 
-@dataclass(frozen=True, slots=True)
-class _UserConfig:
+class _UserConfig(msgspec.Struct, frozen=True):
     """What the user's config.toml gives. `has_pools` is False where its pools cannot be known for a mistake."""
 
     problems: Problems
-    defaults: JobFields = field(default_factory=dict)
-    pools: PoolFields = field(default_factory=dict)
+    defaults: JobFields = msgspec.field(default_factory=dict)
+    pools: PoolFields = msgspec.field(default_factory=dict)
     has_pools: bool = True
 
 

@@ -6,7 +6,8 @@ Invariant: an item waits for one token at most, or asks again after it has waite
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+
+import msgspec
 
 from orchestrator.core import tokens as rules
 from orchestrator.core.states import ItemRef
@@ -21,16 +22,14 @@ REAL_LOOK_SECONDS = 1.0
 """How often a token is looked at really: a holder that was killed touches nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(msgspec.Struct, frozen=True):
     """What an item has waited for until now. `old_verdict`: claim of one that is no news to it; `claims`: work that it joined."""
 
     old_verdict: str | None
     claims: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _Joiner:
+class _Joiner(msgspec.Struct, frozen=True):
     """`is_successor`: it waits for the holder's end only, and shares nothing. `before`: what it waited for before.
 
     `since`: how many of `_Joined.claims` were there before it came.
@@ -42,14 +41,13 @@ class _Joiner:
     since: int
 
 
-@dataclass(slots=True)
-class _Joined:
+class _Joined(msgspec.Struct):
     """Who waits for one token, in item order, and what was seen of it last. `claims`: of all that were seen to do its work."""
 
     paths: TokenPaths
-    items: dict[ItemRef, _Joiner] = field(default_factory=dict)
+    items: dict[ItemRef, _Joiner] = msgspec.field(default_factory=dict)
     record: TokenRecord | None = None
-    claims: list[str] = field(default_factory=list)
+    claims: list[str] = msgspec.field(default_factory=list)
     stamp: object = None
     look_really_at: float = 0.0
 
