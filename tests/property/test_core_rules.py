@@ -363,7 +363,7 @@ class Contest:
         if error is not None and status != "interrupted":
             order, index = self.run.ref(error)
             items = self.run.state.jobs[order].items
-            assert not items or items[index] is FAILED
+            assert not items or items[index] in (FAILED, CANCELLED)
         event(f"status {status}")
 
 
