@@ -30,7 +30,7 @@ def test_a_stopped_holder_of_a_run_without_a_socket_is_named_and_not_taken_for_d
     with subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout is not None
-            assert holder.stdout.readline() == "held\n"
+            assert holder.stdout.readline() == b"held\n"
             holder.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
             with pytest.raises(RunHeldError, match=rf"process {holder.pid} is stopped \(SIGSTOP\)") as raised:
