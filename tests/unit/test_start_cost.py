@@ -1,4 +1,4 @@
-"""What the start of a program costs that runs a thousand times a day: no class that is dear to define, no library without need."""
+"""What the start of a program costs that runs a thousand times a day: no class that is dear to define, no needless library."""
 
 from __future__ import annotations
 
