@@ -15,10 +15,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+
+import msgspec
 
 from orchestrator.core.events import Event, ResourceFreed, SlotFreed
 from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
@@ -55,8 +56,7 @@ _KEPT_DESCRIPTORS = 24
 descriptor is tried again; state that cannot be written for want of one would end the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """All that the item needs. The descriptors are the caller's to hand over and to close; the last `kept_locks` are a token's.
 
     `new_worker`: it was just started, and must be recorded before it gets work.
@@ -69,8 +69,7 @@ class Admitted:
     new_worker: WorkerStarted | None
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(msgspec.Struct, frozen=True):
     """A resource is not to be had; no use in trying before `until` (monotonic seconds; infinite: until it is told).
 
     `new_worker`: it was started on the way, will be used later, and must be recorded.
@@ -81,16 +80,14 @@ class Missing:
     new_worker: WorkerStarted | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SlotHeld:
+class SlotHeld(msgspec.Struct, frozen=True):
     """The slot's own lock is held by somebody else."""
 
 
 Answer = Admitted | Missing | SlotHeld | Joins | Shared | Refused
 
 
-@dataclass(slots=True)
-class _Watch:
+class _Watch(msgspec.Struct):
     seen: object = None
     look_really_at: float = -math.inf
 

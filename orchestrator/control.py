@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.errors import UserError
-from orchestrator.locks.holders import holder_pid, is_stopped
+from orchestrator.errors import RunHeldError, UserError
+from orchestrator.locks.holders import holder_pid, is_locked, is_stopped
 from workers.faultpoints import fault_point
 from workers.spawn import SHORTAGES
 
@@ -70,25 +70,35 @@ class Explain(msgspec.Struct, frozen=True, tag="explain"):
     items: list[tuple[str, int]]
 
 
-Request = Stop | Flush | Cancel | Pause | SetSlots | Explain
+class CountWaiting(msgspec.Struct, frozen=True, tag="count_waiting"):
+    """How many items of each job wait, holding nothing. The records tell of backoffs and tokens only."""
+
+
+Request = Stop | Flush | Cancel | Pause | SetSlots | Explain | CountWaiting
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an item that has not ended waits for: `words`, empty if it waits for nothing (it runs), and who holds it.
 
     `holders` are processes, as far as they are known; whether one of them is stopped is for the asker to find out.
+    `is_waiting`: it was tried, and holds nothing; else it stands in the line.
     """
 
     words: str = ""
     holders: list[int] = []
+    is_waiting: bool = False
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the supervisor said: whether it does it, and a line for the user. `waits`: the answer to `Explain`."""
+    """What the supervisor said: whether it does it, and a line for the user.
+
+    `waits`: the answer to `Explain`; `waiting`, job id -> items: to `CountWaiting`.
+    """
 
     ok: bool
     message: str
     waits: list[Wait] = []
+    waiting: dict[str, int] = {}
 
 
 class NoSupervisor(UserError):
@@ -100,7 +110,7 @@ class NoAnswer(NoSupervisor):
 
 
 def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
-    """Send `request` to the supervisor of the run in `folder` and wait for its answer. Raises NoSupervisor, UserError."""
+    """Send `request` to the supervisor of the run in `folder` and wait for its answer. Raises NoSupervisor, RunHeldError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_seconds)
         is_heard = False
@@ -113,7 +123,7 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
                 _refuse_stopped(folder, "then it does what was asked")
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         except TimeoutError as error:
-            raise UserError(f"run {folder.name}: its supervisor does not answer", "ask again later") from error
+            raise RunHeldError(f"run {folder.name}: its supervisor does not answer", "ask again later") from error
         except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
             if not is_heard:
                 raise NoSupervisor(f"run {folder.name} has no living supervisor", f"orchestrate resume {folder.name}") from error
@@ -128,7 +138,10 @@ def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) ->
         try:
             with _reachable(folder) as address:
                 return connection.connect(address)
-        except BlockingIOError as error:  # as many wait there as the kernel lets wait
+        except (BlockingIOError, FileNotFoundError, ConnectionRefusedError) as error:
+            # As many wait there as the kernel lets wait; or nobody listens: while somebody holds the run he begins or ends.
+            if not isinstance(error, BlockingIOError) and not is_locked(folder / "supervisor.lock"):
+                raise
             _refuse_stopped(folder, "then ask again")
             if time.monotonic() >= deadline:
                 raise TimeoutError from error
@@ -136,10 +149,10 @@ def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) ->
 
 
 def _refuse_stopped(folder: Path, then: str) -> None:
-    """Raise UserError if the supervisor of the run in `folder` is stopped: it answers no sooner than it goes on."""
+    """Raise RunHeldError if the supervisor of the run in `folder` is stopped: it answers no sooner than it goes on."""
     pid = holder_pid(folder / "supervisor.lock")
     if pid is not None and is_stopped(pid):
-        raise UserError(
+        raise RunHeldError(
             f"run {folder.name}: its supervisor does not answer: process {pid} is stopped (SIGSTOP)",
             f"kill -CONT {pid} lets it go on, {then}",
         )

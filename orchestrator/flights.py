@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import assert_never
 
 import msgspec
@@ -25,8 +24,7 @@ from workers.protocol import AttemptClass, Begun, End, Ended, EndReason, Outcome
 from workers.tree import end_tree_of_dead_worker
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(msgspec.Struct):
     """An attempt that runs, with the record of its start. It holds `slot`, which after a resume may be another than `start.slot`.
 
     `asked_end`: why this supervisor asked for its end ("cancel", "drain").

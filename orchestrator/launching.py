@@ -11,10 +11,11 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any, Literal
+
+import msgspec
 
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError, UserError
 from orchestrator.inside import refuse_inside
@@ -41,8 +42,7 @@ _LEAST_DESCRIPTORS = 32
 _GENEROUS_LIMIT = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What `orchestrate run FILE` was asked for. `max_age` in seconds: older unfinished runs are not continued.
 
     `inputs`: pairs `KEY=VALUE`; the environment may give others. `ask_input`: asks for what is then missing.
@@ -60,8 +60,7 @@ class RunRequest:
     overlap: Overlap = "allow"
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(msgspec.Struct, frozen=True):
     """A run that this process now holds. `store` is open if the run is new."""
 
     run_dir: RunDir

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -36,8 +35,7 @@ class ItemRefused(Exception):
     """This item cannot run: its template is wrong for it, or a value does not fit. One line in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """One attempt, ready to be sent.
 
     `argv` has the path of a file with `script` appended to it by the worker, if there is one. `cwd` and `creates` are

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import assert_never
 
 from orchestrator.admission import Admission
-from orchestrator.control import Cancel, Explain, Flush, Pause, Reply, Request, SetSlots, Wait
+from orchestrator.control import Cancel, CountWaiting, Explain, Flush, Pause, Reply, Request, SetSlots, Wait
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, Event
-from orchestrator.core.explaining import waiting_resource, why_it_waits
+from orchestrator.core.explaining import is_waiting, waiting_counts, waiting_resource, why_it_waits
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, RunState, Stop
 from orchestrator.recording import Recorder
@@ -72,6 +72,8 @@ class Requests:
                 return self._cancel(items, replaced_by)
             case Explain(items):
                 return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
+            case CountWaiting():
+                return Reply(True, "", waiting=waiting_counts(self._state))
             case unknown:
                 assert_never(unknown)
 
@@ -93,7 +95,7 @@ class Requests:
     def _cancel(self, items: list[tuple[str, int]] | None, replaced_by: str | None) -> Reply:
         if items is None:
             self._ask(CancelAsked(None))
-            return Reply(True, f"run {self._run_id} is being cancelled")
+            return Reply(True, f"run {self._run_id} is being cancelled; a resume would run only what has not begun")
         refs = tuple((self._orders[job_id], index) for job_id, index in items)
         if replaced_by is not None:
             for ref in refs:
@@ -104,9 +106,10 @@ class Requests:
     def _explain(self, item: ItemRef) -> Wait:
         joined = self._settlements.joined(item)
         if joined is not None:
-            return Wait(joined.words, self._tokens.holder_pids(item))
+            return Wait(joined.words, self._tokens.holder_pids(item), is_waiting=True)
         words = why_it_waits(self._state, item, time.monotonic())
         resource = waiting_resource(self._state, item)
         notes = self._admission.notes(resource) if resource is not None else []
         held_by = [note.partition(" ")[0] for note in notes if note]
-        return Wait(f"{words} (held by {', '.join(held_by)})" if held_by else words)
+        told = f"{words} (held by {', '.join(dict.fromkeys(held_by))})" if held_by else words
+        return Wait(told, is_waiting=is_waiting(self._state, item))

@@ -6,7 +6,7 @@ Everything is read from the records; outputs only when they are asked for. Works
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -237,10 +237,10 @@ class RunReader:
             )
         return found
 
-    def summary(self) -> dict[str, Any]:
-        """The object of `run --json` and `status --json`."""
+    def summary(self, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """The object of `run --json` and `status --json`. `waiting`: of each job, what its supervisor knows to wait."""
         header, ended = self.history.header, self.history.ended
-        counts = {each: self.job_counts(each) for each in header.jobs}
+        counts = {each: self.job_counts(each, (waiting or {}).get(each, 0)) for each in header.jobs}
         total: dict[str, int] = {}
         for of_job in counts.values():
             for word, number in of_job.items():
@@ -261,8 +261,11 @@ class RunReader:
             "jobs": [{"id": each, "status": self.job_status(each), "counts": counts[each]} for each in header.jobs],
         }
 
-    def job_counts(self, job_id: str) -> dict[str, int]:
-        """How many items stand in which state (only states that occur)."""
+    def job_counts(self, job_id: str, waiting: int = 0) -> dict[str, int]:
+        """How many items stand in which state (only states that occur).
+
+        `waiting`: so many wait at least. That an item waits for a pool or a rate is not recorded: it stands there as pending.
+        """
         past = self.history.jobs[job_id]
         if past.count is None:
             return {} if self.history.header.jobs[job_id] else {"pending": 1}
@@ -271,7 +274,11 @@ class RunReader:
             if number:
                 word = self._seen_status(status)
                 counts[word] = counts.get(word, 0) + number
-        return counts
+        unrecorded = min(counts.get("pending", 0), waiting - counts.get("waiting", 0))
+        if unrecorded > 0:
+            counts["waiting"] = counts.get("waiting", 0) + unrecorded
+            counts["pending"] -= unrecorded
+        return {word: number for word, number in counts.items() if number}
 
     def job_status(self, job_id: str) -> str:
         """The job's state: pending, running, succeeded, failed, skipped, cancelled, interrupted."""
@@ -304,11 +311,12 @@ class RunReader:
         latest = start or ended
         settled = record if isinstance(record, ItemSettled) else None
         token = next((each.token for each in (start, settled, ended) if each is not None and each.token is not None), None)
+        payloads = (start,) if start is not None else (settled, ended)
         return {
             "token": token,
             "deduped_from": latest.deduped_from if isinstance(latest, AttemptEnded) else None,
             "promoted": None if token is None else latest is not None and latest.promotions > 0,
-            "payload_hash": (latest.payload or None) if latest is not None else None,
+            "payload_hash": next((each.payload for each in payloads if each is not None and each.payload), None),
             "replaced_by": settled.replaced_by if settled is not None else None,
         }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -38,8 +37,7 @@ from workers.protocol import Outcome
 from workers.spawn import SHORTAGES
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(msgspec.Struct, frozen=True):
     """How a run went. `summary` is the object of `run --json`."""
 
     run_id: str
@@ -48,8 +46,7 @@ class RunReport:
     summary: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
+class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`run`: what the command line chose. `nesting`: the items that this run is started by, if it is started by one.
 
     `first`: what is asked before anything starts (a cancel of a dead run). `replaced_by` (`RUN/ITEM`): on whose behalf that is.

@@ -7,7 +7,8 @@ kept here from the moment it is known until the core has decided.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.core.states import ItemRef, ItemState
 from orchestrator.flights import Flight
@@ -19,8 +20,7 @@ from orchestrator.store.records import Status
 from workers.protocol import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """An item whose work is done elsewhere, with what is recorded of it. `words`: who does it."""
 
     label: str | None
@@ -29,8 +29,7 @@ class Joined:
     words: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SharedOutcome:
+class SharedOutcome(msgspec.Struct, frozen=True):
     """The outcome of somebody else's attempt, which is this item's too."""
 
     joined: Joined
@@ -38,8 +37,7 @@ class SharedOutcome:
     deduped_from: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """An attempt that ended. `round`: which round of a loop came to its end with it; 0: none."""
 
     flight: Flight
@@ -47,8 +45,7 @@ class _Ended:
     round: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What an item is now. `outcome`: of its own attempt, if one just ended; `replaced_by`: who takes its token."""
 
     status: Status
@@ -128,14 +125,15 @@ class Settlements:
         self, item: ItemRef, status: Status, message: str, joined: Joined | None, *, replaced_by: str | None = None
     ) -> records.ItemSettled:
         declined = self._declined.pop(item, None)
-        label = joined.label if joined is not None else None
+        told = declined or joined
         return records.ItemSettled(
             job=self._job_ids[item[0]],
             index=item[1],
             status=status,
             message=declined.message if declined is not None else message,
-            label=declined.label if declined is not None else label,
-            token=joined.token if joined is not None else None,
+            label=told.label if told is not None else None,
+            token=told.token if told is not None else None,
+            payload=told.payload if told is not None else "",
             replaced_by=replaced_by,
         )
 

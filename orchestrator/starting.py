@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
@@ -20,17 +21,17 @@ _CHANGING_NAMES = ROUND_NAMES | {"attempt"}
 """Names that stand for something else in a later attempt of the same item."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
-    """The item will not run now: skipped, found done, or refused; in words."""
+class NotStarted(msgspec.Struct, frozen=True):
+    """The item will not run now: skipped, found done, or refused; in words. `token` and `payload`: if it asked for a token."""
 
     why: Declined
     message: str
     label: str | None
+    token: str | None = None
+    payload: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """What will be done."""
 
     prepared: Prepared
@@ -80,7 +81,7 @@ class Starter:
                 # What an item does is told by its first attempt: a later one may render to something else.
                 first = self.render(job, index, 1, min(number, 1))
                 if isinstance(first, Ready):
-                    prepared = replace(prepared, payload=first.prepared.payload)
+                    prepared = msgspec.structs.replace(prepared, payload=first.prepared.payload)
         except (ItemRefused, CaptureMismatch) as refused:  # perhaps somebody removed an output that a template reads
             return NotStarted(Declined.REFUSED, str(refused), label)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):

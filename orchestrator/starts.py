@@ -10,8 +10,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import assert_never
+
+import msgspec
 
 from orchestrator.admission import Admission, Admitted, Missing, SlotHeld
 from orchestrator.core.events import Declined, Event, StartDeclined
@@ -79,7 +80,7 @@ class Starts:
         """Begin the attempt, or decline it. Raises StateUnwritableError."""
         known = self._known_missing(item[0])
         if known is not None:
-            self._events.append(replace(known, item=item))
+            self._events.append(msgspec.structs.replace(known, item=item))
             return
         self._recorder.catch_up()
         rendered = self._starter.render(job, item[1], attempt)
@@ -168,7 +169,9 @@ class Starts:
                 self._settlements.shares(item, outcome, deduped_from, _joined(rendered))
                 self._events.append(StartDeclined(item, Declined.SATISFIED if is_success else Declined.REFUSED))
             case Refused(message):
-                self._decline(item, NotStarted(Declined.REFUSED, message, rendered.label))
+                prepared = rendered.prepared
+                refused = NotStarted(Declined.REFUSED, message, rendered.label, prepared.token, prepared.payload)
+                self._decline(item, refused)
             case unknown:
                 assert_never(unknown)
 

@@ -15,6 +15,7 @@ from typing import assert_never
 
 from orchestrator.admission import Admission
 from orchestrator.context import ItemContexts
+from orchestrator.control import Cancel as CancelRequest
 from orchestrator.control import ControlServer
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core.decisions import CloseJob, Decision, EndAttempt, FinishRun, ListItems, Settle, StartAttempt
@@ -148,6 +149,7 @@ class Supervisor:
         self._ran: set[str] = set()
         self._stop_signal: signal.Signals | None = None
         self._finish: FinishRun | None = None
+        self._is_cancel_asked = False
 
     def resume_flight(self, start: records.Started, slot: int) -> None:
         """Take over an attempt that an earlier supervisor started and whose end is not recorded."""
@@ -182,9 +184,25 @@ class Supervisor:
         self._listen_to_workers()
         self._readers.set(self._tokens.read, self._tokens.filenos())
         self._events.extend([*first, RunOpened()])
+        try:
+            return self._go_on()
+        except StateUnwritableError as error:
+            if not self._is_cancelling:
+                raise
+            raise StateUnwritableError(
+                error.message, f"{error.hint or 'mend that'}; what was being cancelled was not recorded: cancel it once more"
+            ) from error
+
+    @property
+    def _is_cancelling(self) -> bool:
+        """Whether something was asked to be cancelled of which not everything is recorded."""
+        return self._is_cancel_asked or self._state.is_cancelled or any(flight.asked_end == "cancel" for flight in self._flights)
+
+    def _go_on(self) -> int:
         while True:
             self._work_off()
             self._recorder.commit()
+            self._is_cancel_asked = self._is_cancel_asked and bool(self._events)
             if self._finish is not None and not self._events:
                 return self._end_run(self._finish)
             if self._store.wants_checkpoint:
@@ -254,23 +272,26 @@ class Supervisor:
                 self._recorder.take_checkpoint()
             else:
                 self._stop_signal = self._stop_signal or number
-                self._stop(Stop(min(max(self._state.stop.value + 1, Stop.DRAIN.value), Stop.KILL.value)))
+                how = Stop(min(max(self._state.stop.value + 1, Stop.DRAIN.value), Stop.KILL.value))
+                self._stop(how, "once more ends them now")
                 self._work_off()
 
     def _read_control(self, fileno: int) -> None:
         for client, request in self._control.poll(fileno):
             self._work_off()  # what has ended in this very turn is told durable, too; a pause sees the stop before it
+            self._is_cancel_asked = self._is_cancel_asked or isinstance(request, CancelRequest)
             if isinstance(request, StopRequest):
                 self._stop_signal = self._stop_signal or signal.SIGTERM
             self._control.answer(client, self._requests.obey(request))
         self._readers.set(self._read_control, self._control.filenos())
 
-    def _stop(self, how: Stop) -> None:
+    def _stop(self, how: Stop, hurry: str = "stop --now ends them") -> None:
+        """`hurry`: how whoever asks could have what runs ended at once, in words."""
         self._events.append(StopAsked(how))
         if how in (Stop.PAUSE, Stop.DRAIN) and self._flights:
             what = "pausing" if how is Stop.PAUSE else "stopping"
-            more = "" if how is Stop.PAUSE else " (once more ends them now)"
-            self._narrator.note(f"{what}: nothing more starts, {len(self._flights)} running items may finish{more}")
+            more = "" if how is Stop.PAUSE else f" ({hurry})"
+            self._narrator.note(f"{what}: nothing more starts, what runs ({len(self._flights)}) may finish{more}")
 
     # What happens to attempts.
 
@@ -338,7 +359,8 @@ class Supervisor:
         """Items that wait shall fail."""
         for item in items:
             joined = self._settlements.joined(item)
-            self._settlements.declined(item, NotStarted(Declined.REFUSED, message, joined.label if joined else None))
+            label, token, payload = (joined.label, joined.token, joined.payload) if joined else (None, None, "")
+            self._settlements.declined(item, NotStarted(Declined.REFUSED, message, label, token, payload))
         self._events.append(VerdictShared(items, is_success=False))
 
     def _settle(self, item: ItemRef, state: ItemState, message: str) -> None:

@@ -6,7 +6,8 @@ Only what may be part of a cycle: waits of a run that is nested in an item, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.admission import Admission
 from orchestrator.core.cycles import Wait, holders_in, item_of
@@ -17,8 +18,7 @@ from orchestrator.tokens.desk import TokenDesk
 from orchestrator.waits import Victim, WaitBoard
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """A wait, and the items that fail if it is given up."""
 
     wait: Wait

@@ -16,7 +16,6 @@ import contextlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -52,8 +51,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     waits: tuple[Wait, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Victim:
+class Victim(msgspec.Struct, frozen=True):
     """A wait of this run that has to be given up: fail `wait.item` (of a token: all that wait for it) with `words`."""
 
     wait: Wait
@@ -104,7 +102,7 @@ class WaitBoard:
 
         `waits`: one for each item that keeps a token, due or not: it waits for the slot that the attempt is about to take.
         """
-        held = [replace(wait, since=now) for wait in waits if wait.reserves and is_known(wait)]
+        held = [msgspec.structs.replace(wait, since=now) for wait in waits if wait.reserves and is_known(wait)]
         self._observed = []
         try:
             self._post(held, math.inf, now)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 import pytest
 
-SETTLE_SECONDS = 10.0
-"""How long a worker may take to notice that its supervisor is gone."""
+SETTLE_SECONDS = 30.0
+"""How long a worker may take to notice that its supervisor is gone, on a machine that has much else to do."""
+
+
+def pytest_configure() -> None:
+    """What runs the tests may ignore signals (a shell's background, nohup), and all that the tests start would inherit that."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class RunCli(Protocol):
@@ -43,12 +52,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "home"
     monkeypatch.setenv("ORCHESTRATE_HOME", str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    yield folder
-    _, left = psutil.wait_procs(processes_of(folder), timeout=SETTLE_SECONDS)
-    if left:
-        told = "\n".join(describe(process) for process in left)
-        kill(left)
-        pytest.fail(f"this test left processes behind:\n{told}")
+    with no_process_left(folder):
+        yield folder
 
 
 @pytest.fixture
@@ -83,6 +88,21 @@ def run_cli(home: Path, tmp_path: Path) -> RunCli:
         return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
 
     return run
+
+
+@contextmanager
+def no_process_left(home: Path) -> Iterator[None]:
+    """Afterwards no process belongs to a run in `home`, or it fails; also what a block that failed has left is ended."""
+    try:
+        yield
+    except BaseException:
+        kill(processes_of(home))
+        raise
+    _, left = psutil.wait_procs(processes_of(home), timeout=SETTLE_SECONDS)
+    if left:
+        told = "\n".join(describe(process) for process in left)
+        kill(left)
+        pytest.fail(f"this test left processes behind:\n{told}")
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

@@ -11,9 +11,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until
+from run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until, why
 
-from orchestrator.control import Explain, NoSupervisor, ask
 from orchestrator.results import RunReader
 from orchestrator.store.history import read_history
 from orchestrator.store.rundir import RunDir
@@ -49,13 +48,7 @@ class ManyRuns(RunDriver):
             return file.read()
 
     def why(self, run_id: str, item: str) -> str:
-        """What the living supervisor says an item waits for; empty if it waits for nothing, or nobody supervises the run."""
-        job, _, index = item.partition(":")
-        try:
-            (wait,) = ask(self.folder_of(run_id).path, Explain([(job, int(index or 0))])).waits
-        except NoSupervisor:
-            return ""
-        return wait.words
+        return why(self.folder_of(run_id).path, item)
 
     def wait_for_reason(self, run_id: str, item: str, words: str) -> str:
         """Until the item waits for a reason in which `words` occur; the whole reason."""

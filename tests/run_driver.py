@@ -15,20 +15,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
-from conftest import describe, processes_of
+from conftest import SETTLE_SECONDS, describe, processes_of
 
+from orchestrator.control import Explain, NoSupervisor, ask
 from orchestrator.errors import ExitCode
 from orchestrator.results import RunReader
 from orchestrator.store.history import read_history
 from orchestrator.store.rundir import RunDir
 from workers.identity import is_same_process
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
+"""For every wait. Only a hang takes that long: a test that passes never comes near it, whatever else the machine does."""
 KILLED = -signal.SIGKILL
 
 
@@ -46,6 +48,16 @@ def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SEC
         assert time.monotonic() < deadline, f"not within {limit:g} s: {what}"
         time.sleep(0.005)
     return value
+
+
+def why(run_folder: Path, item: str) -> str:
+    """What the living supervisor says an item waits for; empty if it waits for nothing, or nobody supervises the run."""
+    job, _, index = item.partition(":")
+    try:
+        (wait,) = ask(run_folder, Explain([(job, int(index or 0))])).waits
+    except NoSupervisor:
+        return ""
+    return wait.words
 
 
 class Command:
@@ -139,10 +151,18 @@ class RunDriver:
 
     # Commands.
 
-    def launch(self, *arguments: str, fault: str = "", worker_fault: str = "", own_session: bool = False, **env: str) -> Command:
-        """Start `orchestrate ARGUMENTS` with armed faults."""
+    def launch(
+        self,
+        *arguments: str,
+        fault: str = "",
+        worker_fault: str = "",
+        own_session: bool = False,
+        before: Sequence[str] = (),
+        **env: str,
+    ) -> Command:
+        """Start `orchestrate ARGUMENTS` with armed faults; by the command `before`, if there is one."""
         faults = {"ORCHESTRATE_FAULT": fault, "ORCHESTRATE_WORKER_FAULT": worker_fault}
-        argv = [sys.executable, "-m", "orchestrator", *arguments]
+        argv = [*before, sys.executable, "-m", "orchestrator", *arguments]
         command = Command(argv, self.folder, faults | env, len(self._commands), own_session=own_session)
         self._commands.append(command)
         return command
@@ -230,7 +250,7 @@ class RunDriver:
 
     def assert_tidy(self) -> None:
         """Nothing lives, and the run's folder holds one generation and nothing half-made."""
-        _, left = psutil.wait_procs(processes_of(self.home), timeout=5)
+        _, left = psutil.wait_procs(processes_of(self.home), timeout=SETTLE_SECONDS)
         assert not left, [describe(process) for process in left]
         names = [path.name for path in self.run_folder.iterdir()]
         assert len([name for name in names if name.startswith("journal-") and name.endswith(".jsonl")]) == 1, names

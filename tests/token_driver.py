@@ -143,7 +143,7 @@ class Run:
         self._ahead += seconds
         return self.desk.poll(time.monotonic() + self._ahead)
 
-    def hears_in_time(self, limit: float = 10.0) -> list[Told]:
+    def hears_in_time(self, limit: float = 60.0) -> list[Told]:
         """What its items are told first by looks in real time, with the loop's part done."""
         deadline = time.monotonic() + limit
         while not (told := self.desk.poll(time.monotonic())):
@@ -158,7 +158,7 @@ class Run:
         if self._supervisor_lock is not None:
             if self._session is not None:
                 self._session.kill()
-                self._session.wait(10)
+                self._session.wait(60)
             self.desk.close()
             os.close(self._supervisor_lock)
             self._supervisor_lock = None

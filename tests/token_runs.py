@@ -9,8 +9,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from run_driver import Command, RunDriver, wait_until
+from run_driver import Command, RunDriver, wait_until, why
 
+from orchestrator.control import Cancel, ask
 from orchestrator.results import RunReader
 from orchestrator.store.history import read_history
 from orchestrator.store.rundir import RunDir
@@ -73,8 +74,8 @@ class TokenRuns(RunDriver):
         wait_until(waits, f"{', '.join(items)} of {run_id} waits")
 
     def cancel(self, run_id: str, item: str = "go") -> None:
-        command = self.launch("cancel", run_id, item)
-        assert command.exit_code() == 0, command.stderr
+        job, _, index = item.partition(":")
+        assert ask(self.dir_of(run_id).path, Cancel([(job, int(index or 0))])).ok
 
     # What is known.
 
@@ -93,6 +94,9 @@ class TokenRuns(RunDriver):
         if not (self.dir_of(run_id).path / "checkpoint.json").exists():
             return None
         return next((result["status"] for result in self.results_of(run_id) if result["item"] == item), None)
+
+    def why(self, run_id: str, item: str = "go") -> str:
+        return why(self.dir_of(run_id).path, item)
 
     def record(self, token: str = TOKEN) -> TokenRecord:
         record = TokenFiles(self.home).read(token)

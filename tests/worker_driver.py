@@ -19,7 +19,7 @@ from workers.launch import start_worker
 from workers.log import read_log
 from workers.protocol import End, Ended, EndReason, LogLine, Outcome, Spawned, Start
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SECONDS) -> Any:

@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import last_option, named_run, run_argument
 from orchestrator.cli.output import write_line
-from orchestrator.errors import UserError
+from orchestrator.errors import StateUnwritableError, UserError
 
 if TYPE_CHECKING:
     from orchestrator.results import RunReader
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 @click.option("--replaced-by", metavar="RUN/ITEM", hidden=True, help="On behalf of an item that takes the token of ITEM.")
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], last: bool, replaced_by: str | None) -> int:
-    """Cancel a run, or some of its items: what runs is ended, and a resume leaves them as they are.
+    """Cancel a run, or some of its items: what runs or waits is ended, and a resume leaves that as it is.
 
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Works on a run without a living supervisor, too.
+
+    Of a whole run, items that had not begun stay pending: `resume RUN` runs them, `run FILE --resume` begins a new run.
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
@@ -62,6 +64,9 @@ def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str,
     from orchestrator.views.lines import Quiet
     from orchestrator.views.outlet import Outlet
 
-    report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()), replaced_by=replaced_by)
+    try:
+        report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()), replaced_by=replaced_by)
+    except StateUnwritableError as error:
+        raise StateUnwritableError(error.message, "the cancel was not recorded: mend that, then cancel once more") from error
     write_line(f"run {run_dir.run_id} had no living supervisor; it is {report.status} now")
     return 0

@@ -18,11 +18,12 @@ from orchestrator.cli.output import write_json, write_lines
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs now, what failed, why, and where its log is."""
     from orchestrator.cli.reading import failures_of, open_run, running_items
+    from orchestrator.cli.waiting import waiting_counts
     from orchestrator.views.summary import status_lines
 
     reader = open_run(invocation, run)
     if as_json:
-        write_json(reader.summary())
+        write_json(reader.summary(waiting_counts(reader)))
         return 0
     now = time.time()
     is_alive = reader.is_alive
@@ -30,7 +31,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     write_lines(
         status_lines(
             invocation.program(),
-            reader.summary(),
+            reader.summary(waiting_counts(reader)) if is_alive else reader.summary(),
             running,
             failures_of(reader),
             now,

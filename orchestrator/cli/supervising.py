@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.views.happenings import Happening, RunBegan, View
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.runs import RunReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """The view options of a command line."""
 
     quiet: bool

@@ -5,7 +5,7 @@ A holder that is merely stopped (SIGSTOP) is named here and never robbed: only i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UserError
@@ -23,13 +23,29 @@ _PATIENCE_SECONDS = 5.0
 _WAITING = (Status.PENDING, Status.WAITING)
 
 
+_PATIENCE_OF_COUNTS_SECONDS = 0.3
+"""`status` is watched: rather soon than exact."""
+
+
+def waiting_counts(reader: RunReader) -> dict[str, int]:
+    """Job id -> items that wait, as the living supervisor tells; empty where none answers at once: then the records must do."""
+    from orchestrator.control import CountWaiting, ask
+
+    if not reader.is_alive:
+        return {}
+    try:
+        return ask(reader.run_dir.path, CountWaiting(), _PATIENCE_OF_COUNTS_SECONDS).waiting
+    except UserError:
+        return {}  # it is stopped, busy, or ends just now; a mistake of another kind is no UserError
+
+
 class Waits:
     """What `items`, each (job id, index), of one run wait for."""
 
     def __init__(self, reader: RunReader, items: Sequence[tuple[str, int]]) -> None:
         self._reader = reader
         self._silence = ""
-        self._stopped: dict[str, str] = {}
+        self._stopped: dict[str, list[int]] = {}
         self._told: dict[tuple[str, int], Wait] = {}
         if reader.is_alive:
             waiting = [(job_id, index) for job_id, index in items if reader.history.jobs[job_id].status(index) in _WAITING]
@@ -43,13 +59,18 @@ class Waits:
         """One line; empty if nothing is known beyond the item's state."""
         record = self._reader.history.jobs[job_id].record(index)
         waiting = record if isinstance(record, ItemSettled) and record.status is Status.WAITING else None
-        said = [self._stopped_holders(waiting.token)] if waiting is not None and waiting.token is not None else []
+        pids = self._stopped_holders(waiting.token) if waiting is not None and waiting.token is not None else []
         told = self._told.get((job_id, index))
         if told is not None:
-            said = [told.words, *map(in_words, told.holders), *said]
+            said = [told.words, *_held_by([*told.holders, *pids])]
         else:
-            said = [waiting.message if waiting is not None else "", self._silence, *said]
-        return "; ".join(dict.fromkeys(each for each in said if each))
+            said = [waiting.message if waiting is not None else "", self._silence, *_held_by(pids)]
+        return "; ".join(each for each in said if each)
+
+    def is_waiting(self, job_id: str, index: int) -> bool:
+        """Whether the supervisor says that the item was tried and waits; a wait for a pool is not recorded."""
+        told = self._told.get((job_id, index))
+        return told is not None and told.is_waiting
 
     def _ask(self, items: list[tuple[str, int]]) -> None:
         from orchestrator.control import Explain, ask
@@ -61,19 +82,23 @@ class Waits:
                 return  # one of another version: the records must do
             self._told.update(zip(asked, reply.waits, strict=True))
 
-    def _stopped_holders(self, token: str) -> str:
+    def _stopped_holders(self, token: str) -> list[int]:
         """Supervisor, worker or agent of the token's holder, as far as they are stopped."""
         from orchestrator.cli.known_tokens import find_token
 
         if token not in self._stopped:
             known = find_token(self._reader.run_dir.path.parent.parent, token)
             pids = known.pids if known is not None else ()
-            self._stopped[token] = "; ".join(in_words(pid) for pid in pids if is_stopped(pid))
+            self._stopped[token] = [pid for pid in pids if is_stopped(pid)]
         return self._stopped[token]
 
 
-def in_words(pid: int) -> str:
-    """`held by process 123`, and whether that is stopped."""
-    if is_stopped(pid):
-        return f"process {pid} is stopped (SIGSTOP) and holds on: kill -CONT {pid} lets it go on, cancel ends it"
-    return f"held by process {pid}"
+def _held_by(pids: Sequence[int]) -> Iterator[str]:
+    """`held by process 123`, and which of the processes are stopped; each is named once."""
+    stopped = {pid: is_stopped(pid) for pid in pids}
+    running = [str(pid) for pid in stopped if not stopped[pid]]
+    if running:
+        yield f"held by process{'es' if len(running) > 1 else ''} {', '.join(running)}"
+    for pid in stopped:
+        if stopped[pid]:
+            yield f"process {pid} is stopped (SIGSTOP) and holds on: kill -CONT {pid} lets it go on, cancel ends it"

@@ -48,7 +48,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
         write_lines([""] if number else [])
         write_lines(_in_words(answer))
     if len(items) > _MOST_ITEMS:
-        write_lines(["", f"and {len(items) - _MOST_ITEMS} more items; name fewer, or see: {invocation.program()} status {run}"])
+        write_lines(["", f"and {len(items) - _MOST_ITEMS} more; name fewer, or see: {invocation.program()} status {run}"])
     return 0
 
 
@@ -58,6 +58,7 @@ def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     return {
         **{key: result[key] for key in (*_TOLD, *_IDENTITY)},
+        "status": "waiting" if waits.is_waiting(job_id, index) else result["status"],
         "run_id": reader.run_dir.run_id,
         "attempts_allowed": job.attempts,
         "rounds": result["round"],
@@ -148,4 +149,5 @@ def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index
     bound = reader.job(job_id).max_concurrency
     otherwise = "it waits for a slot" if bound is None else f"it waits for a slot (at most {bound} of {job_id} run at once)"
     words = waits.words(job_id, index) or otherwise
-    return f"{words}; {before} items of {job_id} come before it" if before else f"it is the next of {job_id}; {words}"
+    line = "1 item" if before == 1 else f"{before} items"
+    return f"{words}; {line} of {job_id} before it in line" if before else f"it is the next of {job_id}; {words}"

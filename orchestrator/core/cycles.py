@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 _NOBODY: frozenset[int] = frozenset()
 _SHOWN_CHARACTERS = 80
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """What an item of a run cannot go on without.
 
     `item`: its name in its run ("port:0"); of `count` items that wait for the same and hold nothing, any one. `resource` in
@@ -42,8 +42,7 @@ class Wait:
     since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posting:
+class Posting(msgspec.Struct, frozen=True, kw_only=True):
     """What one run waits for. `mark`: of the run (what its items' marks begin with); `ancestors`: marks of the attempts it is in.
 
     All `waits` held from their `since` to `seen` (monotonic seconds), without a break. Infinite: the run's supervisor is busy
@@ -56,8 +55,7 @@ class Posting:
     waits: tuple[Wait, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlock:
+class Deadlock(msgspec.Struct, frozen=True):
     """A knot: the `mark`s of the `runs` in it, the wait that has to be given up and the mark of its run, the cycle in words."""
 
     runs: frozenset[str]
@@ -80,10 +78,10 @@ def that_matter(waits: Iterable[Wait], mark: str, *, is_nested: bool, named: Col
     found: dict[tuple[str, str], Wait] = {}
     for wait in filter(is_known, waits):
         if wait.reserves and f"{mark}/{wait.item}" not in named:
-            wait = replace(wait, reserves=False)
+            wait = msgspec.structs.replace(wait, reserves=False)
         if is_nested or wait.reserves:
             same = found.get(_key(wait))
-            found[_key(wait)] = wait if same is None else replace(same, count=same.count + wait.count)
+            found[_key(wait)] = wait if same is None else msgspec.structs.replace(same, count=same.count + wait.count)
     return list(found.values())
 
 
@@ -91,7 +89,9 @@ def still_waiting(before: Iterable[Wait], found: Iterable[Wait], now: float) -> 
     """`found` at `now`, each with its `since`: of `before` if that waited for the same holders, else `now`."""
     known = {_key(wait): wait for wait in before}
     return [
-        replace(wait, since=old.since if (old := known.get(_key(wait))) and set(old.holders) == set(wait.holders) else now)
+        msgspec.structs.replace(
+            wait, since=old.since if (old := known.get(_key(wait))) and set(old.holders) == set(wait.holders) else now
+        )
         for wait in found
     ]
 

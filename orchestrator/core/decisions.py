@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from orchestrator.core.states import ItemRef, ItemState, Phase
 
 RunVerdict = Literal["completed", "failed", "cancelled", "interrupted", "paused"]
 
 
-@dataclass(frozen=True, slots=True)
-class ListItems:
+class ListItems(msgspec.Struct, frozen=True):
     """Evaluate the job's `for_each`, record the list durably, answer `ItemsListed` or `ListingFailed`."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True)
-class StartAttempt:
+class StartAttempt(msgspec.Struct, frozen=True):
     """Start this attempt in this slot, or answer `StartDeclined`."""
 
     item: ItemRef
@@ -26,8 +25,7 @@ class StartAttempt:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True):
     """Record what the item is now. After `AttemptEnded` it is recorded together with that attempt's outcome."""
 
     item: ItemRef
@@ -35,8 +33,7 @@ class Settle:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EndAttempt:
+class EndAttempt(msgspec.Struct, frozen=True):
     """End the tree of a running item: SIGTERM, its grace (at most `grace_at_most` seconds), SIGKILL."""
 
     item: ItemRef
@@ -44,16 +41,14 @@ class EndAttempt:
     grace_at_most: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CloseJob:
+class CloseJob(msgspec.Struct, frozen=True):
     """A job came to its end (told to people; what is known of its items is recorded already)."""
 
     job: int
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True)
-class FinishRun:
+class FinishRun(msgspec.Struct, frozen=True):
     """Nothing runs and nothing more will start: take the last checkpoint and stop. `error`: the item that caused it."""
 
     status: RunVerdict

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from orchestrator.core.states import ItemRef, Stop
 
@@ -28,21 +29,18 @@ class Verdict(Enum):
     """We ended it because the supervisor stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunOpened:
+class RunOpened(msgspec.Struct, frozen=True):
     """The supervisor holds the run and is ready."""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemsListed:
+class ItemsListed(msgspec.Struct, frozen=True):
     """The item list of a job is recorded durably."""
 
     job: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListingFailed:
+class ListingFailed(msgspec.Struct, frozen=True):
     """`for_each` could not be evaluated."""
 
     job: int
@@ -62,8 +60,7 @@ class Declined(Enum):
     """Its token is in flight: it shares what comes of that, or is told to try again."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartDeclined:
+class StartDeclined(msgspec.Struct, frozen=True):
     """The supervisor did not start what it was told to start. `until`: no use in trying before (monotonic seconds)."""
 
     item: ItemRef
@@ -72,74 +69,64 @@ class StartDeclined:
     until: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnded:
+class AttemptEnded(msgspec.Struct, frozen=True):
     """The attempt that ran of `item` ended; its slot is free again."""
 
     item: ItemRef
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomesDurable:
+class OutcomesDurable(msgspec.Struct, frozen=True):
     """The records of these ended items survive a power loss. Told for jobs that others depend on."""
 
     items: tuple[ItemRef, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SlotFreed:
+class SlotFreed(msgspec.Struct, frozen=True):
     """A slot that was held by somebody else may be tried again."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceFreed:
+class ResourceFreed(msgspec.Struct, frozen=True):
     """A resource that was not to be had may be tried again."""
 
     resource: str
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictShared:
+class VerdictShared(msgspec.Struct, frozen=True):
     """The work that these items joined is done: each ends as it did. Also, failed: whose wait for anything is given up."""
 
     items: tuple[ItemRef, ...]
     is_success: bool
 
 
-@dataclass(frozen=True, slots=True)
-class JoinEnded:
+class JoinEnded(msgspec.Struct, frozen=True):
     """These items joined work that came to no verdict (or were found to wait in vain): they may try again."""
 
     items: tuple[ItemRef, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SlotsSet:
+class SlotsSet(msgspec.Struct, frozen=True):
     """`orchestrate set slots=N` (N >= 1), `fast_slots` of them the fast lane's."""
 
     slots: int
     fast_slots: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(msgspec.Struct, frozen=True):
     """A signal or `orchestrate stop`."""
 
     how: Stop
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(msgspec.Struct, frozen=True):
     """`orchestrate cancel`: the whole run (None) or some items."""
 
     items: tuple[ItemRef, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     """Nothing but time: backoffs, the drain's budget and the run's timeout are looked at (as with every event)."""
 
 

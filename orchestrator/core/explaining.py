@@ -20,6 +20,24 @@ def waiting_resource(state: RunState, item: ItemRef) -> str | None:
     return missing_resource(state, job) if _is_before_its_start(job, item[1]) else None
 
 
+def is_waiting(state: RunState, item: ItemRef) -> bool:
+    """Whether the item was tried, or has made an attempt, and waits now, holding nothing."""
+    job = state.jobs[item[0]]
+    return _is_before_its_start(job, item[1]) and isinstance(job.items[item[1]], Waiting)
+
+
+def waiting_counts(state: RunState) -> dict[str, int]:
+    """Job id -> how many of its items were tried and wait now, holding nothing: for a resource, a token, their next attempt.
+
+    Who merely stands in the line for a slot, or for what it needs, is not among them. Costs as much as there are of them.
+    """
+    counts = {}
+    for job in state.jobs:
+        found = {*job.due, *(index for _, index in job.backoff), *job.joining}
+        counts[job.rules.id] = sum(isinstance(job.items[index], Waiting) for index in found)
+    return {job_id: count for job_id, count in counts.items() if count}
+
+
 def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
     """One line: what the item waits for; empty if it waits for nothing that the rules know of (it runs, or has ended)."""
     job = state.jobs[item[0]]
@@ -33,13 +51,13 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
         return ""
     waiting = job.items[item[1]]
     if isinstance(waiting, Waiting) and now < waiting.due < math.inf:
-        return f"it waits {waiting.due - now:.0f} s before its next attempt ({waiting.reason}), holding nothing"
+        return f"it waits {_seconds(waiting.due - now)} before its next attempt ({waiting.reason}), holding nothing"
     resource = missing_resource(state, job)
     if resource is not None:
         until = state.holds[resource]
         if resource == SHORTAGE:
             return _why_no_room(state, until - now)
-        again = f"; tried again in {max(until - now, 0):.0f} s" if until != math.inf else ""
+        again = f"; tried again in {_seconds(until - now)}" if until != math.inf else ""
         return f"it waits for {_WORDS.get(resource, 'the ' + resource)}{again}"
     bound = job.rules.max_concurrency
     if bound is not None and job.running >= bound:
@@ -56,6 +74,10 @@ def _why_no_room(state: RunState, seconds: float) -> str:
     if not state.running:
         return f"{words}{again}"
     return f"{words}{state.running} at once is what there is room for; {again}, or when one of them ends"
+
+
+def _seconds(remaining: float) -> str:
+    return f"{math.ceil(remaining)} s" if remaining > 1 else "a second"
 
 
 def _is_before_its_start(job: JobState, index: int) -> bool:

@@ -7,7 +7,7 @@ from typing import assert_never
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
 from orchestrator.core.scheduling import has_startable, may_start
 from orchestrator.core.settling import release_chain_item, settle
-from orchestrator.core.states import CLOSED_PHASES, SKIPPED, Failed, ItemRef, JobState, Pending, Phase, RunState, Stop
+from orchestrator.core.states import CLOSED_PHASES, SKIPPED, Cancelled, Failed, ItemRef, JobState, Pending, Phase, RunState, Stop
 
 
 def open_jobs(state: RunState, decisions: list[Decision]) -> None:
@@ -61,7 +61,8 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
     if not _may_end(state):
         raise AssertionError("nothing runs and nothing can start, but the run has not ended")
     state.is_finished = True
-    decisions.append(FinishRun(_verdict(state), _error(state)))
+    verdict = _verdict(state)
+    decisions.append(FinishRun(verdict, _error(state) or (_cancelled(state) if verdict == "failed" else None)))
 
 
 def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
@@ -169,3 +170,11 @@ def _error(state: RunState) -> ItemRef | None:
         return None
     # Without a failed item it could not be listed.
     return failed.rules.order, next((index for index, item in enumerate(failed.items) if isinstance(item, Failed)), 0)
+
+
+def _cancelled(state: RunState) -> ItemRef | None:
+    """The first item without which a run in which nothing failed is not complete either: somebody cancelled or replaced it."""
+    for job in state.jobs:
+        if job.phase is Phase.CANCELLED:
+            return job.rules.order, next((index for index, item in enumerate(job.items) if isinstance(item, Cancelled)), 0)
+    return None

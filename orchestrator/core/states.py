@@ -13,21 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
+
+import msgspec
 
 ItemRef = tuple[int, int]
 """(order of the job in the file, index of the item)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """Never started in this session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """Holds nothing; may start again at `due` (monotonic seconds; never, until it is told otherwise: infinite).
 
     `reason`: a word, or the resource that was not to be had (`Declined.HELD`).
@@ -37,8 +36,7 @@ class Waiting:
     due: float
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """Has a slot. `ending`: its end was asked for, and why."""
 
     attempt: int
@@ -46,28 +44,23 @@ class Running:
     ending: Literal["cancel", "drain"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     """Done; never runs again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """No attempt is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """`when` was false, or what it needs did not succeed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """Somebody asked for its end; only `retry` runs it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(msgspec.Struct, frozen=True):
     """An attempt was made or begun and there is no verdict; a resume runs it."""
 
 
@@ -98,8 +91,7 @@ class Phase(Enum):
 CLOSED_PHASES = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRules:
+class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules need to know of a job. `needs` and `chain` are orders of jobs; a chain's parents are not in `needs`."""
 
     id: str
@@ -141,8 +133,7 @@ class JobRules:
         return self.when_word is not None
 
 
-@dataclass(slots=True)
-class Tries:
+class Tries(msgspec.Struct):
     """Attempts of one item: the last attempt's number, how many of this session's budget are used, and workers lost in a row."""
 
     number: int = 0
@@ -150,32 +141,31 @@ class Tries:
     losses: int = 0
 
 
-@dataclass(slots=True)
-class JobState:
+class JobState(msgspec.Struct):
     """One job. `items` is empty until it is listed. Only items in motion have an entry in a dict or a heap."""
 
     rules: JobRules
     phase: Phase = Phase.BLOCKED
-    items: list[ItemState] = field(default_factory=list)
+    items: list[ItemState] = msgspec.field(default_factory=list)
     is_listed: bool = False
     next_index: int = 0
     """No pending item stands before it (jobs that are no chain)."""
-    ready: list[int] = field(default_factory=list)
+    ready: list[int] = msgspec.field(default_factory=list)
     """Heap of chain items whose parents have ended durably."""
-    backoff: list[tuple[float, int]] = field(default_factory=list)
+    backoff: list[tuple[float, int]] = msgspec.field(default_factory=list)
     """Heap of (due, index) of waiting items."""
-    due: list[int] = field(default_factory=list)
+    due: list[int] = msgspec.field(default_factory=list)
     """Heap of waiting items whose time has come."""
-    joining: set[int] = field(default_factory=set)
+    joining: set[int] = msgspec.field(default_factory=set)
     """Waiting items whose token is in flight elsewhere: until they are told what came of it."""
-    tries: dict[int, Tries] = field(default_factory=dict)
+    tries: dict[int, Tries] = msgspec.field(default_factory=dict)
     running: int = 0
     unfinished: int = 0
     """Items that have not ended."""
     failed: int = 0
     skipped: int = 0
     cancelled: int = 0
-    undurable: set[int] = field(default_factory=set)
+    undurable: set[int] = msgspec.field(default_factory=set)
     """Ended items whose record is not yet durable, if other jobs depend on this one."""
     skip_reason: str = ""
     """All of its items are to be skipped once they are listed."""
@@ -225,8 +215,7 @@ class Stop(Enum):
     KILL = 4
 
 
-@dataclass(slots=True)
-class Shortage:
+class Shortage(msgspec.Struct):
     """What is known of the machine's room for processes and open files. The rules are in `shortage`."""
 
     bound: int | None = None
@@ -237,8 +226,7 @@ class Shortage:
     """When (monotonic seconds) that wait was over."""
 
 
-@dataclass(slots=True)
-class RunState:
+class RunState(msgspec.Struct):
     """A whole run. `slots` is at least 1 (an inline run has one)."""
 
     jobs: list[JobState]
@@ -246,11 +234,11 @@ class RunState:
     free_slots: list[int]
     fast_slots: int = 0
     """How many of the slots are the fast lane's alone; 0: there is one lane."""
-    set_aside: set[int] = field(default_factory=set)
+    set_aside: set[int] = msgspec.field(default_factory=set)
     """Slots of this run whose locks somebody else holds."""
-    holds: dict[str, float] = field(default_factory=dict)
+    holds: dict[str, float] = msgspec.field(default_factory=dict)
     """Resources that are not to be had now -> until when (monotonic; infinite: until `ResourceFreed`). See `resources_of`."""
-    shortage: Shortage = field(default_factory=Shortage)
+    shortage: Shortage = msgspec.field(default_factory=Shortage)
     drain_timeout: float = 300.0
     timeout_at: float | None = None
     stop: Stop = Stop.NO
@@ -262,7 +250,7 @@ class RunState:
     is_open: bool = False
     """Nothing starts before `RunOpened`: a resume tells first what ended meanwhile."""
     is_finished: bool = False
-    by_priority: list[int] = field(default_factory=list)
+    by_priority: list[int] = msgspec.field(default_factory=list)
 
     @property
     def running(self) -> int:
@@ -275,8 +263,7 @@ class RunState:
         return self.halted_by is not None
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptedAttempt:
+class AdoptedAttempt(msgspec.Struct, frozen=True):
     """An attempt of an earlier supervisor whose worker lives: it runs, and occupies a slot."""
 
     index: int
@@ -284,8 +271,7 @@ class AdoptedAttempt:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class RestoredJob:
+class RestoredJob(msgspec.Struct, frozen=True):
     """What a resume knows of a listed job. `states`: Pending for what shall run."""
 
     states: Sequence[ItemState]

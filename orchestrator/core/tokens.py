@@ -6,35 +6,37 @@ nothing else than these facts and the asker. A refusal is told in words that nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, assert_never
+
+import msgspec
 
 PROMOTIONS_ALLOWED = 3
 """How often in a row lost work is taken over by one of those who waited for it, before all of them fail."""
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(msgspec.Struct, frozen=True):
     """Somebody does the work, or keeps the token until his next attempt. `holder` in words: RUN/ITEM."""
 
     payload: str
     holder: str
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The work came to a verdict. `age` in seconds; `is_news`: since the asker began to wait."""
+class Done(msgspec.Struct, frozen=True):
+    """The work came to a verdict. `age` in seconds; `is_news`: since the asker began to wait.
+
+    `is_own`: the asker himself came to it, earlier in this run, and was told to run again (stale, or its output was lost).
+    """
 
     payload: str
     holder: str
     is_success: bool
     age: float
     is_this_run: bool = False
+    is_own: bool = False
     is_news: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """The work was cancelled, stopped or killed before it came to a verdict, `promotions` times in a row before that.
 
     `was_awaited`: by the asker, who joined this very work; so it is his to take over.
@@ -48,8 +50,7 @@ Fact = InFlight | Done | Lost | None
 """What is known of a token; None: nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
+class Asker(msgspec.Struct, frozen=True, kw_only=True):
     """Who wants the token. `ttl` in seconds."""
 
     token: str
@@ -61,35 +62,29 @@ class Asker:
     is_fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Do the work, and note in the token's record that it is the so-manieth promotion in a row."""
 
     promotions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RunUnregistered:
+class RunUnregistered(msgspec.Struct, frozen=True):
     """Do the work beside the one that is in flight; the token knows nothing of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True):
     """Wait for what comes of it, holding nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(msgspec.Struct, frozen=True):
     """Have the holder cancelled, and wait for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """The outcome that is there is the asker's too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True):
     """The item fails, in words. `is_final`: nobody shall wait for this token any more, the verdict is everybody's."""
 
     message: str
@@ -140,13 +135,17 @@ def _done(fact: Done, asker: Asker) -> Judgement:
         if is_same:
             return Share()
         return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
-    if not fact.is_success:
+    if not fact.is_success or fact.is_own:
         return Run()
     if not is_same:
         if asker.if_changed == "rerun":
             return Run()
         return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
-    if not fact.is_this_run and (asker.is_fresh or fact.age >= asker.ttl):
+    if fact.is_this_run:
+        # Whatever `if_done` says, which is about other runs: who asks while the work is in flight joins it, and whether an item
+        # asks then or a moment later is chance.
+        return Share()
+    if asker.is_fresh or fact.age >= asker.ttl:
         return Run()
     match asker.if_done:
         case "replay":

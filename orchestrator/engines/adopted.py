@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import select
 import signal
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.store.records import WorkerStarted
@@ -22,8 +23,7 @@ POLL_SECONDS = 0.2
 """How often a worker is looked for where the kernel has no pidfd (macOS)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Adopted:
+class _Adopted(msgspec.Struct, frozen=True):
     slot: int
     sequence: int
     process: WorkerStarted

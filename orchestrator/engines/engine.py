@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from orchestrator.store.records import WorkerStarted
 from workers.protocol import End, Outcome, Start
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeArrived:
+class OutcomeArrived(msgspec.Struct, frozen=True):
     """The attempt in `slot` ended: its tree is gone and its locks are free."""
 
     slot: int
@@ -19,8 +19,7 @@ class OutcomeArrived:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
+class WorkerDied(msgspec.Struct, frozen=True):
     """The worker of `slot` is gone. If an attempt ran there, its tree must be ended before the slot is used again."""
 
     slot: int
@@ -38,7 +37,7 @@ class Engine(Protocol):
         """Make sure that a worker serves `slot`; its record if it was just started (to be written before it gets work)."""
 
     def has_worker(self, slot: int) -> bool:
-        """Whether a worker serves `slot` already."""
+        """Whether `prepare_slot` needs no new worker for `slot`."""
 
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""

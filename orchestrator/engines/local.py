@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -33,12 +32,13 @@ _decode = msgspec.msgpack.Decoder(Ended).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(msgspec.Struct):
     slot: int
     process: WorkerStarted
     connection: socket.socket
     folder: str
+    is_prepared: bool
+    """It is meant for the next start in its slot, or runs it."""
     running: int | None = None
     """Sequence of the attempt that it was sent."""
     shortage: OSError | None = None
@@ -54,8 +54,17 @@ class LocalEngine:
         self._by_fileno: dict[int, _Worker] = {}
 
     def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
-        """Start a worker for `slot` unless it has one. Raises OSError (EAGAIN, EMFILE) when no process can be made."""
-        if slot in self._by_slot:
+        """Start a worker for `slot` unless it has one, or another slot has an idle one: it moves.
+
+        Where the machine has no room for one more, idle workers would else keep a slot without one from ever working. Raises
+        OSError (EAGAIN, EMFILE) when no process can be made.
+        """
+        worker = self._by_slot.get(slot) or self._idle()
+        if worker is not None:
+            del self._by_slot[worker.slot]
+            worker.slot = slot
+            worker.is_prepared = True
+            self._by_slot[slot] = worker
             return None
         folder = self._folder_of(next_worker)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,14 +77,14 @@ class LocalEngine:
             raise
         assert ticks is not None, "a child that was not reaped has start ticks"
         process = WorkerStarted(worker=next_worker, pid=pid, start_ticks=ticks, boot_id=boot_id())
-        worker = _Worker(slot=slot, process=process, connection=connection, folder=str(folder))
+        worker = _Worker(slot=slot, process=process, connection=connection, folder=str(folder), is_prepared=True)
         self._by_slot[slot] = worker
         self._by_fileno[connection.fileno()] = worker
         return process
 
     def has_worker(self, slot: int) -> bool:
-        """Whether a worker serves `slot` already."""
-        return slot in self._by_slot
+        """Whether one serves `slot`, or is idle and can."""
+        return slot in self._by_slot or self._idle() is not None
 
     def worker_of(self, slot: int) -> int:
         """Number of the worker that serves `slot`."""
@@ -116,6 +125,7 @@ class LocalEngine:
             return self._bury(worker)
         ended = _decode(received[0])
         worker.running = None
+        worker.is_prepared = False
         if ended.outcome.attempt_class is AttemptClass.SHORTAGE:
             # Idle workers may be what the machine has no room for: sixteen of them would keep each other from ever working.
             self._forget(worker)
@@ -132,6 +142,9 @@ class LocalEngine:
                 _wait_for(worker.process.pid, deadline)
         self._by_slot.clear()
         self._by_fileno.clear()
+
+    def _idle(self) -> _Worker | None:
+        return next((worker for worker in self._by_slot.values() if not worker.is_prepared), None)
 
     def _send(self, worker: _Worker, message: bytes, lock_fds: Sequence[int]) -> None:
         # A worker that died is told by `poll`: its socket is readable now.

@@ -6,7 +6,6 @@ import datetime
 import math
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from types import NoneType
 from typing import Any, TypeVar
@@ -23,8 +22,7 @@ _DEEPEST = 64
 TableT = TypeVar("TableT", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A key of a struct of `schema`: `Annotated[type, parser?, Meta(…)] | None`. `name` is what the struct calls it."""
 
     name: str

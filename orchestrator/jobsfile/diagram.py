@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.jobsfile.model import (
     ChainSource,
@@ -30,8 +31,7 @@ _DEEPEST = 20
 _OBEYED_BY_MERMAID = re.compile(r'["#<>&`%\\;]')
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A job as it is drawn. `needs`: jobs that are waited for as a whole; `follows`: those whose items its items follow.
 
     `for_each`, `when`, `repeat`: in words, on one line; None without the key.

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
+
+import msgspec
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.decode import decode, plain
@@ -68,13 +69,12 @@ def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_p
     return JobsFile(name=name, path=path, folder=folder, text=text, inputs=inputs, run=run, jobs=jobs, pools=pools)
 
 
-@dataclass(frozen=True, slots=True)
-class _UserConfig:
+class _UserConfig(msgspec.Struct, frozen=True):
     """What the user's config.toml gives. `has_pools` is False where its pools cannot be known for a mistake."""
 
     problems: Problems
-    defaults: JobFields = field(default_factory=dict)
-    pools: PoolFields = field(default_factory=dict)
+    defaults: JobFields = msgspec.field(default_factory=dict)
+    pools: PoolFields = msgspec.field(default_factory=dict)
     has_pools: bool = True
 
 

@@ -6,8 +6,9 @@ All durations are seconds, all sizes bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+import msgspec
 
 from orchestrator.jobsfile.templates import Template
 
@@ -20,8 +21,7 @@ IfDone = Literal["replay", "rerun", "reject"]
 IfChanged = Literal["rerun", "reject"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputSpec:
+class InputSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One declared input. `default` is None when `required`."""
 
     type: InputType
@@ -31,8 +31,7 @@ class InputSpec:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The table [run]. `slots` None: the CPUs this process may use; 0: inline. `fast_slots` None: half of them, if needed.
 
     `min_free_memory` in bytes; `max_depth` of runs nested in this one.
@@ -44,33 +43,29 @@ class RunSettings:
     timeout: float | None = None
     max_depth: int = 3
     min_free_memory: int | None = None
-    env: dict[str, Template] = field(default_factory=dict)
+    env: dict[str, Template] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandAction:
+class CommandAction(msgspec.Struct, frozen=True, kw_only=True):
     """`command`: an argv without a shell. An element that is a lone placeholder and gives a list becomes several arguments."""
 
     argv: tuple[Template, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShellAction:
+class ShellAction(msgspec.Struct, frozen=True, kw_only=True):
     """`shell`: a script for /bin/sh, each placeholder shell-quoted."""
 
     script: Template
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListSource:
+class ListSource(msgspec.Struct, frozen=True, kw_only=True):
     """A list as written (each element a template or a plain value), or one template that gives a list."""
 
     values: tuple[Any, ...] | Template
     batch: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSource:
+class FileSource(msgspec.Struct, frozen=True, kw_only=True):
     """`{ glob = }`, `{ lines = }`, `{ jsonl = }`, `{ csv = }`: a pattern or a path (a template), relative to the folder."""
 
     kind: Literal["glob", "lines", "jsonl", "csv"]
@@ -78,16 +73,14 @@ class FileSource:
     batch: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixSource:
+class MatrixSource(msgspec.Struct, frozen=True, kw_only=True):
     """`{ matrix = { a = […], b = SOURCE } }`: the product, the last axis fastest; each item is a mapping axis -> value."""
 
     axes: dict[str, ListSource | FileSource]
     batch: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainSource:
+class ChainSource(msgspec.Struct, frozen=True, kw_only=True):
     """`{ job = "port" }` or `{ job = ["a", "b"] }`: item i follows item i of each parent, no barrier."""
 
     jobs: tuple[str, ...]
@@ -96,8 +89,7 @@ class ChainSource:
 Source = ListSource | FileSource | MatrixSource | ChainSource
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """Wait before attempt n+1: min(delay * backoff ** (n - 1), max_delay), changed by up to ± `jitter` (a fraction)."""
 
     delay: float = 1.0
@@ -106,8 +98,7 @@ class Retry:
     jitter: float = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeat:
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     """A loop: rounds until `condition` holds (`until`, asked after each round), or while it does (asked before each, too).
 
     `max` rounds at most: then the item has succeeded, or failed if the loop `must` come to its end. `delay` between two rounds.
@@ -125,24 +116,21 @@ class Repeat:
         return "exit_code" in self.condition.names
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaxFailures:
+class MaxFailures(msgspec.Struct, frozen=True, kw_only=True):
     """`max_failures = 3` or `"20%"` (of the job's items, rounded down)."""
 
     count: int | None = None
     percent: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(msgspec.Struct, frozen=True):
     """At most `starts` in any `seconds`."""
 
     starts: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """`[pools.NAME]`: slots that all runs of this user share. `slots` None: no bound but the rate."""
 
     name: str
@@ -150,8 +138,7 @@ class Pool:
     rate: Rate | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One job. `needs` has the written and the implied ones, in file order."""
 
     id: str
@@ -172,7 +159,7 @@ class Job:
     timeout: float | None = None
     grace: float = 10.0
     cwd: Template | None = None
-    env: dict[str, Template] = field(default_factory=dict)
+    env: dict[str, Template] = msgspec.field(default_factory=dict)
     stdin: Template | None = None
     memory: int | None = None
     """Bytes that the processes of an attempt may use together."""
@@ -186,8 +173,7 @@ class Job:
     if_changed: IfChanged = "rerun"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobsFile:
+class JobsFile(msgspec.Struct, frozen=True, kw_only=True):
     """`path` is the real path of the file, `folder` what relative paths and the default cwd start from (absolute)."""
 
     name: str
@@ -197,7 +183,7 @@ class JobsFile:
     inputs: dict[str, InputSpec]
     run: RunSettings
     jobs: tuple[Job, ...]
-    pools: dict[str, Pool] = field(default_factory=dict)
+    pools: dict[str, Pool] = msgspec.field(default_factory=dict)
 
 
 def templates_in(value: Any) -> list[Template]:
@@ -227,7 +213,7 @@ def templates_in(value: Any) -> list[Template]:
 
 def templates_of(job: Job) -> list[Template]:
     """All templates of a job."""
-    return [template for attribute in fields(job) for template in templates_in(getattr(job, attribute.name))]
+    return [template for attribute in msgspec.structs.fields(job) for template in templates_in(getattr(job, attribute.name))]
 
 
 def chain_of(job: Job) -> tuple[str, ...]:

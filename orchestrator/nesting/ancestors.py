@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.locks.holders import is_locked
@@ -26,8 +27,7 @@ _LIVENESS_SUFFIX = f"/{LIVENESS_LOCK_NAME}"
 _WALKS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Lender:
+class Lender(msgspec.Struct, frozen=True):
     """An attempt that lends what it holds: the folder of its worker, and the pools of `home` of which it has a slot."""
 
     worker: Path
@@ -35,8 +35,7 @@ class Lender:
     pools: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Nesting:
+class Nesting(msgspec.Struct, frozen=True):
     """Where a run is nested. `marks`: of the attempts it is in, outermost first; `lenders`: the same attempts, nearest first.
 
     `root` is the folder of the outermost run. `depth` is this run's own, at least 1 and at most `max_depth`.

@@ -10,16 +10,16 @@ whose work is this run, so a run that is nested ever so deep goes on with one sl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.locks.numbered import NumberedLocks, Stamp, is_free, note_of_holder, stamp_of, try_take
 from orchestrator.nesting.ancestors import Nesting
 from workers.protocol import BORROW_LOCK_NAME
 
 
-@dataclass(frozen=True, slots=True)
-class Borrowed:
+class Borrowed(msgspec.Struct, frozen=True):
     """Room for one item. `lock_fds` travel with its attempt; of `pools` a slot came with the room, to be lent on in turn."""
 
     lock_fds: list[int]

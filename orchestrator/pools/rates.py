@@ -14,8 +14,9 @@ import os
 import struct
 import time
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.jobsfile.model import Pool
 from orchestrator.locks.numbered import try_lock_in_state
@@ -45,8 +46,7 @@ def boot_nanoseconds() -> int:
     return time.clock_gettime_ns(_CLOCK)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ring:
+class _Ring(msgspec.Struct, frozen=True):
     """An open log: the number of starts so far, the last `capacity` of which it knows."""
 
     fd: int

@@ -1,7 +1,8 @@
 """The slots of a pool: HOME/pools/NAME/K.lock, shared by all runs of this user.
 
 Promise: at no moment do more attempts hold a slot of the pool than the largest `slots` that any run gives it. It refuses to
-handle lock files that are removed while they are held: that lock is lost sight of until its holder ends.
+handle lock files that are removed while they are held: that lock is lost sight of until its holder ends. Nobody could tell: the
+supervisor has handed its descriptor on, and the worker knows locks by number only.
 """
 
 from __future__ import annotations

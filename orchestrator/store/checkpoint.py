@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -62,8 +61,7 @@ def journal_name(generation: int) -> str:
     return f"journal-{generation}.jsonl"
 
 
-@dataclass
-class _JobPlaces:
+class _JobPlaces(msgspec.Struct):
     ends: Places
     settlements: Places
     rounds: dict[int, Places]

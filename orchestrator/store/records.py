@@ -150,6 +150,7 @@ class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_de
     label: str | None = None
     stale: bool = False
     token: str | None = None
+    payload: str = ""
     replaced_by: str | None = None
     """`RUN/ITEM` that took this item's token with `if_running = "replace"`."""
 

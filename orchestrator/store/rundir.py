@@ -13,8 +13,9 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import journal_name, read_header
@@ -27,8 +28,7 @@ _FOLDER_SIZE = 1000
 """Items whose outputs share a folder: large folders are slow in many tools."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunDir:
+class RunDir(msgspec.Struct, frozen=True):
     """The directory of one run, and the paths in it (docs/architecture.md, "The state on disk")."""
 
     path: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from orchestrator.core.states import ItemRef
 from orchestrator.core.tokens import Asker
@@ -10,8 +10,7 @@ from orchestrator.jobsfile.model import OutputKind
 from workers.protocol import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking(Asker):
+class Asking(Asker, frozen=True, kw_only=True):
     """An item that wants its token. `output`: what its output must be for a success.
 
     `makes_file`: the file that it promises is missing, so a success of its own run does not count for it.
@@ -23,28 +22,24 @@ class Asking(Asker):
     makes_file: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """The token is the item's. `begin` or `give_back` must follow; the descriptor stays the desk's to close."""
 
     lock_fd: int
     promotions: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unregistered:
+class Unregistered(msgspec.Struct, frozen=True):
     """The item runs beside the one that is in flight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Joins:
+class Joins(msgspec.Struct, frozen=True):
     """The item waits; `poll` tells it what came of it. `words`: whom it waits for."""
 
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """The work is done: this is the outcome. `deduped_from`: `RUN/ITEM`."""
 
     outcome: Outcome
@@ -52,8 +47,7 @@ class Shared:
     deduped_from: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The item must not run, in words."""
 
     message: str
@@ -62,8 +56,7 @@ class Refused:
 Answer = Granted | Unregistered | Joins | Shared | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class SharedWith:
+class SharedWith(msgspec.Struct, frozen=True):
     """The work that these items joined is done."""
 
     items: tuple[ItemRef, ...]
@@ -72,23 +65,20 @@ class SharedWith:
     deduped_from: str
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedAll:
+class RefusedAll(msgspec.Struct, frozen=True):
     """These items wait for what they cannot share, in words."""
 
     items: tuple[ItemRef, ...]
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class TryAgain:
+class TryAgain(msgspec.Struct, frozen=True):
     """The work that this item joined came to no verdict, or may have: it may ask again."""
 
     items: tuple[ItemRef, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaceAsked:
+class ReplaceAsked(msgspec.Struct, frozen=True):
     """An item of this run is to be cancelled on behalf of another (`by`, `RUN/ITEM`)."""
 
     item: ItemRef

@@ -10,32 +10,42 @@ import os
 import sys
 from pathlib import Path
 
-from orchestrator.tokens.record import Holder
+from orchestrator.tokens.record import TokenRecord
 
 _STREAMS = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
 
 
 class Cancels:
-    """Of one run, of items of this home."""
+    """Of one run, of items of this home. `failed`: claims whose holders did not hear of it, and so may be asked once more."""
 
     def __init__(self, home: Path) -> None:
+        self.failed: set[str] = set()
         self._home = home
-        self._running: list[int] = []
+        self._running: dict[int, str] = {}
 
-    def begin(self, holder: Holder, by: str) -> None:
+    def begin(self, record: TokenRecord, by: str) -> None:
         """Have the holder's item cancelled on behalf of `by` (`RUN/ITEM`). Raises OSError if there is no room for a process."""
         argv = [sys.executable, "-m", "orchestrator", "--home", str(self._home)]
-        argv += ["cancel", holder.run_id, holder.item, "--replaced-by", by]
-        self._running.append(os.posix_spawn(sys.executable, argv, os.environ, file_actions=_STREAMS, setsid=True, setsigmask=()))
+        argv += ["cancel", record.holder.run_id, record.holder.item, "--replaced-by", by]
+        pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=_STREAMS, setsid=True, setsigmask=())
+        self._running[pid] = record.claim
+        self.failed.discard(record.claim)
 
     def reap(self) -> bool:
         """Whether some still run."""
-        self._running = [pid for pid in self._running if not _is_over(pid)]
+        for pid, claim in list(self._running.items()):
+            ended = _ended(pid)
+            if ended is not None:
+                del self._running[pid]
+                if ended:
+                    self.failed.add(claim)
         return bool(self._running)
 
 
-def _is_over(pid: int) -> bool:
+def _ended(pid: int) -> int | None:
+    """How the process ended, 0 for well; None while it runs."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:  # an inline attempt's worker is this very process, and reaps all that ends under it
-        return True
+        return 0
+    return status if ended else None

@@ -111,7 +111,9 @@ class TokenDesk:
         done = None if asking.makes_file else self._done_here(token)
         if done is not None:
             holder = f"{self._run_id}/{done.item}"
-            judgement = rules.judge(rules.Done(done.payload, holder, is_success=True, age=0.0, is_this_run=True), asking)
+            is_own = done.item == asking.name
+            fact = rules.Done(done.payload, holder, is_success=True, age=0.0, is_this_run=True, is_own=is_own)
+            judgement = rules.judge(fact, asking)
             if isinstance(judgement, rules.Share):
                 return Shared(done.outcome, True, holder)
             if isinstance(judgement, rules.Reject):
@@ -328,14 +330,14 @@ class TokenDesk:
 
     def _replace(self, asking: Asking, record: TokenRecord) -> None:
         """Have the holder's item cancelled."""
-        if record.claim in self._replaced:
+        if record.claim in self._replaced - self._cancels.failed:
             return
         by = f"{self._run_id}/{asking.name}"
         own = self._holdings.of_token(asking.token)
         if own is not None:
             self._waiters.told.append(ReplaceAsked(own.item, by))
         else:
-            self._cancels.begin(record.holder, by)
+            self._cancels.begin(record, by)
         self._replaced.add(record.claim)  # only now: without room for a process it is tried again
 
     # Waiting.
@@ -363,15 +365,16 @@ class TokenDesk:
 
     def _look_at_all(self, now: float) -> None:
         self._publications.try_again()
+        is_cancelling = self._cancels.reap()
         holders = Holders(self._home, is_one_look=True)
         for token in self._waiters.tokens():
             if self._holdings.of_token(token) is None:
-                self._waiters.look(token, holders, self._dead.ending, now)
+                self._waiters.look(token, holders, self._dead.ending, self._cancels.failed, now)
         self._waiters.told += [TryAgain((item,)) for item in self._own_again]
         self._own_again.clear()
         # Rarer the more tokens there are to look at, so that waiting costs nothing that could be felt.
         pause = LOOK_SECONDS * max(1.0, len(self._waiters) / 50)
-        self._next_look = now + pause if self._waiters or self._publications.is_waiting or self._cancels.reap() else None
+        self._next_look = now + pause if self._waiters or self._publications.is_waiting or is_cancelling else None
 
     def _look_soon(self) -> None:
         if self._next_look is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -37,8 +36,7 @@ class TakenOver(Exception):
     """Somebody else has the token by now, or removed its record."""
 
 
-@dataclass(slots=True)
-class Held:
+class Held(msgspec.Struct):
     """A token that an item of this run holds. `record`: None only until it begins; without `lock_fd` the record keeps it.
 
     `is_adopted`: an attempt of an earlier supervisor runs, whose worker has the lock.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -78,8 +77,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return max(0.0, time.time() - self.at)
 
 
-@dataclass(frozen=True, slots=True)
-class DoneHere:
+class DoneHere(msgspec.Struct, frozen=True):
     """A success of this very run."""
 
     item: str

@@ -6,7 +6,8 @@ Invariant: an item waits for one token at most, or asks again after it has waite
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+
+import msgspec
 
 from orchestrator.core import tokens as rules
 from orchestrator.core.states import ItemRef
@@ -21,16 +22,14 @@ REAL_LOOK_SECONDS = 1.0
 """How often a token is looked at really: a holder that was killed touches nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(msgspec.Struct, frozen=True):
     """What an item has waited for until now. `old_verdict`: claim of one that is no news to it; `claims`: work that it joined."""
 
     old_verdict: str | None
     claims: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _Joiner:
+class _Joiner(msgspec.Struct, frozen=True):
     """`is_successor`: it waits for the holder's end only, and shares nothing. `before`: what it waited for before.
 
     `since`: how many of `_Joined.claims` were there before it came.
@@ -42,14 +41,13 @@ class _Joiner:
     since: int
 
 
-@dataclass(slots=True)
-class _Joined:
+class _Joined(msgspec.Struct):
     """Who waits for one token, in item order, and what was seen of it last. `claims`: of all that were seen to do its work."""
 
     paths: TokenPaths
-    items: dict[ItemRef, _Joiner] = field(default_factory=dict)
+    items: dict[ItemRef, _Joiner] = msgspec.field(default_factory=dict)
     record: TokenRecord | None = None
-    claims: list[str] = field(default_factory=list)
+    claims: list[str] = msgspec.field(default_factory=list)
     stamp: object = None
     look_really_at: float = 0.0
 
@@ -117,12 +115,14 @@ class Waiters:
             if record.replaced_by == f"{self._run_id}/{asking.name}":
                 return rules.Lost()  # taken away for this very item: nothing was lost
             return rules.Lost(record.promotions, was_awaited=waited is not None and record.claim in waited.claims)
+        is_this_run = record.holder.run_id == self._run_id
         return rules.Done(
             record.payload,
             record.holder.words,
             is_success=record.is_success,
             age=record.age,
-            is_this_run=record.holder.run_id == self._run_id,
+            is_this_run=is_this_run and not asking.makes_file,
+            is_own=is_this_run and record.holder.item == asking.name,
             is_news=waited is not None and waited.old_verdict != record.claim,
         )
 
@@ -148,8 +148,11 @@ class Waiters:
         for joined in self._joined.values():
             joined.look_really_at = 0.0
 
-    def look(self, token: str, holders: Holders, ending: Collection[str], now: float) -> None:
-        """See what became of a token that others have. `ending`: claims whose processes are just being ended."""
+    def look(self, token: str, holders: Holders, ending: Collection[str], not_cancelled: Collection[str], now: float) -> None:
+        """See what became of a token that others have.
+
+        `ending`: claims whose processes are just being ended; `not_cancelled`: whose holders did not hear that they shall go.
+        """
         joined = self._joined[token]
         stamp = (stamp_of(joined.paths.lock), stamp_of(joined.paths.record))
         if stamp == joined.stamp and now < joined.look_really_at:
@@ -169,7 +172,7 @@ class Waiters:
                 if joined.items:
                     self.try_next(token)
             case "held" if holders.lives(record.holder):
-                self._in_flight(joined, record)
+                self._in_flight(joined, record, not_cancelled)
             case "held" if record.claim in ending:
                 pass
             case _:
@@ -198,7 +201,9 @@ class Waiters:
             if joiner.before.old_verdict == record.claim:
                 continue
             self._leave(item)
-            outcome = record.outcome if is_own else self._keep(item, record.outcome)
+            # Who replaces the holder shares nothing, so he needs no copy of the output either.
+            is_copied = not is_own and not joiner.is_successor
+            outcome = self._keep(item, record.outcome) if is_copied else record.outcome
             if joiner.is_successor or outcome is None:
                 self._has_waited[item] = Waited(record.claim)
                 self.told.append(TryAgain((item,)))
@@ -209,12 +214,12 @@ class Waiters:
         if same:
             self.told.append(SharedWith(tuple(same), record.outcome, record.is_success, record.holder.words))
 
-    def _in_flight(self, joined: _Joined, record: TokenRecord) -> None:
+    def _in_flight(self, joined: _Joined, record: TokenRecord, not_cancelled: Collection[str] = ()) -> None:
         """Somebody who lives does the work. Who came before that was known, and does not join, is answered only now."""
         _note_claim(joined, record.claim)
         self._refuse_others(joined, record, "is in flight")
         for item, joiner in sorted(joined.items.items()):
-            if joiner.asking.if_running != "join" and not joiner.is_successor:
+            if record.claim in not_cancelled if joiner.is_successor else joiner.asking.if_running != "join":
                 self._have_ask_again(joined, item)
 
     def _have_ask_again(self, joined: _Joined, item: ItemRef) -> None:

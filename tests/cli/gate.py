@@ -7,7 +7,7 @@ import select
 import shlex
 from pathlib import Path
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 class Gate:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def living_run(run_cli: RunCli, gate: Gate, tmp_path: Path) -> str:
     return "living"
 
 
+@contextmanager
+def beside(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on beside the test, and not beyond it: whatever the test comes to."""
+    with subprocess.Popen([*ORCHESTRATE, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_what_runs_what_waits_and_why(run_cli: RunCli, living_run: str, gate: Gate) -> None:
     status = run_cli("status").stdout
     assert f"run {living_run}  living  running" in status
@@ -53,11 +64,11 @@ def test_what_runs_what_waits_and_why(run_cli: RunCli, living_run: str, gate: Ga
 
 
 def test_logs_follow_an_item_until_it_ends_and_no_further(run_cli: RunCli, living_run: str, gate: Gate) -> None:
-    with subprocess.Popen([*ORCHESTRATE, "logs", living_run, "go:0", "-f"], stdout=subprocess.PIPE, text=True) as following:
+    with beside("logs", living_run, "go:0", "-f") as following:
         assert following.stdout is not None
         assert following.stdout.readline() == "before a\n"
         gate.open()
-        rest, _ = following.communicate(timeout=30)
+        rest, _ = following.communicate(timeout=60)
     assert rest == "after a\nerr\n"
     assert following.returncode == 0
     gate.wait_until_reached()
@@ -66,23 +77,23 @@ def test_logs_follow_an_item_until_it_ends_and_no_further(run_cli: RunCli, livin
 
 
 def test_logs_follow_an_item_from_before_its_start(run_cli: RunCli, living_run: str, gate: Gate) -> None:
-    with subprocess.Popen([*ORCHESTRATE, "logs", living_run, "go:1", "-f"], stdout=subprocess.PIPE, text=True) as following:
+    with beside("logs", living_run, "go:1", "-f") as following:
         gate.open()
         gate.wait_until_reached()
         gate.open()
-        said, _ = following.communicate(timeout=30)
+        said, _ = following.communicate(timeout=60)
     assert said == "before b\nafter b\nerr\n"
     assert run_cli("wait", living_run).returncode == 0
 
 
 def test_wait_waits(living_run: str, gate: Gate) -> None:
-    with subprocess.Popen([*ORCHESTRATE, "wait", living_run, "--json"], stdout=subprocess.PIPE, text=True) as waiting:
+    with beside("wait", living_run, "--json") as waiting:
         assert waiting.poll() is None
         gate.open()
         gate.wait_until_reached()
         assert waiting.poll() is None
         gate.open()
-        said, _ = waiting.communicate(timeout=30)
+        said, _ = waiting.communicate(timeout=60)
     assert json.loads(said)["counts"] == {"succeeded": 2}
     assert waiting.returncode == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,13 +31,22 @@ env = { WORD = "{{ label }}" }
 """
 
 
-@pytest.fixture
-def failed_run(run_cli: RunCli, tmp_path: Path) -> str:
-    """The id of a run of which go:1 failed, twice."""
-    (tmp_path / "story.toml").write_text(JOBS)
-    told = run_cli("run", "--json", "--run-id", "r1", "story.toml")
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run `r1` of which go:1 failed, twice; made once, as the commands of this file only read it."""
+    folder = tmp_path_factory.mktemp("story")
+    (folder / "story.toml").write_text(JOBS)
+    argv = [sys.executable, "-m", "orchestrator", "--home", str(folder / "home"), "run", "--run-id", "r1", "story.toml"]
+    told = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 1, told.stderr
-    return str(json.loads(told.stdout)["run_id"])
+    return folder
+
+
+@pytest.fixture
+def failed_run(story: Path, home: Path) -> str:
+    """The id of that run, in a home that is the test's own."""
+    shutil.copytree(story / "home", home)
+    return "r1"
 
 
 def read_json(run_cli: RunCli, *arguments: str) -> Any:
@@ -183,7 +193,7 @@ def test_wait_exits_as_the_run_did(run_cli: RunCli, failed_run: str) -> None:
 
 
 def test_exec_runs_the_same_command_in_the_same_place_and_records_nothing(
-    run_cli: RunCli, failed_run: str, tmp_path: Path
+    run_cli: RunCli, failed_run: str, story: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -194,7 +204,7 @@ def test_exec_runs_the_same_command_in_the_same_place_and_records_nothing(
     script.write_text('#!/bin/sh\necho "$WORD $ORCHESTRATE_ITEM ${ORCHESTRATE_MARK:-unmarked}"; pwd\n')
     script.chmod(0o755)
     told = run_cli("exec", failed_run, "go:1", "--shell", cwd=elsewhere, env={"SHELL": str(script)})
-    assert told.stdout == f"b go:1 unmarked\n{tmp_path}\n"
+    assert told.stdout == f"b go:1 unmarked\n{story}\n"
     assert read_json(run_cli, "results", failed_run, "--json") == before
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import RunCli
 
+from orchestrator.cli import main
 from orchestrator.errors import ExitCode
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
@@ -22,10 +23,11 @@ DEADLINE_SECONDS = 60
 
 
 @pytest.mark.parametrize("text", JOBS_FILES, ids=range(len(JOBS_FILES)))
-def test_a_jobs_file_of_the_readme_has_no_mistakes(text: str, tmp_path: Path, run_cli: RunCli) -> None:
+def test_a_jobs_file_of_the_readme_has_no_mistakes(
+    text: str, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "jobs.toml").write_text(text)
-    checked = run_cli("check", "jobs.toml", cwd=tmp_path)
-    assert checked.returncode == 0, checked.stderr
+    assert main(["check", "--home", str(home), str(tmp_path / "jobs.toml")]) == 0, capsys.readouterr().err
 
 
 def test_the_exit_codes_of_the_readme_are_those_of_the_code() -> None:

@@ -40,7 +40,7 @@ def test_a_second_resume_names_the_holder_and_leaves_soon(driver: RunDriver, liv
     second = driver.launch("resume", driver.run_id)
     assert second.exit_code() == 75
     # It tries for a second; the rest is Python's start, on a machine that may be busy.
-    assert 1.0 <= time.monotonic() - began < 10.0
+    assert 1.0 <= time.monotonic() - began < 30.0
     assert f"run {driver.run_id} is supervised by process {living.pid} since " in second.stderr
     assert f"orchestrate stop {driver.run_id}" in second.stderr
     let_end(driver, living)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -27,9 +28,9 @@ def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
     ("fault", "hint"),
     [
         ("journal.write:5:ENOSPC", "free some space there, then resume the run"),
-        ("journal.write:9:EIO", "mend that, then resume the run: what is recorded stays"),
+        pytest.param("journal.write:9:EIO", "mend that, then resume the run: what is recorded stays", marks=pytest.mark.slow),
         ("journal.sync:1:EIO", "mend that, then resume the run: what is recorded stays"),
-        ("journal.sync:3:ENOSPC", "free some space there, then resume the run"),
+        pytest.param("journal.sync:3:ENOSPC", "free some space there, then resume the run", marks=pytest.mark.slow),
         ("journal.synced:2:EIO", "mend that, then resume the run: what is recorded stays"),
         ("journal.write:7:EROFS,control.closing:1:EROFS", "mend that, then resume the run: what is recorded stays"),
     ],
@@ -53,7 +54,10 @@ def test_running_items_finish_and_leave_their_outcomes(driver: RunDriver, fault:
     assert set(recorded) <= {"list", *ITEMS}
 
 
-@pytest.mark.parametrize("point", ["file.written", "file.synced", "file.renamed", "file.folder_synced", "journal.created"])
+SLOW_POINTS = [pytest.param(point, marks=pytest.mark.slow) for point in ("file.synced", "file.folder_synced")]
+
+
+@pytest.mark.parametrize("point", ["file.written", "file.renamed", "journal.created", *SLOW_POINTS])
 def test_a_checkpoint_that_cannot_be_written(driver: RunDriver, point: str) -> None:
     write_batch(driver)
     command = driver.run()
@@ -220,3 +224,19 @@ def test_a_read_only_home(tmp_path: Path, small_disk: Path) -> None:
     driver.assert_exit(driver.run(), 0)
     driver.assert_each_ran_once(["go:0", "go:1"])
     driver.close()
+
+
+def test_a_cancel_that_could_not_be_recorded_is_told_as_such(driver: RunDriver) -> None:
+    write_batch(driver)
+    command = driver.run()
+    wait_for_the_others(driver, command)
+    wait_until(lambda: sum(each["status"] == "succeeded" for each in driver.results()) == len(ITEMS), "all but one are recorded")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Nothing more fits into the journal, and what is said still fits into the file that takes its stderr.
+    (journal,) = driver.run_folder.glob("journal-*.jsonl")
+    resource.prlimit(command.pid, resource.RLIMIT_FSIZE, (journal.stat().st_size, hard))
+    driver.launch("cancel", driver.run_id).exit_code()
+    assert command.exit_code() == 74, command.stderr
+    assert "what was being cancelled was not recorded: cancel it once more" in command.stderr
+    driver.assert_exit(driver.launch("cancel", driver.run_id), 0)
+    assert [each["status"] for each in driver.results() if each["item"] == GATED] == ["cancelled"]

@@ -29,7 +29,7 @@ def test_the_same_token_run_again_at_once_joins_the_agent_that_outlived_its_supe
     worker = runs.worker_in("first")
     holder.kill()
     second = runs.waiter("second")
-    assert "first/go" in runs.ask("why", "second", "go")[0]["reason"]
+    assert "first/go" in runs.why("second")
     runs.open_gate()
     runs.assert_exit(second, 0)
     assert not is_living(worker)
@@ -117,7 +117,7 @@ def test_a_killed_worker_costs_an_attempt_and_the_waiter_gets_the_next(runs: Tok
 
 @pytest.mark.parametrize(
     ("sheds", "is_waiting"),
-    [(False, False), (False, True), (True, False)],
+    [pytest.param(False, False, marks=pytest.mark.slow), (False, True), (True, False)],
     ids=["run at once", "waited for", "that shed its descriptors"],
 )
 def test_an_orphaned_agent_is_ended_before_the_work_starts_anew(runs: TokenRuns, sheds: bool, is_waiting: bool) -> None:

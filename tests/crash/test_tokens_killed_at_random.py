@@ -81,8 +81,8 @@ def workers_in(runs: TokenRuns, run_id: str) -> list[int]:
     return runs.living_workers()
 
 
-def kill_at_random(runs: TokenRuns, seed: int) -> None:
-    """Two runs of the same work; supervisors and workers of both are killed when the dice say so, five times."""
+def kill_at_random(runs: TokenRuns, seed: int, times: int) -> None:
+    """Two runs of the same work; supervisors and workers of both are killed when the dice say so."""
     dice = random.Random(seed)
     items = ["a", "b", "c", "d", "e", "f"]
     script = runs.witnessed(f"case {{{{ item }}}} in a|b|c) ;; *) {runs.gated()} ;; esac; echo {{{{ item }}}}", key="{{ item }}")
@@ -94,7 +94,7 @@ def kill_at_random(runs: TokenRuns, seed: int) -> None:
         )
     killed: set[int] = set()
     commands: dict[str, Command] = {}
-    for _ in range(5):
+    for _ in range(times):
         for name in ("first", "second"):
             if name not in commands or not commands[name].is_running:
                 commands[name] = runs.start(name, "--resume", file=f"{name}.toml")
@@ -133,10 +133,10 @@ def bytes_written(runs: TokenRuns) -> int:
 
 
 def test_kills_at_random_times_in_two_runs_of_the_same_work(runs: TokenRuns) -> None:
-    kill_at_random(runs, 1)
+    kill_at_random(runs, 1, times=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 130))
 def test_many_kills_at_random_times_in_two_runs_of_the_same_work(runs: TokenRuns, seed: int) -> None:
-    kill_at_random(runs, seed)
+    kill_at_random(runs, seed, times=5)

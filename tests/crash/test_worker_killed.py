@@ -27,8 +27,18 @@ AGAIN_POINTS = ["worker.spawned", "worker.capture"]
 """In between: an item whose outcome was not left runs again."""
 
 
-@pytest.mark.parametrize("with_supervisor", [False, True], ids=["worker", "worker and supervisor"])
-@pytest.mark.parametrize("point", [*ONCE_POINTS, *AGAIN_POINTS])
+WITH_SUPERVISOR = {"worker.spawned", "worker.logged"}
+"""Points of both kinds at which worker and supervisor are killed also where the slow tests are not run."""
+
+KILLS = [
+    pytest.param(point, both, id=f"{point} {'worker and supervisor' if both else 'worker'}", marks=marks)
+    for point in (*ONCE_POINTS, *AGAIN_POINTS)
+    for both in (False, True)
+    for marks in ([pytest.mark.slow] if both and point not in WITH_SUPERVISOR else [],)
+]
+
+
+@pytest.mark.parametrize(("point", "with_supervisor"), KILLS)
 def test_workers_killed_at_each_point(driver: RunDriver, point: str, with_supervisor: bool) -> None:
     write_batch(driver)
     # Each worker dies at its second attempt; a worker that comes in its place, too.
@@ -87,7 +97,7 @@ def wait_for_bytes(driver: RunDriver, command: Command, count: int) -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_kills_of_workers_and_supervisors_at_random_times(driver: RunDriver, seed: int) -> None:
     kill_at_random(driver, seed)
 
@@ -186,7 +196,7 @@ def test_a_second_stop_waits_for_no_grace_of_a_tree_whose_worker_is_dead(driver:
     command.send(signal.SIGTERM)
     wait_until(lambda: "stopping:" in command.stderr, "the drain begins")
     command.send(signal.SIGTERM)
-    assert command.exit_code(15) == 143, command.stderr
+    assert command.exit_code() == 143, command.stderr
     assert driver.result("deaf")["status"] == "interrupted"
     driver.assert_tidy()
 

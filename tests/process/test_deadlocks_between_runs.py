@@ -1,4 +1,7 @@
-"""Items that wait for each other, through nested runs and between runs: one gives up within 5 s and says why; others go on."""
+"""Items that wait for each other, through nested runs and between runs: one gives up soon and says why; others go on.
+
+That it takes no more than 5 s is promised where looks can be counted: `test_wait_board.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from pathlib import Path
 import pytest
 from many_runs import ManyRuns, nested
 from run_driver import wait_until
-
-FOUND_WITHIN_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ def gave_up(runs: ManyRuns, *items: Item) -> list[tuple[Item, str]]:
 
 
 def the_one_that_gives_up(runs: ManyRuns, *items: Item) -> tuple[Item, str]:
-    """Wait until all of these items wait (the cycle is closed), and then no longer than allowed until one of them failed."""
+    """Wait until all of these items wait (the cycle is closed), and then until one of them has failed."""
     wait_until(lambda: gave_up(runs, *items) or all(runs.why(*item) for item in items), "the cycle is closed")
-    ((victim, words),) = wait_until(lambda: gave_up(runs, *items), "one gives up", FOUND_WITHIN_SECONDS)
+    ((victim, words),) = wait_until(lambda: gave_up(runs, *items), "one gives up")
     return victim, words
 
 
@@ -73,7 +74,7 @@ def test_an_item_whose_token_an_item_around_it_holds_fails_at_once(runs: ManyRun
     assert (result["status"], result["attempts"], result["stdout"]) == ("failed", 0, None)
     assert "'T'" in result["error"]
     assert "outer/outer" in result["error"]
-    assert runs.results_of("outer")["outer"]["duration_s"] < FOUND_WITHIN_SECONDS
+    assert postings(runs) == {}
 
 
 def write_crossed_tokens(runs: ManyRuns) -> None:
@@ -200,6 +201,7 @@ def test_a_retry_that_keeps_its_token_and_needs_the_slot_of_who_waits_for_it_is_
 # What is no deadlock.
 
 
+@pytest.mark.slow
 def test_a_long_wait_of_a_nested_run_for_another_run_is_no_deadlock(runs: ManyRuns) -> None:
     """Both sorts of wait stand on the board for several looks, and end well when the others do."""
     pool = "[pools.api]\nslots = 1\n"
@@ -239,7 +241,7 @@ def test_in_a_busy_world_of_nested_runs_that_share_everything_nobody_gives_up(ru
         keys = "pool = 'api'\n" if name == "one" else ""
         text = f"[run]\nslots = 2\n{pool}[jobs.{name}]\nfor_each = {list(range(parents))}\n{keys}shell = '''{body}'''\n"
         runs.write(text, f"{name}.toml")
-    runs.assert_all_end([runs.begin(f"{name}.toml", name) for name in ("one", "two")], limit=20 * parents)
+    runs.assert_all_end([runs.begin(f"{name}.toml", name) for name in ("one", "two")], limit=30 * parents)
     assert runs.count("end", "leaf") == 2 * parents * 3
     assert runs.acts("end")["shared:0"] == runs.acts("end")["shared:1"] == 1
     assert runs.most_at_once("leaf") == 1

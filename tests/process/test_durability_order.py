@@ -279,7 +279,7 @@ def test_readers_beside_a_writer_that_takes_checkpoints_see_a_run_that_only_grow
     finally:
         for reader in readers:
             reader.kill()
-            reader.wait(timeout=10)
+            reader.wait(timeout=60)
             assert reader.stdout is not None
             reader.stdout.close()
         store.close()

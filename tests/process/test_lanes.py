@@ -32,6 +32,7 @@ def test_quick_items_run_while_the_main_lane_is_full(runs: ManyRuns) -> None:
     write(runs, "slots = 2", long_items=3, quick_items=5)
     command = runs.begin("lanes.toml", "lanes")
     runs.wait_for_count("end", "quick", 5)
+    runs.wait_for_count("begin", "long", 1)
     assert runs.why("lanes", "long:2") == FULL.format("main")
     assert (runs.count("begin", "long"), runs.count("end", "long")) == (1, 0)
     runs.open_gate("long", 3)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import processes_of
+from conftest import SETTLE_SECONDS, processes_of
 from many_runs import ORCHESTRATE, ManyRuns, nested
 from run_driver import is_living, wait_until
 
@@ -33,13 +33,13 @@ def write_fan_out(runs: ManyRuns, job: str, items: int, body: str, *, run: str =
 # Slots.
 
 
-@pytest.mark.parametrize("slots", [1, 0], ids=["one slot", "inline"])
+@pytest.mark.parametrize("slots", [1, pytest.param(0, marks=pytest.mark.slow)], ids=["one slot", "inline"])
 def test_three_deep_with_one_slot_completes(runs: ManyRuns, slots: int) -> None:
     write_fan_out(runs, "leaf", 2, ":", run="slots = 1")
     write_fan_out(runs, "low", 1, nested("leaf.toml", "leaf-in-$ORCHESTRATE_RUN"), run="slots = 1")
     write_fan_out(runs, "middle", 2, nested("low.toml", "low-{{ item }}"), run="slots = 1")
     write_fan_out(runs, "top", 1, nested("middle.toml", "middle"), run=f"slots = {slots}")
-    runs.assert_exit(runs.begin("top.toml", "top"), 0, limit=60)
+    runs.assert_exit(runs.begin("top.toml", "top"), 0)
     assert runs.acts("end") == {"top:0": 1, "middle:0": 1, "middle:1": 1, "low:0": 2, "leaf:0": 2, "leaf:1": 2}
     assert runs.most_at_once("leaf") == 1
     assert runs.most_at_once("low") == 1, "two items of one level worked at once, with one slot"
@@ -153,7 +153,7 @@ def test_four_items_that_hold_a_whole_pool_each_start_a_run_in_that_pool_and_fin
     meet = "touch met.{{ item }}; until [ -e met.0 ] && [ -e met.1 ] && [ -e met.2 ] && [ -e met.3 ]; do sleep 0.01; done"
     text = (runs.folder / "parent.toml").read_text()
     runs.write(text.replace("shell = '''", f"shell = '''{meet}; "), "parent.toml")
-    runs.assert_exit(runs.begin("parent.toml", "parent"), 0, limit=60)
+    runs.assert_exit(runs.begin("parent.toml", "parent"), 0)
     assert runs.count("end", "leaf") == 12
     assert runs.most_at_once("leaf") <= 4
 
@@ -220,7 +220,7 @@ def test_the_fast_lane_refuses_a_nested_run_at_once(runs: ManyRuns, way: str | N
     write_fan_out(runs, "quick", 1, body, run="slots = 2", keys='lane = "fast"')
     runs.assert_exit(runs.begin("quick.toml", "quick"), 1)
     result = runs.results_of("quick")["quick:0"]
-    assert (result["exit_code"], result["duration_s"] < 5) == (2, True)
+    assert (result["exit_code"], result["attempts"]) == (2, 1)
     said = runs.said_by("quick", "quick:0")
     assert "--detach inside an item is refused" in said if option else "quick:0 is in the fast lane" in said
     assert not (runs.home / "runs" / "leaf").exists()
@@ -262,7 +262,7 @@ def test_a_run_that_remembers_an_attempt_that_has_ended_is_refused_in_words(runs
     runs.assert_exit(runs.begin("parent.toml", "parent"), 0)
     remembered = dict(line.split("=", 1) for line in (runs.folder / "environment").read_text().splitlines())
     command = runs.launch("run", "leaf.toml", "--run-id", "leaf", **remembered)
-    assert command.exit_code(5) == 2
+    assert command.exit_code() == 2
     assert "it has ended" in command.stderr
     assert "env -u ORCHESTRATE_MARK" in command.stderr
     assert not runs.count("begin", "leaf")
@@ -337,7 +337,7 @@ def test_a_parent_that_is_stopped_ends_its_nested_run_and_a_resume_goes_on_with_
     command.send(signal.SIGINT)
     command.send(signal.SIGINT)
     assert command.exit_code() == 130, command.stderr
-    _, left = psutil.wait_procs(processes_of(runs.home), timeout=5)
+    _, left = psutil.wait_procs(processes_of(runs.home), timeout=SETTLE_SECONDS)
     assert not left
     runs.open_gate(count=2)
     runs.assert_exit(runs.launch("resume", "parent"), 0)

@@ -108,6 +108,8 @@ TAKE_AND_LET_GO = """
 slots, rounds = int(sys.argv[2]), int(sys.argv[3])
 pool = PoolSlots(home, Pool(name="api", slots=slots))
 witness = os.open(home / "witness", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+print("ready", flush=True)
+sys.stdin.readline()
 while rounds:
     fd = pool.try_take(f"run/{slots} mark")
     if fd is not None:
@@ -121,7 +123,15 @@ while rounds:
 
 
 def test_processes_with_two_sizes_of_one_pool_never_hold_more_than_the_larger(crowd: Crowd) -> None:
-    for process in [crowd.start(TAKE_AND_LET_GO, slots, 60) for slots in (2, 4, 2, 4, 2, 4)]:
+    processes = [crowd.start(TAKE_AND_LET_GO, slots, 60) for slots in (2, 4, 2, 4, 2, 4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:  # together: else the first may be done before the last has begun
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
         crowd.output(process)
     holding = {"2": 0, "4": 0}
     most = {"small": 0, "all": 0}

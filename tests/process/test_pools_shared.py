@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from many_runs import ManyRuns
 from run_driver import is_living, wait_until
 
-HALF_A_SECOND = 500_000_000
+A_SECOND = 1_000_000_000
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_who_waits_for_a_pool_holds_no_slot_of_its_run(runs: ManyRuns) -> None:
     told = runs.wait_for_reason("waiter", "waiter:0", "pool api")
     assert told == "it waits for the pool api (held by holder/holder:0)"
     (answer,) = runs.ask("why", "waiter", "waiter:0")
-    assert answer["status"] == "pending"
+    assert answer["status"] == "waiting"
     assert "held by holder/holder:0" in answer["reason"]
     runs.open_gate()
     runs.assert_all_end([holder, waiter])
@@ -92,7 +93,10 @@ def test_who_waits_for_a_pool_holds_no_slot_of_its_run(runs: ManyRuns) -> None:
 
 
 def test_a_freed_slot_goes_to_a_waiting_run_soon(runs: ManyRuns) -> None:
-    """Within 150 ms on a machine that has nothing else to do (`make bench`); here the quickest of five is looked at."""
+    """Within 150 ms on a machine that has nothing else to do (`make bench`); here the quickest of five is looked at.
+
+    Who did not see the lock's file touched would see it free at a real look, which comes once a second.
+    """
     write_in_pool(runs, "holder", 5, f"{runs.gated('holder')}; {stamped(runs, 'freed')}", "slots = 5")
     write_in_pool(runs, "waiter", 5, f"{stamped(runs, 'taken')}; {runs.gated('waiter')}", "slots = 5")
     commands = [runs.begin("holder.toml", "holder")]
@@ -105,7 +109,7 @@ def test_a_freed_slot_goes_to_a_waiting_run_soon(runs: ManyRuns) -> None:
     runs.open_gate("waiter", 5)
     runs.assert_all_end(commands)
     lags = sorted(taken - freed for freed, taken in zip(stamps(runs, "freed"), stamps(runs, "taken"), strict=True))
-    assert lags[0] < HALF_A_SECOND, lags
+    assert lags[0] < A_SECOND, lags
     assert runs.most_at_once() <= 5
 
 
@@ -131,8 +135,8 @@ def test_of_what_waits_for_a_pool_the_job_with_the_greater_priority_goes_first(r
 # Kills.
 
 
-def hold_and_wait(runs: ManyRuns) -> tuple[int, int]:
-    """Run `holder` has the only slot and stands at the gate (its first attempt does), run `waiter` waits. Worker and agent."""
+def hold(runs: ManyRuns) -> tuple[int, int]:
+    """Run `holder` has the only slot and stands at the gate (its first attempt does), `waiter` may begin. Worker and agent."""
     write_in_pool(runs, "holder", 1, f"test $ORCHESTRATE_ATTEMPT != 1 || {runs.gated()}", "slots = 1")
     write_in_pool(runs, "waiter", 1, runs.gated("waiter"), "slots = 1")
     runs.begin("holder.toml", "holder")
@@ -141,18 +145,18 @@ def hold_and_wait(runs: ManyRuns) -> tuple[int, int]:
 
 
 def test_the_slot_of_an_agent_that_was_killed_goes_to_who_waits(runs: ManyRuns) -> None:
-    _, agent = hold_and_wait(runs)
+    _, agent = hold(runs)
     waiter = runs.begin("waiter.toml", "waiter")
     runs.wait_for_reason("waiter", "waiter:0", "held by holder/holder:0")
     os.kill(agent, signal.SIGKILL)
     runs.wait_for_count("begin", "waiter", 1)
     runs.open_gate("waiter")
     runs.assert_exit(waiter, 0)
-    assert runs.statuses("holder") == {"holder:0": "failed"}
+    wait_until(lambda: runs.statuses("holder") == {"holder:0": "failed"}, "its own run has recorded that")
 
 
 def test_the_slot_of_a_worker_that_was_killed_is_free_once_its_agent_has_ended(runs: ManyRuns) -> None:
-    worker, agent = hold_and_wait(runs)
+    worker, agent = hold(runs)
     waiter = runs.begin("waiter.toml", "waiter")
     runs.wait_for_reason("waiter", "waiter:0", "held by holder/holder:0")
     os.kill(worker, signal.SIGKILL)
@@ -165,7 +169,7 @@ def test_the_slot_of_a_worker_that_was_killed_is_free_once_its_agent_has_ended(r
 
 
 def test_an_attempt_that_outlives_its_supervisor_keeps_its_slot_to_its_end(runs: ManyRuns) -> None:
-    worker, agent = hold_and_wait(runs)
+    worker, agent = hold(runs)
     os.kill(runs.supervisor_of("holder"), signal.SIGKILL)
     waiter = runs.begin("waiter.toml", "waiter")
     assert "held by holder/holder:0" in runs.wait_for_reason("waiter", "waiter:0", "pool api")
@@ -179,7 +183,7 @@ def test_an_attempt_that_outlives_its_supervisor_keeps_its_slot_to_its_end(runs:
 
 
 def test_a_run_that_was_killed_whole_frees_its_slot(runs: ManyRuns) -> None:
-    worker, agent = hold_and_wait(runs)
+    worker, agent = hold(runs)
     waiter = runs.begin("waiter.toml", "waiter")
     runs.wait_for_reason("waiter", "waiter:0", "held by holder/holder:0")
     for pid in (runs.supervisor_of("holder"), worker, agent):
@@ -193,16 +197,17 @@ def test_a_run_that_was_killed_whole_frees_its_slot(runs: ManyRuns) -> None:
 
 
 def test_two_runs_share_one_rate(runs: ManyRuns) -> None:
-    """Ten starts of two runs at three a second take three seconds; with a log for each run they would take one and a bit."""
+    """Ten starts of two runs at five in two seconds: the sixth comes two seconds after the first, though each run has but five.
+
+    From before the first start can be granted to after the last has been: however slow the machine is, this cannot be less.
+    """
     for job in ("one", "two"):
-        write_in_pool(runs, job, 5, stamped(runs, "started"), "rate = '3/s'")
+        write_in_pool(runs, job, 5, stamped(runs, "started"), "rate = '5/2s'")
+    began = time.time_ns()
     runs.assert_all_end([runs.begin(f"{job}.toml", job) for job in ("one", "two")])
     started = sorted(stamps(runs, "started"))
     assert len(started) == 10
-    # A start is granted a moment before it happens: up to 0.4 s of a span is given away for that.
-    spans = [later - earlier for earlier, later in zip(started, started[3:], strict=False)]
-    assert min(spans) > 600_000_000, spans
-    assert started[-1] - started[0] > 2_600_000_000
+    assert started[5] - began >= 2 * A_SECOND, started
 
 
 def test_what_one_start_found_missing_is_no_answer_for_others_once_that_time_has_passed(runs: ManyRuns) -> None:
@@ -217,7 +222,7 @@ def test_what_one_start_found_missing_is_no_answer_for_others_once_that_time_has
 
 
 def test_a_pool_with_slots_and_a_rate_is_bound_by_both_and_why_tells_by_which(runs: ManyRuns) -> None:
-    write_in_pool(runs, "job", 4, runs.gated(), "slots = 1\nrate = '2/2s'")
+    write_in_pool(runs, "job", 4, runs.gated(), "slots = 1\nrate = '2/1h'")
     command = runs.begin("job.toml", "job")
     runs.wait_for_count("begin", "job", 1)
     runs.wait_for_reason("job", "job:1", "pool api (held by job/job:0)")
@@ -226,6 +231,7 @@ def test_a_pool_with_slots_and_a_rate_is_bound_by_both_and_why_tells_by_which(ru
     runs.open_gate()
     told = runs.wait_for_reason("job", "job:2", "rate of pool api")
     assert "; tried again in " in told
-    runs.open_gate(count=2)
-    runs.assert_exit(command, 0)
+    assert runs.launch("cancel", "job").exit_code() == 0
+    assert command.exit_code() == 4
+    assert runs.acts("begin") == {"job:0": 1, "job:1": 1}
     assert runs.most_at_once() == 1

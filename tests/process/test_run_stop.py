@@ -61,7 +61,11 @@ def test_the_first_signal_drains(driver: RunDriver, number: signal.Signals) -> N
     driver.assert_each_ran_once(["go:0", "go:1"])
 
 
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))],
+    ids=lambda number: number.name,
+)
 def test_the_second_signal_ends_at_once(driver: RunDriver, number: signal.Signals) -> None:
     write_two(driver, keys='grace = "10m"', before="trap '' TERM")
     command = started(driver)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from run_driver import is_living, wait_until
+from run_driver import LIMIT_SECONDS, is_living, wait_until
 from token_driver import ITEM, TOKEN, Run
 
 from orchestrator.tokens.answers import Granted, Shared, SharedWith
@@ -97,7 +97,7 @@ class Stage:
         holder = self.start(HOLDER, "a", moment, fault, "mark" if mark else "")
         assert holder.stdout is not None
         line = holder.stdout.readline()
-        assert line, f"the holder ended with {holder.wait(10)} before it was {moment}"
+        assert line, f"the holder ended with {holder.wait(LIMIT_SECONDS)} before it was {moment}"
         agent = json.loads(line).get("agent")
         if agent is not None:
             self._agents.append(agent)
@@ -106,7 +106,7 @@ class Stage:
     def close(self) -> None:
         for process in self._started:
             process.kill()
-            process.communicate(timeout=10)
+            process.communicate(timeout=LIMIT_SECONDS)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def asker(tmp_path: Path) -> Iterator[Run]:
 
 def kill(process: subprocess.Popen[str]) -> None:
     process.kill()
-    process.wait(10)
+    process.wait(LIMIT_SECONDS)
 
 
 PARTY = """
@@ -143,7 +143,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 asking = list(range(int(count)))
 got = {}
-deadline = time.monotonic() + 20
+deadline = time.monotonic() + 60
 while len(got) < int(count):
     assert time.monotonic() < deadline, (asking, got)
     while asking:
@@ -192,7 +192,7 @@ def test_of_processes_that_ask_at_once_one_does_the_work_and_all_get_what_it_cam
         party.stdin.write("go\n")
         party.stdin.flush()
     for party in parties:
-        said.append(party.communicate(timeout=30)[0])
+        said.append(party.communicate(timeout=LIMIT_SECONDS)[0])
         assert party.returncode == 0
     acts = [line.split() for line in witness.read_text().splitlines()]
     begun = Counter(number for act, number, _ in acts if act == "begin")
@@ -260,7 +260,7 @@ def test_a_kill_at_any_point_of_the_publication_loses_nothing_and_pays_nothing_t
     stage: Stage, asker: Run, point: str
 ) -> None:
     holder = stage.start(HOLDER, "a", "never", point, "mark")
-    assert holder.wait(20) == -signal.SIGKILL
+    assert holder.wait(LIMIT_SECONDS) == -signal.SIGKILL
     answer = asker.ask(0, token_ttl=3600.0)
     assert isinstance(answer, Shared)
     assert answer.outcome.stdout.inline == b"paid for"
@@ -304,7 +304,7 @@ def test_a_killed_joiner_harms_neither_the_holder_nor_the_others(stage: Stage, a
     assert holder.stdin is not None
     holder.stdin.write("go on\n")
     holder.stdin.flush()
-    assert holder.wait(10) == 0
+    assert holder.wait(LIMIT_SECONDS) == 0
     (told,) = asker.hears()
     assert isinstance(told, SharedWith)
     assert witness.read_text() == "join 0 c\n"
@@ -328,4 +328,4 @@ def test_no_living_process_is_ended_on_the_word_of_a_record(stage: Stage, asker:
     assert isinstance(asker.ask(0), Granted)
     assert stranger.poll() is None
     stranger.kill()
-    stranger.wait(10)
+    stranger.wait(LIMIT_SECONDS)

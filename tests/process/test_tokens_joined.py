@@ -53,7 +53,8 @@ def test_64_waiters_hold_no_more_than_one(runs: TokenRuns) -> None:
     one = runs.waiter("one", file="one.toml", item="go:0")
     crowd = runs.start("crowd", file="many.toml")
     runs.wait_for_waiting("crowd", *(f"go:{number}" for number in range(64)))
-    assert held_by(crowd.pid) == held_by(one.pid)
+    # Now and then a file is open for a moment; whoever held more for each item that waits would hold it all the time.
+    wait_until(lambda: held_by(crowd.pid) == held_by(one.pid), "both hold the same")
     runs.open_gate()
     for command in (holder, one, crowd):
         runs.assert_exit(command, 0)
@@ -83,7 +84,7 @@ def crowd_of_processes(runs: TokenRuns, count: int, limit: float) -> None:
 
 
 def test_8_processes_at_once_start_once(runs: TokenRuns) -> None:
-    crowd_of_processes(runs, 8, 40.0)
+    crowd_of_processes(runs, 8, 60.0)
 
 
 @pytest.mark.slow
@@ -107,7 +108,7 @@ def test_duplicates_queued_before_their_primary_has_a_slot(runs: TokenRuns) -> N
     runs.job(keys=many(8), run="slots = 1", first=blocker)
     command = runs.start("first")
     runs.wait_for("begin", "first/blocker")
-    assert {runs.status_of("first", f"go:{number}") for number in range(8)} == {"pending"}
+    wait_until(lambda: {runs.status_of("first", f"go:{number}") for number in range(8)} == {"pending"}, "all are listed")
     runs.open_gate("blocked")
     runs.open_gate()
     runs.assert_exit(command, 0)
@@ -124,10 +125,8 @@ def test_duplicates_of_three_runs_queued_before_their_primary_has_a_slot_of_the_
     blocker = runs.start("blocker", file="blocker.toml")
     runs.wait_for("begin", "blocker/blocker")
     commands = [runs.start(f"r{number}") for number in range(3)]
-
     for number in range(3):
-        wait_until(lambda run=f"r{number}": runs.status_of(run) is not None, "it is there")
-        wait_until(lambda run=f"r{number}": "blocker/blocker" in runs.ask("why", run, "go")[0]["reason"], "it waits for the pool")
+        wait_until(lambda run=f"r{number}": "blocker/blocker" in runs.why(run), "it waits for the pool")
     runs.open_gate("blocked")
     runs.open_gate()
     for command in [blocker, *commands]:
@@ -170,11 +169,11 @@ def test_a_primary_that_exits_7_gives_7_to_its_waiters_in_one_run(runs: TokenRun
 def test_the_token_is_kept_through_a_backoff_and_the_last_attempt_is_shared(runs: TokenRuns) -> None:
     """Between the attempts nobody holds the lock: the record of the living run keeps others from starting."""
     body = f"test $ORCHESTRATE_ATTEMPT = 2 || exit 3; {runs.gated()}; echo done"
-    runs.job(body, 'attempts = 2\nretry = { delay = "3s" }')
+    runs.job(body, 'attempts = 2\nretry = { delay = "2s" }')
     holder = runs.start("first")
     wait_until(lambda: runs.status_of("first") == "waiting", "the first attempt has failed")
     waiter = runs.waiter("second")
-    assert "first/go" in runs.ask("why", "second", "go")[0]["reason"]
+    assert "first/go" in runs.why("second")
     runs.wait_for("begin", "first/go", times=2)
     assert waiter.is_running
     runs.open_gate()

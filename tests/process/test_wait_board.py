@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from run_driver import wait_until
+from run_driver import LIMIT_SECONDS, wait_until
 
 from orchestrator import waits
 from orchestrator.core.cycles import Wait
@@ -23,8 +23,8 @@ from orchestrator.store.rundir import RunDir
 from orchestrator.waits import OBSERVE_SECONDS, STALE_SECONDS, Victim, WaitBoard
 from workers.faultpoints import arm
 
-LIMIT_SECONDS = 5.0
-"""Within which a deadlock has to be found."""
+FOUND_WITHIN_SECONDS = 5.0
+"""A deadlock has to be found within that: by looks that come when they are due."""
 
 PARTY = """
 import select, sys, time
@@ -42,19 +42,25 @@ board = WaitBoard(run_dir, f"{above}/{run}.n", [above])
 found = [Wait(item="x", resource="token " + holder, holders=(holder,))]
 print("ready", flush=True)
 sys.stdin.readline()
-looks_left = None
+looks_left, late, due = None, 0.0, time.monotonic()
 while looks_left != 0:
+    late += time.monotonic() - due
     for victim in board.look(found, time.monotonic()):
         print(victim.words, flush=True)
         found = []
-    asked, _, _ = select.select([sys.stdin] if looks_left is None else [], [], [], max(0.0, board.next_look - time.monotonic()))
+    due = board.next_look
+    asked, _, _ = select.select([sys.stdin] if looks_left is None else [], [], [], max(0.0, due - time.monotonic()))
     if asked:
-        looks_left = 10
+        looks_left, due = 6, time.monotonic()
     elif looks_left is not None:
         looks_left -= 1
 board.close()
+print(late)
 """
-"""A run nested in the attempt `above`, whose item waits for the token of `holder`. It begins and ends at a line of stdin."""
+"""A run nested in the attempt `above`, whose item waits for the token of `holder`. It begins and ends at a line of stdin.
+
+It says what it gives up, and at the end by how many seconds its looks were late together: what a busy machine took.
+"""
 
 Party = subprocess.Popen[str]
 
@@ -75,7 +81,7 @@ def parties(tmp_path: Path) -> Iterator[list[Party]]:
     yield started
     for party in started:
         party.kill()
-        party.communicate(timeout=10)
+        party.communicate(timeout=LIMIT_SECONDS)
 
 
 def say(word: str, parties: list[Party]) -> None:
@@ -85,10 +91,11 @@ def say(word: str, parties: list[Party]) -> None:
         party.stdin.flush()
 
 
-def last_words(parties: list[Party]) -> list[str]:
-    """What each has to say in ten more looks."""
+def last_words(parties: list[Party]) -> tuple[list[str], float]:
+    """What each gives up in more looks than it takes to hear of all others again, and by how much all looks were late."""
     say("enough", parties)
-    return [party.communicate(timeout=20)[0] for party in parties]
+    told = [party.communicate(timeout=LIMIT_SECONDS)[0].splitlines() for party in parties]
+    return [word for *words, _ in told for word in words], sum(float(late) for *_, late in told)
 
 
 def test_of_five_processes_in_a_ring_one_gives_up_within_five_seconds(tmp_path: Path, parties: list[Party]) -> None:
@@ -106,8 +113,9 @@ def test_of_five_processes_in_a_ring_one_gives_up_within_five_seconds(tmp_path: 
     words = first.stdout.readline()
     assert words.count("token") == 5
     assert "which cannot end before run-" in words
-    assert took < LIMIT_SECONDS
-    assert last_words(parties) == [""] * 5
+    others, late = last_words(parties)
+    assert others == []
+    assert took < FOUND_WITHIN_SECONDS + late
     assert [party.returncode for party in parties] == [0] * 5
     assert [path.name for path in (tmp_path / "waits").iterdir()] == ["lock"]
 
@@ -120,7 +128,8 @@ def test_who_was_killed_closes_no_ring(tmp_path: Path, parties: list[Party]) -> 
     os.kill(parties[0].pid, signal.SIGKILL)
     os.waitid(os.P_PID, parties[0].pid, os.WEXITED | os.WNOWAIT)
     say("go", parties[4:])
-    assert last_words(parties[1:]) == [""] * 4
+    given_up, _ = last_words(parties[1:])
+    assert given_up == []
 
 
 class Bench:
@@ -168,7 +177,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         os.close(lock)
 
 
-ENOUGH = round(LIMIT_SECONDS / OBSERVE_SECONDS)
+ENOUGH = round(FOUND_WITHIN_SECONDS / OBSERVE_SECONDS)
 FOR_A = Wait(item="y", resource="token a", holders=("r.n/a",))
 FOR_B = Wait(item="x", resource="token b", holders=("r.n/b",))
 

@@ -231,6 +231,17 @@ class TestInTheEngine:
         assert isinstance(died, WorkerDied)
         assert [type(line).__name__ for line in read_log(str(engine.root / "0" / LOG_NAME))] == ["Begun"]
 
+    def test_a_slot_whose_worker_cannot_be_made_has_the_idle_one_of_another(self, engine: Engine) -> None:
+        engine.run("true")
+        local, worker = engine.engine, engine.engine.worker_of(0)
+        with room_for_descriptors(0):
+            assert local.prepare_slot(3, 9) is None
+            assert local.worker_of(3) == worker
+            assert not local.has_worker(0)
+            with pytest.raises(OSError, match="Too many open files"):
+                local.prepare_slot(0, 9)
+        assert local.worker_of(3) == worker, "one that is meant for a start is nobody else's"
+
     def test_a_worker_that_cannot_be_made_leaves_nothing_behind(self, engine: Engine) -> None:
         engine.run("true")
         engine.engine.close()

@@ -481,8 +481,11 @@ class Model:
     def error(self) -> Ref | None:
         if self.halting:
             return min(self.halting)
-        errors = [(self.refs(order, "failed") or [(order, 0)])[0] for order, job in enumerate(self.jobs) if job.phase == "failed"]
-        return min(errors, default=None)
+        for word in ("failed", "cancelled"):
+            errors = [(self.refs(order, word) or [(order, 0)])[0] for order, job in enumerate(self.jobs) if job.phase == word]
+            if errors and (word == "failed" or self.status() == "failed"):
+                return min(errors)
+        return None
 
 
 def words_of(core: Any) -> list[list[str]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from wait_world import POOLS, TOKENS, World
@@ -11,6 +13,12 @@ from wait_world import POOLS, TOKENS, World
 from orchestrator.core.cycles import Deadlock, find_deadlocks
 
 SETTLE = 2.0
+
+SEEDS = st.integers(0, 1 << 32)
+
+
+def examples(count: int) -> settings:
+    return settings(max_examples=count, deadline=None)
 
 
 def step(world: World, dice: random.Random) -> None:
@@ -36,8 +44,8 @@ def victims(found: list[Deadlock]) -> set[str]:
     return {f"{deadlock.victim_run}/{deadlock.victim.item}" for deadlock in found}
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.integers(0, 1 << 32), st.integers(5, 60))
+@examples(200)
+@given(SEEDS, st.integers(5, 60))
 def test_a_deadlock_is_found_if_and_only_if_somebody_can_never_end(seed: int, steps: int) -> None:
     world, dice = World(), random.Random(seed)
     for _ in range(steps):
@@ -51,8 +59,8 @@ def test_a_deadlock_is_found_if_and_only_if_somebody_can_never_end(seed: int, st
     assert victims(found) <= stuck
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.integers(0, 1 << 32), st.integers(5, 60))
+@examples(200)
+@given(SEEDS, st.integers(5, 60))
 def test_giving_up_victims_lets_everybody_else_end(seed: int, steps: int) -> None:
     world, dice = World(), random.Random(seed)
     for _ in range(steps):
@@ -70,8 +78,8 @@ def test_giving_up_victims_lets_everybody_else_end(seed: int, steps: int) -> Non
     assert all(item.state == "ended" for item in world.items)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.integers(0, 1 << 32), st.integers(20, 150))
+@examples(100)
+@given(SEEDS, st.integers(20, 150))
 def test_what_is_read_at_different_moments_makes_no_false_victim(seed: int, steps: int) -> None:
     world, dice = World(), random.Random(seed)
     now = 1.0
@@ -96,8 +104,8 @@ def test_what_is_read_at_different_moments_makes_no_false_victim(seed: int, step
     assert bool(find_deadlocks(world.postings())) == bool(world.stuck())
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.integers(0, 1 << 32), st.integers(20, 60))
+@examples(100)
+@given(SEEDS, st.integers(20, 60))
 def test_who_reads_in_another_order_chooses_the_same_victims(seed: int, steps: int) -> None:
     world, dice = World(), random.Random(seed)
     for _ in range(steps):
@@ -106,3 +114,17 @@ def test_who_reads_in_another_order_chooses_the_same_victims(seed: int, steps: i
     told = {(each.victim_run, each.victim, each.runs) for each in find_deadlocks(postings)}
     dice.shuffle(postings)
     assert {(each.victim_run, each.victim, each.runs) for each in find_deadlocks(postings)} == told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule",
+    [
+        test_a_deadlock_is_found_if_and_only_if_somebody_can_never_end,
+        test_giving_up_victims_lets_everybody_else_end,
+        test_what_is_read_at_different_moments_makes_no_false_victim,
+        test_who_reads_in_another_order_chooses_the_same_victims,
+    ],
+)
+def test_it_holds_in_a_thousand_worlds(rule: Any) -> None:
+    examples(1000)(given(SEEDS, st.integers(20, 150))(rule.hypothesis.inner_test))()

@@ -238,7 +238,7 @@ def test_who_joined_may_be_cancelled_and_what_comes_of_the_work_no_longer_concer
     run.end_join("a:1")
     assert run.states_of("a") == ["running", "cancelled", "succeeded"]
     run.succeed("a:0")
-    assert run.result == ("failed", None)
+    assert run.result == ("failed", "a:1")
 
 
 def test_cancelling_the_run_cancels_those_who_joined() -> None:

@@ -8,6 +8,7 @@ import pytest
 from core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import Declined
+from orchestrator.core.explaining import waiting_counts
 from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
 from orchestrator.core.states import Stop
 
@@ -186,3 +187,24 @@ def test_the_victim_of_a_deadlock_fails_though_it_joined_nothing_or_never_was_tr
     run.free_resource(POOL)
     run.succeed_all()
     assert run.result == ("failed", victim)
+
+
+def test_who_was_tried_and_holds_nothing_is_counted_as_waiting_and_who_stands_in_line_is_not() -> None:
+    rules = [
+        job("pool", 0, pool="p"),
+        job("token", 1),
+        job("backoff", 2, attempts=2),
+        job("free", 3),
+        job("needy", 4, needs=(3,)),
+    ]
+    run = CoreDriver(rules, {"pool": 3, "token": 1, "backoff": 1, "free": 2, "needy": 2}, slots=4).open()
+    assert waiting_counts(run.state) == {}
+    run.hold("pool:0", POOL)
+    run.hold("pool:1", POOL)
+    run.join("token:0")
+    run.fail("backoff:0")
+    assert waiting_counts(run.state) == {"pool": 2, "token": 1, "backoff": 1}
+    run.cancel("token:0", "pool:1")
+    assert waiting_counts(run.state) == {"pool": 1, "backoff": 1}
+    run.free_resource(POOL)
+    assert waiting_counts(run.state) == {"backoff": 1}

@@ -214,7 +214,7 @@ def test_a_job_that_is_cancelled_before_its_turn_never_starts() -> None:
     run.succeed("a:0")
     assert run.started == ["a:0"]
     assert run.states_of("c") == ["skipped"]
-    assert run.result == ("failed", None)
+    assert run.result == ("failed", "b:0"), "that is why it is not complete"
 
 
 def test_a_job_that_is_cancelled_while_it_is_listed_never_starts() -> None:

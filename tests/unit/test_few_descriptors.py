@@ -24,23 +24,15 @@ from orchestrator.store.rundir import create_run_dir
 def only_free(count: int) -> Iterator[None]:
     """This process may open `count` more descriptors."""
     old = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    taken = [lowest]
+    # The kernel gives the lowest numbers that are free: below the one after `count` of them exactly these are.
+    lowest = [os.dup(0) for _ in range(count + 1)]
+    for fd in lowest:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest[-1], old[1]))
     try:
-        # Whatever is open above stays open; below the limit exactly `count` numbers are free.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count + 1, old[1]))
-        os.close(taken.pop())
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.dup(0))
-        for fd in taken[:count]:
-            os.close(fd)
-        del taken[:count]
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, old)
-        for fd in taken:
-            os.close(fd)
 
 
 def test_who_may_open_too_few_files_is_told_before_anything_is_taken(tmp_path: Path) -> None:

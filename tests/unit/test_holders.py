@@ -42,7 +42,7 @@ def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(params=["proc", "shared try"])
@@ -60,7 +60,7 @@ def test_a_lock_is_seen_while_it_is_held_and_not_after_a_kill(tmp_path: Path) ->
     with held_elsewhere(tmp_path) as process:
         assert is_locked(run_dir.supervisor_lock)
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         assert not is_locked(run_dir.supervisor_lock)
         assert run_dir.supervisor_lock.exists()
 

@@ -17,7 +17,7 @@ from orchestrator.nesting.ancestors import Lender, Nesting
 from orchestrator.nesting.borrowing import Borrowed, Capacity
 from workers.locks import unlock
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 
 
 class Family:

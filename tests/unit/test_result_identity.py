@@ -51,6 +51,10 @@ def identity_after(tmp_path: Path, *records: Record, has_checkpoint: bool) -> di
             {"token": "work", "promoted": False},
         ),
         (
+            [msgspec.structs.replace(settled(0, Status.FAILED), token="work", payload="hash")],
+            {"token": "work", "promoted": False, "payload_hash": "hash"},
+        ),
+        (
             [
                 START,
                 msgspec.structs.replace(END, status=Status.CANCELLED),

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
-from run_driver import is_living
+from run_driver import is_living, wait_until
 from store_samples import started
 from token_driver import ITEM, TOKEN, LockOf, Run, outcome
 
@@ -33,7 +33,7 @@ from orchestrator.tokens.answers import (
     TryAgain,
     Unregistered,
 )
-from orchestrator.tokens.record import TokenFiles, encode_record
+from orchestrator.tokens.record import DoneHere, TokenFiles, encode_record
 from workers.faultpoints import arm
 from workers.protocol import MARK_VARIABLE, AttemptClass, Outcome
 
@@ -237,6 +237,25 @@ def test_who_could_not_ask_for_a_replacement_asks_again(runs: Runs, monkeypatch:
     assert asked[0][-4:] == ["a", "port:0", "--replaced-by", "b/port:0"]
 
 
+def test_a_holder_that_did_not_hear_that_it_is_replaced_is_told_again(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisor died before it answered, or another had just taken its run."""
+    runs("a").takes(0)
+    other = runs("b")
+    witness, command = tmp_path / "witness", tmp_path / "orchestrate"
+    command.write_text(f"#!/bin/sh\necho asked >> {witness}\ntest $(wc -l < {witness}) -ge 2\n")
+    command.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(command))
+    other.joins(0, if_running="replace")
+    wait_until(lambda: other.hears() == [TryAgain((ITEM,))], "the command has failed")
+    other.joins(0, if_running="replace")
+    wait_until(lambda: witness.read_text() == "asked\nasked\n", "it is asked again")
+    wait_until(lambda: not other.desk._cancels.reap(), "the command has ended")
+    assert other.hears() == []  # it was heard now, and the item waits
+    assert [names for names, _, _ in other.desk.waits()] == [{ITEM: "port:0"}]
+
+
 def test_a_run_that_ends_waits_for_no_command_that_it_gave(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs("a").takes(0)
     other = runs("b")
@@ -316,6 +335,22 @@ def test_a_fresh_run_does_the_work_again_and_still_joins_work_in_flight(runs: Ru
     fresh.desk.settled(ITEM, Status.CANCELLED, None, None)
     run.ends(0)
     granted(fresh.ask(0, token_ttl=HOUR))
+
+
+@pytest.mark.parametrize("is_in_history", [True, False])
+def test_items_of_one_run_share_its_outcome_and_an_item_that_runs_again_does_not_share_its_own(
+    runs: Runs, is_in_history: bool
+) -> None:
+    run = runs("a")
+    run.takes(0)
+    run.ends(0)
+    if is_in_history:
+        run.done[TOKEN] = DoneHere("port:0", "p", outcome())
+    for if_done in ("replay", "rerun", "reject"):
+        shared = run.ask(1, if_done=if_done)
+        assert isinstance(shared, Shared)
+        assert shared.deduped_from == "a/port:0"
+    granted(run.ask(0, token_ttl=HOUR, if_done="reject"))
 
 
 def test_a_token_that_an_ancestor_holds_is_refused_at_once(runs: Runs) -> None:

@@ -61,7 +61,13 @@ def changed(done: Done, **keys: Any) -> Done:
         # Within one run always.
         (changed(GOOD, is_this_run=True), {}, Share()),
         (changed(GOOD, is_this_run=True), {"is_fresh": True}, Share()),
-        (changed(GOOD, is_this_run=True), {"if_done": "rerun"}, Run()),
+        (changed(GOOD, is_this_run=True), {"if_done": "rerun"}, Share()),
+        (changed(GOOD, is_this_run=True), {"if_done": "reject"}, Share()),
+        (changed(GOOD, is_this_run=True), {"if_done": "reject", "is_fresh": True, "ttl": 61.0}, Share()),
+        # But who runs again is not answered by what he himself came to.
+        (changed(GOOD, is_this_run=True, is_own=True), {"ttl": 61.0}, Run()),
+        (changed(GOOD, is_this_run=True, is_own=True), {"ttl": 61.0, "if_done": "reject"}, Run()),
+        (changed(GOOD, is_this_run=True, is_own=True), {"payload": "other", "if_changed": "reject"}, Run()),
         # Done well with another payload: an edited prompt simply runs again.
         (GOOD, {"payload": "other", "ttl": 61.0}, Run()),
         (changed(GOOD, is_this_run=True), {"payload": "other"}, Run()),
@@ -133,6 +139,15 @@ ASKERS = st.builds(
     ttl=st.sampled_from([0.0, 5.0, 20.0]),
     is_fresh=st.booleans(),
 )
+
+
+@given(
+    fact=st.sampled_from([fact for fact in FACTS if isinstance(fact, Done) and fact.is_this_run and fact.is_success]), who=ASKERS
+)
+def test_whether_an_item_asks_while_the_work_of_its_run_is_in_flight_or_later_makes_no_difference(fact: Done, who: Asker) -> None:
+    early = judge(InFlight(fact.payload, fact.holder), who)
+    if fact.payload == who.payload and isinstance(early, Join):
+        assert isinstance(judge(fact, who), Share)
 
 
 @given(fact=st.sampled_from(FACTS), who=ASKERS)

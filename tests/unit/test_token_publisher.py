@@ -77,11 +77,11 @@ def test_nothing_is_told_before_the_folder_is_synced(
 
     def wait(_folder: Path) -> None:
         reached.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     monkeypatch.setattr(f"{MODULE}.sync_folder", wait)
     publisher.publish(files.paths("ship"), record("ship"))
-    assert reached.wait(10)
+    assert reached.wait(60)
     assert files.read("ship") is not None
     assert publisher.take() == []
     go_on.set()
@@ -97,13 +97,13 @@ def test_what_comes_while_it_writes_shares_one_sync_of_the_folder(
     def wait_once(folder: Path) -> None:
         if not reached.is_set():
             reached.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
         acts.append("folder")
         sync_folder(folder)
 
     monkeypatch.setattr(f"{MODULE}.sync_folder", wait_once)
     publisher.publish(files.paths("first"), record("first"))
-    assert reached.wait(10)
+    assert reached.wait(60)
     verdicts = [record(f"t{number}") for number in range(15)]
     for verdict in verdicts:
         publisher.publish(files.paths(verdict.token), verdict)

@@ -16,8 +16,8 @@ from store_samples import new_run, settled
 from token_samples import living_holder, record, write
 
 from orchestrator.cli import waiting
-from orchestrator.cli.waiting import Waits
-from orchestrator.control import ControlServer, Explain, Reply, Request, Wait
+from orchestrator.cli.waiting import Waits, waiting_counts
+from orchestrator.control import ControlServer, CountWaiting, Explain, Reply, Request, Wait
 from orchestrator.locks.travelling import try_lock
 from orchestrator.results import RunReader
 from orchestrator.store.records import ItemsListed, Status
@@ -82,7 +82,7 @@ def test_a_stopped_holder_is_named_with_its_pid_and_a_running_one_too(tmp_path: 
         try:
             stopped.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
-            wait = Wait("r0/port:4 does the same work", [running.pid, stopped.pid])
+            wait = Wait("r0/port:4 does the same work", [running.pid, stopped.pid, running.pid, stopped.pid])
             with answering(reader.run_dir.path, explained(lambda _: wait)):
                 words = Waits(reader, [("port", 0)]).words("port", 0)
         finally:
@@ -147,3 +147,21 @@ def test_a_run_without_a_supervisor_is_not_asked(tmp_path: Path) -> None:
     reader = waiting_run(tmp_path)
     reader.alive = False
     assert Waits(reader, [("port", 0)]).words("port", 0) == "r0/port:4 does the same work"
+
+
+def test_what_the_supervisor_knows_to_wait_is_counted_as_waiting_and_no_longer_as_pending(tmp_path: Path) -> None:
+    reader = waiting_run(tmp_path, count=5)
+    reader.history.header.jobs["port"] = True
+    assert reader.job_counts("port") == {"pending": 4, "waiting": 1}, "that is what the records tell"
+
+    def answer(request: Request) -> Reply:
+        assert request == CountWaiting()
+        return Reply(True, "", waiting={"port": 3})
+
+    with answering(reader.run_dir.path, answer):
+        waiting = waiting_counts(reader)
+    assert waiting == {"port": 3}
+    assert reader.job_counts("port", 3) == {"pending": 2, "waiting": 3}
+    assert reader.summary(waiting)["counts"]["waiting"] == 3
+    assert reader.job_counts("port", 9) == {"waiting": 5}, "never more than there are"
+    assert waiting_counts(reader) == {}, "nobody answers"

@@ -1,0 +1,73 @@
+"""Asking a supervisor that has no ear: it is stopped, it is just beginning, it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator import control
+from orchestrator.control import SOCKET_NAME, ControlServer, NoSupervisor, Reply, Stop, ask
+from orchestrator.errors import ExitCode, RunHeldError
+from orchestrator.locks.travelling import try_lock
+
+HOLDER = """
+import fcntl, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_stopped_holder_of_a_run_without_a_socket_is_named_and_not_taken_for_dead(tmp_path: Path) -> None:
+    lock = tmp_path / "supervisor.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            holder.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
+            with pytest.raises(RunHeldError, match=rf"process {holder.pid} is stopped \(SIGSTOP\)") as raised:
+                ask(tmp_path, Stop())
+        finally:
+            holder.kill()
+    assert raised.value.exit_code is ExitCode.HELD
+    with pytest.raises(NoSupervisor):
+        ask(tmp_path, Stop())
+
+
+def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = try_lock(tmp_path / "supervisor.lock")
+    assert lock is not None
+    looked = threading.Event()
+    is_locked = control.is_locked
+
+    def seen(path: Path) -> bool:
+        looked.set()
+        return is_locked(path)
+
+    monkeypatch.setattr(control, "is_locked", seen)
+    answers: list[Reply] = []
+    asker = threading.Thread(target=lambda: answers.append(ask(tmp_path, Stop(), 30.0)))
+    asker.start()
+    assert looked.wait(30), "it finds no socket"
+    server = ControlServer(tmp_path)
+    (door,) = server.filenos()
+    os.set_blocking(door, True)
+    server.poll(door)
+    client = next(fileno for fileno in server.filenos() if fileno != door)
+    os.set_blocking(client, True)
+    ((_, request),) = server.poll(client)
+    assert request == Stop()
+    server.answer(client, Reply(True, "yes"))
+    asker.join(30)
+    server.close()
+    os.close(lock)
+    assert answers == [Reply(True, "yes")]
+    assert not (tmp_path / SOCKET_NAME).exists()
