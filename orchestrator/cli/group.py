@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ COMMANDS = {
     "run": "Run a jobs file.",
     "each": "Run a command once for each line of stdin, as xargs does.",
     "init": "Copy an example jobs file here, or list the examples.",
+    "import": "Make a jobs file of a Spec Kit workflow (YAML).",
     "resume": "Go on with a run: all that has not succeeded.",
     "check": "Tell every mistake of a jobs file; run nothing.",
     "plan": "Show the items and commands of a jobs file; run nothing.",
@@ -35,7 +37,8 @@ COMMANDS = {
     "prune": "Remove old runs, and tokens.",
     "doctor": "Check this machine and the state folder.",
 }
-"""In the order that help shows them. The module of a command is orchestrator.cli.NAME, and it has the command as `command`."""
+"""In the order that help shows them. The module of a command is orchestrator.cli.NAME (NAME_ for a keyword of Python), and it
+has the command as `command`."""
 
 
 class LazyGroup(click.Group):
@@ -51,7 +54,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"orchestrator.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = importlib.import_module(f"orchestrator.cli.{module}").command
         assert isinstance(command, click.Command)
         for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
             if not any(parameter.name == "home" for parameter in each.params):

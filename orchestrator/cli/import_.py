@@ -1,0 +1,47 @@
+"""`orchestrate import FILE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.output import OutputError, write_bytes
+from orchestrator.errors import ExitCode, UserError
+
+
+@click.command("import")
+@click.argument("file")
+@click.option("-o", "--output", metavar="FILE", help="Write the jobs file here (never over a file that is there), not to stdout.")
+def command(file: str, output: str | None) -> int:
+    """Make a jobs file of a Spec Kit workflow (YAML). Tells on stderr what is different; exit 1 if something was not carried."""
+    from orchestrator.importing.translation import translate
+    from orchestrator.views.outlet import Outlet
+    from orchestrator.views.wording import shown
+
+    made = translate(file)
+    content = made.text.encode("utf-8")
+    if output is None:
+        write_bytes(content)
+    else:
+        _write_new(Path(output), content)
+    stderr = Outlet(sys.stderr)
+    for note in made.notes:
+        stderr.line(shown(note.told(file)))
+    if output is not None:
+        lost = made.lost_count
+        summary = f"{made.job_count} job{'s' if made.job_count != 1 else ''}"
+        summary += f", {lost} thing{'s' if lost != 1 else ''} not carried" if lost else ""
+        stderr.line(shown(f"{output}: {summary}; `orchestrate check {output}` reads it"))
+    return int(ExitCode.FAILED if made.lost_count else ExitCode.COMPLETED)
+
+
+def _write_new(target: Path, content: bytes) -> None:
+    try:
+        with target.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise UserError(f"{target} is here already, and is left as it is", "move it away, or give another -o") from None
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Moving over: workflows of other engines, as jobs files."""

@@ -1,0 +1,490 @@
+"""Workflows with every step type become jobs files: what the text says, that it loads, and what is told of the rest."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import JobsFileError, UserError
+from orchestrator.importing.translation import Translation, translate
+from orchestrator.jobsfile.load import load_text
+
+HEAD = 'schema_version: "1.0"\nworkflow: {id: a-flow, name: A, version: 1.0.0, integration: claude}\n'
+
+
+class Import:
+    """Imports a workflow; `jobs` and `notes` are of the last one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "workflow.yml"
+        self.made: Translation
+        self.jobs: dict[str, Any]
+        self.file: dict[str, Any]
+
+    def __call__(self, steps: str, inputs: str = "", head: str = HEAD) -> dict[str, Any]:
+        self.path.write_text(head + (f"inputs:\n{indent(dedent(inputs), '  ')}\n" if inputs else "") + f"steps:\n{dedent(steps)}")
+        self.made = translate(str(self.path))
+        self.file = tomllib.loads(self.made.text)
+        self.jobs = self.file["jobs"]
+        assert_loads(self.made.text, self.path.parent)
+        return self.jobs
+
+    def told(self, *, lost: bool) -> list[str]:
+        return [note.words for note in self.made.notes if note.is_lost is lost]
+
+    def refused(self, content: str | bytes) -> list[str]:
+        self.path.write_bytes(content.encode() if isinstance(content, str) else content)
+        with pytest.raises(JobsFileError) as refusal:
+            translate(str(self.path))
+        return [line.removeprefix(f"{self.path}:") for line in refusal.value.problems]
+
+
+def assert_loads(text: str, folder: Path) -> None:
+    """The file has no mistake but the keys that are not built yet."""
+    problems: list[str] = []
+    try:
+        load_text(text, path=str(folder / "jobs.toml"), folder=str(folder))
+    except JobsFileError as refusal:
+        problems = refusal.problems
+    assert [line for line in problems if not line.endswith("not supported by this version")] == []
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Import:
+    return Import(tmp_path)
+
+
+def test_steps_in_a_row_wait_for_each_other(imported: Import) -> None:
+    jobs = imported(
+        """
+        - {id: First-Step, type: shell, run: make}
+        - {id: first_step, type: shell, run: "echo {{ steps.First-Step.output.stdout }}", timeout: 90}
+        - {id: "2nd", type: shell, run: "true", continue_on_error: true}
+        """
+    )
+    assert list(jobs) == ["first_step", "first_step_2", "step_2nd"]
+    assert jobs["first_step_2"] == {"needs": ["first_step"], "shell": "echo {{ jobs.first_step.output }}", "timeout": 90}
+    assert jobs["step_2nd"]["max_failures"] == "100%"
+    assert imported.made.notes == []
+
+
+def test_agents_get_prompts_and_commands(imported: Import) -> None:
+    jobs = imported(
+        """
+        - {id: think, type: prompt, prompt: "Look at {{ inputs.file }}", model: "{{ inputs.model }}"}
+        - {id: plan, command: speckit.plan, input: {args: "{{ inputs.file }}"}}
+        - {id: other, command: speckit.git.commit, integration: codex}
+        - {id: dotted, command: speckit.tasks, integration: gemini, options: {quick: true}}
+        """,
+        "{file: {type: string, required: true}, model: {default: sonnet}}",
+    )
+    assert jobs["think"]["prompt"] == "Look at {{ inputs.file }}"
+    assert jobs["think"]["model"] == "{{ inputs.model }}"
+    assert (jobs["plan"]["agent"], jobs["plan"]["prompt"]) == ("claude", "/speckit-plan {{ inputs.file }}")
+    assert (jobs["other"]["agent"], jobs["other"]["prompt"]) == ("codex", "$speckit-git-commit")
+    assert jobs["dotted"]["prompt"] == "/speckit.tasks"
+    assert imported.told(lost=True) == ["options: Spec Kit records them, and hands none of them over"]
+
+
+@pytest.mark.parametrize(
+    ("integration", "agent"),
+    [("auto", "claude"), ('"{{ inputs.a }}"', "codex"), ('"{{ inputs.b }}"', "claude"), ("null", "claude")],
+)
+def test_an_agent_that_is_computed_is_told(integration: str, agent: str, imported: Import) -> None:
+    head = "workflow: {id: x, name: x, version: 1.0.0}\n"
+    steps = f"- {{id: a, type: prompt, prompt: go, integration: {integration}}}"
+    jobs = imported(steps, "{a: {default: codex}, b: {default: auto}}", head)
+    assert jobs["a"]["agent"] == agent
+    assert imported.made.lost_count == 1
+    assert "# NOT CARRIED: " in imported.made.text
+
+
+def test_a_gate_asks_and_its_choice_is_read(imported: Import) -> None:
+    jobs = imported(
+        """
+        - id: ask
+          type: gate
+          message: "Ship {{ inputs.x }}?"
+          options: [approve, edit, Reject]
+          on_reject: skip
+          show_file: "{{ inputs.x }}.md"
+        - {id: after, type: shell, run: "echo {{ steps.ask.output.choice }}"}
+        - {id: hard, type: gate, message: "Sure?", verdict_input: x}
+        - {id: last, type: shell, run: "echo {{ steps.hard.output.choice }} {{ steps.hard.output.message }}"}
+        """,
+        "{x: {default: a}}",
+    )
+    assert jobs["ask"] == {
+        "gate": "Ship {{ inputs.x }}?",
+        "options": ["approve", "edit", "reject"],
+        "on_reject": "skip",
+        "show_file": "{{ inputs.x }}.md",
+    }
+    # A rejection that is passed by skips the gate, and would skip what needs it.
+    assert jobs["after"]["when"] is True
+    assert jobs["after"]["shell"] == "echo {{ jobs.ask.output | default('reject', true) }}"
+    assert jobs["hard"]["options"] == ["approve", "reject"]
+    assert jobs["hard"]["on_reject"] == "abort"
+    assert jobs["last"]["shell"] == "echo {{ jobs.hard.output }} {{ 'Sure?' }}"
+    assert "when" not in jobs["last"]
+    assert [words.partition(":")[0] for words in imported.told(lost=True)] == ["verdict_input"]
+
+
+def test_branches_become_conditions(imported: Import) -> None:
+    jobs = imported(
+        """
+        - {id: test, type: shell, run: make test, continue_on_error: true}
+        - id: broken
+          type: if
+          condition: "{{ steps.test.output.exit_code != 0 }}"
+          then:
+            - {id: fix, type: shell, run: make fix}
+            - id: deeper
+              type: if
+              condition: "{{ inputs.ship }}"
+              then: [{id: ship, type: shell, run: make ship}]
+            - {id: note, type: shell, run: make note}
+          else:
+            - {id: rest, type: shell, run: make rest}
+        - {id: last, type: shell, run: "echo {{ steps.ship.output.stdout }} {{ steps.broken.output.condition_result }}"}
+        """,
+        "{ship: {type: boolean, default: false}}",
+    )
+    assert {id_: job.get("when") for id_, job in jobs.items()} == {
+        "test": None,
+        "fix": "{{ jobs.test.results[0].exit_code != 0 }}",
+        "ship": "{{ jobs.test.results[0].exit_code != 0 and inputs.ship }}",
+        "note": "{{ jobs.test.results[0].exit_code != 0 }}",  # ship may be skipped, and would skip it
+        "rest": "{{ not jobs.test.results[0].exit_code != 0 }}",
+        "last": True,
+    }
+    assert jobs["last"]["needs"] == ["note", "rest"]
+    assert jobs["last"]["shell"] == "echo {{ jobs.ship.output | default('', true) }} {{ jobs.test.results[0].exit_code != 0 }}"
+
+
+def test_a_branch_is_skipped_as_a_whole_where_its_first_job_is(imported: Import) -> None:
+    jobs = imported(
+        """
+        - id: maybe
+          type: if
+          condition: "{{ inputs.x == 'y' }}"
+          then: [{id: a, type: shell, run: a}, {id: b, type: shell, run: b}]
+        """,
+        "{x: {default: a}}",
+    )
+    assert jobs["b"] == {"needs": ["a"], "shell": "b", "timeout": "5m"}
+
+
+def test_a_switch_compares_text(imported: Import) -> None:
+    jobs = imported(
+        """
+        - {id: ask, type: shell, run: "echo 1"}
+        - id: route
+          type: switch
+          expression: "{{ steps.ask.output.stdout }}"
+          cases: {1: [{id: one, type: shell, run: one}], "it's": [{id: two, type: shell, run: two}]}
+          default: [{id: other, type: shell, run: "echo {{ steps.route.output.expression_value }}"}]
+        - {id: last, type: shell, run: last}
+        """
+    )
+    assert jobs["one"]["when"] == "{{ jobs.ask.output | trim == '1' }}"
+    assert jobs["two"]["when"] == "{{ jobs.ask.output | trim == 'it\\'s' }}"
+    assert jobs["other"]["when"] == "{{ jobs.ask.output | trim not in ['1', 'it\\'s'] }}"
+    assert jobs["other"]["shell"] == "echo {{ jobs.ask.output }}"
+    assert jobs["last"]["needs"] == ["one", "two", "other"]
+
+
+def test_a_loop_of_one_command_is_a_job_that_repeats(imported: Import) -> None:
+    jobs = imported(
+        """
+        - id: poll
+          type: while
+          condition: "{{ steps.try.output.exit_code != 0 }}"
+          steps: [{id: try, type: shell, run: "echo {{ steps.try.output.stdout }}", continue_on_error: true}]
+        - id: polish
+          type: do-while
+          condition: "{{ 'done' not in steps.improve.output.stdout }}"
+          max_iterations: 4
+          steps: [{id: improve, type: prompt, prompt: Go on}]
+        - {id: last, type: shell, run: "echo {{ steps.improve.output.stdout }}"}
+        """
+    )
+    assert jobs["try"]["repeat"] == {"while": "{{ exit_code != 0 }}", "max": 10}
+    assert jobs["try"]["shell"] == "echo {{ output | default('', true) }}"
+    assert jobs["improve"]["repeat"] == {"until": "{{ not 'done' not in output | default('', true) }}", "max": 4}
+    assert jobs["last"]["shell"] == "echo {{ jobs.improve.output }}"
+
+
+def test_a_loop_of_several_steps_is_written_out(imported: Import) -> None:
+    jobs = imported(
+        """
+        - id: refine
+          type: do-while
+          condition: "{{ steps.review.output.choice == 'edit' }}"
+          max_iterations: 2
+          steps:
+            - {id: revise, type: shell, run: "echo {{ steps.review.output.choice }}"}
+            - {id: review, type: gate, message: "Good?", options: [approve, edit, reject]}
+        - {id: last, type: shell, run: "echo {{ steps.review.output.choice }}"}
+        """
+    )
+    assert list(jobs) == ["revise", "review", "revise_2", "review_2", "last"]
+    assert jobs["revise"]["shell"] == "echo ''"  # nothing was chosen yet
+    assert jobs["revise_2"]["when"] == "{{ jobs.revise.status != 'skipped' and jobs.review.output == 'edit' }}"
+    assert jobs["revise_2"]["shell"] == "echo {{ jobs.review.output }}"
+    assert "when" not in jobs["review_2"]
+    assert jobs["last"]["when"] is True
+    latest = "([jobs.review.output, jobs.review_2.output] | reject('none') | list | last | default(none))"
+    assert jobs["last"]["shell"] == f"echo {{{{ {latest} }}}}"
+    assert imported.made.lost_count == 0
+
+
+def test_a_loop_in_a_branch_says_only_its_last_condition(imported: Import) -> None:
+    jobs = imported(
+        """
+        - id: maybe
+          type: if
+          condition: "{{ inputs.x }}"
+          then:
+            - id: again
+              type: while
+              condition: "{{ steps.b.output.exit_code != 0 }}"
+              max_iterations: 3
+              steps: [{id: a, type: shell, run: a}, {id: b, type: shell, run: b, continue_on_error: true}]
+        """,
+        "{x: {type: boolean, default: true}}",
+    )
+    assert jobs["a"]["when"] == "{{ inputs.x and none != 0 }}"
+    assert jobs["a_3"]["when"] == "{{ jobs.a_2.status != 'skipped' and jobs.b_2.results[0].exit_code != 0 }}"
+
+
+def test_a_loop_that_would_be_too_long_is_left_out(imported: Import) -> None:
+    body = "[{id: a, type: shell, run: a}, {id: b, type: shell, run: b}]"
+    jobs = imported(
+        f"""
+        - {{id: long, type: while, condition: "{{{{ true }}}}", max_iterations: 1000, steps: {body}}}
+        - {{id: last, type: shell, run: last}}
+        """
+    )
+    assert list(jobs) == ["last"]
+    assert imported.told(lost=True) == ["1000 rounds of 2 steps, too many to write out: put them into a file of their own"]
+
+
+def test_a_fan_out_and_what_gathers_it(imported: Import) -> None:
+    jobs = imported(
+        """
+        - {id: list, type: shell, run: ls-json, output_format: json}
+        - id: port
+          type: fan-out
+          items: "{{ steps.list.output.data.files }}"
+          max_concurrency: 3
+          step: {id: one, type: prompt, prompt: "Port {{ item.path }} of {{ steps.list.output.data.n }}"}
+        - id: gather
+          type: fan-in
+          wait_for: [port, list]
+          output: {all: "{{ fan_in.results[0].results | map('stdout') }}", n: "{{ steps.port.output.item_count }}", kind: port}
+        - id: last
+          type: shell
+          run: echo {{ steps.gather.output.n }} {{ steps.port.output.results | map('exit_code') | join(' ') }}
+        """
+    )
+    assert jobs["port"]["for_each"] == "{{ jobs.list.output.files }}"
+    assert jobs["port"]["max_concurrency"] == 3
+    assert jobs["port"]["prompt"] == "Port {{ item.path }} of {{ jobs.list.output.n }}"
+    members = "'all': jobs.port.outputs, 'n': jobs.port.results | length, 'kind': 'port'"
+    assert jobs["gather"] == {
+        "needs": ["port"],
+        "command": ["cat"],
+        "stdin": f"{{{{ {{'results': [jobs.port.outputs, jobs.list.output], {members}}} | tojson }}}}",
+        "output": "json",
+    }
+    codes = "jobs.port.results | map(attribute='exit_code') | list | join(' ')"
+    assert jobs["last"]["shell"] == f"echo {{{{ jobs.gather.output.n }}}} {{{{ {codes} }}}}"
+
+
+def test_branches_inside_a_fan_out_follow_their_item(imported: Import) -> None:
+    jobs = imported(
+        """
+        - id: per
+          type: fan-out
+          items: [a, "{{ b }}", {x: 1}]
+          step:
+            id: choose
+            type: switch
+            expression: "{{ item }}"
+            cases:
+              a:
+                - {id: one, type: shell, run: "echo {{ item }}"}
+                - {id: two, type: shell, run: "echo {{ steps.one.output.stdout }}"}
+            default:
+              - {id: poll, type: while, condition: "{{ steps.w.output.exit_code != 0 }}", steps: [{id: w, type: shell, run: w}]}
+        """
+    )
+    assert jobs["one"]["for_each"][0] == "a"
+    assert jobs["one"]["for_each"][2] == {"x": 1}
+    assert jobs["one"]["when"] == "{{ item | string | trim == 'a' }}"
+    assert jobs["two"]["for_each"] == {"job": "one"}
+    assert jobs["two"]["shell"] == "echo {{ parent.output | default('', true) }}"
+    assert jobs["w"]["for_each"] == jobs["one"]["for_each"]
+    assert jobs["w"]["repeat"]["while"] == "{{ exit_code != 0 }}"
+
+
+def test_the_list_of_a_fan_out_that_may_be_skipped_is_empty_then(imported: Import) -> None:
+    jobs = imported(
+        """
+        - id: maybe
+          type: if
+          condition: "{{ inputs.x }}"
+          then: [{id: list, type: shell, run: ls, output_format: json}]
+        - {id: each, type: fan-out, items: "{{ steps.list.output.data }}", step: {type: shell, run: "echo {{ item }}"}}
+        """,
+        "{x: {type: boolean, default: true}}",
+    )
+    assert jobs["each"]["when"] is True
+    assert jobs["each"]["for_each"] == "{{ jobs.list.output | default([], true) }}"
+
+
+def test_what_is_read_as_json_is_written_as_json(imported: Import) -> None:
+    jobs = imported(
+        """
+        - {id: list, type: shell, run: "echo '[1]'"}
+        - id: each
+          type: fan-out
+          items: "{{ steps.list.output.stdout | from_json }}"
+          step: {id: x, type: shell, run: "echo {{ item }}"}
+        - {id: last, type: shell, run: "echo {{ steps.list.output.stdout }}"}
+        """
+    )
+    assert jobs["list"]["output"] == "json"
+    assert jobs["each"]["for_each"] == "{{ jobs.list.output }}"
+    assert jobs["last"]["shell"] == "echo {{ jobs.list.output | tojson }}"
+
+
+def test_a_project_is_set_up_by_its_own_command(imported: Import) -> None:
+    jobs = imported("- {id: setup, type: init, here: true, script: sh, force: 'yes'}")
+    argv = ["specify", "init", "--here", "--integration", "claude", "--script", "sh", "--ignore-agent-tools", "--force"]
+    assert jobs["setup"] == {"command": argv}
+
+
+def test_inputs_keep_their_types(imported: Import) -> None:
+    imported(
+        '- {id: a, type: shell, run: "echo {{ inputs.1st }} {{ inputs.free }}"}',
+        """
+        1st: {type: string, required: true, default: x}
+        count: {type: number, default: "5", prompt: "How many?"}
+        off: {type: boolean, default: "no"}
+        scope: {enum: [a, b], default: a}
+        free: {type: string}
+        must: {required: true}
+        """,
+    )
+    assert imported.file["inputs"] == {
+        "input_1st": {"type": "string", "default": "x"},
+        "count": {"type": "number", "default": 5, "description": "How many?"},
+        "off": {"type": "boolean", "default": False},
+        "scope": {"type": "string", "default": "a", "enum": ["a", "b"]},
+        "free": {"type": "string"},
+        "must": {"type": "string", "required": True},
+    }
+    assert imported.jobs["a"]["shell"] == "echo {{ inputs.input_1st }} {{ inputs.free | default('', true) }}"
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ("echo {{ steps.a.output.nope }}", "steps.a.output.nope: no such field here, so null"),
+        ("echo {{ steps.a.output.x | unknown }}", "unknown filter 'unknown'"),
+        ("echo {{ inputs.x | from_json }}", "from_json of anything but"),
+    ],
+)
+def test_what_cannot_be_carried_is_told_with_its_line(run: str, words: str, imported: Import) -> None:
+    imported(f'- {{id: a, type: shell, run: "true"}}\n- {{id: b, type: shell, run: "{run}"}}', "{x: {default: a}}")
+    (note,) = [note for note in imported.made.notes if note.is_lost]
+    assert words in note.words
+    assert note.told("f.yml").startswith("f.yml:7: b: not carried: ")
+    comment = imported.made.text.partition("[jobs.b]")[0].splitlines()[-1]
+    assert comment.startswith("# NOT CARRIED: ")
+
+
+def test_long_text_and_strange_characters_come_back_as_they_were(imported: Import) -> None:
+    for text in ("a\n'''\n\tb", 'say "x"\nand \\ back', "tab\t and \x7f and é\n", "ends with '\n'", '"', "\\"):
+        imported.path.write_text(HEAD + f"steps:\n- {{id: a, type: prompt, prompt: {quoted_yaml(text)}}}\n")
+        assert tomllib.loads(translate(str(imported.path)).text)["jobs"]["a"]["prompt"] == text
+
+
+def quoted_yaml(text: str) -> str:
+    escaped = "".join(f"\\x{ord(each):02x}" if ord(each) < 256 and not each.isalnum() else each for each in text)
+    return f'"{escaped}"'
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "1: not a workflow: the file is not a mapping"),
+        ("- a", "1: not a workflow: the file is not a mapping"),
+        ("steps: []", "1: not a workflow: it has no list of steps"),
+        ("on: push\njobs: {a: {}}", "1: not a workflow: it has no list of steps; this looks like GitHub Actions"),
+        ("a: [1\nb: 2", "2: invalid YAML: "),
+        ("a: 1\na: 2", "2: the key 'a' stands twice"),
+        ("a: !!python/object/apply:os.system [x]\nsteps: [a]", "2: a step is a mapping"),
+        (b"a: \xff", "1: not UTF-8"),
+        ("a: 1\n---\nb: 2", "2: invalid YAML: "),
+        ("a: &x [*x]", "1: nested more than 100 deep"),
+        ("a: 2026-13-45", "1: not a value of its kind"),
+        ("[" * 5000, "1: "),
+        ("steps:\n- {id: a, type: shel, run: x}", "2: step a: unknown type 'shel'; did you mean shell?"),
+        ("steps:\n- {id: a, type: shell}", "2: step a: a shell step has the key run"),
+        ("steps:\n- {id: a, type: shell, run: [x]}", "2: step a: run: expected text"),
+        ("steps:\n- {type: shell, run: x}", "2: a step has an id"),
+        ("steps:\n- {id: a, type: shell, run: x}\n- {id: a, type: shell, run: x}", "3: step a: the id stands twice"),
+        ("steps:\n- {id: a, type: if, condition: x > 1, then: []}", "2: step a: condition: not one {{ … }}"),
+        ("steps:\n- {id: a, type: fan-in, wait_for: [a]}", "2: step a: wait_for: it waits for itself"),
+        ("steps:\n- {id: a, type: fan-in, wait_for: [b]}\n- {id: b, type: shell, run: x}", "2: step a: wait_for: 'b' is no step"),
+        ("steps:\n- {id: a, type: gate, message: x, options: [yes-, no-]}", "2: step a: options: none of them is reject"),
+        ("steps:\n- {id: a, type: while, condition: true, max_iterations: 0}", "2: step a: max_iterations: expected"),
+        ("schema_version: 9\nsteps:\n- {id: a, type: shell, run: x}", "1: schema_version 9: only 1.0 is known"),
+        ("inputs:\n  x: {type: number, default: many}\nsteps:\n- {id: a, type: shell, run: x}", "2: inputs.x: default: 'many'"),
+        ("steps:\n- {id: a, type: if, condition: true, then: []}", "1: nothing to run"),
+    ],
+)
+def test_bad_input_is_refused_with_its_line(content: str | bytes, problem: str, imported: Import) -> None:
+    assert any(line.startswith(problem) for line in imported.refused(content)), imported.refused(content)
+
+
+@pytest.mark.parametrize(
+    "bomb", ["[*{0}, *{0}, *{0}, *{0}, *{0}, *{0}, *{0}, *{0}, *{0}]", "{{<<: [*{0}, *{0}, *{0}, *{0}, *{0}]}}"]
+)
+def test_aliases_do_not_multiply_without_end(bomb: str, imported: Import) -> None:
+    lines = ["a0: &a0 {k: v}", *(f"a{number}: &a{number} {bomb.format(f'a{number - 1}')}" for number in range(1, 30))]
+    assert "more than 50000 values, aliases counted each time" in imported.refused("\n".join(lines))[0]
+
+
+def test_all_mistakes_are_told_at_once(imported: Import) -> None:
+    assert len(imported.refused("steps:\n- {id: a, type: nope}\n- {id: b, type: shell}\n- x\n")) == 3
+
+
+def test_merged_keys_are_taken(imported: Import) -> None:
+    jobs = imported("- &base {id: a, type: shell, run: x, timeout: 7}\n- {<<: *base, id: b, run: y}")
+    assert jobs["b"] == {"needs": ["a"], "shell": "y", "timeout": 7}
+
+
+def test_a_text_that_names_itself_has_an_end(imported: Import) -> None:
+    imported(
+        """
+        - {id: a, type: gate, message: "{{ steps.b.output.message }} {{ steps.a.output.message }}"}
+        - {id: b, type: gate, message: "{{ steps.a.output.message }} {{ steps.b.output.message }}"}
+        - {id: c, type: gate, message: "{{ steps.b.output.message }}"}
+        """
+    )
+    assert imported.made.lost_count > 0
+
+
+def test_a_missing_yaml_reader_is_told_with_what_brings_it(imported: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
+    with pytest.raises(UserError, match="import needs PyYAML") as refusal:
+        translate(str(imported.path))
+    assert refusal.value.hint == "pip install 'orchestrate-runs[import]' brings it"
