@@ -37,8 +37,12 @@ COMMANDS = {
     "prune": "Remove old runs, and tokens.",
     "doctor": "Check this machine and the state folder.",
 }
-"""In the order that help shows them. The module of a command is orchestrator.cli.NAME (NAME_ for a keyword of Python), and it
-has the command as `command`."""
+"""In the order that help shows them. `module_of` a command has it as `command`."""
+
+
+def module_of(name: str) -> str:
+    """The module that has the command `name`."""
+    return f"orchestrator.cli.{name}{'_' if keyword.iskeyword(name) else ''}"
 
 
 class LazyGroup(click.Group):
@@ -54,8 +58,7 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        command = importlib.import_module(f"orchestrator.cli.{module}").command
+        command = importlib.import_module(module_of(cmd_name)).command
         assert isinstance(command, click.Command)
         for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
             if not any(parameter.name == "home" for parameter in each.params):

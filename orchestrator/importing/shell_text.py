@@ -32,7 +32,7 @@ def script_of(pieces: list[str | Placeholder], changed: Callable[[str], None]) -
     ways = dict.fromkeys(places, "")
     while (misplaced := _first_misplaced(pieces, ways)) is not None:
         at = places[misplaced.ordinal]
-        for quote in _QUOTES if not ways[at] else ():
+        for quote in _QUOTES if not ways[at] and not _is_escaped(pieces, at) else ():
             trial = _first_misplaced(pieces, {**ways, at: quote})
             if trial is None or trial.ordinal > misplaced.ordinal:
                 ways[at] = quote
@@ -43,6 +43,12 @@ def script_of(pieces: list[str | Placeholder], changed: Callable[[str], None]) -
             shown = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 1] + "…"
             changed(f"{shown} is not quoted, as in Spec Kit (| raw): it {misplaced.words.partition(':')[0]}")
     return _joined(pieces, ways)
+
+
+def _is_escaped(pieces: list[str | Placeholder], at: int) -> bool:
+    """Whether a backslash stands before the placeholder: it would take the quote for itself."""
+    before = pieces[at - 1] if at else ""
+    return isinstance(before, str) and (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
 def _first_misplaced(pieces: list[str | Placeholder], ways: dict[int, str]) -> Misplaced | None:

@@ -15,7 +15,7 @@ from conftest import RunCli
 
 from orchestrator import __version__
 from orchestrator.cli import main
-from orchestrator.cli.group import COMMANDS
+from orchestrator.cli.group import COMMANDS, module_of
 from orchestrator.views.happenings import RunBegan, View
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
@@ -39,7 +39,7 @@ def test_version_needs_none_of_the_heavy_libraries() -> None:
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_of_the_table_exists_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = importlib.import_module(f"orchestrator.cli.{name}").command
+    command = importlib.import_module(module_of(name)).command
     assert isinstance(command, click.Command)
     assert command.name == name
     assert main([name, "--help"]) == 0

@@ -134,6 +134,7 @@ def test_a_placeholder_comes_out_of_its_quotes(script: str, made: str) -> None:
         ("cat <<EOF\n{{ inputs.word }}\nEOF\n", "here-document"),
         ("true # {{ inputs.word }}", "comment"),
         ("echo `echo {{ inputs.word }}`", "inside `…`"),
+        ("echo a\\{{ inputs.word }}", "right after a backslash"),
         ('echo "${x:-{{ inputs.word }}}"', "${…}"),
     ],
 )

@@ -376,7 +376,7 @@ def test_inputs_keep_their_types(imported: Import) -> None:
         """
         1st: {type: string, required: true, default: x}
         count: {type: number, default: "5", prompt: "How many?"}
-        off: {type: boolean, default: "no"}
+        fast: {type: boolean, default: "no"}
         scope: {enum: [a, b], default: a}
         free: {type: string}
         must: {required: true}
@@ -385,7 +385,7 @@ def test_inputs_keep_their_types(imported: Import) -> None:
     assert imported.file["inputs"] == {
         "input_1st": {"type": "string", "default": "x"},
         "count": {"type": "number", "default": 5, "description": "How many?"},
-        "off": {"type": "boolean", "default": False},
+        "fast": {"type": "boolean", "default": False},
         "scope": {"type": "string", "default": "a", "enum": ["a", "b"]},
         "free": {"type": "string"},
         "must": {"type": "string", "required": True},
