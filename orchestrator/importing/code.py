@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -51,8 +52,11 @@ class Code:
         return replace(self, text=f"not not {self.inside(2)}", kind="boolean", is_nullable=False, level=2)
 
     def ordered(self) -> str:
-        """An operand of <, whatever it is: text that looks like a number counts as one."""
-        return self.inside(3) if self.kind == "number" and not self.is_nullable else f"{self.inside(3)} | float"
+        """An operand of <: text that looks like a number counts as one, and what is none is neither less nor more."""
+        if self.kind == "number" and not self.is_nullable:
+            return self.inside(3)
+        is_none_likely = self.kind in ("text", "list") or self.is_nullable
+        return f"{self.inside(3)} | float" + ("('nan' | float)" if is_none_likely else "")
 
 
 def literal(value: str | int | float | bool | None) -> Code:
@@ -64,6 +68,8 @@ def literal(value: str | int | float | bool | None) -> Code:
             return Code("true" if value else "false", "boolean")
         case str():
             return Code(quoted(value), "text")
+        case float() if not math.isfinite(value):
+            return Code(f"{quoted(repr(value))} | float", "number")
         case _:
             return Code(repr(value), "number")
 

@@ -38,7 +38,7 @@ def translate_inputs(declared: Mapping[str, Table], notes: Notes, mistakes: Mist
                 name += "_"
             notes.changed(table.line, place, f"is called {name} here")
         type_ = table.get("type") or "string"
-        if type_ not in _KINDS:
+        if not isinstance(type_, str) or type_ not in _KINDS:
             mistakes.tell(table.line_of("type"), f"{place}: type: expected one of {', '.join(_KINDS)}")
             continue
         made = _made(table, type_, place, mistakes)

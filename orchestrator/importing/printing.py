@@ -172,6 +172,8 @@ class Printer:
             if not isinstance(found, Code):
                 return found.each(argument.value.split("."))
         code = self.code(value)
+        if code.kind not in ("list", "unknown"):
+            return Code("[]", "list")  # the fields of what is no list
         kept = code.filtered("default([], true)", "list") if code.is_nullable else code
         return kept.filtered(f"map(attribute={quoted(argument.value)}) | list", "list")
 

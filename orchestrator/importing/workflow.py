@@ -169,7 +169,7 @@ class _Reader:
             self._mistakes.tell(table.line_of("id"), f"step {id_}: the id stands twice")
         seen.add(id_)
         type_ = table.get("type", "command")
-        if type_ not in _REQUIRED:
+        if not isinstance(type_, str) or type_ not in _REQUIRED:
             close = difflib.get_close_matches(str(type_), _REQUIRED, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_REQUIRED)}"
             self._mistakes.tell(table.line_of("type"), f"step {id_}: unknown type {type_!r}; {hint}")

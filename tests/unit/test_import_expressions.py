@@ -46,7 +46,9 @@ def value_of(text: str) -> Any:
         ("inputs.word", "a b"),
         ("inputs.count > 5", True),
         ("'10' > inputs.count", True),  # text that looks like a number is ordered as one
-        ("inputs.nothing > 5", False),
+        ("inputs.nothing < 5", False),
+        ("inputs.word < 5 or inputs.word >= 5", False),  # neither less nor more than a number
+        ("inputs.word | map('id')", []),
         ("inputs.count == 7 and inputs.word != 'x'", True),
         ("inputs.off or inputs.nothing", False),
         ("not inputs.off and not inputs.nothing", True),
