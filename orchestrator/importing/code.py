@@ -12,6 +12,9 @@ Kind = Literal["text", "number", "boolean", "list", "unknown"]
 Level = Literal[0, 1, 2, 3, 4]
 """How tightly the outermost operator binds: or, and, not, a comparison, all else."""
 
+MOST, LEAST = "9e99", "-9e99"
+"""More, and less, than any number that a workflow compares with."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEMPLATE_SIGN = re.compile(r"\{[{%#]")
 
@@ -51,12 +54,12 @@ class Code:
             return replace(self, text=text, kind="boolean", is_nullable=False, level=3)
         return replace(self, text=f"not not {self.inside(2)}", kind="boolean", is_nullable=False, level=2)
 
-    def ordered(self) -> str:
-        """An operand of <: text that looks like a number counts as one, and what is none is neither less nor more."""
+    def ordered(self, otherwise: str) -> str:
+        """An operand of <: text that looks like a number counts as one, and `otherwise` stands in for what is none."""
         if self.kind == "number" and not self.is_nullable:
             return self.inside(3)
-        is_none_likely = self.kind in ("text", "list") or self.is_nullable
-        return f"{self.inside(3)} | float" + ("('nan' | float)" if is_none_likely else "")
+        is_number_likely = self.kind == "unknown" and not self.is_nullable
+        return f"{self.inside(3)} | float" + ("" if is_number_likely else f"({otherwise})")
 
 
 def literal(value: str | int | float | bool | None) -> Code:
@@ -69,7 +72,7 @@ def literal(value: str | int | float | bool | None) -> Code:
         case str():
             return Code(quoted(value), "text")
         case float() if not math.isfinite(value):
-            return Code(f"{quoted(repr(value))} | float", "number")
+            return Code(MOST if value > 0 else LEAST, "number")  # Jinja2 has no word for infinity
         case _:
             return Code(repr(value), "number")
 

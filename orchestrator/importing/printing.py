@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.importing.code import NULL, Code, jobs_of, join_codes, literal, negated, plain_text, quoted
+from orchestrator.importing.code import LEAST, MOST, NULL, Code, jobs_of, join_codes, literal, negated, plain_text, quoted
 from orchestrator.importing.expressions import (
     Compare,
     Expression,
@@ -134,7 +134,9 @@ class Printer:
             case "in" | "not in":
                 texts = left.inside(3), right.without_null().inside(3)
             case _ if "number" in (left.kind, right.kind):
-                texts = left.ordered(), right.ordered()
+                # What is no number is neither less nor more: the comparison is false.
+                outer = (MOST, LEAST) if "<" in tree.operator else (LEAST, MOST)
+                texts = left.ordered(outer[0]), right.ordered(outer[1])
             case _:
                 texts = left.inside(3), right.inside(3)
         return Code(f"{texts[0]} {tree.operator} {texts[1]}", "boolean", False, 3, jobs)
