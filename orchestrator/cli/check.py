@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
 
 import click
+from msgspec.structs import asdict
 
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line, write_lines

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import asdict
 
 from orchestrator.cli.options import folder_option, inputs_options, json_option
 from orchestrator.cli.output import write_json, write_line, write_lines

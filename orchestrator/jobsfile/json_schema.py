@@ -7,7 +7,6 @@ needs more than a schema (names that exist, templates that compile, cycles) is l
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 from collections.abc import Iterator
 from functools import cache
@@ -62,7 +61,7 @@ def _value(struct: type[msgspec.Struct], field: Field) -> dict[str, Any]:
 
 
 def _default(struct: type[msgspec.Struct], name: str) -> dict[str, Any]:
-    fields = {field.name: field.default for field in dataclasses.fields(_MODELS[struct])} if struct in _MODELS else {}
+    fields = {field.name: field.default for field in msgspec.structs.fields(_MODELS[struct])} if struct in _MODELS else {}
     default = fields.get(name)
     return {"default": default} if isinstance(default, bool | int | float | str) else {}
 
