@@ -110,9 +110,12 @@ class Narrator:
             )
         )
 
-    def listed(self, job_id: str, count: int) -> None:
-        """A job's items are known."""
-        self._view.show(happenings.JobListed(job=job_id, count=count, counts={}))
+    def listed(self, job_id: str, count: int, selected: int, selection: str) -> None:
+        """A job's items are known, and how many of them are `selected` by `selection`, in words."""
+        counts = {Status.SKIPPED.value: count - selected} if selected < count else {}
+        self._view.show(happenings.JobListed(job=job_id, count=count, counts=counts))
+        if counts:
+            self.note(f"{job_id}: {selected} of {count} items selected ({selection})")
         if count == 0:
             self.note(f"{job_id} has no items: its for_each gave an empty list")
 

@@ -11,11 +11,13 @@ from orchestrator.core.states import (
     CANCELLED,
     FAILED,
     PENDING,
+    SKIPPED,
     SUCCEEDED,
     AdoptedAttempt,
     ItemState,
     RestoredJob,
 )
+from orchestrator.selection import Chosen
 from orchestrator.store.fold import JobHistory
 from orchestrator.store.records import Started, Status
 
@@ -49,8 +51,12 @@ def restore_job(
     keep_failed: bool,
     rerun_stale: bool = False,
     damaged: frozenset[int] = frozenset(),
+    chosen: Chosen = None,
 ) -> RestoredJob:
-    """What the core shall know of a listed job. `damaged`: succeeded items whose output is not what was recorded."""
+    """What the core shall know of a listed job. `damaged`: succeeded items whose output is not what was recorded.
+
+    `chosen`: what is selected. What has failed and is not selected stays failed.
+    """
     assert past.count is not None
     by_status: dict[Status, ItemState] = {
         Status.PENDING: PENDING,
@@ -67,12 +73,18 @@ def restore_job(
         damaged |= {index for index in past.indices(Status.SUCCEEDED) if past.is_stale(index)}
     for index in damaged:
         states[index] = PENDING
+    adopted = tuple(
+        AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot)
+        for (job_id, index), slot in slots_of.items()
+        if job_id == past.id
+    )
+    unselected = set() if chosen is None else set(range(past.count)) - chosen - {each.index for each in adopted}
+    unselected = {index for index in unselected if states[index] is PENDING}
+    for index in unselected:
+        states[index] = FAILED if past.status(index) is Status.FAILED else SKIPPED
     return RestoredJob(
         states=states,
         attempts={index: past.attempts(index) for index, state in enumerate(states) if state is PENDING and past.attempts(index)},
-        adopted=tuple(
-            AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot)
-            for (job_id, index), slot in slots_of.items()
-            if job_id == past.id
-        ),
+        adopted=adopted,
+        unselected=sum(states[index] is SKIPPED for index in unselected),
     )

@@ -18,7 +18,7 @@ from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import ItemList
 from orchestrator.store.outputs import CaptureMismatch, read_capture
-from orchestrator.store.records import AttemptEnded, ItemSettled, Status
+from orchestrator.store.records import AttemptEnded, ItemSettled, Selection, Status
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import DoneHere
 from orchestrator.verdicts import parse_output
@@ -220,7 +220,7 @@ class RunReader:
                 return [(job_id, index) for index in range(count)]
             if rest.isascii() and rest.isdigit() and int(rest) < count:
                 return [(job_id, int(rest))]
-            found = [(job_id, index) for index in range(count) if self._recorded_label(job_id, index) == rest]
+            found = [(job_id, index) for index in range(count) if self._shown_label(job_id, index) == rest]
             if found:
                 return found
         found = [
@@ -228,7 +228,7 @@ class RunReader:
             for each in self.history.header.jobs
             for index in range(self.count(each))
             if fnmatch.fnmatchcase(self.item_name(each, index), reference)
-            or fnmatch.fnmatchcase(f"{each}:{self._recorded_label(each, index)}", reference)
+            or fnmatch.fnmatchcase(f"{each}:{self._shown_label(each, index)}", reference)
         ]
         if not found:
             raise UserError(
@@ -258,7 +258,23 @@ class RunReader:
             "counts": total,
             "cost_usd": None,
             "error": error,
+            "selection": self._selection(),
             "jobs": [{"id": each, "status": self.job_status(each), "counts": counts[each]} for each in header.jobs],
+        }
+
+    def _selection(self) -> dict[str, Any] | None:
+        """`items`: of all listed jobs; `selected`: so many of them; `jobs_left_out`: those of which none is."""
+        selection = self.history.selection
+        if selection == Selection():
+            return None
+        jobs = self.history.jobs.values()
+        items = sum(self.count(job.id) for job in jobs)
+        return {
+            "only": list(selection.only),
+            "limit": selection.limit,
+            "items": items,
+            "selected": items - sum(self.count(job.id) if job.has_none_chosen else job.unselected for job in jobs),
+            "jobs_left_out": sum(job.has_none_chosen for job in jobs),
         }
 
     def job_counts(self, job_id: str, waiting: int = 0) -> dict[str, int]:
@@ -268,7 +284,7 @@ class RunReader:
         """
         past = self.history.jobs[job_id]
         if past.count is None:
-            return {} if self.history.header.jobs[job_id] else {"pending": 1}
+            return {} if self.history.header.jobs[job_id] else {past.status(0).value: 1}
         counts: dict[str, int] = {}
         for status, number in past.counts().items():
             if number:
@@ -299,7 +315,12 @@ class RunReader:
             return Status.INTERRUPTED.value
         return status.value
 
-    def _recorded_label(self, job_id: str, index: int) -> str | None:
+    def recorded_label(self, job_id: str, index: int) -> str | None:
+        """What the item was called when it was started, or settled without a start; None if it was not yet."""
+        record, start = self.history.jobs[job_id].record(index), self.history.open_starts.get((job_id, index))
+        return next((each.label for each in (record, start) if each is not None and each.label is not None), None)
+
+    def _shown_label(self, job_id: str, index: int) -> str | None:
         return self.label(job_id, index, self.history.jobs[job_id].record(index))
 
     def _identity(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from orchestrator.core.states import JobRules
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.jobsfile.templates import Template
 
 
-def rules_of(jobs: Sequence[Job], *, keep_going: bool) -> list[JobRules]:
-    """The rules of each job, in file order. `keep_going`: every job continues on errors."""
+def rules_of(jobs: Sequence[Job], *, keep_going: bool, left_out: Collection[str] = ()) -> list[JobRules]:
+    """The rules of each job, in file order. `keep_going`: every job continues on errors. `left_out`: ids of unselected jobs."""
     orders = {job.id: order for order, job in enumerate(jobs)}
-    return [_rules(job, order, orders, keep_going) for order, job in enumerate(jobs)]
+    return [_rules(job, order, orders, keep_going, job.id in left_out) for order, job in enumerate(jobs)]
 
 
-def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> JobRules:
+def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_left_out: bool) -> JobRules:
     limit = job.max_failures
     return JobRules(
         id=job.id,
@@ -37,5 +37,6 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool) -> Jo
         retry_backoff=job.retry.backoff,
         retry_max_delay=job.retry.max_delay,
         retry_jitter=job.retry.jitter,
+        is_left_out=is_left_out,
         repeat_delay=job.repeat.delay if job.repeat else 0.0,
     )

@@ -15,10 +15,11 @@ from orchestrator.launching import RunRequest, create, launch, lock_run, user_co
 from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.nesting.ancestors import Nesting, find_ancestors
 from orchestrator.results import RunReader
+from orchestrator.selection import check_patterns
 from orchestrator.session import RunReport, SessionOptions, supervise
 from orchestrator.staleness import stale_count
 from orchestrator.store.history import read_history
-from orchestrator.store.records import RunOptions
+from orchestrator.store.records import RunOptions, Selection
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.views.happenings import View
@@ -33,6 +34,8 @@ def run_file(home: Path, request: RunRequest, view: View) -> RunReport:
 
     nesting = find_ancestors(os.environ)
     jobs_file = load(request.jobs_file, folder=request.folder, user_config=user_config())
+    selection = request.options.selection
+    check_patterns(selection.only, [job.id for job in jobs_file.jobs])
     inputs = resolve_inputs(
         jobs_file.inputs, request.inputs, file=request.inputs_file, environment=os.environ, ask=request.ask_input
     )
@@ -41,7 +44,7 @@ def run_file(home: Path, request: RunRequest, view: View) -> RunReport:
         return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, RunReader.read(launched).summary())
     with _releasing(launched.lock):
         if launched.store is None:
-            return _resume(launched.run_dir, view, request.options, nesting)
+            return _resume(launched.run_dir, view, request.options, nesting, selection=selection)
         return supervise(launched.store, jobs_file, view, SessionOptions(run=request.options, nesting=nesting))
 
 
@@ -75,14 +78,20 @@ def resume_run(
     slots: int | None = None,
     keep_going: bool = False,
     fresh: bool = False,
+    selection: Selection | None = None,
 ) -> RunReport:
-    """Continue a run: what has not succeeded. Raises RunHeldError if somebody supervises it."""
+    """Continue a run: what has not succeeded, of what is selected (`selection`; None: as before).
+
+    Raises RunHeldError if somebody supervises it.
+    """
     # It would adopt the attempt that it runs in, and wait for it.
     refuse_inside(run_dir, "a resume")
     nesting = find_ancestors(os.environ)
     options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh)
     with _releasing(lock_run(run_dir)):
-        report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=rerun_stale)
+        if selection is not None:
+            check_patterns(selection.only, read_history(run_dir).header.jobs)
+        report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=rerun_stale, selection=selection)
         # Running one job again may make those after it stale: each pass comes one job further.
         while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
             report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True)
@@ -115,8 +124,11 @@ def _resume(
     rerun_stale: bool = False,
     first: tuple[Event, ...] = (),
     replaced_by: str | None = None,
+    selection: Selection | None = None,
 ) -> RunReport:
     store = RunStore.open(run_dir)
+    if selection is not None and selection != store.history.selection:
+        store.append([selection])
     past = store.history.header.options
     session = SessionOptions(
         run=RunOptions(

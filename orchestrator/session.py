@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from orchestrator.admission import Admission
+from orchestrator.context import ItemContexts
 from orchestrator.core.events import Event
 from orchestrator.core.opening import open_run
 from orchestrator.core.scheduling import split_slots
@@ -16,16 +18,18 @@ from orchestrator.core.states import RestoredJob
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import JobsFile
+from orchestrator.listing import choose_items, chosen_record
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
+from orchestrator.selection import Chosen, Selector
 from orchestrator.signals import SignalInbox
 from orchestrator.store.durable_file import unwritable, write_whole
 from orchestrator.store.outputs import CaptureMismatch, keep_capture, verify_capture
-from orchestrator.store.records import ItemSettled, RunOptions, Status, SupervisorStarted
+from orchestrator.store.records import ItemsChosen, ItemSettled, Record, RunOptions, Status, SupervisorStarted
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.supervisor import Supervisor
@@ -108,10 +112,11 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     slots = next(each for each in (options.run.slots, jobs_file.run.slots, default_slots()) if each is not None)
     starts = dict(history.open_starts)
     slots_of = assign_slots(starts.values(), max(slots, 1))
-    restored = _restored(store, jobs_file, slots_of, options)
+    selector = Selector(history.selection, jobs_file.jobs)
+    restored = _restored(store, jobs_file, slots_of, options, _choose_again(store, reader, selector, jobs_file))
     lanes: set[str] = {job.lane for job in jobs_file.jobs}
     state = open_run(
-        rules_of(jobs_file.jobs, keep_going=options.run.keep_going),
+        rules_of(jobs_file.jobs, keep_going=options.run.keep_going, left_out=selector.left_out),
         slots=max(slots, 1),
         fast_slots=split_slots(slots, jobs_file.run.fast_slots, lanes),
         now=time.monotonic(),
@@ -152,6 +157,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             store=store,
             reader=reader,
             jobs_file=jobs_file,
+            selector=selector,
             state=state,
             engine=engine,
             admission=Admission(home, run_dir, jobs_file, engine, tokens, options.nesting, narrator.note),
@@ -194,8 +200,38 @@ def _engine(run_dir: RunDir, slots: int, signals: SignalInbox, drain_seconds: fl
     return LocalEngine(run_dir.worker_folder)
 
 
+def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_file: JobsFile) -> dict[str, Chosen]:
+    """What is selected of each job that is listed, or left out, recorded where it is something else than before."""
+    contexts = ItemContexts(reader, store.history.header.inputs)
+    chosen: dict[str, Chosen] = {}
+    changed: list[Record] = []
+    for job in jobs_file.jobs:
+        past = store.history.jobs[job.id]
+        if past.count is None and job.id not in selector.left_out:
+            if past.chosen is not None:
+                changed.append(chosen_record(job.id, None, ""))
+            continue
+        chosen[job.id] = choose_items(reader, contexts, selector, job.id)
+        record = chosen_record(job.id, chosen[job.id], selector.reason)
+        if record != (past.chosen or ItemsChosen(job=job.id)):
+            changed.append(record)
+        for status in (Status.INTERRUPTED, Status.WAITING) if chosen[job.id] is not None else ():
+            changed += [
+                ItemSettled(job=job.id, index=index, status=Status.SKIPPED, message=selector.reason)
+                for index in past.indices(status)
+                if index not in (chosen[job.id] or ())
+            ]
+    if changed:
+        store.append(changed)
+    return chosen
+
+
 def _restored(
-    store: RunStore, jobs_file: JobsFile, slots_of: dict[tuple[str, int], int], options: SessionOptions
+    store: RunStore,
+    jobs_file: JobsFile,
+    slots_of: dict[tuple[str, int], int],
+    options: SessionOptions,
+    chosen: Mapping[str, Chosen],
 ) -> dict[int, RestoredJob]:
     history = store.history
     was_booted = history.supervisor is not None and history.supervisor.boot_id != boot_id()
@@ -219,6 +255,7 @@ def _restored(
             keep_failed=options.keep_failed,
             rerun_stale=options.rerun_stale,
             damaged=frozenset(damaged),
+            chosen=chosen[job.id],
         )
     return restored
 

@@ -14,6 +14,7 @@ from orchestrator.loops import Loops
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
 from orchestrator.results import RunReader
+from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from workers.protocol import Holding, Start
 
@@ -44,12 +45,19 @@ class Starter:
     """Renders attempts of one run."""
 
     def __init__(
-        self, reader: RunReader, contexts: ItemContexts, loops: Loops, jobs_file: JobsFile, nesting: Nesting | None
+        self,
+        reader: RunReader,
+        contexts: ItemContexts,
+        loops: Loops,
+        jobs_file: JobsFile,
+        nesting: Nesting | None,
+        selector: Selector,
     ) -> None:
         header = reader.history.header
         self._reader = reader
         self._contexts = contexts
         self._loops = loops
+        self._selector = selector
         self._jobs_file = jobs_file
         self._run_environment = {
             "ORCHESTRATE_HOME": str(reader.run_dir.path.parent.parent),
@@ -65,6 +73,8 @@ class Starter:
         try:
             context = self._contexts.for_item(job, index, attempt)
             label = context["label"] = item_label(job, context)
+            if not self._selector.admits(job.id, index, self._reader.count(job.id), label):
+                return NotStarted(Declined.UNSELECTED, self._selector.reason, label)
             if job.when is not None and not is_wanted(job, context):
                 return NotStarted(Declined.SKIPPED, "`when` is false", label)
             context.update(self._loops.names(job, index, number))

@@ -7,6 +7,7 @@ turn. It refuses to handle: rules (core), durability (store), processes (engines
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from collections import deque
@@ -41,8 +42,8 @@ from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
-from orchestrator.jobsfile.model import JobsFile
-from orchestrator.listing import ListingError, list_job
+from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.loops import Loops, as_round
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
@@ -50,6 +51,7 @@ from orchestrator.readers import Readers
 from orchestrator.recording import Recorder
 from orchestrator.requests import Requests
 from orchestrator.results import RunReader
+from orchestrator.selection import Selector
 from orchestrator.settlements import Settlements
 from orchestrator.signals import SignalInbox
 from orchestrator.staleness import newly_stale
@@ -79,6 +81,7 @@ class Supervisor:
         store: RunStore,
         reader: RunReader,
         jobs_file: JobsFile,
+        selector: Selector,
         state: RunState,
         engine: Engine,
         admission: Admission,
@@ -103,7 +106,8 @@ class Supervisor:
         self._signals = signals
         self._contexts = ItemContexts(reader, self._history.header.inputs)
         self._loops = Loops(reader, self._contexts)
-        self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting)
+        self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector)
+        self._selector = selector
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
         self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)
@@ -386,8 +390,17 @@ class Supervisor:
             return
         fault_point("supervisor.listed")
         self._recorder.add(records.ItemsListed(job=job.id, count=count))
-        self._narrator.listed(job.id, count)
-        self._events.append(ItemsListed(order, count))
+        chosen = self._choose(job) if self._selector.words else None
+        selected = count if chosen is None else sum(map(len, chosen))
+        self._narrator.listed(job.id, count, selected, self._selector.words)
+        self._events.append(ItemsListed(order, count, chosen))
+
+    def _choose(self, job: Job) -> tuple[range, ...] | None:
+        self._recorder.catch_up()  # labels may tell of the list
+        chosen = choose_items(self._reader, self._contexts, self._selector, job.id)
+        record = chosen_record(job.id, chosen, self._selector.reason)
+        self._recorder.add(record)
+        return None if record.ranges is None else tuple(range(start, end) for start, end in record.ranges)
 
     def _end_run(self, finish: FinishRun) -> int:
         exit_code = exit_code_of(finish.status, self._stop_signal)
@@ -401,6 +414,8 @@ class Supervisor:
                 f"{len(stale)} succeeded items are stale, their inputs have changed since they ran ({names}"
                 f"{', …' if len(stale) > 5 else ''}); resume with --rerun-stale runs them again"
             )
+        for pattern in self._selector.idle_patterns():
+            self._narrator.note(f"--only {shlex.quote(pattern)} matches no item")
         self._recorder.add(
             records.RunEnded(
                 status=finish.status,

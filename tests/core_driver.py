@@ -55,10 +55,12 @@ class CoreDriver:
         drain_timeout: float = 300.0,
         timeout: float | None = None,
         restored: Mapping[str, RestoredJob] | None = None,
+        chosen: Mapping[str, tuple[range, ...]] | None = None,
     ) -> None:
         self.orders = {rule.id: rule.order for rule in rules}
         self.ids = [rule.id for rule in rules]
         self.counts = dict(counts or {})
+        self.chosen = dict(chosen or {})
         self.slots = slots
         self.durable_at_once = durable_at_once
         self.list_at_once = list_at_once
@@ -160,7 +162,7 @@ class CoreDriver:
 
     def list_items(self, job_id: str) -> None:
         self.to_list.remove(job_id)
-        self.feed(ItemsListed(self.orders[job_id], self.counts.get(job_id, 1)))
+        self.feed(ItemsListed(self.orders[job_id], self.counts.get(job_id, 1), self.chosen.get(job_id)))
 
     def fail_listing(self, job_id: str) -> None:
         self.to_list.remove(job_id)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 @click.command("each", context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG | {}]...")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N lines.")
 @bounds_options
 @run_id_option
 @click.option("--print", "only_print", is_flag=True, help="Print the jobs file that this would run, and run nothing.")
@@ -37,6 +38,7 @@ def command(
     words: tuple[str, ...],
     slots: int | None,
     keep_going: bool,
+    limit: int | None,
     run_id: str | None,
     only_print: bool,
     **view: Any,
@@ -55,9 +57,9 @@ def command(
 
     def start(home: Path, shown_to: View) -> RunReport:
         from orchestrator.runs import run_each
-        from orchestrator.store.records import RunOptions
+        from orchestrator.store.records import RunOptions, Selection
 
-        options = RunOptions(slots=slots, keep_going=keep_going)
+        options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
         report = run_each(home, text, _lines(), options, shown_to, folder=os.getcwd(), run_id=run_id)
         if not (shown.as_json or shown.events or shown.detach):
             _print_outputs(home, report.run_id)

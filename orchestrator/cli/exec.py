@@ -56,8 +56,10 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     from orchestrator.context import ItemContexts
     from orchestrator.loops import Loops
     from orchestrator.rendering import ItemRefused, item_label, prepare
+    from orchestrator.selection import Selector
     from orchestrator.starting import Starter
     from orchestrator.store.outputs import CaptureMismatch
+    from orchestrator.store.records import Selection
 
     attempt = max(reader.history.jobs[job_id].attempts(index), 1)
     header, job = reader.history.header, reader.job(job_id)
@@ -78,7 +80,7 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
     # Without the attempt's mark: a resume must not take this for something that the item left behind.
-    starter = Starter(reader, contexts, loops, reader.jobs_file, None)
+    starter = Starter(reader, contexts, loops, reader.jobs_file, None, Selector(Selection(), reader.jobs_file.jobs))
     changes = starter.environment(reader.item_name(job_id, index), attempt, prepared)
     environment = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
     return prepared, environment

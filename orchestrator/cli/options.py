@@ -110,6 +110,19 @@ def fresh_option(function: F) -> F:
     )(function)
 
 
+def selection_options(function: F) -> F:
+    """--only and --limit."""
+    function = click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items of each fan-out (that --only names)."
+    )(function)
+    return click.option(
+        "--only",
+        multiple=True,
+        metavar="GLOB",
+        help="Only these jobs or items (JOB, JOB:INDEX, JOB:LABEL, with * and ?) and what they need. Repeatable.",
+    )(function)
+
+
 def bounds_options(function: F) -> F:
     """-j and -k."""
     function = click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with the other items.")(function)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import asdict
 
-from orchestrator.cli.options import folder_option, inputs_options, json_option
+from orchestrator.cli.options import folder_option, inputs_options, json_option, selection_options
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
     from orchestrator.jobsfile.model import Job, JobsFile, Source
+    from orchestrator.selection import Later, Selector
 
 
 class _NotYetKnown(Exception):
@@ -52,25 +54,37 @@ class _PlanCommand(click.Command):
 @click.command("plan", cls=_PlanCommand)
 @click.argument("file")
 @inputs_options
+@selection_options
 @folder_option
 @click.option(
     "--graph", type=click.Choice(_DRAWINGS), help="Show which job waits for which instead: a tree, Mermaid, or (all) both."
 )
 @json_option
 def command(
-    *, file: str, inputs: tuple[str, ...], inputs_file: str | None, folder: str | None, graph: str | None, as_json: bool
+    *,
+    file: str,
+    inputs: tuple[str, ...],
+    inputs_file: str | None,
+    only: tuple[str, ...],
+    limit: int | None,
+    folder: str | None,
+    graph: str | None,
+    as_json: bool,
 ) -> int:
     """Show the items of each job and the command of each item; run nothing. What needs another job's output says so."""
     from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load
     from orchestrator.launching import user_config
+    from orchestrator.selection import Selector, check_patterns
+    from orchestrator.store.records import Selection
 
     jobs_file = load(file, folder=folder, user_config=user_config())
     if graph is not None:
         _print_graph(jobs_file, graph, as_json=as_json)
         return 0
+    check_patterns(only, [job.id for job in jobs_file.jobs])
     values = resolve_inputs(jobs_file.inputs, inputs, file=inputs_file, environment=os.environ, ask=input_asker())
-    plan = _plan(jobs_file, values)
+    plan = _plan(jobs_file, values, Selector(Selection(only=only, limit=limit), jobs_file.jobs))
     if as_json:
         write_json([{**job, "items": list(job["items"])} for job in plan])
         return 0
@@ -94,8 +108,11 @@ def _print_graph(jobs_file: JobsFile, graph: str, *, as_json: bool) -> None:
         write_lines(mermaid(nodes))
 
 
-def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One object a job: its `Node`, `lane`, `pool`, `after` (the job its items wait for, else null), `error`, `items`."""
+def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> Iterator[dict[str, Any]]:
+    """One object a job: its `Node`, `lane`, `pool`, `after` (the job its items wait for, else null), `error`, `items`.
+
+    `items` are those that are selected; `unselected`: how many others there are; `is_left_out`: nothing of it is selected.
+    """
     from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
@@ -113,9 +130,32 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any]) -> Iterator[dict[str, Any
             values[job.id], after = None, unknown.args[0]
         except SourceError as wrong:
             values[job.id], error = None, str(wrong)
-        items = (_item(jobs_file, job, index, value, context) for index, value in enumerate(values[job.id] or []))
-        plan = {**asdict(node), "lane": job.lane, "pool": job.pool}
-        yield {**plan, "after": after, "error": error, "items": items}
+        known = values[job.id] or []
+        chosen = selector.choose(job.id, len(known), partial(_label, jobs_file, values, context))
+        indices = range(len(known)) if chosen is None else sorted(chosen)
+        plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
+        plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
+        yield {**plan, "items": map(partial(_item, jobs_file, job, known, context), indices)}
+
+
+def _label(
+    jobs_file: JobsFile, known: dict[str, list[Any] | None], context: dict[str, Any], job_id: str, index: int
+) -> str | Later | None:
+    """What the item will be called, as far as that is known now. Raises LabelsUnknown."""
+    from orchestrator.jobsfile.model import chain_of
+    from orchestrator.selection import LATER, LabelsUnknown, early_label
+
+    jobs = {job.id: job for job in jobs_file.jobs}
+    first = job_id
+    while chain_of(jobs[first]):
+        first = chain_of(jobs[first])[0]
+    values = known.get(first)
+    if values is None:
+        raise LabelsUnknown(first)
+    try:
+        return early_label(jobs[job_id], index, values[index], context)
+    except _NotYetKnown:
+        return LATER
 
 
 def _values(source: Source | None, known: dict[str, list[Any] | None], context: dict[str, Any], folder: str) -> list[Any]:
@@ -133,7 +173,7 @@ def _values(source: Source | None, known: dict[str, list[Any] | None], context: 
     return list(list_items(source, context, folder))
 
 
-def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str, Any]) -> dict[str, Any]:
+def _item(jobs_file: JobsFile, job: Job, values: list[Any], base: dict[str, Any], index: int) -> dict[str, Any]:
     from orchestrator.jobsfile.model import ChainSource
     from orchestrator.rendering import ItemRefused, is_wanted, item_label, prepare
     from orchestrator.results import item_id
@@ -142,7 +182,7 @@ def _item(jobs_file: JobsFile, job: Job, index: int, value: Any, base: dict[str,
     item.update(label=None, argv=None, cwd=None, token=None, after=None, note=None)
     context = {**base, "index": index, "attempt": {"number": 1, "check_output": ""}}
     if job.for_each is not None:
-        context["item"] = value
+        context["item"] = values[index]
     if isinstance(job.for_each, ChainSource):
         later = {parent: _LaterJob(parent) for parent in job.for_each.jobs}
         context["parent"] = later if len(later) > 1 else later[job.for_each.jobs[0]]
@@ -166,6 +206,9 @@ def _print_job(job: dict[str, Any]) -> None:
     from orchestrator.views.wording import shown
 
     write_line(_job_line(job))
+    if job["is_left_out"]:
+        write_line("  not selected")
+        return
     if job["after"] is not None:
         write_line(f"  items known after {job['after']}")
         return
@@ -177,7 +220,9 @@ def _print_job(job: dict[str, Any]) -> None:
         count += 1
         for line in _item_lines(item):
             write_line(line)
-    if count == 0:
+    if job["unselected"]:
+        write_line(f"  {job['unselected']} more, not selected")
+    elif count == 0:
         write_line("  no items")
 
 

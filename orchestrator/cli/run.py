@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     fresh_option,
     inputs_options,
     run_id_option,
+    selection_options,
     view_options,
 )
 from orchestrator.cli.prompting import input_asker
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("file")
 @inputs_options
+@selection_options
 @bounds_options
 @folder_option
 @run_id_option
@@ -53,6 +55,8 @@ def command(
     slots: int | None,
     keep_going: bool,
     folder: str | None,
+    only: tuple[str, ...],
+    limit: int | None,
     run_id: str | None,
     resume: bool,
     max_age: float | None,
@@ -70,14 +74,16 @@ def command(
 
     def start(home: Path, shown: View) -> RunReport:
         from orchestrator.runs import RunRequest, run_file
-        from orchestrator.store.records import RunOptions
+        from orchestrator.store.records import RunOptions, Selection
 
+        selection = Selection(only=only, limit=limit)
+        options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh, selection=selection)
         request = RunRequest(
             jobs_file=file,
             inputs=inputs,
             inputs_file=inputs_file,
             ask_input=None if view["quiet"] or view["detach"] else input_asker(),
-            options=RunOptions(slots=slots, keep_going=keep_going, fresh=fresh),
+            options=options,
             folder=folder,
             run_id=run_id,
             resume=resume,

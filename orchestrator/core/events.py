@@ -38,6 +38,8 @@ class ItemsListed(msgspec.Struct, frozen=True):
 
     job: int
     count: int
+    chosen: tuple[range, ...] | None = None
+    """The items that are selected, in order; None: all."""
 
 
 class ListingFailed(msgspec.Struct, frozen=True):
@@ -50,6 +52,8 @@ class Declined(Enum):
     """Why an item did not start although it had a slot."""
 
     SKIPPED = "skipped"
+    UNSELECTED = "not selected"
+    """It is only known now that it was not asked for."""
     SATISFIED = "succeeded"
     REFUSED = "failed"
     SLOT_HELD = "slot held"

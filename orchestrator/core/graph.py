@@ -67,6 +67,9 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
 
 def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
     rules = job.rules
+    if rules.is_left_out and not job.is_listed:
+        close(state, job, Phase.SKIPPED, decisions)
+        return True
     if state.is_halted and not rules.is_cleanup:
         return False
     needs = [state.jobs[order] for order in rules.needs]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.core.states import (
     PENDING,
+    SKIPPED,
     JobRules,
     JobState,
     Pending,
@@ -52,11 +53,15 @@ def open_run(
     return state
 
 
-def list_items(job: JobState, count: int) -> None:
-    """Give a job its `count` pending items; it is not yet open."""
-    job.items = [PENDING] * count
+def list_items(job: JobState, count: int, chosen: Sequence[range] | None = None) -> None:
+    """Give a job its `count` items; it is not yet open. Those of `chosen` (None: all) are pending, the others are skipped."""
+    ranges = (range(count),) if chosen is None else chosen
+    job.items = [SKIPPED] * count
+    for each in ranges:
+        job.items[each.start : each.stop] = [PENDING] * len(each)
     job.is_listed = True
-    job.unfinished = count
+    job.unfinished = sum(map(len, ranges))
+    job.skipped = job.unselected = count - job.unfinished
     _set_failures_allowed(job)
 
 
@@ -65,13 +70,16 @@ def _set_failures_allowed(job: JobState) -> None:
         job.failures_allowed = job.rules.max_failures
     elif job.rules.max_failures_percent is not None:
         # The tiny share keeps 18.4% of 375 at 69: in floats it is 68.99999999999999.
-        job.failures_allowed = int(len(job.items) * job.rules.max_failures_percent / 100 + 1e-9)
+        job.failures_allowed = int((len(job.items) - job.unselected) * job.rules.max_failures_percent / 100 + 1e-9)
 
 
 def _restore(state: RunState, job: JobState, past: RestoredJob) -> None:
     """A job that still has something to do stays blocked: what it needs may run again, and comes first."""
-    list_items(job, len(past.states))
     job.items = list(past.states)
+    job.is_listed = True
+    job.unfinished = len(job.items)
+    job.unselected = past.unselected
+    _set_failures_allowed(job)
     job.tries = {index: Tries(number=number) for index, number in past.attempts.items()}
     for adopted in past.adopted:
         job.items[adopted.index] = Running(adopted.attempt, adopted.slot)

@@ -114,6 +114,8 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     retry_backoff: float = 2.0
     retry_max_delay: float = 300.0
     retry_jitter: float = 0.1
+    is_left_out: bool = False
+    """Nothing of it is selected: what has not run is skipped, and what needs it goes on all the same."""
     repeat_delay: float = 0.0
     """Seconds between two rounds of a loop."""
 
@@ -164,13 +166,15 @@ class JobState(msgspec.Struct):
     """Items that have not ended."""
     failed: int = 0
     skipped: int = 0
+    unselected: int = 0
+    """Of the skipped: those that were not selected. They keep nothing that needs the job from running."""
     cancelled: int = 0
     undurable: set[int] = msgspec.field(default_factory=set)
     """Ended items whose record is not yet durable, if other jobs depend on this one."""
     skip_reason: str = ""
     """All of its items are to be skipped once they are listed."""
     failures_allowed: int = 0
-    """`max_failures` of this many items."""
+    """`max_failures` of so many items as are selected."""
     is_stopped: bool = False
     """No further item of it starts: more failed than `max_failures`, or it could not be listed."""
     is_cancelled_ahead: bool = False
@@ -201,7 +205,8 @@ class JobState(msgspec.Struct):
         """Whether what needs it is skipped."""
         if self.phase is Phase.FAILED:
             return self.is_stopped or not self.rules.continue_on_error
-        return self.phase in (Phase.SKIPPED, Phase.CANCELLED)
+        is_left_out = self.rules.is_left_out or (self.unselected > 0 and self.unselected == self.skipped)
+        return self.phase is Phase.CANCELLED or (self.phase is Phase.SKIPPED and not is_left_out)
 
 
 class Stop(Enum):
@@ -278,3 +283,5 @@ class RestoredJob(msgspec.Struct, frozen=True):
     attempts: dict[int, int]
     """Index -> number of the last attempt, of items that may run again."""
     adopted: tuple[AdoptedAttempt, ...] = ()
+    unselected: int = 0
+    """How many of the skipped ones are so because they were not selected."""

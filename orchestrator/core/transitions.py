@@ -68,8 +68,8 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             _attempt_ended(state, item, verdict, now, decisions)
         case StartDeclined():
             _start_declined(state, event, now, decisions)
-        case ItemsListed(order, count):
-            _items_listed(state, state.jobs[order], count, decisions)
+        case ItemsListed():
+            _items_listed(state, event, decisions)
         case ListingFailed(order):
             _listing_failed(state, state.jobs[order], decisions)
         case OutcomesDurable(items):
@@ -125,9 +125,10 @@ def _may_go_on(
             _join_ended(state, items, now, decisions)
 
 
-def _items_listed(state: RunState, job: JobState, count: int, decisions: list[Decision]) -> None:
+def _items_listed(state: RunState, listed: ItemsListed, decisions: list[Decision]) -> None:
+    job = state.jobs[listed.job]
     assert job.phase is Phase.LISTING, f"{job.rules.id} was listed twice"
-    list_items(job, count)
+    list_items(job, listed.count, listed.chosen)
     if job.is_cancelled_ahead:
         cancel_item(state, job, 0, decisions)
     graph.begin(state, job, decisions)
@@ -224,6 +225,9 @@ def _start_declined(state: RunState, declined: StartDeclined, now: float, decisi
         _free_slot(state, running.slot)
     match declined.why:
         case Declined.SKIPPED:
+            settle(state, job, index, SKIPPED, decisions)
+        case Declined.UNSELECTED:
+            job.unselected += 1
             settle(state, job, index, SKIPPED, decisions)
         case Declined.SATISFIED:
             settle(state, job, index, SUCCEEDED, decisions)

@@ -129,7 +129,11 @@ class CheckpointWriter:
         facts += history.workers.values()
         if history.slots_set is not None:
             facts.append(SlotsSet(slots=history.slots_set))
+        if history.selection != history.header.options.selection:
+            facts.append(history.selection)
         for job in history.jobs.values():
+            if job.chosen is not None:
+                facts.append(job.chosen)
             if job.count is not None:
                 facts.append(ItemsListed(job=job.id, count=job.count))
             if job.listing_failed is not None:

@@ -7,13 +7,16 @@ when somebody asks for it. The files stay open, so places hold good even after a
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import assert_never
 
 from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine, SourceFile, decode_record
 from orchestrator.store.records import (
     AttemptEnded,
     Commit,
+    ItemsChosen,
     ItemSettled,
     ItemsListed,
     JobClosed,
@@ -21,6 +24,7 @@ from orchestrator.store.records import (
     Record,
     RunEnded,
     RunHeader,
+    Selection,
     SlotsSet,
     Started,
     Status,
@@ -100,6 +104,8 @@ class JobHistory:
     def __init__(self, job_id: str, sources: Sources) -> None:
         self.id = job_id
         self.count: int | None = None
+        self.chosen: ItemsChosen | None = None
+        """What is selected of it, if that is not all."""
         self.listing_failed: str | None = None
         self.closed: str | None = None
         self.sources = sources
@@ -121,7 +127,10 @@ class JobHistory:
 
     def status(self, index: int) -> Status:
         """What item `index` is; `running` means that an attempt started and its end is not recorded."""
-        return _STATUSES[self._statuses[index]] if index < len(self._statuses) else Status.PENDING
+        code = self._statuses[index] if index < len(self._statuses) else _PENDING
+        if code == _PENDING and self.chosen is not None and not self._is_chosen(index):
+            return Status.SKIPPED
+        return _STATUSES[code]
 
     def attempts(self, index: int) -> int:
         """The number of the last attempt of item `index`, so how many have been started; 0 before the first."""
@@ -147,10 +156,17 @@ class JobHistory:
         counts = dict(zip(_STATUSES, self._counts, strict=True))
         # Until its items are listed, nobody knows how many of them wait for their turn.
         counts[Status.PENDING] = max(counts[Status.PENDING] + (self.count or 0), 0)
+        if self.chosen is not None:
+            waiting = self._chosen_and_pending()
+            counts[Status.SKIPPED] += counts[Status.PENDING] - waiting
+            counts[Status.PENDING] = waiting
         return counts
 
     def indices(self, status: Status) -> Iterator[int]:
         """The items that have `status`, in order."""
+        if self.chosen is not None and status in (Status.PENDING, Status.SKIPPED):
+            yield from (index for index in range(self.count or 0) if self.status(index) is status)
+            return
         code = _CODES[status]
         known = self._statuses
         yield from (index for index, each in enumerate(known) if each == code and (code or index < (self.count or 0)))
@@ -161,6 +177,8 @@ class JobHistory:
         """The last word on item `index`, read from disk. Raises StateRefusedError."""
         place = self.settlements.get(index) or self.ends.get(index)
         record = self.sources.record(place) if place else None
+        if record is None and self.chosen is not None and self.status(index) is Status.SKIPPED:
+            return ItemSettled(job=self.id, index=index, status=Status.SKIPPED, message=self.chosen.message)
         assert record is None or isinstance(record, AttemptEnded | ItemSettled)
         return record
 
@@ -204,6 +222,45 @@ class JobHistory:
         else:
             self._stale.discard(index)
 
+    @property
+    def unselected(self) -> int:
+        """How many of its items are not selected, as far as they are known."""
+        if self.chosen is None or self.count is None:
+            return 0
+        return self.count - sum(end - start for start, end in self._ranges)
+
+    @property
+    def has_none_chosen(self) -> bool:
+        """Whether nothing of it is selected."""
+        return self.chosen is not None and not self._ranges
+
+    @property
+    def _ranges(self) -> list[tuple[int, int]]:
+        return (self.chosen.ranges if self.chosen is not None else None) or []
+
+    def _is_chosen(self, index: int) -> bool:
+        place = bisect_right(self._ranges, index, key=itemgetter(0))
+        return place > 0 and index < self._ranges[place - 1][1]
+
+    def _chosen_and_pending(self) -> int:
+        known = self._statuses
+        return sum(known[start:end].count(_PENDING) + max(end - max(start, len(known)), 0) for start, end in self._ranges)
+
+    def apply(self, record: ItemsListed | ItemsChosen | ListingFailed | JobClosed) -> None:
+        """Take in a fact about the job as a whole."""
+        match record:
+            case ItemsListed():
+                self.count = record.count
+                self.listing_failed = None
+            case ItemsChosen():
+                self.chosen = record if record.ranges is not None else None
+            case ListingFailed():
+                self.listing_failed = record.message
+            case JobClosed():
+                self.closed = record.status
+            case _:
+                assert_never(record)
+
     def _set(self, index: int, code: int, attempt: int) -> None:
         statuses = self._statuses
         if index >= len(statuses):
@@ -222,7 +279,9 @@ _Fact = (
     RunHeader
     | SupervisorStarted
     | WorkerStarted
+    | Selection
     | ItemsListed
+    | ItemsChosen
     | ListingFailed
     | SlotsSet
     | JobClosed
@@ -246,6 +305,7 @@ class RunHistory:
         self.next_sequence = 0
         self.next_worker = 0
         self.slots_set: int | None = None
+        self.selection = header.options.selection
         self.done_tokens: dict[str, tuple[str, int]] = {}
         """Token -> (job id, index) of the item of this run that did its work, and succeeded."""
         self.sources = sources
@@ -283,16 +343,12 @@ class RunHistory:
             case WorkerStarted():
                 self.workers[record.worker] = record
                 self.next_worker = max(self.next_worker, record.worker + 1)
-            case ItemsListed():
-                job = self._job(record.job)
-                job.count = record.count
-                job.listing_failed = None
-            case ListingFailed():
-                self._job(record.job).listing_failed = record.message
             case SlotsSet():
                 self.slots_set = record.slots
-            case JobClosed():
-                self._job(record.job).closed = record.status
+            case Selection():
+                self.selection = record
+            case ItemsListed() | ItemsChosen() | ListingFailed() | JobClosed():
+                self._job(record.job).apply(record)
             case RunEnded():
                 self.ended = record
             case Commit() | JournalHeader():

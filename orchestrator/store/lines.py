@@ -15,12 +15,14 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.records import (
     Commit,
+    ItemsChosen,
     ItemsListed,
     JobClosed,
     ListingFailed,
     Record,
     RunEnded,
     RunHeader,
+    Selection,
     SlotsSet,
     Started,
     Status,
@@ -71,7 +73,9 @@ Line = (
     | RunHeader
     | SupervisorStarted
     | WorkerStarted
+    | Selection
     | ItemsListed
+    | ItemsChosen
     | ListingFailed
     | SlotsSet
     | JobClosed

@@ -35,6 +35,15 @@ RunStatus = Literal["running", "completed", "failed", "paused", "cancelled", "in
 is told as `interrupted` too."""
 
 
+class Selection(msgspec.Struct, frozen=True, tag="selection", kw_only=True, omit_defaults=True):
+    """What of the jobs file is to run (`--only`, `--limit`); without either all of it. As a record: so from now on."""
+
+    only: tuple[str, ...] = ()
+    """Patterns: `JOB`, `JOB:INDEX`, `JOB:LABEL`, also with `*` and `?`."""
+    limit: int | None = None
+    """So many items of each fan-out, the first that match."""
+
+
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the command line chose for a run; kept for its resumes. None: as the jobs file says."""
 
@@ -42,6 +51,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keep_going: bool = False
     fresh: bool = False
     """Outcomes of earlier runs are not replayed (`run --fresh`); work that is in flight is still joined."""
+    selection: Selection = Selection()
+    """At first; a resume may choose another."""
 
 
 class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
@@ -89,6 +100,17 @@ class ItemsListed(msgspec.Struct, frozen=True, tag="listed", kw_only=True):
 
     job: str
     count: int
+
+
+class ItemsChosen(msgspec.Struct, frozen=True, tag="chosen", kw_only=True, omit_defaults=True):
+    """Which items of a job are selected, as `[first, last + 1]` each; None: all. The others are skipped if they have not run.
+
+    `message`: why, in words. A later record of this job takes the place of an earlier one.
+    """
+
+    job: str
+    ranges: list[tuple[int, int]] | None = None
+    message: str = ""
 
 
 class ListingFailed(msgspec.Struct, frozen=True, tag="listing_failed", kw_only=True):
@@ -190,7 +212,9 @@ Record = (
     RunHeader
     | SupervisorStarted
     | WorkerStarted
+    | Selection
     | ItemsListed
+    | ItemsChosen
     | ListingFailed
     | Started
     | AttemptEnded

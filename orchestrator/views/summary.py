@@ -76,6 +76,8 @@ class EndReport:
         yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
         yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
+        if (words := _selection_words(self._program, summary)) is not None:
+            yield f"  {words}"
         if _can_go_on(finished.status, summary):
             yield f"  go on with: {self._program} resume {finished.run_id}"
 
@@ -134,8 +136,23 @@ def status_lines(
     if error and not any(failure.item == error["item"] for failure in failures):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
     yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
+    if (words := _selection_words(program, summary)) is not None:
+        yield words
     if _can_go_on(status, summary):
         yield f"go on with: {program} resume {run_id}"
+
+
+def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
+    """What of the run is selected, if that is not all of it, and how to run the rest."""
+    selection = summary.get("selection")
+    if selection is None or (selection["selected"] == selection["items"] and not selection["jobs_left_out"]):
+        return None
+    options = [f"--only {shlex.quote(pattern)}" for pattern in selection["only"]]
+    options += [] if selection["limit"] is None else [f"--limit {selection['limit']}"]
+    left_out = selection["jobs_left_out"]
+    jobs = f", {left_out} job{'s' if left_out != 1 else ''} left out" if left_out else ""
+    items = f"{selection['selected']} of {selection['items']} items selected"
+    return shown(f"{items}{jobs} ({' '.join(options)}); {program} resume {summary['run_id']} --all runs the rest")
 
 
 def _can_go_on(status: str, summary: dict[str, Any]) -> bool:

@@ -96,6 +96,8 @@ def test_plan_as_data(run_cli: RunCli, folder: Path) -> None:
         "pool": None,
         "after": "list",
         "error": None,
+        "is_left_out": False,
+        "unselected": 0,
         "items": [],
     }
     assert (plan["chained"]["needs"], plan["chained"]["follows"]) == ([], ["known"])

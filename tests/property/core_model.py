@@ -28,6 +28,10 @@ class ModelJob:
     is_skipped_whole: bool = False
     has_failed_listing: bool = False
     is_cancelled_ahead: bool = False
+    unchosen: int = 0
+    """So many of its items were left out when it was listed."""
+    unselected: int = 0
+    """And so many in all, with those that were found out later."""
 
 
 @dataclass
@@ -79,6 +83,7 @@ class Model:
                 words[adopted.index] = "running"
                 model.slot_of[order, adopted.index] = adopted.slot
             model.jobs[order].words = words
+            model.jobs[order].unchosen = model.jobs[order].unselected = past.unselected
             model.durable |= {(order, index) for index, word in enumerate(words) if word in VERDICTS}
             if VERDICTS.issuperset(words):
                 model.jobs[order].phase = "open"
@@ -114,7 +119,7 @@ class Model:
         if rules.max_failures is not None:
             return failed > rules.max_failures
         assert rules.max_failures_percent is not None
-        return failed * 100 > rules.max_failures_percent * len(job.words)
+        return failed * 100 > rules.max_failures_percent * (len(job.words) - job.unchosen)
 
     def is_cleanup(self, order: int) -> bool:
         return self.rules[order].when_word is not None
@@ -197,7 +202,12 @@ class Model:
     def blocks(self, order: int) -> bool:
         if self.jobs[order].phase == "failed":
             return self.is_stopped(order) or not self.rules[order].continue_on_error
-        return self.jobs[order].phase in ("skipped", "cancelled")
+        return self.jobs[order].phase == "cancelled" or (self.jobs[order].phase == "skipped" and not self.is_left_out(order))
+
+    def is_left_out(self, order: int) -> bool:
+        """Whether the selection alone has kept it from running."""
+        unselected = self.jobs[order].unselected
+        return self.rules[order].is_left_out or (unselected > 0 and unselected == len(self.refs(order, "skipped")))
 
     # What an event does.
 
@@ -205,10 +215,8 @@ class Model:
         match event:
             case events.RunOpened():
                 self.is_open = True
-            case events.ItemsListed(order, count):
-                is_cancelled = self.jobs[order].is_cancelled_ahead
-                self.jobs[order].words = ["cancelled" if is_cancelled else "pending"] * count
-                self.begin(order)
+            case events.ItemsListed(order, count, chosen):
+                self.listed(self.jobs[order], count, chosen)
             case events.ListingFailed(order):
                 self.jobs[order].has_failed_listing = True
                 self.jobs[order].phase = "failed"
@@ -259,6 +267,13 @@ class Model:
             self.drain_until = None
             self.end_all("drain")
         self.missing = {resource: until for resource, until in self.missing.items() if until > now}
+
+    def listed(self, job: ModelJob, count: int, chosen: tuple[range, ...] | None) -> None:
+        word = "cancelled" if job.is_cancelled_ahead else "pending"
+        job.words = [word if chosen is None or any(i in each for each in chosen) else "skipped" for i in range(count)]
+        job.unchosen = job.unselected = job.words.count("skipped")
+        self.durable |= set(self.refs(job.rules.order, "skipped"))
+        self.begin(job.rules.order)
 
     def put(self, ref: Ref, word: str) -> None:
         words = self.jobs[ref[0]].words
@@ -365,6 +380,9 @@ class Model:
         match event.why:
             case Declined.SKIPPED | Declined.SATISFIED | Declined.REFUSED:
                 self.put(ref, event.why.value)
+            case Declined.UNSELECTED:
+                self.jobs[ref[0]].unselected += 1
+                self.put(ref, "skipped")
             case Declined.SLOT_HELD:
                 self.held_slots.add(self.slot_of[ref])
                 self.wait_or_end(ref, now)
@@ -447,6 +465,9 @@ class Model:
             return False
         for order, job in enumerate(self.jobs):
             rules = job.rules
+            if job.phase == "blocked" and rules.is_left_out and job.words is None:
+                job.phase = "skipped"
+                return True
             if job.phase != "blocked" or (self.halting and not self.is_cleanup(order)):
                 continue
             if not all(map(self.is_at_rest, rules.needs)):

@@ -43,10 +43,17 @@ class Scenario:
     drain_timeout: float = 30.0
     timeout: float | None = None
     restored: dict[str, RestoredJob] = field(default_factory=dict)
+    chosen: dict[str, tuple[range, ...]] = field(default_factory=dict)
 
 
 def rarely(draw: Callable[..., Any]) -> bool:
     return draw(st.integers(0, 5)) == 5
+
+
+def chosen_of(draw: Callable[..., Any], count: int) -> tuple[range, ...]:
+    """A part of the items, as two ranges in order."""
+    ends = sorted(draw(st.lists(st.integers(0, count), min_size=4, max_size=4)))
+    return range(ends[0], ends[1]), range(ends[2], ends[3])
 
 
 @st.composite
@@ -56,6 +63,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
     by_need = draw(st.permutations(range(number)))
     counts: dict[int, int] = {}
     rules: dict[int, JobRules] = {}
+    selects = rarely(draw)
     for place, order in enumerate(by_need):
         before = by_need[:place]
         chain: list[int] = []
@@ -85,6 +93,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             attempts=draw(st.integers(1, 3)),
             retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
             retry_jitter=0.0,
+            is_left_out=selects and rarely(draw),
         )
     slots = draw(st.integers(1, 4))
     return Scenario(
@@ -93,6 +102,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
         slots=slots,
         fast_slots=draw(st.sampled_from([0, draw(st.integers(0, slots - 1))])),
         timeout=20.0 if rarely(draw) else None,
+        chosen={NAMES[order]: chosen_of(draw, count) for order, count in counts.items()} if selects else {},
     )
 
 
@@ -119,7 +129,8 @@ def resumed(draw: Callable[..., Any]) -> Scenario:
         attempts = {index: draw(st.integers(1, 4)) for index in pending if rarely(draw)}
         for each in adopted:
             attempts[each.index] = each.attempt
-        scenario.restored[rule.id] = RestoredJob(states, attempts, tuple(adopted))
+        unselected = draw(st.integers(0, states.count(SKIPPED))) if scenario.chosen else 0
+        scenario.restored[rule.id] = RestoredJob(states, attempts, tuple(adopted), unselected)
     return scenario
 
 
@@ -138,6 +149,7 @@ class Contest:
             drain_timeout=scenario.drain_timeout,
             timeout=scenario.timeout,
             restored=scenario.restored,
+            chosen=scenario.chosen,
         )
         self.model = Model.of(
             scenario.rules,

@@ -14,7 +14,17 @@ from store_samples import LISTED, ended, new_run, settled, started, supervisor, 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import read_history
-from orchestrator.store.records import ItemsListed, JobClosed, ListingFailed, Record, RunEnded, Status
+from orchestrator.store.records import (
+    ItemsChosen,
+    ItemSettled,
+    ItemsListed,
+    JobClosed,
+    ListingFailed,
+    Record,
+    RunEnded,
+    Selection,
+    Status,
+)
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 
@@ -28,9 +38,11 @@ def observed(history: RunHistory) -> dict[str, Any]:
         "ended": history.ended,
         "open": history.open_starts,
         "next": (history.next_sequence, history.next_worker),
+        "selection": history.selection,
         "jobs": {
             job.id: (
                 job.count,
+                job.chosen,
                 job.listing_failed,
                 job.closed,
                 job.counts(),
@@ -130,6 +142,25 @@ def test_jobs_stand_in_the_order_of_their_listing(tmp_path: Path) -> None:
     assert list(history.jobs) == ["z", "a"]
 
 
+def test_what_is_not_selected_is_skipped_in_words_until_all_is_selected_again(tmp_path: Path) -> None:
+    chosen = ItemsChosen(job="port", ranges=[(2, 4), (7, 8)], message="not selected (--only)")
+    steps: list[Record] = [LISTED, ended(0), started(2), ended(2), ended(9, status=Status.FAILED), chosen, started(3)]
+    job = history_of(tmp_path, *steps).jobs["port"]
+    assert "".join(job.status(index).value[0] for index in range(10)) == "sssrssspsf"
+    assert {status.value: count for status, count in job.counts().items() if count} == {
+        "pending": 1,
+        "running": 1,
+        "succeeded": 2,
+        "failed": 1,
+        "skipped": 5,
+    }
+    assert (list(job.indices(Status.PENDING)), list(job.indices(Status.SKIPPED))) == ([7], [1, 4, 5, 6, 8])
+    assert job.record(1) == ItemSettled(job="port", index=1, status=Status.SKIPPED, message="not selected (--only)")
+    assert (job.unselected, job.has_none_chosen) == (7, False)
+    job = history_of(tmp_path / "again", *steps, ItemsChosen(job="port")).jobs["port"]
+    assert (job.counts()[Status.PENDING], job.record(1), job.unselected) == (6, None, 0)
+
+
 STATUSES = st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.WAITING])
 INDICES = st.integers(0, 9)
 RECORDS = st.one_of(
@@ -140,6 +171,8 @@ RECORDS = st.one_of(
     st.builds(worker, st.integers(0, 3)),
     st.just(RunEnded(status="failed", at=1.0)),
     st.just(JobClosed(job="port", status="failed")),
+    st.builds(Selection, only=st.sampled_from([(), ("port:3",)]), limit=st.sampled_from([None, 2])),
+    st.builds(ItemsChosen, job=st.just("port"), ranges=st.sampled_from([None, [], [(0, 2)], [(1, 4), (7, 10)]])),
 )
 
 
