@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from chains import CHAINS, ITEM_SECONDS, LINKS, SLOTS, Chains
 from contest import Size, Spread, Standing
 from scaling import Scale, StartUp
 from sharing import Sharing
@@ -32,6 +33,7 @@ def render(
     absent: dict[str, str],
     scales: list[Scale],
     sharing: Sharing | None,
+    chains: Chains | None,
     starts: list[StartUp],
     place: Place,
 ) -> str:
@@ -50,6 +52,8 @@ def render(
         lines += _scales(scales)
     if sharing is not None:
         lines += _sharing(sharing)
+    if chains is not None:
+        lines += _chains(chains)
     if starts:
         lines += _starts(starts)
     return "\n".join(lines)
@@ -121,6 +125,24 @@ def _sharing(sharing: Sharing) -> list[str]:
     ]
     lines += [f"| {idle.what}, CPU in % of a core | 1 | {idle.percent:.2f} |" for idle in sharing.idle]
     return [*lines, ""]
+
+
+def _chains(chains: Chains) -> list[str]:
+    jobs = CHAINS * LINKS
+    return [
+        "## Chains",
+        "",
+        f"{jobs} jobs of {chains.items:,} items: {CHAINS} chains, {LINKS} jobs long, on {SLOTS} slots; items sleep "
+        f"{ITEM_SECONDS[0]} and {ITEM_SECONDS[1]} s in turn. Idle is the",
+        "share of the slots' time without an attempt, from the first start to the last: all that time something was ready.",
+        "",
+        "| | limit | measured |",
+        "|---|---:|---:|",
+        f"| chains, idle in % | 5 | {chains.idle_percent:.1f} |",
+        f"| a barrier before each job, idle in % | | {chains.barrier_idle_percent:.1f} |",
+        f"| wall, chains ÷ barriers | | {chains.wall_ratio:.2f} |",
+        "",
+    ]
 
 
 def _starts(starts: list[StartUp]) -> list[str]:
