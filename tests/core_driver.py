@@ -10,14 +10,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from orchestrator.core.decisions import CloseJob, Decision, EndAttempt, FinishRun, ListItems, Settle, StartAttempt
+from orchestrator.core.decisions import (
+    AskGate,
+    CloseJob,
+    Decision,
+    EndAttempt,
+    FinishRun,
+    ListItems,
+    ReopenItems,
+    Settle,
+    StartAttempt,
+)
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
     Declined,
     Event,
+    GateEnd,
+    GateTold,
     ItemsListed,
+    ItemsReopened,
     JoinEnded,
+    LeftAlone,
     ListingFailed,
     OutcomesDurable,
     ResourceFreed,
@@ -41,7 +55,7 @@ NOT_STARTED = frozenset({Declined.SLOT_HELD, Declined.HELD, Declined.JOINS})
 
 
 class CoreDriver:
-    """One run. `counts` has the items of each job; a job that is not in it has 1. `durable_at_once`, `list_at_once`: no delay."""
+    """One run. `counts` has the items of each job; a job that is not in it has 1. `…_at_once`: no delay."""
 
     def __init__(
         self,
@@ -52,8 +66,10 @@ class CoreDriver:
         fast_slots: int = 0,
         durable_at_once: bool = True,
         list_at_once: bool = True,
+        ask_at_once: bool = True,
         drain_timeout: float = 300.0,
         timeout: float | None = None,
+        is_attended: bool = False,
         restored: Mapping[str, RestoredJob] | None = None,
         chosen: Mapping[str, tuple[range, ...]] | None = None,
     ) -> None:
@@ -64,6 +80,7 @@ class CoreDriver:
         self.slots = slots
         self.durable_at_once = durable_at_once
         self.list_at_once = list_at_once
+        self.ask_at_once = ask_at_once
         self.now = START_OF_TIME
         past = {self.orders[job_id]: job for job_id, job in (restored or {}).items()}
         self.state = open_run(
@@ -73,6 +90,7 @@ class CoreDriver:
             now=self.now,
             drain_timeout=drain_timeout,
             timeout=timeout,
+            is_attended=is_attended,
             restored=past,
         )
         self.running: dict[str, tuple[int, int]] = {
@@ -96,6 +114,10 @@ class CoreDriver:
         self.closed: dict[str, Phase] = {}
         self.asked_to_end: list[tuple[str, str, float | None]] = []
         self.finish: FinishRun | None = None
+        self.asked: list[str] = []
+        """Every question, in order."""
+        self.to_ask: list[str] = []
+        self.to_reopen: list[str] = []
 
     # What a test does.
 
@@ -151,6 +173,15 @@ class CoreDriver:
         """What these items joined came to no verdict."""
         self.joining = [item for item in self.joining if item not in items]
         self.feed(JoinEnded(tuple(self.ref(item) for item in items)))
+
+    def choose(self, item: str, how: GateEnd) -> None:
+        """What came of the question of a gate."""
+        if item in self.to_ask:
+            self.to_ask.remove(item)
+        self.feed(GateTold(self.ref(item), how))
+
+    def leave_alone(self) -> None:
+        self.feed(LeftAlone())
 
     def set_slots(self, slots: int, fast_slots: int = 0) -> None:
         self.slots = slots
@@ -228,6 +259,10 @@ class CoreDriver:
             self._carry_out(decision)
         check_invariants(self.state)
         self._check()
+        if self.to_reopen:
+            self._reopen()
+        while self.ask_at_once and self.to_ask:
+            self.choose(self.to_ask[0], GateEnd.OPEN)
         while self.list_at_once and self.to_list:
             self.list_items(self.to_list[0])
         if self.durable_at_once and self.not_durable:
@@ -252,6 +287,12 @@ class CoreDriver:
                 self.last_attempt[item] = attempt
                 self.running[item] = (attempt, slot)
                 self.started.append(item)
+            case AskGate(ref):
+                assert self.ended.get(self.name(ref)) is None, f"{self.name(ref)} has ended and asks"
+                self.asked.append(self.name(ref))
+                self.to_ask.append(self.name(ref))
+            case ReopenItems(items):
+                self.to_reopen = [self.name(ref) for ref in items]
             case Settle(ref, state, message):
                 item = self.name(ref)
                 assert item not in self.running, f"{item} is settled and still runs"
@@ -274,6 +315,13 @@ class CoreDriver:
                 assert not self.not_durable, f"the run is finished while {self.not_durable} are not durable"
                 assert not self.to_list, f"the run is finished while {self.to_list} are listed"
                 self.finish = decision
+
+    def _reopen(self) -> None:
+        items, self.to_reopen = self.to_reopen, []
+        for item in items:
+            self.ended.pop(item, None)
+            self.closed.pop(item.partition(":")[0], None)
+        self.feed(ItemsReopened({self.ref(item): self.last_attempt.get(item, 0) for item in items}))
 
     def _check(self) -> None:
         core_runs = {

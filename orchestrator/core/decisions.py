@@ -25,6 +25,18 @@ class StartAttempt(msgspec.Struct, frozen=True):
     slot: int
 
 
+class AskGate(msgspec.Struct, frozen=True):
+    """Put this gate's question to somebody, and answer `GateTold`: now, and once there is a choice. It takes no slot."""
+
+    item: ItemRef
+
+
+class ReopenItems(msgspec.Struct, frozen=True):
+    """Record that these items run again, and answer `ItemsReopened`."""
+
+    items: tuple[ItemRef, ...]
+
+
 class Settle(msgspec.Struct, frozen=True):
     """Record what the item is now. After `AttemptEnded` it is recorded together with that attempt's outcome."""
 
@@ -53,6 +65,8 @@ class FinishRun(msgspec.Struct, frozen=True):
 
     status: RunVerdict
     error: ItemRef | None
+    is_rejected: bool = False
+    """It failed because a gate was rejected."""
 
 
-Decision = ListItems | StartAttempt | Settle | EndAttempt | CloseJob | FinishRun
+Decision = ListItems | StartAttempt | AskGate | ReopenItems | Settle | EndAttempt | CloseJob | FinishRun

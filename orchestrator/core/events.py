@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 import msgspec
@@ -24,6 +26,8 @@ class Verdict(Enum):
     """The machine had no room for one more process: nothing was started."""
     LOST = "lost"
     """Its worker died."""
+    PAUSED = "paused"
+    """A child run that waits for a choice: it goes on with the next attempt, once that is made."""
     CANCELLED = "cancelled"
     DRAINED = "drained"
     """We ended it because the supervisor stops."""
@@ -111,6 +115,36 @@ class JoinEnded(msgspec.Struct, frozen=True):
     items: tuple[ItemRef, ...]
 
 
+class GateEnd(Enum):
+    """What came of a gate."""
+
+    OPEN = "waiting"
+    """The question is out, and there is no choice yet."""
+    APPROVED = "succeeded"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    """Its `when` was false."""
+    REFUSED = "failed"
+    """A template of it is wrong."""
+
+
+class GateTold(msgspec.Struct, frozen=True):
+    """The answer to `AskGate`: the question is out. Later, or at once: the choice, or that none is needed."""
+
+    item: ItemRef
+    how: GateEnd
+
+
+class ItemsReopened(msgspec.Struct, frozen=True):
+    """It is recorded that these items run again (`ReopenItems`). Each with the number of attempts that it has had."""
+
+    attempts: Mapping[ItemRef, int]
+
+
+class LeftAlone(msgspec.Struct, frozen=True):
+    """Nobody is there any more to be asked at once."""
+
+
 class SlotsSet(msgspec.Struct, frozen=True):
     """`orchestrate set slots=N` (N >= 1), `fast_slots` of them the fast lane's."""
 
@@ -145,6 +179,9 @@ Event = (
     | ResourceFreed
     | VerdictShared
     | JoinEnded
+    | GateTold
+    | ItemsReopened
+    | LeftAlone
     | SlotsSet
     | StopAsked
     | CancelAsked

@@ -56,13 +56,14 @@ def close(state: RunState, job: JobState, phase: Phase, decisions: list[Decision
 
 def finish_run(state: RunState, decisions: list[Decision]) -> None:
     """Finish the run if nothing moves and nothing can."""
-    if state.is_finished or any(_is_in_motion(state, job) for job in state.jobs):
+    if state.is_finished or state.is_reopening or any(_is_in_motion(state, job) for job in state.jobs):
         return
     if not _may_end(state):
         raise AssertionError("nothing runs and nothing can start, but the run has not ended")
     state.is_finished = True
     verdict = _verdict(state)
-    decisions.append(FinishRun(verdict, _error(state) or (_cancelled(state) if verdict == "failed" else None)))
+    error = _error(state) or (_cancelled(state) if verdict == "failed" else None)
+    decisions.append(FinishRun(verdict, error, state.is_rejected))
 
 
 def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
@@ -144,13 +145,16 @@ def _closing_phase(job: JobState) -> Phase:
 
 
 def _is_in_motion(state: RunState, job: JobState) -> bool:
-    if job.running or job.undurable or job.joining or job.phase is Phase.LISTING:
+    if job.running or job.undurable or job.joining or job.posing or job.phase is Phase.LISTING:
+        return True
+    if job.asking and job.rules.is_gate and state.is_attended:
         return True
     return may_start(state, job) and has_startable(job)
 
 
 def _may_end(state: RunState) -> bool:
-    return state.stop is not Stop.NO or state.is_cancelled or state.is_halted or all(job.is_closed for job in state.jobs)
+    is_stopped = state.stop is not Stop.NO or state.is_cancelled or state.is_halted
+    return is_stopped or any(job.asking for job in state.jobs) or all(job.is_closed for job in state.jobs)
 
 
 def _verdict(state: RunState) -> RunVerdict:
@@ -161,7 +165,7 @@ def _verdict(state: RunState) -> RunVerdict:
         # Also when something failed meanwhile: who was told to stop has not come to an end, and goes on when it is asked to.
         return "paused" if state.stop is Stop.PAUSE else "interrupted"
     if not is_all_closed:
-        return "failed"
+        return "failed" if state.is_halted or state.is_timed_out else "paused"
     return "failed" if any(job.phase in (Phase.FAILED, Phase.CANCELLED) for job in state.jobs) else "completed"
 
 

@@ -27,11 +27,12 @@ def open_run(
     now: float,
     drain_timeout: float = 300.0,
     timeout: float | None = None,
+    is_attended: bool = False,
     restored: Mapping[int, RestoredJob] | None = None,
 ) -> RunState:
     """Make the state of a run. `slots` >= 1, `fast_slots` of them the fast lane's; `restored` by job order.
 
-    `timeout` and `drain_timeout` in seconds.
+    `timeout` and `drain_timeout` in seconds. `is_attended`: there is somebody whom its gates can ask at once.
     """
     jobs = [JobState(rules=rule) for rule in rules]
     for job in jobs:
@@ -46,6 +47,7 @@ def open_run(
         fast_slots=fast_slots,
         drain_timeout=drain_timeout,
         timeout_at=None if timeout is None else now + timeout,
+        is_attended=is_attended,
         by_priority=sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, order)),
     )
     for order, past in (restored or {}).items():

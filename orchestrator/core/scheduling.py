@@ -136,10 +136,10 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         job = state.jobs[order]
         if urgency is not None and job.rules.priority < urgency:
             break
-        if not may_start(state, job) or missing_resource(state, job) is not None:
+        if job.rules.is_gate or not may_start(state, job) or missing_resource(state, job) is not None:
             continue
         while state.free_slots and room > 0 and rooms[job.rules.lane] > 0:
-            index = _take_next(job)
+            index = take_next(job)
             if index is None:
                 break
             slot = heapq.heappop(state.free_slots)
@@ -173,7 +173,8 @@ def _collect_due(job: JobState, now: float) -> None:
         heapq.heappush(job.due, heapq.heappop(job.backoff)[1])
 
 
-def _take_next(job: JobState) -> int | None:
+def take_next(job: JobState) -> int | None:
+    """The item of this job that starts next: it is taken off the list of those that are to start."""
     if job.rules.max_concurrency is not None and job.running >= job.rules.max_concurrency:
         return None
     _drop_stale(job)

@@ -28,6 +28,8 @@ def settle(state: RunState, job: JobState, index: int, ended: ItemState, decisio
     job.items[index] = ended
     job.tries.pop(index, None)
     job.joining.discard(index)
+    job.asking.discard(index)
+    job.posing.discard(index)
     ref = (job.rules.order, index)
     decisions.append(Settle(ref, ended, message))
     if isinstance(ended, Interrupted):
@@ -50,12 +52,12 @@ def halt(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
 
 
 def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
-    """End every item of a job that waits to be started (for a backoff, a slot or another resource): it will not start any more.
+    """End every item of a job that waits to be started (for a backoff, a slot, a choice, …): it will not start any more.
 
     `with_joining`: also those that wait for what comes of work in flight. A halt lets them, as it lets what runs: they start
     nothing, and share a verdict.
     """
-    waiting = {index for _, index in job.backoff} | set(job.due)
+    waiting = {index for _, index in job.backoff} | set(job.due) | job.asking
     if with_joining:
         waiting |= job.joining
     job.backoff.clear()

@@ -73,6 +73,12 @@ SKIPPED = Skipped()
 CANCELLED = Cancelled()
 INTERRUPTED = Interrupted()
 
+
+def asking(what: str) -> Waiting:
+    """Until somebody has made a choice, at a gate or in a child run."""
+    return Waiting(what, math.inf)
+
+
 ENDED_STATES = (Succeeded, Failed, Skipped, Cancelled, Interrupted)
 
 
@@ -118,6 +124,10 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing of it is selected: what has not run is skipped, and what needs it goes on all the same."""
     repeat_delay: float = 0.0
     """Seconds between two rounds of a loop."""
+    is_gate: bool = False
+    on_reject: Literal["abort", "skip", "retry"] = "abort"
+    retry_from: int | None = None
+    """Of a gate: the job that runs again after a rejection, before the gate asks again; None: it only asks again."""
 
     @property
     def tolerates_failures(self) -> bool:
@@ -160,6 +170,10 @@ class JobState(msgspec.Struct):
     """Heap of waiting items whose time has come."""
     joining: set[int] = msgspec.field(default_factory=set)
     """Waiting items whose token is in flight elsewhere: until they are told what came of it."""
+    asking: set[int] = msgspec.field(default_factory=set)
+    """Waiting items that go on when somebody has made a choice: of a gate, or of a gate in the run that they stand for."""
+    posing: set[int] = msgspec.field(default_factory=set)
+    """Of `asking`, those whose question is not out yet: it may turn out that it needs no choice."""
     tries: dict[int, Tries] = msgspec.field(default_factory=dict)
     running: int = 0
     unfinished: int = 0
@@ -250,6 +264,12 @@ class RunState(msgspec.Struct):
     drain_until: float | None = None
     is_cancelled: bool = False
     is_timed_out: bool = False
+    is_attended: bool = False
+    """Somebody is there to be asked at once: the run waits for the choices of its gates, and does not pause."""
+    is_rejected: bool = False
+    """A gate whose rejection aborts the run was rejected."""
+    is_reopening: bool = False
+    """After a rejection, items are about to run again (`ReopenItems`)."""
     halted_by: ItemRef | None = None
     """The failing item that halted the run; of several, the first by (job order, index)."""
     is_open: bool = False

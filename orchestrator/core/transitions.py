@@ -12,15 +12,18 @@ import heapq
 import math
 from typing import assert_never
 
-from orchestrator.core import graph, scheduling, shortage
+from orchestrator.core import gates, graph, scheduling, shortage
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
     Declined,
     Event,
+    GateTold,
     ItemsListed,
+    ItemsReopened,
     JoinEnded,
+    LeftAlone,
     ListingFailed,
     OutcomesDurable,
     ResourceFreed,
@@ -51,6 +54,7 @@ from orchestrator.core.states import (
     RunState,
     Stop,
     Waiting,
+    asking,
 )
 from orchestrator.core.stopping import end_running, obey, stop
 
@@ -76,6 +80,8 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             _outcomes_durable(state, items, decisions)
         case StopAsked() | CancelAsked() | SlotsSet():
             obey(state, event, now, decisions)
+        case GateTold() | ItemsReopened() | LeftAlone():
+            gates.hear(state, event, decisions)
         case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded():
             _may_go_on(state, event, now, decisions)
         case TimePassed():
@@ -100,8 +106,10 @@ def check_invariants(state: RunState) -> None:
     assert len(set(slots)) == len(slots), "a slot is used twice"
     assert len(slots) == state.slots, "a slot was made or lost"
     for job in state.jobs:
-        joining = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due == math.inf}
-        assert job.joining == joining, "job.joining is wrong"
+        untold = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due == math.inf}
+        assert job.joining | job.asking == untold, "job.joining or job.asking is wrong"
+        assert not job.joining & job.asking, "an item waits twice"
+        assert job.posing <= job.asking, "job.posing is wrong"
         assert job.running == sum(isinstance(item, Running) for item in job.items), "job.running is wrong"
         if job.rules.max_concurrency is not None:
             assert job.running <= job.rules.max_concurrency, "max_concurrency is exceeded"
@@ -181,9 +189,9 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
             return FAILED
         case Verdict.CANCELLED:
             return CANCELLED
-        case Verdict.DRAINED:  # perhaps by an earlier supervisor: then this one runs it again
+        case Verdict.DRAINED | Verdict.PAUSED:  # drained perhaps by an earlier supervisor: then this one runs it again
             tries.used -= 1
-            waiting = Waiting("drained", now)
+            waiting = Waiting("drained", now) if verdict is Verdict.DRAINED else asking("gate")
             is_last = False
         case Verdict.LOST:
             tries.losses += 1
@@ -212,7 +220,10 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
 
 def _wait(job: JobState, index: int, waiting: Waiting, decisions: list[Decision]) -> None:
     job.items[index] = waiting
-    heapq.heappush(job.backoff, (waiting.due, index))
+    if waiting.due == math.inf:
+        job.asking.add(index)
+    else:
+        heapq.heappush(job.backoff, (waiting.due, index))
     decisions.append(Settle((job.rules.order, index), waiting))
 
 
@@ -313,5 +324,6 @@ def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
     graph.open_jobs(state, decisions)
     while graph.close_jobs(state, decisions):
         graph.open_jobs(state, decisions)
+    gates.ask_gates(state, decisions)
     scheduling.start_items(state, now, decisions)
     graph.finish_run(state, decisions)

@@ -1,0 +1,168 @@
+"""Gates: questions that hold no slot, what a choice brings about, and going back to a job after a rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from orchestrator.core.decisions import AskGate, Decision, ReopenItems
+from orchestrator.core.events import GateEnd, GateTold, ItemsReopened, LeftAlone
+from orchestrator.core.scheduling import may_start, take_next
+from orchestrator.core.settling import halt, settle
+from orchestrator.core.states import (
+    FAILED,
+    PENDING,
+    SKIPPED,
+    SUCCEEDED,
+    Cancelled,
+    Failed,
+    Interrupted,
+    ItemRef,
+    JobState,
+    Pending,
+    Phase,
+    Running,
+    RunState,
+    Skipped,
+    Tries,
+    Waiting,
+    asking,
+)
+
+
+def ask_gates(state: RunState, decisions: list[Decision]) -> None:
+    """Put the question of each gate whose turn has come: all at once, for a question takes nothing from anybody."""
+    for job in state.jobs:
+        while job.rules.is_gate and may_start(state, job) and (index := take_next(job)) is not None:
+            _ask(job, index, decisions)
+
+
+def hear(state: RunState, event: GateTold | ItemsReopened | LeftAlone, decisions: list[Decision]) -> None:
+    """Take in what concerns gates."""
+    match event:
+        case GateTold():
+            _gate_told(state, event, decisions)
+        case ItemsReopened(attempts):
+            _reopen(state, attempts)
+        case LeftAlone():
+            state.is_attended = False
+        case unknown:
+            assert_never(unknown)
+
+
+def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> None:
+    """A gate has its choice, or needs none. What was stopped or cancelled meanwhile has its end already."""
+    order, index = event.item
+    job = state.jobs[order]
+    if index not in job.asking:
+        return
+    job.posing.discard(index)
+    match event.how:
+        case GateEnd.OPEN:
+            pass
+        case GateEnd.APPROVED:
+            settle(state, job, index, SUCCEEDED, decisions)
+        case GateEnd.SKIPPED:
+            settle(state, job, index, SKIPPED, decisions)
+        case GateEnd.REFUSED:
+            settle(state, job, index, FAILED, decisions)
+        case GateEnd.REJECTED:
+            _rejected(state, job, index, decisions)
+        case unknown:
+            assert_never(unknown)
+
+
+def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
+    """Let these items run again. `attempts`: how many each has had, so that the next has a number of its own."""
+    state.is_reopening = False
+    for (order, index), number in attempts.items():
+        job = state.jobs[order]
+        item = job.items[index]
+        if isinstance(item, Running | Pending):
+            continue
+        _take_back_end(job, index)
+        job.items[index] = PENDING
+        job.tries[index] = Tries(number=number)
+        job.next_index = min(job.next_index, index)
+        if job.is_closed:
+            job.phase = Phase.BLOCKED  # it opens as it did the first time, when what it needs is at rest
+
+
+def _ask(job: JobState, index: int, decisions: list[Decision]) -> None:
+    job.items[index] = asking("gate")
+    job.asking.add(index)
+    job.posing.add(index)
+    decisions.append(AskGate((job.rules.order, index)))
+
+
+def _rejected(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
+    ref = (job.rules.order, index)
+    match job.rules.on_reject:
+        case "abort":
+            state.is_rejected = True
+            settle(state, job, index, FAILED, decisions)
+            halt(state, ref, decisions)
+        case "skip":
+            settle(state, job, index, SKIPPED, decisions)
+        case "retry" if job.rules.retry_from is None:
+            _ask(job, index, decisions)
+        case "retry":
+            state.is_reopening = True
+            decisions.append(ReopenItems(_way_back(state, job, index)))
+        case unknown:
+            assert_never(unknown)
+
+
+def _way_back(state: RunState, gate: JobState, index: int) -> tuple[ItemRef, ...]:
+    """Items of the job that is to run again, of all on the way from there to the gate, and of the gate.
+
+    Where only chains lead there, it is the one item of each: the others have nothing to do with this choice.
+    """
+    assert gate.rules.retry_from is not None
+    first = gate.rules.retry_from
+    way = {gate.rules.order}
+    for order in range(len(state.jobs)):
+        if order == first or (_comes_from(state, order, first) and _comes_from(state, gate.rules.order, order)):
+            way.add(order)
+    is_chain = all(not way & set(state.jobs[order].rules.needs) for order in way - {first})
+    return tuple(
+        (order, each)
+        for order in sorted(way)
+        for each in range(len(state.jobs[order].items))
+        if (each == index or not is_chain) and not isinstance(state.jobs[order].items[each], Running | Pending)
+    )
+
+
+def _comes_from(state: RunState, order: int, first: int) -> bool:
+    """Whether job `order` needs job `first`, directly or through others."""
+    seen: set[int] = set()
+    todo = [order]
+    while todo:
+        rules = state.jobs[todo.pop()].rules
+        for before in {*rules.needs, *rules.chain} - seen:
+            if before == first:
+                return True
+            seen.add(before)
+            todo.append(before)
+    return False
+
+
+def _take_back_end(job: JobState, index: int) -> None:
+    item = job.items[index]
+    match item:
+        case Waiting():
+            job.asking.discard(index)
+            job.posing.discard(index)
+            return
+        case Interrupted():
+            return
+        case Failed():
+            job.failed -= 1
+        case Skipped():
+            job.skipped -= 1
+        case Cancelled():
+            job.cancelled -= 1
+        case _:
+            pass
+    job.unfinished += 1
+    job.is_stopped = job.rules.limits_failures and job.failed > job.failures_allowed
