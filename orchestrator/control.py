@@ -74,7 +74,15 @@ class CountWaiting(msgspec.Struct, frozen=True, tag="count_waiting"):
     """How many items of each job wait, holding nothing. The records tell of backoffs and tokens only."""
 
 
-Request = Stop | Flush | Cancel | Pause | SetSlots | Explain | CountWaiting
+class Approve(msgspec.Struct, frozen=True, tag="approve"):
+    """The choice that somebody made at these gates, each (job id, index). `choice` None: the one that approves."""
+
+    items: list[tuple[str, int]]
+    choice: str | None = None
+    message: str = ""
+
+
+Request = Stop | Flush | Cancel | Pause | SetSlots | Explain | CountWaiting | Approve
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,12 +11,17 @@ from orchestrator.errors import ExitCode
 from orchestrator.results import RunReader
 
 
-def exit_code_of(status: RunVerdict, stop_signal: signal.Signals | None) -> int:
-    """The exit code of section 7. `stop_signal`: the first that asked for a stop (`orchestrate stop` counts as SIGTERM)."""
+def exit_code_of(status: RunVerdict, stop_signal: signal.Signals | None, *, is_rejected: bool = False) -> int:
+    """The exit code of section 7. `stop_signal`: the first that asked for a stop (`orchestrate stop` counts as SIGTERM).
+
+    `is_rejected`: a gate was, and that ended the run.
+    """
     if status == "completed":
         return ExitCode.COMPLETED
     if stop_signal is not None:
         return 128 + stop_signal  # it comes before what else holds of a run that is not complete
+    if is_rejected:
+        return ExitCode.REJECTED
     match status:
         case "failed":
             return ExitCode.FAILED

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.core.states import ItemState, Waiting
 from orchestrator.flights import Flight
 from orchestrator.run_log import append_log
-from orchestrator.store.records import Status
+from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.views import happenings
 from orchestrator.views.happenings import View
 from workers.protocol import Outcome
@@ -92,6 +92,32 @@ class Narrator:
     def waits(self, name: str, job_id: str, label: str | None, message: str) -> None:
         """The item's work is done elsewhere just now: it waits for what comes of that."""
         self._view.show(happenings.ItemWaiting(item=name, job=job_id, label=label, message=message, at=time.time()))
+
+    def asks(self, name: str, asked: GateAsked, *, is_here: bool) -> None:
+        """A gate's question is out. `is_here`: it is put to who sits at the terminal."""
+        self._view.show(
+            happenings.GateAsked(
+                item=name,
+                job=asked.job,
+                label=asked.label,
+                question=asked.question,
+                options=asked.options,
+                is_here=is_here,
+                at=asked.at,
+            )
+        )
+
+    def answered(self, name: str, job_id: str, label: str | None, answer: GateAnswered) -> None:
+        """A choice was made at a gate, and is acted on now."""
+        self._view.show(
+            happenings.GateAnswered(
+                item=name, job=job_id, label=label, choice=answer.choice, message=answer.message, at=answer.at
+            )
+        )
+
+    def reopened(self, job_id: str, count: int, counts: dict[str, int]) -> None:
+        """Items of a job run again, because a gate behind it was rejected."""
+        self._view.show(happenings.JobListed(job=job_id, count=count, counts=counts))
 
     def shared(self, name: str, job_id: str, label: str | None, status: Status, deduped_from: str, outcome: Outcome) -> None:
         """An item came to its end with the outcome of another, without an attempt."""

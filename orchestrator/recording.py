@@ -10,9 +10,12 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.core.states import ItemRef
-from orchestrator.store.records import AttemptEnded, ItemsListed, JobClosed, Record
+from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened
 from orchestrator.store.run_store import RunStore
 from workers.faultpoints import fault_point
+
+_READ = (JobClosed, ItemsListed, GateAnswered, Reopened)
+"""Records of which templates may read."""
 
 
 class Recorder:
@@ -30,7 +33,7 @@ class Recorder:
     def add(self, record: Record) -> None:
         """Have `record` written with the next commit."""
         self._records.append(record)
-        self._is_read |= isinstance(record, JobClosed | ItemsListed) or (isinstance(record, AttemptEnded) and record.round > 0)
+        self._is_read |= isinstance(record, _READ) or (isinstance(record, AttemptEnded) and record.round > 0)
 
     def then(self, action: Callable[[], None]) -> None:
         """Do this after the next commit, in order."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.jobsfile.model import CommandAction, Job
+from orchestrator.jobsfile.model import CommandAction, GateAction, Job
 from orchestrator.jobsfile.templates import RenderError, Template
 from orchestrator.jobsfile.values import ValueRefused, check_token, describe, text_of
 from workers.protocol import Creates
@@ -52,6 +52,28 @@ class Prepared(msgspec.Struct, frozen=True):
     label: str | None
     payload: str
     token: str | None
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a gate asks. `show_file`: the absolute path of a file that belongs to it."""
+
+    text: str
+    show_file: str | None
+
+
+def question_of(job: Job, context: Mapping[str, Any], folder: str) -> Question:
+    """Render a gate. `folder` (absolute) is what its path is relative to. Raises ItemRefused."""
+    assert isinstance(job.action, GateAction)
+    text = _text(job.action.question, context, "gate").strip()
+    if not text:
+        raise ItemRefused("gate: the question is empty")
+    _utf8_size(text, "the question")
+    if job.show_file is None:
+        return Question(text, None)
+    path = _text(job.show_file, context, "show_file")
+    _refuse_nul(path, "show_file")
+    _utf8_size(path, "show_file")
+    return Question(text, os.path.join(folder, path) if path else None)
 
 
 def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
@@ -100,6 +122,7 @@ def prepare(
     if isinstance(job.action, CommandAction):
         argv = _argv(job.action.argv, context)
     else:
+        assert not isinstance(job.action, GateAction), "a gate runs nothing"
         argv, script = _shell(_text(job.action.script, context, "shell"))
     env: dict[str, str | None] = {}
     for declared in (run_env, job.env):

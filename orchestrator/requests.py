@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import assert_never
 
 from orchestrator.admission import Admission
-from orchestrator.control import Cancel, CountWaiting, Explain, Flush, Pause, Reply, Request, SetSlots, Wait
+from orchestrator.control import Approve, Cancel, CountWaiting, Explain, Flush, Pause, Reply, Request, SetSlots, Wait
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, Event
 from orchestrator.core.explaining import is_waiting, waiting_counts, waiting_resource, why_it_waits
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, RunState, Stop
+from orchestrator.gates import Gates
 from orchestrator.recording import Recorder
 from orchestrator.settlements import Settlements
 from orchestrator.store import records
@@ -34,6 +35,7 @@ class Requests:
         state: RunState,
         admission: Admission,
         tokens: TokenDesk,
+        gates: Gates,
         fast_slots: int | None,
         is_inline: bool,
         stop: Callable[[Stop], None],
@@ -47,6 +49,7 @@ class Requests:
         self._state = state
         self._admission = admission
         self._tokens = tokens
+        self._gates = gates
         self._fast_slots = fast_slots
         self._is_inline = is_inline
         self._stop = stop
@@ -70,6 +73,8 @@ class Requests:
                 return self._set_slots(slots)
             case Cancel(items, replaced_by):
                 return self._cancel(items, replaced_by)
+            case Approve(items, choice, message):
+                return self._gates.answer([(self._orders[job_id], index) for job_id, index in items], choice, message)
             case Explain(items):
                 return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
             case CountWaiting():
@@ -85,7 +90,7 @@ class Requests:
     def _set_slots(self, slots: int) -> Reply:
         if self._is_inline:
             return Reply(False, f"run {self._run_id} runs inline (slots = 0): stop it, and resume it with --slots {slots}")
-        lanes: set[str] = {job.rules.lane for job in self._state.jobs}
+        lanes: set[str] = {job.rules.lane for job in self._state.jobs if not job.rules.is_gate}
         self._recorder.add(records.SlotsSet(slots=slots))
         fast_slots = split_slots(slots, self._fast_slots, lanes)
         write_whole(self._store.run_dir.slot_count, str(slots - fast_slots).encode())

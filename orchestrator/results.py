@@ -22,6 +22,7 @@ from orchestrator.store.records import AttemptEnded, ItemSettled, Selection, Sta
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import DoneHere
 from orchestrator.verdicts import parse_output
+from orchestrator.views.summary import OpenQuestion
 from workers.protocol import AttemptClass
 
 RESULT_FIELDS = (
@@ -100,7 +101,37 @@ class RunReader:
         Raises CaptureMismatch if it is not what was recorded.
         """
         ended = self.history.jobs[job_id].last_end(index)
+        if self.history.jobs[job_id].gates:
+            return self.choice(job_id, index)
         return None if ended is None else self._output(job_id, ended)
+
+    def choice(self, job_id: str, index: int) -> str | None:
+        """What was chosen at a gate; None before."""
+        gate = self.history.jobs[job_id].gates.get(index)
+        return gate.answer.choice if gate is not None and gate.answer is not None else None
+
+    def gate_message(self, job_id: str, index: int) -> str:
+        """What somebody said with the choice at a gate; else empty."""
+        gate = self.history.jobs[job_id].gates.get(index)
+        return gate.answer.message if gate is not None and gate.answer is not None else ""
+
+    def open_questions(self) -> Iterator[OpenQuestion]:
+        """What waits for a choice, in item order."""
+        for job_id in self.history.header.jobs:
+            past = self.history.jobs[job_id]
+            for index in sorted(past.gates):
+                asked = past.gates[index].question
+                if asked is not None and past.is_asking(index):
+                    name = self.item_name(job_id, index)
+                    yield OpenQuestion(
+                        item=name,
+                        label=asked.label,
+                        question=asked.question,
+                        options=asked.options,
+                        show_file=asked.show_file,
+                        run_id=self.run_dir.run_id,
+                        gate=name,
+                    )
 
     def done_with(self, token: str) -> DoneHere | None:
         """What an item of this run that has succeeded with `token` came to."""
@@ -118,7 +149,9 @@ class RunReader:
         past = self.history.jobs[job_id]
         result = self._result(job_id, index, past.last_end(index), forgives=forgives)
         record = past.record(index)
-        if isinstance(record, ItemSettled) and record.message:
+        if past.gates and result["status"] == Status.SUCCEEDED:
+            return result  # its message is the choice
+        if isinstance(record, ItemSettled) and record.message and past.status(index) is not Status.PENDING:
             result["error"] = record.message
         return result
 
@@ -148,7 +181,8 @@ class RunReader:
             index=index,
             label=self.label(job_id, index, record),
             value=self.value(job_id, index),
-            status=self._seen_status(past.status(index)),
+            status=self._seen_status(past.status(index), is_asking=past.is_asking(index)),
+            output=self.choice(job_id, index),
             attempts=past.attempts(index),
             round=past.rounds_done(index) or None,
             **self._identity(job_id, index, record, ended),
@@ -198,6 +232,9 @@ class RunReader:
         start = self.history.open_starts.get((job_id, index))
         if start is not None and start.label is not None:
             return start.label
+        gate = self.history.jobs[job_id].gates.get(index)
+        if gate is not None and gate.question is not None and gate.question.label is not None:
+            return gate.question.label
         value = self.value(job_id, index)
         return str(value) if isinstance(value, str | int | float) and len(str(value)) <= 80 else None
 
@@ -286,10 +323,12 @@ class RunReader:
         if past.count is None:
             return {} if self.history.header.jobs[job_id] else {past.status(0).value: 1}
         counts: dict[str, int] = {}
+        asking = sum(past.status(index) is Status.WAITING for index in past.gates if past.is_asking(index))
         for status, number in past.counts().items():
-            if number:
-                word = self._seen_status(status)
-                counts[word] = counts.get(word, 0) + number
+            seen = asking if status is Status.WAITING else 0
+            for word, part in ((status.value, seen), (self._seen_status(status), number - seen)):
+                if part:
+                    counts[word] = counts.get(word, 0) + part
         unrecorded = min(counts.get("pending", 0), waiting - counts.get("waiting", 0))
         if unrecorded > 0:
             counts["waiting"] = counts.get("waiting", 0) + unrecorded
@@ -297,7 +336,7 @@ class RunReader:
         return {word: number for word, number in counts.items() if number}
 
     def job_status(self, job_id: str) -> str:
-        """The job's state: pending, running, succeeded, failed, skipped, cancelled, interrupted."""
+        """The job's state: pending, running, waiting, succeeded, failed, skipped, cancelled, interrupted."""
         past = self.history.jobs[job_id]
         if past.closed is not None:
             return past.closed
@@ -307,13 +346,17 @@ class RunReader:
             return "pending"
         if self.is_alive:
             return "running"
-        return "failed" if past.counts()[Status.FAILED] else "interrupted"
+        if past.counts()[Status.FAILED]:
+            return "failed"
+        return "waiting" if "waiting" in self.job_counts(job_id) else "interrupted"
 
-    def _seen_status(self, status: Status) -> str:
-        """A start or a backoff without a living supervisor is an interruption."""
-        if status in (Status.RUNNING, Status.WAITING) and not self.is_alive:
-            return Status.INTERRUPTED.value
-        return status.value
+    def _seen_status(self, status: Status, *, is_asking: bool = False) -> str:
+        """A start or a backoff without a living supervisor is an interruption. Who waits for a choice needs no supervisor."""
+        if status not in (Status.RUNNING, Status.WAITING) or self.is_alive:
+            return status.value
+        is_paused = self.history.ended is not None and self.history.ended.status == "paused"
+        waits = status is Status.WAITING and (is_asking or is_paused)  # all other waits end with the session
+        return (Status.WAITING if waits else Status.INTERRUPTED).value
 
     def recorded_label(self, job_id: str, index: int) -> str | None:
         """What the item was called when it was started, or settled without a start; None if it was not yet."""

@@ -39,4 +39,7 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         retry_jitter=job.retry.jitter,
         is_left_out=is_left_out,
         repeat_delay=job.repeat.delay if job.repeat else 0.0,
+        is_gate=job.is_gate,
+        on_reject=job.on_reject.how,
+        retry_from=orders[job.on_reject.job] if job.on_reject.job is not None else None,
     )

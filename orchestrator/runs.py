@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode
+from orchestrator.gates import Asker
 from orchestrator.inside import refuse_inside
 from orchestrator.launching import RunRequest, create, launch, lock_run, user_config
 from orchestrator.locks.supervisor_lock import SupervisorLock
@@ -27,8 +28,11 @@ from orchestrator.views.happenings import View
 __all__ = ["RunReport", "RunRequest", "cancel_dead_run", "resume_run", "run_each", "run_file"]
 
 
-def run_file(home: Path, request: RunRequest, view: View) -> RunReport:
-    """Run a jobs file, or continue its newest unfinished run (`resume`). Raises UserError and its kinds."""
+def run_file(home: Path, request: RunRequest, view: View, *, asker: Asker | None = None) -> RunReport:
+    """Run a jobs file, or continue its newest unfinished run (`resume`). Raises UserError and its kinds.
+
+    `asker`: whom its gates can ask at once; without one the run pauses when only gates are left.
+    """
     from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load
 
@@ -44,8 +48,8 @@ def run_file(home: Path, request: RunRequest, view: View) -> RunReport:
         return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, RunReader.read(launched).summary())
     with _releasing(launched.lock):
         if launched.store is None:
-            return _resume(launched.run_dir, view, request.options, nesting, selection=selection)
-        return supervise(launched.store, jobs_file, view, SessionOptions(run=request.options, nesting=nesting))
+            return _resume(launched.run_dir, view, request.options, nesting, selection=selection, asker=asker)
+        return supervise(launched.store, jobs_file, view, SessionOptions(run=request.options, nesting=nesting, asker=asker))
 
 
 def run_each(
@@ -79,10 +83,11 @@ def resume_run(
     keep_going: bool = False,
     fresh: bool = False,
     selection: Selection | None = None,
+    asker: Asker | None = None,
 ) -> RunReport:
     """Continue a run: what has not succeeded, of what is selected (`selection`; None: as before).
 
-    Raises RunHeldError if somebody supervises it.
+    Raises RunHeldError if somebody supervises it. `asker` as of `run_file`.
     """
     # It would adopt the attempt that it runs in, and wait for it.
     refuse_inside(run_dir, "a resume")
@@ -91,10 +96,19 @@ def resume_run(
     with _releasing(lock_run(run_dir)):
         if selection is not None:
             check_patterns(selection.only, read_history(run_dir).header.jobs)
-        report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=rerun_stale, selection=selection)
+        report = _resume(
+            run_dir,
+            view,
+            options,
+            nesting,
+            keep_failed=keep_failed,
+            rerun_stale=rerun_stale,
+            selection=selection,
+            asker=asker,
+        )
         # Running one job again may make those after it stale: each pass comes one job further.
         while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
-            report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True)
+            report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True, asker=asker)
         return report
 
 
@@ -125,6 +139,7 @@ def _resume(
     first: tuple[Event, ...] = (),
     replaced_by: str | None = None,
     selection: Selection | None = None,
+    asker: Asker | None = None,
 ) -> RunReport:
     store = RunStore.open(run_dir)
     if selection is not None and selection != store.history.selection:
@@ -140,6 +155,7 @@ def _resume(
         is_resumed=True,
         keep_failed=keep_failed,
         rerun_stale=rerun_stale,
+        asker=asker,
         first=first,
         replaced_by=replaced_by,
     )

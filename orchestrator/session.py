@@ -17,6 +17,7 @@ from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import RestoredJob
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
+from orchestrator.gates import Asker
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.listing import choose_items, chosen_record
 from orchestrator.narrator import Narrator
@@ -61,6 +62,8 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     is_resumed: bool = False
     keep_failed: bool = False
     rerun_stale: bool = False
+    asker: Asker | None = None
+    """Whom its gates can ask at once."""
     first: tuple[Event, ...] = ()
     replaced_by: str | None = None
 
@@ -114,7 +117,8 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     slots_of = assign_slots(starts.values(), max(slots, 1))
     selector = Selector(history.selection, jobs_file.jobs)
     restored = _restored(store, jobs_file, slots_of, options, _choose_again(store, reader, selector, jobs_file))
-    lanes: set[str] = {job.lane for job in jobs_file.jobs}
+    asker = options.asker if options.nesting is None else None
+    lanes: set[str] = {job.lane for job in jobs_file.jobs if not job.is_gate}
     state = open_run(
         rules_of(jobs_file.jobs, keep_going=options.run.keep_going, left_out=selector.left_out),
         slots=max(slots, 1),
@@ -122,6 +126,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         now=time.monotonic(),
         drain_timeout=jobs_file.run.drain_timeout,
         timeout=jobs_file.run.timeout,
+        is_attended=asker is not None,
         restored=restored,
     )
     now, ticks = time.time(), start_ticks(os.getpid())
@@ -166,6 +171,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             is_inline=slots == 0,
             narrator=narrator,
             signals=signals,
+            asker=asker,
         )
         try:
             for key, start in starts.items():

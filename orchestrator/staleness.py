@@ -18,7 +18,7 @@ def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran:
     """The records that mark stale items. `ran`: ids of the jobs of which this session ran items."""
     for job in jobs:
         past = history.jobs[job.id]
-        if not any(need in ran for need in job.needs):
+        if job.is_gate or not any(need in ran for need in job.needs):
             continue
         for index in past.indices(Status.SUCCEEDED):
             ended = past.last_end(index)

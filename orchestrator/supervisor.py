@@ -19,7 +19,17 @@ from orchestrator.context import ItemContexts
 from orchestrator.control import Cancel as CancelRequest
 from orchestrator.control import ControlServer
 from orchestrator.control import Stop as StopRequest
-from orchestrator.core.decisions import CloseJob, Decision, EndAttempt, FinishRun, ListItems, Settle, StartAttempt
+from orchestrator.core.decisions import (
+    AskGate,
+    CloseJob,
+    Decision,
+    EndAttempt,
+    FinishRun,
+    ListItems,
+    ReopenItems,
+    Settle,
+    StartAttempt,
+)
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
@@ -42,6 +52,7 @@ from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
+from orchestrator.gates import Asker, Gates
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.loops import Loops, as_round
@@ -90,6 +101,7 @@ class Supervisor:
         is_inline: bool,
         narrator: Narrator,
         signals: SignalInbox,
+        asker: Asker | None,
     ) -> None:
         self._store = store
         self._reader = reader
@@ -114,6 +126,18 @@ class Supervisor:
         self._readers = Readers()
         self._events: deque[Event] = deque()
         self._settlements = Settlements(self._recorder, narrator, [job.id for job in self._jobs], self._name)
+        self._gates = Gates(
+            reader=reader,
+            contexts=self._contexts,
+            jobs_file=jobs_file,
+            state=state,
+            events=self._events,
+            recorder=self._recorder,
+            settlements=self._settlements,
+            narrator=narrator,
+            asker=asker,
+            name_of=self._name,
+        )
         self._requests = Requests(
             store=store,
             recorder=self._recorder,
@@ -121,6 +145,7 @@ class Supervisor:
             state=state,
             admission=admission,
             tokens=tokens,
+            gates=self._gates,
             fast_slots=jobs_file.run.fast_slots,
             is_inline=is_inline,
             stop=self._stop,
@@ -208,6 +233,7 @@ class Supervisor:
             self._recorder.commit()
             self._is_cancel_asked = self._is_cancel_asked and bool(self._events)
             if self._finish is not None and not self._events:
+                self._gates.leave()
                 return self._end_run(self._finish)
             if self._store.wants_checkpoint:
                 self._recorder.take_checkpoint()
@@ -237,7 +263,9 @@ class Supervisor:
             if self._flights.needs_polling:
                 times.append(POLL_SECONDS)
             timeout = min(times)
+        self._gates.look()
         self._readers.set(self._read_control, self._control.filenos())
+        self._readers.set(self._read_answer, self._gates.filenos())
         if not self._readers.wait(timeout):
             self._narrator.refresh()
         if self._flights.needs_polling:
@@ -289,6 +317,10 @@ class Supervisor:
             self._control.answer(client, self._requests.obey(request))
         self._readers.set(self._read_control, self._control.filenos())
 
+    def _read_answer(self, _fileno: int) -> None:
+        self._work_off()  # a stop of this very turn comes before what is said at the terminal
+        self._gates.read()
+
     def _stop(self, how: Stop, hurry: str = "stop --now ends them") -> None:
         """`hurry`: how whoever asks could have what runs ended at once, in words."""
         self._events.append(StopAsked(how))
@@ -330,6 +362,10 @@ class Supervisor:
                 self._starts.start(item, self._name(item), self._jobs[item[0]], attempt, slot)
             case Settle(item, state, message):
                 self._settle(item, state, message)
+            case AskGate(item):
+                self._gates.ask(item)
+            case ReopenItems(items):
+                self._gates.reopen(items)
             case ListItems(order):
                 self._list(order)
             case EndAttempt(item, reason, grace_at_most):
@@ -403,7 +439,7 @@ class Supervisor:
         return None if record.ranges is None else tuple(range(start, end) for start, end in record.ranges)
 
     def _end_run(self, finish: FinishRun) -> int:
-        exit_code = exit_code_of(finish.status, self._stop_signal)
+        exit_code = exit_code_of(finish.status, self._stop_signal, is_rejected=finish.is_rejected)
         error_item, error_message = error_in_words(self._reader, finish.error, is_timed_out=self._state.is_timed_out)
         stale = list(newly_stale(self._history, self._jobs, self._starter, self._ran))
         for record in stale:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from orchestrator.runs import RunReport
     from orchestrator.views.happenings import View
+    from orchestrator.views.prompt import Prompt
 
 
 @click.command("each", context_settings={"allow_interspersed_args": False})
@@ -55,7 +56,7 @@ def command(
         return 0
     shown = Shown(**view)
 
-    def start(home: Path, shown_to: View) -> RunReport:
+    def start(home: Path, shown_to: View, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs import run_each
         from orchestrator.store.records import RunOptions, Selection
 

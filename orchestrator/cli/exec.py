@@ -63,6 +63,10 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
 
     attempt = max(reader.history.jobs[job_id].attempts(index), 1)
     header, job = reader.history.header, reader.job(job_id)
+    if job.is_gate:
+        raise UserError(
+            f"{job_id} is a gate: it runs nothing", f"orchestrate why {reader.run_dir.run_id} {job_id} tells what it asks"
+        )
     contexts = ItemContexts(reader, header.inputs)
     loops = Loops(reader, contexts)
     try:

@@ -29,6 +29,7 @@ COMMANDS = {
     "wait": "Wait for a run to end and exit as it did.",
     "exec": "Run an item's command by hand, in its folder, with its environment.",
     "cancel": "Cancel a run, or some of its items.",
+    "approve": "Answer a gate: approve RUN GATE.",
     "pause": "Have a run pause: start nothing more, and go on with it later.",
     "stop": "Have a run drain: start nothing more, let what runs finish.",
     "flush": "Make finished outcomes durable now; disturb nothing.",

@@ -175,11 +175,14 @@ def _values(source: Source | None, known: dict[str, list[Any] | None], context: 
 
 def _item(jobs_file: JobsFile, job: Job, values: list[Any], base: dict[str, Any], index: int) -> dict[str, Any]:
     from orchestrator.jobsfile.model import ChainSource
-    from orchestrator.rendering import ItemRefused, is_wanted, item_label, prepare
+    from orchestrator.rendering import ItemRefused, is_wanted, item_label, prepare, question_of
     from orchestrator.results import item_id
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
-    item.update(label=None, argv=None, cwd=None, token=None, after=None, note=None)
+    item.update(label=None, argv=None, cwd=None, token=None, asks=None, after=None, note=None)
+    if job.sent_back_by:  # nobody has said anything yet
+        said = {gate: {"message": "", "output": None} for gate in job.sent_back_by}
+        base = {**base, "jobs": {**base["jobs"], **said}}
     context = {**base, "index": index, "attempt": {"number": 1, "check_output": ""}}
     if job.for_each is not None:
         context["item"] = values[index]
@@ -190,6 +193,9 @@ def _item(jobs_file: JobsFile, job: Job, values: list[Any], base: dict[str, Any]
         item["label"] = context["label"] = item_label(job, context)
         if job.when is not None and not is_wanted(job, context):
             item["note"] = "skipped: its `when` is false"
+        if job.is_gate:
+            item["asks"] = question_of(job, context, jobs_file.folder).text
+            return item
         prepared = prepare(job, jobs_file.run.env, context, folder=jobs_file.folder, temporary_suffix="plan")
     except _NotYetKnown as unknown:
         item["after"] = unknown.args[0]
@@ -218,7 +224,7 @@ def _print_job(job: dict[str, Any]) -> None:
     count = 0
     for item in job["items"]:
         count += 1
-        for line in _item_lines(item):
+        for line in _item_lines(item, is_gate=job["gate"] is not None):
             write_line(line)
     if job["unselected"]:
         write_line(f"  {job['unselected']} more, not selected")
@@ -229,18 +235,20 @@ def _print_job(job: dict[str, Any]) -> None:
 def _job_line(job: dict[str, Any]) -> str:
     needs = f"  needs {', '.join(job['needs'])}" if job["needs"] else ""
     follows = f"  follows {', '.join(job['follows'])} item by item" if job["follows"] else ""
-    words = "".join(f"  {job[key]}" for key in ("for_each", "when", "repeat") if job[key] is not None)
+    words = "".join(f"  {job[key]}" for key in ("for_each", "when", "repeat", "gate") if job[key] is not None)
     lane = "  in the fast lane" if job["lane"] == "fast" else ""
     pool = f"  in pool {job['pool']}" if job["pool"] is not None else ""
     return f"{job['job']}{needs}{follows}{words}{lane}{pool}"
 
 
-def _item_lines(item: dict[str, Any]) -> Iterable[str]:
+def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
     from orchestrator.views.wording import shown, title
 
     yield f"  {title(item['item'], item['label'])}" + (f"  ({shown(item['note'])})" if item["note"] else "")
     if item["after"] is not None:
-        yield f"    command known after {item['after']}"
+        yield f"    {'question' if is_gate else 'command'} known after {item['after']}"
+    elif item["asks"] is not None:
+        yield f"    asks: {shown(item['asks'], 2000)}"
     elif item["argv"] is not None:
         argv = item["argv"]
         # A script reads worse when it is quoted once more.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.runs import RunReport
     from orchestrator.views.happenings import View
+    from orchestrator.views.prompt import Prompt
 
 
 @click.command("resume")
@@ -48,7 +49,7 @@ def command(
     is_chosen = everything or bool(only) or limit is not None
     run_dir = invocation.find(run)
 
-    def start(_home: Path, shown: View) -> RunReport:
+    def start(_home: Path, shown: View, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs import resume_run
         from orchestrator.store.records import Selection
 
@@ -61,6 +62,7 @@ def command(
             keep_going=keep_going,
             fresh=fresh,
             selection=Selection(only=only, limit=limit) if is_chosen else None,
+            asker=prompt,
         )
 
     return supervise(invocation, Shown(**view), start)

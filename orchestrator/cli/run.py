@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from orchestrator.runs import RunReport
     from orchestrator.views.happenings import View
+    from orchestrator.views.prompt import Prompt
 
 
 @click.command("run")
@@ -72,7 +73,7 @@ def command(
     if max_age is not None and not resume:
         raise click.UsageError("--max-age says which run --resume may continue: give --resume too")
 
-    def start(home: Path, shown: View) -> RunReport:
+    def start(home: Path, shown: View, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs import RunRequest, run_file
         from orchestrator.store.records import RunOptions, Selection
 
@@ -90,6 +91,6 @@ def command(
             max_age=max_age,
             overlap=cast(Literal["allow", "skip", "wait", "fail"], overlap),
         )
-        return run_file(home, request, shown)
+        return run_file(home, request, shown, asker=prompt)
 
     return supervise(invocation, Shown(**view), start)

@@ -16,7 +16,7 @@ from orchestrator.cli.output import write_json, write_lines
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
-    """Tell how a run stands (default: the newest): counts of each job, what runs now, what failed, why, and where its log is."""
+    """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
     from orchestrator.cli.reading import failures_of, open_run, running_items
     from orchestrator.cli.waiting import waiting_counts
     from orchestrator.views.summary import status_lines
@@ -35,6 +35,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
             running,
             failures_of(reader),
             now,
+            questions=list(reader.open_questions()),
             is_alive=is_alive,
             is_each=reader.history.header.each,
         )

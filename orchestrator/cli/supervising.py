@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.errors import UserError
 from orchestrator.views.happenings import Happening, RunBegan, View
 from orchestrator.views.outlet import Outlet
+from orchestrator.views.prompt import Prompt, has_terminal
 from workers.protocol import MARK_VARIABLE
 
 if TYPE_CHECKING:
@@ -54,9 +55,16 @@ class _RemembersRun:
 
 
 def supervise(
-    invocation: Invocation, shown: Shown, start: Callable[[Path, View], RunReport], *, reads_stdin: bool = False
+    invocation: Invocation,
+    shown: Shown,
+    start: Callable[[Path, View, Prompt | None], RunReport],
+    *,
+    reads_stdin: bool = False,
 ) -> int:
-    """Call `start(home, view)` with the view that was asked for; print what was asked for; the exit code."""
+    """Call `start(home, view, prompt)` with the view that was asked for; print what was asked for; the exit code.
+
+    The prompt is None where nobody can be asked. `reads_stdin`: standard input has items, and no answers.
+    """
     if shown.events and shown.as_json:
         raise UserError("--events and --json cannot both be given", "the last line of --events has the summary")
     if shown.detach:
@@ -64,9 +72,10 @@ def supervise(
         from orchestrator.cli.background import go_to_background
 
         return go_to_background(
-            lambda events: _report(invocation, start, events).exit_code, as_json=shown.as_json, keeps_stdin=reads_stdin
+            lambda events: _report(invocation, start, events, None).exit_code, as_json=shown.as_json, keeps_stdin=reads_stdin
         )
-    report = _report(invocation, start, _chosen_view(invocation, shown))
+    view = _chosen_view(invocation, shown)
+    report = _report(invocation, start, view, None if reads_stdin else _prompt(view, shown))
     if report.status == "skipped" and not shown.quiet:
         Outlet(sys.stderr).line(f"skipped: run {report.run_id} of this file goes on")
     if shown.as_json:
@@ -75,10 +84,12 @@ def supervise(
     return report.exit_code
 
 
-def _report(invocation: Invocation, start: Callable[[Path, View], RunReport], view: View) -> RunReport:
+def _report(
+    invocation: Invocation, start: Callable[[Path, View, Prompt | None], RunReport], view: View, prompt: Prompt | None
+) -> RunReport:
     home = invocation.home(is_made=True)
     try:
-        return start(home, _RemembersRun(view, invocation, home))
+        return start(home, _RemembersRun(view, invocation, home), prompt)
     finally:
         view.close()
 
@@ -102,6 +113,14 @@ def _chosen_view(invocation: Invocation, shown: Shown) -> View:
     from orchestrator.views.events import Both, EventLines
 
     return Both(EventLines(stdout_bytes()), view)
+
+
+def _prompt(view: View, shown: Shown) -> Prompt | None:
+    """Somebody who sits at the terminal and sees what we say there can be asked, unless they want to hear nothing."""
+    outlet = Outlet(sys.stderr)
+    if shown.quiet or shown.as_json or sys.stdin is None or not outlet.isatty() or os.environ.get(MARK_VARIABLE):
+        return None
+    return Prompt(sys.stdin.fileno(), outlet, view) if has_terminal(sys.stdin.fileno()) else None
 
 
 def _is_live(outlet: Outlet, shown: Shown) -> bool:

@@ -103,6 +103,8 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
     match result["status"]:
         case "running":
             return _why_running(reader, job_id, index, is_promoted=bool(result["promoted"]))
+        case "waiting" | "interrupted" if (asked := _why_asking(reader, program, job_id, index)) is not None:
+            return asked
         case "waiting":
             return waits.words(job_id, index) or (
                 "it waits before its next round, holding nothing"
@@ -113,6 +115,8 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
             return _why_pending(reader, waits, go_on, job_id, index)
         case "cancelled" if result["replaced_by"]:
             return f'{result["replaced_by"]} took its token (if_running = "replace"); a resume leaves it as it is'
+        case "failed" if reader.choice(job_id, index) is not None:
+            return f"it was rejected; {go_on} asks again"
         case "failed":
             return f"no attempt is left; {go_on} tries it again"
         case "interrupted":
@@ -123,6 +127,16 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
             return "its `when` was false, or what it needs did not succeed"
         case _:
             return ""
+
+
+def _why_asking(reader: RunReader, program: str, job_id: str, index: int) -> str | None:
+    """None unless it waits for somebody's choice."""
+    name = reader.item_name(job_id, index)
+    asked = next((each for each in reader.open_questions() if each.item == name), None)
+    if asked is None:
+        return None
+    command = f"{program} approve {asked.run_id} {shlex.quote(asked.gate)}"
+    return f"it waits for somebody's choice ({', '.join(asked.options)}): {asked.question}; {command} makes it"
 
 
 def _why_running(reader: RunReader, job_id: str, index: int, *, is_promoted: bool) -> str:

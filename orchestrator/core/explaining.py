@@ -33,7 +33,7 @@ def waiting_counts(state: RunState) -> dict[str, int]:
     """
     counts = {}
     for job in state.jobs:
-        found = {*job.due, *(index for _, index in job.backoff), *job.joining}
+        found = {*job.due, *(index for _, index in job.backoff), *job.joining, *job.asking}
         counts[job.rules.id] = sum(isinstance(job.items[index], Waiting) for index in found)
     return {job_id: count for job_id, count in counts.items() if count}
 
@@ -52,6 +52,8 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
     waiting = job.items[item[1]]
     if isinstance(waiting, Waiting) and now < waiting.due < math.inf:
         return f"it waits {_seconds(waiting.due - now)} before its next attempt ({waiting.reason}), holding nothing"
+    if item[1] in job.asking:
+        return "it waits for somebody's choice, holding nothing"
     resource = missing_resource(state, job)
     if resource is not None:
         until = state.holds[resource]

@@ -75,6 +75,7 @@ def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> N
 def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
     """Let these items run again. `attempts`: how many each has had, so that the next has a number of its own."""
     state.is_reopening = False
+    way = {order for order, _ in attempts}
     for (order, index), number in attempts.items():
         job = state.jobs[order]
         item = job.items[index]
@@ -84,7 +85,7 @@ def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
         job.items[index] = PENDING
         job.tries[index] = Tries(number=number)
         job.next_index = min(job.next_index, index)
-        if job.is_closed:
+        if job.is_closed or way & set(job.rules.needs):
             job.phase = Phase.BLOCKED  # it opens as it did the first time, when what it needs is at rest
 
 

@@ -11,6 +11,7 @@ import msgspec
 from orchestrator.jobsfile.model import (
     ChainSource,
     FileSource,
+    GateAction,
     Job,
     ListSource,
     MatrixSource,
@@ -34,7 +35,7 @@ _OBEYED_BY_MERMAID = re.compile(r'["#<>&`%\\;]')
 class Node(msgspec.Struct, frozen=True):
     """A job as it is drawn. `needs`: jobs that are waited for as a whole; `follows`: those whose items its items follow.
 
-    `for_each`, `when`, `repeat`: in words, on one line; None without the key.
+    `for_each`, `when`, `repeat`, `gate`: in words, on one line; None without the key.
     """
 
     job: str
@@ -43,6 +44,7 @@ class Node(msgspec.Struct, frozen=True):
     for_each: str | None = None
     when: str | None = None
     repeat: str | None = None
+    gate: str | None = None
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ class Node(msgspec.Struct, frozen=True):
     @property
     def words(self) -> tuple[str, ...]:
         """What there is to say of it besides its place in the graph."""
-        return tuple(filter(None, (self.for_each, self.when, self.repeat)))
+        return tuple(filter(None, (self.for_each, self.when, self.repeat, self.gate)))
 
 
 def nodes_of(jobs: Sequence[Job]) -> list[Node]:
@@ -65,6 +67,7 @@ def nodes_of(jobs: Sequence[Job]) -> list[Node]:
             for_each=_items(job.for_each) if job.for_each is not None else None,
             when=f"when {_source(job.when)}" if job.when is not None else None,
             repeat=_loop(job.repeat) if job.repeat is not None else None,
+            gate=_gate(job) if job.is_gate else None,
         )
         for job in jobs
     ]
@@ -103,11 +106,12 @@ def tree(nodes: Sequence[Node]) -> list[str]:
 
 
 def mermaid(nodes: Sequence[Node]) -> list[str]:
-    """A flowchart: fan-outs have double sides; thick arrows, which say so, are chains."""
+    """A flowchart: fan-outs have double sides, gates pointed ones; thick arrows, which say so, are chains."""
     lines = ["flowchart TD"]
     for node in nodes:
         label = "<br/>".join(map(_escaped, (node.job, *node.words)))
-        left, right = ("[[", "]]") if node.for_each is not None or node.follows else ("[", "]")
+        is_fan_out = node.for_each is not None or bool(node.follows)
+        left, right = ("{{", "}}") if node.gate is not None else ("[[", "]]") if is_fan_out else ("[", "]")
         lines.append(f'    {_id(node.job)}{left}"{label}"{right}')
     for node in nodes:
         lines += [f"    {_id(parent)} ==>|item by item| {_id(node.job)}" for parent in node.follows]
@@ -134,6 +138,12 @@ def _items(source: Source) -> str | None:
 
 def _loop(repeat: Repeat) -> str:
     return f"again {'until' if repeat.is_until else 'while'} {_source(repeat.condition)}"
+
+
+def _gate(job: Job) -> str:
+    assert isinstance(job.action, GateAction)
+    back = f", or back to {job.on_reject.job}" if job.on_reject.job is not None else ""
+    return f"asks {_source(job.action.question)}{back}"
 
 
 def _source(template: Template | str) -> str:

@@ -14,8 +14,10 @@ from orchestrator.jobsfile.model import (
     ChainSource,
     CommandAction,
     FileSource,
+    GateAction,
     ListSource,
     MatrixSource,
+    OnReject,
     Repeat,
     Retry,
     ShellAction,
@@ -23,7 +25,17 @@ from orchestrator.jobsfile.model import (
 )
 from orchestrator.jobsfile.problems import Place, Problems
 from orchestrator.jobsfile.quantities import parse_duration
-from orchestrator.jobsfile.schema import ACTIONS, SOURCES, JobTable, RepeatTable, RetryTable, SourceTable
+from orchestrator.jobsfile.schema import (
+    ACTIONS,
+    CHOICE,
+    REJECTING,
+    SOURCES,
+    JobTable,
+    RejectionTable,
+    RepeatTable,
+    RetryTable,
+    SourceTable,
+)
 from orchestrator.jobsfile.suggestions import describe, did_you_mean
 from orchestrator.jobsfile.templates import TemplateError, TemplateKind
 from orchestrator.jobsfile.values import ValueRefused, check_token
@@ -32,9 +44,11 @@ WRONG = object()
 """Stands for a value that was told as a mistake: the key is there, so no default and no other complaint takes its place."""
 
 JobFields = dict[str, Any]
-"""Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command or shell."""
+"""Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command, shell or gate."""
 
 _WHEN_WORDS = ("always", "failed")
+_REJECT_WORDS = ("abort", "skip", "retry")
+_CHOICE = re.compile(CHOICE)
 _TEXT_AROUND = re.compile(r"^(?!\{[{%#])|[^}]$|[^%#}]\}$|^\{\{.*\}\}.*\{\{.*\}\}$", re.DOTALL)
 """What stands before the first placeholder or behind the last, or between two of them."""
 
@@ -105,6 +119,12 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
             return WRONG
         script = compile_text(value, "shell", (*place, key), problems)
         return script if script is WRONG else ShellAction(script=script)
+    if key == "gate":
+        if not value.strip():
+            problems.tell((*place, key), "expected a question, got an empty string")
+            return WRONG
+        question = compile_text(value, "text", (*place, key), problems)
+        return question if question is WRONG else GateAction(question=question)
     argv = [compile_text(argument, "value", (*place, key, index), problems) for index, argument in enumerate(value)]
     if not value[0]:
         problems.tell((*place, key, 0), "expected a program, got an empty string")
@@ -113,7 +133,7 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
 
 def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
     match key:
-        case "label" | "cwd" | "stdin" | "creates":
+        case "label" | "cwd" | "stdin" | "creates" | "show_file":
             return compile_text(value, "text", place, problems)
         case "token":
             return _token(value, place, problems)
@@ -127,6 +147,10 @@ def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
             return _retry(value, place, problems)
         case "repeat":
             return _repeat(value, place, problems)
+        case "options":
+            return _options(value, place, problems)
+        case "on_reject":
+            return _on_reject(value, place, problems)
         case "needs":
             return tuple(value)
         case _:
@@ -187,6 +211,32 @@ def _repeat(value: dict[str, Any], place: Place, problems: Problems) -> Any:
         return WRONG
     given = {key: getattr(raw, key) for key in ("max", "must", "delay") if key in value}
     return Repeat(condition=condition, is_until=raw.until is not None, **given)
+
+
+def _options(value: list[str], place: Place, problems: Problems) -> Any:
+    odd = next((each for each in value if not _CHOICE.fullmatch(each)), None)
+    if odd is not None:
+        problems.tell(place, f"{describe(odd)} is not a word of at most 40 letters, digits, _, - and .")
+    elif len(set(value)) < len(value):
+        problems.tell(place, "expected each choice once")
+    elif all(each in REJECTING for each in value):
+        problems.tell(place, f"none of them approves (all but {' and '.join(REJECTING)} do): nobody could ever pass the gate")
+    else:
+        return tuple(value)
+    return WRONG
+
+
+def _on_reject(value: Any, place: Place, problems: Problems) -> Any:
+    if isinstance(value, dict):
+        raw, wrong = decode(value, RejectionTable, place, problems)
+        if raw.retry is None and not wrong:
+            problems.tell(place, 'expected { retry = "JOB" }, got an empty table')
+        return OnReject(how="retry", job=raw.retry) if raw.retry is not None and not wrong else WRONG
+    if value in _REJECT_WORDS:
+        return OnReject(how=value)
+    meant = did_you_mean(value, _REJECT_WORDS) if isinstance(value, str) else ""
+    problems.tell(place, f'expected "abort", "skip", "retry" or {{ retry = "JOB" }}, got {describe(value)}{meant}')
+    return WRONG
 
 
 def _retry(value: Any, place: Place, problems: Problems) -> Any:

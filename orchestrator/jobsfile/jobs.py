@@ -11,14 +11,17 @@ from typing import Any
 
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.graph import find_cycles
-from orchestrator.jobsfile.model import ChainSource, InputSpec, Job, templates_in
+from orchestrator.jobsfile.model import ChainSource, GateAction, InputSpec, Job, OnReject, templates_in
 from orchestrator.jobsfile.problems import Problems
 from orchestrator.jobsfile.schema import (
     ACTIONS,
+    GATE_KEYS,
     HIDDEN_NAMES,
     ITEM_SCOPE,
     JOB_ID,
+    KEYS_OF_A_GATE,
     LIST_SCOPE,
+    REJECTING,
     ROUND_NAMES,
     TEMPLATE_FUNCTIONS,
     TOKEN_KEYS,
@@ -49,12 +52,20 @@ def build_jobs(
         job.check_pool(pools)
         job.check_token()
         job.check_repeat()
+        job.check_gate()
         if not _JOB_ID.fullmatch(id_):
             problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
-    needs = {id_: job.find_needs() for id_, job in jobs.items()}
+    gates = {id_: tuple(gate for gate, job in jobs.items() if job.goes_back_to == id_) for id_ in jobs}
+    needs = {id_: job.find_needs(gates[id_]) for id_, job in jobs.items()}
     for cycle in find_cycles(needs):
         problems.tell(("jobs", cycle[0]), f"waits for itself: {' -> '.join(cycle)}")
-    return tuple(job.build(needs[id_]) for id_, job in jobs.items())
+    for job in jobs.values():
+        job.check_way_back(needs)
+    return tuple(job.build(needs[id_], gates[id_]) for id_, job in jobs.items())
+
+
+def _called(job: str) -> str:
+    return job if job.isprintable() else shown(job)
 
 
 class _JobChecks:
@@ -68,14 +79,25 @@ class _JobChecks:
             problems.tell(("jobs", id_), f"expected a table, got {describe(table)}")
             self._own = frozenset[str]()
             self._fields: JobFields = {"action": WRONG}
+            self._is_gate = False
             return
         own = compile_fields(table, ("jobs", id_), problems)
         self._own = frozenset(table)
         self._fields = lay_over(defaults, own)
+        self._is_gate = isinstance(self._fields.get("action"), GateAction)
+        # What the defaults say of commands is not meant for a gate, and the other way round.
+        meant = KEYS_OF_A_GATE | {"action"} if self._is_gate else self._fields.keys() - GATE_KEYS
+        self._fields = {key: value for key, value in self._fields.items() if key in meant | self._own}
+
+    @property
+    def goes_back_to(self) -> str | None:
+        """The job that runs again when this gate is rejected."""
+        on_reject = self._fields.get("on_reject")
+        return on_reject.job if self._is_gate and isinstance(on_reject, OnReject) else None
 
     def check_action(self) -> None:
         if "action" not in self._fields:
-            self._tell(None, "no action: a job has one of command and shell")
+            self._tell(None, "no action: a job has one of command, shell and gate")
 
     def check_names(self, inputs: Mapping[str, InputSpec] | None) -> None:
         """Tell the names that templates use and that this job does not have."""
@@ -105,22 +127,58 @@ class _JobChecks:
         if self._fields.get("repeat") is not None and self._fields.get("creates") is not None:
             self._tell("creates", "does not go with repeat: the file is there after the first round, so no other would run")
 
-    def find_needs(self) -> tuple[str, ...]:
-        """Written and implied needs that exist, in file order, without itself. Tells the others."""
+    def check_gate(self) -> None:
+        """Tell keys of the job's own table that mean nothing for a gate, or only for one."""
+        action = self._fields.get("action", WRONG)
+        if action is WRONG:
+            return
+        if not self._is_gate:
+            for key in sorted(GATE_KEYS & self._own):
+                self._tell(key, "says how a gate asks, and this job is none")
+            return
+        for key in sorted(self._own - KEYS_OF_A_GATE):
+            if key in self._fields and key not in ACTIONS:
+                self._tell(key, "does not go with gate: a gate asks, and runs nothing")
+        options = self._fields.get("options", REJECTING)
+        if "on_reject" in self._own and options is not WRONG and not set(options) & set(REJECTING):
+            self._tell("on_reject", f"none of the options rejects: only {' and '.join(REJECTING)} do")
+
+    def check_way_back(self, needs: Mapping[str, tuple[str, ...]]) -> None:
+        """Tell a job to go back to that the gate does not need."""
+        target = self.goes_back_to
+        if target is None:
+            return
+        before: set[str] = set()
+        todo = [self._id]
+        while todo:
+            found = set(needs[todo.pop()]) - before
+            before |= found
+            todo += found
+        if target not in self._known:
+            self._tell("on_reject", f"no job is called {_called(target)}{did_you_mean(target, before)}")
+        elif target not in before:
+            self._tell("on_reject", f"{target} is not a job that {self._id} needs, so it cannot go back to it")
+
+    def find_needs(self, sent_back_by: tuple[str, ...]) -> tuple[str, ...]:
+        """Written and implied needs that exist, in file order, without itself. Tells the others.
+
+        `sent_back_by`: gates that come after this job; its templates read what they said when they sent it back.
+        """
         found: set[str] = set()
-        for key, named in self._named_jobs():
+        for key, named in self._named_jobs(sent_back_by):
             for other in named:
                 if other == self._id:
                     self._tell(key, f"a job cannot wait for itself ({other} -> {other})")
                 elif other not in self._known:
-                    self._tell(key, f"no job is called {other}{did_you_mean(other, self._known.keys() - {self._id})}")
+                    self._tell(key, f"no job is called {_called(other)}{did_you_mean(other, self._known.keys() - {self._id})}")
                 else:
                     found.add(other)
         return tuple(id_ for id_ in self._known if id_ in found)
 
-    def build(self, needs: tuple[str, ...]) -> Job:
+    def build(self, needs: tuple[str, ...], sent_back_by: tuple[str, ...]) -> Job:
         values = {key: value for key, value in self._fields.items() if value is not WRONG and key not in ("needs", "action")}
-        return Job(id=self._id, action=self._fields.get("action"), needs=needs, **values)  # type: ignore[arg-type]
+        action: Any = self._fields.get("action")
+        return Job(id=self._id, action=action, needs=needs, sent_back_by=sent_back_by, **values)
 
     def _scope(self, key: str) -> frozenset[str]:
         if key == "for_each":
@@ -150,14 +208,14 @@ class _JobChecks:
             for template in templates_in(value):
                 yield key, template
 
-    def _named_jobs(self) -> Iterator[tuple[str, list[str]]]:
+    def _named_jobs(self, sent_back_by: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
         needs, source = self._fields.get("needs", ()), self._fields.get("for_each")
         if needs is not WRONG:
             yield "needs", list(needs)
         if isinstance(source, ChainSource):
             yield "for_each", list(source.jobs)
         for key, template in self._templates():
-            yield key, sorted(template.jobs)
+            yield key, sorted(template.jobs - set(sent_back_by))
 
     def _tell(self, key: str | None, message: str) -> None:
         if key is None:

@@ -58,6 +58,19 @@ class ShellAction(msgspec.Struct, frozen=True, kw_only=True):
     script: Template
 
 
+class GateAction(msgspec.Struct, frozen=True, kw_only=True):
+    """`gate`: a question for somebody to answer; it runs nothing."""
+
+    question: Template
+
+
+class OnReject(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rejection brings about. `job`: with `retry`, the job that runs again before the gate asks again; None: only that."""
+
+    how: Literal["abort", "skip", "retry"] = "abort"
+    job: str | None = None
+
+
 class ListSource(msgspec.Struct, frozen=True, kw_only=True):
     """A list as written (each element a template or a plain value), or one template that gives a list."""
 
@@ -142,7 +155,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One job. `needs` has the written and the implied ones, in file order."""
 
     id: str
-    action: CommandAction | ShellAction
+    action: CommandAction | ShellAction | GateAction
     needs: tuple[str, ...] = ()
     when: Template | WhenWord | None = None
     for_each: Source | None = None
@@ -171,6 +184,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     if_running: IfRunning = "join"
     if_done: IfDone = "replay"
     if_changed: IfChanged = "rerun"
+    options: tuple[str, ...] = ("approve", "reject")
+    on_reject: OnReject = OnReject()
+    show_file: Template | None = None
+    sent_back_by: tuple[str, ...] = ()
+    """Gates after which it runs again when they are rejected. Its templates see what they said then."""
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether it asks instead of running something."""
+        return isinstance(self.action, GateAction)
 
 
 class JobsFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +218,8 @@ def templates_in(value: Any) -> list[Template]:
             return list(value.argv)
         case ShellAction():
             return [value.script]
+        case GateAction():
+            return [value.question]
         case ListSource():
             return templates_in(value.values)
         case FileSource():

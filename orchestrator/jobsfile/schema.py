@@ -34,6 +34,8 @@ JOB_ID = "[a-z][a-z0-9_]{0,63}"
 POOL_NAME = "[a-z0-9][a-z0-9_-]{0,63}"
 """It is the name of a folder, also where upper and lower case are the same."""
 INPUT_NAME = "[A-Za-z_][A-Za-z0-9_-]*"
+CHOICE = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}"
+"""It is typed at a prompt, with a message behind it."""
 
 _DURATION_WORDS = 'a duration such as "90s", "20m" or "1h30m", or a number of seconds'
 _TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
@@ -166,6 +168,21 @@ Axes = Annotated[
     ),
 ]
 Condition = Annotated[str, Meta(description="a string", extra_json_schema=_TEMPLATE)]
+Choices = Annotated[
+    list[str],
+    Meta(
+        min_length=1,
+        description="a list of at least one word",
+        extra_json_schema={"items": {"type": "string", "pattern": f"^{CHOICE}$"}, "uniqueItems": True},
+    ),
+]
+Rejection = Annotated[
+    Any,
+    Meta(
+        description='"abort", "skip", "retry" or { retry = "JOB" }',
+        extra_json_schema={"anyOf": [{"enum": ["abort", "skip", "retry"]}, _one_of("RejectionTable")]},
+    ),
+]
 Repeats = Annotated[dict[str, Any], Meta(description="a table", extra_json_schema=_one_of("RepeatTable"))]
 Delays = Annotated[
     Any,
@@ -252,6 +269,8 @@ class JobTable(msgspec.Struct, kw_only=True):
     """Action: a program and its arguments, without a shell. Each is a template; a lone `{{ list }}` becomes several."""
     shell: Script | None = None
     """Action: a script for /bin/sh. Each `{{ }}` is quoted for the shell, so none may stand inside quotes."""
+    gate: Script | None = None
+    """Action: a question (a template) that somebody answers, here on the terminal or with `approve`. What needs it waits."""
     needs: Texts | None = None
     """Jobs that have to be done before this one starts. Those that a template names as `jobs.ID` are implied."""
     when: When | None = None
@@ -306,6 +325,12 @@ class JobTable(msgspec.Struct, kw_only=True):
     """What an item does whose token was completed within `token_ttl`."""
     if_changed: Changed | None = None
     """What an item does whose token was completed by other work, such as another command."""
+    options: Choices | None = None
+    """The choices of a gate. `reject` and `abort` reject, every other approves."""
+    on_reject: Rejection | None = None
+    """After a rejection: the run fails, the item is skipped, it is asked again, or a job that it needs runs again before."""
+    show_file: Text | None = None
+    """Template of the path of a file that is shown with a gate's question."""
 
 
 class RetryTable(msgspec.Struct, kw_only=True):
@@ -336,6 +361,13 @@ class RepeatTable(msgspec.Struct, kw_only=True, rename={"while_": "while"}):
     """How long to wait between two rounds."""
 
 
+class RejectionTable(msgspec.Struct, kw_only=True):
+    """`on_reject = { retry = "JOB" }`: go back to a job."""
+
+    retry: Name | None = None
+    """This job, all between it and the gate, and the gate run again. It knows the message as `jobs.GATE.message`."""
+
+
 class SourceTable(msgspec.Struct, kw_only=True):
     """`for_each = { … }`: one of `glob`, `lines`, `jsonl`, `csv`, `matrix` and `job`."""
 
@@ -357,6 +389,7 @@ class SourceTable(msgspec.Struct, kw_only=True):
 
 RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
     RepeatTable: {"oneOf": [{"required": [key]} for key in ("until", "while")]},
+    RejectionTable: {"required": ["retry"]},
     SourceTable: {
         "oneOf": [{"required": [key]} for key in ("glob", "lines", "jsonl", "csv", "matrix", "job")],
         "dependentSchemas": {"job": {"properties": {"batch": False}}},
@@ -366,6 +399,15 @@ RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
 
 TOKEN_KEYS = ("token_ttl", "if_running", "if_done", "if_changed")
 """They say how a token is met; without one they would say nothing."""
+
+GATE_KEYS = frozenset({"options", "on_reject", "show_file"})
+"""They say how a gate asks; a job that is none has no use for them."""
+
+KEYS_OF_A_GATE = GATE_KEYS | {"gate", "needs", "when", "for_each", "label", "continue_on_error", "max_failures"}
+"""A gate runs nothing, so all other keys would say nothing of it."""
+
+REJECTING = ("reject", "abort")
+"""The choices that reject."""
 
 ACTIONS = ("command", "shell", "agent", "gate", "workflow", "land")
 """A job has exactly one of these keys."""
@@ -380,7 +422,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
             "agent",
             "prompt",
             "prompt_file",
-            "gate",
             "workflow",
             "inputs",
             "land",
@@ -401,9 +442,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
             "estimate_usd",
             "on_usage_limit",
             "fallback",
-            "options",
-            "on_reject",
-            "show_file",
         }
     ),
 }

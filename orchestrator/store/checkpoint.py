@@ -8,8 +8,9 @@
 ```
 
 Its records fold to the same history as all records before it did: header, last supervisor, workers that still matter,
-listings, then for each item in (job, index) order its last end, what settled it since, and its open start; the run's last
-word at the end. Lines of items are copied from the files where they stand: no outcome is decoded or kept.
+listings, then for each item in (job, index) order what it was asked and answered, its last end, what settled it since, and its
+open start, and how its job was closed; the run's last word at the end. Lines of items are copied from the files where they
+stand: no outcome is decoded or kept.
 
 `crc` is the CRC-32 of everything before the last line. A damaged checkpoint, or one of a newer format, is refused.
 """
@@ -25,7 +26,17 @@ import msgspec
 
 from orchestrator.store.fold import CHECKPOINT, JobHistory, Places, RunHistory, Sources
 from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_line, decode_lines
-from orchestrator.store.records import FORMAT, ItemsListed, JobClosed, ListingFailed, Record, RunHeader, SlotsSet, Status
+from orchestrator.store.records import (
+    FORMAT,
+    ItemsListed,
+    JobClosed,
+    ListingFailed,
+    Record,
+    Reopened,
+    RunHeader,
+    SlotsSet,
+    Status,
+)
 from orchestrator.store.refusals import newer, refused
 
 _SEPARATOR = b",\n"
@@ -138,12 +149,12 @@ class CheckpointWriter:
                 facts.append(ItemsListed(job=job.id, count=job.count))
             if job.listing_failed is not None:
                 facts.append(ListingFailed(job=job.id, message=job.listing_failed))
-            if job.closed is not None:
-                facts.append(JobClosed(job=job.id, status=job.closed))
         for fact in facts:
             yield _encode(fact), None, 0
         for job in history.jobs.values():
             yield from self._item_lines(job)
+            if job.closed is not None:
+                yield _encode(JobClosed(job=job.id, status=job.closed)), None, 0
         if history.ended is not None:
             yield _encode(history.ended), None, 0
 
@@ -151,7 +162,10 @@ class CheckpointWriter:
         new = self._places[job.id] = _JobPlaces(Places(), Places(), {})
         history = self._history
         for index in range(job.known):
+            for record in _gate_records(job, index):
+                yield _encode(record), None, 0
             end = job.ends.get(index)
+            is_told = end is not None
             for number in range(1, job.rounds_done(index) + 1):
                 rounds = new.rounds.setdefault(index, Places())
                 if (place := job.rounds[index].get(number)) is not None and place != end:
@@ -165,8 +179,25 @@ class CheckpointWriter:
                 yield _encode(unended), None, 0
             if (place := job.settlements.get(index)) is not None:
                 yield history.sources.line(place), new.settlements, index
+                is_told = True
             if (start := history.open_starts.get((job.id, index))) is not None:
                 yield _encode(start), None, 0
+            if job.status(index) is Status.PENDING and is_told:
+                yield _encode(Reopened(job=job.id, indices=[index])), None, 0
+
+
+def _gate_records(job: JobHistory, index: int) -> Iterator[Record]:
+    """What was asked and answered, in an order that folds to the same."""
+    gate = job.gates.get(index)
+    if gate is None:
+        return
+    if gate.sent_back is not None:
+        yield gate.sent_back
+        yield Reopened(job=job.id, indices=[index])
+    if gate.question is not None:
+        yield gate.question
+    if gate.answer is not None:
+        yield gate.answer
 
 
 def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:

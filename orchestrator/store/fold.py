@@ -12,16 +12,21 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import assert_never
 
+import msgspec
+
 from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine, SourceFile, decode_record
 from orchestrator.store.records import (
     AttemptEnded,
     Commit,
+    GateAnswered,
+    GateAsked,
     ItemsChosen,
     ItemSettled,
     ItemsListed,
     JobClosed,
     ListingFailed,
     Record,
+    Reopened,
     RunEnded,
     RunHeader,
     Selection,
@@ -36,6 +41,7 @@ _STATUSES = list(Status)
 _CODES: dict[Status, int] = {status: code for code, status in enumerate(_STATUSES)}
 _PENDING = _CODES[Status.PENDING]
 _RUNNING = _CODES[Status.RUNNING]
+_WAITING = _CODES[Status.WAITING]
 
 CHECKPOINT = 0
 JOURNAL = 1
@@ -98,6 +104,17 @@ class Sources:
         return decode_record(self.line(place), self._files[place[0]].path)
 
 
+class GateHistory(msgspec.Struct):
+    """One item of a gate: the question that is out or was last, the choice that was made of it, and the last that sent back.
+
+    Without a question it is to be asked, perhaps anew.
+    """
+
+    question: GateAsked | None = None
+    answer: GateAnswered | None = None
+    sent_back: GateAnswered | None = None
+
+
 class JobHistory:
     """What the records say of one job's items. `count` is None until its items are listed."""
 
@@ -115,6 +132,8 @@ class JobHistory:
         """Of an item of a loop: where the end of each of its rounds stands, by the number of the round."""
         self.unended: dict[int, Started] = {}
         """Last starts that never came to an end, because the item was settled: they tell how many attempts there were."""
+        self.gates: dict[int, GateHistory] = {}
+        """Of a gate: what became of the question of each item that was asked."""
         self._statuses = array("B")
         self._attempts = array("I")
         self._stale: set[int] = set()
@@ -261,6 +280,34 @@ class JobHistory:
             case _:
                 assert_never(record)
 
+    def asked(self, record: GateAsked) -> None:
+        """A gate's question is out."""
+        gate = self.gates.setdefault(record.index, GateHistory())
+        gate.question, gate.answer = record, None
+        self._set(record.index, _WAITING, 0)
+        self.settlements.remove(record.index)
+
+    def answered(self, record: GateAnswered) -> None:
+        """Somebody made the choice."""
+        self.gates.setdefault(record.index, GateHistory()).answer = record
+
+    def is_asking(self, index: int) -> bool:
+        """Whether a choice is to be made: the question is out, also if nobody supervises the run just now."""
+        gate = self.gates.get(index)
+        is_open = gate is not None and gate.question is not None and gate.answer is None
+        return is_open and self.status(index) in (Status.WAITING, Status.INTERRUPTED)
+
+    def reopened(self, indices: list[int]) -> None:
+        """These items run again, from their first round; how many attempts they have had is kept."""
+        self.closed = None
+        for index in indices:
+            self._set(index, _PENDING, 0)
+            self.rounds.pop(index, None)
+            self._stale.discard(index)
+            if (gate := self.gates.get(index)) is not None:
+                gate.sent_back = gate.answer or gate.sent_back
+                gate.question = gate.answer = None
+
     def _set(self, index: int, code: int, attempt: int) -> None:
         statuses = self._statuses
         if index >= len(statuses):
@@ -283,6 +330,9 @@ _Fact = (
     | ItemsListed
     | ItemsChosen
     | ListingFailed
+    | GateAsked
+    | GateAnswered
+    | Reopened
     | SlotsSet
     | JobClosed
     | RunEnded
@@ -343,6 +393,8 @@ class RunHistory:
             case WorkerStarted():
                 self.workers[record.worker] = record
                 self.next_worker = max(self.next_worker, record.worker + 1)
+            case GateAsked() | GateAnswered() | Reopened():
+                self._apply_choice(record)
             case SlotsSet():
                 self.slots_set = record.slots
             case Selection():
@@ -355,6 +407,19 @@ class RunHistory:
                 raise AssertionError(f"{record!r} is the journal's own")
             case _:
                 assert_never(record)
+
+    def _apply_choice(self, record: GateAsked | GateAnswered | Reopened) -> None:
+        job = self._job(record.job)
+        match record:
+            case GateAsked():
+                job.asked(record)
+            case GateAnswered():
+                job.answered(record)
+            case Reopened(indices=indices):
+                job.reopened(indices)
+                # What they did is to be done again: they must not find that it is done.
+                again = {(record.job, index) for index in indices}
+                self.done_tokens = {token: item for token, item in self.done_tokens.items() if item not in again}
 
     def _note_token(self, record: EndLine | AttemptEnded) -> None:
         """Within one run the same work is done once, however long ago: the item that did it is kept in mind."""

@@ -15,11 +15,14 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.records import (
     Commit,
+    GateAnswered,
+    GateAsked,
     ItemsChosen,
     ItemsListed,
     JobClosed,
     ListingFailed,
     Record,
+    Reopened,
     RunEnded,
     RunHeader,
     Selection,
@@ -77,6 +80,9 @@ Line = (
     | ItemsListed
     | ItemsChosen
     | ListingFailed
+    | GateAsked
+    | GateAnswered
+    | Reopened
     | SlotsSet
     | JobClosed
     | RunEnded

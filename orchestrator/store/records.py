@@ -177,6 +177,36 @@ class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_de
     """`RUN/ITEM` that took this item's token with `if_running = "replace"`."""
 
 
+class GateAsked(msgspec.Struct, frozen=True, tag="asked", kw_only=True, omit_defaults=True):
+    """A gate's question is out: the item waits for somebody's choice. An answer that it had before counts no more."""
+
+    job: str
+    index: int
+    question: str
+    options: list[str]
+    at: float
+    label: str | None = None
+    show_file: str | None = None
+    """Absolute path of a file that belongs to the question."""
+
+
+class GateAnswered(msgspec.Struct, frozen=True, tag="answered", kw_only=True, omit_defaults=True):
+    """Somebody made the choice. Durable before anything acts on it."""
+
+    job: str
+    index: int
+    choice: str
+    at: float
+    message: str = ""
+
+
+class Reopened(msgspec.Struct, frozen=True, tag="reopened", kw_only=True):
+    """A gate was rejected, and these items of a job run again; of a gate: ask again. They are pending, and their job is open."""
+
+    job: str
+    indices: list[int]
+
+
 class SlotsSet(msgspec.Struct, frozen=True, tag="slots", kw_only=True):
     """`orchestrate set RUN slots=N`: from now on this many, also in resumes."""
 
@@ -219,6 +249,9 @@ Record = (
     | Started
     | AttemptEnded
     | ItemSettled
+    | GateAsked
+    | GateAnswered
+    | Reopened
     | SlotsSet
     | JobClosed
     | RunEnded

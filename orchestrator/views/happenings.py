@@ -22,7 +22,7 @@ class RunBegan(msgspec.Struct, frozen=True, tag="run_began", tag_field="event", 
 
 
 class JobListed(msgspec.Struct, frozen=True, tag="job_listed", tag_field="event", kw_only=True):
-    """A job's items are known. `counts`: how many stand in which state already (a resume)."""
+    """A job's items are known. `counts`: how many stand in which state already (a resume, or a gate sent some back)."""
 
     job: str
     count: int
@@ -75,6 +75,37 @@ class ItemWaiting(msgspec.Struct, frozen=True, tag="item_waiting", tag_field="ev
     at: float
 
 
+class GateAsked(msgspec.Struct, frozen=True, tag="gate_asked", tag_field="event", kw_only=True):
+    """An item waits for somebody's choice. `is_here`: the question is put to who sits at the terminal."""
+
+    item: str
+    job: str
+    label: str | None
+    question: str
+    options: list[str]
+    is_here: bool
+    at: float
+
+
+class GateAnswered(msgspec.Struct, frozen=True, tag="gate_answered", tag_field="event", kw_only=True):
+    """The choice was made, and is acted on."""
+
+    item: str
+    job: str
+    label: str | None
+    choice: str
+    message: str
+    at: float
+
+
+class PromptOpened(msgspec.Struct, frozen=True, tag="prompt_opened", tag_field="event", kw_only=True):
+    """Somebody types on the terminal from now on: nothing else may draw there."""
+
+
+class PromptClosed(msgspec.Struct, frozen=True, tag="prompt_closed", tag_field="event", kw_only=True):
+    """The terminal is the view's again."""
+
+
 class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event", kw_only=True):
     """An item came to its end (`status`). `attempts` 0: it was never started (skipped, found done, refused, or done elsewhere).
 
@@ -119,7 +150,20 @@ class RunFinished(msgspec.Struct, frozen=True, tag="run_finished", tag_field="ev
 
 
 Happening = (
-    RunBegan | JobListed | ItemStarted | ItemRetrying | ItemRoundEnded | ItemWaiting | ItemEnded | JobClosed | Noted | RunFinished
+    RunBegan
+    | JobListed
+    | ItemStarted
+    | ItemRetrying
+    | ItemRoundEnded
+    | ItemWaiting
+    | GateAsked
+    | GateAnswered
+    | PromptOpened
+    | PromptClosed
+    | ItemEnded
+    | JobClosed
+    | Noted
+    | RunFinished
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.views.happenings import (
+    GateAnswered,
+    GateAsked,
     Happening,
     ItemEnded,
     ItemRetrying,
@@ -34,6 +36,10 @@ class PlainLines:
                 self._outlet.line(retry_line(happening))
             case ItemRoundEnded():
                 self._outlet.line(round_line(happening))
+            case GateAsked(is_here=False):
+                self._outlet.line(asked_line(happening))
+            case GateAnswered():
+                self._outlet.line(answered_line(happening))
             case ItemEnded():
                 self._outlet.line(ended_line(happening))
             case JobClosed(status="failed", message=message) if message:
@@ -78,6 +84,17 @@ def began_line(began: RunBegan) -> str:
     """`run ID name: 8 slots`."""
     slots = "inline" if began.slots == 0 else f"{began.slots} slot{'s' if began.slots != 1 else ''}"
     return f"run {began.run_id} {shown(began.name)}: {'resumed, ' if began.is_resumed else ''}{slots}"
+
+
+def asked_line(asked: GateAsked) -> str:
+    """What a gate asks, and which choices there are."""
+    return f"asks {title(asked.item, asked.label)}: {shown(asked.question, 300)} [{', '.join(asked.options)}]"
+
+
+def answered_line(answered: GateAnswered) -> str:
+    """Which choice was made."""
+    said = f": {shown(answered.message, 300)}" if answered.message else ""
+    return f"answered {title(answered.item, answered.label)} {answered.choice}{said}"
 
 
 def round_line(ended: ItemRoundEnded) -> str:

@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.views.happenings import Happening, ItemEnded, JobClosed, RunBegan, RunFinished
+import msgspec
+
+from orchestrator.views.happenings import GateAnswered, GateAsked, Happening, ItemEnded, JobClosed, RunBegan, RunFinished
 from orchestrator.views.wording import STATUS_WORDS, after_attempts, at_time, counted, lasting, shown, title
 
 MOST_FAILURES = 10
 """How many failures are told one by one."""
 
 MOST_RUNNING = 20
+MOST_QUESTIONS = 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +42,18 @@ class RunningItem:
     seconds: float
 
 
+class OpenQuestion(msgspec.Struct, frozen=True):
+    """An item that goes on when somebody has made a choice. `run_id`, `gate`: where that is done (`approve RUN GATE`)."""
+
+    item: str
+    label: str | None
+    question: str
+    options: Sequence[str]
+    run_id: str
+    gate: str
+    show_file: str | None = None
+
+
 WHOLE_RUN = "the run"
 """Named in the place of an item where the run failed and no item of it; no item can be called so."""
 
@@ -51,6 +66,8 @@ class EndReport:
         self._job_order: dict[str, int] = {}
         self._failures: list[Failure] = []
         self._began_at: float | None = None
+        self._run_id = ""
+        self._questions: dict[str, OpenQuestion] = {}
 
     def take_in(self, happening: Happening) -> None:
         """Remember what the report will need."""
@@ -58,6 +75,17 @@ class EndReport:
             case RunBegan():
                 self._job_order = {job: order for order, job in enumerate(happening.jobs)}
                 self._began_at = happening.at
+                self._run_id = happening.run_id
+            case GateAsked():
+                self._questions[happening.item] = OpenQuestion(
+                    happening.item, happening.label, happening.question, happening.options, self._run_id, happening.item
+                )
+            case GateAnswered():
+                self._questions.pop(happening.item, None)
+            case ItemEnded(status=status, item=item) if status != "interrupted" and item in self._questions:
+                del self._questions[item]
+                if status == "failed":
+                    self._keep(item, happening.job, happening.label, happening.message, happening.attempts)
             case ItemEnded(status="failed"):
                 self._keep(happening.item, happening.job, happening.label, happening.message, happening.attempts)
             case JobClosed(status="failed", message=message) if message:
@@ -74,6 +102,7 @@ class EndReport:
         if error and not any(failure.item == error["item"] for failure in failures):
             failures.insert(0, Failure((-1, 0), error["item"] or WHOLE_RUN, None, error["message"] or "", 0))
         yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
+        yield from question_lines(self._program, finished.run_id, list(self._questions.values()))
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
         yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
         if (words := _selection_words(self._program, summary)) is not None:
@@ -86,6 +115,17 @@ class EndReport:
         place = (self._job_order.get(job, len(self._job_order)), int(index) if index.isdigit() else 0)
         bisect.insort(self._failures, Failure(place, item, label, message, attempts))
         del self._failures[MOST_FAILURES:]
+
+
+def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion]) -> Iterator[str]:
+    """What waits for a choice, and the commands that make it."""
+    for each in questions[:MOST_QUESTIONS]:
+        yield f"asks {title(each.item, each.label)}: {shown(each.question, 300)} [{', '.join(each.options)}]"
+        if each.show_file is not None:
+            yield f"       see {shown(each.show_file)}"
+        yield f"       {program} approve {each.run_id} {shlex.quote(each.gate)}"
+    if len(questions) > MOST_QUESTIONS:
+        yield f"       and {len(questions) - MOST_QUESTIONS} more: {program} results {run_id} --status waiting"
 
 
 def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count: int) -> Iterator[str]:
@@ -108,6 +148,7 @@ def status_lines(
     failures: Sequence[Failure],
     now: float,
     *,
+    questions: Sequence[OpenQuestion] = (),
     is_alive: bool,
     is_each: bool = False,
 ) -> Iterator[str]:
@@ -138,6 +179,7 @@ def status_lines(
     yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
     if (words := _selection_words(program, summary)) is not None:
         yield words
+    yield from question_lines(program, run_id, questions)
     if _can_go_on(status, summary):
         yield f"go on with: {program} resume {run_id}"
 

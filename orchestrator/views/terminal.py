@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.views.happenings import (
+    GateAnswered,
+    GateAsked,
     Happening,
     ItemEnded,
     ItemRetrying,
@@ -26,10 +28,12 @@ from orchestrator.views.happenings import (
     JobClosed,
     JobListed,
     Noted,
+    PromptClosed,
+    PromptOpened,
     RunBegan,
     RunFinished,
 )
-from orchestrator.views.lines import began_line
+from orchestrator.views.lines import answered_line, asked_line, began_line
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.summary import EndReport, ended_line
 from orchestrator.views.wording import lasting, shown, title
@@ -72,6 +76,8 @@ class LiveView:
         self._ended_here = 0
         self._jobs: dict[str, _JobBar] = {}
         self._running: dict[str, _Running] = {}
+        self._held_back: list[str] | None = None
+        """What is to be said when nobody types on the terminal any more."""
 
     def show(self, happening: Happening) -> None:
         """Take in one happening."""
@@ -84,7 +90,7 @@ class LiveView:
                 self._live.start()
             case JobListed():
                 bar = self._bar(happening.job)
-                bar.total, bar.counts = happening.count, dict(happening.counts)
+                bar.total, bar.counts, bar.is_closed = happening.count, dict(happening.counts), False
             case ItemStarted():
                 said = title(happening.item, happening.label, 60)
                 self._running[happening.item] = _Running(said, happening.attempt, self._clock())
@@ -93,8 +99,8 @@ class LiveView:
                 bar.waiting.discard(happening.item)
             case ItemRetrying() | ItemRoundEnded():
                 self._stopped(happening.item, happening.job)
-            case ItemWaiting():
-                self._bar(happening.job).waiting.add(happening.item)
+            case ItemWaiting() | GateAsked() | GateAnswered() | PromptOpened() | PromptClosed():
+                self._waits(happening)
             case ItemEnded():
                 self._item_ended(happening)
             case JobClosed():
@@ -167,6 +173,26 @@ class LiveView:
         pace = f"{rate:.1f} items/s" if rate >= 1 else f"{rate * 60:.1f} items/min"
         return f"{said}  {pace}" + (f"  about {lasting(left / rate)} left{' or more' if unknown else ''}" if left else "")
 
+    def _waits(self, happening: ItemWaiting | GateAsked | GateAnswered | PromptOpened | PromptClosed) -> None:
+        match happening:
+            case ItemWaiting():
+                self._bar(happening.job).waiting.add(happening.item)
+            case GateAsked():
+                self._bar(happening.job).waiting.add(happening.item)
+                if not happening.is_here:
+                    self._say(asked_line(happening))
+            case GateAnswered():
+                self._bar(happening.job).waiting.discard(happening.item)
+                self._say(answered_line(happening))
+            case PromptOpened():
+                self._live.stop()
+                self._held_back = []
+            case PromptClosed():
+                held_back, self._held_back = self._held_back or [], None
+                for line in held_back:
+                    self._say(line)
+                self._live.start()
+
     def _item_ended(self, ended: ItemEnded) -> None:
         self._stopped(ended.item, ended.job)
         bar = self._bar(ended.job)
@@ -184,5 +210,8 @@ class LiveView:
         return self._jobs.setdefault(job, _JobBar())
 
     def _say(self, line: str) -> None:
+        if self._held_back is not None:
+            self._held_back.append(line)
+            return
         style = "red" if line.startswith("FAILED") else ""
         self._console.print(Text(line, style=style), soft_wrap=True)

@@ -92,6 +92,7 @@ def test_plan_as_data(run_cli: RunCli, folder: Path) -> None:
         "for_each": "for each of {{ jobs.list.output }}",
         "when": None,
         "repeat": None,
+        "gate": None,
         "lane": "main",
         "pool": None,
         "after": "list",

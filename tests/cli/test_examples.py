@@ -42,7 +42,7 @@ def test_an_example_has_no_mistakes_and_says_how_to_run_it(
     assert f"orchestrate run {name}.toml" in (folder / f"{name}.toml").read_text()
 
 
-LOOKED_AT = {"quickstart", "retry", "creates", "matrix", "tokens", "chain"}
+LOOKED_AT = {"quickstart", "retry", "creates", "matrix", "tokens", "chain", "gate"}
 """Run below, each by a test that looks at what it does."""
 
 
@@ -117,3 +117,11 @@ def test_table_takes_rows_with_hostile_values(folder: Path, run_cli: RunCli) -> 
 def test_loop_comes_nearer_with_each_round(folder: Path, run_cli: RunCli) -> None:
     assert run_cli("run", "loop.toml", "--quiet", "-i", "number=144", cwd=folder).returncode == 0
     assert run_cli("logs", "loop.toml", "tell", cwd=folder).stdout == "the root of 144 is 12.000000\n"
+
+
+def test_gate_pauses_and_goes_back_to_the_draft_with_what_was_said(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "gate.toml", "--quiet", cwd=folder).returncode == 3
+    rejected = run_cli("approve", "--last", "ship", "--choice", "reject", "--message", "name the year", "--resume", cwd=folder)
+    assert rejected.returncode == 3
+    assert run_cli("approve", "--last", "ship", "--resume", cwd=folder).returncode == 0
+    assert run_cli("logs", "gate.toml", "send", cwd=folder).stdout == "sent: Dear all, the report is done. name the year\n"

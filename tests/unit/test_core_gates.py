@@ -98,10 +98,10 @@ def test_a_rejection_may_go_back_to_a_job_and_all_on_the_way_runs_again() -> Non
     run.succeed("before:0")
     run.fail("draft:0")
     run.succeed_all()
-    for _ in range(2):
+    for times in (1, 2):
         before = len(run.started)
         run.choose("g:0", GateEnd.REJECTED)
-        assert len(run.asked) == 1 + run.asked.index("g:0") or run.running
+        assert len(run.asked) == times, "asked again before what it asks about was done again"
         run.succeed_all()
         assert run.started[before:] == ["draft:0", "draft:1", "check:0"]
     run.choose("g:0", GateEnd.APPROVED)

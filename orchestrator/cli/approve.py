@@ -1,0 +1,112 @@
+"""`orchestrate approve RUN GATE`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import last_option, named_run, run_argument
+from orchestrator.cli.output import flush, write_line
+from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.results import RunReader
+    from orchestrator.runs import RunReport
+    from orchestrator.store.rundir import RunDir
+    from orchestrator.views.happenings import View
+    from orchestrator.views.prompt import Prompt
+
+
+@click.command("approve")
+@run_argument
+@click.argument("gate", required=False, metavar="GATE")
+@last_option
+@click.option("--choice", metavar="X", help="One of the gate's options (default: the one that approves).")
+@click.option("-m", "--message", default="", metavar="TEXT", help="What the run's templates see as jobs.GATE.message.")
+@click.option("--resume", is_flag=True, help="Then go on with the run, if nobody supervises it.")
+@pass_invocation
+def command(
+    invocation: Invocation, *, run: str | None, gate: str | None, last: bool, choice: str | None, message: str, resume: bool
+) -> int:
+    """Answer a gate that a run waits at, from any shell: GATE is its job, JOB:INDEX, JOB:LABEL or a glob over open gates.
+
+    The answer is kept durably. A run that goes on acts on it at once; one that has paused does when it is resumed.
+    """
+    from orchestrator.cli.asking import say
+    from orchestrator.cli.reading import open_run
+    from orchestrator.control import Approve, NoSupervisor, ask
+
+    if last and run is not None:
+        run, gate = None, run  # with --last the first word is the gate
+    reader = open_run(invocation, named_run(run, last=last))
+    if gate is None:
+        raise UserError("which gate?", f"orchestrate status {reader.run_dir.run_id} shows those that wait for an answer")
+    _refuse_undecodable(message)
+    items = _chosen(reader, gate)
+    try:
+        return say(ask(reader.run_dir.path, Approve(items, choice, message)))
+    except NoSupervisor:  # or it ended before it answered: the same answer twice does no harm
+        _record(reader.run_dir, items, choice, message)
+    return _resume(invocation, reader.run_dir) if resume else 0
+
+
+def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
+    """The gates that are meant: the open ones, else all that are called so, of which it is said why they take no answer."""
+    gates = [(job_id, index) for job_id, index in reader.find_items(reference) if reader.job(job_id).is_gate]
+    if not gates:
+        names = [job_id for job_id in reader.history.header.jobs if reader.job(job_id).is_gate]
+        hint = f"its gates are: {', '.join(names)}" if names else "it has none"
+        raise UserError(f"{reference} names no gate of run {reader.run_dir.run_id}", hint)
+    return [each for each in gates if reader.history.jobs[each[0]].is_asking(each[1])] or gates
+
+
+def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, message: str) -> None:
+    """Nobody supervises the run: keep the answer for its resume. Raises RunHeldError if one has just begun."""
+    from orchestrator.answering import answer_of
+    from orchestrator.launching import lock_run
+    from orchestrator.results import item_id
+    from orchestrator.store.run_store import RunStore
+
+    lock = lock_run(run_dir)
+    try:
+        store = RunStore.open(run_dir)
+        try:
+            header, now = store.history.header, time.time()
+            names = [item_id(job_id, index, is_fan_out=header.jobs[job_id]) for job_id, index in items]
+            answers = [
+                answer_of(store.history.jobs[job_id], index, name, choice, message, now)
+                for (job_id, index), name in zip(items, names, strict=True)
+            ]
+            if any(answers):
+                store.append([answer for answer in answers if answer is not None])
+                store.take_checkpoint()
+        finally:
+            store.close()
+    finally:
+        lock.release()
+    what = names[0] if len(names) == 1 else f"{len(names)} gates"
+    write_line(f"{what}: answered{'' if any(answers) else ' so already'}; go on with: orchestrate resume {run_dir.run_id}")
+
+
+def _resume(invocation: Invocation, run_dir: RunDir) -> int:
+    from orchestrator.cli.supervising import Shown, supervise
+
+    def start(_home: Path, view: View, prompt: Prompt | None) -> RunReport:
+        from orchestrator.runs import resume_run
+
+        return resume_run(run_dir, view, asker=prompt)
+
+    flush()
+    return supervise(invocation, Shown(quiet=False, progress="auto", events=False, as_json=False, detach=False), start)
+
+
+def _refuse_undecodable(message: str) -> None:
+    try:
+        message.encode()
+    except UnicodeEncodeError:
+        raise UserError("--message is not UTF-8", "write it in UTF-8: it is kept in the run's records") from None
