@@ -22,7 +22,7 @@ from orchestrator.store.records import AttemptEnded, ItemSettled, Selection, Sta
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import DoneHere
 from orchestrator.verdicts import parse_output
-from orchestrator.views.summary import OpenQuestion
+from orchestrator.views.happenings import OpenQuestion
 from workers.protocol import AttemptClass
 
 RESULT_FIELDS = (

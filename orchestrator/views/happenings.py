@@ -167,6 +167,18 @@ Happening = (
 )
 
 
+class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that goes on when somebody has made a choice. `run_id`, `gate`: where that is done (`approve RUN GATE`)."""
+
+    item: str
+    label: str | None
+    question: str
+    options: list[str]
+    run_id: str
+    gate: str
+    show_file: str | None = None
+
+
 class View(Protocol):
     """Shows happenings to somebody. Never raises for a closed or broken output: a view must not end a run."""
 

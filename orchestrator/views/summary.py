@@ -9,9 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from orchestrator.views.happenings import GateAnswered, GateAsked, Happening, ItemEnded, JobClosed, RunBegan, RunFinished
+from orchestrator.views.happenings import (
+    GateAnswered,
+    GateAsked,
+    Happening,
+    ItemEnded,
+    JobClosed,
+    OpenQuestion,
+    RunBegan,
+    RunFinished,
+)
 from orchestrator.views.wording import STATUS_WORDS, after_attempts, at_time, counted, lasting, shown, title
 
 MOST_FAILURES = 10
@@ -42,18 +49,6 @@ class RunningItem:
     seconds: float
 
 
-class OpenQuestion(msgspec.Struct, frozen=True):
-    """An item that goes on when somebody has made a choice. `run_id`, `gate`: where that is done (`approve RUN GATE`)."""
-
-    item: str
-    label: str | None
-    question: str
-    options: Sequence[str]
-    run_id: str
-    gate: str
-    show_file: str | None = None
-
-
 WHOLE_RUN = "the run"
 """Named in the place of an item where the run failed and no item of it; no item can be called so."""
 
@@ -78,7 +73,12 @@ class EndReport:
                 self._run_id = happening.run_id
             case GateAsked():
                 self._questions[happening.item] = OpenQuestion(
-                    happening.item, happening.label, happening.question, happening.options, self._run_id, happening.item
+                    item=happening.item,
+                    label=happening.label,
+                    question=happening.question,
+                    options=happening.options,
+                    run_id=self._run_id,
+                    gate=happening.item,
                 )
             case GateAnswered():
                 self._questions.pop(happening.item, None)
