@@ -24,10 +24,11 @@ from orchestrator.narrator import Narrator
 from orchestrator.recording import Recorder
 from orchestrator.rendering import ItemRefused, Question, is_wanted, item_label, question_of
 from orchestrator.results import RunReader
+from orchestrator.selection import Selector
 from orchestrator.settlements import Settlements
 from orchestrator.starting import NotStarted
 from orchestrator.store.outputs import CaptureMismatch
-from orchestrator.store.records import GateAnswered, GateAsked, Reopened, Status
+from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reopened, Status
 from orchestrator.views.prompt import Said
 from workers.faultpoints import fault_point
 
@@ -63,6 +64,7 @@ class Gates:
         settlements: Settlements,
         narrator: Narrator,
         asker: Asker | None,
+        selector: Selector,
         name_of: Callable[[ItemRef], str],
     ) -> None:
         self._history = reader.history
@@ -76,6 +78,7 @@ class Gates:
         self._settlements = settlements
         self._narrator = narrator
         self._asker = asker
+        self._selector = selector
         self._name_of = name_of
         self._acted: set[ItemRef] = set()
         """Gates whose recorded answer has had its effect: if they are asked once more, it is not what was meant."""
@@ -91,6 +94,9 @@ class Gates:
         try:
             context = self._contexts.for_item(job, index, 1)
             label = context["label"] = item_label(job, context)
+            if not self._selector.admits(job.id, index, self._reader.count(job.id), label):
+                self._tell(item, GateEnd.UNSELECTED, NotStarted(Declined.UNSELECTED, self._selector.reason, label))
+                return
             if not is_wanted(job, context):
                 self._tell(item, GateEnd.SKIPPED, NotStarted(Declined.SKIPPED, "`when` is false", label))
                 return
@@ -105,7 +111,8 @@ class Gates:
             self._put(item, job, question, label)
 
     def reopen(self, items: Sequence[ItemRef]) -> None:
-        """Carry out `ReopenItems`."""
+        """Carry out `ReopenItems`. What was not selected is not."""
+        items = [item for item in items if self._is_selected(item)]
         indices: dict[int, list[int]] = {}
         for order, index in items:
             indices.setdefault(order, []).append(index)
@@ -224,6 +231,14 @@ class Gates:
         if gate is None or gate.question is None or item in self._acted or past.status(item[1]) is Status.FAILED:
             return None
         return gate.answer
+
+    def _is_selected(self, item: ItemRef) -> bool:
+        past, index = self._history.jobs[self._jobs[item[0]].id], item[1]
+        if past.status(index) is not Status.SKIPPED or not self._selector.words:
+            return True
+        record = past.record(index)
+        is_late = isinstance(record, ItemSettled) and record.message == self._selector.reason
+        return past.is_selected(index) and not is_late
 
     def _asked(self, item: ItemRef) -> GateAsked | None:
         gate = self._history.jobs[self._jobs[item[0]].id].gates.get(item[1])

@@ -136,6 +136,7 @@ class Supervisor:
             settlements=self._settlements,
             narrator=narrator,
             asker=asker,
+            selector=selector,
             name_of=self._name,
         )
         self._requests = Requests(

@@ -123,6 +123,8 @@ class GateEnd(Enum):
     REJECTED = "rejected"
     SKIPPED = "skipped"
     """Its `when` was false."""
+    UNSELECTED = "not selected"
+    """It is only known now that it was not asked for."""
     REFUSED = "failed"
     """A template of it is wrong."""
 

@@ -62,6 +62,9 @@ def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> N
             pass
         case GateEnd.APPROVED:
             settle(state, job, index, SUCCEEDED, decisions)
+        case GateEnd.UNSELECTED:
+            job.unselected += 1
+            settle(state, job, index, SKIPPED, decisions)
         case GateEnd.SKIPPED:
             settle(state, job, index, SKIPPED, decisions)
         case GateEnd.REFUSED:

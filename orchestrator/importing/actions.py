@@ -137,7 +137,8 @@ class Actions:
             scope.changed("its rejecting options are in lower case now")
         on_reject = step.get("on_reject", "abort")
         message = step.get("message")
-        job.keys["gate"] = self._text(job, printer, message if isinstance(message, str) else str(message))
+        question = self._text(job, printer, message if isinstance(message, str) else str(message))
+        job.keys["gate"] = question if question.strip() else f"{job.id}?"
         job.keys["options"] = kept
         job.keys["on_reject"] = on_reject
         if step.get("show_file"):

@@ -257,6 +257,10 @@ class JobHistory:
     def _ranges(self) -> list[tuple[int, int]]:
         return (self.chosen.ranges if self.chosen is not None else None) or []
 
+    def is_selected(self, index: int) -> bool:
+        """Whether item `index` was selected when its job was listed."""
+        return self.chosen is None or self._is_chosen(index)
+
     def _is_chosen(self, index: int) -> bool:
         place = bisect_right(self._ranges, index, key=itemgetter(0))
         return place > 0 and index < self._ranges[place - 1][1]
