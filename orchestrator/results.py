@@ -6,7 +6,7 @@ Everything is read from the records; outputs only when they are asked for. Works
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -213,10 +213,16 @@ class RunReader:
     ) -> Iterator[dict[str, Any]]:
         """Each `result` in item order, of one job or of all in file order, of one status or of all."""
         for each in [job_id] if job_id is not None else self.history.header.jobs:
-            past = self.history.jobs[each]
-            for index in range(self.count(each)):
-                if status is None or past.status(index) is status:
-                    yield self.result(each, index, forgives=forgives)
+            for index in self._indices(each, status):
+                yield self.result(each, index, forgives=forgives)
+
+    def _indices(self, job_id: str, status: Status | None) -> Iterable[int]:
+        """The items that are seen with this status, in order."""
+        recorded = [each for each in Status if status is None or self._seen_status(each) == status.value]
+        past, count = self.history.jobs[job_id], self.count(job_id)
+        if len(recorded) == 1 and past.count is not None:
+            return past.indices(recorded[0])
+        return (index for index in range(count) if past.status(index) in recorded)
 
     def count(self, job_id: str) -> int:
         """How many items the job has (0 for a fan-out that is not listed yet)."""

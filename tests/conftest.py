@@ -25,6 +25,10 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+WAIT = "i=0; until test -e NAME; do i=$((i+1)); test $i -lt 3000 || exit 9; sleep 0.01; done"
+"""A shell script that waits for the file NAME, for half a minute at most."""
+
+
 class RunCli(Protocol):
     """Runs `python -m orchestrator ARGUMENTS` to its end; stdout and stderr as text. On expiry its processes are killed."""
 

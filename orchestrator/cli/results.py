@@ -45,7 +45,7 @@ def command(
         form = "json"
     reader = open_run(invocation, run)
     chosen = _chosen(fields, form)
-    found = reader.results(forgives=True)
+    found = reader.results(status=Status(status) if status is not None and not rounds else None, forgives=True)
     if rounds:
         found = (each for result in found for each in reader.rounds(result["job"], result["index"], forgives=True) or (result,))
     results = (each for each in found if status is None or each["status"] == status)

@@ -124,7 +124,7 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         case "cancelled":
             return "somebody asked for its end; a resume leaves it as it is"
         case "skipped":
-            return "its `when` was false, or what it needs did not succeed"
+            return _why_skipped(reader, go_on, result)
         case _:
             return ""
 
@@ -145,6 +145,14 @@ def _why_running(reader: RunReader, job_id: str, index: int, *, is_promoted: boo
         return ""
     took_over = "; it took over work that another had begun and lost" if is_promoted else ""
     return f"attempt {start.attempt} runs in slot {start.slot}{took_over}"
+
+
+def _why_skipped(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:
+    from orchestrator.selection import not_selected
+
+    if result["error"] == not_selected(reader.history.selection):
+        return f"it was not asked for; {go_on} --all runs it, with all the rest"
+    return "its `when` was false, or what it needs did not succeed"
 
 
 def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index: int) -> str:
