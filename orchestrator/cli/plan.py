@@ -6,6 +6,8 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,8 +18,11 @@ from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
-    from orchestrator.jobsfile.model import Job, JobsFile, Source
+    from orchestrator.jobsfile.model import Job, JobsFile
     from orchestrator.selection import Later, Selector
+    from orchestrator.store.itemlist import ItemList
+
+    Values = list[Any] | ItemList
 
 
 class _NotYetKnown(Exception):
@@ -121,25 +126,26 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
         "run": {"id": "RUN", "name": jobs_file.name, "folder": jobs_file.folder},
         "jobs": {job.id: _LaterJob(job.id) for job in jobs_file.jobs},
     }
-    values: dict[str, list[Any] | None] = {}
-    for job, node in zip(jobs_file.jobs, nodes_of(jobs_file.jobs), strict=True):
-        after, error = None, None
-        try:
-            values[job.id] = _values(job.for_each, values, context, jobs_file.folder)
-        except _NotYetKnown as unknown:
-            values[job.id], after = None, unknown.args[0]
-        except SourceError as wrong:
-            values[job.id], error = None, str(wrong)
-        known = values[job.id] or []
-        chosen = selector.choose(job.id, len(known), partial(_label, jobs_file, values, context))
-        indices = range(len(known)) if chosen is None else sorted(chosen)
-        plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
-        plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
-        yield {**plan, "items": map(partial(_item, jobs_file, job, known, context), indices)}
+    values: dict[str, Values | None] = {}
+    with TemporaryDirectory(prefix="orchestrate-plan-") as scratch:
+        for job, node in zip(jobs_file.jobs, nodes_of(jobs_file.jobs), strict=True):
+            after, error = None, None
+            try:
+                values[job.id] = _values(job, values, context, jobs_file.folder, scratch)
+            except _NotYetKnown as unknown:
+                values[job.id], after = None, unknown.args[0]
+            except SourceError as wrong:
+                values[job.id], error = None, str(wrong)
+            known = values[job.id] or []
+            chosen = selector.choose(job.id, len(known), partial(_label, jobs_file, values, context))
+            indices = range(len(known)) if chosen is None else sorted(chosen)
+            plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
+            plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
+            yield {**plan, "items": map(partial(_item, jobs_file, job, known, context), indices)}
 
 
 def _label(
-    jobs_file: JobsFile, known: dict[str, list[Any] | None], context: dict[str, Any], job_id: str, index: int
+    jobs_file: JobsFile, known: dict[str, Values | None], context: dict[str, Any], job_id: str, index: int
 ) -> str | Later | None:
     """What the item will be called, as far as that is known now. Raises LabelsUnknown."""
     from orchestrator.jobsfile.model import chain_of
@@ -158,11 +164,16 @@ def _label(
         return LATER
 
 
-def _values(source: Source | None, known: dict[str, list[Any] | None], context: dict[str, Any], folder: str) -> list[Any]:
-    """A job's item values; one None for a job without `for_each`. Raises _NotYetKnown, SourceError."""
-    from orchestrator.jobsfile.model import ChainSource
-    from orchestrator.jobsfile.sources import list_items
+def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], folder: str, scratch: str) -> Values:
+    """A job's item values; one None for a job without `for_each`. Raises _NotYetKnown, SourceError.
 
+    Those of a file are laid down in `scratch`: there may be millions.
+    """
+    from orchestrator.jobsfile.model import ChainSource, FileSource
+    from orchestrator.jobsfile.sources import list_items
+    from orchestrator.store.itemlist import ItemList, write_item_list
+
+    source = job.for_each
     if source is None:
         return [None]
     if isinstance(source, ChainSource):
@@ -170,10 +181,15 @@ def _values(source: Source | None, known: dict[str, list[Any] | None], context: 
         if parent is None:
             raise _NotYetKnown(source.jobs[0])
         return parent
-    return list(list_items(source, context, folder))
+    items = list_items(source, context, folder)
+    if not isinstance(source, FileSource):
+        return list(items)
+    path = Path(scratch, "items", f"{job.id}.jsonl")
+    write_item_list(path, items)
+    return ItemList(path)
 
 
-def _item(jobs_file: JobsFile, job: Job, values: list[Any], base: dict[str, Any], index: int) -> dict[str, Any]:
+def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], index: int) -> dict[str, Any]:
     from orchestrator.jobsfile.model import ChainSource
     from orchestrator.rendering import ItemRefused, is_wanted, item_label, prepare, question_of
     from orchestrator.results import item_id
