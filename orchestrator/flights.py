@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import assert_never
 
 import msgspec
 
+from orchestrator.child_asks import have_ended, tell
+from orchestrator.control import Cancel, Request
+from orchestrator.control import Stop as StopRequest
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.adopted import AdoptedWorkers, logged_outcome
 from orchestrator.engines.engine import Engine, EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.jobsfile.model import Job
+from orchestrator.side_threads import SideThreads
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.rundir import RunDir
-from orchestrator.tree_ending import TreeEndings
 from workers.log import LOG_NAME, read_log
 from workers.protocol import AttemptClass, Begun, End, Ended, EndReason, Outcome
 from workers.tree import end_tree_of_dead_worker
+
+CHILD_END_SECONDS = 3.0
+"""What a child run has besides the grace of its items, to record their ends."""
 
 
 class Flight(msgspec.Struct):
@@ -37,6 +45,11 @@ class Flight(msgspec.Struct):
     slot: int
     mark: str
     asked_end: str | None = None
+    is_over: bool = False
+
+    def has_ended(self) -> bool:
+        """Whether nobody waits for it any more. For other threads, too."""
+        return self.is_over
 
 
 class Flights:
@@ -55,9 +68,12 @@ class Flights:
         self._note = note
         self._by_slot: dict[int, Flight] = {}
         self._adopted = AdoptedWorkers()
-        self._endings = TreeEndings()
+        self._endings = SideThreads()
         self._trees: dict[int, Callable[[float], object]] = {}
         """By slot: ends, with that much grace, the tree that a dead worker left behind."""
+        self._asks = SideThreads()
+        self._after_ask: dict[int, float | None] = {}
+        """By sequence of an attempt whose child run was asked to end: the `grace_at_most` of the end that comes next."""
 
     def __len__(self) -> int:
         return len(self._by_slot)
@@ -90,6 +106,30 @@ class Flights:
         if flight is None:
             return  # it has ended meanwhile
         flight.asked_end = flight.asked_end or reason
+        if flight.start.child and grace_at_most != 0 and flight.slot not in self._trees:
+            self._end_child(flight, grace_at_most)
+        else:
+            self._end_now(flight, grace_at_most)
+
+    def tell_children(self, request: Request) -> None:
+        """Have all child runs do that, too, whose attempts run."""
+        for flight in self._by_slot.values():
+            if flight.start.child:
+                # Nothing follows when it is told, so its number is none of an attempt.
+                self._asks.begin(-1, partial(tell, self._child_folder(flight), request, flight.has_ended))
+
+    def _end_child(self, flight: Flight, grace_at_most: float | None) -> None:
+        """Its own supervisor ends it in order; what is left of it then, or does not hear, is ended as any other attempt."""
+        sequence = flight.start.sequence
+        self._after_ask[sequence] = grace_at_most
+        request = Cancel() if flight.asked_end == "cancel" else StopRequest(now=True)
+        patience = CHILD_END_SECONDS + (flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most))
+        self._asks.begin(sequence, partial(have_ended, self._child_folder(flight), request, flight.has_ended, patience))
+
+    def _child_folder(self, flight: Flight) -> Path:
+        return self._run_dir.path.parent / flight.start.child
+
+    def _end_now(self, flight: Flight, grace_at_most: float | None) -> None:
         if flight.slot in self._adopted:
             self._adopted.end(flight.slot, is_hurried=grace_at_most is not None)
             return
@@ -99,7 +139,8 @@ class Flights:
             if grace_at_most is not None:
                 self._endings.begin(flight.start.sequence, lambda: end_tree(grace))
             return
-        self._engine.end(flight.slot, End(sequence=flight.start.sequence, reason=EndReason(reason), grace_seconds=grace))
+        reason = EndReason(flight.asked_end or "drain")
+        self._engine.end(flight.slot, End(sequence=flight.start.sequence, reason=reason, grace_seconds=grace))
 
     def read_engine(self, fileno: int) -> None:
         """Take in what a worker has to say."""
@@ -115,6 +156,17 @@ class Flights:
             flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
             if flight is not None:  # a less patient ending of the same tree may have told it already
                 self._finish(flight, _lost(flight, f"worker {flight.start.worker} ended before the attempt did"))
+
+    def read_asks(self, _fileno: int) -> None:
+        """Take in that child runs were asked to end, and have ended or had their time for it."""
+        for sequence in self._asks.take():
+            flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
+            if flight is not None:
+                self._end_now(flight, self._after_ask[sequence])
+
+    def asks_fileno(self) -> int:
+        """Descriptor for `read_asks`."""
+        return self._asks.fileno()
 
     def adopted_filenos(self) -> Iterable[int]:
         """Descriptors for `read_adopted`."""
@@ -134,6 +186,9 @@ class Flights:
         self._engine.close()
         self._adopted.close()
         self._endings.close()
+        self._asks.close()
+        for flight in self._by_slot.values():
+            flight.is_over = True
 
     def _take(self, events: Iterable[EngineEvent]) -> None:
         for event in events:
@@ -172,6 +227,8 @@ class Flights:
 
     def _finish(self, flight: Flight, outcome: Outcome) -> None:
         del self._by_slot[flight.slot]
+        flight.is_over = True
+        self._after_ask.pop(flight.start.sequence, None)
         self._trees.pop(flight.slot, None)
         if flight.asked_end == "cancel" and outcome.ended_by is EndReason.DRAIN:
             # An adopted worker was asked by a signal, which tells no reason.

@@ -99,8 +99,12 @@ def create(
     run_id: str | None,
     *,
     lines: Iterable[str] | None = None,
+    parent: str | None = None,
 ) -> Launched:
-    """Make a new run. `lines`: the items of the one job `each`. Raises UserError (the id is taken), StateUnwritableError."""
+    """Make a new run. `lines`: the items of the one job `each`; `parent` (`RUN/ITEM`): whose child it is.
+
+    Raises UserError (the id is taken), StateUnwritableError.
+    """
     _require_descriptors()
     now = time.time()
     run_dir = create_run_dir(home, new_run_id(now) if run_id is None else run_id)
@@ -125,6 +129,7 @@ def create(
             inputs=inputs,
             options=options,
             each=lines is not None,
+            parent=parent,
         )
         return Launched(run_dir, lock, RunStore.create(run_dir, header, jobs_file.text))
     except OSError as error:
@@ -182,10 +187,13 @@ def _launching(home: Path) -> Iterator[None]:
 
 
 def _living_run(home: Path, jobs_file: str) -> RunDir | None:
-    """The newest run of this file that has a supervisor."""
+    """The newest run of this file that has a supervisor, and is no other run's child."""
     for run_dir in list_runs(home):
         with suppress(StateRefusedError, FileNotFoundError):
-            if is_locked(run_dir.supervisor_lock) and read_header(run_dir.checkpoint).jobs_file == jobs_file:
+            if not is_locked(run_dir.supervisor_lock):
+                continue
+            header = read_header(run_dir.checkpoint)
+            if header.jobs_file == jobs_file and header.parent is None:
                 return run_dir
     return None
 
@@ -193,6 +201,8 @@ def _living_run(home: Path, jobs_file: str) -> RunDir | None:
 def _check_same_work(run_dir: RunDir, jobs_file: str, inputs: dict[str, Any]) -> None:
     """Raise UserError if the named run has another file or other inputs: what it would go on with is not what was asked for."""
     header = read_header(run_dir.checkpoint)
+    if header.parent is not None:
+        raise UserError(f"run {run_dir.run_id} is the child run of {header.parent}", "choose another id")
     if header.jobs_file != jobs_file:
         raise UserError(f"run {run_dir.run_id} is one of {header.jobs_file}", "choose another id, or resume it by its id alone")
     if header.inputs != inputs:
@@ -212,7 +222,7 @@ def _unfinished_run(home: Path, jobs_file: str, inputs: dict[str, Any], request:
             continue
         try:
             header = read_header(run_dir.checkpoint)
-            if header.jobs_file != jobs_file or header.inputs != inputs:
+            if header.jobs_file != jobs_file or header.inputs != inputs or header.parent is not None:
                 continue
             ended = read_history(run_dir).ended
         except StateRefusedError:

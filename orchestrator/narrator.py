@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.core.states import ItemState, Waiting
@@ -10,7 +12,7 @@ from orchestrator.flights import Flight
 from orchestrator.run_log import append_log
 from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.views import happenings
-from orchestrator.views.happenings import View
+from orchestrator.views.happenings import OpenQuestion, View
 from workers.protocol import Outcome
 
 
@@ -31,6 +33,9 @@ class Narrator:
 
     def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int) -> None:
         """An attempt ended and its item is `state` after it. `round_ended`: the round of a loop that it ended; 0: none."""
+        if isinstance(state, Waiting) and state.due == math.inf:
+            self.waits(flight.name, flight.job.id, flight.start.label, outcome.message)
+            return
         if isinstance(state, Waiting) and round_ended:
             self._view.show(
                 happenings.ItemRoundEnded(
@@ -72,6 +77,24 @@ class Narrator:
                 at=time.time(),
             )
         )
+
+    def child_paused(self, flight: Flight, message: str, questions: Sequence[OpenQuestion]) -> None:
+        """The child run of an item paused: `questions` wait there for a choice."""
+        self.note(f"{flight.name} waits: {message}")
+        for each in questions:
+            self._view.show(
+                happenings.GateAsked(
+                    item=flight.name,
+                    job=flight.job.id,
+                    label=flight.start.label,
+                    question=each.question,
+                    options=each.options,
+                    is_here=False,
+                    at=time.time(),
+                    run_id=each.run_id,
+                    gate=each.gate,
+                )
+            )
 
     def settled(self, name: str, job_id: str, label: str | None, status: Status, message: str) -> None:
         """An item came to its end without an attempt."""

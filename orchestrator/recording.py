@@ -27,13 +27,14 @@ class Recorder:
         self._actions: list[Callable[[], None]] = []
         self._ended: list[ItemRef] = []
         self._is_read = False
-        """Whether a template may read what was added and is not committed."""
+        """Whether a start may read what was added and is not committed: a template of it, or which child run it goes on with."""
         self._awaiting: deque[tuple[int, list[ItemRef]]] = deque()
 
     def add(self, record: Record) -> None:
         """Have `record` written with the next commit."""
         self._records.append(record)
-        self._is_read |= isinstance(record, _READ) or (isinstance(record, AttemptEnded) and record.round > 0)
+        self._is_read |= isinstance(record, _READ)
+        self._is_read |= isinstance(record, AttemptEnded) and (record.round > 0 or record.child != "")
 
     def then(self, action: Callable[[], None]) -> None:
         """Do this after the next commit, in order."""
@@ -62,7 +63,7 @@ class Recorder:
                 fault_point("supervisor.acted")
 
     def catch_up(self) -> None:
-        """Templates read jobs and rounds from the history: commit what this turn knows of them, before one is rendered."""
+        """A start reads jobs, rounds and child runs in the history: commit what this turn knows of them before one is made."""
         if self._is_read:
             self.commit()
 

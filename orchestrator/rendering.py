@@ -7,14 +7,17 @@ others go on. What a worker gets from here it can start: no NUL, no argument tha
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
-from orchestrator.jobsfile.model import CommandAction, GateAction, Job
+from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.children import first_of, mistakes_in, read_child
+from orchestrator.jobsfile.model import CommandAction, GateAction, Job, ShellAction, WorkflowAction
 from orchestrator.jobsfile.templates import RenderError, Template
 from orchestrator.jobsfile.values import ValueRefused, check_token, describe, text_of
 from workers.protocol import Creates
@@ -35,6 +38,13 @@ class ItemRefused(Exception):
     """This item cannot run: its template is wrong for it, or a value does not fit. One line in words."""
 
 
+class ChildWork(msgspec.Struct, frozen=True):
+    """What a child run does: the jobs file at `path` (real), given these values."""
+
+    path: str
+    given: dict[str, Any]
+
+
 class Prepared(msgspec.Struct, frozen=True):
     """One attempt, ready to be sent.
 
@@ -52,6 +62,7 @@ class Prepared(msgspec.Struct, frozen=True):
     label: str | None
     payload: str
     token: str | None
+    child: ChildWork | None = None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -118,20 +129,29 @@ def prepare(
     if job.creates is not None:
         creates = _creates(_text(job.creates, context, "creates"), cwd, temporary_suffix)
         context["creates"] = creates.temporary
-    script = None
-    if isinstance(job.action, CommandAction):
-        argv = _argv(job.action.argv, context)
-    else:
-        assert not isinstance(job.action, GateAction), "a gate runs nothing"
-        argv, script = _shell(_text(job.action.script, context, "shell"))
+    script, stdin, child, child_text = None, None, None, ""
+    match job.action:
+        case CommandAction(argv=templates):
+            argv = _argv(templates, context)
+        case ShellAction(script=template):
+            argv, script = _shell(_text(template, context, "shell"))
+        case WorkflowAction(path=template):
+            child, child_text = _child(_text(template, context, "workflow"), job, context, folder)
+            argv, stdin = _child_argv(child), msgspec.json.encode(child.given).decode()
+        case GateAction():
+            raise AssertionError("a gate runs nothing")
+        case unknown:
+            assert_never(unknown)
     env: dict[str, str | None] = {}
     for declared in (run_env, job.env):
         for name, template in declared.items():
             env[name] = _variable(name, template, context)
-    stdin = None
     if job.stdin is not None:
         stdin = _text(job.stdin, context, "stdin")
         _utf8_size(stdin, "stdin")
+    does: tuple[Any, ...] = (argv, script, stdin, env, cwd, job.output)
+    if child is not None:
+        does = ("workflow", child.path, child_text, child.given, env)
     return Prepared(
         argv=argv,
         script=script,
@@ -140,8 +160,9 @@ def prepare(
         stdin=stdin,
         creates=creates,
         label=context.get("label"),
-        payload=_payload((argv, script, stdin, env, cwd, job.output), creates),
+        payload=_payload(does, creates),
         token=_token(job, context),
+        child=child,
     )
 
 
@@ -200,6 +221,39 @@ def _shell(script: str) -> tuple[list[str], str | None]:
     if _utf8_size(script, "the script") > ARGUMENT_BYTES:
         return ["/bin/sh"], script
     return ["/bin/sh", "-c", script], None
+
+
+def _child(named: str, job: Job, context: Mapping[str, Any], folder: str) -> tuple[ChildWork, str]:
+    """What the child run will do, and the text of its file."""
+    if not named:
+        raise ItemRefused("workflow: the path is empty")
+    given = {name: _given(value, context, f"inputs.{name}") for name, value in job.inputs.items()}
+    try:
+        file = read_child(os.path.join(folder, named))
+    except JobsFileError as error:
+        raise ItemRefused(f"workflow: {first_of(error)}") from error
+    except UserError as error:
+        raise ItemRefused(f"workflow: {error.message}") from error
+    mistakes = mistakes_in(given, file.inputs)
+    if mistakes:
+        raise ItemRefused(f"workflow: {named}: {'; '.join(mistakes)}")
+    _utf8_size(file.path, "workflow")
+    return ChildWork(file.path, {name: value for name, value in given.items() if value is not None}), file.text
+
+
+def _given(value: Any, context: Mapping[str, Any], key: str) -> Any:
+    match value:
+        case Template():
+            return _render(value, context, key)
+        case tuple():
+            return [_given(element, context, key) for element in value]
+        case _:
+            return value
+
+
+def _child_argv(child: ChildWork) -> list[str]:
+    """Which run it is comes behind that when it starts. -P: a folder of the user's is no place to look for our modules."""
+    return [sys.executable, "-P", "-m", "orchestrator", "child", child.path]
 
 
 def _variable(name: str, template: Template, context: Mapping[str, Any]) -> str:

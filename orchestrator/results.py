@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.locks.holders import is_locked
@@ -29,7 +31,7 @@ RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
     *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
-    *("cost_usd", "usage", "session_id", "workspace", "branch", "commit", "patch", "error"),
+    *("child", "cost_usd", "usage", "session_id", "workspace", "branch", "commit", "patch", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
 
@@ -115,10 +117,20 @@ class RunReader:
         gate = self.history.jobs[job_id].gates.get(index)
         return gate.answer.message if gate is not None and gate.answer is not None else ""
 
+    def child(self, run_id: str) -> RunReader:
+        """The child run with that id. Raises UserError, StateRefusedError."""
+        return RunReader.read(RunDir(self.run_dir.path.parent / run_id))
+
     def open_questions(self) -> Iterator[OpenQuestion]:
-        """What waits for a choice, in item order."""
+        """What waits for a choice, in item order: of an item whose child run waits, what that asks."""
         for job_id in self.history.header.jobs:
             past = self.history.jobs[job_id]
+            for index in past.indices(Status.WAITING):
+                ended = past.last_end(index)
+                if ended is not None and ended.child and ended.outcome.attempt_class is AttemptClass.PAUSED:
+                    name, label = self.item_name(job_id, index), ended.label
+                    asked_there = self.child(ended.child).open_questions()
+                    yield from (msgspec.structs.replace(each, item=name, label=label) for each in asked_there)
             for index in sorted(past.gates):
                 asked = past.gates[index].question
                 if asked is not None and past.is_asking(index):
@@ -167,6 +179,7 @@ class RunReader:
                 status="succeeded" if ended.outcome.attempt_class is AttemptClass.OK else "failed",
                 attempts=ended.attempt,
                 round=number,
+                child=ended.child or None,
             )
             yield result
 
@@ -302,6 +315,7 @@ class RunReader:
             "cost_usd": None,
             "error": error,
             "selection": self._selection(),
+            "parent": header.parent,
             "jobs": [{"id": each, "status": self.job_status(each), "counts": counts[each]} for each in header.jobs],
         }
 
@@ -388,6 +402,7 @@ class RunReader:
             "promoted": None if token is None else latest is not None and latest.promotions > 0,
             "payload_hash": next((each.payload for each in payloads if each is not None and each.payload), None),
             "replaced_by": settled.replaced_by if settled is not None else None,
+            "child": (latest.child or None) if latest is not None else None,
         }
 
     def _output(self, job_id: str, ended: AttemptEnded) -> Any:

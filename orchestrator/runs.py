@@ -6,26 +6,29 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, RunHeldError, UserError
 from orchestrator.gates import Asker
 from orchestrator.inside import refuse_inside
 from orchestrator.launching import RunRequest, create, launch, lock_run, user_config
+from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.nesting.ancestors import Nesting, find_ancestors
 from orchestrator.results import RunReader
 from orchestrator.selection import check_patterns
 from orchestrator.session import RunReport, SessionOptions, supervise
 from orchestrator.staleness import stale_count
+from orchestrator.store.checkpoint import read_header
 from orchestrator.store.history import read_history
 from orchestrator.store.records import RunOptions, Selection
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.views.happenings import View
 
-__all__ = ["RunReport", "RunRequest", "cancel_dead_run", "resume_run", "run_each", "run_file"]
+__all__ = ["RunReport", "RunRequest", "cancel_dead_run", "resume_run", "run_child", "run_each", "run_file"]
 
 
 def run_file(home: Path, request: RunRequest, view: View, *, asker: Asker | None = None) -> RunReport:
@@ -73,6 +76,32 @@ def run_each(
         return supervise(launched.store, jobs_file, view, SessionOptions(run=options, nesting=nesting))
 
 
+def run_child(
+    home: Path, path: str, given: dict[str, Any], options: RunOptions, view: View, *, run_id: str, parent: str
+) -> RunReport:
+    """Run a jobs file as the child of an item (`parent`: `RUN/ITEM`), or go on with that run. `given`: its inputs, typed.
+
+    Raises UserError and its kinds.
+    """
+    from orchestrator.jobsfile.children import values_of
+    from orchestrator.jobsfile.load import load
+
+    nesting = find_ancestors(os.environ)
+    if nesting is None:
+        raise UserError("a child run is only started by its item", f"run the file itself: orchestrate run {path}")
+    run_dir = RunDir(home / "runs" / run_id)
+    if run_dir.checkpoint.exists():
+        if read_header(run_dir.checkpoint).parent != parent:
+            raise UserError(f"run {run_id} exists, and is not the child run of {parent}", f"remove or rename {run_dir.path}")
+        with _releasing(lock_run(run_dir)):
+            return _resume(run_dir, view, options, nesting)
+    jobs_file = load(path, user_config=user_config())
+    launched = create(home, jobs_file, values_of(given, jobs_file.inputs), options, run_id, parent=parent)
+    assert launched.store is not None
+    with _releasing(launched.lock):
+        return supervise(launched.store, jobs_file, view, SessionOptions(run=options, nesting=nesting))
+
+
 def resume_run(
     run_dir: RunDir,
     view: View,
@@ -91,6 +120,7 @@ def resume_run(
     """
     # It would adopt the attempt that it runs in, and wait for it.
     refuse_inside(run_dir, "a resume")
+    _refuse_while_parent_lives(run_dir)
     nesting = find_ancestors(os.environ)
     options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh)
     with _releasing(lock_run(run_dir)):
@@ -160,6 +190,19 @@ def _resume(
         replaced_by=replaced_by,
     )
     return supervise(store, RunReader(run_dir, store.history).jobs_file, view, session)
+
+
+def _refuse_while_parent_lives(run_dir: RunDir) -> None:
+    """A child run goes on with its item: two who resume it would be in each other's way."""
+    parent = read_header(run_dir.checkpoint).parent
+    if parent is None:
+        return
+    above, _, item = parent.partition("/")
+    if is_locked(RunDir(run_dir.path.parent / above).supervisor_lock):
+        raise RunHeldError(
+            f"run {run_dir.run_id} is the child run of {item} of run {above}, which goes on",
+            f"it goes on with that item; see orchestrate why {above} {item}",
+        )
 
 
 @contextmanager

@@ -168,6 +168,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             admission=Admission(home, run_dir, jobs_file, engine, tokens, options.nesting, narrator.note),
             tokens=tokens,
             nesting=options.nesting,
+            options=options.run,
             is_inline=slots == 0,
             narrator=narrator,
             signals=signals,

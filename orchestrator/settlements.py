@@ -168,6 +168,7 @@ class Settlements:
                 token=start.token,
                 promotions=start.promotions,
                 round=ended.round,
+                child=start.child,
             )
         )
         self._narrator.attempt_ended(ended.flight, outcome, state, ended.round)

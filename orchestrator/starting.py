@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import msgspec
 
@@ -109,6 +110,7 @@ class Starter:
         recorded_through: int,
         kept_locks: int,
         pools: list[str],
+        more_arguments: Sequence[str] = (),
     ) -> Start:
         """What the worker gets. `pools`: those of which the attempt holds a slot; `kept_locks` as in `Start`."""
         item = self._reader.item_name(job.id, index)
@@ -118,7 +120,7 @@ class Starter:
             item=item,
             attempt=attempt,
             mark=self.mark(item, attempt),
-            argv=prepared.argv,
+            argv=[*prepared.argv, *more_arguments],
             cwd=prepared.cwd,
             stdout_path=stdout_path,
             stderr_path=stderr_path,

@@ -15,6 +15,7 @@ from typing import assert_never
 import msgspec
 
 from orchestrator.admission import Admission, Admitted, Missing, SlotHeld
+from orchestrator.children import ChildRuns
 from orchestrator.core.events import Declined, Event, StartDeclined
 from orchestrator.core.scheduling import resources_of
 from orchestrator.core.states import ItemRef, RunState
@@ -53,6 +54,7 @@ class Starts:
         settlements: Settlements,
         narrator: Narrator,
         starter: Starter,
+        children: ChildRuns,
         inline_waits: Waits | None,
         worker_started: Callable[[], None],
     ) -> None:
@@ -66,6 +68,7 @@ class Starts:
         self._settlements = settlements
         self._narrator = narrator
         self._starter = starter
+        self._children = children
         self._inline_waits = inline_waits
         self._worker_started = worker_started
         self._next_sequence = history.next_sequence
@@ -113,6 +116,7 @@ class Starts:
         worker = self._engine.worker_of(slot)
         sequence = self._next_sequence
         self._next_sequence += 1
+        child = self._children.run_of(job.id, item[1], attempt, prepared.child) if prepared.child is not None else ""
         message = self._starter.message(
             job,
             item[1],
@@ -122,6 +126,7 @@ class Starts:
             recorded_through=self._recorded_through.get(worker, -1),
             kept_locks=admitted.kept_locks,
             pools=admitted.pools,
+            more_arguments=self._children.arguments(child, name) if child else (),
         )
         start = records.Started(
             job=job.id,
@@ -136,6 +141,7 @@ class Starts:
             token=prepared.token,
             promotions=admitted.promotions,
             round=rendered.round,
+            child=child,
         )
         if admitted.kept_locks:
             self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)

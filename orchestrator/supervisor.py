@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from orchestrator.admission import Admission
+from orchestrator.children import ChildRuns
 from orchestrator.context import ItemContexts
 from orchestrator.control import Cancel as CancelRequest
-from orchestrator.control import ControlServer
+from orchestrator.control import ControlServer, Pause, Request
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core.decisions import (
     AskGate,
@@ -69,6 +70,7 @@ from orchestrator.staleness import newly_stale
 from orchestrator.starting import NotStarted, Starter
 from orchestrator.starts import Starts
 from orchestrator.store import records
+from orchestrator.store.records import RunOptions
 from orchestrator.store.run_store import RunStore
 from orchestrator.tokens.answers import RefusedAll, ReplaceAsked, SharedWith, Told, TryAgain
 from orchestrator.tokens.desk import TokenDesk
@@ -81,6 +83,10 @@ from workers.protocol import AttemptClass, Outcome
 REFRESH_SECONDS = 0.25
 EVENTS_A_TURN = 256
 """Events worked off before the loop looks at its descriptors (and signals) again."""
+
+
+_TOLD_TO_CHILDREN: dict[Stop, Request] = {Stop.PAUSE: Pause(), Stop.DRAIN: StopRequest()}
+"""What child runs are told when their parent stops; at a harder stop each of them is ended (`EndAttempt`)."""
 
 
 class Supervisor:
@@ -98,6 +104,7 @@ class Supervisor:
         admission: Admission,
         tokens: TokenDesk,
         nesting: Nesting | None,
+        options: RunOptions,
         is_inline: bool,
         narrator: Narrator,
         signals: SignalInbox,
@@ -120,6 +127,7 @@ class Supervisor:
         self._loops = Loops(reader, self._contexts)
         self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector)
         self._selector = selector
+        self._children = ChildRuns(reader, options)
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
         self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)
@@ -173,6 +181,7 @@ class Supervisor:
             settlements=self._settlements,
             narrator=narrator,
             starter=self._starter,
+            children=self._children,
             inline_waits=self._waits if is_inline else None,
             worker_started=self._listen_to_workers,
         )
@@ -210,6 +219,7 @@ class Supervisor:
         self._readers.set(self._read_signals, [self._signals.fileno()])
         self._readers.set(self._read_durable, [self._store.sync_fileno()])
         self._readers.set(self._flights.read_tree_endings, [self._flights.tree_endings_fileno()])
+        self._readers.set(self._flights.read_asks, [self._flights.asks_fileno()])
         self._readers.set(self._read_adopted, self._flights.adopted_filenos())
         self._listen_to_workers()
         self._readers.set(self._tokens.read, self._tokens.filenos())
@@ -337,6 +347,10 @@ class Supervisor:
             raise StateUnwritableError(
                 f"{flight.name}: {outcome.message}", "mend that, then resume the run: what is recorded stays"
             )
+        if flight.start.child:
+            outcome = self._children.came_to(flight, outcome)
+            if outcome.attempt_class is AttemptClass.PAUSED:
+                self._narrator.child_paused(flight, outcome.message, self._children.questions(flight))
         outcome = checked(as_round(outcome, flight.job.repeat), flight.job.output, self._run_dir)
         verdict = verdict_of(outcome, flight.asked_end)
         is_round = flight.job.repeat is not None and verdict is Verdict.SUCCEEDED
@@ -354,8 +368,11 @@ class Supervisor:
         for _ in range(EVENTS_A_TURN):
             if not self._events:
                 return
+            stop_before = self._state.stop
             for decision in decide(self._state, self._events.popleft(), time.monotonic()):
                 self._carry_out(decision)
+            if self._state.stop is not stop_before and self._state.stop in _TOLD_TO_CHILDREN:
+                self._flights.tell_children(_TOLD_TO_CHILDREN[self._state.stop])
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:

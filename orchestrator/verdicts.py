@@ -65,8 +65,10 @@ def verdict_of(outcome: Outcome, asked_end: str | None) -> Verdict:
             return Verdict.FAILED
         case AttemptClass.CREATES_MISSING | AttemptClass.BAD_OUTPUT:
             return Verdict.FAILED
-        case AttemptClass.CANNOT_START | AttemptClass.LOOP_FAILED:
+        case AttemptClass.CANNOT_START | AttemptClass.LOOP_FAILED | AttemptClass.REJECTED:
             return Verdict.HOPELESS
+        case AttemptClass.PAUSED:
+            return Verdict.PAUSED
         case AttemptClass.SHORTAGE:
             return Verdict.SHORTAGE
         case AttemptClass.LOST:

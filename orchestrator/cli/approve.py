@@ -52,7 +52,9 @@ def command(
         return say(ask(reader.run_dir.path, Approve(items, choice, message)))
     except NoSupervisor:  # or it ended before it answered: the same answer twice does no harm
         _record(reader.run_dir, items, choice, message)
-    return _resume(invocation, reader.run_dir) if resume else 0
+    from orchestrator.store.rundir import outermost
+
+    return _resume(invocation, outermost(reader.run_dir)) if resume else 0
 
 
 def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
@@ -71,6 +73,7 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
     from orchestrator.launching import lock_run
     from orchestrator.results import item_id
     from orchestrator.store.run_store import RunStore
+    from orchestrator.store.rundir import outermost
 
     lock = lock_run(run_dir)
     try:
@@ -90,7 +93,9 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
     finally:
         lock.release()
     what = names[0] if len(names) == 1 else f"{len(names)} gates"
-    write_line(f"{what}: answered{'' if any(answers) else ' so already'}; go on with: orchestrate resume {run_dir.run_id}")
+    write_line(
+        f"{what}: answered{'' if any(answers) else ' so already'}; go on with: orchestrate resume {outermost(run_dir).run_id}"
+    )
 
 
 def _resume(invocation: Invocation, run_dir: RunDir) -> int:

@@ -39,13 +39,15 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items) if items else None
     try:
-        return say(ask(reader.run_dir.path, Cancel(chosen, replaced_by)))
+        code = say(ask(reader.run_dir.path, Cancel(chosen, replaced_by)))
     except NoSupervisor:
         ended = reader.history.ended
         if ended is not None and ended.status in ("completed", "cancelled"):
             write_line(f"run {reader.run_dir.run_id} is {ended.status}: nothing to cancel")
             return 0
-        return _cancel_dead(invocation, reader.run_dir, chosen, replaced_by)
+        code = _cancel_dead(invocation, reader.run_dir, chosen, replaced_by)
+    _cancel_children(invocation, reader, chosen)
+    return code
 
 
 def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -56,6 +58,25 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
             f"{', '.join(items)} of run {reader.run_dir.run_id} has no items", "a fan-out has none until what it needs has ended"
         )
     return list(chosen)
+
+
+def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tuple[str, int]] | None) -> None:
+    """Cancel the child runs that nobody supervises: those that go on are told by who supervises their item."""
+    from orchestrator.locks.holders import is_locked
+    from orchestrator.results import RunReader
+    from orchestrator.store.rundir import list_children
+
+    names = None if items is None else {reader.item_name(*item) for item in items}
+    meant = set()
+    for child in list_children(invocation.home(), reader.run_dir.run_id):
+        history = RunReader.read(child).history
+        above, _, item = (history.header.parent or "").partition("/")
+        if above not in meant and (above != reader.run_dir.run_id or (names is not None and item not in names)):
+            continue
+        meant.add(child.run_id)
+        is_over = history.ended is not None and history.ended.status in ("completed", "failed", "cancelled")
+        if not is_over and not is_locked(child.supervisor_lock):
+            _cancel_dead(invocation, child, None, None)
 
 
 def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import tempfile
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
         raise UserError(f"{item!r} names {len(items)} items", "name one as JOB:INDEX")
     job_id, index = items[0]
     prepared, environment = _prepared(reader, job_id, index)
+    if prepared.child is not None and not shell:
+        raise UserError(f"{item} is a run of another file", f"by hand: orchestrate run {shlex.quote(prepared.child.path)}")
     try:
         os.chdir(prepared.cwd)
     except OSError as error:

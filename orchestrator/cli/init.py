@@ -21,7 +21,8 @@ _SCHEMA = "jobs.schema.json"
 def command(example: str | None, as_json: bool) -> int:
     """Copy an example jobs file into this folder (never over a file that is there); without a name, list the examples.
 
-    Beside it comes jobs.schema.json, by which editors complete and explain its keys; one that is there is left as it is.
+    Beside it come the files that it runs, and jobs.schema.json, by which editors complete and explain its keys; what is
+    there already is left as it is.
     """
     from orchestrator.shipped import examples_folder
 
@@ -37,12 +38,22 @@ def command(example: str | None, as_json: bool) -> int:
     target = Path(f"{example}.toml")
     if not _copy(examples[example], target):
         raise UserError(f"{target} is here already, and is left as it is", "move it away, or go to another folder")
-    _copy(folder / _SCHEMA, Path(_SCHEMA))
+    for name in [_SCHEMA, *_children(examples[example])]:
+        _copy(folder / name, Path(name))
     if as_json:
         write_json({"file": str(target.absolute())})
     else:
         write_line(f"{target}: see what it would do with `orchestrate plan {target}`, start it with `orchestrate run {target}`")
     return 0
+
+
+def _children(example: Path) -> list[str]:
+    """The files that an example runs."""
+    from orchestrator.jobsfile.load import load
+    from orchestrator.jobsfile.model import WorkflowAction
+
+    actions = (job.action for job in load(example).jobs)
+    return [action.path.source for action in actions if isinstance(action, WorkflowAction)]
 
 
 def _copy(source: Path, target: Path) -> bool:

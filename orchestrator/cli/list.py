@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 @click.option("--since", callback=age_seconds, metavar="AGE", help="Only runs that began within this time (20h, 7d).")
 @click.option("--status", type=click.Choice(get_args(RunStatus)), help="Only runs in this state.")
 @click.option("--file", "file", metavar="FILE", help="Only runs of this jobs file.")
+@click.option("--all", "with_children", is_flag=True, help="Also child runs, each below its parent.")
 @json_option
 @pass_invocation
-def command(invocation: Invocation, *, since: float | None, status: str | None, file: str | None, as_json: bool) -> int:
+def command(
+    invocation: Invocation, *, since: float | None, status: str | None, file: str | None, with_children: bool, as_json: bool
+) -> int:
     """List the runs, newest first."""
     from orchestrator.store.rundir import list_runs
 
-    runs = list_runs(invocation.home())
+    depths = _in_families(list_runs(invocation.home()))
+    runs = [run for run, depth in depths.items() if with_children or depth == 0]
     oldest = None if since is None else time.time() - since
     wanted = None if file is None else os.path.realpath(file)
     summaries = (
@@ -45,8 +49,27 @@ def command(invocation: Invocation, *, since: float | None, status: str | None, 
             write_bytes(chunk)
     else:
         # A line is printed as soon as it is known, so that `| head` is quick however many runs there are.
-        _print_table(summaries, max((len(run.run_id) for run in runs), default=3))
+        indents = {run.run_id: "  " * depth for run, depth in depths.items()}
+        _print_table(summaries, indents, max(3, *(len(indents[run.run_id] + run.run_id) for run in runs)))
     return 0
+
+
+def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
+    """The runs in their order, each with its children behind it (the oldest first), and their depth: 0 if they are none's."""
+    from orchestrator.store.rundir import parent_of
+
+    parents = {run: parent_of(run) for run in runs}
+    below: dict[str, list[RunDir]] = {}
+    for run, parent in parents.items():
+        if parent is not None:
+            below.setdefault(parent, []).append(run)
+    depths: dict[RunDir, int] = {}
+    waiting = [(run, 0) for run in reversed(runs) if parents[run] is None]
+    while waiting:
+        run, depth = waiting.pop()
+        depths[run] = depth
+        waiting += [(child, depth + 1) for child in below.get(run.run_id, [])]
+    return depths
 
 
 def _summary(run_dir: RunDir) -> dict[str, Any]:
@@ -57,12 +80,12 @@ def _summary(run_dir: RunDir) -> dict[str, Any]:
     try:
         return RunReader.read(run_dir).summary()
     except UserError as error:
-        nothing = dict.fromkeys(("name", "jobs_file", "started_at", "finished_at", "cost_usd"))
+        nothing = dict.fromkeys(("name", "jobs_file", "started_at", "finished_at", "cost_usd", "parent"))
         told = {"item": None, "message": error.message}
         return {"run_id": run_dir.run_id, "status": "unreadable", **nothing, "counts": {}, "error": told, "jobs": []}
 
 
-def _print_table(summaries: Iterator[dict[str, Any]], width: int) -> None:
+def _print_table(summaries: Iterator[dict[str, Any]], indents: dict[str, str], width: int) -> None:
     from orchestrator.views.wording import at_time, counted, lasting, shown
 
     is_first = True
@@ -73,7 +96,8 @@ def _print_table(summaries: Iterator[dict[str, Any]], width: int) -> None:
         started, finished = summary["started_at"], summary["finished_at"]
         took = "" if started is None or finished is None else lasting(finished - started)
         said = counted(summary["counts"]) if summary["name"] is not None else shown(summary["error"]["message"], 100)
+        run_id = indents[summary["run_id"]] + summary["run_id"]
+        began = at_time(started) if started is not None else ""
         write_line(
-            f"{summary['run_id']:<{width}}  {summary['status']:<11}  {at_time(started) if started is not None else '':<19}  "
-            f"{took:<7}  {shown(summary['name'] or '', 30):<16}  {said}"
+            f"{run_id:<{width}}  {summary['status']:<11}  {began:<19}  {took:<7}  {shown(summary['name'] or '', 30):<16}  {said}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from orchestrator.cli.options import run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.cli.streams import copy_stream, open_stream
 from orchestrator.errors import UserError
+from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
     from orchestrator.results import RunReader
@@ -67,7 +69,16 @@ def command(
         is_first = False
         chosen = attempt if number is None else _attempt_of(reader, job_id, index, number)
         _print_item(reader, job_id, index, chosen, lines, only_stderr=stderr)
+    if len(items) == 1:
+        _tell_child(reader, invocation.program(), *items[0])
     return 0
+
+
+def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> None:
+    """Of an item whose work is a child run: where the logs of that are."""
+    child = reader.result(job_id, index, forgives=True)["child"]
+    if child is not None:
+        Outlet(sys.stderr).line(f"note: the work is done by child run {child}: {program} logs {child}")
 
 
 def _all_items(reader: RunReader) -> list[tuple[str, int]]:

@@ -95,7 +95,22 @@ def command(
         return 0
     for job in plan:
         _print_job(job)
+        _print_child_jobs(next(each for each in jobs_file.jobs if each.id == job["job"]), jobs_file.folder)
     return 0
+
+
+def _print_child_jobs(job: Job, folder: str) -> None:
+    """What a job's child runs do, briefly: their jobs, a line each. `plan` of the child file tells more."""
+    from orchestrator.jobsfile.diagram import nodes_of, tree
+    from orchestrator.jobsfile.load import load
+    from orchestrator.jobsfile.model import WorkflowAction
+    from orchestrator.launching import user_config
+
+    if not isinstance(job.action, WorkflowAction) or not job.action.path.is_static:
+        return
+    child = load(os.path.join(folder, job.action.path.source), user_config=user_config())
+    write_line(f"  each run of {job.action.path.source}:")
+    write_lines(f"    {line}" for line in tree(nodes_of(child.jobs)))
 
 
 def _print_graph(jobs_file: JobsFile, graph: str, *, as_json: bool) -> None:
@@ -195,7 +210,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], i
     from orchestrator.results import item_id
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
-    item.update(label=None, argv=None, cwd=None, token=None, asks=None, after=None, note=None)
+    item.update(label=None, argv=None, cwd=None, child=None, token=None, asks=None, after=None, note=None)
     if job.sent_back_by:  # nobody has said anything yet
         said = {gate: {"message": "", "output": None} for gate in job.sent_back_by}
         base = {**base, "jobs": {**base["jobs"], **said}}
@@ -218,7 +233,11 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], i
     except ItemRefused as refused:
         item["note"] = f"refused: {refused}"
     else:
-        item.update(argv=prepared.argv, cwd=prepared.cwd, token=prepared.token)
+        if prepared.child is None:
+            item.update(argv=prepared.argv, cwd=prepared.cwd)
+        else:
+            item["child"] = {"jobs_file": prepared.child.path, "inputs": prepared.child.given}
+        item["token"] = prepared.token
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             item["note"] = f"done already: {prepared.creates.final} exists"
     return item
@@ -251,13 +270,14 @@ def _print_job(job: dict[str, Any]) -> None:
 def _job_line(job: dict[str, Any]) -> str:
     needs = f"  needs {', '.join(job['needs'])}" if job["needs"] else ""
     follows = f"  follows {', '.join(job['follows'])} item by item" if job["follows"] else ""
-    words = "".join(f"  {job[key]}" for key in ("for_each", "when", "repeat", "gate") if job[key] is not None)
+    words = "".join(f"  {job[key]}" for key in ("workflow", "for_each", "when", "repeat", "gate") if job[key] is not None)
     lane = "  in the fast lane" if job["lane"] == "fast" else ""
     pool = f"  in pool {job['pool']}" if job["pool"] is not None else ""
     return f"{job['job']}{needs}{follows}{words}{lane}{pool}"
 
 
 def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
+    from orchestrator.jobsfile.values import json_text
     from orchestrator.views.wording import shown, title
 
     yield f"  {title(item['item'], item['label'])}" + (f"  ({shown(item['note'])})" if item["note"] else "")
@@ -265,6 +285,9 @@ def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
         yield f"    {'question' if is_gate else 'command'} known after {item['after']}"
     elif item["asks"] is not None:
         yield f"    asks: {shown(item['asks'], 2000)}"
+    elif item["child"] is not None:
+        given = " ".join(f"{name}={json_text(value)}" for name, value in item["child"]["inputs"].items())
+        yield f"    run {shown(os.path.relpath(item['child']['jobs_file']), 200)}{f': {shown(given, 2000)}' if given else ''}"
     elif item["argv"] is not None:
         argv = item["argv"]
         # A script reads worse when it is quoted once more.

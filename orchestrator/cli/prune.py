@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.store.rundir import RunDir
 
 _UNBORN = "never began"
+_UNREADABLE = "unreadable"
 _UNFINISHED = ("failed", "interrupted", "paused", "running")
 
 
@@ -37,22 +38,28 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     Never a run that goes on or a token in flight, nor what this version cannot read.
     """
     from orchestrator.cli.known_tokens import forget_older
-    from orchestrator.store.rundir import list_runs, list_unborn
+    from orchestrator.store.rundir import list_children, list_runs, list_unborn, parent_of
     from orchestrator.views.wording import sized
 
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
     home = invocation.home()
     unborn = [(run_dir, _UNBORN) for run_dir in list_unborn(home) if run_dir.path.stat().st_mtime < oldest]
-    for run_dir, status in [*((run_dir, _status_if_old(run_dir, oldest)) for run_dir in list_runs(home)), *unborn]:
+    # A child run goes with its parent, whose items it has the results of.
+    alone = [run_dir for run_dir in list_runs(home) if parent_of(run_dir) is None]
+    for run_dir, status in [*((run_dir, _status_if_old(run_dir, oldest)) for run_dir in alone), *unborn]:
         if status is None or (keep_failed and status in _UNFINISHED):
             continue
-        size = _size(run_dir)
-        if not (_could_be_removed(run_dir, status) if dry_run else _remove(run_dir)):
+        children = [(child, _status(child)) for child in reversed(list_children(home, run_dir.run_id))]
+        if not all(_could_be_removed(*child) for child in children):
             continue
-        removed.append({"run_id": run_dir.run_id, "token": None, "status": status, "bytes": size})
-        if not as_json:
-            write_line(f"{'would remove' if dry_run else 'removed'} {run_dir.run_id} ({status}, {sized(size)})")
+        for each, word in [*children, (run_dir, status)]:
+            size = _size(each)
+            if not (_could_be_removed(each, word) if dry_run else _remove(each)):
+                break
+            removed.append({"run_id": each.run_id, "token": None, "status": word, "bytes": size})
+            if not as_json:
+                write_line(f"{'would remove' if dry_run else 'removed'} {each.run_id} ({word}, {sized(size)})")
     tokens = forget_older(home, older_than, is_dry=dry_run)
     if as_json:
         forgotten = ({"run_id": None, "token": each.token, "status": each.state, "bytes": 0} for each in tokens)
@@ -85,9 +92,19 @@ def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
     return RunReader(run_dir, history).status_word()
 
 
+def _status(run_dir: RunDir) -> str:
+    """The state of a child run, of whatever age; one that cannot be read stays, and its parent with it."""
+    from orchestrator.results import RunReader
+
+    try:
+        return RunReader.read(run_dir).status_word()
+    except StateRefusedError:
+        return _UNREADABLE
+
+
 def _could_be_removed(run_dir: RunDir, status: str) -> bool:
     """What `_remove` would come to, without taking a lock: one held for a look could turn a resume away."""
-    return status != "running" and not _attempt_runs(run_dir)
+    return status not in ("running", _UNREADABLE) and not _attempt_runs(run_dir)
 
 
 def _attempt_runs(run_dir: RunDir) -> bool:

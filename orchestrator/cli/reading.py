@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Status
-from orchestrator.views.summary import MOST_FAILURES, Failure, RunningItem
+from orchestrator.views.summary import MOST_FAILURES, ChildRun, Failure, RunningItem
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
@@ -25,6 +25,26 @@ def running_items(reader: RunReader, now: float) -> list[RunningItem]:
         RunningItem(reader.item_name(start.job, start.index), start.label, start.attempt, max(now - start.at, 0.0))
         for start in starts
     ]
+
+
+def child_runs(reader: RunReader) -> list[ChildRun]:
+    """The child runs that have not completed, in order of the jobs and items; the first of them."""
+    from orchestrator.jobsfile.model import WorkflowAction
+    from orchestrator.store.rundir import RunDir
+
+    history = reader.history
+    found: list[ChildRun] = []
+    for job_id, past in history.jobs.items():
+        if not isinstance(reader.job(job_id).action, WorkflowAction):
+            continue
+        for index in range(past.known):
+            if past.status(index) in (Status.PENDING, Status.SUCCEEDED, Status.SKIPPED) or len(found) > MOST_FAILURES:
+                continue
+            last = history.open_starts.get((job_id, index)) or past.unended.get(index) or past.last_end(index)
+            run_dir = RunDir(reader.run_dir.path.parent / last.child) if last is not None and last.child else None
+            if run_dir is not None and run_dir.checkpoint.exists():
+                found.append(ChildRun(reader.item_name(job_id, index), run_dir.run_id, RunReader.read(run_dir).status_word()))
+    return found
 
 
 def failures_of(reader: RunReader) -> list[Failure]:

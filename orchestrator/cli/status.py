@@ -17,7 +17,7 @@ from orchestrator.cli.output import write_json, write_lines
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
-    from orchestrator.cli.reading import failures_of, open_run, running_items
+    from orchestrator.cli.reading import child_runs, failures_of, open_run, running_items
     from orchestrator.cli.waiting import waiting_counts
     from orchestrator.views.summary import status_lines
 
@@ -38,6 +38,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
             questions=list(reader.open_questions()),
             is_alive=is_alive,
             is_each=reader.history.header.each,
+            children=child_runs(reader),
         )
     )
     return 0

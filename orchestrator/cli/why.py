@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_ITEMS = 20
 _TOLD = ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
-_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by")
+_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child")
 
 
 @click.command("why")
@@ -77,6 +77,8 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  {shown(answer['reason'])}"
     if answer["token"]:
         yield f"  token: {shown(answer['token'], 200)}"
+    if answer["child"]:
+        yield f"  child run: {answer['child']}"
     if answer["rounds_allowed"] is not None:
         yield f"  rounds: {answer['rounds'] or 0} done, at most {answer['rounds_allowed']}"
     if answer["attempts"]:
@@ -103,7 +105,7 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
     match result["status"]:
         case "running":
             return _why_running(reader, job_id, index, is_promoted=bool(result["promoted"]))
-        case "waiting" | "interrupted" if (asked := _why_asking(reader, program, job_id, index)) is not None:
+        case "waiting" | "interrupted" if (asked := _why_asking(reader, program, result)) is not None:
             return asked
         case "waiting":
             return waits.words(job_id, index) or (
@@ -129,12 +131,13 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
             return ""
 
 
-def _why_asking(reader: RunReader, program: str, job_id: str, index: int) -> str | None:
-    """None unless it waits for somebody's choice."""
-    name = reader.item_name(job_id, index)
-    asked = next((each for each in reader.open_questions() if each.item == name), None)
-    if asked is None:
+def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str | None:
+    """None unless it waits for somebody's choice, itself or in its child run, or for that run to go on."""
+    asked = next((each for each in reader.open_questions() if each.item == result["item"]), None)
+    if asked is None and result["class"] != "paused":
         return None
+    if asked is None:
+        return f"its child run {result['child']} waits; {program} resume {reader.run_dir.run_id} goes on with it"
     command = f"{program} approve {asked.run_id} {shlex.quote(asked.gate)}"
     return f"it waits for somebody's choice ({', '.join(asked.options)}): {asked.question}; {command} makes it"
 

@@ -17,6 +17,7 @@ from orchestrator.jobsfile.model import (
     MatrixSource,
     Repeat,
     Source,
+    WorkflowAction,
     barriers_of,
     chain_of,
 )
@@ -35,7 +36,7 @@ _OBEYED_BY_MERMAID = re.compile(r'["#<>&`%\\;]')
 class Node(msgspec.Struct, frozen=True):
     """A job as it is drawn. `needs`: jobs that are waited for as a whole; `follows`: those whose items its items follow.
 
-    `for_each`, `when`, `repeat`, `gate`: in words, on one line; None without the key.
+    `for_each`, `when`, `repeat`, `gate`, `workflow`: in words, on one line; None without the key.
     """
 
     job: str
@@ -45,6 +46,7 @@ class Node(msgspec.Struct, frozen=True):
     when: str | None = None
     repeat: str | None = None
     gate: str | None = None
+    workflow: str | None = None
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ class Node(msgspec.Struct, frozen=True):
     @property
     def words(self) -> tuple[str, ...]:
         """What there is to say of it besides its place in the graph."""
-        return tuple(filter(None, (self.for_each, self.when, self.repeat, self.gate)))
+        return tuple(filter(None, (self.workflow, self.for_each, self.when, self.repeat, self.gate)))
 
 
 def nodes_of(jobs: Sequence[Job]) -> list[Node]:
@@ -68,6 +70,7 @@ def nodes_of(jobs: Sequence[Job]) -> list[Node]:
             when=f"when {_source(job.when)}" if job.when is not None else None,
             repeat=_loop(job.repeat) if job.repeat is not None else None,
             gate=_gate(job) if job.is_gate else None,
+            workflow=f"runs {_source(job.action.path)}" if isinstance(job.action, WorkflowAction) else None,
         )
         for job in jobs
     ]

@@ -22,6 +22,7 @@ from orchestrator.jobsfile.model import (
     Retry,
     ShellAction,
     Source,
+    WorkflowAction,
 )
 from orchestrator.jobsfile.problems import Place, Problems
 from orchestrator.jobsfile.quantities import parse_duration
@@ -125,6 +126,12 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
             return WRONG
         question = compile_text(value, "text", (*place, key), problems)
         return question if question is WRONG else GateAction(question=question)
+    if key == "workflow":
+        if not value:
+            problems.tell((*place, key), "expected the path of a jobs file, got an empty string")
+            return WRONG
+        path = compile_text(value, "text", (*place, key), problems)
+        return path if path is WRONG else WorkflowAction(path=path)
     argv = [compile_text(argument, "value", (*place, key, index), problems) for index, argument in enumerate(value)]
     if not value[0]:
         problems.tell((*place, key, 0), "expected a program, got an empty string")
@@ -139,6 +146,8 @@ def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
             return _token(value, place, problems)
         case "env":
             return compile_environment(value, place, problems)
+        case "inputs":
+            return _given(value, place, problems)
         case "when":
             return _when(value, place, problems)
         case "for_each":
@@ -155,6 +164,22 @@ def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
             return tuple(value)
         case _:
             return value
+
+
+def _given(table: dict[str, Any], place: Place, problems: Problems) -> Any:
+    """Input of a child run -> its value, a template of it, or a tuple of both; or WRONG."""
+    given: dict[str, Any] = {}
+    for name, value in table.items():
+        match value:
+            case dict():
+                problems.tell((*place, name), "expected a string, a number, a boolean or a list, got a table")
+                given[name] = WRONG
+            case list():
+                elements = tuple(_element(element, (*place, name, index), problems) for index, element in enumerate(value))
+                given[name] = WRONG if WRONG in elements else elements
+            case _:
+                given[name] = _element(value, (*place, name), problems)
+    return WRONG if WRONG in given.values() else given
 
 
 def _token(value: str, place: Place, problems: Problems) -> Any:

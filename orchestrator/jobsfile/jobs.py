@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.graph import find_cycles
-from orchestrator.jobsfile.model import ChainSource, GateAction, InputSpec, Job, OnReject, templates_in
+from orchestrator.jobsfile.model import ChainSource, GateAction, InputSpec, Job, OnReject, WorkflowAction, templates_in
 from orchestrator.jobsfile.problems import Problems
 from orchestrator.jobsfile.schema import (
     ACTIONS,
@@ -21,6 +21,7 @@ from orchestrator.jobsfile.schema import (
     JOB_ID,
     KEYS_OF_A_GATE,
     LIST_SCOPE,
+    NOT_OF_A_CHILD,
     REJECTING,
     ROUND_NAMES,
     TEMPLATE_FUNCTIONS,
@@ -53,6 +54,7 @@ def build_jobs(
         job.check_token()
         job.check_repeat()
         job.check_gate()
+        job.check_workflow()
         if not _JOB_ID.fullmatch(id_):
             problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
     gates = {id_: tuple(gate for gate, job in jobs.items() if job.goes_back_to == id_) for id_ in jobs}
@@ -97,7 +99,7 @@ class _JobChecks:
 
     def check_action(self) -> None:
         if "action" not in self._fields:
-            self._tell(None, "no action: a job has one of command, shell and gate")
+            self._tell(None, "no action: a job has one of command, shell, gate and workflow")
 
     def check_names(self, inputs: Mapping[str, InputSpec] | None) -> None:
         """Tell the names that templates use and that this job does not have."""
@@ -159,6 +161,18 @@ class _JobChecks:
         elif target not in before:
             self._tell("on_reject", f"{target} is not a job that {self._id} needs, so it cannot go back to it")
 
+    def check_workflow(self) -> None:
+        """Tell what a child run cannot have, and what only a child run can."""
+        action = self._fields.get("action")
+        if isinstance(action, WorkflowAction):
+            for key in NOT_OF_A_CHILD:
+                if key in self._own:
+                    self._tell(key, "does not go with workflow: a child run has its file's folder, its inputs and its results")
+            if self._fields.get("lane") == "fast":
+                self._tell("lane", "does not go with workflow: an item in the fast lane never starts a run")
+        elif action is not WRONG and "inputs" in self._own:
+            self._tell("inputs", "says what a child run is given, and this job has no workflow")
+
     def find_needs(self, sent_back_by: tuple[str, ...]) -> tuple[str, ...]:
         """Written and implied needs that exist, in file order, without itself. Tells the others.
 
@@ -178,6 +192,8 @@ class _JobChecks:
     def build(self, needs: tuple[str, ...], sent_back_by: tuple[str, ...]) -> Job:
         values = {key: value for key, value in self._fields.items() if value is not WRONG and key not in ("needs", "action")}
         action: Any = self._fields.get("action")
+        if isinstance(action, WorkflowAction):
+            values = {key: value for key, value in values.items() if key not in NOT_OF_A_CHILD} | {"output": "json"}
         return Job(id=self._id, action=action, needs=needs, sent_back_by=sent_back_by, **values)
 
     def _scope(self, key: str) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.children import ChildFiles
 from orchestrator.jobsfile.decode import decode, plain
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, lay_over
 from orchestrator.jobsfile.inputs import build_inputs
@@ -31,23 +32,30 @@ def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config
     """The jobs file at `path`. `folder`: where its relative paths start, default its own folder.
 
     `user_config`: the user's config.toml, whose [defaults] and [pools] stand behind the file's; it need not exist.
+    The files that it runs as children are loaded, too, as far as their paths are no templates.
     Raises UserError for a file that cannot be read, JobsFileError for mistakes in it.
     """
-    given = os.fspath(path)
+    children = ChildFiles(lambda child, below: _load_file(child, None, user_config, below))
+    return _load_file(os.fspath(path), folder, user_config, children)
+
+
+def _load_file(given: str, folder: str | None, user_config: str | None, children: ChildFiles) -> JobsFile:
     text = read_text(given)
     real_path = os.path.realpath(given)
     folder = os.path.abspath(folder) if folder is not None else os.path.dirname(real_path)
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder")
-    return _load(text, real_path, folder, user_config, shown_path=given)
+    return _load(text, real_path, folder, user_config, shown_path=given, children=children.of(real_path))
 
 
 def load_text(text: str, *, path: str, folder: str, user_config: str | None = None) -> JobsFile:
-    """The jobs file that reads `text` and came from the absolute `path`. Errors as of `load`."""
+    """The jobs file that reads `text` and came from the absolute `path`. Errors as of `load`; child files are left alone."""
     return _load(text, path, folder, user_config, shown_path=path)
 
 
-def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_path: str) -> JobsFile:
+def _load(
+    text: str, path: str, folder: str, user_config: str | None, *, shown_path: str, children: ChildFiles | None = None
+) -> JobsFile:
     problems = Problems(shown_path, text)
     config = _user_config(user_config)
     table = plain(parse_toml(text, shown_path), (), problems)
@@ -62,11 +70,12 @@ def _load(text: str, path: str, folder: str, user_config: str | None, *, shown_p
     known_pools = None if "pools" in wrong or not config.has_pools else {**config.pools, **own_pools}.keys()
     defaults = lay_over(config.defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
     jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, known_pools, problems)
+    nests = children.check(jobs, folder, run.max_depth, problems) if children is not None else 0
     lines = problems.lines() + config.problems.lines()
     if lines:
         raise JobsFileError(shown_path, lines)
     name = raw.name or PurePath(path).stem
-    return JobsFile(name=name, path=path, folder=folder, text=text, inputs=inputs, run=run, jobs=jobs, pools=pools)
+    return JobsFile(name=name, path=path, folder=folder, text=text, inputs=inputs, run=run, jobs=jobs, pools=pools, nests=nests)
 
 
 class _UserConfig(msgspec.Struct, frozen=True):

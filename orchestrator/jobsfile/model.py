@@ -71,6 +71,12 @@ class OnReject(msgspec.Struct, frozen=True, kw_only=True):
     job: str | None = None
 
 
+class WorkflowAction(msgspec.Struct, frozen=True, kw_only=True):
+    """`workflow`: the path of a jobs file, relative to the folder, that is run as a child of the item."""
+
+    path: Template
+
+
 class ListSource(msgspec.Struct, frozen=True, kw_only=True):
     """A list as written (each element a template or a plain value), or one template that gives a list."""
 
@@ -155,7 +161,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One job. `needs` has the written and the implied ones, in file order."""
 
     id: str
-    action: CommandAction | ShellAction | GateAction
+    action: CommandAction | ShellAction | GateAction | WorkflowAction
+    inputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What a child run is given, by name: a plain value, a template, or a tuple of both."""
     needs: tuple[str, ...] = ()
     when: Template | WhenWord | None = None
     for_each: Source | None = None
@@ -207,6 +215,8 @@ class JobsFile(msgspec.Struct, frozen=True, kw_only=True):
     run: RunSettings
     jobs: tuple[Job, ...]
     pools: dict[str, Pool] = msgspec.field(default_factory=dict)
+    nests: int = 0
+    """How deep runs of other files nest in a run of this one, as far as the files could be known when it was loaded."""
 
 
 def templates_in(value: Any) -> list[Template]:
@@ -220,6 +230,8 @@ def templates_in(value: Any) -> list[Template]:
             return [value.script]
         case GateAction():
             return [value.question]
+        case WorkflowAction():
+            return [value.path]
         case ListSource():
             return templates_in(value.values)
         case FileSource():

@@ -128,6 +128,13 @@ Defaults = Annotated[dict[str, Any], Meta(description="a table", extra_json_sche
 Jobs = Annotated[
     dict[str, Any], Meta(description="a table", extra_json_schema={**_named(JOB_ID, _one_of("JobTable")), "minProperties": 1})
 ]
+Given = Annotated[
+    dict[str, Any],
+    Meta(
+        description="a table",
+        extra_json_schema=_named(INPUT_NAME, {"type": ["string", "number", "boolean", "array"]}),
+    ),
+]
 Output = Annotated[OutputKind, Meta(description='one of "text", "lines", "json" and "jsonl"')]
 LaneName = Annotated[Lane, Meta(description='one of "main" and "fast"')]
 Running = Annotated[IfRunning, Meta(description='one of "join", "reject", "replace" and "run_anyway"')]
@@ -271,6 +278,10 @@ class JobTable(msgspec.Struct, kw_only=True):
     """Action: a script for /bin/sh. Each `{{ }}` is quoted for the shell, so none may stand inside quotes."""
     gate: Script | None = None
     """Action: a question (a template) that somebody answers, here on the terminal or with `approve`. What needs it waits."""
+    workflow: Name | None = None
+    """Action: another jobs file, run as a child of the item. Its results are the output. Template of a path."""
+    inputs: Given | None = None
+    """What the child run of `workflow` is given: templates, of which a lone `{{ }}` keeps its type."""
     needs: Texts | None = None
     """Jobs that have to be done before this one starts. Those that a template names as `jobs.ID` are implied."""
     when: When | None = None
@@ -409,6 +420,9 @@ KEYS_OF_A_GATE = GATE_KEYS | {"gate", "needs", "when", "for_each", "label", "con
 REJECTING = ("reject", "abort")
 """The choices that reject."""
 
+NOT_OF_A_CHILD = ("cwd", "stdin", "output")
+"""Keys that say nothing of a child run: it has its file's folder, is given `inputs`, and its output has a shape of its own."""
+
 ACTIONS = ("command", "shell", "agent", "gate", "workflow", "land")
 """A job has exactly one of these keys."""
 
@@ -422,8 +436,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], frozenset[str]] = {
             "agent",
             "prompt",
             "prompt_file",
-            "workflow",
-            "inputs",
             "land",
             "stall_timeout",
             "pass_env",

@@ -70,6 +70,8 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     options: RunOptions = RunOptions()
     each: bool = False
     """Made by `orchestrate each`: there is no jobs file of the user's."""
+    parent: str | None = None
+    """Of a child run (`workflow`): `RUN/ITEM`, the item that runs it."""
 
     @property
     def mark(self) -> str:
@@ -137,6 +139,8 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """How often in a row the token's work was lost before and taken over; above 0 this start is a promotion."""
     round: int = 0
     """The round of a loop, from 1; 0: the job is no loop. Round 1 forgets the rounds that the item had before."""
+    child: str = ""
+    """The id of the child run (`workflow`) that does the work."""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
@@ -157,6 +161,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     promotions: int = 0
     round: int = 0
     """The round of a loop that this attempt brought to its end; 0: none."""
+    child: str = ""
+    """The id of the child run that did the work."""
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):

@@ -22,6 +22,7 @@ from orchestrator.store.checkpoint import journal_name, read_header
 from orchestrator.store.durable_file import unwritable
 from workers.syncing import sync_folder
 
+LONGEST_RUN_ID = 64
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUFFIX_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _FOLDER_SIZE = 1000
@@ -175,6 +176,40 @@ def list_runs(home: Path) -> list[RunDir]:
     return [run_dir for _, run_dir in sorted(_born(home), key=lambda each: (each[0], each[1].run_id), reverse=True)]
 
 
+def list_children(home: Path, run_id: str) -> list[RunDir]:
+    """The child runs of run `run_id`, and theirs, each behind its own; the oldest first."""
+    below: dict[str, list[RunDir]] = {}
+    for run_dir in reversed(list_runs(home)):
+        parent = parent_of(run_dir)
+        if parent is not None:
+            below.setdefault(parent, []).append(run_dir)
+    found: list[RunDir] = []
+    waiting = below.get(run_id, [])[::-1]
+    while waiting:
+        child = waiting.pop()
+        found.append(child)
+        waiting += below.get(child.run_id, [])[::-1]
+    return found
+
+
+def parent_of(run_dir: RunDir) -> str | None:
+    """The id of the run whose child this is; None if it is none's, or its parent is gone."""
+    try:
+        parent = read_header(run_dir.checkpoint).parent
+    except (StateRefusedError, FileNotFoundError):
+        return None
+    if parent is None:
+        return None
+    above = RunDir(run_dir.path.parent / parent.partition("/")[0])
+    return above.run_id if above.checkpoint.exists() else None
+
+
+def outermost(run_dir: RunDir) -> RunDir:
+    """The run that a child run goes on with: its parent, or the parent of that, and so on; a run that is none's itself."""
+    parent = parent_of(run_dir)
+    return run_dir if parent is None else outermost(RunDir(run_dir.path.parent / parent))
+
+
 def list_unborn(home: Path) -> list[RunDir]:
     """What SIGKILL left of runs that never began, and runs that begin just now."""
     return [run_dir for run_dir in _folders(home) if run_dir.path.is_dir() and not run_dir.checkpoint.exists()]
@@ -209,14 +244,16 @@ def find_run(home: Path, reference: str | None) -> RunDir:
     Raises UserError that says what could have been meant.
     """
     if reference is None:
-        runs = list_runs(home)
-        if not runs:
+        newest = next((run for run in list_runs(home) if parent_of(run) is None), None)
+        if newest is None:
             raise UserError(f"there are no runs yet in {home}", "start one: orchestrate run FILE")
-        return runs[0]
+        return newest
     if _RUN_ID.fullmatch(reference) and (exact := RunDir(home / "runs" / reference)).checkpoint.exists():
         return exact
     runs = list_runs(home)
-    candidates = [run.run_id for run in runs if reference and run.run_id.startswith(reference)]
+    named = {run.run_id: run for run in runs if reference and run.run_id.startswith(reference)}
+    # A child's id begins like its parent's, which is the one that is meant.
+    candidates = [run_id for run_id, run in named.items() if len(named) == 1 or parent_of(run) not in named]
     if len(candidates) == 1:
         return RunDir(home / "runs" / candidates[0])
     if candidates:

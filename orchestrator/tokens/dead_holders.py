@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from orchestrator.side_threads import SideThreads
 from orchestrator.store.durable_file import write_durably
 from orchestrator.tokens.holders import Holders
 from orchestrator.tokens.record import TokenFiles, TokenRecord, encode_record
 from orchestrator.tokens.verdicts import done_record
-from orchestrator.tree_ending import TreeEndings
 from workers.protocol import Outcome
 
 
@@ -24,7 +24,7 @@ class DeadHolders:
     def __init__(self, files: TokenFiles, holders: Holders) -> None:
         self._files = files
         self._holders = holders
-        self._endings = TreeEndings()
+        self._endings = SideThreads()
         self._next_ending = 0
         self._ending: dict[int, str] = {}
         self._ended: set[str] = set()

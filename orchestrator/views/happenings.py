@@ -66,7 +66,7 @@ class ItemRoundEnded(msgspec.Struct, frozen=True, tag="item_round_ended", tag_fi
 
 
 class ItemWaiting(msgspec.Struct, frozen=True, tag="item_waiting", tag_field="event", kw_only=True):
-    """The item's work is done elsewhere just now, and it waits for what comes of that. `message` says where."""
+    """The item's work is done elsewhere just now, or in a child run that paused: it waits for that. `message` says where."""
 
     item: str
     job: str
@@ -76,7 +76,10 @@ class ItemWaiting(msgspec.Struct, frozen=True, tag="item_waiting", tag_field="ev
 
 
 class GateAsked(msgspec.Struct, frozen=True, tag="gate_asked", tag_field="event", kw_only=True):
-    """An item waits for somebody's choice. `is_here`: the question is put to who sits at the terminal."""
+    """An item waits for somebody's choice. `is_here`: the question is put to who sits at the terminal.
+
+    `run_id`, `gate`: where the choice is made, if it is the item's child run that asks.
+    """
 
     item: str
     job: str
@@ -85,6 +88,8 @@ class GateAsked(msgspec.Struct, frozen=True, tag="gate_asked", tag_field="event"
     options: list[str]
     is_here: bool
     at: float
+    run_id: str | None = None
+    gate: str | None = None
 
 
 class GateAnswered(msgspec.Struct, frozen=True, tag="gate_answered", tag_field="event", kw_only=True):

@@ -49,6 +49,15 @@ class RunningItem:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class ChildRun:
+    """A run of another file that does the work of `item`."""
+
+    item: str
+    run_id: str
+    status: str
+
+
 WHOLE_RUN = "the run"
 """Named in the place of an item where the run failed and no item of it; no item can be called so."""
 
@@ -62,7 +71,8 @@ class EndReport:
         self._failures: list[Failure] = []
         self._began_at: float | None = None
         self._run_id = ""
-        self._questions: dict[str, OpenQuestion] = {}
+        self._questions: dict[tuple[str, str], OpenQuestion] = {}
+        """By item and gate: a child run may ask several things."""
 
     def take_in(self, happening: Happening) -> None:
         """Remember what the report will need."""
@@ -72,18 +82,19 @@ class EndReport:
                 self._began_at = happening.at
                 self._run_id = happening.run_id
             case GateAsked():
-                self._questions[happening.item] = OpenQuestion(
+                gate = happening.gate or happening.item
+                self._questions[happening.item, gate] = OpenQuestion(
                     item=happening.item,
                     label=happening.label,
                     question=happening.question,
                     options=happening.options,
-                    run_id=self._run_id,
-                    gate=happening.item,
+                    run_id=happening.run_id or self._run_id,
+                    gate=gate,
                 )
             case GateAnswered():
-                self._questions.pop(happening.item, None)
-            case ItemEnded(status=status, item=item) if status != "interrupted" and item in self._questions:
-                del self._questions[item]
+                self._questions.pop((happening.item, happening.item), None)
+            case ItemEnded(status=status, item=item) if status != "interrupted" and (item, item) in self._questions:
+                del self._questions[item, item]
                 if status == "failed":
                     self._keep(item, happening.job, happening.label, happening.message, happening.attempts)
             case ItemEnded(status="failed"):
@@ -151,6 +162,7 @@ def status_lines(
     questions: Sequence[OpenQuestion] = (),
     is_alive: bool,
     is_each: bool = False,
+    children: Sequence[ChildRun] = (),
 ) -> Iterator[str]:
     """The text of `status`: `summary` is the object of `status --json`. `is_each`: there is no jobs file of the user's."""
     run_id, status = summary["run_id"], summary["status"]
@@ -173,6 +185,10 @@ def status_lines(
             yield f"  {title(each.item, each.label)}  {lasting(each.seconds)}{attempt}"
         if len(running) > MOST_RUNNING:
             yield f"  and {len(running) - MOST_RUNNING} more"
+    for child in children[:MOST_FAILURES]:
+        yield f"child run of {child.item}: {child.run_id} is {child.status}"
+    if len(children) > MOST_FAILURES:
+        yield f"and more child runs: {program} list --all"
     error = summary["error"]
     if error and not any(failure.item == error["item"] for failure in failures):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"

@@ -167,7 +167,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
         ("label = '{{ jobs.prot.output }}'", "jobs.a.label: no job is called prot; did you mean port?"),
         ("label = '{{ jobs.a.output }}'", "jobs.a.label: a job cannot wait for itself (a -> a)"),
         ("command = ['x']\nshell = 'y'", "jobs.a: a job has exactly one action, this has 2: command, shell"),
-        ("[jobs.b]\nneeds = ['port']", "jobs.b: no action: a job has one of command, shell and gate"),
+        ("[jobs.b]\nneeds = ['port']", "jobs.b: no action: a job has one of command, shell, gate and workflow"),
     ],
 )
 def test_a_mistake_in_a_job_is_told_in_words(keys: str, problem: str) -> None:

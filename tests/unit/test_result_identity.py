@@ -83,4 +83,4 @@ def test_the_fields_stand_where_the_contract_puts_them() -> None:
     place = order.index("token")
     assert tuple(order[place : place + 5]) == IDENTITY
     assert order[place - 1] == "output"
-    assert order[place + 5] == "cost_usd"
+    assert order[place + 5 : place + 7] == ["child", "cost_usd"]

@@ -1,7 +1,7 @@
-"""Ending the processes that a dead worker left behind, beside the loop: it may take as long as their grace.
+"""Work that must not hold up the loop: ending what a dead worker left behind, which may take as long as its grace, and asking
+child runs to end.
 
-One short-lived thread for each dead worker (never one an item; another when somebody loses patience), which touches nothing but
-those processes and a pipe.
+One short-lived thread for each (never one an item), which touches nothing of the loop's but a pipe.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 
-class TreeEndings:
-    """Runs endings beside the loop; `fileno` is readable when one is done."""
+class SideThreads:
+    """Does work beside the loop; `fileno` is readable when some is done."""
 
     def __init__(self) -> None:
         self._read_fd, self._write_fd = os.pipe()
@@ -22,39 +22,39 @@ class TreeEndings:
         self._is_closed = False
         self._closing = threading.Lock()
 
-    def begin(self, sequence: int, end_tree: Callable[[], object]) -> None:
-        """Call `end_tree` in a thread; `take` tells `sequence` (the attempt's) when it is done."""
+    def begin(self, number: int, work: Callable[[], object]) -> None:
+        """Call `work` in a thread; `take` tells `number` when it is done."""
 
-        def work() -> None:
+        def do() -> None:
             failure: BaseException | None = None
             try:
-                end_tree()
+                work()
             except BaseException as error:
                 failure = error
-            self._done.append((sequence, failure))
+            self._done.append((number, failure))
             with self._closing:
                 if not self._is_closed:
                     os.write(self._write_fd, b".")
 
-        threading.Thread(target=work, name=f"end-tree-{sequence}", daemon=True).start()
+        threading.Thread(target=do, name=f"beside-{number}", daemon=True).start()
 
     def fileno(self) -> int:
         """Readable when `take` has something."""
         return self._read_fd
 
     def take(self) -> list[int]:
-        """Attempts whose trees are ended, by sequence. Raises what an ending raised: then it is not known to be ended."""
+        """The numbers of what is done. Raises what the work raised: then it is not known to be done."""
         try:
             os.read(self._read_fd, 4096)
         except BlockingIOError:
             return []
-        ended: list[int] = []
+        done: list[int] = []
         while self._done:
-            sequence, failure = self._done.popleft()
+            number, failure = self._done.popleft()
             if failure is not None:
                 raise failure
-            ended.append(sequence)
-        return ended
+            done.append(number)
+        return done
 
     def close(self) -> None:
         """Wait for none: a run that cannot write ends soon, and what it leaves unended has no end recorded: a resume ends it."""

@@ -7,17 +7,17 @@ import threading
 
 import pytest
 
-from orchestrator.tree_ending import TreeEndings
+from orchestrator.side_threads import SideThreads
 
 LIMIT_SECONDS = 30.0
 
 
-def wait_for(endings: TreeEndings) -> None:
+def wait_for(endings: SideThreads) -> None:
     assert select.select([endings.fileno()], [], [], LIMIT_SECONDS)[0], "no ending is told"
 
 
 def test_endings_are_told_as_they_are_done_and_by_their_number() -> None:
-    endings = TreeEndings()
+    endings = SideThreads()
     may_end = threading.Event()
     endings.begin(1, lambda: may_end.wait(LIMIT_SECONDS))
     endings.begin(2, lambda: None)
@@ -34,7 +34,7 @@ def test_an_ending_that_failed_is_no_ending() -> None:
     def fail() -> None:
         raise PermissionError("process 7 may not be signalled")
 
-    endings = TreeEndings()
+    endings = SideThreads()
     endings.begin(1, fail)
     wait_for(endings)
     with pytest.raises(PermissionError, match="process 7"):
@@ -53,7 +53,7 @@ def test_closing_waits_for_no_ending_and_one_that_is_done_later_touches_nothing(
         has_begun.set()
         may_end.wait(LIMIT_SECONDS)
 
-    endings = TreeEndings()
+    endings = SideThreads()
     endings.begin(1, end_tree)
     assert has_begun.wait(LIMIT_SECONDS)
     endings.close()

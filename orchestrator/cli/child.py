@@ -1,0 +1,69 @@
+"""`orchestrate child FILE`: what the attempt of a job with `workflow` is. It is not shown: only a supervisor calls it.
+
+The inputs come as one JSON object on stdin, typed, however large they are; the results go as one to stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import fresh_option
+from orchestrator.cli.output import write_bytes
+from orchestrator.cli.supervising import Shown, supervise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.runs import RunReport
+    from orchestrator.store.rundir import RunDir
+    from orchestrator.views.happenings import View
+    from orchestrator.views.prompt import Prompt
+
+
+@click.command("child", hidden=True)
+@click.argument("file")
+@click.option("--run-id", required=True)
+@click.option("--parent", required=True, metavar="RUN/ITEM")
+@click.option("-k", "--keep-going", is_flag=True)
+@fresh_option
+@pass_invocation
+def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep_going: bool, fresh: bool) -> int:
+    """Run FILE as the child of an item, or go on with that run."""
+    given = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, Any])
+
+    def start(home: Path, view: View, _prompt: Prompt | None) -> RunReport:
+        from orchestrator.runs import run_child
+        from orchestrator.store.records import RunOptions
+
+        options = RunOptions(keep_going=keep_going, fresh=fresh)
+        return run_child(home, file, given, options, view, run_id=run_id, parent=parent)
+
+    code = supervise(invocation, Shown(quiet=True, progress="never", events=False, as_json=False, detach=False), start)
+    assert invocation.run_dir is not None
+    for chunk in _told(invocation.run_dir):
+        write_bytes(chunk)
+    return code
+
+
+def _told(run_dir: RunDir) -> Iterator[bytes]:
+    """`{run_id, status, jobs: {ID: {status, output}}, results: […]}`, in pieces: the results may be large."""
+    from orchestrator.context import JobView
+    from orchestrator.results import RunReader
+    from orchestrator.views.events import json_line, json_list
+
+    reader = RunReader.read(run_dir)
+    reader.alive = False  # this process was its supervisor
+    jobs = {
+        job_id: {"status": reader.job_status(job_id), "output": JobView(reader, job_id).template_field("output")}
+        for job_id in reader.history.header.jobs
+    }
+    head = json_line({"run_id": run_dir.run_id, "status": reader.status_word(), "jobs": jobs})
+    yield head.removesuffix(b"}\n") + b',\n"results":'
+    yield from json_list(reader.results())
+    yield b"}\n"

@@ -1,0 +1,177 @@
+"""Files that run files, with real processes: what a child comes to, what goes on with it, and what reaches down to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from many_runs import ManyRuns
+from run_driver import wait_until
+
+from orchestrator.results import RunReader
+
+
+@pytest.fixture
+def runs(home: Path, tmp_path: Path) -> Iterator[ManyRuns]:
+    made = ManyRuns(tmp_path, home)
+    yield made
+    made.close()
+
+
+def write_leaf(runs: ManyRuns, body: str, *, items: int = 3, run: str = "slots = 8") -> None:
+    """A file with so many items, each of which is witnessed."""
+    keys = f"for_each = {list(range(items))}\nshell = '''{runs.witnessed(body)}'''"
+    runs.write(f"[inputs]\nsize = 0\n[run]\n{run}\n[jobs.leaf]\n{keys}\n", "leaf.toml")
+
+
+def write_parent(runs: ManyRuns, keys: str = "", *, child: str = "leaf.toml", run: str = "slots = 1", more: str = "") -> None:
+    runs.write(f'[run]\n{run}\n[jobs.go]\nworkflow = "{child}"\n{keys}\n{more}', "top.toml")
+
+
+def status_of(runs: ManyRuns, run_id: str) -> str:
+    return RunReader.read(runs.folder_of(run_id)).status_word()
+
+
+def wait_for_status(runs: ManyRuns, run_id: str, status: str) -> None:
+    wait_until(lambda: status_of(runs, run_id) == status, f"{run_id} is {status}")
+
+
+def test_three_files_deep_with_one_slot_one_leaf_works_at_once_and_the_results_come_up(runs: ManyRuns) -> None:
+    write_leaf(runs, "echo {{ item }} of {{ inputs.size }}", items=2)
+    runs.write(
+        '[inputs]\nsize = 0\n[jobs.low]\nfor_each = ["a", "b"]\n'
+        'workflow = "leaf.toml"\ninputs.size = "{{ inputs.size + index }}"\n',
+        "middle.toml",
+    )
+    write_parent(
+        runs,
+        "inputs.size = 5",
+        child="middle.toml",
+        more='[jobs.told]\ncommand = ["echo", "{{ jobs.go.output.jobs.low.output[1].jobs.leaf.output | tojson }}"]\n',
+    )
+    runs.assert_exit(runs.begin("top.toml", "top"), 0, limit=60)
+    assert runs.acts("end") == {"leaf:0": 2, "leaf:1": 2}
+    assert runs.most_at_once() == 1
+    results = runs.results_of("top")
+    assert json.loads(results["told"]["output"]) == ["0 of 6", "1 of 6"]
+    output = results["go"]["output"]
+    assert (output["run_id"], output["status"], list(output)) == ("top.go", "completed", ["run_id", "status", "jobs", "results"])
+    assert [result["item"] for result in output["results"]] == ["low:0", "low:1"]
+    assert [result["child"] for result in output["results"]] == ["top.go.low.0", "top.go.low.1"]
+
+
+def test_a_second_attempt_goes_on_with_the_child_and_runs_only_what_has_not_succeeded(runs: ManyRuns) -> None:
+    write_leaf(runs, "test {{ item }} != 1 || test -e tried || { touch tried; exit 7; }")
+    write_parent(runs, "attempts = 2\nretry = 0")
+    command = runs.begin("top.toml", "top")
+    runs.assert_exit(command, 0)
+    assert "child run top.go failed: leaf:1: exit code 7" in command.stderr
+    assert runs.acts("begin") == {"leaf:0": 1, "leaf:1": 2, "leaf:2": 1}
+    assert (runs.results_of("top")["go"]["attempts"], runs.results_of("top")["go"]["child"]) == (2, "top.go")
+
+
+def test_each_round_of_a_loop_is_a_run_of_its_own_and_sees_what_came_of_the_one_before(runs: ManyRuns) -> None:
+    write_leaf(runs, "echo {{ inputs.size }}", items=1)
+    size = "{{ 1 if output is none else (output.jobs.leaf.output[0] | int) * 2 }}"
+    write_parent(runs, f'inputs.size = "{size}"\nrepeat = {{ until = "{{{{ output.jobs.leaf.output[0] == \'4\' }}}}" }}')
+    runs.assert_exit(runs.begin("top.toml", "top"), 0)
+    rounds = list(RunReader.read(runs.folder_of("top")).rounds("go", 0))
+    assert [(each["child"], each["output"]["jobs"]["leaf"]["output"]) for each in rounds] == [
+        ("top.go", ["1"]),
+        ("top.go-2", ["2"]),
+        ("top.go-3", ["4"]),
+    ]
+
+
+def test_what_is_given_to_a_child_keeps_its_type_and_may_be_large(runs: ManyRuns) -> None:
+    runs.write(
+        '[inputs]\nwords = []\nflag = false\nnote = "none"\n[jobs.leaf]\n'
+        'command = ["echo", "{{ [inputs.words | length, inputs.flag, inputs.note] | tojson }}"]\n',
+        "leaf.toml",
+    )
+    given = 'inputs = { words = "{{ jobs.list.output }}", flag = "{{ 1 < 2 }}", note = "{{ none }}" }'
+    write_parent(runs, given, more="[jobs.list]\nshell = \"seq -f 'a rather long word %06g' 10000\"\noutput = 'lines'\n")
+    runs.assert_exit(runs.begin("top.toml", "top"), 0)
+    assert runs.results_of("top")["go"]["output"]["jobs"]["leaf"]["output"] == '[10000, true, "none"]'
+
+
+def test_a_file_that_is_not_there_when_its_item_starts_refuses_that_item_in_words(runs: ManyRuns) -> None:
+    write_leaf(runs, ":", items=1)
+    more = 'for_each = ["leaf", "gone"]\ncontinue_on_error = true'
+    runs.write(f'[jobs.go]\nworkflow = "{{{{ item }}}}.toml"\n{more}\n', "top.toml")
+    runs.assert_exit(runs.begin("top.toml", "top"), 1)
+    results = runs.results_of("top")
+    assert results["go:0"]["status"] == "succeeded"
+    assert results["go:1"]["error"] == f"workflow: {runs.folder}/gone.toml: no such file"
+
+
+def test_a_child_that_pauses_has_its_parent_pause_once_nothing_else_can_run_and_a_resume_goes_on(runs: ManyRuns) -> None:
+    write_leaf(runs, f"test {{{{ item }}}} = 0 || {runs.gated('leaf')}")
+    write_parent(runs, run="slots = 2", more=f"[jobs.other]\nshell = '''{runs.witnessed(runs.gated('other'))}'''\n")
+    command = runs.begin("top.toml", "top")
+    runs.wait_for("begin", "leaf:1", "other")
+    refused = runs.launch("resume", "top.go")
+    assert (refused.exit_code(), "is the child run of go of run top, which goes on" in refused.stderr) == (75, True)
+    assert runs.launch("pause", "top.go").exit_code() == 0
+    runs.open_gate("leaf")
+    wait_for_status(runs, "top.go", "paused")
+    assert command.is_running, "the other item still runs"
+    runs.open_gate("other")
+    runs.assert_exit(command, 3)
+    assert "go waits: child run top.go is paused" in command.stderr
+    assert status_of(runs, "top") == "paused"
+    runs.open_gate("leaf")
+    runs.assert_exit(runs.launch("resume", "top"), 0)
+    assert runs.acts("begin") == runs.acts("end") == {"leaf:0": 1, "leaf:1": 1, "leaf:2": 1, "other": 1}
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "status", "leaf"),
+    [("stop", 143, "interrupted", "succeeded"), ("pause", 3, "paused", "succeeded"), ("cancel", 4, "cancelled", "cancelled")],
+)
+def test_what_a_parent_is_asked_its_child_does(runs: ManyRuns, asked: str, code: int, status: str, leaf: str) -> None:
+    """One leaf runs, the next would follow: it does not, and only a cancel ends the first."""
+    write_leaf(runs, runs.gated(), items=2)
+    write_parent(runs)
+    command = runs.begin("top.toml", "top")
+    runs.wait_for("begin", "leaf:0")
+    assert runs.launch(asked, "top").exit_code() == 0
+    if asked != "cancel":
+        wait_until(lambda: "nothing more starts" in runs.folder_of("top.go").log.read_text(), "the child is told")
+        runs.open_gate()
+    runs.assert_exit(command, code)
+    assert (status_of(runs, "top"), status_of(runs, "top.go")) == (status, status)
+    assert runs.statuses("top.go")["leaf:0"] == leaf
+    assert not runs.acts("begin")["leaf:1"]
+    if asked != "cancel":
+        runs.open_gate()
+        runs.assert_exit(runs.launch("resume", "top"), 0)
+        assert runs.acts("begin") == runs.acts("end") == {"leaf:0": 1, "leaf:1": 1}
+
+
+def test_a_hard_stop_of_a_parent_leaves_its_child_interrupted_and_not_failed(runs: ManyRuns) -> None:
+    write_leaf(runs, runs.gated(), items=1)
+    write_parent(runs)
+    command = runs.begin("top.toml", "top")
+    runs.wait_for("begin", "leaf:0")
+    assert runs.launch("stop", "--now", "top").exit_code() == 0
+    runs.assert_exit(command, 143)
+    assert (runs.statuses("top"), runs.statuses("top.go")) == ({"go": "interrupted"}, {"leaf:0": "interrupted"})
+    runs.open_gate()
+    runs.assert_exit(runs.launch("resume", "top"), 0)
+    assert runs.acts("end") == {"leaf:0": 1}
+
+
+def test_cancelling_a_parent_that_waits_cancels_the_child_that_it_waits_for(runs: ManyRuns) -> None:
+    write_leaf(runs, runs.gated(), items=2)
+    write_parent(runs)
+    command = runs.begin("top.toml", "top")
+    runs.wait_for("begin", "leaf:0")
+    assert runs.launch("pause", "top").exit_code() == 0
+    wait_until(lambda: "nothing more starts" in runs.folder_of("top.go").log.read_text(), "the child is told")
+    runs.open_gate()
+    runs.assert_exit(command, 3)
+    assert runs.launch("cancel", "top").exit_code() == 0
+    assert (status_of(runs, "top"), status_of(runs, "top.go")) == ("cancelled", "cancelled")
