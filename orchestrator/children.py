@@ -33,9 +33,9 @@ def child_id(parent: str, item: str, attempt: int) -> str:
     A job's id has no `.` and no `-`, so no two items of a run share one.
     """
     name = f"{parent}.{item.replace(':', '.')}" + (f"-{attempt}" if attempt > 1 else "")
-    if len(name) <= LONGEST_RUN_ID:
+    if len(name) <= LONGEST_RUN_ID and ".." not in name:  # a run's id may end in a dot
         return name
-    return f"{name[: LONGEST_RUN_ID - _HASH_LETTERS - 1].rstrip('.')}-{sha256(name.encode()).hexdigest()[:_HASH_LETTERS]}"
+    return f"{name[: LONGEST_RUN_ID - _HASH_LETTERS - 1].replace('..', '.')}-{sha256(name.encode()).hexdigest()[:_HASH_LETTERS]}"
 
 
 class ChildRuns:

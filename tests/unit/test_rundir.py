@@ -6,11 +6,23 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
-from store_samples import new_run
+from store_samples import header, new_run
 
 from orchestrator.errors import ExitCode, StateUnwritableError, UserError
-from orchestrator.store.rundir import RunDir, check_run_id, create_run_dir, find_run, home_folder, list_runs, new_run_id
+from orchestrator.store.run_store import RunStore
+from orchestrator.store.rundir import (
+    RunDir,
+    check_run_id,
+    create_run_dir,
+    find_run,
+    home_folder,
+    list_children,
+    list_runs,
+    new_run_id,
+    outermost,
+)
 
 
 @pytest.fixture
@@ -183,3 +195,24 @@ def test_outputs_are_spread_over_folders() -> None:
         "/r/outputs/port/1/1999-2.stdout",
         "/r/outputs/port/1/1999-2.stderr",
     )
+
+
+def new_child(home: Path, run_id: str, parent: str, created_at: float) -> None:
+    told = msgspec.structs.replace(header(run_id, created_at), parent=parent)
+    RunStore.create(create_run_dir(home, run_id), told, "[jobs]\n").close()
+
+
+def test_a_child_run_is_never_meant_when_its_parent_could_be(tmp_path: Path) -> None:
+    new_run(tmp_path, "r1", created_at=1.0)
+    new_child(tmp_path, "r1.go.0", "r1/go:0", 2.0)
+    new_child(tmp_path, "r1.go.0.low", "r1.go.0/low", 3.0)
+    assert find_run(tmp_path, None).run_id == "r1"
+    assert find_run(tmp_path, "r").run_id == "r1"
+    assert find_run(tmp_path, "r1.go.0.l").run_id == "r1.go.0.low"
+    assert [run_dir.run_id for run_dir in list_children(tmp_path, "r1")] == ["r1.go.0", "r1.go.0.low"]
+    assert outermost(find_run(tmp_path, "r1.go.0.low")).run_id == "r1"
+
+
+def test_a_child_whose_parent_is_gone_is_a_run_like_any_other(tmp_path: Path) -> None:
+    new_child(tmp_path, "gone.go", "gone/go", 2.0)
+    assert find_run(tmp_path, None).run_id == "gone.go"
