@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from many_runs import ManyRuns
-from run_driver import wait_until
+from run_driver import KILLED, wait_until
 
 from orchestrator.results import RunReader
 
@@ -175,3 +175,33 @@ def test_cancelling_a_parent_that_waits_cancels_the_child_that_it_waits_for(runs
     runs.assert_exit(command, 3)
     assert runs.launch("cancel", "top").exit_code() == 0
     assert (status_of(runs, "top"), status_of(runs, "top.go")) == ("cancelled", "cancelled")
+
+
+def test_a_gate_in_a_child_is_answered_there_and_the_outermost_run_goes_on(runs: ManyRuns) -> None:
+    """Killed in the resume right after the answer: nobody is asked twice, and nothing runs twice."""
+    work = f"shell = '''{runs.witnessed(':')}'''"
+    runs.write(
+        f"[jobs.draft]\n{work}\n[jobs.ok]\ngate = 'Ship {{{{ jobs.draft.status }}}}?'\n[jobs.ship]\nneeds = ['ok']\n{work}\n",
+        "leaf.toml",
+    )
+    write_parent(runs, more=f"[jobs.after]\nneeds = ['go']\n{work}\n")
+    paused = runs.begin("top.toml", "top")
+    runs.assert_exit(paused, 3)
+    assert "asks go: Ship succeeded? [approve, reject]" in paused.stderr
+    assert "approve top.go ok" in paused.stderr
+    assert runs.statuses("top") == {"go": "waiting", "after": "pending"}
+    answered = runs.launch("approve", "top.go", "ok")
+    assert (answered.exit_code(), answered.stdout) == (0, "ok: answered; go on with: orchestrate resume top\n")
+    runs.assert_exit(runs.launch("resume", "top", fault="supervisor.acted"), KILLED)
+    runs.assert_exit(runs.launch("resume", "top"), 0)
+    assert runs.acts("begin") == runs.acts("end") == {"draft": 1, "ship": 1, "after": 1}
+
+
+def test_a_rejected_child_fails_its_item_and_no_other_attempt_asks_again(runs: ManyRuns) -> None:
+    runs.write("[jobs.ok]\ngate = 'Go on?'\n", "leaf.toml")
+    write_parent(runs, "attempts = 3")
+    runs.assert_exit(runs.begin("top.toml", "top"), 3)
+    runs.assert_exit(runs.launch("approve", "top.go", "ok", "--choice", "reject", "--resume"), 1)
+    result = runs.results_of("top")["go"]
+    assert (result["status"], result["class"], result["attempts"]) == ("failed", "rejected", 2)
+    assert result["error"].startswith("child run top.go was rejected: ok")
