@@ -93,6 +93,7 @@ def test_plan_as_data(run_cli: RunCli, folder: Path) -> None:
         "when": None,
         "repeat": None,
         "gate": None,
+        "workflow": None,
         "lane": "main",
         "pool": None,
         "after": "list",

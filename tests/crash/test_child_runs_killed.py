@@ -49,6 +49,7 @@ def test_a_parent_that_is_killed_adopts_the_child_that_went_on(runs: ManyRuns) -
     assert_finishes(runs)
 
 
+@pytest.mark.slow
 def test_a_child_that_ended_while_nobody_supervised_its_parent_is_not_run_again(runs: ManyRuns) -> None:
     command = runs.begin("top.toml", "top")
     runs.wait_for("begin", "leaf:1")

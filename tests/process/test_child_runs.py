@@ -97,6 +97,7 @@ def test_what_is_given_to_a_child_keeps_its_type_and_may_be_large(runs: ManyRuns
     assert runs.results_of("top")["go"]["output"]["jobs"]["leaf"]["output"] == '[10000, true, "none"]'
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_when_its_item_starts_refuses_that_item_in_words(runs: ManyRuns) -> None:
     write_leaf(runs, ":", items=1)
     more = 'for_each = ["leaf", "gone"]\ncontinue_on_error = true'
@@ -151,6 +152,7 @@ def test_what_a_parent_is_asked_its_child_does(runs: ManyRuns, asked: str, code:
         assert runs.acts("begin") == runs.acts("end") == {"leaf:0": 1, "leaf:1": 1}
 
 
+@pytest.mark.slow
 def test_a_hard_stop_of_a_parent_leaves_its_child_interrupted_and_not_failed(runs: ManyRuns) -> None:
     write_leaf(runs, runs.gated(), items=1)
     write_parent(runs)
@@ -164,6 +166,7 @@ def test_a_hard_stop_of_a_parent_leaves_its_child_interrupted_and_not_failed(run
     assert runs.acts("end") == {"leaf:0": 1}
 
 
+@pytest.mark.slow
 def test_cancelling_a_parent_that_waits_cancels_the_child_that_it_waits_for(runs: ManyRuns) -> None:
     write_leaf(runs, runs.gated(), items=2)
     write_parent(runs)
@@ -197,6 +200,7 @@ def test_a_gate_in_a_child_is_answered_there_and_the_outermost_run_goes_on(runs:
     assert runs.acts("begin") == runs.acts("end") == {"draft": 1, "ship": 1, "after": 1}
 
 
+@pytest.mark.slow
 def test_a_rejected_child_fails_its_item_and_no_other_attempt_asks_again(runs: ManyRuns) -> None:
     runs.write("[jobs.ok]\ngate = 'Go on?'\n", "leaf.toml")
     write_parent(runs, "attempts = 3")
