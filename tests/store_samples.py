@@ -8,6 +8,8 @@ from orchestrator.store.journal import JournalRead
 from orchestrator.store.lines import SourceFile
 from orchestrator.store.records import (
     AttemptEnded,
+    GateAnswered,
+    GateAsked,
     ItemSettled,
     ItemsListed,
     RunHeader,
@@ -85,3 +87,11 @@ def ended(
 
 def settled(index: int, status: Status = Status.SKIPPED, job: str = "port", stale: bool = False) -> ItemSettled:
     return ItemSettled(job=job, index=index, status=status, message="said so", stale=stale)
+
+
+def asked(index: int) -> GateAsked:
+    return GateAsked(job="ship", index=index, question="Ship it?", options=["approve", "reject"], at=5.0, label=f"file {index}")
+
+
+def answered(index: int, choice: str) -> GateAnswered:
+    return GateAnswered(job="ship", index=index, choice=choice, message="why", at=6.0)

@@ -180,7 +180,7 @@ Choices = Annotated[
     Meta(
         min_length=1,
         description="a list of at least one word",
-        extra_json_schema={"items": {"type": "string", "pattern": f"^{CHOICE}$"}, "uniqueItems": True},
+        extra_json_schema={"allOf": [{"items": {"pattern": f"^{CHOICE}$"}}], "uniqueItems": True},
     ),
 ]
 Rejection = Annotated[
