@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core import events
-from orchestrator.core.events import Declined, Verdict
+from orchestrator.core.events import Declined, GateEnd, Verdict
 from orchestrator.core.states import JobRules, RestoredJob, Stop
 
 Ref = tuple[int, int]
@@ -52,6 +52,14 @@ class Model:
     held_slots: set[int] = field(default_factory=set)
     joined: set[Ref] = field(default_factory=set)
     """Of the waiting items, those that wait for what they joined."""
+    asking: set[Ref] = field(default_factory=set)
+    """Of the waiting items, those that wait for a choice: of a gate, or in a child run."""
+    posing: set[Ref] = field(default_factory=set)
+    """Of these, gates whose question is not out yet."""
+    asked: list[Ref] = field(default_factory=list)
+    """Gates that were told to ask after the last event."""
+    is_attended: bool = False
+    is_rejected: bool = False
     missing: dict[str, float] = field(default_factory=dict)
     """Resource -> when it may be tried again."""
     at_once: int | None = None
@@ -157,7 +165,9 @@ class Model:
         if self.jobs[order].phase != "open" or self.is_over(order):
             return []
         fresh = [r for r in self.refs(order, "pending") if not self.rules[order].chain or self.chain_word(r) == "ready"]
-        return fresh + [ref for ref in self.refs(order, "waiting") if ref not in self.joined and self.due[ref] <= now]
+        return fresh + [
+            ref for ref in self.refs(order, "waiting") if ref not in self.joined | self.asking and self.due[ref] <= now
+        ]
 
     def is_short_of_something(self, order: int) -> bool:
         pool = self.rules[order].pool
@@ -178,6 +188,10 @@ class Model:
         """Whether something of the job runs, is being listed or recorded, or will start without another job's doing."""
         job = self.jobs[order]
         if self.refs(order, "running") or self.undurable(order) or job.phase == "listing" or self.has_joined(order):
+            return True
+        if any(ref[0] == order for ref in self.posing):
+            return True
+        if self.is_attended and self.rules[order].is_gate and any(ref[0] == order for ref in self.asking):
             return True
         return job.phase == "open" and bool(self.startable(order, float("inf")))
 
@@ -212,6 +226,7 @@ class Model:
     # What an event does.
 
     def apply(self, event: events.Event, now: float) -> None:  # noqa: C901  one table of all events
+        self.asked = []
         match event:
             case events.RunOpened():
                 self.is_open = True
@@ -242,6 +257,11 @@ class Model:
                 for ref in refs:
                     if ref in self.joined:
                         self.wait_or_end(ref, now)
+            case events.GateTold(ref, how):
+                if ref in self.asking:
+                    self.told(ref, how)
+            case events.LeftAlone():
+                self.is_attended = False
             case events.StopAsked(how):
                 self.stopped(how, now)
             case events.CancelAsked(None):
@@ -281,6 +301,8 @@ class Model:
         words[ref[1]] = word
         self.ending.pop(ref, None)
         self.joined.discard(ref)
+        self.asking.discard(ref)
+        self.posing.discard(ref)
         if word != "running":
             self.slot_of.pop(ref, None)
         if word == "failed":
@@ -290,6 +312,30 @@ class Model:
                     self.interrupt(self.refs(order, "waiting"))
             elif not self.rules[order].continue_on_error:
                 self.halt(ref)
+
+    def told(self, ref: Ref, how: GateEnd) -> None:
+        """What came of the question of a gate."""
+        self.posing.discard(ref)
+        words = {GateEnd.APPROVED: "succeeded", GateEnd.SKIPPED: "skipped", GateEnd.REFUSED: "failed"}
+        if how in words:
+            self.put(ref, words[how])
+        elif how is GateEnd.UNSELECTED:
+            self.jobs[ref[0]].unselected += 1
+            self.put(ref, "skipped")
+        elif how is GateEnd.REJECTED and self.rules[ref[0]].on_reject == "abort":
+            self.is_rejected = True
+            self.put(ref, "failed")
+            self.halt(ref)
+        elif how is GateEnd.REJECTED and self.rules[ref[0]].on_reject == "skip":
+            self.put(ref, "skipped")
+        elif how is GateEnd.REJECTED:
+            self.ask(ref)
+
+    def ask(self, ref: Ref) -> None:
+        self.put(ref, "waiting")
+        self.asking.add(ref)
+        self.posing.add(ref)
+        self.asked.append(ref)
 
     def cancel_ahead(self, order: int) -> None:
         job = self.jobs[order]
@@ -337,6 +383,11 @@ class Model:
         self.missing.pop(f"pool {rules.pool}", None)
         wait = 0.0
         match verdict:
+            case Verdict.PAUSED:
+                self.wait_or_end(ref, math.inf)
+                if self.word(ref) == "waiting":
+                    self.asking.add(ref)
+                return None
             case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
                 final = {Verdict.SUCCEEDED: "succeeded", Verdict.HOPELESS: "failed", Verdict.CANCELLED: "cancelled"}
                 return self.put(ref, final[verdict])
@@ -405,6 +456,9 @@ class Model:
             return []
         while self.skip_one() or self.close_one() or self.open_one():
             pass
+        for rule in self.rules:
+            for ref in self.startable(rule.order, now) if rule.is_gate else ():
+                self.ask(ref)
         starts: list[tuple[Ref, int]] = []
         listing = [rule.priority for rule in self.rules if self.jobs[rule.order].phase == "listing"]
         while (free := self.free_slots()) and len(self.all_refs("running")) < self.slots and self.has_machine_room():
@@ -415,6 +469,7 @@ class Model:
                 if all(rule.priority >= urgency for urgency in listing)
                 if self.has_lane_room(rule.order) and not self.is_short_of_something(rule.order)
                 for ref in self.startable(rule.order, now)
+                if not rule.is_gate
             ]
             if not candidates:
                 break
@@ -494,6 +549,8 @@ class Model:
         if self.is_cancelled:
             return "cancelled"
         if not is_all_closed:
+            if self.stop is Stop.NO and not self.halting and not self.is_timed_out:
+                return "paused"
             if self.stop is Stop.NO or self.is_timed_out:
                 return "failed"
             return "paused" if self.stop is Stop.PAUSE else "interrupted"

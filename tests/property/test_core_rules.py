@@ -13,8 +13,8 @@ from core_model import Model, Ref, words_of
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.decisions import Decision, ListItems, Settle, StartAttempt
-from orchestrator.core.events import CancelAsked, Declined, Event, ListingFailed, Verdict
+from orchestrator.core.decisions import AskGate, Decision, ListItems, Settle, StartAttempt
+from orchestrator.core.events import CancelAsked, Declined, Event, GateEnd, ListingFailed, Verdict
 from orchestrator.core.states import (
     CANCELLED,
     FAILED,
@@ -42,6 +42,7 @@ class Scenario:
     fast_slots: int = 0
     drain_timeout: float = 30.0
     timeout: float | None = None
+    is_attended: bool = False
     restored: dict[str, RestoredJob] = field(default_factory=dict)
     chosen: dict[str, tuple[range, ...]] = field(default_factory=dict)
 
@@ -93,6 +94,8 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             attempts=draw(st.integers(1, 3)),
             retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
             retry_jitter=0.0,
+            is_gate=rarely(draw),
+            on_reject=draw(st.sampled_from(["abort", "skip", "retry"])),
             is_left_out=selects and rarely(draw),
         )
     slots = draw(st.integers(1, 4))
@@ -102,6 +105,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
         slots=slots,
         fast_slots=draw(st.sampled_from([0, draw(st.integers(0, slots - 1))])),
         timeout=20.0 if rarely(draw) else None,
+        is_attended=draw(st.booleans()),
         chosen={NAMES[order]: chosen_of(draw, count) for order, count in counts.items()} if selects else {},
     )
 
@@ -125,6 +129,7 @@ def resumed(draw: Callable[..., Any]) -> Scenario:
         parents = [scenario.restored[NAMES[parent]].states for parent in rule.chain]
         begun = [index for index in pending if all(parent[index] is SUCCEEDED for parent in parents)]
         running = [index for index in begun[: rule.max_concurrency] if beyond or rarely(draw)][: len(slots)]
+        running = [] if rule.is_gate else running
         adopted = [AdoptedAttempt(index, draw(st.integers(1, 4)), slots.pop(0)) for index in running]
         attempts = {index: draw(st.integers(1, 4)) for index in pending if rarely(draw)}
         for each in adopted:
@@ -146,6 +151,8 @@ class Contest:
             fast_slots=scenario.fast_slots,
             durable_at_once=False,
             list_at_once=False,
+            ask_at_once=False,
+            is_attended=scenario.is_attended,
             drain_timeout=scenario.drain_timeout,
             timeout=scenario.timeout,
             restored=scenario.restored,
@@ -159,6 +166,7 @@ class Contest:
             None if scenario.timeout is None else START_OF_TIME + scenario.timeout,
             {rule.order: scenario.restored[rule.id] for rule in scenario.rules if rule.id in scenario.restored},
         )
+        self.model.is_attended = scenario.is_attended
         self.mood = "calm"
         self.has_halted = False
         self.is_undisturbed = True
@@ -180,6 +188,7 @@ class Contest:
         starts = self.model.advance(self.run.now)
         self.look_at(event_, decisions)
         assert [(each.item, each.slot) for each in decisions if isinstance(each, StartAttempt)] == starts
+        assert sorted(each.item for each in decisions if isinstance(each, AskGate)) == sorted(self.model.asked)
         now_listing = {order for order, job in enumerate(self.model.jobs) if job.phase == "listing"}
         assert {each.job for each in decisions if isinstance(each, ListItems)} == now_listing - listing
         assert words_of(self.run.state) == [job.words or [] for job in self.model.jobs]
@@ -258,6 +267,8 @@ class Contest:
             actions += [self.free_slot] * 2
         if run.joining:
             actions += [self.share] * 3 + [self.end_join]
+        if self.gates_asking():
+            actions += [self.choose] * 3
         if run.state.holds:
             actions += [self.free_resource] * 2
         if self.mood == "resized":
@@ -267,12 +278,26 @@ class Contest:
 
     def end(self, data: st.DataObject) -> None:
         item = data.draw(st.sampled_from(list(self.run.running)))
-        verdicts = [Verdict.SUCCEEDED] * 8 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST]
+        verdicts = [Verdict.SUCCEEDED] * 8 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST, Verdict.PAUSED]
         verdicts += [Verdict.SHORTAGE] * (12 if self.mood == "short" else 1)
         ending = self.endings().get(self.run.ref(item))
         if ending is not None:
             verdicts += [Verdict.CANCELLED if ending == "cancel" else Verdict.DRAINED] * 5
         self.run.end(item, data.draw(st.sampled_from(verdicts)))
+
+    def gates_asking(self) -> list[str]:
+        return [self.run.name(ref) for ref in sorted(self.model.asking) if self.rules[ref[0]].is_gate]
+
+    def choose(self, data: st.DataObject) -> None:
+        """Also, seldom: somebody answers who comes too late, or leaves the terminal."""
+        gates = [rule.order for rule in self.rules if rule.is_gate]
+        items = self.gates_asking()
+        if rarely(data.draw):
+            items = [self.run.name(ref) for order in gates for ref in self.model.refs(order)]
+        how = data.draw(st.sampled_from([*GateEnd, *[GateEnd.APPROVED] * 4]))
+        self.run.choose(data.draw(st.sampled_from(items)), how)
+        if rarely(data.draw):
+            self.run.leave_alone()
 
     def decline(self, data: st.DataObject) -> None:
         item = data.draw(st.sampled_from(list(self.run.running)))
@@ -355,6 +380,8 @@ class Contest:
                 run.make_durable()
             elif run.running:
                 run.succeed(next(iter(run.running)))
+            elif self.model.posing or (self.model.is_attended and self.gates_asking()):
+                run.choose(self.gates_asking()[0], GateEnd.APPROVED)
             elif run.joining:
                 run.share(*run.joining, is_success=True)
             elif unbounded := [resource for resource, until in run.state.holds.items() if until == math.inf]:
@@ -369,7 +396,12 @@ class Contest:
         """What holds for every finished run, whatever happened in it."""
         status, error = self.run.result
         words = [word for job in words_of(self.run.state) for word in job]
-        assert not {"running", "waiting"} & set(words)
+        assert "running" not in words
+        # A choice for a job that cleans up may be open when a halted run has failed.
+        assert status in ("paused", "failed") or "waiting" not in words
+        assert set(self.model.all_refs("waiting")) == self.model.asking
+        assert self.run.finish is not None
+        assert self.run.finish.is_rejected == self.model.is_rejected
         if status == "completed":
             assert not {"pending", "interrupted", "cancelled"} & set(words)
         if error is not None and status != "interrupted":
