@@ -67,7 +67,8 @@ def command(
 ) -> int:
     """Run a jobs file.
 
-    Exit code: 0 completed, 1 something failed, 2 a mistake of yours, 3 paused, 4 cancelled, 74 state not writable, 75 held
+    Exit code: 0 completed, 1 something failed, 2 a mistake of yours, 3 paused, 4 cancelled, 5 a gate rejected, 74 state not
+    writable, 75 held
     by another process, 130/143/129 interrupted and resumable.
     """
     if max_age is not None and not resume:
