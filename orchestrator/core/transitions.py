@@ -275,10 +275,13 @@ def _not_started(
 
 
 def _verdict_shared(state: RunState, items: tuple[ItemRef, ...], is_success: bool, decisions: list[Decision]) -> None:
-    """The failure of one of them may halt the run: the others share it all the same. What has ended meanwhile is let be."""
+    """The failure of one of them may halt the run: the others share it all the same. What has ended meanwhile is let be.
+
+    Also an item of a job that was closed before its turn came: what needs that job may run already.
+    """
     for order, index in items:
         job = state.jobs[order]
-        if isinstance(job.items[index], Pending | Waiting):
+        if not job.is_closed and isinstance(job.items[index], Pending | Waiting):
             settle(state, job, index, SUCCEEDED if is_success else FAILED, decisions)
 
 

@@ -152,7 +152,10 @@ def _raw(value: Any) -> str:
 
 
 def _environment(finalize: Callable[[Any], Any] | None) -> _Environment:
-    environment = _Environment(undefined=_Undefined, keep_trailing_newline=True, autoescape=False, finalize=finalize)
+    # Not optimized: jinja2 would fold `'nan' | float` into code that names a variable `nan`.
+    environment = _Environment(
+        undefined=_Undefined, keep_trailing_newline=True, autoescape=False, finalize=finalize, optimized=False
+    )
     environment.globals = {"range": environment.globals["range"], "dict": dict, "namespace": Namespace}
     del environment.filters["attr"]  # reads Python attributes
     environment.filters["tojson"] = _to_json

@@ -7,6 +7,7 @@ in a place where the shell does not honour our quotes (`quoting`).
 
 from __future__ import annotations
 
+import math
 import re
 
 import jinja2
@@ -54,6 +55,8 @@ def _refuse_statements(tree: nodes.Template, kind: TemplateKind) -> None:
         for refused, word in _EVERYWHERE_REFUSED.items():
             if isinstance(node, refused):
                 raise TemplateError(f"{{% {word} %}} is not possible: a template stands alone")
+        if isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
+            raise TemplateError("a number in it is too large")  # jinja2 would take it for a variable `inf`
         if isinstance(node, nodes.Name) and node.ctx != "load" and node.name in ("jobs", "inputs"):
             raise TemplateError(f"{node.name} cannot be set: it is a name of the jobs file")
         if kind != "shell":

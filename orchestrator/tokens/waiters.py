@@ -16,6 +16,7 @@ from orchestrator.locks.numbered import stamp_of
 from orchestrator.tokens.answers import Asking, RefusedAll, SharedWith, Told, TryAgain
 from orchestrator.tokens.holders import Holders
 from orchestrator.tokens.record import TokenFiles, TokenPaths, TokenRecord, read_record
+from workers.identity import boot_clock
 from workers.protocol import Outcome
 
 REAL_LOOK_SECONDS = 1.0
@@ -23,31 +24,41 @@ REAL_LOOK_SECONDS = 1.0
 
 
 class Waited(msgspec.Struct, frozen=True):
-    """What an item has waited for until now. `old_verdict`: claim of one that is no news to it; `claims`: work that it joined."""
+    """What an item has waited for until now. `old_verdict`: claim of one that is no news to it; `claim`: of the work it found.
+
+    `since`: seconds since boot. All that was begun or lost from then on it has waited for too, seen or not: of two holders that
+    are gone between two looks the second counts as lost for it as well.
+    """
 
     old_verdict: str | None
-    claims: frozenset[str] = frozenset()
+    claim: str | None
+    since: float
+
+    @classmethod
+    def begin(cls, record: TokenRecord | None, old_verdict: str | None) -> Waited:
+        """The wait begins, with `record` as what is known of the token."""
+        held = record.claim if record is not None and record.state == "held" else None
+        return cls(old_verdict, held, boot_clock() / 1e9)
+
+    def was_for(self, record: TokenRecord) -> bool:
+        """Whether the item waited for this work."""
+        return record.claim == self.claim or record.clock >= self.since
 
 
 class _Joiner(msgspec.Struct, frozen=True):
-    """`is_successor`: it waits for the holder's end only, and shares nothing. `before`: what it waited for before.
-
-    `since`: how many of `_Joined.claims` were there before it came.
-    """
+    """`is_successor`: it waits for the holder's end only, and shares nothing."""
 
     asking: Asking
     is_successor: bool
-    before: Waited
-    since: int
+    waited: Waited
 
 
 class _Joined(msgspec.Struct):
-    """Who waits for one token, in item order, and what was seen of it last. `claims`: of all that were seen to do its work."""
+    """Who waits for one token, in item order, and what was seen of it last."""
 
     paths: TokenPaths
     items: dict[ItemRef, _Joiner] = msgspec.field(default_factory=dict)
     record: TokenRecord | None = None
-    claims: list[str] = msgspec.field(default_factory=list)
     stamp: object = None
     look_really_at: float = 0.0
 
@@ -75,14 +86,11 @@ class Waiters:
         if joined is None:
             joined = self._joined[token] = _Joined(self._files.paths(token))
         joined.record = record
-        before = self._has_waited.pop(item, None)
-        if before is None:
+        waited = self._has_waited.pop(item, None)
+        if waited is None:
             # Who only now begins to wait did not wait for the verdict that is there.
-            before = Waited(record.claim if record is not None and record.state == "done" else old_verdict)
-        since = len(joined.claims)
-        if record is not None and record.state == "held":
-            since = _note_claim(joined, record.claim)
-        joined.items[item] = _Joiner(asking, is_successor, before, since)
+            waited = Waited.begin(record, record.claim if record is not None and record.state == "done" else old_verdict)
+        joined.items[item] = _Joiner(asking, is_successor, waited)
         self._joins[item] = token
 
     def began(self, item: ItemRef, record: TokenRecord) -> None:
@@ -114,7 +122,7 @@ class Waiters:
         if record.state != "done":
             if record.replaced_by == f"{self._run_id}/{asking.name}":
                 return rules.Lost()  # taken away for this very item: nothing was lost
-            return rules.Lost(record.promotions, was_awaited=waited is not None and record.claim in waited.claims)
+            return rules.Lost(record.promotions, was_awaited=waited is not None and waited.was_for(record))
         is_this_run = record.holder.run_id == self._run_id
         return rules.Done(
             record.payload,
@@ -198,14 +206,14 @@ class Waiters:
         is_own = record.holder.run_id == self._run_id
         same: list[ItemRef] = []
         for item, joiner in sorted(joined.items.items()):
-            if joiner.before.old_verdict == record.claim:
+            if joiner.waited.old_verdict == record.claim:
                 continue
             self._leave(item)
             # Who replaces the holder shares nothing, so he needs no copy of the output either.
             is_copied = not is_own and not joiner.is_successor
             outcome = self._keep(item, record.outcome) if is_copied else record.outcome
             if joiner.is_successor or outcome is None:
-                self._has_waited[item] = Waited(record.claim)
+                self._has_waited[item] = Waited.begin(record, record.claim)
                 self.told.append(TryAgain((item,)))
             elif is_own:
                 same.append(item)
@@ -216,7 +224,6 @@ class Waiters:
 
     def _in_flight(self, joined: _Joined, record: TokenRecord, not_cancelled: Collection[str] = ()) -> None:
         """Somebody who lives does the work. Who came before that was known, and does not join, is answered only now."""
-        _note_claim(joined, record.claim)
         self._refuse_others(joined, record, "is in flight")
         for item, joiner in sorted(joined.items.items()):
             if record.claim in not_cancelled if joiner.is_successor else joiner.asking.if_running != "join":
@@ -224,14 +231,14 @@ class Waiters:
 
     def _have_ask_again(self, joined: _Joined, item: ItemRef) -> None:
         joiner = joined.items[item]
-        self._has_waited[item] = Waited(joiner.before.old_verdict, joiner.before.claims.union(joined.claims[joiner.since :]))
+        self._has_waited[item] = joiner.waited
         self._leave(item)
         self.told.append(TryAgain((item,)))
 
     def _refuse_others(self, joined: _Joined, record: TokenRecord, what: str) -> None:
         """Those who wait with another payload, for what has come in the place of what they joined."""
         for item, joiner in sorted(joined.items.items()):
-            if joiner.is_successor or joiner.asking.payload == record.payload or joiner.before.old_verdict == record.claim:
+            if joiner.is_successor or joiner.asking.payload == record.payload or joiner.waited.old_verdict == record.claim:
                 continue
             self._leave(item)
             message = rules.mismatch(record.token, what, record.holder.words, record.payload, joiner.asking.payload)
@@ -243,10 +250,3 @@ class Waiters:
         del joined.items[item]
         if not joined.items:
             del self._joined[token]
-
-
-def _note_claim(joined: _Joined, claim: str) -> int:
-    """Somebody is seen to do the work; where in `claims` that stands."""
-    if claim not in joined.claims[-1:]:
-        joined.claims.append(claim)
-    return len(joined.claims) - 1

@@ -251,7 +251,7 @@ class Model:
                 self.missing.pop(resource, None)
             case events.VerdictShared(refs, is_success):
                 for ref in refs:
-                    if self.word(ref) in ("pending", "waiting"):
+                    if not self.is_closed(ref[0]) and self.word(ref) in ("pending", "waiting"):
                         self.put(ref, "succeeded" if is_success else "failed")
             case events.JoinEnded(refs):
                 for ref in refs:

@@ -247,3 +247,12 @@ def test_cancelling_the_run_cancels_those_who_joined() -> None:
     run.cancel()
     assert run.states_of("a") == ["cancelled", "cancelled"]
     assert run.result == ("cancelled", None)
+
+
+def test_an_item_whose_job_was_closed_before_its_turn_is_told_nothing() -> None:
+    run = CoreDriver([job("a", 0, max_failures=0), single("b", 1, needs=(0,), when_word="always")], {"a": 2}, slots=1).open()
+    run.fail("a:0")
+    assert list(run.running) == ["b:0"]
+    run.share("a:1", is_success=False)
+    run.succeed("b:0")
+    assert "a:1" not in run.ended

@@ -176,6 +176,7 @@ def test_what_a_template_names_is_known_before_it_is_rendered() -> None:
         ("{% extends 'x' %}", "{% extends %} is not possible"),
         ("{% block x %}{% endblock %}", "{% block %} is not possible"),
         ("{% autoescape true %}{{ item }}{% endautoescape %}", "{% autoescape %} is not possible"),
+        ("{{ 1e999 }}", "a number in it is too large"),
         ("{{ item | uper }}", "unknown filter uper; did you mean upper?"),
         ("{% if item %}{{ item | uper }}{% endif %}", "unknown filter uper; did you mean upper?"),
         ("{{ item is evn }}", "unknown test evn; did you mean even?"),
@@ -231,6 +232,10 @@ def test_each_placeholder_of_a_script_is_quoted_exactly_once(source: str, contex
 
 def test_an_empty_list_gives_no_word_and_joins_no_neighbours() -> None:
     assert render("echo a{{ item }}b", "shell", item=[]).split() == ["echo", "a", "b"]
+
+
+def test_what_is_no_number_is_a_value_of_the_template_and_no_name_in_it() -> None:
+    assert render("{{ ('nan' | float) == 1 }}") is False
 
 
 def test_raw_changes_nothing_outside_a_shell() -> None:

@@ -421,6 +421,18 @@ def test_work_that_is_lost_four_times_in_a_row_fails_for_everybody(runs: Runs) -
     assert granted(runs("fresh").ask(0)).promotions == 0
 
 
+def test_work_that_began_and_was_lost_between_two_looks_counts_for_who_waited(runs: Runs) -> None:
+    first, second, waiting = runs("a"), runs("b"), runs("c")
+    first.takes(0)
+    waiting.joins(0)
+    first.ends(0, status=Status.CANCELLED)
+    second.takes(0)
+    second.ends(0, status=Status.CANCELLED)
+    rewrite(second, promotions=2)
+    assert waiting.hears() == [TryAgain((ITEM,))]
+    assert granted(waiting.ask(0)).promotions == 3
+
+
 def test_a_lock_that_was_only_looked_at_makes_nobody_an_heir(runs: Runs, tmp_path: Path) -> None:
     run, other = runs("a"), runs("b")
     run.takes(0)
