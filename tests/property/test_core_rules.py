@@ -65,6 +65,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
     counts: dict[int, int] = {}
     rules: dict[int, JobRules] = {}
     selects = rarely(draw)
+    asks = draw(st.booleans())
     for place, order in enumerate(by_need):
         before = by_need[:place]
         chain: list[int] = []
@@ -94,7 +95,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             attempts=draw(st.integers(1, 3)),
             retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
             retry_jitter=0.0,
-            is_gate=rarely(draw),
+            is_gate=asks and (place == 0 or draw(st.booleans())),
             on_reject=draw(st.sampled_from(["abort", "skip", "retry"])),
             is_left_out=selects and rarely(draw),
         )
