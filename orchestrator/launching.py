@@ -117,7 +117,7 @@ def create(
             # A later resume reads the defaults that held then.
             write_durably(run_dir.config_toml, Path(config).read_bytes())
         if lines is not None:
-            write_item_list(run_dir.items("each"), lines)
+            write_item_list(run_dir.items("each", 0), lines)
         header = RunHeader(
             run_id=run_dir.run_id,
             nonce=secrets.token_hex(6),

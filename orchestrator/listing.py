@@ -1,40 +1,89 @@
-"""Evaluating a job's `for_each` once, and recording the list durably before the first item starts; which of it is selected."""
+"""Evaluating a job's `for_each`, and recording the list durably before the first item starts; which of it is selected.
+
+Once, unless the run is updated: then the list is evaluated again and merged with what stands (`relisting`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
+
+import msgspec
 
 from orchestrator.context import ItemContexts
 from orchestrator.jobsfile.model import ChainSource, Job, chain_of
+from orchestrator.relisting import MeaningChanged, Relisted, follow, merge
 from orchestrator.results import RunReader
 from orchestrator.selection import LATER, Chosen, LabelsUnknown, Later, Selector, early_label
 from orchestrator.store.itemlist import ItemList, write_item_list
 from orchestrator.store.outputs import CaptureMismatch
-from orchestrator.store.records import ItemsChosen
+from orchestrator.store.records import ItemsChosen, ItemSettled, Status
 
 
 class ListingError(Exception):
     """`for_each` could not be evaluated; one line in words."""
 
 
-def list_job(reader: RunReader, contexts: ItemContexts, job: Job) -> int:
-    """Record the items of `job` durably and return how many they are. Raises ListingError, StateUnwritableError.
+class Listing(msgspec.Struct, frozen=True):
+    """A list that stands durably in the file of `revision`. `marks`: what is to be recorded of items of an earlier list."""
+
+    count: int
+    revision: int = 0
+    marks: tuple[ItemSettled, ...] = ()
+
+
+def list_job(reader: RunReader, contexts: ItemContexts, job: Job) -> Listing:
+    """Record the items of `job` durably. Raises ListingError, StateUnwritableError.
 
     A list that stands already (the supervisor was killed before it could record that) is taken as it is.
     """
     if job.for_each is None:
-        return 1
-    path = reader.run_dir.items(job.id)
+        return Listing(1)
+    past = reader.history.jobs[job.id]
+    revision = reader.history.header.revision
+    path = reader.run_dir.items(job.id, revision)
+    if past.is_outdated:
+        relisted = list_again(reader, contexts, job)
+        marks = tuple(marks_of(job.id, relisted))
+        old = reader.values(job.id)
+        if not relisted.added:
+            return Listing(len(old), past.list_revision, marks)
+        return Listing(write_item_list(path, chain(old, relisted.added)), revision, marks)
     if path.exists():
-        return len(ItemList(path))
+        return Listing(len(ItemList(path)), revision)
     from orchestrator.jobsfile.sources import SourceError
 
     try:
-        return write_item_list(path, _values(reader, contexts, job))
+        return Listing(write_item_list(path, _values(reader, contexts, job)), revision)
     except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
+
+
+def list_again(reader: RunReader, contexts: ItemContexts, job: Job) -> Relisted:
+    """What becomes of a list that stands. Nothing is written. Raises ListingError."""
+    from orchestrator.jobsfile.sources import SourceError
+
+    past, old = reader.history.jobs[job.id], reader.values(job.id)
+    try:
+        if not isinstance(job.for_each, ChainSource):
+            return merge(old, past.gone, _values(reader, contexts, job))
+        parents = job.for_each.jobs
+        gone = set[int]().union(*(reader.history.jobs[parent].gone for parent in parents))
+        return follow(old, past.gone, list(_values(reader, contexts, job)), gone)
+    except (SourceError, CaptureMismatch) as error:
+        raise ListingError(str(error)) from error
+    except MeaningChanged as changed:
+        name = f"{job.id}:{changed.index}"
+        raise ListingError(f"{name} would follow another item than it did; a job of another name begins anew") from None
+
+
+def marks_of(job_id: str, relisted: Relisted) -> Iterator[ItemSettled]:
+    """The records that say which items are no longer in the list, and which are again."""
+    for index in relisted.gone:
+        yield ItemSettled(job=job_id, index=index, status=Status.SKIPPED, message="no longer in the list", gone=True)
+    for index in relisted.back:
+        yield ItemSettled(job=job_id, index=index, status=Status.PENDING)
 
 
 def _values(reader: RunReader, contexts: ItemContexts, job: Job) -> Iterator[Any]:

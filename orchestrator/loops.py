@@ -32,13 +32,14 @@ class Loops:
     def next_round(self, job: Job, index: int) -> int:
         """The round that an attempt of this item would make; 0 if its job is no loop.
 
-        An item goes on where it stands; one that came to its end, or to its last round, begins anew.
+        An item goes on where it stands; one that came to its end, or to its last round, or was set back, begins anew.
         """
         if job.repeat is None:
             return 0
         past = self._reader.history.jobs[job.id]
         done = past.rounds_done(index)
-        return 1 if past.status(index) is Status.SUCCEEDED or done >= job.repeat.max else done + 1
+        is_anew = past.status(index) is Status.SUCCEEDED or done >= job.repeat.max or past.is_set_back(index)
+        return 1 if is_anew else done + 1
 
     def names(self, job: Job, index: int, number: int) -> dict[str, Any]:
         """What the templates of round `number` see besides: `round`, and `output` and `exit_code` of the round before.

@@ -1,6 +1,6 @@
 """What a resume runs: a pure reading of what is recorded. Interrupted, pending and failed items run again, never the succeeded.
 
-Skipped items are looked at again: what they needed may succeed this time.
+Skipped items are looked at again: what they needed may succeed this time. Not those that are no longer in the list.
 """
 
 from __future__ import annotations
@@ -50,13 +50,9 @@ def restore_job(
     *,
     keep_failed: bool,
     rerun_stale: bool = False,
-    damaged: frozenset[int] = frozenset(),
     chosen: Chosen = None,
 ) -> RestoredJob:
-    """What the core shall know of a listed job. `damaged`: succeeded items whose output is not what was recorded.
-
-    `chosen`: what is selected. What has failed and is not selected stays failed.
-    """
+    """What the core shall know of a listed job. `chosen`: what is selected. What has failed and is not selected stays failed."""
     assert past.count is not None
     by_status: dict[Status, ItemState] = {
         Status.PENDING: PENDING,
@@ -69,10 +65,12 @@ def restore_job(
         Status.FAILED: FAILED if keep_failed else PENDING,
     }
     states = [by_status[past.status(index)] for index in range(past.count)]
+    for index in past.gone:
+        states[index] = SKIPPED
     if rerun_stale:
-        damaged |= {index for index in past.indices(Status.SUCCEEDED) if past.is_stale(index)}
-    for index in damaged:
-        states[index] = PENDING
+        for index in past.indices(Status.SUCCEEDED):
+            if past.is_stale(index):
+                states[index] = PENDING
     adopted = tuple(
         AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot)
         for (job_id, index), slot in slots_of.items()
@@ -87,4 +85,5 @@ def restore_job(
         attempts={index: past.attempts(index) for index, state in enumerate(states) if state is PENDING and past.attempts(index)},
         adopted=adopted,
         unselected=sum(states[index] is SKIPPED for index in unselected),
+        gone=len(past.gone),
     )

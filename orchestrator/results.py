@@ -66,7 +66,7 @@ class RunReader:
         header = self.history.header
         config = self.run_dir.config_toml
         return load_text(
-            self.run_dir.jobs_toml.read_text("utf-8"),
+            self.run_dir.jobs_toml(header.revision).read_text("utf-8"),
             path=header.jobs_file,
             folder=header.folder,
             user_config=str(config) if config.exists() else None,
@@ -89,22 +89,36 @@ class RunReader:
 
     def item_name(self, job_id: str, index: int) -> str:
         """`JOB:INDEX` or `JOB`."""
-        return item_id(job_id, index, is_fan_out=self.history.header.jobs[job_id])
+        header = self.history.header
+        return item_id(job_id, index, is_fan_out=header.jobs[job_id] if job_id in header.jobs else header.removed[job_id])
 
     def value(self, job_id: str, index: int) -> Any:
         """The item's value; None for a job without `for_each`."""
         if not self.history.header.jobs[job_id]:
             return None
-        return self._item_list(job_id)[index]
+        return self.values(job_id)[index]
+
+    def values(self, job_id: str) -> ItemList | list[Any]:
+        """The item list of a job with `for_each`."""
+        revision = self.history.jobs[job_id].list_revision
+        lists = self._item_lists
+        if (job_id, revision) not in lists:
+            lists[job_id, revision] = ItemList(self.run_dir.items(job_id, revision))
+        return lists[job_id, revision]
+
+    def suppose_list(self, job_id: str, values: list[Any]) -> None:
+        """Read `values` where the job's list of this revision of the run would stand: for who asks what an update would do."""
+        self._item_lists[job_id, self.history.header.revision] = values
 
     def output(self, job_id: str, index: int) -> Any:
         """The output of an item that succeeded, in its job's shape; None of any other: nothing is to be built on half of one.
 
         Raises CaptureMismatch if it is not what was recorded.
         """
-        ended = self.history.jobs[job_id].last_end(index)
-        if self.history.jobs[job_id].gates:
+        past = self.history.jobs[job_id]
+        if past.gates:
             return self.choice(job_id, index)
+        ended = None if past.is_void(index) else past.last_end(index)
         return None if ended is None else self._output(job_id, ended)
 
     def choice(self, job_id: str, index: int) -> str | None:
@@ -165,6 +179,8 @@ class RunReader:
             return result  # its message is the choice
         if isinstance(record, ItemSettled) and record.message and past.status(index) is not Status.PENDING:
             result["error"] = record.message
+        if past.is_void(index) and not past.gates:
+            result["output"] = None
         return result
 
     def rounds(self, job_id: str, index: int, *, forgives: bool = False) -> Iterator[dict[str, Any]]:
@@ -414,12 +430,6 @@ class RunReader:
     def _jobs(self) -> dict[str, Job]:
         return {job.id: job for job in self.jobs_file.jobs}
 
-    def _item_list(self, job_id: str) -> ItemList:
-        lists = self._item_lists
-        if job_id not in lists:
-            lists[job_id] = ItemList(self.run_dir.items(job_id))
-        return lists[job_id]
-
     @cached_property
-    def _item_lists(self) -> dict[str, ItemList]:
+    def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any]]:
         return {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from orchestrator.inside import refuse_inside
 from orchestrator.launching import RunRequest, create, launch, lock_run, user_config
 from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
+from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting, find_ancestors
 from orchestrator.results import RunReader
 from orchestrator.selection import check_patterns
@@ -23,12 +24,23 @@ from orchestrator.session import RunReport, SessionOptions, supervise
 from orchestrator.staleness import stale_count
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.history import read_history
-from orchestrator.store.records import RunOptions, Selection
+from orchestrator.store.records import RunHeader, RunOptions, Selection
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
+from orchestrator.update_plan import UpdatePlan, UpdateRequest
 from orchestrator.views.happenings import View
 
-__all__ = ["RunReport", "RunRequest", "cancel_dead_run", "resume_run", "run_child", "run_each", "run_file"]
+__all__ = [
+    "RunReport",
+    "RunRequest",
+    "UpdateRequest",
+    "cancel_dead_run",
+    "plan_update",
+    "resume_run",
+    "run_child",
+    "run_each",
+    "run_file",
+]
 
 
 def run_file(home: Path, request: RunRequest, view: View, *, asker: Asker | None = None) -> RunReport:
@@ -112,11 +124,13 @@ def resume_run(
     keep_going: bool = False,
     fresh: bool = False,
     selection: Selection | None = None,
+    update: UpdateRequest | None = None,
     asker: Asker | None = None,
 ) -> RunReport:
-    """Continue a run: what has not succeeded, of what is selected (`selection`; None: as before).
+    """Continue a run: what has not succeeded, of what is selected (`selection`; None: as before). `asker` as of `run_file`.
 
-    Raises RunHeldError if somebody supervises it. `asker` as of `run_file`.
+    `update`: by the jobs file as it is now. Raises RunHeldError if somebody supervises it; JobsFileError that has every mistake
+    of an edited file: then nothing was changed.
     """
     # It would adopt the attempt that it runs in, and wait for it.
     refuse_inside(run_dir, "a resume")
@@ -124,6 +138,8 @@ def resume_run(
     nesting = find_ancestors(os.environ)
     options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh)
     with _releasing(lock_run(run_dir)):
+        if update is not None:
+            _update(run_dir, update, Narrator(view, run_dir.log).note)
         if selection is not None:
             check_patterns(selection.only, read_history(run_dir).header.jobs)
         report = _resume(
@@ -140,6 +156,32 @@ def resume_run(
         while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
             report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True, asker=asker)
         return report
+
+
+def plan_update(run_dir: RunDir, request: UpdateRequest) -> UpdatePlan:
+    """What `resume_run` with this `update` would do; changes nothing. Errors as of `resume_run`."""
+    from orchestrator.updating import draft_update, read_edited
+
+    if is_locked(run_dir.supervisor_lock):
+        raise RunHeldError(f"run {run_dir.run_id} goes on", f"end it first: orchestrate stop {run_dir.run_id}")
+    return draft_update(run_dir, read_edited(run_dir, request)).plan
+
+
+def _update(run_dir: RunDir, request: UpdateRequest, note: Callable[[str], None]) -> None:
+    """Let the run, which is locked, have the jobs file as it is now."""
+    from orchestrator.retiring import end_attempts
+    from orchestrator.updating import commit_update, draft_update, read_edited
+
+    edited = read_edited(run_dir, request)
+    draft = draft_update(run_dir, edited)
+    for line in draft.plan.lines():
+        note(line)
+    with closing(RunStore.open(run_dir)) as store:
+        if draft.to_end:
+            note(f"ending what still runs and would do something else now ({len(draft.to_end)})")
+            end_attempts(store, draft.to_end, note)
+            draft = draft_update(run_dir, edited)
+        commit_update(store, draft)
 
 
 def cancel_dead_run(
@@ -188,6 +230,7 @@ def _resume(
         asker=asker,
         first=first,
         replaced_by=replaced_by,
+        notes=() if first else tuple(_file_notes(run_dir, store.history.header)),
     )
     return supervise(store, RunReader(run_dir, store.history).jobs_file, view, session)
 
@@ -203,6 +246,18 @@ def _refuse_while_parent_lives(run_dir: RunDir) -> None:
             f"run {run_dir.run_id} is the child run of {item} of run {above}, which goes on",
             f"it goes on with that item; see orchestrate why {above} {item}",
         )
+
+
+def _file_notes(run_dir: RunDir, header: RunHeader) -> Iterator[str]:
+    """One note if the jobs file is not what the run has of it. One that cannot be read is none of ours: the run has its copy."""
+    if header.each:
+        return
+    try:
+        has_changed = Path(header.jobs_file).read_bytes() != run_dir.jobs_toml(header.revision).read_bytes()
+    except OSError:
+        return
+    if has_changed:
+        yield f"{header.jobs_file} has changed: this run goes on as it began (resume --update takes the file as it is now)"
 
 
 @contextmanager

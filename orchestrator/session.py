@@ -66,6 +66,8 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whom its gates can ask at once."""
     first: tuple[Event, ...] = ()
     replaced_by: str | None = None
+    notes: tuple[str, ...] = ()
+    """What a person should know before anything starts."""
 
 
 def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: SessionOptions) -> RunReport:
@@ -143,11 +145,13 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             is_resumed=options.is_resumed,
         )
     )
+    narrator = Narrator(view, run_dir.log)
+    for note in options.notes:
+        narrator.note(note)
     for order, past in restored.items():
         job_id = jobs_file.jobs[order].id
         view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=reader.job_counts(job_id)))
     home = run_dir.path.parent.parent
-    narrator = Narrator(view, run_dir.log)
     tokens = TokenDesk(
         home,
         run_dir.run_id,
@@ -173,6 +177,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             narrator=narrator,
             signals=signals,
             asker=asker,
+            restore=lambda job_id, chosen: _restored_job(store, job_id, {}, options, chosen),
         )
         try:
             for key, start in starts.items():
@@ -255,16 +260,23 @@ def _restored(
                     for index, message in damaged.items()
                 ]
             )
-        restored[order] = restore_job(
-            past,
-            slots_of,
-            history.open_starts,
-            keep_failed=options.keep_failed,
-            rerun_stale=options.rerun_stale,
-            damaged=frozenset(damaged),
-            chosen=chosen[job.id],
-        )
+        if not past.is_outdated:
+            restored[order] = _restored_job(store, job.id, slots_of, options, chosen[job.id])
     return restored
+
+
+def _restored_job(
+    store: RunStore, job_id: str, slots_of: dict[tuple[str, int], int], options: SessionOptions, chosen: Chosen
+) -> RestoredJob:
+    history = store.history
+    return restore_job(
+        history.jobs[job_id],
+        slots_of,
+        history.open_starts,
+        keep_failed=options.keep_failed,
+        rerun_stale=options.rerun_stale,
+        chosen=chosen,
+    )
 
 
 def _damaged(store: RunStore, job_id: str) -> dict[int, str]:

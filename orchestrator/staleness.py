@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from orchestrator.jobsfile.model import Job
-from orchestrator.starting import Ready, Starter
+from orchestrator.starting import Starter
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.records import ItemSettled, Status
 
@@ -24,8 +24,7 @@ def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran:
             ended = past.last_end(index)
             if ended is None or past.is_stale(index):
                 continue
-            rendered = starter.render(job, index, 1)
-            if not isinstance(rendered, Ready) or rendered.prepared.payload != ended.payload:
+            if not starter.is_same(job, index, ended):
                 yield ItemSettled(
                     job=job.id,
                     index=index,
@@ -38,4 +37,5 @@ def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran:
 
 def stale_count(history: RunHistory) -> int:
     """How many items of a run are marked."""
-    return sum(past.is_stale(index) for past in history.jobs.values() for index in past.indices(Status.SUCCEEDED))
+    jobs = [history.jobs[job_id] for job_id in history.header.jobs]
+    return sum(past.is_stale(index) for past in jobs for index in past.indices(Status.SUCCEEDED))

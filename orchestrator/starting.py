@@ -13,10 +13,11 @@ from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.jobsfile.schema import ROUND_NAMES
 from orchestrator.loops import Loops
 from orchestrator.nesting.ancestors import Nesting
-from orchestrator.rendering import ItemRefused, Prepared, is_wanted, item_label, prepare
+from orchestrator.rendering import ItemRefused, Prepared, Question, is_wanted, item_label, prepare, question_of
 from orchestrator.results import RunReader
 from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
+from orchestrator.store.records import AttemptEnded, Status
 from workers.protocol import Holding, Start
 
 _CHANGING_NAMES = ROUND_NAMES | {"attempt"}
@@ -95,9 +96,41 @@ class Starter:
                     prepared = msgspec.structs.replace(prepared, payload=first.prepared.payload)
         except (ItemRefused, CaptureMismatch) as refused:  # perhaps somebody removed an output that a template reads
             return NotStarted(Declined.REFUSED, str(refused), label)
+        if self._keeps_outcome(job, index, prepared.payload):
+            return NotStarted(Declined.SATISFIED, "", label)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
         return Ready(prepared, label, number)
+
+    def is_same(self, job: Job, index: int, ended: AttemptEnded | None) -> bool:
+        """Whether the item would do now what its attempt that ended did, if there was one, or has nothing to do at all."""
+        rendered = self._render_first(job, index)
+        if isinstance(rendered, NotStarted):
+            return rendered.why is Declined.SATISFIED
+        return ended is not None and ended.payload == rendered.prepared.payload
+
+    def payload_of(self, job: Job, index: int) -> str | None:
+        """The payload that the item would have now; None if it would not start."""
+        rendered = self._render_first(job, index)
+        return rendered.prepared.payload if isinstance(rendered, Ready) else None
+
+    def question(self, job: Job, index: int) -> Question | None:
+        """What a gate would ask now; None if it would not."""
+        try:
+            context = self._contexts.for_item(job, index, 1)
+            context["label"] = item_label(job, context)
+            return question_of(job, context, self._jobs_file.folder) if is_wanted(job, context) else None
+        except (ItemRefused, CaptureMismatch):
+            return None
+
+    def _render_first(self, job: Job, index: int) -> Ready | NotStarted:
+        return self.render(job, index, 1, 1 if job.repeat is not None else 0)
+
+    def _keeps_outcome(self, job: Job, index: int, payload: str) -> bool:
+        """Whether an item that an update set back has succeeded with this very payload: it was not known then."""
+        past = self._reader.history.jobs[job.id]
+        ended = past.last_end(index) if past.is_set_back(index) else None
+        return ended is not None and ended.status is Status.SUCCEEDED and ended.payload == payload
 
     def message(
         self,

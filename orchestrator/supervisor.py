@@ -11,7 +11,7 @@ import shlex
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from orchestrator.admission import Admission
@@ -46,7 +46,7 @@ from orchestrator.core.events import (
     Verdict,
     VerdictShared,
 )
-from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RunState, Stop
+from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RestoredJob, RunState, Stop
 from orchestrator.core.transitions import decide, next_wake
 from orchestrator.ending import error_in_words, exit_code_of
 from orchestrator.engines.adopted import POLL_SECONDS
@@ -63,7 +63,7 @@ from orchestrator.readers import Readers
 from orchestrator.recording import Recorder
 from orchestrator.requests import Requests
 from orchestrator.results import RunReader
-from orchestrator.selection import Selector
+from orchestrator.selection import Chosen, Selector
 from orchestrator.settlements import Settlements
 from orchestrator.signals import SignalInbox
 from orchestrator.staleness import newly_stale
@@ -90,7 +90,9 @@ _TOLD_TO_CHILDREN: dict[Stop, Request] = {Stop.PAUSE: Pause(), Stop.DRAIN: StopR
 
 
 class Supervisor:
-    """One run while it is supervised. `run` returns the exit code; StateUnwritableError leaves the workers to themselves."""
+    """One run while it is supervised. `restore(job_id)`: what the core shall know of a job that was listed before an update.
+
+    `run` returns the exit code; StateUnwritableError leaves the workers to themselves."""
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ class Supervisor:
         narrator: Narrator,
         signals: SignalInbox,
         asker: Asker | None,
+        restore: Callable[[str, Chosen], RestoredJob],
     ) -> None:
         self._store = store
         self._reader = reader
@@ -123,6 +126,7 @@ class Supervisor:
         self._tokens = tokens
         self._narrator = narrator
         self._signals = signals
+        self._restore = restore
         self._contexts = ItemContexts(reader, self._history.header.inputs)
         self._loops = Loops(reader, self._contexts)
         self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector)
@@ -435,7 +439,7 @@ class Supervisor:
         job = self._jobs[order]
         self._recorder.catch_up()
         try:
-            count = list_job(self._reader, self._contexts, job)
+            listing = list_job(self._reader, self._contexts, job)
         except ListingError as error:
             message = f"for_each: {error}"
             self._recorder.add(records.ListingFailed(job=job.id, message=message))
@@ -443,11 +447,18 @@ class Supervisor:
             self._events.append(ListingFailed(order))
             return
         fault_point("supervisor.listed")
-        self._recorder.add(records.ItemsListed(job=job.id, count=count))
+        was_listed = self._history.jobs[job.id].is_outdated
+        self._recorder.add(records.ItemsListed(job=job.id, count=listing.count, revision=listing.revision))
+        for mark in listing.marks:
+            self._recorder.add(mark)
         chosen = self._choose(job) if self._selector.words else None
-        selected = count if chosen is None else sum(map(len, chosen))
-        self._narrator.listed(job.id, count, selected, self._selector.words)
-        self._events.append(ItemsListed(order, count, chosen))
+        selected = listing.count if chosen is None else sum(map(len, chosen))
+        self._narrator.listed(job.id, listing.count, selected, self._selector.words)
+        restored = None
+        if was_listed:
+            self._recorder.commit()
+            restored = self._restore(job.id, None if chosen is None else frozenset(index for each in chosen for index in each))
+        self._events.append(ItemsListed(order, listing.count, chosen, restored))
 
     def _choose(self, job: Job) -> tuple[range, ...] | None:
         self._recorder.catch_up()  # labels may tell of the list

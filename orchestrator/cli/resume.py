@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import bounds_options, fresh_option, run_argument, selection_options, view_options
+from orchestrator.cli.options import (
+    bounds_options,
+    fresh_option,
+    inputs_options,
+    run_argument,
+    selection_options,
+    view_options,
+)
+from orchestrator.cli.output import write_json, write_lines
+from orchestrator.cli.prompting import input_asker
 from orchestrator.cli.supervising import Shown, supervise
+from orchestrator.views.wording import shown as one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +34,9 @@ if TYPE_CHECKING:
 @click.option("--rerun-stale", is_flag=True, help="Run succeeded items again whose inputs have changed since.")
 @selection_options
 @click.option("--all", "everything", is_flag=True, help="Run also what --only and --limit left out so far.")
+@click.option("--update", is_flag=True, help="Go on with the jobs file as it is now: what it changes runs again.")
+@click.option("--dry-run", is_flag=True, help="With --update: show what would be kept, and change nothing.")
+@inputs_options
 @fresh_option
 @bounds_options
 @view_options
@@ -38,20 +51,43 @@ def command(
     only: tuple[str, ...],
     limit: int | None,
     everything: bool,
+    update: bool,
+    dry_run: bool,
+    inputs: tuple[str, ...],
+    inputs_file: str | None,
     fresh: bool,
     slots: int | None,
     keep_going: bool,
     **view: Any,
 ) -> int:
-    """Go on with a run (default: the newest): interrupted, pending and failed items run, the succeeded never again."""
+    """Go on with a run (default: the newest): interrupted, pending and failed items run, the succeeded never again.
+
+    A run has its own copy of the jobs file. With --update it takes the file as it is now: items that would do something else
+    run again, all others keep their outcomes; inputs keep their values unless -i gives others.
+    """
     if everything and (only or limit is not None):
         raise click.UsageError("--all cannot be given with --only or --limit")
-    is_chosen = everything or bool(only) or limit is not None
+    if not update and (dry_run or inputs or inputs_file is not None):
+        raise click.UsageError("--dry-run, -i and --inputs are about --update: give --update too")
     run_dir = invocation.find(run)
+    from orchestrator.runs import UpdateRequest
+    from orchestrator.store.records import Selection
+
+    selection = Selection(only=only, limit=limit) if everything or only or limit is not None else None
+    ask_input = None if view["quiet"] or view["detach"] else input_asker()
+    request = UpdateRequest(inputs=inputs, inputs_file=inputs_file, ask_input=ask_input, selection=selection)
+    if dry_run:
+        from orchestrator.runs import plan_update
+
+        plan = plan_update(run_dir, request)
+        if view["as_json"]:
+            write_json(plan.as_json())
+        else:
+            write_lines(map(one_line, plan.lines()))
+        return 0
 
     def start(_home: Path, shown: View, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs import resume_run
-        from orchestrator.store.records import Selection
 
         return resume_run(
             run_dir,
@@ -61,8 +97,9 @@ def command(
             slots=slots,
             keep_going=keep_going,
             fresh=fresh,
-            selection=Selection(only=only, limit=limit) if is_chosen else None,
+            selection=selection,
             asker=prompt,
+            update=request if update else None,
         )
 
     return supervise(invocation, Shown(**view), start)

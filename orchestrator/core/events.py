@@ -8,7 +8,7 @@ from enum import Enum
 
 import msgspec
 
-from orchestrator.core.states import ItemRef, Stop
+from orchestrator.core.states import ItemRef, RestoredJob, Stop
 
 
 class Verdict(Enum):
@@ -37,12 +37,13 @@ class RunOpened(msgspec.Struct, frozen=True):
 
 
 class ItemsListed(msgspec.Struct, frozen=True):
-    """The item list of a job is recorded durably."""
+    """The item list of a job is recorded durably. `restored`: what its items are, if it was listed before the run was updated."""
 
     job: int
     count: int
     chosen: tuple[range, ...] | None = None
     """The items that are selected, in order; None: all."""
+    restored: RestoredJob | None = None
 
 
 class ListingFailed(msgspec.Struct, frozen=True):

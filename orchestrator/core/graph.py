@@ -139,7 +139,7 @@ def _closing_phase(job: JobState) -> Phase:
         return Phase.FAILED
     if job.cancelled:
         return Phase.CANCELLED
-    if job.items and job.skipped == len(job.items):
+    if job.skipped > job.gone and job.skipped == len(job.items):
         return Phase.SKIPPED
     return Phase.SUCCEEDED
 

@@ -51,7 +51,7 @@ def open_run(
         by_priority=sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, order)),
     )
     for order, past in (restored or {}).items():
-        _restore(state, jobs[order], past)
+        restore(state, jobs[order], past)
     return state
 
 
@@ -72,11 +72,16 @@ def _set_failures_allowed(job: JobState) -> None:
         job.failures_allowed = job.rules.max_failures
     elif job.rules.max_failures_percent is not None:
         # The tiny share keeps 18.4% of 375 at 69: in floats it is 68.99999999999999.
-        job.failures_allowed = int((len(job.items) - job.unselected) * job.rules.max_failures_percent / 100 + 1e-9)
+        judged = len(job.items) - job.unselected - job.gone
+        job.failures_allowed = int(judged * job.rules.max_failures_percent / 100 + 1e-9)
 
 
-def _restore(state: RunState, job: JobState, past: RestoredJob) -> None:
-    """A job that still has something to do stays blocked: what it needs may run again, and comes first."""
+def restore(state: RunState, job: JobState, past: RestoredJob) -> None:
+    """Give a job what is recorded of its items.
+
+    One that still has something to do stays blocked: what it needs may run again, and comes first.
+    """
+    job.gone = past.gone
     job.items = list(past.states)
     job.is_listed = True
     job.unfinished = len(job.items)

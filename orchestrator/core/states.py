@@ -183,6 +183,8 @@ class JobState(msgspec.Struct):
     unselected: int = 0
     """Of the skipped: those that were not selected. They keep nothing that needs the job from running."""
     cancelled: int = 0
+    gone: int = 0
+    """Items of an earlier list that are in it no more: skipped for ever, and the job is judged without them."""
     undurable: set[int] = msgspec.field(default_factory=set)
     """Ended items whose record is not yet durable, if other jobs depend on this one."""
     skip_reason: str = ""
@@ -305,3 +307,5 @@ class RestoredJob(msgspec.Struct, frozen=True):
     adopted: tuple[AdoptedAttempt, ...] = ()
     unselected: int = 0
     """How many of the skipped ones are so because they were not selected."""
+    gone: int = 0
+    """How many of the skipped ones are no longer in the list."""

@@ -36,7 +36,7 @@ from orchestrator.core.events import (
     Verdict,
     VerdictShared,
 )
-from orchestrator.core.opening import list_items
+from orchestrator.core.opening import list_items, restore
 from orchestrator.core.settling import cancel_item, halt, release_chain_item, settle
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import (
@@ -136,7 +136,10 @@ def _may_go_on(
 def _items_listed(state: RunState, listed: ItemsListed, decisions: list[Decision]) -> None:
     job = state.jobs[listed.job]
     assert job.phase is Phase.LISTING, f"{job.rules.id} was listed twice"
-    list_items(job, listed.count, listed.chosen)
+    if listed.restored is not None:
+        restore(state, job, listed.restored)
+    else:
+        list_items(job, listed.count, listed.chosen)
     if job.is_cancelled_ahead:
         cancel_item(state, job, 0, decisions)
     graph.begin(state, job, decisions)

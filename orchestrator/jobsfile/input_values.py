@@ -33,11 +33,13 @@ def resolve_inputs(
     pairs: Sequence[str] = (),
     *,
     file: str | None = None,
+    kept: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     ask: Ask | None = None,
 ) -> dict[str, Any]:
     """Values of all inputs; None of one that has none. The last of `pairs` (`KEY=VALUE`) wins, then the JSON or TOML `file`, then
-    `environment` (`variable_of`), then the default; `ask` is for those that are required.
+    what a run that is updated has `kept`, then `environment` (`variable_of`), then the default; `ask` is for those that are
+    required.
 
     Raises JobsFileError that has every undeclared, ill-typed, missing or not allowed one; UserError for an unreadable file.
     """
@@ -45,6 +47,7 @@ def resolve_inputs(
     known.take_pairs(pairs)
     if file is not None:
         known.take_file(file)
+    known.take_kept(kept or {})
     known.take_environment(environment or {})
     if ask is not None and not known.problems:
         known.ask(ask)
@@ -90,6 +93,16 @@ class _Known:
                     problems.tell((name,), complaint)
             self._values.setdefault(name, value)
         self.problems += problems.lines()
+
+    def take_kept(self, kept: Mapping[str, Any]) -> None:
+        for name, spec in self._specs.items():
+            value = kept.get(name)
+            if name not in self._values and value is not None:
+                self._values[name] = value
+                self.problems += [
+                    f"-i {name}=…: the value that the run has does not fit any more: {complaint}"
+                    for complaint in complaints(value, spec)
+                ]
 
     def take_environment(self, environment: Mapping[str, str]) -> None:
         for name in self._specs:

@@ -31,6 +31,7 @@ from orchestrator.store.records import (
     ItemsListed,
     JobClosed,
     ListingFailed,
+    ListOutdated,
     Record,
     Reopened,
     RunHeader,
@@ -143,12 +144,7 @@ class CheckpointWriter:
         if history.selection != history.header.options.selection:
             facts.append(history.selection)
         for job in history.jobs.values():
-            if job.chosen is not None:
-                facts.append(job.chosen)
-            if job.count is not None:
-                facts.append(ItemsListed(job=job.id, count=job.count))
-            if job.listing_failed is not None:
-                facts.append(ListingFailed(job=job.id, message=job.listing_failed))
+            facts += _listing_of(job)
         for fact in facts:
             yield _encode(fact), None, 0
         for job in history.jobs.values():
@@ -198,6 +194,18 @@ def _gate_records(job: JobHistory, index: int) -> Iterator[Record]:
         yield gate.question
     if gate.answer is not None:
         yield gate.answer
+
+
+def _listing_of(job: JobHistory) -> Iterator[Record]:
+    """What is known of the job's list as a whole."""
+    if job.chosen is not None:
+        yield job.chosen
+    if job.count is not None:
+        yield ItemsListed(job=job.id, count=job.count, revision=job.list_revision)
+    if job.is_outdated:
+        yield ListOutdated(job=job.id)
+    if job.listing_failed is not None:
+        yield ListingFailed(job=job.id, message=job.listing_failed)
 
 
 def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:

@@ -25,6 +25,7 @@ from orchestrator.store.records import (
     ItemsListed,
     JobClosed,
     ListingFailed,
+    ListOutdated,
     Record,
     Reopened,
     RunEnded,
@@ -123,6 +124,12 @@ class JobHistory:
         self.count: int | None = None
         self.chosen: ItemsChosen | None = None
         """What is selected of it, if that is not all."""
+        self.list_revision = 0
+        """Which file has the item list (`RunDir.items`)."""
+        self.is_outdated = False
+        """The list is to be evaluated again before anything more of the job starts."""
+        self.gone: set[int] = set()
+        """Items whose values are no longer in the list."""
         self.listing_failed: str | None = None
         self.closed: str | None = None
         self.sources = sources
@@ -169,6 +176,17 @@ class JobHistory:
     def is_stale(self, index: int) -> bool:
         """Whether a succeeded item's inputs have changed since."""
         return index in self._stale
+
+    def is_void(self, index: int) -> bool:
+        """Whether the outcome of the item's last attempt is its own no more: it was set back, skipped or refused since."""
+        return self.settlements.get(index) is not None and self.status(index) is not Status.SUCCEEDED
+
+    def is_set_back(self, index: int) -> bool:
+        """Whether an update set the item back, and it has not had its turn since. Raises StateRefusedError."""
+        if self.status(index) is not Status.PENDING:
+            return False
+        record = self.record(index)
+        return isinstance(record, ItemSettled) and record.status is Status.PENDING
 
     def counts(self) -> dict[Status, int]:
         """How many items have each status; every status is there."""
@@ -240,6 +258,12 @@ class JobHistory:
             self._stale.add(index)
         else:
             self._stale.discard(index)
+        if record.gone:
+            self.gone.add(index)
+        else:
+            self.gone.discard(index)
+        if record.status is Status.PENDING and (gate := self.gates.get(index)) is not None:
+            gate.question = gate.answer = None  # it is to be asked anew
 
     @property
     def unselected(self) -> int:
@@ -269,12 +293,16 @@ class JobHistory:
         known = self._statuses
         return sum(known[start:end].count(_PENDING) + max(end - max(start, len(known)), 0) for start, end in self._ranges)
 
-    def apply(self, record: ItemsListed | ItemsChosen | ListingFailed | JobClosed) -> None:
+    def apply(self, record: ItemsListed | ListOutdated | ItemsChosen | ListingFailed | JobClosed) -> None:
         """Take in a fact about the job as a whole."""
         match record:
             case ItemsListed():
                 self.count = record.count
+                self.list_revision = record.revision
+                self.is_outdated = False
                 self.listing_failed = None
+            case ListOutdated():
+                self.is_outdated = True
             case ItemsChosen():
                 self.chosen = record if record.ranges is not None else None
             case ListingFailed():
@@ -333,6 +361,7 @@ _Fact = (
     | Selection
     | ItemsListed
     | ItemsChosen
+    | ListOutdated
     | ListingFailed
     | GateAsked
     | GateAnswered
@@ -346,7 +375,9 @@ _Fact = (
 
 
 class RunHistory:
-    """What a run's records say, up to date with the last record applied. `jobs` has every job of the run, in file order."""
+    """What a run's records say, up to date with the last record applied. `jobs` has every job of the run, in file order; behind
+    them those that an update removed.
+    """
 
     def __init__(self, header: RunHeader, generation: int, sources: Sources) -> None:
         self.header = header
@@ -386,7 +417,7 @@ class RunHistory:
     def _apply_fact(self, record: _Fact) -> None:
         match record:
             case RunHeader():
-                self.header = record
+                self._updated(record)
             case SupervisorStarted():
                 self.supervisor = record
                 self.ended = None
@@ -403,7 +434,7 @@ class RunHistory:
                 self.slots_set = record.slots
             case Selection():
                 self.selection = record
-            case ItemsListed() | ItemsChosen() | ListingFailed() | JobClosed():
+            case ItemsListed() | ListOutdated() | ItemsChosen() | ListingFailed() | JobClosed():
                 self._job(record.job).apply(record)
             case RunEnded():
                 self.ended = record
@@ -411,6 +442,23 @@ class RunHistory:
                 raise AssertionError(f"{record!r} is the journal's own")
             case _:
                 assert_never(record)
+
+    def _updated(self, header: RunHeader) -> None:
+        """The run goes on with another jobs file. What is a fan-out now and was none, or the other way round, begins anew."""
+        known = {**self.header.removed, **self.header.jobs}
+        anew = {
+            job_id
+            for job_id, is_fan_out in header.jobs.items()
+            if known.get(job_id) is not is_fan_out or job_id not in self.jobs  # removed before anything of it was recorded
+        }
+        past = {**self.jobs, **{job_id: JobHistory(job_id, self.sources) for job_id in anew}}
+        self.jobs = {job_id: past.pop(job_id) for job_id in header.jobs} | past
+        self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] not in anew}
+        self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] not in anew}
+        for job in self.jobs.values():
+            job.closed = None
+        self.ended = None
+        self.header = header
 
     def _apply_choice(self, record: GateAsked | GateAnswered | Reopened) -> None:
         job = self._job(record.job)

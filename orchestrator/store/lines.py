@@ -21,6 +21,7 @@ from orchestrator.store.records import (
     ItemsListed,
     JobClosed,
     ListingFailed,
+    ListOutdated,
     Record,
     Reopened,
     RunEnded,
@@ -65,6 +66,7 @@ class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
     index: int
     status: Status
     stale: bool = False
+    gone: bool = False
 
 
 Line = (
@@ -79,6 +81,7 @@ Line = (
     | Selection
     | ItemsListed
     | ItemsChosen
+    | ListOutdated
     | ListingFailed
     | GateAsked
     | GateAnswered

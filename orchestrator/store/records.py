@@ -56,7 +56,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
-    """What a run is: the first record of its first checkpoint, never changed. `nonce` makes `mark` unique on the machine."""
+    """What a run is: the first record of its first checkpoint; only an update puts another one in its place.
+
+    `nonce` makes `mark` unique on the machine.
+    """
 
     run_id: str
     nonce: str
@@ -72,6 +75,10 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     """Made by `orchestrate each`: there is no jobs file of the user's."""
     parent: str | None = None
     """Of a child run (`workflow`): `RUN/ITEM`, the item that runs it."""
+    revision: int = 0
+    """How often the run was updated: its copy of the jobs file, and the item lists made since, carry this number."""
+    removed: dict[str, bool] = {}
+    """As `jobs`: those that updates took out. Nobody sees their records, but they count again if the job comes back."""
 
     @property
     def mark(self) -> str:
@@ -97,11 +104,18 @@ class WorkerStarted(msgspec.Struct, frozen=True, tag="worker", kw_only=True):
     boot_id: str
 
 
-class ItemsListed(msgspec.Struct, frozen=True, tag="listed", kw_only=True):
-    """The job's item list stands durably in items/JOB.jsonl with `count` items."""
+class ItemsListed(msgspec.Struct, frozen=True, tag="listed", kw_only=True, omit_defaults=True):
+    """The job's item list stands durably with `count` items, in the file that was made for `revision` of the run."""
 
     job: str
     count: int
+    revision: int = 0
+
+
+class ListOutdated(msgspec.Struct, frozen=True, tag="outdated", kw_only=True):
+    """An update could not know the job's list yet: it is evaluated again, and merged, before anything more of the job starts."""
+
+    job: str
 
 
 class ItemsChosen(msgspec.Struct, frozen=True, tag="chosen", kw_only=True, omit_defaults=True):
@@ -169,6 +183,7 @@ class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_de
     """An item came to `status` without an attempt: skipped, found done (`creates`), refused by its template, cancelled.
 
     Also a change of a word later on: a `waiting` item whose run ended is `interrupted`; a succeeded one may become `stale`.
+    `pending`: an update set it back. It keeps its outcome if that is of the very payload that it has when its turn comes.
     """
 
     job: str
@@ -177,6 +192,8 @@ class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_de
     message: str = ""
     label: str | None = None
     stale: bool = False
+    gone: bool = False
+    """Its value is no longer in the job's list: skipped, and never looked at again unless the value comes back."""
     token: str | None = None
     payload: str = ""
     replaced_by: str | None = None
@@ -251,6 +268,7 @@ Record = (
     | Selection
     | ItemsListed
     | ItemsChosen
+    | ListOutdated
     | ListingFailed
     | Started
     | AttemptEnded

@@ -53,7 +53,7 @@ class RunStore:
         Raises UserError if it exists already, StateUnwritableError.
         """
         check_unborn(run_dir)
-        write_durably(run_dir.jobs_toml, jobs_text.encode())
+        write_durably(run_dir.jobs_toml(0), jobs_text.encode())
         Journal.create(run_dir.journal(1), 1, header.run_id).close()
         empty = SourceFile(run_dir.journal(1))
         write_durably(run_dir.checkpoint, CheckpointWriter(RunHistory(header, 1, Sources(empty, empty)), 1).chunks())

@@ -38,9 +38,9 @@ class RunDir(msgspec.Struct, frozen=True):
     def run_id(self) -> str:
         return self.path.name
 
-    @property
-    def jobs_toml(self) -> Path:
-        return self.path / "jobs.toml"
+    def jobs_toml(self, revision: int) -> Path:
+        """The run's own copy of the jobs file, as it is since the run was updated `revision` times."""
+        return self.path / ("jobs.toml" if not revision else f"jobs-{revision}.toml")
 
     @property
     def config_toml(self) -> Path:
@@ -65,8 +65,9 @@ class RunDir(msgspec.Struct, frozen=True):
     def journal(self, generation: int) -> Path:
         return self.path / journal_name(generation)
 
-    def items(self, job: str) -> Path:
-        return self.path / "items" / f"{job}.jsonl"
+    def items(self, job: str, revision: int) -> Path:
+        """The item list that was made for `revision` of the run. No id of a job has a hyphen."""
+        return self.path / "items" / (f"{job}.jsonl" if not revision else f"{job}-{revision}.jsonl")
 
     def slot_lock(self, slot: int) -> Path:
         return self.path / "slots" / f"{slot}.lock"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 from core_driver import CoreDriver, job, single
 
-from orchestrator.core.events import Verdict
+from orchestrator.core.events import ItemsListed, Verdict
 from orchestrator.core.states import (
     CANCELLED,
     FAILED,
@@ -159,3 +160,43 @@ def test_a_chain_that_was_not_listed_starts_with_what_its_parents_have_done() ->
     restored = {"a": past(SUCCEEDED, PENDING)}
     run = CoreDriver([job("a", 0), job("b", 1, chain=(0,))], {"b": 2}, slots=4, restored=restored).open()
     assert sorted(run.running) == ["a:1", "b:0"]
+
+
+def gone(*states: ItemState, count: int) -> RestoredJob:
+    return RestoredJob(states, {}, (), gone=count)
+
+
+def test_a_job_is_judged_without_the_items_that_left_its_list() -> None:
+    rules = [job("a", 0), job("b", 1, needs=(0,))]
+    for states, count, phase in (
+        ((SKIPPED, SKIPPED), 2, Phase.SUCCEEDED),
+        ((SKIPPED, SUCCEEDED), 1, Phase.SUCCEEDED),
+        ((SKIPPED, SKIPPED), 1, Phase.SKIPPED),
+    ):
+        run = CoreDriver(rules, {"b": 1}, restored={"a": gone(*states, count=count)}).open()
+        assert run.closed["a"] is phase
+        assert run.started == (["b:0"] if phase is Phase.SUCCEEDED else [])
+
+
+def test_the_share_of_failures_is_one_of_the_items_that_are_left() -> None:
+    rules = [msgspec.structs.replace(job("a", 0), max_failures_percent=50.0)]
+    restored = {"a": gone(SKIPPED, SKIPPED, PENDING, PENDING, count=2)}
+    run = CoreDriver(rules, slots=2, restored=restored).open()
+    run.fail("a:2", "a:3")
+    assert run.closed == {"a": Phase.FAILED}
+
+
+def test_a_list_that_is_evaluated_again_goes_on_with_what_its_items_were() -> None:
+    run = CoreDriver([job("a", 0), job("b", 1, chain=(0,))], slots=2, list_at_once=False).open()
+    assert run.to_list == ["a"]
+    run.last_attempt["a:2"] = 3
+    run.to_list.clear()
+    run.feed(ItemsListed(0, 4, restored=RestoredJob((SUCCEEDED, SKIPPED, PENDING, PENDING), {2: 3}, (), gone=1)))
+    assert (run.started, run.running["a:2"][0]) == (["a:2", "a:3"], 4)
+    assert run.to_list == ["b"]
+    run.to_list.clear()
+    run.feed(ItemsListed(1, 4, restored=RestoredJob((SUCCEEDED, SKIPPED, PENDING, PENDING), {}, (), gone=1)))
+    run.succeed("a:2", "a:3")
+    run.succeed_all()
+    assert run.started == ["a:2", "a:3", "b:2", "b:3"]
+    assert run.result == ("completed", None)

@@ -1,0 +1,67 @@
+"""The items of a job whose list is evaluated again: an index that once meant a value means that value for ever. Pure.
+
+Two values are equal if JSON says them alike (keys of an object in any order; 1 is not 1.0, nor true).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Relisted(msgspec.Struct, frozen=True):
+    """What became of a list. `added`: values to append; `gone`, `back`: indices that are no longer in the list, or are again."""
+
+    added: list[Any]
+    gone: list[int]
+    back: list[int]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing became of it."""
+        return not (self.added or self.gone or self.back)
+
+
+class MeaningChanged(Exception):
+    """An index of a chain would mean another value: `index`."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+def merge(old: Iterable[Any], gone: Collection[int], new: Iterable[Any]) -> Relisted:
+    """Find the values of `new` in `old`, of whose items `gone` were missing already. Of equal values each has its own index."""
+    places: dict[bytes, tuple[deque[int], deque[int]]] = {}
+    for index, value in enumerate(old):
+        there, missing = places.setdefault(_encode(value), (deque(), deque()))
+        (missing if index in gone else there).append(index)
+    added: list[Any] = []
+    back: list[int] = []
+    for value in new:
+        there, missing = places.get(_encode(value)) or (deque(), deque())
+        if there:
+            there.popleft()
+        elif missing:
+            back.append(missing.popleft())
+        else:
+            added.append(value)
+    left = sorted(index for there, _ in places.values() for index in there)
+    return Relisted(added, left, sorted(back))
+
+
+def follow(old: Iterable[Any], gone: Collection[int], parent: Sequence[Any], parent_gone: Collection[int]) -> Relisted:
+    """The same of a chain, whose item i goes with item i of its parent. Raises MeaningChanged."""
+    count = 0
+    for index, value in enumerate(old):
+        if index >= len(parent) or _encode(value) != _encode(parent[index]):
+            raise MeaningChanged(index)
+        count += 1
+    left = sorted(set(parent_gone).difference(gone))
+    back = sorted(set(gone).difference(parent_gone))
+    return Relisted([parent[index] for index in range(count, len(parent))], left, back)
