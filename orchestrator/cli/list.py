@@ -50,7 +50,7 @@ def command(
     else:
         # A line is printed as soon as it is known, so that `| head` is quick however many runs there are.
         indents = {run.run_id: "  " * depth for run, depth in depths.items()}
-        _print_table(summaries, indents, max(3, *(len(indents[run.run_id] + run.run_id) for run in runs)))
+        _print_table(summaries, indents, max((len(indents[run.run_id] + run.run_id) for run in runs), default=3))
     return 0
 
 
