@@ -91,7 +91,7 @@ def cancel_dead_run(
 ) -> RunReport | None:
     """Cancel a run that nobody supervises, or some items of it: its workers are ended, nothing is started.
 
-    None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the token of the items.
+    None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the items' token.
     """
     with _releasing(lock_run(run_dir)):
         # Read under the lock: its supervisor may have completed it only just now, and then that is what it came to.
