@@ -186,13 +186,17 @@ def _update(run_dir: RunDir, request: UpdateRequest, note: Callable[[str], None]
 
 def cancel_dead_run(
     run_dir: RunDir, items: list[tuple[str, int]] | None, view: View, *, replaced_by: str | None = None
-) -> RunReport:
+) -> RunReport | None:
     """Cancel a run that nobody supervises, or some items of it: its workers are ended, nothing is started.
 
-    `replaced_by` (`RUN/ITEM`): who takes the token of the items.
+    None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the items' token.
     """
     with _releasing(lock_run(run_dir)):
-        orders = {job_id: order for order, job_id in enumerate(read_history(run_dir).header.jobs)}
+        # Read under the lock: its supervisor may have completed it only just now, and then that is what it came to.
+        history = read_history(run_dir)
+        if history.ended is not None and history.ended.status in ("completed", "cancelled"):
+            return None
+        orders = {job_id: order for order, job_id in enumerate(history.header.jobs)}
         if items is None:
             return _resume(run_dir, view, RunOptions(), None, keep_failed=True, first=(CancelAsked(None),))
         refs = tuple((orders[job_id], index) for job_id, index in items)

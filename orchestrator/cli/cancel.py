@@ -41,10 +41,6 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     try:
         code = say(ask(reader.run_dir.path, Cancel(chosen, replaced_by)))
     except NoSupervisor:
-        ended = reader.history.ended
-        if ended is not None and ended.status in ("completed", "cancelled"):
-            write_line(f"run {reader.run_dir.run_id} is {ended.status}: nothing to cancel")
-            return 0
         code = _cancel_dead(invocation, reader.run_dir, chosen, replaced_by)
     _cancel_children(invocation, reader, chosen)
     return code
@@ -81,6 +77,7 @@ def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tupl
 
 def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:
     """Nobody supervises the run: take it, end what still runs, record it. Exit 0 if that worked, whatever the run came to."""
+    from orchestrator.results import RunReader
     from orchestrator.runs import cancel_dead_run
     from orchestrator.views.lines import Quiet
     from orchestrator.views.outlet import Outlet
@@ -89,5 +86,8 @@ def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str,
         report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()), replaced_by=replaced_by)
     except StateUnwritableError as error:
         raise StateUnwritableError(error.message, "the cancel was not recorded: mend that, then cancel once more") from error
-    write_line(f"run {run_dir.run_id} had no living supervisor; it is {report.status} now")
+    if report is None:
+        write_line(f"run {run_dir.run_id} is {RunReader.read(run_dir).status_word()}: nothing to cancel")
+    else:
+        write_line(f"run {run_dir.run_id} had no living supervisor; it is {report.status} now")
     return 0

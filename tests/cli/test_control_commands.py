@@ -15,6 +15,10 @@ from conftest import RunCli
 from gate import Gate
 
 from orchestrator.cli import main
+from orchestrator.runs import cancel_dead_run
+from orchestrator.store.rundir import RunDir
+from orchestrator.views.lines import Quiet
+from orchestrator.views.outlet import Outlet
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
 
@@ -146,3 +150,12 @@ def test_an_item_that_was_replaced_says_by_whom(run_cli: RunCli, living_run: str
     assert (replaced["status"], replaced["replaced_by"]) == ("cancelled", "other/x:1")
     assert "other/x:1 took its token" in run_cli("why", living_run, "go:0").stdout
     assert "--replaced-by" not in run_cli("cancel", "--help").stdout
+
+
+def test_a_run_that_was_completed_before_its_cancel_came_stays_completed(run_cli: RunCli, home: Path, tmp_path: Path) -> None:
+    """The command had seen it running: what it finds once it holds the run counts."""
+    (tmp_path / "one.toml").write_text('[jobs.a]\ncommand = ["true"]\n')
+    assert run_cli("run", "one.toml", "--run-id", "r1", "--quiet").returncode == 0
+    assert cancel_dead_run(RunDir(home / "runs" / "r1"), None, Quiet(Outlet(None), "orchestrate")) is None
+    assert run_cli("cancel", "r1").stdout == "run r1 is completed: nothing to cancel\n"
+    assert run_cli("wait", "r1").returncode == 0
