@@ -39,13 +39,17 @@ def child_id(parent: str, item: str, attempt: int) -> str:
 
 
 class ChildRuns:
-    """The children of one run. `options`: what its command line chose, as far as it holds for them, too."""
+    """The children of one run. `options`: what its command line chose, as far as it holds for them, too.
 
-    def __init__(self, reader: RunReader, options: RunOptions) -> None:
+    `is_update`: those that go on take their files as they are now, as their parent did.
+    """
+
+    def __init__(self, reader: RunReader, options: RunOptions, *, is_update: bool = False) -> None:
         self._reader = reader
         self._run_id = reader.run_dir.run_id
         self._runs = reader.run_dir.path.parent
-        self._arguments = [*(["--keep-going"] if options.keep_going else []), *(["--fresh"] if options.fresh else [])]
+        chosen = (("--keep-going", options.keep_going), ("--fresh", options.fresh), ("--update", is_update))
+        self._arguments = [word for word, is_so in chosen if is_so]
 
     def arguments(self, child: str, item: str) -> list[str]:
         """What the command line of a child has besides its file. `item`: `JOB:INDEX` or `JOB`."""

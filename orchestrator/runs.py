@@ -89,11 +89,19 @@ def run_each(
 
 
 def run_child(
-    home: Path, path: str, given: dict[str, Any], options: RunOptions, view: View, *, run_id: str, parent: str
+    home: Path,
+    path: str,
+    given: dict[str, Any],
+    options: RunOptions,
+    view: View,
+    *,
+    run_id: str,
+    parent: str,
+    is_update: bool = False,
 ) -> RunReport:
     """Run a jobs file as the child of an item (`parent`: `RUN/ITEM`), or go on with that run. `given`: its inputs, typed.
 
-    Raises UserError and its kinds.
+    `is_update`: if it goes on, by the file as it is now. Raises UserError and its kinds.
     """
     from orchestrator.jobsfile.children import values_of
     from orchestrator.jobsfile.load import load
@@ -106,6 +114,8 @@ def run_child(
         if read_header(run_dir.checkpoint).parent != parent:
             raise UserError(f"run {run_id} exists, and is not the child run of {parent}", f"remove or rename {run_dir.path}")
         with _releasing(lock_run(run_dir)):
+            if is_update:
+                _update(run_dir, UpdateRequest(), Narrator(view, run_dir.log).note)
             return _resume(run_dir, view, options, nesting)
     jobs_file = load(path, user_config=user_config())
     launched = create(home, jobs_file, values_of(given, jobs_file.inputs), options, run_id, parent=parent)
@@ -149,6 +159,7 @@ def resume_run(
             nesting,
             keep_failed=keep_failed,
             rerun_stale=rerun_stale,
+            is_update=update is not None,
             selection=selection,
             asker=asker,
         )
@@ -212,6 +223,7 @@ def _resume(
     *,
     keep_failed: bool = False,
     rerun_stale: bool = False,
+    is_update: bool = False,
     first: tuple[Event, ...] = (),
     replaced_by: str | None = None,
     selection: Selection | None = None,
@@ -231,6 +243,7 @@ def _resume(
         is_resumed=True,
         keep_failed=keep_failed,
         rerun_stale=rerun_stale,
+        is_update=is_update,
         asker=asker,
         first=first,
         replaced_by=replaced_by,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.admission import Admission
+from orchestrator.children import ChildRuns
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Event
 from orchestrator.core.opening import open_run
@@ -62,6 +63,8 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     is_resumed: bool = False
     keep_failed: bool = False
     rerun_stale: bool = False
+    is_update: bool = False
+    """The run was just updated; so shall be its child runs that go on."""
     asker: Asker | None = None
     """Whom its gates can ask at once."""
     first: tuple[Event, ...] = ()
@@ -172,7 +175,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             admission=Admission(home, run_dir, jobs_file, engine, tokens, options.nesting, narrator.note),
             tokens=tokens,
             nesting=options.nesting,
-            options=options.run,
+            children=ChildRuns(reader, options.run, is_update=options.is_update),
             is_inline=slots == 0,
             narrator=narrator,
             signals=signals,

@@ -70,7 +70,6 @@ from orchestrator.staleness import newly_stale
 from orchestrator.starting import NotStarted, Starter
 from orchestrator.starts import Starts
 from orchestrator.store import records
-from orchestrator.store.records import RunOptions
 from orchestrator.store.run_store import RunStore
 from orchestrator.tokens.answers import RefusedAll, ReplaceAsked, SharedWith, Told, TryAgain
 from orchestrator.tokens.desk import TokenDesk
@@ -106,7 +105,7 @@ class Supervisor:
         admission: Admission,
         tokens: TokenDesk,
         nesting: Nesting | None,
-        options: RunOptions,
+        children: ChildRuns,
         is_inline: bool,
         narrator: Narrator,
         signals: SignalInbox,
@@ -131,7 +130,7 @@ class Supervisor:
         self._loops = Loops(reader, self._contexts)
         self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector)
         self._selector = selector
-        self._children = ChildRuns(reader, options)
+        self._children = children
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
         self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)

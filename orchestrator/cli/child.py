@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 @click.option("--run-id", required=True)
 @click.option("--parent", required=True, metavar="RUN/ITEM")
 @click.option("-k", "--keep-going", is_flag=True)
+@click.option("--update", is_flag=True)
 @fresh_option
 @pass_invocation
-def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep_going: bool, fresh: bool) -> int:
+def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep_going: bool, update: bool, fresh: bool) -> int:
     """Run FILE as the child of an item, or go on with that run."""
     given = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, Any])
 
@@ -42,7 +43,7 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
         from orchestrator.store.records import RunOptions
 
         options = RunOptions(keep_going=keep_going, fresh=fresh)
-        return run_child(home, file, given, options, view, run_id=run_id, parent=parent)
+        return run_child(home, file, given, options, view, run_id=run_id, parent=parent, is_update=update)
 
     code = supervise(invocation, Shown(quiet=True, progress="never", events=False, as_json=False, detach=False), start)
     assert invocation.run_dir is not None

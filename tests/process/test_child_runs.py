@@ -72,6 +72,19 @@ def test_a_second_attempt_goes_on_with_the_child_and_runs_only_what_has_not_succ
     assert (runs.results_of("top")["go"]["attempts"], runs.results_of("top")["go"]["child"]) == (2, "top.go")
 
 
+def test_an_update_reaches_down_and_keeps_what_has_succeeded_there(runs: ManyRuns) -> None:
+    jobs = f"[jobs.first]\nshell = '''{runs.witnessed(':')}'''\n[jobs.second]\nneeds = ['first']\nshell = '%s'\n"
+    runs.write(jobs % "exit 7", "leaf.toml")
+    write_parent(runs)
+    runs.assert_exit(runs.begin("top.toml", "top"), 1)
+    runs.write(jobs % "echo mended", "leaf.toml")
+    runs.assert_exit(runs.launch("resume", "top"), 1)
+    runs.assert_exit(runs.launch("resume", "top", "--update"), 0)
+    assert runs.results_of("top")["go"]["child"] == "top.go"
+    assert runs.results_of("top.go")["second"]["output"] == "mended"
+    assert runs.acts("begin") == {"first": 1}
+
+
 def test_each_round_of_a_loop_is_a_run_of_its_own_and_sees_what_came_of_the_one_before(runs: ManyRuns) -> None:
     write_leaf(runs, "echo {{ inputs.size }}", items=1)
     size = "{{ 1 if output is none else (output.jobs.leaf.output[0] | int) * 2 }}"
