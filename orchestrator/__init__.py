@@ -1,3 +1,68 @@
-"""A supervisor for slow, paid, flaky commands over many items. See docs/architecture.md."""
+"""A supervisor for slow, paid, flaky commands over many items. docs/library.md for programs, docs/architecture.md for the inside.
+
+The names of the library are loaded when they are first asked for: the command line imports this package, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from orchestrator.async_library import resume_async, run_async
+    from orchestrator.errors import ExitCode, JobsFileError, RunHeldError, StateRefusedError, StateUnwritableError, UserError
+    from orchestrator.jobsfile.model import JobsFile
+    from orchestrator.library import load, read_run, resume, run
+    from orchestrator.run_result import ItemResult, JobResult, Results, RunError, RunResult, RunSelection
+    from orchestrator.signals import Stopper
+    from orchestrator.views import happenings
+
+__all__ = [
+    "ExitCode",
+    "ItemResult",
+    "JobResult",
+    "JobsFile",
+    "JobsFileError",
+    "Results",
+    "RunError",
+    "RunHeldError",
+    "RunResult",
+    "RunSelection",
+    "StateRefusedError",
+    "StateUnwritableError",
+    "Stopper",
+    "UserError",
+    "happenings",
+    "load",
+    "read_run",
+    "resume",
+    "resume_async",
+    "run",
+    "run_async",
+]
+
+_MODULES = {
+    "async_library": ("resume_async", "run_async"),
+    "errors": ("ExitCode", "JobsFileError", "RunHeldError", "StateRefusedError", "StateUnwritableError", "UserError"),
+    "jobsfile.model": ("JobsFile",),
+    "library": ("load", "read_run", "resume", "run"),
+    "listener": ("happenings",),
+    "run_result": ("ItemResult", "JobResult", "Results", "RunError", "RunResult", "RunSelection"),
+    "signals": ("Stopper",),
+}
+_MODULE_OF = {name: f"orchestrator.{module}" for module, names in _MODULES.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        module = _MODULE_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(module), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

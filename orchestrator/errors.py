@@ -45,6 +45,9 @@ class JobsFileError(UserError):
         super().__init__(f"{path}: {count} mistake{'s' if count != 1 else ''}")
         self.problems = problems
 
+    def __str__(self) -> str:
+        return "\n  ".join([self.message, *self.problems])
+
 
 class RunHeldError(UserError):
     """Another process supervises this run."""

@@ -23,6 +23,7 @@ from orchestrator.jobsfile.input_values import Ask
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
+from orchestrator.signals import Stopper
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.history import read_history
@@ -45,10 +46,13 @@ _GENEROUS_LIMIT = 1024
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What `orchestrate run FILE` was asked for. `max_age` in seconds: older unfinished runs are not continued.
 
-    `inputs`: pairs `KEY=VALUE`; the environment may give others. `ask_input`: asks for what is then missing.
+    `inputs`: pairs `KEY=VALUE`; the environment may give others. `ask_input`: asks for what is then missing. A program gives the
+    `values` themselves, and the file as it has `loaded` it.
     """
 
     jobs_file: str
+    loaded: JobsFile | None = None
+    values: dict[str, Any] = {}
     inputs: tuple[str, ...] = ()
     inputs_file: str | None = None
     ask_input: Ask | None = None
@@ -68,8 +72,13 @@ class Launched(msgspec.Struct, frozen=True):
     store: RunStore | None
 
 
-def launch(home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: RunRequest) -> Launched | RunDir:
-    """Hold the run that `request` means; a RunDir is a living run for which this one is skipped. Raises UserError (held)."""
+def launch(
+    home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: RunRequest, stopper: Stopper | None = None
+) -> Launched | RunDir:
+    """Hold the run that `request` means; a RunDir is a living run for which this one is skipped.
+
+    Raises UserError, RunHeldError (also if `stopper` ends the wait for another run).
+    """
     path = os.path.realpath(request.jobs_file)
     heeds_others = request.resume or request.overlap != "allow"
     while True:
@@ -83,12 +92,15 @@ def launch(home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: Run
                 return create(home, jobs_file, inputs, request.options, request.run_id)
             if request.overlap == "skip":
                 return living
-            if request.overlap != "wait":
+            if request.overlap != "wait" or (stopper is not None and stopper.is_stopped):
                 raise RunHeldError(
                     f"{request.jobs_file}: run {living.run_id} of it goes on", f"orchestrate status {living.run_id} shows it"
                 )
         refuse_inside(living, "--overlap wait")
-        time.sleep(WAIT_POLL_SECONDS)
+        if stopper is None:
+            time.sleep(WAIT_POLL_SECONDS)
+        else:
+            stopper.wait(WAIT_POLL_SECONDS)
 
 
 def create(

@@ -1,4 +1,4 @@
-"""Starting and resuming runs: what the commands `run`, `each`, `resume` and `cancel` stand on."""
+"""Starting and resuming runs: what the library and the commands `run`, `each`, `resume` and `cancel` stand on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode, RunHeldError, UserError
 from orchestrator.gates import Asker
+from orchestrator.hosting import check_hosting
 from orchestrator.inside import refuse_inside
 from orchestrator.launching import RunRequest, create, launch, lock_run, user_config
 from orchestrator.locks.holders import is_locked
@@ -20,7 +21,8 @@ from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting, find_ancestors
 from orchestrator.results import RunReader
 from orchestrator.selection import check_patterns
-from orchestrator.session import RunReport, SessionOptions, supervise
+from orchestrator.session import RunReport, SessionOptions, slots_of_run, supervise
+from orchestrator.signals import SIGNALS, StopSources
 from orchestrator.staleness import stale_count
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.history import read_history
@@ -43,7 +45,9 @@ __all__ = [
 ]
 
 
-def run_file(home: Path, request: RunRequest, view: View, *, asker: Asker | None = None) -> RunReport:
+def run_file(
+    home: Path, request: RunRequest, view: View, *, stops: StopSources = SIGNALS, asker: Asker | None = None
+) -> RunReport:
     """Run a jobs file, or continue its newest unfinished run (`resume`). Raises UserError and its kinds.
 
     `asker`: whom its gates can ask at once; without one the run pauses when only gates are left.
@@ -52,19 +56,26 @@ def run_file(home: Path, request: RunRequest, view: View, *, asker: Asker | None
     from orchestrator.jobsfile.load import load
 
     nesting = find_ancestors(os.environ)
-    jobs_file = load(request.jobs_file, folder=request.folder, user_config=user_config())
+    jobs_file = request.loaded or load(request.jobs_file, folder=request.folder, user_config=user_config())
+    check_hosting(is_inline=slots_of_run(request.options, jobs_file) == 0)
     selection = request.options.selection
     check_patterns(selection.only, [job.id for job in jobs_file.jobs])
     inputs = resolve_inputs(
-        jobs_file.inputs, request.inputs, file=request.inputs_file, environment=os.environ, ask=request.ask_input
+        jobs_file.inputs,
+        request.inputs,
+        values=request.values,
+        file=request.inputs_file,
+        environment=os.environ,
+        ask=request.ask_input,
     )
-    launched = launch(home, jobs_file, inputs, request)
+    launched = launch(home, jobs_file, inputs, request, stops.stopper)
     if isinstance(launched, RunDir):
         return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, RunReader.read(launched).summary())
     with _releasing(launched.lock):
         if launched.store is None:
-            return _resume(launched.run_dir, view, request.options, nesting, selection=selection, asker=asker)
-        return supervise(launched.store, jobs_file, view, SessionOptions(run=request.options, nesting=nesting, asker=asker))
+            return _resume(launched.run_dir, view, request.options, nesting, selection=selection, stops=stops, asker=asker)
+        session = SessionOptions(run=request.options, stops=stops, nesting=nesting, asker=asker)
+        return supervise(launched.store, jobs_file, view, session)
 
 
 def run_each(
@@ -135,6 +146,7 @@ def resume_run(
     fresh: bool = False,
     selection: Selection | None = None,
     update: UpdateRequest | None = None,
+    stops: StopSources = SIGNALS,
     asker: Asker | None = None,
 ) -> RunReport:
     """Continue a run: what has not succeeded, of what is selected (`selection`; None: as before). `asker` as of `run_file`.
@@ -161,11 +173,12 @@ def resume_run(
             rerun_stale=rerun_stale,
             is_update=update is not None,
             selection=selection,
+            stops=stops,
             asker=asker,
         )
         # Running one job again may make those after it stale: each pass comes one job further.
         while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
-            report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True, asker=asker)
+            report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True, stops=stops, asker=asker)
         return report
 
 
@@ -221,6 +234,7 @@ def _resume(
     options: RunOptions,
     nesting: Nesting | None,
     *,
+    stops: StopSources = SIGNALS,
     keep_failed: bool = False,
     rerun_stale: bool = False,
     is_update: bool = False,
@@ -239,6 +253,7 @@ def _resume(
             keep_going=options.keep_going or past.keep_going,
             fresh=options.fresh or past.fresh,
         ),
+        stops=stops,
         nesting=nesting,
         is_resumed=True,
         keep_failed=keep_failed,

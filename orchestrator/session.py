@@ -19,6 +19,7 @@ from orchestrator.core.states import RestoredJob
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.gates import Asker
+from orchestrator.hosting import hosting
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.listing import choose_items, chosen_record
 from orchestrator.narrator import Narrator
@@ -28,7 +29,7 @@ from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
 from orchestrator.selection import Chosen, Selector
-from orchestrator.signals import SignalInbox
+from orchestrator.signals import SIGNALS, SignalInbox, StopSources
 from orchestrator.store.durable_file import unwritable, write_whole
 from orchestrator.store.outputs import CaptureMismatch, keep_capture, verify_capture
 from orchestrator.store.records import ItemsChosen, ItemSettled, Record, RunOptions, Status, SupervisorStarted
@@ -59,6 +60,7 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     run: RunOptions
+    stops: StopSources = SIGNALS
     nesting: Nesting | None = None
     is_resumed: bool = False
     keep_failed: bool = False
@@ -74,11 +76,15 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: SessionOptions) -> RunReport:
-    """Supervise a run to its end, or until it is stopped. Closes `store`. Raises StateUnwritableError, StateRefusedError."""
+    """Supervise a run to its end, or until it is stopped. Closes `store`.
+
+    Raises StateUnwritableError, StateRefusedError, and what `hosting` raises.
+    """
     run_dir = store.run_dir
     reader = RunReader(run_dir, store.history, alive=True)
     try:
-        exit_code = _supervised(store, reader, jobs_file, view, options)
+        with hosting(is_inline=slots_of_run(options.run, jobs_file) == 0):
+            exit_code = _supervised(store, reader, jobs_file, view, options)
     except StateUnwritableError as error:
         append_log(run_dir.log, f"{error.message}; what is recorded stays, and the run can be resumed")
         raise
@@ -101,6 +107,11 @@ def default_slots() -> int:
     return os.cpu_count() or 1
 
 
+def slots_of_run(options: RunOptions, jobs_file: JobsFile) -> int:
+    """How many items run at once; 0: inline."""
+    return next(each for each in (options.slots, jobs_file.run.slots, default_slots()) if each is not None)
+
+
 def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:
     """`_supervise`, with a machine that ran out of descriptors or processes under the supervisor itself told as what it is."""
     try:
@@ -117,7 +128,7 @@ def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: V
 
 def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:
     run_dir, history = store.run_dir, store.history
-    slots = next(each for each in (options.run.slots, jobs_file.run.slots, default_slots()) if each is not None)
+    slots = slots_of_run(options.run, jobs_file)
     starts = dict(history.open_starts)
     slots_of = assign_slots(starts.values(), max(slots, 1))
     selector = Selector(history.selection, jobs_file.jobs)
@@ -163,7 +174,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         done_here=reader.done_with,
         keep=lambda item, outcome: _keep(run_dir, jobs_file.jobs[item[0]].id, item[1], outcome),
     )
-    with SignalInbox() as signals:
+    with SignalInbox(options.stops) as signals:
         engine = _engine(run_dir, slots, signals, jobs_file.run.drain_timeout)
         supervisor = Supervisor(
             store=store,

@@ -226,6 +226,7 @@ class Supervisor:
         self._readers.set(self._read_adopted, self._flights.adopted_filenos())
         self._listen_to_workers()
         self._readers.set(self._tokens.read, self._tokens.filenos())
+        self._read_signals(-1)  # who was told to stop already starts nothing
         self._events.extend([*first, RunOpened()])
         try:
             return self._go_on()

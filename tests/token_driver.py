@@ -23,7 +23,6 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.answers import Answer, Asking, Granted, Joins, Told
 from orchestrator.tokens.desk import TokenDesk
-from orchestrator.tokens.holdings import Session
 from orchestrator.tokens.record import DoneHere, TokenFiles, TokenRecord
 from workers.identity import boot_id, start_ticks
 from workers.locks import unlock
@@ -94,7 +93,9 @@ class Run:
         self._session: subprocess.Popen[bytes] | None = None
         if not is_itself:
             self._session = subprocess.Popen(["sleep", "600"])
-            self.desk._holdings.session = Session(self._session.pid, start_ticks(self._session.pid) or -1, boot_id())
+            pid = self._session.pid
+            own = self.desk._holdings.session
+            self.desk._holdings.session = own._replace(pid=pid, start_ticks=start_ticks(pid) or -1)
 
     def ask(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Answer:
         return self.desk.ask(self.asking(number, payload=payload, token=token, **keys))

@@ -98,6 +98,15 @@ class AttemptRunner:
         self._let_go(locks, start.kept_locks)
         return outcome
 
+    def close(self) -> None:
+        """Let go of all files. The process is what it was again, but for its current directory."""
+        self._stdout.forget()
+        self._stderr.forget()
+        os.close(self._null)
+        if self._log is not None:
+            self._log.close()
+        tree.resign_as_subreaper()
+
     def _let_go(self, locks: Sequence[int], kept: int) -> None:
         """Unlock all but the last `kept`: those are only closed, unless nobody is left who would unlock them."""
         if kept and self._control.is_supervisor_gone():

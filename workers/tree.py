@@ -36,6 +36,14 @@ def become_subreaper() -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
+def resign_as_subreaper() -> None:
+    """Undo `become_subreaper`."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
 def children_now() -> frozenset[int]:
     """The children that this process has already, before it runs attempts itself (slots = 0)."""
     import psutil

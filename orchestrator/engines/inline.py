@@ -89,7 +89,9 @@ class InlineEngine:
         return events
 
     def close(self) -> None:
-        """Put the child handler back."""
+        """Put the child handler back, and all else that an attempt changes in this process."""
+        if self._runner is not None:
+            self._runner.close()
         signal.signal(signal.SIGCHLD, self._old_child_handler)
         os.fchdir(self._old_folder)  # an attempt leaves the process in its own
         os.close(self._old_folder)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,8 +109,10 @@ class LocalEngine:
         worker = self._by_slot.get(slot)
         if worker is not None:
             self._send(worker, _encode(end), ())
-            # One that is stopped, by whomever, would never read it. It is our child and not reaped: no other has its number.
-            os.kill(worker.process.pid, signal.SIGCONT)
+            # One that is stopped, by whomever, would never read it. It is our child and not reaped, so no other has its number;
+            # unless the program around us reaps children that are not its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.process.pid, signal.SIGCONT)
 
     def filenos(self) -> Sequence[int]:
         """The sockets of all workers."""
@@ -140,6 +143,8 @@ class LocalEngine:
         for worker in self._by_slot.values():
             if worker.running is None:
                 _wait_for(worker.process.pid, deadline)
+            else:
+                _reap_later(worker.process.pid)
         self._by_slot.clear()
         self._by_fileno.clear()
 
@@ -160,20 +165,21 @@ class LocalEngine:
     def _bury(self, worker: _Worker) -> list[EngineEvent]:
         """It is gone. If the machine had no room for it, its attempt was never begun: a shortage, and no loss."""
         self._forget(worker)
-        _, status = os.waitpid(worker.process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        code = _exit_code(worker.process.pid)
         number = worker.process.worker
         if worker.running is not None and _found_no_room(worker, code):
             why = f"see {worker.folder}/{CRASH_LOG_NAME}" if worker.shortage is None else worker.shortage.strerror
             message = f"no room on this machine just now for a worker: {why}"
             died = WorkerDied(worker.slot, number, f"worker {number}: {message}")
             return [OutcomeArrived(worker.slot, worker.running, _shortage(message)), died]
+        if code is None:
+            return [WorkerDied(worker.slot, number, f"worker {number} ended; somebody else in this process waited for it")]
         how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {worker.folder}/{CRASH_LOG_NAME}"
         return [WorkerDied(worker.slot, number, f"worker {number} {how}")]
 
 
-def _found_no_room(worker: _Worker, code: int) -> bool:
-    if worker.shortage is None and not (code > 0 and died_of_shortage(worker.folder)):
+def _found_no_room(worker: _Worker, code: int | None) -> bool:
+    if worker.shortage is None and not ((code is None or code > 0) and died_of_shortage(worker.folder)):
         return False
     return all(line.sequence != worker.running for line in read_log(f"{worker.folder}/{LOG_NAME}"))
 
@@ -186,6 +192,22 @@ def _shortage(message: str) -> Outcome:
 def _wait_for(pid: int, deadline: float) -> None:
     """Reap a worker that was let go. One that is stopped (SIGSTOP) must not hold us for ever."""
     pause = 0.0005
-    while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
-        time.sleep(pause)
-        pause = min(pause * 2, 0.05)
+    with contextlib.suppress(ChildProcessError):  # somebody else in this process reaps children
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+
+def _reap_later(pid: int) -> None:
+    """A program that goes on after its run broke off shall keep no zombie of a worker that goes on, too."""
+    # Without room for a thread a zombie is the least of its troubles.
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=_exit_code, args=(pid,), name=f"reap-{pid}", daemon=True).start()
+
+
+def _exit_code(pid: int) -> int | None:
+    """Of a worker that has ended, negative of a signal; None if the program around us reaps children that are not its own."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return None

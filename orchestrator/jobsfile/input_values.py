@@ -32,19 +32,21 @@ def resolve_inputs(
     specs: Mapping[str, InputSpec],
     pairs: Sequence[str] = (),
     *,
+    values: Mapping[str, Any] | None = None,
     file: str | None = None,
     kept: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     ask: Ask | None = None,
 ) -> dict[str, Any]:
-    """Values of all inputs; None of one that has none. The last of `pairs` (`KEY=VALUE`) wins, then the JSON or TOML `file`, then
-    what a run that is updated has `kept`, then `environment` (`variable_of`), then the default; `ask` is for those that are
-    required.
+    """Values of all inputs; None of one that has none. The last of `pairs` (`KEY=VALUE`) wins, then `values` (typed), then the
+    JSON or TOML `file`, then what a run that is updated has `kept`, then `environment` (`variable_of`), then the default; `ask`
+    is for those that are required.
 
     Raises JobsFileError that has every undeclared, ill-typed, missing or not allowed one; UserError for an unreadable file.
     """
     known = _Known(specs)
     known.take_pairs(pairs)
+    known.take_values(values or {})
     if file is not None:
         known.take_file(file)
     known.take_kept(kept or {})
@@ -77,11 +79,24 @@ class _Known:
             else:
                 self._take_text(name, text, f"-i {name}: ")
 
+    def take_values(self, values: Mapping[str, Any]) -> None:
+        problems = Problems("inputs", "")
+        table = {}
+        for name, value in values.items():
+            try:
+                table[name] = json.loads(json.dumps(value))  # as the state will keep it: a tuple is a list
+            except (TypeError, ValueError, RecursionError):
+                problems.tell((name,), f"expected {self._expected(name)}, got {type(value).__name__}")
+                self._values[name] = None
+        self._take_table(table, problems)
+
     def take_file(self, path: str) -> None:
         text = read_text(path)
         is_json = path.endswith(".json")
         table = _parse_json_table(text, path) if is_json else parse_toml(text, path)
-        problems = Problems(path, "" if is_json else text)
+        self._take_table(table, Problems(path, "" if is_json else text))
+
+    def _take_table(self, table: dict[str, Any], problems: Problems) -> None:
         for name, value in plain(table, (), problems).items():
             if name not in self._specs:
                 problems.tell((name,), f"no such input{did_you_mean(name, self._specs)}")
@@ -128,6 +143,9 @@ class _Known:
         if self.problems:
             raise JobsFileError("inputs", [" ".join(problem.split()) for problem in self.problems])
         return {name: self._values.get(name, spec.default) for name, spec in self._specs.items()}
+
+    def _expected(self, name: str) -> str:
+        return INPUT_WORDS[self._specs[name].type] if name in self._specs else "a value that JSON knows"
 
     def _missing(self) -> list[str]:
         return [name for name, spec in self._specs.items() if spec.required and name not in self._values]

@@ -72,9 +72,10 @@ class TokenDesk:
         self._done_here = done_here
         self._keep = keep
         self._files = TokenFiles(home)
-        self._holders = Holders(home)
-        self._dead = DeadHolders(self._files, self._holders)
         self._holdings = Holdings(run_id, self._files)
+        self._own = (run_id, self._holdings.session.session)
+        self._holders = Holders(home, own=self._own)
+        self._dead = DeadHolders(self._files, self._holders)
         self._publications = Publications(self._files, self._holdings)
         self._waiters = Waiters(run_id, self._files, keep)
         self._cancels = Cancels(home)
@@ -366,7 +367,7 @@ class TokenDesk:
     def _look_at_all(self, now: float) -> None:
         self._publications.try_again()
         is_cancelling = self._cancels.reap()
-        holders = Holders(self._home, is_one_look=True)
+        holders = Holders(self._home, own=self._own, is_one_look=True)
         for token in self._waiters.tokens():
             if self._holdings.of_token(token) is None:
                 self._waiters.look(token, holders, self._dead.ending, self._cancels.failed, now)

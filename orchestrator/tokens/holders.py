@@ -31,11 +31,13 @@ SUCCESSOR_SECONDS = 30.0
 class Holders:
     """Of the tokens of one home.
 
+    `own`: run and session of who asks: an earlier session of his own run is over, also where it was in this very process.
     `is_one_look`: each session is looked at once, for an instance that lives no longer than a look at many tokens.
     """
 
-    def __init__(self, home: Path, *, is_one_look: bool = False) -> None:
+    def __init__(self, home: Path, *, own: tuple[str, str] | None = None, is_one_look: bool = False) -> None:
         self._home = home
+        self._own = own
         self._is_one_look = is_one_look
         self._seen: dict[tuple[str, int, int, str], bool] = {}
 
@@ -45,6 +47,8 @@ class Holders:
 
     def has_session(self, holder: Holder) -> bool:
         """Whether the supervisor that holds the token lives."""
+        if self._own is not None and holder.run_id == self._own[0]:
+            return holder.session == self._own[1]
         session = (holder.run_id, holder.pid, holder.start_ticks, holder.boot_id)
         lives = self._seen.get(session)
         if lives is None:

@@ -30,6 +30,7 @@ class Session(NamedTuple):
     pid: int
     start_ticks: int
     boot_id: str
+    session: str
 
 
 class TakenOver(Exception):
@@ -58,7 +59,7 @@ class Holdings:
     """Of one run."""
 
     def __init__(self, run_id: str, files: TokenFiles) -> None:
-        self.session = Session(os.getpid(), start_ticks(os.getpid()) or -1, boot_id())
+        self.session = Session(os.getpid(), start_ticks(os.getpid()) or -1, boot_id(), secrets.token_hex(4))
         self._run_id = run_id
         self._files = files
         self._by_token: dict[str, Held] = {}

@@ -38,6 +38,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     start_ticks: int
     boot_id: str
+    session: str = ""
+    """Tells the supervisors apart that one process has been for this run, one after the other."""
 
     @property
     def words(self) -> str:

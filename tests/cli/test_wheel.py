@@ -38,7 +38,7 @@ def test_the_wheel_holds_both_packages_and_every_example(wheel: Path) -> None:
     assert {f"orchestrator/configs/examples/{name}" for name in EXAMPLES} <= set(names)
     for package in ("orchestrator", "workers"):
         modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
-        assert modules <= set(names)
+        assert {*modules, f"{package}/py.typed"} <= set(names)
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:

@@ -1,0 +1,44 @@
+"""Which runs this process supervises, one a thread: those that run items inline bear no other beside them.
+
+An inline run (`slots = 0`) takes every child of the process for its item's, waits for all of them, ends what its item leaves,
+changes the current directory, and needs a SIGCHLD handler, which only the main thread may have.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from orchestrator.errors import RunHeldError, UserError
+
+_lock = threading.Lock()
+_hosted: list[bool] = []
+"""For each run of this process: whether it is inline."""
+
+
+@contextmanager
+def hosting(*, is_inline: bool) -> Iterator[None]:
+    """A run goes on in this thread. Raises UserError (inline in another thread than the main one), RunHeldError (see above)."""
+    with _lock:
+        check_hosting(is_inline=is_inline)
+        _hosted.append(is_inline)
+    try:
+        yield
+    finally:
+        with _lock:
+            _hosted.remove(is_inline)
+
+
+def check_hosting(*, is_inline: bool) -> None:
+    """Raise what `hosting` would, before there is a run that could not begin."""
+    if is_inline and threading.current_thread() is not threading.main_thread():
+        raise UserError(
+            "slots = 0 runs items in this very process, which only its main thread can do",
+            "give it 1 slot, or call it from the main thread",
+        )
+    if (is_inline and _hosted) or any(_hosted):
+        raise RunHeldError(
+            "another run goes on in this process, and one with slots = 0 must be the only one",
+            "give both at least 1 slot, or run them one after the other",
+        )
