@@ -48,6 +48,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     promoted: bool | None = None
     payload_hash: str | None = None
     replaced_by: str | None = None
+    child: str | None = None
+    """Id of the run of its child file."""
     cost_usd: float | None = None
     usage: Any = None
     session_id: str | None = None
@@ -88,7 +90,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     `status`: completed, failed, paused, cancelled, interrupted; running of a run that is only read; skipped if `overlap="skip"`
     found the living run that this then tells of. `exit_code` is that of the command (0: completed), None while the run goes on.
-    `counts`: status of items -> how many. `directory` is the run's own folder in the home.
+    `counts`: status of items -> how many. `parent` (`RUN/ITEM`): the item whose child file it runs.
+    `directory` is the run's own folder in the home.
     """
 
     run_id: str
@@ -102,6 +105,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     cost_usd: float | None
     error: RunError | None
     selection: RunSelection | None
+    parent: str | None
     jobs: list[JobResult]
     directory: str
 
