@@ -284,11 +284,13 @@ def _file_notes(run_dir: RunDir, header: RunHeader) -> Iterator[str]:
     """One note if the jobs file is not what the run has of it. One that cannot be read is none of ours: the run has its copy."""
     if header.each:
         return
+    from orchestrator.jobsfile.toml_text import read_text
+
     try:
-        has_changed = Path(header.jobs_file).read_bytes() != run_dir.jobs_toml(header.revision).read_bytes()
-    except OSError:
+        text = read_text(header.jobs_file)
+    except UserError:
         return
-    if has_changed:
+    if text.encode() != run_dir.jobs_toml(header.revision).read_bytes():
         yield f"{header.jobs_file} has changed: this run goes on as it began (resume --update takes the file as it is now)"
 
 

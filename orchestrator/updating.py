@@ -89,7 +89,7 @@ def draft_update(run_dir: RunDir, edited: Edited) -> Draft:
 def commit_update(store: RunStore, draft: Draft) -> None:
     """Let the run have the new file. Survives power loss when it returns. Raises StateUnwritableError: it has one of the two."""
     run_dir, revision, past = store.run_dir, draft.header.revision, store.history.header
-    is_same_text = run_dir.jobs_toml(past.revision).read_text("utf-8") == draft.text
+    is_same_text = run_dir.jobs_toml(past.revision).read_bytes() == draft.text.encode()
     if is_same_text and not draft.records and draft.header == msgspec.structs.replace(past, revision=revision):
         return
     try:

@@ -173,7 +173,7 @@ def test_inputs_keep_their_values_unless_others_are_given(driver: RunDriver) -> 
 
 
 def test_a_changed_file_is_noticed_and_not_taken(driver: RunDriver) -> None:
-    driver.write('[jobs.work]\nshell = "echo one"\n')
+    driver.write('\ufeff[jobs.work]\nshell = "echo one"\n')
     driver.assert_exit(driver.run(), 0)
     quiet = driver.launch("resume", driver.run_id)
     driver.assert_exit(quiet, 0)
@@ -187,6 +187,21 @@ def test_a_changed_file_is_noticed_and_not_taken(driver: RunDriver) -> None:
     deleted = driver.launch("resume", driver.run_id)
     driver.assert_exit(deleted, 0)
     assert "note:" not in deleted.stderr
+
+
+def test_an_update_that_changes_nothing_leaves_nothing_behind(driver: RunDriver) -> None:
+    driver.write('[jobs.work]\r\nfor_each = ["a"]\r\nshell = "echo"\r\n')
+    driver.assert_exit(driver.run(), 0)
+    files = {path.name for path in driver.run_folder.glob("jobs*")}
+    driver.assert_exit(update(driver), 0)
+    assert {path.name for path in driver.run_folder.glob("jobs*")} == files
+
+
+def test_a_run_of_each_has_no_file_to_take(driver: RunDriver) -> None:
+    driver.assert_exit(driver.launch("each", "--run-id", driver.run_id, "--", "true", "{}"), 0)
+    refused = update(driver)
+    driver.assert_exit(refused, ExitCode.USAGE)
+    assert "was made by `orchestrate each`" in refused.stderr
 
 
 def test_a_failed_item_that_is_other_work_now_runs_also_with_keep_failed(driver: RunDriver) -> None:
