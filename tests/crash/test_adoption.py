@@ -104,7 +104,7 @@ def test_a_resume_with_fewer_slots_waits_for_all_that_it_adopted(driver: RunDriv
     driver.assert_each_ran_once(["go:0", "go:1", "go:2"])
 
 
-@pytest.mark.parametrize("is_resumed_first", [True, False], ids=["adopted", "unattended"])
+@pytest.mark.parametrize("is_resumed_first", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["adopted", "unattended"])
 def test_its_timeout_still_works(driver: RunDriver, is_resumed_first: bool) -> None:
     write_two(driver, 'timeout = "1.5s"\ngrace = 0.2\ncontinue_on_error = true')
     kill_with_one_at_the_gate(driver)

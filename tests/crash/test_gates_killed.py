@@ -69,7 +69,11 @@ def test_an_answer_to_a_living_run_is_kept_through_a_kill(driver: RunDriver) -> 
 
 
 @pytest.mark.parametrize(
-    "fault", ["supervisor.recorded", "supervisor.reopened", "supervisor.recorded:2", "supervisor.recorded:3"]
+    "fault",
+    [
+        "supervisor.reopened",
+        *(pytest.param(f"supervisor.recorded:{number}", marks=pytest.mark.slow) for number in (1, 2, 3)),
+    ],
 )
 def test_a_rejection_goes_back_once_whoever_is_killed_on_the_way(driver: RunDriver, fault: str) -> None:
     driver.open_gate()

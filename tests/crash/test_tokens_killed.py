@@ -117,8 +117,8 @@ def test_a_killed_worker_costs_an_attempt_and_the_waiter_gets_the_next(runs: Tok
 
 @pytest.mark.parametrize(
     ("sheds", "is_waiting"),
-    [pytest.param(False, False, marks=pytest.mark.slow), (False, True), (True, False)],
-    ids=["run at once", "waited for", "that shed its descriptors"],
+    [*(pytest.param(*each, marks=pytest.mark.slow) for each in ((False, False), (True, False))), (False, True)],
+    ids=["run at once", "that shed its descriptors", "waited for"],
 )
 def test_an_orphaned_agent_is_ended_before_the_work_starts_anew(runs: TokenRuns, sheds: bool, is_waiting: bool) -> None:
     """Worker and supervisor are killed; who asks ends what they left, and takes the work over."""
@@ -150,7 +150,7 @@ def test_an_orphaned_agent_is_ended_before_the_work_starts_anew(runs: TokenRuns,
 # The holder is stopped.
 
 
-@pytest.mark.parametrize("whom", ["supervisor", "worker", "agent"])
+@pytest.mark.parametrize("whom", ["supervisor", *(pytest.param(whom, marks=pytest.mark.slow) for whom in ("worker", "agent"))])
 def test_a_stopped_holder_is_named_and_never_robbed(runs: TokenRuns, whom: str) -> None:
     runs.job()
     holder = runs.holder()

@@ -85,7 +85,7 @@ def test_a_nested_run_takes_the_slots_that_are_free_and_lets_them_go_for_its_par
     assert runs.most_at_once("leaf", "late") <= 3
 
 
-@pytest.mark.parametrize(("slots", "at_once"), [(1, 1), (3, 3)])
+@pytest.mark.parametrize(("slots", "at_once"), [(1, 1), pytest.param(3, 3, marks=pytest.mark.slow)])
 def test_two_runs_in_one_item_share_what_it_lends_and_take_more_only_when_it_is_free(
     runs: ManyRuns, slots: int, at_once: int
 ) -> None:
@@ -271,7 +271,7 @@ def test_a_run_that_remembers_an_attempt_that_has_ended_is_refused_in_words(runs
 # Kills.
 
 
-@pytest.mark.parametrize("victims", ["all", "supervisor"])
+@pytest.mark.parametrize("victims", ["supervisor", pytest.param("all", marks=pytest.mark.slow)])
 def test_the_slot_of_a_nested_run_that_was_killed_is_free_again(runs: ManyRuns, victims: str) -> None:
     """One slot. Of the supervisor alone: its leaf works on, and the next nested run waits for it."""
     write_fan_out(runs, "killed", 1, runs.gated("killed"))
