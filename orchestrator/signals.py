@@ -49,16 +49,6 @@ class SignalInbox:
         noted, self._noted = self._noted, []
         return noted
 
-    def peek(self) -> list[signal.Signals]:
-        """The signals that `take` will give. `fileno` becomes readable again only with the next one."""
-        self._empty()
-        return list(self._noted)
-
-    def rearm(self) -> None:
-        """Make `fileno` readable if there is something to take."""
-        if self._noted:
-            os.write(self._write_fd, b".")
-
     def _empty(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._read_fd, 512):

@@ -140,7 +140,6 @@ class Supervisor:
             settlements=self._settlements,
             narrator=narrator,
             starter=self._starter,
-            inline_waits=self._waits if is_inline else None,
             worker_started=self._listen_to_workers,
         )
         self._ran: set[str] = set()
