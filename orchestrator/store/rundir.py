@@ -100,7 +100,7 @@ def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     except FileExistsError:
         _close_to_others(home)
     except OSError as error:
-        raise unwritable(home, error) from error
+        raise unwritable(home, error, is_run=False) from error
     return home
 
 
@@ -125,7 +125,7 @@ def _close_to_others(home: Path) -> None:
             raise UserError(f"{home} has other things in it and others may read it: it cannot become the state folder", hint)
         home.chmod(0o700)
     except OSError as error:
-        raise unwritable(home, error) from error
+        raise unwritable(home, error, is_run=False) from error
 
 
 def new_run_id(now: float) -> str:
@@ -157,7 +157,7 @@ def create_run_dir(home: Path, run_id: str) -> RunDir:
         sync_folder(run_dir.path.parent)
         sync_folder(home)
     except OSError as error:
-        raise unwritable(run_dir.path, error) from error
+        raise unwritable(run_dir.path, error, is_run=False) from error
     check_unborn(run_dir)
     return run_dir
 
