@@ -20,6 +20,7 @@ import msgspec
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import journal_name, read_header
 from orchestrator.store.durable_file import unwritable
+from orchestrator.views.wording import cut
 from workers.syncing import sync_folder
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -138,7 +139,7 @@ def check_run_id(run_id: str) -> None:
     """Raise UserError unless `run_id` is safe as the name of a folder."""
     if not _RUN_ID.fullmatch(run_id) or ".." in run_id:
         raise UserError(
-            f"{run_id!r} cannot be the id of a run",
+            f"{cut(run_id, 80)!r} cannot be the id of a run",
             "use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit, without '..'",
         )
 
@@ -237,4 +238,4 @@ def _newest_of_file(home: Path, runs: list[RunDir], reference: str) -> RunDir:
 
     close = get_close_matches(reference, [run.run_id for run in runs], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "orchestrate list shows the runs"
-    raise UserError(f"no run or jobs file {reference!r}", hint)
+    raise UserError(f"no run or jobs file {cut(reference, 200)!r}", hint)
