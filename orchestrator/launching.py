@@ -41,6 +41,7 @@ DEFAULT_OPTIONS = RunOptions()
 _LEAST_DESCRIPTORS = 32
 """A supervisor with one worker has two dozen open at most; with fewer it could begin an item, and not record what came of it."""
 _GENEROUS_LIMIT = 1024
+_AGAIN = "free some space there or mend that, then run it again"
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,36 +121,34 @@ def create(
     _require_descriptors()
     now = time.time()
     run_dir = create_run_dir(home, new_run_id(now) if run_id is None else run_id)
-    lock = lock_run(run_dir)
-    try:
-        for name in ("items", "slots", "workers", "outputs"):
-            (run_dir.path / name).mkdir(mode=0o700, exist_ok=True)
-        config = user_config()
-        if config is not None:
-            # A later resume reads the defaults that held then.
-            write_durably(run_dir.config_toml, Path(config).read_bytes())
-        if lines is not None:
-            write_item_list(run_dir.items("each", 0), lines)
-        header = RunHeader(
-            run_id=run_dir.run_id,
-            nonce=secrets.token_hex(6),
-            name=jobs_file.name,
-            jobs_file=jobs_file.path,
-            folder=jobs_file.folder,
-            created_at=now,
-            jobs={job.id: job.for_each is not None for job in jobs_file.jobs},
-            inputs=inputs,
-            options=options,
-            each=lines is not None,
-            parent=parent,
-        )
-        return Launched(run_dir, lock, RunStore.create(run_dir, header, jobs_file.text))
-    except OSError as error:
-        lock.release()
-        raise StateUnwritableError(f"{run_dir.path}: {error.strerror}", "make room or mend that, then run it again") from error
-    except BaseException:
-        lock.release()
-        raise
+    with _unborn(run_dir):
+        lock = lock_run(run_dir)
+        try:
+            for name in ("items", "slots", "workers", "outputs"):
+                (run_dir.path / name).mkdir(mode=0o700, exist_ok=True)
+            config = user_config()
+            if config is not None:
+                # A later resume reads the defaults that held then.
+                write_durably(run_dir.config_toml, Path(config).read_bytes())
+            if lines is not None:
+                write_item_list(run_dir.items("each", 0), lines)
+            header = RunHeader(
+                run_id=run_dir.run_id,
+                nonce=secrets.token_hex(6),
+                name=jobs_file.name,
+                jobs_file=jobs_file.path,
+                folder=jobs_file.folder,
+                created_at=now,
+                jobs={job.id: job.for_each is not None for job in jobs_file.jobs},
+                inputs=inputs,
+                options=options,
+                each=lines is not None,
+                parent=parent,
+            )
+            return Launched(run_dir, lock, RunStore.create(run_dir, header, jobs_file.text))
+        except BaseException:
+            lock.release()
+            raise
 
 
 def lock_run(run_dir: RunDir) -> SupervisorLock:
@@ -166,6 +165,19 @@ def user_config() -> str | None:
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     path = os.path.join(base, "orchestrate", "config.toml")
     return path if os.path.exists(path) else None
+
+
+@contextmanager
+def _unborn(run_dir: RunDir) -> Iterator[None]:
+    """What cannot be written is told with what to do about it: there is nothing to resume before the first checkpoint stands."""
+    try:
+        yield
+    except OSError as error:
+        raise StateUnwritableError(f"{run_dir.path}: {error.strerror}", _AGAIN) from error
+    except StateUnwritableError as error:
+        if run_dir.checkpoint.exists():
+            raise
+        raise StateUnwritableError(error.message, _AGAIN) from error
 
 
 def _require_descriptors() -> None:
@@ -195,7 +207,7 @@ def _launching(home: Path) -> Iterator[None]:
         with filelock.FileLock(home / "launch.lock", mode=0o600, fallback_to_soft=False, is_singleton=False):
             yield
     except OSError as error:
-        raise StateUnwritableError(f"{home}: cannot be locked: {error.strerror or error}") from error
+        raise StateUnwritableError(f"{home}: cannot be locked: {error.strerror or error}", _AGAIN) from error
 
 
 def _living_run(home: Path, jobs_file: str) -> RunDir | None:

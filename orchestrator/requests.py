@@ -95,7 +95,7 @@ class Requests:
         fast_slots = split_slots(slots, self._fast_slots, lanes)
         write_whole(self._store.run_dir.slot_count, str(slots - fast_slots).encode())
         self._ask(events.SlotsSet(slots, fast_slots))
-        return Reply(True, f"run {self._run_id} has {slots} slots now; {self._running_words}")
+        return Reply(True, f"run {self._run_id} has {slots} slot{'' if slots == 1 else 's'} now; {self._running_words}")
 
     def _cancel(self, items: list[tuple[str, int]] | None, replaced_by: str | None) -> Reply:
         if items is None:

@@ -175,7 +175,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         keep=lambda item, outcome: _keep(run_dir, jobs_file.jobs[item[0]].id, item[1], outcome),
     )
     with SignalInbox(options.stops) as signals:
-        engine = _engine(run_dir, slots, signals, jobs_file.run.drain_timeout)
+        engine = _engine(run_dir, slots)
         supervisor = Supervisor(
             store=store,
             reader=reader,
@@ -216,11 +216,11 @@ def _keep(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome
         raise unwritable(run_dir.path, error) from error
 
 
-def _engine(run_dir: RunDir, slots: int, signals: SignalInbox, drain_seconds: float) -> Engine:
+def _engine(run_dir: RunDir, slots: int) -> Engine:
     if slots == 0:
         from orchestrator.engines.inline import InlineEngine
 
-        return InlineEngine(run_dir.worker_folder, signals, drain_seconds)
+        return InlineEngine(run_dir.worker_folder)
     from orchestrator.engines.local import LocalEngine
 
     return LocalEngine(run_dir.worker_folder)

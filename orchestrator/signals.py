@@ -118,16 +118,6 @@ class SignalInbox:
         del self._noted[: len(noted)]  # what another thread adds meanwhile stays, and has written its byte
         return noted
 
-    def peek(self) -> list[signal.Signals]:
-        """The signals that `take` will give. `fileno` becomes readable again only with the next one."""
-        self._empty()
-        return list(self._noted)
-
-    def rearm(self) -> None:
-        """Make `fileno` readable if there is something to take."""
-        if self._noted:
-            self._wake()
-
     @contextmanager
     def _catching(self) -> Iterator[None]:
         old_handlers = {number: signal.getsignal(number) for number in CAUGHT}

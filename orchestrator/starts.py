@@ -30,15 +30,11 @@ from orchestrator.store import records
 from orchestrator.store.fold import RunHistory
 from orchestrator.tokens.answers import Joins, Refused, Shared
 from orchestrator.tokens.desk import TokenDesk
-from orchestrator.waiting import Waits
 from workers.protocol import Start
 
 
 class Starts:
-    """Of one run. `events`: what the core has not heard yet. `worker_started` is called when there is a new one to listen to.
-
-    `inline_waits`: if attempts run in this process, who has to know that it stands still meanwhile.
-    """
+    """Of one run. `events`: what the core has not heard yet. `worker_started` is called when there is a new one to listen to."""
 
     def __init__(
         self,
@@ -55,7 +51,6 @@ class Starts:
         narrator: Narrator,
         starter: Starter,
         children: ChildRuns,
-        inline_waits: Waits | None,
         worker_started: Callable[[], None],
     ) -> None:
         self._state = state
@@ -69,7 +64,6 @@ class Starts:
         self._narrator = narrator
         self._starter = starter
         self._children = children
-        self._inline_waits = inline_waits
         self._worker_started = worker_started
         self._next_sequence = history.next_sequence
         self._next_worker = history.next_worker
@@ -153,8 +147,6 @@ class Starts:
 
     def _send(self, slot: int, message: Start, admitted: Admitted) -> None:
         try:
-            if self._inline_waits is not None:
-                self._inline_waits.look_away(message.mark, time.monotonic())
             self._engine.start(slot, message, admitted.lock_fds)
         finally:
             # Without unlocking: the locks are the worker's now, and the last ones stay the token desk's too.

@@ -185,7 +185,6 @@ class Supervisor:
             narrator=narrator,
             starter=self._starter,
             children=self._children,
-            inline_waits=self._waits if is_inline else None,
             worker_started=self._listen_to_workers,
         )
         self._ran: set[str] = set()

@@ -56,11 +56,6 @@ class Waits:
         victims: list[Victim] = self._board.look([each.wait for each in waiting], now)
         return [(found[victim.wait.item, victim.wait.resource], victim.words) for victim in victims]
 
-    def look_away(self, mark: str, now: float) -> None:
-        """An inline attempt is about to start: until it has ended, who keeps a token waits for the one slot that it has."""
-        kept = self._tokens.reserved()
-        self._board.look_away([self._wait(item, "the slot", (mark,), reserves=True).wait for item in kept], now)
-
     def close(self) -> None:
         """Nothing is waited for any more."""
         self._board.close()

@@ -13,13 +13,12 @@ It refuses to handle: what a deadlock is (`core.cycles`), what an item waits for
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from orchestrator.core.cycles import Posting, Wait, find_deadlocks, is_known, still_waiting, that_matter
+from orchestrator.core.cycles import Posting, Wait, find_deadlocks, still_waiting, that_matter
 from orchestrator.locks.holders import is_locked
 from orchestrator.locks.travelling import try_lock
 from orchestrator.store.durable_file import temporary_path, unwritable
@@ -45,7 +44,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     start_ticks: int
     boot_id: str
-    seen: float | None
+    seen: float
     mark: str
     ancestors: tuple[str, ...]
     waits: tuple[Wait, ...]
@@ -97,18 +96,6 @@ class WaitBoard:
                 return []  # the next look does it
             raise unwritable(self._path, error) from error
 
-    def look_away(self, waits: Iterable[Wait], now: float) -> None:
-        """The loop stands still until an inline attempt has ended, and `waits` hold until then. Raises StateUnwritableError.
-
-        `waits`: one for each item that keeps a token, due or not: it waits for the slot that the attempt is about to take.
-        """
-        held = [msgspec.structs.replace(wait, since=now) for wait in waits if wait.reserves and is_known(wait)]
-        self._observed = []
-        try:
-            self._post(held, math.inf, now)
-        except OSError as error:
-            raise unwritable(self._path, error) from error
-
     def close(self) -> None:
         """Take everything off the board: the run has nothing to wait for any more."""
         if self._posted:
@@ -144,7 +131,7 @@ class WaitBoard:
             pid=pid,
             start_ticks=ticks,
             boot_id=boot,
-            seen=None if seen == math.inf else seen,
+            seen=seen,
             mark=self._mark,
             ancestors=self._ancestors,
             waits=tuple(waits),
@@ -201,7 +188,7 @@ class WaitBoard:
                 continue
             if not is_same_process(file.pid, file.start_ticks, file.boot_id):
                 path.unlink(missing_ok=True)
-            elif file.format == _FORMAT and (file.seen is None or file.seen >= now - STALE_SECONDS):
+            elif file.format == _FORMAT and file.seen >= now - STALE_SECONDS:
                 yield file
 
     def _lives(self, file: _File) -> bool:
@@ -214,5 +201,4 @@ _DECODER = msgspec.json.Decoder(_File)
 
 
 def _posting(file: _File) -> Posting:
-    seen = math.inf if file.seen is None else file.seen
-    return Posting(mark=file.mark, ancestors=file.ancestors, seen=seen, waits=file.waits)
+    return Posting(mark=file.mark, ancestors=file.ancestors, seen=file.seen, waits=file.waits)

@@ -19,6 +19,7 @@ from orchestrator.store.history import read_history
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.holders import Holders
 from orchestrator.tokens.record import Holder, TokenFiles, TokenRecord, read_record
+from orchestrator.views.wording import cut
 from workers.identity import is_same_process
 from workers.locks import unlock
 from workers.protocol import MARK_VARIABLE
@@ -70,10 +71,14 @@ def forget(home: Path, word: str) -> None:
         keys.append(word)
     key = next((key for key in keys if (files.folder / f"{key}.json").is_file()), None)
     if key is None:
-        raise UserError(f"no token {word!r} is known in {home}", "orchestrate tokens list shows them; all of its text is needed")
+        raise UserError(
+            f"no token {cut(word, 200)!r} is known in {home}", "orchestrate tokens list shows them; all of its text is needed"
+        )
     hindrance = _remove(home, key)
     if hindrance:
-        raise RunHeldError(f"token {word!r} {hindrance}", "orchestrate tokens list shows who does its work; cancel ends that")
+        raise RunHeldError(
+            f"token {cut(word, 200)!r} {hindrance}", "orchestrate tokens list shows who does its work; cancel ends that"
+        )
 
 
 def forget_older(home: Path, age_seconds: float, *, is_dry: bool) -> list[KnownToken]:

@@ -135,7 +135,9 @@ def _remove(run_dir: RunDir) -> bool:
             run_dir.checkpoint.unlink()
         shutil.rmtree(run_dir.path)
     except OSError as error:
-        raise StateUnwritableError(f"{run_dir.path}: cannot be removed: {error.strerror}") from error
+        raise StateUnwritableError(
+            f"{run_dir.path}: cannot be removed: {error.strerror}", "mend that, then prune again"
+        ) from error
     finally:
         lock.release()
     return True

@@ -66,5 +66,5 @@ def _set_for_resumes(run_dir: RunDir, slots: int) -> int:
             store.close()
     finally:
         lock.release()
-    write_line(f"run {run_dir.run_id} has no living supervisor: a resume of it will have {slots} slots")
+    write_line(f"run {run_dir.run_id} has no living supervisor: a resume of it will have {slots} slot{'' if slots == 1 else 's'}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from orchestrator.cli.output import write_json, write_line, write_lines
 
 if TYPE_CHECKING:
     from orchestrator.cli.known_tokens import KnownToken
+
+_WIDTH = 200
+"""Of what is shown of a token: some are whole prompts."""
 
 
 @click.group("tokens")
@@ -39,7 +43,7 @@ def list_command(invocation: Invocation, *, as_json: bool) -> int:
 @click.argument("token")
 @pass_invocation
 def forget_command(invocation: Invocation, *, token: str) -> int:
-    """Forget what came of TOKEN (all of its text, as `tokens list` shows it): who asks next does the work anew.
+    """Forget what came of TOKEN (all of its text, or its key as in `tokens list --json`): who asks next does the work anew.
 
     A token in flight is not forgotten (exit 75): cancel the item that has it.
     """
@@ -47,7 +51,7 @@ def forget_command(invocation: Invocation, *, token: str) -> int:
     from orchestrator.views.wording import shown
 
     forget(invocation.home(), token)
-    write_line(f"forgotten: {shown(token)}")
+    write_line(f"forgotten: {shown(_in_quotes(token), _WIDTH)}")
     return 0
 
 
@@ -67,6 +71,12 @@ def _told(known: KnownToken) -> dict[str, Any]:
     }
 
 
+def _in_quotes(token: str) -> str:
+    """As a shell would need it, if one could not see otherwise where it begins and ends."""
+    is_plain = token.strip() == token and token.isprintable() and token[:1] not in ("", "'", '"')
+    return token if is_plain else shlex.quote(token)
+
+
 def _table(told: list[dict[str, Any]]) -> Iterator[str]:
     from orchestrator.views.tables import aligned
     from orchestrator.views.wording import lasting, shown
@@ -77,7 +87,7 @@ def _table(told: list[dict[str, Any]]) -> Iterator[str]:
             "" if each["age_s"] is None else lasting(each["age_s"]),
             str(each["pid"] or ""),
             each["holder"] or "",
-            shown(each["error"] or each["token"], 200),
+            shown(each["error"] or _in_quotes(each["token"]), _WIDTH),
         ]
         for each in told
     )

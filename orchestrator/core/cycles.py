@@ -15,7 +15,6 @@ wait at a time: what is merely stuck behind it goes on then, and is never a vict
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
@@ -45,8 +44,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 class Posting(msgspec.Struct, frozen=True, kw_only=True):
     """What one run waits for. `mark`: of the run (what its items' marks begin with); `ancestors`: marks of the attempts it is in.
 
-    All `waits` held from their `since` to `seen` (monotonic seconds), without a break. Infinite: the run's supervisor is busy
-    with an inline attempt, so nothing changes before that ends; it can fail no item meanwhile, so none of its items is a victim.
+    All `waits` held from their `since` to `seen` (monotonic seconds), without a break.
     """
 
     mark: str
@@ -105,7 +103,7 @@ def find_deadlocks(postings: Iterable[Posting]) -> list[Deadlock]:
     found: list[Deadlock] = []
     accounted: set[int] = set()
     # Waits that have an instant in common have also the one at which the first of them was seen last.
-    for instant in sorted({seen for wait in suspects if (seen := graph.run_of(wait).seen) != math.inf}, reverse=True):
+    for instant in sorted({graph.run_of(wait).seen for wait in suspects}, reverse=True):
         stuck = graph.stuck_of({wait for wait in suspects if graph.holds_at(wait, instant)})
         for knot in graph.knots_of(stuck):
             if accounted.isdisjoint(knot):
@@ -206,12 +204,11 @@ class _Graph:
         return reached
 
     def deadlock_of(self, knot: set[int], stuck: set[int]) -> Deadlock:
-        def preference(number: int) -> tuple[bool, bool, bool, float, str, str, str]:
+        def preference(number: int) -> tuple[bool, bool, float, str, str, str]:
             posting, wait = self._waits[number]
-            can_act = posting.seen != math.inf
             # Who reserves a token takes those who joined it along. Who is one of several stuck in its run does not free the run.
             is_alone = wait.count == 1 and sum(self._waits[other][0] is posting for other in stuck) == 1
-            return (can_act, not wait.reserves, is_alone, wait.since, posting.mark, wait.item, wait.resource)
+            return (not wait.reserves, is_alone, wait.since, posting.mark, wait.item, wait.resource)
 
         victim = max(knot, key=preference)
         posting, wait = self._waits[victim]

@@ -31,7 +31,7 @@ EngineEvent = OutcomeArrived | WorkerDied
 
 
 class Engine(Protocol):
-    """Runs attempts in slots, one at a time in each. No call blocks for as long as an attempt runs (inline excepted)."""
+    """Runs attempts in slots, one at a time in each. No call blocks for as long as an attempt runs."""
 
     def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
         """Make sure that a worker serves `slot`; its record if it was just started (to be written before it gets work)."""

@@ -38,7 +38,9 @@ class SupervisorLock:
         except filelock.Timeout as error:
             raise RunHeldError(*self._holder_in_words()) from error
         except OSError as error:
-            raise StateUnwritableError(f"{path}: cannot be locked: {error.strerror or error}") from error
+            raise StateUnwritableError(
+                f"{path}: cannot be locked: {error.strerror or error}", "mend that, then try again"
+            ) from error
         # filelock unlocks when the object is collected: whoever owns this object owns the lock.
         self._lock = lock
         self._note_holder()

@@ -18,10 +18,13 @@ from workers.faultpoints import fault_point
 from workers.syncing import sync_data, sync_folder
 
 
-def unwritable(path: Path, error: OSError) -> StateUnwritableError:
-    """The user's words for a write that failed at `path`."""
+def unwritable(path: Path, error: OSError, *, is_run: bool = True) -> StateUnwritableError:
+    """The user's words for a write that failed at `path`. `is_run`: there is a run by now, which can be resumed."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "free some space there, then resume the run" if full else "mend that, then resume the run: what is recorded stays"
+    if not is_run:
+        hint = f"{'free some space there' if full else 'mend that'}, then run it again"
+    else:
+        hint = "free some space there, then resume the run" if full else "mend that, then resume the run: what is recorded stays"
     return StateUnwritableError(f"{path}: cannot write state: {error.strerror or error}", hint)
 
 

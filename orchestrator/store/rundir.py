@@ -20,6 +20,7 @@ import msgspec
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import journal_name, read_header
 from orchestrator.store.durable_file import unwritable
+from orchestrator.views.wording import cut
 from workers.syncing import sync_folder
 
 LONGEST_RUN_ID = 64
@@ -102,7 +103,7 @@ def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     except FileExistsError:
         _close_to_others(home)
     except OSError as error:
-        raise unwritable(home, error) from error
+        raise unwritable(home, error, is_run=False) from error
     return home
 
 
@@ -127,7 +128,7 @@ def _close_to_others(home: Path) -> None:
             raise UserError(f"{home} has other things in it and others may read it: it cannot become the state folder", hint)
         home.chmod(0o700)
     except OSError as error:
-        raise unwritable(home, error) from error
+        raise unwritable(home, error, is_run=False) from error
 
 
 def new_run_id(now: float) -> str:
@@ -140,7 +141,7 @@ def check_run_id(run_id: str) -> None:
     """Raise UserError unless `run_id` is safe as the name of a folder."""
     if not _RUN_ID.fullmatch(run_id) or ".." in run_id:
         raise UserError(
-            f"{run_id!r} cannot be the id of a run",
+            f"{cut(run_id, 80)!r} cannot be the id of a run",
             "use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit, without '..'",
         )
 
@@ -159,7 +160,7 @@ def create_run_dir(home: Path, run_id: str) -> RunDir:
         sync_folder(run_dir.path.parent)
         sync_folder(home)
     except OSError as error:
-        raise unwritable(run_dir.path, error) from error
+        raise unwritable(run_dir.path, error, is_run=False) from error
     check_unborn(run_dir)
     return run_dir
 
@@ -275,4 +276,4 @@ def _newest_of_file(home: Path, runs: list[RunDir], reference: str) -> RunDir:
 
     close = get_close_matches(reference, [run.run_id for run in runs], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "orchestrate list shows the runs"
-    raise UserError(f"no run or jobs file {reference!r}", hint)
+    raise UserError(f"no run or jobs file {cut(reference, 200)!r}", hint)

@@ -18,9 +18,12 @@ def shown(text: str, width: int | None = None) -> str:
     """
     if not text.isprintable():
         text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
-    if width is not None and len(text) > width:
-        text = text[: max(width - 1, 0)] + "…"
-    return text
+    return text if width is None else cut(text, width)
+
+
+def cut(text: str, width: int) -> str:
+    """At most `width` characters of `text`."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
 def title(item: str, label: str | None, width: int = _LABEL_WIDTH) -> str:

@@ -49,6 +49,21 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.parametrize("is_home", [True, False], ids=["no folder can be there", "no lock can be there"])
+def test_a_home_that_cannot_be_used_is_told_with_what_to_do(run_cli: RunCli, folder: Path, home: Path, is_home: bool) -> None:
+    bad = home
+    if is_home:
+        bad = folder / "a.src" / "home"
+    else:
+        home.mkdir(mode=0o700)
+        (home / "launch.lock").mkdir()
+    told = run_cli("--home", str(bad), "run", "plan.toml", "-i", "word=x", cwd=folder)
+    assert told.returncode == 74, told.stderr
+    what, to_do = told.stderr.splitlines()
+    assert str(bad) in what
+    assert to_do.endswith("then run it again")
+
+
 def test_plan_shows_items_and_commands_and_touches_nothing(run_cli: RunCli, folder: Path, home: Path) -> None:
     before = sorted(folder.iterdir())
     told = run_cli("plan", "plan.toml", "-i", "word=it's", cwd=folder)

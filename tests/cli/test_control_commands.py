@@ -82,6 +82,7 @@ def test_a_stop_that_waits_returns_once_the_run_has_ended(
 
 
 def test_more_slots_are_used_at_once_and_kept_by_a_resume(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    assert run_cli("set", living_run, "slots=1").stdout.startswith("run living has 1 slot now")
     assert run_cli("set", living_run, "slots=2").stdout.startswith("run living has 2 slots now")
     gate.wait_until_reached()  # go:1 beside go:0
     assert run_cli("stop", living_run, "--now", "--wait").returncode == 0

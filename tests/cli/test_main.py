@@ -60,6 +60,7 @@ BAD_INPUT = [
     (["run"], "Missing argument 'FILE'"),
     (["run", "nowhere.toml"], "nowhere.toml: no such file"),
     (["run", "jobs.toml", "--run-id", "../x"], "'../x' cannot be the id of a run"),
+    (["run", "jobs.toml", "--run-id", "x" * 5000], f"'{'x' * 79}…' cannot be the id of a run"),
     (["run", "jobs.toml", "--run-id", ""], "'' cannot be the id of a run"),
     (["run", "jobs.toml", "-i", "nothing=1"], "nothing"),
     (["run", "jobs.toml", "--max-age", "20h"], "give --resume too"),

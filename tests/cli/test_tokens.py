@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,8 +86,18 @@ def test_a_token_that_is_over_is_forgotten_and_then_unknown(run_cli: RunCli, hom
     assert again.returncode == 2
     assert "no token 'port ä' is known" in again.stderr
     assert run_cli("tokens", "forget", "../runs").returncode == 2
-    assert run_cli("tokens", "forget", "x" * 5000).returncode == 2
+    told = run_cli("tokens", "forget", "x" * 5000)
+    assert told.returncode == 2
+    assert len(told.stderr) < 1000
     assert run_cli("tokens", "forget", os.fsdecode(b"\xff")).returncode == 2
+
+
+def test_tokens_that_differ_by_blanks_alone_do_not_look_alike(run_cli: RunCli, home: Path) -> None:
+    write(home, record("ok"), record("ok "), record("'ok '"), record("line\n"), record("y" * 5000))
+    shown = {line[line.index(" r1/port:3") :].split(maxsplit=1)[1] for line in run_cli("tokens", "list").stdout.splitlines()[1:]}
+    assert shown == {"ok", "'ok '", shlex.quote("'ok '"), "'line\\n'", "y" * 199 + "…"}
+    assert run_cli("tokens", "forget", "ok ").stdout == "forgotten: 'ok '\n"
+    assert len(run_cli("tokens", "forget", "y" * 5000).stdout) < 300
 
 
 def test_a_token_in_flight_is_not_forgotten_and_its_holder_is_named(run_cli: RunCli, home: Path) -> None:

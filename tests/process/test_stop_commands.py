@@ -14,15 +14,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import no_process_left
-from run_driver import Command, RunDriver, is_living, wait_until
+from conftest import no_process_left, processes_of
+from run_driver import Command, RunDriver, is_living, wait_until, why
 
-from orchestrator.control import SOCKET_NAME, Cancel, Flush, Pause, SetSlots, Stop, ask
+from orchestrator.control import SOCKET_NAME, Cancel, Flush, NoSupervisor, Pause, SetSlots, Stop, ask
 
 ORCHESTRATE = shlex.join([sys.executable, "-m", "orchestrator"])
 
@@ -192,6 +192,65 @@ def test_who_waits_for_the_outer_run_is_refused_in_a_nested_one_too(driver: RunD
     )
     assert f"inside an item of run {driver.run_id} is refused" in told.stdout
     assert driver.result("out")["status"] == "failed", "nobody stopped the run"
+
+
+# Without workers (slots = 0): the loop goes on beside the attempt.
+
+
+def test_a_run_without_workers_hears_other_shells_while_its_attempt_runs(driver: RunDriver) -> None:
+    write(driver, gates(driver, 3), items=3, run="slots = 0", keys="grace = 0.2")
+    command = started(driver, "go:0")
+    for _ in range(3):
+        assert "durable" in ask(driver.run_folder, Flush()).message
+    assert why(driver.run_folder, "go:1"), "it says what the next one waits for"
+    assert ask(driver.run_folder, Cancel([("go", 0)])).ok
+    driver.wait_for("begin", "go:1")
+    assert "1 item still runs" in ask(driver.run_folder, Stop()).message
+    assert ask(driver.run_folder, Flush()).ok
+    assert command.is_running
+    driver.open_gate("gate-1")
+    driver.assert_exit(command, 143)
+    assert statuses(driver) == ["cancelled", "succeeded", "pending"]
+    assert driver.acts("begin") == {"go:0": 1, "go:1": 1}
+    driver.assert_tidy()
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "status"),
+    [(Stop(now=True), 143, "interrupted"), (Cancel(), 4, "cancelled"), (Pause(), 3, "succeeded")],
+    ids=["stop --now", "cancel", "pause"],
+)
+def test_a_run_without_workers_obeys_as_others_do(driver: RunDriver, request_: Stop, code: int, status: str) -> None:
+    write(driver, f"{IGNORE if status != 'succeeded' else ':'}; {driver.gated()}", run="slots = 0", keys="grace = 0.2")
+    command = started(driver, "go:0")
+    assert ask(driver.run_folder, request_).ok
+    if status == "succeeded":
+        driver.open_gate()
+    driver.assert_exit(command, code)
+    assert statuses(driver) == [status, "pending"]
+    driver.assert_tidy()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit of another process")
+def test_an_inline_attempt_ends_with_a_supervisor_that_cannot_write(driver: RunDriver) -> None:
+    run = f"slots = 0\n[inputs.pad]\ndefault = '{'x' * 1500}'"
+    write(driver, f"{IGNORE}; {driver.gated()}", run=run, keys='grace = "10m"')
+    command = started(driver, "go:0")
+    forbid_writing(command.pid)
+    with suppress(NoSupervisor):
+        ask(driver.run_folder, Flush())
+    driver.assert_exit(command, 74)
+    assert processes_of(driver.home) == []
+    driver.open_gate(count=2)
+    driver.assert_exit(driver.launch("resume", driver.run_id), 0)
+    assert statuses(driver) == ["succeeded", "succeeded"]
+
+
+def test_an_item_of_a_run_without_workers_may_flush_and_stop_it(driver: RunDriver) -> None:
+    write(driver, f"{ORCHESTRATE} flush {driver.run_id} && {ORCHESTRATE} stop {driver.run_id} || exit 9", run="slots = 0")
+    driver.assert_exit(driver.run(), 143)
+    assert statuses(driver) == ["succeeded", "pending"]
+    driver.assert_tidy()
 
 
 # Pause.

@@ -195,13 +195,6 @@ def test_a_retry_that_keeps_its_token_is_found_waiting_for_the_slot_of_its_joine
     )
 
 
-def test_an_inline_run_says_what_holds_while_it_cannot_look(bench: Bench) -> None:
-    bench.board("r").look_away([Wait(item="w", resource="the slot", holders=("r.n/a/1",), reserves=True)], bench.now)
-    bench.now += 100
-    inner = bench.board("n", "r.n/a/1"), [Wait(item="x", resource="token w", holders=("r.n/w",))]
-    assert bench.look(ENOUGH, inner)
-
-
 def test_what_does_not_hold_for_long_is_never_posted(bench: Bench) -> None:
     board = bench.board("n", "r.n/a/1")
     for number in range(20):

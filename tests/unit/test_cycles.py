@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from orchestrator.core.cycles import Posting, Wait, find_deadlocks, holders_in, item_of, still_waiting, that_matter
@@ -63,13 +61,6 @@ DEADLOCKS = {
     "one nested run of two is enough": (
         ["n/x"],
         [run("n", wait("x", "token a", item_of(A)), inside=A), run("o", wait("z", "pool q", "r9.n/free/1"), inside=A)],
-    ),
-    "an inline run cannot act, so the other does": (
-        ["n/x"],
-        [
-            run("r1", wait("w", "a slot of r1", A, reserves=True), seen=math.inf),
-            run("n", wait("x", "token w", "r1.n/w", reserves=True), inside=A),
-        ],
     ),
     "two deadlocks that have nothing to do with each other": (
         ["m/y", "n/x"],
