@@ -49,6 +49,21 @@ command = ["echo", "{{ jobs.sum.output }}"]
     assert driver.result("report")["output"] == '["", "now it is there"]'
 
 
+def test_an_item_that_has_just_created_its_file_is_not_called_stale(driver: RunDriver) -> None:
+    driver.write("""
+[jobs.draw]
+command = ["date"]
+[jobs.made]
+needs = ["draw"]
+creates = "made.txt"
+shell = "echo made > {{ creates }}"
+""")
+    command = driver.run()
+    driver.assert_exit(command, ExitCode.COMPLETED)
+    assert "stale" not in command.stderr
+    assert driver.result("made")["attempts"] == 1
+
+
 def test_nothing_is_fanned_out_over_the_output_of_a_failed_item(driver: RunDriver) -> None:
     driver.write(f"""
 [jobs.list]
