@@ -76,6 +76,15 @@ class ChildRuns:
         """What the child run of an attempt that ended waits for."""
         return list(self._reader.child(flight.start.child).open_questions())
 
+    def is_answered_since(self, flight: Flight, outcome: Outcome) -> bool:
+        """Whether a question of that child run was answered while it paused: too late for this attempt to act on it."""
+        history = RunReader.read(RunDir(self._runs / flight.start.child)).history
+        return any(
+            gate.answer is not None and gate.answer.at >= outcome.started_at and past.status(index) is Status.WAITING
+            for past in history.jobs.values()
+            for index, gate in past.gates.items()
+        )
+
     def _is_same(self, child: str, work: ChildWork) -> bool:
         """Whether that run does this work, or was never born: its id is free then."""
         run_dir = RunDir(self._runs / child)

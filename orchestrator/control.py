@@ -82,7 +82,13 @@ class Approve(msgspec.Struct, frozen=True, tag="approve"):
     message: str = ""
 
 
-Request = Stop | Flush | Cancel | Pause | SetSlots | Explain | CountWaiting | Approve
+class GoOn(msgspec.Struct, frozen=True, tag="go_on"):
+    """The child run of this item, (job id, index), has the answer that it waited for."""
+
+    item: tuple[str, int]
+
+
+Request = Stop | Flush | Cancel | Pause | SetSlots | Explain | CountWaiting | Approve | GoOn
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):

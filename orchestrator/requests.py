@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import assert_never
 
 from orchestrator.admission import Admission
-from orchestrator.control import Approve, Cancel, CountWaiting, Explain, Flush, Pause, Reply, Request, SetSlots, Wait
+from orchestrator.control import Approve, Cancel, CountWaiting, Explain, Flush, GoOn, Pause, Reply, Request, SetSlots, Wait
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core import events
-from orchestrator.core.events import CancelAsked, Event
+from orchestrator.core.events import CancelAsked, ChildAnswered, Event
 from orchestrator.core.explaining import is_waiting, waiting_counts, waiting_resource, why_it_waits
-from orchestrator.core.scheduling import split_slots
+from orchestrator.core.scheduling import is_over, split_slots
 from orchestrator.core.states import ItemRef, RunState, Stop
 from orchestrator.gates import Gates
 from orchestrator.recording import Recorder
@@ -75,6 +75,8 @@ class Requests:
                 return self._cancel(items, replaced_by)
             case Approve(items, choice, message):
                 return self._gates.answer([(self._orders[job_id], index) for job_id, index in items], choice, message)
+            case GoOn((job_id, index)):
+                return self._go_on((self._orders[job_id], index))
             case Explain(items):
                 return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
             case CountWaiting():
@@ -107,6 +109,12 @@ class Requests:
                 self._settlements.replaced(ref, replaced_by)
         self._ask(CancelAsked(refs))
         return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
+
+    def _go_on(self, item: ItemRef) -> Reply:
+        if is_over(self._state, self._state.jobs[item[0]]):
+            return Reply(True, f"run {self._run_id} is ending, and a resume of it goes on from there")
+        self._ask(ChildAnswered(item))
+        return Reply(True, f"run {self._run_id} goes on with it")
 
     def _explain(self, item: ItemRef) -> Wait:
         joined = self._settlements.joined(item)

@@ -34,6 +34,7 @@ from orchestrator.core.decisions import (
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
+    ChildAnswered,
     Declined,
     Event,
     ItemsListed,
@@ -364,6 +365,8 @@ class Supervisor:
         self._settlements.ended(flight, outcome, is_round=is_round)
         self._ran.add(flight.job.id)
         self._events.append(AttemptEnded(flight.item, verdict))
+        if verdict is Verdict.PAUSED and self._children.is_answered_since(flight, outcome):
+            self._events.append(ChildAnswered(flight.item))
 
     # Carrying out what the core decides.
 

@@ -24,6 +24,7 @@ from orchestrator.core.decisions import (
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
+    ChildAnswered,
     Declined,
     Event,
     GateEnd,
@@ -179,6 +180,10 @@ class CoreDriver:
         if item in self.to_ask:
             self.to_ask.remove(item)
         self.feed(GateTold(self.ref(item), how))
+
+    def answer_child(self, item: str) -> None:
+        """Somebody answered what the child run of an item waits for."""
+        self.feed(ChildAnswered(self.ref(item)))
 
     def leave_alone(self) -> None:
         self.feed(LeftAlone())

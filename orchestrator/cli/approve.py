@@ -51,10 +51,13 @@ def command(
     try:
         return say(ask(reader.run_dir.path, Approve(items, choice, message)))
     except NoSupervisor:  # or it ended before it answered: the same answer twice does no harm
-        _record(reader.run_dir, items, choice, message)
+        words = _record(reader.run_dir, items, choice, message)
     from orchestrator.store.rundir import outermost
 
-    return _resume(invocation, outermost(reader.run_dir)) if resume else 0
+    told = _tell_above(reader.run_dir)
+    last_run = outermost(reader.run_dir)
+    write_line(f"{words}; {told or f'go on with: orchestrate resume {last_run.run_id}'}")
+    return _resume(invocation, last_run) if resume and not told else 0
 
 
 def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
@@ -67,13 +70,12 @@ def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
     return [each for each in gates if reader.history.jobs[each[0]].is_asking(each[1])] or gates
 
 
-def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, message: str) -> None:
-    """Nobody supervises the run: keep the answer for its resume. Raises RunHeldError if one has just begun."""
+def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, message: str) -> str:
+    """Nobody supervises the run: keep the answer for its resume, and say so. Raises RunHeldError if one has just begun."""
     from orchestrator.answering import answer_of
     from orchestrator.launching import lock_run
     from orchestrator.results import item_id
     from orchestrator.store.run_store import RunStore
-    from orchestrator.store.rundir import outermost
 
     lock = lock_run(run_dir)
     try:
@@ -93,9 +95,25 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
     finally:
         lock.release()
     what = names[0] if len(names) == 1 else f"{len(names)} gates"
-    write_line(
-        f"{what}: answered{'' if any(answers) else ' so already'}; go on with: orchestrate resume {outermost(run_dir).run_id}"
-    )
+    return f"{what}: answered{'' if any(answers) else ' so already'}"
+
+
+def _tell_above(run_dir: RunDir) -> str:
+    """A child run goes on with its parent: have the next one above that is supervised do so now. What it says; empty: none is."""
+    from orchestrator.control import GoOn, NoSupervisor, ask
+    from orchestrator.results import RunReader
+    from orchestrator.store.checkpoint import read_header
+    from orchestrator.store.rundir import RunDir, parent_of
+
+    parent = parent_of(run_dir)
+    if parent is None:
+        return ""
+    above = RunDir(run_dir.path.parent / parent)
+    [item] = RunReader.read(above).find_items((read_header(run_dir.checkpoint).parent or "").partition("/")[2])
+    try:
+        return ask(above.path, GoOn(item)).message
+    except NoSupervisor:
+        return _tell_above(above)
 
 
 def _resume(invocation: Invocation, run_dir: RunDir) -> int:

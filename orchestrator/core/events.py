@@ -137,6 +137,12 @@ class GateTold(msgspec.Struct, frozen=True):
     how: GateEnd
 
 
+class ChildAnswered(msgspec.Struct, frozen=True):
+    """Somebody answered what the paused child run of this item waits for: it can go on."""
+
+    item: ItemRef
+
+
 class ItemsReopened(msgspec.Struct, frozen=True):
     """It is recorded that these items run again (`ReopenItems`). Each with the number of attempts that it has had."""
 
@@ -182,6 +188,7 @@ Event = (
     | VerdictShared
     | JoinEnded
     | GateTold
+    | ChildAnswered
     | ItemsReopened
     | LeftAlone
     | SlotsSet

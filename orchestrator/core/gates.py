@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -48,6 +49,15 @@ def hear(state: RunState, event: GateTold | ItemsReopened | LeftAlone, decisions
             state.is_attended = False
         case unknown:
             assert_never(unknown)
+
+
+def child_answered(state: RunState, item: ItemRef, now: float) -> None:
+    """Let an item go on that waits for a choice in its child run. One that does not wait (any more) is left as it is."""
+    job, index = state.jobs[item[0]], item[1]
+    if index in job.asking and not job.rules.is_gate:
+        job.asking.discard(index)
+        job.items[index] = Waiting("child", now)
+        heapq.heappush(job.due, index)
 
 
 def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> None:

@@ -17,6 +17,7 @@ from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import (
     AttemptEnded,
     CancelAsked,
+    ChildAnswered,
     Declined,
     Event,
     GateTold,
@@ -80,6 +81,8 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             _outcomes_durable(state, items, decisions)
         case StopAsked() | CancelAsked() | SlotsSet():
             obey(state, event, now, decisions)
+        case ChildAnswered(item):
+            gates.child_answered(state, item, now)
         case GateTold() | ItemsReopened() | LeftAlone():
             gates.hear(state, event, decisions)
         case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded():

@@ -14,6 +14,7 @@ from orchestrator.views.happenings import (
     GateAsked,
     Happening,
     ItemEnded,
+    ItemStarted,
     JobClosed,
     OpenQuestion,
     RunBegan,
@@ -93,6 +94,8 @@ class EndReport:
                 )
             case GateAnswered():
                 self._questions.pop((happening.item, happening.item), None)
+            case ItemStarted(item=item) if self._questions:  # its child run goes on, and tells what it asks then
+                self._questions = {key: asked for key, asked in self._questions.items() if key[0] != item}
             case ItemEnded(status=status, item=item) if status != "interrupted" and (item, item) in self._questions:
                 del self._questions[item, item]
                 if status == "failed":

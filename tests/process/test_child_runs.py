@@ -213,6 +213,23 @@ def test_a_gate_in_a_child_is_answered_there_and_the_outermost_run_goes_on(runs:
     assert runs.acts("begin") == runs.acts("end") == {"draft": 1, "ship": 1, "after": 1}
 
 
+def test_a_gate_in_a_child_is_answered_and_its_item_goes_on_while_another_still_runs(runs: ManyRuns) -> None:
+    runs.write("[jobs.ok]\ngate = 'Go on?'\n", "leaf.toml")
+    runs.write("[jobs.go]\nworkflow = 'leaf.toml'\n", "middle.toml")
+    other = f"[jobs.other]\nshell = '''{runs.witnessed(runs.gated())}'''\n"
+    write_parent(runs, child="middle.toml", run="slots = 2", more=other)
+    command = runs.begin("top.toml", "top")
+    runs.wait_for("begin", "other")
+    wait_until(lambda: runs.statuses("top")["go"] == "waiting", "the child has paused")
+    answered = runs.launch("approve", "top.go.go", "ok", "--resume")
+    assert (answered.exit_code(), answered.stdout) == (0, "ok: answered; run top goes on with it\n")
+    wait_until(lambda: runs.statuses("top")["go"] == "succeeded", "the item has gone on")
+    assert command.is_running, "the other item still runs"
+    runs.open_gate()
+    runs.assert_exit(command, 0)
+    assert "approve top.go.go" not in command.stderr, "at the end nothing is asked any more"
+
+
 @pytest.mark.slow
 def test_a_rejected_child_fails_its_item_and_no_other_attempt_asks_again(runs: ManyRuns) -> None:
     runs.write("[jobs.ok]\ngate = 'Go on?'\n", "leaf.toml")

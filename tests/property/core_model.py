@@ -260,6 +260,10 @@ class Model:
             case events.GateTold(ref, how):
                 if ref in self.asking:
                     self.told(ref, how)
+            case events.ChildAnswered(ref):
+                if ref in self.asking and not self.rules[ref[0]].is_gate:
+                    self.asking.remove(ref)
+                    self.due[ref] = now
             case events.LeftAlone():
                 self.is_attended = False
             case events.StopAsked(how):

@@ -173,3 +173,15 @@ def test_a_child_run_that_is_paused_waits_for_a_choice_and_takes_its_slot_anew()
     assert list(run.running) == ["child:1"]
     run.succeed("child:1")
     assert (run.ended["child:0"], run.result) == ("waiting", ("paused", None))
+
+
+def test_a_child_run_whose_gate_is_answered_goes_on_while_others_run() -> None:
+    run = CoreDriver([job("child", 0)], {"child": 2}, slots=1).open()
+    run.answer_child("child:0")
+    assert list(run.running) == ["child:0"], "it waits for nothing"
+    run.end("child:0", Verdict.PAUSED)
+    run.answer_child("child:0")
+    run.succeed("child:1")
+    run.succeed("child:0")
+    assert run.started == ["child:0", "child:1", "child:0"]
+    assert run.result == ("completed", None)
