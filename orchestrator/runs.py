@@ -26,7 +26,7 @@ from orchestrator.signals import SIGNALS, StopSources
 from orchestrator.staleness import stale_count
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.history import read_history
-from orchestrator.store.records import RunHeader, RunOptions, Selection
+from orchestrator.store.records import RunHeader, RunOptions, Selection, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.update_plan import UpdatePlan, UpdateRequest
@@ -222,7 +222,12 @@ def cancel_dead_run(
             return None
         orders = {job_id: order for order, job_id in enumerate(history.header.jobs)}
         if items is None:
-            return _resume(run_dir, view, RunOptions(), None, keep_failed=True, first=(CancelAsked(None),))
+            # What waits is restored as pending, which a cancel of the run leaves: a gate would be asked again by the next resume.
+            waiting = tuple(
+                (orders[job_id], index) for job_id in orders for index in history.jobs[job_id].indices(Status.WAITING)
+            )
+            first: tuple[Event, ...] = (CancelAsked(waiting), CancelAsked(None))
+            return _resume(run_dir, view, RunOptions(), None, keep_failed=True, first=first)
         refs = tuple((orders[job_id], index) for job_id, index in items)
         first = (CancelAsked(refs), StopAsked(Stop.DRAIN))
         return _resume(run_dir, view, RunOptions(), None, keep_failed=True, first=first, replaced_by=replaced_by)

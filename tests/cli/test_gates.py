@@ -136,3 +136,11 @@ def test_what_is_no_open_gate_takes_no_answer(run_cli: RunCli, tmp_path: Path) -
     early = run_cli("approve", "r", "g")
     assert (early.returncode, early.stderr.splitlines()[0]) == (2, "orchestrate: g has not asked yet")
     assert run_cli("exec", "r", "g").returncode == 2
+
+
+def test_a_gate_of_a_run_that_was_cancelled_without_a_supervisor_asks_no_more(run_cli: RunCli, tmp_path: Path) -> None:
+    write(tmp_path, '"abort"')
+    assert run_cli("run", "jobs.toml", "--run-id", "r").returncode == 3
+    assert run_cli("cancel", "r").returncode == 0
+    assert "asks" not in run_cli("status", "r").stdout
+    assert results(run_cli, "r")["ship"][0] == "cancelled"
