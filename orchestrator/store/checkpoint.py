@@ -162,15 +162,18 @@ class CheckpointWriter:
                 yield _encode(record), None, 0
             end = job.ends.get(index)
             is_told = end is not None
+            last_round = 0
             for number in range(1, job.rounds_done(index) + 1):
                 rounds = new.rounds.setdefault(index, Places())
-                if (place := job.rounds[index].get(number)) is not None and place != end:
+                place = job.rounds[index].get(number)
+                if place == end:
+                    last_round = number
+                elif place is not None:
                     yield history.sources.line(place), rounds, number
             if end is not None:
                 yield history.sources.line(end), new.ends, index
-                number = next((each for each in range(1, job.rounds_done(index) + 1) if job.rounds[index].get(each) == end), 0)
-                if number:  # one line, which both point at
-                    new.rounds[index].copy(number, new.ends, index)
+                if last_round:  # one line, which both point at
+                    new.rounds[index].copy(last_round, new.ends, index)
             if (unended := job.unended.get(index)) is not None:
                 yield _encode(unended), None, 0
             if (place := job.settlements.get(index)) is not None:
