@@ -18,6 +18,7 @@ from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine, 
 from orchestrator.store.records import (
     AttemptEnded,
     Commit,
+    Fact,
     GateAnswered,
     GateAsked,
     ItemsChosen,
@@ -354,26 +355,6 @@ class JobHistory:
             self._attempts[index] = attempt
 
 
-_Fact = (
-    RunHeader
-    | SupervisorStarted
-    | WorkerStarted
-    | Selection
-    | ItemsListed
-    | ItemsChosen
-    | ListOutdated
-    | ListingFailed
-    | GateAsked
-    | GateAnswered
-    | Reopened
-    | SlotsSet
-    | JobClosed
-    | RunEnded
-    | Commit
-    | JournalHeader
-)
-
-
 class RunHistory:
     """What a run's records say, up to date with the last record applied. `jobs` has every job of the run, in file order; behind
     them those that an update removed.
@@ -414,7 +395,7 @@ class RunHistory:
             case _:
                 self._apply_fact(record)
 
-    def _apply_fact(self, record: _Fact) -> None:
+    def _apply_fact(self, record: Fact | Commit | JournalHeader) -> None:
         match record:
             case RunHeader():
                 self._updated(record)

@@ -15,23 +15,10 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.records import (
     Commit,
-    GateAnswered,
-    GateAsked,
-    ItemsChosen,
-    ItemsListed,
-    JobClosed,
-    ListingFailed,
-    ListOutdated,
+    Fact,
     Record,
-    Reopened,
-    RunEnded,
-    RunHeader,
-    Selection,
-    SlotsSet,
     Started,
     Status,
-    SupervisorStarted,
-    WorkerStarted,
 )
 from orchestrator.store.refusals import refused
 
@@ -69,27 +56,7 @@ class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
     gone: bool = False
 
 
-Line = (
-    EndLine
-    | Started
-    | SettledLine
-    | Commit
-    | JournalHeader
-    | RunHeader
-    | SupervisorStarted
-    | WorkerStarted
-    | Selection
-    | ItemsListed
-    | ItemsChosen
-    | ListOutdated
-    | ListingFailed
-    | GateAsked
-    | GateAnswered
-    | Reopened
-    | SlotsSet
-    | JobClosed
-    | RunEnded
-)
+Line = EndLine | Started | SettledLine | Commit | JournalHeader | Fact
 """What a line decodes to in the pass."""
 
 _block_decoder: msgspec.json.Decoder[list[Line]] = msgspec.json.Decoder(list[Line])

@@ -261,7 +261,7 @@ class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):
     crc: int
 
 
-Record = (
+Fact = (
     RunHeader
     | SupervisorStarted
     | WorkerStarted
@@ -270,9 +270,6 @@ Record = (
     | ItemsChosen
     | ListOutdated
     | ListingFailed
-    | Started
-    | AttemptEnded
-    | ItemSettled
     | GateAsked
     | GateAnswered
     | Reopened
@@ -280,4 +277,7 @@ Record = (
     | JobClosed
     | RunEnded
 )
+"""What is recorded beside the attempts and the ends of items: every pass over a run reads it whole."""
+
+Record = Fact | Started | AttemptEnded | ItemSettled
 """Everything that a supervisor records. `Commit` is the journal's own."""
