@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from orchestrator.async_library import resume_async, run_async
+    from orchestrator.api import load, read_run, resume, run
+    from orchestrator.async_api import resume_async, run_async
     from orchestrator.errors import ExitCode, JobsFileError, RunHeldError, StateRefusedError, StateUnwritableError, UserError
     from orchestrator.jobsfile.model import JobsFile
-    from orchestrator.library import load, read_run, resume, run
     from orchestrator.run_result import ItemResult, JobResult, Results, RunError, RunResult, RunSelection
     from orchestrator.signals import Stopper
     from orchestrator.views import happenings
@@ -43,10 +43,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "async_library": ("resume_async", "run_async"),
+    "async_api": ("resume_async", "run_async"),
     "errors": ("ExitCode", "JobsFileError", "RunHeldError", "StateRefusedError", "StateUnwritableError", "UserError"),
     "jobsfile.model": ("JobsFile",),
-    "library": ("load", "read_run", "resume", "run"),
+    "api": ("load", "read_run", "resume", "run"),
     "listener": ("happenings",),
     "run_result": ("ItemResult", "JobResult", "Results", "RunError", "RunResult", "RunSelection"),
     "signals": ("Stopper",),

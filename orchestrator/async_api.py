@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, cast
 
-from orchestrator.library import resume, run
+from orchestrator.api import resume, run
 from orchestrator.listener import Listener, OnEvent
 from orchestrator.run_result import RunResult
 from orchestrator.signals import Stopper
