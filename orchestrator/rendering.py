@@ -17,7 +17,7 @@ import msgspec
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.children import first_of, mistakes_in, read_child
-from orchestrator.jobsfile.model import CommandAction, GateAction, Job, ShellAction, WorkflowAction
+from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
 from orchestrator.jobsfile.templates import RenderError, Template
 from orchestrator.jobsfile.values import ValueRefused, check_token, describe, text_of
 from workers.protocol import Creates
@@ -138,6 +138,8 @@ def prepare(
         case WorkflowAction(path=template):
             child, child_text = _child(_text(template, context, "workflow"), job, context, folder)
             argv, stdin = _child_argv(child), msgspec.json.encode(child.given).decode()
+        case AgentAction() | LandAction():
+            raise ItemRefused("not built yet")
         case GateAction():
             raise AssertionError("a gate runs nothing")
         case unknown:

@@ -56,31 +56,53 @@ def checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Outcome:
     return outcome
 
 
+_VERDICTS = {
+    AttemptClass.OK: Verdict.SUCCEEDED,
+    **dict.fromkeys(
+        (
+            AttemptClass.COMMAND_FAILED,
+            AttemptClass.TIMEOUT,
+            AttemptClass.MEMORY,
+            AttemptClass.CREATES_MISSING,
+            AttemptClass.BAD_OUTPUT,
+            AttemptClass.CHECK_FAILED,
+            AttemptClass.AGENT_FAILED,
+            AttemptClass.STALLED,
+            AttemptClass.TURNS,
+            AttemptClass.PROTOCOL_ERROR,
+        ),
+        Verdict.FAILED,
+    ),
+    **dict.fromkeys(
+        (
+            AttemptClass.CANNOT_START,
+            AttemptClass.LOOP_FAILED,
+            AttemptClass.REJECTED,
+            AttemptClass.AUTH,
+            AttemptClass.BILLING,
+            AttemptClass.CONTEXT,
+            AttemptClass.BUDGET,
+            AttemptClass.DENIED,
+        ),
+        Verdict.HOPELESS,
+    ),
+    **dict.fromkeys((AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWORK), Verdict.THROTTLED),
+    AttemptClass.USAGE_LIMIT: Verdict.PARKED,
+    AttemptClass.PAUSED: Verdict.PAUSED,
+    AttemptClass.SHORTAGE: Verdict.SHORTAGE,
+    AttemptClass.LOST: Verdict.LOST,
+    AttemptClass.STATE_ERROR: Verdict.DRAINED,
+}
+"""What a class means, whoever asked for the end of its attempt; `cancelled` depends on that."""
+
+
 def verdict_of(outcome: Outcome, asked_end: str | None) -> Verdict:
     """What `outcome` means. `asked_end`: why this supervisor asked for its end ("cancel", "drain"), if it did."""
-    match outcome.attempt_class:
-        case AttemptClass.OK:
-            return Verdict.SUCCEEDED
-        case AttemptClass.COMMAND_FAILED | AttemptClass.TIMEOUT | AttemptClass.MEMORY:
-            return Verdict.FAILED
-        case AttemptClass.CREATES_MISSING | AttemptClass.BAD_OUTPUT:
-            return Verdict.FAILED
-        case AttemptClass.CANNOT_START | AttemptClass.LOOP_FAILED | AttemptClass.REJECTED:
-            return Verdict.HOPELESS
-        case AttemptClass.PAUSED:
-            return Verdict.PAUSED
-        case AttemptClass.SHORTAGE:
-            return Verdict.SHORTAGE
-        case AttemptClass.LOST:
-            return Verdict.LOST
-        case AttemptClass.STATE_ERROR:
-            return Verdict.DRAINED
-        case AttemptClass.CANCELLED:
-            if asked_end is not None:
-                return Verdict.CANCELLED if asked_end == "cancel" else Verdict.DRAINED
-            return Verdict.CANCELLED if outcome.ended_by is EndReason.CANCEL else Verdict.DRAINED
-        case unknown:
-            assert_never(unknown)
+    if outcome.attempt_class is not AttemptClass.CANCELLED:
+        return _VERDICTS[outcome.attempt_class]
+    if asked_end is not None:
+        return Verdict.CANCELLED if asked_end == "cancel" else Verdict.DRAINED
+    return Verdict.CANCELLED if outcome.ended_by is EndReason.CANCEL else Verdict.DRAINED
 
 
 def _parse_line(number: int, line: bytes) -> Any:

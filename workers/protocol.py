@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from workers.reading import Reading
+
 INLINE_BYTES = 64 * 1024
 """Largest message that is sent through the socket itself; a larger one goes by file."""
 
@@ -64,6 +66,30 @@ class AttemptClass(StrEnum):
     """A child run that paused, or was stopped: it goes on with the next attempt. Given by the supervisor."""
     REJECTED = "rejected"
     """A gate of the child run was rejected. Given by the supervisor."""
+    CHECK_FAILED = "check_failed"
+    """It went well, and its `check` (or the schema of its answer) says otherwise."""
+    AGENT_FAILED = "agent_failed"
+    """The agent says that it failed, or exited with an error, for no reason that is known."""
+    AUTH = "auth"
+    BILLING = "billing"
+    USAGE_LIMIT = "usage_limit"
+    """The account has used up what it may in a time; it goes on when that time is over."""
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    """The provider's servers failed or had too much to do."""
+    NETWORK = "network"
+    CONTEXT = "context"
+    """The prompt, or what came of it, is longer than the model takes."""
+    BUDGET = "budget"
+    """The agent's own bound of costs was reached."""
+    TURNS = "turns"
+    """The agent's own bound of turns was reached."""
+    STALLED = "stalled"
+    """It wrote nothing for `stall_timeout`, or far too many events."""
+    DENIED = "denied"
+    """It did not get its work done because it was not allowed to."""
+    PROTOCOL_ERROR = "protocol_error"
+    """It exited with 0, and its output does not say that it succeeded."""
     MEMORY = "memory"
     """Its processes together used more than `memory`, and were ended."""
     SHORTAGE = "shortage"
@@ -81,6 +107,14 @@ class EndReason(StrEnum):
     CANCEL = "cancel"
     DRAIN = "drain"
     MEMORY = "memory"
+    STALLED = "stalled"
+    """It wrote nothing for `stall_timeout`."""
+    EVENTS = "events"
+    """It wrote more events than an attempt may."""
+    FINDING = "finding"
+    """It has told of an error that it would try again by itself, for long and in vain."""
+    LINGERING = "lingering"
+    """It had told its end, and did not exit."""
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +140,42 @@ class Creates(msgspec.Struct, frozen=True):
 
     temporary: str
     final: str
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model used, in tokens; None: not told. `input_tokens` are without what was read from a cache or written to it."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """That an attempt is an agent's, and how what it writes is read.
+
+    `text_path` is where its answer goes if it is long. `session_id` is the session that argv resumes; `usage_before` and
+    `cost_before` are what that session had told before, to be taken off where the agent tells sums. No event may come for
+    the `stall_timeout_seconds` of the start; after its last event the agent has `exit_grace_seconds` to exit.
+    """
+
+    agent: str
+    reading: Reading
+    text_path: str
+    model: str | None = None
+    session_id: str | None = None
+    usage_before: Usage | None = None
+    cost_before: float | None = None
+    exit_grace_seconds: float = 10.0
+    max_events: int | None = None
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A script for /bin/sh that confirms a success: same folder, environment, mark and locks. `path` is where its output goes."""
+
+    script: str
+    path: str
 
 
 class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defaults=True):
@@ -139,6 +209,11 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     creates: Creates | None = None
     kept_locks: int = 0
     holding: Holding | None = None
+    stall_timeout_seconds: float | None = None
+    agent: AgentTask | None = None
+    check: Check | None = None
+    env_allowed: list[str] | None = None
+    """Names, or `PREFIX*`, of the variables that pass from the worker's own environment; None: all do."""
     recorded_through: int = -1
     """All of this worker's outcomes up to this sequence are in the journal: its log may forget them."""
 
@@ -178,6 +253,29 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 EMPTY_CAPTURE = Capture()
 
 
+class AgentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent told of an attempt. None: not told, unknown; never 0 for that.
+
+    `text` is its answer; with a schema, the JSON of it. `usage` and `cost_usd` are of this attempt alone, `usage_told` and
+    `cost_told` as it told them, which may be sums over a resumed session. `resets_at`: when a usage limit ends (seconds since
+    the epoch). `denials`: what it was not allowed to do, a line each.
+    """
+
+    agent: str
+    model: str | None = None
+    session_id: str | None = None
+    is_resumed: bool = False
+    text: Capture = EMPTY_CAPTURE
+    usage: Usage | None = None
+    usage_told: Usage | None = None
+    cost_usd: float | None = None
+    cost_told: float | None = None
+    resets_at: float | None = None
+    denials: list[str] = []
+    turns: int | None = None
+    events: int = 0
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one attempt came to.
 
@@ -199,6 +297,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     leftovers: int = 0
+    agent: AgentReport | None = None
+    check: Capture = EMPTY_CAPTURE
+    """What a failed `check` wrote."""
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):
@@ -225,5 +326,12 @@ class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True):
     start_ticks: int
 
 
-LogLine = Begun | Spawned | Ended
+class SessionSeen(msgspec.Struct, frozen=True, tag="session", kw_only=True):
+    """Line of a worker's log, written as soon as the agent told the id of its session: a kill of everything leaves it."""
+
+    sequence: int
+    session_id: str
+
+
+LogLine = Begun | Spawned | SessionSeen | Ended
 """Every line of a worker's log is one of these as JSON, a space, and the CRC-32 of the JSON in eight hex digits."""

@@ -209,7 +209,7 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
             shortage.found(state, now)
             waiting = Waiting(SHORTAGE, now)
             is_last = False
-        case Verdict.FAILED:
+        case Verdict.FAILED | Verdict.THROTTLED | Verdict.PARKED:
             tries.losses = 0
             waiting = Waiting("backoff", now + scheduling.retry_delay(job, index, tries.used))
             is_last = tries.used >= job.rules.attempts

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestrator.jobsfile.problems import Place, Problems
-from orchestrator.jobsfile.schema import UNSUPPORTED
 from orchestrator.jobsfile.suggestions import describe, did_you_mean
 
 _DEEPEST = 64
@@ -35,16 +34,13 @@ class Field(msgspec.Struct, frozen=True):
 def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: Problems) -> tuple[TableT, frozenset[str]]:
     """`table` as a `struct`, and the keys of it that were told as mistakes and are left None."""
     fields = fields_of(struct)
-    unsupported = UNSUPPORTED.get(struct, frozenset())
     good: dict[str, Any] = {}
     right: set[str] = set()
     for key, value in table.items():
         if value is None:
             continue  # `plain` has told it.
-        if key in unsupported:
-            problems.tell((*place, key), "not supported by this version")
-        elif key not in fields:
-            problems.tell((*place, key), f"unknown key{did_you_mean(key, [*fields, *unsupported])}")
+        if key not in fields:
+            problems.tell((*place, key), f"unknown key{did_you_mean(key, fields)}")
         else:
             try:
                 good[fields[key].name] = _convert(value, fields[key])

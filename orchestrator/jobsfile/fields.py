@@ -6,15 +6,19 @@ How a job's keys go together with the defaults and with other jobs is the busine
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.jobsfile.compiler import compile_template
 from orchestrator.jobsfile.decode import decode
+from orchestrator.jobsfile.key_types import CHOICE
 from orchestrator.jobsfile.model import (
+    AgentAction,
     ChainSource,
     CommandAction,
     FileSource,
     GateAction,
+    LandAction,
     ListSource,
     MatrixSource,
     OnReject,
@@ -23,12 +27,12 @@ from orchestrator.jobsfile.model import (
     ShellAction,
     Source,
     WorkflowAction,
+    Workspace,
 )
 from orchestrator.jobsfile.problems import Place, Problems
 from orchestrator.jobsfile.quantities import parse_duration
 from orchestrator.jobsfile.schema import (
     ACTIONS,
-    CHOICE,
     REJECTING,
     SOURCES,
     JobTable,
@@ -36,6 +40,7 @@ from orchestrator.jobsfile.schema import (
     RepeatTable,
     RetryTable,
     SourceTable,
+    WorkspaceTable,
 )
 from orchestrator.jobsfile.suggestions import describe, did_you_mean
 from orchestrator.jobsfile.templates import TemplateError, TemplateKind
@@ -48,7 +53,19 @@ JobFields = dict[str, Any]
 """Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command, shell or gate."""
 
 _WHEN_WORDS = ("always", "failed")
+_WORKSPACES = ("shared", "worktree", "copy", "temp")
 _REJECT_WORDS = ("abort", "skip", "retry")
+_TEXTS = frozenset({"label", "cwd", "stdin", "creates", "show_file", "model"})
+_WRITTEN: dict[str, tuple[TemplateKind, str]] = {
+    "prompt": ("text", "what to tell the agent"),
+    "resume_prompt": ("text", "what to tell the agent"),
+    "retry_prompt": ("text", "what to tell the agent"),
+    "prompt_file": ("text", "the path of a file"),
+    "schema": ("text", "the path of a file"),
+    "check": ("shell", "a command line"),
+}
+"""Keys whose value is a template that must not be empty: of which kind, and of what."""
+
 _CHOICE = re.compile(CHOICE)
 _TEXT_AROUND = re.compile(r"^(?!\{[{%#])|[^}]$|[^%#}]\}$|^\{\{.*\}\}.*\{\{.*\}\}$", re.DOTALL)
 """What stands before the first placeholder or behind the last, or between two of them."""
@@ -115,55 +132,47 @@ def compile_environment(table: dict[str, Any], place: Place, problems: Problems)
 
 def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
     if key == "shell":
-        if not value.strip():
-            problems.tell((*place, key), "expected a command line, got an empty string")
-            return WRONG
-        script = compile_text(value, "shell", (*place, key), problems)
+        script = _written(value, "shell", "a command line", (*place, key), problems)
         return script if script is WRONG else ShellAction(script=script)
     if key == "gate":
-        if not value.strip():
-            problems.tell((*place, key), "expected a question, got an empty string")
-            return WRONG
-        question = compile_text(value, "text", (*place, key), problems)
+        question = _written(value, "text", "a question", (*place, key), problems)
         return question if question is WRONG else GateAction(question=question)
     if key == "workflow":
-        if not value:
-            problems.tell((*place, key), "expected the path of a jobs file, got an empty string")
-            return WRONG
-        path = compile_text(value, "text", (*place, key), problems)
+        path = _written(value, "text", "the path of a jobs file", (*place, key), problems)
         return path if path is WRONG else WorkflowAction(path=path)
-    argv = [compile_text(argument, "value", (*place, key, index), problems) for index, argument in enumerate(value)]
+    if key == "agent":
+        agent = _written(value, "text", "the name of an agent", (*place, key), problems)
+        return agent if agent is WRONG else AgentAction(agent=agent)
+    if key == "land":
+        return LandAction(job=value)
+    argv = _templates(value, (*place, key), problems)
     if not value[0]:
         problems.tell((*place, key, 0), "expected a program, got an empty string")
-    return WRONG if WRONG in argv else CommandAction(argv=tuple(argv))
+    return WRONG if argv is WRONG else CommandAction(argv=argv)
+
+
+def _written(value: str, kind: TemplateKind, what: str, place: Place, problems: Problems) -> Any:
+    """The template of what must not be empty, or WRONG."""
+    if not value.strip():
+        problems.tell(place, f"expected {what}, got an empty string")
+        return WRONG
+    return compile_text(value, kind, place, problems)
+
+
+def _templates(values: list[str], place: Place, problems: Problems) -> Any:
+    """A template each, of which a lone placeholder keeps its type; or WRONG."""
+    compiled = tuple(compile_text(value, "value", (*place, index), problems) for index, value in enumerate(values))
+    return WRONG if WRONG in compiled else compiled
 
 
 def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
-    match key:
-        case "label" | "cwd" | "stdin" | "creates" | "show_file":
-            return compile_text(value, "text", place, problems)
-        case "token":
-            return _token(value, place, problems)
-        case "env":
-            return compile_environment(value, place, problems)
-        case "inputs":
-            return _given(value, place, problems)
-        case "when":
-            return _when(value, place, problems)
-        case "for_each":
-            return _source(value, place, problems)
-        case "retry":
-            return _retry(value, place, problems)
-        case "repeat":
-            return _repeat(value, place, problems)
-        case "options":
-            return _options(value, place, problems)
-        case "on_reject":
-            return _on_reject(value, place, problems)
-        case "needs":
-            return tuple(value)
-        case _:
-            return value
+    if key in _TEXTS:
+        return compile_text(value, "text", place, problems)
+    if key in _WRITTEN:
+        return _written(value, *_WRITTEN[key], place, problems)
+    if key in _BUILDERS:
+        return _BUILDERS[key](value, place, problems)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _given(table: dict[str, Any], place: Place, problems: Problems) -> Any:
@@ -264,6 +273,34 @@ def _on_reject(value: Any, place: Place, problems: Problems) -> Any:
     return WRONG
 
 
+def _workspace(value: Any, place: Place, problems: Problems) -> Any:
+    if value in _WORKSPACES:
+        return Workspace(kind=value)
+    if not isinstance(value, dict):
+        meant = did_you_mean(value, _WORKSPACES) if isinstance(value, str) else ""
+        words = '"shared", "worktree", "copy", "temp" or a table such as { kind = "worktree", base = "main" }'
+        problems.tell(place, f"expected {words}, got {describe(value)}{meant}")
+        return WRONG
+    raw, wrong = decode(value, WorkspaceTable, place, problems)
+    if raw.kind is None and "kind" not in value:
+        problems.tell(place, f"no kind: expected one of {', '.join(_WORKSPACES)}")
+    if raw.kind is None or wrong:
+        return WRONG
+    for key in ("base", "branch", "include"):
+        if key in value and raw.kind != "worktree":
+            problems.tell((*place, key), f"says how a git worktree is made, and this workspace is of kind {raw.kind}")
+            return WRONG
+    kinds: tuple[tuple[str, str | None, TemplateKind], ...] = (
+        ("base", raw.base, "text"),
+        ("branch", raw.branch, "text"),
+        ("setup", raw.setup, "shell"),
+    )
+    compiled = {key: compile_text(text, kind, (*place, key), problems) for key, text, kind in kinds if text is not None}
+    if WRONG in compiled.values():
+        return WRONG
+    return Workspace(kind=raw.kind, include=tuple(raw.include or ()), keep=raw.keep, **compiled)
+
+
 def _retry(value: Any, place: Place, problems: Problems) -> Any:
     if isinstance(value, dict):
         raw, wrong = decode(value, RetryTable, place, problems)
@@ -352,3 +389,20 @@ def _axis(value: Any, place: Place, problems: Problems) -> Any:
         case _:
             problems.tell(place, f"expected a list or a source table, got {describe(value)}")
             return WRONG
+
+
+_BUILDERS: dict[str, Callable[[Any, Place, Problems], Any]] = {
+    "token": _token,
+    "env": compile_environment,
+    "inputs": _given,
+    "when": _when,
+    "for_each": _source,
+    "retry": _retry,
+    "repeat": _repeat,
+    "options": _options,
+    "on_reject": _on_reject,
+    "workspace": _workspace,
+    "args": _templates,
+    "artifacts": _templates,
+}
+"""The keys whose values are more than one template, or none, and what makes a field of them."""

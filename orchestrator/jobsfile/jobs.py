@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.graph import find_cycles
+from orchestrator.jobsfile.key_types import JOB_ID
 from orchestrator.jobsfile.model import ChainSource, GateAction, InputSpec, Job, OnReject, WorkflowAction, templates_in
 from orchestrator.jobsfile.problems import Problems
 from orchestrator.jobsfile.schema import (
@@ -18,7 +19,6 @@ from orchestrator.jobsfile.schema import (
     GATE_KEYS,
     HIDDEN_NAMES,
     ITEM_SCOPE,
-    JOB_ID,
     KEYS_OF_A_GATE,
     LIST_SCOPE,
     NOT_OF_A_CHILD,

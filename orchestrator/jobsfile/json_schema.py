@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.jobsfile import model, schema
+from orchestrator.jobsfile import agent_keys, model, schema
 from orchestrator.jobsfile.decode import Field, fields_of
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -55,7 +55,8 @@ def _value(struct: type[msgspec.Struct], field: Field) -> dict[str, Any]:
     # What a parser takes is not what it makes of it.
     form = (field.meta.extra_json_schema or {}) if field.parse else msgspec.json.schema(field.type)
     expected = field.meta.description or ""
-    sentences = (_words_under_fields().get((struct.__name__, field.name)), f"{expected[:1].upper()}{expected[1:]}.")
+    words = (_words_under_fields().get((each.__name__, field.name)) for each in struct.__mro__)
+    sentences = (next(filter(None, words), None), f"{expected[:1].upper()}{expected[1:]}.")
     about = {"description": "\n\n".join(filter(None, sentences))}
     return {**about, **form, **about, **_default(struct, field.name)}
 
@@ -99,7 +100,8 @@ def _references(value: Any) -> Iterator[str]:
 def _words_under_fields() -> dict[tuple[str, str], str]:
     """(struct, field) -> the string that stands under the field, in one line. Python keeps none, so the source is read."""
     words = {}
-    for struct in ast.parse(inspect.getsource(schema)).body:
+    statements = [statement for module in (schema, agent_keys) for statement in ast.parse(inspect.getsource(module)).body]
+    for struct in statements:
         for field, below in pairwise(struct.body if isinstance(struct, ast.ClassDef) else ()):
             match field, below:
                 case (

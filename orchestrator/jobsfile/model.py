@@ -19,6 +19,8 @@ Lane = Literal["main", "fast"]
 IfRunning = Literal["join", "reject", "replace", "run_anyway"]
 IfDone = Literal["replay", "rerun", "reject"]
 IfChanged = Literal["rerun", "reject"]
+Permissions = Literal["read", "edit", "full"]
+OnUsageLimit = Literal["wait", "pause", "fail", "fallback"]
 
 
 class InputSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_depth: int = 3
     min_free_memory: int | None = None
     env: dict[str, Template] = msgspec.field(default_factory=dict)
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
 
 
 class CommandAction(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,32 @@ class WorkflowAction(msgspec.Struct, frozen=True, kw_only=True):
     """`workflow`: the path of a jobs file, relative to the folder, that is run as a child of the item."""
 
     path: Template
+
+
+class AgentAction(msgspec.Struct, frozen=True, kw_only=True):
+    """`agent`: the name of a profile. What it is told is the job's `prompt` or `prompt_file`."""
+
+    agent: Template
+
+
+class LandAction(msgspec.Struct, frozen=True, kw_only=True):
+    """`land`: bring home what the items of `job` did in their worktrees."""
+
+    job: str
+
+
+Action = CommandAction | ShellAction | GateAction | WorkflowAction | AgentAction | LandAction
+
+
+class Workspace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an attempt works. `keep`: seconds that a changed workspace stays; None: as long as its run."""
+
+    kind: Literal["shared", "worktree", "copy", "temp"] = "shared"
+    base: Template | None = None
+    branch: Template | None = None
+    include: tuple[str, ...] = ()
+    setup: Template | None = None
+    keep: float | None = None
 
 
 class ListSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +191,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One job. `needs` has the written and the implied ones, in file order."""
 
     id: str
-    action: CommandAction | ShellAction | GateAction | WorkflowAction
+    action: Action
     inputs: dict[str, Any] = msgspec.field(default_factory=dict)
     """What a child run is given, by name: a plain value, a template, or a tuple of both."""
     needs: tuple[str, ...] = ()
@@ -195,6 +225,27 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[str, ...] = ("approve", "reject")
     on_reject: OnReject = OnReject()
     show_file: Template | None = None
+    prompt: Template | None = None
+    prompt_file: Template | None = None
+    model: Template | None = None
+    permissions: Permissions | None = None
+    args: tuple[Template, ...] = ()
+    max_turns: int | None = None
+    schema: Template | None = None
+    resume_session: bool = True
+    resume_prompt: Template | None = None
+    retry_prompt: Template | None = None
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+    estimate_usd: float | None = None
+    on_usage_limit: OnUsageLimit | None = None
+    """None: fallback if there is one, else wait."""
+    fallback: tuple[str, ...] = ()
+    stall_timeout: float | None = None
+    pass_env: tuple[str, ...] = ()
+    workspace: Workspace = Workspace()
+    check: Template | None = None
+    artifacts: tuple[Template, ...] = ()
     sent_back_by: tuple[str, ...] = ()
     """Gates after which it runs again when they are rejected. Its templates see what they said then."""
 
@@ -202,6 +253,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def is_gate(self) -> bool:
         """Whether it asks instead of running something."""
         return isinstance(self.action, GateAction)
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether an agent does the work."""
+        return isinstance(self.action, AgentAction)
 
 
 class JobsFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,26 +280,12 @@ def templates_in(value: Any) -> list[Template]:
     match value:
         case Template():
             return [value]
-        case CommandAction():
-            return list(value.argv)
-        case ShellAction():
-            return [value.script]
-        case GateAction():
-            return [value.question]
-        case WorkflowAction():
-            return [value.path]
-        case ListSource():
-            return templates_in(value.values)
-        case FileSource():
-            return [value.path]
-        case Repeat():
-            return [value.condition]
-        case MatrixSource():
-            return [template for axis in value.axes.values() for template in templates_in(axis)]
         case dict():
             return [template for element in value.values() for template in templates_in(element)]
         case tuple():
-            return [element for element in value if isinstance(element, Template)]
+            return [template for element in value for template in templates_in(element)]
+        case msgspec.Struct():
+            return [template for field in value.__struct_fields__ for template in templates_in(getattr(value, field))]
         case _:
             return []
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from orchestrator.jobsfile.decode import decode
 from orchestrator.jobsfile.fields import WRONG
+from orchestrator.jobsfile.key_types import POOL_NAME
 from orchestrator.jobsfile.model import Pool
 from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.schema import POOL_NAME, PoolTable
+from orchestrator.jobsfile.schema import PoolTable
 from orchestrator.jobsfile.suggestions import describe
 
 PoolFields = dict[str, dict[str, Any]]

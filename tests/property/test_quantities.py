@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs_schema import accepts
 
+from orchestrator.jobsfile.key_types import parse_max_failures
 from orchestrator.jobsfile.model import MaxFailures
 from orchestrator.jobsfile.quantities import (
     COUNT_FORM,
@@ -30,7 +31,6 @@ from orchestrator.jobsfile.quantities import (
     parse_size,
     parse_size_limit,
 )
-from orchestrator.jobsfile.schema import parse_max_failures
 
 ANYTHING = st.one_of(
     st.none(),

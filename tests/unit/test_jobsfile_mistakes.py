@@ -14,7 +14,6 @@ from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load, load_text
 from orchestrator.jobsfile.problems import find_lines, show_place
 from orchestrator.jobsfile.schema import (
-    UNSUPPORTED,
     FileTable,
     JobTable,
     PoolTable,
@@ -22,6 +21,7 @@ from orchestrator.jobsfile.schema import (
     RetryTable,
     RunTable,
     SourceTable,
+    WorkspaceTable,
 )
 
 
@@ -255,21 +255,15 @@ def test_a_mistake_causes_no_second_complaint(keys: str) -> None:
         ("[inputs]\n'a=b' = 1", '2: inputs."a=b": an input\'s name is a letter'),
         ("[defaults]\ntimeout = 'x'\n[jobs.a]\nshell = 'x'\n[jobs.b]\nshell = 'x'", "2: defaults.timeout: expected a duration"),
         ("[defaults]\nlabel = '{{ item }}'\n[jobs.a]\nshell = 'x'", "3: jobs.a: label of [defaults]: item is only known"),
-        ("[defaults]\nagent = 'x'", "2: defaults.agent: not supported by this version"),
+        ("[defaults]\nagent = ' '", "2: defaults.agent: expected the name of an agent, got an empty string"),
+        ("[defaults]\nworkspace = 'worktre'", "did you mean worktree?"),
+        ("[defaults]\nworkspace = { base = 'main' }", "2: defaults.workspace: no kind: expected one of shared"),
+        ("[defaults]\nworkspace = { kind = 'copy', base = 'x' }", "2: defaults.workspace.base: says how a git worktree is made"),
     ],
 )
 def test_a_mistake_around_the_jobs_is_told_in_words(text: str, problem: str) -> None:
     found = mistakes(text)
     assert sum(problem in line for line in found) == 1, found
-
-
-@pytest.mark.parametrize(
-    ("header", "key"),
-    [("run.", key) for key in sorted(UNSUPPORTED[RunTable])] + [("jobs.a.", key) for key in sorted(UNSUPPORTED[JobTable])],
-)
-def test_a_key_of_the_contract_that_is_not_built_is_refused_never_ignored(header: str, key: str) -> None:
-    found = mistakes(f'jobs.a.shell = "true"\n{header}{key} = "x"\n')
-    assert f"2: {header}{key}: not supported by this version" in found
 
 
 @pytest.mark.parametrize(
@@ -414,10 +408,9 @@ def test_a_place_is_written_as_toml_would() -> None:
 
 # Whatever a file says, the answer is a jobs file or a JobsFileError.
 
-TABLES = (FileTable, JobTable, RunTable, PoolTable, RepeatTable, RetryTable, SourceTable)
+TABLES = (FileTable, JobTable, RunTable, PoolTable, RepeatTable, RetryTable, SourceTable, WorkspaceTable)
 KEYS = sorted(
     {key for struct in TABLES for key in struct.__struct_encode_fields__}
-    | {key for keys in UNSUPPORTED.values() for key in keys}
     | {"a", "b", "type", "required", "default", "enum", "description"}
 )
 WORDS = ["always", "failed", "a", "b", "lines", "20m", "10MiB", "20%", "{{ item }}", "{{ jobs.a.output }}", "{{ jobs.b }}"]

@@ -1,0 +1,221 @@
+"""What a key of a jobs file may take, as a type: how it is checked, parsed, explained to people and to editors.
+
+A field is None when its key is absent (TOML has no null). `Meta.description` completes the sentence "expected …". A callable
+in an annotation parses the raw value and raises ValueError for what it refuses; without one msgspec checks the type.
+`Meta.extra_json_schema` says which values it takes, where the type alone does not tell.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from orchestrator.jobsfile import quantities
+from orchestrator.jobsfile.model import (
+    IfChanged,
+    IfDone,
+    IfRunning,
+    InputType,
+    Lane,
+    MaxFailures,
+    OnUsageLimit,
+    OutputKind,
+    Permissions,
+    Rate,
+)
+
+
+def parse_max_failures(value: Any) -> MaxFailures:
+    """`max_failures`: a whole number of at least 0, or `"20%"`. Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return MaxFailures(count=value)
+    return MaxFailures(percent=quantities.parse_percent(value))
+
+
+def parse_rate(value: Any) -> Rate:
+    """`rate`: `"50/min"`, `"5/10s"`. Raises ValueError."""
+    return Rate(*quantities.parse_rate(value))
+
+
+JOB_ID = "[a-z][a-z0-9_]{0,63}"
+POOL_NAME = "[a-z0-9][a-z0-9_-]{0,63}"
+"""It is the name of a folder, also where upper and lower case are the same."""
+INPUT_NAME = "[A-Za-z_][A-Za-z0-9_-]*"
+CHOICE = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}"
+"""It is typed at a prompt, with a message behind it."""
+
+_DURATION_WORDS = 'a duration such as "90s", "20m" or "1h30m", or a number of seconds'
+_TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
+
+
+def _one_of(struct: str) -> dict[str, Any]:
+    """The table of this module that is called so."""
+    return {"$ref": f"#/$defs/{struct}"}
+
+
+def _named(pattern: str, value: dict[str, Any]) -> dict[str, Any]:
+    """A table whose keys are names like `pattern`, and whose values are like `value`."""
+    return {"propertyNames": {"pattern": f"^{pattern}$"}, "additionalProperties": value}
+
+
+Text = Annotated[str, Meta(description="a string")]
+Name = Annotated[str, Meta(description="a string", extra_json_schema={"minLength": 1})]
+Script = Annotated[str, Meta(description="a string", extra_json_schema={"pattern": r"\S"})]
+Texts = Annotated[list[str], Meta(description="a list of strings")]
+Argv = Annotated[
+    list[str],
+    Meta(
+        min_length=1,
+        description="a list of strings (the program and its arguments)",
+        extra_json_schema={"prefixItems": [{"type": "string", "minLength": 1}]},
+    ),
+]
+Flag = Annotated[bool, Meta(description="true or false")]
+Whole = Annotated[int, Meta(description="a whole number")]
+Depth = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
+Slots = Annotated[int, Meta(ge=0, le=4096, description="a whole number from 0 to 4096")]
+Count = Annotated[
+    int,
+    quantities.parse_count,
+    Meta(description="a whole number of at least 1", extra_json_schema=quantities.COUNT_FORM),
+]
+Duration = Annotated[
+    float, quantities.parse_duration, Meta(description=_DURATION_WORDS, extra_json_schema=quantities.DURATION_FORM)
+]
+Limit = Annotated[
+    float | None,
+    quantities.parse_limit,
+    Meta(description=_DURATION_WORDS + " (0: no limit)", extra_json_schema=quantities.DURATION_FORM),
+]
+Size = Annotated[
+    int,
+    quantities.parse_size,
+    Meta(description='a size such as "10MiB" or "10MB", or a number of bytes', extra_json_schema=quantities.SIZE_FORM),
+]
+SizeLimit = Annotated[
+    int | None,
+    quantities.parse_size_limit,
+    Meta(description='a size such as "2GiB", or a number of bytes (0: no limit)', extra_json_schema=quantities.SIZE_FORM),
+]
+Failures = Annotated[
+    MaxFailures,
+    parse_max_failures,
+    Meta(
+        description='a whole number of at least 0, or a percentage such as "20%"',
+        extra_json_schema={"type": ["integer", "string"], "minimum": 0, "pattern": quantities.PERCENT_PATTERN},
+    ),
+]
+Backoff = Annotated[float, Meta(ge=1, le=1000, description="a number from 1 to 1000")]
+Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+PoolSlots = Annotated[int, Meta(ge=1, le=4096, description="a whole number from 1 to 4096")]
+StartRate = Annotated[
+    Rate,
+    parse_rate,
+    Meta(
+        description=f'a rate such as "50/min", "5/s" or "3/10s", of at most {quantities.MOST_STARTS} starts',
+        extra_json_schema={"type": "string", "pattern": quantities.RATE_PATTERN},
+    ),
+]
+Environment = Annotated[
+    dict[str, Any],
+    Meta(description="a table", extra_json_schema=_named("[^=]+", {"type": ["string", "number", "boolean"]})),
+]
+Inputs = Annotated[
+    dict[str, Any],
+    Meta(
+        description="a table",
+        extra_json_schema=_named(
+            INPUT_NAME, {"anyOf": [_one_of("InputTable"), {"type": ["string", "number", "boolean", "array"]}]}
+        ),
+    ),
+]
+Run = Annotated[dict[str, Any], Meta(description="a table", extra_json_schema=_one_of("RunTable"))]
+Pools = Annotated[dict[str, Any], Meta(description="a table", extra_json_schema=_named(POOL_NAME, _one_of("PoolTable")))]
+Defaults = Annotated[dict[str, Any], Meta(description="a table", extra_json_schema=_one_of("JobTable"))]
+Jobs = Annotated[
+    dict[str, Any], Meta(description="a table", extra_json_schema={**_named(JOB_ID, _one_of("JobTable")), "minProperties": 1})
+]
+Given = Annotated[
+    dict[str, Any],
+    Meta(
+        description="a table",
+        extra_json_schema=_named(INPUT_NAME, {"type": ["string", "number", "boolean", "array"]}),
+    ),
+]
+Output = Annotated[OutputKind, Meta(description='one of "text", "lines", "json" and "jsonl"')]
+LaneName = Annotated[Lane, Meta(description='one of "main" and "fast"')]
+Running = Annotated[IfRunning, Meta(description='one of "join", "reject", "replace" and "run_anyway"')]
+Done = Annotated[IfDone, Meta(description='one of "replay", "rerun" and "reject"')]
+Changed = Annotated[IfChanged, Meta(description='one of "rerun" and "reject"')]
+Kind = Annotated[InputType, Meta(description='one of "string", "integer", "number", "boolean" and "list"')]
+Value = Annotated[Any, Meta(description="a value", extra_json_schema={"type": ["string", "number", "boolean", "array"]})]
+Values = Annotated[list[Any], Meta(min_length=1, description="a list of at least one value")]
+ParentIds = Annotated[str | list[str], Meta(description="a job or a list of jobs")]
+When = Annotated[
+    Any,
+    Meta(
+        description='"always", "failed", true, false or a template such as "{{ item > 3 }}"',
+        extra_json_schema={"anyOf": [{"enum": ["always", "failed"]}, {"type": "boolean"}, _TEMPLATE]},
+    ),
+]
+Items = Annotated[
+    Any,
+    Meta(
+        description="a list, a template that gives one, or a source table",
+        extra_json_schema={"anyOf": [{"type": "array"}, _TEMPLATE, _one_of("SourceTable")]},
+    ),
+]
+Axes = Annotated[
+    dict[str, Any],
+    Meta(
+        description="a table",
+        extra_json_schema={
+            "minProperties": 1,
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "array"},
+                    _TEMPLATE,
+                    {**_one_of("SourceTable"), "properties": {"matrix": False, "job": False}},
+                ]
+            },
+        },
+    ),
+]
+Condition = Annotated[str, Meta(description="a string", extra_json_schema=_TEMPLATE)]
+Choices = Annotated[
+    list[str],
+    Meta(
+        min_length=1,
+        description="a list of at least one word",
+        extra_json_schema={"allOf": [{"items": {"pattern": f"^{CHOICE}$"}}], "uniqueItems": True},
+    ),
+]
+Rejection = Annotated[
+    Any,
+    Meta(
+        description='"abort", "skip", "retry" or { retry = "JOB" }',
+        extra_json_schema={"anyOf": [{"enum": ["abort", "skip", "retry"]}, _one_of("RejectionTable")]},
+    ),
+]
+Repeats = Annotated[dict[str, Any], Meta(description="a table", extra_json_schema=_one_of("RepeatTable"))]
+Delays = Annotated[
+    Any,
+    Meta(
+        description='a table such as { delay = "10s", backoff = 2.0 } or a duration',
+        extra_json_schema={"anyOf": [_one_of("RetryTable"), quantities.DURATION_FORM]},
+    ),
+]
+Workspaces = Annotated[
+    Any,
+    Meta(
+        description='"shared", "worktree", "copy", "temp" or a table such as { kind = "worktree", base = "main" }',
+        extra_json_schema={"anyOf": [{"enum": ["shared", "worktree", "copy", "temp"]}, _one_of("WorkspaceTable")]},
+    ),
+]
+WorkspaceKind = Annotated[
+    Literal["shared", "worktree", "copy", "temp"], Meta(description='one of "shared", "worktree", "copy" and "temp"')
+]
+Permission = Annotated[Permissions, Meta(description='one of "read", "edit" and "full"')]
+UsageLimit = Annotated[OnUsageLimit, Meta(description='one of "wait", "pause", "fail" and "fallback"')]
+Dollars = Annotated[float, Meta(ge=0, description="an amount in US dollars, of at least 0")]
