@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import ModelServer, Usage
+from model_server import ModelServer, Usage, small_claude
 from model_server.scenario import Step, shell_call, steps_of
 from run_driver import wait_until
 
@@ -244,3 +247,38 @@ def test_a_word_that_is_no_step_is_refused() -> None:
     assert steps_of("limit=20,ok") == [Step("limit", "20"), Step("ok")]
     with pytest.raises(ValueError, match="no step of a scenario: 'okay'"):
         steps_of("ok,okay")
+
+
+# The small claude, which speaks to it in other tests.
+
+
+def say(server: ModelServer, folder: Path, prompt: str, *flags: str) -> tuple[int, list[dict[str, Any]]]:
+    """Its exit code and its events."""
+    argv = [str(small_claude.install(folder) / "claude"), "-p", "--output-format", "stream-json", "--verbose", *flags]
+    env = {"ANTHROPIC_BASE_URL": server.url(), "ANTHROPIC_API_KEY": "key-a"}
+    done = subprocess.run(
+        argv, input=prompt, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_small_claude_tells_the_cost_that_the_server_charged(server: ModelServer, tmp_path: Path) -> None:
+    code, events = say(server, tmp_path, "scenario:ok=7 hello")
+    assert (code, [event["type"] for event in events]) == (0, ["system", "assistant", "result"])
+    assert events[-1]["total_cost_usd"] == pytest.approx(server.cost_usd()) == pytest.approx(7 * 0.000609)
+
+
+def test_the_small_claude_goes_on_with_its_session(server: ModelServer, tmp_path: Path) -> None:
+    prompt = "scenario:limit=1,ok do it"
+    code, events = say(server, tmp_path, prompt)
+    assert (code, events[-1]["api_error_status"]) == (1, 429)
+    (limit,) = [event["rate_limit_info"] for event in events if event["type"] == "rate_limit_event"]
+    wait_until(lambda: time.time() >= limit["resetsAt"], "the reset")
+    code, _ = say(server, tmp_path, "Go on.", "--resume", events[0]["session_id"])
+    assert (code, server.paid()) == (0, {prompt: 1})
+
+
+def test_the_small_claude_dies_of_a_cut_answer_that_was_paid(server: ModelServer, tmp_path: Path) -> None:
+    code, events = say(server, tmp_path, "scenario:cut,ok hello")
+    assert (code, [event["type"] for event in events]) == (-signal.SIGKILL, ["system"])
+    assert server.paid().total() == 1
