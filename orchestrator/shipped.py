@@ -14,7 +14,21 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def examples_folder() -> Path:
     """The folder with the shipped jobs files (`NAME.toml`). Raises UserError if this installation has none."""
+    return _configs() / "examples"
+
+
+def agents_folder() -> Path:
+    """The folder with the shipped profiles (`NAME.toml`). Raises as above."""
+    return _configs() / "agents"
+
+
+def agent_errors_file() -> Path:
+    """What providers say when a call fails, for every profile. Raises as above."""
+    return _configs() / "agent_errors.toml"
+
+
+def _configs() -> Path:
     for configs in (_PACKAGE / "configs", _PACKAGE.parent / "configs"):
         if (configs / "examples").is_dir():
-            return configs / "examples"
+            return configs
     raise UserError("this installation lacks its configs/examples folder", "install orchestrate again")

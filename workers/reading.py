@@ -57,8 +57,8 @@ class EventRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     be there), else the first that is there counts. `adds`: numbers of this event add to those told before, instead of taking
     their place. `parts_answer`: the next `answer_part` begins a new answer.
 
-    Of a failure: `class_name` is its class for certain; else the class rules are asked with its message; then the maps of
-    `classes` (path to value to class), then `status`, the path of an HTTP status.
+    Of a failure: its message is taken, or it is `words`. `class_name` is its class for certain; else the class rules are asked
+    with its message; then the maps of `classes` (path to value to class), then `status`, the path of an HTTP status.
     """
 
     where: dict[str, list[Scalar]] = {}
@@ -70,6 +70,7 @@ class EventRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     take: dict[TakeName, list[str]] = {}
     adds: bool = False
     parts_answer: bool = False
+    words: str | None = None
     class_name: str | None = None
     classes: dict[str, dict[str, str]] = {}
     status: str | None = None
@@ -78,8 +79,8 @@ class EventRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LineRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a line of text means: of stdout where the format is text, or of stderr.
 
-    Its named groups are taken as the names of `TakeName` say ("1.2k" is a number). `gathers`: its message is all that was
-    written since the last line of such a rule, because the CLI breaks a message over several lines; else it is the line.
+    Its named groups are taken as the names of `TakeName` say; numbers ("1.2k") add up. `gathers`: the CLI breaks a message over
+    several lines, so its message goes on to the next line that a rule knows; else it is the line.
     """
 
     pattern: str
