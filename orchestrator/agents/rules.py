@@ -93,8 +93,8 @@ def show_rule(raw: ShowTable, place: Place, problems: Problems) -> ShowRule:
         shown_as=raw.shown_as or "text",
         each=raw.each,
         where_each=_conditions(raw.where_each, (*place, "where_each"), problems),
-        name=_paths(raw.name or [], (*place, "name"), problems),
-        detail=_paths(raw.detail or [], (*place, "detail"), problems),
+        name=[] if raw.name is None else _paths(raw.name, (*place, "name"), problems),
+        detail=[] if raw.detail is None else _paths(raw.detail, (*place, "detail"), problems),
     )
 
 
