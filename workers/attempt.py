@@ -12,6 +12,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from workers import creates, tree
 from workers.capture import CaptureFile
@@ -23,6 +26,9 @@ from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Ended, LogLine,
 from workers.spawn import SHORTAGES, CannotStart, base_environment, ignored_signals, spawn
 from workers.verdict import Verdict, verdict_of
 from workers.watch import Control, Watch
+
+if TYPE_CHECKING:
+    from workers.workspaces import Workspace
 
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -58,7 +64,8 @@ class AttemptRunner:
             self._log.forget()
         self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding))
         fault_point("worker.begun")
-        verdict, watch = self._carry_out(start, locks)
+        workspace = _workspace(start)
+        verdict, watch = self._carry_out(start, locks, workspace)
         finished_at = time.time()
         duration = time.monotonic() - began
         stdout = stderr = EMPTY_CAPTURE
@@ -76,6 +83,9 @@ class AttemptRunner:
                 verdict = verdict.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
         if start.creates is not None:
             verdict = creates.settle(start.creates, verdict)
+        report = None
+        if workspace is not None:
+            verdict, report = workspace.finish(verdict, f"{self._folder}/patch", start.max_output_bytes)
         outcome = Outcome(
             attempt_class=verdict.attempt_class,
             started_at=started_at,
@@ -90,6 +100,7 @@ class AttemptRunner:
             cpu_seconds=0.0 if watch is None else watch.cpu_seconds,
             max_rss_bytes=0 if watch is None else watch.max_rss * _RSS_UNIT_BYTES,
             leftovers=0 if watch is None else len(watch.leftovers),
+            workspace=report,
         )
         self.log_error = None
         self._append(Ended(sequence=start.sequence, outcome=outcome))
@@ -117,11 +128,39 @@ class AttemptRunner:
             else:
                 os.close(lock)
 
-    def _carry_out(self, start: Start, locks: Sequence[int]) -> tuple[Verdict, Watch | None]:
-        """From the spawn to the end of the tree; no Watch if nothing was started."""
+    def _carry_out(self, start: Start, locks: Sequence[int], workspace: Workspace | None) -> tuple[Verdict, Watch | None]:
+        """From the workspace to the end of the tree; no Watch if nothing was started."""
         if self.log_error is not None:
             # An agent that no record leads to could not be found after a kill: it must not start.
             return _not_started("the worker's log cannot be written", self.log_error), None
+        try:
+            if workspace is not None:
+                verdict, watch = self._enter(workspace, start, locks)
+                if verdict.attempt_class is not AttemptClass.OK:
+                    return verdict, watch
+        except CannotStart as error:
+            return Verdict(AttemptClass.CANNOT_START, str(error)), None
+        except OSError as error:
+            return _not_started("the workspace cannot be made", error), None
+        return self._run_agent(start, locks)
+
+    def _enter(self, workspace: Workspace, start: Start, locks: Sequence[int]) -> tuple[Verdict, Watch | None]:
+        """Have a workspace to work in. Its setup writes to the same captures as the agent, which does not see what it wrote."""
+        watch: Watch | None = None
+
+        def set_up(script: str) -> Verdict:
+            nonlocal watch
+            setup = msgspec.structs.replace(start, argv=["/bin/sh"], script=script, stdin=None, creates=None)
+            verdict, watch = self._run_agent(setup, locks)
+            if verdict.attempt_class is AttemptClass.OK:
+                for capture in (self._stdout, self._stderr):
+                    capture.empty()
+            return verdict
+
+        return workspace.enter(set_up), watch
+
+    def _run_agent(self, start: Start, locks: Sequence[int]) -> tuple[Verdict, Watch | None]:
+        """From the spawn to the end of the tree; no Watch if nothing was started."""
         clock = boot_clock()
         try:
             pid = self._spawn(start, locks)
@@ -187,6 +226,14 @@ class AttemptRunner:
         finally:
             if stdin != self._null:
                 os.close(stdin)
+
+
+def _workspace(start: Start) -> Workspace | None:
+    if start.workspace is None:
+        return None
+    from workers.workspaces import Workspace  # an import that most attempts have no use for
+
+    return Workspace(start.workspace, start.mark)
 
 
 def _not_started(what: str, error: OSError) -> Verdict:

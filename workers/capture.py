@@ -47,6 +47,12 @@ class CaptureFile:
             self._is_cut = True
         return max(limit - size, 0)
 
+    def empty(self) -> None:
+        """Drop all that was written, if nobody writes any more: what comes next is another's."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+        self._is_cut = False
+
     def take(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
         """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises OSError.
 

@@ -178,6 +178,41 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
+class WorkspaceTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an attempt works, and what is kept of it.
+
+    `path` is the workspace (absolute), `source` what it is made of: the root of the repository (worktree), or the folder that
+    is copied. It is made anew unless it is there, ready, from an earlier attempt of the item, or of the item that this one goes
+    on from. Shared: nothing is made, and `artifacts` alone count.
+
+    `base` names the commit that a new worktree starts from, resolved once. `since` is the commit that the item's own work is
+    counted from, in a workspace that it goes on in; None: what the workspace started from. `include` are patterns below
+    `include_from` (absolute) and come to the same place in the workspace. `setup` is a script that runs once in a new
+    workspace, in the attempt's cwd; the attempt's timeout bounds it, by itself. `artifacts` are patterns below `cwd` (absolute,
+    the attempt's), kept in `artifacts_folder`, together no larger than the start's `max_output_bytes`. `is_followed`: another
+    item may go on in the workspace, so it stays. `keep_seconds` 0: it is removed once its patch is kept.
+    """
+
+    kind: Literal["shared", "worktree", "copy", "temp"]
+    path: str
+    source: str
+    cwd: str
+    base: str = "HEAD"
+    branch: str = ""
+    since: str | None = None
+    include_from: str = ""
+    include: list[str] = []
+    setup: str | None = None
+    message: str = ""
+    patch_path: str = ""
+    artifacts: list[str] = []
+    artifacts_folder: str = ""
+    is_followed: bool = False
+    keep_seconds: float | None = None
+    left_out: list[str] = []
+    """Absolute paths that a copy leaves out: the state folder, where it lies inside of what is copied."""
+
+
 class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defaults=True):
     """Run one attempt. Comes with one lock descriptor or more (SCM_RIGHTS), which the agent inherits.
 
@@ -212,6 +247,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     stall_timeout_seconds: float | None = None
     agent: AgentTask | None = None
     check: Check | None = None
+    workspace: WorkspaceTask | None = None
     env_allowed: list[str] | None = None
     """Names, or `PREFIX*`, of the variables that pass from the worker's own environment; None: all do."""
     recorded_through: int = -1
@@ -276,6 +312,25 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     events: int = 0
 
 
+class WorkspaceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of an attempt's workspace. `path` None: it is gone, for nothing was changed in it, or it was not to be kept.
+
+    `commit` has all of the item's changes, on `branch`; None: there are none, or it is no worktree. `base` is what they are
+    counted from. `patch` is the same as a diff, binary files too. `artifacts` are absolute paths of the copies that were kept.
+    `note`: what a person should know of it, in words.
+    """
+
+    kind: Literal["shared", "worktree", "copy", "temp"]
+    path: str | None = None
+    base: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    patch: Capture = EMPTY_CAPTURE
+    artifacts: list[str] = []
+    bytes_on_disk: int | None = None
+    note: str = ""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one attempt came to.
 
@@ -300,6 +355,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agent: AgentReport | None = None
     check: Capture = EMPTY_CAPTURE
     """What a failed `check` wrote."""
+    workspace: WorkspaceReport | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):

@@ -1,0 +1,153 @@
+"""git, as a program: the few calls that workspaces and landing need.
+
+Promise: no call asks anything, runs a hook, signs, or takes another repository than the one that `folder` is in, whatever
+the environment says (a run may be started by a git hook, which sets GIT_DIR). What git refuses is `GitFailed`, in its words.
+A call has a time limit, for a filter or a file system may hang; it is not ended by a cancel before that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+LOCK_NAME = "orchestrate.lock"
+"""In a repository's common folder: who adds or removes a worktree holds it, of whatever run."""
+
+IDENTITY = ("orchestrate", "orchestrate@localhost")
+"""Who commits where nobody is configured: name and address."""
+
+_TIME_LIMIT_SECONDS = 1800.0
+_LOCK_POLL_SECONDS = 0.01
+_LONGEST_WORDS = 400
+_QUIET = (
+    *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
+    *("-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false", "-c", "advice.detachedHead=false", "-c", "core.quotePath=false"),
+)
+_PLACES = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS"),
+    *("GIT_CONFIG_COUNT", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_LITERAL_PATHSPECS", "GIT_TRACE"),
+)
+"""Variables that would have git look elsewhere, or write otherwise."""
+
+
+class GitFailed(Exception):
+    """git did not do it: its own words, on one line. `exit_code` is git's; None: it could not be run, or had no end."""
+
+    def __init__(self, words: str, exit_code: int | None = None) -> None:
+        super().__init__(words)
+        self.exit_code = exit_code
+
+
+def git(
+    folder: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    lock: int | None = None,
+    stdout: int | None = None,
+    given: bytes | None = None,
+) -> str:
+    """Run `git ARGUMENTS` in `folder`; what it wrote, without the final newline. Raises GitFailed, OSError (no room).
+
+    `env` is added to the environment. `lock` is inherited: it stays held until git itself has ended, though its caller is
+    killed. `stdout` takes what git writes instead. `given` is its standard input.
+    """
+    import subprocess
+
+    argv = ["git", *_QUIET, *arguments]
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=folder,
+            env={**_environment(folder), **(env or {})},
+            input=given if given is not None else b"",
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.PIPE,
+            pass_fds=() if lock is None else (lock,),
+            timeout=_TIME_LIMIT_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        if not os.path.isdir(folder):
+            raise GitFailed(f"{folder}: {error.strerror}") from error
+        raise GitFailed("git is not installed") from error
+    except NotADirectoryError as error:
+        raise GitFailed(f"{folder}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise GitFailed(f"git {arguments[0]} did not end in {_TIME_LIMIT_SECONDS:g} s") from error
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace")
+        if os.strerror(errno.ENOSPC) in said:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise GitFailed(_words(said, arguments, done.returncode), done.returncode)
+    return (done.stdout or b"").decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def asked(folder: str, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
+    """What `git ARGUMENTS` says; None if it answers no (exit code 1). Raises GitFailed for all else."""
+    try:
+        return git(folder, *arguments, env=env)
+    except GitFailed as failed:
+        if failed.exit_code == 1:
+            return None
+        raise
+
+
+def commit_of(folder: str, name: str) -> str | None:
+    """The commit that `name` names; None if there is none."""
+    return asked(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
+
+
+def identity(folder: str) -> dict[str, str]:
+    """Variables by which commits have an author: those of IDENTITY, as far as neither the user nor the repository has any."""
+    found: dict[str, str] = {}
+    for key, value in zip(("name", "email"), IDENTITY, strict=True):
+        for role in ("author", "committer"):
+            variable = f"GIT_{role.upper()}_{key.upper()}"
+            if variable not in os.environ and not (
+                asked(folder, "config", f"user.{key}") or asked(folder, "config", f"{role}.{key}")
+            ):
+                found[variable] = value
+    return found
+
+
+@contextmanager
+def locked(repository: str) -> Iterator[int]:
+    """Hold the lock of the repository that folder `repository` is in, alone of all processes; gives its descriptor for `git`.
+
+    Waits as long as it takes: git itself is quick, and who holds it is killed with it. Raises GitFailed, OSError.
+    """
+    from filelock import lock_descriptor
+
+    folder = git(repository, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    descriptor = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # Never unlocked by name: closing is enough, and a git that outlives us keeps it until it ends.
+        lock_descriptor(descriptor, poll_interval=_LOCK_POLL_SECONDS)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """This process's, so that git finds the user's configuration. It does not look for a repository above `folder`'s parent:
+    one that a user keeps in his home must not take in a workspace that lost its own `.git`."""
+    kept = {name: value for name, value in os.environ.items() if name not in _PLACES}
+    return {
+        **kept,
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "SSH_ASKPASS": "true",
+        "GIT_EDITOR": "true",
+        "GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.abspath(folder)),
+    }
+
+
+def _words(said: str, arguments: Sequence[str], exit_code: int) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))] or lines[-3:]
+    words = "; ".join(told) or f"exit code {exit_code}"
+    return f"git {arguments[0]}: {words[:_LONGEST_WORDS]}"
