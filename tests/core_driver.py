@@ -22,6 +22,7 @@ from orchestrator.core.decisions import (
     StartAttempt,
 )
 from orchestrator.core.events import (
+    AccountTold,
     AttemptEnded,
     CancelAsked,
     ChildAnswered,
@@ -99,6 +100,13 @@ class CoreDriver:
             for order, job in past.items()
             for adopted in job.adopted
         }
+        self.accounts: dict[str, str] = {
+            f"{self.ids[order]}:{adopted.index}": adopted.account
+            for order, job in past.items()
+            for adopted in job.adopted
+            if adopted.account is not None
+        }
+        """What runs -> the account that it uses."""
         self.last_attempt: dict[str, int] = {item: attempt for item, (attempt, _) in self.running.items()}
         for order, job in past.items():
             self.last_attempt |= {f"{self.ids[order]}:{index}": number for index, number in job.attempts.items()}
@@ -134,18 +142,28 @@ class CoreDriver:
         for item in items:
             self.end(item, Verdict.FAILED)
 
-    def end(self, item: str, verdict: Verdict) -> None:
+    def end(self, item: str, verdict: Verdict, *, seconds: float | None = None) -> None:
+        """`seconds`: for how long the account of the item takes no more, if the outcome says so."""
         del self.running[item]
-        self.feed(AttemptEnded(self.ref(item), verdict))
+        self.accounts.pop(item, None)
+        self.feed(AttemptEnded(self.ref(item), verdict, None if seconds is None else self.now + seconds))
+
+    def tell_account(self, item: str, account: str) -> None:
+        """The attempt of an item turns out to use this account."""
+        self.accounts[item] = account
+        self.feed(AccountTold(self.ref(item), account))
 
     def succeed_all(self) -> None:
         """Let everything that runs succeed, in the order of its start, until nothing runs."""
         while self.running:
             self.succeed(next(iter(self.running)))
 
-    def decline(self, item: str, why: Declined, resource: str = "", *, seconds: float = math.inf) -> None:
+    def decline(
+        self, item: str, why: Declined, resource: str = "", *, seconds: float = math.inf, account: str | None = None
+    ) -> None:
         """`resource`, `seconds`: what is not to be had, and for how long it is no use to try again."""
         _, slot = self.running.pop(item)
+        self.accounts.pop(item, None)
         if why is Declined.SLOT_HELD:
             self.held_slots.add(slot)
         del self.started[len(self.started) - 1 - self.started[::-1].index(item)]
@@ -153,10 +171,10 @@ class CoreDriver:
             self.last_attempt[item] -= 1
         if why is Declined.JOINS:
             self.joining.append(item)
-        self.feed(StartDeclined(self.ref(item), why, resource, self.now + seconds))
+        self.feed(StartDeclined(self.ref(item), why, resource, self.now + seconds, account))
 
-    def hold(self, item: str, resource: str, *, seconds: float = math.inf) -> None:
-        self.decline(item, Declined.HELD, resource, seconds=seconds)
+    def hold(self, item: str, resource: str, *, seconds: float = math.inf, account: str | None = None) -> None:
+        self.decline(item, Declined.HELD, resource, seconds=seconds, account=account)
 
     def join(self, *items: str) -> None:
         for item in items:
@@ -279,7 +297,7 @@ class CoreDriver:
         match decision:
             case ListItems(order):
                 self.to_list.append(self.ids[order])
-            case StartAttempt(ref, attempt, slot):
+            case StartAttempt(ref, attempt, slot, account):
                 item = self.name(ref)
                 taken = {slot for _, slot in self.running.values()} | self.held_slots
                 assert item not in self.running, f"{item} runs already"
@@ -291,6 +309,8 @@ class CoreDriver:
                 assert attempt == self.last_attempt.get(item, 0) + 1, f"{item} has attempt {attempt} out of order"
                 self.last_attempt[item] = attempt
                 self.running[item] = (attempt, slot)
+                if account is not None:
+                    self.accounts[item] = account
                 self.started.append(item)
             case AskGate(ref):
                 assert self.ended.get(self.name(ref)) is None, f"{self.name(ref)} has ended and asks"

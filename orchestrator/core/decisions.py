@@ -18,11 +18,15 @@ class ListItems(msgspec.Struct, frozen=True):
 
 
 class StartAttempt(msgspec.Struct, frozen=True):
-    """Start this attempt in this slot, or answer `StartDeclined`."""
+    """Start this attempt in this slot, or answer `StartDeclined`.
+
+    `account`: the one of its job's `accounts` that it is to use; None: whoever starts it finds out, and tells it (`AccountTold`).
+    """
 
     item: ItemRef
     attempt: int
     slot: int
+    account: str | None = None
 
 
 class AskGate(msgspec.Struct, frozen=True):

@@ -73,19 +73,34 @@ class Declined(Enum):
 
 
 class StartDeclined(msgspec.Struct, frozen=True):
-    """The supervisor did not start what it was told to start. `until`: no use in trying before (monotonic seconds)."""
+    """The supervisor did not start what it was told to start. `until`: no use in trying before (monotonic seconds).
+
+    `account`: the one whose limit the resource is, if it is one.
+    """
 
     item: ItemRef
     why: Declined
     resource: str = ""
     until: float = math.inf
+    account: str | None = None
+
+
+class AccountTold(msgspec.Struct, frozen=True):
+    """Which account the attempt of this item uses: it was only known at its start."""
+
+    item: ItemRef
+    account: str
 
 
 class AttemptEnded(msgspec.Struct, frozen=True):
-    """The attempt that ran of `item` ended; its slot is free again."""
+    """The attempt that ran of `item` ended; its slot is free again.
+
+    `until`: of one that was throttled or parked, before when (monotonic seconds) its account takes no more, if that is known.
+    """
 
     item: ItemRef
     verdict: Verdict
+    until: float | None = None
 
 
 class OutcomesDurable(msgspec.Struct, frozen=True):
@@ -185,6 +200,7 @@ Event = (
     | ItemsListed
     | ListingFailed
     | StartDeclined
+    | AccountTold
     | AttemptEnded
     | OutcomesDurable
     | SlotFreed

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.core.scheduling import MEMORY, ROOM, is_over, lane_rooms, missing_resource
+from orchestrator.core import throttle
+from orchestrator.core.parking import account_for, trial, usage_limit
+from orchestrator.core.scheduling import (
+    MEMORY,
+    ROOM,
+    held_account,
+    is_over,
+    lane_rooms,
+    missing_of_account,
+    missing_resource,
+)
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef, JobState, Pending, Phase, RunState, Stop, Waiting
 
@@ -17,7 +27,28 @@ _WORDS = {
 def waiting_resource(state: RunState, item: ItemRef) -> str | None:
     """The resource that an item which has not ended waits for, if it is one."""
     job = state.jobs[item[0]]
-    return missing_resource(state, job) if _is_before_its_start(job, item[1]) else None
+    if not _is_before_its_start(job, item[1]):
+        return None
+    account = held_account(job, item[1])
+    return missing_resource(state, job) or (account and missing_of_account(state, account, job.rules))
+
+
+def account_of(state: RunState, item: ItemRef) -> str | None:
+    """The account that an item which has not ended is to use, as far as that is known."""
+    job = state.jobs[item[0]]
+    return held_account(job, item[1]) or account_for(state, job.rules)
+
+
+def why_few(state: RunState, account: str, now: float) -> str:
+    """How a throttled account is spared, in words; empty if nothing bounds it."""
+    known = state.accounts.get(account)
+    until = state.holds.get(throttle.rate_limit(account))
+    words = []
+    if known is not None and known.bound is not None:
+        words.append(f"{known.bound} of {throttle.ceiling(state, account)} at once")
+    if until is not None:
+        words.append(f"next start in {_seconds(until - now)}")
+    return ", ".join(words)
 
 
 def is_waiting(state: RunState, item: ItemRef) -> bool:
@@ -33,7 +64,7 @@ def waiting_counts(state: RunState) -> dict[str, int]:
     """
     counts = {}
     for job in state.jobs:
-        found = {*job.due, *(index for _, index in job.backoff), *job.joining, *job.asking}
+        found = {*job.due, *(index for _, index in job.backoff), *job.joining, *job.asking}.union(*job.held.values())
         counts[job.rules.id] = sum(isinstance(job.items[index], Waiting) for index in found)
     return {job_id: count for job_id, count in counts.items() if count}
 
@@ -54,13 +85,12 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
         return f"it waits {_seconds(waiting.due - now)} before its next attempt ({waiting.reason}), holding nothing"
     if item[1] in job.asking:
         return "it waits for somebody's choice, holding nothing"
-    resource = missing_resource(state, job)
+    resource = waiting_resource(state, item)
+    account = account_of(state, item)
     if resource is not None:
-        until = state.holds[resource]
-        if resource == SHORTAGE:
-            return _why_no_room(state, until - now)
-        again = f"; tried again in {_seconds(until - now)}" if until != math.inf else ""
-        return f"it waits for {_WORDS.get(resource, 'the ' + resource)}{again}"
+        return _why_missing(state, resource, account, now)
+    if account is not None and throttle.room(state, account) <= 0:
+        return f"it waits for the rate limit of {account}: {why_few(state, account, now)}, and so many run"
     bound = job.rules.max_concurrency
     if bound is not None and job.running >= bound:
         return f"it waits for its turn: {job.running} of {job.rules.id} run, and max_concurrency is {bound}"
@@ -68,6 +98,19 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
         lane = f" of the {job.rules.lane} lane" if state.fast_slots else ""
         return f"it waits for a slot{lane}: all are in use"
     return ""
+
+
+def _why_missing(state: RunState, resource: str, account: str | None, now: float) -> str:
+    until = state.holds[resource]
+    if resource == SHORTAGE:
+        return _why_no_room(state, until - now)
+    if account is not None and resource == throttle.rate_limit(account):
+        return f"it waits for the {resource}: {why_few(state, account, now)}"
+    if account is not None and resource == trial(account):
+        return f"it waits for another attempt to find out whether the usage limit of {account} is over"
+    words = f"usage limit of {account} to be over" if account is not None and resource == usage_limit(account) else resource
+    again = f"; tried again in {_seconds(until - now)}" if until != math.inf else ""
+    return f"it waits for {_WORDS.get(resource, 'the ' + words)}{again}"
 
 
 def _why_no_room(state: RunState, seconds: float) -> str:
@@ -79,7 +122,12 @@ def _why_no_room(state: RunState, seconds: float) -> str:
 
 
 def _seconds(remaining: float) -> str:
-    return f"{math.ceil(remaining)} s" if remaining > 1 else "a second"
+    if remaining <= 1:
+        return "a second"
+    minutes = math.ceil(remaining / 60)
+    if remaining < 600:
+        return f"{math.ceil(remaining)} s"
+    return f"{minutes} min" if minutes < 600 else f"{math.ceil(minutes / 60)} h"
 
 
 def _is_before_its_start(job: JobState, index: int) -> bool:

@@ -34,7 +34,7 @@ from orchestrator.core.states import (
 def ask_gates(state: RunState, decisions: list[Decision]) -> None:
     """Put the question of each gate whose turn has come: all at once, for a question takes nothing from anybody."""
     for job in state.jobs:
-        while job.rules.is_gate and may_start(state, job) and (index := take_next(job)) is not None:
+        while job.rules.is_gate and may_start(state, job) and (index := take_next(state, job)) is not None:
             _ask(job, index, decisions)
 
 

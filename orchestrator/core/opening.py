@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
+from orchestrator.core import throttle
 from orchestrator.core.states import (
     PENDING,
     SKIPPED,
@@ -90,6 +91,8 @@ def restore(state: RunState, job: JobState, past: RestoredJob) -> None:
     job.tries = {index: Tries(number=number) for index, number in past.attempts.items()}
     for adopted in past.adopted:
         job.items[adopted.index] = Running(adopted.attempt, adopted.slot)
+        if adopted.account is not None:
+            throttle.began(state, job, adopted.index, adopted.account)
         job.tries[adopted.index] = Tries(number=adopted.attempt, used=1)
         job.running += 1
         if adopted.slot in state.free_slots:

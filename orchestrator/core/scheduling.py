@@ -10,8 +10,9 @@ import math
 import zlib
 from collections.abc import Iterator
 
-from orchestrator.core import shortage
+from orchestrator.core import shortage, throttle
 from orchestrator.core.decisions import Decision, StartAttempt
+from orchestrator.core.parking import account_for, missing_limit
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import JobRules, JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
 
@@ -22,7 +23,8 @@ LOSSES_ALLOWED = 3
 MEMORY = "memory"
 ROOM = "room"
 """Resources that every item of a run needs: free memory, in a nested run a slot that an ancestor lends or that is free in the
-outermost run, and room for one more process on this machine (`SHORTAGE`). Those of a pool: `pool_slot`, `pool_rate`."""
+outermost run, and room for one more process on this machine (`SHORTAGE`). Those of a pool: `pool_slot`, `pool_rate`; those of an
+account of agents: `throttle.rate_limit`, `parking.usage_limit`, `parking.trial`."""
 
 
 def pool_slot(pool: str) -> str:
@@ -55,7 +57,22 @@ def missing_resource(state: RunState, job: JobState) -> str | None:
     if not state.holds:
         return None
     missing = (resource for resource in resources_of(job.rules) if resource in state.holds)
-    return next((resource for resource in missing if resource != SHORTAGE or shortage.room(state) <= 0), None)
+    found = next((resource for resource in missing if resource != SHORTAGE or shortage.room(state) <= 0), None)
+    account = account_for(state, job.rules) if found is None else None
+    return found if account is None else missing_of_account(state, account, job.rules)
+
+
+def missing_of_account(state: RunState, account: str, rules: JobRules) -> str | None:
+    """What keeps items of a job that use this account from starting, besides how many of it run already."""
+    limit = missing_limit(state, account, rules)
+    if limit is not None:
+        return limit
+    return throttle.rate_limit(account) if throttle.rate_limit(account) in state.holds else None
+
+
+def held_account(job: JobState, index: int) -> str | None:
+    """The account that this waiting item was found to need."""
+    return next((account for account, held in job.held.items() if index in held), None)
 
 
 def hold(state: RunState, resource: str, until: float, now: float) -> None:
@@ -118,7 +135,7 @@ def may_start(state: RunState, job: JobState) -> bool:
 def has_startable(job: JobState) -> bool:
     """Whether an item waits for its time or a slot, or is ready (stale heap entries are dropped on the way)."""
     _drop_stale(job)
-    if job.due or job.backoff or job.ready or job.joining:
+    if job.due or job.backoff or job.ready or job.joining or job.held:
         return True
     return not job.rules.chain and _next_pending(job) is not None
 
@@ -138,8 +155,9 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             break
         if job.rules.is_gate or not may_start(state, job) or missing_resource(state, job) is not None:
             continue
-        while state.free_slots and room > 0 and rooms[job.rules.lane] > 0:
-            index = take_next(job)
+        account = account_for(state, job.rules)
+        while state.free_slots and room > 0 and rooms[job.rules.lane] > 0 and throttle.room(state, account) > 0:
+            index = take_next(state, job)
             if index is None:
                 break
             slot = heapq.heappop(state.free_slots)
@@ -149,10 +167,12 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             tries.number += 1
             tries.used += 1
             job.items[index] = Running(tries.number, slot)
+            if account is not None:
+                throttle.began(state, job, index, account)
             job.running += 1
             room -= 1
             rooms[job.rules.lane] -= 1
-            decisions.append(StartAttempt((order, index), tries.number, slot))
+            decisions.append(StartAttempt((order, index), tries.number, slot, account))
     shortage.started(state, now)
 
 
@@ -173,14 +193,15 @@ def _collect_due(job: JobState, now: float) -> None:
         heapq.heappush(job.due, heapq.heappop(job.backoff)[1])
 
 
-def take_next(job: JobState) -> int | None:
+def take_next(state: RunState, job: JobState) -> int | None:
     """The item of this job that starts next: it is taken off the list of those that are to start."""
     if job.rules.max_concurrency is not None and job.running >= job.rules.max_concurrency:
         return None
     _drop_stale(job)
     pending = _first_ready(job) if job.rules.chain else _next_pending(job)
-    if job.due and (pending is None or job.due[0] < pending):
-        return heapq.heappop(job.due)
+    again = min((heap for heap in (job.due, *_free_of_hold(state, job)) if heap), key=lambda heap: heap[0], default=None)
+    if again is not None and (pending is None or again[0] < pending):
+        return heapq.heappop(again)
     if pending is None:
         return None
     if job.rules.chain:
@@ -188,6 +209,12 @@ def take_next(job: JobState) -> int | None:
     else:
         job.next_index = pending + 1
     return pending
+
+
+def _free_of_hold(state: RunState, job: JobState) -> Iterator[list[int]]:
+    for account, held in job.held.items():
+        if throttle.room(state, account) > 0 and missing_of_account(state, account, job.rules) is None:
+            yield held
 
 
 def _next_pending(job: JobState) -> int | None:
@@ -209,3 +236,8 @@ def _drop_stale(job: JobState) -> None:
         heapq.heappop(job.due)
     while job.backoff and not isinstance(job.items[job.backoff[0][1]], Waiting):
         heapq.heappop(job.backoff)
+    for account, held in list(job.held.items()):
+        while held and not isinstance(job.items[held[0]], Waiting):
+            heapq.heappop(held)
+        if not held:
+            del job.held[account]

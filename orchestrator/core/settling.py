@@ -57,11 +57,12 @@ def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: lis
     `with_joining`: also those that wait for what comes of work in flight. A halt lets them, as it lets what runs: they start
     nothing, and share a verdict.
     """
-    waiting = {index for _, index in job.backoff} | set(job.due) | job.asking
+    waiting = {index for _, index in job.backoff} | set(job.due).union(*job.held.values()) | job.asking
     if with_joining:
         waiting |= job.joining
     job.backoff.clear()
     job.due.clear()
+    job.held.clear()
     for index in sorted(waiting):
         if isinstance(job.items[index], Waiting):
             settle(state, job, index, ended, decisions)

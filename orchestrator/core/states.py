@@ -37,11 +37,16 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """Has a slot. `ending`: its end was asked for, and why."""
+    """Has a slot. `ending`: its end was asked for, and why.
+
+    `account`: whose limits bound it, if it is known. `throttles`: how often that account had been throttled when it started.
+    """
 
     attempt: int
     slot: int
     ending: Literal["cancel", "drain"] | None = None
+    account: str | None = None
+    throttles: int = 0
 
 
 class Succeeded(msgspec.Struct, frozen=True):
@@ -128,6 +133,10 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     on_reject: Literal["abort", "skip", "retry"] = "abort"
     retry_from: int | None = None
     """Of a gate: the job that runs again after a rejection, before the gate asks again; None: it only asks again."""
+    accounts: tuple[str, ...] = ()
+    """Accounts of which its items use one: the first that is not parked. Empty: none, or each item finds out at its start."""
+    on_usage_limit: Literal["wait", "pause", "fail"] = "wait"
+    """What becomes of an item that may use no account because all of them are parked."""
 
     @property
     def tolerates_failures(self) -> bool:
@@ -146,11 +155,15 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tries(msgspec.Struct):
-    """Attempts of one item: the last attempt's number, how many of this session's budget are used, and workers lost in a row."""
+    """Attempts of one item: the last attempt's number, how many of this session's budget are used, and workers lost in a row.
+
+    `refusals`: how often in a row its account was throttled or parked under it.
+    """
 
     number: int = 0
     used: int = 0
     losses: int = 0
+    refusals: int = 0
 
 
 class JobState(msgspec.Struct):
@@ -168,6 +181,8 @@ class JobState(msgspec.Struct):
     """Heap of (due, index) of waiting items."""
     due: list[int] = msgspec.field(default_factory=list)
     """Heap of waiting items whose time has come."""
+    held: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    """Account -> heap of waiting items that were found to need it, in a job whose items find out at their start."""
     joining: set[int] = msgspec.field(default_factory=set)
     """Waiting items whose token is in flight elsewhere: until they are told what came of it."""
     asking: set[int] = msgspec.field(default_factory=set)
@@ -247,6 +262,20 @@ class Shortage(msgspec.Struct):
     """When (monotonic seconds) that wait was over."""
 
 
+class Account(msgspec.Struct):
+    """What this run knows of an account of agents: how many use it, and how it bears that. The rules are in `throttle`."""
+
+    running: int = 0
+    bound: int | None = None
+    """So many at once; None: it was never throttled, or has recovered."""
+    throttles: int = 0
+    """How often it was throttled; what was in flight then counts as once."""
+    wait: float = 0.0
+    """Seconds of the last backoff; less after each success."""
+    successes: int = 0
+    """Since the bound was set."""
+
+
 class RunState(msgspec.Struct):
     """A whole run. `slots` is at least 1 (an inline run has one)."""
 
@@ -260,6 +289,7 @@ class RunState(msgspec.Struct):
     holds: dict[str, float] = msgspec.field(default_factory=dict)
     """Resources that are not to be had now -> until when (monotonic; infinite: until `ResourceFreed`). See `resources_of`."""
     shortage: Shortage = msgspec.field(default_factory=Shortage)
+    accounts: dict[str, Account] = msgspec.field(default_factory=dict)
     drain_timeout: float = 300.0
     timeout_at: float | None = None
     stop: Stop = Stop.NO
@@ -296,6 +326,7 @@ class AdoptedAttempt(msgspec.Struct, frozen=True):
     index: int
     attempt: int
     slot: int
+    account: str | None = None
 
 
 class RestoredJob(msgspec.Struct, frozen=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
+import msgspec
+
 from orchestrator.core.decisions import Decision, EndAttempt, ListItems
 from orchestrator.core.events import CancelAsked, SlotsSet, StopAsked
 from orchestrator.core.settling import cancel_item, end_waiting
@@ -100,5 +102,5 @@ def _end_one(job: JobState, index: int, reason: EndWord, decisions: list[Decisio
     running = job.items[index]
     assert isinstance(running, Running)
     word = running.ending or reason
-    job.items[index] = Running(running.attempt, running.slot, ending=word)
+    job.items[index] = msgspec.structs.replace(running, ending=word)
     decisions.append(EndAttempt((job.rules.order, index), word, grace_at_most))

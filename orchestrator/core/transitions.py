@@ -12,9 +12,10 @@ import heapq
 import math
 from typing import assert_never
 
-from orchestrator.core import gates, graph, scheduling, shortage
+from orchestrator.core import gates, graph, parking, scheduling, shortage, throttle
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import (
+    AccountTold,
     AttemptEnded,
     CancelAsked,
     ChildAnswered,
@@ -69,8 +70,8 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
     match event:
         case RunOpened():
             state.is_open = True
-        case AttemptEnded(item, verdict):
-            _attempt_ended(state, item, verdict, now, decisions)
+        case AttemptEnded():
+            _attempt_ended(state, event, now, decisions)
         case StartDeclined():
             _start_declined(state, event, now, decisions)
         case ItemsListed():
@@ -85,8 +86,8 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             gates.child_answered(state, item, now)
         case GateTold() | ItemsReopened() | LeftAlone():
             gates.hear(state, event, decisions)
-        case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded():
-            _may_go_on(state, event, now, decisions)
+        case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded() | AccountTold():
+            _told(state, event, now, decisions)
         case TimePassed():
             pass
         case unknown:
@@ -116,14 +117,25 @@ def check_invariants(state: RunState) -> None:
         assert job.running == sum(isinstance(item, Running) for item in job.items), "job.running is wrong"
         if job.rules.max_concurrency is not None:
             assert job.running <= job.rules.max_concurrency, "max_concurrency is exceeded"
+        waiting = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due < math.inf}
+        assert waiting <= {index for _, index in job.backoff}.union(job.due, *job.held.values()), "a waiting item is lost"
+    for name, account in state.accounts.items():
+        assert account.running == sum(item.account == name for item in running), "account.running is wrong"
+        assert account.bound is None or account.bound >= 1, "an account may run nothing"
     if state.is_finished:
         assert not running, "the run is finished and something runs"
 
 
-def _may_go_on(
-    state: RunState, event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded, now: float, decisions: list[Decision]
+def _told(
+    state: RunState,
+    event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded | AccountTold,
+    now: float,
+    decisions: list[Decision],
 ) -> None:
+    """What was not known before: what may be had now, what came of work elsewhere, whose limits bind an attempt."""
     match event:
+        case AccountTold(item, account):
+            throttle.began(state, state.jobs[item[0]], item[1], account)
         case SlotFreed(slot):
             if slot in state.set_aside:
                 state.set_aside.remove(slot)
@@ -160,6 +172,8 @@ def _take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
     running = job.items[item[1]]
     assert isinstance(running, Running), f"{job.rules.id}:{item[1]} does not run"
     job.running -= 1
+    if running.account is not None:
+        state.accounts[running.account].running -= 1
     return job, running
 
 
@@ -169,35 +183,43 @@ def _free_slot(state: RunState, slot: int) -> None:
         heapq.heappush(state.free_slots, slot)
 
 
-def _attempt_ended(state: RunState, item: ItemRef, verdict: Verdict, now: float, decisions: list[Decision]) -> None:
-    job, running = _take_back_slot(state, item)
+def _attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: list[Decision]) -> None:
+    index = end.item[1]
+    job, running = _take_back_slot(state, end.item)
     _free_slot(state, running.slot)
     for resource in scheduling.freed_by_end(job.rules):
         state.holds.pop(resource, None)
-    ended = _state_after(state, job, item[1], running, verdict, now)
+    if end.verdict in (Verdict.SUCCEEDED, Verdict.ROUND) and running.account is not None:
+        throttle.succeeded(state, running.account, running.throttles)
+    ended = _state_after(state, job, index, running, end, now)
     if isinstance(ended, Waiting):
-        _wait(job, item[1], ended, decisions)
+        held_by = running.account if end.verdict is Verdict.THROTTLED and not job.rules.accounts else None
+        _wait(job, index, ended, decisions, held_by)
     else:
-        settle(state, job, item[1], ended, decisions)
+        settle(state, job, index, ended, decisions)
 
 
-def _state_after(state: RunState, job: JobState, index: int, running: Running, verdict: Verdict, now: float) -> ItemState:
+_ENDS: dict[Verdict, ItemState] = {
+    Verdict.SUCCEEDED: SUCCEEDED,
+    Verdict.HOPELESS: FAILED,
+    Verdict.CANCELLED: CANCELLED,
+}
+"""Of verdicts after which nothing is left to decide."""
+
+
+def _state_after(state: RunState, job: JobState, index: int, running: Running, end: AttemptEnded, now: float) -> ItemState:
     tries = job.tries[index]
-    match verdict:
-        case Verdict.SUCCEEDED:
-            return SUCCEEDED
+    match end.verdict:
+        case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
+            return _ENDS[end.verdict]
         case Verdict.ROUND:
-            tries.losses = 0
+            tries.losses = tries.refusals = 0
             tries.used = 0  # each round has its own attempts
             waiting = Waiting("round", now + job.rules.repeat_delay)
             is_last = False
-        case Verdict.HOPELESS:
-            return FAILED
-        case Verdict.CANCELLED:
-            return CANCELLED
         case Verdict.DRAINED | Verdict.PAUSED:  # drained perhaps by an earlier supervisor: then this one runs it again
             tries.used -= 1
-            waiting = Waiting("drained", now) if verdict is Verdict.DRAINED else asking("gate")
+            waiting = Waiting("drained", now) if end.verdict is Verdict.DRAINED else asking("gate")
             is_last = False
         case Verdict.LOST:
             tries.losses += 1
@@ -209,8 +231,14 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
             shortage.found(state, now)
             waiting = Waiting(SHORTAGE, now)
             is_last = False
-        case Verdict.FAILED | Verdict.THROTTLED | Verdict.PARKED:
+        case Verdict.THROTTLED | Verdict.PARKED:
             tries.losses = 0
+            tries.used -= 1
+            tries.refusals += 1
+            waiting = _refused(state, running, end, tries.refusals, now)
+            is_last = tries.refusals >= throttle.REFUSALS_ALLOWED
+        case Verdict.FAILED:
+            tries.losses = tries.refusals = 0
             waiting = Waiting("backoff", now + scheduling.retry_delay(job, index, tries.used))
             is_last = tries.used >= job.rules.attempts
         case unknown:
@@ -224,10 +252,26 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, v
     return INTERRUPTED if scheduling.is_over(state, job) else waiting
 
 
-def _wait(job: JobState, index: int, waiting: Waiting, decisions: list[Decision]) -> None:
+def _refused(state: RunState, running: Running, end: AttemptEnded, refusals: int, now: float) -> Waiting:
+    """The account would do no work for the item: what the item waits for. It is tried again as soon as the account may be."""
+    account = running.account
+    if account is None:
+        wait = throttle.wait_alone(refusals) if end.until is None else min(end.until - now, throttle.LONGEST_TOLD_SECONDS)
+        return Waiting("backoff", now + max(0.0, wait))
+    if end.verdict is Verdict.PARKED:
+        parking.park(state, account, now + parking.DEFAULT_PARK_SECONDS if end.until is None else end.until)
+        return Waiting(parking.usage_limit(account), now)
+    throttle.throttled(state, account, running.throttles, end.until, now)
+    return Waiting(throttle.rate_limit(account), now)
+
+
+def _wait(job: JobState, index: int, waiting: Waiting, decisions: list[Decision], held_by: str | None = None) -> None:
+    """`held_by`: the account for which it waits, in a job that cannot tell of its items which they need."""
     job.items[index] = waiting
     if waiting.due == math.inf:
         job.asking.add(index)
+    elif held_by is not None:
+        heapq.heappush(job.held.setdefault(held_by, []), index)
     else:
         heapq.heappush(job.backoff, (waiting.due, index))
     decisions.append(Settle((job.rules.order, index), waiting))
@@ -253,18 +297,38 @@ def _start_declined(state: RunState, declined: StartDeclined, now: float, decisi
         case Declined.SLOT_HELD:
             _not_started(state, job, index, running, Waiting("slot", now), decisions)
         case Declined.HELD:
-            scheduling.hold(state, declined.resource, declined.until, now)
-            _not_started(state, job, index, running, Waiting(declined.resource, now), decisions)
+            _hold(state, job, declined, now, decisions)
+            held_by = None if job.rules.accounts else declined.account
+            _not_started(state, job, index, running, Waiting(declined.resource, now), decisions, held_by)
         case Declined.JOINS:
             _not_started(state, job, index, running, Waiting("token", math.inf), decisions)
         case unknown:
             assert_never(unknown)
 
 
+def _hold(state: RunState, job: JobState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
+    """A resource is not to be had. When an account may be tried again after a throttle is known here, and better."""
+    account = declined.account
+    if account is None:
+        scheduling.hold(state, declined.resource, declined.until, now)
+    elif declined.resource == parking.usage_limit(account):
+        parking.park(state, account, declined.until)
+        if job.rules.on_usage_limit == "pause":
+            stop(state, Stop.PAUSE, now, decisions)
+    elif declined.resource == parking.trial(account):
+        state.holds[declined.resource] = declined.until
+
+
 def _not_started(
-    state: RunState, job: JobState, index: int, running: Running, waiting: Waiting, decisions: list[Decision]
+    state: RunState,
+    job: JobState,
+    index: int,
+    running: Running,
+    waiting: Waiting,
+    decisions: list[Decision],
+    held_by: str | None = None,
 ) -> None:
-    """Nothing is wrong with the item, and no attempt was made: it waits."""
+    """Nothing is wrong with the item, and no attempt was made: it waits. `held_by`: as of `_wait`."""
     job.tries[index].number -= 1
     job.tries[index].used -= 1
     if running.ending == "cancel":
@@ -275,6 +339,9 @@ def _not_started(
         job.items[index] = waiting
         job.joining.add(index)
         decisions.append(Settle((job.rules.order, index), waiting))
+    elif held_by is not None:
+        job.items[index] = waiting
+        heapq.heappush(job.held.setdefault(held_by, []), index)
     else:
         job.items[index] = waiting
         heapq.heappush(job.backoff, (waiting.due, index))

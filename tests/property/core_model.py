@@ -66,6 +66,19 @@ class Model:
     """So many there was room for on the machine when one more found none."""
     shortages: int = 0
     """In a row, with less than five seconds between a wait and the next."""
+    uses: dict[Ref, str] = field(default_factory=dict)
+    """Of the running items: their account."""
+    seen: dict[Ref, int] = field(default_factory=dict)
+    """Of these: how many throttles of that account came before their start."""
+    needs_account: dict[Ref, str] = field(default_factory=dict)
+    """Of the waiting items: the account that they were found to need."""
+    throttles: dict[str, int] = field(default_factory=dict)
+    """Account -> throttles, as far as they do not count as one."""
+    backoff: dict[str, float] = field(default_factory=dict)
+    """Account -> seconds that it waited last, halved by each success since."""
+    spared: dict[str, list[int]] = field(default_factory=dict)
+    """Account that was throttled and has not recovered -> [so many at once, successes with that many]."""
+    refusals: dict[Ref, int] = field(default_factory=dict)
     wait_ends: float = -math.inf
     stop: Stop = Stop.NO
     drain_until: float | None = None
@@ -90,6 +103,8 @@ class Model:
             for adopted in past.adopted:
                 words[adopted.index] = "running"
                 model.slot_of[order, adopted.index] = adopted.slot
+                if adopted.account is not None:
+                    model.use((order, adopted.index), adopted.account)
             model.jobs[order].words = words
             model.jobs[order].unchosen = model.jobs[order].unselected = past.unselected
             model.durable |= {(order, index) for index, word in enumerate(words) if word in VERDICTS}
@@ -174,6 +189,31 @@ class Model:
         needed = {"memory", "room", f"pool {pool}", f"rate of pool {pool}"}
         return bool(needed & self.missing.keys())
 
+    def account_of(self, ref: Ref) -> str | None:
+        """The account that a waiting or pending item is to use, as far as that is known."""
+        if ref in self.needs_account:
+            return self.needs_account[ref]
+        accounts = self.rules[ref[0]].accounts
+        unparked = [each for each in accounts if not {f"limit of {each}", f"trial of {each}"} & self.missing.keys()]
+        tried = [each for each in accounts if f"trial of {each}" in self.missing]
+        by_reset = sorted(accounts, key=lambda each: self.missing.get(f"limit of {each}", 0.0))
+        return (unparked + tried + by_reset or [None])[0]
+
+    def may_use(self, order: int, account: str | None) -> bool:
+        if account is None:
+            return True
+        running = len([ref for ref in self.all_refs("running") if self.uses.get(ref) == account])
+        if account in self.spared and running >= self.spared[account][0]:
+            return False
+        held = {f"trial of {account}", f"rate limit of {account}"}
+        if self.rules[order].on_usage_limit == "wait":
+            held.add(f"limit of {account}")
+        return not held & self.missing.keys()
+
+    def use(self, ref: Ref, account: str) -> None:
+        self.uses[ref] = account
+        self.seen[ref] = self.throttles.get(account, 0)
+
     def has_lane_room(self, order: int) -> bool:
         if not self.fast_slots:
             return True
@@ -237,8 +277,10 @@ class Model:
                 self.jobs[order].phase = "failed"
                 if not self.rules[order].continue_on_error and not self.is_limited(order):
                     self.halt((order, 0))
-            case events.AttemptEnded(ref, verdict):
-                self.attempt_ended(ref, verdict, now)
+            case events.AttemptEnded(ref, verdict, until):
+                self.attempt_ended(ref, verdict, until, now)
+            case events.AccountTold(ref, account):
+                self.use(ref, account)
             case events.StartDeclined():
                 self.declined(event, now)
             case events.OutcomesDurable(refs):
@@ -307,8 +349,10 @@ class Model:
         self.joined.discard(ref)
         self.asking.discard(ref)
         self.posing.discard(ref)
+        self.needs_account.pop(ref, None)
         if word != "running":
             self.slot_of.pop(ref, None)
+            self.uses.pop(ref, None)
         if word == "failed":
             order = ref[0]
             if self.is_limited(order):
@@ -381,7 +425,11 @@ class Model:
         if how in (Stop.NOW, Stop.KILL):
             self.end_all("drain")
 
-    def attempt_ended(self, ref: Ref, verdict: Verdict, now: float) -> None:
+    def attempt_ended(self, ref: Ref, verdict: Verdict, until: float | None, now: float) -> None:
+        account = self.uses.get(ref)
+        is_well = verdict in (Verdict.SUCCEEDED, Verdict.ROUND)
+        if account is not None and is_well and self.seen[ref] == self.throttles.get(account, 0):
+            self.bore(account)
         rules = self.rules[ref[0]]
         self.missing.pop("room", None)
         self.missing.pop(f"pool {rules.pool}", None)
@@ -395,8 +443,10 @@ class Model:
             case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
                 final = {Verdict.SUCCEEDED: "succeeded", Verdict.HOPELESS: "failed", Verdict.CANCELLED: "cancelled"}
                 return self.put(ref, final[verdict])
+            case Verdict.THROTTLED | Verdict.PARKED:
+                return self.refused(ref, account, verdict, until, now)
             case Verdict.FAILED:
-                self.losses[ref] = 0
+                self.losses[ref] = self.refusals[ref] = 0
                 tried = self.failures[ref] = self.failures.get(ref, 0) + 1
                 wait = min(rules.retry_delay * rules.retry_backoff ** (tried - 1), rules.retry_max_delay)
             case Verdict.LOST:
@@ -407,6 +457,63 @@ class Model:
         if is_last and verdict in (Verdict.FAILED, Verdict.LOST) and ref not in self.ending:
             return self.put(ref, "failed")
         return self.wait_or_end(ref, now + wait)
+
+    def bore(self, account: str) -> None:
+        """A success of what started after the last throttle."""
+        self.backoff[account] = self.backoff.get(account, 0.0) / 2
+        if self.backoff[account] < 1.0:
+            self.backoff[account] = 0.0
+        if account in self.spared:
+            at_once, successes = self.spared[account]
+            self.spared[account] = [at_once, successes + 1] if successes + 1 < at_once else [at_once + 1, 0]
+            if self.spared[account][0] >= self.most(account):
+                del self.spared[account]
+
+    def most(self, account: str) -> int:
+        bounds = [rules.max_concurrency or self.slots for rules in self.rules if account in rules.accounts]
+        return min(self.slots, sum(bounds) if bounds else self.slots)
+
+    def refused(self, ref: Ref, account: str | None, verdict: Verdict, until: float | None, now: float) -> None:
+        self.losses[ref] = 0
+        times = self.refusals[ref] = self.refusals.get(ref, 0) + 1
+        due = now
+        if account is None:
+            due = now + (min(2.0 ** (times - 1), 300.0) if until is None else min(max(0.0, until - now), 3600.0))
+        elif verdict is Verdict.PARKED:
+            self.parked(account, now + 1800.0 if until is None else until)
+        else:
+            self.throttled(ref, account, until, now)
+        if times >= 10 and ref not in self.ending:
+            return self.put(ref, "failed")
+        self.wait_or_end(ref, due)
+        if verdict is Verdict.THROTTLED and account is not None and not self.rules[ref[0]].accounts:
+            self.found_to_need(ref, account)
+        return None
+
+    def throttled(self, ref: Ref, account: str, until: float | None, now: float) -> None:
+        free_at = [self.missing.get(f"rate limit of {account}", now)]
+        if self.seen[ref] == self.throttles.get(account, 0):
+            running = len([each for each in self.all_refs("running") if self.uses.get(each) == account])
+            at_once = min(running, self.spared.get(account, [running])[0])
+            self.spared[account] = [max(at_once // 2, 1), 0]
+            self.throttles[account] = self.throttles.get(account, 0) + 1
+            self.backoff[account] = min(max(self.backoff.get(account, 0.0) * 2, 1.0), 300.0)
+            free_at.append(now + self.backoff[account])
+        if until is not None:
+            free_at.append(min(until, now + 3600.0))
+        if max(free_at) > now:
+            self.missing[f"rate limit of {account}"] = max(free_at)
+
+    def parked(self, account: str, until: float) -> None:
+        if f"limit of {account}" not in self.missing:
+            for ref in [ref for ref, needed in self.needs_account.items() if needed == account]:
+                del self.needs_account[ref]
+                self.due[ref] = -math.inf
+        self.missing[f"limit of {account}"] = until
+
+    def found_to_need(self, ref: Ref, account: str) -> None:
+        if self.word(ref) == "waiting":
+            self.needs_account[ref] = account
 
     def found_short(self, now: float) -> None:
         """Waits 0.1, 0.2, 0.4 … at most 5 s; who finds it out while it is known already does not make it longer."""
@@ -442,11 +549,18 @@ class Model:
                 self.held_slots.add(self.slot_of[ref])
                 self.wait_or_end(ref, now)
             case Declined.HELD:
+                account = event.account
                 if event.resource == "shortage":
                     self.found_short(now)
-                else:
+                elif account is not None and event.resource == f"limit of {account}":
+                    self.parked(account, event.until)
+                    if self.rules[ref[0]].on_usage_limit == "pause":
+                        self.stopped(Stop.PAUSE, now)
+                elif account is None or event.resource == f"trial of {account}":
                     self.missing[event.resource] = event.until
                 self.wait_or_end(ref, now)
+                if account is not None and not self.rules[ref[0]].accounts:
+                    self.found_to_need(ref, account)
             case Declined.JOINS:
                 self.wait_or_end(ref, math.inf)
                 if self.word(ref) == "waiting":
@@ -473,14 +587,17 @@ class Model:
                 if all(rule.priority >= urgency for urgency in listing)
                 if self.has_lane_room(rule.order) and not self.is_short_of_something(rule.order)
                 for ref in self.startable(rule.order, now)
-                if not rule.is_gate
+                if not rule.is_gate and self.may_use(rule.order, self.account_of(ref))
             ]
             if not candidates:
                 break
             _, order, index = min(candidates)
             starts.append(((order, index), free[0]))
+            account = self.account_of((order, index)) if self.rules[order].accounts else None
             self.put((order, index), "running")
             self.slot_of[order, index] = free[0]
+            if account is not None:
+                self.use((order, index), account)
             self.see_trial(now)
         if not any(self.moves(order) for order in range(len(self.jobs))):
             self.result = self.status(), self.error()

@@ -30,7 +30,7 @@ from orchestrator.core.states import (
 
 NAMES = "abcdef"
 
-MOODS = ["calm", "held", "short", "joining", "resized"]
+MOODS = ["calm", "held", "short", "joining", "resized", "limited", "limited"]
 """What happens often in a run: rules that meet seldom in a run of everything meet in a run of one thing."""
 
 
@@ -98,6 +98,8 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
             is_gate=asks and (place == 0 or draw(st.booleans())),
             on_reject=draw(st.sampled_from(["abort", "skip", "retry"])),
             is_left_out=selects and rarely(draw),
+            accounts=draw(st.sampled_from([(), (), ("x",), ("y",), ("x", "y"), ("y", "x")])),
+            on_usage_limit=draw(st.sampled_from(["wait", "wait", "wait", "pause", "fail"])),
         )
     slots = draw(st.integers(1, 4))
     return Scenario(
@@ -131,7 +133,10 @@ def resumed(draw: Callable[..., Any]) -> Scenario:
         begun = [index for index in pending if all(parent[index] is SUCCEEDED for parent in parents)]
         running = [index for index in begun[: rule.max_concurrency] if beyond or rarely(draw)][: len(slots)]
         running = [] if rule.is_gate else running
-        adopted = [AdoptedAttempt(index, draw(st.integers(1, 4)), slots.pop(0)) for index in running]
+        adopted = [
+            AdoptedAttempt(index, draw(st.integers(1, 4)), slots.pop(0), draw(st.sampled_from([None, "x", "z"])))
+            for index in running
+        ]
         attempts = {index: draw(st.integers(1, 4)) for index in pending if rarely(draw)}
         for each in adopted:
             attempts[each.index] = each.attempt
@@ -260,6 +265,8 @@ class Contest:
         actions: list[Callable[[st.DataObject], None]] = []
         if run.running:
             actions += [self.end] * 6 + [self.decline] * (1 if self.mood == "calm" else 5)
+        if self.without_account() and self.mood == "limited":
+            actions += [self.tell_account] * 6
         if run.to_list:
             actions += [self.list_job] * 3
         if run.not_durable:
@@ -283,10 +290,20 @@ class Contest:
         item = data.draw(st.sampled_from(list(self.run.running)))
         verdicts = [Verdict.SUCCEEDED] * 8 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST, Verdict.PAUSED]
         verdicts += [Verdict.SHORTAGE] * (12 if self.mood == "short" else 1)
+        verdicts += [Verdict.THROTTLED, Verdict.THROTTLED, Verdict.PARKED] * (5 if self.mood == "limited" else 1)
         ending = self.endings().get(self.run.ref(item))
         if ending is not None:
             verdicts += [Verdict.CANCELLED if ending == "cancel" else Verdict.DRAINED] * 5
-        self.run.end(item, data.draw(st.sampled_from(verdicts)))
+        self.run.end(item, data.draw(st.sampled_from(verdicts)), seconds=data.draw(st.sampled_from([None, None, 0.0, 4.0])))
+
+    def tell_account(self, data: st.DataObject) -> None:
+        """The attempt of an item that finds out its account at its start."""
+        self.run.tell_account(data.draw(st.sampled_from(self.without_account())), data.draw(st.sampled_from("xz")))
+
+    def without_account(self) -> list[str]:
+        return [
+            item for item in self.run.running if not self.rules[self.run.ref(item)[0]].accounts and item not in self.run.accounts
+        ]
 
     def gates_asking(self) -> list[str]:
         return [self.run.name(ref) for ref in sorted(self.model.asking) if self.rules[ref[0]].is_gate]
@@ -311,14 +328,17 @@ class Contest:
         if item in self.run.started:  # adopted attempts do run
             often = {"joining": Declined.JOINS, "resized": Declined.SLOT_HELD}.get(self.mood, Declined.HELD)
             why = data.draw(st.sampled_from([*Declined, *[often] * 8]))
-            resource, seconds = "", math.inf
+            resource, seconds, account = "", math.inf, None
             if why is Declined.HELD:
                 pool = self.rules[self.run.ref(item)[0]].pool
                 needed = ["memory", "room", *["shortage"] * (9 if self.mood == "short" else 1)]
                 needed += [] if pool is None else [f"pool {pool}", f"rate of pool {pool}"] * 2
                 resource = data.draw(st.sampled_from(needed))
                 seconds = data.draw(st.sampled_from([0.0, 0.5, 3.0, math.inf, math.inf]))
-            self.run.decline(item, why, resource, seconds=seconds)
+                if self.mood == "limited":
+                    account = self.run.accounts.get(item) or data.draw(st.sampled_from("xz"))
+                    resource = f"{data.draw(st.sampled_from(['rate limit', 'limit', 'trial']))} of {account}"
+            self.run.decline(item, why, resource, seconds=seconds, account=account)
 
     def share(self, data: st.DataObject) -> None:
         """Also to some that wait for something else (a deadlock is resolved so), or have ended meanwhile."""
