@@ -88,7 +88,7 @@ class Told:
         if self._answer is None:
             return None
         text = "".join(self._answer)
-        return text.strip("\n") if self._is_of_lines else text
+        return (text.strip("\n") or None) if self._is_of_lines else text
 
     @property
     def usage(self) -> Usage | None:

@@ -94,11 +94,12 @@ def _json_of(text: bytes) -> Any:
 
 
 def _forgiven_json_of(text: bytes) -> Any:
-    """JavaScript cuts texts between the halves of a surrogate pair and writes half a character: it counts as a `?`."""
+    """JavaScript cuts texts between the halves of a surrogate pair and writes half a character: it counts as a `?`. Python
+    writes NaN: it counts as null."""
     import json  # Hardly ever needed.
 
     try:
-        value = json.loads(text.decode("utf-8", "replace"))
+        value = json.loads(text.decode("utf-8", "replace"), parse_constant=lambda _name: None)
         return msgspec.json.decode(json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError, msgspec.DecodeError):
         return None

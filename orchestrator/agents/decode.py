@@ -94,8 +94,8 @@ def decode_profile(table: dict[str, Any], *, name: str, origin: Origin, path: st
         reading=_reading(raw, common, problems),
         show=rules(raw.show, "show", ShowTable, show_rule, problems),
     )
-    if not wrong & {"events", "lines", "format"}:
-        _check_success(profile.reading, problems)
+    _raise_for(problems, path)
+    _check_success(profile.reading, problems)
     _raise_for(problems, path)
     return profile
 
@@ -115,7 +115,7 @@ def _reading(raw: ProfileTable, common: Errors, problems: Problems) -> Reading:
         statuses=errors.statuses,
         resets=errors.resets,
         exit_codes=class_map(raw.exit_codes or {}, ("exit_codes",), problems),
-        patience={name: count for name, count in (raw.patience or {}).items() if is_class(name, ("patience",), problems)},
+        patience={name: count for name, count in (raw.patience or {}).items() if is_class(name, ("patience", name), problems)},
         is_usage_cumulative=raw.usage == "session",
         is_cost_cumulative=raw.cost == "session",
         needs_check=bool(raw.needs_check) or raw.format == "text",
