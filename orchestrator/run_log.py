@@ -6,16 +6,19 @@ import os
 import time
 from pathlib import Path
 
+from orchestrator.redaction import of_this_process
+
 
 def append_log(path: Path, message: str) -> None:
-    """Add one entry. A log that cannot be written is no reason to stop: the records tell the state."""
+    """Add one entry, without secrets. A log that cannot be written is no reason to stop: the records tell the state."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError:
         return
     try:
-        os.write(fd, f"{stamp} [{os.getpid()}] {message}\n".encode("utf-8", "backslashreplace"))
+        entry = f"{stamp} [{os.getpid()}] {message}\n".encode("utf-8", "backslashreplace")
+        os.write(fd, of_this_process().redact(entry))
     except OSError:
         return
     finally:

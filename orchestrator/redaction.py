@@ -1,0 +1,269 @@
+"""Secrets out of what people are shown: the values of environment variables with a telling name, and shapes of known keys.
+
+Promise: what is redacted does not depend on how the bytes were cut into chunks; each secret becomes `[redacted:NAME]`, NAME the
+variable's or the kind of key; all other bytes stay as they are. A secret that is written in JSON is one, too.
+
+Invariant: no shape is longer than `_LONGEST_SHAPE`, so what begins at a byte is decided by the bytes up to there; only private
+keys and values with line breaks in them go on beyond the end of a line.
+
+Refused: short values (they are words and numbers of ordinary text), secrets in another encoding (base64, a cipher), and those
+of another environment than the one that asks: what a run's supervisor had and nobody has now is known by its shape alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from heapq import heapify, heappop, heapreplace
+
+import msgspec
+
+SHORTEST_VALUE = 8
+"""Characters of the shortest value that counts as a secret."""
+
+_TELLING = re.compile(
+    r"(?:^|_)(?:\w*API_?KEY|\w*APIKEY|ACCESS_?KEY|SECRET_?KEY|PRIVATE_?KEY|KEYS?|\w*TOKEN|SECRETS?|PASSWORD|PASSWD|PASSPHRASE"
+    r"|PASS|PWD|CREDENTIALS?|AUTHORIZATION|PAT|DSN)(?:_\w{1,8})?$",
+    re.IGNORECASE,
+)
+_ONLY_ABOUT_ONE = re.compile(
+    r"(?:^|_)(?:FILE|PATH|DIR|SOCK|ID|NAME|URL|TTL|TYPE|AGE|COUNT|LIMIT|LENGTH|HELPER|PWD)$|^OLDPWD$", re.I
+)
+"""Names of what is no secret itself. PWD is the folder that a shell is in."""
+
+_LONGEST_TOKEN = 8192
+_LONGEST_KEY_BLOCK = 16_384
+_LONGEST_SHAPE = _LONGEST_KEY_BLOCK + 256
+
+_BEGIN_BLOCK = rb"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
+_END_BLOCK = rb"-----END [A-Z ]{0,30}PRIVATE KEY-----"
+_NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """A kind of key. Each has `needle` in it, `offset` bytes behind its beginning: looking for that is quick."""
+
+    name: str
+    needle: bytes
+    pattern: bytes
+    offset: int = 0
+    is_word: bool = True
+    """It does not begin in the middle of a word."""
+
+
+_SHAPES = (
+    _Shape(
+        "private key",
+        b"-----BEGIN ",
+        # Without an end, as far as it looks like one.
+        b"%s(?:[\\s\\S]{0,%d}?%s|(?:(?:\\s|\\\\[rn]){0,4}[A-Za-z0-9+/=]{16,128}){0,120}(?:(?:\r?\n|(?:\\\\r)?\\\\n)[A-Za-z0-9+/=]{1,15})?)"
+        % (_BEGIN_BLOCK, _LONGEST_KEY_BLOCK, _END_BLOCK),
+        is_word=False,
+    ),
+    _Shape("anthropic key", b"sk-ant-", rb"sk-ant-[A-Za-z0-9_-]{12,%d}" % _LONGEST_TOKEN),
+    _Shape("api key", b"sk-", rb"sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
+    *(_Shape("github token", b"gh%c_" % kind, rb"gh._[A-Za-z0-9]{20,255}") for kind in b"pousr"),
+    _Shape("github token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{20,255}"),
+    _Shape("gitlab token", b"glpat-", rb"glpat-[A-Za-z0-9_-]{16,255}"),
+    *(_Shape("aws key", begin, begin + rb"[A-Z0-9]{16}(?![A-Za-z0-9])") for begin in (b"AKIA", b"ASIA")),
+    _Shape("google key", b"AIza", rb"AIza[A-Za-z0-9_-]{30,64}"),
+    _Shape("google token", b"ya29.", rb"ya29\.[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
+    _Shape("slack token", b"xox", rb"xox[abeprs]-[A-Za-z0-9-]{10,255}"),
+    _Shape("hugging face token", b"hf_", rb"hf_[A-Za-z0-9]{30,64}"),
+    _Shape("npm token", b"npm_", rb"npm_[A-Za-z0-9]{30,64}"),
+    *(_Shape("stripe key", b"k_%s_" % use, rb"[rs]k_[a-z]+_[A-Za-z0-9]{16,255}", 1) for use in (b"live", b"test")),
+    _Shape("jwt", b"eyJ", rb"eyJ[A-Za-z0-9_-]{8,2048}\.eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,2000}"),
+    *(
+        _Shape(
+            "bearer",
+            word,
+            rb"[Bb]%s[ \t]{1,4}((?=[A-Za-z._~+/-]{0,200}[0-9])[A-Za-z0-9._~+/=-]{16,%d})" % (word, _LONGEST_TOKEN),
+            1,
+        )
+        for word in (b"earer", b"EARER")
+    ),
+    _Shape("password in a url", b"://", rb"://[^\s/@:\"'\\]{0,128}:([^\s/@\"'\\]{3,256})@", is_word=False),
+)
+
+
+def secrets_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that hold a secret, by their names and the lengths of their values."""
+    return {name: value for name, value in environment.items() if is_telling(name) and len(value) >= SHORTEST_VALUE}
+
+
+def is_telling(name: str) -> bool:
+    """Whether a variable of that name holds a secret."""
+    return name.isidentifier() and _TELLING.search(name) is not None and _ONLY_ABOUT_ONE.search(name) is None
+
+
+class _Seeker(msgspec.Struct, frozen=True):
+    """How one secret is found. `pattern` None: the needle is all of it; a group in it: only that is the secret."""
+
+    name: bytes
+    needle: bytes
+    offset: int = 0
+    pattern: re.Pattern[bytes] | None = None
+    is_word: bool = False
+
+    def seek(self, data: bytes, begin: int) -> int:
+        """Where the next one that may be one begins, from `begin` on; -1: there is none."""
+        at = data.find(self.needle, begin + self.offset)
+        return at - self.offset if at >= 0 else -1
+
+    @property
+    def beginning(self) -> bytes:
+        """One that begins has this in it, also if it goes on behind a space."""
+        return self.needle if self.pattern is not None else re.split(rb"\s", self.needle, maxsplit=1)[0][:4]
+
+    def span(self, data: bytes, at: int) -> tuple[int, int] | None:
+        """The secret that begins at `at`, if it is one."""
+        if self.pattern is None:
+            return at, at + len(self.needle)
+        if self.is_word and at > 0 and data[at - 1] in _NAME_BYTES:
+            return None
+        match = self.pattern.match(data, at)
+        return match.span(self.pattern.groups) if match else None
+
+
+class Redactor:
+    """Knows the secrets of some environments, and the shapes of keys."""
+
+    def __init__(self, *environments: Mapping[str, str]) -> None:
+        names: dict[bytes, str] = {}
+        for environment in environments:
+            for name, value in secrets_in(environment).items():
+                for form in _forms(value):
+                    names.setdefault(form, name)
+        self.values = sorted(names, key=lambda each: (-len(each), each))
+        """Longest first: one may be the beginning of another."""
+        self._seekers = [_Seeker(names[value].encode(), value) for value in self.values] + _shape_seekers()
+
+    def redact(self, data: bytes) -> bytes:
+        """`data` without its secrets."""
+        return self.part(data, 0, len(data))[0]
+
+    def text(self, text: str) -> str:
+        """The same for text, of any characters."""
+        return self.redact(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def stream(self) -> RedactedStream:
+        """For bytes that come in chunks."""
+        return RedactedStream(self)
+
+    def is_suspect(self, data: bytes) -> bool:
+        """Whether a secret may begin in it; False is certain."""
+        return any(seeker.beginning in data for seeker in self._seekers)
+
+    @property
+    def longest(self) -> int:
+        """No secret is longer, in bytes."""
+        return max(_LONGEST_SHAPE, *map(len, self.values))
+
+    def part(self, data: bytes, begin: int, end: int) -> tuple[bytes, int]:
+        """`data` from `begin` without the secrets that begin before `end`, and where that ended: at `end`, or behind a secret.
+
+        Of two that overlap the one that begins first counts.
+        """
+        found = [(at, order) for order, seeker in enumerate(self._seekers) if (at := seeker.seek(data, begin)) >= 0]
+        heapify(found)
+        parts, given = [], begin
+        while found and found[0][0] < end:
+            at, order = found[0]
+            seeker = self._seekers[order]
+            span = seeker.span(data, at) if at >= given else None
+            if span is not None:
+                parts += [data[given : span[0]], b"[redacted:%s]" % seeker.name]
+                given = span[1]
+            following = seeker.seek(data, max(at + 1, given))
+            if following >= 0:
+                heapreplace(found, (following, order))
+            else:
+                heappop(found)
+        stop = max(given, end)
+        parts.append(data[given:stop])
+        return b"".join(parts), stop
+
+
+@cache
+def _shape_seekers() -> list[_Seeker]:
+    return [_Seeker(each.name.encode(), each.needle, each.offset, re.compile(each.pattern), each.is_word) for each in _SHAPES]
+
+
+def _forms(value: str) -> Iterable[bytes]:
+    """How a value may be written: as it is, or inside of JSON."""
+    raw = value.encode("utf-8", "surrogateescape")
+    shown = value.encode("utf-8", "replace").decode()
+    return {raw, json.dumps(shown)[1:-1].encode(), json.dumps(shown, ensure_ascii=False)[1:-1].encode()}
+
+
+class RedactedStream:
+    """Redacts what comes in chunks: line by line where lines are short, so that what is followed live is seen at once."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._longest = redactor.longest
+        self._prefixes = [each for value in redactor.values for each in _cut_at_newlines(value)]
+        self._held = bytearray()
+        self._begin = 0
+        """Where in `_held` that begins which was not given out yet; the byte before it is kept for what looks behind."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take in `chunk`; what is certain by now."""
+        before = len(self._held)
+        self._held += chunk
+        newline = self._held.rfind(b"\n", before) + 1
+        given = b""
+        if newline:
+            given = self._give(min(newline, self._open_block(newline), self._open_value(newline)))
+        if len(self._held) - self._begin > 4 * self._longest:
+            given += self._give(len(self._held) - self._longest)
+        return given
+
+    def settle(self) -> bytes:
+        """Nothing comes for now: what of the last line is certain although it has not ended."""
+        held = bytes(self._held[self._begin :])
+        if b"\n" in held or self._redactor.is_suspect(held):
+            return b""
+        tail = re.search(rb"\S*\Z", held)
+        assert tail is not None
+        return self._give(self._begin + tail.start())
+
+    def close(self) -> bytes:
+        """The rest."""
+        return self._give(len(self._held))
+
+    def _give(self, end: int) -> bytes:
+        if end <= self._begin:
+            return b""
+        held = bytes(self._held)
+        given, stop = self._redactor.part(held, self._begin, end)
+        kept = max(stop - 1, 0)
+        del self._held[:kept]
+        self._begin = stop - kept
+        return given
+
+    def _open_block(self, end: int) -> int:
+        """Where a private key begins that may go on behind `end`; else `end`."""
+        if b"-----BEGIN" not in self._held:
+            return end
+        closed = [match.end() for match in re.finditer(_END_BLOCK, self._held)]
+        opened = (match.start() for match in re.compile(_BEGIN_BLOCK).finditer(self._held, closed[-1] if closed else 0))
+        return next((start for start in opened if len(self._held) - start <= _LONGEST_SHAPE), end)
+
+    def _open_value(self, end: int) -> int:
+        """The same for a value with line breaks in it."""
+        found = [end - len(prefix) for prefix in self._prefixes if self._held.endswith(prefix, 0, end)]
+        return min(found, default=end)
+
+
+def _cut_at_newlines(value: bytes) -> list[bytes]:
+    return [value[: match.end()] for match in re.finditer(rb"\n", value) if match.end() < len(value)]
+
+
+@cache
+def of_this_process() -> Redactor:
+    """For what this process writes: its environment as it is when this is asked first."""
+    return Redactor(os.environ)

@@ -1,0 +1,158 @@
+"""No secret survives redaction, however the bytes are cut into chunks, and everything else does."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.redaction import Redactor, is_telling
+
+KEY_BODY = "".join(random.Random(7).choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", k=1600))
+KEY_LINES = "\n".join(KEY_BODY[at : at + 64] for at in range(0, len(KEY_BODY), 64))
+
+SHAPES = {
+    "anthropic key": "sk-ant-api03-" + "aB3_-" * 18,
+    "api key": "sk-proj-" + "a1B2" * 12,
+    "github token": "ghp_" + "a1B2" * 9,
+    "gitlab token": "glpat-" + "a1B2_" * 4,
+    "aws key": "AKIA" + "A1B2" * 4,
+    "google key": "AIza" + "a1B2-" * 7,
+    "slack token": "xoxb-" + "123-abc" * 3,
+    "hugging face token": "hf_" + "aB3" * 11,
+    "npm token": "npm_" + "aB3" * 12,
+    "stripe key": "sk_live_" + "a1B2" * 6,
+    "jwt": "eyJhbGciOiJI.eyJzdWIiOiIx." + "sig_" * 8,
+    "private key": f"-----BEGIN RSA PRIVATE KEY-----\n{KEY_LINES}\n-----END RSA PRIVATE KEY-----",
+    "bearer": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+    "password in a url": "hunter2",
+}
+AROUND = {"bearer": "Authorization: Bearer {}", "password in a url": "https://me:{}@host/x"}
+
+VALUES = {
+    "SERVICE_API_KEY": 'a "quoted" \\ value',
+    "DEPLOY_TOKEN": "plain-value-0",
+    "LONGER_SECRET": "plain-value-0-and-more",
+    "DB_PASSWORD": "päss wörd €",
+    "SIGNING_PRIVATE_KEY": "first line\nsecond line\nthird",
+}
+REDACTOR = Redactor({**VALUES, "HOME": "nothing secret here", "SHORT_KEY": "abc"})
+
+SECRETS = [*VALUES.values(), *SHAPES.values(), *(json.dumps(value)[1:-1] for value in VALUES.values())]
+PIECES = [AROUND.get(name, "{}").format(shape) for name, shape in SHAPES.items()]
+PIECES += [*VALUES.values(), *(json.dumps(value) for value in VALUES.values())]
+ORDINARY = [
+    "",
+    " ",
+    "\n",
+    "a word ",
+    '{"type":"text","n":12}\n',
+    "x" * 70_000,
+    "-----BEGIN CERTIFICATE-----\n",
+    "sk-",
+    "Bearer ",
+    "://",
+    "é",
+]
+MATERIAL = [*PIECES, *ORDINARY]
+
+
+def redacted_in_chunks(data: bytes, cuts: list[int], settles: bool) -> bytes:
+    """As a stream gives it that gets `data` cut at these places, and perhaps is asked in between what is certain."""
+    stream = REDACTOR.stream()
+    given, before = b"", 0
+    for cut in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
+        given += stream.feed(data[before:cut])
+        before = cut
+        if settles:
+            given += stream.settle()
+    return given + stream.close()
+
+
+@given(
+    parts=st.lists(st.tuples(st.integers(0, len(MATERIAL) - 1), st.sampled_from([" ", "\n", '"', ", "])), max_size=8),
+    cuts=st.lists(st.integers(0, 4000) | st.integers(0, 200_000), max_size=12),
+    settles=st.booleans(),
+)
+def test_no_secret_survives_and_the_cuts_make_no_difference(parts: list[tuple[str, str]], cuts: list[int], settles: bool) -> None:
+    text = "".join(MATERIAL[piece] + separator for piece, separator in parts)
+    whole = REDACTOR.redact(text.encode())
+    assert not [secret for secret in SECRETS if secret.encode() in whole]
+    assert redacted_in_chunks(text.encode(), cuts, settles) == whole
+
+
+@given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=6), st.booleans())
+def test_bytes_without_secrets_stay_as_they_are(data: bytes, cuts: list[int], settles: bool) -> None:
+    assert redacted_in_chunks(data, cuts, settles) == REDACTOR.redact(data)
+    if not any(hint in data.lower() for hint in (b"-", b"_", b"://", b"earer", b"eyj", b"akia", b"asia", b"aiza", b"ya29")):
+        assert REDACTOR.redact(data) == data
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_each_shape_is_told_by_its_name(name: str) -> None:
+    around = AROUND.get(name, "key={}")
+    assert REDACTOR.text(around.format(SHAPES[name])) == around.format(f"[redacted:{name}]")
+
+
+def test_a_value_is_told_by_the_name_of_its_variable_and_the_longer_one_wins() -> None:
+    assert REDACTOR.text("plain-value-0-and-more, plain-value-0") == "[redacted:LONGER_SECRET], [redacted:DEPLOY_TOKEN]"
+
+
+def test_json_stays_json() -> None:
+    value = {"said": [VALUES["SERVICE_API_KEY"], VALUES["SIGNING_PRIVATE_KEY"], SHAPES["private key"]]}
+    redacted = json.loads(REDACTOR.text(json.dumps(value)))
+    assert redacted == {"said": ["[redacted:SERVICE_API_KEY]", "[redacted:SIGNING_PRIVATE_KEY]", "[redacted:private key]"]}
+
+
+def test_a_private_key_that_was_cut_off_is_redacted_as_far_as_it_goes() -> None:
+    cut = SHAPES["private key"][:500]
+    assert REDACTOR.text(f"{cut}\n\nand then it ended here") == "[redacted:private key]\n\nand then it ended here"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "task-list-of-the-2nd-of-may-with-a-long-name",
+        "sk-learn-is-a-library-of-many-words",
+        "the bearer of authentication-and-authorisation",
+        "https://host:8080/path@v2, mailto:me@host",
+        "MYAKIAIOSFODNN7EXAMPLE and AKIAIOSFODNN7EXAMPLEandmore",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "abc nothing secret here",
+        "ghp_short hf_short npm_install eyJ.eyJ.x",
+    ],
+)
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert REDACTOR.text(text) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["ANTHROPIC_API_KEY", "OPENAI_APIKEY", "GH_TOKEN", "npm_config__authToken", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"]
+)
+def test_these_names_tell_of_a_secret(name: str) -> None:
+    assert is_telling(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PATH", "PWD", "OLDPWD", "MAX_TOKENS", "SSH_AUTH_SOCK", "KEYBOARD", "TOKEN_FILE", "AWS_ACCESS_KEY_ID", "MONKEY", "BYPASS"],
+)
+def test_these_names_do_not(name: str) -> None:
+    assert not is_telling(name)
+
+
+def test_a_line_that_never_ends_is_given_out_while_it_comes() -> None:
+    stream = REDACTOR.stream()
+    given = [len(stream.feed(b"x" * 65_536)) for _ in range(16)]
+    assert sum(given) >= 14 * 65_536
+    assert stream.close() == b"x" * (16 * 65_536 - sum(given))
+
+
+def test_a_prompt_without_newline_is_seen_when_nothing_more_comes() -> None:
+    stream = REDACTOR.stream()
+    assert stream.feed(b"go on? [y/n] ") + stream.settle() == b"go on? [y/n] "
+    assert stream.feed(b"plain-va") + stream.settle() == b""
+    assert stream.feed(b"lue-0\n") == b"[redacted:DEPLOY_TOKEN]\n"
