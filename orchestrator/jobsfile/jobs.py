@@ -9,13 +9,25 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from orchestrator.jobsfile.agent_checks import Surroundings, agent_values, check_agent, check_land, check_place
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.graph import find_cycles
 from orchestrator.jobsfile.key_types import JOB_ID
-from orchestrator.jobsfile.model import ChainSource, GateAction, InputSpec, Job, OnReject, WorkflowAction, templates_in
+from orchestrator.jobsfile.model import (
+    AgentAction,
+    ChainSource,
+    GateAction,
+    InputSpec,
+    Job,
+    LandAction,
+    OnReject,
+    WorkflowAction,
+    templates_in,
+)
 from orchestrator.jobsfile.problems import Problems
 from orchestrator.jobsfile.schema import (
     ACTIONS,
+    AGENT_KEYS,
     GATE_KEYS,
     HIDDEN_NAMES,
     ITEM_SCOPE,
@@ -39,6 +51,7 @@ def build_jobs(
     inputs: Mapping[str, InputSpec] | None,
     pools: Collection[str] | None,
     problems: Problems,
+    around: Surroundings,
 ) -> tuple[Job, ...]:
     """The jobs of [jobs.…] in file order. Only to be used if `problems` has none in the end.
 
@@ -49,6 +62,7 @@ def build_jobs(
     jobs = {id_: _JobChecks(id_, table, tables, defaults, problems) for id_, table in tables.items()}
     for id_, job in jobs.items():
         job.check_action()
+        job.check_agent(around)  # first: a prompt file is a template of the job's
         job.check_names(inputs)
         job.check_pool(pools)
         job.check_token()
@@ -63,6 +77,7 @@ def build_jobs(
         problems.tell(("jobs", cycle[0]), f"waits for itself: {' -> '.join(cycle)}")
     for job in jobs.values():
         job.check_way_back(needs)
+        job.check_land(jobs)
     return tuple(job.build(needs[id_], gates[id_]) for id_, job in jobs.items())
 
 
@@ -81,14 +96,16 @@ class _JobChecks:
             problems.tell(("jobs", id_), f"expected a table, got {describe(table)}")
             self._own = frozenset[str]()
             self._fields: JobFields = {"action": WRONG}
-            self._is_gate = False
+            self._is_gate = self._is_agent = False
             return
         own = compile_fields(table, ("jobs", id_), problems)
         self._own = frozenset(table)
         self._fields = lay_over(defaults, own)
         self._is_gate = isinstance(self._fields.get("action"), GateAction)
         # What the defaults say of commands is not meant for a gate, and the other way round.
+        self._is_agent = isinstance(self._fields.get("action"), AgentAction)
         meant = KEYS_OF_A_GATE | {"action"} if self._is_gate else self._fields.keys() - GATE_KEYS
+        meant -= {"stdin"} if self._is_agent else AGENT_KEYS
         self._fields = {key: value for key, value in self._fields.items() if key in meant | self._own}
 
     @property
@@ -99,7 +116,16 @@ class _JobChecks:
 
     def check_action(self) -> None:
         if "action" not in self._fields:
-            self._tell(None, "no action: a job has one of command, shell, gate and workflow")
+            self._tell(None, "no action: a job has one of command, shell, agent, gate, workflow and land")
+
+    def check_agent(self, around: Surroundings) -> None:
+        """Tell what is wrong about its agent, or about an agent that it does not have; and where it works."""
+        check_agent(self._fields, self._own, around, self._tell)
+        check_place(self._fields, self._tell)
+
+    def check_land(self, jobs: Mapping[str, _JobChecks]) -> None:
+        """Tell a job to bring home that has no worktrees."""
+        check_land(self._fields, {id_: job._fields.get("workspace") for id_, job in jobs.items()}, self._tell)
 
     def check_names(self, inputs: Mapping[str, InputSpec] | None) -> None:
         """Tell the names that templates use and that this job does not have."""
@@ -192,6 +218,8 @@ class _JobChecks:
     def build(self, needs: tuple[str, ...], sent_back_by: tuple[str, ...]) -> Job:
         values = {key: value for key, value in self._fields.items() if value is not WRONG and key not in ("needs", "action")}
         action: Any = self._fields.get("action")
+        if isinstance(action, AgentAction):
+            values = agent_values(values)
         if isinstance(action, WorkflowAction):
             values = {key: value for key, value in values.items() if key not in NOT_OF_A_CHILD} | {"output": "json"}
         return Job(id=self._id, action=action, needs=needs, sent_back_by=sent_back_by, **values)
@@ -230,6 +258,8 @@ class _JobChecks:
             yield "needs", list(needs)
         if isinstance(source, ChainSource):
             yield "for_each", list(source.jobs)
+        if isinstance(self._fields.get("action"), LandAction):
+            yield "action", [self._fields["action"].job]
         for key, template in self._templates():
             yield key, sorted(template.jobs - set(sent_back_by))
 
@@ -237,7 +267,7 @@ class _JobChecks:
         if key is None:
             self._problems.tell(("jobs", self._id), message)
             return
-        candidates = ACTIONS if key == "action" else (key,)
+        candidates = ACTIONS if key == "action" else ("prompt", "prompt_file") if key == "prompt" else (key,)
         written = next((candidate for candidate in candidates if candidate in self._own), None)
         if written is None:
             shown = "its action" if key == "action" else key

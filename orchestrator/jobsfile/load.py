@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.agent_checks import KnownAgents, Surroundings
 from orchestrator.jobsfile.children import ChildFiles
 from orchestrator.jobsfile.decode import decode, plain
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, lay_over
@@ -69,7 +70,9 @@ def _load(
     pools = build_pools(config.pools, own_pools, config.problems, problems)
     known_pools = None if "pools" in wrong or not config.has_pools else {**config.pools, **own_pools}.keys()
     defaults = lay_over(config.defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
-    jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, known_pools, problems)
+    jobs = () if "jobs" in wrong else build_jobs(
+        raw.jobs or {}, defaults, known_inputs, known_pools, problems, Surroundings(folder, agents)
+    )
     nests = children.check(jobs, folder, run.max_depth, problems) if children is not None else 0
     lines = problems.lines() + config.problems.lines()
     if lines:

@@ -259,6 +259,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Whether an agent does the work."""
         return isinstance(self.action, AgentAction)
 
+    @property
+    def allowed(self) -> Permissions:
+        """What its agent may do: as it says, else edit in a workspace of its own, else read."""
+        return self.permissions or ("read" if self.workspace.kind == "shared" else "edit")
+
 
 class JobsFile(msgspec.Struct, frozen=True, kw_only=True):
     """`path` is the real path of the file, `folder` what relative paths and the default cwd start from (absolute)."""

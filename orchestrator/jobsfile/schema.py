@@ -280,13 +280,22 @@ TOKEN_KEYS = ("token_ttl", "if_running", "if_done", "if_changed")
 GATE_KEYS = frozenset({"options", "on_reject", "show_file"})
 """They say how a gate asks; a job that is none has no use for them."""
 
+AGENT_KEYS = frozenset(
+    {
+        *("prompt", "prompt_file", "model", "permissions", "args", "max_turns", "schema", "pass_env"),
+        *("resume_session", "resume_prompt", "retry_prompt"),
+        *("budget_usd", "budget_tokens", "estimate_usd", "on_usage_limit", "fallback"),
+    }
+)
+"""They say how an agent works; a job without one has no use for them."""
+
 KEYS_OF_A_GATE = GATE_KEYS | {"gate", "needs", "when", "for_each", "label", "continue_on_error", "max_failures"}
 """A gate runs nothing, so all other keys would say nothing of it."""
 
 REJECTING = ("reject", "abort")
 """The choices that reject."""
 
-NOT_OF_A_CHILD = ("cwd", "stdin", "output")
+NOT_OF_A_CHILD = ("cwd", "stdin", "output", "workspace", "check", "artifacts")
 """Keys that say nothing of a child run: it has its file's folder, is given `inputs`, and its output has a shape of its own."""
 
 ACTIONS = ("command", "shell", "agent", "gate", "workflow", "land")
@@ -312,6 +321,9 @@ HIDDEN_NAMES = {
     "when": frozenset({"creates"}) | ROUND_NAMES,
     "cwd": frozenset({"creates"}),
     "creates": frozenset({"creates"}),
+    "model": frozenset({"creates"}),
+    "prompt_file": frozenset({"creates"}),
+    "schema": frozenset({"creates"}),
     # One token stands for all attempts and rounds of an item, and for the same work of any run.
     "token": frozenset({"creates", "attempt"}) | ROUND_NAMES,
 }

@@ -1,0 +1,140 @@
+"""What a job with `agent` may get wrong, as far as the file, its folder and the profiles can tell before anything starts.
+
+A static `prompt_file` is read here: what it says is a template of the job like any other, so that the jobs which it names are
+needed. A run that is only read from its records looks at no file: what has changed since must not make it unreadable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from orchestrator.jobsfile.answer_schema import AnswerSchemaError, load_checker, read_schema
+from orchestrator.jobsfile.fields import WRONG, JobFields
+from orchestrator.jobsfile.model import AgentAction, LandAction, Workspace
+from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
+from orchestrator.jobsfile.schema import AGENT_KEYS
+from orchestrator.jobsfile.templates import Template
+
+DEFAULT_CONCURRENCY = 4
+"""Items of an agent job that run at once where `max_concurrency` does not say: a provider's limits are soon reached."""
+
+Tell = Callable[[str | None, str], None]
+"""Notes a mistake of a job: at this key, or (None) of it as a whole."""
+
+
+class KnownAgents(Protocol):
+    """The profiles that there are."""
+
+    def mistake_in(self, name: str) -> str | None:
+        """Why no job can have the agent `name`, in words; None: it can."""
+
+    def needs_check(self, name: str) -> bool:
+        """Whether only a check can tell that this agent (which there is) succeeded."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a jobs file is checked against besides itself. `folder` is absolute: its relative paths start there.
+
+    `agents` None: a run's own copy is read once more, and nothing around it is asked.
+    """
+
+    folder: str
+    agents: KnownAgents | None = None
+
+
+def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, tell: Tell) -> None:
+    """Tell what is wrong with the keys of one job about agents. Gives `fields` the `prompt` that stands in a static file."""
+    action = fields.get("action")
+    if action is WRONG:
+        return
+    if not isinstance(action, AgentAction):
+        for key in sorted(AGENT_KEYS & own):
+            tell(key, "says how an agent works, and this job has none")
+        return
+    _check_prompt(fields, own, around, tell)
+    if "stdin" in own:
+        tell("stdin", "does not go with agent: what an agent reads is its prompt")
+    if fields.get("schema") is not None and "output" in own and fields.get("output") not in ("json", WRONG):
+        tell("output", "does not go with schema: the answer is then JSON, which that describes")
+    if around.agents is not None:
+        _check_names(fields, action, around.agents, tell)
+        _check_schema(fields, around, tell)
+
+
+def check_place(fields: JobFields, tell: Tell) -> None:
+    """Tell a folder that would lead out of the workspace."""
+    workspace, cwd = fields.get("workspace"), fields.get("cwd")
+    if not isinstance(workspace, Workspace) or workspace.kind == "shared" or not isinstance(cwd, Template) or not cwd.is_static:
+        return
+    if os.path.isabs(cwd.source) or os.path.normpath(cwd.source).split(os.sep)[0] == os.pardir:
+        tell("cwd", f"leads out of the workspace ({workspace.kind}): expected a path that is relative to it")
+
+
+def check_land(fields: JobFields, workspaces: Mapping[str, Any], tell: Tell) -> None:
+    """Tell a `land` of what has no worktrees. `workspaces`: what each job of the file says of its own."""
+    action = fields.get("action")
+    if isinstance(action, LandAction) and action.job in workspaces:
+        workspace = workspaces[action.job]
+        if workspace is not WRONG and (not isinstance(workspace, Workspace) or workspace.kind != "worktree"):
+            tell("action", f'{action.job} has no worktrees to bring home: it needs workspace = "worktree"')
+
+
+def agent_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of an agent job, with what an agent job has where nothing is said."""
+    values = {"max_concurrency": DEFAULT_CONCURRENCY, **{key: value for key, value in values.items() if key != "stdin"}}
+    return {**values, "output": "json"} if "schema" in values else values
+
+
+def _check_prompt(fields: JobFields, own: frozenset[str], around: Surroundings, tell: Tell) -> None:
+    if {"prompt", "prompt_file"} <= own:
+        tell("prompt_file", "a job has a prompt or a prompt_file, this has both")
+        return
+    for key, other in (("prompt", "prompt_file"), ("prompt_file", "prompt")):
+        if key in own:
+            fields.pop(other, None)  # its own, whichever it is, takes the place of the defaults'
+    if "prompt" in fields and "prompt_file" in fields:
+        tell("prompt_file", "a job has a prompt or a prompt_file, this has both")
+    elif "prompt_file" in fields:
+        _read_prompt(fields, around, tell)
+    elif "prompt" not in fields:
+        tell(None, "no prompt: a job with agent has a prompt or a prompt_file")
+
+
+def _read_prompt(fields: JobFields, around: Surroundings, tell: Tell) -> None:
+    named = fields["prompt_file"]
+    if named is WRONG or not named.is_static:
+        return
+    try:
+        fields["prompt"] = prompt_in(os.path.join(around.folder, named.source))
+    except PromptFileError as error:
+        if around.agents is not None:
+            tell("prompt_file", str(error))
+
+
+def _check_names(fields: JobFields, action: AgentAction, agents: KnownAgents, tell: Tell) -> None:
+    is_checked = fields.get("check") is not None
+    fallback = fields.get("fallback", ())
+    named = [("action", action.agent.source)] if action.agent.is_static else []
+    named += [("fallback", name) for name in (fallback if fallback is not WRONG else ())]
+    for key, name in named:
+        mistake = agents.mistake_in(name)
+        if mistake is not None:
+            tell(key, mistake)
+        elif agents.needs_check(name) and not is_checked:
+            tell(key, f"nobody can tell whether {name} succeeded: it needs a check")
+
+
+def _check_schema(fields: JobFields, around: Surroundings, tell: Tell) -> None:
+    named = fields.get("schema")
+    if not isinstance(named, Template):
+        return
+    try:
+        load_checker()
+        if named.is_static:
+            read_schema(os.path.join(around.folder, named.source))
+    except AnswerSchemaError as error:
+        tell("schema", str(error))

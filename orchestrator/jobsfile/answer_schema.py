@@ -1,0 +1,64 @@
+"""The JSON Schema that an agent's answer has to fit: read from its file, checked itself, and what checks an answer by it.
+
+The package jsonschema is an optional part of the installation, and dear to import: only a job with `schema` loads it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from orchestrator.jobsfile.suggestions import shown
+
+_MOST_MISTAKES = 5
+
+
+class AnswerSchemaError(Exception):
+    """A JSON Schema cannot be used; one line in words."""
+
+
+class AnswerSchema(msgspec.Struct, frozen=True):
+    """A schema: `text` as its file has it, and jsonschema's validator of it."""
+
+    text: str
+    validator: Any
+
+    def mistakes_in(self, answer: Any) -> list[str]:
+        """What in `answer` (plain data) does not fit, a line each, the first few; empty: it fits."""
+        found = sorted(self.validator.iter_errors(answer), key=lambda error: [str(each) for each in error.absolute_path])
+        lines = [f"{error.json_path}: {error.message[:500]}" for error in found[:_MOST_MISTAKES]]
+        return lines + ([f"and {len(found) - _MOST_MISTAKES} more"] if len(found) > _MOST_MISTAKES else [])
+
+
+def load_checker() -> Any:
+    """The library that knows JSON Schemas. Raises AnswerSchemaError if it is not installed."""
+    try:
+        import jsonschema
+    except ModuleNotFoundError as error:
+        raise AnswerSchemaError(
+            "answers are checked by the package jsonschema, which is not installed: pip install 'orchestrate-runs[schema]'"
+        ) from error
+    return jsonschema
+
+
+def read_schema(path: str) -> AnswerSchema:
+    """The JSON Schema in the file at `path`. Raises AnswerSchemaError."""
+    jsonschema = load_checker()
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode().removeprefix("\ufeff")
+        schema = json.loads(text)
+    except OSError as error:
+        raise AnswerSchemaError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise AnswerSchemaError(f"{path}: not JSON: {error}") from error
+    if not isinstance(schema, dict | bool):
+        raise AnswerSchemaError(f"{path}: expected a JSON Schema, which is an object")
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise AnswerSchemaError(f"{path}: not a JSON Schema: {shown(error.message)} at {error.json_path}") from error
+    return AnswerSchema(text, kind(schema))

@@ -1,0 +1,32 @@
+"""Prompts that stand in files of their own: each is a template, as `prompt` is."""
+
+from __future__ import annotations
+
+from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.jobsfile.templates import Template, TemplateError
+
+
+class PromptFileError(Exception):
+    """A prompt file cannot be used; one line in words."""
+
+
+def prompt_in(path: str) -> Template:
+    """What the file at `path` says, as a template. Raises PromptFileError."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode().removeprefix("\ufeff")
+    except OSError as error:
+        raise PromptFileError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise PromptFileError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except ValueError as error:
+        raise PromptFileError("a path with a NUL byte names no file") from error
+    if not text.strip():
+        raise PromptFileError(f"{path}: expected what to tell the agent, and the file is empty")
+    try:
+        return compile_template(text, "text")
+    except TemplateError as error:
+        raise PromptFileError(f"{path}: {error}") from error
+    except (RecursionError, SyntaxError, ValueError, OverflowError) as error:
+        # Of jinja2 and of Python's own compiler below it: a thousand brackets, a number of five thousand digits.
+        raise PromptFileError(f"{path}: nested too deeply, or a number too large, for a template") from error
