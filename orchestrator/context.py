@@ -11,6 +11,7 @@ from orchestrator.jobsfile.model import ChainSource, Job
 from orchestrator.results import RunReader
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.records import GateAnswered, Status
+from orchestrator.verdicts import check_output
 
 
 class JobView:
@@ -130,6 +131,13 @@ class ItemContexts:
         for job_id in job_ids:
             self._jobs[job_id].forget()
 
+    def _check_output(self, job: Job, index: int, attempt: int) -> str:
+        """What the check of the attempt before said, if it failed. Raises CaptureMismatch."""
+        if attempt == 1 or (job.check is None and not job.is_agent):
+            return ""
+        ended = self._reader.history.jobs[job.id].last_end(index)
+        return "" if ended is None else check_output(ended.outcome, self._reader.run_dir)
+
     def for_job(self) -> dict[str, Any]:
         """What a `for_each` sees: no item yet."""
         return dict(self._base)
@@ -140,7 +148,7 @@ class ItemContexts:
         if job.sent_back_by:
             context["jobs"] = {**self._jobs, **{gate: SentBack(self._reader, gate, index) for gate in job.sent_back_by}}
         context["index"] = index
-        context["attempt"] = {"number": attempt, "check_output": ""}
+        context["attempt"] = {"number": attempt, "check_output": self._check_output(job, index, attempt)}
         if job.for_each is not None:
             context["item"] = self._reader.value(job.id, index)
         if isinstance(job.for_each, ChainSource):

@@ -22,7 +22,8 @@ from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.jobsfile.schema import REJECTING
 from orchestrator.narrator import Narrator
 from orchestrator.recording import Recorder
-from orchestrator.rendering import ItemRefused, Question, is_wanted, item_label, question_of
+from orchestrator.rendered import ItemRefused
+from orchestrator.rendering import Question, is_wanted, item_label, question_of
 from orchestrator.results import RunReader
 from orchestrator.selection import Selector
 from orchestrator.settlements import Settlements

@@ -14,11 +14,12 @@ from orchestrator.context import ItemContexts
 from orchestrator.core.events import Verdict
 from orchestrator.flights import Flight
 from orchestrator.jobsfile.model import Job, Repeat
-from orchestrator.rendering import ItemRefused, truth
+from orchestrator.rendered import ItemRefused
+from orchestrator.rendering import truth
 from orchestrator.results import RunReader
-from orchestrator.store.outputs import CaptureMismatch, read_capture
+from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import Status
-from orchestrator.verdicts import parse_output
+from orchestrator.verdicts import output_of
 from workers.protocol import AttemptClass, Outcome
 
 
@@ -82,8 +83,7 @@ class Loops:
         return _failed(outcome, f"repeat.{key} is {still} after {repeat.max} rounds, and must = true"), Verdict.HOPELESS
 
     def _result(self, job: Job, outcome: Outcome) -> dict[str, Any]:
-        stdout = read_capture(outcome.stdout, self._reader.run_dir)
-        return {"output": parse_output(job.output, stdout), "exit_code": outcome.exit_code}
+        return {"output": output_of(outcome, job.output, self._reader.run_dir), "exit_code": outcome.exit_code}
 
 
 def as_round(outcome: Outcome, repeat: Repeat | None) -> Outcome:

@@ -15,15 +15,23 @@ from typing import Any, assert_never
 
 import msgspec
 
+from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before, FindProfile, agent_work, no_agents
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.children import first_of, mistakes_in, read_child
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
-from orchestrator.jobsfile.templates import RenderError, Template
+from orchestrator.jobsfile.templates import Template
 from orchestrator.jobsfile.values import ValueRefused, check_token, describe, text_of
+from orchestrator.rendered import (
+    ARGUMENT_BYTES,
+    ItemRefused,
+    check_argument,
+    refuse_nul,
+    rendered_arguments,
+    rendered_text,
+    utf8_size,
+    value_of_template,
+)
 from workers.protocol import Creates
-
-ARGUMENT_BYTES = 131_071
-"""The largest single argument, or NAME=value of the environment, that Linux takes."""
 
 _LONGEST_ITEM_LABEL = 80
 _LONGEST_LABEL = 200
@@ -32,10 +40,6 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Unicode categories of characters that would break a line or not be seen in it."""
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
-
-
-class ItemRefused(Exception):
-    """This item cannot run: its template is wrong for it, or a value does not fit. One line in words."""
 
 
 class ChildWork(msgspec.Struct, frozen=True):
@@ -63,6 +67,9 @@ class Prepared(msgspec.Struct, frozen=True):
     payload: str
     token: str | None
     child: ChildWork | None = None
+    agent: AgentWork | None = None
+    check: str | None = None
+    """A script that confirms a success."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -75,22 +82,22 @@ class Question(msgspec.Struct, frozen=True):
 def question_of(job: Job, context: Mapping[str, Any], folder: str) -> Question:
     """Render a gate. `folder` (absolute) is what its path is relative to. Raises ItemRefused."""
     assert isinstance(job.action, GateAction)
-    text = _text(job.action.question, context, "gate").strip()
+    text = rendered_text(job.action.question, context, "gate").strip()
     if not text:
         raise ItemRefused("gate: the question is empty")
-    _utf8_size(text, "the question")
+    utf8_size(text, "the question")
     if job.show_file is None:
         return Question(text, None)
-    path = _text(job.show_file, context, "show_file")
-    _refuse_nul(path, "show_file")
-    _utf8_size(path, "show_file")
+    path = rendered_text(job.show_file, context, "show_file")
+    refuse_nul(path, "show_file")
+    utf8_size(path, "show_file")
     return Question(text, os.path.join(folder, path) if path else None)
 
 
 def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
     """One line by which people know the item: `label`, else a short scalar item. Raises ItemRefused."""
     if job.label is not None:
-        text = _text(job.label, context, "label")
+        text = rendered_text(job.label, context, "label")
         if len(text) > _LONGEST_LABEL:
             text = text[: _LONGEST_LABEL - 1] + "…"
         return _on_one_line(text) or None
@@ -108,7 +115,7 @@ def is_wanted(job: Job, context: Mapping[str, Any]) -> bool:
 
 def truth(template: Template, context: Mapping[str, Any], key: str) -> bool:
     """Whether a condition holds. Raises ItemRefused for one that is neither true nor false; `key` is where it stands."""
-    match _render(template, context, key):
+    match value_of_template(template, context, key):
         case bool(wanted):
             return wanted
         case str(text) if text.strip() in ("true", "false", ""):
@@ -118,111 +125,105 @@ def truth(template: Template, context: Mapping[str, Any], key: str) -> bool:
 
 
 def prepare(
-    job: Job, run_env: Mapping[str, Template], context: dict[str, Any], *, folder: str, temporary_suffix: str
+    job: Job,
+    run_env: Mapping[str, Template],
+    context: dict[str, Any],
+    *,
+    folder: str,
+    temporary_suffix: str,
+    find_agent: FindProfile = no_agents,
+    before: Before = NOTHING_BEFORE,
 ) -> Prepared:
     """Render one attempt. Adds `creates` to `context` if the job has it. Raises ItemRefused.
 
     `folder` (absolute) is what `cwd` is relative to. `temporary_suffix` makes the temporary name of `creates` unique to a run.
+    `before`: the attempt before this, of an agent's job.
     """
     cwd = _folder(job, context, folder)
     creates = None
     if job.creates is not None:
-        creates = _creates(_text(job.creates, context, "creates"), cwd, temporary_suffix)
+        creates = _creates(rendered_text(job.creates, context, "creates"), cwd, temporary_suffix)
         context["creates"] = creates.temporary
-    script, stdin, child, child_text = None, None, None, ""
-    match job.action:
-        case CommandAction(argv=templates):
-            argv = _argv(templates, context)
-        case ShellAction(script=template):
-            argv, script = _shell(_text(template, context, "shell"))
-        case WorkflowAction(path=template):
-            child, child_text = _child(_text(template, context, "workflow"), job, context, folder)
-            argv, stdin = _child_argv(child), msgspec.json.encode(child.given).decode()
-        case AgentAction() | LandAction():
-            raise ItemRefused("not built yet")
-        case GateAction():
-            raise AssertionError("a gate runs nothing")
-        case unknown:
-            assert_never(unknown)
-    env: dict[str, str | None] = {}
-    for declared in (run_env, job.env):
-        for name, template in declared.items():
-            env[name] = _variable(name, template, context)
+    action = _action(job, context, cwd, folder, find_agent, before)
+    declared: dict[str, str | None] = {}
+    for variables in (run_env, job.env):
+        for name, template in variables.items():
+            declared[name] = _variable(name, template, context)
+    stdin = action.stdin
     if job.stdin is not None:
-        stdin = _text(job.stdin, context, "stdin")
-        _utf8_size(stdin, "stdin")
-    does: tuple[Any, ...] = (argv, script, stdin, env, cwd, job.output)
-    if child is not None:
-        does = ("workflow", child.path, child_text, child.given, env)
+        stdin = rendered_text(job.stdin, context, "stdin")
+        utf8_size(stdin, "stdin")
+    check = _check(job, context)
+    does: tuple[Any, ...] = (action.argv, action.script, stdin, declared, cwd, job.output)
+    if action.does is not None:
+        does = (*action.does, declared)
+    if check is not None:
+        does = (*does, "check", check)
     return Prepared(
-        argv=argv,
-        script=script,
+        argv=action.argv,
+        script=action.script,
         cwd=cwd,
-        env=env,
+        env={**action.env, **declared},
         stdin=stdin,
         creates=creates,
         label=context.get("label"),
         payload=_payload(does, creates),
         token=_token(job, context),
-        child=child,
+        child=action.child,
+        agent=action.agent,
+        check=check,
     )
 
 
-def _render(template: Template, context: Mapping[str, Any], key: str) -> Any:
-    try:
-        return template.render(context)
-    except RenderError as error:
-        raise ItemRefused(f"{key}: {error}") from error
+class _Action(msgspec.Struct, frozen=True):
+    """What is started. `does`: what of it tells whether two items do the same, if that is not just argv, script and stdin."""
+
+    argv: list[str]
+    script: str | None = None
+    stdin: str | None = None
+    env: dict[str, str] = {}
+    does: tuple[Any, ...] | None = None
+    child: ChildWork | None = None
+    agent: AgentWork | None = None
 
 
-def _text(template: Template, context: Mapping[str, Any], key: str) -> str:
-    value = _render(template, context, key)
-    try:
-        return text_of(value)
-    except ValueError as error:
-        raise ItemRefused(f"{key}: {error}") from error
-
-
-def _utf8_size(text: str, what: str) -> int:
-    """Bytes of `text`. Raises ItemRefused for what no message to a worker can carry."""
-    if text.isascii():
-        return len(text)
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise ItemRefused(f"{what} is not UTF-8 at character {error.start}; rename the file or folder that it names") from error
-
-
-def _refuse_nul(text: str, what: str) -> None:
-    if "\0" in text:
-        raise ItemRefused(f"{what} holds a NUL byte; pass it by `stdin`")
-
-
-def _argv(templates: tuple[Template, ...], context: Mapping[str, Any]) -> list[str]:
-    argv: list[str] = []
-    for template in templates:
-        value = template.source if template.is_static else _render(template, context, "command")
-        for each in value if isinstance(value, list) else (value,):
-            try:
-                text = text_of(each)
-            except ValueError as error:
-                raise ItemRefused(f"command: argument {len(argv)}: {error}") from error
-            what = f"argument {len(argv)}"
-            _refuse_nul(text, what)
-            size = _utf8_size(text, what)
-            if size > ARGUMENT_BYTES:
-                raise ItemRefused(f"{what} is {size} bytes; the kernel takes at most {ARGUMENT_BYTES}: pass it by `stdin`")
-            argv.append(text)
-    if not argv or not argv[0]:
-        raise ItemRefused("command: the program is empty")
-    return argv
+def _action(job: Job, context: Mapping[str, Any], cwd: str, folder: str, find: FindProfile, before: Before) -> _Action:
+    match job.action:
+        case CommandAction(argv=templates):
+            argv = rendered_arguments(templates, context, "command")
+            if not argv or not argv[0]:
+                raise ItemRefused("command: the program is empty")
+            return _Action(argv)
+        case ShellAction(script=template):
+            return _Action(*_shell(rendered_text(template, context, "shell")))
+        case WorkflowAction(path=template):
+            child, text = _child(rendered_text(template, context, "workflow"), job, context, folder)
+            given = msgspec.json.encode(child.given).decode()
+            return _Action(_child_argv(child), stdin=given, does=("workflow", child.path, text, child.given), child=child)
+        case AgentAction():
+            work, call, does = agent_work(job, context, cwd=cwd, folder=folder, find=find, before=before)
+            return _Action(call.argv, call.script, call.stdin, call.env, does, agent=work)
+        case LandAction():
+            raise ItemRefused("not built yet")
+        case GateAction():
+            raise AssertionError("a gate runs nothing")
+        case unknown:
+            assert_never(unknown)
 
 
 def _shell(script: str) -> tuple[list[str], str | None]:
-    _refuse_nul(script, "the script")
-    if _utf8_size(script, "the script") > ARGUMENT_BYTES:
+    refuse_nul(script, "the script")
+    if utf8_size(script, "the script") > ARGUMENT_BYTES:
         return ["/bin/sh"], script
     return ["/bin/sh", "-c", script], None
+
+
+def _check(job: Job, context: Mapping[str, Any]) -> str | None:
+    if job.check is None:
+        return None
+    script = rendered_text(job.check, context, "check")
+    check_argument(script, "the script of the check", "put it into a file, and run that")
+    return script
 
 
 def _child(named: str, job: Job, context: Mapping[str, Any], folder: str) -> tuple[ChildWork, str]:
@@ -239,14 +240,14 @@ def _child(named: str, job: Job, context: Mapping[str, Any], folder: str) -> tup
     mistakes = mistakes_in(given, file.inputs)
     if mistakes:
         raise ItemRefused(f"workflow: {named}: {'; '.join(mistakes)}")
-    _utf8_size(file.path, "workflow")
+    utf8_size(file.path, "workflow")
     return ChildWork(file.path, {name: value for name, value in given.items() if value is not None}), file.text
 
 
 def _given(value: Any, context: Mapping[str, Any], key: str) -> Any:
     match value:
         case Template():
-            return _render(value, context, key)
+            return value_of_template(value, context, key)
         case tuple():
             return [_given(element, context, key) for element in value]
         case _:
@@ -260,9 +261,9 @@ def _child_argv(child: ChildWork) -> list[str]:
 
 def _variable(name: str, template: Template, context: Mapping[str, Any]) -> str:
     what = f"env.{name}"
-    value = _text(template, context, what)
-    _refuse_nul(value, what)
-    size = _utf8_size(name, what) + 1 + _utf8_size(value, what)
+    value = rendered_text(template, context, what)
+    refuse_nul(value, what)
+    size = utf8_size(name, what) + 1 + utf8_size(value, what)
     if size > ARGUMENT_BYTES:
         raise ItemRefused(f"{what} is {size} bytes with its name; the kernel takes at most {ARGUMENT_BYTES}: pass it by `stdin`")
     return value
@@ -272,19 +273,19 @@ def _folder(job: Job, context: Mapping[str, Any], folder: str) -> str:
     if job.cwd is None:
         cwd = folder
     else:
-        named = _text(job.cwd, context, "cwd")
+        named = rendered_text(job.cwd, context, "cwd")
         if not named:
             raise ItemRefused("cwd: the path is empty")
-        _refuse_nul(named, "cwd")
+        refuse_nul(named, "cwd")
         cwd = os.path.join(folder, named)
-    _utf8_size(cwd, "cwd")
+    utf8_size(cwd, "cwd")
     return cwd
 
 
 def _token(job: Job, context: Mapping[str, Any]) -> str | None:
     if job.token is None:
         return None
-    token = _text(job.token, context, "token")
+    token = rendered_text(job.token, context, "token")
     try:
         check_token(token)
     except ValueRefused as refused:
@@ -296,8 +297,8 @@ def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:
     """The temporary name is short whatever the final one is, and keeps its suffixes, by which programs choose a format."""
     if not path or path.endswith(("/", "/.", "/..")) or path in (".", ".."):
         raise ItemRefused(f"creates: expected the path of a file, got {path!r}")
-    _refuse_nul(path, "creates")
-    _utf8_size(path, "creates")
+    refuse_nul(path, "creates")
+    utf8_size(path, "creates")
     final = os.path.join(cwd, path)
     parent, name = os.path.split(final)
     return Creates(temporary=os.path.join(parent, _stem(final, temporary_suffix) + _suffixes(name)), final=final)

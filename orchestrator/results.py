@@ -19,19 +19,19 @@ from orchestrator.locks.holders import is_locked
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import ItemList
-from orchestrator.store.outputs import CaptureMismatch, read_capture
+from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, ItemSettled, Selection, Status
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import DoneHere
-from orchestrator.verdicts import parse_output
+from orchestrator.verdicts import output_of
 from orchestrator.views.happenings import OpenQuestion
-from workers.protocol import AttemptClass
+from workers.protocol import AgentReport, AttemptClass
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
     *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
-    *("child", "cost_usd", "usage", "session_id", "workspace", "branch", "commit", "patch", "error"),
+    *("child", "agent", "model", "cost_usd", "usage", "session_id", "denials", "workspace", "branch", "commit", "patch", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
 
@@ -228,6 +228,7 @@ class RunReader:
                 stdout=outcome.stdout.path,
                 stderr=outcome.stderr.path,
                 error=outcome.message or None,
+                **_agent_part(outcome.agent),
             )
             try:
                 result["output"] = self._output(job_id, ended)
@@ -424,7 +425,7 @@ class RunReader:
     def _output(self, job_id: str, ended: AttemptEnded) -> Any:
         if ended.outcome.attempt_class is not AttemptClass.OK:
             return None
-        return parse_output(self.job(job_id).output, read_capture(ended.outcome.stdout, self.run_dir))
+        return output_of(ended.outcome, self.job(job_id).output, self.run_dir)
 
     @cached_property
     def _jobs(self) -> dict[str, Job]:
@@ -433,3 +434,17 @@ class RunReader:
     @cached_property
     def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any]]:
         return {}
+
+
+def _agent_part(report: AgentReport | None) -> dict[str, Any]:
+    """What an agent told of its last attempt; usage and cost are of that alone."""
+    if report is None:
+        return {}
+    return {
+        "agent": report.agent,
+        "model": report.model,
+        "session_id": report.session_id,
+        "usage": None if report.usage is None else msgspec.to_builtins(report.usage),
+        "cost_usd": report.cost_usd,
+        "denials": report.denials,
+    }

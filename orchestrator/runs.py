@@ -92,7 +92,7 @@ def run_each(
     from orchestrator.jobsfile.load import load_text
 
     nesting = find_ancestors(os.environ)
-    jobs_file = load_text(jobs_text, path=os.path.join(folder, "each.toml"), folder=folder)
+    jobs_file = load_text(jobs_text, path=os.path.join(folder, "each.toml"), folder=folder, is_recorded=False)
     launched = create(home, jobs_file, {}, options, run_id, lines=lines)
     assert launched.store is not None
     with _releasing(launched.lock):

@@ -17,7 +17,8 @@ from typing import Any
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.jobsfile.suggestions import did_you_mean
-from orchestrator.rendering import ItemRefused, item_label
+from orchestrator.rendered import ItemRefused
+from orchestrator.rendering import item_label
 from orchestrator.store.records import Selection
 
 Chosen = frozenset[int] | None

@@ -37,10 +37,11 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.supervisor import Supervisor
 from orchestrator.tokens.desk import TokenDesk
+from orchestrator.verdicts import answer_of
 from orchestrator.views import happenings
 from orchestrator.views.happenings import View
 from workers.identity import boot_id, start_ticks
-from workers.protocol import Outcome
+from workers.protocol import AgentReport, Outcome
 from workers.spawn import SHORTAGES
 
 
@@ -209,11 +210,16 @@ def _keep(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome
             outcome,
             stdout=keep_capture(outcome.stdout, run_dir, stdout),
             stderr=keep_capture(outcome.stderr, run_dir, stderr),
+            agent=_kept_answer(run_dir, outcome.agent, f"{stdout.removesuffix('stdout')}answer"),
         )
     except CaptureMismatch:
         return None
     except OSError as error:
         raise unwritable(run_dir.path, error) from error
+
+
+def _kept_answer(run_dir: RunDir, report: AgentReport | None, path: str) -> AgentReport | None:
+    return None if report is None else msgspec.structs.replace(report, text=keep_capture(report.text, run_dir, path))
 
 
 def _engine(run_dir: RunDir, slots: int) -> Engine:
@@ -304,6 +310,7 @@ def _damaged(store: RunStore, job_id: str) -> dict[int, str]:
         try:
             verify_capture(ended.outcome.stdout, store.run_dir)
             verify_capture(ended.outcome.stderr, store.run_dir)
+            verify_capture(answer_of(ended.outcome), store.run_dir)
         except CaptureMismatch as mismatch:
             damaged[index] = str(mismatch)
     return damaged

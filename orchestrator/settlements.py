@@ -169,6 +169,7 @@ class Settlements:
                 promotions=start.promotions,
                 round=ended.round,
                 child=start.child,
+                folder=start.folder,
             )
         )
         self._narrator.attempt_ended(ended.flight, outcome, state, ended.round)

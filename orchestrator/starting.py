@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before
+from orchestrator.agents.sessions import LastEnd
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.jobsfile.schema import ROUND_NAMES
 from orchestrator.loops import Loops
 from orchestrator.nesting.ancestors import Nesting
-from orchestrator.rendering import ItemRefused, Prepared, Question, is_wanted, item_label, prepare, question_of
+from orchestrator.rendered import ItemRefused
+from orchestrator.rendering import Prepared, Question, is_wanted, item_label, prepare, question_of
 from orchestrator.results import RunReader
 from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Status
-from workers.protocol import Holding, Start
+from workers.protocol import AgentTask, Check, Holding, Start
+
+if TYPE_CHECKING:
+    from orchestrator.agents.profile import Profile
+    from orchestrator.agents.profiles import Profiles
+
+MOST_EVENTS = 100_000
+"""Events that an agent's attempt may write: some loop for ever on a reply that was cut, thousands of events a second."""
 
 _CHANGING_NAMES = ROUND_NAMES | {"attempt"}
 """Names that stand for something else in a later attempt of the same item."""
@@ -66,6 +77,7 @@ class Starter:
             "ORCHESTRATE_RUN": header.run_id,
         }
         self._nesting = nesting
+        self._profiles: Profiles | None = None
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
     def render(self, job: Job, index: int, attempt: int, round_number: int | None = None) -> Ready | NotStarted:
@@ -88,6 +100,8 @@ class Starter:
                 context,
                 folder=self._jobs_file.folder,
                 temporary_suffix=self._reader.history.header.mark,
+                find_agent=self._find_agent,
+                before=self._before(job, index, attempt),
             )
             if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
                 # What an item does is told by its first attempt: a later one may render to something else.
@@ -101,6 +115,21 @@ class Starter:
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
         return Ready(prepared, label, number)
+
+    def _find_agent(self, name: str) -> Profile:
+        if self._profiles is None:
+            from orchestrator.agents.profiles import Profiles
+
+            self._profiles = Profiles(os.path.dirname(self._jobs_file.path))
+        return self._profiles.get(name)
+
+    def _before(self, job: Job, index: int, attempt: int) -> Before:
+        """How the attempt before ended, if it was at the same work."""
+        past = self._reader.history.jobs[job.id]
+        if not job.is_agent or attempt == 1 or past.is_set_back(index):
+            return NOTHING_BEFORE
+        ended = past.last_end(index)
+        return NOTHING_BEFORE if ended is None else Before(LastEnd(ended.outcome, ended.folder))
 
     def is_same(self, job: Job, index: int, ended: AttemptEnded | None) -> bool:
         """Whether the item would do now what its attempt that ended did, if there was one, or has nothing to do at all."""
@@ -167,6 +196,9 @@ class Starter:
             creates=prepared.creates,
             kept_locks=kept_locks,
             holding=self._holding(job, item, pools),
+            stall_timeout_seconds=job.stall_timeout,
+            check=Check(script=prepared.check, path=f"{stdout_path.removesuffix('stdout')}check") if prepared.check else None,
+            **_agent_part(prepared.agent, f"{stdout_path.removesuffix('stdout')}answer"),
             recorded_through=recorded_through,
         )
 
@@ -198,3 +230,21 @@ class Starter:
     def mark(self, item: str, attempt: int) -> str:
         """The mark in the environment of everything that this attempt starts."""
         return f"{self._mark}/{item}/{attempt}"
+
+
+def _agent_part(work: AgentWork | None, text_path: str) -> dict[str, Any]:
+    """What the worker gets besides for an agent. `text_path`: where its answer goes."""
+    if work is None:
+        return {}
+    session = work.session
+    task = AgentTask(
+        agent=work.agent,
+        model=work.model,
+        reading=work.reading,
+        text_path=text_path,
+        session_id=session.session_id if session is not None else None,
+        usage_before=session.usage_before if session is not None else None,
+        cost_before=session.cost_before if session is not None else None,
+        max_events=MOST_EVENTS,
+    )
+    return {"agent": task, "env_allowed": work.env_allowed}

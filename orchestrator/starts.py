@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any, assert_never
 
 import msgspec
 
@@ -24,6 +24,7 @@ from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import Job
 from orchestrator.narrator import Narrator
 from orchestrator.recording import Recorder
+from orchestrator.rendering import Prepared
 from orchestrator.settlements import Joined, Settlements
 from orchestrator.starting import NotStarted, Ready, Starter
 from orchestrator.store import records
@@ -136,6 +137,7 @@ class Starts:
             promotions=admitted.promotions,
             round=rendered.round,
             child=child,
+            **_agent_fields(prepared),
         )
         if admitted.kept_locks:
             self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
@@ -176,6 +178,15 @@ class Starts:
     def _decline(self, item: ItemRef, why: NotStarted) -> None:
         self._settlements.declined(item, why)
         self._events.append(StartDeclined(item, why.why))
+
+
+def _agent_fields(prepared: Prepared) -> dict[str, Any]:
+    """What is recorded of an agent's attempt besides."""
+    work = prepared.agent
+    if work is None:
+        return {}
+    session = work.session.session_id if work.session is not None else None
+    return {"agent": work.agent, "model": work.model, "session": session, "folder": prepared.cwd}
 
 
 def _joined(rendered: Ready, words: str = "") -> Joined:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from orchestrator.admission import Admission
+from orchestrator.agent_ends import AgentEnds, verdict_on
 from orchestrator.children import ChildRuns
 from orchestrator.context import ItemContexts
 from orchestrator.control import Cancel as CancelRequest
@@ -129,6 +130,7 @@ class Supervisor:
         self._restore = restore
         self._contexts = ItemContexts(reader, self._history.header.inputs)
         self._loops = Loops(reader, self._contexts)
+        self._agent_ends = AgentEnds(reader, self._contexts, jobs_file.folder)
         self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector)
         self._selector = selector
         self._children = children
@@ -355,8 +357,9 @@ class Supervisor:
             outcome = self._children.came_to(flight, outcome)
             if outcome.attempt_class is AttemptClass.PAUSED:
                 self._narrator.child_paused(flight, outcome.message, self._children.questions(flight))
-        outcome = checked(as_round(outcome, flight.job.repeat), flight.job.output, self._run_dir)
-        verdict = verdict_of(outcome, flight.asked_end)
+        said = self._agent_ends.told(flight, as_round(outcome, flight.job.repeat))
+        outcome = self._agent_ends.fitting(flight, checked(said, flight.job.output, self._run_dir))
+        verdict = verdict_on(said, outcome, verdict_of(outcome, flight.asked_end))
         is_round = flight.job.repeat is not None and verdict is Verdict.SUCCEEDED
         if is_round:
             outcome, verdict = self._loops.round_ended(flight, outcome)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, assert_never
 
 import msgspec
 
+from orchestrator.agents.sessions import LONGEST_CHECK_OUTPUT
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.rundir import RunDir
-from workers.protocol import AttemptClass, EndReason, Outcome
+from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture, EndReason, Outcome
 
 
 class BadOutputError(Exception):
@@ -40,20 +42,60 @@ def parse_output(kind: OutputKind, stdout: bytes) -> Any:
             assert_never(unknown)
 
 
+def answer_of(outcome: Outcome) -> Capture:
+    """What an attempt's output is made of: what its agent answered, of a command its stdout."""
+    return outcome.stdout if outcome.agent is None else outcome.agent.text
+
+
+def output_of(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Any:
+    """The output of an attempt, in the shape `kind`. Raises CaptureMismatch, BadOutputError."""
+    data = read_capture(answer_of(outcome), run_dir)
+    return parse_output(kind, data if outcome.agent is None or kind != "json" else without_fence(data))
+
+
+def without_fence(answer: bytes) -> bytes:
+    """The JSON of an answer that stands in a fence (```json … ```): models like to put one around, whatever they are told.
+
+    So with text around the fence if there is one fence alone; anything else is left as it is.
+    """
+    blocks = _FENCE.findall(answer)
+    return blocks[0] if len(blocks) == 1 and answer.count(b"```") == 2 else answer
+
+
+_FENCE = re.compile(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+
+
+def check_output(outcome: Outcome, run_dir: RunDir) -> str:
+    """What a failed check said, the end of it if that is long; empty if none failed. Raises CaptureMismatch."""
+    text = read_capture(outcome.check, run_dir).decode("utf-8", "replace").strip("\n")
+    if len(text) <= LONGEST_CHECK_OUTPUT:
+        return text
+    return f"[… {len(text) - LONGEST_CHECK_OUTPUT} characters before this are left out]\n{text[-LONGEST_CHECK_OUTPUT:]}"
+
+
 def checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Outcome:
     """The outcome, or a `bad_output` in its place: a success whose output is not what `output` promised is none."""
     if outcome.attempt_class is not AttemptClass.OK or kind == "text":
         return outcome
-    if outcome.stdout.is_cut:  # half a line, and the mark, would pass for items
+    if answer_of(outcome).is_cut:  # half a line, and the mark, would pass for items
         message = f'the output was cut at max_output: output = "{kind}" needs all of it'
         return msgspec.structs.replace(outcome, attempt_class=AttemptClass.BAD_OUTPUT, message=message)
     if kind == "lines":
         return outcome
     try:
-        parse_output(kind, read_capture(outcome.stdout, run_dir))
+        output_of(outcome, kind, run_dir)
     except (BadOutputError, CaptureMismatch) as error:
-        return msgspec.structs.replace(outcome, attempt_class=AttemptClass.BAD_OUTPUT, message=str(error))
+        return unfit(outcome, AttemptClass.BAD_OUTPUT, str(error), str(error))
     return outcome
+
+
+def unfit(outcome: Outcome, attempt_class: AttemptClass, message: str, told: str) -> Outcome:
+    """A success that is none, because of what it gave. `told`: what the next attempt of an agent hears about it."""
+    check = EMPTY_CAPTURE
+    if outcome.agent is not None:
+        said = told.encode("utf-8", "replace")[:INLINE_OUTPUT_BYTES]
+        check = Capture(size=len(said), inline=said)
+    return msgspec.structs.replace(outcome, attempt_class=attempt_class, message=message, check=check)
 
 
 _VERDICTS = {

@@ -58,7 +58,8 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
     """What the item's last attempt did (or its first would do), and the environment for it. Raises UserError."""
     from orchestrator.context import ItemContexts
     from orchestrator.loops import Loops
-    from orchestrator.rendering import ItemRefused, item_label, prepare
+    from orchestrator.rendered import ItemRefused
+    from orchestrator.rendering import item_label, prepare
     from orchestrator.selection import Selector
     from orchestrator.starting import Starter
     from orchestrator.store.outputs import CaptureMismatch

@@ -206,7 +206,8 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
 
 def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], index: int) -> dict[str, Any]:
     from orchestrator.jobsfile.model import ChainSource
-    from orchestrator.rendering import ItemRefused, is_wanted, item_label, prepare, question_of
+    from orchestrator.rendered import ItemRefused
+    from orchestrator.rendering import is_wanted, item_label, prepare, question_of
     from orchestrator.results import item_id
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}

@@ -19,6 +19,8 @@ class Verdict(Enum):
     """One round of a loop is done, and another shall follow."""
     FAILED = "failed"
     """Another attempt may help."""
+    CORRECTABLE = "correctable"
+    """An agent says that it succeeded, and its answer is not what it should be: telling it so once may be all that it takes."""
     HOPELESS = "hopeless"
     """Failed, and another attempt would fail in the same way (no such command, its template is wrong)."""
     SHORTAGE = "shortage"

@@ -164,6 +164,8 @@ class Tries(msgspec.Struct):
     used: int = 0
     losses: int = 0
     refusals: int = 0
+    is_corrected: bool = False
+    """It was told once what is wrong with its answer, in an attempt that counted for none."""
 
 
 class JobState(msgspec.Struct):

@@ -231,25 +231,34 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
             shortage.found(state, now)
             waiting = Waiting(SHORTAGE, now)
             is_last = False
+        case Verdict.CORRECTABLE if not tries.is_corrected:
+            tries.losses = tries.refusals = 0
+            tries.used -= 1
+            tries.is_corrected = True
+            waiting = Waiting("correction", now)
+            is_last = False
         case Verdict.THROTTLED | Verdict.PARKED:
             tries.losses = 0
             tries.used -= 1
             tries.refusals += 1
             waiting = _refused(state, running, end, tries.refusals, now)
             is_last = tries.refusals >= throttle.REFUSALS_ALLOWED
-        case Verdict.FAILED:
+        case Verdict.FAILED | Verdict.CORRECTABLE:
             tries.losses = tries.refusals = 0
             waiting = Waiting("backoff", now + scheduling.retry_delay(job, index, tries.used))
             is_last = tries.used >= job.rules.attempts
         case unknown:
             assert_never(unknown)
+    return _unless_over(state, job, running, FAILED if is_last else waiting)
+
+
+def _unless_over(state: RunState, job: JobState, running: Running, ended: ItemState) -> ItemState:
+    """`ended`, unless the attempt's end was asked for; who would wait is interrupted if nothing more starts."""
     if running.ending == "cancel":
         return CANCELLED
     if running.ending == "drain":
         return INTERRUPTED
-    if is_last:
-        return FAILED
-    return INTERRUPTED if scheduling.is_over(state, job) else waiting
+    return INTERRUPTED if isinstance(ended, Waiting) and scheduling.is_over(state, job) else ended
 
 
 def _refused(state: RunState, running: Running, end: AttemptEnded, refusals: int, now: float) -> Waiting:

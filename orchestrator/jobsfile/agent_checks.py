@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchemaError, load_checker, read_schema
+from orchestrator.jobsfile.children import first_of
 from orchestrator.jobsfile.fields import WRONG, JobFields
 from orchestrator.jobsfile.model import AgentAction, LandAction, Workspace
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.jobsfile.schema import AGENT_KEYS
 from orchestrator.jobsfile.templates import Template
+
+if TYPE_CHECKING:
+    from orchestrator.agents.profiles import Profiles
 
 DEFAULT_CONCURRENCY = 4
 """Items of an agent job that run at once where `max_concurrency` does not say: a provider's limits are soon reached."""
@@ -26,24 +30,24 @@ Tell = Callable[[str | None, str], None]
 """Notes a mistake of a job: at this key, or (None) of it as a whole."""
 
 
-class KnownAgents(Protocol):
-    """The profiles that there are."""
+class Surroundings:
+    """What a jobs file is checked against besides itself. `folder` (absolute) is where its relative paths start.
 
-    def mistake_in(self, name: str) -> str | None:
-        """Why no job can have the agent `name`, in words; None: it can."""
-
-    def needs_check(self, name: str) -> bool:
-        """Whether only a check can tell that this agent (which there is) succeeded."""
-
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """What a jobs file is checked against besides itself. `folder` is absolute: its relative paths start there.
-
-    `agents` None: a run's own copy is read once more, and nothing around it is asked.
+    `beside` (absolute): the folder that it lies in, where it may have profiles of its own. None: a run's copy of it is read once
+    more, and nothing around it is asked.
     """
 
-    folder: str
-    agents: KnownAgents | None = None
+    def __init__(self, folder: str, beside: str | None) -> None:
+        self.folder = folder
+        self.is_asked = beside is not None
+        self._beside = beside
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """The agents that its jobs may name. A file without agents never looks for one."""
+        from orchestrator.agents.profiles import Profiles
+
+        return Profiles(self._beside)
 
 
 def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, tell: Tell) -> None:
@@ -60,8 +64,8 @@ def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, te
         tell("stdin", "does not go with agent: what an agent reads is its prompt")
     if fields.get("schema") is not None and "output" in own and fields.get("output") not in ("json", WRONG):
         tell("output", "does not go with schema: the answer is then JSON, which that describes")
-    if around.agents is not None:
-        _check_names(fields, action, around.agents, tell)
+    if around.is_asked:
+        _check_names(fields, action, around.profiles, tell)
         _check_schema(fields, around, tell)
 
 
@@ -111,21 +115,24 @@ def _read_prompt(fields: JobFields, around: Surroundings, tell: Tell) -> None:
     try:
         fields["prompt"] = prompt_in(os.path.join(around.folder, named.source))
     except PromptFileError as error:
-        if around.agents is not None:
+        if around.is_asked:
             tell("prompt_file", str(error))
 
 
-def _check_names(fields: JobFields, action: AgentAction, agents: KnownAgents, tell: Tell) -> None:
-    is_checked = fields.get("check") is not None
+def _check_names(fields: JobFields, action: AgentAction, profiles: Profiles, tell: Tell) -> None:
     fallback = fields.get("fallback", ())
     named = [("action", action.agent.source)] if action.agent.is_static else []
     named += [("fallback", name) for name in (fallback if fallback is not WRONG else ())]
     for key, name in named:
-        mistake = agents.mistake_in(name)
-        if mistake is not None:
-            tell(key, mistake)
-        elif agents.needs_check(name) and not is_checked:
-            tell(key, f"nobody can tell whether {name} succeeded: it needs a check")
+        try:
+            profile = profiles.get(name)
+        except JobsFileError as error:
+            tell(key, first_of(error))
+        except UserError as error:
+            tell(key, error.message)
+        else:
+            if profile.needs_check and fields.get("check") is None:
+                tell(key, f"nobody can tell whether {name} succeeded: it needs a check")
 
 
 def _check_schema(fields: JobFields, around: Surroundings, tell: Tell) -> None:

@@ -6,6 +6,7 @@ The package jsonschema is an optional part of the installation, and dear to impo
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -35,12 +36,11 @@ class AnswerSchema(msgspec.Struct, frozen=True):
 def load_checker() -> Any:
     """The library that knows JSON Schemas. Raises AnswerSchemaError if it is not installed."""
     try:
-        import jsonschema
+        return import_module("jsonschema")
     except ModuleNotFoundError as error:
         raise AnswerSchemaError(
             "answers are checked by the package jsonschema, which is not installed: pip install 'orchestrate-runs[schema]'"
         ) from error
-    return jsonschema
 
 
 def read_schema(path: str) -> AnswerSchema:

@@ -29,7 +29,12 @@ _MODELS: dict[type[msgspec.Struct], Any] = {
 
 def jobs_file_schema() -> dict[str, Any]:
     """The schema as plain data. Its `$defs` are called after their structs."""
-    root = {"$schema": _DRAFT, "title": "Jobs file of orchestrate", **_table(schema.FileTable), **_one_action_a_job()}
+    root = {
+        "$schema": _DRAFT,
+        "title": "Jobs file of orchestrate",
+        **_table(schema.FileTable),
+        "allOf": [_one_action_a_job(), _a_prompt_an_agent()],
+    }
     definitions: dict[str, Any] = {}
     waiting = [*_references(root)]
     while waiting:
@@ -80,6 +85,16 @@ def _one_action_a_job() -> dict[str, Any]:
     return {
         "if": {"required": ["defaults"], "properties": {"defaults": {"anyOf": _actions()}}},
         "else": {"properties": {"jobs": {"additionalProperties": {"anyOf": _actions()}}}},
+    }
+
+
+def _a_prompt_an_agent() -> dict[str, Any]:
+    """Unless [defaults] have one, each job with an agent of its own has a prompt."""
+    prompts = [{"required": ["prompt"]}, {"required": ["prompt_file"]}]
+    told = {"if": {"required": ["agent"]}, "then": {"anyOf": prompts}}
+    return {
+        "if": {"required": ["defaults"], "properties": {"defaults": {"anyOf": prompts}}},
+        "else": {"properties": {"jobs": {"additionalProperties": told}}},
     }
 
 

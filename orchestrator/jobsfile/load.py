@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.errors import JobsFileError, UserError
-from orchestrator.jobsfile.agent_checks import KnownAgents, Surroundings
+from orchestrator.jobsfile.agent_checks import Surroundings
 from orchestrator.jobsfile.children import ChildFiles
 from orchestrator.jobsfile.decode import decode, plain
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_environment, compile_fields, lay_over
@@ -46,17 +46,22 @@ def _load_file(given: str, folder: str | None, user_config: str | None, children
     folder = os.path.abspath(folder) if folder is not None else os.path.dirname(real_path)
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder")
-    return _load(text, real_path, folder, user_config, shown_path=given, children=children.of(real_path))
+    around = Surroundings(folder, os.path.dirname(real_path))
+    return _load(text, real_path, around, user_config, shown_path=given, children=children.of(real_path))
 
 
-def load_text(text: str, *, path: str, folder: str, user_config: str | None = None) -> JobsFile:
-    """The jobs file that reads `text` and came from the absolute `path`. Errors as of `load`; child files are left alone."""
-    return _load(text, path, folder, user_config, shown_path=path)
+def load_text(text: str, *, path: str, folder: str, user_config: str | None = None, is_recorded: bool = True) -> JobsFile:
+    """The jobs file that reads `text` and came from the absolute `path`. Errors as of `load`; child files are left alone.
+
+    `is_recorded`: it is a run's copy. Then agents and schemas that are there no more are no mistakes of it.
+    """
+    return _load(text, path, Surroundings(folder, None if is_recorded else folder), user_config, shown_path=path)
 
 
 def _load(
-    text: str, path: str, folder: str, user_config: str | None, *, shown_path: str, children: ChildFiles | None = None
+    text: str, path: str, around: Surroundings, user_config: str | None, *, shown_path: str, children: ChildFiles | None = None
 ) -> JobsFile:
+    folder = around.folder
     problems = Problems(shown_path, text)
     config = _user_config(user_config)
     table = plain(parse_toml(text, shown_path), (), problems)
@@ -70,9 +75,7 @@ def _load(
     pools = build_pools(config.pools, own_pools, config.problems, problems)
     known_pools = None if "pools" in wrong or not config.has_pools else {**config.pools, **own_pools}.keys()
     defaults = lay_over(config.defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
-    jobs = () if "jobs" in wrong else build_jobs(
-        raw.jobs or {}, defaults, known_inputs, known_pools, problems, Surroundings(folder, agents)
-    )
+    jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, known_pools, problems, around)
     nests = children.check(jobs, folder, run.max_depth, problems) if children is not None else 0
     lines = problems.lines() + config.problems.lines()
     if lines:

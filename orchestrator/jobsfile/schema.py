@@ -264,6 +264,7 @@ class SourceTable(msgspec.Struct, kw_only=True):
 
 
 RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
+    JobTable: {"dependentSchemas": {"prompt": {"properties": {"prompt_file": False}}}},
     RepeatTable: {"oneOf": [{"required": [key]} for key in ("until", "while")]},
     RejectionTable: {"required": ["retry"]},
     WorkspaceTable: {"required": ["kind"]},

@@ -155,6 +155,12 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """The round of a loop, from 1; 0: the job is no loop. Round 1 forgets the rounds that the item had before."""
     child: str = ""
     """The id of the child run (`workflow`) that does the work."""
+    agent: str | None = None
+    model: str | None = None
+    session: str | None = None
+    """The session of the agent that goes on with this attempt; None: it begins one."""
+    folder: str = ""
+    """Where the agent works (absolute): its session goes on nowhere else."""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
@@ -177,6 +183,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     """The round of a loop that this attempt brought to its end; 0: none."""
     child: str = ""
     """The id of the child run that did the work."""
+    folder: str = ""
+    """Where its agent worked (absolute)."""
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):

@@ -180,7 +180,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
         ("[jobs.b]\ngate = '?'\non_reject = {}", 'jobs.b.on_reject: expected { retry = "JOB" }, got an empty table'),
         ("[jobs.b]\ngate = '?'\non_reject = { retry = 'prot' }\nneeds = ['port']", "no job is called prot; did you mean port?"),
         ("[jobs.b]\ngate = '?'\non_reject = { retry = 'port' }", "port is not a job that b needs, so it cannot go back to it"),
-        ("[jobs.b]\nneeds = ['port']", "jobs.b: no action: a job has one of command, shell, gate and workflow"),
+        ("[jobs.b]\nneeds = ['port']", "jobs.b: no action: a job has one of command, shell, agent, gate, workflow and land"),
     ],
 )
 def test_a_mistake_in_a_job_is_told_in_words(keys: str, problem: str) -> None:

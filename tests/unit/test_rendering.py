@@ -14,7 +14,8 @@ import pytest
 from orchestrator.jobsfile.compiler import compile_template
 from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
 from orchestrator.jobsfile.templates import Template, TemplateKind
-from orchestrator.rendering import ARGUMENT_BYTES, ItemRefused, Prepared, is_wanted, item_label, prepare
+from orchestrator.rendered import ARGUMENT_BYTES, ItemRefused
+from orchestrator.rendering import Prepared, is_wanted, item_label, prepare
 
 HOSTILE = "quotes ' \" `id` $(id) ${HOME} \\ \\' new\nline\r\ttab é 漢 \U0001f600 \x01\x7f * ? ~ # ; & | < > -"
 LARGE = (HOSTILE * 2000).encode()[:100_000].decode(errors="ignore")

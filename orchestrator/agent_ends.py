@@ -1,0 +1,56 @@
+"""What comes of an agent's attempt besides what its worker says: sums of its session, and its answer against its schema."""
+
+from __future__ import annotations
+
+from orchestrator.agent_work import schema_of
+from orchestrator.agents.sessions import LastEnd, carried_over
+from orchestrator.context import ItemContexts
+from orchestrator.core.events import Verdict
+from orchestrator.flights import Flight
+from orchestrator.rendered import ItemRefused
+from orchestrator.results import RunReader
+from orchestrator.store.outputs import CaptureMismatch
+from orchestrator.verdicts import BadOutputError, output_of, unfit
+from workers.protocol import AttemptClass, Outcome
+
+
+class AgentEnds:
+    """Of one run. `folder` (absolute): where relative paths of its jobs file start."""
+
+    def __init__(self, reader: RunReader, contexts: ItemContexts, folder: str) -> None:
+        self._reader = reader
+        self._contexts = contexts
+        self._folder = folder
+
+    def told(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The outcome, with what its session had told before where the attempt told nothing of it."""
+        ended = self._reader.history.jobs[flight.job.id].last_end(flight.item[1]) if flight.start.session is not None else None
+        return outcome if ended is None else carried_over(outcome, LastEnd(ended.outcome, ended.folder))
+
+    def fitting(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none."""
+        job, index = flight.job, flight.item[1]
+        if outcome.attempt_class is not AttemptClass.OK or job.schema is None:
+            return outcome
+        try:
+            context = self._contexts.for_item(job, index, flight.start.attempt)
+            context["label"] = flight.start.label
+            schema = schema_of(job, context, self._folder)[1]
+            assert schema is not None
+            mistakes = schema.mistakes_in(output_of(outcome, job.output, self._reader.run_dir))
+        except (ItemRefused, BadOutputError, CaptureMismatch) as error:
+            mistakes = [str(error)]
+        if not mistakes:
+            return outcome
+        told = "The answer does not fit its JSON Schema:\n" + "\n".join(mistakes)
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        return unfit(outcome, AttemptClass.CHECK_FAILED, f"the answer does not fit its schema: {mistakes[0]}{more}", told)
+
+
+def verdict_on(said: Outcome, outcome: Outcome, verdict: Verdict) -> Verdict:
+    """`verdict` of `outcome`; or, where its agent says that it succeeded (`said`) and only its answer is wrong: correctable."""
+    is_ours = said.agent is not None and said.attempt_class is AttemptClass.OK and verdict is Verdict.FAILED
+    return Verdict.CORRECTABLE if is_ours and outcome.attempt_class in _OURS else verdict
+
+
+_OURS = (AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT)

@@ -1,0 +1,172 @@
+"""What an agent is told and allowed in one attempt: the templates of its job, rendered, and how its CLI is called with that.
+
+What it is told depends on how the attempt before ended (`agents.sessions`). What the item *does*, its payload, does not: that is
+the whole prompt and all that decides over the work, the same for every attempt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from orchestrator.agents.command import Asked, Call, call_of, takes_schema
+from orchestrator.agents.profile import Profile
+from orchestrator.agents.sessions import (
+    RESUME_PROMPT,
+    RETRY_PROMPT,
+    LastEnd,
+    Resumed,
+    session_of,
+    was_unchecked,
+    words_for,
+)
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema
+from orchestrator.jobsfile.model import AgentAction, Job
+from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
+from orchestrator.rendered import ItemRefused, check_argument, refuse_nul, rendered_arguments, rendered_text, utf8_size
+from workers.reading import Reading
+
+FindProfile = Callable[[str], Profile]
+"""The profile of an agent by its name. Raises UserError: there is none, or it is wrong."""
+
+_SCHEMA_WORDS = "Answer with nothing but one JSON value, without any text around it. It has to fit this JSON Schema:\n\n"
+
+
+def no_agents(name: str) -> Profile:
+    """For who renders jobs that have no agent."""
+    raise UserError(f"no agent is called {name}")
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What came before an attempt. `last`: how the one before it ended; None: it is the first, or its work is another now."""
+
+    last: LastEnd | None = None
+
+
+NOTHING_BEFORE = Before()
+
+
+class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt of an agent. `told` is its prompt, `env_allowed` what passes of the environment, `schema` that of its answer."""
+
+    agent: str
+    told: str
+    reading: Reading
+    env_allowed: list[str]
+    model: str | None = None
+    session: Resumed | None = None
+    schema: str | None = None
+
+
+def agent_work(
+    job: Job, context: Mapping[str, Any], *, cwd: str, folder: str, find: FindProfile, before: Before
+) -> tuple[AgentWork, Call, tuple[Any, ...]]:
+    """The agent action of `job` rendered, how it is called, and what tells whether two items do the same. Raises ItemRefused.
+
+    `cwd`, where it works, and `folder`, where relative paths start, are absolute.
+    """
+    assert isinstance(job.action, AgentAction)
+    name = rendered_text(job.action.agent, context, "agent").strip()
+    profile = _profile(name, find)
+    if profile.needs_check and job.check is None:
+        raise ItemRefused(f"agent: nobody can tell whether {name} succeeded: it needs a check")
+    model = (rendered_text(job.model, context, "model").strip() or None) if job.model is not None else None
+    prompt = _prompt(job, context, folder)
+    schema_path, schema = schema_of(job, context, folder)
+    args = rendered_arguments(job.args, context, "args")
+    resumed = session_of(before.last, agent=name, folder=cwd, can_resume=job.resume_session and profile.can_resume)
+    told = _told(job, context, prompt, before.last, resumed)
+    if schema is not None and not takes_schema(profile, schema.text):
+        told = f"{told.rstrip()}\n\n{_SCHEMA_WORDS}{schema.text}"
+    utf8_size(told, "the prompt")
+    asked = Asked(
+        prompt=told,
+        permissions=job.allowed,
+        model=model,
+        args=args,
+        max_turns=job.max_turns,
+        budget_usd=job.budget_usd,
+        schema_path=schema_path,
+        schema_text=schema.text if schema is not None else None,
+        session_id=resumed.session_id if resumed is not None else None,
+        cwd=cwd,
+        pass_env=job.pass_env,
+    )
+    call = call_of(profile, asked)
+    if profile.prompt == "argument":
+        check_argument(told, "the prompt", f"{name} takes it in no other way, so shorten it or name a file in it")
+    for word in call.argv:
+        check_argument(word, "an argument of the agent", "shorten it")
+    work = AgentWork(
+        agent=name,
+        told=told,
+        reading=profile.reading,
+        env_allowed=call.env_allowed,
+        model=model,
+        session=resumed,
+        schema=schema.text if schema is not None else None,
+    )
+    does = ("agent", name, prompt, model, args, job.allowed, work.schema, job.output, job.workspace.kind, cwd)
+    return work, call, does
+
+
+def _profile(name: str, find: FindProfile) -> Profile:
+    if not name:
+        raise ItemRefused("agent: the name is empty")
+    try:
+        return find(name)
+    except UserError as error:
+        raise ItemRefused(f"agent: {error.message}") from error
+
+
+def _prompt(job: Job, context: Mapping[str, Any], folder: str) -> str:
+    """The whole prompt. One that stands in a file whose path is no template was read with the jobs file."""
+    template = job.prompt
+    if job.prompt_file is not None and (template is None or not job.prompt_file.is_static):
+        named = rendered_text(job.prompt_file, context, "prompt_file")
+        refuse_nul(named, "prompt_file")
+        try:
+            template = prompt_in(os.path.join(folder, named))
+        except PromptFileError as error:
+            raise ItemRefused(f"prompt_file: {error}") from error
+    assert template is not None, "a job with agent has a prompt"
+    prompt = rendered_text(template, context, "prompt")
+    if not prompt.strip():
+        raise ItemRefused("prompt: it is empty")
+    return prompt
+
+
+def schema_of(job: Job, context: Mapping[str, Any], folder: str) -> tuple[str | None, AnswerSchema | None]:
+    """The absolute path of the schema of its answer, and that schema, if it has one. Raises ItemRefused."""
+    if job.schema is None:
+        return None, None
+    named = rendered_text(job.schema, context, "schema")
+    refuse_nul(named, "schema")
+    path = os.path.join(folder, named)
+    try:
+        return path, read_schema(path)
+    except AnswerSchemaError as error:
+        raise ItemRefused(f"schema: {error}") from error
+
+
+def _told(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | None, resumed: Resumed | None) -> str:
+    checked = {"check_output": context["attempt"]["check_output"]}
+    match words_for(last, resumed):
+        case "resume":
+            told = rendered_text(job.resume_prompt, context, "resume_prompt") if job.resume_prompt is not None else ""
+            return told if told.strip() else RESUME_PROMPT
+        case "retry":
+            told = rendered_text(job.retry_prompt, context, "retry_prompt") if job.retry_prompt is not None else ""
+            return told if told.strip() else RETRY_PROMPT.format(**checked)
+        case "prompt" if was_unchecked(last) and (job.prompt is None or "attempt" not in job.prompt.names):
+            # A new session knows nothing of the attempt before: what its check said is all that can help.
+            return f"{prompt.rstrip()}\n\n{RETRY_PROMPT_OF_NEW_SESSION.format(**checked)}"
+        case _:
+            return prompt
+
+
+RETRY_PROMPT_OF_NEW_SESSION = "An earlier attempt at this failed its check, which said:\n\n{check_output}"

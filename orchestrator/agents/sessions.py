@@ -1,0 +1,104 @@
+"""Which session the next attempt of an item goes on in, and what it is told there. Pure rules over the end of the last attempt.
+
+Promise: a session is resumed only by the agent that began it, in the folder that it began in: others do not find it, and one CLI
+hangs. What a session has told of its usage before is taken off what it will tell.
+It refuses to handle: whether an attempt is made at all (core), what is asked of the CLI (command).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from workers.protocol import AttemptClass, Outcome, Usage
+
+RESUME_PROMPT = "You were interrupted before you had finished. Go on from where you stopped, and finish what you were told to do."
+"""What a session is told that was interrupted, where `resume_prompt` says nothing else."""
+
+RETRY_PROMPT = "What you did is not right yet: a check of it failed. It said:\n\n{check_output}\n\nMend that."
+"""What it is told after a failed check, where `retry_prompt` says nothing else."""
+
+LONGEST_CHECK_OUTPUT = 30_000
+"""Characters of a check's output that a prompt gets: the last ones, where it says what went wrong."""
+
+_INTERRUPTED = frozenset(
+    {
+        AttemptClass.TIMEOUT,
+        AttemptClass.STALLED,
+        AttemptClass.LOST,
+        AttemptClass.CANCELLED,  # by a drain; who cancelled it for good does not come here
+        AttemptClass.USAGE_LIMIT,
+        AttemptClass.RATE_LIMIT,
+        AttemptClass.OVERLOADED,
+        AttemptClass.NETWORK,
+        AttemptClass.TURNS,
+        AttemptClass.MEMORY,
+    }
+)
+_UNCHECKED = frozenset({AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT})
+
+
+class LastEnd(msgspec.Struct, frozen=True):
+    """How the last attempt of an item ended. `folder`: where its agent worked (absolute)."""
+
+    outcome: Outcome
+    folder: str
+
+
+class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+    """The session that goes on. `usage_before` and `cost_before`: what it had told so far, as it told them."""
+
+    session_id: str
+    usage_before: Usage | None
+    cost_before: float | None
+
+
+Words = Literal["prompt", "resume", "retry"]
+"""What an attempt is told: the whole prompt, `resume_prompt` or `retry_prompt`."""
+
+
+def session_of(last: LastEnd | None, *, agent: str, folder: str, can_resume: bool, is_asked: bool = False) -> Resumed | None:
+    """The session that the next attempt goes on in; None: it begins one.
+
+    `can_resume`: the CLI knows how, and the job lets it. `is_asked`: somebody wants that very session to go on, however its last
+    attempt ended.
+    """
+    report = last.outcome.agent if last is not None else None
+    if last is None or report is None or report.session_id is None or not can_resume:
+        return None
+    is_worth_it = is_asked or last.outcome.attempt_class in _INTERRUPTED | _UNCHECKED
+    if not is_worth_it or report.agent != agent or last.folder != folder:
+        return None
+    return Resumed(session_id=report.session_id, usage_before=report.usage_told, cost_before=report.cost_told)
+
+
+def words_for(last: LastEnd | None, resumed: Resumed | None) -> Words:
+    """What the next attempt is told. Without a session it is the prompt; a check's output comes behind that."""
+    if last is None or resumed is None:
+        return "prompt"
+    return "retry" if last.outcome.attempt_class in _UNCHECKED else "resume"
+
+
+def was_unchecked(last: LastEnd | None) -> bool:
+    """Whether the last attempt failed by its check, or its answer is not what it should be: the next is told why."""
+    return last is not None and last.outcome.attempt_class in _UNCHECKED
+
+
+def carried_over(outcome: Outcome, last: LastEnd | None) -> Outcome:
+    """`outcome`, with what its session had told before where the attempt was lost or ended before it told anything.
+
+    Else the next attempt would be charged with all that the session has ever told.
+    """
+    report, before = outcome.agent, last.outcome.agent if last is not None else None
+    if report is None or before is None or report.session_id is None or report.session_id != before.session_id:
+        return outcome
+    usage, cost = report.usage_told, report.cost_told
+    if (usage is not None or before.usage_told is None) and (cost is not None or before.cost_told is None):
+        return outcome
+    told = msgspec.structs.replace(
+        report,
+        usage_told=before.usage_told if usage is None else usage,
+        cost_told=before.cost_told if cost is None else cost,
+    )
+    return msgspec.structs.replace(outcome, agent=told)
