@@ -31,7 +31,7 @@ RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
     *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
-    *("child", "agent", "model", "cost_usd", "usage", "session_id", "denials", "workspace", "branch", "commit", "patch", "error"),
+    *("child", "cost_usd", "usage", "session_id", "agent", "model", "denials", "workspace", "branch", "commit", "patch", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
 

@@ -50,13 +50,13 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     replaced_by: str | None = None
     child: str | None = None
     """Id of the run of its child file."""
-    agent: str | None = None
-    model: str | None = None
     cost_usd: float | None = None
     """What its last attempt cost, as far as its agent told."""
     usage: dict[str, int] | None = None
     """The tokens that its last attempt used, by name as in `workers.protocol.Usage`; what was not told is not there."""
     session_id: str | None = None
+    agent: str | None = None
+    model: str | None = None
     denials: list[str] | None = None
     """What its agent was not allowed to do, a line each."""
     workspace: str | None = None
