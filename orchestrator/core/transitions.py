@@ -189,7 +189,7 @@ def _attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: li
     _free_slot(state, running.slot)
     for resource in scheduling.freed_by_end(job.rules):
         state.holds.pop(resource, None)
-    if end.verdict in (Verdict.SUCCEEDED, Verdict.ROUND) and running.account is not None:
+    if end.verdict in (Verdict.SUCCEEDED, Verdict.ROUND, Verdict.CORRECTABLE) and running.account is not None:
         throttle.succeeded(state, running.account, running.throttles)
     ended = _state_after(state, job, index, running, end, now)
     if isinstance(ended, Waiting):
