@@ -3,6 +3,9 @@
 A pattern tells its parts by named groups: `hour` `minute` `ampm` `month` (a name or number) `day` `year` `zone`, or `epoch`
 (seconds), or a time from now: `days` `hours` `minutes` `seconds`. A time of day without a date, or a date without a year,
 means the next such time; without a zone it is local time, which is what people are shown.
+
+A time of day is the minute in which the limit ends (23:46:49 is told as 11:46pm), so what counts is the end of that minute:
+who comes at its beginning comes too early, and is told the same again.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ RESET_GROUPS = frozenset(
 )
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_JUST_OVER_SECONDS = 120.0
-"""People are shown whole minutes: a time that is over for less than this is the one that is meant, not tomorrow's."""
+_MINUTE_SECONDS = 60.0
+_JUST_OVER_SECONDS = 60.0
+"""A minute that is over for less than this is the one that is meant, not tomorrow's."""
 _FIRST_MILLISECONDS = 1e11
 """An epoch from here on is in milliseconds (as seconds it would be the year 5138)."""
 _LAST_EPOCH = 253_402_300_799.0
@@ -77,8 +81,8 @@ def _time_of(parts: dict[str, str], now: float) -> float | None:
 
 
 def _next_of(times: Sequence[datetime], now: float) -> float:
-    """The first that is not over, else the last. A naive time is local: each day has its own offset."""
-    seconds = [time.timestamp() for time in times]
+    """The end of the first minute that is not over, else of the last. A naive time is local: each day has its own offset."""
+    seconds = [time.timestamp() + _MINUTE_SECONDS for time in times]
     return next((second for second in seconds if second > now - _JUST_OVER_SECONDS), seconds[-1])
 
 
