@@ -29,6 +29,7 @@ Words of a step, in any order:
     partial                     its result breaks off in the middle; exit 0
     no_result                   exit 0 without a result
     fail[=MESSAGE]              exit 0 with an error result for no known reason
+    capped=turns | capped=budget     an error result: its own bound was reached; exit 1
     exit=N  kill=SIGNAL         exit code; ends itself by a signal (`kill=KILL`) in place of the result
     daemon                      leaves a process in a session of its own; its pid is appended to STATE/daemons
     ignore_term                 ignores SIGTERM
@@ -163,6 +164,8 @@ def _play(call: Call) -> int:
     if call.has("fail"):
         _error_result(call, "fail", None, None, call.value("fail", "it did not work"))
         return int(call.value("exit", "0"))
+    if call.has("capped"):
+        return _capped(call, call.value("capped", "turns"))
     if call.has("no_result"):
         call.witness("answer", **{"class": "no_result"}, cost=None, usage=None)
         return int(call.value("exit", "0"))
@@ -269,6 +272,15 @@ def _error_result(call: Call, name: str, status: int | None, error: str | None, 
     fields = {"subtype": "success", "is_error": True, "api_error_status": status, "num_turns": 1, "result": message}
     _tell(type="result", session_id=call.session, total_cost_usd=_told_cost(call, cost), permission_denials=[], **fields)
     return int(call.value("exit", "1"))
+
+
+def _capped(call: Call, bound: str) -> int:
+    cost = float(call.value("cost", "0.01"))
+    call.witness("answer", **{"class": bound}, cost=cost, usage=None)
+    subtype = {"turns": "error_max_turns", "budget": "error_max_budget_usd"}[bound]
+    fields = {"subtype": subtype, "is_error": True, "num_turns": 3, "errors": [f"Reached the maximum of {bound}"]}
+    _tell(type="result", session_id=call.session, total_cost_usd=_told_cost(call, cost), permission_denials=[], **fields)
+    return 1
 
 
 def _succeed(call: Call) -> None:

@@ -7,12 +7,53 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orchestrator.agents.profiles import Profiles
+from workers.reading import Reading
+
 FAKE_AGENT = Path(__file__).with_name("fake_agent.py")
 
 FAKE_ARGV = [sys.executable, "-I", "-S", str(FAKE_AGENT)]
 """Its command line, without the options."""
 
 STATE_VARIABLE = "FAKE_AGENT_STATE"
+
+PROFILE = f"""\
+extends = "claude"
+description = "The fake agent of the tests"
+command = {json.dumps(FAKE_ARGV)}
+provider = "fake"
+account_env = ["FAKE_ACCOUNT"]
+pass_env = ["FAKE_*"]
+version = {json.dumps([*FAKE_ARGV, "--version"])}
+tested = ["1"]
+
+[flags]
+schema_inline = ["--schema", "{{schema}}"]
+
+[permissions]
+read = ["--permissions", "read"]
+edit = ["--permissions", "edit"]
+full = ["--permissions", "full"]
+
+[config_dir]
+variable = "FAKE_CONFIG_DIR"
+default = "~/.fake-agent"
+shared = []
+"""
+"""The profile of the agent `fake`."""
+
+
+def add_profile(folder: Path, more: str = "") -> Path:
+    """Let the jobs files in `folder` name the agent `fake`; `more` are top-level keys of its profile. Its file."""
+    path = folder / "agents" / "fake.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(more + PROFILE)
+    return path
+
+
+def claude_reading() -> Reading:
+    """How claude's stream is read, by the profile that is shipped."""
+    return Profiles().get("claude").reading
 
 
 class Witness:

@@ -88,6 +88,12 @@ class AgentStream:
     def finding(self) -> Finding | None:
         return self._failures.finding
 
+    @property
+    def last_failure(self) -> str:
+        """The message of the failure that counts so far; empty if there is none, or it has been overcome."""
+        current = self._failures.current
+        return "" if current is None else short(current.message)
+
     def feed(self, chunk: bytes) -> None:
         """Take in what was written to stdout since the last time."""
         for line in self._out.complete(chunk):

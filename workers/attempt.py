@@ -8,7 +8,6 @@ before anything is unlocked or told (a kill in between loses nothing), and the l
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,21 +15,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from workers import creates, tree
-from workers.capture import CaptureFile
+from workers import creates
+from workers.capture import CaptureFile, keep_bytes
+from workers.course import Course
 from workers.faultpoints import fault_point
-from workers.identity import boot_clock, boot_id, start_ticks_of_child
+from workers.given import script_file
+from workers.identity import boot_id
 from workers.locks import unlock
 from workers.log import LOG_NAME, LogWriter
-from workers.protocol import EMPTY_CAPTURE, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned, Start
-from workers.spawn import SHORTAGES, CannotStart, base_environment, ignored_signals, spawn
+from workers.process import ProcessRunner, Spawn
+from workers.protocol import AgentTask, AttemptClass, Begun, Check, Ended, LogLine, Outcome, SessionSeen, Start
+from workers.spawn import SHORTAGES, CannotStart
 from workers.verdict import Verdict, verdict_of
-from workers.watch import Control, Watch
+from workers.watch import Control
 
 if TYPE_CHECKING:
+    from workers.agent_watch import AgentWatch
+    from workers.checking import CheckRunner
     from workers.workspaces import Workspace
 
-_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+_FOREVER = float("inf")
+_FOR_NO_REASON = (AttemptClass.COMMAND_FAILED, AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR)
 
 
 class AttemptRunner:
@@ -45,15 +50,12 @@ class AttemptRunner:
         self.log_error: OSError | None = None
         self._folder = folder
         self._control = control
-        self._strangers = strangers
-        self._is_subreaper = tree.become_subreaper()
         self._log: LogWriter | None = None
         self._last_sequence = -1
         self._stdout = CaptureFile(f"{folder}/stdout")
         self._stderr = CaptureFile(f"{folder}/stderr")
-        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._environment = base_environment(folder)
-        self._ignored = ignored_signals()
+        self._processes = ProcessRunner(folder, control, strangers, self._append, self._keep_log_error)
+        self._checks: CheckRunner | None = None
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:
         """Run one attempt. `locks` are its lock descriptors: let go and closed here, after its outcome is in the log."""
@@ -64,43 +66,24 @@ class AttemptRunner:
             self._log.forget()
         self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding))
         fault_point("worker.begun")
-        workspace = _workspace(start)
-        verdict, watch = self._carry_out(start, locks, workspace)
-        finished_at = time.time()
-        duration = time.monotonic() - began
-        stdout = stderr = EMPTY_CAPTURE
-        if watch is not None:
-            try:
-                stdout = self._stdout.take(start.stdout_path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
-                stderr = self._stderr.take(start.stderr_path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
-            except OSError as error:
-                # Neither file is used again: what stands in it must not become the next attempt's output.
-                self._stdout.forget()
-                self._stderr.forget()
-                verdict = verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
-            if verdict.attempt_class is AttemptClass.COMMAND_FAILED and _is_disk_full(self._folder):
-                # It may have failed for that alone, and its output may lack its end: no verdict on the command.
-                verdict = verdict.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
-        if start.creates is not None:
-            verdict = creates.settle(start.creates, verdict)
-        report = None
-        if workspace is not None:
-            verdict, report = workspace.finish(verdict, f"{self._folder}/patch", start.max_output_bytes)
+        course = self._carry_out(start, locks)
         outcome = Outcome(
-            attempt_class=verdict.attempt_class,
+            attempt_class=course.verdict.attempt_class,
             started_at=started_at,
-            finished_at=finished_at,
-            duration_seconds=duration,
-            exit_code=verdict.exit_code,
-            signal=verdict.signal,
-            ended_by=verdict.ended_by,
-            message=verdict.message,
-            stdout=stdout,
-            stderr=stderr,
-            cpu_seconds=0.0 if watch is None else watch.cpu_seconds,
-            max_rss_bytes=0 if watch is None else watch.max_rss * _RSS_UNIT_BYTES,
-            leftovers=0 if watch is None else len(watch.leftovers),
-            workspace=report,
+            finished_at=time.time(),
+            duration_seconds=time.monotonic() - began,
+            exit_code=course.verdict.exit_code,
+            signal=course.verdict.signal,
+            ended_by=course.verdict.ended_by,
+            message=course.verdict.message,
+            stdout=course.stdout,
+            stderr=course.stderr,
+            cpu_seconds=course.cpu_seconds,
+            max_rss_bytes=course.max_rss_bytes,
+            leftovers=course.leftovers,
+            agent=course.agent,
+            check=course.check,
+            workspace=course.workspace,
         )
         self.log_error = None
         self._append(Ended(sequence=start.sequence, outcome=outcome))
@@ -113,10 +96,11 @@ class AttemptRunner:
         """Let go of all files. The process is what it was again, but for its current directory."""
         self._stdout.forget()
         self._stderr.forget()
-        os.close(self._null)
+        if self._checks is not None:
+            self._checks.close()
         if self._log is not None:
             self._log.close()
-        tree.resign_as_subreaper()
+        self._processes.close()
 
     def _let_go(self, locks: Sequence[int], kept: int) -> None:
         """Unlock all but the last `kept`: those are only closed, unless nobody is left who would unlock them."""
@@ -128,64 +112,143 @@ class AttemptRunner:
             else:
                 os.close(lock)
 
-    def _carry_out(self, start: Start, locks: Sequence[int], workspace: Workspace | None) -> tuple[Verdict, Watch | None]:
-        """From the workspace to the end of the tree; no Watch if nothing was started."""
+    def _carry_out(self, start: Start, locks: Sequence[int]) -> Course:
+        """The steps of an attempt, each done if the one before went well."""
+        course = Course()
+        if start.agent is not None:
+            from workers.agent_report import report_of_none
+
+            course.agent = report_of_none(start.agent)
+        workspace = _workspace(start)
         if self.log_error is not None:
             # An agent that no record leads to could not be found after a kill: it must not start.
-            return _not_started("the worker's log cannot be written", self.log_error), None
-        try:
-            if workspace is not None:
-                verdict, watch = self._enter(workspace, start, locks)
-                if verdict.attempt_class is not AttemptClass.OK:
-                    return verdict, watch
-        except CannotStart as error:
-            return Verdict(AttemptClass.CANNOT_START, str(error)), None
-        except OSError as error:
-            return _not_started("the workspace cannot be made", error), None
-        return self._run_agent(start, locks)
+            course.verdict = _not_started("the worker's log cannot be written", self.log_error)
+        if course.is_well and workspace is not None:
+            self._enter(workspace, start, locks, course)
+        if course.is_well:
+            self._act(start, locks, course)
+        if course.is_well and start.check is not None:
+            self._check(start, start.check, locks, course)
+        if start.creates is not None:
+            course.verdict = creates.settle(start.creates, course.verdict)
+        if workspace is not None:
+            course.verdict, course.workspace = workspace.finish(course.verdict, f"{self._folder}/patch", start.max_output_bytes)
+        return course
 
-    def _enter(self, workspace: Workspace, start: Start, locks: Sequence[int]) -> tuple[Verdict, Watch | None]:
+    def _enter(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
         """Have a workspace to work in. Its setup writes to the same captures as the agent, which does not see what it wrote."""
-        watch: Watch | None = None
 
         def set_up(script: str) -> Verdict:
-            nonlocal watch
-            setup = msgspec.structs.replace(start, argv=["/bin/sh"], script=script, stdin=None, creates=None)
-            verdict, watch = self._run_agent(setup, locks)
-            if verdict.attempt_class is AttemptClass.OK:
-                for capture in (self._stdout, self._stderr):
-                    capture.empty()
-            return verdict
+            argv = ["/bin/sh", script_file(script, self._folder)]
+            spawned = self._processes.start(start, argv, None, (self._stdout.open(), self._stderr.open()), locks)
+            return self._run_setup(spawned, start, course)
 
-        return workspace.enter(set_up), watch
-
-    def _run_agent(self, start: Start, locks: Sequence[int]) -> tuple[Verdict, Watch | None]:
-        """From the spawn to the end of the tree; no Watch if nothing was started."""
-        clock = boot_clock()
         try:
-            pid = self._spawn(start, locks)
+            course.verdict = workspace.enter(set_up)
         except CannotStart as error:
-            return Verdict(AttemptClass.CANNOT_START, str(error)), None
+            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
         except OSError as error:
-            return _not_started("the attempt's files cannot be written", error), None
-        # From here on nothing that goes wrong may read as "not started".
-        fault_point("worker.spawned")
-        self._tell_of_spawn(start, pid, clock)
+            course.verdict = _not_started("the workspace cannot be made", error)
+        if course.is_well:
+            course.heed_asked_end(start, "before it started")
+
+    def _run_setup(self, spawned: Spawn, start: Start, course: Course) -> Verdict:
+        timeout_at = _FOREVER if start.timeout_seconds is None else time.monotonic() + start.timeout_seconds
+        streams = (self._stdout, self._stderr)
+        try:
+            watch = self._processes.watch(spawned, start, streams, timeout_at=timeout_at)
+            verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        except OSError as error:
+            raise RuntimeError("the setup of a workspace could not be watched") from error  # it must not read as "not started"
+        course.add(watch)
+        if verdict.attempt_class is AttemptClass.OK:
+            for capture in streams:
+                capture.empty()
+        else:
+            self._take(start, course)
+        return verdict
+
+    def _act(self, start: Start, locks: Sequence[int], course: Course) -> None:
+        """The agent, or the command: from its spawn to the end of its tree, and what it wrote."""
+        onlooker = None if start.agent is None else self._agent_watch(start, start.agent)
+        if start.timeout_seconds is not None:
+            course.timeout_at = time.monotonic() + start.timeout_seconds
+        try:
+            spawned = self._spawn(start, locks)
+        except (CannotStart, OSError) as error:
+            course.verdict = (
+                Verdict(AttemptClass.CANNOT_START, str(error))
+                if isinstance(error, CannotStart)
+                else _not_started("the attempt's files cannot be written", error)
+            )
+            return
+        watch = self._processes.watch(
+            spawned,
+            start,
+            (self._stdout, self._stderr) if onlooker is None else onlooker.streams,
+            timeout_at=course.timeout_at,
+            stall_seconds=start.stall_timeout_seconds,
+            onlooker=onlooker,
+        )
+        if start.agent is not None and start.agent.session_id is not None:
+            self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
         if locks:
             # 25 ms, once, for `unlock`: now, while the first agent works, not before it starts nor when it has ended. If it
             # fails, for want of a descriptor, `unlock` will tell.
             with suppress(OSError, ImportError):
                 import filelock  # noqa: F401
-        watch = Watch(pid, start, self._control, (self._stdout, self._stderr), self._strangers, self._is_subreaper)
-        status = watch.run()
-        verdict = verdict_of(
-            status,
-            watch.ended_by,
-            timeout_seconds=start.timeout_seconds,
-            memory_bytes=start.memory_bytes,
-            used_bytes=watch.used_bytes,
-        )
-        return verdict, watch
+        course.verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        course.add(watch)
+        try:
+            if start.agent is not None and onlooker is not None:
+                self._report(start.agent, onlooker, course)
+            self._take(start, course)
+        except OSError as error:
+            # Neither file is used again: what stands in it must not become the next attempt's output.
+            self._stdout.forget()
+            self._stderr.forget()
+            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+        if course.verdict.attempt_class in _FOR_NO_REASON and _is_disk_full(self._folder):
+            # It may have failed for that alone, and its output may lack its end: no verdict on the command.
+            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
+
+    def _spawn(self, start: Start, locks: Sequence[int]) -> Spawn:
+        """Start the agent. Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
+        argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
+        outputs = (self._stdout.open(), self._stderr.open())
+        if start.creates is not None:
+            creates.clear(start.creates)
+        return self._processes.start(start, argv, start.stdin, outputs, locks)
+
+    def _agent_watch(self, start: Start, task: AgentTask) -> AgentWatch:
+        # Commands do not pay for it.
+        from workers.agent_watch import AgentWatch
+
+        def tell_session(session_id: str) -> None:
+            self._append(SessionSeen(sequence=start.sequence, agent=task.agent, session_id=session_id))
+            fault_point("worker.session")
+
+        return AgentWatch(task, self._stdout, self._stderr, tell_session)
+
+    def _report(self, task: AgentTask, onlooker: AgentWatch, course: Course) -> None:
+        """What the agent told becomes the verdict, and its report. Raises OSError if its answer cannot be kept."""
+        from workers.agent_report import answer_of, report_of
+
+        course.verdict, told = onlooker.verdict(course.verdict)
+        course.agent = report_of(task, onlooker.stream, told)
+        text = keep_bytes(answer_of(told), f"{self._folder}/text", task.text_path)
+        course.agent = msgspec.structs.replace(course.agent, text=text)
+
+    def _take(self, start: Start, course: Course) -> None:
+        is_sole_writer = not course.leftovers
+        course.stdout = self._stdout.take(start.stdout_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
+        course.stderr = self._stderr.take(start.stderr_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
+
+    def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:
+        from workers.checking import CheckRunner
+
+        self._checks = self._checks or CheckRunner(self._folder, self._control, self._processes)
+        self._checks.run(start, check, locks, course)
 
     def _append(self, line: LogLine) -> None:
         try:
@@ -195,37 +258,8 @@ class AttemptRunner:
         except OSError as error:
             self.log_error = error
 
-    def _tell_of_spawn(self, start: Start, pid: int, clock_before: int) -> None:
-        """If this line cannot be written the agent runs on: the mark in its environment leads to it as well."""
-        try:
-            ticks = start_ticks_of_child(pid, clock_before)
-        except OSError as error:
-            self.log_error = error
-        else:
-            self._append(Spawned(sequence=start.sequence, pid=pid, start_ticks=ticks))
-
-    def _spawn(self, start: Start, locks: Sequence[int]) -> int:
-        """The agent's pid. Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
-        stdin = self._null
-        try:
-            argv = start.argv
-            if start.stdin is not None:
-                stdin = _stdin_file(start.stdin, self._folder)
-            if start.script is not None:
-                argv = [*argv, _script_file(start.script, self._folder)]
-            streams = (stdin, self._stdout.open(), self._stderr.open())
-            try:
-                os.chdir(start.cwd)
-            except OSError as error:
-                raise CannotStart(f"cwd {start.cwd}: {error.strerror}") from error
-            except ValueError as error:
-                raise CannotStart(f"cwd {start.cwd!r}: {error}") from error
-            if start.creates is not None:
-                creates.clear(start.creates)
-            return spawn(start, argv, self._environment, self._ignored, streams, locks)
-        finally:
-            if stdin != self._null:
-                os.close(stdin)
+    def _keep_log_error(self, error: OSError) -> None:
+        self.log_error = error
 
 
 def _workspace(start: Start) -> Workspace | None:
@@ -246,28 +280,3 @@ def _is_disk_full(folder: str) -> bool:
     """Whether nothing more can be written there. A file system that does not tell its size is not full."""
     found = os.statvfs(folder)
     return found.f_blocks > 0 and (found.f_bfree if os.geteuid() == 0 else found.f_bavail) == 0
-
-
-def _stdin_file(text: str, folder: str) -> int:
-    """A nameless file that holds `text`, at its beginning: however slowly the agent reads, nobody has to feed it."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("stdin")
-    else:
-        path = f"{folder}/stdin"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.unlink(path)
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(text.encode())
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _script_file(text: str, folder: str) -> str:
-    path = f"{folder}/script"
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    return path

@@ -24,12 +24,13 @@ class CaptureFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.dropped = 0
+        """How many bytes of the running attempt were cut off."""
         self._descriptor: int | None = None
-        self._is_cut = False
 
     def open(self) -> int:
         """The descriptor of an empty file for the agent to write to. Raises OSError."""
-        self._is_cut = False
+        self.dropped = 0
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._descriptor = os.open(self.path, flags, 0o600)
@@ -38,20 +39,28 @@ class CaptureFile:
     def size(self) -> int:
         return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
 
+    def written(self) -> int:
+        """How many bytes were written so far, with those that were cut off. Never less than before."""
+        return self.size() + self.dropped
+
+    def read_at(self, offset: int, at_most: int) -> bytes:
+        """What stands there, as far as it has come."""
+        return b"" if self._descriptor is None else os.pread(self._descriptor, at_most, offset)
+
     def cut_to(self, limit: int) -> int:
         """Drop what was written beyond `limit` bytes; returns how many bytes may still come."""
         size = self.size()
         if size > limit:
             assert self._descriptor is not None
             os.ftruncate(self._descriptor, limit)
-            self._is_cut = True
+            self.dropped += size - limit
         return max(limit - size, 0)
 
     def empty(self) -> None:
         """Drop all that was written, if nobody writes any more: what comes next is another's."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-        self._is_cut = False
+        self.dropped = 0
 
     def take(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
         """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises OSError.
@@ -61,7 +70,7 @@ class CaptureFile:
         descriptor = self._descriptor
         if descriptor is None:
             return EMPTY_CAPTURE
-        if self._is_cut or self.size() > 0:
+        if self.written() > 0:
             capture = self._move(descriptor, final_path, limit)
         elif is_sole_writer:
             return EMPTY_CAPTURE
@@ -79,18 +88,38 @@ class CaptureFile:
 
     def _move(self, descriptor: int, final_path: str, limit: int) -> Capture:
         fault_point("worker.capture")
+        self._shape(descriptor, limit)
+        return _kept(descriptor, self.path, final_path, is_cut=self.dropped > 0)
+
+    def _shape(self, descriptor: int, limit: int) -> None:
+        """Make of the file what is kept of it."""
         self.cut_to(limit)
-        if self._is_cut:
+        if self.dropped:
             os.write(descriptor, f"\n[orchestrate: output cut at {size_in_words(limit)}]\n".encode())
-        size = self.size()
-        _rename(self.path, final_path)
-        if size <= INLINE_OUTPUT_BYTES:
-            # Durable with its outcome in the journal; the file is only a convenience.
-            return Capture(size=size, path=final_path, inline=os.pread(descriptor, size, 0), is_cut=self._is_cut)
-        digest = _sha256(descriptor)
-        sync_data(descriptor)
-        _sync_names(os.path.dirname(final_path), os.path.commonpath([self.path, final_path]))
-        return Capture(size=size, path=final_path, sha256=digest, is_cut=self._is_cut)
+
+
+def keep_bytes(data: bytes, path: str, final_path: str) -> Capture:
+    """`data` as if it had been captured at `path` (absolute, in a worker's folder). Raises OSError."""
+    if not data:
+        return EMPTY_CAPTURE
+    with open(path, "w+b", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        written = 0
+        while written < len(data):
+            written += file.write(memoryview(data)[written:])
+        return _kept(file.fileno(), path, final_path, is_cut=False)
+
+
+def _kept(descriptor: int, path: str, final_path: str, *, is_cut: bool) -> Capture:
+    """Move the file that is complete now; a large one is made durable."""
+    size = os.fstat(descriptor).st_size
+    _rename(path, final_path)
+    if size <= INLINE_OUTPUT_BYTES:
+        # Durable with its outcome in the journal; the file is only a convenience.
+        return Capture(size=size, path=final_path, inline=os.pread(descriptor, size, 0), is_cut=is_cut)
+    digest = _sha256(descriptor)
+    sync_data(descriptor)
+    _sync_names(os.path.dirname(final_path), os.path.commonpath([path, final_path]))
+    return Capture(size=size, path=final_path, sha256=digest, is_cut=is_cut)
 
 
 def _rename(path: str, final_path: str) -> None:

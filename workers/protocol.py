@@ -383,9 +383,13 @@ class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True):
 
 
 class SessionSeen(msgspec.Struct, frozen=True, tag="session", kw_only=True):
-    """Line of a worker's log, written as soon as the agent told the id of its session: a kill of everything leaves it."""
+    """Line of a worker's log, written as soon as the agent told the id of its session: a kill of everything leaves it.
+
+    Of an attempt that resumes a session it is written before the agent tells anything. The last line of a sequence counts.
+    """
 
     sequence: int
+    agent: str
     session_id: str
 
 

@@ -57,14 +57,7 @@ def spawn(
     `base` (of `base_environment`) is what the environment starts from, `ignored` the signals to give back, `streams` become 0,
     1 and 2.
     """
-    environment = dict(base)
-    for name, value in start.env.items():
-        if value is None:
-            environment.pop(os.fsencode(name), None)
-        else:
-            environment[os.fsencode(name)] = os.fsencode(value)
-    environment[_MARK] = os.fsencode(start.mark)
-    environment[_FOLDER] = base[_FOLDER]
+    environment = _environment_of(start, base)
     actions = [(_DUP2, streams[0], 0), (_DUP2, streams[1], 1), (_DUP2, streams[2], 2)]
     if locks:
         first = max(LOCK_DESCRIPTORS_FROM, *(number + 1 for number in locks))
@@ -91,6 +84,25 @@ def spawn(
     except ValueError as error:
         raise CannotStart(f"{command or 'the command'}: {error}") from error
     raise CannotStart(_in_words(command, reason, environment)) from reason
+
+
+def _environment_of(start: Start, base: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    environment = dict(base) if start.env_allowed is None else _allowed(base, start.env_allowed)
+    for name, value in start.env.items():
+        if value is None:
+            environment.pop(os.fsencode(name), None)
+        else:
+            environment[os.fsencode(name)] = os.fsencode(value)
+    environment[_MARK] = os.fsencode(start.mark)
+    environment[_FOLDER] = base[_FOLDER]
+    return environment
+
+
+def _allowed(base: Mapping[bytes, bytes], patterns: Sequence[str]) -> dict[bytes, bytes]:
+    """The variables that a name in `patterns` names, or the beginning before its final `*`."""
+    names = {os.fsencode(pattern) for pattern in patterns}
+    beginnings = tuple(name[:-1] for name in names if name.endswith(b"*"))
+    return {name: value for name, value in base.items() if name in names or name.startswith(beginnings)}
 
 
 def _candidates(command: str, environment: Mapping[bytes, bytes]) -> list[str]:

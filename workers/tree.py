@@ -23,6 +23,9 @@ from workers.protocol import MARK_VARIABLE, Begun, Ended, LogLine, Spawned
 if TYPE_CHECKING:
     import psutil
 
+CAPTURE_NAMES = ("stdout", "stderr", "check")
+"""The files in a worker's folder that its attempts' processes write to: of the agent, of its check."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 _WAIT_BETWEEN_KILLS_SECONDS = 0.05
 
@@ -157,7 +160,7 @@ def _tree_of_dead_worker(lines: Sequence[LogLine], mark: str, folder: str | None
     found: dict[int, psutil.Process] = {}
     if agent is not None:
         found.update((process.pid, process) for process in [agent, *_descendants(agent)])
-    captures = {f"{folder}/stdout", f"{folder}/stderr"} if folder else set[str]()
+    captures = {f"{folder}/{name}" for name in CAPTURE_NAMES} if folder else set[str]()
     for process in _own_processes():
         if process.pid in found:
             continue

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from signal import Signals
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
-from workers.protocol import AttemptClass, EndReason
+from workers.protocol import AttemptClass, EndReason, Start
 from workers.wording import duration_in_words, excess_in_words, size_in_words
 
 
@@ -23,30 +23,46 @@ class Verdict(NamedTuple):
         return self._replace(attempt_class=attempt_class, message=words)
 
 
-def verdict_of(
-    status: int, ended_by: EndReason | None, *, timeout_seconds: float | None, memory_bytes: int | None, used_bytes: int
-) -> Verdict:
+def verdict_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: int) -> Verdict:
     """`status` is the wait status of the main process; `ended_by` why we ended it, if we did. `used_bytes` is what its processes
-    used when they were found to use more than `memory_bytes`.
+    used when they were found to use more than `memory`.
 
-    What we ended is never a success, whatever it exits with: it may have stopped half way.
+    What we ended is never a success, whatever it exits with: it may have stopped half way. (Of an agent that had told its end
+    before, what it told says more.)
     """
     exit_code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-    if ended_by is EndReason.TIMEOUT:
-        words = f"timed out after {duration_in_words(timeout_seconds or 0.0)}"
-        return Verdict(AttemptClass.TIMEOUT, words, exit_code, number, ended_by)
-    if ended_by is EndReason.MEMORY:
-        limit = memory_bytes or 0
-        words = f"its processes used {excess_in_words(used_bytes, limit)}, more than memory = {size_in_words(limit)}"
-        return Verdict(AttemptClass.MEMORY, words, exit_code, number, ended_by)
     if ended_by is not None:
-        words = "cancelled" if ended_by is EndReason.CANCEL else "ended by a drain"
-        return Verdict(AttemptClass.CANCELLED, words, exit_code, number, ended_by)
+        attempt_class, words = end_in_words(ended_by, start, used_bytes)
+        return Verdict(attempt_class, words, exit_code, number, ended_by)
     if exit_code == 0:
         return Verdict(AttemptClass.OK, "", 0)
     words = f"exit code {exit_code}" if number is None else f"ended by {_signal_name(number)}"
     return Verdict(AttemptClass.COMMAND_FAILED, words, exit_code, number)
+
+
+def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tuple[AttemptClass, str]:
+    """The class of what we ended for this reason, and the reason."""
+    match ended_by:
+        case EndReason.TIMEOUT:
+            return AttemptClass.TIMEOUT, f"timed out after {duration_in_words(start.timeout_seconds or 0.0)}"
+        case EndReason.MEMORY:
+            limit = start.memory_bytes or 0
+            words = f"its processes used {excess_in_words(used_bytes, limit)}, more than memory = {size_in_words(limit)}"
+            return AttemptClass.MEMORY, words
+        case EndReason.STALLED:
+            return AttemptClass.STALLED, f"wrote nothing for {duration_in_words(start.stall_timeout_seconds or 0.0)}"
+        case EndReason.EVENTS:
+            most = None if start.agent is None else start.agent.max_events
+            return AttemptClass.STALLED, f"wrote more than {most} events"
+        case EndReason.CANCEL:
+            return AttemptClass.CANCELLED, "cancelled"
+        case EndReason.DRAIN:
+            return AttemptClass.CANCELLED, "ended by a drain"
+        case EndReason.FINDING | EndReason.LINGERING:
+            return AttemptClass.AGENT_FAILED, "ended for what it told"
+        case unknown:
+            assert_never(unknown)
 
 
 def _signal_name(number: int) -> str:

@@ -2,7 +2,7 @@
 
 One loop, one place to wait (the `Control`), every deadline in it. States of the tree:
 
-    running --timeout, memory, End--> ending (SIGTERM sent) --grace--> killing (SIGKILL in rounds) --> gone
+    running --timeout, stall, memory, onlooker, End--> ending (SIGTERM sent) --grace--> killing (SIGKILL in rounds) --> gone
     running --main process exits, others live--> ending --> ...
     running --main process exits, nothing else lives--> gone
 """
@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from workers import tree
-from workers.capture import CaptureFile
 from workers.protocol import End, EndReason, Start
 from workers.spawn import SHORTAGES
 
@@ -30,6 +29,8 @@ _EXPECTED_BYTES_PER_SECOND = 1 << 30
 _ORPHAN_CHECK_SECONDS = 0.05
 _MEMORY_CHECK_SECONDS = 0.2
 _MEMORY_CHECK_SHARE = 0.05
+_STALL_CHECK_SHARE = 0.05
+_STALL_CHECK_SECONDS = (0.05, 5.0)
 _FOREVER = float("inf")
 
 
@@ -46,20 +47,52 @@ class Control(Protocol):
         """Whether nobody is left who would let go of the locks that an attempt keeps."""
 
 
+class Stream(Protocol):
+    """Where the agent writes to."""
+
+    def written(self) -> int:
+        """How many bytes came so far; never less than before."""
+
+    def cut_to(self, limit: int) -> int:
+        """Drop what was written beyond `limit` bytes; returns how many bytes may still come."""
+
+
+class Onlooker(Protocol):
+    """Who reads what the agent writes, while it runs."""
+
+    def look(self) -> EndReason | None:
+        """Read what has come; why the agent is to be ended now, if it is."""
+
+    def pause_seconds(self) -> float:
+        """When to look again."""
+
+    def has_told_its_end(self) -> bool:
+        """Whether the agent had done its work by now, as far as it told: nothing that ends it now takes that back."""
+
+
 class Watch:
-    """One agent, from its spawn to the end of its tree. After `run`, the attributes say how it went."""
+    """One agent, from its spawn to the end of its tree. After `run`, the attributes say how it went.
+
+    `ended_by` is why we ended the main process, if we did, and `asked_end` why its tree was to end at all: they differ if it
+    had exited, or told its end, before. `timeout_at` is a time of the monotonic clock.
+    """
 
     def __init__(
         self,
         pid: int,
         start: Start,
         control: Control,
-        captures: Sequence[CaptureFile],
+        streams: Sequence[Stream],
         strangers: frozenset[int],
         is_subreaper: bool,
+        *,
+        timeout_at: float = _FOREVER,
+        stall_seconds: float | None = None,
+        onlooker: Onlooker | None = None,
     ) -> None:
         self.status: int | None = None
         self.ended_by: EndReason | None = None
+        self.asked_end: EndReason | None = None
         self.cpu_seconds = 0.0
         self.max_rss = 0
         self.used_bytes = 0
@@ -67,9 +100,14 @@ class Watch:
         self._pid = pid
         self._start = start
         self._control = control
-        self._captures = captures
+        self._streams = streams
         self._strangers = strangers
         self._is_subreaper = is_subreaper
+        self._timeout_at = timeout_at
+        self._stall_seconds = stall_seconds
+        self._onlooker = onlooker
+        self._written = 0
+        self._wrote_at = 0.0
         self._has_seen_leftovers = False
         self._kill_at = _FOREVER
         self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
@@ -77,12 +115,13 @@ class Watch:
     def run(self) -> int:
         """Wait until the tree is gone; returns the wait status of the main process."""
         start = self._start
-        now = time.monotonic()
-        timeout_at = _FOREVER if start.timeout_seconds is None else now + start.timeout_seconds
+        now = self._wrote_at = time.monotonic()
         size_at = now + self._size_pause(start.max_output_bytes)
         memory_at = _FOREVER if start.memory_bytes is None else now + _MEMORY_CHECK_SECONDS
+        stall_at = _FOREVER if self._stall_seconds is None else now + self._stall_pause(self._stall_seconds)
+        look_at = _FOREVER if self._onlooker is None else now
         while True:
-            deadline = min(size_at, self._kill_at if self._is_ending else min(timeout_at, memory_at))
+            deadline = min(size_at, self._kill_at if self._is_ending else min(self._timeout_at, memory_at, stall_at, look_at))
             if self.status is not None and not (self._is_subreaper and not self._strangers):
                 # No SIGCHLD will tell of the end of what is no child of ours.
                 deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
@@ -93,14 +132,18 @@ class Watch:
                 assert self.status is not None
                 return self.status
             now = time.monotonic()
-            if now >= timeout_at and not self._is_ending:
+            if now >= self._timeout_at and not self._is_ending:
                 self._end(EndReason.TIMEOUT, start.grace_seconds)
+            if now >= look_at and not self._is_ending:
+                look_at = self._look()
+            if now >= stall_at and not self._is_ending:
+                stall_at = now + self._check_stall(now)
             if now >= memory_at and not self._is_ending:
                 memory_at = now + self._check_memory()
             if now >= self._kill_at:
                 self._kill(now)
             if now >= size_at:
-                size_at = now + self._size_pause(min(capture.cut_to(start.max_output_bytes) for capture in self._captures))
+                size_at = now + self._size_pause(min(stream.cut_to(start.max_output_bytes) for stream in self._streams))
 
     @property
     def _is_ending(self) -> bool:
@@ -150,11 +193,36 @@ class Watch:
         return tree.living_tree(self._start.mark, self._pid, self._strangers, is_subreaper=self._is_subreaper)
 
     def _end(self, reason: EndReason, grace_seconds: float) -> None:
+        if self.status is None and self.ended_by is None:
+            # Asked before the signal goes out: what it tells after that may come of the signal.
+            is_done = self._onlooker is not None and self._onlooker.has_told_its_end()
+            self.ended_by = EndReason.LINGERING if is_done else reason
+        self.asked_end = self.asked_end or reason
         if not self._is_ending:
             tree.send(self._living(), signal.SIGTERM)
-        if self.status is None and self.ended_by is None:
-            self.ended_by = reason
         self._kill_at = min(self._kill_at, time.monotonic() + grace_seconds)
+
+    def _look(self) -> float:
+        """Have what came read; the time of the next look."""
+        assert self._onlooker is not None
+        if (reason := self._onlooker.look()) is not None:
+            self._end(reason, self._start.grace_seconds)
+        return time.monotonic() + self._onlooker.pause_seconds()
+
+    @staticmethod
+    def _stall_pause(stall_seconds: float) -> float:
+        shortest, longest = _STALL_CHECK_SECONDS
+        return min(max(stall_seconds * _STALL_CHECK_SHARE, shortest), longest)
+
+    def _check_stall(self, now: float) -> float:
+        """End an agent that has written nothing for too long. The seconds until the next look; it may be ended that much late."""
+        assert self._stall_seconds is not None
+        written = sum(stream.written() for stream in self._streams)
+        if written != self._written:
+            self._written, self._wrote_at = written, now
+        elif now - self._wrote_at >= self._stall_seconds:
+            self._end(EndReason.STALLED, self._start.grace_seconds)
+        return self._stall_pause(self._stall_seconds)
 
     def _check_memory(self) -> float:
         """End a tree that uses more than it may. The seconds until the next look: later where many processes make a look dear."""

@@ -1,0 +1,51 @@
+"""What an attempt has come to so far, step by step: each step reads what the one before left, and adds to it."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from workers.protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
+from workers.verdict import Verdict, end_in_words
+from workers.watch import Watch
+
+_LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
+_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+class Course(msgspec.Struct, kw_only=True):
+    """One attempt on its way. `timeout_at` is a time of the monotonic clock, for all its processes together.
+
+    `asked_end` is why the tree of its last process was to end, also if the process had exited before.
+    """
+
+    verdict: Verdict = Verdict(AttemptClass.OK)
+    timeout_at: float = float("inf")
+    asked_end: EndReason | None = None
+    stdout: Capture = EMPTY_CAPTURE
+    stderr: Capture = EMPTY_CAPTURE
+    agent: AgentReport | None = None
+    check: Capture = EMPTY_CAPTURE
+    workspace: WorkspaceReport | None = None
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    leftovers: int = 0
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the next step may be done."""
+        return self.verdict.attempt_class is AttemptClass.OK
+
+    def heed_asked_end(self, start: Start, when: str) -> None:
+        """An end that was asked for when the process before had exited by itself keeps the next one from being started."""
+        if self.asked_end in _LEAVES_NO_TIME:
+            attempt_class, words = end_in_words(self.asked_end, start)
+            self.verdict = self.verdict._replace(attempt_class=attempt_class, message=f"{words} {when}", ended_by=self.asked_end)
+
+    def add(self, watch: Watch) -> None:
+        """A process has ended, and its tree with it."""
+        self.asked_end = watch.asked_end
+        self.cpu_seconds += watch.cpu_seconds
+        self.max_rss_bytes = max(self.max_rss_bytes, watch.max_rss * _RSS_UNIT_BYTES)
+        self.leftovers += len(watch.leftovers)

@@ -1,0 +1,31 @@
+"""What an agent is given by file: its standard input, and a script that is too large for an argument."""
+
+from __future__ import annotations
+
+import os
+
+
+def stdin_file(text: str, folder: str) -> int:
+    """A nameless file that holds `text`, at its beginning: however slowly the agent reads, nobody has to feed it."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("stdin")
+    else:
+        path = f"{folder}/stdin"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(text.encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def script_file(text: str, folder: str) -> str:
+    """The path of a file that holds `text`, for /bin/sh."""
+    path = f"{folder}/script"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    return path
