@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator import __version__
-from orchestrator.errors import UserError
+from orchestrator.errors import JobsFileError, UserError
 from orchestrator.views.wording import counted, shown, sized
 
 _LOW_DISK_BYTES = 1 << 30
@@ -40,6 +40,7 @@ def examine(home: Path) -> list[Finding]:
         *(finding for folder in _places(home) for finding in (_writing(folder), _locking(folder))),
         _disk(home),
         _processes(),
+        *_agents(),
         *_tokens(home),
         *_pools(home),
         *_interrupted(home),
@@ -134,6 +135,34 @@ def _processes() -> Finding:
     if sys.platform != "linux":
         return Finding("note", "processes", "no subreapers here: what a job detaches is found by its session and its mark only")
     return Finding("ok", "processes", "what a job detaches comes back to its worker")
+
+
+def _agents() -> Iterator[Finding]:
+    """The agent CLIs that this machine has. What is not installed is no trouble, until a job names it."""
+    from orchestrator.agents.profiles import Profiles
+    from orchestrator.agents.versions import installed
+
+    profiles = Profiles()
+    read = []
+    for name in profiles.names():
+        try:
+            read.append(profiles.get(name))
+        except JobsFileError as error:
+            yield Finding("bad", name, f"its profile is refused: {shown(error.problems[0])}")
+    missing = []
+    for profile, found in zip(read, installed(read), strict=True):
+        tested = ", ".join(profile.tested) or "none"
+        if found.program is None:
+            missing.append(profile.name)
+        elif found.version is None:
+            yield Finding("note", profile.name, f"{found.program}: {shown(found.trouble)}")
+        elif found.is_tested:
+            yield Finding("ok", profile.name, f"{shown(found.version)} ({found.program})")
+        else:
+            said = f"{shown(found.version)} is not tested (tested: {tested}): what it tells may be read wrongly"
+            yield Finding("note", profile.name, said)
+    if missing:
+        yield Finding("ok", "agents", f"not installed: {', '.join(missing)}")
 
 
 def _tokens(home: Path) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Tell every mistake of a jobs file; run nothing.",
     "plan": "Show the items and commands of a jobs file; run nothing.",
     "schema": "Print the JSON Schema of jobs files, for editors.",
+    "agents": "List the agent CLIs that jobs can use: their versions, and what each can do.",
     "list": "List the runs, newest first.",
     "status": "Tell how a run stands: counts, what runs, what failed and why.",
     "why": "Tell in words why an item is what it is.",

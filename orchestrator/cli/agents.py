@@ -1,0 +1,107 @@
+"""`orchestrate agents`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.options import json_option
+from orchestrator.cli.output import write_json, write_line, write_lines
+from orchestrator.errors import ExitCode, JobsFileError
+
+if TYPE_CHECKING:
+    from orchestrator.agents.profile import Profile
+    from orchestrator.agents.versions import Installed
+
+
+@click.command("agents")
+@click.argument("file", required=False, metavar="[FILE]")
+@json_option
+def command(file: str | None, *, as_json: bool) -> int:
+    """List the agents that the jobs of FILE can name (default: those of jobs files in this folder).
+
+    Profiles lie in the folder `agents` beside the jobs file, in $XDG_CONFIG_HOME/orchestrate/agents, and in the program; the
+    first of a name counts. CAN: resume its sessions, keep to a schema by itself, tell its cost and its usage (tokens), bound
+    its turns and its budget; needs_check: only a check can tell that it succeeded. Exit 1 if a profile has mistakes.
+    """
+    from orchestrator.agents.profiles import Profiles
+    from orchestrator.agents.versions import installed
+
+    profiles = Profiles(os.path.dirname(os.path.realpath(file)) if file else os.getcwd())
+    read: list[Profile] = []
+    wrong: dict[str, JobsFileError] = {}
+    for name in profiles.names():
+        try:
+            read.append(profiles.get(name))
+        except JobsFileError as error:
+            wrong[name] = error
+    rows = [_row(profile, found) for profile, found in zip(read, installed(read), strict=True)]
+    if as_json:
+        write_json(sorted([*rows, *(_wrong_row(name, error) for name, error in wrong.items())], key=lambda row: row["name"]))
+    else:
+        _print(rows, wrong)
+    return int(ExitCode.FAILED) if wrong else 0
+
+
+def _row(profile: Profile, found: Installed) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "description": profile.description,
+        "program": found.program,
+        "version": found.version,
+        "is_tested": found.is_tested,
+        "tested": profile.tested,
+        "trouble": found.trouble or None,
+        "from": profile.origin,
+        "path": profile.path,
+        "permissions": list(profile.permissions),
+        "needs_check": profile.needs_check,
+        "can": _can(profile),
+        "mistakes": [],
+    }
+
+
+def _wrong_row(name: str, error: JobsFileError) -> dict[str, Any]:
+    keys = (
+        "description",
+        "program",
+        "version",
+        "is_tested",
+        "tested",
+        "trouble",
+        "from",
+        "path",
+        "permissions",
+        "needs_check",
+        "can",
+    )
+    return {"name": name, **dict.fromkeys(keys), "mistakes": error.problems}
+
+
+def _can(profile: Profile) -> dict[str, bool]:
+    return {
+        "resume": profile.can_resume,
+        "schema": profile.has_schema,
+        "cost": profile.tells("cost_usd"),
+        "usage": profile.tells("input_tokens"),
+        "max_turns": profile.flags.max_turns is not None,
+        "budget": profile.flags.budget is not None,
+    }
+
+
+def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError]) -> None:
+    from orchestrator.views.tables import aligned
+    from orchestrator.views.wording import shown
+
+    table = []
+    for row in rows:
+        version = "not installed" if row["program"] is None else row["version"] or f"unknown: {row['trouble']}"
+        untested = " (not tested)" if row["version"] and not row["is_tested"] else ""
+        can = " ".join(name for name, is_able in row["can"].items() if is_able) + (" needs_check" if row["needs_check"] else "")
+        table.append([shown(row["name"]), shown(version, 60) + untested, ", ".join(row["tested"]) or "-", row["from"], can])
+    write_lines(aligned(["AGENT", "VERSION", "TESTED", "FROM", "CAN"], table))
+    for error in wrong.values():
+        write_line("")
+        write_lines(shown(problem) for problem in error.problems)

@@ -1,0 +1,129 @@
+"""agents and doctor: which agent CLIs there are, in which version, and what is wrong with a profile."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.agents.profile import Profile
+from orchestrator.agents.profiles import Profiles
+from orchestrator.agents.versions import installed
+from tests.conftest import RunCli
+
+Install = Callable[[str, str], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Puts programs on the PATH, which has nothing else: scripts that stand for agent CLIs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def put(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return put
+
+
+def profile(name: str) -> Profile:
+    return Profiles().get(name)
+
+
+def test_versions_are_told_as_the_clients_tell_them(install: Install) -> None:
+    install("claude", 'echo "2.1.197 (Claude Code)"')
+    install("codex", 'echo "codex-cli 0.170.0-alpha.2"')
+    install("aider", 'echo "aider 0.86.2"')
+    install("copilot", 'test "$1" = --version && echo "GitHub Copilot CLI 1.0.102."')
+    names = ["claude", "codex", "aider", "copilot", "demo"]
+    found = installed([profile(name) for name in names])
+    assert [(each.version, each.is_tested) for each in found] == [
+        ("2.1.197", True),
+        ("0.170.0-alpha.2", False),
+        ("0.86.2", True),
+        ("1.0.102", True),
+        ("1.0.0", True),
+    ]
+
+
+def test_a_program_that_does_not_tell_its_version_is_told_with_its_trouble(install: Install) -> None:
+    install("claude", "echo 'cannot find module' >&2; exit 3")
+    install("codex", "echo hello")
+    found = installed([profile(name) for name in ("claude", "codex", "gemini")])
+    assert [each.version for each in found] == [None, None, None]
+    assert [each.trouble for each in found] == ["claude --version: cannot find module", "it told no version", ""]
+    assert [each.program is None for each in found] == [False, False, True]
+
+
+def test_programs_that_hang_are_ended_together_when_their_time_is_up(install: Install) -> None:
+    sleep = f"/bin/sleep 987.{os.getpid()}"
+    for name in ("claude", "codex", "qwen"):
+        install(name, f"{sleep} & {sleep}")
+    began = time.monotonic()
+    found = installed([profile(name) for name in ("claude", "codex", "qwen")], timeout_seconds=0.5)
+    assert time.monotonic() - began < 5
+    assert all("did not answer within 0.5 s" in each.trouble for each in found)
+    left = [process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or []) == sleep.split()]
+    assert not psutil.wait_procs(left, timeout=5)[1]
+
+
+def test_agents_lists_versions_and_what_each_can_do(install: Install, run_cli: RunCli) -> None:
+    install("claude", 'echo "2.1.197 (Claude Code)"')
+    install("codex", 'echo "codex-cli 0.999.0"')
+    lines = [line.split() for line in run_cli("agents").stdout.splitlines()]
+    assert lines[0] == ["AGENT", "VERSION", "TESTED", "FROM", "CAN"]
+    of = {line[0]: line[1:] for line in lines}
+    assert of["claude"] == ["2.1.197", "2.1", "shipped", "resume", "schema", "cost", "usage", "max_turns", "budget"]
+    assert of["codex"] == ["0.999.0", "(not", "tested)", "0.169", "shipped", "resume", "schema", "usage"]
+    assert of["aider"] == ["not", "installed", "0.86", "shipped", "cost", "usage", "needs_check"]
+
+
+def test_agents_json_tells_where_each_profile_comes_from(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "project" / "agents").mkdir(parents=True)
+    (tmp_path / "project" / "agents" / "claude.toml").write_text('extends = "claude"\ncommand = ["my-claude"]\n')
+    (tmp_path / "project" / "jobs.toml").write_text("")
+    told: list[dict[str, Any]] = json.loads(run_cli("agents", "project/jobs.toml", "--json").stdout)
+    of = {each["name"]: each for each in told}
+    assert of["claude"]["from"] == "jobs file"
+    assert of["claude"]["path"] == str(tmp_path / "project" / "agents" / "claude.toml")
+    assert of["claude"]["program"] is None
+    assert of["demo"]["version"] == "1.0.0"
+    assert of["demo"]["can"]["resume"] is True
+    assert list(of) == sorted(of)
+
+
+def test_a_profile_with_mistakes_hides_no_other(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "mine.toml").write_text('comand = ["x"]\n')
+    told = run_cli("agents")
+    assert told.returncode == 1
+    assert "mine.toml:1: comand: unknown key; did you mean command?" in told.stdout
+    assert "\ndemo " in told.stdout
+    (wrong,) = [each for each in json.loads(run_cli("agents", "--json").stdout) if each["mistakes"]]
+    assert wrong["name"] == "mine"
+
+
+def test_doctor_asks_each_agent_and_says_what_is_untested(install: Install, run_cli: RunCli, tmp_path: Path) -> None:
+    install("claude", 'echo "2.1.197 (Claude Code)"')
+    install("codex", 'echo "codex-cli 0.999.0"')
+    install("qwen", "exit 1")
+    mine = tmp_path / "config" / "orchestrate" / "agents"
+    mine.mkdir(parents=True)
+    (mine / "mine.toml").write_text('comand = ["x"]\n')
+    told = run_cli("doctor", "--json")
+    of = {each["check"]: (each["level"], each["message"]) for each in json.loads(told.stdout)}
+    assert of["claude"] == ("ok", f"2.1.197 ({tmp_path / 'bin' / 'claude'})")
+    assert of["codex"] == ("note", "0.999.0 is not tested (tested: 0.169): what it tells may be read wrongly")
+    assert of["qwen"][0] == "note"
+    assert "qwen --version: exit code 1" in of["qwen"][1]
+    assert of["agents"] == ("ok", "not installed: aider, copilot, cursor-agent, gemini, opencode")
+    assert of["mine"][0] == "bad"
+    assert told.returncode == 1
