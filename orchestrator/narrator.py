@@ -11,6 +11,7 @@ from orchestrator.core.states import ItemState, Waiting
 from orchestrator.flights import Flight
 from orchestrator.run_log import append_log
 from orchestrator.store.records import GateAnswered, GateAsked, Status
+from orchestrator.verdicts import in_words
 from orchestrator.views import happenings
 from orchestrator.views.happenings import OpenQuestion, View
 from workers.protocol import Outcome
@@ -34,7 +35,7 @@ class Narrator:
     def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int) -> None:
         """An attempt ended and its item is `state` after it. `round_ended`: the round of a loop that it ended; 0: none."""
         if isinstance(state, Waiting) and state.due == math.inf:
-            self.waits(flight.name, flight.job.id, flight.start.label, outcome.message)
+            self.waits(flight.name, flight.job.id, flight.start.label, in_words(outcome))
             return
         if isinstance(state, Waiting) and round_ended:
             self._view.show(
@@ -58,7 +59,7 @@ class Narrator:
                     job=flight.job.id,
                     label=flight.start.label,
                     attempt=flight.start.attempt,
-                    message=outcome.message,
+                    message=in_words(outcome),
                     wait_s=_seconds_until(state.due),
                     at=time.time(),
                 )
@@ -71,7 +72,7 @@ class Narrator:
                 label=flight.start.label,
                 status=type(state).__name__.lower(),
                 attempts=flight.start.attempt,
-                message=outcome.message,
+                message=in_words(outcome),
                 duration_s=round(outcome.duration_seconds, 3),
                 exit_code=outcome.exit_code,
                 at=time.time(),
@@ -151,7 +152,7 @@ class Narrator:
                 label=label,
                 status=status.value,
                 attempts=0,
-                message=outcome.message,
+                message=in_words(outcome),
                 duration_s=round(outcome.duration_seconds, 3),
                 exit_code=outcome.exit_code,
                 at=time.time(),

@@ -23,9 +23,9 @@ from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, ItemSettled, Selection, Status
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import DoneHere
-from orchestrator.verdicts import output_of
+from orchestrator.verdicts import in_words, output_of
 from orchestrator.views.happenings import OpenQuestion
-from workers.protocol import AgentReport, AttemptClass
+from workers.protocol import AgentReport, AttemptClass, Outcome
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
@@ -227,7 +227,7 @@ class RunReader:
                 duration_s=round(outcome.duration_seconds, 6),
                 stdout=outcome.stdout.path,
                 stderr=outcome.stderr.path,
-                error=outcome.message or None,
+                error=_error_of(outcome),
                 **_agent_part(outcome.agent),
             )
             try:
@@ -434,6 +434,11 @@ class RunReader:
     @cached_property
     def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any]]:
         return {}
+
+
+def _error_of(outcome: Outcome) -> str | None:
+    is_agents_success = outcome.agent is not None and outcome.attempt_class is AttemptClass.OK
+    return None if is_agents_success else in_words(outcome) or None
 
 
 def _agent_part(report: AgentReport | None) -> dict[str, Any]:

@@ -53,6 +53,18 @@ def output_of(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Any:
     return parse_output(kind, data if outcome.agent is None or kind != "json" else without_fence(data))
 
 
+def in_words(outcome: Outcome) -> str:
+    """What people are told of an attempt that ended: its message, of an agent's with its class, and what was denied to it."""
+    report = outcome.agent
+    if report is None:
+        return outcome.message
+    if outcome.attempt_class is AttemptClass.OK:
+        denied = f"{len(report.denials)} denied ({', '.join(dict.fromkeys(report.denials))})" if report.denials else ""
+        return "; ".join(filter(None, (outcome.message, denied)))
+    word = outcome.attempt_class.value
+    return outcome.message if outcome.message.startswith(word) else f"{word}: {outcome.message or 'it says no more'}"
+
+
 def without_fence(answer: bytes) -> bytes:
     """The JSON of an answer that stands in a fence (```json … ```): models like to put one around, whatever they are told.
 

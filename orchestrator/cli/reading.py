@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Status
-from orchestrator.views.summary import MOST_FAILURES, ChildRun, Failure, RunningItem
+from orchestrator.verdicts import in_words
+from orchestrator.views.summary import MOST_FAILURES, ChildRun, DeniedItem, Failure, RunningItem
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
@@ -56,9 +57,24 @@ def failures_of(reader: RunReader) -> list[Failure]:
             found.append(Failure((order, 0), job_id, None, past.listing_failed, 0))
         for index in islice(past.indices(Status.FAILED), MOST_FAILURES - len(found)):
             record = past.record(index)
-            message = "" if record is None else record.outcome.message if isinstance(record, AttemptEnded) else record.message
+            message = "" if record is None else in_words(record.outcome) if isinstance(record, AttemptEnded) else record.message
             label = reader.label(job_id, index, record)
             found.append(Failure((order, index), reader.item_name(job_id, index), label, message, past.attempts(index)))
         if len(found) >= MOST_FAILURES:
             break
     return found[:MOST_FAILURES]
+
+
+def denied_items(reader: RunReader) -> list[DeniedItem]:
+    """The first items that succeeded although something was denied to their agents, in order."""
+    found: list[DeniedItem] = []
+    for job_id in reader.history.header.jobs:
+        past = reader.history.jobs[job_id]
+        for index in past.indices(Status.SUCCEEDED) if reader.job(job_id).is_agent else ():
+            ended = past.last_end(index)
+            denials = ended.outcome.agent.denials if ended is not None and ended.outcome.agent is not None else []
+            if denials:
+                found.append(DeniedItem(reader.item_name(job_id, index), reader.label(job_id, index, ended), denials))
+            if len(found) > MOST_FAILURES:
+                return found
+    return found

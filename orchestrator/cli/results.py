@@ -48,11 +48,18 @@ def command(
     found = reader.results(status=Status(status) if status is not None and not rounds else None, forgives=True)
     if rounds:
         found = (each for result in found for each in reader.rounds(result["job"], result["index"], forgives=True) or (result,))
-    results = (each for each in found if status is None or each["status"] == status)
+    results: Iterable[dict[str, Any]] = (each for each in found if status is None or each["status"] == status)
+    if form == "table":
+        results = map(_with_denials, results)
     rows = ({field: result[field] for field in chosen} for result in results)
     chunks = _FORMS[form](rows, chosen)
     write_to(path, chunks)
     return 0
+
+
+def _with_denials(result: dict[str, Any]) -> dict[str, Any]:
+    """A table has no room for all that was denied: how often, where it would say what went wrong."""
+    return result if result["error"] or not result["denials"] else {**result, "error": f"{len(result['denials'])} denied"}
 
 
 def _chosen(fields: str | None, form: str) -> list[str]:

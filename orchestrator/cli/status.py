@@ -17,7 +17,7 @@ from orchestrator.cli.output import write_json, write_lines
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
-    from orchestrator.cli.reading import child_runs, failures_of, open_run, running_items
+    from orchestrator.cli.reading import child_runs, denied_items, failures_of, open_run, running_items
     from orchestrator.cli.waiting import waiting_counts
     from orchestrator.views.summary import status_lines
 
@@ -39,6 +39,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
             is_alive=is_alive,
             is_each=reader.history.header.each,
             children=child_runs(reader),
+            denied=denied_items(reader),
         )
     )
     return 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_ITEMS = 20
 _TOLD = ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
-_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child")
+_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent", "model", "session_id", "denials")
 
 
 @click.command("why")
@@ -53,6 +53,8 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
 
 
 def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: int) -> dict[str, Any]:
+    from orchestrator.cli.class_advice import advice_on
+
     result = reader.result(job_id, index, forgives=True)
     job = reader.job(job_id)
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
@@ -65,6 +67,7 @@ def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         "rounds_allowed": job.repeat.max if job.repeat else None,
         "needs": {need: reader.job_status(need) for need in job.needs},
         "reason": _reason(reader, waits, program, job_id, index, result),
+        "advice": advice_on(result["class"], result["agent"]) if result["agent"] else None,
         "logs": command if result["attempts"] else None,
     }
 
@@ -89,12 +92,26 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  last recorded end: {ended}" + (f", exit code {answer['exit_code']}" if answer["exit_code"] is not None else "")
     if answer["error"]:
         yield f"  message: {shown(answer['error'], 1000)}"
+    yield from _agent_lines(answer)
     for need, status in answer["needs"].items():
         yield f"  needs {need}: {status}"
     if answer["logs"]:
         yield f"  log: {answer['logs']}"
         if answer["attempts"] > 1:
             yield f"       (an earlier attempt: {answer['logs']} --attempt 1)"
+
+
+def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:
+    from orchestrator.views.wording import shown
+
+    if answer["advice"]:
+        yield f"  that means: {answer['advice']}"
+    if answer["denials"]:
+        yield f"  denied: {shown(', '.join(answer['denials']), 1000)}"
+    if answer["agent"]:
+        yield f"  agent: {' '.join(filter(None, (answer['agent'], answer['model'])))}" + (
+            f", session {shown(answer['session_id'], 200)}" if answer["session_id"] else ""
+        )
 
 
 def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: int, result: dict[str, Any]) -> str:

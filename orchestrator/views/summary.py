@@ -59,6 +59,15 @@ class ChildRun:
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeniedItem:
+    """An item that succeeded although its agent was not allowed to do all that it tried."""
+
+    item: str
+    label: str | None
+    denials: list[str]
+
+
 WHOLE_RUN = "the run"
 """Named in the place of an item where the run failed and no item of it; no item can be called so."""
 
@@ -166,6 +175,7 @@ def status_lines(
     is_alive: bool,
     is_each: bool = False,
     children: Sequence[ChildRun] = (),
+    denied: Sequence[DeniedItem] = (),
 ) -> Iterator[str]:
     """The text of `status`: `summary` is the object of `status --json`. `is_each`: there is no jobs file of the user's."""
     run_id, status = summary["run_id"], summary["status"]
@@ -192,6 +202,7 @@ def status_lines(
         yield f"child run of {child.item}: {child.run_id} is {child.status}"
     if len(children) > MOST_FAILURES:
         yield f"and more child runs: {program} list --all"
+    yield from _denied_lines(program, run_id, denied)
     error = summary["error"]
     if error and not any(failure.item == error["item"] for failure in failures):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
@@ -201,6 +212,13 @@ def status_lines(
     yield from question_lines(program, run_id, questions)
     if _can_go_on(status, summary):
         yield f"go on with: {program} resume {run_id}"
+
+
+def _denied_lines(program: str, run_id: str, denied: Sequence[DeniedItem]) -> Iterator[str]:
+    for item in denied[:MOST_FAILURES]:
+        yield f"ok     {title(item.item, item.label)}: {len(item.denials)} denied ({shown(', '.join(item.denials), 200)})"
+    if len(denied) > MOST_FAILURES:
+        yield f"       and more: {program} results {run_id} --fields item,denials"
 
 
 def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
