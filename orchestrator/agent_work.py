@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,15 +26,30 @@ from orchestrator.agents.sessions import (
 )
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema
-from orchestrator.jobsfile.model import AgentAction, Job
+from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.rendered import ItemRefused, check_argument, refuse_nul, rendered_arguments, rendered_text, utf8_size
 from workers.reading import Reading
+
+if TYPE_CHECKING:
+    from orchestrator.agents.profiles import Profiles
 
 FindProfile = Callable[[str], Profile]
 """The profile of an agent by its name. Raises UserError: there is none, or it is wrong."""
 
 _SCHEMA_WORDS = "Answer with nothing but one JSON value, without any text around it. It has to fit this JSON Schema:\n\n"
+
+
+def finder(jobs_file: JobsFile) -> FindProfile:
+    """Finds the agents that the jobs of a file name. Each is read once, and only if it is asked for."""
+
+    @cache
+    def profiles() -> Profiles:
+        from orchestrator.agents.profiles import Profiles
+
+        return Profiles(os.path.dirname(jobs_file.path))
+
+    return lambda name: profiles().get(name)
 
 
 def no_agents(name: str) -> Profile:

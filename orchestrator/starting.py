@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before
+from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before, finder
 from orchestrator.agents.sessions import LastEnd
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
@@ -23,10 +23,6 @@ from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Status
 from workers.protocol import AgentTask, Check, Holding, Start
-
-if TYPE_CHECKING:
-    from orchestrator.agents.profile import Profile
-    from orchestrator.agents.profiles import Profiles
 
 MOST_EVENTS = 100_000
 """Events that an agent's attempt may write: some loop for ever on a reply that was cut, thousands of events a second."""
@@ -77,7 +73,7 @@ class Starter:
             "ORCHESTRATE_RUN": header.run_id,
         }
         self._nesting = nesting
-        self._profiles: Profiles | None = None
+        self._find_agent = finder(jobs_file)
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
     def render(self, job: Job, index: int, attempt: int, round_number: int | None = None) -> Ready | NotStarted:
@@ -115,13 +111,6 @@ class Starter:
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
         return Ready(prepared, label, number)
-
-    def _find_agent(self, name: str) -> Profile:
-        if self._profiles is None:
-            from orchestrator.agents.profiles import Profiles
-
-            self._profiles = Profiles(os.path.dirname(self._jobs_file.path))
-        return self._profiles.get(name)
 
     def _before(self, job: Job, index: int, attempt: int) -> Before:
         """How the attempt before ended, if it was at the same work."""

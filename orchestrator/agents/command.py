@@ -61,7 +61,8 @@ def call_of(profile: Profile, asked: Asked) -> Call:
     """How the agent is called. The caller sees to it that argv fits the kernel's limits."""
     level = profile.permissions[asked.permissions]
     words = list(profile.command)
-    if words[0] == "{python}":
+    is_ours = words[0] == "{python}"
+    if is_ours:
         words[0] = sys.executable
     words += level.args
     words += _flags(profile, asked)
@@ -69,7 +70,8 @@ def call_of(profile: Profile, asked: Asked) -> Call:
     if asked.session_id is not None and profile.flags.session is not None:
         words += _filled(profile.flags.session, {"session": asked.session_id})
     last, script = _prompt_words(profile, asked.prompt)
-    passed = (*ALWAYS_PASSED, *profile.pass_env, *profile.account_env, *asked.pass_env)
+    ours = ("PYTHONPATH",) if is_ours else ()  # it finds its modules where we found ours
+    passed = (*ALWAYS_PASSED, *ours, *profile.pass_env, *profile.account_env, *asked.pass_env)
     return Call(
         argv=words + last,
         stdin=asked.prompt if profile.prompt == "stdin" else None,

@@ -56,6 +56,8 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
 
 def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dict[str, str]]:
     """What the item's last attempt did (or its first would do), and the environment for it. Raises UserError."""
+    from orchestrator.agent_work import finder
+    from orchestrator.agents.command import is_passed
     from orchestrator.context import ItemContexts
     from orchestrator.loops import Loops
     from orchestrator.rendered import ItemRefused
@@ -84,13 +86,17 @@ def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dic
             context,
             folder=header.folder,
             temporary_suffix=f"{header.mark}.by-hand",
+            find_agent=finder(reader.jobs_file),
         )
     except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
     # Without the attempt's mark: a resume must not take this for something that the item left behind.
     starter = Starter(reader, contexts, loops, reader.jobs_file, None, Selector(Selection(), reader.jobs_file.jobs))
     changes = starter.environment(reader.item_name(job_id, index), attempt, prepared)
-    environment = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+    passed = dict(os.environ)
+    if prepared.agent is not None:
+        passed = {name: value for name, value in passed.items() if is_passed(name, prepared.agent.env_allowed)}
+    environment = {name: value for name, value in {**passed, **changes}.items() if value is not None}
     return prepared, environment
 
 

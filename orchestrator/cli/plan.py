@@ -18,6 +18,7 @@ from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
+    from orchestrator.agent_work import FindProfile
     from orchestrator.jobsfile.model import Job, JobsFile
     from orchestrator.selection import Later, Selector
     from orchestrator.store.itemlist import ItemList
@@ -40,6 +41,9 @@ class _LaterJob:
         del name
         raise _NotYetKnown(self._job_id)
 
+
+_LONGEST_PROMPT = 200
+"""Characters of a prompt that are shown; --json has all of it."""
 
 _DRAWINGS = ["all", "tree", "mermaid"]
 
@@ -133,9 +137,11 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
 
     `items` are those that are selected; `unselected`: how many others there are; `is_left_out`: nothing of it is selected.
     """
+    from orchestrator.agent_work import finder
     from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
+    find = finder(jobs_file)
     context = {
         "inputs": inputs,
         "run": {"id": "RUN", "name": jobs_file.name, "folder": jobs_file.folder},
@@ -156,7 +162,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
             indices = range(len(known)) if chosen is None else sorted(chosen)
             plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
             plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
-            yield {**plan, "items": map(partial(_item, jobs_file, job, known, context), indices)}
+            yield {**plan, "items": map(partial(_item, jobs_file, job, known, context, find), indices)}
 
 
 def _label(
@@ -204,14 +210,14 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
     return ItemList(path)
 
 
-def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], index: int) -> dict[str, Any]:
+def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, index: int) -> dict[str, Any]:
     from orchestrator.jobsfile.model import ChainSource
     from orchestrator.rendered import ItemRefused
     from orchestrator.rendering import is_wanted, item_label, prepare, question_of
     from orchestrator.results import item_id
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
-    item.update(label=None, argv=None, cwd=None, child=None, token=None, asks=None, after=None, note=None)
+    item.update(label=None, argv=None, cwd=None, told=None, check=None, child=None, token=None, asks=None, after=None, note=None)
     if job.sent_back_by:  # nobody has said anything yet
         said = {gate: {"message": "", "output": None} for gate in job.sent_back_by}
         base = {**base, "jobs": {**base["jobs"], **said}}
@@ -228,7 +234,14 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], i
         if job.is_gate:
             item["asks"] = question_of(job, context, jobs_file.folder).text
             return item
-        prepared = prepare(job, jobs_file.run.env, context, folder=jobs_file.folder, temporary_suffix="plan")
+        prepared = prepare(
+            job,
+            jobs_file.run.env,
+            context,
+            folder=jobs_file.folder,
+            temporary_suffix="plan",
+            find_agent=find,
+        )
     except _NotYetKnown as unknown:
         item["after"] = unknown.args[0]
     except ItemRefused as refused:
@@ -238,7 +251,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], i
             item.update(argv=prepared.argv, cwd=prepared.cwd)
         else:
             item["child"] = {"jobs_file": prepared.child.path, "inputs": prepared.child.given}
-        item["token"] = prepared.token
+        item.update(token=prepared.token, check=prepared.check, told=prepared.agent.told if prepared.agent is not None else None)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             item["note"] = f"done already: {prepared.creates.final} exists"
     return item
@@ -294,5 +307,9 @@ def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
         # A script reads worse when it is quoted once more.
         is_script = argv[:2] == ["/bin/sh", "-c"] and len(argv) == 3
         yield f"    shell: {shown(argv[2], 2000)}" if is_script else f"    {shown(shlex.join(argv), 2000)}"
+    if item["told"] is not None:
+        yield f"    told: {shown(item['told'].strip(), _LONGEST_PROMPT)}"
+    if item["check"] is not None:
+        yield f"    check: {shown(item['check'].strip(), 2000)}"
     if item["token"] is not None:
         yield f"    token: {shown(item['token'])}"
