@@ -25,7 +25,7 @@ from orchestrator.side_threads import SideThreads
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.rundir import RunDir
 from workers.log import LOG_NAME, read_log
-from workers.protocol import AttemptClass, Begun, End, Ended, EndReason, Outcome
+from workers.protocol import AgentReport, AttemptClass, Begun, End, Ended, EndReason, LogLine, Outcome, SessionSeen
 from workers.tree import end_tree_of_dead_worker
 
 CHILD_END_SECONDS = 3.0
@@ -93,7 +93,7 @@ class Flights:
         outcome = logged_outcome(folder, flight.start.sequence)
         if outcome is not None and outcome.attempt_class is AttemptClass.STATE_ERROR:
             # What stopped the earlier supervisor (a full disk) is no verdict on the item: it runs again.
-            self._finish(flight, _lost(flight, outcome.message))
+            self._finish(flight, _lost(flight, outcome.message, outcome.agent))
             return
         if worker is not None and outcome is None and self._adopted.adopt(flight.slot, flight.start.sequence, worker, folder):
             self._note(f"adopted {flight.name}, which worker {worker.worker} (pid {worker.pid}) still runs")
@@ -155,7 +155,8 @@ class Flights:
         for sequence in self._endings.take():
             flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
             if flight is not None:  # a less patient ending of the same tree may have told it already
-                self._finish(flight, _lost(flight, f"worker {flight.start.worker} ended before the attempt did"))
+                agent = _session_seen(self._lines_of(flight))
+                self._finish(flight, _lost(flight, f"worker {flight.start.worker} ended before the attempt did", agent))
 
     def read_asks(self, _fileno: int) -> None:
         """Take in that child runs were asked to end, and have ended or had their time for it."""
@@ -207,7 +208,7 @@ class Flights:
     def _worker_died(self, flight: Flight, description: str) -> None:
         """Its last word may stand in its log; else what it left behind is ended before the slot is used again."""
         folder = self._run_dir.worker_folder(flight.start.worker)
-        lines = [line for line in read_log(str(folder / LOG_NAME)) if line.sequence == flight.start.sequence]
+        lines = self._lines_of(flight)
         outcome = next((line.outcome for line in lines if isinstance(line, Ended)), None)
         if outcome is not None:
             self._finish(flight, outcome)
@@ -225,6 +226,10 @@ class Flights:
         self._trees[flight.slot] = end_tree
         self._endings.begin(flight.start.sequence, lambda: end_tree(flight.job.grace))
 
+    def _lines_of(self, flight: Flight) -> list[LogLine]:
+        log = self._run_dir.worker_folder(flight.start.worker) / LOG_NAME
+        return [line for line in read_log(str(log)) if line.sequence == flight.start.sequence]
+
     def _finish(self, flight: Flight, outcome: Outcome) -> None:
         del self._by_slot[flight.slot]
         flight.is_over = True
@@ -236,7 +241,13 @@ class Flights:
         self._on_ended(flight, outcome)
 
 
-def _lost(flight: Flight, message: str) -> Outcome:
+def _session_seen(lines: Iterable[LogLine]) -> AgentReport | None:
+    """What is known of an agent whose worker was killed: the session in which its work goes on."""
+    seen = [line for line in lines if isinstance(line, SessionSeen)]
+    return AgentReport(agent=seen[-1].agent, session_id=seen[-1].session_id) if seen else None
+
+
+def _lost(flight: Flight, message: str, agent: AgentReport | None = None) -> Outcome:
     now = time.time()
     return Outcome(
         attempt_class=AttemptClass.LOST,
@@ -244,4 +255,5 @@ def _lost(flight: Flight, message: str) -> Outcome:
         finished_at=now,
         duration_seconds=max(0.0, now - flight.start.at),
         message=message,
+        agent=agent,
     )

@@ -27,14 +27,16 @@ class Recorder:
         self._actions: list[Callable[[], None]] = []
         self._ended: list[ItemRef] = []
         self._is_read = False
-        """Whether a start may read what was added and is not committed: a template of it, or which child run it goes on with."""
+        """Whether a start may read what was added and is not committed: a template, or which child run or session goes on."""
         self._awaiting: deque[tuple[int, list[ItemRef]]] = deque()
 
     def add(self, record: Record) -> None:
         """Have `record` written with the next commit."""
         self._records.append(record)
         self._is_read |= isinstance(record, _READ)
-        self._is_read |= isinstance(record, AttemptEnded) and (record.round > 0 or record.child != "")
+        self._is_read |= isinstance(record, AttemptEnded) and (
+            record.round > 0 or record.child != "" or record.outcome.agent is not None
+        )
 
     def then(self, action: Callable[[], None]) -> None:
         """Do this after the next commit, in order."""
@@ -63,7 +65,7 @@ class Recorder:
                 fault_point("supervisor.acted")
 
     def catch_up(self) -> None:
-        """A start reads jobs, rounds and child runs in the history: commit what this turn knows of them before one is made."""
+        """A start reads jobs, rounds, child runs and agents' ends in the history: commit what this turn knows of them before."""
         if self._is_read:
             self.commit()
 

@@ -1,0 +1,111 @@
+"""Agents whose worker, supervisor, or both are killed: the session goes on, and no prompt is paid for twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_agents import STATE_VARIABLE, Witness, add_profile
+from run_driver import RunDriver, wait_until
+
+
+@pytest.fixture
+def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    add_profile(tmp_path)
+    made = RunDriver(tmp_path, home)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Witness:
+    return Witness(tmp_path / "state")
+
+
+def write(driver: RunDriver, script: str, *, keys: str = "", slots: int = 2) -> None:
+    driver.write(f"""
+[run]
+slots = {slots}
+[jobs.work]
+agent = "fake"
+prompt = '''
+Do the work.
+fake: {script}
+'''
+grace = 0.5
+{keys}
+""")
+
+
+def wait_for_a_session(driver: RunDriver, witness: Witness) -> None:
+    """Until the agent has told its session, and the worker has read that."""
+    wait_until(witness.prompts, "the agent has its prompt")
+    logs = driver.run_folder / "workers"
+    wait_until(lambda: any(b'"session"' in log.read_bytes() for log in logs.glob("*/log")), "the session is in the log")
+
+
+def assert_the_session_went_on(driver: RunDriver, witness: Witness) -> None:
+    first, second = witness.prompts()
+    assert (first["resumed"], second["resumed"]) == (False, True)
+    assert second["session"] == first["session"]
+    assert "Do the work" not in second["prompt"], "it has been told, and paid for"
+    result = driver.result("work")
+    assert (result["status"], result["output"]) == ("succeeded", "done")
+    driver.assert_tidy()
+
+
+@pytest.mark.parametrize("with_supervisor", [False, True])
+def test_a_lost_attempt_goes_on_in_its_session(driver: RunDriver, witness: Witness, with_supervisor: bool) -> None:
+    write(driver, "hang ignore_term | ok text=done")
+    command = driver.run()
+    wait_for_a_session(driver, witness)
+    worker = driver.worker_of("work")
+    if with_supervisor:
+        command.kill()
+    os.kill(worker, signal.SIGKILL)
+    if with_supervisor:
+        command = driver.run()
+    driver.assert_exit(command, 0)
+    assert_the_session_went_on(driver, witness)
+
+
+def test_without_workers_the_session_survives_the_supervisor(driver: RunDriver, witness: Witness) -> None:
+    write(driver, "hang | ok text=done", slots=0)
+    command = driver.run()
+    wait_for_a_session(driver, witness)
+    command.kill()
+    driver.assert_exit(driver.run(), 0)
+    assert_the_session_went_on(driver, witness)
+
+
+def test_an_agent_that_finishes_without_its_supervisor_is_paid_once(driver: RunDriver, witness: Witness) -> None:
+    """Its check, too, is carried out although nobody supervises it."""
+    write(driver, f"wait={driver.folder}/go ok text=done cost=0.25", keys="check = 'echo checked >> checks'")
+    command = driver.run()
+    wait_for_a_session(driver, witness)
+    command.kill()
+    (driver.folder / "go").touch()
+    driver.assert_exit(driver.run(), 0)
+    assert len(witness.prompts()) == 1
+    assert (driver.folder / "checks").read_text() == "checked\n"
+    result = driver.result("work")
+    assert (result["status"], result["output"]) == ("succeeded", "done")
+    driver.assert_tidy()
+
+
+def test_a_check_of_a_killed_worker_is_ended_before_the_item_runs_again(driver: RunDriver, witness: Witness) -> None:
+    """It ignores SIGTERM and left session and parent: the log leads to it, and its mark."""
+    check = f"echo $$ >> checks; trap '' TERM; test -e {driver.folder}/go || {{ setsid sleep 600; }}"
+    write(driver, "ok text=done", keys=f'check = "{check}"')
+    command = driver.run()
+    checks = driver.folder / "checks"
+    wait_until(lambda: checks.exists() and checks.read_text().endswith("\n"), "the check runs")
+    (driver.folder / "go").touch()
+    os.kill(driver.worker_of("work"), signal.SIGKILL)
+    driver.assert_exit(command, 0)
+    assert len(checks.read_text().splitlines()) == 2
+    assert_the_session_went_on(driver, witness)
