@@ -83,7 +83,7 @@ def agent_work(
 ) -> tuple[AgentWork, Call, tuple[Any, ...]]:
     """The agent action of `job` rendered, how it is called, and what tells whether two items do the same. Raises ItemRefused.
 
-    `cwd`, where it works, and `folder`, where relative paths start, are absolute.
+    `cwd`, where it works, and `folder`, where relative paths start, are absolute. Where it works is left to the caller to tell.
     """
     assert isinstance(job.action, AgentAction)
     name = rendered_text(job.action.agent, context, "agent").strip()
@@ -126,7 +126,7 @@ def agent_work(
         session=resumed,
         schema=schema.text if schema is not None else None,
     )
-    does = ("agent", name, prompt, model, args, job.allowed, work.schema, job.output, job.workspace.kind, cwd)
+    does = ("agent", name, prompt, model, args, job.allowed, work.schema, job.output)
     return work, call, does
 
 

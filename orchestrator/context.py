@@ -52,7 +52,7 @@ class JobView:
             case "message":
                 return self._message()
             case "workspace":
-                return None
+                return self._workspaces()
             case _:
                 raise KeyError(name)
 
@@ -73,6 +73,11 @@ class JobView:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_whole(path, msgspec.json.encode(list(self._reader.results(self._job_id))))
         return str(path)
+
+    def _workspaces(self) -> Any:
+        reader, job_id = self._reader, self._job_id
+        paths = [reader.workspace(job_id, index) for index in range(reader.count(job_id))]
+        return paths if reader.history.header.jobs[job_id] else paths[0]
 
     def _outputs(self) -> list[Any]:
         return [self._reader.output(self._job_id, index) for index in range(self._reader.count(self._job_id))]

@@ -31,7 +31,11 @@ from orchestrator.rendered import (
     utf8_size,
     value_of_template,
 )
+from orchestrator.workplace import Workplace
 from workers.protocol import Creates
+
+_OURSELVES = (sys.executable, "-P", "-m", "orchestrator")
+"""-P: a folder of the user's is no place to look for our modules."""
 
 _LONGEST_ITEM_LABEL = 80
 _LONGEST_LABEL = 200
@@ -70,6 +74,8 @@ class Prepared(msgspec.Struct, frozen=True):
     agent: AgentWork | None = None
     check: str | None = None
     """A script that confirms a success."""
+    place: Workplace | None = None
+    """Where it works, if that is not the folder itself, or files of it are kept."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -133,18 +139,21 @@ def prepare(
     temporary_suffix: str,
     find_agent: FindProfile = no_agents,
     before: Before = NOTHING_BEFORE,
+    place: Workplace | None = None,
 ) -> Prepared:
     """Render one attempt. Adds `creates` to `context` if the job has it. Raises ItemRefused.
 
     `folder` (absolute) is what `cwd` is relative to. `temporary_suffix` makes the temporary name of `creates` unique to a run.
-    `before`: the attempt before this, of an agent's job.
+    `before`: the attempt before this, of an agent's job. `place`: where it works instead of `folder`; paths that are relative to
+    the folder stay so.
     """
     cwd = _folder(job, context, folder)
+    works_in = place.inside(cwd) if place is not None else cwd
     creates = None
     if job.creates is not None:
         creates = _creates(rendered_text(job.creates, context, "creates"), cwd, temporary_suffix)
         context["creates"] = creates.temporary
-    action = _action(job, context, cwd, folder, find_agent, before)
+    action = _action(job, context, works_in, folder, find_agent, before)
     declared: dict[str, str | None] = {}
     for variables in (run_env, job.env):
         for name, template in variables.items():
@@ -156,13 +165,15 @@ def prepare(
     check = _check(job, context)
     does: tuple[Any, ...] = (action.argv, action.script, stdin, declared, cwd, job.output)
     if action.does is not None:
-        does = (*action.does, declared)
+        does = (*action.does, declared) if action.agent is None else (*action.does, declared, cwd)
     if check is not None:
         does = (*does, "check", check)
+    if place is not None:
+        does = (*does, "workspace", *place.does)
     return Prepared(
         argv=action.argv,
         script=action.script,
-        cwd=cwd,
+        cwd=works_in,
         env={**action.env, **declared},
         stdin=stdin,
         creates=creates,
@@ -172,6 +183,7 @@ def prepare(
         child=action.child,
         agent=action.agent,
         check=check,
+        place=place,
     )
 
 
@@ -203,8 +215,8 @@ def _action(job: Job, context: Mapping[str, Any], cwd: str, folder: str, find: F
         case AgentAction():
             work, call, does = agent_work(job, context, cwd=cwd, folder=folder, find=find, before=before)
             return _Action(call.argv, call.script, call.stdin, call.env, does, agent=work)
-        case LandAction():
-            raise ItemRefused("not built yet")
+        case LandAction(job=landed):
+            return _Action([*_OURSELVES, "land", context["run"]["id"], landed, "--json"], does=("land", landed))
         case GateAction():
             raise AssertionError("a gate runs nothing")
         case unknown:
@@ -255,8 +267,8 @@ def _given(value: Any, context: Mapping[str, Any], key: str) -> Any:
 
 
 def _child_argv(child: ChildWork) -> list[str]:
-    """Which run it is comes behind that when it starts. -P: a folder of the user's is no place to look for our modules."""
-    return [sys.executable, "-P", "-m", "orchestrator", "child", child.path]
+    """Which run it is comes behind that when it starts."""
+    return [*_OURSELVES, "child", child.path]
 
 
 def _variable(name: str, template: Template, context: Mapping[str, Any]) -> str:

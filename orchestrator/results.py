@@ -25,13 +25,14 @@ from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import DoneHere
 from orchestrator.verdicts import in_words, output_of
 from orchestrator.views.happenings import OpenQuestion
-from workers.protocol import AgentReport, AttemptClass, Outcome
+from workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
     *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
-    *("child", "cost_usd", "usage", "session_id", "agent", "model", "denials", "workspace", "branch", "commit", "patch", "error"),
+    *("child", "cost_usd", "usage", "session_id", "agent", "model", "denials"),
+    *("workspace", "branch", "commit", "patch", "artifacts", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
 
@@ -131,6 +132,15 @@ class RunReader:
         gate = self.history.jobs[job_id].gates.get(index)
         return gate.answer.message if gate is not None and gate.answer is not None else ""
 
+    def workspace(self, job_id: str, index: int) -> str | None:
+        """The workspace of the item, as long as it is there."""
+        past = self.history.jobs[job_id]
+        last = self.history.open_starts.get((job_id, index)) or past.unended.get(index) or past.last_end(index)
+        if last is None or not last.workspace:
+            return None
+        path = self.run_dir.workspace(last.workspace)
+        return str(path) if path.is_dir() else None
+
     def child(self, run_id: str) -> RunReader:
         """The child run with that id. Raises UserError, StateRefusedError."""
         return RunReader.read(RunDir(self.run_dir.path.parent / run_id))
@@ -229,6 +239,8 @@ class RunReader:
                 stderr=outcome.stderr.path,
                 error=_error_of(outcome),
                 **_agent_part(outcome.agent),
+                **_workspace_part(outcome.workspace),
+                workspace=self.workspace(job_id, index),
             )
             try:
                 result["output"] = self._output(job_id, ended)
@@ -439,6 +451,18 @@ class RunReader:
 def _error_of(outcome: Outcome) -> str | None:
     is_agents_success = outcome.agent is not None and outcome.attempt_class is AttemptClass.OK
     return None if is_agents_success else in_words(outcome) or None
+
+
+def _workspace_part(report: WorkspaceReport | None) -> dict[str, Any]:
+    """What was kept of the workspace of its last attempt."""
+    if report is None:
+        return {}
+    return {
+        "branch": report.branch,
+        "commit": report.commit,
+        "patch": report.patch.path,
+        "artifacts": report.artifacts,
+    }
 
 
 def _agent_part(report: AgentReport | None) -> dict[str, Any]:

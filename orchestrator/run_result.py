@@ -63,6 +63,9 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     branch: str | None = None
     commit: str | None = None
     patch: str | None = None
+    """The path of what it changed in its workspace, as a diff."""
+    artifacts: list[str] | None = None
+    """Paths of the files that were kept."""
     error: str | None = None
 
 

@@ -170,6 +170,7 @@ class Settlements:
                 round=ended.round,
                 child=start.child,
                 folder=start.folder,
+                workspace=start.workspace,
             )
         )
         self._narrator.attempt_ended(ended.flight, outcome, state, ended.round)

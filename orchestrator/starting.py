@@ -22,6 +22,7 @@ from orchestrator.results import RunReader
 from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.workspaces import Workspaces
 from workers.protocol import AgentTask, Check, Holding, Start
 
 MOST_EVENTS = 100_000
@@ -74,6 +75,7 @@ class Starter:
         }
         self._nesting = nesting
         self._find_agent = finder(jobs_file)
+        self._workspaces = Workspaces(reader, jobs_file)
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
     def render(self, job: Job, index: int, attempt: int, round_number: int | None = None) -> Ready | NotStarted:
@@ -98,6 +100,7 @@ class Starter:
                 temporary_suffix=self._reader.history.header.mark,
                 find_agent=self._find_agent,
                 before=self._before(job, index, attempt),
+                place=self._workspaces.place(job, index, attempt, context),
             )
             if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
                 # What an item does is told by its first attempt: a later one may render to something else.
@@ -187,6 +190,7 @@ class Starter:
             holding=self._holding(job, item, pools),
             stall_timeout_seconds=job.stall_timeout,
             check=Check(script=prepared.check, path=f"{stdout_path.removesuffix('stdout')}check") if prepared.check else None,
+            workspace=self._workspaces.task(prepared, item, stdout_path) if prepared.place is not None else None,
             **_agent_part(prepared.agent, f"{stdout_path.removesuffix('stdout')}answer"),
             recorded_through=recorded_through,
         )

@@ -137,6 +137,7 @@ class Starts:
             promotions=admitted.promotions,
             round=rendered.round,
             child=child,
+            workspace=prepared.place.name if prepared.place is not None else "",
             **_agent_fields(prepared),
         )
         if admitted.kept_locks:

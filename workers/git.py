@@ -114,15 +114,15 @@ def identity(folder: str) -> dict[str, str]:
 
 
 @contextmanager
-def locked(repository: str) -> Iterator[int]:
-    """Hold the lock of the repository that folder `repository` is in, alone of all processes; gives its descriptor for `git`.
+def locked(repository: str, name: str = LOCK_NAME) -> Iterator[int]:
+    """Hold a lock of the repository whose root is `repository`, alone of all processes; gives its descriptor for `git`.
 
     Waits as long as it takes: git itself is quick, and who holds it is killed with it. Raises GitFailed, OSError.
     """
     from filelock import lock_descriptor
 
     folder = git(repository, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    descriptor = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         # Never unlocked by name: closing is enough, and a git that outlives us keeps it until it ends.
         lock_descriptor(descriptor, poll_interval=_LOCK_POLL_SECONDS)

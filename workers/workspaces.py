@@ -29,7 +29,7 @@ from workers.syncing import sync_data
 from workers.verdict import Verdict
 
 _UNBOUNDED = 1 << 62
-_DIFF = (
+DIFF = (
     *("diff", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"),
     *("--src-prefix=a/", "--dst-prefix=b/"),
 )
@@ -278,7 +278,7 @@ class Workspace:
             return EMPTY_CAPTURE
         file = CaptureFile(live_path)
         try:
-            git(self._task.path, *_DIFF, base, now, "--", env=self._env | self._places(), stdout=file.open())
+            git(self._task.path, *DIFF, base, now, "--", env=self._env | self._places(), stdout=file.open())
             return file.take(self._task.patch_path, _UNBOUNDED, is_sole_writer=True)
         finally:
             file.forget()

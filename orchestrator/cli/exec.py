@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 import tempfile
-from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +14,6 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.errors import UserError
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.wording import shown
-
-if TYPE_CHECKING:
-    from orchestrator.rendering import Prepared
-    from orchestrator.results import RunReader
 
 
 @click.command("exec")
@@ -28,6 +23,7 @@ if TYPE_CHECKING:
 @pass_invocation
 def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     """Run an item's command by hand: same argv, folder, environment and standard input. Exits as it does; records nothing."""
+    from orchestrator.cli.by_hand import prepared_by_hand
     from orchestrator.cli.reading import open_run
 
     reader = open_run(invocation, run)
@@ -35,7 +31,7 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     if len(items) != 1:
         raise UserError(f"{item!r} names {len(items)} items", "name one as JOB:INDEX")
     job_id, index = items[0]
-    prepared, environment = _prepared(reader, job_id, index)
+    prepared, environment = prepared_by_hand(reader, job_id, index)
     if prepared.child is not None and not shell:
         raise UserError(f"{item} is a run of another file", f"by hand: orchestrate run {shlex.quote(prepared.child.path)}")
     try:
@@ -52,52 +48,6 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
         argv.append(f"/dev/fd/{_readable(prepared.script)}")
     _become(argv, environment)
     return 0
-
-
-def _prepared(reader: RunReader, job_id: str, index: int) -> tuple[Prepared, dict[str, str]]:
-    """What the item's last attempt did (or its first would do), and the environment for it. Raises UserError."""
-    from orchestrator.agent_work import finder
-    from orchestrator.agents.command import is_passed
-    from orchestrator.context import ItemContexts
-    from orchestrator.loops import Loops
-    from orchestrator.rendered import ItemRefused
-    from orchestrator.rendering import item_label, prepare
-    from orchestrator.selection import Selector
-    from orchestrator.starting import Starter
-    from orchestrator.store.outputs import CaptureMismatch
-    from orchestrator.store.records import Selection
-
-    attempt = max(reader.history.jobs[job_id].attempts(index), 1)
-    header, job = reader.history.header, reader.job(job_id)
-    if job.is_gate:
-        raise UserError(
-            f"{job_id} is a gate: it runs nothing", f"orchestrate why {reader.run_dir.run_id} {job_id} tells what it asks"
-        )
-    contexts = ItemContexts(reader, header.inputs)
-    loops = Loops(reader, contexts)
-    try:
-        context = contexts.for_item(job, index, attempt)
-        context["label"] = item_label(job, context)
-        # The round that was the last, once more.
-        context.update(loops.names(job, index, max(reader.history.jobs[job_id].rounds_done(index), 1)))
-        prepared = prepare(
-            job,
-            reader.jobs_file.run.env,
-            context,
-            folder=header.folder,
-            temporary_suffix=f"{header.mark}.by-hand",
-            find_agent=finder(reader.jobs_file),
-        )
-    except (ItemRefused, CaptureMismatch) as refused:
-        raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
-    # Without the attempt's mark: a resume must not take this for something that the item left behind.
-    starter = Starter(reader, contexts, loops, reader.jobs_file, None, Selector(Selection(), reader.jobs_file.jobs))
-    changes = starter.environment(reader.item_name(job_id, index), attempt, prepared)
-    passed = dict(os.environ)
-    if prepared.agent is not None:
-        passed = {name: value for name, value in passed.items() if is_passed(name, prepared.agent.env_allowed)}
-    environment = {name: value for name, value in {**passed, **changes}.items() if value is not None}
-    return prepared, environment
 
 
 def _set_stdin(text: str | None) -> None:

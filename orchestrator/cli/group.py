@@ -27,6 +27,8 @@ COMMANDS = {
     "why": "Tell in words why an item is what it is.",
     "logs": "Print what items wrote.",
     "results": "Print one result an item, in item order.",
+    "diff": "Print what items changed in workspaces of their own.",
+    "land": "Merge what items did in workspaces of their own.",
     "wait": "Wait for a run to end and exit as it did.",
     "exec": "Run an item's command by hand, in its folder, with its environment.",
     "cancel": "Cancel a run, or some of its items.",

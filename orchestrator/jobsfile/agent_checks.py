@@ -74,7 +74,9 @@ def check_place(fields: JobFields, tell: Tell) -> None:
     workspace, cwd = fields.get("workspace"), fields.get("cwd")
     if not isinstance(workspace, Workspace) or workspace.kind == "shared" or not isinstance(cwd, Template) or not cwd.is_static:
         return
-    if os.path.isabs(cwd.source) or os.path.normpath(cwd.source).split(os.sep)[0] == os.pardir:
+    is_above = os.path.normpath(cwd.source).split(os.sep)[0] == os.pardir
+    # A worktree has what stands above the jobs file, too, as far as the repository goes: the item will know.
+    if os.path.isabs(cwd.source) or (is_above and workspace.kind != "worktree"):
         tell("cwd", f"leads out of the workspace ({workspace.kind}): expected a path that is relative to it")
 
 
@@ -83,7 +85,7 @@ def check_land(fields: JobFields, workspaces: Mapping[str, Any], tell: Tell) -> 
     action = fields.get("action")
     if isinstance(action, LandAction) and action.job in workspaces:
         workspace = workspaces[action.job]
-        if workspace is not WRONG and (not isinstance(workspace, Workspace) or workspace.kind != "worktree"):
+        if workspace is not WRONG and (not isinstance(workspace, Workspace) or workspace.kind not in ("worktree", "copy")):
             tell("action", f'{action.job} has no worktrees to bring home: it needs workspace = "worktree"')
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from orchestrator.jobsfile.agent_checks import Surroundings, agent_values, check_agent, check_land, check_place
+from orchestrator.jobsfile.chained_places import check_forks, take_over_workspaces
 from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.graph import find_cycles
 from orchestrator.jobsfile.key_types import JOB_ID
@@ -60,6 +61,9 @@ def build_jobs(
     if not tables:
         problems.tell(("jobs",), "no jobs: a jobs file has at least one table [jobs.ID]")
     jobs = {id_: _JobChecks(id_, table, tables, defaults, problems) for id_, table in tables.items()}
+    fields = {id_: job.fields for id_, job in jobs.items()}
+    take_over_workspaces(fields)
+    check_forks(fields, lambda id_, message: problems.tell(("jobs", id_), message))
     for id_, job in jobs.items():
         job.check_action()
         job.check_agent(around)  # first: a prompt file is a template of the job's
@@ -113,6 +117,11 @@ class _JobChecks:
         """The job that runs again when this gate is rejected."""
         on_reject = self._fields.get("on_reject")
         return on_reject.job if self._is_gate and isinstance(on_reject, OnReject) else None
+
+    @property
+    def fields(self) -> JobFields:
+        """Its own over the defaults."""
+        return self._fields
 
     def check_action(self) -> None:
         if "action" not in self._fields:
@@ -222,6 +231,8 @@ class _JobChecks:
             values = agent_values(values)
         if isinstance(action, WorkflowAction):
             values = {key: value for key, value in values.items() if key not in NOT_OF_A_CHILD} | {"output": "json"}
+        if isinstance(action, LandAction):
+            values = {key: value for key, value in values.items() if key != "workspace"} | {"output": "json"}
         return Job(id=self._id, action=action, needs=needs, sent_back_by=sent_back_by, **values)
 
     def _scope(self, key: str) -> frozenset[str]:

@@ -323,6 +323,8 @@ HIDDEN_NAMES = {
     "cwd": frozenset({"creates"}),
     "creates": frozenset({"creates"}),
     "model": frozenset({"creates"}),
+    "workspace": frozenset({"creates"}),
+    "artifacts": frozenset({"creates"}),
     "prompt_file": frozenset({"creates"}),
     "schema": frozenset({"creates"}),
     # One token stands for all attempts and rounds of an item, and for the same work of any run.

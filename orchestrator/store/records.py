@@ -161,6 +161,8 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """The session of the agent that goes on with this attempt; None: it begins one."""
     folder: str = ""
     """Where the agent works (absolute): its session goes on nowhere else."""
+    workspace: str = ""
+    """The name of the workspace that it works in (`RunDir.workspace`); empty: none of its own."""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
@@ -185,6 +187,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     """The id of the child run that did the work."""
     folder: str = ""
     """Where its agent worked (absolute)."""
+    workspace: str = ""
+    """The name of the workspace that it worked in."""
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):

@@ -81,6 +81,15 @@ class RunDir(msgspec.Struct, frozen=True):
     def worker_folder(self, worker: int) -> Path:
         return self.path / "workers" / str(worker)
 
+    @property
+    def workspaces(self) -> Path:
+        """Where items work apart from each other; beside each its record (`workers/workspaces.py`)."""
+        return self.path / "workspaces"
+
+    def workspace(self, name: str) -> Path:
+        """The workspace that records call `name`."""
+        return self.workspaces / name
+
     def results(self, job: str) -> Path:
         return self.path / "results" / f"{job}.json"
 

@@ -1,0 +1,59 @@
+"""What an item does, for who does it by hand, outside of its run."""
+
+from __future__ import annotations
+
+import os
+
+from orchestrator.agent_work import finder
+from orchestrator.agents.command import is_passed
+from orchestrator.context import ItemContexts
+from orchestrator.errors import UserError
+from orchestrator.loops import Loops
+from orchestrator.rendered import ItemRefused
+from orchestrator.rendering import Prepared, item_label, prepare
+from orchestrator.results import RunReader
+from orchestrator.selection import Selector
+from orchestrator.starting import Starter
+from orchestrator.store.outputs import CaptureMismatch
+from orchestrator.store.records import Selection
+from orchestrator.workspaces import Workspaces
+
+
+def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace: bool = True) -> tuple[Prepared, dict[str, str]]:
+    """What the item's last attempt did (or its first would do), and the environment for it. Raises UserError.
+
+    `in_workspace`: where it did that, if its workspace is still there.
+    """
+    attempt = max(reader.history.jobs[job_id].attempts(index), 1)
+    header, job = reader.history.header, reader.job(job_id)
+    if job.is_gate:
+        raise UserError(
+            f"{job_id} is a gate: it runs nothing", f"orchestrate why {reader.run_dir.run_id} {job_id} tells what it asks"
+        )
+    contexts = ItemContexts(reader, header.inputs)
+    loops = Loops(reader, contexts)
+    starter = Starter(reader, contexts, loops, reader.jobs_file, None, Selector(Selection(), reader.jobs_file.jobs))
+    try:
+        context = contexts.for_item(job, index, attempt)
+        context["label"] = item_label(job, context)
+        # The round that was the last, once more.
+        context.update(loops.names(job, index, max(reader.history.jobs[job_id].rounds_done(index), 1)))
+        is_there = in_workspace and reader.workspace(job_id, index) is not None
+        prepared = prepare(
+            job,
+            reader.jobs_file.run.env,
+            context,
+            folder=header.folder,
+            temporary_suffix=f"{header.mark}.by-hand",
+            find_agent=finder(reader.jobs_file),
+            place=Workspaces(reader, reader.jobs_file).place(job, index, attempt, context) if is_there else None,
+        )
+    except (ItemRefused, CaptureMismatch) as refused:
+        raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
+    # Without the attempt's mark: a resume must not take this for something that the item left behind.
+    changes = starter.environment(reader.item_name(job_id, index), attempt, prepared)
+    passed = dict(os.environ)
+    if prepared.agent is not None:
+        passed = {name: value for name, value in passed.items() if is_passed(name, prepared.agent.env_allowed)}
+    environment = {name: value for name, value in {**passed, **changes}.items() if value is not None}
+    return prepared, environment

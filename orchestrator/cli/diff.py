@@ -1,0 +1,61 @@
+"""`orchestrate diff RUN [ITEM]`: what items changed in workspaces of their own."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.output import write_bytes, write_line
+from orchestrator.errors import UserError
+from orchestrator.views.outlet import Outlet
+
+if TYPE_CHECKING:
+    from orchestrator.results import RunReader
+
+
+@click.command("diff")
+@click.argument("run")
+@click.argument("item", required=False)
+@click.option("--stat", is_flag=True, help="Only which files, and how much of each.")
+@pass_invocation
+def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -> int:
+    """Print what an item changed in its workspace, as a patch for `git apply` (default: of all that succeeded, one by one).
+
+    Of an item that has not succeeded: what its workspace has so far.
+    """
+    from orchestrator.changes import items_with_changes, patch_of
+    from orchestrator.cli.reading import open_run
+
+    reader = open_run(invocation, run)
+    items = reader.find_items(item) if item is not None else items_with_changes(reader)
+    told = 0
+    for job_id, index in items:
+        patch = patch_of(reader, job_id, index)
+        if not patch:
+            continue
+        told += 1
+        if len(items) > 1:
+            _print_title(reader, job_id, index)
+        write_bytes(_stat_of(patch) if stat else patch)
+    if not told:
+        Outlet(sys.stderr).line("note: nothing was changed in a workspace")
+    return 0
+
+
+def _print_title(reader: RunReader, job_id: str, index: int) -> None:
+    """A line that `git apply` passes over."""
+    from orchestrator.views.wording import title
+
+    write_line(f"# {title(reader.item_name(job_id, index), reader.label(job_id, index))}")
+
+
+def _stat_of(patch: bytes) -> bytes:
+    from workers.git import GitFailed, git
+
+    try:
+        return git("/", "apply", "--stat", given=patch).encode("utf-8", "surrogateescape") + b"\n"
+    except GitFailed as failed:
+        raise UserError(str(failed)) from failed

@@ -1,0 +1,137 @@
+"""`orchestrate land RUN [ITEM…]`: what items did in workspaces of their own, brought home."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import json_option
+from orchestrator.cli.output import write_json, write_line
+from orchestrator.errors import ExitCode, UserError
+from orchestrator.views.outlet import Outlet
+
+if TYPE_CHECKING:
+    from orchestrator.landing import Change, Landed
+    from orchestrator.results import RunReader
+
+_WORDS = {
+    "landed": "landed",
+    "already": "was landed before",
+    "unchanged": "changed nothing",
+    "conflict": "conflict",
+    "check_failed": "check failed",
+}
+_LISTS = {
+    "landed": "landed",
+    "already": "landed_before",
+    "unchanged": "unchanged",
+    "conflict": "conflicts",
+    "check_failed": "failed_checks",
+}
+
+
+@click.command("land")
+@click.argument("run")
+@click.argument("items", nargs=-1, metavar="[ITEM]...")
+@click.option("--check", "script", metavar="CMD", help="Run this after each item, instead of its job's check.")
+@click.option("--no-check", is_flag=True, help="Land without any check.")
+@json_option
+@pass_invocation
+def command(
+    invocation: Invocation, *, run: str, items: tuple[str, ...], script: str | None, no_check: bool, as_json: bool
+) -> int:
+    """Merge what items did in their workspaces into what is checked out, in item order (default: all that succeeded).
+
+    After each the check of its job runs there; do not edit files there meanwhile. What conflicts, or fails its check, is taken
+    back and listed, and the others go on. Nothing is lost: branches and patches stay. Exits with 1 if anything did not land.
+    """
+    from orchestrator.cli.reading import open_run
+    from orchestrator.landing import landing
+    from orchestrator.workspaces import repository_of
+
+    if script is not None and no_check:
+        raise UserError("--check and --no-check cannot both be given")
+    reader = open_run(invocation, run)
+    folder = reader.history.header.folder
+    repository = repository_of(folder)
+    if repository is None:
+        raise UserError(f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} | patch -p1")
+    came_to: list[Landed] = []
+    with landing(repository) as land:
+        branch = land.branch
+        for job_id, index in _chosen(reader, items):
+            came_to.append(land.land(_change(reader, job_id, index, script, no_check=no_check)))
+            if not as_json:
+                _print(came_to[-1])
+    if as_json:
+        write_json(_told(reader, branch, came_to))
+    elif not came_to:
+        Outlet(sys.stderr).line("note: no item has succeeded in a workspace of its own")
+    return ExitCode.FAILED if any(each.status in ("conflict", "check_failed") for each in came_to) else ExitCode.COMPLETED
+
+
+def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, int]]:
+    """The items that are meant, each once, in order of the jobs in the file and of the items; only what has succeeded."""
+    from orchestrator.changes import items_with_changes, report_of
+    from orchestrator.store.records import Status
+
+    if not references:
+        return items_with_changes(reader)
+    order = {job_id: place for place, job_id in enumerate(reader.history.header.jobs)}
+    found = {each for reference in references for each in reader.find_items(reference)}
+    chosen: list[tuple[str, int]] = []
+    for job_id, index in sorted(found, key=lambda each: (order[each[0]], each[1])):
+        if reader.history.jobs[job_id].status(index) is not Status.SUCCEEDED:
+            Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)} has not succeeded: not landed")
+        elif report_of(reader, job_id, index) is None:
+            Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)} had no workspace of its own: nothing to land")
+        else:
+            chosen.append((job_id, index))
+    return chosen
+
+
+def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, no_check: bool) -> Change:
+    from orchestrator.changes import commit_of, patch_of, report_of
+    from orchestrator.cli.by_hand import prepared_by_hand
+    from orchestrator.landing import Change, CheckScript
+
+    report = report_of(reader, job_id, index)
+    assert report is not None
+    check = None
+    if not no_check and (script is not None or reader.job(job_id).check is not None):
+        prepared, environment = prepared_by_hand(reader, job_id, index, in_workspace=False)
+        wanted = script if script is not None else prepared.check
+        assert wanted is not None
+        check = CheckScript(wanted, prepared.cwd, environment, reader.job(job_id).timeout)
+    return Change(
+        run_id=reader.run_dir.run_id,
+        item=reader.item_name(job_id, index),
+        label=reader.label(job_id, index, reader.history.jobs[job_id].record(index)),
+        commit=commit_of(reader, job_id, index),
+        patch=patch_of(reader, job_id, index) if report.kind == "copy" else b"",
+        folder=reader.history.header.folder,
+        branch=report.branch,
+        check=check,
+    )
+
+
+def _print(landed: Landed) -> None:
+    from orchestrator.views.wording import title
+
+    words = _WORDS[landed.status]
+    at = f" ({landed.commit[:12]})" if landed.commit is not None else ""
+    why = f": {landed.message}" if landed.message else ""
+    stays = f"; its work stays on {landed.branch}" if landed.message and landed.branch is not None else ""
+    write_line(f"{title(landed.item, landed.label)} {words}{at}{why}{stays}")
+
+
+def _told(reader: RunReader, branch: str | None, came_to: list[Landed]) -> dict[str, Any]:
+    """`{run_id, branch, landed: [...], landed_before, unchanged, conflicts, failed_checks}`, an object an item."""
+    lists: dict[str, list[Any]] = {name: [] for name in _LISTS.values()}
+    for each in came_to:
+        lists[_LISTS[each.status]].append(msgspec.to_builtins(each))
+    return {"run_id": reader.run_dir.run_id, "branch": branch, **lists}

@@ -1,0 +1,239 @@
+"""Items in workspaces of their own, as a user sees them: worktrees, chains, patches, and what is landed of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import RunCli
+from git_repository import Repository, forget_configuration
+
+PORT = """
+[jobs.port]
+for_each = ["one", "two", "three"]
+shell = "echo {{ item }} > {{ item }}.txt"
+workspace = "worktree"
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    forget_configuration(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repo", **{"sub/a.txt": "a\n", ".gitignore": "*.env\n"})
+
+
+class Runs:
+    """Runs jobs files of one repository, in one run `r`."""
+
+    def __init__(self, run_cli: RunCli, repository: Repository) -> None:
+        self._run_cli = run_cli
+        self.repository = repository
+
+    def run(self, jobs: str, *arguments: str, folder: str = ".", exit_code: int = 0) -> str:
+        path = self.repository.path / folder / "jobs.toml"
+        path.write_text(jobs)
+        self.repository.commit("the jobs file")
+        return self.said("run", str(path), "--run-id", "r", "-j", "2", *arguments, exit_code=exit_code)
+
+    def said(self, *arguments: str, exit_code: int = 0) -> str:
+        done = self._run_cli(*arguments, cwd=self.repository.path)
+        assert done.returncode == exit_code, done.stderr + done.stdout
+        return done.stdout if done.stdout else done.stderr
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        return {each["item"]: each for each in json.loads(self.said("results", "r", "--json"))}
+
+    def land(self, *arguments: str, exit_code: int = 0) -> dict[str, list[str]]:
+        """Which items came to what."""
+        told = json.loads(self.said("land", "r", *arguments, "--json", exit_code=exit_code))
+        return {key: [each["item"] for each in value] for key, value in told.items() if isinstance(value, list) and value}
+
+
+@pytest.fixture
+def runs(run_cli: RunCli, repository: Repository) -> Runs:
+    return Runs(run_cli, repository)
+
+
+def test_what_items_did_is_shown_and_landed_once_in_item_order(runs: Runs) -> None:
+    runs.run(PORT)
+    results = runs.results()
+    assert results["port:1"]["branch"] == "orchestrate/r/port.1"
+    assert Path(results["port:1"]["workspace"], "two.txt").read_text() == "two\n"
+    patch = runs.said("diff", "r", "port:1")
+    assert patch.startswith("diff --git a/two.txt b/two.txt")
+    assert Path(results["port:1"]["patch"]).read_text() == patch
+    assert "3 files" not in runs.said("diff", "r", "--stat")
+    assert runs.land("port:2", "port:0") == {"landed": ["port:0", "port:2"]}
+    assert runs.land() == {"landed_before": ["port:0", "port:2"], "landed": ["port:1"]}
+    assert runs.land() == {"landed_before": ["port:0", "port:1", "port:2"]}
+    titles = runs.repository.git("log", "--first-parent", "--format=%s", "-3")
+    assert titles.split("\n") == ["Land port:1: two", "Land port:2: three", "Land port:0: one"]
+    assert {"one.txt", "two.txt", "three.txt"} < set(os.listdir(runs.repository.path))
+
+
+def test_a_conflict_and_a_failed_check_are_taken_back_and_the_others_land(runs: Runs) -> None:
+    script = "echo {{ item }} > shared.txt; echo {{ item }} > {{ item }}.txt"
+    check = "! test -e two.txt || ! test -e four.txt"
+    runs.run(
+        f"""
+        [jobs.port]
+        for_each = ["one", "two", "three", "four"]
+        shell = "case {{{{ item }}}} in two|four) echo {{{{ item }}}} > {{{{ item }}}}.txt;; *) {script};; esac"
+        workspace = "worktree"
+        check = "{check}"
+        """
+    )
+    runs.repository.write("untracked", "mine\n")
+    assert runs.land(exit_code=1) == {
+        "landed": ["port:0", "port:1"],
+        "conflicts": ["port:2"],
+        "failed_checks": ["port:3"],
+    }
+    assert runs.repository.git("status", "--porcelain") == "?? untracked"
+    assert (runs.repository.path / "shared.txt").read_text() == "one\n"
+    assert not (runs.repository.path / "four.txt").exists()
+    assert {"orchestrate/r/port.2", "orchestrate/r/port.3"} < runs.repository.branches()
+    said = runs.said("land", "r", "port:2", "port:3", exit_code=1)
+    assert "conflict: conflict in shared.txt; its work stays on orchestrate/r/port.2" in said
+    assert "the check ended with exit code 1" in said
+    assert runs.land("port:3", "--no-check") == {"landed": ["port:3"]}
+
+
+def test_nothing_is_landed_on_changes_that_are_not_committed(runs: Runs) -> None:
+    runs.run(PORT)
+    runs.repository.write("sub/a.txt", "edited\n")
+    head = runs.repository.head()
+    assert "has changes that are not committed" in runs.said("land", "r", exit_code=2)
+    assert ((runs.repository.path / "sub/a.txt").read_text(), runs.repository.head()) == ("edited\n", head)
+
+
+def test_a_chain_goes_on_where_its_parent_worked_and_a_second_one_from_its_commit(runs: Runs) -> None:
+    runs.run(
+        """
+        [jobs.port]
+        for_each = ["one", "two"]
+        shell = "echo {{ item }} > {{ item }}.txt"
+        workspace = "worktree"
+
+        [jobs.review]
+        for_each = { job = "port" }
+        shell = "echo reviewed >> {{ item }}.txt; test {{ parent.workspace }} = $PWD"
+
+        [jobs.other]
+        for_each = { job = "port" }
+        shell = "echo other >> {{ item }}.txt"
+
+        [jobs.empty]
+        for_each = { job = "review" }
+        shell = "cat {{ item }}.txt"
+
+        [jobs.home]
+        land = "empty"
+        """
+    )
+    results = runs.results()
+    for index in range(2):
+        port, review, other, empty = (results[f"{job}:{index}"] for job in ("port", "review", "other", "empty"))
+        assert port["workspace"] == review["workspace"] == empty["workspace"] != other["workspace"]
+        assert port["branch"] == review["branch"]
+        assert "+reviewed" in Path(review["patch"]).read_text()
+        assert "+other" in Path(other["patch"]).read_text()
+        assert runs.repository.head(f"{review['commit']}~1") == runs.repository.head(f"{other['commit']}~1") == port["commit"]
+        assert (empty["commit"], empty["output"]) == (None, f"{port['label']}\nreviewed")
+    assert [each["item"] for each in results["home"]["output"]["landed"]] == ["empty:0", "empty:1"]
+    assert runs.repository.show("HEAD:two.txt") == "two\nreviewed"
+    assert runs.land("review", "port") == {"landed_before": ["port:0", "port:1", "review:0", "review:1"]}
+
+
+def test_a_jobs_file_in_a_subfolder_works_in_the_same_place_of_the_worktree(runs: Runs) -> None:
+    runs.repository.write("sub/the.env", "SECRET=1\n")
+    runs.run(
+        """
+        [jobs.port]
+        shell = "pwd; cat ../sub/a.txt; echo b >> a.txt"
+        workspace = { kind = "worktree", branch = "port/it", include = ["*.env"], setup = "cp the.env set.up", keep = 0 }
+        artifacts = ["*.txt", "set.up"]
+
+        [jobs.checked]
+        for_each = [1]
+        needs = ["port"]
+        shell = "test -e good || { touch good; exit 1; }; pwd; ls"
+        cwd = ".."
+        attempts = 2
+        retry = { delay = "0s" }
+        workspace = "worktree"
+        """,
+        folder="sub",
+    )
+    results = runs.results()
+    assert results["port"]["output"].split("\n")[0].endswith("/workspaces/port/0/sub")
+    assert results["port"]["workspace"] is None
+    assert results["port"]["branch"] == "port/it"
+    assert runs.repository.show("port/it:sub/a.txt") == "a\nb"
+    assert [Path(path).name for path in results["port"]["artifacts"]] == ["a.txt", "set.up"]
+    assert results["checked:0"]["output"].split("\n")[1:] == ["README", "good", "sub"]
+    assert results["checked:0"]["attempts"] == 2
+
+
+def test_what_cannot_be_is_refused_for_the_item_in_words(run_cli: RunCli, tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "jobs.toml").write_text(
+        """
+        [jobs.tree]
+        shell = "true"
+        workspace = "worktree"
+        continue_on_error = true
+
+        [jobs.place]
+        shell = "true"
+        workspace = "copy"
+        cwd = "{{ '/' }}"
+        continue_on_error = true
+
+        [jobs.kept]
+        shell = "true"
+        artifacts = ["{{ '../x' }}"]
+        continue_on_error = true
+        """
+    )
+    assert run_cli("run", folder / "jobs.toml", "--run-id", "r").returncode == 1
+    told = {each["item"]: each["error"] for each in json.loads(run_cli("results", "r", "--json").stdout)}
+    assert told == {
+        "tree": f'workspace: {folder} is in no git repository, which a worktree is made of; "copy" needs none',
+        "place": f"cwd: / lies outside of what the workspace is made of, {folder}",
+        "kept": "artifacts: expected a pattern below the workspace, got '../x'",
+    }
+    done = run_cli("land", "r")
+    assert (done.returncode, "is in no git repository" in done.stderr) == (2, True)
+
+
+def test_copies_are_landed_as_patches_and_only_a_worktree_can_be_forked(runs: Runs) -> None:
+    copies = PORT.replace('"worktree"', '"copy"')
+    runs.run(copies)
+    assert runs.results()["port:0"]["commit"] is None
+    assert runs.land() == {"landed": ["port:0", "port:1", "port:2"]}
+    assert runs.land() == {"landed_before": ["port:0", "port:1", "port:2"]}
+    assert runs.repository.show("HEAD:three.txt") == "three"
+    chains = "".join(f'[jobs.{name}]\nfor_each = {{ job = "port" }}\nshell = "true"\n' for name in ("a", "b"))
+    (runs.repository.path / "fork.toml").write_text(copies + chains)
+    said = runs.said("check", "fork.toml", exit_code=2)
+    assert "jobs.b: a goes on in the workspaces of port already, and only a worktree can be given to two jobs" in said
+
+
+def test_a_failed_item_shows_what_it_has_so_far_and_by_hand_one_is_where_it_worked(runs: Runs) -> None:
+    runs.run('[jobs.port]\nshell = "echo half > b.txt; exit 1"\nworkspace = "worktree"\n', exit_code=1)
+    assert "+half" in runs.said("diff", "r", "port")
+    workspace = runs.results()["port"]["workspace"]
+    index = subprocess.run(["git", "-C", workspace, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    assert index == "?? b.txt\n"
+    done = runs._run_cli("exec", "r", "port", "--shell", env={"SHELL": "/bin/pwd"})
+    assert done.stdout.strip() == workspace
