@@ -45,6 +45,8 @@ class Flight(msgspec.Struct):
     slot: int
     mark: str
     asked_end: str | None = None
+    is_adopted: bool = False
+    """An earlier supervisor started it."""
     is_over: bool = False
 
     def has_ended(self) -> bool:
@@ -88,6 +90,7 @@ class Flights:
 
     def resume(self, flight: Flight, worker: WorkerStarted | None) -> None:
         """Take over an attempt of an earlier supervisor: take its outcome, adopt its worker, or end what is left of it."""
+        flight.is_adopted = True
         self.begin(flight)
         folder = self._run_dir.worker_folder(flight.start.worker)
         outcome = logged_outcome(folder, flight.start.sequence)

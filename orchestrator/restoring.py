@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from orchestrator.core.costs import Costs, Meter
 from orchestrator.core.states import (
     CANCELLED,
     FAILED,
@@ -20,6 +21,7 @@ from orchestrator.core.states import (
 from orchestrator.selection import Chosen
 from orchestrator.store.fold import JobHistory
 from orchestrator.store.records import Started, Status
+from orchestrator.store.spending import Spending, tokens_of
 
 
 def assign_slots(starts: Iterable[Started], slots: int) -> dict[tuple[str, int], int]:
@@ -86,4 +88,20 @@ def restore_job(
         adopted=adopted,
         unselected=sum(states[index] is SKIPPED for index in unselected),
         gone=len(past.gone),
+        costs=costs_of(past.spending),
     )
+
+
+def costs_of(spending: Spending) -> Costs:
+    """What the rules need to know of what a job's attempts have cost."""
+    spent = spending.by_agent.values()
+    attempts, unknown, untold = (sum(getattr(each, name) for each in spent) for name in ("attempts", "unknown", "untold"))
+    tokens = sum(tokens_of(each.usage) or 0 for each in spent)
+    costs = Costs(
+        nano_usd=Meter(known=sum(each.nano_usd for each in spent), told=attempts - unknown, unknown=unknown),
+        tokens=Meter(known=tokens, told=attempts - untold, unknown=untold),
+    )
+    for index, nano_usd, used in spending.last_costs():
+        costs.nano_usd.note_last(index, nano_usd)
+        costs.tokens.note_last(index, used)
+    return costs

@@ -12,6 +12,7 @@ from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.local import LocalEngine
 from orchestrator.flights import Flight, Flights
 from orchestrator.loops import as_round
+from orchestrator.money.costs import after_attempt
 from orchestrator.readers import Readers
 from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Started, Status
@@ -63,6 +64,7 @@ def _record(reader: RunReader, flight: Flight, outcome: Outcome) -> AttemptEnded
     job, start = flight.job, flight.start
     outcome = checked(as_round(outcome, job.repeat), job.output, reader.run_dir)
     is_done = outcome.attempt_class is AttemptClass.OK
+    before = reader.history.jobs[start.job].spent(start.index)
     return AttemptEnded(
         job=start.job,
         index=start.index,
@@ -75,4 +77,6 @@ def _record(reader: RunReader, flight: Flight, outcome: Outcome) -> AttemptEnded
         promotions=start.promotions,
         child=start.child,
         round=start.round if is_done else 0,
+        is_adopted=True,
+        spent=after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=is_done),
     )

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from orchestrator.core.costs import Bounds
 from orchestrator.core.states import JobRules
-from orchestrator.jobsfile.model import Job, barriers_of, chain_of
+from orchestrator.jobsfile.model import Job, RunSettings, barriers_of, chain_of
 from orchestrator.jobsfile.templates import Template
+from orchestrator.money.costs import nano_usd
+from orchestrator.store.records import BudgetSet
+
+Budgets = Mapping[tuple[str, str], BudgetSet]
+"""By job id ("": the run) and kind: what was set since the file was read."""
 
 
-def rules_of(jobs: Sequence[Job], *, keep_going: bool, left_out: Collection[str] = ()) -> list[JobRules]:
+def rules_of(
+    jobs: Sequence[Job],
+    *,
+    keep_going: bool,
+    left_out: Collection[str] = (),
+    budgets: Budgets = {},  # noqa: B006 (a mapping that nobody can change)
+) -> list[JobRules]:
     """The rules of each job, in file order. `keep_going`: every job continues on errors. `left_out`: ids of unselected jobs."""
     orders = {job.id: order for order, job in enumerate(jobs)}
-    return [_rules(job, order, orders, keep_going, job.id in left_out) for order, job in enumerate(jobs)]
+    return [_rules(job, order, orders, keep_going, job.id in left_out, budgets) for order, job in enumerate(jobs)]
 
 
-def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_left_out: bool) -> JobRules:
+def bounds_of(table: Job | RunSettings, job_id: str, budgets: Budgets) -> Bounds:
+    """What a job, or the run (`job_id` ""), may cost: as the file says, or as was set in the place of just that."""
+    tokens = _amount("budget_tokens", table.budget_tokens, job_id, budgets)
+    dollars = _amount("budget_usd", table.budget_usd, job_id, budgets)
+    return Bounds(nano_usd=nano_usd(dollars), tokens=None if tokens is None else round(tokens))
+
+
+def _amount(kind: str, written: float | None, job_id: str, budgets: Budgets) -> float | None:
+    found = budgets.get((job_id, kind))
+    return found.amount if found is not None and found.instead_of == written else written
+
+
+def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_left_out: bool, budgets: Budgets) -> JobRules:
     limit = job.max_failures
     return JobRules(
         id=job.id,
@@ -41,5 +65,8 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         repeat_delay=job.repeat.delay if job.repeat else 0.0,
         is_gate=job.is_gate,
         on_reject=job.on_reject.how,
+        is_paid=job.is_agent,
+        budget=bounds_of(job, job.id, budgets),
+        estimate_nano_usd=nano_usd(job.estimate_usd),
         retry_from=orders[job.on_reject.job] if job.on_reject.job is not None else None,
     )

@@ -26,7 +26,7 @@ from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
-from orchestrator.rules import rules_of
+from orchestrator.rules import bounds_of, rules_of
 from orchestrator.run_log import append_log
 from orchestrator.selection import Chosen, Selector
 from orchestrator.signals import SIGNALS, SignalInbox, StopSources
@@ -137,12 +137,13 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     asker = options.asker if options.nesting is None else None
     lanes: set[str] = {job.lane for job in jobs_file.jobs if not job.is_gate}
     state = open_run(
-        rules_of(jobs_file.jobs, keep_going=options.run.keep_going, left_out=selector.left_out),
+        rules_of(jobs_file.jobs, keep_going=options.run.keep_going, left_out=selector.left_out, budgets=history.budgets_set),
         slots=max(slots, 1),
         fast_slots=split_slots(slots, jobs_file.run.fast_slots, lanes),
         now=time.monotonic(),
         drain_timeout=jobs_file.run.drain_timeout,
         timeout=jobs_file.run.timeout,
+        budget=bounds_of(jobs_file.run, "", history.budgets_set),
         is_attended=asker is not None,
         restored=restored,
     )

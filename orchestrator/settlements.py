@@ -12,11 +12,12 @@ import msgspec
 
 from orchestrator.core.states import ItemRef, ItemState
 from orchestrator.flights import Flight
+from orchestrator.money.costs import after_attempt, after_replay
 from orchestrator.narrator import Narrator
 from orchestrator.recording import Recorder
 from orchestrator.starting import NotStarted
 from orchestrator.store import records
-from orchestrator.store.records import Status
+from orchestrator.store.records import Spent, Status
 from workers.protocol import Outcome
 
 
@@ -54,13 +55,21 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Settlements:
-    """Of one run. `name_of(item)` is what people call an item."""
+    """Of one run. `name_of(item)` is what people call an item, `spent_on(item)` what its ends so far say that it has cost."""
 
-    def __init__(self, recorder: Recorder, narrator: Narrator, job_ids: list[str], name_of: Callable[[ItemRef], str]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        narrator: Narrator,
+        job_ids: list[str],
+        name_of: Callable[[ItemRef], str],
+        spent_on: Callable[[ItemRef], Spent | None],
+    ) -> None:
         self._recorder = recorder
         self._narrator = narrator
         self._job_ids = job_ids
         self._name_of = name_of
+        self._spent_on = spent_on
         self._outcomes: dict[ItemRef, _Ended] = {}
         self._declined: dict[ItemRef, NotStarted] = {}
         self._shared: dict[ItemRef, SharedOutcome] = {}
@@ -150,12 +159,16 @@ class Settlements:
                 payload=joined.payload,
                 token=joined.token,
                 deduped_from=shared.deduped_from,
+                spent=after_replay(self._spent_on(item), shared.outcome),
             )
         )
         self._narrator.shared(self._name_of(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
 
     def _attempt_ended(self, ended: _Ended, state: ItemState, status: Status) -> None:
-        start, outcome = ended.flight.start, ended.outcome
+        flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
+        spent = after_attempt(
+            self._spent_on(flight.item), outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted
+        )
         self._recorder.add(
             records.AttemptEnded(
                 job=start.job,
@@ -171,6 +184,8 @@ class Settlements:
                 child=start.child,
                 folder=start.folder,
                 workspace=start.workspace,
+                is_adopted=flight.is_adopted,
+                spent=spent,
             )
         )
-        self._narrator.attempt_ended(ended.flight, outcome, state, ended.round)
+        self._narrator.attempt_ended(flight, outcome, state, ended.round)

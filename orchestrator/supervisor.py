@@ -59,6 +59,7 @@ from orchestrator.gates import Asker, Gates
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.loops import Loops, as_round
+from orchestrator.money.costs import charge_of
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.readers import Readers
@@ -139,7 +140,9 @@ class Supervisor:
         self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)
         self._readers = Readers()
         self._events: deque[Event] = deque()
-        self._settlements = Settlements(self._recorder, narrator, [job.id for job in self._jobs], self._name)
+        self._settlements = Settlements(
+            self._recorder, narrator, [job.id for job in self._jobs], self._name, spent_on=self._spent_on
+        )
         self._gates = Gates(
             reader=reader,
             contexts=self._contexts,
@@ -367,7 +370,7 @@ class Supervisor:
         self._starts.ended(flight.start)
         self._settlements.ended(flight, outcome, is_round=is_round)
         self._ran.add(flight.job.id)
-        self._events.append(AttemptEnded(flight.item, verdict))
+        self._events.append(AttemptEnded(flight.item, verdict, cost=charge_of(outcome, flight.start.agent)))
         if verdict is Verdict.PAUSED and self._children.is_answered_since(flight, outcome):
             self._events.append(ChildAnswered(flight.item))
 
@@ -501,6 +504,9 @@ class Supervisor:
         self._recorder.take_checkpoint()
         fault_point("supervisor.ended")
         return exit_code
+
+    def _spent_on(self, item: ItemRef) -> records.Spent | None:
+        return self._history.jobs[self._jobs[item[0]].id].spent(item[1])
 
     def _name(self, item: ItemRef) -> str:
         return self._reader.item_name(self._jobs[item[0]].id, item[1])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from orchestrator.core.costs import UNBOUND, Bounds, Cost
 from orchestrator.core.decisions import (
     AskGate,
     CloseJob,
@@ -24,6 +25,7 @@ from orchestrator.core.decisions import (
 from orchestrator.core.events import (
     AccountTold,
     AttemptEnded,
+    BudgetSet,
     CancelAsked,
     ChildAnswered,
     Declined,
@@ -71,6 +73,7 @@ class CoreDriver:
         ask_at_once: bool = True,
         drain_timeout: float = 300.0,
         timeout: float | None = None,
+        budget: Bounds = UNBOUND,
         is_attended: bool = False,
         restored: Mapping[str, RestoredJob] | None = None,
         chosen: Mapping[str, tuple[range, ...]] | None = None,
@@ -92,6 +95,7 @@ class CoreDriver:
             now=self.now,
             drain_timeout=drain_timeout,
             timeout=timeout,
+            budget=budget,
             is_attended=is_attended,
             restored=past,
         )
@@ -142,11 +146,11 @@ class CoreDriver:
         for item in items:
             self.end(item, Verdict.FAILED)
 
-    def end(self, item: str, verdict: Verdict, *, seconds: float | None = None) -> None:
+    def end(self, item: str, verdict: Verdict, cost: Cost | None = None, *, seconds: float | None = None) -> None:
         """`seconds`: for how long the account of the item takes no more, if the outcome says so."""
         del self.running[item]
         self.accounts.pop(item, None)
-        self.feed(AttemptEnded(self.ref(item), verdict, None if seconds is None else self.now + seconds))
+        self.feed(AttemptEnded(self.ref(item), verdict, None if seconds is None else self.now + seconds, cost))
 
     def tell_account(self, item: str, account: str) -> None:
         """The attempt of an item turns out to use this account."""
@@ -209,6 +213,10 @@ class CoreDriver:
     def set_slots(self, slots: int, fast_slots: int = 0) -> None:
         self.slots = slots
         self.feed(SlotsSet(slots, fast_slots))
+
+    def set_budget(self, bounds: Bounds, job_id: str | None = None) -> None:
+        """Of the run, or of a job."""
+        self.feed(BudgetSet(None if job_id is None else self.orders[job_id], bounds))
 
     def free_slot(self, slot: int) -> None:
         self.held_slots.remove(slot)

@@ -65,12 +65,16 @@ class CloseJob(msgspec.Struct, frozen=True):
 
 
 class FinishRun(msgspec.Struct, frozen=True):
-    """Nothing runs and nothing more will start: take the last checkpoint and stop. `error`: the item that caused it."""
+    """Nothing runs and nothing more will start: take the last checkpoint and stop. `error`: the item that caused it.
+
+    `reason`: why it is paused, in words, where that is not a gate's question or somebody's wish.
+    """
 
     status: RunVerdict
     error: ItemRef | None
     is_rejected: bool = False
     """It failed because a gate was rejected."""
+    reason: str = ""
 
 
 Decision = ListItems | StartAttempt | AskGate | ReopenItems | Settle | EndAttempt | CloseJob | FinishRun

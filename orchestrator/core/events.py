@@ -8,6 +8,7 @@ from enum import Enum
 
 import msgspec
 
+from orchestrator.core.costs import Bounds, Cost
 from orchestrator.core.states import ItemRef, RestoredJob, Stop
 
 
@@ -98,11 +99,13 @@ class AttemptEnded(msgspec.Struct, frozen=True):
     """The attempt that ran of `item` ended; its slot is free again.
 
     `until`: of one that was throttled or parked, before when (monotonic seconds) its account takes no more, if that is known.
+    `cost`: None if no agent was at work.
     """
 
     item: ItemRef
     verdict: Verdict
     until: float | None = None
+    cost: Cost | None = None
 
 
 class OutcomesDurable(msgspec.Struct, frozen=True):
@@ -181,6 +184,13 @@ class SlotsSet(msgspec.Struct, frozen=True):
     fast_slots: int
 
 
+class BudgetSet(msgspec.Struct, frozen=True):
+    """The run (None), or this job, may cost so much from now on."""
+
+    job: int | None
+    bounds: Bounds
+
+
 class StopAsked(msgspec.Struct, frozen=True):
     """A signal or `orchestrate stop`."""
 
@@ -214,6 +224,7 @@ Event = (
     | ItemsReopened
     | LeftAlone
     | SlotsSet
+    | BudgetSet
     | StopAsked
     | CancelAsked
     | TimePassed

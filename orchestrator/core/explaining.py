@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.core import throttle
+from orchestrator.core import budget, throttle
 from orchestrator.core.parking import account_for, trial, usage_limit
 from orchestrator.core.scheduling import (
     MEMORY,
@@ -91,6 +91,8 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
         return _why_missing(state, resource, account, now)
     if account is not None and throttle.room(state, account) <= 0:
         return f"it waits for the rate limit of {account}: {why_few(state, account, now)}, and so many run"
+    if (refused := budget.refusal(state, job)) is not None:
+        return f"it waits for money: {budget.in_words(refused)}"
     bound = job.rules.max_concurrency
     if bound is not None and job.running >= bound:
         return f"it waits for its turn: {job.running} of {job.rules.id} run, and max_concurrency is {bound}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from orchestrator.core import budget
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
 from orchestrator.core.scheduling import has_startable, may_start
 from orchestrator.core.settling import release_chain_item, settle
@@ -63,7 +64,8 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
     state.is_finished = True
     verdict = _verdict(state)
     error = _error(state) or (_cancelled(state) if verdict == "failed" else None)
-    decisions.append(FinishRun(verdict, error, state.is_rejected))
+    reason = _reason_to_pause(state) if verdict == "paused" else ""
+    decisions.append(FinishRun(verdict, error, state.is_rejected, reason))
 
 
 def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
@@ -149,12 +151,26 @@ def _is_in_motion(state: RunState, job: JobState) -> bool:
         return True
     if job.asking and job.rules.is_gate and state.is_attended:
         return True
-    return may_start(state, job) and has_startable(job)
+    return may_start(state, job) and has_startable(job) and budget.refusal(state, job) is None
+
+
+def _lacks_money(state: RunState, job: JobState) -> bool:
+    return may_start(state, job) and has_startable(job) and budget.refusal(state, job) is not None
+
+
+def _reason_to_pause(state: RunState) -> str:
+    """Whose budget is spent, in words; empty if it is none."""
+    if state.stop is not Stop.NO:
+        return ""
+    refused = [budget.refusal(state, job) for job in state.jobs if _lacks_money(state, job)]
+    return "; ".join(dict.fromkeys(budget.in_words(each) for each in refused if each is not None))
 
 
 def _may_end(state: RunState) -> bool:
     is_stopped = state.stop is not Stop.NO or state.is_cancelled or state.is_halted
-    return is_stopped or any(job.asking for job in state.jobs) or all(job.is_closed for job in state.jobs)
+    if is_stopped or all(job.is_closed for job in state.jobs):
+        return True
+    return any(job.asking or _lacks_money(state, job) for job in state.jobs)
 
 
 def _verdict(state: RunState) -> RunVerdict:

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core import throttle
+from orchestrator.core.costs import UNBOUND, Bounds
 from orchestrator.core.states import (
     PENDING,
     SKIPPED,
@@ -28,6 +29,7 @@ def open_run(
     now: float,
     drain_timeout: float = 300.0,
     timeout: float | None = None,
+    budget: Bounds = UNBOUND,
     is_attended: bool = False,
     restored: Mapping[int, RestoredJob] | None = None,
 ) -> RunState:
@@ -35,7 +37,7 @@ def open_run(
 
     `timeout` and `drain_timeout` in seconds. `is_attended`: there is somebody whom its gates can ask at once.
     """
-    jobs = [JobState(rules=rule) for rule in rules]
+    jobs = [JobState(rules=rule, budget=rule.budget) for rule in rules]
     for job in jobs:
         for parent in job.rules.chain:
             jobs[parent].chain_children += (job.rules.order,)
@@ -46,6 +48,7 @@ def open_run(
         slots=slots,
         free_slots=list(range(slots)),
         fast_slots=fast_slots,
+        budget=budget,
         drain_timeout=drain_timeout,
         timeout_at=None if timeout is None else now + timeout,
         is_attended=is_attended,
@@ -83,6 +86,8 @@ def restore(state: RunState, job: JobState, past: RestoredJob) -> None:
     One that still has something to do stays blocked: what it needs may run again, and comes first.
     """
     job.gone = past.gone
+    if past.costs is not None:
+        job.costs = past.costs
     job.items = list(past.states)
     job.is_listed = True
     job.unfinished = len(job.items)

@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Iterator
 
-from orchestrator.core import shortage, throttle
+from orchestrator.core import budget, shortage, throttle
 from orchestrator.core.decisions import Decision, StartAttempt
 from orchestrator.core.parking import account_for, missing_limit
 from orchestrator.core.shortage import SHORTAGE
@@ -157,6 +157,8 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             continue
         account = account_for(state, job.rules)
         while state.free_slots and room > 0 and rooms[job.rules.lane] > 0 and throttle.room(state, account) > 0:
+            if budget.refusal(state, job) is not None:
+                break
             index = take_next(state, job)
             if index is None:
                 break

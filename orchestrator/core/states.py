@@ -18,6 +18,8 @@ from typing import Literal
 
 import msgspec
 
+from orchestrator.core.costs import UNBOUND, Bounds, Costs
+
 ItemRef = tuple[int, int]
 """(order of the job in the file, index of the item)."""
 
@@ -137,6 +139,11 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     """Accounts of which its items use one: the first that is not parked. Empty: none, or each item finds out at its start."""
     on_usage_limit: Literal["wait", "pause", "fail"] = "wait"
     """What becomes of an item that may use no account because all of them are parked."""
+    is_paid: bool = False
+    """Agents do its work: it costs money."""
+    budget: Bounds = UNBOUND
+    estimate_nano_usd: int | None = None
+    """What an attempt is expected to cost before one has told."""
 
     @property
     def tolerates_failures(self) -> bool:
@@ -210,6 +217,8 @@ class JobState(msgspec.Struct):
     """`max_failures` of so many items as are selected."""
     is_stopped: bool = False
     """No further item of it starts: more failed than `max_failures`, or it could not be listed."""
+    costs: Costs = msgspec.field(default_factory=Costs)
+    budget: Bounds = UNBOUND
     is_cancelled_ahead: bool = False
     """Its one item was cancelled before it was listed."""
     has_dependents: bool = False
@@ -292,6 +301,7 @@ class RunState(msgspec.Struct):
     """Resources that are not to be had now -> until when (monotonic; infinite: until `ResourceFreed`). See `resources_of`."""
     shortage: Shortage = msgspec.field(default_factory=Shortage)
     accounts: dict[str, Account] = msgspec.field(default_factory=dict)
+    budget: Bounds = UNBOUND
     drain_timeout: float = 300.0
     timeout_at: float | None = None
     stop: Stop = Stop.NO
@@ -342,3 +352,5 @@ class RestoredJob(msgspec.Struct, frozen=True):
     """How many of the skipped ones are so because they were not selected."""
     gone: int = 0
     """How many of the skipped ones are no longer in the list."""
+    costs: Costs | None = None
+    """What its attempts have cost so far."""

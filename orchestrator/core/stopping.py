@@ -1,4 +1,4 @@
-"""What is asked from outside of a run that goes on: to stop, to pause, to cancel, to have other slots."""
+"""What is asked from outside of a run that goes on: to stop, to pause, to cancel, to have other slots or another budget."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from orchestrator.core.decisions import Decision, EndAttempt, ListItems
-from orchestrator.core.events import CancelAsked, SlotsSet, StopAsked
+from orchestrator.core.events import BudgetSet, CancelAsked, SlotsSet, StopAsked
 from orchestrator.core.settling import cancel_item, end_waiting
 from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemRef, JobState, Phase, Running, RunState, Stop
 
@@ -17,7 +17,7 @@ NOW_GRACE_SECONDS = 1.0
 """Grace of a second signal or `stop --now`: long enough for an agent to close its files, short enough to be "at once"."""
 
 
-def obey(state: RunState, event: StopAsked | CancelAsked | SlotsSet, now: float, decisions: list[Decision]) -> None:
+def obey(state: RunState, event: StopAsked | CancelAsked | SlotsSet | BudgetSet, now: float, decisions: list[Decision]) -> None:
     """Do what was asked for."""
     match event:
         case StopAsked(how):
@@ -26,6 +26,9 @@ def obey(state: RunState, event: StopAsked | CancelAsked | SlotsSet, now: float,
             _cancel(state, items, decisions)
         case SlotsSet(slots, fast_slots):
             _set_slots(state, slots, fast_slots)
+        case BudgetSet(order, bounds):
+            whose = state if order is None else state.jobs[order]
+            whose.budget = bounds
 
 
 def _set_slots(state: RunState, slots: int, fast_slots: int) -> None:

@@ -12,11 +12,12 @@ import heapq
 import math
 from typing import assert_never
 
-from orchestrator.core import gates, graph, parking, scheduling, shortage, throttle
+from orchestrator.core import budget, gates, graph, parking, scheduling, shortage, throttle
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import (
     AccountTold,
     AttemptEnded,
+    BudgetSet,
     CancelAsked,
     ChildAnswered,
     Declined,
@@ -80,7 +81,7 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             _listing_failed(state, state.jobs[order], decisions)
         case OutcomesDurable(items):
             _outcomes_durable(state, items, decisions)
-        case StopAsked() | CancelAsked() | SlotsSet():
+        case StopAsked() | CancelAsked() | SlotsSet() | BudgetSet():
             obey(state, event, now, decisions)
         case ChildAnswered(item):
             gates.child_answered(state, item, now)
@@ -115,6 +116,9 @@ def check_invariants(state: RunState) -> None:
         assert not job.joining & job.asking, "an item waits twice"
         assert job.posing <= job.asking, "job.posing is wrong"
         assert job.running == sum(isinstance(item, Running) for item in job.items), "job.running is wrong"
+        for meter in (job.costs.nano_usd, job.costs.tokens):
+            assert sorted(meter.last.values()) == meter.in_order, "the order of costs is wrong"
+            assert len(meter.last) <= meter.told, "more items have told a cost than attempts"
         if job.rules.max_concurrency is not None:
             assert job.running <= job.rules.max_concurrency, "max_concurrency is exceeded"
         waiting = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due < math.inf}
@@ -186,6 +190,7 @@ def _free_slot(state: RunState, slot: int) -> None:
 def _attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: list[Decision]) -> None:
     index = end.item[1]
     job, running = _take_back_slot(state, end.item)
+    budget.charge(job, index, end.cost)
     _free_slot(state, running.slot)
     for resource in scheduling.freed_by_end(job.rules):
         state.holds.pop(resource, None)

@@ -7,10 +7,10 @@
 ],"crc":C}
 ```
 
-Its records fold to the same history as all records before it did: header, last supervisor, workers that still matter,
-listings, then for each item in (job, index) order what it was asked and answered, its last end, what settled it since, and its
-open start, and how its job was closed; the run's last word at the end. Lines of items are copied from the files where they
-stand: no outcome is decoded or kept.
+Its records fold to the same history as all records before it did: header, last supervisor, workers that still matter, what was
+set since, listings, then for each item in (job, index) order what it was asked and answered, its last end, what settled it since,
+and its open start, and how its job was closed; the run's last word at the end. Lines of items are copied from the files where
+they stand: no outcome is decoded or kept.
 
 `crc` is the CRC-32 of everything before the last line. A damaged checkpoint, or one of a newer format, is refused.
 """
@@ -30,12 +30,14 @@ from orchestrator.store.records import (
     FORMAT,
     ItemsListed,
     JobClosed,
+    JobSpent,
     ListingFailed,
     ListOutdated,
     Record,
     Reopened,
     RunHeader,
     SlotsSet,
+    Spent,
     Status,
 )
 from orchestrator.store.refusals import newer, refused
@@ -141,6 +143,7 @@ class CheckpointWriter:
         facts += history.workers.values()
         if history.slots_set is not None:
             facts.append(SlotsSet(slots=history.slots_set))
+        facts += history.budgets_set.values()
         if history.selection != history.header.options.selection:
             facts.append(history.selection)
         for job in history.jobs.values():
@@ -200,7 +203,9 @@ def _gate_records(job: JobHistory, index: int) -> Iterator[Record]:
 
 
 def _listing_of(job: JobHistory) -> Iterator[Record]:
-    """What is known of the job's list as a whole."""
+    """What is known of the job, or of its list, as a whole."""
+    if job.spending.former != Spent() or job.spending.paid_twice:
+        yield JobSpent(job=job.id, spent=job.spending.former, paid_twice=job.spending.paid_twice)
     if job.chosen is not None:
         yield job.chosen
     if job.count is not None:

@@ -14,9 +14,10 @@ from typing import assert_never
 
 import msgspec
 
-from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine, SourceFile, decode_record
+from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine, SourceFile, decode_line, decode_record
 from orchestrator.store.records import (
     AttemptEnded,
+    BudgetSet,
     Commit,
     Fact,
     GateAnswered,
@@ -25,6 +26,7 @@ from orchestrator.store.records import (
     ItemSettled,
     ItemsListed,
     JobClosed,
+    JobSpent,
     ListingFailed,
     ListOutdated,
     Record,
@@ -33,11 +35,13 @@ from orchestrator.store.records import (
     RunHeader,
     Selection,
     SlotsSet,
+    Spent,
     Started,
     Status,
     SupervisorStarted,
     WorkerStarted,
 )
+from orchestrator.store.spending import Spending
 
 _STATUSES = list(Status)
 _CODES: dict[Status, int] = {status: code for code, status in enumerate(_STATUSES)}
@@ -142,6 +146,9 @@ class JobHistory:
         """Last starts that never came to an end, because the item was settled: they tell how many attempts there were."""
         self.gates: dict[int, GateHistory] = {}
         """Of a gate: what became of the question of each item that was asked."""
+        self.spending = Spending()
+        self._damaged: set[int] = set()
+        """Items that had succeeded, and whose outcome was lost or spoiled since."""
         self._statuses = array("B")
         self._attempts = array("I")
         self._stale: set[int] = set()
@@ -227,8 +234,21 @@ class JobHistory:
         assert record is None or isinstance(record, AttemptEnded)
         return record
 
-    def started(self, start: Started) -> None:
-        """An attempt was about to begin."""
+    def spent(self, index: int) -> Spent | None:
+        """What item `index` has cost so far, read from disk; None if no agent worked for it. Raises StateRefusedError."""
+        place = self.ends.get(index) if self.spending.knows(index) else None
+        line = decode_line(self.sources.line(place)) if place else None
+        return line.spent if isinstance(line, EndLine) else None
+
+    def started(self, start: Started, *, is_new: bool, is_open: bool) -> None:
+        """An attempt was about to begin. `is_new`: just now, and is not only told once more by a checkpoint.
+
+        `is_open`: the end of the one before was not waited for.
+        """
+        index = start.index
+        if is_new and start.agent and (is_open or index in self._damaged or self._has_settled(index)):
+            self.spending.paid_twice += 1
+        self._damaged.discard(index)
         self._set(start.index, _RUNNING, start.attempt)
         if start.round == 1:
             self.rounds.pop(start.index, None)
@@ -238,6 +258,8 @@ class JobHistory:
     def attempt_ended(self, record: EndLine | AttemptEnded, source: int, offset: int, length: int) -> None:
         """An attempt ended; its line stands at `offset` of `source`."""
         index = record.index
+        if record.spent is not None:
+            self.spending.take(index, record.spent, self.spent(index))
         self._set(index, _CODES[record.status], record.attempt)
         self.ends.put(index, source, offset, length)
         if record.round:
@@ -251,6 +273,10 @@ class JobHistory:
     def settled(self, record: SettledLine | ItemSettled, start: Started | None, source: int, offset: int, length: int) -> None:
         """The item came to a status without an end of its attempt, which `start` is if it had begun one."""
         index = record.index
+        if record.status is Status.INTERRUPTED and self.spending.knows(index) and self.status(index) is Status.SUCCEEDED:
+            self._damaged.add(index)
+        elif record.status is Status.PENDING:
+            self._damaged.discard(index)
         self._set(index, _CODES[record.status], 0)
         self.settlements.put(index, source, offset, length)
         if start is not None:
@@ -265,6 +291,10 @@ class JobHistory:
             self.gone.discard(index)
         if record.status is Status.PENDING and (gate := self.gates.get(index)) is not None:
             gate.question = gate.answer = None  # it is to be asked anew
+
+    def _has_settled(self, index: int) -> bool:
+        """Whether an agent has done the item well, and nothing has asked for it since."""
+        return self.spending.knows(index) and self.status(index) is Status.SUCCEEDED and index not in self._stale
 
     @property
     def unselected(self) -> int:
@@ -294,7 +324,7 @@ class JobHistory:
         known = self._statuses
         return sum(known[start:end].count(_PENDING) + max(end - max(start, len(known)), 0) for start, end in self._ranges)
 
-    def apply(self, record: ItemsListed | ListOutdated | ItemsChosen | ListingFailed | JobClosed) -> None:
+    def apply(self, record: ItemsListed | ListOutdated | ItemsChosen | ListingFailed | JobSpent | JobClosed) -> None:
         """Take in a fact about the job as a whole."""
         match record:
             case ItemsListed():
@@ -308,6 +338,8 @@ class JobHistory:
                 self.chosen = record if record.ranges is not None else None
             case ListingFailed():
                 self.listing_failed = record.message
+            case JobSpent():
+                self.spending.take_former(record.spent, record.paid_twice)
             case JobClosed():
                 self.closed = record.status
             case _:
@@ -337,6 +369,7 @@ class JobHistory:
             self._set(index, _PENDING, 0)
             self.rounds.pop(index, None)
             self._stale.discard(index)
+            self._damaged.discard(index)
             if (gate := self.gates.get(index)) is not None:
                 gate.sent_back = gate.answer or gate.sent_back
                 gate.question = gate.answer = None
@@ -371,6 +404,8 @@ class RunHistory:
         self.next_sequence = 0
         self.next_worker = 0
         self.slots_set: int | None = None
+        self.budgets_set: dict[tuple[str, str], BudgetSet] = {}
+        """By job id ("": the run) and kind."""
         self.selection = header.options.selection
         self.done_tokens: dict[str, tuple[str, int]] = {}
         """Token -> (job id, index) of the item of this run that did its work, and succeeded."""
@@ -385,10 +420,11 @@ class RunHistory:
                 if record.token is not None and record.deduped_from is None:
                     self._note_token(record)
             case Started():
+                is_open = (record.job, record.index) in self.open_starts
                 self.open_starts[record.job, record.index] = record
                 if record.sequence >= self.next_sequence:
                     self.next_sequence = record.sequence + 1
-                self._job(record.job).started(record)
+                self._job(record.job).started(record, is_new=source == JOURNAL, is_open=is_open)
             case SettledLine() | ItemSettled():
                 start = self.open_starts.pop((record.job, record.index), None)
                 self._job(record.job).settled(record, start, source, offset, length)
@@ -411,11 +447,9 @@ class RunHistory:
                 self.next_worker = max(self.next_worker, record.worker + 1)
             case GateAsked() | GateAnswered() | Reopened():
                 self._apply_choice(record)
-            case SlotsSet():
-                self.slots_set = record.slots
-            case Selection():
-                self.selection = record
-            case ItemsListed() | ListOutdated() | ItemsChosen() | ListingFailed() | JobClosed():
+            case SlotsSet() | BudgetSet() | Selection():
+                self._apply_setting(record)
+            case ItemsListed() | ListOutdated() | ItemsChosen() | ListingFailed() | JobSpent() | JobClosed():
                 self._job(record.job).apply(record)
             case RunEnded():
                 self.ended = record
@@ -423,6 +457,15 @@ class RunHistory:
                 raise AssertionError(f"{record!r} is the journal's own")
             case _:
                 assert_never(record)
+
+    def _apply_setting(self, record: SlotsSet | BudgetSet | Selection) -> None:
+        match record:
+            case SlotsSet():
+                self.slots_set = record.slots
+            case BudgetSet():
+                self.budgets_set[record.job, record.kind] = record
+            case Selection():
+                self.selection = record
 
     def _updated(self, header: RunHeader) -> None:
         """The run goes on with another jobs file. What is a fan-out now and was none, or the other way round, begins anew."""
@@ -433,6 +476,8 @@ class RunHistory:
             if known.get(job_id) is not is_fan_out or job_id not in self.jobs  # removed before anything of it was recorded
         }
         past = {**self.jobs, **{job_id: JobHistory(job_id, self.sources) for job_id in anew}}
+        for job_id in anew & self.jobs.keys():
+            past[job_id].spending = self.jobs[job_id].spending.begun_anew()
         self.jobs = {job_id: past.pop(job_id) for job_id in header.jobs} | past
         self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] not in anew}
         self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] not in anew}

@@ -17,6 +17,7 @@ from orchestrator.store.records import (
     Commit,
     Fact,
     Record,
+    Spent,
     Started,
     Status,
 )
@@ -44,6 +45,7 @@ class EndLine(msgspec.Struct, frozen=True, tag="end", gc=False):
     token: str | None = None
     deduped_from: str | None = None
     round: int = 0
+    spent: Spent | None = None
 
 
 class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):

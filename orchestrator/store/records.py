@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from workers.protocol import Outcome
+from workers.protocol import Outcome, Usage
 
 FORMAT = 1
 """Format of checkpoint and journal. A higher one than this is refused and left untouched."""
@@ -165,6 +165,39 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """The name of the workspace that it works in (`RunDir.workspace`); empty: none of its own."""
 
 
+class AgentSpent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What attempts of one agent with one model have cost: `nano_usd` those whose cost was told, `unknown` others were there.
+
+    Money is counted in billionths of a dollar: whole numbers, so that sums are exact in any order. `usage` is what was told;
+    `untold` attempts told none.
+    """
+
+    agent: str
+    model: str | None = None
+    attempts: int = 0
+    unknown: int = 0
+    nano_usd: int = 0
+    untold: int = 0
+    usage: Usage = Usage()
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What an item has cost so far in this run, over all attempts that agents made for it, whatever came of them.
+
+    `replayed` outcomes were taken over from other items (they count no attempt), `adopted` ones from workers that had outlived
+    their supervisor; what these had cost, as far as it is known, would else have been paid once more.
+    """
+
+    agents: list[AgentSpent] = []
+    last_nano_usd: int | None = None
+    """Of the last attempt alone; None: unknown."""
+    last_tokens: int | None = None
+    replayed: int = 0
+    replayed_nano_usd: int = 0
+    adopted: int = 0
+    adopted_nano_usd: int = 0
+
+
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
     """An attempt ended with `outcome`; the item is `status` after it (`waiting`: another attempt will come).
 
@@ -189,6 +222,10 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     """Where its agent worked (absolute)."""
     workspace: str = ""
     """The name of the workspace that it worked in."""
+    is_adopted: bool = False
+    """A worker of a supervisor that was killed made the attempt."""
+    spent: Spent | None = None
+    """Of the item so far; None: no agent has worked for it."""
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):
@@ -248,6 +285,26 @@ class SlotsSet(msgspec.Struct, frozen=True, tag="slots", kw_only=True):
     slots: int
 
 
+class BudgetSet(msgspec.Struct, frozen=True, tag="budget", kw_only=True, omit_defaults=True):
+    """`orchestrate set RUN budget_usd=40`: from now on so much, of the run or of a job, also in resumes.
+
+    It stands in for `instead_of`, the file's own number (None: it has none): once an update changes that, the file counts again.
+    """
+
+    kind: Literal["budget_usd", "budget_tokens"]
+    amount: float
+    instead_of: float | None = None
+    job: str = ""
+
+
+class JobSpent(msgspec.Struct, frozen=True, tag="job_spent", kw_only=True, omit_defaults=True):
+    """Of a job, what no end of an item tells: the cost of items that an update let begin anew, and how often was paid twice."""
+
+    job: str
+    spent: Spent = Spent()
+    paid_twice: int = 0
+
+
 class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True):
     """Nothing more will come of a job in this session; `status` is its word (failures that are tolerated: succeeded)."""
 
@@ -263,6 +320,8 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_
     exit_code: int = 0
     error_item: str | None = None
     error_message: str | None = None
+    reason: str = ""
+    """Why it is paused, in words."""
 
 
 class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):
@@ -286,6 +345,8 @@ Fact = (
     | GateAnswered
     | Reopened
     | SlotsSet
+    | BudgetSet
+    | JobSpent
     | JobClosed
     | RunEnded
 )

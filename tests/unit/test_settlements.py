@@ -37,7 +37,7 @@ class Listener:
 
 def settlements_for(listener: Listener, tmp_path: Path) -> Settlements:
     narrator = Narrator(listener, tmp_path / "log")
-    return Settlements(cast(Recorder, listener), narrator, ["port"], lambda item: f"port:{item[1]}")
+    return Settlements(cast(Recorder, listener), narrator, ["port"], lambda item: f"port:{item[1]}", lambda _: None)
 
 
 def joined(words: str) -> Joined:

@@ -1,0 +1,157 @@
+"""Budgets: nothing of a job of agents starts that would probably cost more than is left of its budget or of the run's.
+
+Promise: what the attempts that have ended have cost, what those that run are expected to cost, and what the next one is expected
+to cost are together within the bound before it starts. So a bound is exceeded by no more than what the attempts in flight cost
+beyond what was expected of them. Who has no money left starts nothing; when nothing else moves either, the run pauses.
+
+What is expected of an attempt: the median of what the last attempts of its job's items cost; before the first has told,
+`estimate_usd`; without that the mean over all jobs of the run; and where nobody has told anything yet, one item starts alone,
+and the others wait for what it tells. An attempt that does not tell what it cost counts as much as is expected of one. Only where
+nobody tells anything (`MUTE_AFTER` attempts, and none has told) a bound bounds nothing: that is said, once (`mute_jobs`).
+
+All of this follows from what is recorded: a resume with the same budget starts what this supervisor would have started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from orchestrator.core.costs import Cost, Meter
+from orchestrator.core.states import JobState, RunState
+
+MUTE_AFTER = 2
+"""One attempt that tells nothing may have been killed; two in a run where none has told are an agent that never tells."""
+
+Unit = Literal["nano_usd", "tokens"]
+UNITS: tuple[Unit, ...] = ("nano_usd", "tokens")
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no item of a job starts: of what the run (`job` None) or the job may cost in this unit, too little is left.
+
+    `spent`: what is known. `unknown` attempts did not tell; each counts as `expected`, as does what runs (`running`).
+    `is_first`: there is money, but nobody knows what an item costs before the first has ended.
+    """
+
+    unit: Unit
+    job: str | None
+    bound: int
+    spent: int
+    unknown: int
+    running: int
+    expected: int
+    is_first: bool = False
+
+
+def charge(job: JobState, index: int, cost: Cost | None) -> None:
+    """An attempt of item `index` has ended; None: it was no agent's, or never began."""
+    if cost is not None:
+        job.costs.charge(index, cost)
+
+
+def refusal(state: RunState, job: JobState) -> Refusal | None:
+    """What keeps the next item of this job from starting; None: it may start."""
+    if not job.rules.is_paid:
+        return None
+    return next(_refusals(state, job), None)
+
+
+def mute_jobs(state: RunState) -> Iterator[tuple[JobState, Unit]]:
+    """Jobs that have a budget over them and tell nothing of what they use in its unit, so that it does not bound them."""
+    for job in state.jobs:
+        for unit in UNITS:
+            meter = _meter(job, unit)
+            is_mute = meter.unknown >= MUTE_AFTER and not meter.told and not expected(state, job, unit)
+            if is_mute and _bounds(state, job, unit):
+                yield job, unit
+
+
+def expected(state: RunState, job: JobState, unit: Unit) -> int | None:
+    """What an attempt of this job will probably cost; None: nobody knows."""
+    median = _meter(job, unit).median
+    if median is not None:
+        return median
+    if unit == "nano_usd" and job.rules.estimate_nano_usd is not None:
+        return job.rules.estimate_nano_usd
+    meters = [_meter(each, unit) for each in state.jobs]
+    told = sum(meter.told for meter in meters)
+    return sum(meter.known for meter in meters) // told if told else None
+
+
+def in_words(refused: Refusal) -> str:
+    """One line: `budget: spent 19.80 of 20.00 USD`, and what is counted besides."""
+    whose = "budget" if refused.job is None else f"budget of {refused.job}"
+    if refused.is_first:
+        return f"{whose}: nobody knows yet what an item costs, and the first one tells"
+    words = f"{whose}: spent {_amount(refused.spent, refused.unit)} of {_amount(refused.bound, refused.unit)} "
+    words += "USD" if refused.unit == "nano_usd" else "tokens"
+    besides = []
+    if refused.unknown:
+        besides.append(f"{refused.unknown} of unknown cost, counted as {_amount(refused.expected, refused.unit)} each")
+    if refused.running:
+        besides.append(f"{refused.running} running")
+    if refused.spent < refused.bound and refused.expected:
+        besides.append(f"the next is expected to cost {_amount(refused.expected, refused.unit)}")
+    return f"{words} ({'; '.join(besides)})" if besides else words
+
+
+def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
+    for unit in UNITS:
+        for name, bound, jobs in _bounds(state, job, unit):
+            likely = expected(state, job, unit)
+            spent = sum(_meter(each, unit).known for each in jobs)
+            refused = Refusal(
+                unit=unit,
+                job=name,
+                bound=bound,
+                spent=spent,
+                unknown=sum(_meter(each, unit).unknown for each in jobs),
+                running=sum(each.running for each in jobs),
+                expected=likely or 0,
+            )
+            # At least the smallest amount must be left: who costs nothing so far may not start with nothing.
+            if _charged(state, jobs, unit) + max(likely or 0, 1) > bound:
+                yield refused
+            elif likely is None and _is_first_in_flight(state, unit):
+                yield msgspec.structs.replace(refused, is_first=True)
+
+
+def _bounds(state: RunState, job: JobState, unit: Unit) -> list[tuple[str | None, int, list[JobState]]]:
+    """Each bound that holds for the job: whose it is (None: the run's), how much, and the jobs that it bounds together."""
+    found: list[tuple[str | None, int, list[JobState]]] = []
+    if (bound := getattr(state.budget, unit)) is not None:
+        found.append((None, bound, [each for each in state.jobs if each.rules.is_paid]))
+    if (bound := getattr(job.budget, unit)) is not None:
+        found.append((job.rules.id, bound, [job]))
+    return found
+
+
+def _charged(state: RunState, jobs: list[JobState], unit: Unit) -> int:
+    """What these jobs have cost, with what is expected of attempts that run and of those that did not tell."""
+    total = 0
+    for job in jobs:
+        meter = _meter(job, unit)
+        total += meter.known
+        if count := meter.unknown + job.running:
+            total += count * (expected(state, job, unit) or 0)
+    return total
+
+
+def _is_first_in_flight(state: RunState, unit: Unit) -> bool:
+    """Whether an agent is at work of which nobody can say what it costs, and may tell."""
+    paid = [job for job in state.jobs if job.rules.is_paid]
+    is_mute = sum(_meter(job, unit).unknown for job in paid) >= MUTE_AFTER
+    return not is_mute and any(job.running and expected(state, job, unit) is None for job in paid)
+
+
+def _meter(job: JobState, unit: Unit) -> Meter:
+    return job.costs.nano_usd if unit == "nano_usd" else job.costs.tokens
+
+
+def _amount(amount: int, unit: Unit) -> str:
+    if unit == "tokens":
+        return f"{amount:,}"
+    return f"{amount / 1e9:.2f}" if not 0 < amount < 10_000_000 else f"{amount / 1e9:.4f}"

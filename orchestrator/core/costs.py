@@ -1,0 +1,73 @@
+"""What attempts have cost, as the rules need it: sums, and what the next one is likely to cost.
+
+Money is whole billionths of a dollar, usage whole tokens: the rules are the same for both.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+import msgspec
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one attempt of an agent. None: it told nothing of that, which is not nothing."""
+
+    nano_usd: int | None = None
+    tokens: int | None = None
+
+
+class Meter(msgspec.Struct):
+    """Of one job, in one unit. `known`: the sum of the `told` attempts; `unknown`: so many others there were."""
+
+    known: int = 0
+    told: int = 0
+    unknown: int = 0
+    last: dict[int, int] = msgspec.field(default_factory=dict)
+    """Index -> what the last attempt of that item cost, if it told."""
+    in_order: list[int] = msgspec.field(default_factory=list)
+    """The values of `last`, the smallest first."""
+
+    def charge(self, index: int, amount: int | None) -> None:
+        """One more attempt of item `index` has ended."""
+        if amount is None:
+            self.unknown += 1
+        else:
+            self.known += amount
+            self.told += 1
+        self.note_last(index, amount)
+
+    def note_last(self, index: int, amount: int | None) -> None:
+        """That was its last attempt; what the sums say is known already."""
+        if (past := self.last.pop(index, None)) is not None:
+            del self.in_order[bisect_left(self.in_order, past)]
+        if amount is not None:
+            self.last[index] = amount
+            insort(self.in_order, amount)
+
+    @property
+    def median(self) -> int | None:
+        """Of the last attempts of the items (of two in the middle the dearer one); None: none has told yet."""
+        return self.in_order[len(self.in_order) // 2] if self.in_order else None
+
+
+class Costs(msgspec.Struct):
+    """Of one job."""
+
+    nano_usd: Meter = msgspec.field(default_factory=Meter)
+    tokens: Meter = msgspec.field(default_factory=Meter)
+
+    def charge(self, index: int, cost: Cost) -> None:
+        """One more attempt of item `index` has ended."""
+        self.nano_usd.charge(index, cost.nano_usd)
+        self.tokens.charge(index, cost.tokens)
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run or a job may cost. None: no bound."""
+
+    nano_usd: int | None = None
+    tokens: int | None = None
+
+
+UNBOUND = Bounds()

@@ -1,0 +1,105 @@
+"""What an item has cost once one more of its attempts has ended. Pure.
+
+What is not told is unknown and stays so: an attempt of an agent that told nothing (killed, lost, or an agent that never tells)
+is counted, without a cost. An attempt that was never begun is none.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from orchestrator.core.costs import Cost
+from orchestrator.store.records import AgentSpent, Spent
+from orchestrator.store.spending import NANO, add_spent, tokens_of
+from workers.protocol import AttemptClass, Outcome, Usage
+
+_NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE)
+
+
+def nano_usd(dollars: float | None) -> int | None:
+    """Whole billionths of a dollar; None for what is unknown, or no amount of money."""
+    if dollars is None or not math.isfinite(dollars) or dollars < 0:
+        return None
+    return round(dollars * NANO)
+
+
+def dollars(nano: int | None) -> float | None:
+    """The number for JSON: the float that is nearest."""
+    return None if nano is None else nano / NANO
+
+
+def cost_of_attempt(outcome: Outcome) -> int | None:
+    """What the attempt alone cost, in billionths of a dollar, as its agent told; None: it told nothing."""
+    return nano_usd(outcome.agent.cost_usd) if outcome.agent is not None else None
+
+
+def usage_of_attempt(outcome: Outcome) -> Usage | None:
+    """What the attempt alone used, as its agent told."""
+    return outcome.agent.usage if outcome.agent is not None else None
+
+
+def is_paid(outcome: Outcome, agent: str | None) -> bool:
+    """Whether it was an agent's attempt that began. `agent`: who was to make it; None: none was."""
+    return outcome.attempt_class not in _NOTHING_BEGAN and (outcome.agent is not None or agent is not None)
+
+
+def charge_of(outcome: Outcome, agent: str | None) -> Cost | None:
+    """What the attempt is charged with. `agent` as of `is_paid`; None: it was no agent's."""
+    if not is_paid(outcome, agent):
+        return None
+    return Cost(nano_usd=cost_of_attempt(outcome), tokens=tokens_of(usage_of_attempt(outcome)))
+
+
+def after_attempt(
+    before: Spent | None, outcome: Outcome, *, agent: str | None, model: str | None, is_adopted: bool
+) -> Spent | None:
+    """What the item has cost with this attempt; None: no agent has worked for it.
+
+    `agent`, `model`: who was to make it, for an attempt that could not even tell that. `is_adopted`: its outcome was taken over
+    from a supervisor that was killed; a lost one, or one that was ended, was not worth anything.
+    """
+    if not is_paid(outcome, agent):
+        return before
+    report, cost, usage = outcome.agent, cost_of_attempt(outcome), usage_of_attempt(outcome)
+    tokens = tokens_of(usage)
+    attempt = AgentSpent(
+        agent=report.agent if report is not None else agent or "",
+        model=report.model or model if report is not None else model,
+        attempts=1,
+        unknown=int(cost is None),
+        nano_usd=cost or 0,
+        untold=int(tokens is None),
+        usage=usage or Usage(),
+    )
+    past = before or Spent()
+    is_kept = is_adopted and outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
+    return msgspec.structs.replace(
+        past,
+        agents=_with(past.agents, attempt),
+        last_nano_usd=cost,
+        last_tokens=tokens,
+        adopted=past.adopted + is_kept,
+        adopted_nano_usd=past.adopted_nano_usd + (cost or 0) * is_kept,
+    )
+
+
+def after_replay(before: Spent | None, outcome: Outcome) -> Spent | None:
+    """What the item has cost, and what it was spared, with the outcome of somebody else's work."""
+    if outcome.agent is None:
+        return before
+    past = before or Spent()
+    return msgspec.structs.replace(
+        past,
+        replayed=past.replayed + 1,
+        replayed_nano_usd=past.replayed_nano_usd + (cost_of_attempt(outcome) or 0),
+    )
+
+
+def _with(spent: list[AgentSpent], attempt: AgentSpent) -> list[AgentSpent]:
+    """The list with one more attempt, each agent and model once, in the order in which they came."""
+    for place, each in enumerate(spent):
+        if (each.agent, each.model) == (attempt.agent, attempt.model):
+            return [*spent[:place], add_spent(each, attempt), *spent[place + 1 :]]
+    return [*spent, attempt]
