@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.cli.output import flush, write_bytes
-from orchestrator.cli.streams import copy_stream, open_stream, tail_start
+from orchestrator.cli.output import flush
+from orchestrator.cli.sinks import Sink, Sinks, copy_stream
+from orchestrator.cli.streams import open_stream
 from orchestrator.locks.holders import is_locked
 from orchestrator.results import RunReader
 from orchestrator.store.records import Status
@@ -30,12 +31,12 @@ _BLOCK_BYTES = 1 << 16
 _UNSETTLED = (Status.PENDING, Status.WAITING, Status.RUNNING)
 
 
-def follow_item(reader: RunReader, job_id: str, index: int, *, names: Sequence[str], lines: int | None) -> None:
+def follow_item(reader: RunReader, job_id: str, index: int, sinks: Sinks, *, names: Sequence[str], lines: int | None) -> None:
     """Copy the streams `names` of the attempt that runs, and of those that come after it, until the item has ended.
 
     An item that has ended already is printed as it is. Ends, too, when nobody supervises the run and nothing of it runs.
     """
-    watched = _Watched(reader, job_id, index)
+    watched = _Watched(reader, job_id, index, sinks)
     last_shown = 0
     while True:
         start = watched.start()
@@ -54,7 +55,8 @@ def follow_item(reader: RunReader, job_id: str, index: int, *, names: Sequence[s
 class _Watched:
     """One item of a run that goes on: its records are read again when they have changed."""
 
-    def __init__(self, reader: RunReader, job_id: str, index: int) -> None:
+    def __init__(self, reader: RunReader, job_id: str, index: int, sinks: Sinks) -> None:
+        self._sinks = sinks
         self.reader = reader
         self.job_id = job_id
         self.index = index
@@ -92,6 +94,10 @@ class _Watched:
         """How many attempts there were."""
         return self.reader.history.jobs[self.job_id].attempts(self.index)
 
+    def sink(self, attempt: int, name: str, lines: int | None) -> Sink:
+        """Where stream `name` of that attempt goes."""
+        return self._sinks.sink(self.job_id, self.index, attempt, name, lines)
+
     def _moment(self) -> tuple[int, ...]:
         run_dir = self.reader.run_dir
         try:
@@ -104,9 +110,9 @@ class _Watched:
 class _Tail:
     """One live stream of one attempt: what of it has been copied."""
 
-    def __init__(self, live: Path, lines: int | None) -> None:
+    def __init__(self, live: Path, sink: Sink) -> None:
         self._live = live
-        self._lines = lines
+        self._sink = sink
         self._file: BinaryIO | None = None
         self.is_believed = False
 
@@ -122,18 +128,23 @@ class _Tail:
         return self._file.read(_BLOCK_BYTES)
 
     def believe(self) -> None:
-        """These bytes are this attempt's: begin at the place that -n asks for."""
+        """These bytes are this attempt's: begin at the place that the sink asks for."""
         self.is_believed = True
         if self._file is not None:
-            self._file.seek(0 if self._lines is None else tail_start(self._file, self._lines))
+            self._file.seek(self._sink.begin(self._file))
 
     def copy(self) -> bool:
         """Copy what has come; whether anything had."""
         copied = False
         while block := self.read():
-            write_bytes(block)
+            self._sink.feed(block)
             copied = True
+        self._sink.settle()
         return copied
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._sink.close()
 
     def close(self) -> None:
         """Let the file go."""
@@ -143,7 +154,7 @@ class _Tail:
 
 def _follow_attempt(watched: _Watched, start: Started, names: Sequence[str], lines: int | None) -> None:
     folder = watched.reader.run_dir.worker_folder(start.worker)
-    tails = {name: _Tail(folder / name, lines) for name in names}
+    tails = {name: _Tail(folder / name, watched.sink(start.attempt, name, lines)) for name in names}
     try:
         while True:
             arrived = [tail for tail in tails.values() if not tail.is_believed and tail.read()]
@@ -155,6 +166,10 @@ def _follow_attempt(watched: _Watched, start: Started, names: Sequence[str], lin
             copied = [tail.copy() for tail in tails.values() if tail.is_believed]
             flush()
             if is_over:
+                for tail in tails.values():
+                    if tail.is_believed:
+                        tail.end()
+                flush()
                 break
             if not any(copied):
                 time.sleep(_POLL_SECONDS)
@@ -170,4 +185,4 @@ def _print_attempt(watched: _Watched, attempt: int, names: Sequence[str], lines:
         stream = open_stream(watched.reader, watched.job_id, watched.index, attempt, name)
         if stream is not None:
             with stream:
-                copy_stream(stream, lines)
+                copy_stream(stream, watched.sink(attempt, name, lines))

@@ -1,4 +1,4 @@
-"""`orchestrate logs [RUN] [ITEM]`: what items wrote, byte for byte."""
+"""`orchestrate logs [RUN] [ITEM]`: what items wrote, without secrets; of agents what people want to read of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import run_argument
 from orchestrator.cli.output import write_line
-from orchestrator.cli.streams import copy_stream, open_stream
+from orchestrator.cli.sinks import Sinks, copy_stream
+from orchestrator.cli.streams import open_stream
 from orchestrator.errors import UserError
 from orchestrator.views.outlet import Outlet
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr, instead of stdout and then stderr.")
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Which attempt (default: the last).")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="LINES", help="Only the last LINES of each stream.")
+@click.option("--raw", is_flag=True, help="The bytes as they were written: no event left out, and no secret hidden.")
 @pass_invocation
 def command(
     invocation: Invocation,
@@ -35,8 +37,12 @@ def command(
     stderr: bool,
     attempt: int | None,
     lines: int | None,
+    raw: bool,
 ) -> int:
     """Print what an item wrote (default: all items of the newest run): its stdout, then its stderr.
+
+    Of an agent: what it said, a line for each tool that it called, its errors, and how it ended. Values of environment variables
+    with a name such as API_KEY or TOKEN, and whatever looks like a key, are shown as [redacted:NAME].
 
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
     each.
@@ -45,6 +51,7 @@ def command(
 
     reader = open_run(invocation, run)
     items, number = reader.find_round(item) if item is not None else (_all_items(reader), None)
+    sinks = Sinks(reader, is_raw=raw)
     if number is not None and (follow or attempt is not None):
         raise UserError("#ROUND does not go with -f or --attempt", "-f follows the attempt that runs")
     if follow:
@@ -54,7 +61,7 @@ def command(
             raise UserError("-f and --attempt cannot both be given", "-f follows the attempt that runs")
         from orchestrator.cli.following import follow_item
 
-        follow_item(reader, *items[0], names=("stderr",) if stderr else ("stdout", "stderr"), lines=lines)
+        follow_item(reader, *items[0], sinks, names=("stderr",) if stderr else ("stdout", "stderr"), lines=lines)
         return 0
     if item is None:
         items = [each for each in items if _attempt_number(reader, *each, attempt) > 0]
@@ -68,7 +75,7 @@ def command(
             )
         is_first = False
         chosen = attempt if number is None else _attempt_of(reader, job_id, index, number)
-        _print_item(reader, job_id, index, chosen, lines, only_stderr=stderr)
+        _print_item(reader, sinks, job_id, index, chosen, lines, only_stderr=stderr)
     if len(items) == 1:
         _tell_child(reader, invocation.program(), *items[0])
     return 0
@@ -102,7 +109,9 @@ def _attempt_number(reader: RunReader, job_id: str, index: int, attempt: int | N
     return last if attempt is None else attempt if attempt <= last else 0
 
 
-def _print_item(reader: RunReader, job_id: str, index: int, attempt: int | None, lines: int | None, *, only_stderr: bool) -> None:
+def _print_item(
+    reader: RunReader, sinks: Sinks, job_id: str, index: int, attempt: int | None, lines: int | None, *, only_stderr: bool
+) -> None:
     number = _attempt_number(reader, job_id, index, attempt)
     if attempt is not None and number == 0:
         had = reader.history.jobs[job_id].attempts(index)
@@ -114,4 +123,4 @@ def _print_item(reader: RunReader, job_id: str, index: int, attempt: int | None,
         stream = open_stream(reader, job_id, index, number, name)
         if stream is not None:
             with stream:
-                copy_stream(stream, lines)
+                copy_stream(stream, sinks.sink(job_id, index, number, name, lines))

@@ -1,4 +1,4 @@
-"""What an attempt wrote, wherever it stands just now; copied to stdout byte for byte, in bounded memory."""
+"""What an attempt wrote, wherever it stands just now."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.cli.output import flush, write_bytes
-
 if TYPE_CHECKING:
     from orchestrator.results import RunReader
-
-_BLOCK_BYTES = 1 << 16
 
 
 def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: str) -> BinaryIO | None:
@@ -41,31 +37,3 @@ def _opened(path: Path) -> BinaryIO | None:
         return path.open("rb")
     except FileNotFoundError:
         return None
-
-
-def copy_stream(stream: BinaryIO, lines: int | None = None) -> None:
-    """Write the stream (or its last `lines`) to stdout."""
-    stream.seek(0 if lines is None else tail_start(stream, lines))
-    while block := stream.read(_BLOCK_BYTES):
-        write_bytes(block)
-    flush()
-
-
-def tail_start(stream: BinaryIO, lines: int) -> int:
-    """The offset at which the last `lines` lines of `stream` begin. A last line without newline counts as one."""
-    end = stream.seek(0, io.SEEK_END)
-    if lines == 0 or end == 0:
-        return end
-    position, wanted = end - 1, lines  # the newline that ends the last line separates nothing
-    while position > 0:
-        start = max(position - _BLOCK_BYTES, 0)
-        stream.seek(start)
-        block = stream.read(position - start)
-        at = block.rfind(b"\n")
-        while at >= 0:
-            wanted -= 1
-            if wanted == 0:
-                return start + at + 1
-            at = block.rfind(b"\n", 0, at)
-        position = start
-    return 0

@@ -1,0 +1,212 @@
+"""Where what an attempt wrote goes: to stdout as it is, without its secrets, or as the lines that people read of an agent."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from orchestrator.cli.output import flush, write_bytes, write_line
+from orchestrator.redaction import Redactor
+
+if TYPE_CHECKING:
+    from orchestrator.agents.profile import Profile
+    from orchestrator.agents.profiles import Profiles
+    from orchestrator.agents.shown_lines import ShownLines
+    from orchestrator.results import RunReader
+
+_BLOCK_BYTES = 1 << 16
+_LINES_BEFORE = 300
+"""So many lines before the last ones are looked at, too: a private key that begins there may go on in what is shown."""
+
+
+class Sink(Protocol):
+    """Takes one stream of one attempt. With `lines`, only so many of what is there until `settle` are shown: the last ones."""
+
+    def begin(self, stream: BinaryIO) -> int:
+        """The offset from which on it wants the stream."""
+        ...
+
+    def feed(self, data: bytes) -> None:
+        """Take in what has come."""
+        ...
+
+    def settle(self) -> None:
+        """Nothing more comes for now: show what is certain."""
+        ...
+
+    def close(self) -> None:
+        """The stream has ended."""
+        ...
+
+
+class Sinks:
+    """The sinks of one command. `is_raw`: every byte as it was written."""
+
+    def __init__(self, reader: RunReader, *, is_raw: bool) -> None:
+        self._reader = reader
+        self._is_raw = is_raw
+        self._redactor = None if is_raw else Redactor(os.environ, _declared(reader))
+        self._profiles: Profiles | None = None
+
+    def sink(self, job_id: str, index: int, attempt: int, name: str, lines: int | None) -> Sink:
+        """For stream `name` (stdout or stderr) of that attempt."""
+        from orchestrator.jobsfile.model import AgentAction
+
+        if self._redactor is None:
+            return _Raw(lines)
+        if not isinstance(self._reader.job(job_id).action, AgentAction):
+            return _Redacted(self._redactor, lines)
+        from orchestrator.agents.shown_lines import ShownLines
+
+        agent = _agent_of(self._reader, job_id, index, attempt)
+        profile = self._profile(agent) if agent is not None and name == "stdout" else None
+        return _Readable(self._redactor, ShownLines(profile, time.time), lines)
+
+    def _profile(self, agent: str) -> Profile | None:
+        """None if there is none any more, or it cannot be read: then the stream is shown line by line."""
+        from orchestrator.agents.profiles import Profiles
+        from orchestrator.errors import UserError
+
+        if self._profiles is None:
+            self._profiles = Profiles(os.path.dirname(self._reader.history.header.jobs_file))
+        try:
+            return self._profiles.get(agent)
+        except UserError:
+            return None
+
+
+def copy_stream(stream: BinaryIO, sink: Sink) -> None:
+    """Give all of the stream that the sink wants to it."""
+    stream.seek(sink.begin(stream))
+    while block := stream.read(_BLOCK_BYTES):
+        sink.feed(block)
+    sink.close()
+    flush()
+
+
+class _Raw:
+    def __init__(self, lines: int | None) -> None:
+        self._lines = lines
+
+    def begin(self, stream: BinaryIO) -> int:
+        return 0 if self._lines is None else tail_start(stream, self._lines)
+
+    def feed(self, data: bytes) -> None:
+        write_bytes(data)
+
+    def settle(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Redacted:
+    def __init__(self, redactor: Redactor, lines: int | None) -> None:
+        self._stream = redactor.stream()
+        self._lines = lines
+        self._kept: list[bytes] | None = None if lines is None else []
+
+    def begin(self, stream: BinaryIO) -> int:
+        return 0 if self._lines is None else tail_start(stream, self._lines + _LINES_BEFORE)
+
+    def feed(self, data: bytes) -> None:
+        self._write(self._stream.feed(data))
+
+    def settle(self) -> None:
+        self._write(self._stream.settle())
+        self._catch_up()
+
+    def close(self) -> None:
+        self._write(self._stream.close())
+        self._catch_up()
+
+    def _write(self, data: bytes) -> None:
+        if self._kept is None:
+            write_bytes(data)
+        else:
+            self._kept.append(data)
+
+    def _catch_up(self) -> None:
+        if self._kept is not None and self._lines is not None:
+            kept = b"".join(self._kept)
+            self._kept = None
+            write_bytes(kept[tail_start(io.BytesIO(kept), self._lines) :])
+
+
+class _Readable:
+    def __init__(self, redactor: Redactor, shown_lines: ShownLines, lines: int | None) -> None:
+        self._stream = redactor.stream()
+        self._shown = shown_lines
+        self._kept: deque[str] | None = None if lines is None else deque(maxlen=lines)
+
+    def begin(self, stream: BinaryIO) -> int:  # noqa: ARG002 - an event is told by those before it
+        return 0
+
+    def feed(self, data: bytes) -> None:
+        for line in self._shown.feed(self._stream.feed(data)):
+            self._write(line)
+
+    def settle(self) -> None:
+        self._catch_up()
+
+    def close(self) -> None:
+        for line in self._shown.feed(self._stream.close()):
+            self._write(line)
+        for line in self._shown.close():
+            self._write(line)
+        self._catch_up()
+
+    def _write(self, line: str) -> None:
+        if self._kept is None:
+            write_line(line)
+        else:
+            self._kept.append(line)
+
+    def _catch_up(self) -> None:
+        kept, self._kept = self._kept, None
+        for line in kept or ():
+            write_line(line)
+
+
+def tail_start(stream: BinaryIO, lines: int) -> int:
+    """The offset at which the last `lines` lines of `stream` begin. A last line without newline counts as one."""
+    end = stream.seek(0, io.SEEK_END)
+    if lines == 0 or end == 0:
+        return end
+    position, wanted = end - 1, lines  # the newline that ends the last line separates nothing
+    while position > 0:
+        start = max(position - _BLOCK_BYTES, 0)
+        stream.seek(start)
+        block = stream.read(position - start)
+        at = block.rfind(b"\n")
+        while at >= 0:
+            wanted -= 1
+            if wanted == 0:
+                return start + at + 1
+            at = block.rfind(b"\n", 0, at)
+        position = start
+    return 0
+
+
+def _agent_of(reader: RunReader, job_id: str, index: int, attempt: int) -> str | None:
+    """The agent of that attempt, as it was recorded; of an older one what the jobs file says."""
+    from orchestrator.jobsfile.model import AgentAction
+
+    running = reader.history.open_starts.get((job_id, index))
+    if running is not None and running.attempt == attempt and running.agent is not None:
+        return running.agent
+    ended = reader.history.jobs[job_id].last_end(index)
+    if ended is not None and ended.attempt == attempt and ended.outcome.agent is not None:
+        return ended.outcome.agent.agent
+    action = reader.job(job_id).action
+    return action.agent.source if isinstance(action, AgentAction) and action.agent.is_static else None
+
+
+def _declared(reader: RunReader) -> dict[str, str]:
+    """The variables that the jobs file gives a value."""
+    declared = [reader.jobs_file.run.env, *(job.env for job in reader.jobs_file.jobs)]
+    return {name: template.source for env in declared for name, template in env.items() if template.is_static}
