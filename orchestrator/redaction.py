@@ -160,7 +160,7 @@ class Redactor:
     @property
     def longest(self) -> int:
         """No secret is longer, in bytes."""
-        return max(_LONGEST_SHAPE, *map(len, self.values))
+        return max([_LONGEST_SHAPE, *map(len, self.values)])
 
     def part(self, data: bytes, begin: int, end: int) -> tuple[bytes, int]:
         """`data` from `begin` without the secrets that begin before `end`, and where that ended: at `end`, or behind a secret.

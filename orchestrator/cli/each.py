@@ -88,14 +88,16 @@ def _lines() -> Iterator[str]:
 
 
 def _print_outputs(home: Path, run_id: str) -> None:
-    from orchestrator.cli.streams import copy_stream, open_stream
+    from orchestrator.cli.sinks import Sinks, copy_stream
+    from orchestrator.cli.streams import open_stream
     from orchestrator.results import RunReader
     from orchestrator.store.rundir import find_run
 
     reader = RunReader.read(find_run(home, run_id))
+    sinks = Sinks(reader, is_raw=True)  # what a program prints is data
     for index in range(reader.count("each")):
         attempt = reader.history.jobs["each"].attempts(index)
         stream = open_stream(reader, "each", index, attempt, "stdout") if attempt else None
         if stream is not None:
             with stream:
-                copy_stream(stream)
+                copy_stream(stream, sinks.sink("each", index, attempt, "stdout", None))

@@ -154,7 +154,7 @@ class _Tail:
 
 def _follow_attempt(watched: _Watched, start: Started, names: Sequence[str], lines: int | None) -> None:
     folder = watched.reader.run_dir.worker_folder(start.worker)
-    tails = {name: _Tail(folder / name, watched.sink(start.attempt, name, lines)) for name in names}
+    tails = {name: _Tail(folder / name, watched.sink(start.attempt, name, lines)) for name in names if name != "check"}
     try:
         while True:
             arrived = [tail for tail in tails.values() if not tail.is_believed and tail.read()]
@@ -173,7 +173,7 @@ def _follow_attempt(watched: _Watched, start: Started, names: Sequence[str], lin
                 break
             if not any(copied):
                 time.sleep(_POLL_SECONDS)
-        unseen = [name for name, tail in tails.items() if not tail.is_believed]
+        unseen = [name for name in names if name not in tails or not tails[name].is_believed]
         _print_attempt(watched, start.attempt, unseen, lines)
     finally:
         for tail in tails.values():

@@ -11,7 +11,7 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.cli.sinks import Sinks, copy_stream
-from orchestrator.cli.streams import open_stream
+from orchestrator.cli.streams import STREAMS, open_stream
 from orchestrator.errors import UserError
 from orchestrator.views.outlet import Outlet
 
@@ -39,7 +39,8 @@ def command(
     lines: int | None,
     raw: bool,
 ) -> int:
-    """Print what an item wrote (default: all items of the newest run): its stdout, then its stderr.
+    """Print what an item wrote (default: all items of the newest run): its stdout, then its stderr, then what its check
+    wrote if that failed.
 
     Of an agent: what it said, a line for each tool that it called, its errors, and how it ended. Values of environment variables
     with a name such as API_KEY or TOKEN, and whatever looks like a key, are shown as [redacted:NAME].
@@ -61,7 +62,7 @@ def command(
             raise UserError("-f and --attempt cannot both be given", "-f follows the attempt that runs")
         from orchestrator.cli.following import follow_item
 
-        follow_item(reader, *items[0], sinks, names=("stderr",) if stderr else ("stdout", "stderr"), lines=lines)
+        follow_item(reader, *items[0], sinks, names=("stderr",) if stderr else STREAMS, lines=lines)
         return 0
     if item is None:
         items = [each for each in items if _attempt_number(reader, *each, attempt) > 0]
@@ -119,7 +120,7 @@ def _print_item(
             f"{reader.item_name(job_id, index)} has had no attempt {attempt}",
             f"it has had {had} attempt{'s' if had != 1 else ''}",
         )
-    for name in ("stderr",) if only_stderr else ("stdout", "stderr"):
+    for name in ("stderr",) if only_stderr else STREAMS:
         stream = open_stream(reader, job_id, index, number, name)
         if stream is not None:
             with stream:

@@ -52,18 +52,18 @@ class Sinks:
         self._profiles: Profiles | None = None
 
     def sink(self, job_id: str, index: int, attempt: int, name: str, lines: int | None) -> Sink:
-        """For stream `name` (stdout or stderr) of that attempt."""
+        """For stream `name` (as of `open_stream`) of that attempt."""
         from orchestrator.jobsfile.model import AgentAction
 
         if self._redactor is None:
             return _Raw(lines)
-        if not isinstance(self._reader.job(job_id).action, AgentAction):
+        if not isinstance(self._reader.job(job_id).action, AgentAction) and name != "check":
             return _Redacted(self._redactor, lines)
         from orchestrator.agents.shown_lines import ShownLines
 
         agent = _agent_of(self._reader, job_id, index, attempt)
         profile = self._profile(agent) if agent is not None and name == "stdout" else None
-        return _Readable(self._redactor, ShownLines(profile, time.time), lines)
+        return _Readable(self._redactor, ShownLines(profile, time.time), lines, "[check] " if name == "check" else "")
 
     def _profile(self, agent: str) -> Profile | None:
         """None if there is none any more, or it cannot be read: then the stream is shown line by line."""
@@ -138,7 +138,8 @@ class _Redacted:
 
 
 class _Readable:
-    def __init__(self, redactor: Redactor, shown_lines: ShownLines, lines: int | None) -> None:
+    def __init__(self, redactor: Redactor, shown_lines: ShownLines, lines: int | None, before: str) -> None:
+        self._before = before
         self._stream = redactor.stream()
         self._shown = shown_lines
         self._kept: deque[str] | None = None if lines is None else deque(maxlen=lines)
@@ -161,6 +162,7 @@ class _Readable:
         self._catch_up()
 
     def _write(self, line: str) -> None:
+        line = self._before + line
         if self._kept is None:
             write_line(line)
         else:

@@ -156,3 +156,8 @@ def test_a_prompt_without_newline_is_seen_when_nothing_more_comes() -> None:
     assert stream.feed(b"go on? [y/n] ") + stream.settle() == b"go on? [y/n] "
     assert stream.feed(b"plain-va") + stream.settle() == b""
     assert stream.feed(b"lue-0\n") == b"[redacted:DEPLOY_TOKEN]\n"
+
+
+def test_without_a_secret_in_the_environment_shapes_are_still_known() -> None:
+    stream = Redactor({}).stream()
+    assert stream.feed(SHAPES["aws key"].encode() + b"\nok\n") == b"[redacted:aws key]\nok\n"
