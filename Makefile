@@ -6,19 +6,26 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CPUS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 QUICKSTART := configs/examples/quickstart.toml
+# Root makes it without help.
+OWN_NETWORK = $(shell test "$$(id -u)" = 0 || ! unshare -rn true 2>/dev/null || echo unshare -rn)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint bench wheel clean
+.PHONY: demo test test-slow test-agents lint bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/orchestrate run -C . $(QUICKSTART)
 	$(BIN)/orchestrate logs $(QUICKSTART) summary
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(CPUS) -m "not slow"
+	$(BIN)/python -m pytest -n $(CPUS) -m "not slow and not agents"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(CPUS) -m slow
+
+# Against a model server on the loopback, in a network of its own where that is permitted. The CLIs are npm packages.
+test-agents: $(VENV)/.installed-dev
+	$(BIN)/python tests/agents/packages.py
+	$(OWN_NETWORK) $(BIN)/python -m pytest -n $(CPUS) -m agents tests/agents
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
