@@ -1,0 +1,84 @@
+"""What is known of an account whose usage limit was reached, and how long that still holds. Pure rules.
+
+Promise: no park lasts longer than `LONGEST_SECONDS` from now, however clocks jump; it may end too soon, and then one attempt
+finds out. A time that a provider told is not put off by one that nobody told.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from orchestrator.core.parking import DEFAULT_PARK_SECONDS
+
+LEAST_SECONDS = 10.0
+"""A reset that is nearer, or past, is taken to be so far away: a limit that is told again and again must not be a hot loop."""
+LONGEST_SECONDS = 8 * 86400.0
+"""Longer than any limit that is known of (a week)."""
+
+FORMAT = 1
+
+Source = Literal["told", "default"]
+
+
+class Park(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in HOME/limits/ACCOUNT.json. Times are seconds since the epoch.
+
+    `until`: the reset. `since` and `told_by` (`RUN/ITEM`): when it was written, and by whom. `source`: who knew `until`.
+    `boot_id` and `boot_seconds`: that boot, and when the reset is by its clock, which does not jump.
+    """
+
+    format: int = FORMAT
+    account: str
+    until: float
+    since: float
+    told_by: str
+    source: Source
+    boot_id: str
+    boot_seconds: float
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """The time, three ways: `wall` in seconds since the epoch, `boot` in seconds since this boot, and which boot that is."""
+
+    wall: float
+    boot: float
+    boot_id: str
+
+
+def park_of(account: str, resets_at: float | None, told_by: str, clock: Clock, least_seconds: float = LEAST_SECONDS) -> Park:
+    """The park of an account whose limit was reached just now. `resets_at`: epoch seconds; None: nobody told."""
+    seconds = DEFAULT_PARK_SECONDS if resets_at is None else min(max(resets_at - clock.wall, least_seconds), LONGEST_SECONDS)
+    return Park(
+        account=account,
+        until=clock.wall + seconds,
+        since=clock.wall,
+        told_by=told_by,
+        source="default" if resets_at is None else "told",
+        boot_id=clock.boot_id,
+        boot_seconds=clock.boot + seconds,
+    )
+
+
+def seconds_left(park: Park, clock: Clock) -> float:
+    """How long the account is still parked; 0 or less: it may be tried.
+
+    Whichever clock says sooner counts: the wall clock may have been set, and the other does not go on over a reboot. What was
+    written in the future, as it seems, by another boot is not waited for: that could be for years.
+    """
+    if park.boot_id == clock.boot_id:
+        return min(park.until - clock.wall, park.boot_seconds - clock.boot, LONGEST_SECONDS)
+    return min(park.until - clock.wall, LONGEST_SECONDS) if park.since <= clock.wall else 0.0
+
+
+def standing(old: Park | None, new: Park, clock: Clock) -> Park:
+    """Which of two counts, if an account is told to be parked that is already."""
+    if old is None or seconds_left(old, clock) <= 0:
+        return new
+    return old if old.source == "told" and new.source == "default" else new
+
+
+def is_over_since(park: Park, started_at: float) -> bool:
+    """Whether a success of an attempt that started then (epoch seconds) proves that the limit is over."""
+    return started_at > park.since

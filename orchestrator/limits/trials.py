@@ -1,0 +1,102 @@
+"""Who may use an account whose usage limit was reached: nobody until the reset, then one attempt that tries, then all.
+
+The right to try is a lock, HOME/limits/ACCOUNT.probe, that travels with the attempt as the slot of a pool does: an attempt that
+is killed frees it. Promise: of all runs of this user no two attempts try at once (a trial that has ended may be followed by
+another before what it found out is written). Nothing is held while one waits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.limits.park import Park
+from orchestrator.limits.parks import Parks, limits_folder
+from orchestrator.locks.numbered import Stamp, is_free, note_of_holder, stamp_of, try_take
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """The limit holds for so many seconds yet, as far as is known."""
+
+    park: Park
+    seconds: float
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """The reset is past, and an attempt tries just now."""
+
+    park: Park
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """This attempt is the one that tries. The descriptor of the lock is the caller's, to hand over and to close."""
+
+    lock_fd: int
+
+
+class Trials:
+    """What one run may use. `marks`: of the attempts that it is in; what they try, it is a part of."""
+
+    def __init__(self, home: Path, parks: Parks, marks: Collection[str] = ()) -> None:
+        self._folder = limits_folder(home)
+        self._parks = parks
+        self._marks = frozenset(marks)
+
+    def missing(self, account: str) -> Parked | Tried | None:
+        """What keeps an attempt from using the account; None: nothing, or it may be the one that tries."""
+        if (parked := self._parked(account)) is not None:
+            return parked
+        park = self._parks.of(account)
+        return Tried(park) if park is not None and self._is_tried_by_others(account) else None
+
+    def try_use(self, account: str, note: str) -> Trial | Parked | Tried | None:
+        """As `missing`; if the limit's reset is past, take the right to try. `note`: as of `pools.slots`.
+
+        Raises StateUnwritableError, and OSError for a shortage of the machine.
+        """
+        if self._parks.of(account) is None:
+            return None
+        if (missing := self.missing(account)) is not None:
+            return missing
+        lock_fd = try_take(self._lock(account), note)
+        park, parked = self._parks.of(account), self._parked(account)
+        if lock_fd is None:
+            is_part = (note := self.holder(account)) is not None and self._is_ours(note)
+            return None if park is None or is_part else Tried(park)
+        if park is not None and parked is None:
+            return Trial(lock_fd)
+        os.close(lock_fd)  # who has just tried found out
+        return parked
+
+    def stamp(self, account: str) -> tuple[object, Stamp]:
+        """Changes when what is known of the account changes, or a trial ends."""
+        return self._parks.stamp(account), (stamp_of(self._lock(account)),)
+
+    def is_free(self, account: str) -> bool:
+        """Whether the account could be used, or tried, just now: the look that also sees what a kill has freed."""
+        park = self._parks.of(account)
+        if park is None:
+            return True
+        return self._parks.seconds_left(park) <= 0 and is_free(self._lock(account))
+
+    def holder(self, account: str) -> str | None:
+        """The note of who tries just now."""
+        return note_of_holder(self._lock(account)) if self._lock(account).exists() else None
+
+    def _parked(self, account: str) -> Parked | None:
+        park = self._parks.of(account)
+        left = 0.0 if park is None else self._parks.seconds_left(park)
+        return Parked(park, left) if park is not None and left > 0 else None
+
+    def _is_tried_by_others(self, account: str) -> bool:
+        note = self.holder(account)
+        return note is not None and not self._is_ours(note)
+
+    def _is_ours(self, note: str) -> bool:
+        return note.partition(" ")[2] in self._marks
+
+    def _lock(self, account: str) -> Path:
+        return self._folder / f"{account}.probe"
