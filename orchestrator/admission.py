@@ -2,7 +2,8 @@
 
 Promise: nobody ever waits while holding. What was taken is let go before `admit` says that something is missing, and the item
 then waits holding nothing; what is missing is looked at (one `stat` of its lock files, at most each 100 ms, however many items
-wait) until it may be had. In this order: memory, the slot's own lock, token, room in a nested run, pool slot, worker, rate.
+wait) until it may be had. In this order: memory, an account's limit, the slot's own lock, token,
+room in a nested run, pool slot, the trial of an account whose limit is over, worker, rate.
 Who joins what this very run does already takes nothing at all.
 It refuses to handle: what a wait means for the item (core), what a token's work came to (tokens).
 """
@@ -22,12 +23,14 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 import msgspec
 
 from orchestrator.core.events import Event, ResourceFreed, SlotFreed
+from orchestrator.core.parking import trial, usage_limit
 from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.limits.trials import Parked, Trial, Trials, Tried
 from orchestrator.locks.numbered import is_free, try_take
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.nesting.borrowing import Capacity
@@ -72,12 +75,15 @@ class Admitted(msgspec.Struct, frozen=True):
 class Missing(msgspec.Struct, frozen=True):
     """A resource is not to be had; no use in trying before `until` (monotonic seconds; infinite: until it is told).
 
-    `new_worker`: it was started on the way, will be used later, and must be recorded.
+    `new_worker`: it was started on the way, will be used later, and must be recorded. `account`: whose limit the resource is, if
+    it is one; `words` say more of it.
     """
 
     resource: str
     until: float = math.inf
     new_worker: WorkerStarted | None = None
+    account: str | None = None
+    words: str = ""
 
 
 class SlotHeld(msgspec.Struct, frozen=True):
@@ -103,8 +109,12 @@ class Admission:
         engine: Engine,
         tokens: TokenDesk,
         nesting: Nesting | None,
+        trials: Trials,
         note: Callable[[str], None],
     ) -> None:
+        self._trials = trials
+        self._account_of: dict[str, str] = {}
+        """Limits and trials that were found missing -> the account."""
         self._run_dir = run_dir
         self._slot_lock = cache(run_dir.slot_lock)
         self._engine = engine
@@ -131,8 +141,11 @@ class Admission:
                     return known
             if self._is_memory_short():
                 return Missing(MEMORY, time.monotonic() + _MEMORY_LOOK_SECONDS)
+            account = prepared.agent.account if prepared.agent is not None else None
+            if account is not None and (limited := self._trials.missing(account)) is not None:
+                return self.limited(account, limited)
             with ExitStack() as undo:
-                answer = self._take(item, name, job, slot, mark, asking, next_worker, undo)
+                answer = self._take(item, name, job, slot, mark, asking, account, next_worker, undo)
                 if isinstance(answer, Admitted):
                     undo.pop_all()
                 return answer
@@ -156,6 +169,8 @@ class Admission:
 
     def notes(self, resource: str) -> list[str | None]:
         """Of each unit of a resource the note (`RUN/ITEM MARK`) of who holds it, None if it is free; [] of one without units."""
+        if (account := self._account_of.get(resource)) is not None:
+            return [self._trials.holder(account)] if resource == trial(account) else []
         if resource == ROOM:
             return [] if self._capacity is None else self._capacity.notes()
         if (name := self._pool_of.get(resource)) is None:
@@ -170,6 +185,7 @@ class Admission:
         slot: int,
         mark: str,
         asking: Asking | None,
+        account: str | None,
         next_worker: int,
         undo: ExitStack,
     ) -> Answer:
@@ -192,6 +208,19 @@ class Admission:
                 token_fds.append(answer.lock_fd)
                 promotions = answer.promotions
         pools: set[str] = set()
+        shared = self._take_shared(job, account, note, fds, pools, undo)
+        if shared is not None:
+            return shared
+        self._keep_descriptors(slot_fd, is_new_worker=not self._engine.has_worker(slot))
+        new_worker = self._engine.prepare_slot(slot, next_worker)
+        if job.pool in self._rates and (missing := self._missing_start(job.pool, new_worker)) is not None:
+            return missing
+        return Admitted(fds + token_fds, len(token_fds), sorted(pools), promotions, new_worker)
+
+    def _take_shared(
+        self, job: Job, account: str | None, note: str, fds: list[int], pools: set[str], undo: ExitStack
+    ) -> Missing | None:
+        """Take what all runs share, tokens apart, and add it to `fds` and `pools`; or tell what is missing."""
         if self._capacity is not None:
             borrowed = self._capacity.try_take(job.pool, note)
             if borrowed is None:
@@ -207,11 +236,14 @@ class Admission:
             undo.callback(unlock, pool_fd)
             fds.append(pool_fd)
             pools.add(job.pool)
-        self._keep_descriptors(slot_fd, is_new_worker=not self._engine.has_worker(slot))
-        new_worker = self._engine.prepare_slot(slot, next_worker)
-        if job.pool in self._rates and (missing := self._missing_start(job.pool, new_worker)) is not None:
-            return missing
-        return Admitted(fds + token_fds, len(token_fds), sorted(pools), promotions, new_worker)
+        if account is not None:
+            tried = self._trials.try_use(account, note)
+            if isinstance(tried, Parked | Tried):
+                return self.limited(account, tried)
+            if isinstance(tried, Trial):
+                undo.callback(unlock, tried.lock_fd)
+                fds.append(tried.lock_fd)
+        return None
 
     def _keep_descriptors(self, any_fd: int, *, is_new_worker: bool) -> None:
         """Raise OSError (EMFILE) if a start would take what is kept for the state.
@@ -238,6 +270,16 @@ class Admission:
             return Missing(SHORTAGE, new_worker=new_worker)  # a worker that nobody hears of would share its number
         return None if wait is None else Missing(pool_rate(pool), time.monotonic() + wait, new_worker)
 
+    def limited(self, account: str, limited: Parked | Tried) -> Missing:
+        """What is missing of an account: looked at from now on until it may be had, for anybody may take back a limit."""
+        if isinstance(limited, Tried):
+            resource, until = trial(account), math.inf
+        else:
+            resource, until = usage_limit(account), time.monotonic() + limited.seconds
+        self._account_of[resource] = account
+        missing = self._missing(resource)
+        return msgspec.structs.replace(missing, until=until, account=account, words=limited.words)
+
     def _missing(self, resource: str) -> Missing:
         # The first look is a real one, and takes the stamp: what was freed since the try is seen by it.
         self._watches.setdefault(resource, _Watch())
@@ -245,6 +287,8 @@ class Admission:
         return Missing(resource)
 
     def _stamp(self, resource: str) -> object:
+        if (account := self._account_of.get(resource)) is not None:
+            return self._trials.stamp(account)
         if resource == ROOM:
             assert self._capacity is not None
             return self._capacity.stamp()
@@ -253,6 +297,8 @@ class Admission:
         return self._pools[name].stamp(), None if self._capacity is None else self._capacity.pool_stamp(name)
 
     def _is_any_free(self, resource: str) -> bool:
+        if (account := self._account_of.get(resource)) is not None:
+            return self._trials.is_free(account) if resource == trial(account) else self._trials.is_past(account)
         if resource == ROOM:
             assert self._capacity is not None
             return self._capacity.is_any_free()

@@ -7,13 +7,14 @@ the whole prompt and all that decides over the work, the same for every attempt.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.agents.command import Asked, Call, call_of, takes_schema
+from orchestrator.agents.fallback import Choose, FindProfile, own_agent
 from orchestrator.agents.profile import Profile
 from orchestrator.agents.sessions import (
     RESUME_PROMPT,
@@ -33,9 +34,6 @@ from workers.reading import Reading
 
 if TYPE_CHECKING:
     from orchestrator.agents.profiles import Profiles
-
-FindProfile = Callable[[str], Profile]
-"""The profile of an agent by its name. Raises UserError: there is none, or it is wrong."""
 
 _SCHEMA_WORDS = "Answer with nothing but one JSON value, without any text around it. It has to fit this JSON Schema:\n\n"
 
@@ -67,9 +65,13 @@ NOTHING_BEFORE = Before()
 
 
 class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt of an agent. `told` is its prompt, `env_allowed` what passes of the environment, `schema` that of its answer."""
+    """An attempt of an agent. `told` is its prompt, `env_allowed` what passes of the environment, `schema` that of its answer.
+
+    `account`: whose limits bind it.
+    """
 
     agent: str
+    account: str
     told: str
     reading: Reading
     env_allowed: list[str]
@@ -79,15 +81,26 @@ class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def agent_work(
-    job: Job, context: Mapping[str, Any], *, cwd: str, folder: str, find: FindProfile, before: Before
+    job: Job,
+    context: Mapping[str, Any],
+    declared: Mapping[str, str | None],
+    *,
+    cwd: str,
+    folder: str,
+    find: FindProfile,
+    before: Before,
+    choose: Choose = own_agent,
 ) -> tuple[AgentWork, Call, tuple[Any, ...]]:
     """The agent action of `job` rendered, how it is called, and what tells whether two items do the same. Raises ItemRefused.
 
-    `cwd`, where it works, and `folder`, where relative paths start, are absolute. Where it works is left to the caller to tell.
+    `declared`: the environment that the job declares. `cwd`, where it works, and `folder`, where relative paths start, are
+    absolute. Where it works is left to the caller to tell.
     """
     assert isinstance(job.action, AgentAction)
-    name = rendered_text(job.action.agent, context, "agent").strip()
-    profile = _profile(name, find)
+    own_name = rendered_text(job.action.agent, context, "agent").strip()
+    own = _profile(own_name, find)
+    choice = choose([own, *(_profile(each, find) for each in job.fallback)], declared)
+    profile, name = choice.profile, choice.profile.name
     if profile.needs_check and job.check is None:
         raise ItemRefused(f"agent: nobody can tell whether {name} succeeded: it needs a check")
     model = (rendered_text(job.model, context, "model").strip() or None) if job.model is not None else None
@@ -102,8 +115,8 @@ def agent_work(
     asked = Asked(
         prompt=told,
         permissions=job.allowed,
-        model=model,
-        args=args,
+        model=model if profile.provider == own.provider else None,
+        args=args if profile.command == own.command else [],
         max_turns=job.max_turns,
         budget_usd=job.budget_usd,
         schema_path=schema_path,
@@ -119,14 +132,15 @@ def agent_work(
         check_argument(word, "an argument of the agent", "shorten it")
     work = AgentWork(
         agent=name,
+        account=choice.account,
         told=told,
         reading=profile.reading,
         env_allowed=call.env_allowed,
-        model=model,
+        model=asked.model,
         session=resumed,
         schema=schema.text if schema is not None else None,
     )
-    does = ("agent", name, prompt, model, args, job.allowed, work.schema, job.output)
+    does = ("agent", own_name, prompt, model, args, job.allowed, work.schema, job.output)
     return work, call, does
 
 

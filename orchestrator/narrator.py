@@ -14,7 +14,10 @@ from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.verdicts import in_words
 from orchestrator.views import happenings
 from orchestrator.views.happenings import OpenQuestion, View
-from workers.protocol import Outcome
+from workers.protocol import AttemptClass, Outcome
+
+_REFUSED = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWORK, AttemptClass.USAGE_LIMIT)
+"""Classes after which an item waits for its account, and nobody can tell when its turn comes."""
 
 
 class Narrator:
@@ -34,7 +37,7 @@ class Narrator:
 
     def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int) -> None:
         """An attempt ended and its item is `state` after it. `round_ended`: the round of a loop that it ended; 0: none."""
-        if isinstance(state, Waiting) and state.due == math.inf:
+        if isinstance(state, Waiting) and (state.due == math.inf or outcome.attempt_class in _REFUSED):
             self.waits(flight.name, flight.job.id, flight.start.label, in_words(outcome))
             return
         if isinstance(state, Waiting) and round_ended:

@@ -15,7 +15,8 @@ from typing import Any, assert_never
 
 import msgspec
 
-from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before, FindProfile, agent_work, no_agents
+from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before, agent_work, no_agents
+from orchestrator.agents.fallback import Choose, FindProfile, own_agent
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.children import first_of, mistakes_in, read_child
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
@@ -140,12 +141,13 @@ def prepare(
     find_agent: FindProfile = no_agents,
     before: Before = NOTHING_BEFORE,
     place: Workplace | None = None,
+    choose: Choose = own_agent,
 ) -> Prepared:
     """Render one attempt. Adds `creates` to `context` if the job has it. Raises ItemRefused.
 
     `folder` (absolute) is what `cwd` is relative to. `temporary_suffix` makes the temporary name of `creates` unique to a run.
-    `before`: the attempt before this, of an agent's job. `place`: where it works instead of `folder`; paths that are relative to
-    the folder stay so.
+    `before`: the attempt before this, of an agent's job. `choose`: which agent does it. `place`: where it works instead of
+    `folder`; paths that are relative to the folder stay so.
     """
     cwd = _folder(job, context, folder)
     works_in = place.inside(cwd) if place is not None else cwd
@@ -153,11 +155,14 @@ def prepare(
     if job.creates is not None:
         creates = _creates(rendered_text(job.creates, context, "creates"), cwd, temporary_suffix)
         context["creates"] = creates.temporary
-    action = _action(job, context, works_in, folder, find_agent, before)
-    declared: dict[str, str | None] = {}
-    for variables in (run_env, job.env):
-        for name, template in variables.items():
-            declared[name] = _variable(name, template, context)
+    declared = _variables(run_env, job.env, context)
+    if isinstance(job.action, AgentAction):
+        work, call, agent_does = agent_work(
+            job, context, declared, cwd=works_in, folder=folder, find=find_agent, before=before, choose=choose
+        )
+        action = _Action(call.argv, call.script, call.stdin, call.env, agent_does, agent=work)
+    else:
+        action = _action(job, context, folder)
     stdin = action.stdin
     if job.stdin is not None:
         stdin = rendered_text(job.stdin, context, "stdin")
@@ -199,7 +204,7 @@ class _Action(msgspec.Struct, frozen=True):
     agent: AgentWork | None = None
 
 
-def _action(job: Job, context: Mapping[str, Any], cwd: str, folder: str, find: FindProfile, before: Before) -> _Action:
+def _action(job: Job, context: Mapping[str, Any], folder: str) -> _Action:
     match job.action:
         case CommandAction(argv=templates):
             argv = rendered_arguments(templates, context, "command")
@@ -212,15 +217,19 @@ def _action(job: Job, context: Mapping[str, Any], cwd: str, folder: str, find: F
             child, text = _child(rendered_text(template, context, "workflow"), job, context, folder)
             given = msgspec.json.encode(child.given).decode()
             return _Action(_child_argv(child), stdin=given, does=("workflow", child.path, text, child.given), child=child)
-        case AgentAction():
-            work, call, does = agent_work(job, context, cwd=cwd, folder=folder, find=find, before=before)
-            return _Action(call.argv, call.script, call.stdin, call.env, does, agent=work)
         case LandAction(job=landed):
             return _Action([*_OURSELVES, "land", context["run"]["id"], landed, "--json"], does=("land", landed))
-        case GateAction():
-            raise AssertionError("a gate runs nothing")
+        case GateAction() | AgentAction():
+            raise AssertionError("a gate runs nothing, and an agent is called in a way of its own")
         case unknown:
             assert_never(unknown)
+
+
+def _variables(
+    run_env: Mapping[str, Template], job_env: Mapping[str, Template], context: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """What the job declares of its environment; None: removed."""
+    return {name: _variable(name, template, context) for name, template in {**run_env, **job_env}.items()}
 
 
 def _shell(script: str) -> tuple[list[str], str | None]:

@@ -74,7 +74,7 @@ def restore_job(
             if past.is_stale(index):
                 states[index] = PENDING
     adopted = tuple(
-        AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot)
+        AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot, account=starts[job_id, index].account)
         for (job_id, index), slot in slots_of.items()
         if job_id == past.id
     )

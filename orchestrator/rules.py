@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
 from orchestrator.core.costs import Bounds
 from orchestrator.core.states import JobRules
 from orchestrator.jobsfile.model import Job, RunSettings, barriers_of, chain_of
@@ -21,10 +23,15 @@ def rules_of(
     keep_going: bool,
     left_out: Collection[str] = (),
     budgets: Budgets = {},  # noqa: B006 (a mapping that nobody can change)
+    accounts: Mapping[str, tuple[str, ...]] = {},
 ) -> list[JobRules]:
-    """The rules of each job, in file order. `keep_going`: every job continues on errors. `left_out`: ids of unselected jobs."""
+    """The rules of each job, in file order. `keep_going`: every job continues on errors. `left_out`: ids of unselected jobs.
+
+    `accounts`: by job id, those that its items may use, as far as that is known before they are rendered.
+    """
     orders = {job.id: order for order, job in enumerate(jobs)}
-    return [_rules(job, order, orders, keep_going, job.id in left_out, budgets) for order, job in enumerate(jobs)]
+    rules = [_rules(job, order, orders, keep_going, job.id in left_out, budgets) for order, job in enumerate(jobs)]
+    return [msgspec.structs.replace(rule, accounts=accounts.get(rule.id, ())) for rule in rules]
 
 
 def bounds_of(table: Job | RunSettings, job_id: str, budgets: Budgets) -> Bounds:
@@ -69,4 +76,5 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         budget=bounds_of(job, job.id, budgets),
         estimate_nano_usd=nano_usd(job.estimate_usd),
         retry_from=orders[job.on_reject.job] if job.on_reject.job is not None else None,
+        on_usage_limit=job.on_usage_limit if job.on_usage_limit in ("pause", "fail") else "wait",
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.account_limits import accounts_of
 from orchestrator.admission import Admission
 from orchestrator.children import ChildRuns
 from orchestrator.context import ItemContexts
@@ -21,6 +22,8 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.gates import Asker
 from orchestrator.hosting import hosting
 from orchestrator.jobsfile.model import JobsFile
+from orchestrator.limits.parks import Parks
+from orchestrator.limits.trials import Trials
 from orchestrator.listing import choose_items, chosen_record
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
@@ -137,7 +140,13 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     asker = options.asker if options.nesting is None else None
     lanes: set[str] = {job.lane for job in jobs_file.jobs if not job.is_gate}
     state = open_run(
-        rules_of(jobs_file.jobs, keep_going=options.run.keep_going, left_out=selector.left_out, budgets=history.budgets_set),
+        rules_of(
+            jobs_file.jobs,
+            keep_going=options.run.keep_going,
+            left_out=selector.left_out,
+            budgets=history.budgets_set,
+            accounts=accounts_of(jobs_file, os.environ),
+        ),
         slots=max(slots, 1),
         fast_slots=split_slots(slots, jobs_file.run.fast_slots, lanes),
         now=time.monotonic(),
@@ -176,6 +185,8 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         done_here=reader.done_with,
         keep=lambda item, outcome: _keep(run_dir, jobs_file.jobs[item[0]].id, item[1], outcome),
     )
+    parks = Parks(home, narrator.note)
+    trials = Trials(home, parks, options.nesting.marks if options.nesting is not None else ())
     with SignalInbox(options.stops) as signals:
         engine = _engine(run_dir, slots)
         supervisor = Supervisor(
@@ -185,7 +196,9 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             selector=selector,
             state=state,
             engine=engine,
-            admission=Admission(home, run_dir, jobs_file, engine, tokens, options.nesting, narrator.note),
+            admission=Admission(home, run_dir, jobs_file, engine, tokens, options.nesting, trials, narrator.note),
+            parks=parks,
+            trials=trials,
             tokens=tokens,
             nesting=options.nesting,
             children=ChildRuns(reader, options.run, is_update=options.is_update),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before, finder
+from orchestrator.agents.fallback import Chooser
 from orchestrator.agents.sessions import LastEnd
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
@@ -62,6 +64,7 @@ class Starter:
         jobs_file: JobsFile,
         nesting: Nesting | None,
         selector: Selector,
+        chooser: Chooser | None = None,
     ) -> None:
         header = reader.history.header
         self._reader = reader
@@ -74,12 +77,18 @@ class Starter:
             "ORCHESTRATE_RUN": header.run_id,
         }
         self._nesting = nesting
+        self._chooser = chooser or Chooser(os.environ, lambda _account: 0.0)
         self._find_agent = finder(jobs_file)
         self._workspaces = Workspaces(reader, jobs_file)
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
-    def render(self, job: Job, index: int, attempt: int, round_number: int | None = None) -> Ready | NotStarted:
-        """Evaluate the item's templates (of a loop: for the round that comes next). Never raises for a mistake of the item's."""
+    def render(
+        self, job: Job, index: int, attempt: int, round_number: int | None = None, account: str | None = None
+    ) -> Ready | NotStarted:
+        """Evaluate the item's templates (of a loop: for the round that comes next). Never raises for a mistake of the item's.
+
+        `account`: the one that its agent is to use, if that is known.
+        """
         label = None
         number = self._loops.next_round(job, index) if round_number is None else round_number
         try:
@@ -101,6 +110,7 @@ class Starter:
                 find_agent=self._find_agent,
                 before=self._before(job, index, attempt),
                 place=self._workspaces.place(job, index, attempt, context),
+                choose=partial(self._chooser.choose, wanted=account),
             )
             if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
                 # What an item does is told by its first attempt: a later one may render to something else.

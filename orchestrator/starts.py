@@ -16,9 +16,10 @@ import msgspec
 
 from orchestrator.admission import Admission, Admitted, Missing, SlotHeld
 from orchestrator.children import ChildRuns
-from orchestrator.core.events import Declined, Event, StartDeclined
+from orchestrator.core import parking, throttle
+from orchestrator.core.events import AccountTold, Declined, Event, StartDeclined
 from orchestrator.core.scheduling import resources_of
-from orchestrator.core.states import ItemRef, RunState
+from orchestrator.core.states import ItemRef, RunState, Stop
 from orchestrator.engines.engine import Engine
 from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import Job
@@ -74,16 +75,20 @@ class Starts:
         """The outcome of this attempt is known: its worker's log is read so far."""
         self._recorded_through[start.worker] = start.sequence
 
-    def start(self, item: ItemRef, name: str, job: Job, attempt: int, slot: int) -> None:
-        """Begin the attempt, or decline it. Raises StateUnwritableError."""
-        known = self._known_missing(item[0])
+    def start(self, item: ItemRef, name: str, job: Job, attempt: int, slot: int, account: str | None) -> None:
+        """Begin the attempt, or decline it. `account`: the one that the core had in mind. Raises StateUnwritableError."""
+        known = self._known_missing(item[0], account)
         if known is not None:
             self._events.append(msgspec.structs.replace(known, item=item))
             return
         self._recorder.catch_up()
-        rendered = self._starter.render(job, item[1], attempt)
+        rendered = self._starter.render(job, item[1], attempt, account=account)
         if isinstance(rendered, NotStarted):
             self._decline(item, rendered)
+            return
+        found = rendered.prepared.agent.account if rendered.prepared.agent is not None else None
+        if found is not None and found != account and (throttled := self._throttled(item, found)) is not None:
+            self._events.append(throttled)
             return
         mark = self._starter.mark(name, attempt)
         answer = self._admission.admit(item, name, job, slot, mark, rendered.prepared, self._next_worker)
@@ -92,13 +97,24 @@ class Starts:
             self._recorder.add(answer.new_worker)
             self._worker_started()
         if isinstance(answer, Admitted):
+            if found is not None and found != account:
+                self._events.append(AccountTold(item, found))
             self._begin(item, name, job, attempt, slot, mark, rendered, answer)
         else:
             self._not_admitted(item, rendered, answer)
 
-    def _known_missing(self, order: int) -> StartDeclined | None:
+    def _throttled(self, item: ItemRef, account: str) -> StartDeclined | None:
+        """What keeps an item that found out its account just now from starting: the core could not know."""
+        running = sum(flight.start.account == account for flight in self._flights)
+        if not throttle.is_full(self._state, account, running):
+            return None
+        return StartDeclined(item, Declined.HELD, throttle.rate_limit(account), account=account)
+
+    def _known_missing(self, order: int, account: str | None) -> StartDeclined | None:
         """What another start of this turn found missing already: a freed slot of a pool is tried once, not by every free slot."""
         needed = set(resources_of(self._state.jobs[order].rules))
+        if account is not None:
+            needed |= {parking.usage_limit(account), parking.trial(account)}
         # Of what may be tried again by now nothing is known: repeated, it would answer for itself for ever.
         now = time.monotonic()
         held = (event for event in self._events if isinstance(event, StartDeclined) and event.why is Declined.HELD)
@@ -162,7 +178,7 @@ class Starts:
             case SlotHeld():
                 self._events.append(StartDeclined(item, Declined.SLOT_HELD))
             case Missing(resource, until):
-                self._events.append(StartDeclined(item, Declined.HELD, resource, until))
+                self._held(item, rendered, answer, StartDeclined(item, Declined.HELD, resource, until, answer.account))
             case Joins(words):
                 self._settlements.joins(item, _joined(rendered, words))
                 self._events.append(StartDeclined(item, Declined.JOINS))
@@ -176,6 +192,18 @@ class Starts:
             case unknown:
                 assert_never(unknown)
 
+    def _held(self, item: ItemRef, rendered: Ready, missing: Missing, held: StartDeclined) -> None:
+        """Something is missing; of the limit of an account the job says what is to become of the item."""
+        rules = self._state.jobs[item[0]].rules
+        is_parked = missing.account is not None and missing.resource == parking.usage_limit(missing.account)
+        if is_parked and rules.on_usage_limit == "fail":
+            prepared = rendered.prepared
+            self._decline(item, NotStarted(Declined.REFUSED, missing.words, rendered.label, prepared.token, prepared.payload))
+            return
+        if is_parked and rules.on_usage_limit == "pause" and self._state.stop is Stop.NO:
+            self._narrator.note(f"pausing: {missing.words}; resume the run then")
+        self._events.append(held)
+
     def _decline(self, item: ItemRef, why: NotStarted) -> None:
         self._settlements.declined(item, why)
         self._events.append(StartDeclined(item, why.why))
@@ -187,7 +215,7 @@ def _agent_fields(prepared: Prepared) -> dict[str, Any]:
     if work is None:
         return {}
     session = work.session.session_id if work.session is not None else None
-    return {"agent": work.agent, "model": work.model, "session": session, "folder": prepared.cwd}
+    return {"agent": work.agent, "account": work.account, "model": work.model, "session": session, "folder": prepared.cwd}
 
 
 def _joined(rendered: Ready, words: str = "") -> Joined:

@@ -7,6 +7,7 @@ turn. It refuses to handle: rules (core), durability (store), processes (engines
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import time
@@ -14,8 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from orchestrator.account_limits import AccountLimits
 from orchestrator.admission import Admission
 from orchestrator.agent_ends import AgentEnds, verdict_on
+from orchestrator.agents.fallback import Chooser
 from orchestrator.children import ChildRuns
 from orchestrator.context import ItemContexts
 from orchestrator.control import Cancel as CancelRequest
@@ -57,6 +60,8 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
 from orchestrator.gates import Asker, Gates
 from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.limits.parks import Parks
+from orchestrator.limits.trials import Trials
 from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.loops import Loops, as_round
 from orchestrator.money.costs import charge_of
@@ -106,6 +111,8 @@ class Supervisor:
         state: RunState,
         engine: Engine,
         admission: Admission,
+        parks: Parks,
+        trials: Trials,
         tokens: TokenDesk,
         nesting: Nesting | None,
         children: ChildRuns,
@@ -132,7 +139,9 @@ class Supervisor:
         self._contexts = ItemContexts(reader, self._history.header.inputs)
         self._loops = Loops(reader, self._contexts)
         self._agent_ends = AgentEnds(reader, self._contexts, jobs_file.folder)
-        self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector)
+        chooser = Chooser(os.environ, trials.seconds_left)
+        self._limits = AccountLimits(parks, admission, state, narrator, self._run_dir.run_id)
+        self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector, chooser)
         self._selector = selector
         self._children = children
         self._recorder = Recorder(store)
@@ -284,6 +293,7 @@ class Supervisor:
                 times.append(POLL_SECONDS)
             timeout = min(times)
         self._gates.look()
+        self._limits.look(now)
         self._readers.set(self._read_control, self._control.filenos())
         self._readers.set(self._read_answer, self._gates.filenos())
         if not self._readers.wait(timeout):
@@ -370,7 +380,8 @@ class Supervisor:
         self._starts.ended(flight.start)
         self._settlements.ended(flight, outcome, is_round=is_round)
         self._ran.add(flight.job.id)
-        self._events.append(AttemptEnded(flight.item, verdict, cost=charge_of(outcome, flight.start.agent)))
+        until = self._limits.ended(flight, outcome, verdict)
+        self._events.append(AttemptEnded(flight.item, verdict, until, cost=charge_of(outcome, flight.start.agent)))
         if verdict is Verdict.PAUSED and self._children.is_answered_since(flight, outcome):
             self._events.append(ChildAnswered(flight.item))
 
@@ -388,8 +399,8 @@ class Supervisor:
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:
-            case StartAttempt(item, attempt, slot):
-                self._starts.start(item, self._name(item), self._jobs[item[0]], attempt, slot)
+            case StartAttempt(item, attempt, slot, account):
+                self._starts.start(item, self._name(item), self._jobs[item[0]], attempt, slot, account)
             case Settle(item, state, message):
                 self._settle(item, state, message)
             case AskGate(item):

@@ -18,8 +18,9 @@ _DIGITS = 8
 
 
 def account_of(profile: Profile, declared: Mapping[str, str | None], environ: Mapping[str, str]) -> str:
-    """The key of the account that the agent uses with `declared` (None: removed) laid over `environ`."""
-    values = {name: declared[name] if name in declared else environ.get(name) for name in profile.account_env}
+    """The key of the account that the agent uses with `declared` (None: removed) laid over its profile's `env` and `environ`."""
+    seen: dict[str, str | None] = {**environ, **profile.env, **declared}
+    values = {name: seen.get(name) for name in profile.account_env}
     # A variable that is set to nothing is for most CLIs none.
     told = sorted((name, value) for name, value in values.items() if value)
     digest = hashlib.blake2b(msgspec.json.encode([profile.provider, told]), digest_size=_DIGITS // 2).hexdigest()

@@ -18,7 +18,7 @@ from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
-    from orchestrator.agent_work import FindProfile
+    from orchestrator.agents.fallback import FindProfile
     from orchestrator.jobsfile.model import Job, JobsFile
     from orchestrator.selection import Later, Selector
     from orchestrator.store.itemlist import ItemList

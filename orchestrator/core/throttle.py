@@ -41,6 +41,12 @@ def room(state: RunState, name: str | None) -> float:
     return account.bound - account.running
 
 
+def is_full(state: RunState, name: str, running: int) -> bool:
+    """Whether no more of this account may start now, of which so many run: for who found out at a start that it is needed."""
+    account = state.accounts.get(name)
+    return rate_limit(name) in state.holds or (account is not None and account.bound is not None and running >= account.bound)
+
+
 def ceiling(state: RunState, name: str) -> int:
     """How many of this account could run at once if it were never throttled."""
     bounds = [job.rules.max_concurrency or state.slots for job in state.jobs if name in job.rules.accounts]
@@ -53,9 +59,11 @@ def wait_alone(refusals: int) -> float:
 
 
 def began(state: RunState, job: JobState, index: int, name: str) -> None:
-    """An item that runs uses this account."""
+    """An item that runs uses this account, perhaps another than it was to use."""
     running = job.items[index]
     assert isinstance(running, Running), f"{job.rules.id}:{index} does not run"
+    if running.account is not None:
+        state.accounts[running.account].running -= 1
     account = account_of(state, name)
     account.running += 1
     job.items[index] = msgspec.structs.replace(running, account=name, throttles=account.throttles)

@@ -17,6 +17,9 @@ LEAST_SECONDS = 10.0
 LONGEST_SECONDS = 8 * 86400.0
 """Longer than any limit that is known of (a week)."""
 
+_SAME_SECONDS = 5.0
+"""Resets that are told so near to each other are the same one: what was in flight together is told so one after the other."""
+
 FORMAT = 1
 
 Source = Literal["told", "default"]
@@ -76,7 +79,8 @@ def standing(old: Park | None, new: Park, clock: Clock) -> Park:
     """Which of two counts, if an account is told to be parked that is already."""
     if old is None or seconds_left(old, clock) <= 0:
         return new
-    return old if old.source == "told" and new.source == "default" else new
+    is_same = old.source == new.source and abs(old.until - new.until) <= _SAME_SECONDS
+    return old if is_same or (old.source == "told" and new.source == "default") else new
 
 
 def is_over_since(park: Park, started_at: float) -> bool:

@@ -8,6 +8,7 @@ another before what it found out is written). Nothing is held while one waits.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,6 +18,14 @@ from orchestrator.limits.park import Park
 from orchestrator.limits.parks import Parks, limits_folder
 from orchestrator.locks.numbered import Stamp, is_free, note_of_holder, stamp_of, try_take
 
+_A_MOMENT_SECONDS = 1e-3
+
+
+def told_time(when: float) -> str:
+    """A time (epoch seconds) as people here say it; with its date if that is not within a day."""
+    is_far = abs(when - time.time()) > 86400.0
+    return time.strftime("%Y-%m-%d %H:%M" if is_far else "%H:%M:%S", time.localtime(when))
+
 
 class Parked(msgspec.Struct, frozen=True):
     """The limit holds for so many seconds yet, as far as is known."""
@@ -24,11 +33,23 @@ class Parked(msgspec.Struct, frozen=True):
     park: Park
     seconds: float
 
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        return (
+            f"the usage limit of {self.park.account} is reached until {told_time(self.park.until)} (told by {self.park.told_by})"
+        )
+
 
 class Tried(msgspec.Struct, frozen=True):
     """The reset is past, and an attempt tries just now."""
 
     park: Park
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        return f"another attempt finds out whether the usage limit of {self.park.account} is over"
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -64,7 +85,8 @@ class Trials:
         lock_fd = try_take(self._lock(account), note)
         park, parked = self._parks.of(account), self._parked(account)
         if lock_fd is None:
-            is_part = (note := self.holder(account)) is not None and self._is_ours(note)
+            holder = self.holder(account)
+            is_part = holder is not None and self._is_ours(holder)
             return None if park is None or is_part else Tried(park)
         if park is not None and parked is None:
             return Trial(lock_fd)
@@ -75,12 +97,23 @@ class Trials:
         """Changes when what is known of the account changes, or a trial ends."""
         return self._parks.stamp(account), (stamp_of(self._lock(account)),)
 
+    def seconds_left(self, account: str) -> float:
+        """Until the account may be used, or tried; next to nothing if it is tried just now, 0 if nothing keeps one from it."""
+        match self.missing(account):
+            case None:
+                return 0.0
+            case Parked(_, seconds):
+                return seconds
+            case Tried():
+                return _A_MOMENT_SECONDS
+
+    def is_past(self, account: str) -> bool:
+        """Whether the account is not parked (any more)."""
+        return self._parked(account) is None
+
     def is_free(self, account: str) -> bool:
-        """Whether the account could be used, or tried, just now: the look that also sees what a kill has freed."""
-        park = self._parks.of(account)
-        if park is None:
-            return True
-        return self._parks.seconds_left(park) <= 0 and is_free(self._lock(account))
+        """Whether the account could be used, tried, or is parked anew: the look that also sees what a kill has freed."""
+        return self._parks.of(account) is None or not self.is_past(account) or is_free(self._lock(account))
 
     def holder(self, account: str) -> str | None:
         """The note of who tries just now."""

@@ -156,6 +156,8 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     child: str = ""
     """The id of the child run (`workflow`) that does the work."""
     agent: str | None = None
+    account: str | None = None
+    """Whose limits bind it: a key that tells the provider, and no secret."""
     model: str | None = None
     session: str | None = None
     """The session of the agent that goes on with this attempt; None: it begins one."""

@@ -12,6 +12,8 @@ from token_driver import TOKEN, Run
 from orchestrator.admission import Admission, Answer, SlotHeld
 from orchestrator.engines.engine import Engine
 from orchestrator.jobsfile.load import load_text
+from orchestrator.limits.parks import Parks
+from orchestrator.limits.trials import Trials
 from orchestrator.locks.travelling import try_lock
 from orchestrator.rendering import Prepared
 from orchestrator.tokens.answers import Joins, Shared
@@ -36,7 +38,9 @@ def admit(run: Run, number: int, slot: int, keys: str = "") -> Answer:
     text = f"[run]\n{keys}\n[jobs.port]\nfor_each = [1, 2]\ntoken = '{TOKEN}'\ncommand = ['true']\n"
     jobs_file = load_text(text, path="jobs.toml", folder="/")
     engine = cast(Engine, NoEngine())
-    admission = Admission(run.home, run.run_dir, jobs_file, engine, run.desk, None, pytest.fail)
+    admission = Admission(
+        run.home, run.run_dir, jobs_file, engine, run.desk, None, Trials(run.home, Parks(run.home)), pytest.fail
+    )
     prepared = Prepared(
         argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=None, label=None, payload="p", token=TOKEN
     )

@@ -1,0 +1,71 @@
+"""Which agent does an item's work: the job's own, or the first of its `fallback` whose account is not parked.
+
+Promise: what an item does is the same whichever takes it. A model is only asked of an agent of the provider that the job's own
+agent has, and `args` only of the same program: elsewhere they mean something else, or nothing.
+It refuses to handle: what happens if all are parked (core), going on with a session (no agent goes on with another's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from orchestrator.agents.accounts import account_of
+from orchestrator.agents.profile import Profile
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.model import AgentAction, Job
+from orchestrator.jobsfile.templates import Template
+
+FindProfile = Callable[[str], Profile]
+"""The profile of an agent by its name. Raises UserError: there is none, or it is wrong."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """An agent, and the account that it uses."""
+
+    profile: Profile
+    account: str
+
+
+Choose = Callable[[Sequence[Profile], Mapping[str, str | None]], Choice]
+"""Which of these agents, the job's own first, does the work, in the environment that the job declares (None: removed)."""
+
+
+def own_agent(profiles: Sequence[Profile], declared: Mapping[str, str | None]) -> Choice:
+    """The job's own, whatever is known of its account: for who starts nothing."""
+    return Choice(profiles[0], account_of(profiles[0], declared, {}))
+
+
+class Chooser:
+    """`environ`: what agents inherit. `seconds_left(account)`: until it may be used; 0: it may be used now."""
+
+    def __init__(self, environ: Mapping[str, str], seconds_left: Callable[[str], float]) -> None:
+        self._environ = environ
+        self._seconds_left = seconds_left
+
+    def choose(self, profiles: Sequence[Profile], declared: Mapping[str, str | None], wanted: str | None = None) -> Choice:
+        """The one that uses the `wanted` account, if there is one; else the first that may be used, now or at all."""
+        choices = [Choice(profile, account_of(profile, declared, self._environ)) for profile in profiles]
+        if (found := next((choice for choice in choices if choice.account == wanted), None)) is not None:
+            return found
+        return choices[0] if len(choices) == 1 else min(choices, key=lambda choice: self._seconds_left(choice.account))
+
+
+def accounts_of_job(job: Job, run_env: Mapping[str, Template], find: FindProfile, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The accounts that every item of the job may use, in order; empty: that depends on the item, or it uses none."""
+    if not isinstance(job.action, AgentAction) or not job.action.agent.is_static:
+        return ()
+    try:
+        profiles = [find(name) for name in (job.action.agent.source.strip(), *job.fallback)]
+    except UserError:
+        return ()  # each item says so when it is rendered
+    declared: dict[str, str | None] = {}
+    for name in {name for profile in profiles for name in profile.account_env}:
+        template = job.env.get(name, run_env.get(name))
+        if template is None:
+            continue
+        if not template.is_static:
+            return ()
+        declared[name] = template.source
+    return tuple(dict.fromkeys(account_of(profile, declared, environ) for profile in profiles))

@@ -1,0 +1,223 @@
+"""What all runs know of usage limits: clamped, shared, forgotten; who tries when one is over. No clock is waited for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.core.parking import DEFAULT_PARK_SECONDS
+from orchestrator.limits.park import (
+    LEAST_SECONDS,
+    LONGEST_SECONDS,
+    Clock,
+    is_over_since,
+    park_of,
+    seconds_left,
+    standing,
+)
+from orchestrator.limits.parks import Parks
+from orchestrator.limits.trials import Parked, Trial, Trials, Tried
+
+ACCOUNT = "acme-0123abcd"
+NOON = Clock(wall=1_800_000_000.0, boot=5_000.0, boot_id="b1")
+HOUR = 3600.0
+
+
+class Machine:
+    """A home, and a clock that the test moves."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.clock = NOON
+        self.notes: list[str] = []
+        self.parks = self.other_run()
+        self.trials = Trials(home, self.parks)
+
+    def other_run(self) -> Parks:
+        return Parks(self.home, self.notes.append, lambda: self.clock)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock = Clock(self.clock.wall + seconds, self.clock.boot + seconds, self.clock.boot_id)
+
+    def file(self, suffix: str = "json") -> Path:
+        return self.home / "limits" / f"{ACCOUNT}.{suffix}"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    assert not made.notes
+
+
+def later(clock: Clock, seconds: float, wall_jump: float = 0.0) -> Clock:
+    return Clock(clock.wall + seconds + wall_jump, clock.boot + seconds, clock.boot_id)
+
+
+@pytest.mark.parametrize(
+    ("resets_in", "seconds"),
+    [
+        (None, DEFAULT_PARK_SECONDS),
+        (HOUR, HOUR),
+        (0.0, LEAST_SECONDS),
+        (-9e9, LEAST_SECONDS),
+        (9.9, LEAST_SECONDS),
+        (8 * 86400.0 + 1, LONGEST_SECONDS),
+        (9e12, LONGEST_SECONDS),
+    ],
+)
+def test_a_reset_is_clamped_and_an_unknown_one_is_half_an_hour_away(resets_in: float | None, seconds: float) -> None:
+    resets_at = None if resets_in is None else NOON.wall + resets_in
+    park = park_of(ACCOUNT, resets_at, "r/a:1", NOON)
+    assert seconds_left(park, NOON) == pytest.approx(seconds)
+    assert park.source == ("default" if resets_in is None else "told")
+
+
+@pytest.mark.parametrize("jump", [-10 * 365 * 86400.0, -HOUR, 0.0, HOUR, 10 * 365 * 86400.0])
+def test_a_clock_that_is_set_parks_nobody_longer(jump: float) -> None:
+    park = park_of(ACCOUNT, NOON.wall + HOUR, "r/a:1", NOON)
+    assert seconds_left(park, later(NOON, 60.0, jump)) <= HOUR - 60.0
+    assert seconds_left(park, later(NOON, HOUR, jump)) <= 0
+
+
+def test_after_a_reboot_the_wall_clock_counts_unless_it_was_set_back() -> None:
+    park = park_of(ACCOUNT, NOON.wall + HOUR, "r/a:1", NOON)
+    assert seconds_left(park, Clock(NOON.wall + 600.0, 3.0, "b2")) == pytest.approx(HOUR - 600.0)
+    assert seconds_left(park, Clock(NOON.wall - 86400.0, 3.0, "b2")) == 0.0
+
+
+@given(st.floats(0, 4e9), st.floats(0, 1e9), st.floats(-1e10, 1e10), st.floats(0, 4e9), st.floats(0, 1e9), st.booleans())
+def test_no_park_is_longer_than_eight_days_whatever_the_clocks_say(
+    wall: float, boot: float, resets_in: float, wall_then: float, boot_then: float, is_same_boot: bool
+) -> None:
+    then = Clock(wall, boot, "b1")
+    park = park_of(ACCOUNT, wall + resets_in, "r/a:1", then)
+    assert LEAST_SECONDS * 0.999 <= seconds_left(park, then) <= LONGEST_SECONDS
+    assert seconds_left(park, Clock(wall_then, boot_then, "b1" if is_same_boot else "b2")) <= LONGEST_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        (HOUR, None, "old"),  # a time that somebody told is better than none
+        (None, HOUR, "new"),
+        (HOUR, 2 * HOUR, "new"),
+        (2 * HOUR, HOUR, "new"),  # the later word counts
+        (HOUR, HOUR + 2.0, "old"),  # the same reset
+        (None, None, "old"),
+        (-5.0, None, "new"),  # over
+    ],
+)
+def test_of_two_that_are_told_the_better_one_stands(old: float | None, new: float | None, counts: str) -> None:
+    first = park_of(ACCOUNT, None if old is None else NOON.wall + old, "old", NOON)
+    now = later(NOON, LEAST_SECONDS if old == -5.0 else 1.0)
+    second = park_of(ACCOUNT, None if new is None else now.wall + new, "new", now)
+    assert standing(first, second, now).told_by == counts
+    assert standing(None, second, now) is second
+
+
+def test_only_a_success_of_what_started_after_it_ends_a_park() -> None:
+    park = park_of(ACCOUNT, NOON.wall + HOUR, "r/a:1", NOON)
+    assert [is_over_since(park, NOON.wall + each) for each in (-1.0, 0.0, 0.5)] == [False, False, True]
+
+
+def test_another_run_sees_a_park_and_its_end(machine: Machine) -> None:
+    other = machine.other_run()
+    assert other.of(ACCOUNT) is None
+    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    park = other.of(ACCOUNT)
+    assert park is not None
+    assert (park.until, park.told_by) == (NOON.wall + HOUR, "r/a:1")
+    assert machine.file().parent.stat().st_mode & 0o777 == 0o700, "nobody else reads of it"
+    assert not other.clear(ACCOUNT, NOON.wall - 1), "it was in flight when the limit was told"
+    assert other.clear(ACCOUNT, NOON.wall + 1)
+    assert machine.parks.of(ACCOUNT) is None
+    assert machine.parks.all() == []
+
+
+def test_somebody_takes_a_limit_back_by_hand(machine: Machine) -> None:
+    machine.parks.tell(ACCOUNT, None, "r/a:1")
+    assert machine.parks.forget(ACCOUNT)
+    assert not machine.parks.forget(ACCOUNT)
+    assert machine.trials.missing(ACCOUNT) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe", b"[]", b'{"format":1,"account":"x"'])
+def test_a_damaged_file_tells_of_no_limit_and_is_replaced(machine: Machine, content: bytes) -> None:
+    machine.file().parent.mkdir()
+    machine.file().write_bytes(content)
+    assert machine.parks.of(ACCOUNT) is None
+    machine.parks.tell(ACCOUNT, None, "r/a:1")
+    assert machine.parks.of(ACCOUNT) is not None
+
+
+def test_a_file_of_a_later_version_or_another_account_tells_nothing(machine: Machine) -> None:
+    park = machine.parks.tell(ACCOUNT, None, "r/a:1")
+    for odd in (msgspec.structs.replace(park, format=2), msgspec.structs.replace(park, account="other")):
+        machine.file().write_bytes(msgspec.json.encode(odd))
+        assert machine.other_run().of(ACCOUNT) is None
+
+
+def test_a_writer_that_never_goes_on_keeps_nobody(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.file().parent.mkdir()
+    with FileLock(machine.file("lock")):
+        park = machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    assert park.until == NOON.wall + HOUR, "this run keeps to it"
+    assert machine.parks.of(ACCOUNT) is None
+    assert "other runs are not told" in machine.notes[0]
+
+
+def test_until_the_reset_nobody_may_try_and_then_exactly_one(machine: Machine) -> None:
+    assert machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1") is None, "without a limit nothing is taken"
+    assert not machine.file("probe").exists()
+    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    parked = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+    assert isinstance(parked, Parked)
+    assert parked.seconds == HOUR
+    assert not machine.trials.is_past(ACCOUNT)
+    machine.pass_time(HOUR)
+    assert machine.trials.is_past(ACCOUNT)
+    assert machine.trials.missing(ACCOUNT) is None
+    trial = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+    assert isinstance(trial, Trial)
+    other = Trials(machine.home, machine.other_run())
+    assert isinstance(other.missing(ACCOUNT), Tried)
+    assert isinstance(other.try_use(ACCOUNT, "q/b:2 n/b:2"), Tried)
+    assert not other.is_free(ACCOUNT)
+    os.close(trial.lock_fd)  # as a kill of the attempt does
+    assert other.is_free(ACCOUNT)
+    second = other.try_use(ACCOUNT, "q/b:2 n/b:2")
+    assert isinstance(second, Trial)
+    machine.parks.clear(ACCOUNT, machine.clock.wall)
+    assert machine.trials.try_use(ACCOUNT, "r/a:2 m/a:2") is None, "all may, although the one that tried still runs"
+    os.close(second.lock_fd)
+
+
+def test_a_trial_that_meets_the_limit_again_parks_anew(machine: Machine) -> None:
+    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.pass_time(HOUR)
+    trial = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+    assert isinstance(trial, Trial)
+    machine.parks.tell(ACCOUNT, machine.clock.wall + HOUR, "r/a:1")
+    assert isinstance(machine.trials.missing(ACCOUNT), Parked)
+    assert machine.trials.is_free(ACCOUNT), "who waits for the trial looks again, and finds the limit"
+    os.close(trial.lock_fd)
+
+
+def test_what_runs_inside_of_the_attempt_that_tries_is_a_part_of_the_trial(machine: Machine) -> None:
+    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.pass_time(HOUR)
+    trial = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1/1")
+    assert isinstance(trial, Trial)
+    nested = Trials(machine.home, machine.other_run(), ("m/a:1/1",))
+    assert nested.try_use(ACCOUNT, "q/b:0 m/a:1/1/n/b:0/1") is None
+    assert nested.missing(ACCOUNT) is None
+    os.close(trial.lock_fd)
