@@ -34,9 +34,8 @@ class Recorder:
         """Have `record` written with the next commit."""
         self._records.append(record)
         self._is_read |= isinstance(record, _READ)
-        self._is_read |= isinstance(record, AttemptEnded) and (
-            record.round > 0 or record.child != "" or record.outcome.agent is not None
-        )
+        if isinstance(record, AttemptEnded):
+            self._is_read |= bool(record.round or record.child or record.folder or record.outcome.check.size)
 
     def then(self, action: Callable[[], None]) -> None:
         """Do this after the next commit, in order."""

@@ -121,7 +121,9 @@ def _prompt_words(profile: Profile, prompt: str) -> tuple[list[str], str | None]
         case "file":
             return [each for each in profile.prompt_args if each != "{prompt_file}"], prompt
         case "argument":
-            return _filled(profile.prompt_args or ["{prompt}"], {"prompt": prompt}), None
+            # One that begins with a dash would be taken for an option.
+            shown = f" {prompt}" if prompt.startswith("-") else prompt
+            return _filled(profile.prompt_args or ["{prompt}"], {"prompt": shown}), None
 
 
 def _filled(words: Iterable[str], values: Mapping[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchemaError, load_checker, read_schema
 from orchestrator.jobsfile.children import first_of
 from orchestrator.jobsfile.fields import WRONG, JobFields
-from orchestrator.jobsfile.model import AgentAction, LandAction, Workspace
+from orchestrator.jobsfile.model import AgentAction, GateAction, LandAction, Workspace
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.jobsfile.schema import AGENT_KEYS
 from orchestrator.jobsfile.templates import Template
@@ -53,7 +53,7 @@ class Surroundings:
 def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, tell: Tell) -> None:
     """Tell what is wrong with the keys of one job about agents. Gives `fields` the `prompt` that stands in a static file."""
     action = fields.get("action")
-    if action is WRONG:
+    if action is WRONG or isinstance(action, GateAction):  # a gate takes keys of its own alone, and says so itself
         return
     if not isinstance(action, AgentAction):
         for key in sorted(AGENT_KEYS & own):

@@ -109,3 +109,15 @@ def test_an_attempt_that_an_earlier_supervisor_drained_runs_again() -> None:
     assert run.running["a:0"][0] == 2
     run.succeed("a:0")
     assert run.result == ("completed", None)
+
+
+def test_an_answer_is_corrected_once_in_an_attempt_that_counts_for_none_and_at_once() -> None:
+    run = CoreDriver([single("a", 0, attempts=2, retry_delay=10.0)]).open()
+    run.end("a:0", Verdict.CORRECTABLE)
+    assert run.running["a:0"][0] == 2
+    run.end("a:0", Verdict.CORRECTABLE)
+    assert run.wake() == pytest.approx(10.0), "the second time it is a failure like any other"
+    run.pass_time_to_next_wake()
+    run.end("a:0", Verdict.CORRECTABLE)
+    assert run.started == ["a:0"] * 3
+    assert run.result == ("failed", "a:0")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.rundir import RunDir
-from orchestrator.verdicts import checked, verdict_of
-from workers.protocol import AttemptClass, Capture, Outcome
+from orchestrator.verdicts import check_output, checked, in_words, output_of, verdict_of
+from workers.protocol import AgentReport, AttemptClass, Capture, Outcome
 
 CUT = Capture(size=2, inline=b"1\n", is_cut=True)
 
@@ -38,3 +40,61 @@ def test_text_that_was_cut_is_text_that_says_so(tmp_path: Path) -> None:
 def test_an_output_that_is_whole_is_left_as_it_is(kind: OutputKind, tmp_path: Path) -> None:
     outcome = outcome_with(Capture(size=2, inline=b"1\n"))
     assert checked(outcome, kind, RunDir(tmp_path)) is outcome
+
+
+# Agents.
+
+
+def agent_outcome(answer: bytes, attempt_class: AttemptClass = AttemptClass.OK, message: str = "", **told: Any) -> Outcome:
+    report = AgentReport(agent="claude", text=Capture(size=len(answer), inline=answer), **told)
+    return Outcome(
+        attempt_class=attempt_class, started_at=1.0, finished_at=2.0, duration_seconds=1.0, message=message, agent=report
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"n": 1}',
+        ' {"n": 1}\n',
+        '```json\n{"n": 1}\n```',
+        '```\n{"n":\n1}\n```\n',
+        'Here it is:\n\n```json\n{"n": 1}\n```\nAnything else?',
+    ],
+)
+def test_the_json_of_an_answer_may_stand_in_a_fence(answer: str, tmp_path: Path) -> None:
+    assert output_of(agent_outcome(answer.encode()), "json", RunDir(tmp_path)) == {"n": 1}
+
+
+@pytest.mark.parametrize("answer", ["", "Sure!", '{"n": 1', "```json\n1\n```\nor\n```json\n2\n```", "```json\n1"])
+def test_an_answer_that_is_no_json_is_none_and_the_next_attempt_is_told_why(answer: str, tmp_path: Path) -> None:
+    found = checked(agent_outcome(answer.encode()), "json", RunDir(tmp_path))
+    assert found.attempt_class is AttemptClass.BAD_OUTPUT
+    assert check_output(found, RunDir(tmp_path)).startswith("the output is not JSON: ")
+
+
+def test_the_end_of_a_long_check_is_what_a_prompt_gets(tmp_path: Path) -> None:
+    said = b"x" * 50_000 + b"\n2 failed\n"
+    path = tmp_path / "check"
+    path.write_bytes(said)
+    long = Capture(size=len(said), path=str(path))
+    found = check_output(msgspec.structs.replace(agent_outcome(b""), check=long), RunDir(tmp_path))
+    assert found.startswith("[… 20009 characters before this are left out]\n")
+    assert found.endswith("2 failed")
+    assert len(found) < 31_000
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (agent_outcome(b"", AttemptClass.AUTH, "Invalid API key"), "auth: Invalid API key"),
+        (agent_outcome(b"", AttemptClass.CANCELLED, "cancelled"), "cancelled"),
+        (agent_outcome(b"", AttemptClass.AGENT_FAILED), "agent_failed: it says no more"),
+        (agent_outcome(b""), ""),
+        (agent_outcome(b"", denials=["Bash", "Bash", "Write"]), "3 denied (Bash, Write)"),
+        (agent_outcome(b"", message="it lingered", denials=["Bash"]), "it lingered; 1 denied (Bash)"),
+        (outcome_with(CUT), ""),
+    ],
+)
+def test_people_are_told_the_class_of_an_agents_failure_and_what_was_denied(outcome: Outcome, words: str) -> None:
+    assert in_words(outcome) == words

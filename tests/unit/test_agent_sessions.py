@@ -1,0 +1,72 @@
+"""Which session an attempt goes on in, by the end of the one before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from orchestrator.agents.sessions import LastEnd, carried_over, session_of, words_for
+from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
+
+INTERRUPTED = {"timeout", "stalled", "lost", "cancelled", "usage_limit", "rate_limit", "overloaded", "network", "turns", "memory"}
+UNCHECKED = {"check_failed", "bad_output"}
+
+
+def last(attempt_class: str = "timeout", folder: str = "/here", **report: Any) -> LastEnd:
+    told = AgentReport(**{"agent": "claude", "session_id": "s-1", **report})
+    outcome = Outcome(
+        attempt_class=AttemptClass(attempt_class), started_at=0.0, finished_at=1.0, duration_seconds=1.0, agent=told
+    )
+    return LastEnd(outcome, folder)
+
+
+@pytest.mark.parametrize("attempt_class", [each.value for each in AttemptClass])
+def test_a_session_goes_on_after_what_only_interrupted_it_and_after_a_failed_check(attempt_class: str) -> None:
+    before = last(attempt_class)
+    found = session_of(before, agent="claude", folder="/here", can_resume=True)
+    assert (found is not None) == (attempt_class in INTERRUPTED | UNCHECKED)
+    expected = "prompt" if found is None else "retry" if attempt_class in UNCHECKED else "resume"
+    assert words_for(before, found) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "agent", "folder", "can_resume"),
+    [
+        (None, "claude", "/here", True),
+        (last(), "codex", "/here", True),
+        (last(), "claude", "/there", True),
+        (last(), "claude", "/here", False),
+        (last(session_id=None), "claude", "/here", True),
+    ],
+    ids=["no attempt before", "another agent", "another folder", "it cannot or may not", "no session told"],
+)
+def test_a_session_is_begun_where_none_can_go_on(before: LastEnd | None, agent: str, folder: str, can_resume: bool) -> None:
+    found = session_of(before, agent=agent, folder=folder, can_resume=can_resume)
+    assert found is None
+    assert words_for(before, found) == "prompt"
+
+
+def test_what_a_session_told_before_is_known_to_the_attempt_that_goes_on() -> None:
+    before = last(usage=Usage(input_tokens=5), usage_told=Usage(input_tokens=105), cost_usd=0.1, cost_told=0.7)
+    found = session_of(before, agent="claude", folder="/here", can_resume=True)
+    assert found is not None
+    assert (found.session_id, found.usage_before, found.cost_before) == ("s-1", Usage(input_tokens=105), 0.7)
+
+
+def test_an_attempt_that_was_lost_before_it_told_anything_keeps_the_sums_of_its_session() -> None:
+    before = last(usage_told=Usage(input_tokens=100), cost_told=0.7)
+    report = carried_over(last("lost").outcome, before).agent
+    assert report is not None
+    assert (report.usage_told, report.cost_told, report.usage, report.cost_usd) == (Usage(input_tokens=100), 0.7, None, None)
+
+
+def test_sums_are_never_carried_to_another_session_or_over_what_was_told() -> None:
+    before = last(usage_told=Usage(input_tokens=100), cost_told=0.7)
+    other = last("lost", session_id="s-2").outcome
+    assert carried_over(other, before) is other
+    told = last("timeout", usage_told=Usage(input_tokens=130), cost_told=0.9).outcome
+    assert carried_over(told, before) is told
+    silent = msgspec.structs.replace(told, agent=None)
+    assert carried_over(silent, before) is silent

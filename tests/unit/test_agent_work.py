@@ -1,0 +1,164 @@
+"""What an attempt of an agent is told and does, rendered from its job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.agent_work import NOTHING_BEFORE, Before
+from orchestrator.agents.profiles import Profiles
+from orchestrator.agents.sessions import LastEnd
+from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.jobsfile.model import AgentAction, Job, Workspace
+from orchestrator.rendered import ItemRefused
+from orchestrator.rendering import Prepared, prepare
+from workers.protocol import AgentReport, AttemptClass, Outcome
+
+CLAUDE = Profiles().get("claude")
+
+
+def text(source: str) -> Any:
+    return compile_template(source, "text")
+
+
+def agent_job(prompt: str | None = "Port {{ item }}", agent: str = "claude", **keys: Any) -> Job:
+    told = {} if prompt is None else {"prompt": text(prompt)}
+    return Job(id="job", action=AgentAction(agent=text(agent)), **told, **keys)
+
+
+def prepared(
+    job: Job, before: Before = NOTHING_BEFORE, *, number: int = 1, check_output: str = "", folder: str = "/srv", **names: Any
+) -> Prepared:
+    context = {"item": "a.py", "attempt": {"number": number, "check_output": check_output}, **names}
+    return prepare(job, {}, context, folder=folder, temporary_suffix="run", find_agent=Profiles(folder).get, before=before)
+
+
+def told(ready: Prepared) -> str:
+    assert ready.agent is not None
+    return ready.agent.told
+
+
+def ended(attempt_class: AttemptClass, agent: str = "claude", folder: str = "/srv") -> Before:
+    report = AgentReport(agent=agent, session_id="s-1")
+    outcome = Outcome(attempt_class=attempt_class, started_at=0, finished_at=1, duration_seconds=1, agent=report)
+    return Before(LastEnd(outcome, folder))
+
+
+def test_the_prompt_goes_by_stdin_and_the_model_is_a_template() -> None:
+    ready = prepared(agent_job(model=text("{{ item }}-model"), args=(text("--add-dir"), text("{{ item }}"))))
+    assert ready.stdin == "Port a.py"
+    assert ready.argv[-2:] == ["--add-dir", "a.py"]
+    assert ready.argv[ready.argv.index("--model") + 1] == "a.py-model"
+    assert ready.agent is not None
+    assert (ready.agent.agent, ready.agent.model, ready.agent.session) == ("claude", "a.py-model", None)
+
+
+def test_an_interrupted_session_is_told_to_go_on_and_the_payload_stays() -> None:
+    first = prepared(agent_job())
+    again = prepared(agent_job(), ended(AttemptClass.LOST), number=2)
+    assert again.argv[-2:] == ["--resume", "s-1"]
+    assert "interrupted" in told(again)
+    assert "Port a.py" not in told(again)
+    assert again.payload == first.payload
+    own = prepared(agent_job(resume_prompt=text("Go on with {{ item }}")), ended(AttemptClass.TIMEOUT), number=2)
+    assert told(own) == "Go on with a.py"
+
+
+def test_a_failed_check_is_told_in_the_session_and_the_payload_stays() -> None:
+    failed = ended(AttemptClass.CHECK_FAILED)
+    again = prepared(agent_job(), failed, number=2, check_output="1 test failed {braces}")
+    assert again.argv[-2:] == ["--resume", "s-1"]
+    assert "1 test failed {braces}" in told(again)
+    own = agent_job(retry_prompt=text("No: {{ attempt.check_output }}"))
+    assert told(prepared(own, failed, number=2, check_output="bad")) == "No: bad"
+    assert again.payload == prepared(agent_job()).payload
+
+
+def test_what_a_check_said_reaches_a_new_session_behind_the_prompt() -> None:
+    no_session = prepared(agent_job(resume_session=False), ended(AttemptClass.CHECK_FAILED), number=2, check_output="bad")
+    assert told(no_session).startswith("Port a.py\n\n")
+    assert told(no_session).endswith("bad")
+    own = agent_job("Port {{ item }}. {{ attempt.check_output }}", resume_session=False)
+    assert told(prepared(own, ended(AttemptClass.CHECK_FAILED), number=2, check_output="bad")) == "Port a.py. bad"
+
+
+def test_another_agent_or_folder_begins_a_session_of_its_own_with_the_whole_prompt() -> None:
+    for before in (ended(AttemptClass.TIMEOUT, agent="codex"), ended(AttemptClass.TIMEOUT, folder="/elsewhere")):
+        ready = prepared(agent_job(), before, number=2)
+        assert "--resume" not in ready.argv
+        assert told(ready) == "Port a.py"
+
+
+def test_the_payload_is_of_the_work_and_not_of_how_it_is_carried_out() -> None:
+    base = prepared(agent_job()).payload
+    same = [
+        agent_job(resume_prompt=text("x")),
+        agent_job(retry_prompt=text("x")),
+        agent_job(budget_usd=1.0),
+        agent_job(max_turns=3),
+        agent_job(attempts=4, timeout=3.0, priority=2),
+    ]
+    other = [
+        agent_job("Port {{ item }}!"),
+        agent_job(agent="qwen"),
+        agent_job(model=text("m")),
+        agent_job(args=(text("--x"),)),
+        agent_job(permissions="full"),
+        agent_job(check=compile_template("true", "shell")),
+        agent_job(output="json"),
+        agent_job(env={"A": text("b")}),
+        agent_job(workspace=Workspace(kind="copy"), permissions="read"),
+    ]
+    assert {prepared(job).payload for job in same} == {base}
+    payloads = [prepared(job).payload for job in other]
+    assert base not in payloads
+    assert len(set(payloads)) == len(other)
+
+
+def test_a_schema_goes_to_a_cli_that_knows_one_and_into_the_prompt_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"type": "object"}')
+    native = prepared(agent_job(schema=text("s.json"), output="json"), folder=str(tmp_path))
+    assert native.argv[-2:] == ["--json-schema", '{"type": "object"}']
+    assert told(native) == "Port a.py"
+    asked = prepared(agent_job(agent="gemini", schema=text("s.json"), output="json"), folder=str(tmp_path))
+    assert told(asked).startswith("Port a.py\n\n")
+    assert told(asked).endswith('{"type": "object"}')
+    changed = prepared(agent_job(schema=text("s.json"), output="json"), folder=str(tmp_path)).payload
+    (tmp_path / "s.json").write_text('{"type": "array"}')
+    assert prepared(agent_job(schema=text("s.json"), output="json"), folder=str(tmp_path)).payload != changed
+
+
+def test_a_prompt_file_is_found_by_its_template_beside_the_jobs_file(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("Look at {{ item }}\n")
+    job = agent_job(None, prompt_file=text("{{ item | replace('.py', '.md') }}"))
+    assert told(prepared(job, folder=str(tmp_path))) == "Look at a.py\n"
+    with pytest.raises(ItemRefused, match=r"prompt_file: .*no\.md: No such file"):
+        prepared(agent_job(None, prompt_file=text("no.md")), folder=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (agent_job(agent="{{ item }}"), 'agent: there is no agent "a.py"'),
+        (agent_job(agent="{{ '' }}"), "agent: the name is empty"),
+        (agent_job("{{ ' ' }}"), "prompt: it is empty"),
+        (agent_job(agent="{{ 'aider' }}"), "agent: nobody can tell whether aider succeeded: it needs a check"),
+        (agent_job("x" * 200_000, agent="cursor-agent"), "the prompt is 200000 bytes; the kernel takes at most 131071"),
+    ],
+)
+def test_an_item_that_no_agent_can_do_is_refused_in_words(job: Job, words: str) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        prepared(job)
+    assert str(refused.value).startswith(words)
+
+
+def test_a_prompt_of_any_length_goes_by_stdin() -> None:
+    assert prepared(agent_job("x" * 1_000_000)).stdin == "x" * 1_000_000
+
+
+def test_what_the_job_says_of_the_environment_wins_over_the_profile() -> None:
+    quiet = next(iter(CLAUDE.env))
+    assert prepared(agent_job()).env[quiet] == CLAUDE.env[quiet]
+    assert prepared(agent_job(env={quiet: text("no")})).env[quiet] == "no"
