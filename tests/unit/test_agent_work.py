@@ -11,7 +11,7 @@ from orchestrator.agent_work import NOTHING_BEFORE, Before
 from orchestrator.agents.profiles import Profiles
 from orchestrator.agents.sessions import LastEnd
 from orchestrator.jobsfile.compiler import compile_template
-from orchestrator.jobsfile.model import AgentAction, Job, Workspace
+from orchestrator.jobsfile.model import AgentAction, Job
 from orchestrator.rendered import ItemRefused
 from orchestrator.rendering import Prepared, prepare
 from workers.protocol import AgentReport, AttemptClass, Outcome
@@ -109,7 +109,6 @@ def test_the_payload_is_of_the_work_and_not_of_how_it_is_carried_out() -> None:
         agent_job(check=compile_template("true", "shell")),
         agent_job(output="json"),
         agent_job(env={"A": text("b")}),
-        agent_job(workspace=Workspace(kind="copy"), permissions="read"),
     ]
     assert {prepared(job).payload for job in same} == {base}
     payloads = [prepared(job).payload for job in other]
