@@ -155,8 +155,10 @@ def _prompt_args(raw: ProfileTable, problems: Problems) -> list[str]:
     needed = {"file": "prompt_file", "argument": "prompt"}.get(raw.prompt or "stdin")
     words = raw.prompt_args or []
     _argv(words, "prompt_args", () if needed is None else (needed,), problems)
-    if needed is not None and not any(f"{{{needed}}}" in word for word in words):
-        problems.tell(("prompt_args",), f'expected {{{needed}}} in it, as prompt = "{raw.prompt}"')
+    if raw.prompt == "file" and words[-1:] != ["{prompt_file}"]:
+        problems.tell(("prompt_args",), 'expected {prompt_file} as its last word, as prompt = "file"')
+    elif raw.prompt == "argument" and not any("{prompt}" in word for word in words):
+        problems.tell(("prompt_args",), 'expected {prompt} in it, as prompt = "argument"')
     return words
 
 

@@ -225,7 +225,7 @@ def test_a_rule_that_is_wrong_says_what_it_lacks(config: Path, rule: str, words:
 @pytest.mark.parametrize(
     ("top", "words"),
     [
-        ('prompt = "file"\n', 'prompt_args: expected {prompt_file} in it, as prompt = "file"'),
+        ('prompt = "file"\n', 'prompt_args: expected {prompt_file} as its last word, as prompt = "file"'),
         ('prompt = "argument"\nprompt_args = ["-p"]\n', 'prompt_args: expected {prompt} in it, as prompt = "argument"'),
         ('prompt_args = ["{prompt}"]\n', "{prompt} is no placeholder here (known: none)"),
         ("resets = ['x']\n", "resets[0]: expected named groups"),
