@@ -25,6 +25,7 @@ from workers.reading import EventMeaning, EventRule, LineMeaning, Reading
 
 _LAST_STDERR_BYTES = 64 * 1024
 _LAST_STDERR_LINES = 20
+_MOST_TYPES = 100
 
 _OUR_END = {
     EndReason.TIMEOUT: (AttemptClass.TIMEOUT, "timed out"),
@@ -65,6 +66,7 @@ class AgentStream:
         self.has_ended = False
         self._reading = task_reading
         self._rules = [(rule, _compiled(rule.match)) for rule in task_reading.events]
+        self._rules_by_type: dict[str, Sequence[_Rule]] = {}
         self._out = Lines(rule for rule in task_reading.lines if rule.stream == "stdout")
         self._err = Lines(rule for rule in task_reading.lines if rule.stream == "stderr")
         self._failures = Failures(task_reading, wall_now)
@@ -193,9 +195,21 @@ class AgentStream:
             self._read_text(self._out, line)
             return
         self.events += 1
-        for rule, matches in self._rules:
+        for rule, matches in self._rules_for(event):
             if _fits(rule, matches, event):
                 self._apply(rule, event)
+
+    def _rules_for(self, event: dict[str, Any]) -> Sequence[_Rule]:
+        """Those that may fit it: its type rules out most of them, and is asked for once."""
+        told = event.get("type")
+        if not isinstance(told, str):
+            return self._rules
+        found = self._rules_by_type.get(told)
+        if found is None:
+            found = [each for each in self._rules if told in each[0].where.get("type", [told])]
+            if len(self._rules_by_type) < _MOST_TYPES:
+                self._rules_by_type[told] = found
+        return found
 
     def _apply(self, rule: EventRule, event: dict[str, Any]) -> None:
         message = rule.words or ""
@@ -244,6 +258,9 @@ class AgentStream:
         if means in ("success", "failure"):
             self.has_ended = True
             self._has_succeeded = means == "success"
+
+
+_Rule = tuple[EventRule, list[tuple[str, re.Pattern[str]]]]
 
 
 def _compiled(patterns: dict[str, str]) -> list[tuple[str, re.Pattern[str]]]:

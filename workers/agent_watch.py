@@ -4,8 +4,9 @@ Promise: every byte of its streams is read once and in order, also those that `m
 before. Memory does not grow with the stream, but for a line that is not complete. An agent that writes nothing costs two
 `fstat` a look.
 
-Refuses to handle: what an agent writes in the instant between the last read and a cut is lost. Cuts while it runs therefore
-begin `LIVE_ROOM_BYTES` above the limit, where no agent gets that does anything but write.
+Refuses to handle: an agent that writes faster than it can be read, for seconds. Of what it is ahead only the end is read, and
+what was not read may have been an error, so it has not succeeded. What is written in the instant between the last read and a
+cut is lost, too. Cuts while it runs therefore begin `LIVE_ROOM_BYTES` above the limit, where only such an agent gets.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from workers.agent_stream import AgentStream, StreamVerdict
 from workers.capture import CaptureFile
-from workers.protocol import AgentTask, EndReason
+from workers.protocol import AgentTask, AttemptClass, EndReason
 from workers.verdict import Verdict
 from workers.watch import Stream
 
@@ -24,6 +25,9 @@ LIVE_ROOM_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
 _MOST_BYTES_A_LOOK = 1024 * 1024
 _STDERR_TAIL_BYTES = 64 * 1024
+_PATIENCE_SECONDS = 1.0
+_LEFT_TO_READ_BYTES = 4 * 1024 * 1024
+"""How long a look back at all that was written goes on, and how much is read then of what is left."""
 _GROWING_PAUSE_SECONDS = 0.1
 _IDLE_PAUSE_SECONDS = 0.2
 _SAID_BY_STREAM = (None, EndReason.FINDING, EndReason.LINGERING)
@@ -37,6 +41,7 @@ class FollowedFile:
         self._capture = capture
         self._listener = listener
         self._offset = 0
+        self.has_skipped = False
 
     def written(self) -> int:
         """See `watch.Stream`."""
@@ -53,9 +58,16 @@ class FollowedFile:
             self._listener(chunk)
         return self._offset - begin
 
-    def read_rest(self) -> None:
-        """Read all that stands there now. An agent that writes as fast as it is read does not hold it up for ever."""
-        self.read(max(self._capture.size() - self._offset, 0))
+    def read_rest(self, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        """Read all that stands there now; after so long, of much that is left, only the end."""
+        end = self._capture.size()
+        give_up_at = time.monotonic() + patience_seconds
+        while self._offset < end:
+            if end - self._offset > _LEFT_TO_READ_BYTES and time.monotonic() >= give_up_at:
+                self._offset = end - _LEFT_TO_READ_BYTES
+                self.has_skipped = True
+                self._listener(b"\n")  # what was begun is no part of what follows
+            self.read(min(end - self._offset, _CHUNK_BYTES))
 
     def cut_to(self, limit: int) -> int:
         """See `watch.Stream`. Nothing is cut that was not read."""
@@ -116,6 +128,9 @@ class AgentWatch:
         if plain.ended_by not in _SAID_BY_STREAM:
             last = self.stream.last_failure
             return (plain._replace(message=f"{plain.message}; it last told: {last}") if last else plain), told
+        if told.attempt_class is AttemptClass.OK and any(followed.has_skipped for followed in self._followed):
+            words = "wrote faster than it could be read, so it may have told of an error"
+            return plain._replace(attempt_class=AttemptClass.PROTOCOL_ERROR, message=words), told
         return plain._replace(attempt_class=told.attempt_class, message=told.message), told
 
     def _reason_to_end(self) -> EndReason | None:
@@ -128,13 +143,15 @@ class AgentWatch:
             return EndReason.LINGERING if now - self._ended_at >= self._task.exit_grace_seconds else None
         if stream.finding is not None:
             return EndReason.FINDING
-        if self._task.max_events is not None and stream.events > self._task.max_events:
-            return EndReason.EVENTS
-        return None
+        return EndReason.EVENTS if self._has_too_many_events else None
+
+    @property
+    def _has_too_many_events(self) -> bool:
+        return self._task.max_events is not None and self.stream.events > self._task.max_events
 
     def _read_rest(self) -> None:
         for followed in self._followed:
-            followed.read_rest()
+            followed.read_rest(0.0 if self._has_too_many_events else _PATIENCE_SECONDS)
 
     def _tell_session(self) -> None:
         if self.stream.session_id is not None and self.stream.session_id != self._session_id:

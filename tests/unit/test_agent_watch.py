@@ -15,8 +15,9 @@ from workers.agent_stream import AgentStream
 from workers.agent_watch import AgentWatch, FollowedFile
 from workers.capture import CaptureFile, keep_bytes
 from workers.check_output import KEPT_BYTES, CheckOutput
-from workers.protocol import EMPTY_CAPTURE, AgentTask, EndReason, Usage
+from workers.protocol import EMPTY_CAPTURE, AgentTask, AttemptClass, EndReason, Usage
 from workers.reading import LineRule
+from workers.verdict import Verdict
 
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"m"}\n'
 SUCCESS = b'{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"s-1"}\n'
@@ -66,6 +67,18 @@ class TestFollowing:
         kept = capture.take(capture.path + ".kept", 100, is_sole_writer=True)
         assert (kept.is_cut, (kept.inline or b"")[:9]) == (True, b"line 000\n")
         assert b"".join(heard)[:100] == (kept.inline or b"")[:100]
+
+    def test_of_what_is_far_ahead_only_the_end_is_read(self, capture: CaptureFile, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(agent_watch, "_LEFT_TO_READ_BYTES", 20)
+        heard: list[bytes] = []
+        followed = FollowedFile(capture, heard.append)
+        write(capture, b"beg")
+        followed.read_rest(0.0)
+        assert not followed.has_skipped
+        write(capture, b"in\n" + b"x" * 100_000 + b"\nend\n")
+        followed.read_rest(0.0)
+        assert followed.has_skipped
+        assert b"".join(heard) == b"beg\n" + b"x" * 15 + b"\nend\n"
 
 
 class TestLooking:
@@ -119,6 +132,16 @@ class TestLooking:
         assert watch.look() is None
         now += 0.2
         assert watch.look() is EndReason.LINGERING
+
+    def test_what_was_not_read_may_have_been_an_error(
+        self, capture: CaptureFile, stderr: CaptureFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(agent_watch, "_PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(agent_watch, "_LEFT_TO_READ_BYTES", 1000)
+        watch, _ = self.watch(capture, stderr)
+        write(capture, INIT * 100 + SUCCESS)
+        verdict, told = watch.verdict(Verdict(AttemptClass.OK, "", 0))
+        assert (told.attempt_class, verdict.attempt_class) == (AttemptClass.OK, AttemptClass.PROTOCOL_ERROR)
 
     def test_stderr_is_followed_where_its_lines_say_something(self, capture: CaptureFile, stderr: CaptureFile) -> None:
         rule = LineRule(pattern="^Error: bad key", stream="stderr", means="retry", class_name="auth")
