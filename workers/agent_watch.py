@@ -2,7 +2,7 @@
 
 Promise: every byte of its streams is read once and in order, also those that `max_output` cuts off: what is cut has been read
 before. Memory does not grow with the stream, but for a line that is not complete. An agent that writes nothing costs two
-`fstat` a look.
+looks a second.
 
 Refuses to handle: an agent that writes faster than it can be read, for seconds. Of what it is ahead only the end is read, and
 what was not read may have been an error, so it has not succeeded. What is written in the instant between the last read and a
@@ -28,8 +28,8 @@ _STDERR_TAIL_BYTES = 64 * 1024
 _PATIENCE_SECONDS = 1.0
 _LEFT_TO_READ_BYTES = 4 * 1024 * 1024
 """How long a look back at all that was written goes on, and how much is read then of what is left."""
-_GROWING_PAUSE_SECONDS = 0.1
-_IDLE_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS = (0.1, 0.5)
+"""Between two looks: while something comes, and at most, after a while in which nothing came."""
 _SAID_BY_STREAM = (None, EndReason.FINDING, EndReason.LINGERING)
 """Ends of which the stream tells what they mean; any other end of ours means the same for an agent as for a command."""
 
@@ -103,10 +103,11 @@ class AgentWatch:
         """See `watch.Onlooker`."""
         read = [followed.read(_MOST_BYTES_A_LOOK) for followed in self._followed]
         self._tell_session()
+        shortest, longest = _PAUSE_SECONDS
         if max(read) >= _MOST_BYTES_A_LOOK:
             self._pause_seconds = 0.0
         else:
-            self._pause_seconds = _GROWING_PAUSE_SECONDS if any(read) else _IDLE_PAUSE_SECONDS
+            self._pause_seconds = shortest if any(read) else min(max(self._pause_seconds * 1.5, shortest), longest)
         return self._reason_to_end()
 
     def pause_seconds(self) -> float:

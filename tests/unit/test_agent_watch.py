@@ -108,7 +108,8 @@ class TestLooking:
         self, capture: CaptureFile, stderr: CaptureFile
     ) -> None:
         watch, _ = self.watch(capture, stderr)
-        watch.look()
+        for _ in range(10):
+            watch.look()
         idle = watch.pause_seconds()
         write(capture, INIT)
         watch.look()
