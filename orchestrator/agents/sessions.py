@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from workers.protocol import AttemptClass, Outcome, Usage
+from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
 
 RESUME_PROMPT = "You were interrupted before you had finished. Go on from where you stopped, and finish what you were told to do."
 """What a session is told that was interrupted, where `resume_prompt` says nothing else."""
@@ -34,8 +34,11 @@ _INTERRUPTED = frozenset(
         AttemptClass.NETWORK,
         AttemptClass.TURNS,
         AttemptClass.MEMORY,
+        AttemptClass.SHORTAGE,  # of room for the agent, or for its check: no word on the session, which may be paid for
     }
 )
+_NOT_BEGUN = frozenset({AttemptClass.LOST, AttemptClass.SHORTAGE})
+"""What may have come before the agent was even started: then there is no report on it."""
 _UNCHECKED = frozenset({AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT})
 
 
@@ -86,12 +89,18 @@ def was_unchecked(last: LastEnd | None) -> bool:
 
 
 def carried_over(outcome: Outcome, last: LastEnd | None) -> Outcome:
-    """`outcome`, with what its session had told before where the attempt was lost or ended before it told anything.
+    """`outcome` of an attempt that resumed a session, with that session and what it had told before, where the attempt was lost
+    or ended before it told anything.
 
-    Else the next attempt would be charged with all that the session has ever told.
+    Else the next attempt would begin anew, or be charged with all that the session has ever told.
     """
     report, before = outcome.agent, last.outcome.agent if last is not None else None
-    if report is None or before is None or report.session_id is None or report.session_id != before.session_id:
+    if before is None or before.session_id is None:
+        return outcome
+    if report is None and outcome.attempt_class in _NOT_BEGUN:
+        report = AgentReport(agent=before.agent, session_id=before.session_id, is_resumed=True)
+        outcome = msgspec.structs.replace(outcome, agent=report)
+    if report is None or report.session_id != before.session_id:
         return outcome
     usage, cost = report.usage_told, report.cost_told
     if (usage is not None or before.usage_told is None) and (cost is not None or before.cost_told is None):

@@ -11,6 +11,7 @@ from orchestrator.agents.sessions import LastEnd, carried_over, session_of, word
 from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
 
 INTERRUPTED = {"timeout", "stalled", "lost", "cancelled", "usage_limit", "rate_limit", "overloaded", "network", "turns", "memory"}
+INTERRUPTED |= {"shortage"}  # of room for one more process
 UNCHECKED = {"check_failed", "bad_output"}
 
 
@@ -70,3 +71,12 @@ def test_sums_are_never_carried_to_another_session_or_over_what_was_told() -> No
     assert carried_over(told, before) is told
     silent = msgspec.structs.replace(told, agent=None)
     assert carried_over(silent, before) is silent
+
+
+@pytest.mark.parametrize("attempt_class", ["lost", "shortage"])
+def test_a_session_survives_an_attempt_that_never_began(attempt_class: str) -> None:
+    before = last(usage_told=Usage(input_tokens=100), cost_told=0.7)
+    ended = carried_over(msgspec.structs.replace(last(attempt_class).outcome, agent=None), before)
+    found = session_of(LastEnd(ended, "/here"), agent="claude", folder="/here", can_resume=True)
+    assert found is not None
+    assert (found.session_id, found.usage_before, found.cost_before) == ("s-1", Usage(input_tokens=100), 0.7)
