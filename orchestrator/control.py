@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -64,6 +65,14 @@ class SetSlots(msgspec.Struct, frozen=True, tag="set_slots"):
     slots: int
 
 
+class SetBudget(msgspec.Struct, frozen=True, tag="set_budget"):
+    """From now on the run (`job` ""), or this job, may cost so much: dollars (`budget_usd`) or tokens; also in resumes."""
+
+    kind: Literal["budget_usd", "budget_tokens"]
+    amount: float
+    job: str = ""
+
+
 class Explain(msgspec.Struct, frozen=True, tag="explain"):
     """Why these items, each (job id, index), wait. The reply's `waits` has one entry for each, in this order."""
 
@@ -88,7 +97,7 @@ class GoOn(msgspec.Struct, frozen=True, tag="go_on"):
     item: tuple[str, int]
 
 
-Request = Stop | Flush | Cancel | Pause | SetSlots | Explain | CountWaiting | Approve | GoOn
+Request = Stop | Flush | Cancel | Pause | SetSlots | SetBudget | Explain | CountWaiting | Approve | GoOn
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):

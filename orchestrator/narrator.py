@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.core.states import ItemState, Waiting
 from orchestrator.flights import Flight
+from orchestrator.money.ledger import Ledger
 from orchestrator.run_log import append_log
 from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.verdicts import in_words
@@ -99,6 +100,20 @@ class Narrator:
                     gate=each.gate,
                 )
             )
+
+    def charged(self, name: str | None, job_id: str | None, cost_usd: float | None, ledger: Ledger) -> None:
+        """An agent's attempt ended and cost that; the run has cost `ledger`. Without a name: before this supervisor began."""
+        self._view.show(
+            happenings.Charged(
+                item=name,
+                job=job_id,
+                cost_usd=cost_usd,
+                spent_usd=ledger.cost_usd,
+                unknown_costs=ledger.unknown,
+                attempts=ledger.attempts,
+                at=time.time(),
+            )
+        )
 
     def settled(self, name: str, job_id: str, label: str | None, status: Status, message: str) -> None:
         """An item came to its end without an attempt."""

@@ -7,7 +7,20 @@ from collections.abc import Callable
 from typing import assert_never
 
 from orchestrator.admission import Admission
-from orchestrator.control import Approve, Cancel, CountWaiting, Explain, Flush, GoOn, Pause, Reply, Request, SetSlots, Wait
+from orchestrator.control import (
+    Approve,
+    Cancel,
+    CountWaiting,
+    Explain,
+    Flush,
+    GoOn,
+    Pause,
+    Reply,
+    Request,
+    SetBudget,
+    SetSlots,
+    Wait,
+)
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, ChildAnswered, Event
@@ -15,6 +28,8 @@ from orchestrator.core.explaining import is_waiting, waiting_counts, waiting_res
 from orchestrator.core.scheduling import is_over, split_slots
 from orchestrator.core.states import ItemRef, RunState, Stop
 from orchestrator.gates import Gates
+from orchestrator.jobsfile.model import JobsFile
+from orchestrator.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.recording import Recorder
 from orchestrator.settlements import Settlements
 from orchestrator.store import records
@@ -36,7 +51,7 @@ class Requests:
         admission: Admission,
         tokens: TokenDesk,
         gates: Gates,
-        fast_slots: int | None,
+        jobs_file: JobsFile,
         is_inline: bool,
         stop: Callable[[Stop], None],
         ask: Callable[[Event], None],
@@ -50,7 +65,7 @@ class Requests:
         self._admission = admission
         self._tokens = tokens
         self._gates = gates
-        self._fast_slots = fast_slots
+        self._jobs_file = jobs_file
         self._is_inline = is_inline
         self._stop = stop
         self._ask = ask
@@ -71,6 +86,8 @@ class Requests:
                 return Reply(True, f"all that has ended is durable (generation {self._store.history.generation})")
             case SetSlots(slots):
                 return self._set_slots(slots)
+            case SetBudget():
+                return self._set_budget(request)
             case Cancel(items, replaced_by):
                 return self._cancel(items, replaced_by)
             case Approve(items, choice, message):
@@ -94,10 +111,20 @@ class Requests:
             return Reply(False, f"run {self._run_id} runs inline (slots = 0): stop it, and resume it with --slots {slots}")
         lanes: set[str] = {job.rules.lane for job in self._state.jobs if not job.rules.is_gate}
         self._recorder.add(records.SlotsSet(slots=slots))
-        fast_slots = split_slots(slots, self._fast_slots, lanes)
+        fast_slots = split_slots(slots, self._jobs_file.run.fast_slots, lanes)
         write_whole(self._store.run_dir.slot_count, str(slots - fast_slots).encode())
         self._ask(events.SlotsSet(slots, fast_slots))
         return Reply(True, f"run {self._run_id} has {slots} slot{'' if slots == 1 else 's'} now; {self._running_words}")
+
+    def _set_budget(self, asked: SetBudget) -> Reply:
+        """The core hears of all bounds of the run or the job, as they are with this one."""
+        order = self._orders[asked.job] if asked.job else None
+        table = self._jobs_file.run if order is None else self._jobs_file.jobs[order]
+        record = budget_set(asked.kind, asked.amount, asked.job, table)
+        self._recorder.add(record)
+        self._recorder.commit()
+        self._ask(events.BudgetSet(order, bounds_of(table, asked.job, self._store.history.budgets_set)))
+        return Reply(True, f"run {self._run_id} has {in_words(record)} now")
 
     def _cancel(self, items: list[tuple[str, int]] | None, replaced_by: str | None) -> Reply:
         if items is None:

@@ -16,6 +16,7 @@ import msgspec
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.locks.holders import is_locked
+from orchestrator.money.ledger import ledger_of, ledger_of_item, usage_json
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import ItemList
@@ -31,7 +32,7 @@ RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
     *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
-    *("child", "cost_usd", "usage", "session_id", "agent", "model", "denials"),
+    *("child", "cost_usd", "usage", "unknown_costs", "session_id", "agent", "model", "denials"),
     *("workspace", "branch", "commit", "patch", "artifacts", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
@@ -199,7 +200,7 @@ class RunReader:
         for number in range(1, past.rounds_done(index) + 1):
             ended = past.round_end(index, number)
             assert ended is not None
-            result = self._result(job_id, index, ended, forgives=forgives)
+            result = self._result(job_id, index, ended, forgives=forgives, of_round=True)
             result.update(
                 item=f"{result['item']}#{number}",
                 status="succeeded" if ended.outcome.attempt_class is AttemptClass.OK else "failed",
@@ -209,8 +210,10 @@ class RunReader:
             )
             yield result
 
-    def _result(self, job_id: str, index: int, ended: AttemptEnded | None, *, forgives: bool) -> dict[str, Any]:
-        """What item `index` is, with the end `ended` of one of its attempts."""
+    def _result(
+        self, job_id: str, index: int, ended: AttemptEnded | None, *, forgives: bool, of_round: bool = False
+    ) -> dict[str, Any]:
+        """What item `index` is, with the end `ended` of one of its attempts. `of_round`: costs are those of that round alone."""
         past = self.history.jobs[job_id]
         record = past.record(index)
         result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
@@ -239,6 +242,7 @@ class RunReader:
                 stderr=outcome.stderr.path,
                 error=_error_of(outcome),
                 **_agent_part(outcome.agent),
+                **_spent_part(ended, past.round_end(index, ended.round - 1) if of_round else None),
                 **_workspace_part(outcome.workspace),
                 workspace=self.workspace(job_id, index),
             )
@@ -324,7 +328,7 @@ class RunReader:
 
     def summary(self, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
         """The object of `run --json` and `status --json`. `waiting`: of each job, what its supervisor knows to wait."""
-        header, ended = self.history.header, self.history.ended
+        header, ended, ledger = self.history.header, self.history.ended, ledger_of(self.history)
         counts = {each: self.job_counts(each, (waiting or {}).get(each, 0)) for each in header.jobs}
         total: dict[str, int] = {}
         for of_job in counts.values():
@@ -341,8 +345,11 @@ class RunReader:
             "started_at": header.created_at,
             "finished_at": ended.at if ended is not None else None,
             "counts": total,
-            "cost_usd": None,
+            "cost_usd": ledger.cost_usd,
+            "unknown_costs": ledger.unknown,
+            "ledger": None if ledger.is_empty else ledger.as_json(),
             "error": error,
+            "reason": (ended.reason or None) if ended is not None else None,
             "selection": self._selection(),
             "parent": header.parent,
             "jobs": [{"id": each, "status": self.job_status(each), "counts": counts[each]} for each in header.jobs],
@@ -465,15 +472,21 @@ def _workspace_part(report: WorkspaceReport | None) -> dict[str, Any]:
     }
 
 
+def _spent_part(ended: AttemptEnded, round_before: AttemptEnded | None) -> dict[str, Any]:
+    """What all attempts of the item have cost so far, or those since the round before."""
+    if ended.spent is None:
+        return {}
+    ledger = ledger_of_item(ended.spent, round_before.spent if round_before is not None else None)
+    return {"cost_usd": ledger.cost_usd, "usage": usage_json(ledger.usage), "unknown_costs": ledger.unknown}
+
+
 def _agent_part(report: AgentReport | None) -> dict[str, Any]:
-    """What an agent told of its last attempt; usage and cost are of that alone."""
+    """What an agent told of its last attempt."""
     if report is None:
         return {}
     return {
         "agent": report.agent,
         "model": report.model,
         "session_id": report.session_id,
-        "usage": None if report.usage is None else msgspec.to_builtins(report.usage),
-        "cost_usd": report.cost_usd,
         "denials": report.denials,
     }

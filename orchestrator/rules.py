@@ -6,15 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from orchestrator.core.costs import Bounds
 from orchestrator.core.states import JobRules
-from orchestrator.jobsfile.model import Job, RunSettings, barriers_of, chain_of
+from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.jobsfile.templates import Template
+from orchestrator.money.budgets import Budgets, bounds_of
 from orchestrator.money.costs import nano_usd
-from orchestrator.store.records import BudgetSet
-
-Budgets = Mapping[tuple[str, str], BudgetSet]
-"""By job id ("": the run) and kind: what was set since the file was read."""
 
 
 def rules_of(
@@ -32,18 +28,6 @@ def rules_of(
     orders = {job.id: order for order, job in enumerate(jobs)}
     rules = [_rules(job, order, orders, keep_going, job.id in left_out, budgets) for order, job in enumerate(jobs)]
     return [msgspec.structs.replace(rule, accounts=accounts.get(rule.id, ())) for rule in rules]
-
-
-def bounds_of(table: Job | RunSettings, job_id: str, budgets: Budgets) -> Bounds:
-    """What a job, or the run (`job_id` ""), may cost: as the file says, or as was set in the place of just that."""
-    tokens = _amount("budget_tokens", table.budget_tokens, job_id, budgets)
-    dollars = _amount("budget_usd", table.budget_usd, job_id, budgets)
-    return Bounds(nano_usd=nano_usd(dollars), tokens=None if tokens is None else round(tokens))
-
-
-def _amount(kind: str, written: float | None, job_id: str, budgets: Budgets) -> float | None:
-    found = budgets.get((job_id, kind))
-    return found.amount if found is not None and found.instead_of == written else written
 
 
 def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_left_out: bool, budgets: Budgets) -> JobRules:

@@ -51,9 +51,11 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     child: str | None = None
     """Id of the run of its child file."""
     cost_usd: float | None = None
-    """What its last attempt cost, as far as its agent told."""
+    """What all its attempts cost in dollars, as far as their agents told; None: of none it is known."""
     usage: dict[str, int] | None = None
-    """The tokens that its last attempt used, by name as in `workers.protocol.Usage`; what was not told is not there."""
+    """The tokens that all its attempts used, by name as in `workers.protocol.Usage`; what was not told is not there."""
+    unknown_costs: int | None = None
+    """How many of its attempts told no cost."""
     session_id: str | None = None
     agent: str | None = None
     model: str | None = None
@@ -100,7 +102,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     `status`: completed, failed, paused, cancelled, interrupted; running of a run that is only read; skipped if `overlap="skip"`
     found the living run that this then tells of. `exit_code` is that of the command (0: completed), None while the run goes on.
     `counts`: status of items -> how many. `parent` (`RUN/ITEM`): the item whose child file it runs.
-    `directory` is the run's own folder in the home.
+    `directory` is the run's own folder in the home. `cost_usd`: dollars, of the attempts whose cost is known (None: of none);
+    `unknown_costs`: so many others. `ledger`: what was spent and saved, None without agents. `reason`: why it is paused.
     """
 
     run_id: str
@@ -117,6 +120,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     parent: str | None
     jobs: list[JobResult]
     directory: str
+    unknown_costs: int = 0
+    ledger: dict[str, Any] | None = None
+    reason: str | None = None
 
     @cached_property
     def results(self) -> Results:

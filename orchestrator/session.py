@@ -25,11 +25,12 @@ from orchestrator.jobsfile.model import JobsFile
 from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
 from orchestrator.listing import choose_items, chosen_record
+from orchestrator.money.budgets import bounds_of
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
-from orchestrator.rules import bounds_of, rules_of
+from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
 from orchestrator.selection import Chosen, Selector
 from orchestrator.signals import SIGNALS, SignalInbox, StopSources

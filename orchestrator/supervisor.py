@@ -19,6 +19,7 @@ from orchestrator.account_limits import AccountLimits
 from orchestrator.admission import Admission
 from orchestrator.agent_ends import AgentEnds, verdict_on
 from orchestrator.agents.fallback import Chooser
+from orchestrator.charges import Charges
 from orchestrator.children import ChildRuns
 from orchestrator.context import ItemContexts
 from orchestrator.control import Cancel as CancelRequest
@@ -173,7 +174,7 @@ class Supervisor:
             admission=admission,
             tokens=tokens,
             gates=self._gates,
-            fast_slots=jobs_file.run.fast_slots,
+            jobs_file=jobs_file,
             is_inline=is_inline,
             stop=self._stop,
             ask=self._events.append,
@@ -202,6 +203,7 @@ class Supervisor:
             children=self._children,
             worker_started=self._listen_to_workers,
         )
+        self._charges = Charges(self._history, state, self._recorder, narrator)
         self._ran: set[str] = set()
         self._stop_signal: signal.Signals | None = None
         self._finish: FinishRun | None = None
@@ -240,6 +242,7 @@ class Supervisor:
         self._readers.set(self._read_adopted, self._flights.adopted_filenos())
         self._listen_to_workers()
         self._readers.set(self._tokens.read, self._tokens.filenos())
+        self._charges.begin()
         self._read_signals(-1)  # who was told to stop already starts nothing
         self._events.extend([*first, RunOpened()])
         try:
@@ -451,6 +454,8 @@ class Supervisor:
             self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by)
         elif self._tokens.knows(item):
             self._recorder.then(lambda: self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by))
+        if settled.outcome is not None and self._jobs[item[0]].is_agent:
+            self._charges.attempt_ended(self._name(item), self._jobs[item[0]], settled.outcome)
         if isinstance(state, ENDED_STATES) and self._state.jobs[item[0]].has_dependents:
             self._recorder.ended(item)
 
@@ -507,6 +512,7 @@ class Supervisor:
                 exit_code=exit_code,
                 error_item=error_item,
                 error_message=error_message,
+                reason=finish.reason,
             )
         )
         fault_point("supervisor.ending")

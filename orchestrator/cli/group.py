@@ -36,7 +36,7 @@ COMMANDS = {
     "pause": "Have a run pause: start nothing more, and go on with it later.",
     "stop": "Have a run drain: start nothing more, let what runs finish.",
     "flush": "Make finished outcomes durable now; disturb nothing.",
-    "set": "Change how many items of a run go at once: set RUN slots=4.",
+    "set": "Change how many items of a run go at once, or its budget: set RUN slots=4.",
     "tokens": "List what tokens stand for, or forget one.",
     "prune": "Remove old runs, and tokens.",
     "doctor": "Check this machine and the state folder.",

@@ -1,8 +1,9 @@
-"""`orchestrate set RUN slots=4`."""
+"""`orchestrate set RUN slots=4`, `set RUN budget_usd=40`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -12,47 +13,95 @@ from orchestrator.cli.output import write_line
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrator.control import SetBudget, SetSlots
+    from orchestrator.money.budgets import Kind
+    from orchestrator.store.records import BudgetSet, SlotsSet
     from orchestrator.store.rundir import RunDir
+
+_KNOWN = "slots=N, budget_usd=N, budget_tokens=N or JOB.budget_usd=N can, as in: orchestrate set RUN slots=4"
 
 
 @click.command("set")
 @run_argument
-@click.argument("settings", nargs=-1, metavar="slots=N")
+@click.argument("settings", nargs=-1, metavar="KEY=N")
 @last_option
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...], last: bool) -> int:
-    """Change how many items of a run go at once, now and in its resumes. What runs is not disturbed."""
+    """Change how many items of a run go at once (slots), or what it or one of its jobs may cost, now and in its resumes.
+
+    KEY is slots, budget_usd, budget_tokens, JOB.budget_usd or JOB.budget_tokens. What runs is not disturbed.
+    """
     from orchestrator.cli.asking import say
-    from orchestrator.control import NoAnswer, NoSupervisor, SetSlots, ask
+    from orchestrator.control import NoAnswer, NoSupervisor, ask
 
     if last and run is not None:
         settings = (run, *settings)  # with --last the first word is a setting already
         run = None
-    slots = _slots(settings)
+    wanted = _parsed(settings)
     run_dir = invocation.find(named_run(run, last=last))
+    record = _record(run_dir, wanted)
     try:
-        return say(ask(run_dir.path, SetSlots(slots)))
+        return say(ask(run_dir.path, wanted))
     except NoAnswer:
-        raise  # whether it has the slots now, nobody knows
+        raise  # whether it has it now, nobody knows
     except NoSupervisor:
-        return _set_for_resumes(run_dir, slots)
+        return _set_for_resumes(run_dir, record)
 
 
-def _slots(settings: tuple[str, ...]) -> int:
+def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
+    from orchestrator.control import SetBudget, SetSlots
+
     if len(settings) != 1:
         raise UserError("set what?", "slots=N, as in: orchestrate set RUN slots=4")
     key, equals, value = settings[0].partition("=")
-    if key.strip() != "slots" or not equals:
-        raise UserError(f"{settings[0]!r} cannot be set", "slots=N can, as in: orchestrate set RUN slots=4")
+    job, _, kind = key.strip().rpartition(".")
+    if not equals or (kind not in ("slots", "budget_usd", "budget_tokens")) or (job and kind == "slots"):
+        raise UserError(f"{settings[0]!r} cannot be set", _KNOWN)
+    if kind != "slots":
+        return SetBudget(kind=cast("Kind", kind), amount=_amount(kind, value), job=job)
     number = int(value) if value.isascii() and value.isdigit() else 0
     if not 1 <= number <= MOST_SLOTS:
         raise UserError(f"slots={value}: not a number of slots", f"a run has 1 to {MOST_SLOTS} slots")
-    return number
+    return SetSlots(number)
 
 
-def _set_for_resumes(run_dir: RunDir, slots: int) -> int:
+def _amount(kind: str, value: str) -> float:
+    try:
+        amount = float(value) if kind == "budget_usd" else float(int(value))
+    except ValueError:
+        amount = math.nan
+    if not (math.isfinite(amount) and amount >= 0):
+        what = "an amount of dollars" if kind == "budget_usd" else "a number of tokens"
+        raise UserError(
+            f"{kind}={value}: not {what}", f"as in: orchestrate set RUN {kind}={'40' if kind == 'budget_usd' else '2000000'}"
+        )
+    return amount
+
+
+def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetSet:
+    """What is recorded of it. Raises UserError: the run has no such job, or nobody is paid for it."""
+    from orchestrator.control import SetSlots
+    from orchestrator.money.budgets import budget_set
+    from orchestrator.results import RunReader
+    from orchestrator.store.records import SlotsSet
+
+    if isinstance(wanted, SetSlots):
+        return SlotsSet(slots=wanted.slots)
+    jobs_file = RunReader.read(run_dir).jobs_file
+    jobs = {job.id: job for job in jobs_file.jobs}
+    if wanted.job and (wanted.job not in jobs or not jobs[wanted.job].is_agent):
+        agents = [job.id for job in jobs_file.jobs if job.is_agent]
+        raise UserError(
+            f"run {run_dir.run_id} has no job {wanted.job!r} that an agent does",
+            f"those are: {', '.join(agents)}" if agents else "it has no jobs of agents at all",
+        )
+    return budget_set(wanted.kind, wanted.amount, wanted.job, jobs[wanted.job] if wanted.job else jobs_file.run)
+
+
+def _set_for_resumes(run_dir: RunDir, record: SlotsSet | BudgetSet) -> int:
     """Nobody supervises the run: record it for the next resume. Raises RunHeldError if one has just begun."""
     from orchestrator.launching import lock_run
+    from orchestrator.money.budgets import in_words
     from orchestrator.store.records import SlotsSet
     from orchestrator.store.run_store import RunStore
 
@@ -60,11 +109,13 @@ def _set_for_resumes(run_dir: RunDir, slots: int) -> int:
     try:
         store = RunStore.open(run_dir)
         try:
-            store.append([SlotsSet(slots=slots)])
+            store.append([record])
             store.take_checkpoint()
         finally:
             store.close()
     finally:
         lock.release()
-    write_line(f"run {run_dir.run_id} has no living supervisor: a resume of it will have {slots} slot{'' if slots == 1 else 's'}")
+    slots = record.slots if isinstance(record, SlotsSet) else 0
+    what = f"{slots} slot{'' if slots == 1 else 's'}" if isinstance(record, SlotsSet) else in_words(record)
+    write_line(f"run {run_dir.run_id} has no living supervisor: a resume of it will have {what}")
     return 0

@@ -10,7 +10,7 @@ import msgspec
 from orchestrator.money.costs import dollars
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.records import Spent
-from orchestrator.store.spending import add_usage, cost_of
+from orchestrator.store.spending import Spending, add_usage, cost_of, tokens_of
 from workers.protocol import Usage
 
 
@@ -40,8 +40,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost_usd(self) -> float | None:
-        """Dollars, of the attempts whose cost is known."""
-        return dollars(self.nano_usd)
+        """Dollars, of the attempts whose cost is known. Who only took over what others had done has spent 0."""
+        return 0.0 if self.replayed and not self.attempts else dollars(self.nano_usd)
 
     def as_json(self) -> dict[str, Any]:
         """The object `ledger` of `run --json`; costs in dollars."""
@@ -50,6 +50,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
             "cost_usd": self.cost_usd,
             "unknown_costs": self.unknown,
             "usage": usage_json(self.usage),
+            "tokens": tokens_of(self.usage),
             "replayed": self.replayed,
             "saved_by_replay_usd": dollars(self.replayed_nano_usd),
             "adopted": self.adopted,
@@ -64,9 +65,11 @@ def ledger_of(history: RunHistory) -> Ledger:
     return msgspec.structs.replace(_sum([job.whole() for job in jobs]), paid_twice=sum(job.paid_twice for job in jobs))
 
 
-def ledger_of_item(spent: Spent) -> Ledger:
-    """Of one item alone."""
-    return _sum([spent])
+def ledger_of_item(spent: Spent, before: Spent | None = None) -> Ledger:
+    """Of one item alone; with `before`, of what has come since then."""
+    since = Spending()
+    since.take(0, spent, before)
+    return _sum([since.whole()])
 
 
 def usage_json(usage: Usage) -> dict[str, int] | None:

@@ -137,6 +137,22 @@ class JobClosed(msgspec.Struct, frozen=True, tag="job_closed", tag_field="event"
     message: str = ""
 
 
+class Charged(msgspec.Struct, frozen=True, tag="charged", tag_field="event", kw_only=True):
+    """An agent's attempt has ended: `cost_usd` is what it cost (None: it did not tell). The rest is of the run so far.
+
+    `spent_usd`: of the attempts whose cost is known (None: of none); `unknown_costs`: so many others. `item` None: all that was
+    spent before this supervisor began.
+    """
+
+    item: str | None
+    job: str | None
+    cost_usd: float | None
+    spent_usd: float | None
+    unknown_costs: int
+    attempts: int
+    at: float
+
+
 class Noted(msgspec.Struct, frozen=True, tag="note", tag_field="event", kw_only=True):
     """Something a person should know: an empty list, a drain, a lost worker."""
 
@@ -167,6 +183,7 @@ Happening = (
     | PromptClosed
     | ItemEnded
     | JobClosed
+    | Charged
     | Noted
     | RunFinished
 )

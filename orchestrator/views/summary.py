@@ -20,7 +20,7 @@ from orchestrator.views.happenings import (
     RunBegan,
     RunFinished,
 )
-from orchestrator.views.wording import STATUS_WORDS, after_attempts, at_time, counted, lasting, shown, title
+from orchestrator.views.wording import STATUS_WORDS, after_attempts, at_time, counted, dollars, lasting, shown, spent, title
 
 MOST_FAILURES = 10
 """How many failures are told one by one."""
@@ -128,6 +128,9 @@ class EndReport:
         yield from question_lines(self._program, finished.run_id, list(self._questions.values()))
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
         yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
+        if (line := ledger_line(summary)) is not None:
+            yield line
+        yield from (f"  {line}" for line in _reason_lines(self._program, finished.run_id, summary))
         if (words := _selection_words(self._program, summary)) is not None:
             yield f"  {words}"
         if _can_go_on(finished.status, summary):
@@ -207,6 +210,9 @@ def status_lines(
     if error and not any(failure.item == error["item"] for failure in failures):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
     yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
+    if (line := ledger_line(summary)) is not None:
+        yield line
+    yield from _reason_lines(program, run_id, summary)
     if (words := _selection_words(program, summary)) is not None:
         yield words
     yield from question_lines(program, run_id, questions)
@@ -219,6 +225,26 @@ def _denied_lines(program: str, run_id: str, denied: Sequence[DeniedItem]) -> It
         yield f"ok     {title(item.item, item.label)}: {len(item.denials)} denied ({shown(', '.join(item.denials), 200)})"
     if len(denied) > MOST_FAILURES:
         yield f"       and more: {program} results {run_id} --fields item,denials"
+
+
+def ledger_line(summary: dict[str, Any]) -> str | None:
+    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent was at work."""
+    ledger = summary.get("ledger")
+    if ledger is None:
+        return None
+    attempts, tokens = ledger["attempts"], ledger["tokens"]
+    words = f"{spent(ledger['cost_usd'], ledger['unknown_costs'])} in {attempts} attempt{'' if attempts == 1 else 's'}"
+    used = f" · {tokens:,} tokens" if tokens is not None and ledger["unknown_costs"] else ""
+    saved = ledger["saved_by_replay_usd"] + ledger["saved_by_adoption_usd"]
+    return f"{words}{used} · saved {dollars(saved)} by replay and adoption · paid twice {ledger['paid_twice']}"
+
+
+def _reason_lines(program: str, run_id: str, summary: dict[str, Any]) -> Iterator[str]:
+    """Why a run is paused, and what changes that."""
+    if summary["status"] == "paused" and (reason := summary.get("reason")):
+        yield shown(reason, 300)
+        if reason.startswith("budget"):
+            yield f"raise it with: {program} set {run_id} [JOB.]budget_usd=N (or budget_tokens=N)"
 
 
 def _selection_words(program: str, summary: dict[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.views.happenings import (
+    Charged,
     GateAnswered,
     GateAsked,
     Happening,
@@ -36,7 +37,7 @@ from orchestrator.views.happenings import (
 from orchestrator.views.lines import answered_line, asked_line, began_line
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.summary import EndReport, ended_line
-from orchestrator.views.wording import lasting, shown, title
+from orchestrator.views.wording import lasting, shown, spent, title
 
 MOST_RUNNING = 8
 _BAR_WIDTH = 30
@@ -76,6 +77,7 @@ class LiveView:
         self._ended_here = 0
         self._jobs: dict[str, _JobBar] = {}
         self._running: dict[str, _Running] = {}
+        self._charged: Charged | None = None
         self._held_back: list[str] | None = None
         """What is to be said when nobody types on the terminal any more."""
 
@@ -107,8 +109,8 @@ class LiveView:
                 self._bar(happening.job).is_closed = True
                 if happening.status == "failed" and happening.message:
                     self._say(f"FAILED {happening.job}: {shown(happening.message, 300)}")
-            case Noted():
-                self._say(f"note: {shown(happening.message)}")
+            case Charged() | Noted():
+                self._told(happening)
             case RunFinished():
                 self._live.stop()
                 for line in self._report.lines(happening):
@@ -165,6 +167,8 @@ class LiveView:
     def _pace(self, now: float) -> str:
         elapsed = now - self._began
         said = lasting(elapsed)
+        if self._charged is not None:
+            said = f"{said}  {spent(self._charged.spent_usd, self._charged.unknown_costs)}"
         if self._ended_here < 2 or elapsed <= 0:
             return said
         rate = self._ended_here / elapsed
@@ -201,6 +205,13 @@ class LiveView:
         self._ended_here += ended.attempts > 0
         if ended.status == "failed":
             self._say(ended_line(ended))
+
+    def _told(self, happening: Charged | Noted) -> None:
+        match happening:
+            case Charged():
+                self._charged = happening
+            case Noted():
+                self._say(f"note: {shown(happening.message)}")
 
     def _stopped(self, item: str, job: str) -> None:
         if self._running.pop(item, None) is not None:

@@ -61,6 +61,18 @@ def sized(count: float) -> str:
     return f"{count / 1024:.1f} TiB"
 
 
+def dollars(amount: float | None) -> str:
+    """An amount of money: `1.23 USD`, `0.0004 USD`; what is unknown is never 0."""
+    if amount is None:
+        return "an unknown amount"
+    return f"{amount:.4f} USD" if 0 < amount < 0.01 else f"{amount:.2f} USD"
+
+
+def spent(amount: float | None, unknown: int) -> str:
+    """`spent 1.23 USD (2 of unknown cost)`: of the attempts whose cost is known, and how many others there were."""
+    return f"spent {dollars(amount)}" + (f" ({unknown} of unknown cost)" if unknown and amount is not None else "")
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """`12 succeeded, 1 failed`: the states that occur; `no items` when none does."""
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no items"

@@ -67,7 +67,8 @@ def test_status_ends_with_what_failed_why_and_the_log_command_and_that_command_w
 
 def test_status_and_run_give_the_same_object(run_cli: RunCli, failed_run: str) -> None:
     summary = read_json(run_cli, "status", "--json")
-    keys = "run_id name status jobs_file started_at finished_at counts cost_usd error selection parent jobs"
+    keys = "run_id name status jobs_file started_at finished_at counts"
+    keys += " cost_usd unknown_costs ledger error reason selection parent jobs"
     assert list(summary) == keys.split()
     assert summary["run_id"] == failed_run
     assert summary["counts"] == {"succeeded": 3, "failed": 1}

@@ -1,0 +1,147 @@
+"""What a run of agents costs, as people and programs are told; budgets that hold; `set`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import RunCli
+from fake_agents import STATE_VARIABLE, Witness, add_profile
+
+LEDGER = "· saved 0.00 USD by replay and adoption · paid twice 0"
+
+
+@pytest.fixture
+def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Witness:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    add_profile(tmp_path)
+    return Witness(tmp_path / "state")
+
+
+def write(folder: Path, script: str, *, count: int = 4, run: str = "", keys: str = "") -> None:
+    (folder / "jobs.toml").write_text(f"""
+[run]
+slots = 2
+{run}
+[jobs.work]
+for_each = {list(range(count))}
+agent = "fake"
+prompt = '''
+Do {{{{ item }}}}.
+fake: {script}
+'''
+continue_on_error = true
+{keys}
+""")
+
+
+def read(run_cli: RunCli, *arguments: str) -> Any:
+    told = run_cli(*arguments)
+    assert told.returncode == 0, told.stderr
+    return json.loads(told.stdout)
+
+
+def test_a_run_pauses_at_its_budget_and_a_resume_goes_on_only_with_a_higher_one(
+    run_cli: RunCli, tmp_path: Path, witness: Witness
+) -> None:
+    write(tmp_path, "ok cost=0.25", count=6, run="budget_usd = 1.1")
+    told = run_cli("run", "--run-id", "r", "jobs.toml")
+    assert told.returncode == 3
+    lines = told.stderr.splitlines()
+    assert f"spent 1.00 USD in 4 attempts {LEDGER}" in lines
+    assert "  budget: spent 1.00 of 1.10 USD (the next is expected to cost 0.25)" in lines
+    again = run_cli("resume", "r", "--json")
+    assert again.returncode == 3
+    summary = json.loads(again.stdout)
+    assert (summary["status"], summary["cost_usd"], summary["unknown_costs"]) == ("paused", 1.0, 0)
+    assert summary["reason"].startswith("budget: spent 1.00 of 1.10 USD")
+    assert len(witness.prompts()) == 4, "the same budget starts nothing more"
+    assert "a budget of 1.25 USD" in run_cli("set", "r", "budget_usd=1.25").stdout
+    assert run_cli("resume", "r").returncode == 3
+    assert len(witness.prompts()) == 5
+    text = (tmp_path / "jobs.toml").read_text()
+    (tmp_path / "jobs.toml").write_text(text.replace("budget_usd = 1.1", "budget_usd = 20"))
+    assert run_cli("resume", "r", "--update").returncode == 0
+    assert len(witness.prompts()) == 6
+    assert read(run_cli, "status", "r", "--json")["cost_usd"] == witness.cost() == 1.5
+
+
+def test_results_and_the_ledger_agree_with_what_was_charged_to_the_cent(
+    run_cli: RunCli, tmp_path: Path, witness: Witness
+) -> None:
+    write(tmp_path, "fail cost=0.013 | rate_limit | ok cost=0.007", keys="attempts = 2\nretry = { delay = 0 }")
+    told = run_cli("run", "--json", "jobs.toml")
+    assert told.returncode == 0, told.stderr
+    summary = json.loads(told.stdout)
+    results = read(run_cli, "results", "--json")
+    assert [each["cost_usd"] for each in results] == [0.02] * 4
+    assert sum(round(each["cost_usd"] * 1e9) for each in results) / 1e9 == summary["cost_usd"]
+    assert summary["cost_usd"] == pytest.approx(witness.cost(), abs=1e-9)
+    assert summary["ledger"]["attempts"] == len(witness.prompts())
+
+
+def test_an_unknown_cost_is_said_to_be_unknown_and_a_budget_that_cannot_bound_it_is_named(
+    run_cli: RunCli, tmp_path: Path, witness: Witness
+) -> None:
+    write(tmp_path, "ok no_cost", run="budget_usd = 1.0")
+    told = run_cli("run", "jobs.toml")
+    assert told.returncode == 0
+    assert told.stderr.count("tells no costs, so budget_usd cannot bound it: budget_tokens can") == 1
+    assert f"spent an unknown amount in 4 attempts · 600 tokens {LEDGER}" in told.stderr.splitlines()
+    summary = read(run_cli, "status", "--json")
+    assert (summary["cost_usd"], summary["unknown_costs"]) == (None, 4)
+    result = read(run_cli, "results", "--json")[0]
+    assert (result["cost_usd"], result["unknown_costs"]) == (None, 1)
+    assert len(witness.prompts()) == 4
+
+
+def test_a_replay_costs_nothing_and_is_told_as_saved(run_cli: RunCli, tmp_path: Path, witness: Witness) -> None:
+    write(tmp_path, "ok cost=0.5", count=2, keys='token = "work {{ item }}"\ntoken_ttl = "1h"')
+    assert run_cli("run", "jobs.toml").returncode == 0
+    told = run_cli("run", "jobs.toml")
+    assert "spent 0.00 USD in 0 attempts · saved 1.00 USD by replay and adoption · paid twice 0" in told.stderr.splitlines()
+    assert [each["cost_usd"] for each in read(run_cli, "results", "--json")] == [0.0, 0.0]
+    assert len(witness.prompts()) == 2
+
+
+def test_each_round_of_a_loop_has_its_own_cost(run_cli: RunCli, tmp_path: Path, witness: Witness) -> None:
+    write(tmp_path, "key=a ok cost=0.1 | ok cost=0.3", count=1, keys='repeat = { until = "{{ round == 2 }}" }')
+    assert run_cli("run", "jobs.toml").returncode == 0
+    assert [each["cost_usd"] for each in read(run_cli, "results", "--rounds", "--json")] == [0.1, 0.3]
+    assert read(run_cli, "results", "--json")[0]["cost_usd"] == pytest.approx(witness.cost()) == 0.4
+
+
+def test_events_tell_what_each_attempt_cost_and_the_run_so_far(run_cli: RunCli, tmp_path: Path, witness: Witness) -> None:
+    write(tmp_path, "ok cost=0.25", count=2)
+    events = [json.loads(line) for line in run_cli("run", "--events", "jobs.toml").stdout.splitlines()]
+    charged = [event for event in events if event["event"] == "charged"]
+    assert [(each["cost_usd"], each["spent_usd"], each["attempts"]) for each in charged] == [(0.25, 0.25, 1), (0.25, 0.5, 2)]
+    assert witness.cost() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("budget_usd=much", "budget_usd=much: not an amount of dollars"),
+        ("budget_usd=-1", "budget_usd=-1: not an amount of dollars"),
+        ("budget_tokens=1.5", "budget_tokens=1.5: not a number of tokens"),
+        ("work.slots=2", "'work.slots=2' cannot be set"),
+        ("nix.budget_usd=2", "has no job 'nix' that an agent does"),
+        ("list.budget_usd=2", "has no job 'list' that an agent does"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused(run_cli: RunCli, paid_run: str, setting: str, said: str) -> None:
+    told = run_cli("set", paid_run, setting)
+    assert told.returncode == 2
+    assert said in told.stderr
+
+
+@pytest.fixture
+def paid_run(run_cli: RunCli, tmp_path: Path) -> str:
+    """A run of which nothing was selected: it costs no attempt."""
+    add_profile(tmp_path)
+    write(tmp_path, "ok", keys='\n[jobs.list]\ncommand = ["true"]')
+    assert run_cli("run", "--run-id", "r", "--only", "list", "jobs.toml").returncode == 0
+    return "r"
