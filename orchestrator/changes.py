@@ -12,7 +12,8 @@ from orchestrator.store.records import Status
 from orchestrator.workplace import parent_of
 from workers.git import GitFailed, git
 from workers.protocol import WorkspaceReport
-from workers.workspaces import DIFF, read_record, snapshots_of
+from workers.workspace_record import read_record, snapshots_of
+from workers.workspaces import DIFF
 
 
 def items_with_changes(reader: RunReader) -> list[tuple[str, int]]:

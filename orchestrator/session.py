@@ -24,6 +24,7 @@ from orchestrator.hosting import hosting
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
+from orchestrator.kept_work import kept_work
 from orchestrator.listing import choose_items, chosen_record
 from orchestrator.money.budgets import bounds_of
 from orchestrator.narrator import Narrator
@@ -215,6 +216,20 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
             return supervisor.run(options.first, options.replaced_by)
         finally:
             supervisor.close()
+            _remove_expired(run_dir, jobs_file, narrator)
+
+
+def _remove_expired(run_dir: RunDir, jobs_file: JobsFile, narrator: Narrator) -> None:
+    """Remove the workspaces whose `keep` is over."""
+    if all(job.workspace.keep is None for job in jobs_file.jobs):
+        return
+    from orchestrator.workspace_upkeep import remove_expired
+
+    try:
+        for words in remove_expired(run_dir, time.time()):
+            narrator.note(words)
+    except OSError as error:
+        narrator.note(f"a workspace could not be removed: {error}")
 
 
 def _keep(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome | None:
@@ -226,6 +241,7 @@ def _keep(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome
             stdout=keep_capture(outcome.stdout, run_dir, stdout),
             stderr=keep_capture(outcome.stderr, run_dir, stderr),
             agent=_kept_answer(run_dir, outcome.agent, f"{stdout.removesuffix('stdout')}answer"),
+            workspace=kept_work(run_dir, outcome.workspace, stdout.removesuffix("stdout")),
         )
     except CaptureMismatch:
         return None

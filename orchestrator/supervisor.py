@@ -85,6 +85,7 @@ from orchestrator.tokens.desk import TokenDesk
 from orchestrator.verdicts import checked, verdict_of
 from orchestrator.waiting import Waits
 from orchestrator.waits import WaitBoard
+from orchestrator.workspace_notes import WorkspaceNotes
 from workers.faultpoints import fault_point
 from workers.protocol import AttemptClass, Outcome
 
@@ -143,6 +144,7 @@ class Supervisor:
         chooser = Chooser(os.environ, trials.seconds_left)
         self._limits = AccountLimits(parks, admission, state, narrator, self._run_dir.run_id)
         self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector, chooser)
+        self._workspace_notes = WorkspaceNotes(str(reader.run_dir.workspaces), narrator.note)
         self._selector = selector
         self._children = children
         self._recorder = Recorder(store)
@@ -373,6 +375,8 @@ class Supervisor:
             outcome = self._children.came_to(flight, outcome)
             if outcome.attempt_class is AttemptClass.PAUSED:
                 self._narrator.child_paused(flight, outcome.message, self._children.questions(flight))
+        if outcome.workspace is not None:
+            self._workspace_notes.told(flight.name, outcome.workspace)
         said = self._agent_ends.told(flight, as_round(outcome, flight.job.repeat))
         outcome = self._agent_ends.fitting(flight, checked(said, flight.job.output, self._run_dir))
         verdict = verdict_on(said, outcome, verdict_of(outcome, flight.asked_end))

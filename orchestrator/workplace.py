@@ -16,6 +16,16 @@ def parent_of(job: Job) -> str:
     return job.for_each.jobs[0] if isinstance(job.for_each, ChainSource) and len(job.for_each.jobs) == 1 else ""
 
 
+def repository_of(folder: str) -> str | None:
+    """The root of the git repository (or worktree) that `folder` is in."""
+    while not os.path.exists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return folder
+
+
 class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """Where one attempt works. `path` (absolute) stands for `root`: what lies below the one lies below the other.
 

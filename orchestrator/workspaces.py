@@ -17,7 +17,7 @@ from orchestrator.rendered import ItemRefused, refuse_nul, rendered_text, utf8_s
 from orchestrator.rendering import Prepared
 from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Started
-from orchestrator.workplace import Workplace, parent_of
+from orchestrator.workplace import Workplace, parent_of, repository_of
 from workers.protocol import WorkspaceReport, WorkspaceTask
 
 
@@ -136,16 +136,6 @@ def followers(jobs: tuple[Job, ...]) -> dict[str, str]:
         if parent and job.workspace.kind != "shared" and kinds.get(parent) == job.workspace.kind:
             found.setdefault(parent, job.id)
     return found
-
-
-def repository_of(folder: str) -> str | None:
-    """The root of the git repository (or worktree) that `folder` is in."""
-    while not os.path.exists(os.path.join(folder, ".git")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return None
-        folder = above
-    return folder
 
 
 def _last(ended: AttemptEnded | None, unended: Started | None, running: Started | None) -> AttemptEnded | Started | None:

@@ -37,7 +37,8 @@ def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> Non
         shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=_copy_file)
     except shutil.Error as error:
         first = error.args[0][0]
-        raise OSError(errno.EIO, f"{first[0]}: {first[2]}") from error
+        is_full = any(os.strerror(errno.ENOSPC) in str(each[2]) for each in error.args[0])
+        raise OSError(errno.ENOSPC if is_full else errno.EINVAL, f"{first[0]}: {first[2]}") from error
 
 
 def copy_matches(patterns: Sequence[str], source: str, target: str) -> list[str]:

@@ -316,7 +316,8 @@ class WorkspaceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """What became of an attempt's workspace. `path` None: it is gone, for nothing was changed in it, or it was not to be kept.
 
     `commit` has all of the item's changes, on `branch`; None: there are none, or it is no worktree. `base` is what they are
-    counted from. `patch` is the same as a diff, binary files too. `artifacts` are absolute paths of the copies that were kept.
+    counted from. `patch` is the same as a diff, binary files too. `artifacts` are absolute paths of the copies that were kept, in
+    `artifacts_folder` at the places that they had in the workspace.
     `note`: what a person should know of it, in words.
     """
 
@@ -327,6 +328,7 @@ class WorkspaceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     commit: str | None = None
     patch: Capture = EMPTY_CAPTURE
     artifacts: list[str] = []
+    artifacts_folder: str = ""
     bytes_on_disk: int | None = None
     note: str = ""
 

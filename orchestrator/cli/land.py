@@ -51,7 +51,7 @@ def command(
     """
     from orchestrator.cli.reading import open_run
     from orchestrator.landing import landing
-    from orchestrator.workspaces import repository_of
+    from orchestrator.workplace import repository_of
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from orchestrator.cli.output import write_json, write_line
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.store.rundir import RunDir
 
 _UNBORN = "never began"
@@ -33,13 +34,14 @@ _UNFINISHED = ("failed", "interrupted", "paused", "running")
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry_run: bool, as_json: bool) -> int:
-    """Remove old runs, with their outputs, and forget old tokens.
+    """Remove old runs, with their outputs and workspaces, and forget old tokens. Branches with commits stay.
 
     Never a run that goes on or a token in flight, nor what this version cannot read.
     """
     from orchestrator.cli.known_tokens import forget_older
     from orchestrator.store.rundir import list_children, list_runs, list_unborn, parent_of
     from orchestrator.views.wording import sized
+    from orchestrator.workspace_upkeep import forget_deleted
 
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
@@ -60,6 +62,8 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
             removed.append({"run_id": each.run_id, "token": None, "status": word, "bytes": size})
             if not as_json:
                 write_line(f"{'would remove' if dry_run else 'removed'} {each.run_id} ({word}, {sized(size)})")
+    if not dry_run:
+        _tell(forget_deleted(home, _folders(home)))
     tokens = forget_older(home, older_than, is_dry=dry_run)
     if as_json:
         forgotten = ({"run_id": None, "token": each.token, "status": each.state, "bytes": 0} for each in tokens)
@@ -121,6 +125,8 @@ def _attempt_runs(run_dir: RunDir) -> bool:
 def _remove(run_dir: RunDir) -> bool:
     """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
     from orchestrator.locks.supervisor_lock import SupervisorLock
+    from orchestrator.workspace_upkeep import remove_all
+    from workers.copying import remove_folder
 
     lock = SupervisorLock(run_dir)
     try:
@@ -133,7 +139,8 @@ def _remove(run_dir: RunDir) -> bool:
         # First what makes it a run: killed half-way, the rest is no run, and its id is free.
         with contextlib.suppress(FileNotFoundError):
             run_dir.checkpoint.unlink()
-        shutil.rmtree(run_dir.path)
+        _tell(remove_all(run_dir))
+        remove_folder(str(run_dir.path))
     except OSError as error:
         raise StateUnwritableError(
             f"{run_dir.path}: cannot be removed: {error.strerror}", "mend that, then prune again"
@@ -141,6 +148,25 @@ def _remove(run_dir: RunDir) -> bool:
     finally:
         lock.release()
     return True
+
+
+def _folders(home: Path) -> set[str]:
+    """Where repositories may be that know workspaces of runs: this folder, and those of the runs that are left."""
+    from orchestrator.store.checkpoint import read_header
+    from orchestrator.store.rundir import list_runs
+
+    found = {os.getcwd()}
+    for run_dir in list_runs(home):
+        with contextlib.suppress(StateRefusedError, FileNotFoundError):
+            found.add(read_header(run_dir.checkpoint).folder)
+    return found
+
+
+def _tell(notes: list[str]) -> None:
+    from orchestrator.views.outlet import Outlet
+
+    for words in notes:
+        Outlet(sys.stderr).line(f"note: {words}")
 
 
 def _size(run_dir: RunDir) -> int:

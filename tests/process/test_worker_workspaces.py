@@ -16,7 +16,8 @@ from worker_driver import WorkerDriver
 
 from workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
 from workers.verdict import Verdict
-from workers.workspaces import Workspace, read_record, remove_workspace
+from workers.workspace_record import read_record
+from workers.workspaces import Workspace, remove_workspace
 
 
 @pytest.fixture(autouse=True)
