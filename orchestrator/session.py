@@ -22,9 +22,9 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.gates import Asker
 from orchestrator.hosting import hosting
 from orchestrator.jobsfile.model import JobsFile
+from orchestrator.kept_work import kept_work
 from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
-from orchestrator.kept_work import kept_work
 from orchestrator.listing import choose_items, chosen_record
 from orchestrator.money.budgets import bounds_of
 from orchestrator.narrator import Narrator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,91 @@ def test_a_failed_item_shows_what_it_has_so_far_and_by_hand_one_is_where_it_work
     assert index == "?? b.txt\n"
     done = runs._run_cli("exec", "r", "port", "--shell", env={"SHELL": "/bin/pwd"})
     assert done.stdout.strip() == workspace
+
+
+def test_prune_removes_worktrees_and_keeps_branches_that_have_commits(runs: Runs, run_cli: RunCli, home: Path) -> None:
+    failing = PORT.replace("echo {{ item }} > {{ item }}.txt", "test {{ item }} != two && echo {{ item }} > {{ item }}.txt")
+    runs.run(f"{failing}continue_on_error = true\n", exit_code=1)
+    assert len(runs.repository.worktrees()) == 4
+    lost = home / "runs" / "deleted" / "workspaces" / "port" / "0"
+    runs.repository.git("worktree", "add", "--quiet", "--detach", str(lost))
+    shutil.rmtree(home / "runs" / "deleted")
+    assert run_cli("prune", "--older-than", "0s", cwd=runs.repository.path).stderr == ""
+    assert runs.repository.worktrees() == [str(runs.repository.path)]
+    assert runs.repository.branches() == {"main", "orchestrate/r/port.0", "orchestrate/r/port.2"}
+    assert os.listdir(home / "runs") == []
+
+
+def test_what_is_not_kept_for_ever_goes_when_a_session_of_its_run_ends(runs: Runs, home: Path) -> None:
+    kept = 'workspace = { kind = "worktree", keep = "1ms" }'
+    runs.run(PORT.replace('workspace = "worktree"', kept) + '[jobs.last]\nneeds = ["port"]\nshell = "sleep 0.01"\n')
+    assert list((home / "runs/r/workspaces").rglob("*.json")) == []
+    assert [each["workspace"] for each in runs.results().values()] == [None] * 4
+    assert runs.land() == {"landed": ["port:0", "port:1", "port:2"]}
+
+
+def test_other_work_begins_anew_and_what_was_done_before_stays(runs: Runs) -> None:
+    runs.run(PORT)
+    before = runs.results()
+    path = runs.repository.path / "jobs.toml"
+    path.write_text(PORT.replace("echo {{ item }} >", "ls; echo again {{ item }} >"))
+    runs.said("resume", "r", "--update")
+    after = runs.results()
+    for item in before:
+        assert after[item]["output"].split("\n")[-1] == "jobs.toml" or after[item]["output"].endswith("sub")
+        assert after[item]["workspace"] == f"{before[item]['workspace']}-2"
+        assert after[item]["branch"] == f"{before[item]['branch']}-2"
+        assert Path(before[item]["workspace"]).is_dir()
+        assert before[item]["branch"] in runs.repository.branches()
+
+
+def test_work_that_another_run_did_is_shared_with_its_patch_and_its_files(runs: Runs, home: Path) -> None:
+    jobs = """
+    [jobs.port]
+    shell = "mkdir -p out/deep; echo 1 > out/deep/a.json; echo b > b.txt"
+    workspace = { kind = "worktree", keep = 0 }
+    artifacts = ["out/**/*.json"]
+    token = "port it"
+    token_ttl = "1h"
+
+    [jobs.next]
+    for_each = [1]
+    needs = ["port"]
+    shell = "true"
+    """
+    runs.run(jobs)
+    runs.said("run", "jobs.toml", "--run-id", "second")
+    shutil.rmtree(home / "runs" / "r")
+    shared = json.loads(runs.said("results", "second", "--json"))[0]
+    assert shared["deduped_from"] == "r/port"
+    assert "out/deep/a.json" in Path(shared["patch"]).read_text()
+    assert [(path.rpartition(".files/")[2], Path(path).read_text()) for path in shared["artifacts"]] == [
+        ("out/deep/a.json", "1\n")
+    ]
+
+
+def test_an_agent_that_edits_in_a_worktree_goes_on_there_until_its_check_is_content(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    runs.run(
+        """
+        [jobs.port]
+        agent = "demo"
+        prompt = "write done.txt: half"
+        retry_prompt = "write done.txt: whole"
+        workspace = "worktree"
+        check = "grep -q whole done.txt"
+        attempts = 2
+        retry = { delay = "0s" }
+        """
+    )
+    result = runs.results()["port"]
+    assert (result["attempts"], result["status"]) == (2, "succeeded")
+    assert runs.land("port") == {"landed": ["port"]}
+    assert (runs.repository.path / "done.txt").read_text().strip() == "whole"
+
+
+def test_without_workers_items_have_their_workspaces_too(runs: Runs) -> None:
+    runs.run(PORT, "--slots", "0")
+    assert runs.land() == {"landed": ["port:0", "port:1", "port:2"]}
