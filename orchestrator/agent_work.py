@@ -67,7 +67,7 @@ NOTHING_BEFORE = Before()
 class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of an agent. `told` is its prompt, `env_allowed` what passes of the environment, `schema` that of its answer.
 
-    `account`: whose limits bind it.
+    `account`: whose limits bind it. `litter`: what it leaves in its workspace that is no work.
     """
 
     agent: str
@@ -78,6 +78,7 @@ class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     session: Resumed | None = None
     schema: str | None = None
+    litter: list[str] = []
 
 
 def agent_work(
@@ -103,6 +104,9 @@ def agent_work(
     profile, name = choice.profile, choice.profile.name
     if profile.needs_check and job.check is None:
         raise ItemRefused(f"agent: nobody can tell whether {name} succeeded: it needs a check")
+    if job.allowed not in profile.permissions:
+        known = " and ".join(profile.permissions)
+        raise ItemRefused(f'permissions: the profile of {name} does not say how to keep it to "{job.allowed}" (only {known})')
     model = (rendered_text(job.model, context, "model").strip() or None) if job.model is not None else None
     prompt = _prompt(job, context, folder)
     schema_path, schema = schema_of(job, context, folder)
@@ -139,6 +143,7 @@ def agent_work(
         model=asked.model,
         session=resumed,
         schema=schema.text if schema is not None else None,
+        litter=profile.litter,
     )
     does = ("agent", own_name, prompt, model, args, job.allowed, work.schema, job.output)
     return work, call, does

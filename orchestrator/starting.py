@@ -25,7 +25,7 @@ from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.workspaces import Workspaces
-from workers.protocol import AgentTask, Check, Holding, Start
+from workers.protocol import AgentTask, Check, Holding, Start, WorkspaceTask
 
 MOST_EVENTS = 100_000
 """Events that an agent's attempt may write: some loop for ever on a reply that was cut, thousands of events a second."""
@@ -200,10 +200,16 @@ class Starter:
             holding=self._holding(job, item, pools),
             stall_timeout_seconds=job.stall_timeout,
             check=Check(script=prepared.check, path=f"{stdout_path.removesuffix('stdout')}check") if prepared.check else None,
-            workspace=self._workspaces.task(prepared, item, stdout_path) if prepared.place is not None else None,
+            workspace=self._workspace(prepared, item, stdout_path),
             **_agent_part(prepared.agent, f"{stdout_path.removesuffix('stdout')}answer"),
             recorded_through=recorded_through,
         )
+
+    def _workspace(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask | None:
+        if prepared.place is None:
+            return None
+        task = self._workspaces.task(prepared, item, stdout_path)
+        return task if prepared.agent is None else msgspec.structs.replace(task, litter=prepared.agent.litter)
 
     def _holding(self, job: Job, item: str, pools: list[str]) -> Holding:
         run = str(self._reader.run_dir.path)

@@ -209,6 +209,8 @@ class WorkspaceTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     artifacts_folder: str = ""
     is_followed: bool = False
     keep_seconds: float | None = None
+    litter: list[str] = []
+    """Git's glob patterns, from the top, of what an agent leaves in a workspace and that is no work: no part of the patch."""
     left_out: list[str] = []
     """Absolute paths that a copy leaves out: the state folder, where it lies inside of what is copied."""
 

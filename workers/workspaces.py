@@ -172,7 +172,7 @@ class Workspace:
         base, now, branch = record.base, record.base, record.branch
         if record.kind == "worktree":
             base = task.since or record.base
-            now, branch, note = commit_all(task.path, record, task.message, self._env)
+            now, branch, note = commit_all(task.path, record, task.message, self._env, task.litter)
             notes += [note] if note else []
         elif record.kind == "copy" and record.base:
             now = self._snapshot()
@@ -216,6 +216,8 @@ class Workspace:
         with suppress(FileNotFoundError):
             os.unlink(f"{snapshots_of(self._task.path)}/index.lock")  # of a git that was killed
         git(self._task.path, "add", "--all", env=self._env)
+        if names := [f":(top,glob){pattern}" for pattern in self._task.litter]:
+            git(self._task.path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=self._env)
         return git(self._task.path, "write-tree", env=self._env)
 
 

@@ -7,7 +7,7 @@ side. Submodules are left as git leaves them in a new worktree: empty.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from workers.faultpoints import fault_point
@@ -40,10 +40,13 @@ def add_worktree(
     git(path, "reset", "--hard", "--quiet", env=env)
 
 
-def commit_all(path: str, record: WorkspaceRecord, message: str, env: Mapping[str, str]) -> tuple[str, str, str]:
+def commit_all(
+    path: str, record: WorkspaceRecord, message: str, env: Mapping[str, str], litter: Sequence[str] = ()
+) -> tuple[str, str, str]:
     """Put everything on the branch: the commit it is at then, the branch (empty: none), and what a person should know.
 
-    Commits that the agent made stay as they are. Raises GitFailed, OSError.
+    But not what `litter` (git's glob patterns, from the top) names. Commits that the agent made stay as they are. Raises
+    GitFailed, OSError.
     """
     remove_stale_locks(path, record)
     if not os.path.exists(f"{path}/.git"):
@@ -53,6 +56,9 @@ def commit_all(path: str, record: WorkspaceRecord, message: str, env: Mapping[st
         # Staged and taken out again: an exclusion of what git ignores is an error to `git add`.
         names = [f":(top,literal){name}" for name in record.included]
         git(path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=env)
+    if litter:
+        # Back to how it was: what the repository itself has of such a name stays in it.
+        git(path, "reset", "--quiet", "--", *(f":(top,glob){pattern}" for pattern in litter), env=env)
     if asked(path, "diff", "--cached", "--quiet", env=env) is None:
         fault_point("worker.workspace.committing")
         author = {**env, **identity(path)}

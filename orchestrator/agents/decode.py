@@ -91,6 +91,7 @@ def decode_profile(table: dict[str, Any], *, name: str, origin: Origin, path: st
         flags=_flags(raw.flags or {}, problems),
         permissions=_permissions(raw.permissions, problems, is_needed="permissions" not in wrong),
         config_dir=None if raw.config_dir is None else _config_dir(raw.config_dir, problems),
+        litter=raw.litter or [],
         reading=_reading(raw, common, problems),
         show=rules(raw.show, "show", ShowTable, show_rule, problems),
     )

@@ -95,6 +95,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tested: list[str] = []
     flags: Flags = Flags()
     config_dir: ConfigDir | None = None
+    litter: list[str] = []
+    """Files of its own that it leaves where it works, and that are no work: git's glob patterns from the workspace's top."""
     show: list[ShowRule] = []
 
     @property

@@ -161,6 +161,7 @@ class ProfileTable(ErrorsTable, kw_only=True):
     flags: Table | None = None
     permissions: Table | None = None
     config_dir: Table | None = None
+    litter: Texts | None = None
     format: Format | None = None
     usage: Scope | None = None
     cost: Scope | None = None

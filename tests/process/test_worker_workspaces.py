@@ -233,3 +233,31 @@ def test_a_git_that_was_killed_leaves_no_lock_in_the_way(worker: WorkerDriver, r
     record = read_record(str(item.path))
     assert record is not None
     assert record.base != report_of(outcome).commit
+
+
+@pytest.mark.parametrize("kind", ["worktree", "copy"])
+def test_what_an_agent_leaves_of_its_own_is_no_work(worker: WorkerDriver, repository: Repository, kind: str) -> None:
+    item = Item(worker.root, kind, repository.path, litter=[".aider.*history*", ".aider.tags.cache.v*/**"])
+    litter = "mkdir .aider.tags.cache.v4; echo x | tee .aider.tags.cache.v4/cache.db .aider.chat.history.md"
+    outcome = item.run(worker, f"{litter}; echo mine > .aider.conf.yml")
+    assert outcome.attempt_class is AttemptClass.OK, outcome.message
+    patch = patch_of(outcome)
+    assert b".aider.conf.yml" in patch
+    assert b"cache" not in patch
+    assert b"history" not in patch
+
+
+def test_an_attempt_that_left_nothing_but_litter_did_nothing(worker: WorkerDriver, repository: Repository) -> None:
+    item = Item(worker.root, "worktree", repository.path, litter=["*.log"], keep_seconds=0.0)
+    outcome = item.run(worker, "echo x > a.log")
+    assert (report_of(outcome).commit, report_of(outcome).path) == (None, None)
+
+
+def test_a_file_of_the_repository_that_looks_like_litter_stays_in_it(worker: WorkerDriver, repository: Repository) -> None:
+    repository.write("kept.log", "ours\n")
+    repository.commit("Keep a log")
+    item = Item(worker.root, "worktree", repository.path, litter=["*.log"])
+    outcome = item.run(worker, "echo more >> kept.log; echo x > new.txt")
+    commit = report_of(outcome).commit
+    assert commit is not None
+    assert repository.git("show", f"{commit}:kept.log") == "ours"

@@ -153,6 +153,18 @@ def test_an_item_that_no_agent_can_do_is_refused_in_words(job: Job, words: str) 
     assert str(refused.value).startswith(words)
 
 
+def test_permissions_that_a_profile_does_not_know_are_refused_and_none_is_taken_instead(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "mine.toml").write_text('extends = "demo"\n')
+    assert prepared(agent_job(agent="mine"), folder=str(tmp_path)).agent is not None
+    own = 'command = ["x"]\n[permissions]\nedit = []\n[[events]]\nwhere = { type = "done" }\nmeans = "success"\n'
+    (tmp_path / "agents" / "mine.toml").write_text(own)
+    with pytest.raises(
+        ItemRefused, match=r'permissions: the profile of mine does not say how to keep it to "read" \(only edit\)'
+    ):
+        prepared(agent_job(agent="mine"), folder=str(tmp_path))
+
+
 def test_a_prompt_of_any_length_goes_by_stdin() -> None:
     assert prepared(agent_job("x" * 1_000_000)).stdin == "x" * 1_000_000
 
