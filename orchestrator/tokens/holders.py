@@ -66,8 +66,8 @@ class Holders:
 
     def pids(self, holder: Holder) -> list[int]:
         """The processes that do the work, as far as they live: the agent's, the worker's supervisor."""
-        spawned = next((line for line in self._lines(holder) if isinstance(line, Spawned)), None)
-        found = [(holder.pid, holder.start_ticks)] + ([(spawned.pid, spawned.start_ticks)] if spawned is not None else [])
+        spawned = [(line.pid, line.start_ticks) for line in self._lines(holder) if isinstance(line, Spawned)]
+        found = [(holder.pid, holder.start_ticks), *spawned]
         return [pid for pid, ticks in found if is_same_process(pid, ticks, holder.boot_id)]
 
     def left_verdict(self, record: TokenRecord) -> tuple[Outcome, bool] | None:

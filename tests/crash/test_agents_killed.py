@@ -73,6 +73,32 @@ def test_a_lost_attempt_goes_on_in_its_session(driver: RunDriver, witness: Witne
     assert_the_session_went_on(driver, witness)
 
 
+RESUMED = {"worker.session:2": 1, "worker.capture:2": 1, "worker.spawned:4": 1, "worker.logged:2": 0}
+"""Where a worker dies at its second item (its session, its output, its check, its end), and how often a session goes on."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", RESUMED)
+def test_wherever_a_worker_dies_each_prompt_is_paid_once(driver: RunDriver, witness: Witness, point: str) -> None:
+    driver.write("""
+[run]
+slots = 1
+[jobs.work]
+for_each = [0, 1]
+agent = "fake"
+prompt = "Work {{ item }}."
+check = ":"
+grace = 0.5
+""")
+    driver.assert_exit(driver.run(worker_fault=point), 0)
+    begun = [prompt["prompt"] for prompt in witness.prompts() if not prompt["resumed"]]
+    resumed = [prompt for prompt in witness.prompts() if prompt["resumed"]]
+    assert begun == ["Work 0.", "Work 1."]
+    assert len(resumed) == RESUMED[point]
+    assert [result["status"] for result in driver.results()] == ["succeeded", "succeeded"]
+    driver.assert_tidy()
+
+
 def test_without_workers_the_session_survives_the_supervisor(driver: RunDriver, witness: Witness) -> None:
     write(driver, "hang | ok text=done", slots=0)
     command = driver.run()
