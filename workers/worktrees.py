@@ -14,6 +14,9 @@ from workers.faultpoints import fault_point
 from workers.git import GitFailed, asked, commit_of, git, identity, locked
 from workers.workspace_record import WorkspaceRecord, write_record
 
+_UNKNOWN = "is not a working tree"
+"""What git says of a folder that it knows nothing of."""
+
 
 def add_worktree(
     path: str, record: WorkspaceRecord, base: str, env: Mapping[str, str], begin: Callable[[WorkspaceRecord], None]
@@ -29,10 +32,12 @@ def add_worktree(
             record.base = _resolved(source, base)
         tip = _tip(record, is_first=is_first)
         begin(record)
-        forget_worktree(source, path)
-        new = () if tip is not None else ("--no-track", "-b", record.branch)
+        if not is_first:
+            forget_worktree(source, path)
+        new = () if tip is not None else ("--force", "--no-track", "-b", record.branch)
         where = record.branch if tip is not None else record.base
-        # Files come later, without the lock: that takes long where there are many.
+        # By force: somebody may have deleted a run of this id, and git still knows its worktree (of a branch that is there it
+        # would say more: that it may be checked out elsewhere). Files come later, without the lock: that can take long.
         git(source, "worktree", "add", "--quiet", "--no-checkout", *new, path, where, env=env, lock=lock)
     fault_point("worker.workspace.added")
     record.is_ours = True
@@ -88,8 +93,11 @@ def remove_from_repository(path: str, record: WorkspaceRecord) -> None:
 
 def forget_worktree(source: str, path: str) -> None:
     """Have the repository know nothing of a worktree at `path`, whose folder is gone. The caller holds the lock."""
-    if os.path.realpath(path) in _listed(source):
+    try:
         git(source, "worktree", "remove", "--force", "--force", path)
+    except GitFailed as failed:
+        if _UNKNOWN not in str(failed):
+            raise
 
 
 def forget_missing(repository: str, below: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from git_repository import Repository, forget_configuration
-from worker_driver import WorkerDriver
+from worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
 
 from workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
 from workers.verdict import Verdict
@@ -222,6 +224,48 @@ def test_a_worker_killed_anywhere_leaves_what_the_next_attempt_goes_on_with(
     report = report_of(outcome)
     assert report.commit == repository.head("orchestrate/run/port.0")
     assert repository.show(f"{report.commit}:b.txt") == ("2" if fault in ("recorded", "added") else "1\n2")
+
+
+SLOW_GIT = """#!/bin/sh
+case " $* " in *" worktree add "*) echo $$ > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; read word < {folder}/gate;; esac
+exec {git} "$@"
+"""
+
+
+def test_the_git_of_a_killed_worker_is_waited_for(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock until it has ended: two that add one worktree would leave half of each."""
+    item = Item(tmp_path, "worktree", repository.path)
+    for name in ("1", "2", "bin"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "gate")
+    slow = tmp_path / "bin" / "git"
+    slow.write_text(SLOW_GIT.format(folder=tmp_path, git=shutil.which("git")))
+    slow.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+        killed = WorkerDriver(tmp_path / "1")
+        killed.start("true", workspace=item.task, cwd=item.task.cwd)
+        wait_until((tmp_path / "pid").exists, "git is about to add the worktree")
+        killed.kill()
+        killed.close()
+    assert not may_be_locked(repository.path / ".git" / "orchestrate.lock")
+    next_one = WorkerDriver(tmp_path / "2")
+    try:
+        next_one.start("/bin/sh", "-c", "echo 2 > b.txt", workspace=item.task, cwd=item.task.cwd)
+        wait_until(lambda: is_open_by(next_one.pid, "orchestrate.lock"), "the next worker is at the lock")
+        assert is_living(int((tmp_path / "pid").read_text()))
+        (tmp_path / "gate").write_text("go\n")
+        outcome = next_one.outcome()
+    finally:
+        next_one.close()
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    assert repository.show("orchestrate/run/port.0:b.txt") == "2"
+
+
+def is_open_by(pid: int, name: str) -> bool:
+    return any(file.path.endswith(f"/{name}") for file in psutil.Process(pid).open_files())
 
 
 def test_a_git_that_was_killed_leaves_no_lock_in_the_way(worker: WorkerDriver, repository: Repository) -> None:
