@@ -29,6 +29,7 @@ COMMANDS = {
     "results": "Print one result an item, in item order.",
     "diff": "Print what items changed in workspaces of their own.",
     "land": "Merge what items did in workspaces of their own.",
+    "cost": "Tell what agents have cost, over all runs.",
     "wait": "Wait for a run to end and exit as it did.",
     "exec": "Run an item's command by hand, in its folder, with its environment.",
     "cancel": "Cancel a run, or some of its items.",

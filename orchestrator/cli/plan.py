@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import asdict
 
+from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import folder_option, inputs_options, json_option, selection_options
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.cli.prompting import input_asker
@@ -68,8 +69,16 @@ class _PlanCommand(click.Command):
 @click.option(
     "--graph", type=click.Choice(_DRAWINGS), help="Show which job waits for which instead: a tree, Mermaid, or (all) both."
 )
+@click.option(
+    "--forecast",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run the first N items of each job (really: they cost what they cost), and say what the rest will cost and take.",
+)
 @json_option
+@pass_invocation
 def command(
+    invocation: Invocation,
     *,
     file: str,
     inputs: tuple[str, ...],
@@ -78,9 +87,15 @@ def command(
     limit: int | None,
     folder: str | None,
     graph: str | None,
+    forecast: int | None,
     as_json: bool,
 ) -> int:
-    """Show the items of each job and the command of each item; run nothing. What needs another job's output says so."""
+    """Show the items of each job and the command of each item; run nothing. What needs another job's output says so.
+
+    Only --forecast runs something: a normal run, and `orchestrate resume RUN --all` runs the rest of it.
+    """
+    if forecast is not None and (graph is not None or only or limit is not None):
+        raise click.UsageError("--forecast cannot be given with --graph, --only or --limit")
     from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load
     from orchestrator.launching import user_config
@@ -91,6 +106,15 @@ def command(
     if graph is not None:
         _print_graph(jobs_file, graph, as_json=as_json)
         return 0
+    if forecast is not None:
+        from orchestrator.cli.forecast import forecast_run
+        from orchestrator.runs import RunRequest
+        from orchestrator.store.records import RunOptions
+
+        request = RunRequest(
+            jobs_file=file, inputs=inputs, inputs_file=inputs_file, ask_input=input_asker(), options=RunOptions(), folder=folder
+        )
+        return forecast_run(invocation, request, jobs_file, forecast, as_json=as_json)
     check_patterns(only, [job.id for job in jobs_file.jobs])
     values = resolve_inputs(jobs_file.inputs, inputs, file=inputs_file, environment=os.environ, ask=input_asker())
     plan = _plan(jobs_file, values, Selector(Selection(only=only, limit=limit), jobs_file.jobs))

@@ -72,6 +72,11 @@ def ledger_of_item(spent: Spent, before: Spent | None = None) -> Ledger:
     return _sum([since.whole()])
 
 
+def ledger_of_items(spent: Sequence[Spent]) -> Ledger:
+    """Of several together."""
+    return _sum(spent)
+
+
 def usage_json(usage: Usage) -> dict[str, int] | None:
     """What was told; None if nothing was."""
     told = {field: count for field in Usage.__struct_fields__ if (count := getattr(usage, field)) is not None}

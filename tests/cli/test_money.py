@@ -145,3 +145,54 @@ def paid_run(run_cli: RunCli, tmp_path: Path) -> str:
     write(tmp_path, "ok", keys='\n[jobs.list]\ncommand = ["true"]')
     assert run_cli("run", "--run-id", "r", "--only", "list", "jobs.toml").returncode == 0
     return "r"
+
+
+def test_a_forecast_runs_a_few_items_and_the_same_run_goes_on_with_the_rest(
+    run_cli: RunCli, tmp_path: Path, witness: Witness
+) -> None:
+    write(tmp_path, "ok cost=0.25", count=6, keys="[jobs.sum]\ncommand = ['echo', '{{ jobs.work.outputs }}']")
+    told = run_cli("plan", "--forecast", "2", "--json", "jobs.toml")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    work = found["jobs"][0]
+    assert (work["sampled"], work["remaining"], work["at_once"]) == (2, 4, 2)
+    assert work["item"]["cost_usd"] == {"p50": 0.25, "p90": 0.25}
+    assert work["rest"]["cost_usd"] == found["rest"]["cost_usd"] == {"p50": 1.0, "p90": 1.0}
+    assert len(witness.prompts()) == 2
+    assert run_cli("resume", found["run_id"], "--all").returncode == 0
+    assert len(witness.prompts()) == 6
+    counts = read(run_cli, "status", found["run_id"], "--json")["counts"]
+    assert counts == {"succeeded": 7}, "what needs all of them has seen all of them"
+
+
+def test_what_cannot_be_forecast_is_refused_before_anything_runs(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text('[jobs.a]\ncommand = ["true"]\n')
+    told = run_cli("plan", "--forecast", "2", "jobs.toml")
+    assert told.returncode == 2
+    assert "there is nothing to forecast" in told.stderr
+    assert run_cli("list").stdout == ""
+
+
+def test_cost_tells_models_jobs_runs_and_agents_apart_over_all_runs(run_cli: RunCli, tmp_path: Path, witness: Witness) -> None:
+    assert run_cli("cost").stdout == "no agent was at work\n"
+    write(tmp_path, "ok cost=0.25", count=2, keys='model = "large"')
+    assert run_cli("run", "--run-id", "one", "jobs.toml").returncode == 0
+    write(tmp_path, "ok no_cost", count=1, keys='model = "small"')
+    assert run_cli("run", "--run-id", "two", "jobs.toml").returncode == 0
+    by_model = read(run_cli, "cost", "--since", "7d", "--by", "model", "--json")
+    rows = [(each["model"], each["attempts"], each["cost_usd"], each["unknown_costs"]) for each in by_model["rows"]]
+    assert rows == [("large", 2, 0.5, 0), ("small", 1, None, 1)]
+    assert (by_model["total"]["cost_usd"], by_model["total"]["unknown_costs"]) == (witness.cost(), 1) == (0.5, 1)
+    assert [each["run"] for each in read(run_cli, "cost", "--by", "run", "--json")["rows"]] == ["one", "two"]
+    lines = run_cli("cost", "--by", "job").stdout.splitlines()
+    assert lines[0].split() == ["JOB", "ATTEMPTS", "COST", "OF", "UNKNOWN", "COST", "TOKENS"]
+    assert lines[1].split() == ["jobs/work", "3", "0.50", "USD", "1", "450"]
+    assert lines[2].split() == ["all", "3", "0.50", "USD", "1", "450"]
+
+
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_counted(run_cli: RunCli, home: Path, paid_run: str) -> None:
+    assert run_cli("cost", "--json").returncode == 0
+    (home / "runs" / paid_run / "checkpoint.json").write_text("{}")
+    told = run_cli("cost", "--json")
+    assert json.loads(told.stdout)["unreadable"] == [paid_run]
+    assert f"run {paid_run} is not counted" in told.stderr

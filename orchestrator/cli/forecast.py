@@ -1,0 +1,172 @@
+"""`orchestrate plan --forecast N FILE`: run a few items, and say what the rest will probably cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict
+
+from orchestrator.cli.output import write_json, write_line, write_lines
+from orchestrator.cli.supervising import Shown, supervise
+from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.cli.invocation import Invocation
+    from orchestrator.jobsfile.model import Job, JobsFile
+    from orchestrator.money.forecast import Forecast, Likely
+    from orchestrator.results import RunReader
+    from orchestrator.runs import RunReport, RunRequest
+    from orchestrator.store.fold import JobHistory
+    from orchestrator.views.happenings import View
+    from orchestrator.views.prompt import Prompt
+
+
+def forecast_run(invocation: Invocation, request: RunRequest, jobs_file: JobsFile, count: int, *, as_json: bool) -> int:
+    """Run the first `count` items of each fan-out as a normal run, print the forecast; the exit code is that of the run.
+
+    What waits for a whole fan-out is left out: it would take a few items for all of them. Raises UserError: no agent is left.
+    """
+    import msgspec
+
+    from orchestrator.runs import run_file
+    from orchestrator.store.records import Selection
+
+    chosen = jobs_to_run(jobs_file.jobs)
+    if not any(job.is_agent and job.for_each is not None for job in chosen):
+        raise UserError(
+            f"{jobs_file.path}: there is nothing to forecast: no agent works over items before a whole fan-out is done",
+            "orchestrate run --limit N runs a few items of each job all the same",
+        )
+    only = () if len(chosen) == len(jobs_file.jobs) else tuple(job.id for job in chosen)
+    options = msgspec.structs.replace(request.options, selection=Selection(only=only, limit=count))
+    reports: list[RunReport] = []
+
+    def start(home: Path, shown: View, prompt: Prompt | None) -> RunReport:
+        reports.append(run_file(home, msgspec.structs.replace(request, loaded=jobs_file, options=options), shown, asker=prompt))
+        return reports[-1]
+
+    code = supervise(invocation, Shown(quiet=False, progress="auto", events=False, as_json=False, detach=False), start)
+    _print(invocation, reports[-1].run_id, chosen, as_json=as_json)
+    return code
+
+
+def jobs_to_run(jobs: Sequence[Job]) -> list[Job]:
+    """Those that wait for no whole fan-out, neither themselves nor through another. An item of a chain waits for one item."""
+    from orchestrator.jobsfile.model import barriers_of
+
+    by_id = {job.id: job for job in jobs}
+    left_out: set[str] = set()
+    is_changed = True
+    while is_changed:
+        found = {
+            job.id
+            for job in jobs
+            if left_out.intersection(job.needs) or any(by_id[need].for_each is not None for need in barriers_of(job))
+        }
+        is_changed = found != left_out
+        left_out = found
+    return [job for job in jobs if job.id not in left_out]
+
+
+def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_json: bool) -> None:
+    from orchestrator.money.forecast import together
+    from orchestrator.results import RunReader
+    from orchestrator.session import slots_of_run
+
+    reader = RunReader.read(invocation.find(run_id))
+    slots = max(slots_of_run(reader.history.header.options, reader.jobs_file), 1)
+    found = list(_forecasts(reader, chosen, slots))
+    usd, seconds = together(found, slots)
+    kept = {job.id for job in chosen}
+    unknown = [job.id for job in reader.jobs_file.jobs if job.is_agent and job.id not in kept]
+    if as_json:
+        rest = {"cost_usd": asdict(usd), "seconds": asdict(seconds)}
+        write_json({"run_id": run_id, "jobs": [_as_json(each) for each in found], "rest": rest, "not_known": unknown})
+        return
+    write_lines(_lines(found, usd, seconds))
+    if unknown:
+        write_line(f"not known before the others are done: {', '.join(unknown)}")
+    write_line(f"run the rest with: {invocation.program()} resume {run_id} --all")
+
+
+def _forecasts(reader: RunReader, chosen: Sequence[Job], slots: int) -> Iterator[Forecast]:
+    from orchestrator.money.forecast import Sample, forecast
+    from orchestrator.money.ledger import ledger_of_item
+    from orchestrator.store.records import Status
+
+    pools = reader.jobs_file.pools
+    for job in chosen:
+        past = reader.history.jobs[job.id]
+        if not job.is_agent or job.for_each is None or past.count is None:
+            continue
+        samples = []
+        for status in (Status.SUCCEEDED, Status.FAILED):
+            for index in past.indices(status):
+                ended = past.last_end(index)
+                if ended is not None and ended.spent is not None and ended.spent.agents:
+                    ledger = ledger_of_item(ended.spent)
+                    # Attempts that failed took about as long as the last one: the time of each is not kept.
+                    samples.append(Sample(ledger.nano_usd, ended.outcome.duration_seconds * ledger.attempts))
+        bounds = (slots, job.max_concurrency, pools[job.pool].slots if job.pool in pools else None)
+        at_once = min(bound for bound in bounds if bound is not None)
+        yield forecast(job.id, samples, sum(_is_to_run(past, index) for index in range(past.count)), at_once)
+
+
+def _is_to_run(past: JobHistory, index: int) -> bool:
+    """Whether the item was left out, or has not had its turn."""
+    from orchestrator.store.records import Status
+
+    if past.status(index) is Status.SKIPPED:
+        return not past.is_selected(index) and index not in past.gone
+    return past.status(index) not in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+
+
+def _as_json(found: Forecast) -> dict[str, Any]:
+    return {
+        "job": found.job,
+        "sampled": found.sampled,
+        "unknown_costs": found.unknown,
+        "item": {"cost_usd": asdict(found.item_usd), "seconds": asdict(found.item_seconds)},
+        "remaining": found.remaining,
+        "at_once": found.at_once,
+        "rest": {"cost_usd": asdict(found.rest_usd), "seconds": asdict(found.rest_seconds)},
+    }
+
+
+def _lines(found: Sequence[Forecast], usd: Likely, seconds: Likely) -> Iterator[str]:
+    from orchestrator.views.tables import aligned
+
+    header = ["JOB", "RAN", "COST P50", "P90", "TIME P50", "P90", "TO GO", "AT ONCE", "THEIR COST P50", "P90", "TIME P50", "P90"]
+    rows = [
+        [
+            each.job,
+            str(each.sampled),
+            *_money(each.item_usd),
+            *_time(each.item_seconds),
+            str(each.remaining),
+            str(each.at_once),
+            *_money(each.rest_usd),
+            *_time(each.rest_seconds),
+        ]
+        for each in found
+    ]
+    yield from aligned(header, rows)
+    (likely, most), (soon, late) = _money(usd), _time(seconds)
+    yield f"the rest: about {likely} and {soon}; nine times in ten at most {most} and {late}"
+    if any(each.unknown for each in found):
+        yield f"{sum(each.unknown for each in found)} of the items that ran told no cost, and are not counted"
+
+
+def _money(likely: Likely) -> list[str]:
+    from orchestrator.views.wording import dollars
+
+    return ["unknown" if each is None else dollars(each) for each in (likely.p50, likely.p90)]
+
+
+def _time(likely: Likely) -> list[str]:
+    from orchestrator.views.wording import lasting
+
+    return ["unknown" if each is None else lasting(each) for each in (likely.p50, likely.p90)]
