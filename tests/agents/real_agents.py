@@ -63,6 +63,10 @@ timeout = "100s"
 max_concurrency = {concurrency}
 {keys}
 """)
+        return self.resume()
+
+    def resume(self) -> Command:
+        """Begin the run that is written, or go on with it."""
         return self.driver.run(**self._env)
 
     def asked(self) -> list[Exchange]:

@@ -5,6 +5,7 @@ They run in a network that has nothing but the loopback, where the machine permi
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import psutil
 import pytest
 from conftest import processes_of
 from model_server import ModelServer
-from model_server.scenario import shell_call
+from model_server.scenario import shell_call, step
 from real_agents import CLIENTS, RealAgents
 from run_driver import RunDriver, wait_until
 
@@ -125,6 +126,53 @@ def test_a_daemon_that_a_tool_left_is_ended(agents: RealAgents) -> None:
     command = agents.run(f"scenario:{call},ok go", keys='permissions = "full"\npass_env = ["IS_SANDBOX"]')
     agents.driver.assert_exit(command, 0)
     assert not psutil.pid_exists(int(mark.read_text()))
+
+
+def test_one_that_may_only_read_writes_nothing(agents: RealAgents) -> None:
+    call = shell_call("touch written; echo > ./written")
+    agents.driver.assert_exit(agents.run(f"scenario:{call},ok go", keys='permissions = "read"'), 0)
+    assert not (agents.driver.folder / "written").exists()
+    assert agents.driver.result("ask:0")["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("agents", ["claude"], indirect=True)
+def test_what_was_denied_is_told_with_the_success(agents: RealAgents) -> None:
+    """Of codex nothing is denied: what its sandbox does not allow fails."""
+    call = shell_call("python3 -c 1")
+    agents.driver.assert_exit(agents.run(f"scenario:{call},ok go", keys='permissions = "edit"'), 0)
+    assert agents.driver.result("ask:0")["denials"] == ["Bash"]
+
+
+def test_a_schema_is_kept_by_the_clis_own_means(agents: RealAgents) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    (agents.driver.folder / "answer.schema.json").write_text(json.dumps(schema))
+    answer = step("json", '{"n": 42}')
+    agents.driver.assert_exit(agents.run(f"scenario:{answer} go", keys='schema = "answer.schema.json"'), 0)
+    (result,) = agents.driver.results()
+    assert result["output"] == {"n": 42}
+
+
+def test_a_long_prompt_that_looks_like_an_option_arrives_whole(agents: RealAgents) -> None:
+    """Longer than an argument may be, and the first thing that a careless command line would take for one of its own."""
+    prompt = "--help -p --version " + 'ü€ \\ "quoted" $HOME `id`\n' * 8000 + "the end"
+    agents.driver.assert_exit(agents.run(prompt), 0)
+    assert [exchange.prompt for exchange in agents.asked()] == [prompt]
+
+
+def test_what_a_stop_interrupts_goes_on_in_its_session(agents: RealAgents) -> None:
+    command = agents.run("scenario:hold say hello")
+    wait_until(lambda: agents.server.held == 1, "it asks")
+    assert agents.driver.launch("stop", agents.driver.run_id, "--now").exit_code() == 0
+    command.exit_code()
+    agents.server.release()
+    agents.driver.assert_exit(agents.resume(), 0)
+    first, second = agents.asked()
+    assert (first.status, second.status, second.conversation) == (499, 200, first.conversation)
 
 
 def test_eight_at_once_each_get_their_own_answer(agents: RealAgents) -> None:

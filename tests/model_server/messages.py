@@ -19,6 +19,8 @@ REFUSALS = {
     429: ("rate_limit_error", "This request would exceed your account's rate limit. Please try again later."),
     529: ("overloaded_error", "Overloaded"),
 }
+STRUCTURED_OUTPUT = "StructuredOutput"
+"""The tool that claude adds for a schema; the model has to call it."""
 _numbers = itertools.count(1)
 
 
@@ -67,24 +69,21 @@ def refusal(step: Step, resets_at: float | None) -> Refusal:
     return Refusal(status, headers, {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_fake"})
 
 
-def message(asked: Asked, usage: Usage, text: str, command: str | None) -> dict[str, Any]:
-    """The answer in one piece. With `command`: a call of the shell tool."""
+def message(asked: Asked, usage: Usage, step: Step, text: str) -> dict[str, Any]:
+    """The answer in one piece: the text, or what the step says instead."""
     number = next(_numbers)
-    block: dict[str, Any] = {"type": "text", "text": text}
-    if command is not None:
-        block = {
-            "type": "tool_use",
-            "id": f"toolu_{number}",
-            "name": "Bash",
-            "input": {"command": command, "description": "fake"},
-        }
+    block: dict[str, Any] = {"type": "text", "text": step.value if step.name == "json" else text}
+    if step.name == "bash":
+        block = _call(number, "Bash", {"command": step.value, "description": "fake"})
+    elif step.name == "json" and STRUCTURED_OUTPUT in asked.tools:
+        block = _call(number, STRUCTURED_OUTPUT, json.loads(step.value))
     return {
         "id": f"msg_{number}",
         "type": "message",
         "role": "assistant",
         "model": asked.model,
         "content": [block],
-        "stop_reason": "end_turn" if command is None else "tool_use",
+        "stop_reason": "tool_use" if block["type"] == "tool_use" else "end_turn",
         "stop_sequence": None,
         "usage": {
             "input_tokens": usage.input_tokens,
@@ -93,6 +92,10 @@ def message(asked: Asked, usage: Usage, text: str, command: str | None) -> dict[
             "output_tokens": usage.output_tokens,
         },
     }
+
+
+def _call(number: int, tool: str, given: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{number}", "name": tool, "input": given}
 
 
 def stream(message: dict[str, Any]) -> list[Event]:

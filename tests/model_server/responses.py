@@ -61,19 +61,19 @@ def refusal(step: Step, resets_at: float | None) -> Refusal:
     return Refusal(status, headers, {"error": {"type": kind, "code": code, "message": message, "param": None, **error}})
 
 
-def message(asked: Asked, usage: Usage, text: str, command: str | None) -> dict[str, Any]:
-    """The answer in one piece. With `command`: a call of the shell tool."""
+def message(asked: Asked, usage: Usage, step: Step, text: str) -> dict[str, Any]:
+    """The answer in one piece: the text, or what the step says instead."""
     number = next(_numbers)
     item: dict[str, Any] = {
         "type": "message",
         "id": f"msg_{number}",
         "role": "assistant",
         "status": "completed",
-        "content": [{"type": "output_text", "text": text, "annotations": []}],
+        "content": [{"type": "output_text", "text": step.value if step.name == "json" else text, "annotations": []}],
     }
-    if command is not None:
+    if step.name == "bash":
         tool = next((name for name in SHELL_ARGUMENT if name in asked.tools), "shell")
-        arguments = {SHELL_ARGUMENT[tool]: command} if tool in SHELL_ARGUMENT else {"command": ["bash", "-lc", command]}
+        arguments = {SHELL_ARGUMENT[tool]: step.value} if tool in SHELL_ARGUMENT else {"command": ["bash", "-lc", step.value]}
         item = {
             "type": "function_call",
             "id": f"fc_{number}",

@@ -4,6 +4,7 @@ further ones the last. A value is percent-encoded, so that a scenario is one wor
     ok            an answer; ok=5: one that costs five times as much
     slow=2        an answer that begins after 2 seconds
     hold          an answer that begins when the test releases it
+    json=VALUE    an answer that is this JSON, given as the client wants structured output
     bash=COMMAND  a call of the agent's shell tool; what comes of it is the next request
     cut           an answer that ends in its middle, with the connection
     hang          nothing, until the client goes away
@@ -20,7 +21,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-NAMES = ("ok", "slow", "hold", "bash", "cut", "hang", "quota", "context", "limit")
+NAMES = ("ok", "slow", "hold", "json", "bash", "cut", "hang", "quota", "context", "limit")
 IN_PROMPT = re.compile(r"\bscenario:([^\s\"'<>]+)")
 
 
@@ -55,6 +56,11 @@ def in_prompt(prompt: str) -> str | None:
     return found[1] if found else None
 
 
+def step(name: str, value: str) -> str:
+    """A step whose value may be anything."""
+    return f"{name}={quote(value, safe='')}"
+
+
 def shell_call(command: str) -> str:
     """The step that has the agent run `command`."""
-    return f"bash={quote(command, safe='')}"
+    return step("bash", command)

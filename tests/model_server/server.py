@@ -228,8 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.connection in ready or self.server.stopping in ready
 
     def _answer(self, api: ModuleType, asked: Asked, step: Step, charged: Usage) -> None:
-        command = step.value if step.name == "bash" else None
-        message = api.message(asked, charged, f"answer to {asked.prompts[-1] if asked.prompts else ''}"[:200], command)
+        message = api.message(asked, charged, step, f"answer to {asked.prompts[-1] if asked.prompts else ''}"[:200])
         if asked.is_streaming:
             self._stream(api.stream(message), is_cut=step.name == "cut")
         else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from model_server import ModelServer, Usage, small_claude
-from model_server.scenario import Step, shell_call, steps_of
+from model_server.scenario import Step, shell_call, step, steps_of
 from run_driver import wait_until
 
 LIMIT_SECONDS = 20.0
@@ -192,6 +192,15 @@ def test_a_tool_call_of_messages_is_followed_by_the_next_step(server: ModelServe
     first, second = (post(server, "/v1/messages", messages(prompt)).json for _ in range(2))
     assert first["content"][0]["input"]["command"] == "setsid sleep 60 &"
     assert (first["stop_reason"], second["stop_reason"]) == ("tool_use", "end_turn")
+
+
+def test_structured_output_comes_as_the_client_wants_it(server: ModelServer) -> None:
+    answer = step("json", '{"n": 1}')
+    prompt = f"scenario:{answer} go"
+    with_tool = {**messages(prompt), "tools": [{"name": "StructuredOutput"}]}
+    assert post(server, "/v1/messages", with_tool).json["content"][0]["input"] == {"n": 1}
+    assert post(server, "/v1/messages", messages(prompt)).json["content"][0]["text"] == '{"n": 1}'
+    assert post(server, "/v1/responses", responses(prompt)).json["output"][0]["content"][0]["text"] == '{"n": 1}'
 
 
 def test_what_is_held_is_answered_when_it_is_released(server: ModelServer) -> None:
