@@ -22,7 +22,13 @@ SAMPLES = sorted(f"{path.parent.name}/{path.name}" for path in FOLDER.glob("*/*/
 RECORDED_AT = 1795211212.0
 """2026-11-20 21:46:52 UTC: when codex said "try again at 11:46 PM"."""
 
-_EXIT_CODES = {"claude/budget-cap": 1, "claude/turns-cap": 1, "claude/limit-subscription": 1, "codex/limit-2h": 1}
+_EXIT_CODES = {
+    "claude/budget-cap": 1,
+    "claude/turns-cap": 1,
+    "claude/429-subscription": 1,
+    "claude/limit-subscription": 1,
+    "codex/limit-2h": 1,
+}
 """Of those that were recorded without a report; of others of these it is 0."""
 
 

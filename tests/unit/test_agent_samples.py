@@ -60,6 +60,7 @@ TABLE = {
     "aider/tool-denied": Told(OK, text=ANSWER, usage=(595, 7, None, None, None)),
     "claude/401": Told(AUTH, found=AUTH, session="8c28d612-0cf"),
     "claude/429": Told(RATE_LIMIT, found=RATE_LIMIT, session="988021b0-444"),
+    "claude/429-subscription": Told(RATE_LIMIT, session="fead7f0e-d28", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/500": Told(OVERLOADED, found=OVERLOADED, session="df9852eb-f28"),
     "claude/budget-cap": Told(BUDGET, session="0e1cf8f5-9c5", usage=(200, 40, 60, 0, None), cost_usd=2 * CLAUDE_CALL, turns=2),
     "claude/ctx": Told(CONTEXT, session="f58c767a-db8", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),

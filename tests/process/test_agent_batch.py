@@ -1,0 +1,97 @@
+"""A batch of agents with all that happens to batches: each item ends right, and the money agrees with who was paid.
+
+The items are fast and the server is ours, the rest is real: processes, sessions, limits, retries. Costs are dyadic in nothing:
+sums of decimal prices are compared to a thousandth of a cent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from model_server import Exchange, ModelServer, small_claude
+from run_driver import RunDriver
+
+CENT = 0.01
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+def driver(tmp_path: Path, home: Path) -> Iterator[RunDriver]:
+    made = RunDriver(tmp_path, home)
+    yield made
+    made.close()
+
+
+def fate(index: int, count: int) -> str:
+    """5 % are told a rate limit, 2 % hang, 1 % crash (half of them after they were paid), one meets the usage limit."""
+    costs = f"ok={1 + index % 5}"
+    if index == count // 2:
+        return f"limit=1,{costs}"
+    match index % 100:
+        case 3 | 23 | 43 | 63 | 83:
+            return f"429=1,{costs}"
+        case 7 | 57:
+            return f"hang,{costs}"
+        case 11:
+            return f"cut,{costs}" if index // 100 % 2 == 0 else f"599,{costs}"
+        case _:
+            return costs
+
+
+def run_batch(driver: RunDriver, server: ModelServer, count: int, limit: float) -> list[str]:
+    """The prompts, when all have ended well."""
+    prompts = [f"scenario:{fate(index, count)} item {index}" for index in range(count)]
+    driver.write(f"""
+[run]
+slots = 8
+[jobs.ask]
+agent = "claude"
+for_each = {json.dumps(prompts)}
+prompt = "{{{{ item }}}}"
+max_concurrency = 8
+attempts = 3
+stall_timeout = "3s"
+""")
+    path = f"{small_claude.install(driver.folder)}:{os.environ['PATH']}"
+    command = driver.run(PATH=path, ANTHROPIC_BASE_URL=server.url(), ANTHROPIC_API_KEY="fake-key")
+    driver.assert_exit(command, 0, limit)
+    return prompts
+
+
+def assert_all_is_right(driver: RunDriver, server: ModelServer, prompts: list[str]) -> None:
+    results = driver.results()
+    assert [result["status"] for result in results] == ["succeeded"] * len(prompts)
+    exchanges = server.exchanges()
+    answered = [exchange for exchange in exchanges if exchange.step == "ok"]
+    assert Counter(exchange.conversation for exchange in answered) == dict.fromkeys(prompts, 1)
+    assert_money_agrees(driver, exchanges)
+    driver.assert_tidy()
+
+
+def assert_money_agrees(driver: RunDriver, exchanges: list[Exchange]) -> None:
+    results = driver.results()
+    charged = sum(exchange.cost_usd for exchange in exchanges if exchange.step != "cut")
+    assert sum(result["cost_usd"] for result in results) == pytest.approx(charged, abs=CENT / 1000)
+
+
+def test_forty_agents_with_troubles_all_end_right_and_cost_what_the_server_charged(
+    driver: RunDriver, server: ModelServer
+) -> None:
+    assert_all_is_right(driver, server, run_batch(driver, server, 40, limit=60))
+
+
+@pytest.mark.slow
+def test_two_hundred_agents_with_troubles_all_end_right_and_cost_what_the_server_charged(
+    driver: RunDriver, server: ModelServer
+) -> None:
+    assert_all_is_right(driver, server, run_batch(driver, server, 200, limit=300))
