@@ -13,7 +13,7 @@ from orchestrator.admission import Admission
 from orchestrator.agent_work import finder
 from orchestrator.agents.fallback import accounts_of_job
 from orchestrator.core.events import Verdict
-from orchestrator.core.explaining import why_few
+from orchestrator.core.explaining import spared, why_few
 from orchestrator.core.states import RunState
 from orchestrator.flights import Flight
 from orchestrator.jobsfile.model import JobsFile
@@ -44,6 +44,7 @@ class AccountLimits:
         self._run_id = run_id
         self._parked: dict[str, Park] = {}
         self._throttles: dict[str, int] = {}
+        self._spared: dict[str, tuple[str, float | None]] = {}
         """What people have been told of each account."""
 
     def ended(self, flight: Flight, outcome: Outcome, verdict: Verdict) -> float | None:
@@ -62,8 +63,12 @@ class AccountLimits:
         return _monotonic(resets_at) if verdict is Verdict.THROTTLED and resets_at is not None else None
 
     def look(self, now: float) -> None:
-        """Tell people of accounts that were throttled since the last look."""
+        """Tell people of accounts that are spared in another way than at the last look."""
         for name, account in self._state.accounts.items():
+            how = spared(self._state, name)
+            if how != self._spared.get(name, ("", None)):
+                self._spared[name] = how
+                self._narrator.spares(name, *how)
             if account.throttles != self._throttles.get(name, 0):
                 self._throttles[name] = account.throttles
                 self._narrator.note(f"rate limit of {name}: {why_few(self._state, name, now)}")

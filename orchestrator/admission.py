@@ -177,6 +177,11 @@ class Admission:
             return []
         return self._pools[name].notes() + ([] if self._capacity is None else self._capacity.pool_notes(name))
 
+    def limit_words(self, resource: str) -> str | None:
+        """Of an account's limit: until when it holds, and who was told so."""
+        account = self._account_of.get(resource)
+        return self._trials.words(account) if account is not None and resource == usage_limit(account) else None
+
     def _take(
         self,
         item: ItemRef,

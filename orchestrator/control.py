@@ -80,7 +80,7 @@ class Explain(msgspec.Struct, frozen=True, tag="explain"):
 
 
 class CountWaiting(msgspec.Struct, frozen=True, tag="count_waiting"):
-    """How many items of each job wait, holding nothing. The records tell of backoffs and tokens only."""
+    """How many items of each job wait, holding nothing, of which the records tell only some; and which accounts are spared."""
 
 
 class Approve(msgspec.Struct, frozen=True, tag="approve"):
@@ -115,13 +115,14 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the supervisor said: whether it does it, and a line for the user.
 
-    `waits`: the answer to `Explain`; `waiting`, job id -> items: to `CountWaiting`.
+    `waits`: the answer to `Explain`; `waiting`, job id -> items, and `spared`, a line an account: to `CountWaiting`.
     """
 
     ok: bool
     message: str
     waits: list[Wait] = []
     waiting: dict[str, int] = {}
+    spared: list[str] = []
 
 
 class NoSupervisor(UserError):

@@ -191,6 +191,11 @@ class Narrator:
         """Nothing more will come of a job."""
         self._view.show(happenings.JobClosed(job=job_id, status=status, message=message))
 
+    def spares(self, account: str, words: str, until: float | None) -> None:
+        """How an account is spared has changed. `until`: monotonic seconds."""
+        epoch = None if until is None else time.time() + _seconds_until(until)
+        self._view.show(happenings.AccountSpared(account=account, words=words, until=epoch, at=time.time()))
+
     def note(self, message: str) -> None:
         """Something a person should know."""
         append_log(self._log, message)

@@ -24,7 +24,7 @@ from orchestrator.control import (
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, ChildAnswered, Event
-from orchestrator.core.explaining import is_waiting, waiting_counts, waiting_resource, why_it_waits
+from orchestrator.core.explaining import is_waiting, spared_now, waiting_counts, waiting_resource, why_it_waits
 from orchestrator.core.scheduling import is_over, split_slots
 from orchestrator.core.states import ItemRef, RunState, Stop
 from orchestrator.gates import Gates
@@ -97,7 +97,8 @@ class Requests:
             case Explain(items):
                 return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
             case CountWaiting():
-                return Reply(True, "", waiting=waiting_counts(self._state))
+                spared = spared_now(self._state, time.monotonic())
+                return Reply(True, "", waiting=waiting_counts(self._state), spared=spared)
             case unknown:
                 assert_never(unknown)
 
@@ -150,6 +151,8 @@ class Requests:
         words = why_it_waits(self._state, item, time.monotonic())
         resource = waiting_resource(self._state, item)
         notes = self._admission.notes(resource) if resource is not None else []
+        if resource is not None and (limit := self._admission.limit_words(resource)) is not None:
+            words = f"{words}; {limit}"
         held_by = [note.partition(" ")[0] for note in notes if note]
         told = f"{words} (held by {', '.join(dict.fromkeys(held_by))})" if held_by else words
         return Wait(told, is_waiting=is_waiting(self._state, item))

@@ -7,27 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
-from orchestrator.errors import ExitCode, JobsFileError
+from orchestrator.errors import ExitCode, JobsFileError, UserError
+from orchestrator.jobsfile.suggestions import did_you_mean, shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.agents.profile import Profile
     from orchestrator.agents.versions import Installed
 
 
 @click.command("agents")
 @click.argument("file", required=False, metavar="[FILE]")
+@click.option(
+    "--forget-limits",
+    "forgotten",
+    is_flag=False,
+    flag_value="",
+    metavar="[ACCOUNT]",
+    help="Take back the usage limit of an account (default: all): it is used again at once.",
+)
 @json_option
-def command(file: str | None, *, as_json: bool) -> int:
+@pass_invocation
+def command(invocation: Invocation, *, file: str | None, forgotten: str | None, as_json: bool) -> int:
     """List the agents that the jobs of FILE can name (default: those of jobs files in this folder).
 
     Profiles lie in the folder `agents` beside the jobs file, in $XDG_CONFIG_HOME/orchestrate/agents, and in the program; the
     first of a name counts. CAN: resume its sessions, keep to a schema by itself, tell its cost and its usage (tokens), bound
-    its turns and its budget; needs_check: only a check can tell that it succeeded. Exit 1 if a profile has mistakes.
+    its turns and its budget; needs_check: only a check can tell that it succeeded. Exit 1 if a profile has mistakes. Accounts
+    whose usage limit is reached come below.
     """
+    if forgotten is not None:
+        return _forget(invocation.home(), forgotten, as_json=as_json)
     from orchestrator.agents.profiles import Profiles
     from orchestrator.agents.versions import installed
+    from orchestrator.limits.parks import Parks, words_of
 
     profiles = Profiles(os.path.dirname(os.path.realpath(file)) if file else os.getcwd())
     read: list[Profile] = []
@@ -41,8 +58,25 @@ def command(file: str | None, *, as_json: bool) -> int:
     if as_json:
         write_json(sorted([*rows, *(_wrong_row(name, error) for name, error in wrong.items())], key=lambda row: row["name"]))
     else:
-        _print(rows, wrong)
+        _print(rows, wrong, [words_of(park) for park in Parks(invocation.home()).in_force()])
     return int(ExitCode.FAILED) if wrong else 0
+
+
+def _forget(home: Path, account: str, *, as_json: bool) -> int:
+    from orchestrator.limits.parks import Parks
+
+    parks = Parks(home)
+    known = [park.account for park in parks.all()]
+    if account and account not in known:
+        raise UserError(
+            f"no usage limit of {shown(account)} is known{did_you_mean(account, known)}", "orchestrate doctor lists them"
+        )
+    taken_back = [each for each in known if account in ("", each) and parks.forget(each)]
+    if as_json:
+        write_json(taken_back)
+    else:
+        write_lines([f"taken back: the usage limit of {each}" for each in taken_back] or ["no usage limit is known"])
+    return 0
 
 
 def _row(profile: Profile, found: Installed) -> dict[str, Any]:
@@ -91,7 +125,7 @@ def _can(profile: Profile) -> dict[str, bool]:
     }
 
 
-def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError]) -> None:
+def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError], limits: list[str]) -> None:
     from orchestrator.views.tables import aligned
     from orchestrator.views.wording import shown
 
@@ -105,3 +139,6 @@ def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError]) -> None:
     for error in wrong.values():
         write_line("")
         write_lines(shown(problem) for problem in error.problems)
+    if limits:
+        write_line("")
+        write_lines(map(shown, limits))

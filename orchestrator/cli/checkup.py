@@ -43,6 +43,7 @@ def examine(home: Path) -> list[Finding]:
         *_agents(),
         *_tokens(home),
         *_pools(home),
+        *_limits(home),
         *_interrupted(home),
     ]
 
@@ -192,6 +193,15 @@ def _pools(home: Path) -> Iterator[Finding]:
         by = sorted({path.read_text("utf-8", "replace").partition(" ")[0] for path in held} - {""})
         who = f", by {shown(', '.join(by), 300)}" if by else ""
         yield Finding("ok", "pools", f"{folder.name}: {len(held)} slot{'s' if len(held) != 1 else ''} in use{who}")
+
+
+def _limits(home: Path) -> Iterator[Finding]:
+    from orchestrator.limits.parks import Parks, words_of
+
+    for park in Parks(home).in_force():
+        yield Finding(
+            "note", "limits", f"{shown(words_of(park))}; orchestrate agents --forget-limits {park.account} takes it back"
+        )
 
 
 def _interrupted(home: Path) -> Iterator[Finding]:

@@ -18,20 +18,24 @@ from orchestrator.cli.output import write_json, write_lines
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
     from orchestrator.cli.reading import child_runs, denied_items, failures_of, open_run, running_items
-    from orchestrator.cli.waiting import waiting_counts
+    from orchestrator.cli.waiting import limits_in_the_way, told_counts
+    from orchestrator.limits.parks import words_of
     from orchestrator.views.summary import status_lines
 
     reader = open_run(invocation, run)
+    is_alive = reader.is_alive
+    told = told_counts(reader)
+    parks = limits_in_the_way(reader)
     if as_json:
-        write_json(reader.summary(waiting_counts(reader)))
+        limits = [{"account": park.account, "until": park.until, "told_by": park.told_by} for park in parks]
+        write_json({**reader.summary(told.waiting), "limits": limits})
         return 0
     now = time.time()
-    is_alive = reader.is_alive
     running = running_items(reader, now) if is_alive else []
     write_lines(
         status_lines(
             invocation.program(),
-            reader.summary(waiting_counts(reader)) if is_alive else reader.summary(),
+            reader.summary(told.waiting),
             running,
             failures_of(reader),
             now,
@@ -40,6 +44,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
             is_each=reader.history.header.each,
             children=child_runs(reader),
             denied=denied_items(reader),
+            limits=[*map(words_of, parks), *told.spared],
         )
     )
     return 0

@@ -5,6 +5,7 @@ A holder that is merely stopped (SIGSTOP) is named here and never robbed: only i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from orchestrator.locks.holders import is_stopped
 from orchestrator.store.records import ItemSettled, Status
 
 if TYPE_CHECKING:
-    from orchestrator.control import Wait
+    from orchestrator.control import Reply, Wait
+    from orchestrator.limits.park import Park
     from orchestrator.results import RunReader
 
 _ITEMS_A_QUESTION = 50
@@ -29,14 +31,31 @@ _PATIENCE_OF_COUNTS_SECONDS = 0.3
 
 def waiting_counts(reader: RunReader) -> dict[str, int]:
     """Job id -> items that wait, as the living supervisor tells; empty where none answers at once: then the records must do."""
-    from orchestrator.control import CountWaiting, ask
+    return told_counts(reader).waiting
+
+
+def told_counts(reader: RunReader) -> Reply:
+    """What the living supervisor says of all that waits: items (`waiting`) and accounts (`spared`)."""
+    from orchestrator.control import CountWaiting, Reply, ask
 
     if not reader.is_alive:
-        return {}
+        return Reply(False, "")
     try:
-        return ask(reader.run_dir.path, CountWaiting(), _PATIENCE_OF_COUNTS_SECONDS).waiting
+        return ask(reader.run_dir.path, CountWaiting(), _PATIENCE_OF_COUNTS_SECONDS)
     except UserError:
-        return {}  # it is stopped, busy, or ends just now; a mistake of another kind is no UserError
+        return Reply(False, "")  # it is stopped, busy, or ends just now; a mistake of another kind is no UserError
+
+
+def limits_in_the_way(reader: RunReader) -> list[Park]:
+    """The usage limits that keep items of this run from starting, or would, as far as its accounts are known without them."""
+    from orchestrator.account_limits import accounts_of
+    from orchestrator.limits.parks import Parks
+
+    parks = Parks(reader.run_dir.path.parent.parent).in_force()
+    if not parks:
+        return []
+    used = {account for accounts in accounts_of(reader.jobs_file, os.environ).values() for account in accounts}
+    return [park for park in parks if park.account in used]
 
 
 class Waits:

@@ -39,6 +39,25 @@ def account_of(state: RunState, item: ItemRef) -> str | None:
     return held_account(job, item[1]) or account_for(state, job.rules)
 
 
+def spared(state: RunState, account: str) -> tuple[str, float | None]:
+    """How the account is spared just now, in words, and until when (monotonic seconds) nothing of it starts; empty: it is not."""
+    if trial(account) in state.holds:
+        return f"usage limit of {account}: one attempt finds out whether it is over", None
+    if usage_limit(account) in state.holds:
+        return f"usage limit of {account}", state.holds[usage_limit(account)]
+    known, until = state.accounts.get(account), state.holds.get(throttle.rate_limit(account))
+    if known is None or (known.bound is None and until is None):
+        return "", None
+    few = "" if known.bound is None else f": {known.bound} of {throttle.ceiling(state, account)} at once"
+    return f"rate limit of {account}{few}", until
+
+
+def spared_now(state: RunState, now: float) -> list[str]:
+    """A line for each account that is spared."""
+    said = (spared(state, account) for account in state.accounts)
+    return [words if until is None else f"{words}, next start in {_seconds(until - now)}" for words, until in said if words]
+
+
 def why_few(state: RunState, account: str, now: float) -> str:
     """How a throttled account is spared, in words; empty if nothing bounds it."""
     known = state.accounts.get(account)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from orchestrator.core.states import JobRules, JobState, RunState, Waiting
+from orchestrator.core.states import Account, JobRules, JobState, RunState, Waiting
 
 DEFAULT_PARK_SECONDS = 1800.0
 """How long an account is parked if nobody told until when."""
@@ -47,6 +47,7 @@ def park(state: RunState, account: str, until: float) -> None:
     """Hold the account until then (monotonic seconds). Items that wait for it may find another account at their start."""
     is_new = usage_limit(account) not in state.holds
     state.holds[usage_limit(account)] = until
+    state.accounts.setdefault(account, Account())
     for job in state.jobs if is_new else ():
         _look_again(job, account)
 

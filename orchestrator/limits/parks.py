@@ -42,6 +42,14 @@ def limits_folder(home: Path) -> Path:
     return home / "limits"
 
 
+def words_of(park: Park) -> str:
+    """One line for people: until when, and whose word that is."""
+    is_far = abs(park.until - time.time()) > 86400.0
+    until = time.strftime("%Y-%m-%d %H:%M" if is_far else "%H:%M:%S", time.localtime(park.until))
+    guess = "" if park.source == "told" else ", at a guess"
+    return f"the usage limit of {park.account} is reached until {until}{guess} (told by {park.told_by})"
+
+
 class Parks:
     """Of one home. Methods that write raise StateUnwritableError; `note` hears what a person should know."""
 
@@ -76,6 +84,10 @@ class Parks:
         """Every park that there is, by account."""
         names = sorted(path.stem for path in self._folder.glob("*.json") if not path.name.startswith("."))
         return [park for name in names if (park := self.of(name)) is not None]
+
+    def in_force(self) -> list[Park]:
+        """Those whose reset is yet to come."""
+        return [park for park in self.all() if self.seconds_left(park) > 0]
 
     def tell(self, account: str, resets_at: float | None, told_by: str) -> Park:
         """Park the account. `resets_at`: epoch seconds, None: nobody told. Returns what counts from now on."""

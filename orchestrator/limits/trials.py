@@ -8,23 +8,16 @@ another before what it found out is written). Nothing is held while one waits.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
 from orchestrator.limits.park import Park
-from orchestrator.limits.parks import Parks, limits_folder
+from orchestrator.limits.parks import Parks, limits_folder, words_of
 from orchestrator.locks.numbered import Stamp, is_free, note_of_holder, stamp_of, try_take
 
 _A_MOMENT_SECONDS = 1e-3
-
-
-def told_time(when: float) -> str:
-    """A time (epoch seconds) as people here say it; with its date if that is not within a day."""
-    is_far = abs(when - time.time()) > 86400.0
-    return time.strftime("%Y-%m-%d %H:%M" if is_far else "%H:%M:%S", time.localtime(when))
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -36,9 +29,7 @@ class Parked(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """One line for people."""
-        return (
-            f"the usage limit of {self.park.account} is reached until {told_time(self.park.until)} (told by {self.park.told_by})"
-        )
+        return words_of(self.park)
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -106,6 +97,11 @@ class Trials:
                 return seconds
             case Tried():
                 return _A_MOMENT_SECONDS
+
+    def words(self, account: str) -> str | None:
+        """Until when the account is parked, and who was told so; None: it is not."""
+        parked = self._parked(account)
+        return None if parked is None else parked.words
 
     def is_past(self, account: str) -> bool:
         """Whether the account is not parked (any more)."""

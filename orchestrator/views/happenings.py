@@ -153,6 +153,16 @@ class Charged(msgspec.Struct, frozen=True, tag="charged", tag_field="event", kw_
     at: float
 
 
+class AccountSpared(msgspec.Struct, frozen=True, tag="account", tag_field="event", kw_only=True):
+    """How an account of agents is spared from now on, in words; empty: it is not any more. `until`: nothing of it starts before
+    (seconds since the epoch)."""
+
+    account: str
+    words: str
+    until: float | None
+    at: float
+
+
 class Noted(msgspec.Struct, frozen=True, tag="note", tag_field="event", kw_only=True):
     """Something a person should know: an empty list, a drain, a lost worker."""
 
@@ -184,6 +194,7 @@ Happening = (
     | ItemEnded
     | JobClosed
     | Charged
+    | AccountSpared
     | Noted
     | RunFinished
 )

@@ -179,8 +179,12 @@ def status_lines(
     is_each: bool = False,
     children: Sequence[ChildRun] = (),
     denied: Sequence[DeniedItem] = (),
+    limits: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The text of `status`: `summary` is the object of `status --json`. `is_each`: there is no jobs file of the user's."""
+    """The text of `status`: `summary` is the object of `status --json`. `is_each`: there is no jobs file of the user's.
+
+    `limits`: how the accounts of its agents are limited.
+    """
     run_id, status = summary["run_id"], summary["status"]
     yield f"run {run_id}  {shown(summary['name'])}  {status}"
     ended = summary["finished_at"]
@@ -194,6 +198,7 @@ def status_lines(
     width = max((len(job["id"]) for job in summary["jobs"]), default=0)
     for job in summary["jobs"]:
         yield f"  {job['id']:<{width}}  {job['status']:<11}  {counted(job['counts'])}"
+    yield from (f"  {shown(words)}" for words in limits)
     if running:
         yield "running now:"
         for each in running[:MOST_RUNNING]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.views.happenings import (
+    AccountSpared,
     Charged,
     GateAnswered,
     GateAsked,
@@ -78,6 +79,7 @@ class LiveView:
         self._jobs: dict[str, _JobBar] = {}
         self._running: dict[str, _Running] = {}
         self._charged: Charged | None = None
+        self._spared: dict[str, AccountSpared] = {}
         self._held_back: list[str] | None = None
         """What is to be said when nobody types on the terminal any more."""
 
@@ -101,7 +103,7 @@ class LiveView:
                 bar.waiting.discard(happening.item)
             case ItemRetrying() | ItemRoundEnded():
                 self._stopped(happening.item, happening.job)
-            case ItemWaiting() | GateAsked() | GateAnswered() | PromptOpened() | PromptClosed():
+            case ItemWaiting() | AccountSpared() | GateAsked() | GateAnswered() | PromptOpened() | PromptClosed():
                 self._waits(happening)
             case ItemEnded():
                 self._item_ended(happening)
@@ -132,6 +134,7 @@ class LiveView:
         lines = [self._running_line(each, now) for each in oldest[:MOST_RUNNING]]
         if len(oldest) > MOST_RUNNING:
             lines.append(Text(f"  and {len(oldest) - MOST_RUNNING} more", style="dim"))
+        lines += [_spared_line(each, time.time()) for each in self._spared.values() if each.words]
         return Group(self._bars(max(self._console.height - len(lines) - 4, 3)), *lines, Text(self._pace(now), style="dim"))
 
     def _bars(self, height: int) -> Table:
@@ -177,8 +180,10 @@ class LiveView:
         pace = f"{rate:.1f} items/s" if rate >= 1 else f"{rate * 60:.1f} items/min"
         return f"{said}  {pace}" + (f"  about {lasting(left / rate)} left{' or more' if unknown else ''}" if left else "")
 
-    def _waits(self, happening: ItemWaiting | GateAsked | GateAnswered | PromptOpened | PromptClosed) -> None:
+    def _waits(self, happening: ItemWaiting | AccountSpared | GateAsked | GateAnswered | PromptOpened | PromptClosed) -> None:
         match happening:
+            case AccountSpared():
+                self._spared[happening.account] = happening
             case ItemWaiting():
                 self._bar(happening.job).waiting.add(happening.item)
             case GateAsked():
@@ -226,3 +231,8 @@ class LiveView:
             return
         style = "red" if line.startswith("FAILED") else ""
         self._console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _spared_line(spared: AccountSpared, now: float) -> Text:
+    until = "" if spared.until is None else f", next start in {lasting(max(0.0, spared.until - now))}"
+    return Text(f"  {spared.words}{until}", style="yellow", no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,198 @@
+"""Real runs of a fake agent whose account is throttled or has reached its usage limit: nothing lost, nothing paid for in vain."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_agents import STATE_VARIABLE, Witness, add_profile
+from many_runs import ManyRuns
+from run_driver import wait_until
+
+from orchestrator.limits.parks import LEAST_VARIABLE, Parks
+
+FAR = 3600
+
+
+class AgentRuns(ManyRuns):
+    """Runs whose jobs name the agent `fake`, and perhaps `other`, which has another account."""
+
+    def __init__(self, folder: Path, home: Path, state: Path) -> None:
+        super().__init__(folder, home)
+        self.agents = Witness(state)
+        self.profile = add_profile(folder)
+        self.profile.with_name("other.toml").write_text('extends = "fake"\nprovider = "other"\n')
+
+    def job(self, name: str, items: int | list[str], script: str, keys: str = "", agent: str = "fake") -> None:
+        """NAME.toml: one job. `script`: what the fake agent does for each item."""
+        values = items if isinstance(items, list) else list(range(items))
+        self.write(
+            f"[run]\nslots = 8\n[jobs.{name}]\nfor_each = {values}\nagent = '{agent}'\nmax_concurrency = 8\n{keys}\n"
+            f"prompt = '''do {{{{ item }}}}\nfake: key={name}-{{{{ item }}}} {script}'''\n",
+            f"{name}.toml",
+        )
+
+    def classes(self) -> list[str]:
+        return self.agents.classes()
+
+    def forget(self) -> None:
+        assert self.launch("agents", "--forget-limits").exit_code() == 0
+
+    def attempts(self, run_id: str) -> list[int]:
+        return [result["attempts"] for result in self.results_of(run_id).values()]
+
+
+@pytest.fixture
+def runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentRuns]:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    monkeypatch.setenv(LEAST_VARIABLE, "0.2")
+    made = AgentRuns(tmp_path, home, tmp_path / "state")
+    yield made
+    made.close()
+
+
+def prompts_after(witness: Witness, at: float) -> list[dict[str, Any]]:
+    return [event for event in witness.prompts() if event["at"] > at]
+
+
+def test_rate_limits_use_no_attempt_and_are_waited_for_together(runs: AgentRuns) -> None:
+    runs.job("a", 12, "{% if item < 3 %}rate_limit | {% endif %}ok")
+    command = runs.begin("a.toml", "r")
+    runs.assert_exit(command, 0)
+    answers = runs.agents.events("answer")
+    first = next(event["at"] for event in answers if event["class"] == "rate_limit")
+    in_time = [event for event in prompts_after(runs.agents, first) if event["at"] < first + 0.9]
+    assert len(in_time) <= 7, "what was on its way is all that comes before the wait is over"
+    assert sorted(runs.classes()) == ["ok"] * 12 + ["rate_limit"] * 3
+    assert set(runs.statuses("r").values()) == {"succeeded"}
+    assert "note: rate limit of fake-" in command.stderr
+    assert " of 8 at once" in command.stderr
+
+
+def test_two_runs_share_a_park_and_one_attempt_tries_before_all_others(runs: AgentRuns) -> None:
+    for name in ("one", "two"):
+        runs.job(name, 4, "limit_all=1 sleep=0.2 | ok sleep=0.2")
+    runs.assert_all_end([runs.begin(f"{name}.toml", name) for name in ("one", "two")])
+    for name in ("one", "two"):
+        assert set(runs.statuses(name).values()) == {"succeeded"}
+    assert runs.classes().count("ok") == 8
+    limited = [event["at"] for event in runs.agents.events("answer") if event["class"] == "usage_limit"]
+    proof = next(event["at"] for event in runs.agents.events("answer") if event["class"] == "ok")
+    tried = [event for event in prompts_after(runs.agents, max(limited)) if event["at"] < proof]
+    assert len(tried) == 1, "of both runs one attempt finds out"
+    assert Parks(runs.home).all() == []
+
+
+def test_who_comes_later_meets_the_park_without_a_prompt_and_says_until_when_and_who_told(runs: AgentRuns) -> None:
+    runs.job("a", 1, f"usage_limit={FAR}")
+    runs.job("b", 2, "ok")
+    first = runs.begin("a.toml", "first")
+    runs.wait_for_reason("first", "a:0", "the usage limit of fake-")
+    second = runs.begin("b.toml", "second")
+    told = runs.wait_for_reason("second", "b:1", "usage limit of fake-")
+    assert "told by first/a:0" in told
+    assert len(runs.agents.prompts()) == 1
+    limits = runs.ask("status", "second")["limits"]
+    assert [each["told_by"] for each in limits] == ["first/a:0"]
+    assert "(told by first/a:0)" in launched(runs, "doctor")
+    assert "(told by first/a:0)" in launched(runs, "agents")
+    assert not list((runs.home / "runs" / "second" / "workers").glob("*/stdout")), "who waits holds no slot"
+    first.send(signal.SIGTERM)
+    runs.assert_exit(first, 128 + signal.SIGTERM, limit=20)
+    runs.forget()
+    runs.assert_exit(second, 0)
+
+
+def launched(runs: AgentRuns, *arguments: str) -> str:
+    command = runs.launch(*arguments)
+    assert command.exit_code() in (0, 1), command.stderr
+    return command.stdout
+
+
+def test_another_agent_takes_over_at_once_and_does_the_same_work(runs: AgentRuns) -> None:
+    with runs.profile.open("a") as profile:
+        profile.write(f"\n[env]\nFAKE_AGENT_SCRIPT = 'usage_limit={FAR}'\n")
+    with runs.profile.with_name("other.toml").open("a") as profile:
+        profile.write("\n[env]\nFAKE_AGENT_SCRIPT = 'ok'\n")
+    runs.write(
+        "[jobs.a]\nfor_each = [0, 1, 2]\nagent = 'fake'\nfallback = ['other']\nmodel = 'm'\nargs = ['--sums']\n"
+        "max_concurrency = 1\nprompt = 'do {{ item }}'\n"
+    )
+    runs.assert_exit(runs.begin("jobs.toml", "r"), 0)
+    assert runs.classes() == ["usage_limit", "ok", "ok", "ok"]
+    results = runs.results_of("r")
+    assert {result["status"] for result in results.values()} == {"succeeded"}
+    assert [event["resumed"] for event in runs.agents.prompts()] == [False] * 4, "no session of another agent is gone on with"
+    models = [event["model"] for event in runs.agents.prompts()]
+    assert models == ["m", None, None, None], "the model of one provider is nothing for another"
+    again = runs.begin("jobs.toml", "again")
+    runs.assert_exit(again, 0)
+    assert len(runs.agents.prompts()) == 7, "the parked one is not even asked"
+
+
+def test_with_all_of_them_parked_the_earliest_reset_is_waited_for(runs: AgentRuns) -> None:
+    with runs.profile.open("a") as profile:
+        profile.write(f"\n[env]\nFAKE_AGENT_SCRIPT = 'usage_limit={FAR}'\n")
+    with runs.profile.with_name("other.toml").open("a") as profile:
+        profile.write("\n[env]\nFAKE_AGENT_SCRIPT = 'key=k usage_limit=1 | ok'\n")
+    runs.write("[jobs.a]\nagent = 'fake'\nfallback = ['other']\nprompt = 'do it'\n")
+    runs.assert_exit(runs.begin("jobs.toml", "r"), 0)
+    assert runs.classes() == ["usage_limit", "usage_limit", "ok"]
+    assert [park.account.split("-")[0] for park in Parks(runs.home).all()] == ["fake"]
+
+
+def test_a_job_that_is_to_pause_pauses_the_run_until_the_limit_is_over(runs: AgentRuns) -> None:
+    runs.job("a", 3, f"{{% if item == 0 %}}usage_limit={FAR} | {{% endif %}}ok", "on_usage_limit = 'pause'\n")
+    command = runs.begin("a.toml", "r")
+    runs.assert_exit(command, 3)
+    assert "pausing: the usage limit of fake-" in command.stderr
+    prompts = len(runs.agents.prompts())
+    again = runs.launch("resume", "r")
+    runs.assert_exit(again, 3)
+    assert "pausing: the usage limit of fake-" in again.stderr
+    assert len(runs.agents.prompts()) == prompts, "nothing was tried in vain"
+    runs.forget()
+    runs.assert_exit(runs.launch("resume", "r"), 0)
+    assert runs.classes().count("ok") == 3
+    assert runs.agents.prompts()[-1]["resumed"], "its session goes on"
+
+
+def test_a_job_that_is_to_fail_fails_its_items_without_asking_again(runs: AgentRuns) -> None:
+    keys = "on_usage_limit = 'fail'\ncontinue_on_error = true\n"
+    runs.job("a", 4, f"usage_limit={FAR}", f"{keys}\n".replace("max_concurrency = 8", "max_concurrency = 1"))
+    runs.assert_exit(runs.begin("a.toml", "r"), 1)
+    results = runs.results_of("r")
+    assert {result["status"] for result in results.values()} == {"failed"}
+    assert all("usage limit of fake-" in result["error"] for result in results.values())
+    prompts = len(runs.agents.prompts())
+    runs.assert_exit(runs.begin("a.toml", "again"), 1)
+    assert len(runs.agents.prompts()) == prompts
+
+
+def test_a_killed_run_knows_the_park_when_it_goes_on_and_is_cancelled_at_once(runs: AgentRuns) -> None:
+    runs.job("a", 2, f"usage_limit={FAR}")
+    command = runs.begin("a.toml", "r")
+    runs.wait_for_reason("r", "a:0", "the usage limit of fake-")
+    runs.wait_for_reason("r", "a:1", "the usage limit of fake-")
+    command.kill()
+    prompts = len(runs.agents.prompts())
+    resumed = runs.launch("resume", "r")
+    runs.wait_for_reason("r", "a:1", "the usage limit of fake-")
+    assert len(runs.agents.prompts()) == prompts
+    assert runs.launch("cancel", "r").exit_code() == 0
+    runs.assert_exit(resumed, 4, limit=20)
+    assert set(runs.statuses("r").values()) == {"cancelled"}
+
+
+def test_an_agent_that_is_a_template_is_held_back_item_by_item(runs: AgentRuns) -> None:
+    script = f"{{% if item == 'fake' %}}usage_limit={FAR}{{% else %}}ok{{% endif %}}"
+    runs.job("a", ["fake", "other", "fake", "other"], script, "max_failures = 4", agent="{{ item }}")
+    command = runs.begin("a.toml", "r")
+    wait_until(lambda: runs.classes().count("ok") == 2, "the other agent's items succeed")
+    runs.wait_for_reason("r", "a:0", "the usage limit of fake-")
+    assert runs.ask("status", "r")["counts"]["succeeded"] == 2
+    command.send(signal.SIGTERM)
+    runs.assert_exit(command, 128 + signal.SIGTERM, limit=20)
