@@ -44,6 +44,8 @@ class AccountLimits:
         self._run_id = run_id
         self._parked: dict[str, Park] = {}
         self._throttles: dict[str, int] = {}
+        self._refusals: dict[str, str] = {}
+        """By account, what the last attempt said that was throttled."""
         self._spared: dict[str, tuple[str, float | None]] = {}
         """What people have been told of each account."""
 
@@ -56,6 +58,8 @@ class AccountLimits:
         resets_at = outcome.agent.resets_at if outcome.agent is not None else None
         if account is None:
             return None if resets_at is None else _monotonic(resets_at)
+        if verdict is Verdict.THROTTLED:
+            self._refusals[account] = f"{flight.name}: {outcome.message}"
         if verdict is Verdict.PARKED:
             return self._park(flight, account, resets_at)
         if outcome.attempt_class in _ANSWERED and self._parks.clear(account, flight.start.at):
@@ -71,7 +75,7 @@ class AccountLimits:
                 self._narrator.spares(name, *how)
             if account.throttles != self._throttles.get(name, 0):
                 self._throttles[name] = account.throttles
-                self._narrator.note(f"rate limit of {name}: {why_few(self._state, name, now)}")
+                self._narrator.note(f"rate limit of {name}: {why_few(self._state, name, now)} ({self._refusals.get(name, '')})")
 
     def _park(self, flight: Flight, account: str, resets_at: float | None) -> float:
         park = self._parks.tell(account, resets_at, f"{self._run_id}/{flight.name}")

@@ -25,10 +25,8 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     reader = open_run(invocation, run)
     is_alive = reader.is_alive
     told = told_counts(reader)
-    parks = limits_in_the_way(reader)
     if as_json:
-        limits = [{"account": park.account, "until": park.until, "told_by": park.told_by} for park in parks]
-        write_json({**reader.summary(told.waiting), "limits": limits})
+        write_json(reader.summary(told.waiting))
         return 0
     now = time.time()
     running = running_items(reader, now) if is_alive else []
@@ -44,7 +42,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
             is_each=reader.history.header.each,
             children=child_runs(reader),
             denied=denied_items(reader),
-            limits=[*map(words_of, parks), *told.spared],
+            limits=[*map(words_of, limits_in_the_way(reader)), *told.spared],
         )
     )
     return 0

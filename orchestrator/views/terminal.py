@@ -185,6 +185,7 @@ class LiveView:
             case AccountSpared():
                 self._spared[happening.account] = happening
             case ItemWaiting():
+                self._stopped(happening.item, happening.job)
                 self._bar(happening.job).waiting.add(happening.item)
             case GateAsked():
                 self._bar(happening.job).waiting.add(happening.item)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 from rich.console import Console
 from views_story import began, ended, finished, listed, started
 
-from orchestrator.views.happenings import ItemRetrying, ItemWaiting, JobClosed, Noted
+from orchestrator.views.happenings import AccountSpared, ItemRetrying, ItemWaiting, JobClosed, Noted
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.terminal import MOST_RUNNING, LiveView
 
@@ -71,6 +72,33 @@ def test_the_picture_stays_small_however_much_runs() -> None:
     view.close()
     assert f"and {500 - MOST_RUNNING} more" in drawn
     assert len(drawn.splitlines()) <= 30
+
+
+def test_an_item_whose_attempt_was_refused_waits_and_does_not_run() -> None:
+    view, _, _ = live_view()
+    view.show(began())
+    view.show(listed(1))
+    view.show(started(0))
+    view.show(ItemWaiting(item="port:0", job="port", label=None, message="API Error: 429", at=1.0))
+    drawn = picture(view)
+    view.close()
+    assert re.search(r"port .*0/1 +1 waiting", drawn)
+    assert "running" not in drawn
+
+
+def test_an_account_that_is_spared_has_a_line_until_it_has_recovered() -> None:
+    view, _, _ = live_view()
+    view.show(began())
+    words = "rate limit of acme-0123abcd: 2 of 8 at once"
+    view.show(AccountSpared(account="acme-0123abcd", words=words, until=time.time() + 12.5, at=1.0))
+    view.show(AccountSpared(account="bolt-0123abcd", words="rate limit of bolt: 1 of 2 at once", until=None, at=1.0))
+    drawn = picture(view)
+    view.show(AccountSpared(account="acme-0123abcd", words="", until=None, at=2.0))
+    later = picture(view)
+    view.close()
+    assert re.search(f"  {words}, next start in 1[12]", drawn)
+    assert re.search(r"bolt: 1 of 2 at once *$", drawn, re.M)
+    assert "acme" not in later
 
 
 def test_an_item_that_waits_for_its_next_attempt_does_not_run() -> None:
