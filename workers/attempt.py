@@ -10,32 +10,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from workers import creates
-from workers.capture import CaptureFile, keep_bytes
+from workers.action import ActionRunner, not_started
 from workers.course import Course
 from workers.faultpoints import fault_point
-from workers.given import script_file
 from workers.identity import boot_id
 from workers.locks import unlock
 from workers.log import LOG_NAME, LogWriter
-from workers.process import ProcessRunner, Spawn
-from workers.protocol import AgentTask, AttemptClass, Begun, Check, Ended, LogLine, Outcome, SessionSeen, Start
-from workers.spawn import SHORTAGES, CannotStart
-from workers.verdict import Verdict, verdict_of
+from workers.process import ProcessRunner
+from workers.protocol import Begun, Check, Ended, LogLine, Outcome, Start
 from workers.watch import Control
 
 if TYPE_CHECKING:
-    from workers.agent_watch import AgentWatch
     from workers.checking import CheckRunner
     from workers.workspaces import Workspace
-
-_FOREVER = float("inf")
-_FOR_NO_REASON = (AttemptClass.COMMAND_FAILED, AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR)
 
 
 class AttemptRunner:
@@ -52,9 +42,8 @@ class AttemptRunner:
         self._control = control
         self._log: LogWriter | None = None
         self._last_sequence = -1
-        self._stdout = CaptureFile(f"{folder}/stdout")
-        self._stderr = CaptureFile(f"{folder}/stderr")
         self._processes = ProcessRunner(folder, control, strangers, self._append, self._keep_log_error)
+        self._actions = ActionRunner(folder, self._processes, self._append)
         self._checks: CheckRunner | None = None
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:
@@ -94,8 +83,7 @@ class AttemptRunner:
 
     def close(self) -> None:
         """Let go of all files. The process is what it was again, but for its current directory."""
-        self._stdout.forget()
-        self._stderr.forget()
+        self._actions.close()
         if self._checks is not None:
             self._checks.close()
         if self._log is not None:
@@ -122,11 +110,11 @@ class AttemptRunner:
         workspace = _workspace(start)
         if self.log_error is not None:
             # An agent that no record leads to could not be found after a kill: it must not start.
-            course.verdict = _not_started("the worker's log cannot be written", self.log_error)
+            course.verdict = not_started("the worker's log cannot be written", self.log_error)
         if course.is_well and workspace is not None:
-            self._enter(workspace, start, locks, course)
+            self._actions.enter(workspace, start, locks, course)
         if course.is_well:
-            self._act(start, locks, course)
+            self._actions.act(start, locks, course)
         if course.is_well and start.check is not None:
             self._check(start, start.check, locks, course)
         if start.creates is not None:
@@ -134,115 +122,6 @@ class AttemptRunner:
         if workspace is not None:
             course.verdict, course.workspace = workspace.finish(course.verdict, f"{self._folder}/patch", start.max_output_bytes)
         return course
-
-    def _enter(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
-        """Have a workspace to work in. Its setup writes to the same captures as the agent, which does not see what it wrote."""
-
-        def set_up(script: str) -> Verdict:
-            argv = ["/bin/sh", script_file(script, self._folder)]
-            spawned = self._processes.start(start, argv, None, (self._stdout.open(), self._stderr.open()), locks)
-            return self._run_setup(spawned, start, course)
-
-        try:
-            course.verdict = workspace.enter(set_up)
-        except CannotStart as error:
-            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
-        except OSError as error:
-            course.verdict = _not_started("the workspace cannot be made", error)
-        if course.is_well:
-            course.heed_asked_end(start, "before it started")
-
-    def _run_setup(self, spawned: Spawn, start: Start, course: Course) -> Verdict:
-        timeout_at = _FOREVER if start.timeout_seconds is None else time.monotonic() + start.timeout_seconds
-        streams = (self._stdout, self._stderr)
-        try:
-            watch = self._processes.watch(spawned, start, streams, timeout_at=timeout_at)
-            verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-        except OSError as error:
-            raise RuntimeError("the setup of a workspace could not be watched") from error  # it must not read as "not started"
-        course.add(watch)
-        if verdict.attempt_class is AttemptClass.OK:
-            for capture in streams:
-                capture.empty()
-        else:
-            self._take(start, course)
-        return verdict
-
-    def _act(self, start: Start, locks: Sequence[int], course: Course) -> None:
-        """The agent, or the command: from its spawn to the end of its tree, and what it wrote."""
-        onlooker = None if start.agent is None else self._agent_watch(start, start.agent)
-        if start.timeout_seconds is not None:
-            course.timeout_at = time.monotonic() + start.timeout_seconds
-        try:
-            spawned = self._spawn(start, locks)
-        except (CannotStart, OSError) as error:
-            course.verdict = (
-                Verdict(AttemptClass.CANNOT_START, str(error))
-                if isinstance(error, CannotStart)
-                else _not_started("the attempt's files cannot be written", error)
-            )
-            return
-        watch = self._processes.watch(
-            spawned,
-            start,
-            (self._stdout, self._stderr) if onlooker is None else onlooker.streams,
-            timeout_at=course.timeout_at,
-            stall_seconds=start.stall_timeout_seconds,
-            onlooker=onlooker,
-        )
-        if start.agent is not None and start.agent.session_id is not None:
-            self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
-        if locks:
-            # 25 ms, once, for `unlock`: now, while the first agent works, not before it starts nor when it has ended. If it
-            # fails, for want of a descriptor, `unlock` will tell.
-            with suppress(OSError, ImportError):
-                import filelock  # noqa: F401
-        course.verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-        course.add(watch)
-        try:
-            if start.agent is not None and onlooker is not None:
-                self._report(start.agent, onlooker, course)
-            self._take(start, course)
-        except OSError as error:
-            # Neither file is used again: what stands in it must not become the next attempt's output.
-            self._stdout.forget()
-            self._stderr.forget()
-            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
-        if course.verdict.attempt_class in _FOR_NO_REASON and _is_disk_full(self._folder):
-            # It may have failed for that alone, and its output may lack its end: no verdict on the command.
-            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
-
-    def _spawn(self, start: Start, locks: Sequence[int]) -> Spawn:
-        """Start the agent. Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
-        argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
-        outputs = (self._stdout.open(), self._stderr.open())
-        if start.creates is not None:
-            creates.clear(start.creates)
-        return self._processes.start(start, argv, start.stdin, outputs, locks)
-
-    def _agent_watch(self, start: Start, task: AgentTask) -> AgentWatch:
-        # Commands do not pay for it.
-        from workers.agent_watch import AgentWatch
-
-        def tell_session(session_id: str) -> None:
-            self._append(SessionSeen(sequence=start.sequence, agent=task.agent, session_id=session_id))
-            fault_point("worker.session")
-
-        return AgentWatch(task, self._stdout, self._stderr, tell_session)
-
-    def _report(self, task: AgentTask, onlooker: AgentWatch, course: Course) -> None:
-        """What the agent told becomes the verdict, and its report. Raises OSError if its answer cannot be kept."""
-        from workers.agent_report import answer_of, report_of
-
-        course.verdict, told = onlooker.verdict(course.verdict)
-        course.agent = report_of(task, onlooker.stream, told)
-        text = keep_bytes(answer_of(told), f"{self._folder}/text", task.text_path)
-        course.agent = msgspec.structs.replace(course.agent, text=text)
-
-    def _take(self, start: Start, course: Course) -> None:
-        is_sole_writer = not course.leftovers
-        course.stdout = self._stdout.take(start.stdout_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
-        course.stderr = self._stderr.take(start.stderr_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
 
     def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:
         from workers.checking import CheckRunner
@@ -268,15 +147,3 @@ def _workspace(start: Start) -> Workspace | None:
     from workers.workspaces import Workspace  # an import that most attempts have no use for
 
     return Workspace(start.workspace, start.mark)
-
-
-def _not_started(what: str, error: OSError) -> Verdict:
-    if error.errno in SHORTAGES:
-        return Verdict(AttemptClass.SHORTAGE, f"no room on this machine just now: {error.strerror}")
-    return Verdict(AttemptClass.STATE_ERROR, f"{what}: {error.strerror}")
-
-
-def _is_disk_full(folder: str) -> bool:
-    """Whether nothing more can be written there. A file system that does not tell its size is not full."""
-    found = os.statvfs(folder)
-    return found.f_blocks > 0 and (found.f_bfree if os.geteuid() == 0 else found.f_bavail) == 0

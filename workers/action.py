@@ -1,0 +1,175 @@
+"""What an attempt is for: its agent, or its command, and before it the setup of a new workspace.
+
+Both write to the same two captures; an agent does not see what a setup that went well has written. What an agent tells becomes
+the verdict on the attempt and the report on it (`agent_watch`, `agent_report`): commands do not pay for their import.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from workers import creates
+from workers.capture import CaptureFile, keep_bytes
+from workers.course import Course
+from workers.faultpoints import fault_point
+from workers.given import script_file
+from workers.process import ProcessRunner, Spawn
+from workers.protocol import AgentTask, AttemptClass, LogLine, SessionSeen, Start
+from workers.spawn import SHORTAGES, CannotStart
+from workers.verdict import Verdict, verdict_of
+
+if TYPE_CHECKING:
+    from workers.agent_watch import AgentWatch
+    from workers.workspaces import Workspace
+
+_FOREVER = float("inf")
+_FOR_NO_REASON = (AttemptClass.COMMAND_FAILED, AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR)
+
+
+class ActionRunner:
+    """Runs actions, one after another, with the files of one worker's `folder`. `append` writes a line to the worker's log."""
+
+    def __init__(self, folder: str, processes: ProcessRunner, append: Callable[[LogLine], None]) -> None:
+        self._folder = folder
+        self._processes = processes
+        self._append = append
+        self._stdout = CaptureFile(f"{folder}/stdout")
+        self._stderr = CaptureFile(f"{folder}/stderr")
+
+    def enter(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
+        """Have a workspace to work in, or say in `course` why there is none."""
+
+        def set_up(script: str) -> Verdict:
+            argv = ["/bin/sh", script_file(script, self._folder)]
+            spawned = self._processes.start(start, argv, None, (self._stdout.open(), self._stderr.open()), locks)
+            return self._run_setup(spawned, start, course)
+
+        try:
+            course.verdict = workspace.enter(set_up)
+        except CannotStart as error:
+            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
+        except OSError as error:
+            course.verdict = not_started("the workspace cannot be made", error)
+        if course.is_well:
+            course.heed_asked_end(start, "before it started")
+
+    def act(self, start: Start, locks: Sequence[int], course: Course) -> None:
+        """From the spawn of the agent or command to the end of its tree, and what it wrote and told."""
+        onlooker = None if start.agent is None else self._agent_watch(start, start.agent)
+        course.timeout_at = _timeout_at(start)
+        try:
+            spawned = self._spawn(start, locks)
+        except CannotStart as error:
+            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
+            return
+        except OSError as error:
+            course.verdict = not_started("the attempt's files cannot be written", error)
+            return
+        # From here on nothing that goes wrong may read as "not started".
+        watch = self._processes.watch(
+            spawned,
+            start,
+            (self._stdout, self._stderr) if onlooker is None else onlooker.streams,
+            timeout_at=course.timeout_at,
+            stall_seconds=start.stall_timeout_seconds,
+            onlooker=onlooker,
+        )
+        if start.agent is not None and start.agent.session_id is not None:
+            self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
+        if locks:
+            # 25 ms, once, for `unlock`: now, while the first agent works, not before it starts nor when it has ended. If it
+            # fails, for want of a descriptor, `unlock` will tell.
+            with suppress(OSError, ImportError):
+                import filelock  # noqa: F401
+        course.verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        course.add(watch)
+        if start.agent is not None and onlooker is not None:
+            self._report(start.agent, onlooker, course)
+        self._take(start, course)
+        if course.verdict.attempt_class in _FOR_NO_REASON and _is_disk_full(self._folder):
+            # It may have failed for that alone, and its output may lack its end: no verdict on the command.
+            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
+
+    def close(self) -> None:
+        """Let go of the captures."""
+        self._stdout.forget()
+        self._stderr.forget()
+
+    def _run_setup(self, spawned: Spawn, start: Start, course: Course) -> Verdict:
+        streams = (self._stdout, self._stderr)
+        try:
+            watch = self._processes.watch(spawned, start, streams, timeout_at=_timeout_at(start))
+            course.verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        except OSError as error:
+            raise RuntimeError("the setup of a workspace could not be watched") from error  # it must not read as "not started"
+        course.add(watch)
+        if course.is_well:
+            for capture in streams:
+                capture.empty()
+        else:
+            self._take(start, course)
+        return course.verdict
+
+    def _spawn(self, start: Start, locks: Sequence[int]) -> Spawn:
+        """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
+        argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
+        outputs = (self._stdout.open(), self._stderr.open())
+        if start.creates is not None:
+            creates.clear(start.creates)
+        return self._processes.start(start, argv, start.stdin, outputs, locks)
+
+    def _agent_watch(self, start: Start, task: AgentTask) -> AgentWatch:
+        from workers.agent_watch import AgentWatch
+
+        def tell_session(session_id: str) -> None:
+            self._append(SessionSeen(sequence=start.sequence, agent=task.agent, session_id=session_id))
+            fault_point("worker.session")
+
+        return AgentWatch(task, self._stdout, self._stderr, tell_session)
+
+    def _report(self, task: AgentTask, onlooker: AgentWatch, course: Course) -> None:
+        """What the agent told becomes the verdict, and its report."""
+        from workers.agent_report import answer_of, report_of
+
+        course.verdict, told = onlooker.verdict(course.verdict)
+        course.agent = report_of(task, onlooker.stream, told)
+        try:
+            text = keep_bytes(answer_of(told), f"{self._folder}/text", task.text_path)
+        except OSError as error:
+            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, f"its answer could not be kept: {error.strerror}")
+        else:
+            course.agent = msgspec.structs.replace(course.agent, text=text)
+
+    def _take(self, start: Start, course: Course) -> None:
+        is_sole_writer = not course.leftovers
+        try:
+            course.stdout = self._stdout.take(start.stdout_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
+            course.stderr = self._stderr.take(start.stderr_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
+        except OSError as error:
+            # Neither file is used again: what stands in it must not become the next attempt's output.
+            self._stdout.forget()
+            self._stderr.forget()
+            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+
+
+def not_started(what: str, error: OSError) -> Verdict:
+    """Nothing was started: for want of room, or because `what` went wrong."""
+    if error.errno in SHORTAGES:
+        return Verdict(AttemptClass.SHORTAGE, f"no room on this machine just now: {error.strerror}")
+    return Verdict(AttemptClass.STATE_ERROR, f"{what}: {error.strerror}")
+
+
+def _timeout_at(start: Start) -> float:
+    return _FOREVER if start.timeout_seconds is None else time.monotonic() + start.timeout_seconds
+
+
+def _is_disk_full(folder: str) -> bool:
+    """Whether nothing more can be written there. A file system that does not tell its size is not full."""
+    found = os.statvfs(folder)
+    return found.f_blocks > 0 and (found.f_bfree if os.geteuid() == 0 else found.f_bavail) == 0
