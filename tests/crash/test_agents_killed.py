@@ -11,6 +11,8 @@ import pytest
 from fake_agents import STATE_VARIABLE, Witness, add_profile
 from run_driver import RunDriver, wait_until
 
+from orchestrator.errors import ExitCode
+
 
 @pytest.fixture
 def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
@@ -97,6 +99,13 @@ grace = 0.5
     assert len(resumed) == RESUMED[point]
     assert [result["status"] for result in driver.results()] == ["succeeded", "succeeded"]
     driver.assert_tidy()
+
+
+def test_a_full_disk_at_the_end_of_an_agent_does_not_lose_its_session(driver: RunDriver, witness: Witness) -> None:
+    write(driver, "ok text=first | ok text=done")
+    driver.assert_exit(driver.run(worker_fault="worker.capture:1:ENOSPC"), ExitCode.STATE_UNWRITABLE)
+    driver.assert_exit(driver.run(), 0)
+    assert_the_session_went_on(driver, witness)
 
 
 def test_without_workers_the_session_survives_the_supervisor(driver: RunDriver, witness: Witness) -> None:

@@ -134,6 +134,13 @@ class TestReport:
         assert text == Capture(size=100_000, path=path, sha256=hashlib.sha256(answer.encode()).hexdigest())
         assert Path(path).read_text() == answer
 
+    def test_an_answer_that_cannot_be_kept_is_no_verdict_on_the_agent(self, worker: AgentDriver) -> None:
+        (worker.root / "file").touch()
+        outcome = worker.tell("ok cost=0.25", task={"text_path": str(worker.root / "file" / "answer")})
+        assert (outcome.attempt_class, report_of(outcome).cost_usd) == (AttemptClass.STATE_ERROR, 0.25)
+        assert outcome.message == "its answer could not be kept: Not a directory"
+        assert [report_of(outcome).session_id] == worker.sessions()
+
     def test_structured_output_is_the_answer(self, worker: AgentDriver) -> None:
         assert json.loads(text_of(worker.tell("""ok structured='{"a": [1, 2]}'"""))) == {"a": [1, 2]}
 
