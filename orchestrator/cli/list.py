@@ -80,7 +80,9 @@ def _summary(run_dir: RunDir) -> dict[str, Any]:
     try:
         return RunReader.read(run_dir).summary()
     except UserError as error:
-        nothing = dict.fromkeys(("name", "jobs_file", "started_at", "finished_at", "cost_usd", "parent"))
+        nothing = dict.fromkeys(
+            ("name", "jobs_file", "started_at", "finished_at", "cost_usd", "unknown_costs", "ledger", "parent")
+        )
         told = {"item": None, "message": error.message}
         return {"run_id": run_dir.run_id, "status": "unreadable", **nothing, "counts": {}, "error": told, "jobs": []}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from views_story import began, finished
 
-from orchestrator.views.summary import EndReport, Failure, RunningItem, status_lines
+from orchestrator.views.summary import EndReport, Failure, RunningItem, ledger_line, status_lines
 from orchestrator.views.tables import aligned
 
 
@@ -70,3 +70,29 @@ def test_many_running_items_are_cut_short() -> None:
 
 def test_columns_are_as_wide_as_what_stands_in_them() -> None:
     assert list(aligned(["A", "LONG"], [["xx", "y"], ["z", ""]])) == ["A   LONG", "xx  y", "z"]
+
+
+def ledger(**more: Any) -> dict[str, Any]:
+    known = {"attempts": 208, "cost_usd": 4.12, "unknown_costs": 0, "tokens": 12345}
+    saved = {"saved_by_replay_usd": 0.5, "saved_by_adoption_usd": 0.38, "paid_twice": 0}
+    return {"ledger": {**known, **saved, **more}}
+
+
+def test_the_ledger_says_what_was_spent_saved_and_paid_twice() -> None:
+    assert ledger_line(ledger()) == "spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0"
+    assert ledger_line({"ledger": None}) is None
+
+
+def test_the_ledger_tells_tokens_where_a_cost_is_unknown() -> None:
+    told = ledger_line(ledger(attempts=1, cost_usd=None, unknown_costs=1))
+    assert told is not None
+    assert told.startswith("spent an unknown amount in 1 attempt · 12,345 tokens · saved")
+
+
+def test_a_run_that_is_paused_for_money_says_so_and_what_raises_the_budget() -> None:
+    words = "budget: spent 19.80 of 20.00 USD"
+    told = summary("paused", finished_at=1010.0, reason=words, **ledger())
+    lines = list(status_lines("orchestrate", told, [], [], 2000.0, is_alive=False))
+    assert words in lines
+    assert "raise it with: orchestrate set r1 [JOB.]budget_usd=N (or budget_tokens=N)" in lines
+    assert words not in list(status_lines("orchestrate", {**told, "status": "running"}, [], [], 2000.0, is_alive=True))

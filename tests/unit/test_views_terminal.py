@@ -9,7 +9,7 @@ import time
 from rich.console import Console
 from views_story import began, ended, finished, listed, started
 
-from orchestrator.views.happenings import AccountSpared, ItemRetrying, ItemWaiting, JobClosed, Noted
+from orchestrator.views.happenings import AccountSpared, Charged, ItemRetrying, ItemWaiting, JobClosed, Noted
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.terminal import MOST_RUNNING, LiveView
 
@@ -165,3 +165,13 @@ def test_closing_before_anything_began_is_harmless() -> None:
     view.refresh()
     view.close()
     assert stream.getvalue() == ""
+
+
+def test_what_was_spent_so_far_is_told_beside_the_time() -> None:
+    view, _, _ = live_view()
+    view.show(began())
+    assert "spent" not in picture(view)
+    view.show(Charged(item="port:1", job="port", cost_usd=None, spent_usd=1.23, unknown_costs=2, attempts=9, at=1.0))
+    drawn = picture(view)
+    view.close()
+    assert "spent 1.23 USD (2 of unknown cost)" in drawn

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.views.wording import after_attempts, counted, lasting, shown, sized, title
+from orchestrator.views.wording import after_attempts, counted, dollars, lasting, shown, sized, spent, title
 
 
 @given(st.text(st.characters()))
@@ -71,3 +71,26 @@ def test_states_without_items_are_not_counted() -> None:
 def test_the_number_of_attempts_is_told_when_there_were_several() -> None:
     assert after_attempts("exit code 3", 1) == "exit code 3"
     assert after_attempts("exit code 3", 3) == "exit code 3 after 3 attempts"
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (0.0, "0.00 USD"),
+        (0.0004, "0.0004 USD"),
+        (0.01, "0.01 USD"),
+        (1.234, "1.23 USD"),
+        (1234.5, "1234.50 USD"),
+        (None, "an unknown amount"),
+    ],
+)
+def test_amounts_of_money(amount: float | None, said: str) -> None:
+    assert dollars(amount) == said
+
+
+@pytest.mark.parametrize(
+    ("amount", "unknown", "said"),
+    [(1.23, 0, "spent 1.23 USD"), (1.23, 2, "spent 1.23 USD (2 of unknown cost)"), (None, 2, "spent an unknown amount")],
+)
+def test_what_is_unknown_is_never_said_to_be_nothing(amount: float | None, unknown: int, said: str) -> None:
+    assert spent(amount, unknown) == said
