@@ -21,6 +21,7 @@ from orchestrator.agents.sessions import (
     RETRY_PROMPT,
     LastEnd,
     Resumed,
+    Words,
     session_of,
     was_unchecked,
     words_for,
@@ -30,6 +31,7 @@ from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError,
 from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.rendered import ItemRefused, check_argument, refuse_nul, rendered_arguments, rendered_text, utf8_size
+from orchestrator.store.records import RetryAsked
 from workers.reading import Reading
 
 if TYPE_CHECKING:
@@ -56,22 +58,42 @@ def no_agents(name: str) -> Profile:
 
 
 class Before(msgspec.Struct, frozen=True):
-    """What came before an attempt. `last`: how the one before it ended; None: it is the first, or its work is another now."""
+    """What came before an attempt. `last`: how the one before it ended; None: it is the first, or its work is another now.
+
+    `retry`: somebody asked for one more time of the item; `is_asked`: this attempt is the first since then.
+    """
 
     last: LastEnd | None = None
+    retry: RetryAsked | None = None
+    is_asked: bool = False
+
+    @property
+    def feedback(self) -> str:
+        """What somebody wants its agent to be told."""
+        return self.retry.feedback if self.retry is not None else ""
+
+    @property
+    def is_begun_anew(self) -> bool:
+        """Whether its agent is told something else than what its session began with."""
+        return self.is_asked and self.retry is not None and self.retry.prompt is not None
 
 
 NOTHING_BEFORE = Before()
 
 
-class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt of an agent. `told` is its prompt, `env_allowed` what passes of the environment, `schema` that of its answer.
+_NO_CHANGE = ("", None, None)
 
-    `account`: whose limits bind it. `litter`: what it leaves in its workspace that is no work.
+
+class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt of an agent. `prompt` is all that it has to do, `told` what it is told now.
+
+    `env_allowed` is what passes of the environment, `schema` that of its answer. `account`: whose limits bind it. `litter`: what
+    it leaves in its workspace that is no work.
     """
 
     agent: str
     account: str
+    prompt: str
     told: str
     reading: Reading
     env_allowed: list[str]
@@ -107,12 +129,18 @@ def agent_work(
     if job.allowed not in profile.permissions:
         known = " and ".join(profile.permissions)
         raise ItemRefused(f'permissions: the profile of {name} does not say how to keep it to "{job.allowed}" (only {known})')
-    model = (rendered_text(job.model, context, "model").strip() or None) if job.model is not None else None
-    prompt = _prompt(job, context, folder)
+    model = _model(job, context, before)
+    prompt = _prompt(job, context, folder) if before.retry is None or before.retry.prompt is None else before.retry.prompt
     schema_path, schema = schema_of(job, context, folder)
     args = rendered_arguments(job.args, context, "args")
-    resumed = session_of(before.last, agent=name, folder=cwd, can_resume=job.resume_session and profile.can_resume)
-    told = _told(job, context, prompt, before.last, resumed)
+    resumed = session_of(
+        before.last,
+        agent=name,
+        folder=cwd,
+        can_resume=job.resume_session and profile.can_resume and not before.is_begun_anew,
+        is_asked=before.is_asked and before.feedback != "",
+    )
+    told = _told(job, context, prompt, before, resumed)
     if schema is not None and not takes_schema(profile, schema.text):
         told = f"{told.rstrip()}\n\n{_SCHEMA_WORDS}{schema.text}"
     utf8_size(told, "the prompt")
@@ -137,6 +165,7 @@ def agent_work(
     work = AgentWork(
         agent=name,
         account=choice.account,
+        prompt=prompt,
         told=told,
         reading=profile.reading,
         env_allowed=call.env_allowed,
@@ -145,8 +174,8 @@ def agent_work(
         schema=schema.text if schema is not None else None,
         litter=profile.litter,
     )
-    does = ("agent", own_name, prompt, model, args, job.allowed, work.schema, job.output)
-    return work, call, does
+    does: tuple[Any, ...] = ("agent", own_name, prompt, model, args, job.allowed, work.schema, job.output)
+    return work, call, does if before.retry is None or before.retry.change == _NO_CHANGE else (*does, before.retry.change)
 
 
 def _profile(name: str, find: FindProfile) -> Profile:
@@ -188,9 +217,24 @@ def schema_of(job: Job, context: Mapping[str, Any], folder: str) -> tuple[str | 
         raise ItemRefused(f"schema: {error}") from error
 
 
-def _told(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | None, resumed: Resumed | None) -> str:
+def _model(job: Job, context: Mapping[str, Any], before: Before) -> str | None:
+    if before.retry is not None and before.retry.model is not None:
+        return before.retry.model
+    return (rendered_text(job.model, context, "model").strip() or None) if job.model is not None else None
+
+
+def _told(job: Job, context: Mapping[str, Any], prompt: str, before: Before, resumed: Resumed | None) -> str:
+    """What the agent is told. Feedback comes again with all but a failed check: the attempt before may not have heard it."""
+    if resumed is not None and before.is_asked and before.feedback:
+        return before.feedback
+    words = words_for(before.last, resumed)
+    told = _words(job, context, prompt, before.last, words)
+    return f"{told.rstrip()}\n\n{before.feedback}" if before.feedback and words != "retry" else told
+
+
+def _words(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | None, words: Words) -> str:
     checked = {"check_output": context["attempt"]["check_output"]}
-    match words_for(last, resumed):
+    match words:
         case "resume":
             told = rendered_text(job.resume_prompt, context, "resume_prompt") if job.resume_prompt is not None else ""
             return told if told.strip() else RESUME_PROMPT

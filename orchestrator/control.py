@@ -97,7 +97,16 @@ class GoOn(msgspec.Struct, frozen=True, tag="go_on"):
     item: tuple[str, int]
 
 
-Request = Stop | Flush | Cancel | Pause | SetSlots | SetBudget | Explain | CountWaiting | Approve | GoOn
+class Retry(msgspec.Struct, frozen=True, tag="retry"):
+    """Run these items, each (job id, index), one more time; `feedback`, `model` and `prompt` as in `records.RetryAsked`."""
+
+    items: list[tuple[str, int]]
+    feedback: str = ""
+    model: str | None = None
+    prompt: str | None = None
+
+
+Request = Stop | Flush | Cancel | Pause | SetSlots | SetBudget | Explain | CountWaiting | Approve | GoOn | Retry
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):

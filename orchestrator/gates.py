@@ -111,12 +111,13 @@ class Gates:
         else:
             self._put(item, job, question, label)
 
-    def reopen(self, items: Sequence[ItemRef]) -> None:
-        """Carry out `ReopenItems`. What was not selected is not."""
+    def reopen(self, items: Sequence[ItemRef], jobs: Sequence[int] = ()) -> None:
+        """Carry out `ReopenItems`. What was not selected is not. `jobs`: also these, closed before they were listed."""
         items = [item for item in items if self._is_selected(item)]
         indices: dict[int, list[int]] = {}
         for order, index in items:
             indices.setdefault(order, []).append(index)
+        indices.update({order: [] for order in jobs})
         job_ids = [self._jobs[order].id for order in indices]
         for job_id, each in zip(job_ids, indices.values(), strict=True):
             self._recorder.add(Reopened(job=job_id, indices=each))
@@ -126,7 +127,10 @@ class Gates:
         for job_id in job_ids:
             self._narrator.reopened(job_id, self._reader.count(job_id), self._reader.job_counts(job_id))
         self._events.append(
-            ItemsReopened({(order, index): self._history.jobs[self._jobs[order].id].attempts(index) for order, index in items})
+            ItemsReopened(
+                {(order, index): self._history.jobs[self._jobs[order].id].attempts(index) for order, index in items},
+                tuple(jobs),
+            )
         )
 
     def answer(self, items: Sequence[ItemRef], choice: str | None, message: str) -> Reply:

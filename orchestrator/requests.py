@@ -17,6 +17,7 @@ from orchestrator.control import (
     Pause,
     Reply,
     Request,
+    Retry,
     SetBudget,
     SetSlots,
     Wait,
@@ -25,12 +26,14 @@ from orchestrator.control import Stop as StopRequest
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, ChildAnswered, Event
 from orchestrator.core.explaining import is_waiting, spared_now, waiting_counts, waiting_resource, why_it_waits
+from orchestrator.core.retrying import to_reopen, why_not
 from orchestrator.core.scheduling import is_over, split_slots
 from orchestrator.core.states import ItemRef, RunState, Stop
 from orchestrator.gates import Gates
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.recording import Recorder
+from orchestrator.retrying import retries
 from orchestrator.settlements import Settlements
 from orchestrator.store import records
 from orchestrator.store.durable_file import write_whole
@@ -94,6 +97,8 @@ class Requests:
                 return self._gates.answer([(self._orders[job_id], index) for job_id, index in items], choice, message)
             case GoOn((job_id, index)):
                 return self._go_on((self._orders[job_id], index))
+            case Retry():
+                return self._retry(request)
             case Explain(items):
                 return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
             case CountWaiting():
@@ -137,6 +142,16 @@ class Requests:
                 self._settlements.replaced(ref, replaced_by)
         self._ask(CancelAsked(refs))
         return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
+
+    def _retry(self, request: Retry) -> Reply:
+        refs = [(self._orders[job_id], index) for job_id, index in request.items]
+        refusal = why_not(self._state, refs)
+        if refusal:
+            return Reply(False, f"run {self._run_id}: {refusal}")
+        for record in retries(self._store.history, request):
+            self._recorder.add(record)
+        self._gates.reopen(*to_reopen(self._state, refs))
+        return Reply(True, f"run {self._run_id} runs {len(refs)} item{'' if len(refs) == 1 else 's'} again")
 
     def _go_on(self, item: ItemRef) -> Reply:
         if is_over(self._state, self._state.jobs[item[0]]):

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.control import Retry
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode, RunHeldError, UserError
@@ -31,6 +32,7 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
 from orchestrator.update_plan import UpdatePlan, UpdateRequest
 from orchestrator.views.happenings import View
+from workers.faultpoints import fault_point
 
 __all__ = [
     "RunReport",
@@ -39,6 +41,7 @@ __all__ = [
     "cancel_dead_run",
     "plan_update",
     "resume_run",
+    "retry_items",
     "run_child",
     "run_each",
     "run_file",
@@ -180,6 +183,31 @@ def resume_run(
         while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
             report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True, stops=stops, asker=asker)
         return report
+
+
+def retry_items(
+    run_dir: RunDir,
+    asked: Retry,
+    view: View,
+    *,
+    slots: int | None = None,
+    keep_going: bool = False,
+    asker: Asker | None = None,
+) -> RunReport:
+    """Run items of a run that nobody supervises one more time, and go on with it; what else has failed stays so.
+
+    Raises RunHeldError if somebody supervises it, UserError for an item that may still run.
+    """
+    from orchestrator.retrying import record_retry
+
+    refuse_inside(run_dir, "a retry")
+    _refuse_while_parent_lives(run_dir)
+    nesting = find_ancestors(os.environ)
+    with _releasing(lock_run(run_dir)):
+        record_retry(run_dir, asked)
+        fault_point("runs.retry_recorded")
+        options = RunOptions(slots=slots, keep_going=keep_going)
+        return _resume(run_dir, view, options, nesting, keep_failed=True, asker=asker)
 
 
 def plan_update(run_dir: RunDir, request: UpdateRequest) -> UpdatePlan:

@@ -126,12 +126,14 @@ class Starter:
         return Ready(prepared, label, number)
 
     def _before(self, job: Job, index: int, attempt: int) -> Before:
-        """How the attempt before ended, if it was at the same work."""
-        past = self._reader.history.jobs[job.id]
-        if not job.is_agent or attempt == 1 or past.is_set_back(index):
+        """How the attempt before ended, if it was at the same work, and what somebody wants to be other this time."""
+        if not job.is_agent:
             return NOTHING_BEFORE
-        ended = past.last_end(index)
-        return NOTHING_BEFORE if ended is None else Before(LastEnd(ended.outcome, ended.folder))
+        past = self._reader.history.jobs[job.id]
+        retry = past.retries.get(index)
+        ended = None if attempt == 1 or past.is_set_back(index) else past.last_end(index)
+        last = None if ended is None else LastEnd(ended.outcome, ended.folder)
+        return Before(last, retry, retry is not None and ended is not None and ended.attempt <= retry.attempts)
 
     def is_same(self, job: Job, index: int, ended: AttemptEnded | None) -> bool:
         """Whether the item would do now what its attempt that ended did, if there was one, or has nothing to do at all."""

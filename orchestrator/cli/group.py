@@ -32,6 +32,7 @@ COMMANDS = {
     "cost": "Tell what agents have cost, over all runs.",
     "wait": "Wait for a run to end and exit as it did.",
     "exec": "Run an item's command by hand, in its folder, with its environment.",
+    "retry": "Run items of a run one more time, perhaps with a change.",
     "cancel": "Cancel a run, or some of its items.",
     "approve": "Answer a gate: approve RUN GATE.",
     "pause": "Have a run pause: start nothing more, and go on with it later.",

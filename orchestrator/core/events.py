@@ -168,9 +168,13 @@ class ChildAnswered(msgspec.Struct, frozen=True):
 
 
 class ItemsReopened(msgspec.Struct, frozen=True):
-    """It is recorded that these items run again (`ReopenItems`). Each with the number of attempts that it has had."""
+    """It is recorded that these items run again (`ReopenItems`). Each with the number of attempts that it has had.
+
+    `jobs`: those besides that were closed before they were listed, and are to be looked at once more.
+    """
 
     attempts: Mapping[ItemRef, int]
+    jobs: tuple[int, ...] = ()
 
 
 class LeftAlone(msgspec.Struct, frozen=True):

@@ -43,8 +43,10 @@ def hear(state: RunState, event: GateTold | ItemsReopened | LeftAlone, decisions
     match event:
         case GateTold():
             _gate_told(state, event, decisions)
-        case ItemsReopened(attempts):
+        case ItemsReopened(attempts, jobs):
             _reopen(state, attempts)
+            for order in jobs:
+                state.jobs[order].phase = Phase.BLOCKED
         case LeftAlone():
             state.is_attended = False
         case unknown:
@@ -136,7 +138,7 @@ def _way_back(state: RunState, gate: JobState, index: int) -> tuple[ItemRef, ...
     first = gate.rules.retry_from
     way = {gate.rules.order}
     for order in range(len(state.jobs)):
-        if order == first or (_comes_from(state, order, first) and _comes_from(state, gate.rules.order, order)):
+        if order == first or (comes_from(state, order, first) and comes_from(state, gate.rules.order, order)):
             way.add(order)
     is_chain = all(not way & set(state.jobs[order].rules.needs) for order in way - {first})
     return tuple(
@@ -147,7 +149,7 @@ def _way_back(state: RunState, gate: JobState, index: int) -> tuple[ItemRef, ...
     )
 
 
-def _comes_from(state: RunState, order: int, first: int) -> bool:
+def comes_from(state: RunState, order: int, first: int) -> bool:
     """Whether job `order` needs job `first`, directly or through others."""
     seen: set[int] = set()
     todo = [order]

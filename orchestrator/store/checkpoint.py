@@ -152,6 +152,8 @@ class CheckpointWriter:
             yield _encode(fact), None, 0
         for job in history.jobs.values():
             yield from self._item_lines(job)
+            for retry in job.retries.values():
+                yield _encode(retry), None, 0
             if job.closed is not None:
                 yield _encode(JobClosed(job=job.id, status=job.closed)), None, 0
         if history.ended is not None:

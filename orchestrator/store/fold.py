@@ -31,6 +31,7 @@ from orchestrator.store.records import (
     ListOutdated,
     Record,
     Reopened,
+    RetryAsked,
     RunEnded,
     RunHeader,
     Selection,
@@ -144,6 +145,8 @@ class JobHistory:
         """Of an item of a loop: where the end of each of its rounds stands, by the number of the round."""
         self.unended: dict[int, Started] = {}
         """Last starts that never came to an end, because the item was settled: they tell how many attempts there were."""
+        self.retries: dict[int, RetryAsked] = {}
+        """The last time that somebody asked for one more time of an item."""
         self.gates: dict[int, GateHistory] = {}
         """Of a gate: what became of the question of each item that was asked."""
         self.spending = Spending()
@@ -289,6 +292,8 @@ class JobHistory:
             self.gone.add(index)
         else:
             self.gone.discard(index)
+        if record.status is Status.PENDING:
+            self.retries.pop(index, None)  # an update set it back: what the jobs file says counts
         if record.status is Status.PENDING and (gate := self.gates.get(index)) is not None:
             gate.question = gate.answer = None  # it is to be asked anew
 
@@ -445,7 +450,7 @@ class RunHistory:
             case WorkerStarted():
                 self.workers[record.worker] = record
                 self.next_worker = max(self.next_worker, record.worker + 1)
-            case GateAsked() | GateAnswered() | Reopened():
+            case GateAsked() | GateAnswered() | Reopened() | RetryAsked():
                 self._apply_choice(record)
             case SlotsSet() | BudgetSet() | Selection():
                 self._apply_setting(record)
@@ -486,13 +491,15 @@ class RunHistory:
         self.ended = None
         self.header = header
 
-    def _apply_choice(self, record: GateAsked | GateAnswered | Reopened) -> None:
+    def _apply_choice(self, record: GateAsked | GateAnswered | Reopened | RetryAsked) -> None:
         job = self._job(record.job)
         match record:
             case GateAsked():
                 job.asked(record)
             case GateAnswered():
                 job.answered(record)
+            case RetryAsked():
+                job.retries[record.index] = record
             case Reopened(indices=indices):
                 job.reopened(indices)
                 # What they did is to be done again: they must not find that it is done.

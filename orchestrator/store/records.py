@@ -275,10 +275,33 @@ class GateAnswered(msgspec.Struct, frozen=True, tag="answered", kw_only=True, om
 
 
 class Reopened(msgspec.Struct, frozen=True, tag="reopened", kw_only=True):
-    """A gate was rejected, and these items of a job run again; of a gate: ask again. They are pending, and their job is open."""
+    """These items of a job run again; of a gate: ask again. They are pending, and their job is open.
+
+    Because a gate was rejected, or somebody asked for it (`RetryAsked`).
+    """
 
     job: str
     indices: list[int]
+
+
+class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_defaults=True):
+    """Somebody asked for one more time of an item (`orchestrate retry`), after so many `attempts`, perhaps with a change.
+
+    It holds for all later attempts, until the next time that is asked for: `feedback` is what its agent is told, `model` and
+    `prompt` take the place of the job's own.
+    """
+
+    job: str
+    index: int
+    attempts: int
+    feedback: str = ""
+    model: str | None = None
+    prompt: str | None = None
+
+    @property
+    def change(self) -> tuple[str, str | None, str | None]:
+        """What is other than before; it is part of what the item does."""
+        return (self.feedback, self.model, self.prompt)
 
 
 class SlotsSet(msgspec.Struct, frozen=True, tag="slots", kw_only=True):
@@ -346,6 +369,7 @@ Fact = (
     | GateAsked
     | GateAnswered
     | Reopened
+    | RetryAsked
     | SlotsSet
     | BudgetSet
     | JobSpent

@@ -14,7 +14,7 @@ from orchestrator.errors import StateRefusedError, StateUnwritableError, UserErr
 from orchestrator.store import durable_file
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.history import read_history
-from orchestrator.store.records import Status
+from orchestrator.store.records import ItemSettled, Reopened, RetryAsked, Status
 from orchestrator.store.run_store import JOURNAL_GROWTH, SMALLEST_JOURNAL_BYTES, RunStore
 from orchestrator.store.rundir import RunDir
 from workers.faultpoints import arm
@@ -231,3 +231,17 @@ def test_short_writes_of_a_file_are_continued(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(durable_file.os, "write", lambda fd, data: real(fd, bytes(data)[:3]))
     write_durably(tmp_path / "file", b"0123456789")
     assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def test_what_a_retry_asked_for_is_kept_by_a_checkpoint_and_forgotten_when_an_update_sets_the_item_back(run_dir: RunDir) -> None:
+    asked = RetryAsked(job="port", index=1, attempts=1, feedback="Look again", model="opus")
+    store = RunStore.open(run_dir)
+    store.append([LISTED, ended(1), asked, Reopened(job="port", indices=[1])])
+    for _ in range(2):
+        store.take_checkpoint()
+        past = read_history(run_dir).jobs["port"]
+        assert (past.retries, past.status(1), past.attempts(1)) == ({1: asked}, Status.PENDING, 1)
+    store.append([ItemSettled(job="port", index=1, status=Status.PENDING)])
+    store.take_checkpoint()
+    store.close()
+    assert read_history(run_dir).jobs["port"].retries == {}

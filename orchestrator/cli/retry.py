@@ -1,0 +1,116 @@
+"""`orchestrate retry RUN [ITEM…]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.options import bounds_options, last_option, named_run, run_argument, view_options
+from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.results import RunReader
+    from orchestrator.runs import RunReport
+    from orchestrator.views.happenings import View
+    from orchestrator.views.prompt import Prompt
+
+
+@click.command("retry")
+@run_argument
+@click.argument("items", nargs=-1, metavar="[ITEM]...")
+@last_option
+@click.option("-m", "--feedback", metavar="TEXT", help="What its agent is told, in the session that it had.")
+@click.option("--model", metavar="M", help="Another model, from now on.")
+@click.option("--edit", is_flag=True, help="Another prompt: yours, from your editor. It begins a session of its own.")
+@bounds_options
+@view_options
+@pass_invocation
+def command(
+    invocation: Invocation,
+    /,
+    *,
+    run: str | None,
+    items: tuple[str, ...],
+    last: bool,
+    feedback: str | None,
+    model: str | None,
+    edit: bool,
+    slots: int | None,
+    keep_going: bool,
+    **view: Any,
+) -> int:
+    """Run items one more time, whatever they came to, also with a change; default: all that failed or were cancelled.
+
+    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Only so do cancelled items run again. A run that goes on takes it in; any other
+    goes on with it as with a resume, but what else has failed stays so.
+    """
+    from orchestrator.cli.asking import say
+    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.supervising import Shown, supervise
+    from orchestrator.control import NoSupervisor, Retry, ask
+    from orchestrator.locks.holders import is_locked
+    from orchestrator.retrying import reopen_children
+
+    if last and run is not None:
+        items = (run, *items)  # with --last the first word is an item already
+        run = None
+    reader = open_run(invocation, named_run(run, last=last))
+    chosen = _chosen(reader, items)
+    has_change = feedback is not None or model is not None or edit
+    if has_change:
+        _refuse_change(reader, chosen)
+    prompt = _edited(reader, chosen) if edit else None
+    asked = Retry(chosen, (feedback or "").strip(), model, prompt)
+    run_dir = reader.run_dir
+    reopen_children(run_dir, chosen)
+    if is_locked(run_dir.supervisor_lock):
+        try:
+            return say(ask(run_dir.path, asked))
+        except NoSupervisor:  # it has just ended: asked twice, it is done once
+            pass
+
+    def start(_home: Path, shown: View, prompt: Prompt | None) -> RunReport:
+        from orchestrator.runs import retry_items
+
+        return retry_items(run_dir, asked, shown, slots=slots, keep_going=keep_going, asker=prompt)
+
+    return supervise(invocation, Shown(**view), start)
+
+
+def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
+    from orchestrator.retrying import failed_or_cancelled
+
+    run_id = reader.run_dir.run_id
+    if not items:
+        found = failed_or_cancelled(reader.history)
+        if not found:
+            raise UserError(f"run {run_id} has no item that failed or was cancelled", "name one: orchestrate retry RUN ITEM")
+        return found
+    chosen = list({found: None for item in items for found in reader.find_items(item)})
+    if not chosen:
+        raise UserError(f"{', '.join(items)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
+    return chosen
+
+
+def _refuse_change(reader: RunReader, items: list[tuple[str, int]]) -> None:
+    for job_id, _ in items:
+        if not reader.job(job_id).is_agent:
+            raise UserError(f"{job_id} has no agent: there is nobody to tell", "leave out --feedback, --model and --edit")
+
+
+def _edited(reader: RunReader, items: list[tuple[str, int]]) -> str:
+    """The prompt of one item, as the user has it after editing. Raises UserError."""
+    from orchestrator.cli.by_hand import prepared_by_hand
+
+    if len(items) != 1:
+        raise UserError(f"--edit is about one item, and these are {len(items)}", "name one as JOB:INDEX")
+    work = prepared_by_hand(reader, *items[0], in_workspace=False)[0].agent
+    assert work is not None
+    text: str | None = click.edit(work.prompt, extension=".md")
+    if text is None or not text.strip():
+        raise UserError("the prompt was not saved: nothing is run again", "write it, and leave the editor")
+    return text

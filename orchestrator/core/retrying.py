@@ -1,0 +1,43 @@
+"""One more time for items of a run that goes on: what may, and what runs again besides because it waited for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.core.gates import comes_from
+from orchestrator.core.scheduling import is_over
+from orchestrator.core.states import Failed, Interrupted, ItemRef, Pending, Phase, Running, RunState, Skipped, Waiting
+
+
+def why_not(state: RunState, items: Sequence[ItemRef]) -> str:
+    """Why these items cannot be had once more just now, in words; empty: they can."""
+    for order, index in items:
+        job = state.jobs[order]
+        if state.is_finished or (is_over(state, job) and not job.is_stopped):
+            return "the run is ending: ask again once it has ended"
+        if job.is_listed and isinstance(job.items[index], Running):
+            return f"{job.rules.id}:{index} runs: cancel it first, or wait for its end"
+    return ""
+
+
+def to_reopen(state: RunState, items: Sequence[ItemRef]) -> tuple[tuple[ItemRef, ...], tuple[int, ...]]:
+    """Of `items` those that have ended, and what was skipped behind them; and the jobs that were closed before they were listed.
+
+    What has succeeded behind them stays: it is marked stale if it would do something else now.
+    """
+    again = {
+        (order, index)
+        for order, index in items
+        if state.jobs[order].is_listed and not isinstance(state.jobs[order].items[index], Pending | Waiting)
+    }
+    firsts = {order for order, _ in again}
+    unlisted = []
+    for order, job in enumerate(state.jobs):
+        if job.unselected or order in firsts or not any(comes_from(state, order, first) for first in firsts):
+            continue
+        if not job.is_listed and job.phase is Phase.SKIPPED:
+            unlisted.append(order)
+        again |= {(order, index) for index, item in enumerate(job.items) if isinstance(item, Skipped | Interrupted)}
+        if job.rules.is_gate:
+            again |= {(order, index) for index, item in enumerate(job.items) if isinstance(item, Failed)}
+    return tuple(sorted(again)), tuple(unlisted)

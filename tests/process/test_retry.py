@@ -1,0 +1,124 @@
+"""`orchestrate retry`: one more time, with a change, whoever supervises the run and whoever is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_agents import STATE_VARIABLE, Witness, add_profile
+from run_driver import KILLED, RunDriver, wait_until
+
+from orchestrator.results import RunReader
+from orchestrator.store.rundir import RunDir
+
+
+@pytest.fixture
+def run(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    add_profile(tmp_path)
+    driver = RunDriver(tmp_path, home)
+    yield driver
+    driver.close()
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Witness:
+    return Witness(tmp_path / "state")
+
+
+FIX = """
+[jobs.fix]
+agent = "fake"
+for_each = ["a", "b"]
+continue_on_error = true
+prompt = '''
+Mend {{ item }}.
+fake: fail=no | ok text=mended
+'''
+"""
+SHIP = '[jobs.ship]\nneeds = ["fix"]\nshell = "echo {{ jobs.fix.outputs | tojson }}"\n'
+
+
+def test_feedback_is_told_in_the_session_and_what_waited_for_the_item_runs(run: RunDriver, witness: Witness) -> None:
+    run.write(FIX.replace('["a", "b"]', '["a"]').replace("continue_on_error = true\n", "") + SHIP)
+    run.assert_exit(run.run("--quiet"), 1)
+    run.assert_exit(run.launch("retry", run.run_id, "fix:0", "--feedback", "Look at line 7.", "--quiet"), 0)
+    first, second = witness.prompts()
+    assert (second["resumed"], second["session"], second["prompt"].strip()) == (True, first["session"], "Look at line 7.")
+    fixed = run.result("fix:0")
+    assert (fixed["status"], fixed["attempts"], fixed["output"]) == ("succeeded", 2, "mended")
+    assert run.result("ship")["output"] == '["mended"]'
+
+
+def test_another_model_and_another_prompt_begin_sessions_of_their_own_and_leave_other_failures_alone(
+    run: RunDriver, witness: Witness
+) -> None:
+    run.write(FIX)
+    run.assert_exit(run.run("--quiet"), 1)
+    run.assert_exit(run.launch("retry", run.run_id, "fix:0", "--model", "opus", "--quiet"), 1)
+    assert [run.result(item)["status"] for item in ("fix:0", "fix:1")] == ["succeeded", "failed"]
+    edited = run.launch("retry", run.run_id, "fix:b", "--edit", "--quiet", EDITOR="sed -i 's/fail=no | //'")
+    run.assert_exit(edited, 0)
+    by_model, by_prompt = witness.prompts()[2:]
+    assert (by_model["model"], by_model["resumed"], by_model["prompt"].split()[:2]) == ("opus", False, ["Mend", "a."])
+    assert (by_prompt["model"], by_prompt["resumed"]) == (None, False)
+    assert "fake: ok text=mended" in by_prompt["prompt"]
+    hashes = [result["payload_hash"] for result in run.results()]
+    assert len(set(hashes)) == 2
+    assert not any(RunReader.read(RunDir(run.run_folder)).history.jobs["fix"].is_stale(index) for index in (0, 1))
+
+
+def test_a_retry_that_is_recorded_survives_a_kill(run: RunDriver, witness: Witness) -> None:
+    run.write(FIX)
+    run.assert_exit(run.run("--quiet"), 1)
+    killed = run.launch("retry", run.run_id, "fix:1", "-m", "Try Y.", fault="runs.retry_recorded")
+    run.assert_exit(killed, KILLED)
+    run.assert_exit(run.launch("resume", run.run_id, "--keep-failed", "--quiet"), 1)
+    assert [run.result(item)["status"] for item in ("fix:0", "fix:1")] == ["failed", "succeeded"]
+    assert [each["prompt"].strip() for each in witness.prompts() if each["resumed"]] == ["Try Y."]
+
+
+def test_a_run_that_goes_on_takes_the_item_in_again(run: RunDriver, witness: Witness) -> None:
+    run.write(FIX + f'[jobs.long]\nshell = """{run.witnessed(run.gated())}"""\n' + SHIP.replace('"fix"', '"fix", "long"'))
+    command = run.run("--quiet")
+    run.wait_for("begin", "long")
+    wait_until(lambda: len(witness.events("exit")) == 2, "both agents failed")
+    wait_until(lambda: [each["status"] for each in run.results()[:2]] == ["failed"] * 2, "that is recorded")
+    asked = run.launch("retry", run.run_id, "fix:0", "fix:1", "-m", "Once more.")
+    run.assert_exit(asked, 0)
+    assert "runs 2 items again" in asked.stdout
+    wait_until(lambda: [each["status"] for each in run.results()[:2]] == ["succeeded"] * 2, "both ran again")
+    run.open_gate()
+    run.assert_exit(command, 0)
+    assert run.result("ship")["output"] == '["mended", "mended"]'
+
+
+def test_cancelled_items_run_again_only_so_and_with_them_what_was_cancelled_in_their_child_runs(run: RunDriver) -> None:
+    run.write('[jobs.ask]\ngate = "Go?"\n[jobs.leaf]\nneeds = ["ask"]\nshell = "echo done"\n', "leaf.toml")
+    run.write('[jobs.go]\nworkflow = "leaf.toml"\n')
+    run.assert_exit(run.run("--quiet"), 3)
+    run.assert_exit(run.launch("cancel", run.run_id), 0)
+    run.assert_exit(run.launch("retry", run.run_id, "--quiet"), 3)
+    assert run.result("go")["status"] == "waiting", "its gate asks again"
+    child = run.result("go")["child"]
+    run.assert_exit(run.launch("approve", child, "ask"), 0)
+    run.assert_exit(run.launch("resume", run.run_id, "--quiet"), 0)
+    assert run.result("go")["output"]["jobs"]["leaf"]["output"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ok", "--feedback", "x"], "ok has no agent: there is nobody to tell"),
+        ([], "has no item that failed or was cancelled"),
+        (["nobody"], "has no item 'nobody'"),
+    ],
+)
+def test_what_cannot_be_had_once_more_is_said(run: RunDriver, arguments: list[str], words: str) -> None:
+    run.write('[jobs.ok]\nshell = "true"')
+    run.assert_exit(run.run("--quiet"), 0)
+    command = run.launch("retry", run.run_id, *arguments)
+    assert command.exit_code() == 2
+    assert words in command.stderr
