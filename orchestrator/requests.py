@@ -76,14 +76,8 @@ class Requests:
     def obey(self, request: Request) -> Reply:
         """Have it done, or say why not."""
         match request:
-            case StopRequest(now):
-                self._stop(Stop.NOW if now else Stop.DRAIN)
-                return Reply(True, f"run {self._run_id} is stopping; {self._running_words}")
-            case Pause():
-                if self._state.stop.value > Stop.PAUSE.value:
-                    return Reply(False, f"run {self._run_id} is stopping already")
-                self._stop(Stop.PAUSE)
-                return Reply(True, f"run {self._run_id} is being paused; {self._running_words}")
+            case StopRequest() | Pause():
+                return self._wind_down(request)
             case Flush():
                 self._recorder.take_checkpoint()
                 return Reply(True, f"all that has ended is durable (generation {self._store.history.generation})")
@@ -142,6 +136,15 @@ class Requests:
                 self._settlements.replaced(ref, replaced_by)
         self._ask(CancelAsked(refs))
         return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
+
+    def _wind_down(self, request: StopRequest | Pause) -> Reply:
+        if isinstance(request, StopRequest):
+            self._stop(Stop.NOW if request.now else Stop.DRAIN)
+            return Reply(True, f"run {self._run_id} is stopping; {self._running_words}")
+        if self._state.stop.value > Stop.PAUSE.value:
+            return Reply(False, f"run {self._run_id} is stopping already")
+        self._stop(Stop.PAUSE)
+        return Reply(True, f"run {self._run_id} is being paused; {self._running_words}")
 
     def _retry(self, request: Retry) -> Reply:
         refs = [(self._orders[job_id], index) for job_id, index in request.items]
