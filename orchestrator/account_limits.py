@@ -61,7 +61,7 @@ class AccountLimits:
         if verdict is Verdict.THROTTLED:
             self._refusals[account] = f"{flight.name}: {outcome.message}"
         if verdict is Verdict.PARKED:
-            return self._park(flight, account, resets_at)
+            return self._park(flight, account, resets_at, outcome.finished_at)
         if outcome.attempt_class in _ANSWERED and self._parks.clear(account, flight.start.at):
             self._narrator.note(f"the usage limit of {account} is over")
         return _monotonic(resets_at) if verdict is Verdict.THROTTLED and resets_at is not None else None
@@ -77,8 +77,9 @@ class AccountLimits:
                 self._throttles[name] = account.throttles
                 self._narrator.note(f"rate limit of {name}: {why_few(self._state, name, now)} ({self._refusals.get(name, '')})")
 
-    def _park(self, flight: Flight, account: str, resets_at: float | None) -> float:
-        park = self._parks.tell(account, resets_at, f"{self._run_id}/{flight.name}")
+    def _park(self, flight: Flight, account: str, resets_at: float | None, reached_at: float) -> float:
+        # An outcome that waited in a worker's log for a resume tells of a limit that is over, perhaps.
+        park = self._parks.tell(account, resets_at, f"{self._run_id}/{flight.name}", reached_at)
         fault_point("supervisor.parked")
         left = self._parks.seconds_left(park)
         parked = Parked(park, left)

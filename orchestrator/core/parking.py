@@ -27,8 +27,10 @@ def trial(account: str) -> str:
 
 def account_for(state: RunState, rules: JobRules) -> str | None:
     """The account that the next item of a job is to use: the first that is free; else the one that is so first, as it seems."""
+    if not rules.accounts:
+        return None
     free = (account for account in rules.accounts if not _is_held(state, account))
-    return next(free, None) or min(rules.accounts, key=lambda account: _held_until(state, account), default=None)
+    return next(free, None) or min(rules.accounts, key=lambda account: _held_until(state, account))
 
 
 def missing_limit(state: RunState, account: str, rules: JobRules) -> str | None:

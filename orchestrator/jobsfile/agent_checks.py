@@ -64,6 +64,8 @@ def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, te
         tell("stdin", "does not go with agent: what an agent reads is its prompt")
     if fields.get("schema") is not None and "output" in own and fields.get("output") not in ("json", WRONG):
         tell("output", "does not go with schema: the answer is then JSON, which that describes")
+    if fields.get("on_usage_limit") == "fallback" and not fields.get("fallback"):
+        tell("on_usage_limit", 'names no agent that takes over: fallback = ["codex"], for example')
     if around.is_asked:
         _check_names(fields, action, around.profiles, tell)
         _check_schema(fields, around, tell)

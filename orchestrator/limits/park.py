@@ -50,9 +50,18 @@ class Clock(msgspec.Struct, frozen=True):
     boot_id: str
 
 
-def park_of(account: str, resets_at: float | None, told_by: str, clock: Clock, least_seconds: float = LEAST_SECONDS) -> Park:
-    """The park of an account whose limit was reached just now. `resets_at`: epoch seconds; None: nobody told."""
-    seconds = DEFAULT_PARK_SECONDS if resets_at is None else min(max(resets_at - clock.wall, least_seconds), LONGEST_SECONDS)
+def park_of(
+    account: str,
+    resets_at: float | None,
+    told_by: str,
+    clock: Clock,
+    *,
+    reached_at: float | None = None,
+    least_seconds: float = LEAST_SECONDS,
+) -> Park:
+    """The park of an account whose limit was `reached_at` (None: now) and `resets_at` (None: nobody told); epoch seconds."""
+    until = (clock.wall if reached_at is None else reached_at) + DEFAULT_PARK_SECONDS if resets_at is None else resets_at
+    seconds = min(max(until - clock.wall, least_seconds), LONGEST_SECONDS)
     return Park(
         account=account,
         until=clock.wall + seconds,

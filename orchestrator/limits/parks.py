@@ -89,11 +89,12 @@ class Parks:
         """Those whose reset is yet to come."""
         return [park for park in self.all() if self.seconds_left(park) > 0]
 
-    def tell(self, account: str, resets_at: float | None, told_by: str) -> Park:
-        """Park the account. `resets_at`: epoch seconds, None: nobody told. Returns what counts from now on."""
+    def tell(self, account: str, resets_at: float | None, told_by: str, reached_at: float | None = None) -> Park:
+        """Park the account. Epoch seconds: `resets_at` (None: nobody told), `reached_at` (None: now). Returns what counts now."""
         with self._writing(account) as is_mine:
             clock = self._clock()
-            told = park_of(account, resets_at, told_by, clock, self._least_seconds)
+            least = self._least_seconds
+            told = park_of(account, resets_at, told_by, clock, reached_at=reached_at, least_seconds=least)
             park = standing(self._read(account), told, clock)
             if is_mine and park is told:
                 write_whole(self._path(account), msgspec.json.format(msgspec.json.encode(park), indent=1))
@@ -111,6 +112,16 @@ class Parks:
             if is_over:
                 self._remove(account)
             return is_over
+
+    def drop(self, park: Park) -> None:
+        """What is known was found to be over; what has been told since stays."""
+        with self._writing(park.account) as is_mine:
+            if is_mine and self._read(park.account) == park:
+                self._remove(park.account)
+
+    def wall_now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock().wall
 
     def forget(self, account: str) -> bool:
         """Somebody says that there is no limit (any more): tells whether one was known."""

@@ -1,8 +1,9 @@
 """Who may use an account whose usage limit was reached: nobody until the reset, then one attempt that tries, then all.
 
 The right to try is a lock, HOME/limits/ACCOUNT.probe, that travels with the attempt as the slot of a pool does: an attempt that
-is killed frees it. Promise: of all runs of this user no two attempts try at once (a trial that has ended may be followed by
-another before what it found out is written). Nothing is held while one waits.
+is killed frees it. Whoever is still at work after `LONGEST_TRIAL_SECONDS` was not refused: then the limit is over, and the others
+need not wait for the end of an hour's work. Promise: of all runs of this user no two attempts try at once (a trial that has ended
+may be followed by another before what it found out is written). Nothing is held while one waits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import msgspec
 from orchestrator.limits.park import Park
 from orchestrator.limits.parks import Parks, limits_folder, words_of
 from orchestrator.locks.numbered import Stamp, is_free, note_of_holder, stamp_of, try_take
+
+LONGEST_TRIAL_SECONDS = 120.0
+"""A usage limit is told with the first request; clients that try again by themselves are ended long before."""
 
 _A_MOMENT_SECONDS = 1e-3
 
@@ -62,7 +66,12 @@ class Trials:
         if (parked := self._parked(account)) is not None:
             return parked
         park = self._parks.of(account)
-        return Tried(park) if park is not None and self._is_tried_by_others(account) else None
+        if park is None or not self._is_tried_by_others(account):
+            return None
+        if self._is_long_tried(account):
+            self._parks.drop(park)
+            return None
+        return Tried(park)
 
     def try_use(self, account: str, note: str) -> Trial | Parked | Tried | None:
         """As `missing`; if the limit's reset is past, take the right to try. `note`: as of `pools.slots`.
@@ -109,7 +118,9 @@ class Trials:
 
     def is_free(self, account: str) -> bool:
         """Whether the account could be used, tried, or is parked anew: the look that also sees what a kill has freed."""
-        return self._parks.of(account) is None or not self.is_past(account) or is_free(self._lock(account))
+        if self._parks.of(account) is None or not self.is_past(account) or self._is_long_tried(account):
+            return True
+        return is_free(self._lock(account))
 
     def holder(self, account: str) -> str | None:
         """The note of who tries just now."""
@@ -123,6 +134,11 @@ class Trials:
     def _is_tried_by_others(self, account: str) -> bool:
         note = self.holder(account)
         return note is not None and not self._is_ours(note)
+
+    def _is_long_tried(self, account: str) -> bool:
+        """Whether the last trial began long ago, if it still goes on; the lock file is touched when it is taken and let go."""
+        touched = stamp_of(self._lock(account))
+        return touched is not None and self._parks.wall_now() - touched / 1e9 > LONGEST_TRIAL_SECONDS
 
     def _is_ours(self, note: str) -> bool:
         return note.partition(" ")[2] in self._marks

@@ -23,7 +23,7 @@ from orchestrator.limits.park import (
     standing,
 )
 from orchestrator.limits.parks import Parks
-from orchestrator.limits.trials import Parked, Trial, Trials, Tried
+from orchestrator.limits.trials import LONGEST_TRIAL_SECONDS, Parked, Trial, Trials, Tried
 
 ACCOUNT = "acme-0123abcd"
 NOON = Clock(wall=1_800_000_000.0, boot=5_000.0, boot_id="b1")
@@ -45,6 +45,13 @@ class Machine:
 
     def pass_time(self, seconds: float) -> None:
         self.clock = Clock(self.clock.wall + seconds, self.clock.boot + seconds, self.clock.boot_id)
+
+    def take(self, trials: Trials, note: str) -> Trial | Parked | Tried | None:
+        """`try_use`, with a lock file that is touched by the test's clock."""
+        taken = trials.try_use(ACCOUNT, note)
+        if isinstance(taken, Trial):
+            os.utime(taken.lock_fd, (self.clock.wall, self.clock.wall))
+        return taken
 
     def file(self, suffix: str = "json") -> Path:
         return self.home / "limits" / f"{ACCOUNT}.{suffix}"
@@ -186,7 +193,7 @@ def test_until_the_reset_nobody_may_try_and_then_exactly_one(machine: Machine) -
     machine.pass_time(HOUR)
     assert machine.trials.is_past(ACCOUNT)
     assert machine.trials.missing(ACCOUNT) is None
-    trial = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+    trial = machine.take(machine.trials, "r/a:1 m/a:1")
     assert isinstance(trial, Trial)
     other = Trials(machine.home, machine.other_run())
     assert isinstance(other.missing(ACCOUNT), Tried)
@@ -194,7 +201,7 @@ def test_until_the_reset_nobody_may_try_and_then_exactly_one(machine: Machine) -
     assert not other.is_free(ACCOUNT)
     os.close(trial.lock_fd)  # as a kill of the attempt does
     assert other.is_free(ACCOUNT)
-    second = other.try_use(ACCOUNT, "q/b:2 n/b:2")
+    second = machine.take(other, "q/b:2 n/b:2")
     assert isinstance(second, Trial)
     machine.parks.clear(ACCOUNT, machine.clock.wall)
     assert machine.trials.try_use(ACCOUNT, "r/a:2 m/a:2") is None, "all may, although the one that tried still runs"
@@ -204,7 +211,7 @@ def test_until_the_reset_nobody_may_try_and_then_exactly_one(machine: Machine) -
 def test_a_trial_that_meets_the_limit_again_parks_anew(machine: Machine) -> None:
     machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
     machine.pass_time(HOUR)
-    trial = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+    trial = machine.take(machine.trials, "r/a:1 m/a:1")
     assert isinstance(trial, Trial)
     machine.parks.tell(ACCOUNT, machine.clock.wall + HOUR, "r/a:1")
     assert isinstance(machine.trials.missing(ACCOUNT), Parked)
@@ -215,9 +222,41 @@ def test_a_trial_that_meets_the_limit_again_parks_anew(machine: Machine) -> None
 def test_what_runs_inside_of_the_attempt_that_tries_is_a_part_of_the_trial(machine: Machine) -> None:
     machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
     machine.pass_time(HOUR)
-    trial = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1/1")
+    trial = machine.take(machine.trials, "r/a:1 m/a:1/1")
     assert isinstance(trial, Trial)
     nested = Trials(machine.home, machine.other_run(), ("m/a:1/1",))
     assert nested.try_use(ACCOUNT, "q/b:0 m/a:1/1/n/b:0/1") is None
     assert nested.missing(ACCOUNT) is None
     os.close(trial.lock_fd)
+
+
+def test_a_trial_that_goes_on_for_long_was_not_refused_and_the_others_need_not_wait_for_its_end(machine: Machine) -> None:
+    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.pass_time(HOUR)
+    trial = machine.take(machine.trials, "r/a:1 m/a:1")
+    assert isinstance(trial, Trial)
+    other = Trials(machine.home, machine.other_run())
+    machine.pass_time(LONGEST_TRIAL_SECONDS - 1)
+    assert not other.is_free(ACCOUNT)
+    assert isinstance(other.try_use(ACCOUNT, "q/b:2 n/b:2"), Tried)
+    machine.pass_time(2)
+    assert other.is_free(ACCOUNT)
+    assert other.try_use(ACCOUNT, "q/b:2 n/b:2") is None
+    assert machine.parks.of(ACCOUNT) is None
+    os.close(trial.lock_fd)
+
+
+def test_who_finds_a_trial_too_long_does_not_take_back_what_was_told_meanwhile(machine: Machine) -> None:
+    old = machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.pass_time(2 * HOUR)
+    new = machine.parks.tell(ACCOUNT, NOON.wall + 5 * HOUR, "r/a:2")
+    machine.parks.drop(old)
+    assert machine.parks.of(ACCOUNT) == new
+
+
+@pytest.mark.parametrize(
+    ("hours_ago", "seconds"), [(0.0, DEFAULT_PARK_SECONDS), (0.25, DEFAULT_PARK_SECONDS / 2), (9.0, LEAST_SECONDS)]
+)
+def test_a_limit_that_was_only_heard_of_in_a_resume_is_counted_from_when_it_was_told(hours_ago: float, seconds: float) -> None:
+    park = park_of(ACCOUNT, None, "r/a:1", NOON, reached_at=NOON.wall - hours_ago * HOUR)
+    assert seconds_left(park, NOON) == pytest.approx(seconds)
