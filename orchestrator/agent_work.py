@@ -15,7 +15,7 @@ import msgspec
 
 from orchestrator.agents.command import Asked, Call, call_of, takes_schema
 from orchestrator.agents.fallback import Choose, FindProfile, own_agent
-from orchestrator.agents.profile import Profile
+from orchestrator.agents.profile import ConfigDir, Profile
 from orchestrator.agents.sessions import (
     RESUME_PROMPT,
     RETRY_PROMPT,
@@ -88,7 +88,7 @@ class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of an agent. `prompt` is all that it has to do, `told` what it is told now.
 
     `env_allowed` is what passes of the environment, `schema` that of its answer. `account`: whose limits bind it. `litter`: what
-    it leaves in its workspace that is no work.
+    it leaves in its workspace that is no work. `config`: where its CLI keeps its state.
     """
 
     agent: str
@@ -101,6 +101,7 @@ class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
     session: Resumed | None = None
     schema: str | None = None
     litter: list[str] = []
+    config: ConfigDir | None = None
 
 
 def agent_work(
@@ -173,6 +174,7 @@ def agent_work(
         session=resumed,
         schema=schema.text if schema is not None else None,
         litter=profile.litter,
+        config=profile.config_dir,
     )
     does: tuple[Any, ...] = ("agent", own_name, prompt, model, args, job.allowed, work.schema, job.output)
     return work, call, does if before.retry is None or before.retry.change == _NO_CHANGE else (*does, before.retry.change)

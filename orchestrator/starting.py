@@ -25,7 +25,7 @@ from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.workspaces import Workspaces
-from workers.protocol import AgentTask, Check, Holding, Start, WorkspaceTask
+from workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
 
 MOST_EVENTS = 100_000
 """Events that an agent's attempt may write: some loop for ever on a reply that was cut, thousands of events a second."""
@@ -203,6 +203,7 @@ class Starter:
             stall_timeout_seconds=job.stall_timeout,
             check=Check(script=prepared.check, path=f"{stdout_path.removesuffix('stdout')}check") if prepared.check else None,
             workspace=self._workspace(prepared, item, stdout_path),
+            config=self._config(prepared),
             **_agent_part(prepared.agent, f"{stdout_path.removesuffix('stdout')}answer"),
             recorded_through=recorded_through,
         )
@@ -212,6 +213,21 @@ class Starter:
             return None
         task = self._workspaces.task(prepared, item, stdout_path)
         return task if prepared.agent is None else msgspec.structs.replace(task, litter=prepared.agent.litter)
+
+    def _config(self, prepared: Prepared) -> ConfigTask | None:
+        """Where an agent's CLI keeps its state, if anything is to be done about that: not where the user names the place."""
+        work = prepared.agent
+        config = work.config if work is not None else None
+        if work is None or config is None or config.variable in prepared.env or not (config.per_slot or config.warm):
+            return None
+        return ConfigTask(
+            variable=config.variable,
+            folder=os.path.join(self._run_environment["ORCHESTRATE_HOME"], "agents", work.agent),
+            real=os.path.abspath(os.path.expanduser(os.environ.get(config.variable) or config.default)),
+            is_own=config.per_slot,
+            shared=config.shared,
+            warm=config.warm,
+        )
 
     def _holding(self, job: Job, item: str, pools: list[str]) -> Holding:
         run = str(self._reader.run_dir.path)

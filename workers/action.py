@@ -1,4 +1,4 @@
-"""What an attempt is for: its agent, or its command, and before it the setup of a new workspace.
+"""What an attempt is for: its agent, or its command, and before it the setup of a new workspace, the warming of a folder.
 
 Both write to the same two captures; an agent does not see what a setup that went well has written. What an agent tells becomes
 the verdict on the attempt and the report on it (`agent_watch`, `agent_report`): commands do not pay for their import.
@@ -20,12 +20,13 @@ from workers.course import Course
 from workers.faultpoints import fault_point
 from workers.given import script_file
 from workers.process import ProcessRunner, Spawn
-from workers.protocol import AgentTask, AttemptClass, LogLine, SessionSeen, Start
+from workers.protocol import AgentTask, AttemptClass, ConfigTask, LogLine, SessionSeen, Start
 from workers.spawn import SHORTAGES, CannotStart
 from workers.verdict import Verdict, verdict_of
 
 if TYPE_CHECKING:
     from workers.agent_watch import AgentWatch
+    from workers.config_folder import ConfigFolder
     from workers.workspaces import Workspace
 
 _FOREVER = float("inf")
@@ -41,6 +42,7 @@ class ActionRunner:
         self._append = append
         self._stdout = CaptureFile(f"{folder}/stdout")
         self._stderr = CaptureFile(f"{folder}/stderr")
+        self._config: ConfigFolder | None = None
 
     def enter(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
         """Have a workspace to work in, or say in `course` why there is none."""
@@ -58,6 +60,43 @@ class ActionRunner:
             course.verdict = not_started("the workspace cannot be made", error)
         if course.is_well:
             course.heed_asked_end(start, "before it started")
+
+    def configure(self, start: Start, task: ConfigTask, locks: Sequence[int], course: Course) -> Start:
+        """Have a folder for what its CLI keeps, warmed if it is new, or say in `course` why there is none; the start with it.
+
+        It is held until `let_go`.
+        """
+        from workers.config_folder import ConfigFolder
+
+        try:
+            self._config = config = ConfigFolder.take(task, start.agent.session_id if start.agent is not None else None)
+            if task.is_own:
+                start = msgspec.structs.replace(start, env={**start.env, task.variable: config.path})
+            if config.needs_warming:
+                outputs = (self._stdout.open(), self._stderr.open())
+                verdict = self._run_setup(self._processes.start(start, task.warm, None, outputs, locks), start, course)
+                if not course.is_well:
+                    course.verdict = verdict._replace(message=f"warming {config.path} ({' '.join(task.warm)}): {verdict.message}")
+                    return start
+                config.warmed()
+            config.ready()
+        except CannotStart as error:
+            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
+        except OSError as error:
+            course.verdict = not_started(f"{task.folder} cannot be used", error)
+        if course.is_well:
+            course.heed_asked_end(start, "before it started")
+        return start
+
+    def let_go(self, course: Course) -> None:
+        """Of the folder of `configure`, if there is one."""
+        config, self._config = self._config, None
+        try:
+            if config is not None:
+                config.let_go()
+        except OSError as error:
+            words = f"a login that was renewed could not be kept: {error.strerror}"
+            course.verdict = course.verdict.but(course.verdict.attempt_class, words)
 
     def act(self, start: Start, locks: Sequence[int], course: Course) -> None:
         """From the spawn of the agent or command to the end of its tree, and what it wrote and told."""
@@ -107,7 +146,7 @@ class ActionRunner:
             watch = self._processes.watch(spawned, start, streams, timeout_at=_timeout_at(start))
             course.verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         except OSError as error:
-            raise RuntimeError("the setup of a workspace could not be watched") from error  # it must not read as "not started"
+            raise RuntimeError("what comes before the agent could not be watched") from error  # it must not read as "not started"
         course.add(watch)
         if course.is_well:
             for capture in streams:
@@ -128,6 +167,9 @@ class ActionRunner:
         from workers.agent_watch import AgentWatch
 
         def tell_session(session_id: str) -> None:
+            if self._config is not None:
+                with suppress(OSError):  # then a resume of it does not find it, and the attempt begins another
+                    self._config.note_session(session_id)
             self._append(SessionSeen(sequence=start.sequence, agent=task.agent, session_id=session_id))
             fault_point("worker.session")
 

@@ -113,8 +113,11 @@ class AttemptRunner:
             course.verdict = not_started("the worker's log cannot be written", self.log_error)
         if course.is_well and workspace is not None:
             self._actions.enter(workspace, start, locks, course)
+        if course.is_well and start.config is not None:
+            start = self._actions.configure(start, start.config, locks, course)
         if course.is_well:
             self._actions.act(start, locks, course)
+        self._actions.let_go(course)
         if course.is_well and start.check is not None:
             self._check(start, start.check, locks, course)
         if start.creates is not None:

@@ -178,6 +178,21 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
+class ConfigTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an agent CLI keeps its own state: `variable` tells it, `real` is the user's own folder (absolute).
+
+    `is_own`: the attempt gets one of the folders below `folder` (absolute) that no other attempt uses, in which `shared`
+    (relative paths) are links to the user's. `warm` is an argv that is run once in each new one, else once in the user's own.
+    """
+
+    variable: str
+    folder: str
+    real: str
+    is_own: bool = False
+    shared: list[str] = []
+    warm: list[str] = []
+
+
 class WorkspaceTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where an attempt works, and what is kept of it.
 
@@ -250,6 +265,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     agent: AgentTask | None = None
     check: Check | None = None
     workspace: WorkspaceTask | None = None
+    config: ConfigTask | None = None
     env_allowed: list[str] | None = None
     """Names, or `PREFIX*`, of the variables that pass from the worker's own environment; None: all do."""
     recorded_through: int = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -217,4 +218,13 @@ def _config_dir(table: dict[str, Any], problems: Problems) -> ConfigDir:
     for name in ("variable", "default"):
         if name not in table:
             problems.tell(("config_dir",), f"{name} is missing")
-    return ConfigDir(variable=raw.variable or "", default=raw.default or "", shared=raw.shared or [], warm=raw.warm or [])
+    for name in raw.shared or []:
+        if os.path.isabs(name) or ".." in name.split("/"):
+            problems.tell(("config_dir", "shared"), f"expected a path below the folder, got {name}")
+    return ConfigDir(
+        variable=raw.variable or "",
+        default=raw.default or "",
+        shared=raw.shared or [],
+        warm=raw.warm or [],
+        per_slot=bool(raw.per_slot),
+    )

@@ -45,13 +45,15 @@ class ConfigDir(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The folder that a CLI keeps its own state in, where several at once get in each other's way.
 
     `variable` moves it; without one it is `default` (`~` is the user's home). `shared`: what of it, by relative path, each
-    slot's own folder gets a copy of (logins, settings). `warm`: an argv that is run once in a new one.
+    slot's own folder has links to (logins, settings). `warm`: an argv that is run once in a new one. `per_slot`: each attempt
+    that runs at a time has a folder of its own; else all use the user's, and `warm` runs once in that.
     """
 
     variable: str
     default: str
     shared: list[str] = []
     warm: list[str] = []
+    per_slot: bool = False
 
 
 class ShowRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -123,6 +123,7 @@ class ConfigDirTable(msgspec.Struct, kw_only=True):
     default: Word | None = None
     shared: Texts | None = None
     warm: Texts | None = None
+    per_slot: Flag | None = None
 
 
 class ShowTable(msgspec.Struct, kw_only=True):

@@ -1,0 +1,151 @@
+"""The folder in which an agent CLI keeps its own state: one for each attempt that runs at a time, where several get in each
+other's way, and warmed once before anything else uses it.
+
+    HOME/agents/NAME/   K/  K.lock  K.warm      slot K's own folder; held while an attempt uses it; it has been warmed
+                        sessions/ID             in which of them that session is: it goes on nowhere else
+
+Promise: no two attempts of this machine's runs use one such folder at once, unless both go on in sessions that are in it. What
+is shared with the user's own folder is a link to it; a login that a CLI renewed in its slot (it replaces the file, and so the
+link) is brought back to the user's folder after the attempt, for others and for the user: the old one may be of no use any more.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from workers.protocol import ConfigTask
+
+
+class ConfigFolder:
+    """One, for one attempt. Use `take`; then `let_go`."""
+
+    def __init__(self, task: ConfigTask, path: str, lock: int | None, warm_mark: str) -> None:
+        self.path = path
+        self._task = task
+        self._lock = lock
+        self._warm_mark = warm_mark
+
+    @classmethod
+    def take(cls, task: ConfigTask, session_id: str | None) -> ConfigFolder:
+        """A folder that nobody uses, or the one that has the session to go on with. Raises OSError."""
+        os.makedirs(task.folder, mode=0o700, exist_ok=True)
+        if not task.is_own:
+            # The user's own, for all at once; warmed by one of them while the others wait.
+            lock = _lock(f"{task.folder}/own.lock", blocking=True)
+            return cls(task, task.real, lock, f"{task.folder}/own.warm")
+        number = _number_of(task.folder, session_id)
+        if number is None:
+            number, lock = _first_free(task.folder)
+        else:
+            lock = _lock(f"{task.folder}/{number}.lock", blocking=False)
+        taken = cls(task, f"{task.folder}/{number}", lock, f"{task.folder}/{number}.warm")
+        try:
+            taken._link()
+        except BaseException:
+            taken._unlock()
+            raise
+        return taken
+
+    @property
+    def needs_warming(self) -> bool:
+        """Whether the `warm` of the task has not succeeded here yet."""
+        return bool(self._task.warm) and not os.path.exists(self._warm_mark)
+
+    def warmed(self) -> None:
+        """It has: nobody need do it again. Survives SIGKILL."""
+        os.close(os.open(self._warm_mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def ready(self) -> None:
+        """The agent is about to start: others may use a folder that is shared by all."""
+        if not self._task.is_own:
+            self._unlock()
+
+    def note_session(self, session_id: str) -> None:
+        """That session is in this folder. Survives SIGKILL. Raises OSError."""
+        if not self._task.is_own or not _is_name(session_id):
+            return
+        folder = f"{self._task.folder}/sessions"
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        temporary = f"{folder}/.{os.getpid()}.new"
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(os.path.basename(self.path))
+        os.replace(temporary, f"{folder}/{session_id}")
+
+    def let_go(self) -> None:
+        """The attempt has ended, and all its processes. Raises OSError if a renewed login could not be brought back."""
+        try:
+            if self._task.is_own:
+                self._bring_back()
+        finally:
+            self._unlock()
+
+    def _link(self) -> None:
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        self._bring_back()  # of an attempt that was killed
+        for name in self._task.shared:
+            own, real = os.path.join(self.path, name), os.path.join(self._task.real, name)
+            if os.path.lexists(own) or not os.path.lexists(real):
+                continue
+            os.makedirs(os.path.dirname(own), mode=0o700, exist_ok=True)
+            os.symlink(real, own)
+
+    def _bring_back(self) -> None:
+        for name in self._task.shared:
+            own, real = os.path.join(self.path, name), os.path.join(self._task.real, name)
+            if os.path.islink(own) or not os.path.isfile(own):
+                continue
+            if not os.path.exists(real) or os.stat(own).st_mtime > os.stat(real).st_mtime:
+                _copy(own, real)
+            os.unlink(own)
+            os.symlink(real, own)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _copy(source: str, target: str) -> None:
+    """Replaced whole, as private as it was."""
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    temporary = f"{target}.new-{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(source, "rb") as origin, open(descriptor, "wb") as copy:
+        copy.write(origin.read())
+    os.replace(temporary, os.path.realpath(target))
+
+
+def _first_free(folder: str) -> tuple[int, int]:
+    number = 0
+    while (lock := _lock(f"{folder}/{number}.lock", blocking=False)) is None:
+        number += 1
+    return number, lock
+
+
+def _number_of(folder: str, session_id: str | None) -> int | None:
+    if session_id is None or not _is_name(session_id):
+        return None
+    with suppress(FileNotFoundError, ValueError), open(f"{folder}/sessions/{session_id}", encoding="ascii") as file:
+        return int(file.read())
+    return None
+
+
+def _is_name(session_id: str) -> bool:
+    """Whether it can be the name of a file. What an agent tells is not to be trusted."""
+    return 0 < len(session_id) <= 200 and session_id.replace("-", "").replace("_", "").isalnum() and session_id.isascii()
+
+
+def _lock(path: str, *, blocking: bool) -> int | None:
+    """A descriptor that holds the lock, for as long as it is open; None: somebody else does."""
+    from filelock import lock_descriptor
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if lock_descriptor(descriptor, blocking=blocking, poll_interval=0.01):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
