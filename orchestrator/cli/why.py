@@ -125,11 +125,7 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         case "waiting" | "interrupted" if (asked := _why_asking(reader, program, result)) is not None:
             return asked
         case "waiting":
-            return waits.words(job_id, index) or (
-                "it waits before its next round, holding nothing"
-                if result["round"] and result["class"] == "ok"
-                else "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
-            )
+            return waits.words(job_id, index) or _why_waiting(reader, go_on, result)
         case "pending":
             return _why_pending(reader, waits, go_on, job_id, index)
         case "cancelled" if result["replaced_by"]:
@@ -159,6 +155,15 @@ def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str 
     return f"it waits for somebody's choice ({', '.join(asked.options)}): {asked.question}; {command} makes it"
 
 
+def _why_waiting(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:
+    ended = reader.history.ended
+    if not reader.is_alive and ended is not None and ended.reason:
+        return f"the run is paused ({ended.reason}); {go_on} goes on with its next attempt"
+    if result["round"] and result["class"] == "ok":
+        return "it waits before its next round, holding nothing"
+    return "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
+
+
 def _why_running(reader: RunReader, job_id: str, index: int, *, is_promoted: bool) -> str:
     start = reader.history.open_starts.get((job_id, index))
     if start is None:
@@ -180,6 +185,8 @@ def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index
         ended = reader.history.ended
         halted = ended.error_item if ended is not None else None
         because = f"the run ended before its turn came, because {halted} failed" if halted else "nobody supervises the run"
+        if ended is not None and ended.reason:
+            because = f"the run is paused ({ended.reason})"
         return f"it was never started: {because}; {go_on} runs it"
     closed = ("succeeded", "failed", "skipped", "cancelled")
     open_needs = [need for need in reader.job(job_id).needs if reader.job_status(need) not in closed]

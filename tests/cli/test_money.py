@@ -58,6 +58,7 @@ def test_a_run_pauses_at_its_budget_and_a_resume_goes_on_only_with_a_higher_one(
     assert (summary["status"], summary["cost_usd"], summary["unknown_costs"]) == ("paused", 1.0, 0)
     assert summary["reason"].startswith("budget: spent 1.00 of 1.10 USD")
     assert len(witness.prompts()) == 4, "the same budget starts nothing more"
+    assert "the run is paused (budget: spent 1.00 of 1.10 USD" in run_cli("why", "r", "work:5").stdout
     assert "a budget of 1.25 USD" in run_cli("set", "r", "budget_usd=1.25").stdout
     assert run_cli("resume", "r").returncode == 3
     assert len(witness.prompts()) == 5
@@ -196,3 +197,13 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_counted(run_cli: 
     told = run_cli("cost", "--json")
     assert json.loads(told.stdout)["unreadable"] == [paid_run]
     assert f"run {paid_run} is not counted" in told.stderr
+
+
+def test_what_is_run_again_because_somebody_asked_for_it_is_not_paid_twice(
+    run_cli: RunCli, tmp_path: Path, witness: Witness
+) -> None:
+    write(tmp_path, "ok cost=0.25", count=1)
+    assert run_cli("run", "--run-id", "r", "jobs.toml").returncode == 0
+    assert run_cli("retry", "r", "work:0").returncode == 0
+    ledger = read(run_cli, "status", "r", "--json")["ledger"]
+    assert (ledger["attempts"], ledger["cost_usd"], ledger["paid_twice"]) == (2, witness.cost(), 0)
