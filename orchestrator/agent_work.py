@@ -87,12 +87,13 @@ _NO_CHANGE = ("", None, None)
 class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of an agent. `prompt` is all that it has to do, `told` what it is told now.
 
-    `env_allowed` is what passes of the environment, `schema` that of its answer. `account`: whose limits bind it. `litter`: what
-    it leaves in its workspace that is no work. `config`: where its CLI keeps its state.
+    `env_allowed` is what passes of the environment, `schema` that of its answer. `account`: whose limits bind it; None: none's.
+    `litter`: what it leaves in its workspace that is no work. `config`: where its CLI keeps its state. `asked`: tells, part by
+    part, whether it is asked the same again.
     """
 
     agent: str
-    account: str
+    account: str | None
     prompt: str
     told: str
     reading: Reading
@@ -102,6 +103,7 @@ class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
     schema: str | None = None
     litter: list[str] = []
     config: ConfigDir | None = None
+    asked: dict[str, str] = {}
 
 
 def agent_work(
@@ -175,6 +177,15 @@ def agent_work(
         schema=schema.text if schema is not None else None,
         litter=profile.litter,
         config=profile.config_dir,
+        asked={
+            "agent": own_name,
+            "model": model or "",
+            "permissions": job.allowed,
+            "args": "\0".join(args),
+            "max_turns": str(job.max_turns or ""),
+            "prompt": prompt,
+            "schema": schema.text if schema is not None else "",
+        },
     )
     does: tuple[Any, ...] = ("agent", own_name, prompt, model, args, job.allowed, work.schema, job.output)
     return work, call, does if before.retry is None or before.retry.change == _NO_CHANGE else (*does, before.retry.change)

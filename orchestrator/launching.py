@@ -23,9 +23,10 @@ from orchestrator.jobsfile.input_values import Ask
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
+from orchestrator.replaying.archive import unpack
 from orchestrator.signals import Stopper
 from orchestrator.store.checkpoint import read_header
-from orchestrator.store.durable_file import write_durably
+from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import write_item_list
 from orchestrator.store.records import RunHeader, RunOptions
@@ -63,6 +64,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool = False
     max_age: float | None = None
     overlap: Overlap = "allow"
+    capsule: str | None = None
+    """The archive that is replayed: agents are not started, what it recorded of them is played."""
 
 
 class Launched(msgspec.Struct, frozen=True):
@@ -90,7 +93,7 @@ def launch(
                 if unfinished is not None:
                     refuse_inside(unfinished, "a resume")
                     return Launched(unfinished, lock_run(unfinished), None)
-                return create(home, jobs_file, inputs, request.options, request.run_id)
+                return create(home, jobs_file, inputs, request.options, request.run_id, capsule=request.capsule)
             if request.overlap == "skip":
                 return living
             if request.overlap != "wait" or (stopper is not None and stopper.is_stopped):
@@ -113,8 +116,10 @@ def create(
     *,
     lines: Iterable[str] | None = None,
     parent: str | None = None,
+    capsule: str | None = None,
 ) -> Launched:
     """Make a new run. `lines`: the items of the one job `each`; `parent` (`RUN/ITEM`): whose child it is.
+    `capsule`: the archive that is replayed.
 
     Raises UserError (the id is taken), StateUnwritableError.
     """
@@ -132,6 +137,8 @@ def create(
                 write_durably(run_dir.config_toml, Path(config).read_bytes())
             if lines is not None:
                 write_item_list(run_dir.items("each", 0), lines)
+            if capsule is not None:
+                _take(Path(capsule), run_dir)
             header = RunHeader(
                 run_id=run_dir.run_id,
                 nonce=secrets.token_hex(6),
@@ -149,6 +156,14 @@ def create(
         except BaseException:
             lock.release()
             raise
+
+
+def _take(capsule: Path, run_dir: RunDir) -> None:
+    """Unpack what the run replays. Survives SIGKILL, not power loss: then the archive is replayed once more."""
+    try:
+        unpack(capsule, run_dir.capsule)
+    except OSError as error:
+        raise unwritable(run_dir.capsule, error) from error
 
 
 def lock_run(run_dir: RunDir) -> SupervisorLock:

@@ -32,6 +32,7 @@ from orchestrator.rendered import (
     utf8_size,
     value_of_template,
 )
+from orchestrator.replaying.archive import CapsuleAttempt
 from orchestrator.workplace import Workplace
 from workers.protocol import Creates
 
@@ -77,6 +78,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """A script that confirms a success."""
     place: Workplace | None = None
     """Where it works, if that is not the folder itself, or files of it are kept."""
+    played: CapsuleAttempt | None = None
+    """In a replay: the recorded attempt that takes the place of its agent."""
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ from orchestrator.listing import choose_items, chosen_record
 from orchestrator.money.budgets import bounds_of
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
+from orchestrator.replays import without_delays
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
@@ -143,11 +144,11 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     lanes: set[str] = {job.lane for job in jobs_file.jobs if not job.is_gate}
     state = open_run(
         rules_of(
-            jobs_file.jobs,
+            without_delays(jobs_file.jobs) if history.header.options.replay else jobs_file.jobs,
             keep_going=options.run.keep_going,
             left_out=selector.left_out,
             budgets=history.budgets_set,
-            accounts=accounts_of(jobs_file, os.environ),
+            accounts={} if history.header.options.replay else accounts_of(jobs_file, os.environ),
         ),
         slots=max(slots, 1),
         fast_slots=split_slots(slots, jobs_file.run.fast_slots, lanes),

@@ -18,7 +18,7 @@ from orchestrator.recording import Recorder
 from orchestrator.starting import NotStarted
 from orchestrator.store import records
 from orchestrator.store.records import Spent, Status
-from workers.protocol import Outcome
+from workers.protocol import AttemptClass, Outcome
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -166,9 +166,12 @@ class Settlements:
 
     def _attempt_ended(self, ended: _Ended, state: ItemState, status: Status) -> None:
         flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
-        spent = after_attempt(
-            self._spent_on(flight.item), outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted
-        )
+        before = self._spent_on(flight.item)
+        if start.played is not None:
+            is_played = outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
+            spent = after_replay(before, outcome) if is_played else before  # else it is played once more
+        else:
+            spent = after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
         self._recorder.add(
             records.AttemptEnded(
                 job=start.job,

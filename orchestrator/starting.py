@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from orchestrator.agent_work import NOTHING_BEFORE, AgentWork, Before, finder
-from orchestrator.agents.fallback import Chooser
+from orchestrator.agents.fallback import Choose, Chooser
 from orchestrator.agents.sessions import LastEnd
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Declined
@@ -18,14 +18,17 @@ from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.jobsfile.schema import ROUND_NAMES
 from orchestrator.loops import Loops
 from orchestrator.nesting.ancestors import Nesting
+from orchestrator.redaction import of_this_process
 from orchestrator.rendered import ItemRefused
 from orchestrator.rendering import Prepared, Question, is_wanted, item_label, prepare, question_of
+from orchestrator.replaying.asked import compared
+from orchestrator.replays import Replay
 from orchestrator.results import RunReader
 from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
-from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.workspaces import Workspaces
-from workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
+from workers.protocol import AgentTask, Check, ConfigTask, Holding, Outcome, Start, WorkspaceTask
 
 MOST_EVENTS = 100_000
 """Events that an agent's attempt may write: some loop for ever on a reply that was cut, thousands of events a second."""
@@ -80,6 +83,13 @@ class Starter:
         self._chooser = chooser or Chooser(os.environ, lambda _account: 0.0)
         self._find_agent = finder(jobs_file)
         self._workspaces = Workspaces(reader, jobs_file)
+        self._places = {
+            str(reader.run_dir.path): "run",
+            str(reader.run_dir.path.parent.parent): "home",
+            jobs_file.folder: "folder",
+            header.run_id: "run id",
+        }
+        self._replay = Replay(reader, self._asked) if header.options.replay else None
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
     def render(
@@ -110,7 +120,7 @@ class Starter:
                 find_agent=self._find_agent,
                 before=self._before(job, index, attempt),
                 place=self._workspaces.place(job, index, attempt, context),
-                choose=partial(self._chooser.choose, wanted=account),
+                choose=self._choose(job, index, account),
             )
             if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
                 # What an item does is told by its first attempt: a later one may render to something else.
@@ -124,6 +134,26 @@ class Starter:
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
         return Ready(prepared, label, number)
+
+    def render_start(self, job: Job, index: int, attempt: int, account: str | None) -> Ready | NotStarted:
+        """The same for an attempt that begins now: in a replay with what is played for it."""
+        rendered = self.render(job, index, attempt, account=account)
+        if self._replay is None or isinstance(rendered, NotStarted) or rendered.prepared.agent is None:
+            return rendered
+        try:
+            prepared = self._replay.instead(rendered.prepared, job, index)
+        except ItemRefused as refused:
+            return NotStarted(Declined.REFUSED, str(refused), rendered.label)
+        return msgspec.structs.replace(rendered, prepared=prepared)
+
+    def took(self, start: Started, outcome: Outcome) -> Outcome:
+        """What an attempt came to: in a replay, as far as that can be played."""
+        return outcome if self._replay is None or start.played is None else self._replay.took(start.played, start.job, outcome)
+
+    def _choose(self, job: Job, index: int, account: str | None) -> Choose:
+        if self._replay is None:
+            return partial(self._chooser.choose, wanted=account)
+        return self._replay.choice(job, index)
 
     def _before(self, job: Job, index: int, attempt: int) -> Before:
         """How the attempt before ended, if it was at the same work, and what somebody wants to be other this time."""
@@ -181,7 +211,7 @@ class Starter:
         """What the worker gets. `pools`: those of which the attempt holds a slot; `kept_locks` as in `Start`."""
         item = self._reader.item_name(job.id, index)
         stdout_path, stderr_path = self._reader.run_dir.output_paths(job.id, index, attempt)
-        return Start(
+        start = Start(
             sequence=sequence,
             item=item,
             attempt=attempt,
@@ -204,9 +234,10 @@ class Starter:
             check=Check(script=prepared.check, path=f"{stdout_path.removesuffix('stdout')}check") if prepared.check else None,
             workspace=self._workspace(prepared, item, stdout_path),
             config=self._config(prepared),
-            **_agent_part(prepared.agent, f"{stdout_path.removesuffix('stdout')}answer"),
+            **_agent_part(prepared.agent, f"{stdout_path.removesuffix('stdout')}answer", self._asked),
             recorded_through=recorded_through,
         )
+        return start if self._replay is None or prepared.played is None else self._replay.start(start, prepared.played)
 
     def _workspace(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask | None:
         if prepared.place is None:
@@ -245,6 +276,10 @@ class Starter:
             max_depth=min(nesting.max_depth, nesting.depth + own_depth),
         )
 
+    def _asked(self, work: AgentWork) -> dict[str, str]:
+        """What an agent is asked, as it is compared with what was asked in another run."""
+        return compared(work.asked, self._places, of_this_process())
+
     def environment(self, item: str, attempt: int, prepared: Prepared) -> dict[str, str | None]:
         """What is added to the environment of whoever starts the attempt; None removes a variable."""
         return {**prepared.env, **self._run_environment, "ORCHESTRATE_ITEM": item, "ORCHESTRATE_ATTEMPT": str(attempt)}
@@ -259,7 +294,7 @@ class Starter:
         return f"{self._mark}/{item}/{attempt}"
 
 
-def _agent_part(work: AgentWork | None, text_path: str) -> dict[str, Any]:
+def _agent_part(work: AgentWork | None, text_path: str, asked: Callable[[AgentWork], dict[str, str]]) -> dict[str, Any]:
     """What the worker gets besides for an agent. `text_path`: where its answer goes."""
     if work is None:
         return {}
@@ -273,5 +308,6 @@ def _agent_part(work: AgentWork | None, text_path: str) -> dict[str, Any]:
         usage_before=session.usage_before if session is not None else None,
         cost_before=session.cost_before if session is not None else None,
         max_events=MOST_EVENTS,
+        asked=asked(work),
     )
     return {"agent": task, "env_allowed": work.env_allowed}

@@ -82,7 +82,7 @@ class Starts:
             self._events.append(msgspec.structs.replace(known, item=item))
             return
         self._recorder.catch_up()
-        rendered = self._starter.render(job, item[1], attempt, account=account)
+        rendered = self._starter.render_start(job, item[1], attempt, account)
         if isinstance(rendered, NotStarted):
             self._decline(item, rendered)
             return
@@ -155,6 +155,7 @@ class Starts:
             child=child,
             workspace=prepared.place.name if prepared.place is not None else "",
             **_agent_fields(prepared),
+            played=None if prepared.played is None else (prepared.played.index, prepared.played.attempt),
         )
         if admitted.kept_locks:
             self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)

@@ -377,6 +377,7 @@ class Supervisor:
                 self._narrator.child_paused(flight, outcome.message, self._children.questions(flight))
         if outcome.workspace is not None:
             self._workspace_notes.told(flight.name, outcome.workspace)
+        outcome = self._starter.took(flight.start, outcome)
         said = self._agent_ends.told(flight, as_round(outcome, flight.job.repeat))
         outcome = self._agent_ends.fitting(flight, checked(said, flight.job.output, self._run_dir))
         verdict = verdict_on(said, outcome, verdict_of(outcome, flight.asked_end))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workers import creates
@@ -74,6 +75,8 @@ class AttemptRunner:
             check=course.check,
             workspace=course.workspace,
         )
+        if start.agent is not None:
+            _keep_record(start, outcome)
         self.log_error = None
         self._append(Ended(sequence=start.sequence, outcome=outcome))
         self._last_sequence = start.sequence
@@ -142,6 +145,14 @@ class AttemptRunner:
 
     def _keep_log_error(self, error: OSError) -> None:
         self.log_error = error
+
+
+def _keep_record(start: Start, outcome: Outcome) -> None:
+    """For a capsule, which tells that it is missing if it cannot be written: the outcome itself is more important."""
+    from workers.attempt_record import keep_record
+
+    with suppress(OSError):
+        keep_record(start, outcome)
 
 
 def _workspace(start: Start) -> Workspace | None:

@@ -169,6 +169,8 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_before: float | None = None
     exit_grace_seconds: float = 10.0
     max_events: int | None = None
+    asked: dict[str, str] = {}
+    """What it was asked, part by part, for who wants to know whether it is asked the same again; long parts as hashes."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,10 +22,10 @@ FindProfile = Callable[[str], Profile]
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """An agent, and the account that it uses."""
+    """An agent, and the account that it uses; None: none."""
 
     profile: Profile
-    account: str
+    account: str | None
 
 
 Choose = Callable[[Sequence[Profile], Mapping[str, str | None]], Choice]
@@ -46,10 +46,14 @@ class Chooser:
 
     def choose(self, profiles: Sequence[Profile], declared: Mapping[str, str | None], wanted: str | None = None) -> Choice:
         """The one that uses the `wanted` account, if there is one; else the first that may be used, now or at all."""
-        choices = [Choice(profile, account_of(profile, declared, self._environ)) for profile in profiles]
-        if (found := next((choice for choice in choices if choice.account == wanted), None)) is not None:
-            return found
-        return choices[0] if len(choices) == 1 else min(choices, key=lambda choice: self._seconds_left(choice.account))
+        accounts = [account_of(profile, declared, self._environ) for profile in profiles]
+        if wanted in accounts:
+            chosen = accounts.index(wanted)
+        elif len(accounts) == 1:
+            chosen = 0
+        else:
+            chosen = min(range(len(accounts)), key=lambda place: self._seconds_left(accounts[place]))
+        return Choice(profiles[chosen], accounts[chosen])
 
 
 def accounts_of_job(job: Job, run_env: Mapping[str, Template], find: FindProfile, environ: Mapping[str, str]) -> tuple[str, ...]:

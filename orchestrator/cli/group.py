@@ -27,6 +27,7 @@ COMMANDS = {
     "why": "Tell in words why an item is what it is.",
     "logs": "Print what items wrote.",
     "results": "Print one result an item, in item order.",
+    "capsule": "Write an archive of what a run's agents did, for run --replay.",
     "diff": "Print what items changed in workspaces of their own.",
     "land": "Merge what items did in workspaces of their own.",
     "cost": "Tell what agents have cost, over all runs.",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     default="allow",
     help="What to do while another run of this file goes on.",
 )
+@click.option("--replay", metavar="ARCHIVE", help="Start no agent: play what a capsule recorded of them. For no money.")
 @fresh_option
 @view_options
 @pass_invocation
@@ -62,6 +63,7 @@ def command(
     resume: bool,
     max_age: float | None,
     overlap: str,
+    replay: str | None,
     fresh: bool,
     **view: Any,
 ) -> int:
@@ -74,12 +76,15 @@ def command(
     if max_age is not None and not resume:
         raise click.UsageError("--max-age says which run --resume may continue: give --resume too")
 
+    if replay is not None and resume:
+        raise click.UsageError("--replay begins a new run: leave --resume out, or use orchestrate resume RUN")
+
     def start(home: Path, shown: View, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs import RunRequest, run_file
         from orchestrator.store.records import RunOptions, Selection
 
         selection = Selection(only=only, limit=limit)
-        options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh, selection=selection)
+        options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh, selection=selection, replay=replay is not None)
         request = RunRequest(
             jobs_file=file,
             inputs=inputs,
@@ -91,6 +96,7 @@ def command(
             resume=resume,
             max_age=max_age,
             overlap=cast(Literal["allow", "skip", "wait", "fail"], overlap),
+            capsule=replay,
         )
         return run_file(home, request, shown, asker=prompt)
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from orchestrator.capsules import redactor_of
 from orchestrator.cli.output import flush, write_bytes, write_line
 from orchestrator.redaction import Redactor
 
@@ -48,7 +49,7 @@ class Sinks:
     def __init__(self, reader: RunReader, *, is_raw: bool) -> None:
         self._reader = reader
         self._is_raw = is_raw
-        self._redactor = None if is_raw else Redactor(os.environ, _declared(reader))
+        self._redactor = None if is_raw else redactor_of(reader)
         self._profiles: Profiles | None = None
 
     def sink(self, job_id: str, index: int, attempt: int, name: str, lines: int | None) -> Sink:
@@ -206,9 +207,3 @@ def _agent_of(reader: RunReader, job_id: str, index: int, attempt: int) -> str |
         return ended.outcome.agent.agent
     action = reader.job(job_id).action
     return action.agent.source if isinstance(action, AgentAction) and action.agent.is_static else None
-
-
-def _declared(reader: RunReader) -> dict[str, str]:
-    """The variables that the jobs file gives a value."""
-    declared = [reader.jobs_file.run.env, *(job.env for job in reader.jobs_file.jobs)]
-    return {name: template.source for env in declared for name, template in env.items() if template.is_static}

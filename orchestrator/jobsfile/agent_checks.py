@@ -137,10 +137,6 @@ def _check_names(fields: JobFields, action: AgentAction, profiles: Profiles, tel
         else:
             if profile.needs_check and fields.get("check") is None:
                 tell(key, f"nobody can tell whether {name} succeeded: it needs a check")
-            level = fields.get("permissions")
-            if isinstance(level, str) and level not in profile.permissions:
-                known = " and ".join(profile.permissions)
-                tell("permissions", f"the profile of {name} does not say how to keep it to {level} (only {known})")
 
 
 def _check_schema(fields: JobFields, around: Surroundings, tell: Tell) -> None:

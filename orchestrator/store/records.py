@@ -53,6 +53,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Outcomes of earlier runs are not replayed (`run --fresh`); work that is in flight is still joined."""
     selection: Selection = Selection()
     """At first; a resume may choose another."""
+    replay: bool = False
+    """Agents are not started: what the capsule in the run's folder recorded of them is played."""
 
 
 class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
@@ -163,6 +165,8 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """The session of the agent that goes on with this attempt; None: it begins one."""
     folder: str = ""
     """Where the agent works (absolute): its session goes on nowhere else."""
+    played: tuple[int, int] | None = None
+    """In a replay: (index, attempt) of the recorded attempt of this job that is played instead of an agent."""
     workspace: str = ""
     """The name of the workspace that it works in (`RunDir.workspace`); empty: none of its own."""
 

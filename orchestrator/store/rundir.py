@@ -48,6 +48,11 @@ class RunDir(msgspec.Struct, frozen=True):
         return self.path / "config.toml"
 
     @property
+    def capsule(self) -> Path:
+        """The folder of what a replay plays."""
+        return self.path / "capsule"
+
+    @property
     def supervisor_lock(self) -> Path:
         return self.path / "supervisor.lock"
 

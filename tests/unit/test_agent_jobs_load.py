@@ -31,14 +31,6 @@ def mistakes(folder: Path, text: str) -> list[str]:
     return [problem.partition("jobs.toml:")[2] for problem in told.value.problems]
 
 
-def test_permissions_that_a_profile_cannot_keep_an_agent_to_are_told(tmp_path: Path) -> None:
-    (tmp_path / "agents").mkdir()
-    own = 'command = ["x"]\n[permissions]\nedit = []\n[[events]]\nwhere = { type = "done" }\nmeans = "success"\n'
-    (tmp_path / "agents" / "mine.toml").write_text(own)
-    (told,) = mistakes(tmp_path, '[jobs.a]\nagent = "mine"\nprompt = "x"\npermissions = "read"\n')
-    assert told == "4: jobs.a.permissions: the profile of mine does not say how to keep it to read (only edit)"
-
-
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
