@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from orchestrator.cli.each_file import jobs_text
+from orchestrator.cli.each_file import agent_jobs_text, jobs_text
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 
 @click.command("each", context_settings={"allow_interspersed_args": False})
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG | {}]...")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD [ARG | {}]...]")
+@click.option("--agent", metavar="NAME", help="An agent instead of a command; orchestrate agents lists them.")
+@click.option("-p", "--prompt", metavar="TEXT", help="What the agent is told of each line.")
+@click.option("--model", metavar="M", help="The model that the agent uses.")
+@click.option("--permissions", type=click.Choice(["read", "edit", "full"]), help="What the agent may do (default: read).")
+@click.option(
+    "--workspace", type=click.Choice(["shared", "worktree", "copy", "temp"]), help="Where the agent works (default: here)."
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N lines.")
 @bounds_options
 @run_id_option
@@ -37,6 +44,11 @@ def command(
     /,
     *,
     words: tuple[str, ...],
+    agent: str | None,
+    prompt: str | None,
+    model: str | None,
+    permissions: str | None,
+    workspace: str | None,
     slots: int | None,
     keep_going: bool,
     limit: int | None,
@@ -44,13 +56,26 @@ def command(
     only_print: bool,
     **view: Any,
 ) -> int:
-    """Run a command once for each line of stdin: a normal run, recorded and resumable.
+    """Run a command, or an agent, once for each line of stdin: a normal run, recorded and resumable.
 
     {} (or {{ item }}) stands for the line, anywhere in an argument; without one the line is added at the end. A line is one
     argument, byte for byte: blanks and quotes mean nothing, and no shell reads it. Afterwards what the items wrote to their
     stdout is printed in the order of the lines.
+
+    With --agent NAME -p TEXT an agent is told TEXT instead, and its answers are printed.
     """
-    text = jobs_text(words)
+    of_an_agent = {"--prompt": prompt, "--model": model, "--permissions": permissions, "--workspace": workspace}
+    given = [option for option, value in of_an_agent.items() if value is not None]
+    if agent is None and given:
+        raise click.UsageError(f"{given[0]} is about an agent: give --agent NAME too")
+    if agent is not None and (prompt is None or words):
+        raise click.UsageError("--agent goes with -p TEXT" + (", and with no command" if words else ""))
+    if agent is None and not words:
+        raise click.UsageError("Missing argument '-- CMD [ARG | {}]...'.")
+    if agent is None or prompt is None:
+        text = jobs_text(words)
+    else:
+        text = agent_jobs_text(agent, prompt, model=model, permissions=permissions, workspace=workspace, slots=slots)
     if only_print:
         write_bytes(text.encode())
         return 0
@@ -94,6 +119,10 @@ def _print_outputs(home: Path, run_id: str) -> None:
     from orchestrator.store.rundir import find_run
 
     reader = RunReader.read(find_run(home, run_id))
+    if reader.job("each").is_agent:
+        answers = (reader.output("each", index) for index in range(reader.count("each")))
+        write_bytes("".join(f"{answer}\n" for answer in answers if answer is not None).encode())
+        return
     sinks = Sinks(reader, is_raw=True)  # what a program prints is data
     for index in range(reader.count("each")):
         attempt = reader.history.jobs["each"].attempts(index)

@@ -25,6 +25,20 @@ def jobs_text(words: Sequence[str]) -> str:
     return f'name = {name}\n\n[jobs.each]\nfor_each = {{ lines = "items.txt" }}\ncommand = [\n{elements}]\n'
 
 
+def agent_jobs_text(
+    agent: str, prompt: str, *, model: str | None, permissions: str | None, workspace: str | None, slots: int | None
+) -> str:
+    """The TOML of a run of an agent over items.txt. `slots`: so many at once. Errors as of `jobs_text`."""
+    told = _template(prompt) if _PLACEHOLDER.search(prompt) else f"{_template(prompt)}\n\n{{{{ item }}}}"
+    keys = {"agent": _template(agent), "prompt": told}
+    keys |= {"model": _template(model)} if model is not None else {}
+    keys |= {"permissions": permissions} if permissions is not None else {}
+    keys |= {"workspace": workspace} if workspace is not None else {}
+    lines = [f"{key} = {_quoted(value)}\n" for key, value in keys.items()]
+    lines += [f"max_concurrency = {slots}\n"] if slots else []
+    return f'name = {_quoted(agent)}\n\n[jobs.each]\nfor_each = {{ lines = "items.txt" }}\n{"".join(lines)}'
+
+
 def _template(word: str) -> str:
     literals = (_MEANT_FOR_A_TEMPLATE.sub(_as_expression, literal) for literal in _PLACEHOLDER.split(word))
     return "{{ item }}".join(literals)

@@ -14,7 +14,7 @@ from orchestrator.cli.invocation import Invocation
 
 COMMANDS = {
     "run": "Run a jobs file.",
-    "each": "Run a command once for each line of stdin, as xargs does.",
+    "each": "Run a command, or an agent, once for each line of stdin, as xargs does.",
     "init": "Copy an example jobs file here, or list the examples.",
     "import": "Make a jobs file of a Spec Kit workflow (YAML).",
     "resume": "Go on with a run: all that has not succeeded.",

@@ -118,3 +118,44 @@ def test_a_line_that_is_not_utf8_is_told_and_nothing_starts(run_cli: RunCli) -> 
 
 def test_without_a_command_it_says_what_is_missing(run_cli: RunCli) -> None:
     assert run_cli("each", "-j2").returncode == 2
+
+
+# Agents.
+
+
+def test_an_agent_is_told_of_each_line_and_its_answers_come_in_order(run_cli: RunCli) -> None:
+    told = ["each", "--agent", "demo", "-p", "say {} is {100%}", "--model", "m", "-j", "2"]
+    done = run_cli(*told, stdin="one\ntwo\n")
+    assert (done.returncode, done.stdout) == (0, "one is {100%}\ntwo is {100%}\n")
+
+
+def test_the_jobs_file_of_an_agent_is_printed_as_it_would_be_run(run_cli: RunCli) -> None:
+    printed = run_cli(
+        *("each", "--print", "--agent", "claude", "-p", "Port {{ item }}", "--model", "opus"),
+        *("--permissions", "edit", "--workspace", "worktree", "-j", "8"),
+    ).stdout
+    (job,) = load_text(printed, path="/x/each.toml", folder="/x").jobs
+    assert (job.is_agent, job.allowed, job.workspace.kind, job.max_concurrency) == (True, "edit", "worktree", 8)
+    assert job.prompt is not None
+    assert job.prompt.render({"item": "{{ x }}"}) == "Port {{ x }}"
+    bare = run_cli("each", "--print", "--agent", "claude", "-p", "Port this:").stdout
+    (job,) = load_text(bare, path="/x/each.toml", folder="/x").jobs
+    assert job.prompt is not None
+    assert (job.prompt.render({"item": "a.py"}), job.max_concurrency) == ("Port this:\n\na.py", 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--agent", "demo"], "--agent goes with -p TEXT"),
+        (["--agent", "demo", "-p", "x", "--", "echo"], "and with no command"),
+        (["-p", "x", "--", "echo"], "--prompt is about an agent"),
+        (["--model", "x", "--", "echo"], "--model is about an agent"),
+        ([], "Missing argument"),
+        (["--agent", "dmeo", "-p", "x"], 'there is no agent "dmeo"; did you mean demo?'),
+    ],
+)
+def test_half_a_command_line_of_an_agent_is_refused(run_cli: RunCli, arguments: list[str], words: str) -> None:
+    done = run_cli("each", *arguments, stdin="a\n")
+    assert done.returncode == 2
+    assert words in done.stderr
