@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,3 +73,31 @@ def test_the_session_of_the_readme(tmp_path: Path, home: Path, run_cli: RunCli) 
     assert run_cli("resume", cwd=tmp_path).returncode == ExitCode.COMPLETED
     results = json.loads(run_cli("results", "--json", cwd=tmp_path).stdout)
     assert [(result["status"], result["exit_code"]) for result in results] == [("succeeded", 0)] * 6
+
+
+def test_the_agents_of_the_readme(tmp_path: Path, run_cli: RunCli) -> None:
+    text = next(text for text in JOBS_FILES if text.startswith("# agents.toml"))
+    (tmp_path / "agents.toml").write_text(text)
+    (tmp_path / "src").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "src" / f"{name}.txt").write_text(f"{name}\n")
+    done = run_cli("run", "agents.toml", "--run-id", "agents")
+    assert done.returncode == ExitCode.COMPLETED, done.stderr
+    assert [(tmp_path / "src" / f"{name}.txt").read_text() for name in ("a", "b")] == ["a\nported\n", "b\nported\n"]
+    results = json.loads(run_cli("results", "agents", "--json").stdout)
+    assert [result["output"] for result in results][-1] == "2 files are ported"
+    assert {result["agent"] for result in results} == {"demo"}
+
+    again = run_cli("retry", "agents", "port:0", "--feedback", "append src/a.txt: with comments", "--quiet")
+    assert again.returncode == ExitCode.COMPLETED, again.stderr
+    assert (tmp_path / "src" / "a.txt").read_text() == "a\nported\nwith comments\n"
+    retried = json.loads(run_cli("results", "agents", "--json").stdout)[0]
+    assert (retried["attempts"], retried["session_id"]) == (2, results[0]["session_id"])
+    assert "agent: demo demo-1, session demo-" in run_cli("why", "agents", "port:0").stdout
+
+
+def test_each_with_an_agent_as_in_the_readme(run_cli: RunCli) -> None:
+    (line,) = (line for line in README.splitlines() if "orchestrate each --agent" in line)
+    command = line.partition("orchestrate ")[2].rstrip("`.")
+    printed = run_cli(*shlex.split(command), "--print").stdout
+    assert 'agent = "claude"\nprompt = "Port {{ item }} to Python 3"\npermissions = "edit"\n' in printed
