@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from orchestrator.agents.profiles import Profiles
 from orchestrator.importing.code import Code, jobs_of, literal, quoted
 from orchestrator.importing.expressions import ExpressionError, Path, parse_expression
 from orchestrator.importing.jobs import Form, MadeJob
@@ -78,7 +79,7 @@ class Actions:
     def _agent(self, job: MadeJob, scope: Scope, printer: Printer) -> None:
         step = job.step
         agent = self._agent_name(step, scope)
-        job.keys["agent"] = agent
+        job.keys["agent"] = self._computed_agent(job, printer) or agent
         model = step.get("model") or self._workflow.model
         if model:
             job.keys["model"] = self._text(job, printer, model)
@@ -99,6 +100,14 @@ class Actions:
         prompt = _invocation(step.get("command"), agent)
         job.keys["prompt"] = f"{prompt} {self._text(job, printer, arguments)}" if arguments else prompt
 
+    def _computed_agent(self, job: MadeJob, printer: Printer) -> str | None:
+        """The template of an agent that is computed, and never the project's own; None: it has to be named."""
+        named = job.step.get("integration") or self._workflow.integration
+        # How a command is called depends on the agent, so there it has to be known now.
+        if job.step.type != "prompt" or named is None or "{{" not in named or self._default_of(named) in (None, "auto"):
+            return None
+        return self._text(job, printer, named)
+
     def _agent_name(self, step: Step, scope: Scope) -> str:
         named = step.get("integration") or self._workflow.integration
         if named is None:
@@ -107,11 +116,14 @@ class Actions:
         if "{{" in named:
             default = self._default_of(named)
             chosen = default if default not in (None, "auto") else _FALLBACK_AGENT
-            scope.lost(f"integration {named}: a job names its agent, and does not compute it; {chosen} is put in")
+            if step.type != "prompt" or default in (None, "auto"):
+                scope.lost(f"integration {named}: how a command is called depends on it; {chosen} is put in")
             return str(chosen)
         if named == "auto":
             scope.lost(f"integration auto, which is the project's own; {_FALLBACK_AGENT} is put in")
             return _FALLBACK_AGENT
+        if str(named) not in Profiles().names():
+            scope.lost(f"integration {named}: nothing is known of that agent; a file agents/{named}.toml would tell")
         return str(named)
 
     def _default_of(self, template: str) -> str | None:

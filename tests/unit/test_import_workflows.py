@@ -44,13 +44,8 @@ class Import:
 
 
 def assert_loads(text: str, folder: Path) -> None:
-    """The file has no mistake but the keys that are not built yet."""
-    problems: list[str] = []
-    try:
-        load_text(text, path=str(folder / "jobs.toml"), folder=str(folder))
-    except JobsFileError as refusal:
-        problems = refusal.problems
-    assert [line for line in problems if not line.endswith("not supported by this version")] == []
+    """`check` finds no mistake in the file."""
+    load_text(text, path=str(folder / "jobs.toml"), folder=str(folder), is_recorded=False)
 
 
 @pytest.fixture
@@ -91,16 +86,32 @@ def test_agents_get_prompts_and_commands(imported: Import) -> None:
 
 
 @pytest.mark.parametrize(
-    ("integration", "agent"),
-    [("auto", "claude"), ('"{{ inputs.a }}"', "codex"), ('"{{ inputs.b }}"', "claude"), ("null", "claude")],
+    ("does", "integration", "agent", "lost"),
+    [
+        ("type: prompt, prompt: go", "auto", "claude", 1),
+        ("type: prompt, prompt: go", '"{{ inputs.b }}"', "claude", 1),
+        ("type: prompt, prompt: go", "null", "claude", 1),
+        ("type: prompt, prompt: go", '"{{ inputs.a }}"', "{{ inputs.a }}", 0),
+        ("command: speckit.plan", '"{{ inputs.a }}"', "codex", 1),
+    ],
 )
-def test_an_agent_that_is_computed_is_told(integration: str, agent: str, imported: Import) -> None:
+def test_an_agent_that_is_computed_is_a_template_or_told(
+    does: str, integration: str, agent: str, lost: int, imported: Import
+) -> None:
     head = "workflow: {id: x, name: x, version: 1.0.0}\n"
-    steps = f"- {{id: a, type: prompt, prompt: go, integration: {integration}}}"
+    steps = f"- {{id: a, {does}, integration: {integration}}}"
     jobs = imported(steps, "{a: {default: codex}, b: {default: auto}}", head)
     assert jobs["a"]["agent"] == agent
-    assert imported.made.lost_count == 1
-    assert "# NOT CARRIED: " in imported.made.text
+    assert imported.made.lost_count == lost
+    assert ("# NOT CARRIED: " in imported.made.text) == bool(lost)
+
+
+def test_an_agent_of_which_nothing_is_known_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "workflow.yml"
+    path.write_text(f"{HEAD}steps:\n- {{id: a, type: prompt, prompt: go, integration: auggie}}\n")
+    (note,) = translate(str(path)).notes
+    assert note.is_lost
+    assert note.words == "integration auggie: nothing is known of that agent; a file agents/auggie.toml would tell"
 
 
 def test_a_gate_asks_and_its_choice_is_read(imported: Import) -> None:
