@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,21 +27,27 @@ def server() -> Iterator[ModelServer]:
 @pytest.fixture
 def driver(tmp_path: Path, home: Path) -> Iterator[RunDriver]:
     made = RunDriver(tmp_path, home)
-    made.write(f"""
-[run]
-slots = 4
-[jobs.ask]
-agent = "claude"
-for_each = {json.dumps(PROMPTS)}
-prompt = "{{{{ item }}}}"
-""")
+    small_claude.install(tmp_path)
+    write(made, PROMPTS)
     yield made
     made.close()
 
 
+def write(driver: RunDriver, prompts: list[str]) -> None:
+    driver.write(f"""
+[run]
+slots = 4
+[jobs.ask]
+agent = "claude"
+for_each = {json.dumps(prompts)}
+prompt = "{{{{ item }}}}"
+""")
+
+
 def run(driver: RunDriver, server: ModelServer) -> Command:
-    path = f"{small_claude.install(driver.folder)}:{os.environ['PATH']}"
-    return driver.run(PATH=path, ANTHROPIC_BASE_URL=server.url(), ANTHROPIC_API_KEY="fake-key")
+    return driver.run(
+        PATH=f"{driver.folder}/bin:{os.environ['PATH']}", ANTHROPIC_BASE_URL=server.url(), ANTHROPIC_API_KEY="fake-key"
+    )
 
 
 def kill_with_all_in_flight(driver: RunDriver, server: ModelServer) -> None:
@@ -54,6 +62,11 @@ def kill_with_all_in_flight(driver: RunDriver, server: ModelServer) -> None:
 
 def sessions_logged(driver: RunDriver) -> int:
     return sum(log.read_bytes().count(b'"type":"session"') for log in driver.run_folder.glob("workers/*/log"))
+
+
+def wait_for_exchanges(server: ModelServer, command: Command, count: int) -> None:
+    """Or until the run is over."""
+    wait_until(lambda: len(server.exchanges()) >= count or not command.is_running, f"{count} were asked")
 
 
 def assert_each_was_paid_once(driver: RunDriver, server: ModelServer) -> None:
@@ -93,3 +106,25 @@ def test_agents_that_died_with_everything_else_go_on_in_their_sessions(driver: R
     assert [exchange.status for exchange in server.exchanges()] == [499] * 4 + [200] * 4
     assert {exchange.prompt for exchange in server.exchanges()[4:]}.isdisjoint(PROMPTS), "only what is left was said"
     assert_each_was_paid_once(driver, server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_a_supervisor_that_is_killed_at_random_times_pays_for_nothing_twice(
+    driver: RunDriver, server: ModelServer, seed: int
+) -> None:
+    """Each answer takes a little, so each kill meets agents that were asked, that are paid, and that are being recorded."""
+    prompts = [f"scenario:slow=0.0{number % 10} say {number}" for number in range(60)]
+    write(driver, prompts)
+    chance = random.Random(seed)
+    for _ in range(12):
+        command = run(driver, server)
+        wait_for_exchanges(server, command, len(server.exchanges()) + chance.randint(1, 4))
+        time.sleep(chance.uniform(0, 0.1))  # where in the life of an agent the kill falls is left to chance
+        command.kill()
+    driver.assert_exit(run(driver, server), 0)
+    assert server.paid() == dict.fromkeys(prompts, 1)
+    assert sum(result["cost_usd"] for result in driver.results()) == pytest.approx(server.cost_usd())
+    ledger = driver.ask("status", driver.run_id)["ledger"]
+    assert (ledger["cost_usd"], ledger["paid_twice"]) == (pytest.approx(server.cost_usd()), 0)
+    driver.assert_tidy()

@@ -26,7 +26,7 @@ DOLLARS = {"input_tokens": 3e-6, "cache_read_input_tokens": 0.3e-6, "output_toke
 
 
 def install(folder: Path) -> Path:
-    """The folder to put first on PATH."""
+    """Once; the folder to put first on PATH."""
     program = folder / "bin" / "claude"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {Path(__file__).resolve()} "$@"\n')
