@@ -171,7 +171,7 @@ def _trailer(change: Change) -> str:
 
 
 def _refuse_dirty(repository: str) -> None:
-    if os.path.exists(git(repository, "rev-parse", "--path-format=absolute", "--git-path", "MERGE_HEAD")):
+    if os.path.exists(os.path.join(repository, git(repository, "rev-parse", "--git-path", "MERGE_HEAD"))):
         raise UserError(
             f"{repository}: a merge is not finished (perhaps a landing was killed)",
             f"git -C {repository} merge --abort, then again",

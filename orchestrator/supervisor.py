@@ -60,7 +60,8 @@ from orchestrator.engines.engine import Engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
 from orchestrator.gates import Asker, Gates
-from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.jobsfile.model import Job, JobsFile, LandAction
+from orchestrator.land_ends import landing_told
 from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
 from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
@@ -375,6 +376,8 @@ class Supervisor:
             outcome = self._children.came_to(flight, outcome)
             if outcome.attempt_class is AttemptClass.PAUSED:
                 self._narrator.child_paused(flight, outcome.message, self._children.questions(flight))
+        if isinstance(flight.job.action, LandAction):
+            outcome = landing_told(outcome, self._run_dir)
         if outcome.workspace is not None:
             self._workspace_notes.told(flight.name, outcome.workspace)
         outcome = self._starter.took(flight.start, outcome)

@@ -96,8 +96,8 @@ def asked(folder: str, *arguments: str, env: Mapping[str, str] | None = None) ->
 
 
 def commit_of(folder: str, name: str) -> str | None:
-    """The commit that `name` names; None if there is none."""
-    return asked(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
+    """The commit that `name`, which does not begin with a hyphen, names; None if there is none."""
+    return asked(folder, "rev-parse", "--verify", "--quiet", name + "^{commit}")
 
 
 def identity(folder: str) -> dict[str, str]:
@@ -121,8 +121,8 @@ def locked(repository: str, name: str = LOCK_NAME) -> Iterator[int]:
     """
     from filelock import lock_descriptor
 
-    folder = git(repository, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    descriptor = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    folder = git(repository, "rev-parse", "--git-common-dir")
+    descriptor = os.open(os.path.join(repository, folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         # Never unlocked by name: closing is enough, and a git that outlives us keeps it until it ends.
         lock_descriptor(descriptor, poll_interval=_LOCK_POLL_SECONDS)

@@ -46,6 +46,8 @@ class _LaterJob:
 _LONGEST_PROMPT = 200
 """Characters of a prompt that are shown; --json has all of it."""
 
+_WORKSPACES = {"worktree": "worktree", "copy": "copy of the folder", "temp": "folder of its own"}
+
 _DRAWINGS = ["all", "tree", "mermaid"]
 
 
@@ -185,6 +187,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
             chosen = selector.choose(job.id, len(known), partial(_label, jobs_file, values, context))
             indices = range(len(known)) if chosen is None else sorted(chosen)
             plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
+            plan.update(workspace=job.workspace.kind if not job.is_gate else None)
             plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
             yield {**plan, "items": map(partial(_item, jobs_file, job, known, context, find), indices)}
 
@@ -311,7 +314,8 @@ def _job_line(job: dict[str, Any]) -> str:
     words = "".join(f"  {job[key]}" for key in ("workflow", "for_each", "when", "repeat", "gate") if job[key] is not None)
     lane = "  in the fast lane" if job["lane"] == "fast" else ""
     pool = f"  in pool {job['pool']}" if job["pool"] is not None else ""
-    return f"{job['job']}{needs}{follows}{words}{lane}{pool}"
+    workspace = f"  in a {_WORKSPACES[job['workspace']]}" if job["workspace"] in _WORKSPACES else ""
+    return f"{job['job']}{needs}{follows}{words}{lane}{pool}{workspace}"
 
 
 def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:

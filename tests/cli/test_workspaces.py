@@ -108,6 +108,15 @@ def test_a_conflict_and_a_failed_check_are_taken_back_and_the_others_land(runs: 
     assert runs.land("port:3", "--no-check") == {"landed": ["port:3"]}
 
 
+def test_a_job_that_lands_says_what_did_not(runs: Runs) -> None:
+    text = PORT.replace("{{ item }}.txt", "same.txt")
+    runs.run(f'{text}[jobs.home]\nland = "port"\n', exit_code=1)
+    home = runs.results()["home"]
+    assert home["error"] == "2 conflicts (port:1, port:2); the others are landed"
+    assert runs.repository.show("HEAD:same.txt") == "one"
+    assert runs.repository.git("status", "--porcelain") == ""
+
+
 def test_nothing_is_landed_on_changes_that_are_not_committed(runs: Runs) -> None:
     runs.run(PORT)
     runs.repository.write("sub/a.txt", "edited\n")

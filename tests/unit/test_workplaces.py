@@ -1,0 +1,169 @@
+"""Where items work, by rules alone: what a chain takes over, what stands for what, what tells whether two items do the same."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import JobsFileError
+from orchestrator.jobsfile.load import load_text
+from orchestrator.jobsfile.model import JobsFile
+from orchestrator.land_ends import landing_told
+from orchestrator.rendered import ItemRefused
+from orchestrator.store.rundir import RunDir
+from orchestrator.workplace import Workplace, parent_of, repository_of
+from orchestrator.workspaces import followers
+from workers.copying import copy_folder, matches, remove_folder
+from workers.protocol import AttemptClass, Capture, Outcome
+
+
+def loaded(text: str) -> JobsFile:
+    return load_text(text, path="/folder/jobs.toml", folder="/folder", user_config=None)
+
+
+CHAIN = """
+[jobs.port]
+for_each = [1]
+shell = "true"
+workspace = { kind = "worktree", base = "main", branch = "port/{{ item }}", include = [".env"], setup = "true", keep = "1h" }
+[jobs.review]
+for_each = { job = "port" }
+shell = "true"
+[jobs.other]
+for_each = { job = "port" }
+shell = "true"
+workspace = "worktree"
+[jobs.aside]
+for_each = { job = "review" }
+shell = "true"
+workspace = "shared"
+[jobs.last]
+for_each = { job = "review" }
+shell = "true"
+[jobs.both]
+for_each = { job = ["port", "other"] }
+shell = "true"
+[jobs.ask]
+for_each = { job = "port" }
+gate = "Well?"
+[jobs.home]
+land = "last"
+"""
+
+
+def test_a_chain_works_where_the_job_that_it_follows_does_unless_it_says_otherwise() -> None:
+    jobs = {job.id: job for job in loaded(CHAIN).jobs}
+    kinds = {id_: job.workspace.kind for id_, job in jobs.items()}
+    assert kinds == {
+        **dict.fromkeys(("port", "review", "other", "last"), "worktree"),
+        **dict.fromkeys(("aside", "both", "ask", "home"), "shared"),
+    }
+    taken = jobs["review"].workspace
+    assert (taken.base, taken.branch) == (None, None), "they follow from what it goes on in"
+    assert (taken.include, taken.keep, taken.setup is not None) == ((".env",), 3600.0, True)
+    assert jobs["review"].allowed == "edit"
+    assert [parent_of(jobs[id_]) for id_ in ("port", "review", "both")] == ["", "port", ""]
+
+
+def test_the_first_chain_in_the_file_goes_on_in_a_workspace() -> None:
+    assert followers(loaded(CHAIN).jobs) == {"port": "review", "review": "last"}
+
+
+def test_a_workspace_is_nothing_for_a_landing_or_a_child_run() -> None:
+    defaults = '[defaults]\nworkspace = "worktree"\n[jobs.port]\nshell = "true"\n[jobs.home]\nland = "port"\n'
+    jobs = {job.id: job for job in loaded(defaults).jobs}
+    assert (jobs["port"].workspace.kind, jobs["home"].workspace.kind) == ("worktree", "shared")
+    assert (jobs["home"].output, jobs["home"].needs) == ("json", ("port",))
+
+
+def test_what_has_no_workspace_cannot_be_landed() -> None:
+    with pytest.raises(JobsFileError) as told:
+        loaded('[jobs.port]\nshell = "true"\n[jobs.home]\nland = "port"\n')
+    assert told.value.problems == [
+        '/folder/jobs.toml:4: jobs.home.land: port has no worktrees to bring home: it needs workspace = "worktree"'
+    ]
+
+
+def place(**given: Any) -> Workplace:
+    return Workplace(**({"kind": "worktree", "name": "port/0", "path": "/ws/port/0", "root": "/repo"} | given))
+
+
+@pytest.mark.parametrize(
+    ("cwd", "there"),
+    [("/repo", "/ws/port/0"), ("/repo/sub/", "/ws/port/0/sub"), ("/repo/sub/../a/./b", "/ws/port/0/a/b")],
+)
+def test_a_place_in_the_repository_stands_for_the_same_place_in_the_worktree(cwd: str, there: str) -> None:
+    assert place().inside(cwd) == there
+    assert place(kind="shared", name="", path="/repo").inside(cwd) == cwd
+
+
+@pytest.mark.parametrize("cwd", ["/", "/repository", "/repo/../other", "/repo/.."])
+def test_a_place_outside_is_refused(cwd: str) -> None:
+    with pytest.raises(ItemRefused, match="lies outside of what the workspace is made of, /repo"):
+        place().inside(cwd)
+
+
+def test_what_an_item_does_depends_on_what_its_workspace_is_made_of_and_not_on_where_it_is() -> None:
+    same = place(name="port/7", path="/elsewhere", base="a commit", branch="b", since="c", is_followed=True, keep_seconds=1.0)
+    assert same.does == place().does
+    others = [place(kind="copy"), place(root="/other"), place(wanted_base="main"), place(setup="x"), place(artifacts=("x",))]
+    assert len({each.does for each in [place(), *others]}) == len(others) + 1
+
+
+def test_the_repository_of_a_folder_is_the_nearest_above_whether_a_clone_or_a_worktree(tmp_path: Path) -> None:
+    deep = tmp_path / "outer" / "inner" / "deep"
+    deep.mkdir(parents=True)
+    (tmp_path / "outer" / ".git").mkdir()
+    assert repository_of(str(deep)) == str(tmp_path / "outer")
+    (tmp_path / "outer" / "inner" / ".git").write_text("gitdir: /somewhere\n")
+    assert repository_of(str(deep)) == str(tmp_path / "outer" / "inner")
+
+
+def test_a_copy_has_no_repository_and_nothing_that_is_no_file(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    for name in ("a", ".git/config", "sub/.git", "sub/b", "home/runs/x"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    os.mkfifo(source / "fifo")
+    (source / "sub" / "dangling").symlink_to("nowhere")
+    (source / "a").chmod(0o755)
+    copy_folder(str(source), str(target), [str(source / "home")])
+    found = sorted(str(path.relative_to(target)) for path in target.rglob("*"))
+    assert found == ["a", "sub", "sub/b", "sub/dangling"]
+    assert os.access(target / "a", os.X_OK)
+    (target / "a").write_text("changed")
+    assert (source / "a").read_text() == "a"
+    assert matches(["**/b", "sub", "a*"], str(target)) == ["a", "sub"]
+
+
+def test_a_folder_that_was_made_read_only_is_removed(tmp_path: Path) -> None:
+    deep = tmp_path / "folder" / "module" / "deep"
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    for each in (deep, deep.parent):
+        each.chmod(0o500)
+    remove_folder(str(tmp_path / "folder"))
+    remove_folder(str(tmp_path / "folder"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_landing_that_left_something_out_says_which(tmp_path: Path) -> None:
+    def told(said: bytes, exit_code: int = 1) -> str:
+        ended = Outcome(
+            attempt_class=AttemptClass.COMMAND_FAILED,
+            started_at=0.0,
+            finished_at=0.0,
+            duration_seconds=0.0,
+            exit_code=exit_code,
+            message=f"exit code {exit_code}",
+            stdout=Capture(size=len(said), inline=said),
+        )
+        return landing_told(ended, RunDir(tmp_path)).message
+
+    conflicts = b'{"conflicts":[{"item":"port:1"},{"item":"port:4"}],"failed_checks":[{"item":"port:2"}]}'
+    assert told(conflicts) == "2 conflicts (port:1, port:4), 1 failed check (port:2); the others are landed"
+    assert told(b"not JSON") == told(b"[]") == told(b'{"conflicts":3}') == "exit code 1"
+    assert told(conflicts, 2) == "exit code 2"
