@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.agent_work import schema_of
-from orchestrator.agents.sessions import LastEnd, carried_over
+from orchestrator.agents.sessions import LastEnd, carried_over, session_is_gone
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Verdict
 from orchestrator.flights import Flight
@@ -48,9 +48,15 @@ class AgentEnds:
 
 
 def verdict_on(said: Outcome, outcome: Outcome, verdict: Verdict) -> Verdict:
-    """`verdict` of `outcome`; or, where its agent says that it succeeded (`said`) and only its answer is wrong: correctable."""
-    is_ours = said.agent is not None and said.attempt_class is AttemptClass.OK and verdict is Verdict.FAILED
-    return Verdict.CORRECTABLE if is_ours and outcome.attempt_class in _OURS else verdict
+    """`verdict` of `outcome`, or `CORRECTABLE`, where the agent failed in nothing but this.
+
+    It says that it succeeded (`said`), and its answer is wrong; or its session could not go on: a CLI that was killed tells the
+    id of a session before it keeps it.
+    """
+    if said.agent is None or verdict is not Verdict.FAILED:
+        return verdict
+    is_answer = said.attempt_class is AttemptClass.OK and outcome.attempt_class in _OF_THE_ANSWER
+    return Verdict.CORRECTABLE if is_answer or session_is_gone(said) else verdict
 
 
-_OURS = (AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT)
+_OF_THE_ANSWER = (AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT)

@@ -111,3 +111,15 @@ def carried_over(outcome: Outcome, last: LastEnd | None) -> Outcome:
         cost_told=before.cost_told if cost is None else cost,
     )
     return msgspec.structs.replace(outcome, agent=told)
+
+
+def session_is_gone(outcome: Outcome) -> bool:
+    """Whether an attempt that was to go on in a session failed before it did anything, for no reason that is known."""
+    report = outcome.agent
+    if report is None or not report.is_resumed or outcome.attempt_class not in _UNKNOWN:
+        return False
+    used = () if report.usage is None else msgspec.structs.astuple(report.usage)
+    return not any(used) and not report.cost_usd and report.text.size == 0
+
+
+_UNKNOWN = (AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR)

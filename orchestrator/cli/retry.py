@@ -60,9 +60,8 @@ def command(
         run = None
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items)
-    has_change = feedback is not None or model is not None or edit
-    if has_change:
-        _refuse_change(reader, chosen)
+    if feedback is not None or model is not None or edit:
+        _refuse_change(reader, chosen, feedback, model)
     prompt = _edited(reader, chosen) if edit else None
     asked = Retry(chosen, (feedback or "").strip(), model, prompt)
     run_dir = reader.run_dir
@@ -93,10 +92,21 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
     chosen = list({found: None for item in items for found in reader.find_items(item)})
     if not chosen:
         raise UserError(f"{', '.join(items)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
+    for job_id, index in chosen:
+        if not reader.history.jobs[job_id].is_selected(index):
+            name = reader.item_name(job_id, index)
+            raise UserError(
+                f"{name} is not selected in run {run_id}", f"orchestrate resume {run_id} --all runs it, with all the rest"
+            )
     return chosen
 
 
-def _refuse_change(reader: RunReader, items: list[tuple[str, int]]) -> None:
+def _refuse_change(reader: RunReader, items: list[tuple[str, int]], *words: str | None) -> None:
+    for word in words:
+        try:
+            (word or "").encode()
+        except UnicodeEncodeError:
+            raise UserError("--feedback or --model is not UTF-8", "write it in UTF-8: it is kept in the run's records") from None
     for job_id, _ in items:
         if not reader.job(job_id).is_agent:
             raise UserError(f"{job_id} has no agent: there is nobody to tell", "leave out --feedback, --model and --edit")

@@ -117,6 +117,7 @@ def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:
 def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: int, result: dict[str, Any]) -> str:
     """What the state means for this item, and when it would run."""
     go_on = f"{program} resume {reader.run_dir.run_id}"
+    again = f"{program} retry {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     if result["deduped_from"] and result["status"] in ("succeeded", "failed"):
         return f"{result['deduped_from']} did the same work: this item shares its outcome, and nothing was started for it"
     match result["status"]:
@@ -133,11 +134,12 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         case "failed" if reader.choice(job_id, index) is not None:
             return f"it was rejected; {go_on} asks again"
         case "failed":
-            return f"no attempt is left; {go_on} tries it again"
+            feedback = f", {again} --feedback TEXT tells its agent what to do else" if result["session_id"] else ""
+            return f"no attempt is left; {go_on} tries it again{feedback}"
         case "interrupted":
             return f"an attempt was made and nobody supervises the run; {go_on} runs it again, or takes over what still runs"
         case "cancelled":
-            return "somebody asked for its end; a resume leaves it as it is"
+            return f"somebody asked for its end; a resume leaves it as it is, {again} runs it once more"
         case "skipped":
             return _why_skipped(reader, go_on, result)
         case _:

@@ -21,7 +21,8 @@ class Verdict(Enum):
     FAILED = "failed"
     """Another attempt may help."""
     CORRECTABLE = "correctable"
-    """An agent says that it succeeded, and its answer is not what it should be: telling it so once may be all that it takes."""
+    """An agent says that it succeeded, and its answer is not what it should be, or its session could not go on: one more attempt,
+    in which it is told so, or begins a new one, may be all that it takes."""
     HOPELESS = "hopeless"
     """Failed, and another attempt would fail in the same way (no such command, its template is wrong)."""
     SHORTAGE = "shortage"

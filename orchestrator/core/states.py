@@ -172,7 +172,7 @@ class Tries(msgspec.Struct):
     losses: int = 0
     refusals: int = 0
     is_corrected: bool = False
-    """It was told once what is wrong with its answer, in an attempt that counted for none."""
+    """It has had the attempt that counts for none (`Verdict.CORRECTABLE`)."""
 
 
 class JobState(msgspec.Struct):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agents import STATE_VARIABLE, Witness, add_profile
+from fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, add_profile
 from run_driver import RunDriver, wait_until
 
 from orchestrator.agents.sessions import RESUME_PROMPT
@@ -142,3 +143,18 @@ def test_by_hand_an_item_has_the_agents_environment(run: RunDriver, witness: Wit
     assert by_hand.exit_code() == 0, by_hand.stderr
     assert json.loads(by_hand.stdout.splitlines()[-1])["result"] == "first"
     assert "AWS_SECRET_ACCESS_KEY" not in witness.prompts()[-1]["env"]
+
+
+def test_a_session_that_its_cli_has_forgotten_costs_no_attempt(run: RunDriver, witness: Witness) -> None:
+    refusing = f'case "$*" in *--resume*) echo "No conversation found" >&2; exit 1;; esac; exec {shlex.join(FAKE_ARGV)} "$@"'
+    profile = run.folder / "agents" / "forgets.toml"
+    profile.write_text(f'extends = "fake"\ncommand = {json.dumps(["sh", "-c", refusing, "sh"])}\n')
+    run.write(job("long", "wait=go | ok text=whole").replace("'fake'", "'forgets'"))
+    command = run.run("--quiet")
+    folder = run.run_folder / "workers"
+    wait_until(lambda: any(b'"session"' in path.read_bytes() for path in folder.glob("*/log")), "its session is kept")
+    os.kill(run.worker_of("long"), signal.SIGKILL)
+    run.assert_exit(command, 0)
+    result = run.result("long")
+    assert (result["output"], result["attempts"]) == ("whole", 3), "lost, refused, and begun anew; attempts = 1"
+    assert [each["resumed"] for each in witness.prompts()] == [False, False]

@@ -108,6 +108,14 @@ def test_cancelled_items_run_again_only_so_and_with_them_what_was_cancelled_in_t
     assert run.result("go")["output"]["jobs"]["leaf"]["output"] == "done"
 
 
+def test_what_was_not_selected_is_not_had_once_more(run: RunDriver) -> None:
+    run.write('[jobs.ok]\nfor_each = [1, 2]\nshell = "true"')
+    run.assert_exit(run.run("--quiet", "--limit", "1"), 0)
+    command = run.launch("retry", run.run_id, "ok:1")
+    assert command.exit_code() == 2
+    assert "ok:1 is not selected in run crash" in command.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

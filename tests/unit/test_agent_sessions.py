@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.agents.sessions import LastEnd, carried_over, session_of, words_for
-from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
+from orchestrator.agents.sessions import LastEnd, carried_over, session_is_gone, session_of, words_for
+from workers.protocol import AgentReport, AttemptClass, Capture, Outcome, Usage
 
 INTERRUPTED = {"timeout", "stalled", "lost", "cancelled", "usage_limit", "rate_limit", "overloaded", "network", "turns", "memory"}
 INTERRUPTED |= {"shortage"}  # of room for one more process
@@ -80,3 +80,19 @@ def test_a_session_survives_an_attempt_that_never_began(attempt_class: str) -> N
     found = session_of(LastEnd(ended, "/here"), agent="claude", folder="/here", can_resume=True)
     assert found is not None
     assert (found.session_id, found.usage_before, found.cost_before) == ("s-1", Usage(input_tokens=100), 0.7)
+
+
+@pytest.mark.parametrize(
+    ("attempt_class", "report", "is_gone"),
+    [
+        ("agent_failed", {"is_resumed": True}, True),
+        ("protocol_error", {"is_resumed": True, "usage": Usage(input_tokens=0, output_tokens=0), "cost_usd": 0.0}, True),
+        ("agent_failed", {}, False),
+        ("agent_failed", {"is_resumed": True, "usage": Usage(input_tokens=9)}, False),
+        ("agent_failed", {"is_resumed": True, "cost_usd": 0.01}, False),
+        ("agent_failed", {"is_resumed": True, "text": Capture(size=2, inline=b"no")}, False),
+        ("timeout", {"is_resumed": True}, False),
+    ],
+)
+def test_a_session_is_gone_if_it_failed_at_once_without_a_word(attempt_class: str, report: dict[str, Any], is_gone: bool) -> None:
+    assert session_is_gone(last(attempt_class, **report).outcome) is is_gone

@@ -14,6 +14,7 @@ from orchestrator.jobsfile.compiler import compile_template
 from orchestrator.jobsfile.model import AgentAction, Job
 from orchestrator.rendered import ItemRefused
 from orchestrator.rendering import Prepared, prepare
+from orchestrator.store.records import RetryAsked
 from workers.protocol import AgentReport, AttemptClass, Outcome
 
 CLAUDE = Profiles().get("claude")
@@ -173,3 +174,42 @@ def test_what_the_job_says_of_the_environment_wins_over_the_profile() -> None:
     quiet = next(iter(CLAUDE.env))
     assert prepared(agent_job()).env[quiet] == CLAUDE.env[quiet]
     assert prepared(agent_job(env={quiet: text("no")})).env[quiet] == "no"
+
+
+def asked(**change: Any) -> RetryAsked:
+    return RetryAsked(job="job", index=0, attempts=1, **change)
+
+
+def test_feedback_is_told_in_the_session_whatever_the_attempt_before_came_to() -> None:
+    last = ended(AttemptClass.OK).last
+    first = prepared(agent_job(), Before(last, asked(feedback="Shorter."), is_asked=True), number=2)
+    assert (told(first), first.argv[-2:]) == ("Shorter.", ["--resume", "s-1"])
+    fresh = prepared(agent_job(resume_session=False), Before(last, asked(feedback="Shorter."), is_asked=True), number=2)
+    assert told(fresh) == "Port a.py\n\nShorter."
+
+
+def test_feedback_is_told_again_by_an_attempt_that_may_be_the_first_to_hear_it() -> None:
+    lost = ended(AttemptClass.LOST).last
+    assert told(prepared(agent_job(), Before(lost, asked(feedback="Shorter.")), number=3)).endswith("Shorter.")
+    failed = ended(AttemptClass.AGENT_FAILED).last
+    assert told(prepared(agent_job(), Before(failed, asked(feedback="Shorter.")), number=3)) == "Port a.py\n\nShorter."
+
+
+def test_another_model_or_prompt_takes_the_place_of_the_jobs_own() -> None:
+    last = ended(AttemptClass.TIMEOUT).last
+    by_model = prepared(agent_job(model=text("sonnet")), Before(last, asked(model="opus"), is_asked=True), number=2)
+    assert by_model.argv[by_model.argv.index("--model") + 1] == "opus"
+    assert "--resume" in by_model.argv
+    by_prompt = prepared(agent_job(), Before(last, asked(prompt="Do {{ this }}"), is_asked=True), number=2)
+    assert (told(by_prompt), "--resume" in by_prompt.argv) == ("Do {{ this }}", False)
+    later = prepared(agent_job(), Before(last, asked(prompt="Do {{ this }}")), number=3)
+    assert "--resume" in later.argv, "what was interrupted since goes on in the session that began with that prompt"
+
+
+def test_a_change_is_part_of_what_an_item_does_and_a_retry_without_one_is_not() -> None:
+    payloads = [
+        prepared(agent_job(), Before(None, retry)).payload
+        for retry in (None, asked(), asked(feedback="x"), asked(model="x"), asked(prompt="x"))
+    ]
+    assert payloads[0] == payloads[1]
+    assert len(set(payloads)) == 4
