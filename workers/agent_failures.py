@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from workers.event_fields import fields_at, number_of, texts_at
-from workers.protocol import AttemptClass
+from workers.protocol import AttemptClass, ResetSource
 from workers.reading import EventRule, Reading
 from workers.reset_times import reset_in_text, reset_of_value
 
@@ -52,6 +52,7 @@ class Failures:
         self.finding: Finding | None = None
         self.found: Finding | None = None
         self.resets_at: float | None = None
+        self.reset_source: ResetSource | None = None
         self._reading = reading
         self._now = wall_now
         self._retries = 0
@@ -66,8 +67,8 @@ class Failures:
             self.current = Failure(named, message or (before.message if before else ""))
         elif not before.message:
             self.current = Failure(before.attempt_class, message)
-        if self.resets_at is None:
-            self.resets_at = self.reset_in(message)
+        if self.resets_at is None and (when := self.reset_in(message)) is not None:
+            self.resets_at, self.reset_source = when, "text"
 
     def fail_for_good(self, attempt_class: AttemptClass | None, message: str) -> None:
         """As `fail`, and nothing that follows makes it good again."""
@@ -87,7 +88,7 @@ class Failures:
         self._retries = 0
         self.finding = None
         if not self.is_final:
-            self.current = self.resets_at = None
+            self.current = self.resets_at = self.reset_source = None
 
     def take_reset(self, event: dict[str, Any], paths: Iterable[str], *, is_from_now: bool) -> None:
         """Take the first field that holds the time of a reset, or the seconds until it."""
@@ -96,7 +97,7 @@ class Failures:
                 seconds = number_of(str(field)) if is_from_now else None
                 when = reset_of_value(field) if not is_from_now else None if seconds is None else self._now() + seconds
                 if when is not None:
-                    self.resets_at = when
+                    self.resets_at, self.reset_source = when, "field"
                     return
 
     def reset_in(self, message: str) -> float | None:

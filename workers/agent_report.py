@@ -30,6 +30,7 @@ def report_of(task: AgentTask, stream: AgentStream, told: StreamVerdict) -> Agen
         cost_usd=spent_since(task.cost_before, told.cost_usd) if task.reading.is_cost_cumulative else told.cost_usd,
         cost_told=task.cost_before if told.cost_usd is None else told.cost_usd,
         resets_at=told.resets_at,
+        reset_source=told.reset_source,
         denials=told.denials,
         turns=told.turns,
         events=stream.events,

@@ -20,7 +20,7 @@ from workers.agent_failures import Failures, Finding, short
 from workers.agent_lines import KnownLine, Lines
 from workers.agent_told import Told
 from workers.event_fields import event_of, fields_at, has_one_of, texts_at
-from workers.protocol import AttemptClass, EndReason, Usage
+from workers.protocol import AttemptClass, EndReason, ResetSource, Usage
 from workers.reading import EventMeaning, EventRule, LineMeaning, Reading
 
 _LAST_STDERR_BYTES = 64 * 1024
@@ -50,6 +50,7 @@ class StreamVerdict(NamedTuple):
     usage: Usage | None
     cost_usd: float | None
     resets_at: float | None
+    reset_source: ResetSource | None
     denials: list[str]
     turns: int | None
 
@@ -138,6 +139,7 @@ class AgentStream:
             usage=told.usage,
             cost_usd=told.cost_usd,
             resets_at=self._failures.resets_at,
+            reset_source=self._failures.reset_source,
             denials=list(told.denials),
             turns=told.turns,
         )

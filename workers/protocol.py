@@ -309,6 +309,10 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 EMPTY_CAPTURE = Capture()
 
 
+ResetSource = Literal["field", "text"]
+"""Where the time of a reset was read: in a field of an event, or in words that are meant for people."""
+
+
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an agent told of an attempt. None: not told, unknown; never 0 for that.
 
@@ -327,6 +331,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     cost_usd: float | None = None
     cost_told: float | None = None
     resets_at: float | None = None
+    reset_source: ResetSource | None = None
     denials: list[str] = []
     turns: int | None = None
     events: int = 0

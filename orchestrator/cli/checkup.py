@@ -51,7 +51,7 @@ def examine(home: Path) -> list[Finding]:
 def _places(home: Path) -> list[Path]:
     """The home, and what of it that all runs share lies on another file system (a mount, a link): its locks may be others."""
     device = home.stat().st_dev
-    shared = [folder for folder in (home / "tokens", home / "pools") if folder.is_dir()]
+    shared = [folder for folder in (home / "tokens", home / "pools", home / "limits") if folder.is_dir()]
     return [home, *(folder for folder in shared if folder.stat().st_dev != device)]
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from orchestrator.core.parking import DEFAULT_PARK_SECONDS
+from workers.protocol import ResetSource
 
 LEAST_SECONDS = 10.0
 """A reset that is nearer, or past, is taken to be so far away: a limit that is told again and again must not be a hot loop."""
@@ -22,13 +23,14 @@ _SAME_SECONDS = 5.0
 
 FORMAT = 1
 
-Source = Literal["told", "default"]
+Source = Literal["field", "text", "default"]
+"""Where `until` is from: a field of what the provider answered, its words for people, or nobody told."""
 
 
 class Park(msgspec.Struct, frozen=True, kw_only=True):
     """What stands in HOME/limits/ACCOUNT.json. Times are seconds since the epoch.
 
-    `until`: the reset. `since` and `told_by` (`RUN/ITEM`): when it was written, and by whom. `source`: who knew `until`.
+    `until`: the reset. `since` and `told_by` (`RUN/ITEM`): when it was written, and by whom.
     `boot_id` and `boot_seconds`: that boot, and when the reset is by its clock, which does not jump.
     """
 
@@ -56,10 +58,14 @@ def park_of(
     told_by: str,
     clock: Clock,
     *,
+    source: ResetSource | None = None,
     reached_at: float | None = None,
     least_seconds: float = LEAST_SECONDS,
 ) -> Park:
-    """The park of an account whose limit was `reached_at` (None: now) and `resets_at` (None: nobody told); epoch seconds."""
+    """The park of an account whose limit was `reached_at` (None: now) and `resets_at` (None: nobody told); epoch seconds.
+
+    `source`: where the reset was read, a field if that is not said.
+    """
     until = (clock.wall if reached_at is None else reached_at) + DEFAULT_PARK_SECONDS if resets_at is None else resets_at
     seconds = min(max(until - clock.wall, least_seconds), LONGEST_SECONDS)
     return Park(
@@ -67,7 +73,7 @@ def park_of(
         until=clock.wall + seconds,
         since=clock.wall,
         told_by=told_by,
-        source="default" if resets_at is None else "told",
+        source="default" if resets_at is None else source or "field",
         boot_id=clock.boot_id,
         boot_seconds=clock.boot + seconds,
     )
@@ -89,7 +95,7 @@ def standing(old: Park | None, new: Park, clock: Clock) -> Park:
     if old is None or seconds_left(old, clock) <= 0:
         return new
     is_same = old.source == new.source and abs(old.until - new.until) <= _SAME_SECONDS
-    return old if is_same or (old.source == "told" and new.source == "default") else new
+    return old if is_same or (old.source != "default" and new.source == "default") else new
 
 
 def is_over_since(park: Park, started_at: float) -> bool:

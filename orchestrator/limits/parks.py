@@ -22,6 +22,7 @@ from orchestrator.limits.park import FORMAT, LEAST_SECONDS, Clock, Park, is_over
 from orchestrator.store.durable_file import unwritable, write_whole
 from workers.faultpoints import fault_point
 from workers.identity import boot_id
+from workers.protocol import ResetSource
 
 LEAST_VARIABLE = "ORCHESTRATE_LEAST_PARK_SECONDS"
 """For tests: in place of `LEAST_SECONDS`."""
@@ -46,8 +47,8 @@ def words_of(park: Park) -> str:
     """One line for people: until when, and whose word that is."""
     is_far = abs(park.until - time.time()) > 86400.0
     until = time.strftime("%Y-%m-%d %H:%M" if is_far else "%H:%M:%S", time.localtime(park.until))
-    guess = "" if park.source == "told" else ", at a guess"
-    return f"the usage limit of {park.account} is reached until {until}{guess} (told by {park.told_by})"
+    told = "" if park.source == "field" else ", by its words" if park.source == "text" else ", at a guess"
+    return f"the usage limit of {park.account} is reached until {until}{told} (told by {park.told_by})"
 
 
 class Parks:
@@ -89,12 +90,20 @@ class Parks:
         """Those whose reset is yet to come."""
         return [park for park in self.all() if self.seconds_left(park) > 0]
 
-    def tell(self, account: str, resets_at: float | None, told_by: str, reached_at: float | None = None) -> Park:
-        """Park the account. Epoch seconds: `resets_at` (None: nobody told), `reached_at` (None: now). Returns what counts now."""
+    def tell(
+        self,
+        account: str,
+        resets_at: float | None,
+        told_by: str,
+        *,
+        source: ResetSource | None = None,
+        reached_at: float | None = None,
+    ) -> Park:
+        """Park the account, as `park_of`. Returns what counts now."""
         with self._writing(account) as is_mine:
             clock = self._clock()
             least = self._least_seconds
-            told = park_of(account, resets_at, told_by, clock, reached_at=reached_at, least_seconds=least)
+            told = park_of(account, resets_at, told_by, clock, source=source, reached_at=reached_at, least_seconds=least)
             park = standing(self._read(account), told, clock)
             if is_mine and park is told:
                 write_whole(self._path(account), msgspec.json.format(msgspec.json.encode(park), indent=1))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_agents import STATE_VARIABLE, Witness, add_profile
 from many_runs import ManyRuns
 from run_driver import wait_until
 
+from orchestrator.core.throttle import FIRST_WAIT_SECONDS
 from orchestrator.limits.parks import LEAST_VARIABLE, Parks
 
 FAR = 3600
@@ -54,35 +56,30 @@ def runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     made.close()
 
 
-def prompts_after(witness: Witness, at: float) -> list[dict[str, Any]]:
-    return [event for event in witness.prompts() if event["at"] > at]
-
-
 def test_rate_limits_use_no_attempt_and_are_waited_for_together(runs: AgentRuns) -> None:
     runs.job("a", 12, "{% if item < 3 %}rate_limit | {% endif %}ok")
-    command = runs.begin("a.toml", "r")
+    command = runs.begin("a.toml", "r", "--events")
     runs.assert_exit(command, 0)
-    answers = runs.agents.events("answer")
-    first = next(event["at"] for event in answers if event["class"] == "rate_limit")
-    in_time = [event for event in prompts_after(runs.agents, first) if event["at"] < first + 0.9]
-    assert len(in_time) <= 7, "what was on its way is all that comes before the wait is over"
     assert sorted(runs.classes()) == ["ok"] * 12 + ["rate_limit"] * 3
     assert set(runs.statuses("r").values()) == {"succeeded"}
-    assert "note: rate limit of fake-" in command.stderr
-    assert " of 8 at once" in command.stderr
+    events = [json.loads(line) for line in command.stdout.splitlines()]
+    first = next(place for place, event in enumerate(events) if event["event"] == "item_waiting")
+    later = [event["at"] - events[first]["at"] for event in events[first:] if event["event"] == "item_started"]
+    assert min(later) > FIRST_WAIT_SECONDS / 2, "nothing starts before the wait is over"
+    spared = [event["words"] for event in events if event["event"] == "account"]
+    assert re.fullmatch(r"rate limit of fake-[0-9a-f]{8}: [1-4] of 8 at once", spared[0])
 
 
 def test_two_runs_share_a_park_and_one_attempt_tries_before_all_others(runs: AgentRuns) -> None:
-    for name in ("one", "two"):
-        runs.job(name, 4, "limit_all=1 sleep=0.2 | ok sleep=0.2")
-    runs.assert_all_end([runs.begin(f"{name}.toml", name) for name in ("one", "two")])
-    for name in ("one", "two"):
-        assert set(runs.statuses(name).values()) == {"succeeded"}
-    assert runs.classes().count("ok") == 8
-    limited = [event["at"] for event in runs.agents.events("answer") if event["class"] == "usage_limit"]
-    proof = next(event["at"] for event in runs.agents.events("answer") if event["class"] == "ok")
-    tried = [event for event in prompts_after(runs.agents, max(limited)) if event["at"] < proof]
-    assert len(tried) == 1, "of both runs one attempt finds out"
+    runs.job("one", 1, "limit_all=2 | ok sleep=0.2")
+    runs.job("two", 6, "ok sleep=0.2")
+    first = runs.begin("one.toml", "one")
+    runs.wait_for_reason("one", "one:0", "the usage limit of fake-")
+    runs.assert_all_end([first, runs.begin("two.toml", "two")])
+    assert runs.classes() == ["usage_limit"] + ["ok"] * 7
+    _, proof, *_ = (event["at"] for event in runs.agents.events("answer"))
+    prompts = [event["at"] for event in runs.agents.prompts()]
+    assert sum(at < proof for at in prompts) == 2, "of both runs one attempt finds out"
     assert Parks(runs.home).all() == []
 
 

@@ -114,18 +114,19 @@ def test_maps_of_fields_give_classes_before_a_status_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "expected"),
+    ("event", "expected", "source"),
     [
-        (retry(429, resets=2_000_000), 2_000_000.0),
-        (retry(429, after="30"), NOW + 30),
-        (retry(429, after=30), NOW + 30),
-        (retry(429, why="back at 3000000"), 3_000_000.0),
-        (retry(429, why="back at 3000000", resets=2_000_000), 2_000_000.0),
-        (retry(429, resets="soon"), None),
+        (retry(429, resets=2_000_000), 2_000_000.0, "field"),
+        (retry(429, after="30"), NOW + 30, "field"),
+        (retry(429, after=30), NOW + 30, "field"),
+        (retry(429, why="back at 3000000"), 3_000_000.0, "text"),
+        (retry(429, why="back at 3000000", resets=2_000_000), 2_000_000.0, "field"),
+        (retry(429, resets="soon"), None, None),
     ],
 )
-def test_a_reset_is_taken_from_a_field_else_from_words(event: dict[str, Any], expected: float | None) -> None:
-    assert end(stream_of(event), 1).resets_at == expected
+def test_a_reset_is_taken_from_a_field_else_from_words(event: dict[str, Any], expected: float | None, source: str | None) -> None:
+    verdict = end(stream_of(event), 1)
+    assert (verdict.resets_at, verdict.reset_source) == (expected, source)
 
 
 def test_a_reset_that_is_past_is_forgotten() -> None:

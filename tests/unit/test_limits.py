@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +24,9 @@ from orchestrator.limits.park import (
     seconds_left,
     standing,
 )
-from orchestrator.limits.parks import Parks
+from orchestrator.limits.parks import Parks, words_of
 from orchestrator.limits.trials import LONGEST_TRIAL_SECONDS, Parked, Trial, Trials, Tried
+from workers.protocol import ResetSource
 
 ACCOUNT = "acme-0123abcd"
 NOON = Clock(wall=1_800_000_000.0, boot=5_000.0, boot_id="b1")
@@ -84,7 +87,7 @@ def test_a_reset_is_clamped_and_an_unknown_one_is_half_an_hour_away(resets_in: f
     resets_at = None if resets_in is None else NOON.wall + resets_in
     park = park_of(ACCOUNT, resets_at, "r/a:1", NOON)
     assert seconds_left(park, NOON) == pytest.approx(seconds)
-    assert park.source == ("default" if resets_in is None else "told")
+    assert park.source == ("default" if resets_in is None else "field")
 
 
 @pytest.mark.parametrize("jump", [-10 * 365 * 86400.0, -HOUR, 0.0, HOUR, 10 * 365 * 86400.0])
@@ -260,3 +263,20 @@ def test_who_finds_a_trial_too_long_does_not_take_back_what_was_told_meanwhile(m
 def test_a_limit_that_was_only_heard_of_in_a_resume_is_counted_from_when_it_was_told(hours_ago: float, seconds: float) -> None:
     park = park_of(ACCOUNT, None, "r/a:1", NOON, reached_at=NOON.wall - hours_ago * HOUR)
     assert seconds_left(park, NOON) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("resets_in", "source", "words"),
+    [
+        (HOUR, "field", r"is reached until \d\d:\d\d:\d\d \(told by r/a:1\)"),
+        (HOUR, "text", r"is reached until \d\d:\d\d:\d\d, by its words \(told by r/a:1\)"),
+        (None, None, r"is reached until \d\d:\d\d:\d\d, at a guess \(told by r/a:1\)"),
+        (5 * 86400.0, "field", r"is reached until \d{4}-\d\d-\d\d \d\d:\d\d \(told by r/a:1\)"),
+    ],
+)
+def test_people_are_told_until_when_and_whose_word_that_is(
+    resets_in: float | None, source: ResetSource | None, words: str
+) -> None:
+    now = Clock(time.time(), 5.0, "b1")
+    park = park_of(ACCOUNT, None if resets_in is None else now.wall + resets_in, "r/a:1", now, source=source)
+    assert re.fullmatch(f"the usage limit of {ACCOUNT} {words}", words_of(park))
