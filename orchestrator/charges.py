@@ -1,23 +1,49 @@
-"""Tells people what attempts have cost, and of budgets that bound nothing because an agent does not tell what it costs."""
+"""What an attempt that has just ended has cost, what people are told of it, and of budgets that bound nothing."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from orchestrator.children import spent_by_child
 from orchestrator.core.budget import Unit, mute_jobs
+from orchestrator.core.costs import Cost
 from orchestrator.core.states import RunState
-from orchestrator.jobsfile.model import Job
-from orchestrator.money.costs import cost_of_attempt, dollars, is_paid
+from orchestrator.flights import Flight
+from orchestrator.money.costs import after_attempt, after_child, after_replay, charge_of, dollars, is_paid
 from orchestrator.money.ledger import ledger_of
 from orchestrator.narrator import Narrator
 from orchestrator.recording import Recorder
+from orchestrator.results import RunReader
 from orchestrator.store.fold import RunHistory
-from workers.protocol import Outcome
+from orchestrator.store.records import Spent
+from orchestrator.store.rundir import RunDir
+from workers.protocol import AttemptClass, Outcome
 
 _MUTE: dict[Unit, str] = {
     "nano_usd": "its agent tells no costs, so budget_usd cannot bound it: budget_tokens can, or estimate_usd, as what each costs",
     "tokens": "its agent tells no tokens, so budget_tokens cannot bound it: budget_usd can, with estimate_usd as what each costs",
 }
+
+
+def spent_with(reader: RunReader, flight: Flight, outcome: Outcome) -> Spent | None:
+    """What the item has cost with this attempt, which has just ended; None: no agent has worked for it."""
+    start = flight.start
+    before = reader.history.jobs[start.job].spent(start.index)
+    if start.child:
+        return after_child(before, start.child, spent_by_child(RunDir(reader.run_dir.path.parent / start.child)))
+    if start.played is not None:
+        is_played = outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
+        return after_replay(before, outcome) if is_played else before  # else it is played once more
+    return after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
+
+
+def cost_with(flight: Flight, outcome: Outcome, spent: Spent | None) -> Cost | None:
+    """What the attempt is charged with. What was played, or a child run in which no agent was at work, cost nothing."""
+    if flight.start.played is not None:
+        return Cost(nano_usd=0, tokens=0)
+    if not flight.start.child:
+        return charge_of(outcome, flight.start.agent)
+    return Cost(nano_usd=spent.last_nano_usd, tokens=spent.last_tokens) if spent is not None else Cost(nano_usd=0, tokens=0)
 
 
 class Charges:
@@ -36,10 +62,11 @@ class Charges:
         if not ledger.is_empty:
             self._narrator.charged(None, None, None, ledger)
 
-    def attempt_ended(self, name: str, job: Job, outcome: Outcome) -> None:
-        """An attempt of an item of an agent job has ended, and is about to be recorded."""
-        if is_paid(outcome, job.id):
-            self._recorder.then(partial(self._tell, name, job.id, dollars(cost_of_attempt(outcome))))
+    def attempt_ended(self, flight: Flight, outcome: Outcome, spent: Spent | None) -> None:
+        """The end of an attempt, with which its item has cost `spent`, is about to be recorded."""
+        start = flight.start
+        if spent is not None and start.played is None and (start.child or is_paid(outcome, start.agent)):
+            self._recorder.then(partial(self._tell, flight.name, flight.job.id, dollars(spent.last_nano_usd)))
 
     def _tell(self, name: str, job_id: str, cost_usd: float | None) -> None:
         self._narrator.charged(name, job_id, cost_usd, ledger_of(self._history))

@@ -19,8 +19,9 @@ from orchestrator.rendering import ChildWork
 from orchestrator.results import RunReader
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.fold import RunHistory
-from orchestrator.store.records import AttemptEnded, RunOptions, Status
+from orchestrator.store.records import AgentSpent, AttemptEnded, RunOptions, Spent, Status
 from orchestrator.store.rundir import LONGEST_RUN_ID, RunDir
+from orchestrator.store.spending import children_of
 from orchestrator.views.happenings import OpenQuestion
 from workers.protocol import AttemptClass, EndReason, Outcome
 
@@ -93,6 +94,14 @@ class ChildRuns:
         header = read_header(run_dir.checkpoint)
         given = {name: value for name, value in header.inputs.items() if name in work.given}
         return header.jobs_file == work.path and given == work.given
+
+
+def spent_by_child(child: RunDir) -> list[AgentSpent]:
+    """What the agents of a child run, and of its own child runs, have cost so far. Raises StateRefusedError."""
+    if not child.checkpoint.exists():
+        return []
+    jobs = [job.spending.whole() for job in RunReader.read(child).history.jobs.values()]
+    return children_of(Spent(children={"": [spent for job in jobs for spent in (*job.agents, *children_of(job))]}))
 
 
 def child_outcome(outcome: Outcome, child: RunHistory, parent: str) -> Outcome:

@@ -101,7 +101,14 @@ def costs_of(spending: Spending) -> Costs:
         nano_usd=Meter(known=sum(each.nano_usd for each in spent), told=attempts - unknown, unknown=unknown),
         tokens=Meter(known=tokens, told=attempts - untold, unknown=untold),
     )
+    for each in spending.of_children.values():
+        # What a child run costs is known, as far as it is, without a count of its attempts.
+        costs.nano_usd.known += each.nano_usd
+        costs.tokens.known += tokens_of(each.usage) or 0
     for index, nano_usd, used in spending.last_costs():
+        if spending.of_children:
+            costs.nano_usd.told += 1
+            costs.tokens.told += 1
         costs.nano_usd.note_last(index, nano_usd)
         costs.tokens.note_last(index, used)
     return costs

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from orchestrator.charges import spent_with
 from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.local import LocalEngine
 from orchestrator.flights import Flight, Flights
 from orchestrator.loops import as_round
-from orchestrator.money.costs import after_attempt
 from orchestrator.readers import Readers
 from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Started, Status
@@ -64,7 +64,6 @@ def _record(reader: RunReader, flight: Flight, outcome: Outcome) -> AttemptEnded
     job, start = flight.job, flight.start
     outcome = checked(as_round(outcome, job.repeat), job.output, reader.run_dir)
     is_done = outcome.attempt_class is AttemptClass.OK
-    before = reader.history.jobs[start.job].spent(start.index)
     return AttemptEnded(
         job=start.job,
         index=start.index,
@@ -78,5 +77,5 @@ def _record(reader: RunReader, flight: Flight, outcome: Outcome) -> AttemptEnded
         child=start.child,
         round=start.round if is_done else 0,
         is_adopted=True,
-        spent=after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=is_done),
+        spent=spent_with(reader, flight, outcome),
     )

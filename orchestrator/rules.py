@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from orchestrator.core.states import JobRules
-from orchestrator.jobsfile.model import Job, barriers_of, chain_of
+from orchestrator.jobsfile.model import Job, WorkflowAction, barriers_of, chain_of
 from orchestrator.jobsfile.templates import Template
 from orchestrator.money.budgets import Budgets, bounds_of
 from orchestrator.money.costs import nano_usd
@@ -56,7 +56,7 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         repeat_delay=job.repeat.delay if job.repeat else 0.0,
         is_gate=job.is_gate,
         on_reject=job.on_reject.how,
-        is_paid=job.is_agent,
+        is_paid=job.is_agent or isinstance(job.action, WorkflowAction),
         budget=bounds_of(job, job.id, budgets),
         estimate_nano_usd=nano_usd(job.estimate_usd),
         retry_from=orders[job.on_reject.job] if job.on_reject.job is not None else None,

@@ -12,13 +12,13 @@ import msgspec
 
 from orchestrator.core.states import ItemRef, ItemState
 from orchestrator.flights import Flight
-from orchestrator.money.costs import after_attempt, after_replay
+from orchestrator.money.costs import after_replay
 from orchestrator.narrator import Narrator
 from orchestrator.recording import Recorder
 from orchestrator.starting import NotStarted
 from orchestrator.store import records
 from orchestrator.store.records import Spent, Status
-from workers.protocol import AttemptClass, Outcome
+from workers.protocol import Outcome
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -38,20 +38,26 @@ class SharedOutcome(msgspec.Struct, frozen=True):
     deduped_from: str
 
 
-class _Ended(msgspec.Struct, frozen=True):
-    """An attempt that ended. `round`: which round of a loop came to its end with it; 0: none."""
+class EndedAttempt(msgspec.Struct, frozen=True):
+    """An attempt that ended. `round`: which round of a loop came to its end with it; 0: none. `spent`: of its item so far."""
 
     flight: Flight
     outcome: Outcome
     round: int
+    spent: Spent | None
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What an item is now. `outcome`: of its own attempt, if one just ended; `replaced_by`: who takes its token."""
+    """What an item is now. `ended`: its own attempt, if one just ended; `replaced_by`: who takes its token."""
 
     status: Status
-    outcome: Outcome | None
+    ended: EndedAttempt | None
     replaced_by: str | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What its own attempt came to, if one just ended."""
+        return self.ended.outcome if self.ended is not None else None
 
 
 class Settlements:
@@ -70,7 +76,7 @@ class Settlements:
         self._job_ids = job_ids
         self._name_of = name_of
         self._spent_on = spent_on
-        self._outcomes: dict[ItemRef, _Ended] = {}
+        self._outcomes: dict[ItemRef, EndedAttempt] = {}
         self._declined: dict[ItemRef, NotStarted] = {}
         self._shared: dict[ItemRef, SharedOutcome] = {}
         self._joining: dict[ItemRef, Joined] = {}
@@ -78,9 +84,9 @@ class Settlements:
         """Of those who joined: whose wait, or the reason for it, is not recorded yet."""
         self._replaced_by: dict[ItemRef, str] = {}
 
-    def ended(self, flight: Flight, outcome: Outcome, *, is_round: bool) -> None:
-        """The attempt of an item ended. `is_round`: and with it a round of its loop."""
-        self._outcomes[flight.item] = _Ended(flight, outcome, flight.start.round if is_round else 0)
+    def ended(self, flight: Flight, outcome: Outcome, *, is_round: bool, spent: Spent | None = None) -> None:
+        """The attempt of an item ended. `is_round`: and with it a round of its loop. `spent`: what the item has cost with it."""
+        self._outcomes[flight.item] = EndedAttempt(flight, outcome, flight.start.round if is_round else 0, spent)
 
     def declined(self, item: ItemRef, not_started: NotStarted) -> None:
         """The item was not started, and why."""
@@ -128,7 +134,7 @@ class Settlements:
             record = self._settled(item, status, told, joined, replaced_by=replaced_by)
             self._recorder.add(record)
             self._narrator.settled(self._name_of(item), record.job, record.label, status, record.message)
-        return Settled(status, ended.outcome if ended is not None else None, replaced_by)
+        return Settled(status, ended, replaced_by)
 
     def _settled(
         self, item: ItemRef, status: Status, message: str, joined: Joined | None, *, replaced_by: str | None = None
@@ -164,14 +170,8 @@ class Settlements:
         )
         self._narrator.shared(self._name_of(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
 
-    def _attempt_ended(self, ended: _Ended, state: ItemState, status: Status) -> None:
+    def _attempt_ended(self, ended: EndedAttempt, state: ItemState, status: Status) -> None:
         flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
-        before = self._spent_on(flight.item)
-        if start.played is not None:
-            is_played = outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
-            spent = after_replay(before, outcome) if is_played else before  # else it is played once more
-        else:
-            spent = after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
         self._recorder.add(
             records.AttemptEnded(
                 job=start.job,
@@ -188,7 +188,7 @@ class Settlements:
                 folder=start.folder,
                 workspace=start.workspace,
                 is_adopted=flight.is_adopted,
-                spent=spent,
+                spent=ended.spent,
             )
         )
         self._narrator.attempt_ended(flight, outcome, state, ended.round)

@@ -19,7 +19,7 @@ from orchestrator.account_limits import AccountLimits
 from orchestrator.admission import Admission
 from orchestrator.agent_ends import AgentEnds, verdict_on
 from orchestrator.agents.fallback import Chooser
-from orchestrator.charges import Charges
+from orchestrator.charges import Charges, cost_with, spent_with
 from orchestrator.children import ChildRuns
 from orchestrator.context import ItemContexts
 from orchestrator.control import Cancel as CancelRequest
@@ -66,7 +66,6 @@ from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
 from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.loops import Loops, as_round
-from orchestrator.money.costs import charge_of
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.readers import Readers
@@ -389,10 +388,11 @@ class Supervisor:
             outcome, verdict = self._loops.round_ended(flight, outcome)
         fault_point("supervisor.outcome")
         self._starts.ended(flight.start)
-        self._settlements.ended(flight, outcome, is_round=is_round)
+        spent = spent_with(self._reader, flight, outcome)
+        self._settlements.ended(flight, outcome, is_round=is_round, spent=spent)
         self._ran.add(flight.job.id)
         until = self._limits.ended(flight, outcome, verdict)
-        self._events.append(AttemptEnded(flight.item, verdict, until, cost=charge_of(outcome, flight.start.agent)))
+        self._events.append(AttemptEnded(flight.item, verdict, until, cost=cost_with(flight, outcome, spent)))
         if verdict is Verdict.PAUSED and self._children.is_answered_since(flight, outcome):
             self._events.append(ChildAnswered(flight.item))
 
@@ -457,13 +457,13 @@ class Supervisor:
 
     def _settle(self, item: ItemRef, state: ItemState, message: str) -> None:
         settled = self._settlements.settle(item, state, message)
+        if settled.ended is not None:
+            self._charges.attempt_ended(settled.ended.flight, settled.ended.outcome, settled.ended.spent)
         if settled.status is records.Status.WAITING:
             # At once: it may be started again in this very turn, and what is let go of later would be the new attempt's lock.
             self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by)
         elif self._tokens.knows(item):
             self._recorder.then(lambda: self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by))
-        if settled.outcome is not None and self._jobs[item[0]].is_agent:
-            self._charges.attempt_ended(self._name(item), self._jobs[item[0]], settled.outcome)
         if isinstance(state, ENDED_STATES) and self._state.jobs[item[0]].has_dependents:
             self._recorder.ended(item)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+import msgspec
+
 from orchestrator.money.ledger import Ledger, ledger_of_items
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.records import AgentSpent, RunHeader, Spent
@@ -28,7 +30,7 @@ def costs_by(by: By, histories: Iterable[RunHistory]) -> tuple[dict[str, Ledger]
     wholes: list[Spent] = []
     for history in histories:
         for job_id, job in history.jobs.items():
-            wholes.append(job.spending.whole())
+            wholes.append(msgspec.structs.replace(job.spending.whole(), children={}))  # they are runs of their own here
             for spent in wholes[-1].agents:
                 parts.setdefault(_KEYS[by](history.header, job_id, spent), []).append(spent)
     ledgers = {key: ledger_of_items([Spent(agents=each)]) for key, each in parts.items()}

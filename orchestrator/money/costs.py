@@ -7,12 +7,13 @@ is counted, without a cost. An attempt that was never begun is none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
 from orchestrator.core.costs import Cost
 from orchestrator.store.records import AgentSpent, Spent
-from orchestrator.store.spending import NANO, add_spent, tokens_of
+from orchestrator.store.spending import NANO, Spending, add_spent, tokens_of
 from workers.protocol import AttemptClass, Outcome, Usage
 
 _NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE)
@@ -82,6 +83,26 @@ def after_attempt(
         last_tokens=tokens,
         adopted=past.adopted + is_kept,
         adopted_nano_usd=past.adopted_nano_usd + (cost or 0) * is_kept,
+    )
+
+
+def after_child(before: Spent | None, child: str, agents: Sequence[AgentSpent]) -> Spent | None:
+    """What the item has cost once an attempt of its child run `child` has ended, whose agents have cost that in all.
+
+    The last attempt cost what that is more than before.
+    """
+    if before is None and not agents:
+        return None
+    past = before or Spent()
+    known = Spent(children={child: list(past.children.get(child, ()))})
+    spent = msgspec.structs.replace(past, children={**past.children, child: list(agents)})
+    since = Spending()
+    since.take(0, Spent(children={child: list(agents)}), known)
+    more = since.of_children.values()
+    return msgspec.structs.replace(
+        spent,
+        last_nano_usd=sum(each.nano_usd for each in more),
+        last_tokens=sum(tokens_of(each.usage) or 0 for each in more),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from orchestrator.money.costs import dollars
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.records import Spent
-from orchestrator.store.spending import Spending, add_usage, cost_of, tokens_of
+from orchestrator.store.spending import Spending, add_usage, children_of, cost_of, tokens_of
 from workers.protocol import Usage
 
 
@@ -60,7 +60,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ledger_of(history: RunHistory) -> Ledger:
-    """Of the whole run, with what jobs cost that an update has removed since."""
+    """Of the whole run, with what its child runs cost, and jobs that an update has removed since."""
     jobs = [job.spending for job in history.jobs.values()]
     return msgspec.structs.replace(_sum([job.whole() for job in jobs]), paid_twice=sum(job.paid_twice for job in jobs))
 
@@ -84,7 +84,7 @@ def usage_json(usage: Usage) -> dict[str, int] | None:
 
 
 def _sum(spent: Sequence[Spent]) -> Ledger:
-    agents = [each for one in spent for each in one.agents]
+    agents = [each for one in spent for each in (*one.agents, *children_of(one))]
     usage = Usage()
     for each in agents:
         usage = add_usage(usage, each.usage)

@@ -195,6 +195,8 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """
 
     agents: list[AgentSpent] = []
+    children: dict[str, list[AgentSpent]] = {}
+    """What agents of its child runs have cost, by the id of the run, whose own records tell it too."""
     last_nano_usd: int | None = None
     """Of the last attempt alone; None: unknown."""
     last_tokens: int | None = None

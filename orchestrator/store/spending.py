@@ -51,10 +51,11 @@ def cost_of(spent: Iterable[AgentSpent]) -> int | None:
 
 
 class Spending:
-    """Of one job. `by_agent`: what attempts have cost, by agent and model."""
+    """Of one job. `by_agent`: what attempts have cost, by agent and model; `of_children`: those of its items' child runs."""
 
     def __init__(self) -> None:
         self.by_agent: dict[tuple[str, str | None], AgentSpent] = {}
+        self.of_children: dict[tuple[str, str | None], AgentSpent] = {}
         self.replayed = self.replayed_nano_usd = 0
         self.adopted = self.adopted_nano_usd = 0
         self.paid_twice = 0
@@ -87,10 +88,8 @@ class Spending:
         return new
 
     def _count(self, spent: Spent, before: Spent) -> None:
-        past = {(each.agent, each.model): each for each in before.agents}
-        self._add(
-            [_combined(each, past[key], -1) if (key := (each.agent, each.model)) in past else each for each in spent.agents]
-        )
+        _add(self.by_agent, spent.agents, before.agents)
+        _add(self.of_children, children_of(spent), children_of(before))
         self.replayed += spent.replayed - before.replayed
         self.replayed_nano_usd += spent.replayed_nano_usd - before.replayed_nano_usd
         self.adopted += spent.adopted - before.adopted
@@ -107,16 +106,12 @@ class Spending:
         """All of it, as if it were one item's."""
         return Spent(
             agents=list(self.by_agent.values()),
+            children={"": list(self.of_children.values())} if self.of_children else {},
             replayed=self.replayed,
             replayed_nano_usd=self.replayed_nano_usd,
             adopted=self.adopted,
             adopted_nano_usd=self.adopted_nano_usd,
         )
-
-    def _add(self, more: Iterable[AgentSpent]) -> None:
-        for each in more:
-            key = each.agent, each.model
-            self.by_agent[key] = add_spent(self.by_agent[key], each) if key in self.by_agent else each
 
     @staticmethod
     def _put(column: array[int], index: int, value: int | None) -> None:
@@ -125,6 +120,23 @@ class Spending:
             # Doubled, so that items which end in order do not copy the arrays each time.
             column.extend([_NOTHING] * max(missing, len(column)))
         column[index] = _UNKNOWN if value is None else value
+
+
+def children_of(spent: Spent) -> list[AgentSpent]:
+    """What all child runs have cost, each agent and model once."""
+    found: dict[tuple[str, str | None], AgentSpent] = {}
+    for each in spent.children.values():
+        _add(found, each, ())
+    return list(found.values())
+
+
+def _add(sums: dict[tuple[str, str | None], AgentSpent], now: Iterable[AgentSpent], before: Iterable[AgentSpent]) -> None:
+    """Add what `now` is more than `before`, in which each agent and model stands once."""
+    past = {(each.agent, each.model): each for each in before}
+    for each in now:
+        key = each.agent, each.model
+        more = _combined(each, past[key], -1) if key in past else each
+        sums[key] = add_spent(sums[key], more) if key in sums else more
 
 
 def _combined(one: AgentSpent, other: AgentSpent, sign: int) -> AgentSpent:

@@ -207,3 +207,53 @@ def test_what_is_run_again_because_somebody_asked_for_it_is_not_paid_twice(
     assert run_cli("retry", "r", "work:0").returncode == 0
     ledger = read(run_cli, "status", "r", "--json")["ledger"]
     assert (ledger["attempts"], ledger["cost_usd"], ledger["paid_twice"]) == (2, witness.cost(), 0)
+
+
+def write_family(folder: Path, *, run: str = "", child: str = "ok cost=0.25") -> None:
+    write(folder, child, count=2)
+    (folder / "jobs.toml").rename(folder / "child.toml")
+    (folder / "parent.toml").write_text(f"""
+[run]
+slots = 2
+{run}
+[jobs.each]
+for_each = [0, 1, 2]
+workflow = "child.toml"
+""")
+
+
+def test_a_parent_tells_what_its_child_runs_cost_and_cost_counts_each_attempt_once(
+    run_cli: RunCli, tmp_path: Path, witness: Witness
+) -> None:
+    write_family(tmp_path)
+    told = run_cli("run", "--run-id", "top", "--json", "parent.toml")
+    assert told.returncode == 0, told.stderr
+    summary = json.loads(told.stdout)
+    assert (summary["cost_usd"], summary["ledger"]["attempts"]) == (witness.cost(), 6) == (1.5, 6)
+    assert [each["cost_usd"] for each in read(run_cli, "results", "top", "--json")] == [0.5] * 3
+    assert read(run_cli, "cost", "--json")["total"]["cost_usd"] == 1.5
+
+
+def test_a_budget_of_a_parent_bounds_its_child_runs(run_cli: RunCli, tmp_path: Path, witness: Witness) -> None:
+    write_family(tmp_path, run="budget_usd = 1.2")
+    told = run_cli("run", "--run-id", "top", "parent.toml")
+    assert told.returncode == 3, told.stderr
+    assert "  budget: spent 1.00 of 1.20 USD (the next is expected to cost 0.50)" in told.stderr.splitlines()
+    assert witness.cost() == 1.0
+    assert run_cli("resume", "top").returncode == 3
+    assert run_cli("set", "top", "budget_usd=1.5").returncode == 0
+    assert run_cli("resume", "top").returncode == 0
+    assert witness.cost() == 1.5
+
+
+def test_a_child_run_that_goes_on_is_charged_with_what_is_new(run_cli: RunCli, tmp_path: Path, witness: Witness) -> None:
+    write_family(tmp_path)
+    text = (tmp_path / "child.toml").read_text().replace("slots = 2", "slots = 1\nbudget_usd = 0.3")
+    (tmp_path / "child.toml").write_text(text)
+    (tmp_path / "parent.toml").write_text((tmp_path / "parent.toml").read_text().replace("[0, 1, 2]", "[0]"))
+    assert run_cli("run", "--run-id", "top", "parent.toml").returncode == 3
+    assert read(run_cli, "status", "top", "--json")["cost_usd"] == 0.25
+    child = read(run_cli, "results", "top", "--json")[0]["child"]
+    assert run_cli("set", child, "budget_usd=1").returncode == 0
+    assert run_cli("resume", "top").returncode == 0
+    assert read(run_cli, "status", "top", "--json")["cost_usd"] == witness.cost() == 0.5

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import LISTED, ended, new_run, settled, started
 
-from orchestrator.money.costs import after_attempt, after_replay, charge_of, nano_usd
+from orchestrator.money.costs import after_attempt, after_child, after_replay, charge_of, nano_usd
 from orchestrator.money.ledger import Ledger, ledger_of, ledger_of_item
 from orchestrator.restoring import costs_of
 from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import read_history
-from orchestrator.store.records import AttemptEnded, ItemSettled, Reopened, RunHeader, Spent, Started, Status
+from orchestrator.store.records import AgentSpent, AttemptEnded, ItemSettled, Reopened, RunHeader, Spent, Started, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.spending import tokens_of
 from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
@@ -313,3 +313,24 @@ def test_the_ledger_is_the_sum_of_the_attempts_whenever_checkpoints_are_taken(st
         items = [store.history.jobs["port"].spent(index) or Spent() for index in range(4)]
         assert sum(ledger_of_item(each).nano_usd or 0 for each in items) == expected["paid"]
         store.close()
+
+
+def of_child(attempts: int, nano_usd: int) -> list[AgentSpent]:
+    return [AgentSpent(agent="claude", model="m", attempts=attempts, nano_usd=nano_usd, usage=Usage(input_tokens=attempts))]
+
+
+def test_what_a_child_run_costs_is_told_of_its_item_whichever_run_it_goes_on_with(store: RunStore) -> None:
+    spent = None
+    for attempt, (child, agents) in enumerate(
+        [("one", of_child(1, 100)), ("one", of_child(3, 250)), ("two", of_child(1, 40))], 1
+    ):
+        spent = after_child(store.history.jobs["port"].spent(0), child, agents)
+        store.append([msgspec.structs.replace(ended(0, attempt, Status.WAITING), spent=spent)])
+    assert spent is not None
+    assert (spent.last_nano_usd, spent.last_tokens) == (40, 1)
+    assert ledger(store) == Ledger(attempts=4, nano_usd=290, usage=Usage(input_tokens=4))
+    assert store.history.jobs["port"].spending.by_agent == {}, "the child runs tell it themselves"
+
+
+def test_a_child_run_without_agents_costs_nothing_that_is_recorded() -> None:
+    assert after_child(None, "one", []) is None
