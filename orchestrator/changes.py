@@ -37,7 +37,7 @@ def commit_of(reader: RunReader, job_id: str, index: int) -> str | None:
     report = report_of(reader, job_id, index)
     if report is None or report.commit is not None or report.kind != "worktree":
         return report.commit if report is not None else None
-    parent = parent_of(reader.job(job_id))
+    parent = parent_of(reader.job(job_id), {job.id: job for job in reader.jobs_file.jobs})
     return commit_of(reader, parent, index) if parent else None
 
 

@@ -46,6 +46,7 @@ from orchestrator.tokens.desk import TokenDesk
 from orchestrator.verdicts import answer_of
 from orchestrator.views import happenings
 from orchestrator.views.happenings import View
+from orchestrator.workspace_notes import uncommitted_told
 from workers.identity import boot_id, start_ticks
 from workers.protocol import AgentReport, Outcome
 from workers.spawn import SHORTAGES
@@ -176,6 +177,8 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     narrator = Narrator(view, run_dir.log)
     for note in options.notes:
         narrator.note(note)
+    if not options.is_resumed and (told := uncommitted_told(jobs_file)) is not None:
+        narrator.note(told)
     for order, past in restored.items():
         job_id = jobs_file.jobs[order].id
         view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=reader.job_counts(job_id)))

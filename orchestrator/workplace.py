@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -11,9 +12,14 @@ from orchestrator.jobsfile.model import ChainSource, Job
 from orchestrator.rendered import ItemRefused
 
 
-def parent_of(job: Job) -> str:
-    """The one job that its items follow in a chain; empty: there is none, or there are several."""
-    return job.for_each.jobs[0] if isinstance(job.for_each, ChainSource) and len(job.for_each.jobs) == 1 else ""
+def parent_of(job: Job, jobs: Mapping[str, Job]) -> str:
+    """The one job that its items follow in a chain; empty: there is none, or there are several.
+
+    A gate does no work: who follows it follows what it follows. `jobs`: all of the file, which has no cycle.
+    """
+    parent = job.for_each.jobs[0] if isinstance(job.for_each, ChainSource) and len(job.for_each.jobs) == 1 else ""
+    above = jobs.get(parent)
+    return parent_of(above, jobs) if above is not None and above.is_gate else parent
 
 
 def repository_of(folder: str) -> str | None:

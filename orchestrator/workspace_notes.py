@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from orchestrator.jobsfile.model import JobsFile
 from orchestrator.views.wording import sized
+from orchestrator.workplace import repository_of
+from workers.git import GitFailed, git
 from workers.protocol import WorkspaceReport
 
 MUCH_BYTES = 10 << 30
@@ -13,6 +16,28 @@ MUCH_BYTES = 10 << 30
 
 LITTLE_FREE_BYTES = 1 << 30
 """Less than this free on the disk that has them is told."""
+
+
+_PATIENCE_SECONDS = 5.0
+"""For git to say what is not committed: a very large repository may take longer, and a run does not wait for that."""
+
+
+def uncommitted_told(jobs_file: JobsFile) -> str | None:
+    """In words, that new worktrees of the run will lack what is not committed; None if nothing is to be said."""
+    if not any(job.workspace.kind == "worktree" and job.workspace.base is None for job in jobs_file.jobs):
+        return None
+    repository = repository_of(jobs_file.folder)
+    if repository is None:
+        return None
+    try:
+        asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+        changed = git(repository, *asked, time_limit_seconds=_PATIENCE_SECONDS).splitlines()
+    except (GitFailed, OSError):
+        return None  # the items will tell
+    if not changed:
+        return None
+    files = f"{len(changed)} file{'s have' if len(changed) != 1 else ' has'}"
+    return f"{files} changes in {repository} that are not committed: worktrees start without them"
 
 
 class WorkspaceNotes:

@@ -28,7 +28,7 @@ class Workspaces:
         self._reader = reader
         self._folder = jobs_file.folder
         self._jobs = {job.id: job for job in jobs_file.jobs}
-        self._followers = followers(jobs_file.jobs)
+        self._followers = followers(self._jobs)
         self._repository: str | None = None
 
     def place(self, job: Job, index: int, attempt: int, context: Mapping[str, Any]) -> Workplace | None:
@@ -92,13 +92,13 @@ class Workspaces:
             return last.workspace, commit, commit if last.workspace == before else None
         if last is not None and last.workspace:
             return f"{job.id}/{index}-{attempt}", commit, None  # other work: it begins anew, and what was done stays where it is
-        if before and self._followers.get(parent_of(job)) == job.id:
+        if before and self._followers.get(parent_of(job, self._jobs)) == job.id:
             return before, commit, commit
         return f"{job.id}/{index}", commit, None
 
     def _parent(self, job: Job, index: int) -> tuple[str, WorkspaceReport | None]:
         """Of a chain item: the workspace of the item that it follows (empty: it has none here), and what became of it."""
-        parent = self._jobs.get(parent_of(job))
+        parent = self._jobs.get(parent_of(job, self._jobs))
         if parent is None or parent.workspace.kind != job.workspace.kind:
             return "", None
         ended = self._reader.history.jobs[parent.id].last_end(index)
@@ -127,14 +127,13 @@ class Workspaces:
         return f"orchestrate/{self._reader.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"
 
 
-def followers(jobs: tuple[Job, ...]) -> dict[str, str]:
+def followers(jobs: Mapping[str, Job]) -> dict[str, str]:
     """Of each job whose workspaces another goes on in: which. Of several chains the first in the file."""
-    kinds = {job.id: job.workspace.kind for job in jobs}
     found: dict[str, str] = {}
-    for job in jobs:
-        parent = parent_of(job)
-        if parent and job.workspace.kind != "shared" and kinds.get(parent) == job.workspace.kind:
-            found.setdefault(parent, job.id)
+    for job in jobs.values():
+        above = jobs.get(parent_of(job, jobs))
+        if above is not None and job.workspace.kind != "shared" and above.workspace.kind == job.workspace.kind:
+            found.setdefault(above.id, job.id)
     return found
 
 

@@ -48,6 +48,7 @@ def git(
     lock: int | None = None,
     stdout: int | None = None,
     given: bytes | None = None,
+    time_limit_seconds: float = _TIME_LIMIT_SECONDS,
 ) -> str:
     """Run `git ARGUMENTS` in `folder`; what it wrote, without the final newline. Raises GitFailed, OSError (no room).
 
@@ -66,7 +67,7 @@ def git(
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
             pass_fds=() if lock is None else (lock,),
-            timeout=_TIME_LIMIT_SECONDS,
+            timeout=time_limit_seconds,
             check=False,
         )
     except FileNotFoundError as error:
@@ -76,7 +77,7 @@ def git(
     except NotADirectoryError as error:
         raise GitFailed(f"{folder}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise GitFailed(f"git {arguments[0]} did not end in {_TIME_LIMIT_SECONDS:g} s") from error
+        raise GitFailed(f"git {arguments[0]} did not end in {time_limit_seconds:g} s") from error
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace")
         if os.strerror(errno.ENOSPC) in said:

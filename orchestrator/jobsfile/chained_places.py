@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from orchestrator.jobsfile.fields import WRONG, JobFields
-from orchestrator.jobsfile.model import AgentAction, ChainSource, CommandAction, ShellAction, Workspace
+from orchestrator.jobsfile.model import AgentAction, ChainSource, CommandAction, GateAction, ShellAction, Workspace
 
 
 def take_over_workspaces(jobs: Mapping[str, JobFields]) -> None:
@@ -21,7 +21,7 @@ def check_forks(jobs: Mapping[str, JobFields], tell: Callable[[str, str], None])
     """Tell two chains that would both go on in one folder: a commit can be given to two, a folder cannot."""
     first: dict[str, str] = {}
     for id_, fields in jobs.items():
-        parent, workspace = followed_by(fields), fields.get("workspace")
+        parent, workspace = followed_by(fields, jobs), fields.get("workspace")
         above = jobs[parent].get("workspace") if parent in jobs else None
         if not isinstance(workspace, Workspace) or not isinstance(above, Workspace) or workspace.kind != above.kind:
             continue
@@ -32,14 +32,19 @@ def check_forks(jobs: Mapping[str, JobFields], tell: Callable[[str, str], None])
             )
 
 
-def followed_by(fields: JobFields) -> str:
-    """The job that these fields are a chain of, one alone; else empty."""
-    source = fields.get("for_each")
-    return source.jobs[0] if isinstance(source, ChainSource) and len(source.jobs) == 1 else ""
+def followed_by(fields: JobFields, jobs: Mapping[str, JobFields]) -> str:
+    """The job that these fields are a chain of, one alone, past gates (as `workplace.parent_of`); else empty."""
+    for _ in jobs:  # a cycle, which is told elsewhere, has an end here, too
+        source = fields.get("for_each")
+        parent = source.jobs[0] if isinstance(source, ChainSource) and len(source.jobs) == 1 else ""
+        if parent not in jobs or not isinstance(jobs[parent].get("action"), GateAction):
+            return parent
+        fields = jobs[parent]
+    return ""
 
 
 def _take_over(id_: str, jobs: Mapping[str, JobFields], seen: set[str]) -> None:
-    fields, parent = jobs[id_], followed_by(jobs[id_])
+    fields, parent = jobs[id_], followed_by(jobs[id_], jobs)
     if id_ in seen or parent not in jobs or "workspace" in fields:
         return
     seen.add(id_)  # also the end of a cycle, which is told elsewhere

@@ -13,6 +13,9 @@ import pytest
 from conftest import RunCli
 from git_repository import Repository, forget_configuration
 
+from orchestrator.results import RunReader
+from orchestrator.store.rundir import RunDir
+
 PORT = """
 [jobs.port]
 for_each = ["one", "two", "three"]
@@ -49,8 +52,10 @@ class Runs:
         assert done.returncode == exit_code, done.stderr + done.stdout
         return done.stdout if done.stdout else done.stderr
 
-    def results(self) -> dict[str, dict[str, Any]]:
-        return {each["item"]: each for each in json.loads(self.said("results", "r", "--json"))}
+    def results(self, run_id: str = "r") -> dict[str, dict[str, Any]]:
+        """What `results --json` prints, without the cost of a process."""
+        home = Path(os.environ["ORCHESTRATE_HOME"])
+        return {each["item"]: each for each in RunReader.read(RunDir(home / "runs" / run_id)).results()}
 
     def land(self, *arguments: str, exit_code: int = 0) -> dict[str, list[str]]:
         """Which items came to what."""
@@ -161,6 +166,14 @@ def test_a_chain_goes_on_where_its_parent_worked_and_a_second_one_from_its_commi
     assert [each["item"] for each in results["home"]["output"]["landed"]] == ["empty:0", "empty:1"]
     assert runs.repository.show("HEAD:two.txt") == "two\nreviewed"
     assert runs.land("review", "port") == {"landed_before": ["port:0", "port:1", "review:0", "review:1"]}
+
+
+def test_a_run_says_that_worktrees_lack_what_is_not_committed(runs: Runs, run_cli: RunCli) -> None:
+    runs.repository.write("jobs.toml", '[jobs.port]\nshell = "cat sub/a.txt"\nworkspace = "worktree"\n')
+    runs.repository.write("sub/a.txt", "edited\n")
+    said = run_cli("run", "jobs.toml", "--run-id", "r", cwd=runs.repository.path).stderr
+    assert f"1 file has changes in {runs.repository.path} that are not committed: worktrees start without them" in said
+    assert runs.results()["port"]["output"] == "a"
 
 
 def test_a_jobs_file_in_a_subfolder_works_in_the_same_place_of_the_worktree(runs: Runs) -> None:
@@ -302,7 +315,7 @@ def test_work_that_another_run_did_is_shared_with_its_patch_and_its_files(runs: 
     runs.run(jobs)
     runs.said("run", "jobs.toml", "--run-id", "second")
     shutil.rmtree(home / "runs" / "r")
-    shared = json.loads(runs.said("results", "second", "--json"))[0]
+    shared = runs.results("second")["port"]
     assert shared["deduped_from"] == "r/port"
     assert "out/deep/a.json" in Path(shared["patch"]).read_text()
     assert [(path.rpartition(".files/")[2], Path(path).read_text()) for path in shared["artifacts"]] == [

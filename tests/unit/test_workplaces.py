@@ -49,6 +49,9 @@ shell = "true"
 [jobs.ask]
 for_each = { job = "port" }
 gate = "Well?"
+[jobs.approved]
+for_each = { job = "ask" }
+shell = "true"
 [jobs.home]
 land = "last"
 """
@@ -58,18 +61,26 @@ def test_a_chain_works_where_the_job_that_it_follows_does_unless_it_says_otherwi
     jobs = {job.id: job for job in loaded(CHAIN).jobs}
     kinds = {id_: job.workspace.kind for id_, job in jobs.items()}
     assert kinds == {
-        **dict.fromkeys(("port", "review", "other", "last"), "worktree"),
+        **dict.fromkeys(("port", "review", "other", "last", "approved"), "worktree"),
         **dict.fromkeys(("aside", "both", "ask", "home"), "shared"),
     }
     taken = jobs["review"].workspace
     assert (taken.base, taken.branch) == (None, None), "they follow from what it goes on in"
     assert (taken.include, taken.keep, taken.setup is not None) == ((".env",), 3600.0, True)
     assert jobs["review"].allowed == "edit"
-    assert [parent_of(jobs[id_]) for id_ in ("port", "review", "both")] == ["", "port", ""]
+    parents = [parent_of(jobs[id_], jobs) for id_ in ("port", "review", "both", "approved")]
+    assert parents == ["", "port", "", "port"], "a gate does no work, so it has no place"
 
 
 def test_the_first_chain_in_the_file_goes_on_in_a_workspace() -> None:
-    assert followers(loaded(CHAIN).jobs) == {"port": "review", "review": "last"}
+    assert followers({job.id: job for job in loaded(CHAIN).jobs}) == {"port": "review", "review": "last"}
+
+
+def test_a_cycle_of_gates_is_told_and_not_followed_for_ever() -> None:
+    cycle = "".join(f'[jobs.{one}]\ngate = "?"\nfor_each = {{ job = "{other}" }}\n' for one, other in ("ab", "ba"))
+    with pytest.raises(JobsFileError) as told:
+        loaded(f'{cycle}[jobs.c]\nshell = "true"\nfor_each = {{ job = "a" }}\n')
+    assert told.value.problems == ["/folder/jobs.toml:1: jobs.a: waits for itself: a -> b -> a"]
 
 
 def test_a_workspace_is_nothing_for_a_landing_or_a_child_run() -> None:
