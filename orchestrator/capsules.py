@@ -18,7 +18,7 @@ from orchestrator.redaction import Redactor
 from orchestrator.replaying.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter
 from orchestrator.results import RunReader
 from orchestrator.store.outputs import CaptureMismatch, capture_path
-from workers.attempt_record import AttemptRecord, record_of, record_path
+from workers.attempt_record import kept_record, record_of, record_path
 from workers.protocol import Capture, Outcome
 
 _BLOCK_BYTES = 1 << 20
@@ -98,7 +98,7 @@ class CapsuleMaker:
         stem = stdout.removesuffix("stdout")
         ended = self._reader.history.jobs[job_id].last_end(index)
         outcome = ended.outcome if ended is not None and ended.attempt == number else None
-        record = _kept(record_path(stdout)) or (record_of(outcome) if outcome is not None else None)
+        record = kept_record(record_path(stdout)) or (record_of(outcome) if outcome is not None else None)
         if record is None:
             return None
         paths = {"stdout": Path(stdout), "stderr": Path(stderr), **{name: Path(stem + name) for name in FILES[3:]}}
@@ -136,14 +136,6 @@ class CapsuleMaker:
             size = redacted.tell()
             redacted.seek(0)
             writer.add(name, redacted, size)
-
-
-def _kept(path: str) -> AttemptRecord | None:
-    try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=AttemptRecord)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
 
 
 def described(capsule: Capsule) -> dict[str, Any]:

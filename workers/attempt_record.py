@@ -1,7 +1,7 @@
 """What is kept of an agent's attempt beside its streams, so that it can be replayed: what it was asked, told, and came to.
 
-Written by the worker, once, when the attempt has ended. Survives SIGKILL; only a cache: nothing but a capsule reads it, which
-says so where it is missing.
+Written by the worker, once, when the attempt has ended. Survives SIGKILL; only a cache: where it is missing a capsule says so,
+and `logs` does without.
 """
 
 from __future__ import annotations
@@ -66,3 +66,12 @@ def keep_record(start: Start, outcome: Outcome) -> None:
     with open(temporary, "wb") as file:
         file.write(msgspec.json.encode(record_of(outcome, start.agent.asked, told)))
     os.replace(temporary, path)
+
+
+def kept_record(path: str) -> AttemptRecord | None:
+    """The record at `path`; None if there is none, or half of one."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=AttemptRecord)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

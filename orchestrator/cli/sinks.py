@@ -196,8 +196,9 @@ def tail_start(stream: BinaryIO, lines: int) -> int:
 
 
 def _agent_of(reader: RunReader, job_id: str, index: int, attempt: int) -> str | None:
-    """The agent of that attempt, as it was recorded; of an older one what the jobs file says."""
+    """The agent of that attempt, as it was recorded or kept; else what the jobs file says."""
     from orchestrator.jobsfile.model import AgentAction
+    from workers.attempt_record import kept_record, record_path
 
     running = reader.history.open_starts.get((job_id, index))
     if running is not None and running.attempt == attempt and running.agent is not None:
@@ -205,5 +206,8 @@ def _agent_of(reader: RunReader, job_id: str, index: int, attempt: int) -> str |
     ended = reader.history.jobs[job_id].last_end(index)
     if ended is not None and ended.attempt == attempt and ended.outcome.agent is not None:
         return ended.outcome.agent.agent
+    kept = kept_record(record_path(reader.run_dir.output_paths(job_id, index, attempt)[0]))
+    if kept is not None and kept.agent is not None:
+        return kept.agent.agent
     action = reader.job(job_id).action
     return action.agent.source if isinstance(action, AgentAction) and action.agent.is_static else None

@@ -20,6 +20,7 @@ from conftest import describe, kill, processes_of
 from gate import Gate
 
 from orchestrator.errors import ExitCode
+from orchestrator.jobsfile.load import load_text
 from orchestrator.shipped import examples_folder
 
 PAGE = (examples_folder() / "cron.md").read_text("utf-8")
@@ -40,7 +41,7 @@ def crontab_command(line: str) -> str:
     return command
 
 
-COMMANDS = [crontab_command(block.strip()) for block in blocks("crontab")]
+COMMANDS = list(dict.fromkeys(crontab_command(block.strip()) for block in blocks("crontab")))
 
 
 class Cron:
@@ -205,6 +206,13 @@ def test_the_service_runs_what_the_line_runs() -> None:
     assert service["Service"]["Type"] == "oneshot"
     assert service["Service"]["SuccessExitStatus"] == str(int(ExitCode.PAUSED))
     assert {"OnCalendar", "Persistent"} <= set(timer["Timer"])
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_what_the_page_says_of_jobs_files_has_no_mistakes(text: str, tmp_path: Path) -> None:
+    if "[jobs." not in text:
+        text += "[jobs.x]\nshell = 'true'\n"
+    assert load_text(text, path=str(tmp_path / "jobs.toml"), folder=str(tmp_path), is_recorded=False).jobs
 
 
 def test_the_exit_codes_of_the_page_are_those_of_the_code() -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import RunCli
+from git_repository import forget_configuration
 
 from orchestrator.cli import main
 from orchestrator.shipped import examples_folder
 
 EXAMPLES = sorted(path.stem for path in examples_folder().glob("*.toml"))
+
+
+@pytest.fixture(autouse=True)
+def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent `demo` keeps its sessions in the test's folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture
@@ -42,7 +50,8 @@ def test_an_example_has_no_mistakes_and_says_how_to_run_it(
     assert f"orchestrate run {name}.toml" in (folder / f"{name}.toml").read_text()
 
 
-LOOKED_AT = {"quickstart", "retry", "creates", "matrix", "tokens", "chain", "gate"}
+AGENTS = {"agents-fan-out", "agents-check", "agents-summary", "agents-worktrees"}
+LOOKED_AT = {"quickstart", "retry", "creates", "matrix", "tokens", "chain", "gate"} | AGENTS
 """Run below, each by a test that looks at what it does."""
 
 
@@ -125,3 +134,46 @@ def test_gate_pauses_and_goes_back_to_the_draft_with_what_was_said(folder: Path,
     assert rejected.returncode == 3
     assert run_cli("approve", "--last", "ship", "--resume", cwd=folder).returncode == 0
     assert run_cli("logs", "gate.toml", "send", cwd=folder).stdout == "sent: Dear all, the report is done. name the year\n"
+
+
+def test_agents_fan_out_over_files_and_tell_what_they_cost(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "agents-fan-out.toml", "--quiet", cwd=folder).returncode == 0
+    found = results(run_cli, folder, "agents-fan-out")
+    assert {result["label"] for result in found.values()} == {f"{name}.toml" for name in AGENTS}
+    assert all(result["output"].startswith(f"{result['label']}: ") and result["cost_usd"] > 0 for result in found.values())
+
+
+def test_agents_are_told_what_their_check_said_and_pass_it_then(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "agents-check.toml", "--quiet", cwd=folder).returncode == 0
+    found = results(run_cli, folder, "agents-check")
+    assert [found[f"greet:{index}"]["attempts"] for index in (0, 1)] == [2, 2]
+    assert found["greet:0"]["session_id"] != found["greet:1"]["session_id"]
+    first = run_cli("logs", "agents-check.toml", "greet:1", "--attempt", "1", cwd=folder).stdout.splitlines()
+    assert [line.split()[0] for line in first] == ["[tool]", "wrote", "[end]", "[check]", "[check]"]
+
+
+def test_one_agent_sums_up_answers_that_fit_their_schema(folder: Path, run_cli: RunCli) -> None:
+    assert run_cli("run", "agents-summary.toml", "--quiet", cwd=folder).returncode == 0
+    found = results(run_cli, folder, "agents-summary")
+    assert all(set(found[f"review:{index}"]["output"]) == {"summary", "lines"} for index in range(len(AGENTS)))
+    told = run_cli("logs", "agents-summary.toml", "sum_up", cwd=folder).stdout
+    assert "Sum up these reviews in one paragraph" in told
+
+
+def test_agents_work_in_worktrees_and_what_they_did_is_merged(
+    folder: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    forget_configuration(monkeypatch, tmp_path)
+    for line in ("init -q -b main", "add .", "-c user.name=a -c user.email=a@localhost commit -qm begin"):
+        subprocess.run(["git", *line.split()], cwd=folder, check=True, timeout=60)
+    assert run_cli("run", "agents-worktrees.toml", "--quiet", cwd=folder).returncode == 0
+    assert not (folder / "notes").exists()
+    landed = run_cli("land", "agents-worktrees.toml", cwd=folder)
+    assert landed.returncode == 0, landed.stderr
+    assert sorted(path.name for path in (folder / "notes").iterdir()) == ["one.md", "three.md", "two.md"]
+
+
+def test_init_brings_what_an_example_names(tmp_path: Path, run_cli: RunCli) -> None:
+    assert run_cli("init", "agents-summary", cwd=tmp_path).returncode == 0
+    brought = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert brought == {"agents-summary.toml", "jobs.schema.json", "review.schema.json"}
