@@ -41,23 +41,24 @@ class RealAgents:
         user = driver.folder / "user"
         (user / ".codex").mkdir(parents=True)
         (user / ".codex" / "config.toml").write_text(CODEX_CONFIG.format(url=server.url()))
-        self._env = {
+        self.env = {
             "HOME": str(user),
             "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
             "ANTHROPIC_BASE_URL": server.url(),
             "IS_SANDBOX": "1",  # without it claude refuses to do all that it is told where root runs the tests
-            **client.keys,
+            **{name: value for each in CLIENTS.values() for name, value in each.keys.items()},
         }
 
     def run(self, *prompts: str, concurrency: int = 8, keys: str = "") -> Command:
         """One item a prompt; `keys` are further lines of the job."""
+        # Another agent that takes over has models of its own.
+        model = "" if "fallback" in keys else f'model = "{self.client.model}"\n'
         self.driver.write(f"""
 [run]
 slots = 8
 [jobs.ask]
 agent = "{self.client.name}"
-model = "{self.client.model}"
-for_each = {json.dumps(list(prompts))}
+{model}for_each = {json.dumps(list(prompts))}
 prompt = "{{{{ item }}}}"
 timeout = "100s"
 max_concurrency = {concurrency}
@@ -67,7 +68,7 @@ max_concurrency = {concurrency}
 
     def resume(self) -> Command:
         """Begin the run that is written, or go on with it."""
-        return self.driver.run(**self._env)
+        return self.driver.run(**self.env)
 
     def asked(self) -> list[Exchange]:
         """What the CLI asked of the model, in order."""

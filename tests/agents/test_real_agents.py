@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,36 @@ def test_what_a_stop_interrupts_goes_on_in_its_session(agents: RealAgents) -> No
     agents.driver.assert_exit(agents.resume(), 0)
     first, second = agents.asked()
     assert (first.status, second.status, second.conversation) == (499, 200, first.conversation)
+
+
+@pytest.mark.parametrize("agents", ["claude"], indirect=True)
+def test_another_agent_takes_over_while_the_limit_lasts(agents: RealAgents) -> None:
+    keys = 'on_usage_limit = "fallback"\nfallback = ["codex"]'
+    agents.env["ANTHROPIC_BASE_URL"] = agents.server.url("limit=3600")
+    agents.driver.assert_exit(agents.run("a", "b", concurrency=1, keys=keys), 0)
+    assert [(exchange.api, exchange.status) for exchange in agents.asked()] == [
+        ("messages", 429),
+        ("responses", 200),
+        ("responses", 200),
+    ]
+    assert [(result["agent"], result["output"]) for result in agents.driver.results()] == [
+        ("codex", "answer to a"),
+        ("codex", "answer to b"),
+    ]
+
+
+def test_a_session_in_a_worktree_goes_on_there(agents: RealAgents) -> None:
+    """claude finds a session only in the folder that it began in."""
+    git = ["git", "-C", str(agents.driver.folder), "-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run([*git, "init", "-q"], check=True, timeout=30)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True, timeout=30)
+    call = shell_call("touch made")
+    keys = 'attempts = 2\nstall_timeout = "4s"\nworkspace = "worktree"'
+    agents.driver.assert_exit(agents.run(f"scenario:{call},hang,ok go", keys=keys), 0)
+    assert [exchange.step for exchange in agents.asked()] == [call.partition("=")[0], "hang", "ok"]
+    assert len(agents.server.paid()) == 1, "one conversation"
+    result = agents.driver.result("ask:0")
+    assert "made" in Path(result["patch"]).read_text()
 
 
 def test_eight_at_once_each_get_their_own_answer(agents: RealAgents) -> None:
