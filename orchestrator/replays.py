@@ -37,6 +37,11 @@ class Replay:
                 f"run {reader.run_dir.run_id} is a replay, and its capsule cannot be read: {error}", "replay the archive again"
             ) from error
 
+    @property
+    def recorded_run_id(self) -> str:
+        """Of the run that the capsule was made of."""
+        return self._recorded.run_id
+
     def choice(self, job: Job, index: int) -> Choose:
         """Which agent the item's next attempt is of."""
         return recorded_choice(self._recorded, job.id, index, self._played(job, index))

@@ -90,6 +90,9 @@ class Starter:
             header.run_id: "run id",
         }
         self._replay = Replay(reader, self._asked) if header.options.replay else None
+        if self._replay is not None:
+            # Where a prompt has the name of the recorded run as a word of its own, that was named, too.
+            self._places[self._replay.recorded_run_id] = "run id"
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
     def render(

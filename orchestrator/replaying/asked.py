@@ -6,6 +6,7 @@ no prompt that names a file would ever be the same again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -21,13 +22,20 @@ def compared(parts: Mapping[str, str], places: Mapping[str, str], redactor: Reda
     """`parts` (name -> text; empty ones are left out) with each of `places` (text -> name) named, and hashed if it is long."""
     asked = {}
     for name, text in parts.items():
-        for place in sorted(places, key=len, reverse=True):
-            text = text.replace(place, f"{{{places[place]}}}") if place else text
+        text = _named(text, places)
         text = redactor.text(text)
         is_long = name in _HASHED or len(text) > _LONGEST
         if text:
             asked[name] = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if is_long else text
     return asked
+
+
+def _named(text: str, places: Mapping[str, str]) -> str:
+    """Only where one stands as a whole: a run may have a name that other words begin with, and so may its folder."""
+    if not (wanted := sorted(filter(None, places), key=len, reverse=True)):
+        return text
+    pattern = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, wanted))})(?![\w-])"
+    return re.sub(pattern, lambda found: f"{{{places[found[0]]}}}", text)
 
 
 def differences(recorded: Mapping[str, str], now: Mapping[str, str], *, besides: tuple[str, ...] = ()) -> list[str]:

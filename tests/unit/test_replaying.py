@@ -112,6 +112,22 @@ def test_places_and_secrets_are_named_so_that_another_run_compares_equal() -> No
     assert "model" not in asked("one", "a")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "is_named"),
+    [
+        ("see run a", True),
+        ("see and learn", False),
+        ("read /at/a/x", True),
+        ("read /at/a-b/x", False),
+        ("the run a.", True),
+    ],
+)
+def test_a_place_is_named_only_where_it_stands_as_a_whole(prompt: str, is_named: bool) -> None:
+    redactor = Redactor({})
+    asked = compared({"prompt": prompt}, {"a": "run id", "/at/a": "run"}, redactor)
+    assert (asked == compared({"prompt": prompt}, {}, redactor)) is not is_named
+
+
 def test_differences_are_told_in_words() -> None:
     now = {"agent": "demo", "permissions": "edit", "prompt": "other", "args": "0123"}
     assert differences(ASKED, now) == [
