@@ -1,5 +1,5 @@
-"""What shall happen to the requests of one conversation: steps, joined by commas. Its n-th request gets the n-th step, all
-further ones the last. A value is percent-encoded, so that a scenario is one word of a path or of a prompt.
+"""What shall happen to the requests of one conversation of an account: steps, joined by commas. Its n-th request gets the
+n-th step, all further ones the last. A value is percent-encoded, so that a scenario is one word of a path or of a prompt.
 
     ok            an answer; ok=5: one that costs five times as much
     slow=2        an answer that begins after 2 seconds

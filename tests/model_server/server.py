@@ -45,7 +45,7 @@ class ModelServer(ThreadingHTTPServer):
         self.default_scenario = scenario
         self._lock = threading.Lock()
         self._exchanges: list[Exchange] = []
-        self._steps: Counter[tuple[str, str]] = Counter()  # how many steps of its scenario a conversation has had
+        self._steps: Counter[tuple[str, str, str]] = Counter()  # how many steps of its scenario a conversation has had
         self._limited: dict[str, float] = {}  # until when each account is, or was
         self._held = 0
         self.released, self._release = Latch.pair()
@@ -119,7 +119,7 @@ class ModelServer(ThreadingHTTPServer):
         if time.time() < self._limited.get(account, 0):
             return Step("limit"), self._limited[account]
         steps = steps_of(scenario)
-        key = scenario, conversation
+        key = account, scenario, conversation
         step = steps[min(self._steps[key], len(steps) - 1)]
         if step.name == "limit":
             if account not in self._limited:
