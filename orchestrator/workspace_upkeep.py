@@ -15,7 +15,7 @@ from workers.worktrees import forget_missing
 
 def remove_all(run_dir: RunDir) -> list[str]:
     """Remove every workspace of the run; in words what git would not do. Branches with commits stay. Raises OSError."""
-    return [words for path in _paths(run_dir) if (words := _removed(path))]
+    return [words for path in _paths(run_dir) if (words := _removed(path, is_over=True))]
 
 
 def remove_expired(run_dir: RunDir, now: float) -> list[str]:
@@ -25,7 +25,7 @@ def remove_expired(run_dir: RunDir, now: float) -> list[str]:
         record = read_record(str(path))
         if record is not None and record.keep_until is not None and record.keep_until <= now:
             expired.append(path)
-    return [words for path in expired if (words := _removed(path))]
+    return [words for path in expired if (words := _removed(path, is_over=False))]
 
 
 def forget_deleted(home: Path, folders: Iterable[str]) -> list[str]:
@@ -45,9 +45,9 @@ def _paths(run_dir: RunDir) -> Iterator[Path]:
         yield record.with_suffix("")
 
 
-def _removed(path: Path) -> str:
+def _removed(path: Path, *, is_over: bool) -> str:
     try:
-        remove_workspace(str(path))
+        remove_workspace(str(path), is_over=is_over)
     except GitFailed as failed:
         return f"{path}: {failed}"
     return ""

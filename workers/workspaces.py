@@ -194,7 +194,7 @@ class Workspace:
         """Remove the workspace, or have it stay; where it is then."""
         task = self._task
         if not is_kept:
-            remove_workspace(task.path)
+            remove_workspace(task.path, is_over=False)
             return None
         if task.keep_seconds is not None and not task.is_followed:
             record.keep_until = time.time() + task.keep_seconds
@@ -221,15 +221,22 @@ class Workspace:
         return git(self._task.path, "write-tree", env=self._env)
 
 
-def remove_workspace(path: str) -> None:
-    """Remove a workspace and its record. Its branch stays if it has commits of its own. Raises GitFailed, OSError."""
-    record = read_record(path)
+def remove_workspace(path: str, *, is_over: bool = True) -> None:
+    """Remove a workspace. Its branch stays if it has commits of its own. Raises GitFailed, OSError.
+
+    Its record goes with it, but not if the branch stays and the item may run again (not `is_over`), which then goes on from that.
+    """
+    record, has_branch = read_record(path), False
+    if record is not None:
+        record.is_ready, record.keep_until = False, None
+        write_record(path, record)
     remove_folder(path)
     if record is not None and record.kind == "worktree" and os.path.isdir(record.source):
-        remove_from_repository(path, record)
+        has_branch = remove_from_repository(path, record)
     remove_folder(snapshots_of(path))
-    with suppress(FileNotFoundError):
-        os.unlink(record_path(path))
+    if is_over or not has_branch:
+        with suppress(FileNotFoundError):
+            os.unlink(record_path(path))
 
 
 def _in_words(error: OSError) -> str:

@@ -82,13 +82,21 @@ def remove_stale_locks(path: str, record: WorkspaceRecord) -> None:
                 os.unlink(os.path.join(path, place))
 
 
-def remove_from_repository(path: str, record: WorkspaceRecord) -> None:
-    """Have the repository forget the worktree, whose folder is gone; its branch, too, unless it has commits of its own."""
+def remove_from_repository(path: str, record: WorkspaceRecord) -> bool:
+    """Have the repository forget the worktree, whose folder is gone; its branch, too, unless it has commits of its own.
+
+    Whether the branch stays. Raises GitFailed, OSError.
+    """
     with locked(record.source):
         forget_worktree(record.source, path)
-        if record.is_ours and commit_of(record.source, f"refs/heads/{record.branch}") == record.base:
-            with suppress(GitFailed):  # somebody has it checked out elsewhere
-                git(record.source, "branch", "--quiet", "-D", "--", record.branch)
+        tip = commit_of(record.source, f"refs/heads/{record.branch}")
+        if tip is None or not record.is_ours or tip != record.base:
+            return tip is not None
+        try:
+            git(record.source, "branch", "--quiet", "-D", "--", record.branch)
+        except GitFailed:  # somebody has it checked out elsewhere
+            return True
+        return False
 
 
 def forget_worktree(source: str, path: str) -> None:

@@ -103,6 +103,20 @@ def test_a_failed_attempt_leaves_its_edits_to_the_next_and_both_start_from_one_c
     assert (outcome.stdout.inline, report_of(outcome).base) == (b"a\nhalf\n", first)
 
 
+def test_who_runs_again_after_its_workspace_is_gone_goes_on_from_its_branch(worker: WorkerDriver, repository: Repository) -> None:
+    first = repository.head()
+    item = Item(worker.root, "worktree", repository.path, keep_seconds=0.0)
+    report = report_of(item.run(worker, "echo b > b.txt"))
+    assert (report.path, len(repository.worktrees())) == (None, 1)
+    repository.commit("meanwhile")
+    outcome = item.run(worker, "cat b.txt; echo c > c.txt")
+    assert (outcome.attempt_class, outcome.stdout.inline) == (AttemptClass.OK, b"b\n")
+    assert (report_of(outcome).base, repository.head(f"{report_of(outcome).commit}~1")) == (first, report.commit)
+    remove_workspace(str(item.path))
+    assert os.listdir(item.path.parent) == []
+    assert "orchestrate/run/port.0" in repository.branches()
+
+
 def test_the_commits_of_the_agent_stay_as_they_are_also_on_a_branch_of_its_own(
     worker: WorkerDriver, repository: Repository
 ) -> None:
