@@ -105,7 +105,7 @@ class _Seeker(msgspec.Struct, frozen=True):
     name: bytes
     needle: bytes
     offset: int = 0
-    pattern: re.Pattern[bytes] | None = None
+    pattern: bytes | None = None
     is_word: bool = False
 
     def seek(self, data: bytes, begin: int) -> int:
@@ -124,8 +124,9 @@ class _Seeker(msgspec.Struct, frozen=True):
             return at, at + len(self.needle)
         if self.is_word and at > 0 and data[at - 1] in _NAME_BYTES:
             return None
-        match = self.pattern.match(data, at)
-        return match.span(self.pattern.groups) if match else None
+        pattern = _compiled(self.pattern)
+        match = pattern.match(data, at)
+        return match.span(pattern.groups) if match else None
 
 
 class Redactor:
@@ -140,14 +141,20 @@ class Redactor:
         self.values = sorted(names, key=lambda each: (-len(each), each))
         """Longest first: one may be the beginning of another."""
         self._seekers = [_Seeker(names[value].encode(), value) for value in self.values] + _shape_seekers()
+        self._needles = [seeker.needle for seeker in self._seekers]
 
     def redact(self, data: bytes) -> bytes:
         """`data` without its secrets."""
-        return self.part(data, 0, len(data))[0]
+        for needle in self._needles:  # most lines have none: this is what they cost
+            if needle in data:
+                return self.part(data, 0, len(data))[0]
+        return data
 
     def text(self, text: str) -> str:
         """The same for text, of any characters."""
-        return self.redact(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+        data = text.encode("utf-8", "surrogatepass")
+        redacted = self.redact(data)
+        return text if redacted is data else redacted.decode("utf-8", "surrogatepass")
 
     def stream(self) -> RedactedStream:
         """For bytes that come in chunks."""
@@ -189,7 +196,13 @@ class Redactor:
 
 @cache
 def _shape_seekers() -> list[_Seeker]:
-    return [_Seeker(each.name.encode(), each.needle, each.offset, re.compile(each.pattern), each.is_word) for each in _SHAPES]
+    return [_Seeker(each.name.encode(), each.needle, each.offset, each.pattern, each.is_word) for each in _SHAPES]
+
+
+@cache
+def _compiled(pattern: bytes) -> re.Pattern[bytes]:
+    """Only when something may be of the shape: a short run has no use for any of them."""
+    return re.compile(pattern)
 
 
 def _forms(value: str) -> Iterable[bytes]:

@@ -1,12 +1,12 @@
 """A run that is a replay: its agents' attempts are played as a capsule recorded them; all else is as in any other run.
 
-Promise: no agent is started, nothing is paid, and nothing that other runs share (limits of accounts, tokens) is touched: what is
-played says nothing of today.
+Promise: no agent is started, nothing is paid, and nothing that agents of other runs share (limits of accounts, pools, tokens)
+is touched: what is played says nothing of today.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -71,9 +71,14 @@ class Replay:
         return ended.spent.replayed if ended is not None and ended.spent is not None else 0
 
 
-def without_delays(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs as they are replayed: what an agent's next attempt would wait for is over."""
-    return [msgspec.structs.replace(job, retry=Retry(delay=0.0)) if job.is_agent else job for job in jobs]
+def as_replayed(jobs_file: JobsFile) -> JobsFile:
+    """The file as it is replayed: an agent's attempt waits for no pool, and its next one for nothing that is long over.
+
+    Raises UserError as `check_replay` does.
+    """
+    check_replay(jobs_file)
+    jobs = [msgspec.structs.replace(job, retry=Retry(delay=0.0), pool=None) if job.is_agent else job for job in jobs_file.jobs]
+    return msgspec.structs.replace(jobs_file, jobs=type(jobs_file.jobs)(jobs))
 
 
 def check_replay(jobs_file: JobsFile) -> None:

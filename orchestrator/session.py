@@ -29,7 +29,7 @@ from orchestrator.listing import choose_items, chosen_record
 from orchestrator.money.budgets import bounds_of
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
-from orchestrator.replays import without_delays
+from orchestrator.replays import as_replayed
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
@@ -91,6 +91,8 @@ def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: Session
     run_dir = store.run_dir
     reader = RunReader(run_dir, store.history, alive=True)
     try:
+        if store.history.header.options.replay:
+            jobs_file = as_replayed(jobs_file)
         with hosting(is_inline=slots_of_run(options.run, jobs_file) == 0):
             exit_code = _supervised(store, reader, jobs_file, view, options)
     except StateUnwritableError as error:
@@ -145,7 +147,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     lanes: set[str] = {job.lane for job in jobs_file.jobs if not job.is_gate}
     state = open_run(
         rules_of(
-            without_delays(jobs_file.jobs) if history.header.options.replay else jobs_file.jobs,
+            jobs_file.jobs,
             keep_going=options.run.keep_going,
             left_out=selector.left_out,
             budgets=history.budgets_set,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from orchestrator.errors import ExitCode, UserError
+from orchestrator.redaction import of_this_process
 
 
 class OutputError(UserError):
@@ -41,9 +42,9 @@ def write_line(text: str) -> None:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Write lines of text to stdout."""
+    """Write lines for people to stdout: without the secrets that what failed may have told."""
     for line in lines:
-        write_line(line)
+        write_line(of_this_process().text(line))
 
 
 def write_json(value: object) -> None:

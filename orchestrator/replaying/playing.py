@@ -21,7 +21,7 @@ _PLAYER = "orchestrator.replaying.player"
 def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Start:
     """`start`, with the player in the place of the agent. `capsule`: the absolute path of the folder that it was unpacked into.
 
-    The player needs neither the prompt nor a key: it gets no prompt, and of the environment what every agent gets.
+    The player reads no prompt; it gets it so that a capsule of the replay has it, too.
     """
     exit_code, signal = end_of(attempt)
     argv = [sys.executable, "-P", "-m", _PLAYER, str(capsule / attempt.folder), str(exit_code), str(signal)]
@@ -31,7 +31,7 @@ def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Sta
         start,
         argv=argv,
         config=None,
-        stdin=None,
+        stdin=start.stdin if start.script is None else start.script,
         script=None,
         env_allowed=[*(start.env_allowed or ()), "PYTHONPATH"],
         stall_timeout_seconds=None,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.redaction import Redactor, is_telling
+from orchestrator.views.outlet import Outlet
+
+SAMPLES = Path(__file__).parents[1] / "agent_samples"
 
 KEY_BODY = "".join(random.Random(7).choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", k=1600))
 KEY_LINES = "\n".join(KEY_BODY[at : at + 64] for at in range(0, len(KEY_BODY), 64))
@@ -161,3 +166,17 @@ def test_a_prompt_without_newline_is_seen_when_nothing_more_comes() -> None:
 def test_without_a_secret_in_the_environment_shapes_are_still_known() -> None:
     stream = Redactor({}).stream()
     assert stream.feed(SHAPES["aws key"].encode() + b"\nok\n") == b"[redacted:aws key]\nok\n"
+
+
+def test_what_failed_is_told_without_secrets() -> None:
+    told = io.StringIO()
+    Outlet(told).line(f"FAILED go:1: exit code 1: refused {SHAPES['anthropic key']}")
+    assert told.getvalue() == "FAILED go:1: exit code 1: refused [redacted:anthropic key]\n"
+
+
+@pytest.mark.parametrize(
+    "sample", sorted(SAMPLES.rglob("stdout")), ids=lambda path: f"{path.parent.parent.name}-{path.parent.name}"
+)
+def test_what_real_agents_wrote_is_left_alone(sample: Path) -> None:
+    written = sample.read_bytes()
+    assert REDACTOR.redact(written) == written
