@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from fake_agents import STATE_VARIABLE, Witness, add_profile
 from many_runs import ManyRuns
-from run_driver import wait_until
+from run_driver import KILLED, wait_until
 
 from orchestrator.core.throttle import FIRST_WAIT_SECONDS
 from orchestrator.limits.parks import LEAST_VARIABLE, Parks
@@ -191,3 +192,27 @@ def test_an_agent_that_is_a_template_is_held_back_item_by_item(runs: AgentRuns) 
     assert runs.ask("status", "r")["counts"]["succeeded"] == 2
     command.send(signal.SIGTERM)
     runs.assert_exit(command, 128 + signal.SIGTERM, limit=20)
+
+
+@pytest.mark.parametrize("killed_at", ["limits.told", "supervisor.parked", "supervisor.recorded:4"])
+def test_a_kill_while_a_park_is_written_down_pays_no_prompt_twice(runs: AgentRuns, killed_at: str) -> None:
+    runs.job("a", 1, "usage_limit=1 | ok")
+    runs.assert_exit(runs.launch("run", "a.toml", "--run-id", "r", fault=killed_at), KILLED)
+    runs.assert_exit(runs.launch("resume", "r"), 0)
+    assert runs.classes() == ["usage_limit", "ok"]
+    assert runs.agents.prompts()[1]["resumed"]
+
+
+def test_who_tries_and_is_killed_lets_another_run_try(runs: AgentRuns) -> None:
+    runs.job("one", 1, "limit_all=1 | hang | ok")
+    runs.job("two", 2, "ok")
+    first = runs.begin("one.toml", "one")
+    wait_until(lambda: len(runs.agents.prompts()) == 2, "the reset is past, and one tries")
+    second = runs.begin("two.toml", "two")
+    told = runs.wait_for_reason("two", "two:1", "for another attempt to find out whether the usage limit of fake-")
+    assert "(held by one/one:0)" in told
+    worker, agent = runs.process_of("one", "one:0")
+    os.kill(agent, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    runs.assert_all_end([first, second])
+    assert runs.classes().count("ok") == 3
