@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import write_json, write_lines
+
+if TYPE_CHECKING:
+    from orchestrator.limits.park import Park
 
 
 @click.command("status")
@@ -19,7 +24,6 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
     from orchestrator.cli.reading import child_runs, denied_items, failures_of, open_run, running_items
     from orchestrator.cli.waiting import limits_in_the_way, told_counts
-    from orchestrator.limits.parks import words_of
     from orchestrator.views.summary import status_lines
 
     reader = open_run(invocation, run)
@@ -42,7 +46,15 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
             is_each=reader.history.header.each,
             children=child_runs(reader),
             denied=denied_items(reader),
-            limits=[*map(words_of, limits_in_the_way(reader)), *told.spared],
+            limits=_limit_lines(limits_in_the_way(reader), told.spared),
         )
     )
     return 0
+
+
+def _limit_lines(parks: Sequence[Park], spared: Sequence[str]) -> list[str]:
+    """A line for each account that is limited. Of one that is parked the file says more than the supervisor."""
+    from orchestrator.limits.parks import words_of
+
+    others = [line for line in spared if not any(park.account in line for park in parks)]
+    return [*map(words_of, parks), *others]

@@ -194,7 +194,14 @@ def test_an_agent_that_is_a_template_is_held_back_item_by_item(runs: AgentRuns) 
     runs.assert_exit(command, 128 + signal.SIGTERM, limit=20)
 
 
-@pytest.mark.parametrize("killed_at", ["limits.told", "supervisor.parked", "supervisor.recorded:4"])
+@pytest.mark.parametrize(
+    "killed_at",
+    [
+        "limits.told",
+        pytest.param("supervisor.parked", marks=pytest.mark.slow),
+        pytest.param("supervisor.recorded:4", marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_while_a_park_is_written_down_pays_no_prompt_twice(runs: AgentRuns, killed_at: str) -> None:
     runs.job("a", 1, "usage_limit=1 | ok")
     runs.assert_exit(runs.launch("run", "a.toml", "--run-id", "r", fault=killed_at), KILLED)

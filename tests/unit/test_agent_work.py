@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.agent_work import NOTHING_BEFORE, Before
+from orchestrator.agents.fallback import Choice, Choose, own_agent
+from orchestrator.agents.profile import Profile
 from orchestrator.agents.profiles import Profiles
 from orchestrator.agents.sessions import LastEnd
 from orchestrator.jobsfile.compiler import compile_template
@@ -30,10 +33,18 @@ def agent_job(prompt: str | None = "Port {{ item }}", agent: str = "claude", **k
 
 
 def prepared(
-    job: Job, before: Before = NOTHING_BEFORE, *, number: int = 1, check_output: str = "", folder: str = "/srv", **names: Any
+    job: Job,
+    before: Before = NOTHING_BEFORE,
+    *,
+    number: int = 1,
+    check_output: str = "",
+    folder: str = "/srv",
+    choose: Choose = own_agent,
+    **names: Any,
 ) -> Prepared:
     context = {"item": "a.py", "attempt": {"number": number, "check_output": check_output}, **names}
-    return prepare(job, {}, context, folder=folder, temporary_suffix="run", find_agent=Profiles(folder).get, before=before)
+    find = Profiles(folder).get
+    return prepare(job, {}, context, folder=folder, temporary_suffix="run", find_agent=find, before=before, choose=choose)
 
 
 def told(ready: Prepared) -> str:
@@ -213,3 +224,38 @@ def test_a_change_is_part_of_what_an_item_does_and_a_retry_without_one_is_not() 
     ]
     assert payloads[0] == payloads[1]
     assert len(set(payloads)) == 4
+
+
+def test_another_agent_does_the_same_work_with_what_means_something_to_it() -> None:
+    job = agent_job(
+        model=text("opus"),
+        args=(text("--add-dir"), text("/data")),
+        fallback=("codex", "claude"),
+        max_turns=9,
+        resume_prompt=text("r"),
+    )
+    own = prepared(job)
+    other = prepared(job, ended(AttemptClass.USAGE_LIMIT), number=2, choose=lambda agents, _: Choice(agents[1], "openai-1"))
+    assert other.payload == own.payload
+    assert own.agent is not None
+    assert other.agent is not None
+    assert (other.agent.agent, other.agent.account, other.agent.model) == ("codex", "openai-1", None)
+    assert other.agent.session is None, "it does not go on with the session of another"
+    assert told(other) == "Port a.py"
+    assert other.argv[0] == "codex"
+    assert not {"opus", "--add-dir", "/data"} & set(other.argv)
+    same = prepared(job, choose=lambda agents, _: Choice(agents[2], "anthropic-2"))
+    assert same.argv == own.argv, "another account of the same program is asked for the same"
+
+
+def test_the_one_who_chooses_sees_what_the_job_declares_of_the_environment() -> None:
+    seen = []
+
+    def choose(agents: Sequence[Profile], declared: Mapping[str, str | None]) -> Choice:
+        seen.append((agents[0].name, declared["ANTHROPIC_API_KEY"]))
+        return Choice(agents[0], "anthropic-1")
+
+    ready = prepared(agent_job(env={"ANTHROPIC_API_KEY": text("key-of-{{ item }}")}), choose=choose)
+    assert seen == [("claude", "key-of-a.py")]
+    assert ready.agent is not None
+    assert ready.agent.account == "anthropic-1"
