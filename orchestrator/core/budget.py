@@ -32,8 +32,9 @@ UNITS: tuple[Unit, ...] = ("nano_usd", "tokens")
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why no item of a job starts: of what the run (`job` None) or the job may cost in this unit, too little is left.
 
-    `spent`: what is known. `unknown` attempts did not tell; each counts as `expected`, as does what runs (`running`).
-    `is_first`: there is money, but nobody knows what an item costs before the first has ended.
+    `spent`: what is known. `unknown` attempts did not tell and count as `unknown_amount`; what runs (`running`) will probably
+    cost `running_amount`, the next one `expected`. `is_first`: there is money, but nobody knows what an item costs before the
+    first has ended.
     """
 
     unit: Unit
@@ -41,7 +42,9 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     bound: int
     spent: int
     unknown: int
+    unknown_amount: int
     running: int
+    running_amount: int
     expected: int
     is_first: bool = False
 
@@ -90,9 +93,11 @@ def in_words(refused: Refusal) -> str:
     words += "USD" if refused.unit == "nano_usd" else "tokens"
     besides = []
     if refused.unknown:
-        besides.append(f"{refused.unknown} of unknown cost, counted as {_amount(refused.expected, refused.unit)} each")
+        counted = f", counted as {_amount(refused.unknown_amount, refused.unit)}" if refused.unknown_amount else ""
+        besides.append(f"{refused.unknown} of unknown cost{counted}")
     if refused.running:
-        besides.append(f"{refused.running} running")
+        likely = f", expected to cost {_amount(refused.running_amount, refused.unit)}" if refused.running_amount else ""
+        besides.append(f"{refused.running} running{likely}")
     if refused.spent < refused.bound and refused.expected:
         besides.append(f"the next is expected to cost {_amount(refused.expected, refused.unit)}")
     return f"{words} ({'; '.join(besides)})" if besides else words
@@ -102,18 +107,27 @@ def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
     for unit in UNITS:
         for name, bound, jobs in _bounds(state, job, unit):
             likely = expected(state, job, unit)
-            spent = sum(_meter(each, unit).known for each in jobs)
+            spent = unknown_amount = running_amount = 0
+            for each in jobs:
+                meter = _meter(each, unit)
+                spent += meter.known
+                if meter.unknown or each.running:
+                    price = expected(state, each, unit) or 0
+                    unknown_amount += meter.unknown * price
+                    running_amount += each.running * price
             refused = Refusal(
                 unit=unit,
                 job=name,
                 bound=bound,
                 spent=spent,
                 unknown=sum(_meter(each, unit).unknown for each in jobs),
+                unknown_amount=unknown_amount,
                 running=sum(each.running for each in jobs),
+                running_amount=running_amount,
                 expected=likely or 0,
             )
             # At least the smallest amount must be left: who costs nothing so far may not start with nothing.
-            if _charged(state, jobs, unit) + max(likely or 0, 1) > bound:
+            if spent + unknown_amount + running_amount + max(likely or 0, 1) > bound:
                 yield refused
             elif likely is None and _is_first_in_flight(state, unit):
                 yield msgspec.structs.replace(refused, is_first=True)
@@ -127,17 +141,6 @@ def _bounds(state: RunState, job: JobState, unit: Unit) -> list[tuple[str | None
     if (bound := getattr(job.budget, unit)) is not None:
         found.append((job.rules.id, bound, [job]))
     return found
-
-
-def _charged(state: RunState, jobs: list[JobState], unit: Unit) -> int:
-    """What these jobs have cost, with what is expected of attempts that run and of those that did not tell."""
-    total = 0
-    for job in jobs:
-        meter = _meter(job, unit)
-        total += meter.known
-        if count := meter.unknown + job.running:
-            total += count * (expected(state, job, unit) or 0)
-    return total
 
 
 def _is_first_in_flight(state: RunState, unit: Unit) -> bool:

@@ -38,7 +38,10 @@ fake: wait={tmp_path}/go ok cost=0.25
     wait_until(lambda: len(witness.prompts()) == 1, "the first agent is at work")
     why = driver.launch("why", driver.run_id, "work:2")
     driver.assert_exit(why, 0)
-    assert "it waits for money: budget: spent 0.00 of 0.30 USD (1 running; the next is expected to cost 0.25)" in why.stdout
+    assert (
+        "it waits for money: budget: spent 0.00 of 0.30 USD (1 running, expected to cost 0.25; the next is expected to cost 0.25)"
+        in why.stdout
+    )
     told = driver.launch("set", driver.run_id, "budget_usd=1")
     driver.assert_exit(told, 0)
     assert told.stdout == f"run {driver.run_id} has a budget of 1.00 USD now\n"

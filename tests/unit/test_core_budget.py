@@ -132,8 +132,22 @@ def test_an_attempt_of_unknown_cost_counts_as_what_is_expected_of_one() -> None:
     pay(driver, "port:1", None)  # killed: it told nothing, and was not free
     assert driver.result == ("paused", None)
     assert driver.finish is not None
-    words = "spent 0.40 of 1.00 USD (1 of unknown cost, counted as 0.40 each; the next is expected to cost 0.40)"
+    words = "spent 0.40 of 1.00 USD (1 of unknown cost, counted as 0.40; the next is expected to cost 0.40)"
     assert words in driver.finish.reason
+
+
+def test_the_words_add_up_to_more_than_the_budget() -> None:
+    """Attempts of two jobs that did not tell count as what is expected of each."""
+    rules = [agent("dear", 0, estimate_nano_usd=usd(0.4)), agent("cheap", 1, estimate_nano_usd=usd(0.1))]
+    driver = CoreDriver(rules, {"dear": 3, "cheap": 3}, slots=2, budget=bound(1.0)).open()
+    assert driver.started == ["dear:0", "dear:1"]
+    pay(driver, "dear:0", None)
+    assert driver.started[2:] == ["cheap:0"]
+    pay(driver, "cheap:0", None)
+    refused = refusal(driver.state, driver.state.jobs[0])
+    assert refused is not None
+    words = "2 of unknown cost, counted as 0.50; 2 running, expected to cost 0.50; the next is expected to cost 0.40"
+    assert in_words(refused) == f"budget: spent 0.00 of 1.00 USD ({words})"
 
 
 def test_one_attempt_that_tells_nothing_is_followed_by_another_alone() -> None:
