@@ -12,26 +12,21 @@ of another environment than the one that asks: what a run's supervisor had and n
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from heapq import heapify, heappop, heapreplace
-
-import msgspec
+from typing import NamedTuple
 
 SHORTEST_VALUE = 8
 """Characters of the shortest value that counts as a secret."""
 
-_TELLING = re.compile(
-    r"(?:^|_)(?:\w*API_?KEY|\w*APIKEY|ACCESS_?KEY|SECRET_?KEY|PRIVATE_?KEY|KEYS?|\w*TOKEN|SECRETS?|PASSWORD|PASSWD|PASSPHRASE"
-    r"|PASS|PWD|CREDENTIALS?|AUTHORIZATION|PAT|DSN)(?:_\w{1,8})?$",
-    re.IGNORECASE,
+_TELLING = (
+    r"(?i)(?:^|_)(?:\w*API_?KEY|\w*APIKEY|ACCESS_?KEY|SECRET_?KEY|PRIVATE_?KEY|KEYS?|\w*TOKEN|SECRETS?|PASSWORD|PASSWD|PASSPHRASE"
+    r"|PASS|PWD|CREDENTIALS?|AUTHORIZATION|PAT|DSN)(?:_\w{1,8})?$"
 )
-_ONLY_ABOUT_ONE = re.compile(
-    r"(?:^|_)(?:FILE|PATH|DIR|SOCK|ID|NAME|URL|TTL|TYPE|AGE|COUNT|LIMIT|LENGTH|HELPER|PWD)$|^OLDPWD$", re.I
-)
+_ONLY_ABOUT_ONE = r"(?i)(?:^|_)(?:FILE|PATH|DIR|SOCK|ID|NAME|URL|TTL|TYPE|AGE|COUNT|LIMIT|LENGTH|HELPER|PWD)$|^OLDPWD$"
 """Names of what is no secret itself. PWD is the folder that a shell is in."""
 
 _LONGEST_TOKEN = 8192
@@ -43,7 +38,7 @@ _END_BLOCK = rb"-----END [A-Z ]{0,30}PRIVATE KEY-----"
 _NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
-class _Shape(msgspec.Struct, frozen=True):
+class _Shape(NamedTuple):
     """A kind of key. Each has `needle` in it, `offset` bytes behind its beginning: looking for that is quick."""
 
     name: str
@@ -96,10 +91,10 @@ def secrets_in(environment: Mapping[str, str]) -> dict[str, str]:
 
 def is_telling(name: str) -> bool:
     """Whether a variable of that name holds a secret."""
-    return name.isidentifier() and _TELLING.search(name) is not None and _ONLY_ABOUT_ONE.search(name) is None
+    return name.isidentifier() and re.search(_TELLING, name) is not None and re.search(_ONLY_ABOUT_ONE, name) is None
 
 
-class _Seeker(msgspec.Struct, frozen=True):
+class _Seeker(NamedTuple):
     """How one secret is found. `pattern` None: the needle is all of it; a group in it: only that is the secret."""
 
     name: bytes
@@ -207,6 +202,8 @@ def _compiled(pattern: bytes) -> re.Pattern[bytes]:
 
 def _forms(value: str) -> Iterable[bytes]:
     """How a value may be written: as it is, or inside of JSON."""
+    import json  # only where there is a secret
+
     raw = value.encode("utf-8", "surrogateescape")
     shown = value.encode("utf-8", "replace").decode()
     return {raw, json.dumps(shown)[1:-1].encode(), json.dumps(shown, ensure_ascii=False)[1:-1].encode()}
