@@ -6,7 +6,7 @@ is the condition: then all that has to be taken back is ours. Files that git doe
 
 A worktree's commit is merged (`--no-ff`): so a later item of a chain, which has the commits of those before it, never meets
 itself in a conflict, and that something is landed can be asked of git alone. Of a copy there is only a patch: it is applied in
-three ways, and its commit says which it was. A merge is committed after its check: killed in between, the checkout says so.
+three ways, and its commit says which it was. A merge is committed after its check: killed before, it is not landed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Literal
@@ -22,6 +22,7 @@ from typing import Literal
 import msgspec
 
 from orchestrator.errors import UserError
+from orchestrator.landing_recovery import mark_landing, take_back, unmark_landing
 from workers.git import GitFailed, asked, git, identity, locked
 
 LOCK_NAME = "orchestrate-land.lock"
@@ -68,10 +69,15 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def landing(repository: str) -> Iterator[Landing]:
-    """Land in the checkout at `repository` (its root), alone of all who do. Raises UserError unless it is clean."""
+def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
+    """Land in the checkout at `repository` (its root), alone of all who do. Raises UserError unless it is clean.
+
+    What a landing that was killed left there is taken back first; `note` hears of it.
+    """
     try:
         with locked(repository, LOCK_NAME):
+            if (told := take_back(repository)) is not None:
+                note(told)
             _refuse_dirty(repository)
             yield Landing(repository)
     except GitFailed as failed:
@@ -97,6 +103,7 @@ class Landing:
         if (there := self._landed_before(change)) is not None:
             return _came_to(change, "already", commit=there)
         before = git(self._repository, "rev-parse", "HEAD")
+        mark_landing(self._repository, before)
         try:
             files, words = self._bring(change)
             if words:
@@ -116,6 +123,7 @@ class Landing:
         finally:
             # Also what a check has written over: the checkout was clean, so nothing of the user's is among it.
             git(self._repository, "reset", "--hard", "--quiet", before)
+            unmark_landing(self._repository)
 
     def _landed_before(self, change: Change) -> str | None:
         """The commit that has it already."""
@@ -173,7 +181,7 @@ def _trailer(change: Change) -> str:
 def _refuse_dirty(repository: str) -> None:
     if os.path.exists(os.path.join(repository, git(repository, "rev-parse", "--git-path", "MERGE_HEAD"))):
         raise UserError(
-            f"{repository}: a merge is not finished (perhaps a landing was killed)",
+            f"{repository}: a merge is not finished",
             f"git -C {repository} merge --abort, then again",
         )
     if git(repository, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"):

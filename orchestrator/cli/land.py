@@ -61,7 +61,7 @@ def command(
     if repository is None:
         raise UserError(f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} | patch -p1")
     came_to: list[Landed] = []
-    with landing(repository) as land:
+    with landing(repository, lambda words: Outlet(sys.stderr).line(f"note: {words}")) as land:
         branch = land.branch
         for job_id, index in _chosen(reader, items):
             came_to.append(land.land(_change(reader, job_id, index, script, no_check=no_check)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,19 @@ def test_a_job_that_lands_says_what_did_not(runs: Runs) -> None:
     assert home["error"] == "2 conflicts (port:1, port:2); the others are landed"
     assert runs.repository.show("HEAD:same.txt") == "one"
     assert runs.repository.git("status", "--porcelain") == ""
+
+
+def test_a_landing_that_was_killed_is_taken_back_by_the_next_without_losing_anything(runs: Runs) -> None:
+    runs.run(PORT)
+    runs.said("land", "r", "--check", "echo mine >> sub/a.txt; kill -9 $PPID", exit_code=-signal.SIGKILL)
+    assert "one.txt" in runs.repository.git("status", "--porcelain")
+    said = runs._run_cli("land", "r", cwd=runs.repository.path)
+    assert said.returncode == 0
+    kept = runs.repository.git("for-each-ref", "--format=%(refname)", "refs/orchestrate")
+    assert f"note: a landing in {runs.repository.path} was killed: it is taken back; what it left is {kept}" in said.stderr
+    assert (runs.repository.show(f"{kept}:sub/a.txt"), runs.repository.show(f"{kept}:one.txt")) == ("a\nmine", "one")
+    assert (runs.repository.path / "sub/a.txt").read_text() == "a\n"
+    assert runs.land() == {"landed_before": ["port:0", "port:1", "port:2"]}
 
 
 def test_nothing_is_landed_on_changes_that_are_not_committed(runs: Runs) -> None:
