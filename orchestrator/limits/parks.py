@@ -23,6 +23,7 @@ from orchestrator.store.durable_file import unwritable, write_whole
 from workers.faultpoints import fault_point
 from workers.identity import boot_id
 from workers.protocol import ResetSource
+from workers.spawn import SHORTAGES
 
 LEAST_VARIABLE = "ORCHESTRATE_LEAST_PARK_SECONDS"
 """For tests: in place of `LEAST_SECONDS`."""
@@ -52,7 +53,7 @@ def words_of(park: Park) -> str:
 
 
 class Parks:
-    """Of one home. Methods that write raise StateUnwritableError; `note` hears what a person should know."""
+    """Of one home. Methods raise StateUnwritableError, and OSError for a shortage; `note` hears what a person should know."""
 
     def __init__(self, home: Path, note: Callable[[str], None] = lambda _: None, clock: Callable[[], Clock] = clock_now) -> None:
         self._folder = limits_folder(home)
@@ -79,6 +80,8 @@ class Parks:
             found = os.stat(self._path(account))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise unwritable(self._path(account), error) from error
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def all(self) -> list[Park]:
@@ -105,7 +108,9 @@ class Parks:
             least = self._least_seconds
             told = park_of(account, resets_at, told_by, clock, source=source, reached_at=reached_at, least_seconds=least)
             park = standing(self._read(account), told, clock)
-            if is_mine and park is told:
+            if not is_mine:
+                self._seen[account] = self.stamp(account), park  # this run keeps to it all the same
+            elif park is told:
                 write_whole(self._path(account), msgspec.json.format(msgspec.json.encode(park), indent=1))
                 fault_point("limits.told")
             return park
@@ -171,6 +176,10 @@ class Parks:
             park = _DECODER.decode(self._path(account).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+        except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
+            raise unwritable(self._path(account), error) from error
         return park if park.format == FORMAT and park.account == account else None
 
     def _path(self, account: str) -> Path:

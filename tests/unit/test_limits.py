@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.parking import DEFAULT_PARK_SECONDS
+from orchestrator.errors import StateUnwritableError
 from orchestrator.limits.park import (
     LEAST_SECONDS,
     LONGEST_SECONDS,
@@ -180,8 +181,8 @@ def test_a_writer_that_never_goes_on_keeps_nobody(tmp_path: Path) -> None:
     machine.file().parent.mkdir()
     with FileLock(machine.file("lock")):
         park = machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
-    assert park.until == NOON.wall + HOUR, "this run keeps to it"
-    assert machine.parks.of(ACCOUNT) is None
+    assert machine.parks.of(ACCOUNT) == park, "this run keeps to it"
+    assert machine.other_run().of(ACCOUNT) is None
     assert "other runs are not told" in machine.notes[0]
 
 
@@ -280,3 +281,14 @@ def test_people_are_told_until_when_and_whose_word_that_is(
     now = Clock(time.time(), 5.0, "b1")
     park = park_of(ACCOUNT, None if resets_in is None else now.wall + resets_in, "r/a:1", now, source=source)
     assert re.fullmatch(f"the usage limit of {ACCOUNT} {words}", words_of(park))
+
+
+def test_a_folder_that_cannot_be_used_is_told_in_words(machine: Machine) -> None:
+    (machine.home / "limits").symlink_to(machine.home / "limits")
+    for act in (
+        lambda: machine.parks.of(ACCOUNT),
+        lambda: machine.parks.tell(ACCOUNT, None, "r/a:1"),
+        lambda: machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1"),
+    ):
+        with pytest.raises(StateUnwritableError, match="limits"):
+            act()
