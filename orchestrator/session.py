@@ -177,6 +177,8 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         )
     )
     narrator = Narrator(view, run_dir.log)
+    if history.header.options.replay:
+        narrator.note("this is a replay: what agents did is played from a capsule, and none is started")
     for note in options.notes:
         narrator.note(note)
     if not options.is_resumed and (told := uncommitted_told(jobs_file)) is not None:

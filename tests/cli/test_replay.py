@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,27 @@ prompt = "Tell me of {{ item }} in {{ run.id }}."
     assert found["ask:1"]["error"] == f"{missing}: prompt: another one"
     assert found["ask:2"]["error"] == f"{missing}: model: small was recorded, now it is large"
     assert [found[f"ask:{index}"]["attempts"] for index in (1, 2)] == [0, 0]
+
+
+@pytest.mark.parametrize("fault", ["ORCHESTRATE_FAULT=supervisor.recorded:6", "ORCHESTRATE_WORKER_FAULT=worker.begun:2"])
+def test_a_replay_that_is_killed_goes_on_as_a_replay(fault: str, project: Project, run_cli: RunCli) -> None:
+    project.write(CHECK)
+    project.summary()
+    project.told("capsule", "jobs.toml", "-o", "c.tar.gz")
+    sessions = {path.name: path.stat().st_mtime_ns for path in project.sessions.iterdir()}
+    variable, _, point = fault.partition("=")
+    killed = run_cli("run", "jobs.toml", "--quiet", "--replay", "c.tar.gz", "-j", "1", cwd=project.folder, env={variable: point})
+    if variable == "ORCHESTRATE_FAULT":
+        assert killed.returncode == -signal.SIGKILL
+        (project.folder / "c.tar.gz").unlink()
+        project.told("resume", "jobs.toml")
+    else:
+        assert killed.returncode == 0, killed.stderr
+    ledger = json.loads(project.told("status", "jobs.toml", "--json"))["ledger"]
+    assert (ledger["attempts"], ledger["replayed"], ledger["cost_usd"]) == (0, 4, 0.0)
+    found = project.results()
+    assert [found[f"port:{index}"]["output"] for index in (0, 1)] == [
+        "replaced 'hello' in out/ada.txt",
+        "replaced 'hello' in out/bob.txt",
+    ]
+    assert sessions == {path.name: path.stat().st_mtime_ns for path in project.sessions.iterdir()}, "no agent was started"
