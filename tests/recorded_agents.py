@@ -1,7 +1,8 @@
 """Output of real agent CLIs, recorded against a fake model server (tests/agent_samples/CLI/SITUATION), paths shortened to `~`.
 
 Situations: `ok`; `tool`, `tool-denied`: a tool call; `401` `429` `500`: what the server answers; `quota`: no money left;
-`limit…`: the usage limit; `ctx`: the prompt is too long; `cut`: replies break off; `term`: it hung, and got SIGTERM.
+`limit…`: the usage limit; `ctx`: the prompt is too long; `cut`: replies break off; `term`: it hung, and got SIGTERM;
+`no-key`: nobody is logged in; `no-network`: nobody answers.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ _EXIT_CODES = {
     "claude/budget-cap": 1,
     "claude/turns-cap": 1,
     "claude/429-subscription": 1,
+    "claude/no-key": 1,
+    "claude/no-network": 1,
     "claude/limit-subscription": 1,
     "codex/limit-2h": 1,
+    "codex/no-key": 1,
 }
 """Of those that were recorded without a report; of others of these it is 0."""
 

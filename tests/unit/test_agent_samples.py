@@ -78,6 +78,8 @@ TABLE = {
     "claude/limit-subscription": Told(
         USAGE_LIMIT, session="f4dcf14e-e3c", usage=(0, 0, 0, 0, None), cost_usd=0.0, resets_at=1795218409.0, turns=1
     ),
+    "claude/no-key": Told(AUTH, session="45baec0e-d0c", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
+    "claude/no-network": Told(NETWORK, session="c77a297d-44b", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/ok": Told(OK, text=ANSWER, session="58b2f624-b8e", usage=(100, 20, 30, 0, None), cost_usd=CLAUDE_CALL, turns=1),
     "claude/quota": Told(BILLING, session="ea34f1b4-d26", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/term": Told(CANCELLED, session="54e7d6df-4f6"),
@@ -100,6 +102,8 @@ TABLE = {
     "codex/json-schema": Told(OK, text='{"answer": 42}', session="01a1fad4-23f", usage=(70, 20, 30, 0, 0)),
     "codex/limit": Told(USAGE_LIMIT, session="01a1fac9-ab3", resets_at=4102444860.0),
     "codex/limit-2h": Told(USAGE_LIMIT, session="01a1faed-356", resets_at=1795218420.0),
+    "codex/no-key": Told(AUTH, session="01a1fefa-f5a"),
+    "codex/no-network": Told(NETWORK, found=NETWORK, session="01a1fefb-525"),
     "codex/ok": Told(OK, text=ANSWER, session="01a1fac2-538", usage=(70, 20, 30, 0, 0)),
     "codex/quota": Told(BILLING, session="01a1facb-306"),
     "codex/resume-1": Told(OK, text=ANSWER, session="01a1fad4-23f", usage=(140, 40, 60, 0, 0)),
