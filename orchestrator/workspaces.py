@@ -19,6 +19,7 @@ from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Started
 from orchestrator.workplace import Workplace, parent_of, repository_of
 from workers.protocol import WorkspaceReport, WorkspaceTask
+from workers.worktrees import OUR_BRANCHES
 
 
 class Workspaces:
@@ -124,7 +125,7 @@ class Workspaces:
         if job.workspace.branch is not None:
             return _word(job, "branch", context) + suffix
         # What a run may be called is a name of a branch too, but for its end.
-        return f"orchestrate/{self._reader.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"
+        return f"{OUR_BRANCHES}{self._reader.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"
 
 
 def followers(jobs: Mapping[str, Job]) -> dict[str, str]:

@@ -24,6 +24,16 @@ _LONGEST_WORDS = 400
 _QUIET = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
     *("-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false", "-c", "advice.detachedHead=false", "-c", "core.quotePath=false"),
+    *(
+        "-c",
+        "color.ui=false",
+        "-c",
+        "log.showSignature=false",
+        "-c",
+        "submodule.recurse=false",
+        "-c",
+        "commit.cleanup=whitespace",
+    ),
 )
 _PLACES = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX"),

@@ -232,7 +232,7 @@ def remove_workspace(path: str, *, is_over: bool = True) -> None:
         write_record(path, record)
     remove_folder(path)
     if record is not None and record.kind == "worktree" and os.path.isdir(record.source):
-        has_branch = remove_from_repository(path, record)
+        has_branch = remove_from_repository(path, record, is_over=is_over)
     remove_folder(snapshots_of(path))
     if is_over or not has_branch:
         with suppress(FileNotFoundError):

@@ -14,6 +14,9 @@ from workers.faultpoints import fault_point
 from workers.git import GitFailed, asked, commit_of, git, identity, locked
 from workers.workspace_record import WorkspaceRecord, write_record
 
+OUR_BRANCHES = "orchestrate/"
+"""What the names of branches begin with that nobody has named."""
+
 _UNKNOWN = "is not a working tree"
 """What git says of a folder that it knows nothing of."""
 
@@ -82,21 +85,31 @@ def remove_stale_locks(path: str, record: WorkspaceRecord) -> None:
                 os.unlink(os.path.join(path, place))
 
 
-def remove_from_repository(path: str, record: WorkspaceRecord) -> bool:
+def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool) -> bool:
     """Have the repository forget the worktree, whose folder is gone; its branch, too, unless it has commits of its own.
 
-    Whether the branch stays. Raises GitFailed, OSError.
+    `is_over`: nobody goes on from the branch any more, so one that we named goes as well once it is merged. Whether the branch
+    stays. Raises GitFailed, OSError.
     """
     with locked(record.source):
         forget_worktree(record.source, path)
         tip = commit_of(record.source, f"refs/heads/{record.branch}")
-        if tip is None or not record.is_ours or tip != record.base:
+        if tip is None or not record.is_ours:
             return tip is not None
+        is_ready_to_go = tip == record.base or (is_over and _is_landed(record, tip))
+        if not is_ready_to_go:
+            return True
         try:
             git(record.source, "branch", "--quiet", "-D", "--", record.branch)
         except GitFailed:  # somebody has it checked out elsewhere
             return True
         return False
+
+
+def _is_landed(record: WorkspaceRecord, tip: str) -> bool:
+    if not record.branch.startswith(OUR_BRANCHES):
+        return False  # the user has named it, and may have a use for it
+    return asked(record.source, "merge-base", "--is-ancestor", tip, "HEAD") is not None
 
 
 def forget_worktree(source: str, path: str) -> None:

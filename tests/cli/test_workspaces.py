@@ -276,16 +276,53 @@ def test_a_failed_item_shows_what_it_has_so_far_and_by_hand_one_is_where_it_work
     assert done.stdout.strip() == workspace
 
 
+HOSTILE = """
+[commit]
+    gpgSign = true
+    cleanup = scissors
+[gpg]
+    program = /bin/false
+[core]
+    hooksPath = HOOKS
+[color]
+    ui = always
+[diff]
+    noprefix = true
+    external = /bin/false
+[log]
+    showSignature = true
+[merge]
+    ff = only
+[user]
+    useConfigOnly = true
+"""
+
+
+def test_what_a_user_has_configured_changes_nothing(runs: Runs, tmp_path: Path) -> None:
+    runs.repository.write("jobs.toml", PORT)
+    runs.repository.commit("the jobs file")
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "commit-msg", "post-checkout", "pre-merge-commit"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    (tmp_path / "gitconfig").write_text(HOSTILE.replace("HOOKS", str(hooks)))
+    runs.said("run", "jobs.toml", "--run-id", "r")
+    assert runs.said("diff", "r", "port:0").startswith("diff --git a/one.txt b/one.txt\nnew file")
+    assert runs.land() == {"landed": ["port:0", "port:1", "port:2"]}
+
+
 def test_prune_removes_worktrees_and_keeps_branches_that_have_commits(runs: Runs, run_cli: RunCli, home: Path) -> None:
     failing = PORT.replace("echo {{ item }} > {{ item }}.txt", "test {{ item }} != two && echo {{ item }} > {{ item }}.txt")
     runs.run(f"{failing}continue_on_error = true\n", exit_code=1)
     assert len(runs.repository.worktrees()) == 4
+    runs.land("port:0")
     lost = home / "runs" / "deleted" / "workspaces" / "port" / "0"
     runs.repository.git("worktree", "add", "--quiet", "--detach", str(lost))
     shutil.rmtree(home / "runs" / "deleted")
     assert run_cli("prune", "--older-than", "0s", cwd=runs.repository.path).stderr == ""
     assert runs.repository.worktrees() == [str(runs.repository.path)]
-    assert runs.repository.branches() == {"main", "orchestrate/r/port.0", "orchestrate/r/port.2"}
+    assert runs.repository.branches() == {"main", "orchestrate/r/port.2"}, "that of the first is merged"
     assert os.listdir(home / "runs") == []
 
 
