@@ -38,7 +38,7 @@ def command(example: str | None, as_json: bool) -> int:
     target = Path(f"{example}.toml")
     if not _copy(examples[example], target):
         raise UserError(f"{target} is here already, and is left as it is", "move it away, or go to another folder")
-    for name in [_SCHEMA, *_named_files(examples[example])]:
+    for name in [_SCHEMA, *_children(examples[example])]:
         _copy(folder / name, Path(name))
     if as_json:
         write_json({"file": str(target.absolute())})
@@ -47,14 +47,13 @@ def command(example: str | None, as_json: bool) -> int:
     return 0
 
 
-def _named_files(example: Path) -> list[str]:
-    """The files that an example runs, and those that its answers have to fit."""
+def _children(example: Path) -> list[str]:
+    """The files that an example runs."""
     from orchestrator.jobsfile.load import load
     from orchestrator.jobsfile.model import WorkflowAction
 
-    jobs = load(example).jobs
-    children = [job.action.path.source for job in jobs if isinstance(job.action, WorkflowAction)]
-    return children + [job.schema.source for job in jobs if job.schema is not None]
+    actions = (job.action for job in load(example).jobs)
+    return [action.path.source for action in actions if isinstance(action, WorkflowAction)]
 
 
 def _copy(source: Path, target: Path) -> bool:
