@@ -180,7 +180,7 @@ class Admission:
     def limit_words(self, resource: str) -> str | None:
         """Of an account's limit: until when it holds, and who was told so."""
         account = self._account_of.get(resource)
-        return self._trials.words(account) if account is not None and resource == usage_limit(account) else None
+        return self._trials.until_words(account) if account is not None and resource == usage_limit(account) else None
 
     def _take(
         self,

@@ -170,7 +170,7 @@ class Requests:
         resource = waiting_resource(self._state, item)
         notes = self._admission.notes(resource) if resource is not None else []
         if resource is not None and (limit := self._admission.limit_words(resource)) is not None:
-            words = f"{words}; {limit}"
+            words = f"{words}: it holds {limit}"
         held_by = [note.partition(" ")[0] for note in notes if note]
         told = f"{words} (held by {', '.join(dict.fromkeys(held_by))})" if held_by else words
         return Wait(told, is_waiting=is_waiting(self._state, item))

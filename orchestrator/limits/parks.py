@@ -46,10 +46,15 @@ def limits_folder(home: Path) -> Path:
 
 def words_of(park: Park) -> str:
     """One line for people: until when, and whose word that is."""
+    return f"the usage limit of {park.account} is reached {until_words(park)}"
+
+
+def until_words(park: Park) -> str:
+    """Until when, and whose word that is, alone."""
     is_far = abs(park.until - time.time()) > 86400.0
     until = time.strftime("%Y-%m-%d %H:%M" if is_far else "%H:%M:%S", time.localtime(park.until))
     told = "" if park.source == "field" else ", by its words" if park.source == "text" else ", at a guess"
-    return f"the usage limit of {park.account} is reached until {until}{told} (told by {park.told_by})"
+    return f"until {until}{told} (told by {park.told_by})"
 
 
 class Parks:

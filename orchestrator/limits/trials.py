@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.limits.park import Park
-from orchestrator.limits.parks import Parks, limits_folder, words_of
+from orchestrator.limits.parks import Parks, limits_folder, until_words, words_of
 from orchestrator.locks.numbered import Stamp, is_free, note_of_holder, stamp_of, try_take
 
 LONGEST_TRIAL_SECONDS = 120.0
@@ -107,10 +107,10 @@ class Trials:
             case Tried():
                 return _A_MOMENT_SECONDS
 
-    def words(self, account: str) -> str | None:
+    def until_words(self, account: str) -> str | None:
         """Until when the account is parked, and who was told so; None: it is not."""
         parked = self._parked(account)
-        return None if parked is None else parked.words
+        return None if parked is None else until_words(parked.park)
 
     def is_past(self, account: str) -> bool:
         """Whether the account is not parked (any more)."""
