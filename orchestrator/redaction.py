@@ -53,8 +53,8 @@ _SHAPES = (
     _Shape(
         "private key",
         b"-----BEGIN ",
-        # Without an end, as far as it looks like one.
-        b"%s(?:[\\s\\S]{0,%d}?%s|(?:(?:\\s|\\\\[rn]){0,4}[A-Za-z0-9+/=]{16,128}){0,120}(?:(?:\r?\n|(?:\\\\r)?\\\\n)[A-Za-z0-9+/=]{1,15})?)"
+        # Without an end, as far as it looks like one. One that stands in JSON ends with its string.
+        b"%s(?:[^\"'{}<>]{0,%d}?%s|(?:(?:\\s|\\\\[rn]){0,4}[A-Za-z0-9+/=]{16,128}){0,120}(?:(?:\r?\n|(?:\\\\r)?\\\\n)[A-Za-z0-9+/=]{1,15})?)"
         % (_BEGIN_BLOCK, _LONGEST_KEY_BLOCK, _END_BLOCK),
         is_word=False,
     ),

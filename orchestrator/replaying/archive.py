@@ -114,9 +114,14 @@ def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
         found = msgspec.json.decode(raw, type=_Version).format
         if found > FORMAT:
             raise UserError(f"{archive}: has format {found}, and this version knows {FORMAT}", "install a newer orchestrate")
-        return msgspec.json.decode(raw, type=Capsule)
+        capsule = msgspec.json.decode(raw, type=Capsule)
     except msgspec.DecodeError as error:
         raise UserError(f"{archive}: {INDEX}: {error}") from error
+    for each in capsule.attempts:
+        strange = [name for name in each.files if name not in FILES]
+        if strange or not _NAME.fullmatch(f"{each.folder}/told"):
+            raise UserError(f"{archive}: {INDEX}: it names {strange[0] if strange else each.folder!r}")
+    return capsule
 
 
 class _Version(msgspec.Struct):

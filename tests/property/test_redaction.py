@@ -114,6 +114,11 @@ def test_json_stays_json() -> None:
     assert redacted == {"said": ["[redacted:SERVICE_API_KEY]", "[redacted:SIGNING_PRIVATE_KEY]", "[redacted:private key]"]}
 
 
+def test_a_key_that_begins_in_one_text_of_json_takes_nothing_of_the_next() -> None:
+    value = [SHAPES["private key"][:400], "kept", "-----END RSA PRIVATE KEY-----"]
+    assert json.loads(REDACTOR.text(json.dumps(value))) == ["[redacted:private key]", "kept", "-----END RSA PRIVATE KEY-----"]
+
+
 def test_a_private_key_that_was_cut_off_is_redacted_as_far_as_it_goes() -> None:
     cut = SHAPES["private key"][:500]
     assert REDACTOR.text(f"{cut}\n\nand then it ended here") == "[redacted:private key]\n\nand then it ended here"

@@ -15,11 +15,13 @@ import msgspec
 import pytest
 
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.load import load_text
 from orchestrator.redaction import Redactor
 from orchestrator.replaying.archive import FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, unpack
 from orchestrator.replaying.asked import compared, differences
 from orchestrator.replaying.playing import started_instead, taken_over
 from orchestrator.replaying.recorded import NotRecordedError, Recorded
+from orchestrator.replays import as_replayed
 from workers.attempt_record import AttemptRecord
 from workers.protocol import AttemptClass, EndReason, Outcome, Start, WorkspaceTask
 
@@ -91,6 +93,17 @@ def test_what_is_no_capsule_or_half_of_one_is_told_in_words(data: bytes, tmp_pat
         unpack(tmp_path / "x", tmp_path / "into")
 
 
+@pytest.mark.parametrize("change", [{"job": "../../evil"}, {"files": ["../../evil"]}])
+def test_an_index_that_leads_elsewhere_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    target = io.BytesIO()
+    writer = CapsuleWriter(target)
+    writer.add_bytes(INDEX, msgspec.json.encode(capsule(msgspec.structs.replace(attempt(), **change))))
+    writer.close()
+    (tmp_path / "x").write_bytes(target.getvalue())
+    with pytest.raises(UserError, match="it names"):
+        unpack(tmp_path / "x", tmp_path / "into")
+
+
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(archive(version=FORMAT + 1))
     with pytest.raises(UserError, match=f"has format {FORMAT + 1}, and this version knows {FORMAT}"):
@@ -137,6 +150,18 @@ def test_differences_are_told_in_words() -> None:
     ]
     assert differences(ASKED, now, besides=("prompt", "permissions", "args")) == []
     assert differences({}, now) == [], "of an older run nothing is known"
+
+
+def test_what_cannot_be_replayed_is_refused_and_nobody_waits_in_a_replay(tmp_path: Path) -> None:
+    agent = "agent = 'demo'\nprompt = 'x'\npool = 'p'\nretry = { delay = '5m' }\n"
+    text = f"[pools.p]\nslots = 1\n[jobs.ask]\n{agent}[jobs.run]\nshell = 'true'\npool = 'p'\n"
+    loaded = load_text(text, path=str(tmp_path / "jobs.toml"), folder=str(tmp_path), is_recorded=False)
+    ask, run = as_replayed(loaded).jobs
+    assert (ask.pool, ask.retry.delay, run.pool) == (None, 0.0, "p")
+    (tmp_path / "child.toml").write_text("[jobs.x]\nshell = 'true'\n")
+    text += "[jobs.child]\nworkflow = 'child.toml'\n"
+    with pytest.raises(UserError, match=r"jobs\.child: runs a child file"):
+        as_replayed(load_text(text, path=str(tmp_path / "jobs.toml"), folder=str(tmp_path), is_recorded=False))
 
 
 # What is played.
