@@ -79,6 +79,7 @@ class Model:
     spared: dict[str, list[int]] = field(default_factory=dict)
     """Account that was throttled and has not recovered -> [so many at once, successes with that many]."""
     refusals: dict[Ref, int] = field(default_factory=dict)
+    corrected: set[Ref] = field(default_factory=set)
     wait_ends: float = -math.inf
     stop: Stop = Stop.NO
     drain_until: float | None = None
@@ -427,7 +428,7 @@ class Model:
 
     def attempt_ended(self, ref: Ref, verdict: Verdict, until: float | None, now: float) -> None:
         account = self.uses.get(ref)
-        is_well = verdict in (Verdict.SUCCEEDED, Verdict.ROUND)
+        is_well = verdict in (Verdict.SUCCEEDED, Verdict.ROUND, Verdict.CORRECTABLE)
         if account is not None and is_well and self.seen[ref] == self.throttles.get(account, 0):
             self.bore(account)
         rules = self.rules[ref[0]]
@@ -445,7 +446,10 @@ class Model:
                 return self.put(ref, final[verdict])
             case Verdict.THROTTLED | Verdict.PARKED:
                 return self.refused(ref, account, verdict, until, now)
-            case Verdict.FAILED:
+            case Verdict.CORRECTABLE if ref not in self.corrected:
+                self.corrected.add(ref)
+                self.losses[ref] = self.refusals[ref] = 0
+            case Verdict.FAILED | Verdict.CORRECTABLE:
                 self.losses[ref] = self.refusals[ref] = 0
                 tried = self.failures[ref] = self.failures.get(ref, 0) + 1
                 wait = min(rules.retry_delay * rules.retry_backoff ** (tried - 1), rules.retry_max_delay)
@@ -454,7 +458,7 @@ class Model:
             case Verdict.SHORTAGE:
                 self.found_short(now)
         is_last = self.failures.get(ref, 0) >= rules.attempts or self.losses.get(ref, 0) >= 3
-        if is_last and verdict in (Verdict.FAILED, Verdict.LOST) and ref not in self.ending:
+        if is_last and verdict in (Verdict.FAILED, Verdict.CORRECTABLE, Verdict.LOST) and ref not in self.ending:
             return self.put(ref, "failed")
         return self.wait_or_end(ref, now + wait)
 
