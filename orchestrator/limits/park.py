@@ -98,6 +98,9 @@ def standing(old: Park | None, new: Park, clock: Clock) -> Park:
     return old if is_same or (old.source != "default" and new.source == "default") else new
 
 
-def is_over_since(park: Park, started_at: float) -> bool:
-    """Whether a success of an attempt that started then (epoch seconds) proves that the limit is over."""
-    return started_at > park.since
+def is_over_since(park: Park, started_at: float, now: float) -> bool:
+    """Whether a success of an attempt that started then (epoch seconds) proves that the limit is over.
+
+    Of a park from the future, as it seems since the clock was set back, nobody can tell: then any success counts.
+    """
+    return started_at > park.since or park.since > now

@@ -122,12 +122,10 @@ class Parks:
 
     def clear(self, account: str, started_at: float) -> bool:
         """An attempt that started then (epoch seconds) has succeeded: tells whether that ends a park."""
-        park = self.of(account)
-        if park is None or not is_over_since(park, started_at):
+        if not self._is_over(self.of(account), started_at):
             return False
         with self._writing(account) as is_mine:
-            park = self._read(account)
-            is_over = is_mine and park is not None and is_over_since(park, started_at)
+            is_over = is_mine and self._is_over(self._read(account), started_at)
             if is_over:
                 self._remove(account)
             return is_over
@@ -146,6 +144,9 @@ class Parks:
         """Somebody says that there is no limit (any more): tells whether one was known."""
         with self._writing(account) as is_mine:
             return is_mine and self._remove(account)
+
+    def _is_over(self, park: Park | None, started_at: float) -> bool:
+        return park is not None and is_over_since(park, started_at, self.wall_now())
 
     @contextmanager
     def _writing(self, account: str) -> Iterator[bool]:

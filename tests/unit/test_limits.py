@@ -136,7 +136,8 @@ def test_of_two_that_are_told_the_better_one_stands(old: float | None, new: floa
 
 def test_only_a_success_of_what_started_after_it_ends_a_park() -> None:
     park = park_of(ACCOUNT, NOON.wall + HOUR, "r/a:1", NOON)
-    assert [is_over_since(park, NOON.wall + each) for each in (-1.0, 0.0, 0.5)] == [False, False, True]
+    assert [is_over_since(park, NOON.wall + each, NOON.wall + 5) for each in (-1.0, 0.0, 0.5)] == [False, False, True]
+    assert is_over_since(park, NOON.wall - HOUR, NOON.wall - HOUR + 5), "the clock was set back"
 
 
 def test_another_run_sees_a_park_and_its_end(machine: Machine) -> None:
