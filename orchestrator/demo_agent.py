@@ -5,6 +5,9 @@ It follows the lines of its prompt that it understands, and answers what it did:
     write FILE: TEXT         append FILE: TEXT        replace FILE: OLD -> NEW        read FILE
     say TEXT                 sleep SECONDS            fail [REASON]
 
+It fails as real agents do: a REASON may be `auth`, `rate_limit`, `overloaded`, `network`, `context`, or `usage_limit SECONDS`, a
+limit that is over after so long. A line that it has failed at is done: resumed, it goes on behind it.
+
 To the rest it answers how much it was told. It speaks as claude does with `--output-format stream-json`. A session is a file
 in $XDG_STATE_HOME/orchestrate-demo: what was told in it, and how far it came; resumed, it first does what it had not done.
 
@@ -41,6 +44,10 @@ _LINE = re.compile(
     )\s*""",
     re.VERBOSE,
 )
+
+
+_STATUSES = {"auth": 401, "rate_limit": 429, "usage_limit": 429, "overloaded": 529}
+"""What a provider's server answers."""
 
 
 class Failure(Exception):
@@ -210,6 +217,9 @@ class Reply:
             subtype, failure = "error_max_turns", str(error)
         except Failure as error:
             subtype, failure = "error_during_execution", str(error)
+        status = _STATUSES.get(failure.split()[0]) if failure else None
+        if failure and failure.split()[0] == "usage_limit":
+            self._tell_limit(failure)
         answer = failure or "\n".join(said or done) or _retold(prompt)
         structured = None
         if failure is None and self._schema is not None:
@@ -217,7 +227,7 @@ class Reply:
             answer = json.dumps(structured)
         if failure is None:
             self._say({"type": "text", "text": answer})
-        self._end(subtype, answer, structured, told)
+        self._end(subtype, answer, structured, told, status)
         return 0 if failure is None else 1
 
     def _take_turn(self) -> None:
@@ -245,7 +255,13 @@ class Reply:
     def _say(self, content: dict[str, Any]) -> None:
         self._emit({"type": "assistant", "message": {"role": "assistant", "model": self._options.model, "content": [content]}})
 
-    def _end(self, subtype: str, answer: str, structured: Any, told: int) -> None:
+    def _tell_limit(self, failure: str) -> None:
+        seconds = re.search(r"\d+", failure)
+        resets_at = int(time.time()) + (int(seconds.group()) if seconds else 0)
+        info = {"status": "rejected", **({"resetsAt": resets_at} if seconds else {})}
+        self._emit({"type": "rate_limit_event", "rate_limit_info": info})
+
+    def _end(self, subtype: str, answer: str, structured: Any, told: int, status: int | None) -> None:
         known, answered = self._session.tokens, _tokens(answer)
         cost = told * INPUT_USD_PER_TOKEN + known * CACHED_USD_PER_TOKEN + answered * OUTPUT_USD_PER_TOKEN
         self._session.ended(known + told + answered)
@@ -254,6 +270,7 @@ class Reply:
                 "type": "result",
                 "subtype": subtype,
                 "is_error": subtype != "success",
+                "api_error_status": status,
                 "num_turns": self._turns,
                 "result": answer,
                 "total_cost_usd": round(cost, 9),

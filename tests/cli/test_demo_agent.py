@@ -12,7 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from orchestrator.agents.profiles import Profiles
 from orchestrator.demo_agent import VERSION, Call, calls_of
+from workers.agent_stream import AgentStream
 
 LIMIT_SECONDS = 30.0
 
@@ -117,6 +119,29 @@ def test_told_to_fail_it_says_why_and_exits_with_1(demo: Demo) -> None:
     assert failed.returncode == 1
     last = json.loads(failed.stdout.splitlines()[-1])
     assert (last["is_error"], last["subtype"], last["result"]) == (True, "error_during_execution", "overloaded")
+
+
+@pytest.mark.parametrize(
+    ("reason", "attempt_class"),
+    [
+        ("", "agent_failed"),
+        ("auth", "auth"),
+        ("rate_limit", "rate_limit"),
+        ("overloaded", "overloaded"),
+        ("network", "network"),
+        ("context", "context"),
+        ("usage_limit 60", "usage_limit"),
+    ],
+)
+def test_it_fails_as_its_profile_reads_it(demo: Demo, reason: str, attempt_class: str) -> None:
+    failed = demo.process(f"fail {reason}\nsay I went on")
+    stream = AgentStream(Profiles().get("demo").reading, lambda: 1000.0)
+    stream.feed(failed.stdout.encode())
+    verdict = stream.classify(exit_code=failed.returncode, signal=None, ended_by=None, stderr=b"")
+    assert verdict.attempt_class == attempt_class
+    assert (verdict.resets_at is not None) is (attempt_class == "usage_limit")
+    assert stream.session_id is not None
+    assert demo.result("Go on.", "--resume", stream.session_id)["result"] == "I went on"
 
 
 def test_an_answer_fits_the_schema_or_is_the_json_that_it_is_told_to_say(demo: Demo) -> None:
