@@ -192,18 +192,27 @@ def test_another_agent_takes_over_while_the_limit_lasts(agents: RealAgents) -> N
     ]
 
 
-def test_a_session_in_a_worktree_goes_on_there(agents: RealAgents) -> None:
+def test_a_session_in_a_worktree_goes_on_there_and_what_it_made_is_landed(agents: RealAgents) -> None:
     """claude finds a session only in the folder that it began in."""
     git = ["git", "-C", str(agents.driver.folder), "-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run([*git, "init", "-q"], check=True, timeout=30)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True, timeout=30)
-    call = shell_call("touch made")
-    keys = 'attempts = 2\nstall_timeout = "4s"\nworkspace = "worktree"'
+    call = shell_call("echo of an agent > made")
+    keys = """
+attempts = 2
+stall_timeout = "4s"
+permissions = "full"
+pass_env = ["IS_SANDBOX"]
+workspace = "worktree"
+check = "test -s made"
+[jobs.land]
+needs = ["ask"]
+land = "ask"
+"""
     agents.driver.assert_exit(agents.run(f"scenario:{call},hang,ok go", keys=keys), 0)
-    assert [exchange.step for exchange in agents.asked()] == [call.partition("=")[0], "hang", "ok"]
+    assert [exchange.step for exchange in agents.asked()] == ["bash", "hang", "ok"]
     assert len(agents.server.paid()) == 1, "one conversation"
-    result = agents.driver.result("ask:0")
-    assert "made" in Path(result["patch"]).read_text()
+    assert (agents.driver.folder / "made").read_text() == "of an agent\n"
 
 
 def test_eight_at_once_each_get_their_own_answer(agents: RealAgents) -> None:
