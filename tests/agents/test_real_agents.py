@@ -215,6 +215,21 @@ land = "ask"
     assert (agents.driver.folder / "made").read_text() == "of an agent\n"
 
 
+def test_with_a_config_folder_of_its_own_each_still_knows_the_users_settings_and_its_session(agents: RealAgents) -> None:
+    own = agents.driver.folder / "agents" / f"{agents.client.name}.toml"
+    own.parent.mkdir()
+    own.write_text(f'extends = "{agents.client.name}"\n[config_dir]\nper_slot = true\n')
+    prompts = [f"scenario:{steps} say {number}" for number, steps in enumerate(["hold", "hold", "hang,ok"])]
+    command = agents.run(*prompts, keys='attempts = 2\nstall_timeout = "8s"')
+    wait_until(lambda: agents.server.held == 2, "two ask at the same time")
+    agents.server.release()
+    agents.driver.assert_exit(command, 0)
+    assert agents.server.paid() == dict.fromkeys(prompts, 1)
+    assert agents.asked()[-1].prompt not in prompts, "it was told to go on"
+    own_folders = [path for path in (agents.driver.home / "agents" / agents.client.name).glob("[0-9]") if any(path.iterdir())]
+    assert len(own_folders) == 3
+
+
 def test_eight_at_once_each_get_their_own_answer(agents: RealAgents) -> None:
     prompts = [f"scenario:hold say {number}" for number in range(8)]
     command = agents.run(*prompts)
