@@ -237,12 +237,15 @@ def _model(job: Job, context: Mapping[str, Any], before: Before) -> str | None:
 
 
 def _told(job: Job, context: Mapping[str, Any], prompt: str, before: Before, resumed: Resumed | None) -> str:
-    """What the agent is told. Feedback comes again with all but a failed check: the attempt before may not have heard it."""
-    if resumed is not None and before.is_asked and before.feedback:
-        return before.feedback
+    """What the agent is told: feedback alone where its session goes on, else behind the rest.
+
+    It comes again with all but a failed check: the attempt before may not have heard it.
+    """
     words = words_for(before.last, resumed)
+    if resumed is not None and before.is_asked and before.feedback and words == "resume":
+        return before.feedback
     told = _words(job, context, prompt, before.last, words)
-    return f"{told.rstrip()}\n\n{before.feedback}" if before.feedback and words != "retry" else told
+    return f"{told.rstrip()}\n\n{before.feedback}" if before.feedback and (before.is_asked or words != "retry") else told
 
 
 def _words(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | None, words: Words) -> str:

@@ -199,6 +199,15 @@ def test_feedback_is_told_in_the_session_whatever_the_attempt_before_came_to() -
     assert told(fresh) == "Port a.py\n\nShorter."
 
 
+def test_feedback_comes_behind_what_a_check_said_that_the_session_has_not_heard() -> None:
+    failed = Before(ended(AttemptClass.CHECK_FAILED).last, asked(feedback="Shorter."), is_asked=True)
+    first = told(prepared(agent_job(), failed, number=2, check_output="1 failed"))
+    assert "1 failed" in first
+    assert first.endswith("Shorter.")
+    later = Before(failed.last, failed.retry)
+    assert "Shorter." not in told(prepared(agent_job(), later, number=3, check_output="1 failed")), "it has heard that"
+
+
 def test_feedback_is_told_again_by_an_attempt_that_may_be_the_first_to_hear_it() -> None:
     lost = ended(AttemptClass.LOST).last
     assert told(prepared(agent_job(), Before(lost, asked(feedback="Shorter.")), number=3)).endswith("Shorter.")
