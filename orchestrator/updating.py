@@ -296,8 +296,11 @@ class _Drafting:
                 if is_known and not self._starter.is_same(job, index, past.last_end(index)):
                     self._set_back(job, index)
             case _:
-                # A loop goes on where it stood, unless it is another one now.
-                if past.rounds_done(index) and is_known and not self._starter.is_same(job, index, past.last_end(index)):
+                # A loop goes on where it stood, and an agent in its session, unless it is another one now.
+                last = past.last_end(index)
+                if (past.rounds_done(index) and is_known and not self._starter.is_same(job, index, last)) or (
+                    job.is_agent and last is not None and not (is_known and self._starter.is_same(job, index, last))
+                ):
                     self._set_back(job, index)
         return "unfinished"
 

@@ -158,3 +158,18 @@ def test_a_session_that_its_cli_has_forgotten_costs_no_attempt(run: RunDriver, w
     result = run.result("long")
     assert (result["output"], result["attempts"]) == ("whole", 3), "lost, refused, and begun anew; attempts = 1"
     assert [each["resumed"] for each in witness.prompts()] == [False, False]
+
+
+def test_a_drained_agent_goes_on_in_its_session_unless_its_prompt_was_edited_meanwhile(run: RunDriver, witness: Witness) -> None:
+    same = job("same", "sleep=600 | ok text=went_on")
+    run.write(same + job("edited", "sleep=600"))
+    command = run.run("--quiet")
+    folder = run.run_folder / "workers"
+    wait_until(lambda: sum(b'"session"' in path.read_bytes() for path in folder.glob("*/log")) == 2, "both sessions are kept")
+    run.assert_exit(run.launch("stop", run.run_id, "--now"), 0)
+    run.assert_exit(command, 143)
+    run.write(same + job("edited", "ok text=anew"))
+    run.assert_exit(run.launch("resume", run.run_id, "--update", "--quiet"), 0)
+    assert [result["output"] for result in run.results()] == ["went_on", "anew"]
+    prompts = {each["prompt"].strip(): each["resumed"] for each in witness.prompts()[2:]}
+    assert prompts == {RESUME_PROMPT: True, "Do the edited.\nfake: ok text=anew": False}
