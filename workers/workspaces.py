@@ -179,7 +179,11 @@ class Workspace:
         has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now
         patch = self._patch(live_patch, base, now)
         fault_point("worker.workspace.kept")
-        path = self._leave(record, is_kept=task.is_followed or (has_changed and task.keep_seconds != 0))
+        try:
+            path = self._leave(record, is_kept=task.is_followed or (has_changed and task.keep_seconds != 0))
+        except (GitFailed, OSError) as error:  # files of another user: nothing is wrong with the work, which is kept
+            path = task.path
+            notes.append(f"{path} cannot be removed: {_in_words(error) if isinstance(error, OSError) else error}")
         return WorkspaceReport(
             kind=record.kind,
             path=path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 from git_repository import Repository, forget_configuration
 from worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
 
+from workers import workspaces
 from workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
 from workers.verdict import Verdict
 from workers.workspace_record import read_record
@@ -199,6 +201,23 @@ def test_artifacts_are_copied_bounded_and_never_from_outside(worker: WorkerDrive
     assert [(path.name, path.read_text()) for path in kept] == [("a", "1\n"), ("b", "1\n")]
     assert report.note == "out/c leads out of the workspace; out/d does not fit into max_output; no file matches none/*.json"
     assert (report.path, item.path.exists()) == (None, False)
+
+
+def test_a_workspace_that_cannot_be_removed_is_told_and_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may have left files of another user in it."""
+
+    def refuse(path: str, *, is_over: bool) -> None:
+        del is_over
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(workspaces, "remove_workspace", refuse)
+    item = Item(tmp_path, "temp", tmp_path)
+    workspace = Workspace(item.task, "mark")
+    workspace.enter(lambda _: Verdict(AttemptClass.OK))
+    verdict, report = workspace.finish(Verdict(AttemptClass.OK), str(tmp_path / "patch"), 1000)
+    assert report is not None
+    assert (verdict.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
+    assert report.note == f"{item.path} cannot be removed: Permission denied: {item.path}"
 
 
 def test_eight_at_once_add_their_worktrees(tmp_path: Path, repository: Repository) -> None:
