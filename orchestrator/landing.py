@@ -75,7 +75,7 @@ def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
     What a landing that was killed left there is taken back first; `note` hears of it.
     """
     try:
-        with locked(repository, LOCK_NAME):
+        with locked(repository, LOCK_NAME, patience_seconds=None):  # checks take as long as they take
             if (told := take_back(repository)) is not None:
                 note(told)
             _refuse_dirty(repository)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ IDENTITY = ("orchestrate", "orchestrate@localhost")
 
 _TIME_LIMIT_SECONDS = 1800.0
 _LOCK_POLL_SECONDS = 0.01
+_LOCK_PATIENCE_SECONDS = 600.0
+"""What is done under the lock takes a fraction of a second; so long only somebody takes who is stopped."""
 _LONGEST_WORDS = 400
 _QUIET = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
@@ -125,18 +128,23 @@ def identity(folder: str) -> dict[str, str]:
 
 
 @contextmanager
-def locked(repository: str, name: str = LOCK_NAME) -> Iterator[int]:
+def locked(repository: str, name: str = LOCK_NAME, *, patience_seconds: float | None = _LOCK_PATIENCE_SECONDS) -> Iterator[int]:
     """Hold a lock of the repository whose root is `repository`, alone of all processes; gives its descriptor for `git`.
 
-    Waits as long as it takes: git itself is quick, and who holds it is killed with it. Raises GitFailed, OSError.
+    Waits for it that long; None: as long as it takes. Who is killed lets go of it. Raises GitFailed, OSError.
     """
     from filelock import lock_descriptor
 
     folder = git(repository, "rev-parse", "--git-common-dir")
-    descriptor = os.open(os.path.join(repository, folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = os.path.join(repository, folder, name)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    give_up_at = None if patience_seconds is None else time.monotonic() + patience_seconds
     try:
         # Never unlocked by name: closing is enough, and a git that outlives us keeps it until it ends.
-        lock_descriptor(descriptor, poll_interval=_LOCK_POLL_SECONDS)
+        while not lock_descriptor(descriptor, blocking=False):
+            if give_up_at is not None and time.monotonic() > give_up_at:
+                raise GitFailed(f"{path}: another process has held this lock for {patience_seconds:g} s; is one stopped?")
+            time.sleep(_LOCK_POLL_SECONDS)
         yield descriptor
     finally:
         os.close(descriptor)

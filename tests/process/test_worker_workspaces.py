@@ -18,6 +18,7 @@ from git_repository import Repository, forget_configuration
 from worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
 
 from workers import workspaces
+from workers.git import GitFailed, locked
 from workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
 from workers.verdict import Verdict
 from workers.workspace_record import read_record
@@ -299,6 +300,13 @@ def test_the_git_of_a_killed_worker_is_waited_for(
 
 def is_open_by(pid: int, name: str) -> bool:
     return any(file.path.endswith(f"/{name}") for file in psutil.Process(pid).open_files())
+
+
+def test_a_lock_that_somebody_keeps_is_named_and_not_waited_for_for_ever(repository: Repository) -> None:
+    with locked(str(repository.path)), pytest.raises(GitFailed) as told, locked(str(repository.path), patience_seconds=0.0):
+        pass
+    lock = repository.path / ".git" / "orchestrate.lock"
+    assert str(told.value) == f"{lock}: another process has held this lock for 0 s; is one stopped?"
 
 
 def test_a_git_that_was_killed_leaves_no_lock_in_the_way(worker: WorkerDriver, repository: Repository) -> None:
