@@ -62,7 +62,7 @@ for_each = {json.dumps(prompts)}
 prompt = "{{{{ item }}}}"
 max_concurrency = {CONCURRENCY}
 attempts = 3
-stall_timeout = "3s"
+stall_timeout = "5s"
 """)
     path = f"{small_claude.install(driver.folder)}:{os.environ['PATH']}"
     command = driver.run(PATH=path, ANTHROPIC_BASE_URL=server.url(), ANTHROPIC_API_KEY="fake-key")
