@@ -132,6 +132,16 @@ def test_a_daemon_that_a_tool_left_is_ended(agents: RealAgents) -> None:
     assert not psutil.pid_exists(int(mark.read_text()))
 
 
+def test_a_tool_that_hangs_is_ended_with_its_agent(agents: RealAgents) -> None:
+    """Both CLIs run it in a session of its own: a signal to the process group does not reach it."""
+    mark = agents.driver.folder / "tool"
+    call = shell_call(f"echo $$ > {mark}; exec sleep 98765")
+    keys = 'attempts = 2\nstall_timeout = "4s"\npermissions = "full"\npass_env = ["IS_SANDBOX"]'
+    agents.driver.assert_exit(agents.run(f"scenario:{call},ok go", keys=keys), 0)
+    assert not psutil.pid_exists(int(mark.read_text()))
+    assert agents.driver.result("ask:0")["attempts"] == 2
+
+
 def test_one_that_may_only_read_writes_nothing(agents: RealAgents) -> None:
     call = shell_call("touch written; echo > ./written")
     agents.driver.assert_exit(agents.run(f"scenario:{call},ok go", keys='permissions = "read"'), 0)
@@ -216,6 +226,19 @@ land = "ask"
     assert [exchange.step for exchange in agents.asked()] == ["bash", "hang", "ok"]
     assert len(agents.server.paid()) == 1, "one conversation"
     assert (agents.driver.folder / "made").read_text() == "of an agent\n"
+
+
+def test_four_in_flight_outlive_a_killed_supervisor_and_none_is_paid_twice(agents: RealAgents) -> None:
+    prompts = [f"scenario:hold say {number}" for number in range(4)]
+    command = agents.run(*prompts)
+    wait_until(lambda: agents.server.held == 4, "four ask")
+    command.kill()
+    command = agents.resume()
+    wait_until(lambda: command.stderr.count("adopted ask:") == 4 or not command.is_running, "all are adopted")
+    agents.server.release()
+    agents.driver.assert_exit(command, 0)
+    assert [exchange.status for exchange in agents.asked()] == [200] * 4
+    assert agents.server.paid() == dict.fromkeys(prompts, 1)
 
 
 def test_with_a_config_folder_of_its_own_each_still_knows_the_users_settings_and_its_session(agents: RealAgents) -> None:
