@@ -298,9 +298,8 @@ class _Drafting:
             case _:
                 # A loop goes on where it stood, and an agent in its session, unless it is another one now.
                 last = past.last_end(index)
-                if (past.rounds_done(index) and is_known and not self._starter.is_same(job, index, last)) or (
-                    job.is_agent and last is not None and not (is_known and self._starter.is_same(job, index, last))
-                ):
+                goes_on = (is_known and past.rounds_done(index) > 0) or (job.is_agent and last is not None)
+                if goes_on and not (is_known and self._starter.is_same(job, index, last)):
                     self._set_back(job, index)
         return "unfinished"
 
