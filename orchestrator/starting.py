@@ -121,7 +121,7 @@ class Starter:
                 folder=self._jobs_file.folder,
                 temporary_suffix=self._reader.history.header.mark,
                 find_agent=self._find_agent,
-                before=self._before(job, index, attempt),
+                before=self.before(job, index, attempt),
                 place=self._workspaces.place(job, index, attempt, context),
                 choose=self._choose(job, index, account),
             )
@@ -158,7 +158,7 @@ class Starter:
             return partial(self._chooser.choose, wanted=account)
         return self._replay.choice(job, index)
 
-    def _before(self, job: Job, index: int, attempt: int) -> Before:
+    def before(self, job: Job, index: int, attempt: int) -> Before:
         """How the attempt before ended, if it was at the same work, and what somebody wants to be other this time."""
         if not job.is_agent:
             return NOTHING_BEFORE

@@ -46,6 +46,7 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
             folder=header.folder,
             temporary_suffix=f"{header.mark}.by-hand",
             find_agent=finder(reader.jobs_file),
+            before=starter.before(job, index, 1),
             place=Workspaces(reader, reader.jobs_file).place(job, index, attempt, context) if is_there else None,
         )
     except (ItemRefused, CaptureMismatch) as refused:

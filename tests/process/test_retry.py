@@ -65,6 +65,9 @@ def test_another_model_and_another_prompt_begin_sessions_of_their_own_and_leave_
     assert (by_model["model"], by_model["resumed"], by_model["prompt"].split()[:2]) == ("opus", False, ["Mend", "a."])
     assert (by_prompt["model"], by_prompt["resumed"]) == (None, False)
     assert "fake: ok text=mended" in by_prompt["prompt"]
+    by_hand = run.launch("exec", run.run_id, "fix:1")
+    assert by_hand.exit_code() == 0
+    assert "fake: ok text=mended" in witness.prompts()[-1]["prompt"], "by hand it does what its last attempt did"
     hashes = [result["payload_hash"] for result in run.results()]
     assert len(set(hashes)) == 2
     assert not any(RunReader.read(RunDir(run.run_folder)).history.jobs["fix"].is_stale(index) for index in (0, 1))
