@@ -156,7 +156,7 @@ class JobTable(AgentKeys, kw_only=True):
     label: Text | None = None
     """Template of what an item is called in words; default: the item, if it is short."""
     max_concurrency: Count | None = None
-    """How many items of this job run at once."""
+    """How many items of this job run at once; default: 4 of an agent's job, of others as many as there are slots."""
     lane: LaneName | None = None
     """"fast": short items that start no run of their own, in slots of their own (`[run] fast_slots`)."""
     pool: Text | None = None
