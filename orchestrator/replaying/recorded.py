@@ -30,6 +30,9 @@ _OF_THAT_DAY = frozenset(
     }
 )
 
+_MOST_COMPARED = 200
+"""So many items are looked through for the one that differs least: only to say in words what differs."""
+
 _ENDED_WELL = (None, EndReason.LINGERING)
 
 
@@ -48,26 +51,45 @@ class Recorded:
         for each in capsule.attempts:
             if each.record.attempt_class not in _OF_THAT_DAY:
                 self._by_item.setdefault((each.job, each.index), []).append(each)
+        self._by_asked: dict[tuple[str, frozenset[tuple[str, str]]], list[CapsuleAttempt]] = {}
+        for (job, _), attempts in self._by_item.items():
+            self._by_asked.setdefault((job, frozenset(attempts[0].record.asked.items())), attempts)
 
     def attempt(self, job: str, index: int, place: int, asked: Mapping[str, str]) -> CapsuleAttempt:
         """What is played for the attempt of that item that follows `place` others of it. Raises NotRecordedError."""
-        own = self._by_item.get((job, index))
-        others = [attempts for (each, _), attempts in self._by_item.items() if each == job and attempts is not own]
-        candidates = [attempts for attempts in (own, *others) if attempts]
-        if not candidates:
-            raise NotRecordedError(f"not in the capsule of run {self.run_id}: no item of {job} was recorded")
-        # An item whose list has changed since may stand at another place now.
-        found = min(candidates, key=lambda attempts: len(_mismatch(attempts, 0, asked)))
-        if different := _mismatch(found, 0, asked):
-            raise NotRecordedError(f"not in the capsule of run {self.run_id}: {'; '.join(different)}")
+        missing = f"not in the capsule of run {self.run_id}"
+        found = self._found(job, index, place, asked)
+        if found is None:
+            raise NotRecordedError(f"{missing}: {self._nearest(job, index, asked)}")
         if place >= len(found):
             had = f"{len(found)} attempt{'s' if len(found) != 1 else ''}"
-            raise NotRecordedError(
-                f"not in the capsule of run {self.run_id}: this would be attempt {place + 1}, and it has {had}"
-            )
-        if different := _mismatch(found, place, asked):
-            raise NotRecordedError(f"not in the capsule of run {self.run_id}: {'; '.join(different)}")
+            raise NotRecordedError(f"{missing}: this would be attempt {place + 1}, and it has {had}")
+        if different := _mismatch(found[place], place, asked):
+            raise NotRecordedError(f"{missing}: {'; '.join(different)}")
         return found[place]
+
+    def _found(self, job: str, index: int, place: int, asked: Mapping[str, str]) -> list[CapsuleAttempt] | None:
+        """The attempts of that item, or of the one that was asked the same: its list may have changed since.
+
+        Of a loop, each round asks something else than the first one did: then it is the item at that place.
+        """
+        own = self._by_item.get((job, index))
+        if own is not None and not _mismatch(own[0], 0, asked):
+            return own
+        same = self._by_asked.get((job, frozenset(asked.items())))
+        if same is None and own is not None and place and not _mismatch(own[0], place, asked):
+            return own
+        return same
+
+    def _nearest(self, job: str, index: int, asked: Mapping[str, str]) -> str:
+        """What differs, in words."""
+        own = self._by_item.get((job, index))
+        others = [attempts for (each, _), attempts in self._by_item.items() if each == job and attempts is not own]
+        candidates = ([own] if own is not None else []) + others[:_MOST_COMPARED]
+        if not candidates:
+            return f"no item of {job} was recorded"
+        nearest = min(candidates, key=lambda attempts: len(_mismatch(attempts[0], 0, asked)))
+        return "; ".join(_mismatch(nearest[0], 0, asked))
 
     def agent_at(self, job: str, index: int, place: int) -> str | None:
         """Who made that attempt of the item, as far as it is known."""
@@ -80,12 +102,12 @@ class Recorded:
         return next(each for each in self._by_item[job, index] if each.attempt == attempt)
 
 
-def _mismatch(attempts: list[CapsuleAttempt], place: int, asked: Mapping[str, str]) -> list[str]:
-    return differences(attempts[place].record.asked, asked, besides=("prompt",) if place else ())
+def _mismatch(attempt: CapsuleAttempt, place: int, asked: Mapping[str, str]) -> list[str]:
+    return differences(attempt.record.asked, asked, besides=("prompt",) if place else ())
 
 
 def end_of(attempt: CapsuleAttempt) -> tuple[int, int]:
-    """(exit code, signal or 0) that the player ends with. One that we ended ends by itself: its class is told by `class_of`."""
+    """(exit code, signal or 0) that the player ends with. One that we ended ends by itself: `is_told` says whose class."""
     record = attempt.record
     if record.ended_by is not None:
         return 0, 0

@@ -189,6 +189,20 @@ def test_an_item_that_stands_elsewhere_now_is_found_by_what_it_is_asked(tmp_path
     assert found.attempt("go", 7, 0, ASKED).index == 0
 
 
+def test_each_attempt_of_an_item_that_stands_elsewhere_is_its_own(tmp_path: Path) -> None:
+    other = {**ASKED, "prompt": "other"}
+    both = [attempt(0, 1), attempt(0, 2), attempt(1, 1, asked=other), attempt(1, 2, asked=other)]
+    found = recorded(tmp_path, *both)
+    assert [found.attempt("go", 0, place, other).index for place in (0, 1)] == [1, 1]
+
+
+def test_the_rounds_of_a_loop_are_played_in_their_order(tmp_path: Path) -> None:
+    rounds = [attempt(0, number, asked={**ASKED, "prompt": f"round {number}"}) for number in (1, 2, 3)]
+    found = recorded(tmp_path, *rounds)
+    played = [found.attempt("go", 0, place, {**ASKED, "prompt": f"round {place + 1}"}).attempt for place in (0, 1, 2)]
+    assert played == [1, 2, 3]
+
+
 def test_the_prompt_of_a_later_attempt_may_differ_and_nothing_else(tmp_path: Path) -> None:
     found = recorded(
         tmp_path, attempt(0, 1, AttemptClass.CHECK_FAILED), attempt(0, 2, asked={**ASKED, "prompt": "with what it said"})
