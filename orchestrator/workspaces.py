@@ -89,13 +89,14 @@ class Workspaces:
         last = _last(past.last_end(index), past.unended.get(index), self._reader.history.open_starts.get((job.id, index)))
         before, report = self._parent(job, index)
         commit = (report.commit or report.base) if report is not None and report.kind == "worktree" else None
-        if last is not None and last.workspace and not past.is_set_back(index) and not past.is_stale(index):
+        name = f"{job.id}/{index}{_suffix_of(job.workspace.kind)}"
+        if last is not None and _is_of_kind(last.workspace, job.workspace.kind):
+            if past.is_set_back(index) or past.is_stale(index):
+                return f"{name}-{attempt}", commit, None  # other work: it begins anew, and what was done stays where it is
             return last.workspace, commit, commit if last.workspace == before else None
-        if last is not None and last.workspace:
-            return f"{job.id}/{index}-{attempt}", commit, None  # other work: it begins anew, and what was done stays where it is
         if before and self._followers.get(parent_of(job, self._jobs)) == job.id:
             return before, commit, commit
-        return f"{job.id}/{index}", commit, None
+        return name, commit, None
 
     def _parent(self, job: Job, index: int) -> tuple[str, WorkspaceReport | None]:
         """Of a chain item: the workspace of the item that it follows (empty: it has none here), and what became of it."""
@@ -136,6 +137,15 @@ def followers(jobs: Mapping[str, Job]) -> dict[str, str]:
         if above is not None and job.workspace.kind != "shared" and above.workspace.kind == job.workspace.kind:
             found.setdefault(above.id, job.id)
     return found
+
+
+def _suffix_of(kind: str) -> str:
+    """The kind is part of a name: an item of a job that was given another kind never takes the one for the other."""
+    return "" if kind == "worktree" else f".{kind}"
+
+
+def _is_of_kind(name: str, kind: str) -> bool:
+    return bool(name) and name.rpartition("/")[2].partition("-")[0].lstrip("0123456789") == _suffix_of(kind)
 
 
 def _last(ended: AttemptEnded | None, unended: Started | None, running: Started | None) -> AttemptEnded | Started | None:

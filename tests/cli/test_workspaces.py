@@ -349,6 +349,19 @@ def test_other_work_begins_anew_and_what_was_done_before_stays(runs: Runs) -> No
         assert before[item]["branch"] in runs.repository.branches()
 
 
+def test_an_item_that_is_given_another_kind_of_workspace_has_another_one(runs: Runs) -> None:
+    jobs = '[jobs.port]\nshell = "ls; touch b; exit 1"\nworkspace = "worktree"\n'
+    runs.run(jobs, exit_code=1)
+    tree = runs.results()["port"]["workspace"]
+    for kind in ("copy", "temp"):
+        (runs.repository.path / "jobs.toml").write_text(jobs.replace("worktree", kind))
+        runs.said("resume", "r", "--update", exit_code=1)
+        result = runs.results()["port"]
+        assert (result["error"], result["workspace"]) == ("exit code 1", f"{tree}.{kind}")
+        said = Path(result["stdout"]).read_text() if result["stdout"] is not None else ""
+        assert said == ("" if kind == "temp" else "README\njobs.toml\nsub\n")
+
+
 def test_work_that_another_run_did_is_shared_with_its_patch_and_its_files(runs: Runs, home: Path) -> None:
     jobs = """
     [jobs.port]
