@@ -7,6 +7,7 @@ needed. A run that is only read from its records looks at no file: what has chan
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,13 @@ from orchestrator.jobsfile.fields import WRONG, JobFields
 from orchestrator.jobsfile.model import AgentAction, GateAction, LandAction, Workspace
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.jobsfile.schema import AGENT_KEYS
+from orchestrator.jobsfile.suggestions import shown
 from orchestrator.jobsfile.templates import Template
 
 if TYPE_CHECKING:
     from orchestrator.agents.profiles import Profiles
+
+_VARIABLES = re.compile(r"[^=*\0]+\*?")
 
 DEFAULT_CONCURRENCY = 4
 """Items of an agent job that run at once where `max_concurrency` does not say: a provider's limits are soon reached."""
@@ -60,6 +64,10 @@ def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, te
             tell(key, "says how an agent works, and this job has none")
         return
     _check_prompt(fields, own, around, tell)
+    passed = fields.get("pass_env", ())
+    for name in () if passed is WRONG else passed:
+        if not _VARIABLES.fullmatch(name):
+            tell("pass_env", f'{shown(name)} names no environment variable: expected a name, or how names begin, as in "CI_*"')
     if "stdin" in own:
         tell("stdin", "does not go with agent: what an agent reads is its prompt")
     if fields.get("schema") is not None and "output" in own and fields.get("output") not in ("json", WRONG):

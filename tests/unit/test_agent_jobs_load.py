@@ -38,6 +38,8 @@ def mistakes(folder: Path, text: str) -> list[str]:
         ('agent = "demo"', "1: jobs.a: no prompt: a job with agent has a prompt or a prompt_file"),
         (AGENT + 'prompt_file = "p.md"', "4: jobs.a.prompt_file: a job has a prompt or a prompt_file, this has both"),
         (AGENT + 'stdin = "x"', "4: jobs.a.stdin: does not go with agent: what an agent reads is its prompt"),
+        (AGENT + 'pass_env = ["CI_*", "A*B"]', '4: jobs.a.pass_env: "A*B" names no environment variable'),
+        (AGENT + 'pass_env = ["TOKEN=x"]', '4: jobs.a.pass_env: "TOKEN=x" names no environment variable'),
         (AGENT + 'fallback = ["codx"]', '4: jobs.a.fallback: there is no agent "codx"; did you mean codex?'),
         ('agent = "aider"\nprompt = "x"', "2: jobs.a.agent: nobody can tell whether aider succeeded: it needs a check"),
         (AGENT + 'fallback = ["aider"]', "4: jobs.a.fallback: nobody can tell whether aider succeeded: it needs a check"),
