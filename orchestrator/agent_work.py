@@ -231,9 +231,12 @@ def schema_of(job: Job, context: Mapping[str, Any], folder: str) -> tuple[str | 
 
 
 def _model(job: Job, context: Mapping[str, Any], before: Before) -> str | None:
-    if before.retry is not None and before.retry.model is not None:
-        return before.retry.model
-    return (rendered_text(job.model, context, "model").strip() or None) if job.model is not None else None
+    model = before.retry.model if before.retry is not None else None
+    if model is None and job.model is not None:
+        model = rendered_text(job.model, context, "model").strip() or None
+    if model is not None and model.startswith("-"):
+        raise ItemRefused(f'model: "{model}" begins with a dash: its CLI would take it for an option')
+    return model
 
 
 def _told(job: Job, context: Mapping[str, Any], prompt: str, before: Before, resumed: Resumed | None) -> str:

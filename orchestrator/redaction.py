@@ -23,11 +23,11 @@ SHORTEST_VALUE = 8
 """Characters of the shortest value that counts as a secret."""
 
 _TELLING = (
-    r"(?i)(?:^|_)(?:\w*API_?KEY|\w*APIKEY|ACCESS_?KEY|SECRET_?KEY|PRIVATE_?KEY|KEYS?|\w*TOKEN|SECRETS?|PASSWORD|PASSWD|PASSPHRASE"
-    r"|PASS|PWD|CREDENTIALS?|AUTHORIZATION|PAT|DSN)(?:_\w{1,8})?$"
+    r"(?i)(?:^|_)(?:\w*API_?KEY|\w*APIKEY|ACCESS_?KEY|SECRET_?KEY|PRIVATE_?KEY|KEYS?|\w*TOKEN|\w*SECRETS?|\w*PASSWORD|\w*PASSWD"
+    r"|\w*PASSPHRASE|\w*(?<!BY)(?<!COM)PASS|PWD|CREDENTIALS?|AUTHORIZATION|PAT|DSN)(?:_\w{1,8})?$"
 )
-_ONLY_ABOUT_ONE = r"(?i)(?:^|_)(?:FILE|PATH|DIR|SOCK|ID|NAME|URL|TTL|TYPE|AGE|COUNT|LIMIT|LENGTH|HELPER|PWD)$|^OLDPWD$"
-"""Names of what is no secret itself. PWD is the folder that a shell is in."""
+_ONLY_ABOUT_ONE = r"(?i)(?:^|_)(?:FILE|PATH|DIR|SOCK|ID|NAME|URL|TTL|TYPE|AGE|COUNT|LIMIT|LENGTH|HELPER)$|^(?:OLD)?PWD$"
+"""Names of what is no secret itself. PWD is the folder that a shell is in; of others that end so, the value tells."""
 
 _LONGEST_TOKEN = 8192
 _LONGEST_KEY_BLOCK = 16_384
@@ -86,7 +86,11 @@ _SHAPES = (
 
 def secrets_in(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that hold a secret, by their names and the lengths of their values."""
-    return {name: value for name, value in environment.items() if is_telling(name) and len(value) >= SHORTEST_VALUE}
+    return {
+        name: value
+        for name, value in environment.items()
+        if is_telling(name) and len(value) >= SHORTEST_VALUE and not (name.upper().endswith("PWD") and value.startswith("/"))
+    }
 
 
 def is_telling(name: str) -> bool:

@@ -33,18 +33,20 @@ def failed_or_cancelled(history: RunHistory) -> list[tuple[str, int]]:
 
 
 def retries(history: RunHistory, asked: Retry) -> list[Record]:
-    """What was asked, an item each. Items of jobs that were not listed yet have no place for it: they just run."""
-    return [
-        RetryAsked(
-            job=job_id,
-            index=index,
-            attempts=history.jobs[job_id].attempts(index),
-            feedback=asked.feedback,
-            model=asked.model,
-            prompt=asked.prompt,
+    """What was asked, an item each. Items of jobs that were not listed yet have no place for it: they just run.
+
+    A model that an earlier retry asked for stays until one asks for another.
+    """
+    records: list[Record] = []
+    for job_id, index in asked.items:
+        past = history.jobs[job_id]
+        earlier = past.retries.get(index)
+        model = earlier.model if asked.model is None and earlier is not None else asked.model
+        attempts = past.attempts(index)
+        records.append(
+            RetryAsked(job=job_id, index=index, attempts=attempts, feedback=asked.feedback, model=model, prompt=asked.prompt)
         )
-        for job_id, index in asked.items
-    ]
+    return records
 
 
 def record_retry(run_dir: RunDir, asked: Retry) -> None:

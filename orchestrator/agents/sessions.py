@@ -40,6 +40,8 @@ _INTERRUPTED = frozenset(
 _NOT_BEGUN = frozenset({AttemptClass.LOST, AttemptClass.SHORTAGE})
 """What may have come before the agent was even started: then there is no report on it."""
 _UNCHECKED = frozenset({AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT})
+_KILLED = frozenset({128 + 1, 128 + 2, 128 + 9, 128 + 15})
+"""Exit codes of clients that tell so of the signal that ended them, or their child."""
 
 
 class LastEnd(msgspec.Struct, frozen=True):
@@ -70,10 +72,19 @@ def session_of(last: LastEnd | None, *, agent: str, folder: str, can_resume: boo
     report = last.outcome.agent if last is not None else None
     if last is None or report is None or report.session_id is None or not can_resume:
         return None
-    is_worth_it = is_asked or last.outcome.attempt_class in _INTERRUPTED | _UNCHECKED
+    is_worth_it = is_asked or last.outcome.attempt_class in _INTERRUPTED | _UNCHECKED or _was_killed(last.outcome, report)
     if not is_worth_it or report.agent != agent or last.folder != folder:
         return None
     return Resumed(session_id=report.session_id, usage_before=report.usage_told, cost_before=report.cost_told)
+
+
+def _was_killed(outcome: Outcome, report: AgentReport) -> bool:
+    """Whether somebody else ended the agent: a person, or the kernel for want of memory.
+
+    Once alone: if it ends like that in the resumed session, too, it may be the session that ends it.
+    """
+    by_signal = outcome.signal is not None or outcome.exit_code in _KILLED
+    return outcome.attempt_class is AttemptClass.AGENT_FAILED and by_signal and not report.is_resumed
 
 
 def words_for(last: LastEnd | None, resumed: Resumed | None) -> Words:

@@ -60,6 +60,11 @@ def command(
         run = None
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items)
+    for option, word in (("--feedback", feedback), ("--model", model)):
+        if word is not None and not word.strip():
+            raise UserError(f"{option} is empty", "say something, or leave it out")
+    if model is not None and model.startswith("-"):
+        raise UserError(f'--model "{model}" begins with a dash', "name a model: the agent's CLI would take this for an option")
     if feedback is not None or model is not None or edit:
         _refuse_change(reader, chosen, feedback, model)
     prompt = _edited(reader, chosen) if edit else None

@@ -294,7 +294,7 @@ class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_de
     """Somebody asked for one more time of an item (`orchestrate retry`), after so many `attempts`, perhaps with a change.
 
     It holds for all later attempts, until the next time that is asked for: `feedback` is what its agent is told, `model` and
-    `prompt` take the place of the job's own.
+    `prompt` take the place of the job's own. The next time takes the model over, unless it names another.
     """
 
     job: str

@@ -73,6 +73,24 @@ def test_another_model_and_another_prompt_begin_sessions_of_their_own_and_leave_
     assert not any(RunReader.read(RunDir(run.run_folder)).history.jobs["fix"].is_stale(index) for index in (0, 1))
 
 
+def test_a_model_that_a_retry_asked_for_stays_with_the_next_retry(run: RunDriver, witness: Witness) -> None:
+    run.write(FIX.replace('["a", "b"]', '["a"]').replace("fail=no | ", ""))
+    run.assert_exit(run.run("--quiet"), 0)
+    run.assert_exit(run.launch("retry", run.run_id, "fix:0", "--model", "opus", "--quiet"), 0)
+    run.assert_exit(run.launch("retry", run.run_id, "fix:0", "--feedback", "Shorter.", "--quiet"), 0)
+    assert [prompt["model"] for prompt in witness.prompts()] == [None, "opus", "opus"]
+
+
+@pytest.mark.parametrize("change", [("--feedback", " "), ("--model", "--yolo")], ids=["no words", "an option for a model"])
+def test_a_change_that_says_nothing_or_would_be_an_option_is_refused_before_anything_runs(
+    run: RunDriver, witness: Witness, change: tuple[str, str]
+) -> None:
+    run.write(FIX.replace('["a", "b"]', '["a"]').replace("fail=no | ", ""))
+    run.assert_exit(run.run("--quiet"), 0)
+    run.assert_exit(run.launch("retry", run.run_id, "fix:0", *change, "--quiet"), 2)
+    assert len(witness.prompts()) == 1
+
+
 def test_a_retry_that_is_recorded_survives_a_kill(run: RunDriver, witness: Witness) -> None:
     run.write(FIX)
     run.assert_exit(run.run("--quiet"), 1)

@@ -142,7 +142,19 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ANTHROPIC_API_KEY", "OPENAI_APIKEY", "GH_TOKEN", "npm_config__authToken", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"]
+    "name",
+    [
+        "ANTHROPIC_API_KEY",
+        "OPENAI_APIKEY",
+        "GH_TOKEN",
+        "npm_config__authToken",
+        "AWS_SECRET_ACCESS_KEY",
+        "DB_PASSWORD",
+        "PGPASSWORD",
+        "SSHPASS",
+        "MYSQL_PWD",
+        "APPSECRET",
+    ],
 )
 def test_these_names_tell_of_a_secret(name: str) -> None:
     assert is_telling(name)

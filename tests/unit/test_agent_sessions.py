@@ -32,6 +32,25 @@ def test_a_session_goes_on_after_what_only_interrupted_it_and_after_a_failed_che
     assert words_for(before, found) == expected
 
 
+def killed(exit_code: int | None, signal: int | None, **report: Any) -> LastEnd:
+    before = last("agent_failed", **report)
+    return LastEnd(msgspec.structs.replace(before.outcome, exit_code=exit_code, signal=signal), before.folder)
+
+
+@pytest.mark.parametrize(("exit_code", "signal"), [(None, 9), (None, 11), (137, None), (143, None)])
+def test_a_session_goes_on_once_after_its_agent_was_killed_by_somebody_else(exit_code: int | None, signal: int | None) -> None:
+    before = killed(exit_code, signal)
+    found = session_of(before, agent="claude", folder="/here", can_resume=True)
+    assert found is not None
+    assert words_for(before, found) == "resume"
+    again = killed(exit_code, signal, is_resumed=True)
+    assert session_of(again, agent="claude", folder="/here", can_resume=True) is None, "perhaps it is the session that kills it"
+
+
+def test_a_session_of_an_agent_that_failed_by_itself_does_not_go_on() -> None:
+    assert session_of(killed(1, None), agent="claude", folder="/here", can_resume=True) is None
+
+
 @pytest.mark.parametrize(
     ("before", "agent", "folder", "can_resume"),
     [

@@ -156,6 +156,7 @@ def test_a_prompt_file_is_found_by_its_template_beside_the_jobs_file(tmp_path: P
         (agent_job(agent="{{ '' }}"), "agent: the name is empty"),
         (agent_job("{{ ' ' }}"), "prompt: it is empty"),
         (agent_job(agent="{{ 'aider' }}"), "agent: nobody can tell whether aider succeeded: it needs a check"),
+        (agent_job(model=text("--yolo")), 'model: "--yolo" begins with a dash: its CLI would take it for an option'),
         (agent_job("x" * 200_000, agent="cursor-agent"), "the prompt is 200000 bytes; the kernel takes at most 131071"),
     ],
 )
