@@ -135,7 +135,15 @@ class Admission:
             asking = None
             if prepared.token is not None:
                 makes_file = prepared.creates is not None
-                asking = self._tokens.asking(item, name, job, prepared.token, prepared.payload, makes_file=makes_file)
+                asking = self._tokens.asking(
+                    item,
+                    name,
+                    job,
+                    prepared.token,
+                    prepared.payload,
+                    makes_file=makes_file,
+                    is_asked=prepared.is_asked,
+                )
                 known = self._tokens.ask_here(asking)
                 if isinstance(known, Joins | Shared | Refused):
                     return known

@@ -80,6 +80,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """Where it works, if that is not the folder itself, or files of it are kept."""
     played: CapsuleAttempt | None = None
     """In a replay: the recorded attempt that takes the place of its agent."""
+    is_asked: bool = False
+    """Somebody wants it done once more (`orchestrate retry`): what another run came to does not stand for it."""
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -136,7 +136,8 @@ class Starter:
             return NotStarted(Declined.SATISFIED, "", label)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
-        return Ready(prepared, label, number)
+        is_asked = index in self._reader.history.jobs[job.id].retries
+        return Ready(msgspec.structs.replace(prepared, is_asked=True) if is_asked else prepared, label, number)
 
     def render_start(self, job: Job, index: int, attempt: int, account: str | None) -> Ready | NotStarted:
         """The same for an attempt that begins now: in a replay with what is played for it."""

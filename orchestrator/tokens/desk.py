@@ -87,8 +87,22 @@ class TokenDesk:
 
     # Asking.
 
-    def asking(self, item: ItemRef, name: str, job: Job, token: str, payload: str, *, makes_file: bool = False) -> Asking:
-        """An item that wants its token. `makes_file`: what it promises is missing; what was done before does not count for it."""
+    def asking(
+        self,
+        item: ItemRef,
+        name: str,
+        job: Job,
+        token: str,
+        payload: str,
+        *,
+        makes_file: bool = False,
+        is_asked: bool = False,
+    ) -> Asking:
+        """An item that wants its token.
+
+        `makes_file`: what it promises is missing; what was done before does not count for it. `is_asked`: somebody wants it done
+        once more; what another run did before does not count for it.
+        """
         return Asking(
             item=item,
             name=name,
@@ -98,7 +112,7 @@ class TokenDesk:
             if_done=job.if_done,
             if_changed=job.if_changed,
             ttl=job.token_ttl,
-            is_fresh=self._is_fresh or makes_file,
+            is_fresh=self._is_fresh or makes_file or is_asked,
             output=job.output,
             makes_file=makes_file,
         )

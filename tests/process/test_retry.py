@@ -73,6 +73,15 @@ def test_another_model_and_another_prompt_begin_sessions_of_their_own_and_leave_
     assert not any(RunReader.read(RunDir(run.run_folder)).history.jobs["fix"].is_stale(index) for index in (0, 1))
 
 
+def test_a_retry_of_a_replayed_outcome_does_the_work(run: RunDriver, witness: Witness) -> None:
+    run.write(FIX.replace('["a", "b"]', '["a"]').replace("fail=no | ", "") + 'token = "fix"\ntoken_ttl = "1h"\n')
+    run.assert_exit(run.launch("run", "jobs.toml", "--quiet"), 0)
+    run.assert_exit(run.run("--quiet"), 0)
+    assert (len(witness.prompts()), run.result("fix:0")["attempts"]) == (1, 0)
+    run.assert_exit(run.launch("retry", run.run_id, "fix:0", "--quiet"), 0)
+    assert (len(witness.prompts()), run.result("fix:0")["deduped_from"]) == (2, None)
+
+
 def test_a_model_that_a_retry_asked_for_stays_with_the_next_retry(run: RunDriver, witness: Witness) -> None:
     run.write(FIX.replace('["a", "b"]', '["a"]').replace("fail=no | ", ""))
     run.assert_exit(run.run("--quiet"), 0)
