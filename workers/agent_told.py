@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workers.event_fields import fields_at, number_at, number_of, texts_at
+from workers.event_fields import LARGEST, fields_at, number_at, number_of, texts_at
 from workers.protocol import Usage
 from workers.reading import TakeName
 
@@ -105,4 +105,5 @@ class Told:
 
     def _number(self, name: str, number: float | int | None, *, adds: bool) -> None:
         if number is not None:
-            self._numbers[name] = number + (self._numbers.get(name, 0) if adds else 0)
+            total = number + (self._numbers.get(name, 0) if adds else 0)
+            self._numbers[name] = min(total, LARGEST)

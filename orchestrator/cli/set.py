@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -66,16 +65,19 @@ def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
 
 
 def _amount(kind: str, value: str) -> float:
+    from orchestrator.core.costs import MOST_DOLLARS
+
+    most = MOST_DOLLARS if kind == "budget_usd" else 1 << 53
     try:
-        amount = float(value) if kind == "budget_usd" else float(int(value))
+        amount = float(value) if kind == "budget_usd" else int(value)
     except ValueError:
-        amount = math.nan
-    if not (math.isfinite(amount) and amount >= 0):
+        amount = -1
+    if not 0 <= amount <= most:
         what = "an amount of dollars" if kind == "budget_usd" else "a number of tokens"
         raise UserError(
             f"{kind}={value}: not {what}", f"as in: orchestrate set RUN {kind}={'40' if kind == 'budget_usd' else '2000000'}"
         )
-    return amount
+    return float(amount)
 
 
 def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetSet:

@@ -10,6 +10,10 @@ from bisect import bisect_left, insort
 import msgspec
 
 
+MOST_DOLLARS = 1_000_000
+"""More is no cost of an attempt and no budget; so all sums, in billionths of a dollar, stay within 64 bits."""
+
+
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Of one attempt of an agent. None: it told nothing of that, which is not nothing."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from orchestrator.core.costs import MOST_DOLLARS
 from orchestrator.jobsfile import quantities
 from orchestrator.jobsfile.model import (
     IfChanged,
@@ -218,4 +219,4 @@ WorkspaceKind = Annotated[
 ]
 Permission = Annotated[Permissions, Meta(description='one of "read", "edit" and "full"')]
 UsageLimit = Annotated[OnUsageLimit, Meta(description='one of "wait", "pause", "fail" and "fallback"')]
-Dollars = Annotated[float, Meta(ge=0, description="an amount in US dollars, of at least 0")]
+Dollars = Annotated[float, Meta(ge=0, le=MOST_DOLLARS, description=f"an amount in US dollars, from 0 to {MOST_DOLLARS}")]

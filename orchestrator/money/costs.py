@@ -6,12 +6,11 @@ is counted, without a cost. An attempt that was never begun is none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
 
-from orchestrator.core.costs import Cost
+from orchestrator.core.costs import MOST_DOLLARS, Cost
 from orchestrator.store.records import AgentSpent, Spent
 from orchestrator.store.spending import NANO, Spending, add_spent, tokens_of
 from workers.protocol import AttemptClass, Outcome, Usage
@@ -20,8 +19,8 @@ _NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE)
 
 
 def nano_usd(dollars: float | None) -> int | None:
-    """Whole billionths of a dollar; None for what is unknown, or no amount of money."""
-    if dollars is None or not math.isfinite(dollars) or dollars < 0:
+    """Whole billionths of a dollar; None for what is unknown, or no amount of money: what an agent tells may be anything."""
+    if dollars is None or not 0 <= dollars <= MOST_DOLLARS:
         return None
     return round(dollars * NANO)
 

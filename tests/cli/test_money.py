@@ -126,6 +126,8 @@ def test_events_tell_what_each_attempt_cost_and_the_run_so_far(run_cli: RunCli, 
     ("setting", "said"),
     [
         ("budget_usd=much", "budget_usd=much: not an amount of dollars"),
+        ("budget_usd=1e300", "budget_usd=1e300: not an amount of dollars"),
+        (f"budget_tokens={'9' * 400}", ": not a number of tokens"),
         ("budget_usd=-1", "budget_usd=-1: not an amount of dollars"),
         ("budget_tokens=1.5", "budget_tokens=1.5: not a number of tokens"),
         ("work.slots=2", "'work.slots=2' cannot be set"),

@@ -44,6 +44,7 @@ def mistakes(folder: Path, text: str) -> list[str]:
         ('agent = "aider"\nprompt = "x"', "2: jobs.a.agent: nobody can tell whether aider succeeded: it needs a check"),
         (AGENT + 'fallback = ["aider"]', "4: jobs.a.fallback: nobody can tell whether aider succeeded: it needs a check"),
         ('shell = "true"\nmodel = "opus"', "3: jobs.a.model: says how an agent works, and this job has none"),
+        (AGENT + "budget_usd = 1e300", "4: jobs.a.budget_usd: expected an amount in US dollars, from 0 to 1000000"),
         ('command = ["true"]\nbudget_usd = 3', "3: jobs.a.budget_usd: says how an agent works, and this job has none"),
         ('gate = "?"\nprompt = "x"', "3: jobs.a.prompt: does not go with gate: a gate asks, and runs nothing"),
         (AGENT + 'schema = "no.json"', "no.json: No such file or directory"),

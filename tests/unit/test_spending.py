@@ -110,7 +110,7 @@ def test_a_command_costs_nothing_that_we_count(store: RunStore) -> None:
     assert ledger(store).is_empty
 
 
-@pytest.mark.parametrize("told", [float("nan"), float("inf"), -1.0, None])
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), -1.0, 1e10, 1e300, None])
 def test_what_is_no_amount_of_money_is_unknown(told: float | None) -> None:
     assert nano_usd(told) is None
 
