@@ -15,8 +15,9 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
+from tempfile import TemporaryFile
 from typing import Literal
 
 import msgspec
@@ -75,8 +76,13 @@ def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
     What a landing that was killed left there is taken back first; `note` hears of it.
     """
     try:
-        with locked(repository, LOCK_NAME, patience_seconds=None):  # checks take as long as they take
-            if (told := take_back(repository)) is not None:
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(repository, LOCK_NAME, patience_seconds=None))  # checks take as long as they take
+                told = take_back(repository)
+            except OSError as error:
+                raise GitFailed(f"nothing can be landed there: {error.strerror}") from error
+            if told is not None:
                 note(told)
             _refuse_dirty(repository)
             yield Landing(repository)
@@ -103,6 +109,15 @@ class Landing:
         if (there := self._landed_before(change)) is not None:
             return _came_to(change, "already", commit=there)
         before = git(self._repository, "rev-parse", "HEAD")
+        try:
+            return self._land_on(before, change)
+        except OSError as error:
+            raise GitFailed(f"{change.item} could not be landed: {error.strerror}") from error
+
+    def _land_on(self, before: str, change: Change) -> Landed:
+        if unknown := self._unknown_in_the_way(change):
+            words = f"git does not know {', '.join(unknown)} here, and the item has it, too"
+            return _came_to(change, "conflict", files=unknown, message=words)
         mark_landing(self._repository, before)
         try:
             files, words = self._bring(change)
@@ -132,6 +147,17 @@ class Landing:
             return change.commit if is_there else None
         found = git(self._repository, "log", "-1", "--format=%H", "--fixed-strings", f"--grep={_trailer(change)}", "HEAD")
         return found or None
+
+    def _unknown_in_the_way(self, change: Change) -> list[str]:
+        """Files of the user's that a merge would write over: git takes those that it ignores for worth nothing."""
+        if change.commit is None:
+            return []  # `git apply` refuses by itself
+        added = git(self._repository, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=A", f"HEAD...{change.commit}")
+        places = {place for name in added.split("\0") if name for place in _on_the_way(self._repository, name)}
+        if not places:
+            return []
+        known = git(self._repository, "--literal-pathspecs", "ls-files", "-z", "--", *sorted(places)).split("\0")
+        return sorted(place for place in places if not any(f"{name}/".startswith(f"{place}/") for name in known))
 
     def _bring(self, change: Change) -> tuple[list[str], str]:
         """Put the change into index and checkout; the files in conflict and why it cannot be, if it cannot."""
@@ -172,6 +198,19 @@ def _came_to(
     )
 
 
+def _on_the_way(repository: str, name: str) -> Iterator[str]:
+    """What stands where the file `name` is to be, or one of its folders; relative to `repository`."""
+    place = ""
+    for part in name.split("/"):
+        place = os.path.join(place, part)
+        path = os.path.join(repository, place)
+        if not os.path.lexists(path):
+            return
+        if place == name or os.path.islink(path) or not os.path.isdir(path):
+            yield place
+            return
+
+
 def _trailer(change: Change) -> str:
     """What the commit that lands the change says of it, and no other does."""
     told = f"Orchestrate-Item: {change.run_id}/{change.item}"
@@ -193,32 +232,31 @@ def _refuse_dirty(repository: str) -> None:
 def _failure(check: CheckScript) -> str:
     """Why the check did not pass; empty if it did."""
     variables = {name: value for name, value in {**os.environ, **check.env}.items() if value is not None}
-    try:
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", check.script],
-            cwd=check.cwd,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return f"the check cannot run in {check.cwd}: {error.strerror}"
-    try:
-        said, _ = process.communicate(timeout=check.timeout_seconds)
-        words = f"the check ended with exit code {process.returncode}" if process.returncode else ""
-    except subprocess.TimeoutExpired:
-        _end(process)
-        said, _ = process.communicate()
-        words = f"the check did not end in {check.timeout_seconds:g} s"
-    except BaseException:
-        _end(process)
-        raise
-    shown = said.decode("utf-8", "replace").strip()[-_LONGEST_CHECK_OUTPUT:]
-    return f"{words}\n{shown}".strip() if words else ""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    # Not a pipe: what a check leaves behind has it open, too, and may never end.
+    with TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", check.script],
+                cwd=check.cwd,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"the check cannot run in {check.cwd}: {error.strerror}"
+        try:
+            exit_code = process.wait(check.timeout_seconds)
+            words = f"the check ended with exit code {exit_code}" if exit_code else ""
+        except subprocess.TimeoutExpired:
+            words = f"the check did not end in {check.timeout_seconds:g} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if not words:
+            return ""
+        output.seek(max(output.seek(0, os.SEEK_END) - 4 * _LONGEST_CHECK_OUTPUT, 0))
+        shown = output.read().decode("utf-8", "replace").strip()[-_LONGEST_CHECK_OUTPUT:]
+    return f"{words}\n{shown}".strip()

@@ -9,7 +9,6 @@ from bisect import bisect_left, insort
 
 import msgspec
 
-
 MOST_DOLLARS = 1_000_000
 """More is no cost of an attempt and no budget; so all sums, in billionths of a dollar, stay within 64 bits."""
 

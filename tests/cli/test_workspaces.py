@@ -114,6 +114,37 @@ def test_a_conflict_and_a_failed_check_are_taken_back_and_the_others_land(runs: 
     assert runs.land("port:3", "--no-check") == {"landed": ["port:3"]}
 
 
+def test_what_git_ignores_in_the_checkout_is_not_written_over_by_a_landing(runs: Runs) -> None:
+    runs.run(
+        """
+        [jobs.port]
+        for_each = ["out/made", "kept", "free"]
+        shell = "mkdir -p out; echo {{ item }} > {{ item }}"
+        workspace = "worktree"
+        """
+    )
+    runs.repository.write(".gitignore", "out\nkept\n")
+    runs.repository.commit("from now on they are ignored")
+    runs.repository.write("out", "my notes\n")
+    runs.repository.write("kept/notes", "mine\n")
+    told = json.loads(runs.said("land", "r", "--json", exit_code=1))
+    assert [each["item"] for each in told["landed"]] == ["port:2"]
+    assert [each["files"] for each in told["conflicts"]] == [["out"], ["kept"]]
+    assert (runs.repository.path / "out").read_text() == "my notes\n"
+    assert (runs.repository.path / "kept/notes").read_text() == "mine\n"
+
+
+def test_what_a_check_leaves_behind_ends_with_it_and_holds_up_no_landing(runs: Runs) -> None:
+    runs.run(PORT)
+    held = runs.repository.path.parent / "held"
+    os.mkfifo(held)
+    reading = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    assert runs.land("port:0", "--check", f"sleep 600 > {held} &") == {"landed": ["port:0"]}
+    os.set_blocking(reading, True)
+    assert os.read(reading, 1) == b""  # nobody has it open any more
+    os.close(reading)
+
+
 def test_a_job_that_lands_says_what_did_not(runs: Runs) -> None:
     text = PORT.replace("{{ item }}.txt", "same.txt")
     runs.run(f'{text}[jobs.home]\nland = "port"\n', exit_code=1)
