@@ -75,6 +75,7 @@ class CapsuleMaker:
             if not job.is_agent:
                 continue
             for index in range(self._reader.count(job.id)):
+                missing += self._taken_over(job.id, index)
                 for number in range(1, self._reader.history.jobs[job.id].attempts(index) + 1):
                     found = self._attempt(job.id, index, number)
                     if found is not None:
@@ -91,6 +92,14 @@ class CapsuleMaker:
             attempts=attempts,
             missing=missing,
         )
+
+    def _taken_over(self, job_id: str, index: int) -> list[str]:
+        """In words, if another run did the item's work: its attempts are that run's."""
+        ended = self._reader.history.jobs[job_id].last_end(index)
+        origin = ended.deduped_from if ended is not None else None
+        if origin is None or origin.partition("/")[0] == self._reader.run_dir.run_id:
+            return []
+        return [f"{self._reader.item_name(job_id, index)}, which {origin} did"]
 
     def _attempt(self, job_id: str, index: int, number: int) -> CapsuleAttempt | None:
         """None: nothing of it was kept, or it has not ended yet."""

@@ -22,7 +22,7 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.gates import Asker
 from orchestrator.hosting import hosting
 from orchestrator.jobsfile.model import JobsFile
-from orchestrator.kept_work import kept_work
+from orchestrator.kept_outcome import kept_outcome
 from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
 from orchestrator.listing import choose_items, chosen_record
@@ -36,8 +36,8 @@ from orchestrator.rules import rules_of
 from orchestrator.run_log import append_log
 from orchestrator.selection import Chosen, Selector
 from orchestrator.signals import SIGNALS, SignalInbox, StopSources
-from orchestrator.store.durable_file import unwritable, write_whole
-from orchestrator.store.outputs import CaptureMismatch, keep_capture, verify_capture
+from orchestrator.store.durable_file import write_whole
+from orchestrator.store.outputs import CaptureMismatch, verify_capture
 from orchestrator.store.records import ItemsChosen, ItemSettled, Record, RunOptions, Status, SupervisorStarted
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir
@@ -48,7 +48,6 @@ from orchestrator.views import happenings
 from orchestrator.views.happenings import View
 from orchestrator.workspace_notes import uncommitted_told
 from workers.identity import boot_id, start_ticks
-from workers.protocol import AgentReport, Outcome
 from workers.spawn import SHORTAGES
 
 
@@ -193,7 +192,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         is_fresh=options.run.fresh,
         ancestors=options.nesting.marks if options.nesting is not None else (),
         done_here=reader.done_with,
-        keep=lambda item, outcome: _keep(run_dir, jobs_file.jobs[item[0]].id, item[1], outcome),
+        keep=lambda item, outcome: kept_outcome(run_dir, jobs_file.jobs[item[0]].id, item[1], outcome),
     )
     parks = Parks(home, narrator.note)
     trials = Trials(home, parks, options.nesting.marks if options.nesting is not None else ())
@@ -238,27 +237,6 @@ def _remove_expired(run_dir: RunDir, jobs_file: JobsFile, narrator: Narrator) ->
             narrator.note(words)
     except OSError as error:
         narrator.note(f"a workspace could not be removed: {error}")
-
-
-def _keep(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome | None:
-    """Another run's outcome with its streams in this run's own folder; None if they are gone or not what they were."""
-    stdout, stderr = run_dir.output_paths(job_id, index, 0)
-    try:
-        return msgspec.structs.replace(
-            outcome,
-            stdout=keep_capture(outcome.stdout, run_dir, stdout),
-            stderr=keep_capture(outcome.stderr, run_dir, stderr),
-            agent=_kept_answer(run_dir, outcome.agent, f"{stdout.removesuffix('stdout')}answer"),
-            workspace=kept_work(run_dir, outcome.workspace, stdout.removesuffix("stdout")),
-        )
-    except CaptureMismatch:
-        return None
-    except OSError as error:
-        raise unwritable(run_dir.path, error) from error
-
-
-def _kept_answer(run_dir: RunDir, report: AgentReport | None, path: str) -> AgentReport | None:
-    return None if report is None else msgspec.structs.replace(report, text=keep_capture(report.text, run_dir, path))
 
 
 def _engine(run_dir: RunDir, slots: int) -> Engine:

@@ -84,7 +84,11 @@ class Recorded:
     def _nearest(self, job: str, index: int, asked: Mapping[str, str]) -> str:
         """What differs, in words."""
         own = self._by_item.get((job, index))
-        others = [attempts for (each, _), attempts in self._by_item.items() if each == job and attempts is not own]
+        others = [
+            attempts
+            for (each, _), attempts in self._by_item.items()
+            if each == job and attempts is not own and attempts[0].record.asked
+        ]
         candidates = ([own] if own is not None else []) + others[:_MOST_COMPARED]
         if not candidates:
             return f"no item of {job} was recorded"

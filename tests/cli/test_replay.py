@@ -143,3 +143,13 @@ def test_a_replay_that_is_killed_goes_on_as_a_replay(fault: str, project: Projec
         "replaced 'hello' in out/bob.txt",
     ]
     assert sessions == {path.name: path.stat().st_mtime_ns for path in project.sessions.iterdir()}, "no agent was started"
+
+
+def test_a_capsule_says_which_work_another_run_did(project: Project) -> None:
+    text = '[jobs.ask]\nagent = "demo"\nprompt = "say hello"\ntoken = "ask"\ntoken_ttl = "1h"\n'
+    project.write("", text)
+    first = project.summary()["run_id"]
+    second = project.summary()["run_id"]
+    assert project.results()["ask"]["deduped_from"] == f"{first}/ask"
+    told = json.loads(project.told("capsule", second, "--json"))
+    assert (told["attempts"], told["missing"]) == (0, [f"ask, which {first}/ask did"])

@@ -235,6 +235,13 @@ def test_only_what_no_stream_tells_is_taken_over(record: dict[str, Any], said: A
     assert came.attempt_class is comes_to
 
 
+def test_what_nobody_knows_to_have_been_asked_is_played_for_no_other_item(tmp_path: Path) -> None:
+    found = recorded(tmp_path, attempt(0), attempt(1, asked={}))
+    assert found.attempt("go", 1, 0, ASKED).index == 1
+    with pytest.raises(NotRecordedError, match="prompt: another one"):
+        found.attempt("go", 0, 0, {**ASKED, "prompt": "f" * 16})
+
+
 # The player, as the worker starts it.
 
 

@@ -1,0 +1,71 @@
+"""What another run's item came to stays whole when that run is pruned: each file that its outcome names is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from orchestrator.kept_outcome import kept_outcome
+from orchestrator.store.outputs import read_capture
+from orchestrator.store.rundir import RunDir
+from workers.protocol import AgentReport, AttemptClass, Capture, Outcome, WorkspaceReport
+
+LARGE = 5000
+
+
+def capture(folder: Path, name: str) -> Capture:
+    """A stream that is too large for the record."""
+    path, data = folder / f"0-1.{name}", name[0].encode() * LARGE
+    path.write_bytes(data)
+    return Capture(size=LARGE, path=str(path), sha256=hashlib.sha256(data).hexdigest())
+
+
+def outcome_in(folder: Path) -> Outcome:
+    artifact = folder / "0-1.files" / "out" / "a.json"
+    artifact.parent.mkdir(parents=True)
+    artifact.write_text("{}")
+    return Outcome(
+        attempt_class=AttemptClass.CHECK_FAILED,
+        started_at=0.0,
+        finished_at=1.0,
+        duration_seconds=1.0,
+        stdout=capture(folder, "stdout"),
+        stderr=capture(folder, "err"),
+        check=capture(folder, "check"),
+        agent=AgentReport(agent="demo", text=capture(folder, "answer")),
+        workspace=WorkspaceReport(
+            kind="copy",
+            path=str(folder / "work"),
+            patch=capture(folder, "patch"),
+            artifacts=[str(artifact)],
+            artifacts_folder=str(folder / "0-1.files"),
+        ),
+    )
+
+
+def test_all_that_an_outcome_names_is_kept_when_the_other_run_is_pruned(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "theirs", RunDir(tmp_path / "ours")
+    theirs.mkdir()
+    kept = kept_outcome(ours, "port", 3, outcome_in(theirs))
+    shutil.rmtree(theirs)
+    assert kept is not None
+    assert kept.agent is not None
+    assert kept.workspace is not None
+    captures = (kept.stdout, kept.stderr, kept.check, kept.agent.text, kept.workspace.patch)
+    assert [read_capture(each, ours)[:1] for each in captures] == [b"s", b"e", b"c", b"a", b"p"]
+    (artifact,) = kept.workspace.artifacts
+    assert Path(artifact).read_text() == "{}"
+    assert Path(artifact).relative_to(kept.workspace.artifacts_folder) == Path("out/a.json")
+    assert kept.workspace.path is None, "the folder itself goes with the run that has it"
+    assert str(theirs) not in msgspec.json.encode(kept).decode()
+
+
+@pytest.mark.parametrize("gone", ["0-1.check", "0-1.answer", "0-1.patch", "0-1.files/out/a.json"])
+def test_an_outcome_of_which_a_part_is_gone_is_not_kept(tmp_path: Path, gone: str) -> None:
+    outcome = outcome_in(tmp_path)
+    (tmp_path / gone).unlink()
+    assert kept_outcome(RunDir(tmp_path / "ours"), "port", 3, outcome) is None
