@@ -22,6 +22,7 @@ from orchestrator.agents.sessions import (
     LastEnd,
     Resumed,
     Words,
+    check_was_ended,
     session_of,
     was_unchecked,
     words_for,
@@ -252,7 +253,12 @@ def _told(job: Job, context: Mapping[str, Any], prompt: str, before: Before, res
 
 
 def _words(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | None, words: Words) -> str:
-    checked = {"check_output": context["attempt"]["check_output"]}
+    said = context["attempt"]["check_output"]
+    if last is not None and not said.strip():  # "It said:" and then nothing is no help to anybody
+        said = f"({last.outcome.message}, without a word)"
+    elif last is not None and check_was_ended(last.outcome):
+        said = f"{said}\n({last.outcome.message})"
+    checked = {"check_output": said}
     match words:
         case "resume":
             told = rendered_text(job.resume_prompt, context, "resume_prompt") if job.resume_prompt is not None else ""

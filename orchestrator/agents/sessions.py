@@ -91,12 +91,20 @@ def words_for(last: LastEnd | None, resumed: Resumed | None) -> Words:
     """What the next attempt is told. Without a session it is the prompt; a check's output comes behind that."""
     if last is None or resumed is None:
         return "prompt"
-    return "retry" if last.outcome.attempt_class in _UNCHECKED else "resume"
+    return "retry" if was_unchecked(last) else "resume"
 
 
 def was_unchecked(last: LastEnd | None) -> bool:
     """Whether the last attempt failed by its check, or its answer is not what it should be: the next is told why."""
-    return last is not None and last.outcome.attempt_class in _UNCHECKED
+    return last is not None and (last.outcome.attempt_class in _UNCHECKED or check_was_ended(last.outcome))
+
+
+def check_was_ended(outcome: Outcome) -> bool:
+    """Whether it was no longer the agent but its check that took too long, or too much memory: perhaps by what it did.
+
+    Of such an end only the message tells whose it is: that of a check begins so (workers/checking.py).
+    """
+    return outcome.attempt_class in (AttemptClass.TIMEOUT, AttemptClass.MEMORY) and outcome.message.startswith("check: ")
 
 
 def carried_over(outcome: Outcome, last: LastEnd | None) -> Outcome:

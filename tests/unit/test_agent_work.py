@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from orchestrator.agent_work import NOTHING_BEFORE, Before
@@ -94,6 +95,26 @@ def test_what_a_check_said_reaches_a_new_session_behind_the_prompt() -> None:
     assert told(no_session).endswith("bad")
     own = agent_job("Port {{ item }}. {{ attempt.check_output }}", resume_session=False)
     assert told(prepared(own, ended(AttemptClass.CHECK_FAILED), number=2, check_output="bad")) == "Port a.py. bad"
+
+
+@pytest.mark.parametrize("resume_session", [True, False])
+def test_of_a_check_that_wrote_nothing_the_agent_is_told_how_it_ended(resume_session: bool) -> None:
+    last = ended(AttemptClass.CHECK_FAILED).last
+    assert last is not None
+    silent = Before(LastEnd(msgspec.structs.replace(last.outcome, message="check: exit code 3"), last.folder))
+    ready = prepared(agent_job(resume_session=resume_session), silent, number=2, check_output=" \n")
+    assert "exit code 3, without a word" in told(ready)
+
+
+@pytest.mark.parametrize("attempt_class", [AttemptClass.TIMEOUT, AttemptClass.MEMORY])
+def test_an_agent_whose_check_had_to_be_ended_is_told_so_and_not_that_it_was_interrupted(attempt_class: AttemptClass) -> None:
+    last = ended(attempt_class).last
+    assert last is not None
+    hung = Before(LastEnd(msgspec.structs.replace(last.outcome, message="check: timed out after 3s"), last.folder))
+    ready = prepared(agent_job(resume_prompt=text("Go on.")), hung, number=2, check_output="test_a ...")
+    assert "--resume" in ready.argv
+    assert "test_a ...\n(check: timed out after 3s)" in told(ready)
+    assert told(prepared(agent_job(resume_prompt=text("Go on.")), ended(attempt_class), number=2)) == "Go on."
 
 
 def test_another_agent_or_folder_begins_a_session_of_its_own_with_the_whole_prompt() -> None:
