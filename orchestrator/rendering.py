@@ -33,7 +33,7 @@ from orchestrator.rendered import (
     value_of_template,
 )
 from orchestrator.replaying.archive import CapsuleAttempt
-from orchestrator.workplace import Workplace
+from orchestrator.workspaces.place import Workplace
 from workers.protocol import Creates
 
 _OURSELVES = (sys.executable, "-P", "-m", "orchestrator")

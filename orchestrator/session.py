@@ -46,7 +46,7 @@ from orchestrator.tokens.desk import TokenDesk
 from orchestrator.verdicts import answer_of
 from orchestrator.views import happenings
 from orchestrator.views.happenings import View
-from orchestrator.workspace_notes import uncommitted_told
+from orchestrator.workspaces.notes import uncommitted_told
 from workers.identity import boot_id, start_ticks
 from workers.spawn import SHORTAGES
 
@@ -230,7 +230,7 @@ def _remove_expired(run_dir: RunDir, jobs_file: JobsFile, narrator: Narrator) ->
     """Remove the workspaces whose `keep` is over."""
     if all(job.workspace.keep is None for job in jobs_file.jobs):
         return
-    from orchestrator.workspace_upkeep import remove_expired
+    from orchestrator.workspaces.upkeep import remove_expired
 
     try:
         for words in remove_expired(run_dir, time.time()):

@@ -27,7 +27,7 @@ from orchestrator.results import RunReader
 from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
-from orchestrator.workspaces import Workspaces
+from orchestrator.workspaces.assignment import Workspaces
 from workers.protocol import AgentTask, Check, ConfigTask, Holding, Outcome, Start, WorkspaceTask
 
 MOST_EVENTS = 100_000

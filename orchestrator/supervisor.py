@@ -61,7 +61,6 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.flights import Flight, Flights
 from orchestrator.gates import Asker, Gates
 from orchestrator.jobsfile.model import Job, JobsFile, LandAction
-from orchestrator.land_ends import landing_told
 from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
 from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
@@ -85,7 +84,8 @@ from orchestrator.tokens.desk import TokenDesk
 from orchestrator.verdicts import checked, verdict_of
 from orchestrator.waiting import Waits
 from orchestrator.waits import WaitBoard
-from orchestrator.workspace_notes import WorkspaceNotes
+from orchestrator.workspaces.landing_told import landing_told
+from orchestrator.workspaces.notes import WorkspaceNotes
 from workers.faultpoints import fault_point
 from workers.protocol import AttemptClass, Outcome
 

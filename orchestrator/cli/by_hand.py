@@ -16,7 +16,7 @@ from orchestrator.selection import Selector
 from orchestrator.starting import Starter
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import Selection
-from orchestrator.workspaces import Workspaces
+from orchestrator.workspaces.assignment import Workspaces
 
 
 def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace: bool = True) -> tuple[Prepared, dict[str, str]]:

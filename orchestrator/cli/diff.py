@@ -26,8 +26,8 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
 
     Of an item that has not succeeded: what its workspace has so far.
     """
-    from orchestrator.changes import items_with_changes, patch_of
     from orchestrator.cli.reading import open_run
+    from orchestrator.workspaces.changes import items_with_changes, patch_of
 
     reader = open_run(invocation, run)
     items = reader.find_items(item) if item is not None else items_with_changes(reader)

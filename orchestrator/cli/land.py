@@ -15,8 +15,8 @@ from orchestrator.errors import ExitCode, UserError
 from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
-    from orchestrator.landing import Change, Landed
     from orchestrator.results import RunReader
+    from orchestrator.workspaces.landing import Change, Landed
 
 _WORDS = {
     "landed": "landed",
@@ -50,8 +50,8 @@ def command(
     back and listed, and the others go on. Nothing is lost: branches and patches stay. Exits with 1 if anything did not land.
     """
     from orchestrator.cli.reading import open_run
-    from orchestrator.landing import landing
-    from orchestrator.workplace import repository_of
+    from orchestrator.workspaces.landing import landing
+    from orchestrator.workspaces.place import repository_of
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")
@@ -76,8 +76,8 @@ def command(
 
 def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, int]]:
     """The items that are meant, each once, in order of the jobs in the file and of the items; only what has succeeded."""
-    from orchestrator.changes import items_with_changes, report_of
     from orchestrator.store.records import Status
+    from orchestrator.workspaces.changes import items_with_changes, report_of
 
     if not references:
         return items_with_changes(reader)
@@ -95,9 +95,9 @@ def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, i
 
 
 def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, no_check: bool) -> Change:
-    from orchestrator.changes import commit_of, patch_of, report_of
     from orchestrator.cli.by_hand import prepared_by_hand
-    from orchestrator.landing import Change, CheckScript
+    from orchestrator.workspaces.changes import commit_of, patch_of, report_of
+    from orchestrator.workspaces.landing import Change, CheckScript
 
     report = report_of(reader, job_id, index)
     assert report is not None

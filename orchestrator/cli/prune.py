@@ -41,7 +41,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     from orchestrator.cli.known_tokens import forget_older
     from orchestrator.store.rundir import list_children, list_runs, list_unborn, parent_of
     from orchestrator.views.wording import sized
-    from orchestrator.workspace_upkeep import forget_deleted
+    from orchestrator.workspaces.upkeep import forget_deleted
 
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
@@ -125,7 +125,7 @@ def _attempt_runs(run_dir: RunDir) -> bool:
 def _remove(run_dir: RunDir) -> bool:
     """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
     from orchestrator.locks.supervisor_lock import SupervisorLock
-    from orchestrator.workspace_upkeep import remove_all
+    from orchestrator.workspaces.upkeep import remove_all
     from workers.copying import remove_folder
 
     lock = SupervisorLock(run_dir)

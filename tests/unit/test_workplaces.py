@@ -11,11 +11,11 @@ import pytest
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import JobsFile
-from orchestrator.land_ends import landing_told
 from orchestrator.rendered import ItemRefused
 from orchestrator.store.rundir import RunDir
-from orchestrator.workplace import Workplace, parent_of, repository_of
-from orchestrator.workspaces import followers
+from orchestrator.workspaces.assignment import followers
+from orchestrator.workspaces.landing_told import landing_told
+from orchestrator.workspaces.place import Workplace, parent_of, repository_of
 from workers.copying import copy_folder, matches, remove_folder
 from workers.protocol import AttemptClass, Capture, Outcome
 

@@ -17,7 +17,7 @@ from orchestrator.rendered import ItemRefused, refuse_nul, rendered_text, utf8_s
 from orchestrator.rendering import Prepared
 from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Started
-from orchestrator.workplace import Workplace, parent_of, repository_of
+from orchestrator.workspaces.place import Workplace, parent_of, repository_of
 from workers.protocol import WorkspaceReport, WorkspaceTask
 from workers.worktrees import OUR_BRANCHES
 

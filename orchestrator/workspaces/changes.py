@@ -9,7 +9,7 @@ from orchestrator.errors import UserError
 from orchestrator.results import RunReader
 from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.records import Status
-from orchestrator.workplace import parent_of
+from orchestrator.workspaces.place import parent_of
 from workers.git import GitFailed, git
 from workers.protocol import WorkspaceReport
 from workers.workspace_record import read_record, snapshots_of

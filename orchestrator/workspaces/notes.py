@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.views.wording import sized
-from orchestrator.workplace import repository_of
+from orchestrator.workspaces.place import repository_of
 from workers.git import GitFailed, git
 from workers.protocol import WorkspaceReport
 

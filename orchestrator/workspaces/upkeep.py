@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.store.rundir import RunDir
-from orchestrator.workplace import repository_of
+from orchestrator.workspaces.place import repository_of
 from workers.git import GitFailed
 from workers.workspace_record import read_record
 from workers.workspaces import remove_workspace

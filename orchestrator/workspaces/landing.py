@@ -23,7 +23,7 @@ from typing import Literal
 import msgspec
 
 from orchestrator.errors import UserError
-from orchestrator.landing_recovery import mark_landing, take_back, unmark_landing
+from orchestrator.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from workers.git import GitFailed, asked, git, identity, locked
 
 LOCK_NAME = "orchestrate-land.lock"

@@ -1,0 +1,1 @@
+"""Where items work apart from each other, what they changed there, and how that is brought home."""
