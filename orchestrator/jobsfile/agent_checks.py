@@ -90,11 +90,11 @@ def check_place(fields: JobFields, tell: Tell) -> None:
         tell("cwd", f"leads out of the workspace ({workspace.kind}): expected a path that is relative to it")
 
 
-def check_land(fields: JobFields, workspaces: Mapping[str, Any], tell: Tell) -> None:
-    """Tell a `land` of what has no worktrees. `workspaces`: what each job of the file says of its own."""
+def check_land(fields: JobFields, jobs: Mapping[str, JobFields], tell: Tell) -> None:
+    """Tell a `land` of what has no worktrees. `jobs`: all of the file."""
     action = fields.get("action")
-    if isinstance(action, LandAction) and action.job in workspaces:
-        workspace = workspaces[action.job]
+    if isinstance(action, LandAction) and action.job in jobs:
+        workspace = jobs[action.job].get("workspace")
         if workspace is not WRONG and (not isinstance(workspace, Workspace) or workspace.kind not in ("worktree", "copy")):
             tell("action", f'{action.job} has no worktrees to bring home: it needs workspace = "worktree"')
 

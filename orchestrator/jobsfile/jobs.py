@@ -75,14 +75,17 @@ def build_jobs(
         job.check_workflow()
         if not _JOB_ID.fullmatch(id_):
             problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
-    gates = {id_: tuple(gate for gate, job in jobs.items() if job.goes_back_to == id_) for id_ in jobs}
-    needs = {id_: job.find_needs(gates[id_]) for id_, job in jobs.items()}
+    gates: dict[str, tuple[str, ...]] = {}
+    for id_, job in jobs.items():
+        if job.goes_back_to is not None:
+            gates[job.goes_back_to] = (*gates.get(job.goes_back_to, ()), id_)
+    needs = {id_: job.find_needs(gates.get(id_, ())) for id_, job in jobs.items()}
     for cycle in find_cycles(needs):
         problems.tell(("jobs", cycle[0]), f"waits for itself: {' -> '.join(cycle)}")
     for job in jobs.values():
         job.check_way_back(needs)
-        job.check_land(jobs)
-    return tuple(job.build(needs[id_], gates[id_]) for id_, job in jobs.items())
+        job.check_land(fields)
+    return tuple(job.build(needs[id_], gates.get(id_, ())) for id_, job in jobs.items())
 
 
 def _called(job: str) -> str:
@@ -132,9 +135,9 @@ class _JobChecks:
         check_agent(self._fields, self._own, around, self._tell)
         check_place(self._fields, self._tell)
 
-    def check_land(self, jobs: Mapping[str, _JobChecks]) -> None:
+    def check_land(self, jobs: Mapping[str, JobFields]) -> None:
         """Tell a job to bring home that has no worktrees."""
-        check_land(self._fields, {id_: job._fields.get("workspace") for id_, job in jobs.items()}, self._tell)
+        check_land(self._fields, jobs, self._tell)
 
     def check_names(self, inputs: Mapping[str, InputSpec] | None) -> None:
         """Tell the names that templates use and that this job does not have."""
