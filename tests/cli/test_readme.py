@@ -18,7 +18,9 @@ from conftest import RunCli
 from orchestrator.cli import main
 from orchestrator.errors import ExitCode
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 JOBS_FILES = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
 DEADLINE_SECONDS = 60
 
@@ -35,6 +37,12 @@ def test_the_exit_codes_of_the_readme_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", README, flags=re.MULTILINE)
     told = {int(code) for row in rows for code in row.split(",")}
     assert told == set(ExitCode)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_place_that_a_page_links_is_there(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", (ROOT / page).read_text("utf-8"))
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
 def test_every_command_that_the_readme_names_exists(run_cli: RunCli) -> None:
