@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.schema import REJECTING
 from orchestrator.jobsfile.suggestions import did_you_mean
-from orchestrator.store.fold import JobHistory
+from orchestrator.store.job_history import JobHistory
 from orchestrator.store.records import GateAnswered, Status
 
 

@@ -19,7 +19,7 @@ from orchestrator.core.states import (
     RestoredJob,
 )
 from orchestrator.selection import Chosen
-from orchestrator.store.fold import JobHistory
+from orchestrator.store.job_history import JobHistory
 from orchestrator.store.records import Started, Status
 from orchestrator.store.spending import Spending, tokens_of
 

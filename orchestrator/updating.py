@@ -31,9 +31,10 @@ from orchestrator.results import RunReader, item_id
 from orchestrator.selection import Selector, check_patterns
 from orchestrator.starting import Starter
 from orchestrator.store.durable_file import unwritable, write_durably
-from orchestrator.store.fold import JOURNAL, JobHistory
 from orchestrator.store.history import read_history
 from orchestrator.store.itemlist import write_item_list
+from orchestrator.store.job_history import JobHistory
+from orchestrator.store.places import JOURNAL
 from orchestrator.store.records import ItemSettled, ItemsListed, ListOutdated, Record, RunHeader, Selection, Started, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.rundir import RunDir

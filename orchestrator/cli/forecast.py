@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.money.forecast import Forecast, Likely
     from orchestrator.results import RunReader
     from orchestrator.runs import RunReport, RunRequest
-    from orchestrator.store.fold import JobHistory
+    from orchestrator.store.job_history import JobHistory
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
 

@@ -24,8 +24,10 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.store.fold import CHECKPOINT, JobHistory, Places, RunHistory, Sources
+from orchestrator.store.fold import RunHistory
+from orchestrator.store.job_history import JobHistory
 from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_line, decode_lines
+from orchestrator.store.places import CHECKPOINT, Places, Sources
 from orchestrator.store.records import (
     FORMAT,
     ItemsListed,

@@ -9,9 +9,10 @@ import os
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import read_head, read_lines
-from orchestrator.store.fold import CHECKPOINT, JOURNAL, RunHistory, Sources
+from orchestrator.store.fold import RunHistory
 from orchestrator.store.journal import JournalRead
 from orchestrator.store.lines import SourceFile
+from orchestrator.store.places import CHECKPOINT, JOURNAL, Sources
 from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import cannot_load, refused
 from orchestrator.store.rundir import RunDir

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.checkpoint import CheckpointWriter
 from orchestrator.store.durable_file import temporary_path, unwritable, write_durably
-from orchestrator.store.fold import JOURNAL, RunHistory, Sources
+from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import LoadedRun, load_run
 from orchestrator.store.journal import Journal, JournalRead
 from orchestrator.store.lines import SourceFile
+from orchestrator.store.places import JOURNAL, Sources
 from orchestrator.store.records import Record, RunHeader
 from orchestrator.store.refusals import cannot_load
 from orchestrator.store.rundir import RunDir, check_unborn

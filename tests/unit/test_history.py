@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from store_samples import LISTED, answered, asked, ended, new_run, settled, started, supervisor, worker
 
 from orchestrator.errors import StateRefusedError, UserError
-from orchestrator.store.fold import GateHistory, RunHistory
+from orchestrator.store.fold import RunHistory
 from orchestrator.store.history import read_history
+from orchestrator.store.job_history import GateHistory
 from orchestrator.store.records import (
     GateAnswered,
     ItemsChosen,

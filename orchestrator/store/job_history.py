@@ -1,0 +1,323 @@
+"""What the records say of one job and its items.
+
+Memory: about 20 bytes an item. Statuses, attempts and the places of lines stand in arrays; a record itself is read from disk
+when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import assert_never
+
+import msgspec
+
+from orchestrator.store.lines import EndLine, SettledLine, decode_line
+from orchestrator.store.places import Places, Sources
+from orchestrator.store.records import (
+    AttemptEnded,
+    GateAnswered,
+    GateAsked,
+    ItemsChosen,
+    ItemSettled,
+    ItemsListed,
+    JobClosed,
+    JobSpent,
+    ListingFailed,
+    ListOutdated,
+    RetryAsked,
+    Spent,
+    Started,
+    Status,
+)
+from orchestrator.store.spending import Spending
+
+_STATUSES = list(Status)
+_CODES: dict[Status, int] = {status: code for code, status in enumerate(_STATUSES)}
+_PENDING = _CODES[Status.PENDING]
+_RUNNING = _CODES[Status.RUNNING]
+_WAITING = _CODES[Status.WAITING]
+
+
+class GateHistory(msgspec.Struct):
+    """One item of a gate: the question that is out or was last, the choice that was made of it, and the last that sent back.
+
+    Without a question it is to be asked, perhaps anew.
+    """
+
+    question: GateAsked | None = None
+    answer: GateAnswered | None = None
+    sent_back: GateAnswered | None = None
+
+
+class JobHistory:
+    """What the records say of one job's items. `count` is None until its items are listed."""
+
+    def __init__(self, job_id: str, sources: Sources) -> None:
+        self.id = job_id
+        self.count: int | None = None
+        self.chosen: ItemsChosen | None = None
+        """What is selected of it, if that is not all."""
+        self.list_revision = 0
+        """Which file has the item list (`RunDir.items`)."""
+        self.is_outdated = False
+        """The list is to be evaluated again before anything more of the job starts."""
+        self.gone: set[int] = set()
+        """Items whose values are no longer in the list."""
+        self.listing_failed: str | None = None
+        self.closed: str | None = None
+        self.sources = sources
+        self.ends = Places()
+        self.settlements = Places()
+        self.rounds: dict[int, Places] = {}
+        """Of an item of a loop: where the end of each of its rounds stands, by the number of the round."""
+        self.unended: dict[int, Started] = {}
+        """Last starts that never came to an end, because the item was settled: they tell how many attempts there were."""
+        self.retries: dict[int, RetryAsked] = {}
+        """The last time that somebody asked for one more time of an item."""
+        self.gates: dict[int, GateHistory] = {}
+        """Of a gate: what became of the question of each item that was asked."""
+        self.spending = Spending()
+        self._damaged: set[int] = set()
+        """Items that had succeeded, and whose outcome was lost or spoiled since."""
+        self._statuses = array("B")
+        self._attempts = array("I")
+        self._stale: set[int] = set()
+        self._counts = [0] * len(_STATUSES)
+
+    @property
+    def known(self) -> int:
+        """Every item that a record tells of has an index below this."""
+        return len(self._statuses)
+
+    def status(self, index: int) -> Status:
+        """What item `index` is; `running` means that an attempt started and its end is not recorded."""
+        code = self._statuses[index] if index < len(self._statuses) else _PENDING
+        if code == _PENDING and self.chosen is not None and not self._is_chosen(index):
+            return Status.SKIPPED
+        return _STATUSES[code]
+
+    def attempts(self, index: int) -> int:
+        """The number of the last attempt of item `index`, so how many have been started; 0 before the first."""
+        return self._attempts[index] if index < len(self._attempts) else 0
+
+    def rounds_done(self, index: int) -> int:
+        """How many rounds of a loop item `index` has done (since it began anew the last time)."""
+        return self.rounds[index].last if index in self.rounds else 0
+
+    def round_end(self, index: int, number: int) -> AttemptEnded | None:
+        """The end of round `number` of item `index`, read from disk; None if it has not done it. Raises StateRefusedError."""
+        place = self.rounds[index].get(number) if index in self.rounds else None
+        record = self.sources.record(place) if place else None
+        assert record is None or isinstance(record, AttemptEnded)
+        return record
+
+    def is_stale(self, index: int) -> bool:
+        """Whether a succeeded item's inputs have changed since."""
+        return index in self._stale
+
+    def is_void(self, index: int) -> bool:
+        """Whether the outcome of the item's last attempt is its own no more: it was set back, skipped or refused since."""
+        return self.settlements.get(index) is not None and self.status(index) is not Status.SUCCEEDED
+
+    def is_set_back(self, index: int) -> bool:
+        """Whether an update set the item back, and it has not had its turn since. Raises StateRefusedError."""
+        if self.status(index) is not Status.PENDING:
+            return False
+        record = self.record(index)
+        return isinstance(record, ItemSettled) and record.status is Status.PENDING
+
+    def counts(self) -> dict[Status, int]:
+        """How many items have each status; every status is there."""
+        counts = dict(zip(_STATUSES, self._counts, strict=True))
+        # Until its items are listed, nobody knows how many of them wait for their turn.
+        counts[Status.PENDING] = max(counts[Status.PENDING] + (self.count or 0), 0)
+        if self.chosen is not None:
+            waiting = self._chosen_and_pending()
+            counts[Status.SKIPPED] += counts[Status.PENDING] - waiting
+            counts[Status.PENDING] = waiting
+        return counts
+
+    def indices(self, status: Status) -> Iterator[int]:
+        """The items that have `status`, in order."""
+        if self.chosen is not None and status in (Status.PENDING, Status.SKIPPED):
+            yield from (index for index in range(self.count or 0) if self.status(index) is status)
+            return
+        code = _CODES[status]
+        known = self._statuses
+        yield from (index for index, each in enumerate(known) if each == code and (code or index < (self.count or 0)))
+        if code == _PENDING:
+            yield from range(len(known), self.count or 0)
+
+    def record(self, index: int) -> AttemptEnded | ItemSettled | None:
+        """The last word on item `index`, read from disk. Raises StateRefusedError."""
+        place = self.settlements.get(index) or self.ends.get(index)
+        record = self.sources.record(place) if place else None
+        if record is None and self.chosen is not None and self.status(index) is Status.SKIPPED:
+            return ItemSettled(job=self.id, index=index, status=Status.SKIPPED, message=self.chosen.message)
+        assert record is None or isinstance(record, AttemptEnded | ItemSettled)
+        return record
+
+    def last_end(self, index: int) -> AttemptEnded | None:
+        """The last attempt's end, read from disk, also when the item was settled otherwise since. Raises StateRefusedError."""
+        place = self.ends.get(index)
+        record = self.sources.record(place) if place else None
+        assert record is None or isinstance(record, AttemptEnded)
+        return record
+
+    def spent(self, index: int) -> Spent | None:
+        """What item `index` has cost so far, read from disk; None if no agent worked for it. Raises StateRefusedError."""
+        place = self.ends.get(index) if self.spending.knows(index) else None
+        line = decode_line(self.sources.line(place)) if place else None
+        return line.spent if isinstance(line, EndLine) else None
+
+    def started(self, start: Started, *, is_new: bool, is_open: bool) -> None:
+        """An attempt was about to begin. `is_new`: just now, and is not only told once more by a checkpoint.
+
+        `is_open`: the end of the one before was not waited for.
+        """
+        index = start.index
+        if is_new and start.agent and (is_open or index in self._damaged or self._has_settled(index)):
+            self.spending.paid_twice += 1
+        self._damaged.discard(index)
+        self._set(start.index, _RUNNING, start.attempt)
+        if start.round == 1:
+            self.rounds.pop(start.index, None)
+        if self.unended:
+            self.unended.pop(start.index, None)
+
+    def attempt_ended(self, record: EndLine | AttemptEnded, source: int, offset: int, length: int) -> None:
+        """An attempt ended; its line stands at `offset` of `source`."""
+        index = record.index
+        if record.spent is not None:
+            self.spending.take(index, record.spent, self.spent(index))
+        self._set(index, _CODES[record.status], record.attempt)
+        self.ends.put(index, source, offset, length)
+        if record.round:
+            self.rounds.setdefault(index, Places()).put(record.round, source, offset, length)
+        self.settlements.remove(index)
+        if self.unended:
+            self.unended.pop(index, None)
+        if self._stale:
+            self._stale.discard(index)
+
+    def settled(self, record: SettledLine | ItemSettled, start: Started | None, source: int, offset: int, length: int) -> None:
+        """The item came to a status without an end of its attempt, which `start` is if it had begun one."""
+        index = record.index
+        if record.status is Status.INTERRUPTED and self.spending.knows(index) and self.status(index) is Status.SUCCEEDED:
+            self._damaged.add(index)
+        elif record.status is Status.PENDING:
+            self._damaged.discard(index)
+        self._set(index, _CODES[record.status], 0)
+        self.settlements.put(index, source, offset, length)
+        if start is not None:
+            self.unended[index] = start
+        if record.stale:
+            self._stale.add(index)
+        else:
+            self._stale.discard(index)
+        if record.gone:
+            self.gone.add(index)
+        else:
+            self.gone.discard(index)
+        if record.status is Status.PENDING:
+            self.retries.pop(index, None)  # an update set it back: what the jobs file says counts
+        if record.status is Status.PENDING and (gate := self.gates.get(index)) is not None:
+            gate.question = gate.answer = None  # it is to be asked anew
+
+    def _has_settled(self, index: int) -> bool:
+        """Whether an agent has done the item well, and nothing has asked for it since."""
+        return self.spending.knows(index) and self.status(index) is Status.SUCCEEDED and index not in self._stale
+
+    @property
+    def unselected(self) -> int:
+        """How many of its items are not selected, as far as they are known."""
+        if self.chosen is None or self.count is None:
+            return 0
+        return self.count - sum(end - start for start, end in self._ranges)
+
+    @property
+    def has_none_chosen(self) -> bool:
+        """Whether nothing of it is selected."""
+        return self.chosen is not None and not self._ranges
+
+    @property
+    def _ranges(self) -> list[tuple[int, int]]:
+        return (self.chosen.ranges if self.chosen is not None else None) or []
+
+    def is_selected(self, index: int) -> bool:
+        """Whether item `index` was selected when its job was listed."""
+        return self.chosen is None or self._is_chosen(index)
+
+    def _is_chosen(self, index: int) -> bool:
+        place = bisect_right(self._ranges, index, key=itemgetter(0))
+        return place > 0 and index < self._ranges[place - 1][1]
+
+    def _chosen_and_pending(self) -> int:
+        known = self._statuses
+        return sum(known[start:end].count(_PENDING) + max(end - max(start, len(known)), 0) for start, end in self._ranges)
+
+    def apply(self, record: ItemsListed | ListOutdated | ItemsChosen | ListingFailed | JobSpent | JobClosed) -> None:
+        """Take in a fact about the job as a whole."""
+        match record:
+            case ItemsListed():
+                self.count = record.count
+                self.list_revision = record.revision
+                self.is_outdated = False
+                self.listing_failed = None
+            case ListOutdated():
+                self.is_outdated = True
+            case ItemsChosen():
+                self.chosen = record if record.ranges is not None else None
+            case ListingFailed():
+                self.listing_failed = record.message
+            case JobSpent():
+                self.spending.take_former(record.spent, record.paid_twice)
+            case JobClosed():
+                self.closed = record.status
+            case _:
+                assert_never(record)
+
+    def asked(self, record: GateAsked) -> None:
+        """A gate's question is out."""
+        gate = self.gates.setdefault(record.index, GateHistory())
+        gate.question, gate.answer = record, None
+        self._set(record.index, _WAITING, 0)
+        self.settlements.remove(record.index)
+
+    def answered(self, record: GateAnswered) -> None:
+        """Somebody made the choice."""
+        self.gates.setdefault(record.index, GateHistory()).answer = record
+
+    def is_asking(self, index: int) -> bool:
+        """Whether a choice is to be made: the question is out, also if nobody supervises the run just now."""
+        gate = self.gates.get(index)
+        is_open = gate is not None and gate.question is not None and gate.answer is None
+        return is_open and self.status(index) in (Status.WAITING, Status.INTERRUPTED)
+
+    def reopened(self, indices: list[int]) -> None:
+        """These items run again, from their first round; how many attempts they have had is kept."""
+        self.closed = None
+        for index in indices:
+            self._set(index, _PENDING, 0)
+            self.rounds.pop(index, None)
+            self._stale.discard(index)
+            self._damaged.discard(index)
+            if (gate := self.gates.get(index)) is not None:
+                gate.sent_back = gate.answer or gate.sent_back
+                gate.question = gate.answer = None
+
+    def _set(self, index: int, code: int, attempt: int) -> None:
+        statuses = self._statuses
+        if index >= len(statuses):
+            # Doubled, so that items which come in order do not copy the arrays each time.
+            missing = max(index + 1 - len(statuses), len(statuses))
+            statuses.frombytes(bytes(missing))
+            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
+        self._counts[statuses[index]] -= 1
+        self._counts[code] += 1
+        statuses[index] = code
+        if attempt:
+            self._attempts[index] = attempt
