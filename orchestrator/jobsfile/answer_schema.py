@@ -28,7 +28,12 @@ class AnswerSchema(msgspec.Struct, frozen=True):
 
     def mistakes_in(self, answer: Any) -> list[str]:
         """What in `answer` (plain data) does not fit, a line each, the first few; empty: it fits."""
-        found = sorted(self.validator.iter_errors(answer), key=lambda error: [str(each) for each in error.absolute_path])
+        try:
+            found = sorted(self.validator.iter_errors(answer), key=lambda error: [str(each) for each in error.absolute_path])
+        except RecursionError:
+            return ["the schema refers to itself without end, or the answer is nested too deeply"]
+        except import_module("referencing.exceptions").Unresolvable as error:  # what `read_schema` could not foresee
+            return [f"the schema refers to what it does not have: {shown(error.ref)}"]
         lines = [f"{error.json_path}: {error.message[:500]}" for error in found[:_MOST_MISTAKES]]
         return lines + ([f"and {len(found) - _MOST_MISTAKES} more"] if len(found) > _MOST_MISTAKES else [])
 
@@ -61,4 +66,24 @@ def read_schema(path: str) -> AnswerSchema:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise AnswerSchemaError(f"{path}: not a JSON Schema: {shown(error.message)} at {error.json_path}") from error
-    return AnswerSchema(text, kind(schema))
+    # This one has the meta-schemas; the default would fetch what it does not know from the network, and block everybody.
+    registry = import_module("jsonschema_specifications").REGISTRY
+    try:
+        _look_up_references(schema, registry)
+    except import_module("referencing.exceptions").Unresolvable as error:
+        raise AnswerSchemaError(f"{path}: refers to what is not in this file: {shown(error.ref)}") from error
+    return AnswerSchema(text, kind(schema, registry=registry))
+
+
+def _look_up_references(schema: Any, registry: Any) -> None:
+    """Raises Unresolvable for a `$ref` that leads nowhere: found with the answer it would have cost an attempt."""
+    referencing = import_module("referencing.jsonschema")
+    resource = import_module("referencing").Resource.from_contents(schema, default_specification=referencing.DRAFT202012)
+    open_ones = [(registry.resolver_with_root(resource), resource)]
+    while open_ones:
+        resolver, part = open_ones.pop()
+        said = part.contents if isinstance(part.contents, dict) else {}
+        for reference in (said.get("$ref"), said.get("$dynamicRef")):
+            if isinstance(reference, str):
+                resolver.lookup(reference)
+        open_ones += [(resolver.in_subresource(each), each) for each in part.subresources()]

@@ -1,0 +1,50 @@
+"""What schemas of answers are refused before an agent is paid for an answer, and what no schema does to the supervisor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema
+
+
+def schema_of(folder: Path, schema: object) -> AnswerSchema:
+    path = folder / "schema.json"
+    path.write_bytes(msgspec.json.encode(schema))
+    return read_schema(str(path))
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/nope", "other.json", "http://127.0.0.1:9/schema.json"])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_reference_that_leads_nowhere_is_told_before_there_is_an_answer(
+    tmp_path: Path, reference: str, *, is_nested: bool
+) -> None:
+    schema = {"properties": {"a": {"items": {"$ref": reference}}}} if is_nested else {"$ref": reference}
+    with pytest.raises(AnswerSchemaError, match=r"schema\.json: refers to what is not in this file"):
+        schema_of(tmp_path, schema)
+
+
+def test_references_in_the_file_and_to_the_metaschema_are_followed(tmp_path: Path) -> None:
+    schema = {
+        "$id": "https://example.org/answer.json",
+        "$defs": {"port": {"$id": "port.json", "type": "integer"}},
+        "properties": {
+            "port": {"$ref": "port.json"},
+            "same": {"$ref": "#/$defs/port"},
+            "schema": {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+            "$ref": {"type": "string"},
+        },
+    }
+    found = schema_of(tmp_path, schema)
+    assert found.mistakes_in({"port": 1, "same": 2, "schema": {"type": "object"}, "$ref": "nowhere"}) == []
+    assert len(found.mistakes_in({"port": "1", "same": "2", "schema": {"type": 5}})) == 3
+
+
+def test_a_schema_without_end_is_a_mistake_and_not_an_error_of_ours(tmp_path: Path) -> None:
+    assert schema_of(tmp_path, {"$ref": "#"}).mistakes_in(1) == [
+        "the schema refers to itself without end, or the answer is nested too deeply"
+    ]
+    hidden = schema_of(tmp_path, {"$ref": "#/x-parts/a", "x-parts": {"a": {"$ref": "#/nope"}}})
+    assert hidden.mistakes_in(1) == ['the schema refers to what it does not have: "/nope"']
