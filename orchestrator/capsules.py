@@ -18,7 +18,7 @@ from orchestrator.redaction import Redactor
 from orchestrator.replaying.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter
 from orchestrator.results import RunReader
 from orchestrator.store.outputs import CaptureMismatch, capture_path
-from workers.attempt_record import kept_record, record_of, record_path
+from workers.attempt_record import AttemptRecord, kept_record, record_of, record_path
 from workers.protocol import Capture, Outcome
 
 _BLOCK_BYTES = 1 << 20
@@ -50,7 +50,7 @@ class CapsuleMaker:
         """Write the archive; what is in it. Raises OSError."""
         capsule = self._index()
         writer = CapsuleWriter(target)
-        writer.add_bytes(INDEX, self._redactor.redact(msgspec.json.encode(capsule) + b"\n"))
+        writer.add_bytes(INDEX, msgspec.json.encode(self._without_secrets(capsule)) + b"\n")
         run_dir, history = self._reader.run_dir, self._reader.history
         self._add(writer, "jobs.toml", run_dir.jobs_toml(history.header.revision))
         for job_id, is_fan_out in history.header.jobs.items():
@@ -66,6 +66,38 @@ class CapsuleMaker:
                     self._add(writer, f"{attempt.folder}/{name}", self._paths[attempt.folder][name])
         writer.close()
         return capsule
+
+    def _without_secrets(self, capsule: Capsule) -> Capsule:
+        """Only what somebody wrote, and nothing that the archive is found its way by: a password may be an ordinary word."""
+        return msgspec.structs.replace(
+            capsule,
+            name=self._redactor.text(capsule.name),
+            inputs=self._texts(capsule.inputs),
+            attempts=[
+                msgspec.structs.replace(each, label=self._texts(each.label), record=self._record(each.record))
+                for each in capsule.attempts
+            ],
+        )
+
+    def _record(self, record: AttemptRecord) -> AttemptRecord:
+        agent = record.agent
+        if agent is not None:
+            told = {name: self._texts(getattr(agent, name)) for name in ("model", "session_id", "denials")}
+            agent = msgspec.structs.replace(agent, **told)
+        message, told_to = self._redactor.text(record.message), self._texts(record.told)
+        return msgspec.structs.replace(record, asked=self._texts(record.asked), told=told_to, message=message, agent=agent)
+
+    def _texts(self, value: Any) -> Any:
+        """The value with all texts in it redacted."""
+        match value:
+            case str():
+                return self._redactor.text(value)
+            case list():
+                return [self._texts(each) for each in value]
+            case dict():
+                return {name: self._texts(each) for name, each in value.items()}
+            case _:
+                return value
 
     def _index(self) -> Capsule:
         header = self._reader.history.header

@@ -67,7 +67,7 @@ def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         "rounds_allowed": job.repeat.max if job.repeat else None,
         "needs": {need: reader.job_status(need) for need in job.needs},
         "reason": _reason(reader, waits, program, job_id, index, result),
-        "advice": advice_on(result["class"], result["agent"]) if result["agent"] else None,
+        "advice": advice_on(result["class"], result["agent"]) or None if result["agent"] else None,
         "logs": command if result["attempts"] else None,
     }
 

@@ -153,3 +153,15 @@ def test_a_capsule_says_which_work_another_run_did(project: Project) -> None:
     assert project.results()["ask"]["deduped_from"] == f"{first}/ask"
     told = json.loads(project.told("capsule", second, "--json"))
     assert (told["attempts"], told["missing"]) == (0, [f"ask, which {first}/ask did"])
+
+
+def test_a_password_that_is_an_ordinary_word_spoils_no_capsule(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "attempts")
+    text = '[jobs.attempts]\nfor_each = ["attempts left"]\nagent = "demo"\nprompt = "say {{ item }}: hello"\n'
+    project.write("", text)
+    project.summary()
+    project.told("capsule", "jobs.toml", "-o", "c.tar.gz")
+    with tarfile.open(project.folder / "c.tar.gz") as tar:
+        index = json.load(tar.extractfile("capsule.json"))  # type: ignore[arg-type]
+    assert [(each["job"], each["label"]) for each in index["attempts"]] == [("attempts", "[redacted:DB_PASSWORD] left")]
+    assert project.summary("--replay", "c.tar.gz")["status"] == "completed"
