@@ -22,6 +22,7 @@ from workers.capture import CaptureFile
 from workers.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
 from workers.faultpoints import fault_point
 from workers.git import GitFailed, git
+from workers.inner_repositories import unkept_repositories
 from workers.protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture, WorkspaceReport, WorkspaceTask
 from workers.spawn import SHORTAGES, CannotStart
 from workers.verdict import Verdict
@@ -176,11 +177,14 @@ class Workspace:
             notes += [note] if note else []
         elif record.kind == "copy" and record.base:
             now = self._snapshot()
-        has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now
+        inner = unkept_repositories(task.path, base, self._env) if base else []
+        notes += [f"{name} is a repository of its own: what was done in it stays in the workspace alone" for name in inner]
+        has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
         patch = self._patch(live_patch, base, now)
         fault_point("worker.workspace.kept")
+        keep_seconds = None if inner else task.keep_seconds
         try:
-            path = self._leave(record, is_kept=task.is_followed or (has_changed and task.keep_seconds != 0))
+            path = self._leave(record, keep_seconds, is_kept=task.is_followed or (has_changed and keep_seconds != 0))
         except (GitFailed, OSError) as error:  # files of another user: nothing is wrong with the work, which is kept
             path = task.path
             notes.append(f"{path} cannot be removed: {_in_words(error) if isinstance(error, OSError) else error}")
@@ -194,14 +198,14 @@ class Workspace:
             bytes_on_disk=None if path is None else bytes_on_disk(path),
         )
 
-    def _leave(self, record: WorkspaceRecord, *, is_kept: bool) -> str | None:
+    def _leave(self, record: WorkspaceRecord, keep_seconds: float | None, *, is_kept: bool) -> str | None:
         """Remove the workspace, or have it stay; where it is then."""
         task = self._task
         if not is_kept:
             remove_workspace(task.path, is_over=False)
             return None
-        if task.keep_seconds is not None and not task.is_followed:
-            record.keep_until = time.time() + task.keep_seconds
+        if keep_seconds is not None and not task.is_followed:
+            record.keep_until = time.time() + keep_seconds
             write_record(task.path, record)
         return task.path
 

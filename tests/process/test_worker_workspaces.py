@@ -143,6 +143,35 @@ def test_a_workspace_without_a_change_goes_and_its_branch_with_it(worker: Worker
     assert (os.listdir(item.path.parent), repository.branches(), len(repository.worktrees())) == ([], {"main"}, 1)
 
 
+@pytest.mark.parametrize(
+    "work", ["echo b >> part/a.txt", "cd part && git -c user.name=a -c user.email=a commit -qm x --allow-empty"]
+)
+def test_what_was_done_in_a_submodule_is_told_and_stays(worker: WorkerDriver, repository: Repository, work: str) -> None:
+    part = Repository(worker.root / "part", **{"a.txt": "a\n"})
+    allowed = "git -c protocol.file.allow=always"
+    subprocess.run(f"{allowed} submodule --quiet add {part.path} part", cwd=repository.path, shell=True, check=True)
+    repository.commit("Add a part")
+    setup = f"{allowed} submodule --quiet update --init"
+    untouched = Item(worker.root, "worktree", repository.path, "port.0", setup=setup)
+    assert report_of(untouched.run(worker, "true")).path is None
+    item = Item(worker.root, "worktree", repository.path, "port.1", setup=setup, keep_seconds=0.0)
+    outcome = item.run(worker, work)
+    report = report_of(outcome)
+    assert (outcome.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
+    assert report.note == "part is a repository of its own: what was done in it stays in the workspace alone"
+    subprocess.run(f"{allowed} -C part pull -q; {allowed} -C part reset -q --hard origin", cwd=item.path, shell=True, check=True)
+    assert (report_of(item.run(worker, "true")).path, item.path.exists()) == (None, False)
+
+
+def test_what_an_agent_cloned_into_a_copy_is_told_and_stays(worker: WorkerDriver, repository: Repository) -> None:
+    item = Item(worker.root, "copy", repository.path, keep_seconds=0.0)
+    commit = "git -c user.name=a -c user.email=a@b commit -qm x --allow-empty"
+    report = report_of(item.run(worker, f"git init -q inner && cd inner && {commit} && echo x > work.txt"))
+    assert report.path is not None
+    assert (Path(report.path) / "inner" / "work.txt").exists()
+    assert "inner is a repository of its own" in report.note
+
+
 def test_what_was_copied_into_a_worktree_is_never_committed(worker: WorkerDriver, repository: Repository) -> None:
     repository.write("secret.key", "unignored\n")
     item = Item(worker.root, "worktree", repository.path, include=["*.key"])
