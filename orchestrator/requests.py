@@ -28,7 +28,7 @@ from orchestrator.core.events import CancelAsked, ChildAnswered, Event
 from orchestrator.core.explaining import is_waiting, spared_now, waiting_counts, waiting_resource, why_it_waits
 from orchestrator.core.retrying import to_reopen, why_not
 from orchestrator.core.scheduling import is_over, split_slots
-from orchestrator.core.states import ItemRef, RunState, Stop
+from orchestrator.core.states import ItemRef, Pending, Running, RunState, Stop, Waiting
 from orchestrator.gates import Gates
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.money.budgets import bounds_of, budget_set, in_words
@@ -39,6 +39,7 @@ from orchestrator.store import records
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.run_store import RunStore
 from orchestrator.tokens.desk import TokenDesk
+from orchestrator.workspaces import followers
 
 
 class Requests:
@@ -148,13 +149,27 @@ class Requests:
 
     def _retry(self, request: Retry) -> Reply:
         refs = [(self._orders[job_id], index) for job_id, index in request.items]
-        refusal = why_not(self._state, refs)
+        refusal = why_not(self._state, refs) or self._who_goes_on_there(refs)
         if refusal:
             return Reply(False, f"run {self._run_id}: {refusal}")
         for record in retries(self._store.history, request):
             self._recorder.add(record)
         self._gates.reopen(*to_reopen(self._state, refs))
         return Reply(True, f"run {self._run_id} runs {len(refs)} item{'' if len(refs) == 1 else 's'} again")
+
+    def _who_goes_on_there(self, items: list[ItemRef]) -> str:
+        """Whether an item that goes on in the workspace of one of these is at work in it, in words; empty: none is."""
+        after = followers({job.id: job for job in self._jobs_file.jobs})
+        for order, index in items:
+            job_id = self._state.jobs[order].rules.id
+            while (job_id := after.get(job_id, "")) in self._orders:
+                job = self._state.jobs[self._orders[job_id]]
+                if not job.is_listed:
+                    break
+                item = job.items[index]
+                if isinstance(item, Running | Waiting) or (isinstance(item, Pending) and index in job.ready):
+                    return f"{job_id}:{index} goes on in its workspace: cancel that first, or wait for its end"
+        return ""
 
     def _go_on(self, item: ItemRef) -> Reply:
         if is_over(self._state, self._state.jobs[item[0]]):

@@ -52,11 +52,11 @@ def retries(history: RunHistory, asked: Retry) -> list[Record]:
 def record_retry(run_dir: RunDir, asked: Retry) -> None:
     """Nobody supervises the run, and the caller has locked it: its next session runs the items. Survives power loss.
 
-    Raises UserError for an item that a worker of the last session may still run.
+    Raises UserError for an item that a worker of the last session may still run, or in whose workspace it may run another.
     """
     with closing(RunStore.open(run_dir)) as store:
         history = store.history
-        running = [item for item in asked.items if item in history.open_starts]
+        running = [other for item in asked.items for other in _running_in_its_place(history, item)]
         if running:
             job_id, index = running[0]
             raise UserError(
@@ -65,6 +65,13 @@ def record_retry(run_dir: RunDir, asked: Retry) -> None:
             )
         store.append([*retries(history, asked), *_reopened(history, asked.items)])
         store.take_checkpoint()
+
+
+def _running_in_its_place(history: RunHistory, item: tuple[str, int]) -> list[tuple[str, int]]:
+    """Those that had not ended when the supervisor did: the item itself, or one that goes on in its workspace."""
+    last = history.jobs[item[0]].last_end(item[1])
+    place = last.workspace if last is not None else ""
+    return [other for other, start in history.open_starts.items() if other == item or (place and start.workspace == place)]
 
 
 def reopen_children(run_dir: RunDir, items: Iterable[tuple[str, int]]) -> None:

@@ -125,6 +125,26 @@ def test_a_run_that_goes_on_takes_the_item_in_again(run: RunDriver, witness: Wit
     assert run.result("ship")["output"] == '["mended", "mended"]'
 
 
+def test_nobody_works_where_the_item_behind_it_still_does(run: RunDriver) -> None:
+    first = '[jobs.a]\nfor_each = ["x"]\nworkspace = "temp"\nshell = "echo a >> log"\n'
+    run.write(f'{first}[jobs.b]\nfor_each = {{ job = "a" }}\nshell = """echo b >> log; {run.gated()}; cat log"""\nattempts = 1')
+    command = run.run("--quiet")
+    log = run.run_folder / "workspaces" / "a" / "0.temp" / "log"
+    wait_until(lambda: log.exists() and log.read_text() == "a\nb\n", "the second works")
+    asked = run.launch("retry", run.run_id, "a:0")
+    assert asked.exit_code() == 2
+    assert "b:0 goes on in its workspace" in asked.stderr
+    command.kill()
+    asked = run.launch("retry", run.run_id, "a:0")
+    assert asked.exit_code() == 2
+    assert "b:0 of run crash was running when its supervisor ended" in asked.stderr
+    run.open_gate()
+    run.assert_exit(run.launch("resume", run.run_id, "--quiet"), 0)
+    assert run.result("b:0")["output"] == "a\nb"
+    run.assert_exit(run.launch("retry", run.run_id, "a:0", "--quiet"), 0)
+    assert log.read_text() == "a\nb\na\n"
+
+
 def test_cancelled_items_run_again_only_so_and_with_them_what_was_cancelled_in_their_child_runs(run: RunDriver) -> None:
     run.write('[jobs.ask]\ngate = "Go?"\n[jobs.leaf]\nneeds = ["ask"]\nshell = "echo done"\n', "leaf.toml")
     run.write('[jobs.go]\nworkflow = "leaf.toml"\n')
