@@ -39,7 +39,7 @@ from orchestrator.store import records
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.run_store import RunStore
 from orchestrator.tokens.desk import TokenDesk
-from orchestrator.workspaces import followers
+from orchestrator.workspaces.assignment import followers
 
 
 class Requests:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -10,8 +9,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, run_argument
-from orchestrator.cli.output import write_json, write_line
-from orchestrator.errors import UserError
+from orchestrator.cli.output import replaced, write_json, write_line
 from orchestrator.views.outlet import Outlet
 
 
@@ -37,16 +35,8 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
         sys.stdout.buffer.flush()
     else:
         path = path or f"{reader.run_dir.run_id}.capsule.tar.gz"
-        temporary = f"{path}.new-{os.getpid()}"
-        try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                capsule = maker.write(file)
-            os.replace(temporary, path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with replaced(path, 0o600) as file:
+            capsule = maker.write(file)
         if as_json:
             write_json({"file": os.path.abspath(path), **described(capsule)})
         else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from orchestrator.errors import ExitCode, UserError
@@ -63,16 +64,30 @@ def write_to(path: str | None, chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
             write_bytes(chunk)
         return
-    temporary = f"{path}.new-{os.getpid()}"
+    with replaced(path) as file:
+        file.writelines(chunks)
+
+
+@contextlib.contextmanager
+def replaced(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` once all of it is written. Raises UserError if it cannot be.
+
+    What is there and no regular file (a device, a FIFO, a link) is written itself: in its place others would find a file.
+    """
+    is_special = os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode)
+    temporary = path if is_special else f"{path}.new-{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if is_special else os.O_EXCL)
     try:
-        with open(temporary, "xb") as file:
-            file.writelines(chunks)
-        os.replace(temporary, path)
+        with open(os.open(temporary, flags, mode), "wb") as file:
+            yield file
+        if not is_special:
+            os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        if not is_special:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
 
 
 def silence() -> None:
