@@ -135,6 +135,7 @@ class Admission:
             asking = None
             if prepared.token is not None:
                 makes_file = prepared.creates is not None
+                schema = prepared.agent.schema if prepared.agent is not None else None
                 asking = self._tokens.asking(
                     item,
                     name,
@@ -143,6 +144,7 @@ class Admission:
                     prepared.payload,
                     makes_file=makes_file,
                     is_asked=prepared.is_asked,
+                    schema=schema,
                 )
                 known = self._tokens.ask_here(asking)
                 if isinstance(known, Joins | Shared | Refused):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from orchestrator.agent_work import schema_of
 from orchestrator.agents.sessions import LastEnd, carried_over, session_is_gone
 from orchestrator.context import ItemContexts
 from orchestrator.core.events import Verdict
 from orchestrator.flights import Flight
+from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.rendered import ItemRefused
 from orchestrator.results import RunReader
 from orchestrator.store.outputs import CaptureMismatch
-from orchestrator.verdicts import BadOutputError, output_of, unfit
+from orchestrator.verdicts import fitting
 from workers.protocol import AttemptClass, Outcome
 
 
@@ -29,22 +32,20 @@ class AgentEnds:
 
     def fitting(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none."""
-        job, index = flight.job, flight.item[1]
-        if outcome.attempt_class is not AttemptClass.OK or job.schema is None:
-            return outcome
+        job = flight.job
+        return (
+            outcome if job.schema is None else fitting(outcome, job.output, self._reader.run_dir, partial(self._schema, flight))
+        )
+
+    def _schema(self, flight: Flight) -> AnswerSchema:
         try:
-            context = self._contexts.for_item(job, index, flight.start.attempt)
+            context = self._contexts.for_item(flight.job, flight.item[1], flight.start.attempt)
             context["label"] = flight.start.label
-            schema = schema_of(job, context, self._folder)[1]
-            assert schema is not None
-            mistakes = schema.mistakes_in(output_of(outcome, job.output, self._reader.run_dir))
-        except (ItemRefused, BadOutputError, CaptureMismatch) as error:
-            mistakes = [str(error)]
-        if not mistakes:
-            return outcome
-        told = "The answer does not fit its JSON Schema:\n" + "\n".join(mistakes)
-        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-        return unfit(outcome, AttemptClass.CHECK_FAILED, f"the answer does not fit its schema: {mistakes[0]}{more}", told)
+            schema = schema_of(flight.job, context, self._folder)[1]
+        except (ItemRefused, CaptureMismatch) as error:
+            raise AnswerSchemaError(str(error)) from error
+        assert schema is not None, "only a job with a schema is asked for it"
+        return schema
 
 
 def verdict_on(said: Outcome, outcome: Outcome, verdict: Verdict) -> Verdict:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, assert_never
 
 import msgspec
 
 from orchestrator.agents.sessions import LONGEST_CHECK_OUTPUT
 from orchestrator.core.events import Verdict
+from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.outputs import CaptureMismatch, read_capture
 from orchestrator.store.rundir import RunDir
@@ -99,6 +101,24 @@ def checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Outcome:
     except (BadOutputError, CaptureMismatch) as error:
         return unfit(outcome, AttemptClass.BAD_OUTPUT, str(error), str(error))
     return outcome
+
+
+def fitting(outcome: Outcome, kind: OutputKind, run_dir: RunDir, schema: Callable[[], AnswerSchema]) -> Outcome:
+    """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none.
+
+    `schema` gives it, or raises AnswerSchemaError: then nothing fits.
+    """
+    if outcome.attempt_class is not AttemptClass.OK:
+        return outcome
+    try:
+        mistakes = schema().mistakes_in(output_of(outcome, kind, run_dir))
+    except (AnswerSchemaError, BadOutputError, CaptureMismatch) as error:
+        mistakes = [str(error)]
+    if not mistakes:
+        return outcome
+    told = "The answer does not fit its JSON Schema:\n" + "\n".join(mistakes)
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return unfit(outcome, AttemptClass.CHECK_FAILED, f"the answer does not fit its schema: {mistakes[0]}{more}", told)
 
 
 def unfit(outcome: Outcome, attempt_class: AttemptClass, message: str, told: str) -> Outcome:

@@ -100,8 +100,10 @@ class Run:
     def ask(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Answer:
         return self.desk.ask(self.asking(number, payload=payload, token=token, **keys))
 
-    def asking(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Asking:
-        return self.desk.asking((0, number), f"port:{number}", job(**keys), token, payload)
+    def asking(
+        self, number: int = 0, *, payload: str = "p", token: str = TOKEN, answer_schema: str | None = None, **keys: Any
+    ) -> Asking:
+        return self.desk.asking((0, number), f"port:{number}", job(**keys), token, payload, schema=answer_schema)
 
     def mark(self, number: int = 0, attempt: int = 1) -> str:
         return f"{self.run_id}.n/port:{number}/{attempt}"

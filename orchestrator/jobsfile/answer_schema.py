@@ -50,13 +50,21 @@ def load_checker() -> Any:
 
 def read_schema(path: str) -> AnswerSchema:
     """The JSON Schema in the file at `path`. Raises AnswerSchemaError."""
-    jsonschema = load_checker()
     try:
         with open(path, "rb") as file:
             text = file.read().decode().removeprefix("\ufeff")
-        schema = json.loads(text)
     except OSError as error:
         raise AnswerSchemaError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise AnswerSchemaError(f"{path}: not JSON: {error}") from error
+    return schema_in(text, path)
+
+
+def schema_in(text: str, path: str) -> AnswerSchema:
+    """The JSON Schema that `text` is, which the file at `path` has or had. Raises AnswerSchemaError."""
+    jsonschema = load_checker()
+    try:
+        schema = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise AnswerSchemaError(f"{path}: not JSON: {error}") from error
     if not isinstance(schema, dict | bool):

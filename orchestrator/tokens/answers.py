@@ -11,7 +11,7 @@ from workers.protocol import Outcome
 
 
 class Asking(Asker, frozen=True, kw_only=True):
-    """An item that wants its token. `output`: what its output must be for a success.
+    """An item that wants its token. `output`, `schema`, `is_loop`: as of `TokenRecord`.
 
     `makes_file`: the file that it promises is missing, so a success of its own run does not count for it.
     """
@@ -19,6 +19,8 @@ class Asking(Asker, frozen=True, kw_only=True):
     item: ItemRef
     name: str
     output: OutputKind
+    schema: str | None
+    is_loop: bool
     makes_file: bool
 
 

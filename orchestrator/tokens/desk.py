@@ -97,11 +97,12 @@ class TokenDesk:
         *,
         makes_file: bool = False,
         is_asked: bool = False,
+        schema: str | None = None,
     ) -> Asking:
         """An item that wants its token.
 
         `makes_file`: what it promises is missing; what was done before does not count for it. `is_asked`: somebody wants it done
-        once more; what another run did before does not count for it.
+        once more; what another run did before does not count for it. `schema`: the JSON Schema that its answer has to fit.
         """
         return Asking(
             item=item,
@@ -114,6 +115,8 @@ class TokenDesk:
             ttl=job.token_ttl,
             is_fresh=self._is_fresh or makes_file or is_asked,
             output=job.output,
+            schema=schema,
+            is_loop=job.repeat is not None,
             makes_file=makes_file,
         )
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.answer_schema import schema_in
 from orchestrator.locks.holders import is_locked
 from orchestrator.store.history import read_history
 from orchestrator.store.records import Status
 from orchestrator.store.rundir import RunDir
 from orchestrator.tokens.record import Holder, TokenRecord
-from orchestrator.verdicts import checked
+from orchestrator.verdicts import checked, fitting
 from workers.identity import boot_id, is_same_process
 from workers.log import LOG_NAME, read_log
 from workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
@@ -77,9 +78,9 @@ class Holders:
         """
         holder = record.holder
         outcome = next((line.outcome for line in self._lines(holder) if isinstance(line, Ended)), None)
-        if outcome is not None:
-            # No supervisor has read it yet: it may be no success.
-            outcome = checked(outcome, record.output, self._run_dir(holder.run_id))
+        if outcome is not None and not record.is_loop:
+            # No supervisor has read it yet: it may be no success, and the end of a round is not that of the work.
+            outcome = self._read(outcome, record)
             if outcome.attempt_class is AttemptClass.OK:
                 return outcome, True
         try:
@@ -92,6 +93,14 @@ class Holders:
         is_it = (ended.token, ended.payload, ended.attempt) == (record.token, record.payload, holder.attempt)
         is_final = ended.status in (Status.SUCCEEDED, Status.FAILED)
         return (ended.outcome, ended.status is Status.SUCCEEDED) if is_it and is_final else None
+
+    def _read(self, outcome: Outcome, record: TokenRecord) -> Outcome:
+        """The outcome as the holder's supervisor would have read it."""
+        run_dir, schema = self._run_dir(record.holder.run_id), record.schema
+        outcome = checked(outcome, record.output, run_dir)
+        if schema is None:
+            return outcome
+        return fitting(outcome, record.output, run_dir, lambda: schema_in(schema, record.holder.words))
 
     def may_have_left_processes(self, holder: Holder) -> bool:
         """Whether the attempt was begun, in this boot, and its tree was never confirmed ended."""

@@ -50,6 +50,8 @@ class Held(msgspec.Struct):
     claim: str
     promotions: int
     output: OutputKind
+    schema: str | None
+    is_loop: bool
     record: TokenRecord | None = None
     lock_fd: int | None = None
     is_adopted: bool = False
@@ -80,7 +82,19 @@ class Holdings:
     def take(self, asking: Asking, lock_fd: int, promotions: int) -> None:
         """The token is the item's: `begin` or `give_back` follows."""
         claim = secrets.token_hex(8)
-        self._add(Held(asking.item, asking.name, asking.token, asking.payload, claim, promotions, asking.output, lock_fd=lock_fd))
+        held = Held(
+            asking.item,
+            asking.name,
+            asking.token,
+            asking.payload,
+            claim,
+            promotions,
+            asking.output,
+            asking.schema,
+            asking.is_loop,
+            lock_fd=lock_fd,
+        )
+        self._add(held)
 
     def begin(self, item: ItemRef, *, attempt: int, worker: int, sequence: int, mark: str) -> TokenRecord:
         """Note who has the token, before anything of the attempt runs. Raises StateUnwritableError."""
@@ -105,6 +119,8 @@ class Holdings:
             ),
             promotions=held.promotions,
             output=held.output,
+            schema=held.schema,
+            is_loop=held.is_loop,
             at=at,
             clock=clock,
             boot=boot,
@@ -129,8 +145,19 @@ class Holdings:
         record = self._files.read(start.token)
         if record is None or record.state != "held" or record.holder.run_id != self._run_id or record.holder.item != name:
             return  # somebody took the token over, and published what came of it
-        payload, output = start.payload, record.output
-        held = Held(item, name, start.token, payload, record.claim, record.promotions, output, record, is_adopted=True)
+        held = Held(
+            item,
+            name,
+            start.token,
+            start.payload,
+            record.claim,
+            record.promotions,
+            record.output,
+            record.schema,
+            record.is_loop,
+            record,
+            is_adopted=True,
+        )
         self._add(held)
 
     def reserve(self, held: Held) -> None:

@@ -52,7 +52,8 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     `held`: in flight, or kept through a backoff. `done`: it came to a verdict, `outcome`. `released`: it came to none (`why`:
     cancelled, interrupted); `replaced_by` (`RUN/ITEM`) is who may have it first. `claim` is new for each item that takes it.
-    `output`: what its output must be for a success. `at`, `clock`: when that was, by the wall and in seconds since boot `boot`.
+    `output`: what its output must be for a success; `schema`: the JSON Schema that it must fit. `is_loop`: its work has rounds,
+    an attempt may end but one of them. `at`, `clock`: when that was, by the wall and in seconds since boot `boot`.
     """
 
     format: int = FORMAT
@@ -63,6 +64,8 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     holder: Holder
     promotions: int = 0
     output: OutputKind = "text"
+    schema: str | None = None
+    is_loop: bool = False
     at: float
     clock: float
     boot: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ from store_samples import started
 from token_driver import ITEM, TOKEN, LockOf, Run, outcome
 
 from orchestrator.errors import StateUnwritableError
+from orchestrator.jobsfile.model import Repeat
+from orchestrator.jobsfile.templates import Template
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.tokens import publications
 from orchestrator.tokens.answers import (
@@ -529,6 +532,31 @@ def test_an_output_that_no_supervisor_has_read_is_read_before_it_counts(runs: Ru
     run.workers[0].ends(outcome(said="no json"))
     run.workers[0].die()
     granted(runs("b").ask(0, output="json", token_ttl=HOUR))
+
+
+@pytest.mark.parametrize(("answer", "fits"), [('{"area": 3}', True), ('{"area": "three"}', False), ("no JSON", False)])
+def test_an_answer_that_no_supervisor_has_read_counts_only_if_it_fits_its_schema(runs: Runs, answer: str, fits: bool) -> None:
+    schema = json.dumps({"type": "object", "properties": {"area": {"type": "number"}}})
+    keys: dict[str, Any] = {"output": "json", "answer_schema": schema, "token_ttl": HOUR}
+    run = killed_while_it_runs(runs, **keys)
+    run.workers[0].ends(outcome(said=answer))
+    run.workers[0].die()
+    assert isinstance(runs("b").ask(0, **keys), Shared if fits else Granted)
+
+
+def test_a_schema_that_cannot_be_read_any_more_fits_nothing(runs: Runs) -> None:
+    run = killed_while_it_runs(runs, output="json", answer_schema='{"type": 7}')
+    run.workers[0].ends(outcome(said="1"))
+    run.workers[0].die()
+    granted(runs("b").ask(0, output="json", token_ttl=HOUR))
+
+
+def test_a_round_that_no_supervisor_has_read_is_not_the_end_of_its_loop(runs: Runs) -> None:
+    loop = Repeat(condition=Template("false", "value"), is_until=True)
+    run = killed_while_it_runs(runs, repeat=loop)
+    run.workers[0].ends(outcome(said="round 1 of 3"))
+    run.workers[0].die()
+    granted(runs("b").ask(0, repeat=loop, token_ttl=HOUR))
 
 
 def test_an_attempt_that_got_the_same_sequence_after_a_kill_is_not_the_holders(runs: Runs) -> None:
