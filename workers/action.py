@@ -23,6 +23,7 @@ from workers.process import ProcessRunner, Spawn
 from workers.protocol import AgentTask, AttemptClass, ConfigTask, LogLine, SessionSeen, Start
 from workers.spawn import SHORTAGES, CannotStart
 from workers.verdict import Verdict, verdict_of
+from workers.watch import Control
 
 if TYPE_CHECKING:
     from workers.agent_watch import AgentWatch
@@ -30,14 +31,16 @@ if TYPE_CHECKING:
     from workers.workspaces import Workspace
 
 _FOREVER = float("inf")
+_WARMING_PAUSE_SECONDS = 0.1
 _FOR_NO_REASON = (AttemptClass.COMMAND_FAILED, AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR)
 
 
 class ActionRunner:
     """Runs actions, one after another, with the files of one worker's `folder`. `append` writes a line to the worker's log."""
 
-    def __init__(self, folder: str, processes: ProcessRunner, append: Callable[[LogLine], None]) -> None:
+    def __init__(self, folder: str, control: Control, processes: ProcessRunner, append: Callable[[LogLine], None]) -> None:
         self._folder = folder
+        self._control = control
         self._processes = processes
         self._append = append
         self._stdout = CaptureFile(f"{folder}/stdout")
@@ -66,15 +69,18 @@ class ActionRunner:
 
         It is held until `let_go`.
         """
-        from workers.config_folder import ConfigFolder
-
+        course.timeout_at = _timeout_at(start)
         try:
-            self._config = config = ConfigFolder.take(task, start.agent.session_id if start.agent is not None else None)
+            self._config = config = self._take_config(start, task, course)
+            if config is None:
+                course.heed_asked_end(start, "before it started")
+                return start
             if task.is_own:
                 start = msgspec.structs.replace(start, env={**start.env, task.variable: config.path})
             if config.needs_warming:
                 outputs = (self._stdout.open(), self._stderr.open())
-                verdict = self._run_setup(self._processes.start(start, task.warm, None, outputs, locks), start, course)
+                inherited = [*locks, *config.locks]
+                verdict = self._run_setup(self._processes.start(start, task.warm, None, outputs, inherited), start, course)
                 if not course.is_well:
                     course.verdict = verdict._replace(message=f"warming {config.path} ({' '.join(task.warm)}): {verdict.message}")
                     return start
@@ -87,6 +93,18 @@ class ActionRunner:
         if course.is_well:
             course.heed_asked_end(start, "before it started")
         return start
+
+    def _take_config(self, start: Start, task: ConfigTask, course: Course) -> ConfigFolder | None:
+        """None if the attempt's end came first, which `course.asked_end` tells then. Raises OSError."""
+        from workers.config_folder import BeingWarmed, ConfigFolder
+
+        session_id = start.agent.session_id if start.agent is not None else None
+        while True:
+            try:
+                return ConfigFolder.take(task, session_id)
+            except BeingWarmed:
+                if not course.wait(self._control, start, _WARMING_PAUSE_SECONDS):
+                    return None
 
     def let_go(self, course: Course) -> None:
         """Of the folder of `configure`, if there is one."""
@@ -161,7 +179,8 @@ class ActionRunner:
         outputs = (self._stdout.open(), self._stderr.open())
         if start.creates is not None:
             creates.clear(start.creates)
-        return self._processes.start(start, argv, start.stdin, outputs, locks)
+        inherited = locks if self._config is None else [*locks, *self._config.locks]
+        return self._processes.start(start, argv, start.stdin, outputs, inherited)
 
     def _agent_watch(self, start: Start, task: AgentTask) -> AgentWatch:
         from workers.agent_watch import AgentWatch

@@ -44,7 +44,7 @@ class AttemptRunner:
         self._log: LogWriter | None = None
         self._last_sequence = -1
         self._processes = ProcessRunner(folder, control, strangers, self._append, self._keep_log_error)
-        self._actions = ActionRunner(folder, self._processes, self._append)
+        self._actions = ActionRunner(folder, control, self._processes, self._append)
         self._checks: CheckRunner | None = None
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:

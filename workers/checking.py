@@ -14,7 +14,7 @@ from workers.check_output import CheckOutput
 from workers.course import Course
 from workers.given import script_file
 from workers.process import ProcessRunner, Spawn
-from workers.protocol import AttemptClass, Check, EndReason, Start
+from workers.protocol import AttemptClass, Check, Start
 from workers.spawn import SHORTAGES, CannotStart
 from workers.verdict import Verdict, verdict_of
 from workers.watch import Control
@@ -84,12 +84,7 @@ class CheckRunner:
             except OSError as error:
                 if error.errno not in SHORTAGES or time.monotonic() >= give_up_at:
                     raise
-            for end in self._control.wait(_SHORTAGE_PAUSE_SECONDS):
-                if end.sequence == start.sequence:
-                    course.asked_end = end.reason
-                    return None
-            if time.monotonic() >= course.timeout_at:
-                course.asked_end = EndReason.TIMEOUT
+            if not course.wait(self._control, start, _SHORTAGE_PAUSE_SECONDS):
                 return None
 
 

@@ -4,7 +4,8 @@ other's way, and warmed once before anything else uses it.
     HOME/agents/NAME/   K/  K.lock  K.warm      slot K's own folder; held while an attempt uses it; it has been warmed
                         sessions/ID             in which of them that session is: it goes on nowhere else
 
-Promise: no two attempts of this machine's runs use one such folder at once, unless both go on in sessions that are in it. What
+Promise: no two attempts of this machine's runs use one such folder at once, unless both go on in sessions that are in it; the
+agent has the lock, too, so it is held by who outlives a killed worker. Nobody waits here. What
 is shared with the user's own folder is a link to it; a login that a CLI renewed in its slot (it replaces the file, and so the
 link) is brought back to the user's folder after the attempt, for others and for the user: the old one may be of no use any more.
 """
@@ -14,7 +15,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from workers.locks import unlock
 from workers.protocol import ConfigTask
+
+
+class BeingWarmed(Exception):
+    """Another attempt warms the user's own folder just now."""
 
 
 class ConfigFolder:
@@ -28,17 +34,23 @@ class ConfigFolder:
 
     @classmethod
     def take(cls, task: ConfigTask, session_id: str | None) -> ConfigFolder:
-        """A folder that nobody uses, or the one that has the session to go on with. Raises OSError."""
+        """A folder that nobody uses, or the one that has the session to go on with. Raises BeingWarmed, OSError."""
         os.makedirs(task.folder, mode=0o700, exist_ok=True)
+        lock: int | None
         if not task.is_own:
             # The user's own, for all at once; warmed by one of them while the others wait.
-            lock = _lock(f"{task.folder}/own.lock", blocking=True)
-            return cls(task, task.real, lock, f"{task.folder}/own.warm")
+            warm_mark = f"{task.folder}/own.warm"
+            if os.path.exists(warm_mark):
+                return cls(task, task.real, None, warm_mark)
+            lock = _lock(f"{task.folder}/own.lock")
+            if lock is None:
+                raise BeingWarmed
+            return cls(task, task.real, lock, warm_mark)
         number = _number_of(task.folder, session_id)
         if number is None:
             number, lock = _first_free(task.folder)
         else:
-            lock = _lock(f"{task.folder}/{number}.lock", blocking=False)
+            lock = _lock(f"{task.folder}/{number}.lock")
         taken = cls(task, f"{task.folder}/{number}", lock, f"{task.folder}/{number}.warm")
         try:
             taken._link()
@@ -46,6 +58,11 @@ class ConfigFolder:
             taken._unlock()
             raise
         return taken
+
+    @property
+    def locks(self) -> list[int]:
+        """Descriptors that whoever is started in the folder is to inherit."""
+        return [] if self._lock is None else [self._lock]
 
     @property
     def needs_warming(self) -> bool:
@@ -102,23 +119,24 @@ class ConfigFolder:
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            unlock(self._lock)
             self._lock = None
 
 
 def _copy(source: str, target: str) -> None:
-    """Replaced whole, as private as it was."""
+    """Replaced whole, as private as it was; where it is a link, what that names."""
+    target = os.path.realpath(target)
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     temporary = f"{target}.new-{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(source, "rb") as origin, open(descriptor, "wb") as copy:
         copy.write(origin.read())
-    os.replace(temporary, os.path.realpath(target))
+    os.replace(temporary, target)
 
 
 def _first_free(folder: str) -> tuple[int, int]:
     number = 0
-    while (lock := _lock(f"{folder}/{number}.lock", blocking=False)) is None:
+    while (lock := _lock(f"{folder}/{number}.lock")) is None:
         number += 1
     return number, lock
 
@@ -136,13 +154,13 @@ def _is_name(session_id: str) -> bool:
     return 0 < len(session_id) <= 200 and session_id.replace("-", "").replace("_", "").isalnum() and session_id.isascii()
 
 
-def _lock(path: str, *, blocking: bool) -> int | None:
-    """A descriptor that holds the lock, for as long as it is open; None: somebody else does."""
+def _lock(path: str) -> int | None:
+    """A descriptor that holds the lock; None: somebody else does."""
     from filelock import lock_descriptor
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if lock_descriptor(descriptor, blocking=blocking, poll_interval=0.01):
+        if lock_descriptor(descriptor, blocking=False):
             return descriptor
     except BaseException:
         os.close(descriptor)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import msgspec
 
 from workers.protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
 from workers.verdict import Verdict, end_in_words
-from workers.watch import Watch
+from workers.watch import Control, Watch
 
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
@@ -42,6 +43,17 @@ class Course(msgspec.Struct, kw_only=True):
         if self.asked_end in _LEAVES_NO_TIME:
             attempt_class, words = end_in_words(self.asked_end, start)
             self.verdict = self.verdict._replace(attempt_class=attempt_class, message=f"{words} {when}", ended_by=self.asked_end)
+
+    def wait(self, control: Control, start: Start, seconds: float) -> bool:
+        """Wait so long, at most; False if the attempt's end came first, which `asked_end` tells then."""
+        for end in control.wait(seconds):
+            if end.sequence == start.sequence:
+                self.asked_end = end.reason
+                return False
+        if time.monotonic() >= self.timeout_at:
+            self.asked_end = EndReason.TIMEOUT
+            return False
+        return True
 
     def add(self, watch: Watch) -> None:
         """A process has ended, and its tree with it."""

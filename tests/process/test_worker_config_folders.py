@@ -7,8 +7,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
-from worker_driver import WorkerDriver, may_be_locked, pids_in
+from worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
 
 from workers.config_folder import ConfigFolder
 from workers.protocol import AttemptClass, ConfigTask
@@ -82,5 +83,38 @@ def test_a_killed_worker_lets_go_of_its_folder(worker: WorkerDriver, task: Confi
     (agent,) = pids_in(worker.root / "pid", 1)
     assert not may_be_locked(Path(task.folder, "0.lock"))
     worker.kill()
+    assert not may_be_locked(Path(task.folder, "0.lock")), "the agent still uses it"
     os.kill(agent, signal.SIGKILL)
-    assert may_be_locked(Path(task.folder, "0.lock"))
+    wait_until(lambda: may_be_locked(Path(task.folder, "0.lock")), "the folder is let go")
+
+
+def test_who_waits_while_another_warms_the_users_own_folder_hears_its_end(worker: WorkerDriver, task: ConfigTask) -> None:
+    """It holds a slot, and perhaps a token: a warming that hangs must not keep it for ever."""
+    own = msgspec.structs.replace(task, is_own=False)
+    other = ConfigFolder.take(own, None)
+    outcome = worker.shell("echo never", config=own, timeout_seconds=0.3)
+    assert (outcome.attempt_class, outcome.stdout.size) == (AttemptClass.TIMEOUT, 0)
+    other.warmed()
+    other.let_go()
+    assert worker.shell("echo $0", config=own).attempt_class is AttemptClass.OK
+
+
+def test_a_warm_folder_of_the_user_is_waited_for_by_nobody(task: ConfigTask) -> None:
+    own = msgspec.structs.replace(task, is_own=False)
+    first = ConfigFolder.take(own, None)
+    first.warmed()
+    assert not ConfigFolder.take(own, None).needs_warming
+    first.let_go()
+
+
+def test_a_renewed_login_that_is_a_link_of_the_users_is_written_where_that_leads(
+    worker: WorkerDriver, task: ConfigTask, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "vault"
+    elsewhere.mkdir()
+    login = Path(task.real, "login")
+    login.rename(elsewhere / "login")
+    login.symlink_to(elsewhere / "login")
+    worker.shell("echo second > $STATE/new; mv $STATE/new $STATE/login", config=task)
+    assert (login.is_symlink(), (elsewhere / "login").read_text()) == (True, "second\n")
+    assert (os.listdir(task.real), os.listdir(elsewhere)) == (["login"], ["login"])
