@@ -35,6 +35,7 @@ _INTERRUPTED = frozenset(
         AttemptClass.TURNS,
         AttemptClass.MEMORY,
         AttemptClass.SHORTAGE,  # of room for the agent, or for its check: no word on the session, which may be paid for
+        AttemptClass.STATE_ERROR,  # likewise: a full disk took what it wrote, not its session
     }
 )
 _NOT_BEGUN = frozenset({AttemptClass.LOST, AttemptClass.SHORTAGE})

@@ -11,7 +11,7 @@ from orchestrator.agents.sessions import LastEnd, carried_over, session_is_gone,
 from workers.protocol import AgentReport, AttemptClass, Capture, Outcome, Usage
 
 INTERRUPTED = {"timeout", "stalled", "lost", "cancelled", "usage_limit", "rate_limit", "overloaded", "network", "turns", "memory"}
-INTERRUPTED |= {"shortage"}  # of room for one more process
+INTERRUPTED |= {"shortage", "state_error"}  # of room for one more process, on the disk
 UNCHECKED = {"check_failed", "bad_output"}
 
 
