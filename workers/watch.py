@@ -125,10 +125,12 @@ class Watch:
             if self.status is not None and not (self._is_subreaper and not self._strangers):
                 # No SIGCHLD will tell of the end of what is no child of ours.
                 deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
-            for end in self._control.wait(max(deadline - time.monotonic(), 0.0)):
+            ends = self._control.wait(max(deadline - time.monotonic(), 0.0))
+            is_gone = self._reap()  # first: who has exited by himself was not ended by us
+            for end in ends:
                 if end.sequence == start.sequence:
                     self._end(end.reason, end.grace_seconds)
-            if self._reap():
+            if is_gone:
                 assert self.status is not None
                 return self.status
             now = time.monotonic()
