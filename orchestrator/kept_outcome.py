@@ -6,7 +6,6 @@ What is kept is a second name of the same file where the file system can, else a
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,5 +61,7 @@ def _kept(source: str, target: str) -> str:
     except FileNotFoundError as error:
         raise CaptureMismatch(f"{source}: {error.strerror}") from error
     except OSError:  # another file system
+        import shutil  # and what it needs: three milliseconds of every start
+
         shutil.copyfile(source, target)
     return target

@@ -23,7 +23,6 @@ from orchestrator.jobsfile.input_values import Ask
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
-from orchestrator.replaying.archive import unpack
 from orchestrator.signals import Stopper
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.durable_file import unwritable, write_durably
@@ -160,6 +159,8 @@ def create(
 
 def _take(capsule: Path, run_dir: RunDir) -> None:
     """Unpack what the run replays. Survives SIGKILL, not power loss: then the archive is replayed once more."""
+    from orchestrator.replaying.archive import unpack  # only a replay pays for what reads archives
+
     try:
         unpack(capsule, run_dir.capsule)
     except OSError as error:

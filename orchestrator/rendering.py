@@ -11,7 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
@@ -32,9 +32,11 @@ from orchestrator.rendered import (
     utf8_size,
     value_of_template,
 )
-from orchestrator.replaying.archive import CapsuleAttempt
 from orchestrator.workspaces.place import Workplace
 from workers.protocol import Creates
+
+if TYPE_CHECKING:
+    from orchestrator.replaying.archive import CapsuleAttempt
 
 _OURSELVES = (sys.executable, "-P", "-m", "orchestrator")
 """-P: a folder of the user's is no place to look for our modules."""

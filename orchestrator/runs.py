@@ -20,7 +20,6 @@ from orchestrator.locks.holders import is_locked
 from orchestrator.locks.supervisor_lock import SupervisorLock
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting, find_ancestors
-from orchestrator.replays import check_replay
 from orchestrator.results import RunReader
 from orchestrator.selection import check_patterns
 from orchestrator.session import RunReport, SessionOptions, slots_of_run, supervise
@@ -62,6 +61,8 @@ def run_file(
     nesting = find_ancestors(os.environ)
     jobs_file = request.loaded or load(request.jobs_file, folder=request.folder, user_config=user_config())
     if request.capsule is not None:
+        from orchestrator.replays import check_replay
+
         check_replay(jobs_file)
     check_hosting(is_inline=slots_of_run(request.options, jobs_file) == 0)
     selection = request.options.selection

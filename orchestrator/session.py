@@ -29,7 +29,6 @@ from orchestrator.listing import choose_items, chosen_record
 from orchestrator.money.budgets import bounds_of
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
-from orchestrator.replays import as_replayed
 from orchestrator.restoring import assign_slots, restore_job
 from orchestrator.results import RunReader
 from orchestrator.rules import rules_of
@@ -91,6 +90,8 @@ def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: Session
     reader = RunReader(run_dir, store.history, alive=True)
     try:
         if store.history.header.options.replay:
+            from orchestrator.replays import as_replayed
+
             jobs_file = as_replayed(jobs_file)
         with hosting(is_inline=slots_of_run(options.run, jobs_file) == 0):
             exit_code = _supervised(store, reader, jobs_file, view, options)

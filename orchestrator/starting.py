@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,13 +22,15 @@ from orchestrator.redaction import of_this_process
 from orchestrator.rendered import ItemRefused
 from orchestrator.rendering import Prepared, Question, is_wanted, item_label, prepare, question_of
 from orchestrator.replaying.asked import compared
-from orchestrator.replays import Replay
 from orchestrator.results import RunReader
 from orchestrator.selection import Selector
 from orchestrator.store.outputs import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.workspaces.assignment import Workspaces
 from workers.protocol import AgentTask, Check, ConfigTask, Holding, Outcome, Start, WorkspaceTask
+
+if TYPE_CHECKING:
+    from orchestrator.replays import Replay
 
 MOST_EVENTS = 100_000
 """Events that an agent's attempt may write: some loop for ever on a reply that was cut, thousands of events a second."""
@@ -89,8 +91,11 @@ class Starter:
             jobs_file.folder: "folder",
             header.run_id: "run id",
         }
-        self._replay = Replay(reader, self._asked) if header.options.replay else None
-        if self._replay is not None:
+        self._replay: Replay | None = None
+        if header.options.replay:
+            from orchestrator.replays import Replay
+
+            self._replay = Replay(reader, self._asked)
             # Where a prompt has the name of the recorded run as a word of its own, that was named, too.
             self._places[self._replay.recorded_run_id] = "run id"
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark

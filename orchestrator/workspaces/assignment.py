@@ -19,7 +19,6 @@ from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Started
 from orchestrator.workspaces.place import Workplace, parent_of, repository_of
 from workers.protocol import WorkspaceReport, WorkspaceTask
-from workers.worktrees import OUR_BRANCHES
 
 
 class Workspaces:
@@ -125,6 +124,8 @@ class Workspaces:
         suffix = f"-{again}" if again else ""
         if job.workspace.branch is not None:
             return _word(job, "branch", context) + suffix
+        from workers.worktrees import OUR_BRANCHES
+
         # What a run may be called is a name of a branch too, but for its end.
         return f"{OUR_BRANCHES}{self._reader.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"
 

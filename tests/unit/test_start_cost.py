@@ -29,4 +29,6 @@ def test_hardly_a_class_that_a_run_loads_is_a_dataclass() -> None:
 def test_a_run_without_a_terminal_loads_nothing_that_draws_or_serves() -> None:
     listed = "import sys, orchestrator.cli.run, orchestrator.runs, orchestrator.session; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True, timeout=30)
-    assert not {"rich", "asyncio", "distributed", "starlette", "yaml", "jsonschema", "email"} & set(found.stdout.split())
+    assert not {"rich", "asyncio", "distributed", "starlette", "yaml", "jsonschema", "email", "tarfile", "gzip", "shutil"} & set(
+        found.stdout.split()
+    )
