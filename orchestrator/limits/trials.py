@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -83,15 +84,17 @@ class Trials:
         if (missing := self.missing(account)) is not None:
             return missing
         lock_fd = try_take(self._lock(account), note)
-        park, parked = self._parks.of(account), self._parked(account)
         if lock_fd is None:
-            holder = self.holder(account)
+            park, holder = self._parks.of(account), self.holder(account)
             is_part = holder is not None and self._is_ours(holder)
             return None if park is None or is_part else Tried(park)
-        if park is not None and parked is None:
-            return Trial(lock_fd)
-        os.close(lock_fd)  # who has just tried found out
-        return parked
+        with ExitStack() as undo:
+            undo.callback(os.close, lock_fd)
+            parked = self._parked(account)
+            if parked is None and self._parks.of(account) is not None:
+                undo.pop_all()
+                return Trial(lock_fd)
+            return parked  # who has just tried found out
 
     def stamp(self, account: str) -> tuple[object, Stamp]:
         """Changes when what is known of the account changes, or a trial ends."""

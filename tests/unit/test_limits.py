@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -20,6 +21,7 @@ from orchestrator.limits.park import (
     LEAST_SECONDS,
     LONGEST_SECONDS,
     Clock,
+    Park,
     is_over_since,
     park_of,
     seconds_left,
@@ -211,6 +213,25 @@ def test_until_the_reset_nobody_may_try_and_then_exactly_one(machine: Machine) -
     machine.parks.clear(ACCOUNT, machine.clock.wall)
     assert machine.trials.try_use(ACCOUNT, "r/a:2 m/a:2") is None, "all may, although the one that tried still runs"
     os.close(second.lock_fd)
+
+
+def test_a_shortage_right_behind_the_lock_of_a_trial_lets_it_go(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.pass_time(HOUR)
+    real, asked = machine.parks.of, iter([False, False, False, True])
+
+    def of(account: str) -> Park | None:
+        if next(asked):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(account)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(machine.parks, "of", of)
+        with pytest.raises(OSError, match="Too many open files"):
+            machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+    trial = machine.take(Trials(machine.home, machine.other_run()), "q/b:2 n/b:2")
+    assert isinstance(trial, Trial)
+    os.close(trial.lock_fd)
 
 
 def test_a_trial_that_meets_the_limit_again_parks_anew(machine: Machine) -> None:
