@@ -14,7 +14,7 @@ from orchestrator.core import budget, shortage, throttle
 from orchestrator.core.decisions import Decision, StartAttempt
 from orchestrator.core.parking import account_for, missing_limit
 from orchestrator.core.shortage import SHORTAGE
-from orchestrator.core.states import JobRules, JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
+from orchestrator.core.states import ItemRef, JobRules, JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
 
 LOSSES_ALLOWED = 3
 """Workers that an item may lose in a row before it is failed: a command that kills its worker must not loop for ever."""
@@ -176,6 +176,23 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             rooms[job.rules.lane] -= 1
             decisions.append(StartAttempt((order, index), tries.number, slot, account))
     shortage.started(state, now)
+
+
+def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
+    """The item runs no more: its job, and how it ran. What it is now, and its slot, is left to the caller."""
+    job = state.jobs[item[0]]
+    running = job.items[item[1]]
+    assert isinstance(running, Running), f"{job.rules.id}:{item[1]} does not run"
+    job.running -= 1
+    if running.account is not None:
+        state.accounts[running.account].running -= 1
+    return job, running
+
+
+def free_slot(state: RunState, slot: int) -> None:
+    """A slot beyond the run's number was that of an adopted attempt of a run that had more slots: it is gone."""
+    if slot < state.slots:
+        heapq.heappush(state.free_slots, slot)
 
 
 def wake_times(state: RunState) -> list[float]:

@@ -14,13 +14,13 @@ from typing import assert_never
 
 from orchestrator.core import budget, gates, graph, parking, scheduling, shortage, throttle
 from orchestrator.core.decisions import Decision, Settle
+from orchestrator.core.declining import start_declined
 from orchestrator.core.events import (
     AccountTold,
     AttemptEnded,
     BudgetSet,
     CancelAsked,
     ChildAnswered,
-    Declined,
     Event,
     GateTold,
     ItemsListed,
@@ -46,7 +46,6 @@ from orchestrator.core.states import (
     CANCELLED,
     FAILED,
     INTERRUPTED,
-    SKIPPED,
     SUCCEEDED,
     ItemRef,
     ItemState,
@@ -74,7 +73,7 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
         case AttemptEnded():
             _attempt_ended(state, event, now, decisions)
         case StartDeclined():
-            _start_declined(state, event, now, decisions)
+            start_declined(state, event, now, decisions)
         case ItemsListed():
             _items_listed(state, event, decisions)
         case ListingFailed(order):
@@ -143,7 +142,7 @@ def _told(
         case SlotFreed(slot):
             if slot in state.set_aside:
                 state.set_aside.remove(slot)
-                _free_slot(state, slot)
+                scheduling.free_slot(state, slot)
         case ResourceFreed(resource):
             state.holds.pop(resource, None)
         case VerdictShared(items, is_success):
@@ -171,27 +170,11 @@ def _listing_failed(state: RunState, job: JobState, decisions: list[Decision]) -
         halt(state, (job.rules.order, 0), decisions)
 
 
-def _take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
-    job = state.jobs[item[0]]
-    running = job.items[item[1]]
-    assert isinstance(running, Running), f"{job.rules.id}:{item[1]} does not run"
-    job.running -= 1
-    if running.account is not None:
-        state.accounts[running.account].running -= 1
-    return job, running
-
-
-def _free_slot(state: RunState, slot: int) -> None:
-    """A slot beyond the run's number was that of an adopted attempt of a run that had more slots: it is gone."""
-    if slot < state.slots:
-        heapq.heappush(state.free_slots, slot)
-
-
 def _attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: list[Decision]) -> None:
     index = end.item[1]
-    job, running = _take_back_slot(state, end.item)
+    job, running = scheduling.take_back_slot(state, end.item)
     budget.charge(job, index, end.cost)
-    _free_slot(state, running.slot)
+    scheduling.free_slot(state, running.slot)
     for resource in scheduling.freed_by_end(job.rules):
         state.holds.pop(resource, None)
     if end.verdict in (Verdict.SUCCEEDED, Verdict.ROUND, Verdict.CORRECTABLE) and running.account is not None:
@@ -289,76 +272,6 @@ def _wait(job: JobState, index: int, waiting: Waiting, decisions: list[Decision]
     else:
         heapq.heappush(job.backoff, (waiting.due, index))
     decisions.append(Settle((job.rules.order, index), waiting))
-
-
-def _start_declined(state: RunState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
-    job, running = _take_back_slot(state, declined.item)
-    index = declined.item[1]
-    if declined.why is Declined.SLOT_HELD:
-        state.set_aside.add(running.slot)
-    else:
-        _free_slot(state, running.slot)
-    match declined.why:
-        case Declined.SKIPPED:
-            settle(state, job, index, SKIPPED, decisions)
-        case Declined.UNSELECTED:
-            job.unselected += 1
-            settle(state, job, index, SKIPPED, decisions)
-        case Declined.SATISFIED:
-            settle(state, job, index, SUCCEEDED, decisions)
-        case Declined.REFUSED:
-            settle(state, job, index, FAILED, decisions)
-        case Declined.SLOT_HELD:
-            _not_started(state, job, index, running, Waiting("slot", now), decisions)
-        case Declined.HELD:
-            _hold(state, job, declined, now, decisions)
-            held_by = None if job.rules.accounts else declined.account
-            _not_started(state, job, index, running, Waiting(declined.resource, now), decisions, held_by)
-        case Declined.JOINS:
-            _not_started(state, job, index, running, Waiting("token", math.inf), decisions)
-        case unknown:
-            assert_never(unknown)
-
-
-def _hold(state: RunState, job: JobState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
-    """A resource is not to be had. When an account may be tried again after a throttle is known here, and better."""
-    account = declined.account
-    if account is None:
-        scheduling.hold(state, declined.resource, declined.until, now)
-    elif declined.resource == parking.usage_limit(account):
-        parking.park(state, account, declined.until)
-        if job.rules.on_usage_limit == "pause":
-            stop(state, Stop.PAUSE, now, decisions)
-    elif declined.resource == parking.trial(account):
-        state.holds[declined.resource] = declined.until
-
-
-def _not_started(
-    state: RunState,
-    job: JobState,
-    index: int,
-    running: Running,
-    waiting: Waiting,
-    decisions: list[Decision],
-    held_by: str | None = None,
-) -> None:
-    """Nothing is wrong with the item, and no attempt was made: it waits. `held_by`: as of `_wait`."""
-    job.tries[index].number -= 1
-    job.tries[index].used -= 1
-    if running.ending == "cancel":
-        settle(state, job, index, CANCELLED, decisions)
-    elif scheduling.is_over(state, job):
-        settle(state, job, index, INTERRUPTED, decisions)
-    elif waiting.due == math.inf:
-        job.items[index] = waiting
-        job.joining.add(index)
-        decisions.append(Settle((job.rules.order, index), waiting))
-    elif held_by is not None:
-        job.items[index] = waiting
-        heapq.heappush(job.held.setdefault(held_by, []), index)
-    else:
-        job.items[index] = waiting
-        heapq.heappush(job.backoff, (waiting.due, index))
 
 
 def _verdict_shared(state: RunState, items: tuple[ItemRef, ...], is_success: bool, decisions: list[Decision]) -> None:
