@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import RunCli
 from gate import Gate
+from sweeps import sweep
 
 from orchestrator.cli import main
 from orchestrator.runs import cancel_dead_run
@@ -63,7 +64,7 @@ def test_a_paused_run_lets_what_runs_finish_starts_nothing_more_and_goes_on_late
     assert statuses(run_cli, living_run) == ["succeeded", "succeeded"]
 
 
-@pytest.mark.parametrize(("words", "exit_code"), [(["pause"], 3), (["stop"], 143)])
+@pytest.mark.parametrize(("words", "exit_code"), sweep([(["pause"], 3), (["stop"], 143)], quick=1))
 def test_a_stop_that_waits_returns_once_the_run_has_ended(
     run_cli: RunCli, living_run: str, gate: Gate, words: list[str], exit_code: int
 ) -> None:
@@ -128,7 +129,7 @@ def test_nonsense_is_not_set(run_cli: RunCli, tmp_path: Path, capsys: pytest.Cap
 WAITS = ["wait own", "stop own --wait", "pause own --wait", "run own.toml --overlap wait", "resume own"]
 
 
-@pytest.mark.parametrize("around", ["", 'env -i HOME="$HOME" ORCHESTRATE_HOME="$ORCHESTRATE_HOME" '])
+@pytest.mark.parametrize("around", sweep(['env -i HOME="$HOME" ORCHESTRATE_HOME="$ORCHESTRATE_HOME" ', ""], quick=1))
 def test_an_item_that_would_wait_for_its_own_run_is_refused_at_once(run_cli: RunCli, tmp_path: Path, around: str) -> None:
     asks = [f"{around}{shlex.join(ORCHESTRATE)} {words}" for words in WAITS]
     (tmp_path / "own.toml").write_text(
@@ -142,6 +143,7 @@ def test_an_item_that_would_wait_for_its_own_run_is_refused_at_once(run_cli: Run
         assert "inside an item of run own is refused" in Path(each["stderr"]).read_text(), each["label"]
 
 
+@pytest.mark.slow
 def test_an_item_that_was_replaced_says_by_whom(run_cli: RunCli, living_run: str, gate: Gate) -> None:
     assert run_cli("cancel", living_run, "go:0", "--replaced-by", "other/x:1").returncode == 0
     gate.wait_until_reached()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import RunCli
+from sweeps import sweep
 
 SECRET = "sk-ant-api03-0123456789abcdef0123"
 JOBS = """
@@ -121,7 +122,9 @@ prompt = "Tell me of {{ item }} in {{ run.id }}."
     assert [found[f"ask:{index}"]["attempts"] for index in (1, 2)] == [0, 0]
 
 
-@pytest.mark.parametrize("fault", ["ORCHESTRATE_FAULT=supervisor.recorded:6", "ORCHESTRATE_WORKER_FAULT=worker.begun:2"])
+@pytest.mark.parametrize(
+    "fault", sweep(["ORCHESTRATE_FAULT=supervisor.recorded:6", "ORCHESTRATE_WORKER_FAULT=worker.begun:2"], quick=1)
+)
 def test_a_replay_that_is_killed_goes_on_as_a_replay(fault: str, project: Project, run_cli: RunCli) -> None:
     project.write(CHECK)
     project.summary()

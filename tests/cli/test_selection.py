@@ -107,6 +107,7 @@ def test_a_label_that_only_the_parents_output_tells_decides_when_the_item_starts
     assert results(run_cli)["review:0"] == ("skipped", "not selected (--only)")
 
 
+@pytest.mark.slow
 def test_a_failure_that_is_not_selected_stays_a_failure_and_what_was_selected_blocks_nothing(
     run_cli: RunCli, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_the_second_waits_shares_and_a_fresh_one_runs(run_cli: RunCli, gate: Gat
 
 
 @pytest.mark.usefixtures("two_runs")
+@pytest.mark.slow
 def test_a_holder_that_is_stopped_is_named_and_not_robbed(run_cli: RunCli, gate: Gate, home: Path) -> None:
     log = (home / "runs" / "first" / "workers" / "0" / "log").read_text()
     agent = next(json.loads(line[:-9])["pid"] for line in log.splitlines() if '"spawned"' in line)

@@ -95,6 +95,7 @@ def test_what_an_edit_changes_runs_again_and_all_else_keeps_its_outcome(driver: 
     assert set(statuses(driver).values()) == {"succeeded"}
 
 
+@pytest.mark.slow
 def test_jobs_are_added_removed_moved_and_come_back(driver: RunDriver) -> None:
     first = '[jobs.first]\nfor_each = [1, 2]\nshell = "echo {{ item }}"\n'
     second, third = (f'[jobs.{name}]\nshell = "echo {name}"\n' for name in ("second", "third"))
@@ -157,6 +158,7 @@ def test_a_chain_never_follows_other_items_than_it_did(driver: RunDriver) -> Non
     assert "jobs.c.for_each: c:0 would follow another item than it did" in command.stderr
 
 
+@pytest.mark.slow
 def test_inputs_keep_their_values_unless_others_are_given(driver: RunDriver) -> None:
     work = '[jobs.work]\nshell = "echo {{ inputs.kept }} {{ inputs.new | default(0, true) }}"\n'
     driver.write('inputs.kept = "default"\ninputs.gone = 1\n' + work.replace("inputs.new", "inputs.gone"))
@@ -204,6 +206,7 @@ def test_a_run_of_each_has_no_file_to_take(driver: RunDriver) -> None:
     assert "was made by `orchestrate each`" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_item_that_is_other_work_now_runs_also_with_keep_failed(driver: RunDriver) -> None:
     jobs = '[jobs.work]\nfor_each = ["a", "b"]\ncontinue_on_error = true\nshell = "test {{ item }} != %s"\n'
     driver.write(jobs % "a")
@@ -315,6 +318,7 @@ shell = '''{second}; echo {{{{ jobs.first.output }}}}'''
     assert driver.result("second")["output"] == "same"
 
 
+@pytest.mark.slow
 def test_a_choice_stands_as_long_as_its_question_and_what_it_was_about(driver: RunDriver) -> None:
     jobs = """
 [jobs.port]
@@ -343,6 +347,7 @@ shell = "echo shipped"
     assert attempts(driver) == {"port": 2, "other": 2, "ok": 0, "ship": 1}
 
 
+@pytest.mark.slow
 def test_an_update_keeps_what_is_selected(driver: RunDriver) -> None:
     jobs = '[jobs.work]\nfor_each = %s\nshell = "echo {{ item }}"\n[jobs.more]\nshell = "true"\n'
     driver.write(jobs % '["a", "b", "c"]')

@@ -90,6 +90,7 @@ def test_prune_removes_what_a_kill_left_of_a_run_that_never_began(
     assert runs_of(home) == set()
 
 
+@pytest.mark.slow
 def test_prune_leaves_a_run_whose_attempt_outlives_its_supervisor(
     run_cli: RunCli, home: Path, dead_supervisor: int, gate: Gate
 ) -> None:

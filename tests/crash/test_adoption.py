@@ -86,6 +86,7 @@ def test_a_resume_with_more_slots_starts_beside_an_adopted_attempt(driver: RunDr
     driver.assert_each_ran_once(["go:0", "go:1"])
 
 
+@pytest.mark.slow
 def test_a_resume_with_fewer_slots_waits_for_all_that_it_adopted(driver: RunDriver) -> None:
     gate = driver.gated()
     body = f"test {{{{ item }}}} = 2 || {gate}"

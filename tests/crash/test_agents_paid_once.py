@@ -97,6 +97,7 @@ def test_what_agents_end_with_while_nobody_supervises_is_not_asked_again(driver:
     assert_each_was_paid_once(driver, server)
 
 
+@pytest.mark.slow
 def test_agents_that_died_with_everything_else_go_on_in_their_sessions(driver: RunDriver, server: ModelServer) -> None:
     kill_with_all_in_flight(driver, server)
     kill(processes_of(driver.home))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fake_agents import STATE_VARIABLE, Witness, add_profile
 from run_driver import RunDriver, wait_until
+from sweeps import sweep
 
 from orchestrator.money.ledger import Ledger, ledger_of
 from orchestrator.store.history import read_history
@@ -52,7 +53,7 @@ def ledger(driver: RunDriver) -> Ledger:
 
 
 @pytest.mark.parametrize(
-    "point", ["supervisor.outcome:2", "supervisor.deciding:6", "supervisor.recorded:5", "checkpoint.switched:1"]
+    "point", sweep(["supervisor.outcome:2", "supervisor.recorded:5", "supervisor.deciding:6", "checkpoint.switched:1"], quick=2)
 )
 def test_a_kill_between_attempts_loses_no_cent_and_the_budget_holds(driver: RunDriver, witness: Witness, point: str) -> None:
     write(driver, "ok cost=0.25", budget_usd=1.1)

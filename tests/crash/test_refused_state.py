@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import KILLED, RunDriver
+from sweeps import sweep
 
 from orchestrator.cli import main
 
@@ -82,7 +83,7 @@ def records_of(run: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", sweep(DAMAGES, quick=4))
 def test_refused_and_left_as_it_is(
     driver: RunDriver, damage: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

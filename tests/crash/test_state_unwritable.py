@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from batch import GATED, ITEMS, assert_every_result_is_there, wait_for_the_others, write_batch
 from run_driver import RunDriver, is_living, wait_until
+from sweeps import sweep
 
 
 @pytest.fixture
@@ -26,14 +27,17 @@ def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
 
 @pytest.mark.parametrize(
     ("fault", "hint"),
-    [
-        ("journal.write:5:ENOSPC", "free some space there, then resume the run"),
-        pytest.param("journal.write:9:EIO", "mend that, then resume the run: what is recorded stays", marks=pytest.mark.slow),
-        ("journal.sync:1:EIO", "mend that, then resume the run: what is recorded stays"),
-        pytest.param("journal.sync:3:ENOSPC", "free some space there, then resume the run", marks=pytest.mark.slow),
-        ("journal.synced:2:EIO", "mend that, then resume the run: what is recorded stays"),
-        ("journal.write:7:EROFS,control.closing:1:EROFS", "mend that, then resume the run: what is recorded stays"),
-    ],
+    sweep(
+        [
+            ("journal.write:5:ENOSPC", "free some space there, then resume the run"),
+            ("journal.sync:1:EIO", "mend that, then resume the run: what is recorded stays"),
+            ("journal.write:9:EIO", "mend that, then resume the run: what is recorded stays"),
+            ("journal.sync:3:ENOSPC", "free some space there, then resume the run"),
+            ("journal.synced:2:EIO", "mend that, then resume the run: what is recorded stays"),
+            ("journal.write:7:EROFS,control.closing:1:EROFS", "mend that, then resume the run: what is recorded stays"),
+        ],
+        quick=2,
+    ),
 )
 def test_running_items_finish_and_leave_their_outcomes(driver: RunDriver, fault: str, hint: str) -> None:
     write_batch(driver)
@@ -54,10 +58,9 @@ def test_running_items_finish_and_leave_their_outcomes(driver: RunDriver, fault:
     assert set(recorded) <= {"list", *ITEMS}
 
 
-SLOW_POINTS = [pytest.param(point, marks=pytest.mark.slow) for point in ("file.synced", "file.folder_synced")]
-
-
-@pytest.mark.parametrize("point", ["file.written", "file.renamed", "journal.created", *SLOW_POINTS])
+@pytest.mark.parametrize(
+    "point", sweep(["file.renamed", "file.written", "journal.created", "file.synced", "file.folder_synced"], quick=1)
+)
 def test_a_checkpoint_that_cannot_be_written(driver: RunDriver, point: str) -> None:
     write_batch(driver)
     command = driver.run()

@@ -103,6 +103,7 @@ def test_a_supervisor_killed_at_every_pass_of_a_point(home: Path, tmp_path: Path
     raise AssertionError(f"{point} is passed more often than this test can tell")
 
 
+@pytest.mark.slow
 def test_resumes_that_are_killed_one_after_another(driver: RunDriver) -> None:
     write_batch(driver)
     assert driver.run(fault="supervisor.acted:4").exit_code() == KILLED

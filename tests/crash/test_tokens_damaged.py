@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import is_living
+from sweeps import sweep
 from token_runs import TOKEN, TokenRuns
 
 from orchestrator.tokens.record import TokenFiles
@@ -33,7 +34,7 @@ def replace(lock: Path) -> None:
     os.replace(lock.parent / "new", lock)
 
 
-@pytest.mark.parametrize("damage", [remove, replace])
+@pytest.mark.parametrize("damage", sweep([replace, remove], quick=1))
 def test_a_lock_file_removed_under_a_living_holder_lets_nobody_in(runs: TokenRuns, damage: Callable[[Path], None]) -> None:
     runs.job()
     holder = runs.holder()
@@ -48,7 +49,7 @@ def test_a_lock_file_removed_under_a_living_holder_lets_nobody_in(runs: TokenRun
         runs.assert_shared(name, "first/go")
 
 
-@pytest.mark.parametrize("damage", [remove, replace])
+@pytest.mark.parametrize("damage", sweep([remove, replace], quick=1))
 def test_a_lock_file_removed_under_an_orphan_lets_nobody_in_before_it_is_dead(
     runs: TokenRuns, damage: Callable[[Path], None]
 ) -> None:
@@ -76,7 +77,7 @@ def test_what_a_lock_file_says_is_not_believed(runs: TokenRuns) -> None:
     runs.assert_started("first/go", "second/go")
 
 
-@pytest.mark.parametrize(("which", "number"), [("slots", "ENOLCK"), ("tokens", "ENOLCK"), ("tokens", "ENOSYS")])
+@pytest.mark.parametrize(("which", "number"), sweep([("slots", "ENOLCK"), ("tokens", "ENOSYS"), ("tokens", "ENOLCK")], quick=2))
 def test_a_file_system_without_locks_is_refused_in_words(runs: TokenRuns, which: str, number: str) -> None:
     runs.job("echo done")
     command = runs.start("first", fault=f"lock.taking:{1 if which == 'slots' else 2}:{number}")
@@ -92,6 +93,7 @@ def test_a_file_system_without_locks_is_refused_in_words(runs: TokenRuns, which:
 # The verdict cannot be written.
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_the_verdict_is_published(runs: TokenRuns) -> None:
     """Exit 74, soon; the outcome is recorded, so who waits gets it, the resume starts nothing, nor does a later run."""
     runs.job(keys='token_ttl = "1h"')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import KILLED, RunDriver
+from sweeps import sweep
 
 BEFORE = """
 [jobs.port]
@@ -50,7 +51,7 @@ def told(driver: RunDriver) -> dict[str, tuple[str, str | None]]:
     return {result["item"]: (result["status"], result["output"]) for result in driver.results()}
 
 
-@pytest.mark.parametrize(("killed_at", "found"), POINTS)
+@pytest.mark.parametrize(("killed_at", "found"), sweep(POINTS, quick=1))
 def test_a_killed_update_leaves_the_old_file_or_the_new_one(
     driver: RunDriver, killed_at: str, found: dict[str, tuple[str, str | None]]
 ) -> None:

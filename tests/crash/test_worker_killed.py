@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from batch import ITEMS, OTHERS, assert_every_result_is_there, let_end, write_batch
 from run_driver import KILLED, Command, RunDriver, is_living, wait_until
+from sweeps import sweep
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ KILLS = [
 ]
 
 
-@pytest.mark.parametrize(("point", "with_supervisor"), KILLS)
+@pytest.mark.parametrize(("point", "with_supervisor"), sweep(KILLS, quick=4))
 def test_workers_killed_at_each_point(driver: RunDriver, point: str, with_supervisor: bool) -> None:
     write_batch(driver)
     # Each worker dies at its second attempt; a worker that comes in its place, too.
@@ -223,6 +224,7 @@ grace = 0
 shell = '''if [ {{{{ index }}}} = 0 ]; then {driver.witnessed(body)}; else {driver.witnessed()}; fi'''
 """)
     command = driver.run()
+    driver.wait_for("begin", "go:0")
     driver.wait_for("end", "go:1", "go:2", "go:3")
     os.kill(driver.worker_of("go:0"), signal.SIGKILL)
     driver.assert_exit(command, 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from git_repository import Repository, forget_configuration
 from run_driver import KILLED, RunDriver
+from sweeps import sweep
 
 JOBS = """
 [jobs.port]
@@ -36,9 +37,7 @@ def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     made.close()
 
 
-@pytest.mark.parametrize(
-    "point", ["added", "committed", *(pytest.param(each, marks=pytest.mark.slow) for each in ("recorded", "committing", "kept"))]
-)
+@pytest.mark.parametrize("point", sweep(["committed", "added", "recorded", "committing", "kept"], quick=1))
 def test_workers_killed_again_and_again_lose_no_item_and_no_change(driver: RunDriver, point: str) -> None:
     """Each worker dies the second time that it passes the point, and what it did is done again by the next."""
     driver.assert_exit(driver.run("-j", "1", worker_fault=f"worker.workspace.{point}:2"), 0)

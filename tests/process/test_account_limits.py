@@ -183,6 +183,7 @@ def test_a_killed_run_knows_the_park_when_it_goes_on_and_is_cancelled_at_once(ru
     assert set(runs.statuses("r").values()) == {"cancelled"}
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_a_template_is_held_back_item_by_item(runs: AgentRuns) -> None:
     script = f"{{% if item == 'fake' %}}usage_limit={FAR}{{% else %}}ok{{% endif %}}"
     runs.job("a", ["fake", "other", "fake", "other"], script, "max_failures = 4", agent="{{ item }}")

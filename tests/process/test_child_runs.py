@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from many_runs import ManyRuns
 from run_driver import KILLED, wait_until
+from sweeps import sweep
 
 from orchestrator.results import RunReader
 
@@ -62,6 +63,7 @@ def test_three_files_deep_with_one_slot_one_leaf_works_at_once_and_the_results_c
     assert [result["child"] for result in output["results"]] == ["top.go.low.0", "top.go.low.1"]
 
 
+@pytest.mark.slow
 def test_a_second_attempt_goes_on_with_the_child_and_runs_only_what_has_not_succeeded(runs: ManyRuns) -> None:
     write_leaf(runs, "test {{ item }} != 1 || test -e tried || { touch tried; exit 7; }")
     write_parent(runs, "attempts = 2\nretry = 0")
@@ -72,6 +74,7 @@ def test_a_second_attempt_goes_on_with_the_child_and_runs_only_what_has_not_succ
     assert (runs.results_of("top")["go"]["attempts"], runs.results_of("top")["go"]["child"]) == (2, "top.go")
 
 
+@pytest.mark.slow
 def test_an_update_reaches_down_and_keeps_what_has_succeeded_there(runs: ManyRuns) -> None:
     jobs = f"[jobs.first]\nshell = '''{runs.witnessed(':')}'''\n[jobs.second]\nneeds = ['first']\nshell = '%s'\n"
     runs.write(jobs % "exit 7", "leaf.toml")
@@ -85,6 +88,7 @@ def test_an_update_reaches_down_and_keeps_what_has_succeeded_there(runs: ManyRun
     assert runs.acts("begin") == {"first": 1}
 
 
+@pytest.mark.slow
 def test_each_round_of_a_loop_is_a_run_of_its_own_and_sees_what_came_of_the_one_before(runs: ManyRuns) -> None:
     write_leaf(runs, "echo {{ inputs.size }}", items=1)
     size = "{{ 1 if output is none else (output.jobs.leaf.output[0] | int) * 2 }}"
@@ -143,7 +147,10 @@ def test_a_child_that_pauses_has_its_parent_pause_once_nothing_else_can_run_and_
 
 @pytest.mark.parametrize(
     ("asked", "code", "status", "leaf"),
-    [("stop", 143, "interrupted", "succeeded"), ("pause", 3, "paused", "succeeded"), ("cancel", 4, "cancelled", "cancelled")],
+    sweep(
+        [("stop", 143, "interrupted", "succeeded"), ("cancel", 4, "cancelled", "cancelled"), ("pause", 3, "paused", "succeeded")],
+        quick=2,
+    ),
 )
 def test_what_a_parent_is_asked_its_child_does(runs: ManyRuns, asked: str, code: int, status: str, leaf: str) -> None:
     """One leaf runs, the next would follow: it does not, and only a cancel ends the first."""
@@ -193,6 +200,7 @@ def test_cancelling_a_parent_that_waits_cancels_the_child_that_it_waits_for(runs
     assert (status_of(runs, "top"), status_of(runs, "top.go")) == ("cancelled", "cancelled")
 
 
+@pytest.mark.slow
 def test_a_gate_in_a_child_is_answered_there_and_the_outermost_run_goes_on(runs: ManyRuns) -> None:
     """Killed in the resume right after the answer: nobody is asked twice, and nothing runs twice."""
     work = f"shell = '''{runs.witnessed(':')}'''"

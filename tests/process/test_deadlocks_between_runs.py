@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from many_runs import ManyRuns, nested
 from run_driver import wait_until
+from sweeps import sweep
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def write_crossed_tokens(runs: ManyRuns) -> None:
     runs.write(job_b, "b.toml")
 
 
-@pytest.mark.parametrize("is_one_run", [True, False], ids=["in one run", "in two runs"])
+@pytest.mark.parametrize("is_one_run", sweep([False, True], quick=1), ids=["in two runs", "in one run"])
 def test_of_two_items_that_need_each_others_token_one_gives_up_and_the_other_finishes(runs: ManyRuns, is_one_run: bool) -> None:
     write_crossed_tokens(runs)
     commands = [runs.begin("both.toml", "a")] if is_one_run else [runs.begin("a.toml", "a"), runs.begin("b.toml", "b")]
@@ -181,7 +182,7 @@ def fails_once(runs: ManyRuns) -> str:
     return f"token = 'W'\nattempts = 2\nretry = {{ delay = '10ms' }}\nshell = '''{body}'''\n"
 
 
-@pytest.mark.parametrize("slots", [1, 0], ids=["one slot", "inline"])
+@pytest.mark.parametrize("slots", sweep([1, 0], quick=1), ids=["one slot", "inline"])
 def test_a_retry_that_keeps_its_token_and_needs_the_slot_of_who_waits_for_it_is_no_end(runs: ManyRuns, slots: int) -> None:
     """`first` fails once and keeps token W for its second attempt; `then` takes the only slot, and its nested run needs W."""
     runs.write(f"[jobs.same]\n{fails_once(runs)}", "inner.toml")

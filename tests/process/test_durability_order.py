@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from store_samples import LISTED, ended, new_run
+from sweeps import sweep
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.history import read_history
@@ -211,8 +212,8 @@ def wait_until_durable(store: RunStore, group: int) -> None:
         assert select.select([store.sync_fileno()], [], [], 10)[0], "no news of the sync"
 
 
-@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("count", sweep([1, 2], quick=1))
 def test_a_kill_at_any_step_loses_no_acknowledged_group(run_dir: RunDir, fault: str, count: int) -> None:
     assert writer(run_dir, 12, fault=f"{fault}:{count}") == -9
     check_acknowledged(run_dir, kills=1)

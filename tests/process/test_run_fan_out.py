@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from run_driver import RunDriver, wait_until
+from sweeps import sweep
 
 
 @pytest.fixture
@@ -135,13 +136,15 @@ def shape(result: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("keys", "body"),
-    [
-        ("", "echo {{ item }}"),
-        ("continue_on_error = true", "echo {{ item }}; test {{ item }} -gt 1"),
-        ("", "test {{ item }} != 1"),
-        ("attempts = 2\nretry = { delay = 0 }", "test $ORCHESTRATE_ATTEMPT = 2"),
-    ],
-    ids=["all well", "some fail", "halted", "retried"],
+    sweep(
+        [
+            pytest.param("attempts = 2\nretry = { delay = 0 }", "test $ORCHESTRATE_ATTEMPT = 2", id="retried"),
+            pytest.param("", "test {{ item }} != 1", id="halted"),
+            pytest.param("", "echo {{ item }}", id="all well"),
+            pytest.param("continue_on_error = true", "echo {{ item }}; test {{ item }} -gt 1", id="some fail"),
+        ],
+        quick=2,
+    ),
 )
 def test_inline_gives_the_same_records_and_exit_code(driver: RunDriver, home: Path, keys: str, body: str) -> None:
     write(driver, items="[0, 1, 2, 3]", body=body, keys=keys)

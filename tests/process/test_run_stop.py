@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import LIMIT_SECONDS, Command, RunDriver, is_living, wait_until
+from sweeps import sweep
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -45,7 +46,7 @@ def statuses(driver: RunDriver) -> list[str]:
     return [result["status"] for result in driver.results()]
 
 
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", sweep(CODES, quick=1), ids=lambda number: number.name)
 def test_the_first_signal_drains(driver: RunDriver, number: signal.Signals) -> None:
     write_two(driver)
     command = started(driver)

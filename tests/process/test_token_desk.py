@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import LIMIT_SECONDS, is_living, wait_until
+from sweeps import sweep
 from token_driver import ITEM, TOKEN, Run
 
 from orchestrator.tokens.answers import Granted, Shared, SharedWith
@@ -212,7 +213,7 @@ def test_a_holder_killed_before_anything_of_it_ran_leaves_the_work_to_who_asks(s
     assert answer.promotions == (1 if moment == "recorded" else 0)
 
 
-@pytest.mark.parametrize(("moment", "mark"), [("spawned", True), ("running", True), ("running", False)])
+@pytest.mark.parametrize(("moment", "mark"), sweep([("running", False), ("running", True), ("spawned", True)], quick=1))
 def test_the_orphan_of_a_killed_holder_is_ended_before_the_token_is_taken(
     stage: Stage, asker: Run, moment: str, mark: bool
 ) -> None:

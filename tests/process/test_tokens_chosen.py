@@ -141,6 +141,7 @@ def test_the_joiners_of_the_replaced_join_the_replacer(runs: TokenRuns) -> None:
         runs.assert_shared(name, "second/go")
 
 
+@pytest.mark.slow
 def test_the_joiners_of_the_replaced_that_do_other_work_than_the_replacer_fail(runs: TokenRuns) -> None:
     runs.job()
     runs.job(f"{runs.gated('new')}; echo new", REPLACES, name="new.toml")

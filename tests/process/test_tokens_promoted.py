@@ -28,6 +28,7 @@ def waiters(runs: TokenRuns, count: int) -> dict[str, Command]:
     return found
 
 
+@pytest.mark.slow
 def test_one_waiter_interrupted_and_one_killed_harm_nobody(runs: TokenRuns) -> None:
     runs.job()
     holder = runs.holder()
@@ -129,6 +130,7 @@ def test_a_cancelled_primary_that_ignores_sigterm_is_gone_before_the_promoted_on
     runs.assert_started("first/go", "w0/go")
 
 
+@pytest.mark.slow
 def test_a_drained_primary_promotes_a_waiter_of_another_run_and_its_own_waiters_stay_for_the_resume(runs: TokenRuns) -> None:
     runs.job(keys="for_each = [0, 1]", run="slots = 2\ndrain_timeout = 0.2")
     runs.job(name="other.toml")

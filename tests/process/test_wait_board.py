@@ -120,6 +120,7 @@ def test_of_five_processes_in_a_ring_one_gives_up_within_five_seconds(tmp_path: 
     assert [path.name for path in (tmp_path / "waits").iterdir()] == ["lock"]
 
 
+@pytest.mark.slow
 def test_who_was_killed_closes_no_ring(tmp_path: Path, parties: list[Party]) -> None:
     """Also as a zombie that nobody has waited for."""
     board = tmp_path / "waits"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sweeps import sweep
 from worker_driver import WorkerDriver, is_living, pids_in, wait_until
 
 from workers.protocol import AttemptClass, EndReason
@@ -42,7 +43,7 @@ def test_what_an_item_leaves_behind_ends_with_it(worker: WorkerDriver, script: s
     assert (outcome.attempt_class, outcome.leftovers) == (AttemptClass.OK, 1)
 
 
-@pytest.mark.parametrize("script", DETACHED.values(), ids=DETACHED.keys())
+@pytest.mark.parametrize("script", sweep((pytest.param(script, id=name) for name, script in DETACHED.items()), quick=2))
 def test_a_timeout_ends_the_whole_tree(worker: WorkerDriver, script: str) -> None:
     outcome = worker.shell(f"{script}; exec sleep 600", timeout_seconds=1.0)
     (pid,) = pids_in(worker.root / "pids", 1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 from core_driver import CoreDriver, job, single
+from sweeps import sweep
 
 from orchestrator.core.events import Declined, Verdict
 from orchestrator.core.explaining import why_it_waits
@@ -146,8 +148,7 @@ def test_a_shortage_soon_after_a_trial_that_seemed_to_hold_is_the_same_trouble(q
     assert run.wake() == pytest.approx(next_wait)
 
 
-@pytest.mark.parametrize("told", [0.0, 0.03, 0.5])
-@pytest.mark.parametrize("room", [1, 5, 7])
+@pytest.mark.parametrize(("room", "told"), sweep([(1, 0.5), (7, 0.0), (5, 0.03), *product((1, 5, 7), (0.0, 0.03, 0.5))], quick=3))
 def test_a_machine_with_too_little_room_is_kept_full_and_hardly_troubled(room: int, told: float) -> None:
     machine = Machine(room, items=200 * room, told=told)
     begun = machine.run.open().now
