@@ -264,6 +264,7 @@ class TestSomebodyKilled:
         worker.prompt("hang")
         (session,) = wait_until(worker.sessions, "the session is in the log")
         worker.kill()
+        os.kill(worker.agent().pid, signal.SIGKILL)
         assert worker.sessions() == [session] == [worker.witness.prompts()[0]["session"]]
 
     def test_the_report_of_an_adopted_attempt_is_in_the_log(self, worker: AgentDriver) -> None:
