@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from workers.reading import TakeName
 
 _LONGEST_DENIAL = 200
 _MOST_DENIALS = 100
+_SESSION_ID = re.compile(r"[!-,.-~][!-~]{0,199}")
+"""What goes out again as an argument of a CLI: nothing that it could take for an option, or that no argument can be."""
 _NUMBERS = (
     "turns",
     "cost_usd",
@@ -53,7 +56,7 @@ class Told:
         match name:
             case _ if name in _NUMBERS:
                 self._number(name, number_of(text), adds=True)
-            case "session" if text:
+            case "session" if _SESSION_ID.fullmatch(text):
                 self.session_id = text
             case "model" if text:
                 self.model = text

@@ -313,3 +313,13 @@ def test_a_message_that_is_broken_over_lines_is_known_when_the_next_line_ends_it
 def test_numbers_in_text_add_up() -> None:
     verdict = end(stream_of("---", "hello", "world", "Used 1.5k for $0.25", "Used 20 for $1", reading=TEXT))
     assert (verdict.usage, verdict.cost_usd, verdict.text) == (Usage(input_tokens=1520), 1.25, "hello\nworld")
+
+
+@pytest.mark.parametrize("told", ["-x", "--resume", "a b", "a\0b", "a\nb", "ä", "s" * 201, "s" * 300_000, ""])
+def test_a_session_id_that_cannot_be_an_argument_of_its_own_is_none(told: str) -> None:
+    begin = EventRule(where={"type": ["begin"]}, take={"session": ["id"]})
+    reading = Reading(events=[begin, DONE])
+    assert stream_of({"type": "begin", "id": told}, reading=reading).session_id is None
+    stream = stream_of({"type": "begin", "id": "ses_1:a/b"}, {"type": "begin", "id": told}, {"type": "done"}, reading=reading)
+    assert stream.session_id == "ses_1:a/b"
+    assert end(stream).attempt_class is AttemptClass.OK
