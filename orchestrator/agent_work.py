@@ -117,11 +117,13 @@ def agent_work(
     find: FindProfile,
     before: Before,
     choose: Choose = own_agent,
+    left_usd: float | None = None,
 ) -> tuple[AgentWork, Call, tuple[Any, ...]]:
     """The agent action of `job` rendered, how it is called, and what tells whether two items do the same. Raises ItemRefused.
 
     `declared`: the environment that the job declares. `cwd`, where it works, and `folder`, where relative paths start, are
-    absolute. Where it works is left to the caller to tell.
+    absolute. Where it works is left to the caller to tell. `left_usd`: what is left of the budgets that bind it; None: what its
+    job may cost at all.
     """
     assert isinstance(job.action, AgentAction)
     own_name = rendered_text(job.action.agent, context, "agent").strip()
@@ -154,7 +156,7 @@ def agent_work(
         model=model if profile.provider == own.provider else None,
         args=args if profile.command == own.command else [],
         max_turns=job.max_turns,
-        budget_usd=job.budget_usd,
+        budget_usd=job.budget_usd if left_usd is None else left_usd,
         schema_path=schema_path,
         schema_text=schema.text if schema is not None else None,
         session_id=resumed.session_id if resumed is not None else None,

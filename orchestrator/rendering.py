@@ -149,12 +149,13 @@ def prepare(
     before: Before = NOTHING_BEFORE,
     place: Workplace | None = None,
     choose: Choose = own_agent,
+    left_usd: float | None = None,
 ) -> Prepared:
     """Render one attempt. Adds `creates` to `context` if the job has it. Raises ItemRefused.
 
     `folder` (absolute) is what `cwd` is relative to. `temporary_suffix` makes the temporary name of `creates` unique to a run.
     `before`: the attempt before this, of an agent's job. `choose`: which agent does it. `place`: where it works instead of
-    `folder`; paths that are relative to the folder stay so.
+    `folder`; paths that are relative to the folder stay so. `left_usd`: what is left now of the budgets that bind its agent.
     """
     cwd = _folder(job, context, folder)
     works_in = place.inside(cwd) if place is not None else cwd
@@ -165,7 +166,15 @@ def prepare(
     declared = _variables(run_env, job.env, context)
     if isinstance(job.action, AgentAction):
         work, call, agent_does = agent_work(
-            job, context, declared, cwd=works_in, folder=folder, find=find_agent, before=before, choose=choose
+            job,
+            context,
+            declared,
+            cwd=works_in,
+            folder=folder,
+            find=find_agent,
+            before=before,
+            choose=choose,
+            left_usd=left_usd,
         )
         action = _Action(call.argv, call.script, call.stdin, call.env, agent_does, agent=work)
     else:

@@ -101,11 +101,17 @@ class Starter:
         self._mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
 
     def render(
-        self, job: Job, index: int, attempt: int, round_number: int | None = None, account: str | None = None
+        self,
+        job: Job,
+        index: int,
+        attempt: int,
+        round_number: int | None = None,
+        account: str | None = None,
+        left_usd: float | None = None,
     ) -> Ready | NotStarted:
         """Evaluate the item's templates (of a loop: for the round that comes next). Never raises for a mistake of the item's.
 
-        `account`: the one that its agent is to use, if that is known.
+        `account`: the one that its agent is to use, if that is known; `left_usd`: what its budgets leave to its agent.
         """
         label = None
         number = self._loops.next_round(job, index) if round_number is None else round_number
@@ -129,6 +135,7 @@ class Starter:
                 before=self.before(job, index, attempt),
                 place=self._workspaces.place(job, index, attempt, context),
                 choose=self._choose(job, index, account),
+                left_usd=left_usd,
             )
             if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
                 # What an item does is told by its first attempt: a later one may render to something else.
@@ -144,9 +151,9 @@ class Starter:
         is_asked = index in self._reader.history.jobs[job.id].retries
         return Ready(msgspec.structs.replace(prepared, is_asked=True) if is_asked else prepared, label, number)
 
-    def render_start(self, job: Job, index: int, attempt: int, account: str | None) -> Ready | NotStarted:
+    def render_start(self, job: Job, index: int, attempt: int, account: str | None, left_usd: float | None) -> Ready | NotStarted:
         """The same for an attempt that begins now: in a replay with what is played for it."""
-        rendered = self.render(job, index, attempt, account=account)
+        rendered = self.render(job, index, attempt, account=account, left_usd=left_usd)
         if self._replay is None or isinstance(rendered, NotStarted) or rendered.prepared.agent is None:
             return rendered
         try:

@@ -17,12 +17,14 @@ import msgspec
 from orchestrator.admission import Admission, Admitted, Missing, SlotHeld
 from orchestrator.children import ChildRuns
 from orchestrator.core import parking, throttle
+from orchestrator.core.budget import left_nano_usd
 from orchestrator.core.events import AccountTold, Declined, Event, StartDeclined
 from orchestrator.core.scheduling import resources_of
 from orchestrator.core.states import ItemRef, RunState, Stop
 from orchestrator.engines.engine import Engine
 from orchestrator.flights import Flight, Flights
 from orchestrator.jobsfile.model import Job
+from orchestrator.money.costs import dollars
 from orchestrator.narrator import Narrator
 from orchestrator.recording import Recorder
 from orchestrator.rendering import Prepared
@@ -82,7 +84,8 @@ class Starts:
             self._events.append(msgspec.structs.replace(known, item=item))
             return
         self._recorder.catch_up()
-        rendered = self._starter.render_start(job, item[1], attempt, account)
+        left = left_nano_usd(self._state, self._state.jobs[item[0]]) if job.is_agent else None
+        rendered = self._starter.render_start(job, item[1], attempt, account, dollars(left))
         if isinstance(rendered, NotStarted):
             self._decline(item, rendered)
             return

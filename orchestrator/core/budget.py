@@ -14,7 +14,7 @@ All of this follows from what is recorded: a resume with the same budget starts 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -84,6 +84,17 @@ def expected(state: RunState, job: JobState, unit: Unit) -> int | None:
     return sum(meter.known for meter in meters) // told if told else None
 
 
+def left_nano_usd(state: RunState, job: JobState) -> int | None:
+    """What an attempt of this job that is about to begin, and is counted as running, may cost at most; None: there is no bound.
+
+    The least that is left of the bounds that hold for it, without what the others that run are expected to cost. At least 1: that
+    there is money was seen to before.
+    """
+    own = expected(state, job, "nano_usd") or 0
+    left = [bound - sum(_used(state, jobs, "nano_usd")) + own for _, bound, jobs in _bounds(state, job, "nano_usd")]
+    return max(min(left), 1) if left else None
+
+
 def in_words(refused: Refusal) -> str:
     """One line: `budget: spent 19.80 of 20.00 USD`, and what is counted besides."""
     whose = "budget" if refused.job is None else f"budget of {refused.job}"
@@ -107,14 +118,7 @@ def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
     for unit in UNITS:
         for name, bound, jobs in _bounds(state, job, unit):
             likely = expected(state, job, unit)
-            spent = unknown_amount = running_amount = 0
-            for each in jobs:
-                meter = _meter(each, unit)
-                spent += meter.known
-                if meter.unknown or each.running:
-                    price = expected(state, each, unit) or 0
-                    unknown_amount += meter.unknown * price
-                    running_amount += each.running * price
+            spent, unknown_amount, running_amount = _used(state, jobs, unit)
             refused = Refusal(
                 unit=unit,
                 job=name,
@@ -131,6 +135,19 @@ def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
                 yield refused
             elif likely is None and _is_first_in_flight(state, unit):
                 yield msgspec.structs.replace(refused, is_first=True)
+
+
+def _used(state: RunState, jobs: Sequence[JobState], unit: Unit) -> tuple[int, int, int]:
+    """What is known to be spent by these jobs, what attempts that did not tell count as, what those that run probably cost."""
+    spent = unknown_amount = running_amount = 0
+    for each in jobs:
+        meter = _meter(each, unit)
+        spent += meter.known
+        if meter.unknown or each.running:
+            price = expected(state, each, unit) or 0
+            unknown_amount += meter.unknown * price
+            running_amount += each.running * price
+    return spent, unknown_amount, running_amount
 
 
 def _bounds(state: RunState, job: JobState, unit: Unit) -> list[tuple[str | None, int, list[JobState]]]:

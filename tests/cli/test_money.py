@@ -65,7 +65,10 @@ def test_a_run_pauses_at_its_budget_and_a_resume_goes_on_only_with_a_higher_one(
     text = (tmp_path / "jobs.toml").read_text()
     (tmp_path / "jobs.toml").write_text(text.replace("budget_usd = 1.1", "budget_usd = 20"))
     assert run_cli("resume", "r", "--update").returncode == 0
-    assert len(witness.prompts()) == 6
+    prompts = witness.prompts()
+    assert len(prompts) == 6
+    caps = [each["argv"][each["argv"].index("--max-budget-usd") + 1] for each in prompts]
+    assert (caps[0], caps[4], caps[5]) == ("1.1", "0.25", "18.75"), "what was left when each began"
     assert read(run_cli, "status", "r", "--json")["cost_usd"] == witness.cost() == 1.5
 
 

@@ -41,11 +41,14 @@ def prepared(
     check_output: str = "",
     folder: str = "/srv",
     choose: Choose = own_agent,
+    left_usd: float | None = None,
     **names: Any,
 ) -> Prepared:
     context = {"item": "a.py", "attempt": {"number": number, "check_output": check_output}, **names}
     find = Profiles(folder).get
-    return prepare(job, {}, context, folder=folder, temporary_suffix="run", find_agent=find, before=before, choose=choose)
+    return prepare(
+        job, {}, context, folder=folder, temporary_suffix="run", find_agent=find, before=before, choose=choose, left_usd=left_usd
+    )
 
 
 def told(ready: Prepared) -> str:
@@ -290,3 +293,12 @@ def test_the_one_who_chooses_sees_what_the_job_declares_of_the_environment() -> 
     assert seen == [("claude", "key-of-a.py")]
     assert ready.agent is not None
     assert ready.agent.account == "anthropic-1"
+
+
+def test_an_agent_is_bound_by_what_is_left_and_its_payload_is_not() -> None:
+    whole = prepared(agent_job(budget_usd=5.0))
+    rest = prepared(agent_job(budget_usd=5.0), ended(AttemptClass.TIMEOUT), number=2, left_usd=0.75)
+    of_run = prepared(agent_job(), left_usd=1.5)
+    told = [each.argv[each.argv.index("--max-budget-usd") + 1] for each in (whole, rest, of_run)]
+    assert told == ["5", "0.75", "1.5"]
+    assert whole.payload == rest.payload == of_run.payload

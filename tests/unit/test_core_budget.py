@@ -7,7 +7,7 @@ from core_driver import CoreDriver, job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.budget import MUTE_AFTER, expected, in_words, mute_jobs, refusal
+from orchestrator.core.budget import MUTE_AFTER, expected, in_words, left_nano_usd, mute_jobs, refusal
 from orchestrator.core.costs import Bounds, Cost, Costs, Meter
 from orchestrator.core.events import Verdict
 from orchestrator.core.states import PENDING, SUCCEEDED, JobRules, RestoredJob
@@ -296,3 +296,22 @@ def test_the_median_is_that_of_the_last_attempts_that_told(attempts: list[tuple[
     values = sorted(each for each in last.values() if each is not None)
     assert meter.in_order == values
     assert meter.median == (values[len(values) // 2] if values else None)
+
+
+def test_an_attempt_may_cost_what_the_tighter_budget_leaves_besides_what_the_others_will_probably_cost() -> None:
+    rules = [agent("dear", 0, budget=bound(2.0), estimate_nano_usd=usd(0.5)), agent("cheap", 1, estimate_nano_usd=usd(0.1))]
+    driver = CoreDriver(rules, {"dear": 9, "cheap": 9}, slots=2, budget=bound(2.2)).open()
+    dear, cheap = driver.state.jobs
+    assert driver.running.keys() == {"dear:0", "dear:1"}
+    assert left_nano_usd(driver.state, dear) == usd(1.5)
+    pay(driver, "dear:0", 0.9)
+    pay(driver, "dear:1", None)  # counts as the 0.9 that one probably costs
+    assert driver.running.keys() == {"cheap:0", "cheap:1"}
+    assert left_nano_usd(driver.state, cheap) == usd(2.2 - 2 * 0.9 - 0.1)
+
+
+def test_an_attempt_without_a_budget_may_cost_anything_and_one_in_flight_beyond_it_next_to_nothing() -> None:
+    assert left_nano_usd((free := CoreDriver([agent("port", 0)], slots=1).open()).state, free.state.jobs[0]) is None
+    driver = run_of(3, 1.0, slots=2, estimate_nano_usd=usd(0.4))
+    pay(driver, "port:0", 5.0)
+    assert left_nano_usd(driver.state, driver.state.jobs[0]) == 1
