@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -123,6 +125,9 @@ def _edited(reader: RunReader, items: list[tuple[str, int]]) -> str:
 
     if len(items) != 1:
         raise UserError(f"--edit is about one item, and these are {len(items)}", "name one as JOB:INDEX")
+    if not (sys.stdin.isatty() or os.environ.get("VISUAL") or os.environ.get("EDITOR")):
+        # The editor that is there anyway would wait for keys that nobody can press.
+        raise UserError("--edit opens an editor, and there is no terminal", "set EDITOR to a command that edits the file")
     work = prepared_by_hand(reader, *items[0], in_workspace=False)[0].agent
     assert work is not None
     text: str | None = click.edit(work.prompt, extension=".md")

@@ -59,6 +59,7 @@ def test_another_model_and_another_prompt_begin_sessions_of_their_own_and_leave_
     run.assert_exit(run.run("--quiet"), 1)
     run.assert_exit(run.launch("retry", run.run_id, "fix:0", "--model", "opus", "--quiet"), 1)
     assert [run.result(item)["status"] for item in ("fix:0", "fix:1")] == ["succeeded", "failed"]
+    run.assert_exit(run.launch("retry", run.run_id, "fix:b", "--edit", "--quiet", EDITOR="", VISUAL=""), 2)
     edited = run.launch("retry", run.run_id, "fix:b", "--edit", "--quiet", EDITOR="sed -i 's/fail=no | //'")
     run.assert_exit(edited, 0)
     by_model, by_prompt = witness.prompts()[2:]
