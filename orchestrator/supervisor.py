@@ -141,7 +141,7 @@ class Supervisor:
         self._contexts = ItemContexts(reader, self._history.header.inputs)
         self._loops = Loops(reader, self._contexts)
         self._agent_ends = AgentEnds(reader, self._contexts, jobs_file.folder)
-        chooser = Chooser(os.environ, trials.seconds_left)
+        chooser = Chooser(os.environ, trials.seconds_left, narrator.note)
         self._limits = AccountLimits(parks, admission, state, narrator, self._run_dir.run_id)
         self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector, chooser)
         self._workspace_notes = WorkspaceNotes(str(reader.run_dir.workspaces), narrator.note)

@@ -22,6 +22,16 @@ SECRET = "sk-ant-very-secret"
 
 
 @pytest.fixture
+def programs(tmp_path: Path) -> dict[str, str]:
+    """An environment in which claude and codex are installed."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("claude", "codex"):
+        (folder / name).touch(0o755)
+    return {"PATH": f"/nowhere:{folder}"}
+
+
+@pytest.fixture
 def find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / "agents").mkdir()
@@ -56,11 +66,11 @@ def test_a_provider_of_any_name_gives_a_key_that_names_a_file(find: Any, provide
     assert account_of(profile, {}, {})[:-8] == key
 
 
-def test_the_first_that_is_not_parked_is_chosen_or_the_one_that_is_so_first(find: Any) -> None:
+def test_the_first_that_is_not_parked_is_chosen_or_the_one_that_is_so_first(find: Any, programs: dict[str, str]) -> None:
     agents: list[Profile] = [find("claude"), find("codex"), find("second")]
     keys = [account_of(agent, {}, {}) for agent in agents]
     left: dict[str, float] = {}
-    chooser = Chooser({}, lambda account: left.get(account, 0.0))
+    chooser = Chooser(programs, lambda account: left.get(account, 0.0))
 
     def chosen(wanted: str | None = None) -> str:
         choice = chooser.choose(agents, {}, wanted)
@@ -78,10 +88,29 @@ def test_the_first_that_is_not_parked_is_chosen_or_the_one_that_is_so_first(find
     assert chosen("unknown-1") == "codex"
 
 
-def rules(find: Any, keys: str) -> JobRules:
+def test_a_fallback_that_is_not_installed_is_passed_over_and_told_of_once(find: Any, programs: dict[str, str]) -> None:
+    agents: list[Profile] = [find("claude"), find("gemini"), find("codex")]
+    keys = [account_of(agent, {}, {}) for agent in agents]
+    left = {keys[0]: 60.0}
+    notes: list[str] = []
+    chooser = Chooser(programs, lambda account: left.get(account, 0.0), notes.append)
+    assert [chooser.choose(agents, {}, wanted).profile.name for wanted in (None, keys[1])] == ["codex", "codex"]
+    assert notes == ["the fallback gemini is passed over: command not found: gemini"]
+    assert chooser.choose(agents[:2], {}).profile.name == "claude", "it waits"
+    assert chooser.choose(agents, {"PATH": "/nowhere"}).profile.name == "claude", "the PATH of the agent counts"
+    ours = msgspec.structs.replace(agents[1], command=["{python}", "-m", "x"])
+    assert chooser.choose([agents[0], ours], {}).profile is ours
+
+
+def test_an_agent_of_ones_own_that_is_not_installed_is_asked_so_that_the_item_says_so(find: Any) -> None:
+    own = find("claude")
+    assert Chooser({"PATH": "/nowhere"}, lambda _: 0.0).choose([own, find("codex")], {}).profile is own
+
+
+def rules(find: Any, keys: str, environ: dict[str, str] | None = None) -> JobRules:
     text = f"[jobs.a]\nprompt = 'p'\nfor_each = ['claude']\n{keys}\n"
     jobs_file = load_text(text, path="/jobs.toml", folder="/")
-    accounts = {job.id: accounts_of_job(job, jobs_file.run.env, find, {}) for job in jobs_file.jobs}
+    accounts = {job.id: accounts_of_job(job, jobs_file.run.env, find, environ or {}) for job in jobs_file.jobs}
     return rules_of(jobs_file.jobs, keep_going=False, accounts=accounts)[0]
 
 
@@ -90,13 +119,18 @@ def rules(find: Any, keys: str) -> JobRules:
     [
         ("agent = 'claude'", ["anthropic"]),
         ("agent = 'claude'\nfallback = ['codex', 'claude']", ["anthropic", "openai"]),
+        ("agent = 'claude'\nfallback = ['gemini', 'codex']", ["anthropic", "openai"]),
+        ("agent = 'claude'\nfallback = ['codex']\nenv = { PATH = '/nowhere' }", ["anthropic"]),
+        ("agent = 'claude'\nfallback = ['codex']\nenv = { PATH = '{{ item }}' }", []),
         ("agent = '{{ item }}'", []),
         ("agent = 'claude'\nenv = { ANTHROPIC_API_KEY = 'x', OTHER = '{{ item }}' }", ["anthropic"]),
         ("agent = 'claude'\nenv = { ANTHROPIC_API_KEY = '{{ item }}' }", []),
     ],
 )
-def test_a_job_tells_its_accounts_where_no_item_has_a_say_in_them(find: Any, keys: str, providers: list[str]) -> None:
-    assert [account.rpartition("-")[0] for account in rules(find, keys).accounts] == providers
+def test_a_job_tells_its_accounts_where_no_item_has_a_say_in_them(
+    find: Any, programs: dict[str, str], keys: str, providers: list[str]
+) -> None:
+    assert [account.rpartition("-")[0] for account in rules(find, keys, programs).accounts] == providers
 
 
 @pytest.mark.parametrize(
