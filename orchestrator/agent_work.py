@@ -76,7 +76,7 @@ class Before(msgspec.Struct, frozen=True):
     @property
     def is_begun_anew(self) -> bool:
         """Whether its agent is told something else than what its session began with."""
-        return self.is_asked and self.retry is not None and self.retry.prompt is not None
+        return self.is_asked and self.retry is not None and self.retry.prompt is not None and not self.retry.is_prompt_kept
 
 
 NOTHING_BEFORE = Before()

@@ -35,16 +35,27 @@ def failed_or_cancelled(history: RunHistory) -> list[tuple[str, int]]:
 def retries(history: RunHistory, asked: Retry) -> list[Record]:
     """What was asked, an item each. Items of jobs that were not listed yet have no place for it: they just run.
 
-    A model that an earlier retry asked for stays until one asks for another.
+    A model or a prompt that an earlier retry asked for stays until one asks for another.
     """
     records: list[Record] = []
     for job_id, index in asked.items:
         past = history.jobs[job_id]
-        earlier = past.retries.get(index)
-        model = earlier.model if asked.model is None and earlier is not None else asked.model
         attempts = past.attempts(index)
+        model, prompt, is_prompt_kept = asked.model, asked.prompt, False
+        if (earlier := past.retries.get(index)) is not None:
+            model = earlier.model if model is None else model
+            if prompt is None and earlier.prompt is not None:
+                prompt, is_prompt_kept = earlier.prompt, earlier.is_prompt_kept or attempts > earlier.attempts
         records.append(
-            RetryAsked(job=job_id, index=index, attempts=attempts, feedback=asked.feedback, model=model, prompt=asked.prompt)
+            RetryAsked(
+                job=job_id,
+                index=index,
+                attempts=attempts,
+                feedback=asked.feedback,
+                model=model,
+                prompt=prompt,
+                is_prompt_kept=is_prompt_kept,
+            )
         )
     return records
 

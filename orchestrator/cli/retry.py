@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @last_option
 @click.option("-m", "--feedback", metavar="TEXT", help="What its agent is told, in the session that it had.")
 @click.option("--model", metavar="M", help="Another model, from now on.")
-@click.option("--edit", is_flag=True, help="Another prompt: yours, from your editor. It begins a session of its own.")
+@click.option("--edit", is_flag=True, help="Another prompt, from now on: yours, from your editor. It begins a session anew.")
 @bounds_options
 @view_options
 @pass_invocation

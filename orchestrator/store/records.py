@@ -294,7 +294,8 @@ class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_de
     """Somebody asked for one more time of an item (`orchestrate retry`), after so many `attempts`, perhaps with a change.
 
     It holds for all later attempts, until the next time that is asked for: `feedback` is what its agent is told, `model` and
-    `prompt` take the place of the job's own. The next time takes the model over, unless it names another.
+    `prompt` take the place of the job's own. The next time takes them over, unless it names others. `is_prompt_kept`: an attempt
+    has begun with the prompt, so its session may go on; else it begins one of its own.
     """
 
     job: str
@@ -303,6 +304,7 @@ class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_de
     feedback: str = ""
     model: str | None = None
     prompt: str | None = None
+    is_prompt_kept: bool = False
 
     @property
     def change(self) -> tuple[str, str | None, str | None]:

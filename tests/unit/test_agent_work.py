@@ -249,6 +249,10 @@ def test_another_model_or_prompt_takes_the_place_of_the_jobs_own() -> None:
     assert (told(by_prompt), "--resume" in by_prompt.argv) == ("Do {{ this }}", False)
     later = prepared(agent_job(), Before(last, asked(prompt="Do {{ this }}")), number=3)
     assert "--resume" in later.argv, "what was interrupted since goes on in the session that began with that prompt"
+    kept = Before(last, asked(prompt="Do {{ this }}", is_prompt_kept=True), is_asked=True)
+    assert "--resume" in prepared(agent_job(), kept, number=3).argv, "and so does the next retry"
+    fresh = Before(ended(AttemptClass.AGENT_FAILED).last, kept.retry, is_asked=True)
+    assert told(prepared(agent_job(), fresh, number=3)) == "Do {{ this }}"
 
 
 def test_a_change_is_part_of_what_an_item_does_and_a_retry_without_one_is_not() -> None:

@@ -6,11 +6,14 @@ import json
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from store_samples import LISTED, ended, new_run, started
 
+from orchestrator.control import Retry
 from orchestrator.errors import StateRefusedError, StateUnwritableError, UserError
+from orchestrator.retrying import retries
 from orchestrator.store import durable_file
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.history import read_history
@@ -231,6 +234,26 @@ def test_short_writes_of_a_file_are_continued(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(durable_file.os, "write", lambda fd, data: real(fd, bytes(data)[:3]))
     write_durably(tmp_path / "file", b"0123456789")
     assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def test_a_prompt_that_a_retry_asked_for_stays_and_begins_anew_until_an_attempt_has_begun_with_it(run_dir: RunDir) -> None:
+    store = RunStore.open(run_dir)
+    store.append([LISTED, ended(1)])
+
+    def retry(**change: Any) -> tuple[str | None, bool]:
+        [record] = retries(store.history, Retry([("port", 1)], **change))
+        assert isinstance(record, RetryAsked)
+        store.append([record, Reopened(job="port", indices=[1])])
+        return record.prompt, record.is_prompt_kept
+
+    assert retry() == (None, False)
+    assert retry(prompt="Do A") == ("Do A", False)
+    assert retry(feedback="Now") == ("Do A", False), "no attempt has begun with it"
+    store.append([started(1, attempt=2), ended(1, attempt=2)])
+    assert retry() == ("Do A", True)
+    assert retry(model="opus") == ("Do A", True)
+    assert retry(prompt="Do B") == ("Do B", False)
+    store.close()
 
 
 def test_what_a_retry_asked_for_is_kept_by_a_checkpoint_and_forgotten_when_an_update_sets_the_item_back(run_dir: RunDir) -> None:
