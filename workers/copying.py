@@ -7,7 +7,6 @@ file system has them, else the bytes. Symbolic links stay links; sockets, FIFOs 
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import shutil
 import stat
@@ -16,10 +15,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from workers.file_patterns import matches
 from workers.syncing import sync_data, sync_folder
 
 _FICLONE = 0x40049409
 """The ioctl of Linux that has a file share the blocks of another until one of the two is written."""
+
+
+_MOST_NOTES = 20
+"""Of what was left out: it goes into the records, and onto a terminal."""
 
 
 def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> None:
@@ -57,46 +61,38 @@ def copy_matches(patterns: Sequence[str], source: str, target: str) -> list[str]
     return copied
 
 
-def matches(patterns: Sequence[str], folder: str) -> list[str]:
-    """The relative paths below `folder` that match, hidden ones too, in order; what lies in a match is not listed."""
-    found = {
-        os.path.normpath(name)
-        for pattern in patterns
-        for name in glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True)
-    }
-    return [name for name in sorted(found) if not any(parent in found for parent in _parents(name))]
-
-
 def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: int) -> tuple[list[str], list[str]]:
     """Copy the files that match below `folder` to `target`, durably; the copies' paths, and in words what was left out.
 
     Links are followed inside of `folder` only. Together the copies are at most `limit_bytes`. Raises OSError.
     """
     kept: dict[str, None] = {}
-    notes: list[str] = []
+    left_out: dict[str, None] = {}
     room = limit_bytes
     real = os.path.realpath(folder)
     for pattern in patterns:
-        files = [file for name in matches([pattern], folder) for file in _files_in(folder, name)]
+        files = [file for name in matches([pattern], folder, is_inside=True) for file in _files_in(folder, name)]
         if not files:
-            notes.append(f"no file matches {pattern}")
+            left_out[f"no file matches {pattern}"] = None
         for name in files:
             origin, copy = os.path.join(folder, name), os.path.join(target, name)
             if copy in kept:
                 continue
             if not os.path.realpath(origin).startswith(real + os.sep):
-                notes.append(f"{name} leads out of the workspace")
+                left_out[f"{name} leads out of the workspace"] = None
             elif not os.path.isfile(origin):
-                notes.append(f"{name} is no file")
+                left_out[f"{name} is no file"] = None
             elif (size := os.stat(origin).st_size) > room:
-                notes.append(f"{name} does not fit into max_output")
+                left_out[f"{name} does not fit into max_output"] = None
             else:
                 room -= size
                 _keep(origin, copy)
                 kept[copy] = None
     for made in sorted({os.path.dirname(copy) for copy in kept}, reverse=True):
         sync_folder(made)
-    return list(kept), notes
+    notes = list(left_out)
+    more = len(notes) - _MOST_NOTES
+    return list(kept), notes if more <= 0 else [*notes[:_MOST_NOTES], f"and {more} more"]
 
 
 def bytes_on_disk(folder: str) -> int:
@@ -174,11 +170,6 @@ def _files_in(folder: str, name: str) -> Iterator[str]:
         folders.sort()
         for each in sorted(names):
             yield os.path.relpath(os.path.join(parent, each), folder)
-
-
-def _parents(name: str) -> Iterator[str]:
-    while name := os.path.dirname(name):
-        yield name
 
 
 def _is_special(folder: str, name: str) -> bool:

@@ -1,0 +1,68 @@
+"""Which files a pattern names, below a folder: `*`, `?` and `[…]` within a name, `**` for any number of folders; hidden ones too.
+
+Promise: it ends, whatever links an agent has made. `**` follows none; a link to a folder is followed where the pattern itself
+stands for it, and if `is_inside` only as long as that does not lead out.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterator, Sequence
+
+_MAGIC = frozenset("*?[")
+
+
+def matches(patterns: Sequence[str], folder: str, *, is_inside: bool = False) -> list[str]:
+    """The relative paths below `folder` that match, in order; what lies in a match is not listed. A link that leads out and that
+    `is_inside` keeps from being followed stands for what is behind it."""
+    bounds = os.path.realpath(folder) if is_inside else ""
+    found: set[str] = set()
+    for pattern in patterns:
+        parts = [part for part in os.path.normpath(pattern).split("/") if part]
+        found |= set(
+            _below(
+                folder,
+                "",
+                [part for part, next_ in zip(parts, [*parts[1:], ""], strict=True) if part != "**" or next_ != "**"],
+                bounds,
+            )
+        )
+    return [name for name in sorted(found) if not any(parent in found for parent in _parents(name))]
+
+
+def _below(folder: str, inside: str, parts: Sequence[str], bounds: str) -> Iterator[str]:
+    """What matches `parts` in the folder `inside`, relative to `folder`."""
+    first, rest = parts[0], parts[1:]
+    place = os.path.join(folder, inside)
+    if bounds and not f"{os.path.realpath(place)}/".startswith(f"{bounds}/"):
+        yield inside
+    elif first == "**":
+        if rest:
+            yield from _below(folder, inside, rest, bounds)
+        for name in _names(place):
+            path = os.path.join(inside, name)
+            if not rest:
+                yield path
+            elif os.path.isdir(os.path.join(place, name)) and not os.path.islink(os.path.join(place, name)):
+                yield from _below(folder, path, parts, bounds)
+    else:
+        names = fnmatch.filter(_names(place), first) if _MAGIC & set(first) else [first]
+        for name in names:
+            path = os.path.join(inside, name)
+            if rest and os.path.isdir(os.path.join(folder, path)):
+                yield from _below(folder, path, rest, bounds)
+            elif not rest and os.path.lexists(os.path.join(folder, path)):
+                yield path
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:  # gone, or not to be read: nothing in it matches
+        return []
+
+
+def _parents(name: str) -> Iterator[str]:
+    while name := os.path.dirname(name):
+        yield name
