@@ -14,6 +14,11 @@ _MEANT_FOR_A_TEMPLATE = re.compile(r"\{(?=[{%#\r]|\Z)|\r")
 which templates turn into a newline."""
 
 
+_OTHER_NAME = re.compile(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
+"""What looks like a placeholder. A program may want it (`docker ps --format {{.ID}}` does); an agent that is told `{{ itm }}` is
+paid for nothing."""
+
+
 def jobs_text(words: Sequence[str]) -> str:
     """The TOML of a run of `words`, an argv, over items.txt. Raises UserError for an argument that TOML cannot hold."""
     has_placeholder = any(_PLACEHOLDER.search(word) for word in words)
@@ -28,7 +33,13 @@ def jobs_text(words: Sequence[str]) -> str:
 def agent_jobs_text(
     agent: str, prompt: str, *, model: str | None, permissions: str | None, workspace: str | None, slots: int | None
 ) -> str:
-    """The TOML of a run of an agent over items.txt. `slots`: so many at once. Errors as of `jobs_text`."""
+    """The TOML of a run of an agent over items.txt. `slots`: so many at once. Errors as of `jobs_text`, and for a prompt that
+    is empty or names what there is not."""
+    if not prompt.strip():
+        raise UserError("the prompt is empty", "say with -p what the agent is to do with each line")
+    _refuse_other_names("--agent", agent)
+    _refuse_other_names("--prompt", prompt)
+    _refuse_other_names("--model", model or "")
     told = _template(prompt) if _PLACEHOLDER.search(prompt) else f"{_template(prompt)}\n\n{{{{ item }}}}"
     keys = {"agent": _template(agent), "prompt": told}
     keys |= {"model": _template(model)} if model is not None else {}
@@ -37,6 +48,14 @@ def agent_jobs_text(
     lines = [f"{key} = {_quoted(value)}\n" for key, value in keys.items()]
     lines += [f"max_concurrency = {slots}\n"] if slots else []
     return f'name = {_quoted(agent)}\n\n[jobs.each]\nfor_each = {{ lines = "items.txt" }}\n{"".join(lines)}'
+
+
+def _refuse_other_names(option: str, text: str) -> None:
+    found = _OTHER_NAME.search(_PLACEHOLDER.sub("", text))
+    if found is not None:
+        raise UserError(
+            f"{option}: {found[0]} is not a name that it knows", "{} or {{ item }} is the line; a jobs file can say all else"
+        )
 
 
 def _template(word: str) -> str:

@@ -10,7 +10,7 @@ from conftest import RunCli
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cli.each_file import jobs_text
+from orchestrator.cli.each_file import agent_jobs_text, jobs_text
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.rendering import prepare
@@ -144,9 +144,35 @@ def test_the_jobs_file_of_an_agent_is_printed_as_it_would_be_run(run_cli: RunCli
     assert (job.prompt.render({"item": "a.py"}), job.max_concurrency) == ("Port this:\n\na.py", 4)
 
 
+def agent_text(prompt: str, agent: str = "demo", model: str | None = None) -> str:
+    return agent_jobs_text(agent, prompt, model=model, permissions=None, workspace=None, slots=None)
+
+
+@pytest.mark.parametrize("prompt", ["", " \n\t"])
+def test_an_agent_is_not_paid_for_an_empty_prompt(prompt: str) -> None:
+    with pytest.raises(UserError, match="the prompt is empty"):
+        agent_text(prompt)
+
+
+@pytest.mark.parametrize("word", ["{{ itm }}", "{{itm}}", "{{ item.name }}", "{{ item | upper }}", "{{ item }} {{ itm }} {}"])
+def test_a_name_that_stands_for_nothing_never_reaches_a_paid_agent(word: str) -> None:
+    for told in ({"prompt": word}, {"prompt": "x", "model": word}, {"prompt": "x", "agent": word}):
+        with pytest.raises(UserError, match=r"^--(prompt|model|agent): \{\{.*\}\} is not a name"):
+            agent_text(**told)
+
+
+@pytest.mark.parametrize("prompt", ["{{ item }}", "{{item}} {}", "{100%} of {{}}", "f'{x}' or {{ 1 }}", "{{.ID}}", "{% if x %}"])
+def test_other_braces_are_told_to_an_agent_as_they_are(prompt: str) -> None:
+    (job,) = load_text(agent_text(prompt), path="/x/each.toml", folder="/x").jobs
+    assert job.prompt is not None
+    heard = job.prompt.render({"item": "X"}).removesuffix("\n\nX")
+    assert heard == prompt.replace("{{ item }}", "X").replace("{{item}}", "X").replace("{}", "X")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--agent", "demo", "-p", ""], "the prompt is empty"),
         (["--agent", "demo"], "--agent goes with -p TEXT"),
         (["--agent", "demo", "-p", "x", "--", "echo"], "and with no command"),
         (["-p", "x", "--", "echo"], "--prompt is about an agent"),
