@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchemaError, load_checker, read_schema
-from orchestrator.jobsfile.children import first_of
 from orchestrator.jobsfile.fields import WRONG, JobFields
 from orchestrator.jobsfile.model import AgentAction, GateAction, LandAction, Workspace
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
@@ -68,6 +67,9 @@ def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, te
     for name in () if passed is WRONG else passed:
         if not _VARIABLES.fullmatch(name):
             tell("pass_env", f'{shown(name)} names no environment variable: expected a name, or how names begin, as in "CI_*"')
+    model = fields.get("model")
+    if isinstance(model, Template) and model.is_static and model.source.strip().startswith("-"):
+        tell("model", f"{shown(model.source)} begins with a dash: its CLI would take it for an option")
     if "stdin" in own:
         tell("stdin", "does not go with agent: what an agent reads is its prompt")
     if fields.get("schema") is not None and "output" in own and fields.get("output") not in ("json", WRONG):
@@ -139,7 +141,8 @@ def _check_names(fields: JobFields, action: AgentAction, profiles: Profiles, tel
         try:
             profile = profiles.get(name)
         except JobsFileError as error:
-            tell(key, first_of(error))
+            for problem in error.problems:
+                tell(key, problem)
         except UserError as error:
             tell(key, error.message)
         else:

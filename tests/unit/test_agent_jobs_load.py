@@ -40,6 +40,7 @@ def mistakes(folder: Path, text: str) -> list[str]:
         (AGENT + 'stdin = "x"', "4: jobs.a.stdin: does not go with agent: what an agent reads is its prompt"),
         (AGENT + 'pass_env = ["CI_*", "A*B"]', '4: jobs.a.pass_env: "A*B" names no environment variable'),
         (AGENT + 'pass_env = ["TOKEN=x"]', '4: jobs.a.pass_env: "TOKEN=x" names no environment variable'),
+        (AGENT + 'model = " -x"', '4: jobs.a.model: " -x" begins with a dash: its CLI would take it for an option'),
         (AGENT + 'fallback = ["codx"]', '4: jobs.a.fallback: there is no agent "codx"; did you mean codex?'),
         ('agent = "aider"\nprompt = "x"', "2: jobs.a.agent: nobody can tell whether aider succeeded: it needs a check"),
         (AGENT + 'fallback = ["aider"]', "4: jobs.a.fallback: nobody can tell whether aider succeeded: it needs a check"),
@@ -116,6 +117,9 @@ def test_a_profile_beside_the_jobs_file_is_known(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, '[jobs.a]\nagent = "mine"\nprompt = "x"')
     assert "mine.toml" in found
     assert "did you mean prompt?" in found
+    (tmp_path / "agents" / "mine.toml").write_text('extends = "demo"\nprmpt = "x"\nneeds = 1\ncommand = 3\n')
+    found_too = mistakes(tmp_path, '[jobs.a]\nagent = "mine"\nprompt = "x"')
+    assert [line.partition("mine.toml:")[2][:1] for line in found_too] == ["2", "3", "4"], "all of them, a line each"
 
 
 def test_without_the_package_a_schema_is_refused_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
