@@ -169,4 +169,5 @@ def _words(said: str, arguments: Sequence[str], exit_code: int) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     told = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))] or lines[-3:]
     words = "; ".join(told) or f"exit code {exit_code}"
-    return f"git {arguments[0]}: {words[:_LONGEST_WORDS]}"
+    settings = arguments.count("-c")  # they stand first, each with its value
+    return f"git {arguments[2 * settings]}: {words[:_LONGEST_WORDS]}"

@@ -87,7 +87,9 @@ def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
             _refuse_dirty(repository)
             yield Landing(repository)
     except GitFailed as failed:
-        raise UserError(f"{repository}: {failed}") from failed
+        is_locked = ".lock': File exists" in str(failed)  # whose it is nobody can tell: git keeps one open under an editor, too
+        hint = "if no git is at work there, one was killed: remove that file, then again" if is_locked else ""
+        raise UserError(f"{repository}: {failed}", hint) from failed
 
 
 class Landing:

@@ -167,6 +167,14 @@ def test_a_landing_that_was_killed_is_taken_back_by_the_next_without_losing_anyt
     assert runs.land() == {"landed_before": ["port:0", "port:1", "port:2"]}
 
 
+def test_a_lock_that_a_killed_git_left_is_named_with_what_to_do(runs: Runs) -> None:
+    runs.run(PORT)
+    (runs.repository.path / ".git" / "index.lock").touch()
+    said = runs.said("land", "r", exit_code=2)
+    assert "/.git/index.lock': File exists" in said
+    assert "if no git is at work there, one was killed: remove that file, then again" in said
+
+
 def test_nothing_is_landed_on_changes_that_are_not_committed(runs: Runs) -> None:
     runs.run(PORT)
     runs.repository.write("sub/a.txt", "edited\n")
