@@ -236,6 +236,7 @@ workflow = "child.toml"
 """)
 
 
+@pytest.mark.slow
 def test_a_parent_tells_what_its_child_runs_cost_and_cost_counts_each_attempt_once(
     run_cli: RunCli, tmp_path: Path, witness: Witness
 ) -> None:

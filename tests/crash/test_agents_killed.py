@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fake_agents import STATE_VARIABLE, Witness, add_profile
 from run_driver import RunDriver, wait_until
+from sweeps import sweep
 
 from orchestrator.errors import ExitCode
 
@@ -60,7 +61,7 @@ def assert_the_session_went_on(driver: RunDriver, witness: Witness) -> None:
     driver.assert_tidy()
 
 
-@pytest.mark.parametrize("with_supervisor", [False, True])
+@pytest.mark.parametrize("with_supervisor", sweep([True, False], quick=1))
 def test_a_lost_attempt_goes_on_in_its_session(driver: RunDriver, witness: Witness, with_supervisor: bool) -> None:
     write(driver, "hang ignore_term | ok text=done")
     command = driver.run()

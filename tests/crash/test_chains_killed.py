@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import KILLED, RunDriver
+from sweeps import sweep
 
 ITEMS = 4
 LINKS = ("fetch", "clean", "store")
@@ -29,7 +30,7 @@ def write_chain(driver: RunDriver) -> None:
     driver.write(text)
 
 
-@pytest.mark.parametrize("killed_at", ["supervisor.outcome:5", "supervisor.recorded:7", "supervisor.acted:9"])
+@pytest.mark.parametrize("killed_at", sweep(["supervisor.recorded:7", "supervisor.outcome:5", "supervisor.acted:9"], quick=1))
 def test_a_chain_goes_on_item_by_item_after_a_kill(driver: RunDriver, killed_at: str) -> None:
     write_chain(driver)
     driver.assert_exit(driver.run(fault=killed_at), KILLED)

@@ -12,6 +12,7 @@ import pytest
 from conftest import processes_of
 from many_runs import ManyRuns
 from run_driver import KILLED, wait_until
+from sweeps import sweep
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_kill_of_everybody_costs_what_ran_just_then(runs: ManyRuns) -> None:
     assert_finishes(runs, "leaf:2")
 
 
-@pytest.mark.parametrize("killed_at", ["supervisor.outcome", "supervisor.recorded:3", "supervisor.ending"])
+@pytest.mark.parametrize("killed_at", sweep(["supervisor.recorded:3", "supervisor.outcome", "supervisor.ending"], quick=1))
 def test_a_parent_that_is_killed_at_the_end_of_its_child_does_not_run_it_again(runs: ManyRuns, killed_at: str) -> None:
     runs.open_gate(count=2)
     runs.assert_exit(runs.launch("run", "top.toml", "--run-id", "top", fault=killed_at), KILLED)

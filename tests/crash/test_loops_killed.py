@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import KILLED, RunDriver
+from sweeps import sweep
 
 JOBS = """
 [jobs.loop]
@@ -30,7 +31,7 @@ def assert_each_round_ran_once(driver: RunDriver) -> None:
     driver.assert_tidy()
 
 
-@pytest.mark.parametrize("killed_at", ["supervisor.outcome:2", "supervisor.recorded:6", "supervisor.acted:3"])
+@pytest.mark.parametrize("killed_at", sweep(["supervisor.recorded:6", "supervisor.outcome:2", "supervisor.acted:3"], quick=1))
 def test_a_kill_between_two_rounds_loses_none(driver: RunDriver, killed_at: str) -> None:
     driver.write(JOBS.format(body=driver.witnessed()))
     driver.assert_exit(driver.run(fault=killed_at), KILLED)

@@ -74,6 +74,7 @@ def test_resume_by_file_continues_the_newest_unfinished_run_and_else_starts_one(
     assert driver.acts("end")["go"] == 2
 
 
+@pytest.mark.slow
 def test_resume_by_file_leaves_an_old_run_and_a_failed_one(driver: RunDriver) -> None:
     driver.write(f"[inputs]\ncode = 0\n[jobs.go]\nshell = '''{driver.witnessed('exit {{ inputs.code }}')}'''\n")
     driver.assert_exit(driver.run(), 0)

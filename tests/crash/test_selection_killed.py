@@ -37,7 +37,7 @@ def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
     [
         "supervisor.listed:2",
         pytest.param("supervisor.recorded:2", marks=pytest.mark.slow),
-        "supervisor.recorded:5",
+        pytest.param("supervisor.recorded:5", marks=pytest.mark.slow),
         pytest.param("supervisor.recorded:7", marks=pytest.mark.slow),
         pytest.param("supervisor.ending", marks=pytest.mark.slow),
     ],

@@ -108,7 +108,7 @@ def test_workers_whose_files_cannot_be_written(driver: RunDriver, point: str) ->
     assert {driver.acts("begin")[item] for item in recorded if item in ITEMS} <= {1}
 
 
-@pytest.mark.parametrize("is_draining", [False, True], ids=["running", "draining"])
+@pytest.mark.parametrize("is_draining", sweep([False, True], quick=1), ids=["running", "draining"])
 def test_a_tree_that_is_being_ended_with_much_patience_does_not_hold_up_the_end(driver: RunDriver, is_draining: bool) -> None:
     """Its worker is dead, it ignores SIGTERM, and its grace is long: who cannot write leaves it to the resume."""
     body = f"trap '' TERM; echo $$ > pid; {driver.gated()}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from run_driver import is_living, wait_until
+from sweeps import sweep
 from token_runs import TOKEN, TokenRuns
 
 
@@ -73,7 +74,7 @@ def test_a_resume_and_a_new_run_at_once_after_the_supervisor_was_killed(runs: To
     runs.assert_shared("second", "first/go")
 
 
-@pytest.mark.parametrize("point", ["supervisor.recorded:2", "supervisor.acted:2", "supervisor.outcome"])
+@pytest.mark.parametrize("point", sweep(["supervisor.outcome", "supervisor.recorded:2", "supervisor.acted:2"], quick=1))
 def test_the_supervisor_killed_around_start_and_end_of_the_work(runs: TokenRuns, point: str) -> None:
     runs.job("echo done", 'token_ttl = "1h"')
     assert runs.start("first", fault=point).exit_code() == -signal.SIGKILL

@@ -37,6 +37,7 @@ def orphans(runs: TokenRuns) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_everything_is_killed_and_resumed_with_tokens(runs: TokenRuns) -> None:
     """Two runs with the same six tokens, each twice; all supervisors and workers die at once, twice; then both are resumed."""
     body = f"test {{{{ index }}}} -lt 2 || {runs.gated()}; echo {{{{ item }}}}"

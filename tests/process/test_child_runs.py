@@ -221,6 +221,7 @@ def test_a_gate_in_a_child_is_answered_there_and_the_outermost_run_goes_on(runs:
     assert runs.acts("begin") == runs.acts("end") == {"draft": 1, "ship": 1, "after": 1}
 
 
+@pytest.mark.slow
 def test_a_gate_in_a_child_is_answered_and_its_item_goes_on_while_another_still_runs(runs: ManyRuns) -> None:
     runs.write("[jobs.ok]\ngate = 'Go on?'\n", "leaf.toml")
     runs.write("[jobs.go]\nworkflow = 'leaf.toml'\n", "middle.toml")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from many_runs import ManyRuns, nested
+from sweeps import sweep
 
 FULL = "it waits for a slot of the {} lane: all are in use"
 
@@ -75,7 +76,7 @@ def test_where_no_job_is_in_the_fast_lane_all_slots_are_everybodys(runs: ManyRun
     runs.assert_exit(command, 0)
 
 
-@pytest.mark.parametrize(("fast_slots", "fast"), [("", 2), ("\nfast_slots = 1", 1), ("\nfast_slots = 3", 3)])
+@pytest.mark.parametrize(("fast_slots", "fast"), sweep([("\nfast_slots = 3", 3), ("", 2), ("\nfast_slots = 1", 1)], quick=1))
 def test_fast_slots_are_taken_from_those_of_the_run(runs: ManyRuns, fast_slots: str, fast: int) -> None:
     write(runs, f"slots = 4{fast_slots}", quick=runs.gated("quick"))
     command = runs.begin("lanes.toml", "lanes")

@@ -146,6 +146,7 @@ def test_nobody_works_where_the_item_behind_it_still_does(run: RunDriver) -> Non
     assert log.read_text() == "a\nb\na\n"
 
 
+@pytest.mark.slow
 def test_cancelled_items_run_again_only_so_and_with_them_what_was_cancelled_in_their_child_runs(run: RunDriver) -> None:
     run.write('[jobs.ask]\ngate = "Go?"\n[jobs.leaf]\nneeds = ["ask"]\nshell = "echo done"\n', "leaf.toml")
     run.write('[jobs.go]\nworkflow = "leaf.toml"\n')

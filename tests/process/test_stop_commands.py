@@ -21,6 +21,7 @@ import psutil
 import pytest
 from conftest import no_process_left, processes_of
 from run_driver import Command, RunDriver, is_living, wait_until, why
+from sweeps import sweep
 
 from orchestrator.control import SOCKET_NAME, Cancel, Flush, NoSupervisor, Pause, SetSlots, Stop, ask
 
@@ -454,7 +455,7 @@ def last_words(command: Command) -> float:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit of another process")
 @pytest.mark.parametrize("word", ["stop", pytest.param("pause", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("what", ["an outcome", "an end that was asked for", "a flush"])
+@pytest.mark.parametrize("what", sweep(["an outcome", "an end that was asked for", "a flush"], quick=1))
 def test_a_draining_run_that_cannot_write_ends_soon_and_loses_nothing(driver: RunDriver, word: str, what: str) -> None:
     write(driver, driver.gated(), run=f"slots = 1\ndrain_timeout = 600\n[inputs.pad]\ndefault = '{'x' * 1500}'", keys="grace = 5")
     command = started(driver, "go:0")

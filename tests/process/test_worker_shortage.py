@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sweeps import sweep
 from worker_driver import LIMIT_SECONDS, WorkerDriver
 
 from orchestrator.core.events import Verdict
@@ -254,7 +255,7 @@ class TestInTheEngine:
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("slots", [16, 0])
+@pytest.mark.parametrize("slots", sweep([16, 0], quick=1))
 def test_a_run_gets_through_with_few_descriptors_for_its_slots(tmp_path: Path, slots: int) -> None:
     job = f"for_each = {list(range(60))}\nshell = 'echo {{{{ item }}}} >> witness'\nstdin = 'text'\n"
     (tmp_path / "jobs.toml").write_text(f"[run]\nslots = {slots}\n[jobs.item]\n{job}")
