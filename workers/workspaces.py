@@ -89,7 +89,7 @@ class Workspace:
         if verdict.attempt_class is AttemptClass.OK:
             try:
                 artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes)
-                report = self._keep(live_patch, record, notes)
+                report = self._keep_after_all(live_patch, record, notes)
             except GitFailed as failed:
                 verdict = verdict.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {failed}")
             except OSError as error:
@@ -165,6 +165,19 @@ class Workspace:
             record.base = ""  # without git there is no patch, and a copy needs none
 
     # Keeping.
+
+    def _keep_after_all(self, live_patch: str, record: WorkspaceRecord | None, notes: list[str]) -> WorkspaceReport:
+        """What the work came to; once more if somebody killed git: that says nothing of the work, which is paid for."""
+        known = list(notes)
+        try:
+            return self._keep(live_patch, record, notes)
+        except GitFailed as failed:
+            if failed.exit_code is None or failed.exit_code >= 0:
+                raise
+        if record is not None and record.kind == "worktree":
+            remove_stale_locks(self._task.path, record)
+        notes[:] = known
+        return self._keep(live_patch, record, notes)
 
     def _keep(self, live_patch: str, record: WorkspaceRecord | None, notes: list[str]) -> WorkspaceReport:
         task = self._task

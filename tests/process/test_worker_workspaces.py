@@ -76,6 +76,27 @@ def patch_of(outcome: Outcome) -> bytes:
     return Path(path).read_bytes()
 
 
+def test_a_git_that_is_killed_while_it_commits_is_asked_once_more(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    real, killed = shutil.which("git"), tmp_path / "killed"
+    lock = f'"$({real} rev-parse --git-dir)/index.lock"'
+    kill = f'case " $* " in *" commit "*) [ -e {killed} ] || {{ : > {killed}; : > {lock}; kill -9 $$; }};; esac'
+    (programs / "git").write_text(f'#!/bin/sh\n{kill}\nexec {real} "$@"\n')
+    (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    worker = WorkerDriver(tmp_path)
+    try:
+        outcome = Item(worker.root, "worktree", repository.path).run(worker, "echo b >> a.txt")
+    finally:
+        worker.close()
+    assert killed.exists()
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    assert repository.git("show", f"{report_of(outcome).commit}:a.txt") == "a\nb"
+
+
 def test_all_that_was_done_in_a_worktree_is_one_commit_and_one_patch(worker: WorkerDriver, repository: Repository) -> None:
     first = repository.head()
     item = Item(worker.root, "worktree", repository.path)
