@@ -25,7 +25,8 @@ from orchestrator.control import (
 from orchestrator.control import Stop as StopRequest
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, ChildAnswered, Event
-from orchestrator.core.explaining import is_waiting, spared_now, waiting_counts, waiting_resource, why_it_waits
+from orchestrator.core.explaining import is_waiting, limits_waited_for, spared_now, waiting_counts, waiting_resource, why_it_waits
+from orchestrator.core.parking import usage_limit
 from orchestrator.core.retrying import to_reopen, why_not
 from orchestrator.core.scheduling import is_over, split_slots
 from orchestrator.core.states import ItemRef, Pending, Running, RunState, Stop, Waiting
@@ -186,6 +187,9 @@ class Requests:
         notes = self._admission.notes(resource) if resource is not None else []
         if resource is not None and (limit := self._admission.limit_words(resource)) is not None:
             words = f"{words}: it holds {limit}"
+        for other in limits_waited_for(self._state, item)[1:]:
+            if (limit := self._admission.limit_words(usage_limit(other))) is not None:
+                words = f"{words}, that of {other} {limit}"
         held_by = [note.partition(" ")[0] for note in notes if note]
         told = f"{words} (held by {', '.join(dict.fromkeys(held_by))})" if held_by else words
         return Wait(told, is_waiting=is_waiting(self._state, item))

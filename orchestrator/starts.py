@@ -206,6 +206,9 @@ class Starts:
             return
         if is_parked and rules.on_usage_limit == "pause" and self._state.stop is Stop.NO:
             self._narrator.note(f"pausing: {missing.words}; resume the run then")
+            until = time.localtime(time.time() + missing.until - time.monotonic())
+            words = f"usage limit of {missing.account} until {time.strftime('%Y-%m-%d %H:%M:%S', until)}"
+            held = msgspec.structs.replace(held, words=words)
         self._events.append(held)
 
     def _decline(self, item: ItemRef, why: NotStarted) -> None:

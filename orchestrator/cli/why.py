@@ -126,7 +126,7 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         case "waiting" | "interrupted" if (asked := _why_asking(reader, program, result)) is not None:
             return asked
         case "waiting":
-            return waits.words(job_id, index) or _why_waiting(reader, go_on, result)
+            return waits.words(job_id, index) or _why_waiting(reader, job_id, go_on, result)
         case "pending":
             return _why_pending(reader, waits, go_on, job_id, index)
         case "cancelled" if result["replaced_by"]:
@@ -137,7 +137,7 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
             feedback = f", {again} --feedback TEXT tells its agent what to do else" if result["session_id"] else ""
             return f"no attempt is left; {go_on} tries it again{feedback}"
         case "interrupted":
-            return f"an attempt was made and nobody supervises the run; {go_on} runs it again, or takes over what still runs"
+            return _why_interrupted(reader, job_id, go_on)
         case "cancelled":
             return f"somebody asked for its end; a resume leaves it as it is, {again} runs it once more"
         case "skipped":
@@ -157,10 +157,23 @@ def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str 
     return f"it waits for somebody's choice ({', '.join(asked.options)}): {asked.question}; {command} makes it"
 
 
-def _why_waiting(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:
+def _why_paused(reader: RunReader, job_id: str) -> str:
+    """Why nobody goes on with the run, as far as it is about this job; empty: nothing is said, or somebody does."""
+    from orchestrator.core.budget import about
+
     ended = reader.history.ended
-    if not reader.is_alive and ended is not None and ended.reason:
-        return f"the run is paused ({ended.reason}); {go_on} goes on with its next attempt"
+    return "" if reader.is_alive or ended is None or not ended.reason else about(ended.reason, job_id)
+
+
+def _why_interrupted(reader: RunReader, job_id: str, go_on: str) -> str:
+    if paused := _why_paused(reader, job_id):
+        return f"an attempt was made, and the run is paused ({paused}); {go_on} goes on with it"
+    return f"an attempt was made and nobody supervises the run; {go_on} runs it again, or takes over what still runs"
+
+
+def _why_waiting(reader: RunReader, job_id: str, go_on: str, result: dict[str, Any]) -> str:
+    if paused := _why_paused(reader, job_id):
+        return f"the run is paused ({paused}); {go_on} goes on with its next attempt"
     if result["round"] and result["class"] == "ok":
         return "it waits before its next round, holding nothing"
     return "it waits before its next attempt (backoff after a failure, or a lost worker), holding nothing"
@@ -187,8 +200,8 @@ def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index
         ended = reader.history.ended
         halted = ended.error_item if ended is not None else None
         because = f"the run ended before its turn came, because {halted} failed" if halted else "nobody supervises the run"
-        if ended is not None and ended.reason:
-            because = f"the run is paused ({ended.reason})"
+        if paused := _why_paused(reader, job_id):
+            because = f"the run is paused ({paused})"
         return f"it was never started: {because}; {go_on} runs it"
     closed = ("succeeded", "failed", "skipped", "cancelled")
     open_needs = [need for need in reader.job(job_id).needs if reader.job_status(need) not in closed]

@@ -14,6 +14,7 @@ All of this follows from what is recorded: a resume with the same budget starts 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -24,6 +25,8 @@ from orchestrator.core.states import JobState, RunState
 
 MUTE_AFTER = 2
 """One attempt that tells nothing may have been killed; two in a run where none has told are an agent that never tells."""
+
+_NEXT_BUDGET = re.compile("; (?=budget(?:: | of ))")
 
 Unit = Literal["nano_usd", "tokens"]
 UNITS: tuple[Unit, ...] = ("nano_usd", "tokens")
@@ -112,6 +115,16 @@ def in_words(refused: Refusal) -> str:
     if refused.spent < refused.bound and refused.expected:
         besides.append(f"the next is expected to cost {_amount(refused.expected, refused.unit)}")
     return f"{words} ({'; '.join(besides)})" if besides else words
+
+
+def about(reason: str, job_id: str) -> str:
+    """What of a pause's `reason`, budgets in words (`in_words`) behind each other, is about this job: not the budgets of others.
+
+    All of it if nothing is: then the job waits for what others would do.
+    """
+    told = _NEXT_BUDGET.split(reason)
+    own = [each for each in told if not each.startswith("budget of ") or each.startswith(f"budget of {job_id}: ")]
+    return "; ".join(own or told)
 
 
 def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:

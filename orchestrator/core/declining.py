@@ -63,6 +63,8 @@ def _hold(state: RunState, job: JobState, declined: StartDeclined, now: float, d
     elif declined.resource == parking.usage_limit(account):
         parking.park(state, account, declined.until)
         if job.rules.on_usage_limit == "pause":
+            if state.stop is Stop.NO:
+                state.pause_reason = declined.words or parking.usage_limit(account)
             stop(state, Stop.PAUSE, now, decisions)
     elif declined.resource == parking.trial(account):
         state.holds[declined.resource] = declined.until

@@ -79,7 +79,7 @@ class Declined(Enum):
 class StartDeclined(msgspec.Struct, frozen=True):
     """The supervisor did not start what it was told to start. `until`: no use in trying before (monotonic seconds).
 
-    `account`: the one whose limit the resource is, if it is one.
+    `account`: the one whose limit the resource is, if it is one. `words`: what to say of that if the run pauses for it.
     """
 
     item: ItemRef
@@ -87,6 +87,7 @@ class StartDeclined(msgspec.Struct, frozen=True):
     resource: str = ""
     until: float = math.inf
     account: str | None = None
+    words: str = ""
 
 
 class AccountTold(msgspec.Struct, frozen=True):

@@ -39,6 +39,15 @@ def account_of(state: RunState, item: ItemRef) -> str | None:
     return held_account(job, item[1]) or account_for(state, job.rules)
 
 
+def limits_waited_for(state: RunState, item: ItemRef) -> list[str]:
+    """The accounts whose usage limit an item waits for, the one that is to be over first before the others."""
+    account, resource = account_of(state, item), waiting_resource(state, item)
+    if account is None or resource != usage_limit(account):
+        return []
+    others = [each for each in state.jobs[item[0]].rules.accounts if each != account and usage_limit(each) in state.holds]
+    return [account, *others]
+
+
 def spared(state: RunState, account: str) -> tuple[str, float | None]:
     """How the account is spared just now, in words, and until when (monotonic seconds) nothing of it starts; empty: it is not."""
     if trial(account) in state.holds:
@@ -107,7 +116,7 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
     resource = waiting_resource(state, item)
     account = account_of(state, item)
     if resource is not None:
-        return _why_missing(state, resource, account, now)
+        return _why_missing(state, resource, account, now, limits_waited_for(state, item))
     if account is not None and throttle.room(state, account) <= 0:
         return f"it waits for the rate limit of {account}: {why_few(state, account, now)}, and so many run"
     if (refused := budget.refusal(state, job)) is not None:
@@ -121,7 +130,7 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
     return ""
 
 
-def _why_missing(state: RunState, resource: str, account: str | None, now: float) -> str:
+def _why_missing(state: RunState, resource: str, account: str | None, now: float, limits: list[str]) -> str:
     until = state.holds[resource]
     if resource == SHORTAGE:
         return _why_no_room(state, until - now)
@@ -129,7 +138,7 @@ def _why_missing(state: RunState, resource: str, account: str | None, now: float
         return f"it waits for the {resource}: {why_few(state, account, now)}"
     if account is not None and resource == trial(account):
         return f"it waits for another attempt to find out whether the usage limit of {account} is over"
-    words = f"usage limit of {account} to be over" if account is not None and resource == usage_limit(account) else resource
+    words = f"usage limit of {' or '.join(limits)} to be over" if limits else resource
     again = f"; tried again in {_seconds(until - now)}" if until != math.inf else ""
     return f"it waits for {_WORDS.get(resource, 'the ' + words)}{again}"
 

@@ -159,11 +159,15 @@ def _lacks_money(state: RunState, job: JobState) -> bool:
 
 
 def _reason_to_pause(state: RunState) -> str:
-    """Whose budget is spent, in words; empty if it is none."""
+    """Whose budget is spent, each told once, or which usage limit is reached, in words; empty if it is none of both."""
     if state.stop is not Stop.NO:
-        return ""
-    refused = [budget.refusal(state, job) for job in state.jobs if _lacks_money(state, job)]
-    return "; ".join(dict.fromkeys(budget.in_words(each) for each in refused if each is not None))
+        return state.pause_reason if state.stop is Stop.PAUSE else ""
+    told: dict[tuple[str | None, budget.Unit], budget.Refusal] = {}
+    for job in state.jobs:
+        if _lacks_money(state, job) and (refused := budget.refusal(state, job)) is not None:
+            # The next of another job is expected to cost something else: that is no other budget.
+            told.setdefault((refused.job, refused.unit), refused)
+    return "; ".join(budget.in_words(refused) for refused in told.values())
 
 
 def _may_end(state: RunState) -> bool:

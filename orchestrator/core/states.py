@@ -305,6 +305,8 @@ class RunState(msgspec.Struct):
     drain_timeout: float = 300.0
     timeout_at: float | None = None
     stop: Stop = Stop.NO
+    pause_reason: str = ""
+    """Why it pauses, in words, if that is a usage limit and not somebody's wish."""
     drain_until: float | None = None
     is_cancelled: bool = False
     is_timed_out: bool = False

@@ -150,6 +150,10 @@ def test_a_job_that_is_to_pause_pauses_the_run_until_the_limit_is_over(runs: Age
     runs.assert_exit(again, 3)
     assert "pausing: the usage limit of fake-" in again.stderr
     assert len(runs.agents.prompts()) == prompts, "nothing was tried in vain"
+    why = runs.launch("why", "r", "a:0")
+    runs.assert_exit(why, 0)
+    for told in (command.stderr, again.stderr, why.stdout):
+        assert re.search(r"usage limit of fake-\w+ until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\b", told), told
     runs.forget()
     runs.assert_exit(runs.launch("resume", "r"), 0)
     assert runs.classes().count("ok") == 3

@@ -7,7 +7,7 @@ from core_driver import CoreDriver, job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.budget import MUTE_AFTER, expected, in_words, left_nano_usd, mute_jobs, refusal
+from orchestrator.core.budget import MUTE_AFTER, about, expected, in_words, left_nano_usd, mute_jobs, refusal
 from orchestrator.core.costs import Bounds, Cost, Costs, Meter
 from orchestrator.core.events import Verdict
 from orchestrator.core.states import PENDING, SUCCEEDED, JobRules, RestoredJob
@@ -201,6 +201,27 @@ def test_a_run_whose_estimate_is_above_its_budget_pauses_at_once_and_says_so() -
     assert driver.started == []
     assert driver.finish is not None
     assert driver.finish.reason == "budget: spent 0.00 of 0.50 USD (the next is expected to cost 0.70)"
+
+
+def test_a_budget_that_keeps_several_jobs_from_starting_is_told_once() -> None:
+    rules = [agent("dear", 0, estimate_nano_usd=usd(0.9)), agent("cheap", 1, estimate_nano_usd=usd(0.8))]
+    driver = CoreDriver(rules, {"dear": 3, "cheap": 3}, slots=2, budget=bound(0.5)).open()
+    assert driver.result == ("paused", None)
+    assert driver.finish is not None
+    assert driver.finish.reason == "budget: spent 0.00 of 0.50 USD (the next is expected to cost 0.90)"
+
+
+def test_of_why_a_run_is_paused_a_job_is_told_of_no_budget_of_others() -> None:
+    rules = [agent(name, order, estimate_nano_usd=usd(0.9), budget=bound(0.5)) for order, name in enumerate(("a", "b"))]
+    driver = CoreDriver(rules, {"a": 3, "b": 3}, slots=2).open()
+    assert driver.finish is not None
+    reason = driver.finish.reason
+    own = "budget of b: spent 0.00 of 0.50 USD (the next is expected to cost 0.90)"
+    assert about(reason, "b") == own
+    assert about(reason, "c") == reason == f"{own.replace('of b', 'of a')}; {own}"
+    both = "budget: spent 1.00 of 1.00 USD (1 of unknown cost; 1 running)"
+    assert about(f"{both}; {own}", "a") == both
+    assert about("usage limit of acme-1 until 2030-01-01 00:00:00", "a").startswith("usage limit")
 
 
 def test_a_failure_that_halts_the_run_is_not_taken_for_a_lack_of_money() -> None:

@@ -8,7 +8,7 @@ import pytest
 from core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import Declined, Verdict
-from orchestrator.core.explaining import waiting_counts, why_it_waits
+from orchestrator.core.explaining import limits_waited_for, waiting_counts, why_it_waits
 from orchestrator.core.parking import DEFAULT_PARK_SECONDS, trial, usage_limit
 from orchestrator.core.states import Stop
 
@@ -71,6 +71,9 @@ def test_with_a_second_account_the_first_that_is_not_parked_is_taken() -> None:
     assert run.accounts == {"a:1": X, "a:0": Y}, "it goes on with the other at once"
     park(run, "a:0", seconds=30.0)
     assert list(run.running) == ["a:1"]
+    words = f"it waits for the usage limit of {Y} or {X} to be over; tried again in 30 s"
+    assert why_it_waits(run.state, (0, 2), run.now) == words
+    assert limits_waited_for(run.state, (0, 2)) == [Y, X]
     assert run.wake() == pytest.approx(30.0), "with both parked, until the first reset"
     run.pass_time_to_next_wake()
     assert run.accounts == {"a:1": X, "a:0": Y}
@@ -96,7 +99,19 @@ def test_who_is_to_pause_pauses_the_run_and_what_runs_may_finish(is_told_at_star
     assert list(run.running) == ["a:1"]
     run.succeed("a:1")
     assert run.result == ("paused", None)
+    assert run.finish is not None
+    assert run.finish.reason == usage_limit(X)
     assert run.states_of("a")[:2] == ["interrupted", "succeeded"]
+
+
+def test_who_was_told_to_pause_before_a_limit_was_met_does_not_pause_for_that() -> None:
+    run = CoreDriver([job("a", 0, accounts=(X,), on_usage_limit="pause")], {"a": 5}, slots=2).open()
+    run.stop(Stop.PAUSE)
+    run.hold("a:0", usage_limit(X), seconds=60.0, account=X)
+    run.succeed("a:1")
+    assert run.result == ("paused", None)
+    assert run.finish is not None
+    assert run.finish.reason == ""
 
 
 def test_who_is_to_fail_is_asked_item_by_item_and_fails_without_an_attempt() -> None:
