@@ -7,10 +7,10 @@ the tree of its dead worker is confirmed ended. Invariant: at most one flight a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
@@ -25,8 +25,11 @@ from orchestrator.side_threads import SideThreads
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.rundir import RunDir
 from workers.log import LOG_NAME, read_log
-from workers.protocol import AgentReport, AttemptClass, Begun, End, Ended, EndReason, LogLine, Outcome, SessionSeen
+from workers.protocol import AgentReport, AttemptClass, Begun, End, Ended, EndReason, LogLine, Outcome
 from workers.tree import end_tree_of_dead_worker
+
+if TYPE_CHECKING:
+    from workers.left_behind import LeftBehind
 
 CHILD_END_SECONDS = 3.0
 """What a child run has besides the grace of its items, to record their ends."""
@@ -54,8 +57,14 @@ class Flight(msgspec.Struct):
         return self.is_over
 
 
+LeftBy = Callable[[Flight, Sequence[LogLine]], "Callable[[], LeftBehind]"]
+
+
 class Flights:
-    """All flights of one run. `on_ended` hears of each end, `note` of what a person should know."""
+    """All flights of one run. `on_ended` hears of each end, `note` of what a person should know.
+
+    `left_by` makes of a flight and its worker's log what reads, beside the loop, what its agent told and left.
+    """
 
     def __init__(
         self,
@@ -63,11 +72,15 @@ class Flights:
         run_dir: RunDir,
         on_ended: Callable[[Flight, Outcome], None],
         note: Callable[[str], None],
+        left_by: LeftBy,
     ) -> None:
         self._engine = engine
         self._run_dir = run_dir
         self._on_ended = on_ended
         self._note = note
+        self._left_by = left_by
+        self._left: dict[int, LeftBehind] = {}
+        """By sequence: what an attempt left whose tree was ended. Written by the thread that ended it, before it tells that."""
         self._by_slot: dict[int, Flight] = {}
         self._adopted = AdoptedWorkers()
         self._endings = SideThreads()
@@ -138,9 +151,10 @@ class Flights:
             return
         grace = flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most)
         if (end_tree := self._trees.get(flight.slot)) is not None:
-            # Its worker is dead and the tree is being ended: a second, less patient ending is all that can be added.
+            # Its worker is dead and the tree is being ended: a second, less patient ending is all that can be added. The first
+            # sees that the tree is gone, reads what it left, and tells; so this one's number is none of an attempt.
             if grace_at_most is not None:
-                self._endings.begin(flight.start.sequence, lambda: end_tree(grace))
+                self._endings.begin(-1, lambda: end_tree(grace))
             return
         reason = EndReason(flight.asked_end or "drain")
         self._engine.end(flight.slot, End(sequence=flight.start.sequence, reason=reason, grace_seconds=grace))
@@ -157,9 +171,11 @@ class Flights:
         """Take in that trees of dead workers are gone."""
         for sequence in self._endings.take():
             flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
-            if flight is not None:  # a less patient ending of the same tree may have told it already
-                agent = _session_seen(self._lines_of(flight))
-                self._finish(flight, _lost(flight, f"worker {flight.start.worker} ended before the attempt did", agent))
+            if flight is not None:
+                left = self._left.pop(sequence)
+                words = f"worker {flight.start.worker} ended before the attempt did"
+                lost = _lost(flight, f"{words}; {left.trouble}" if left.trouble else words, left.agent)
+                self._finish(flight, msgspec.structs.replace(lost, stdout=left.stdout, stderr=left.stderr))
 
     def read_asks(self, _fileno: int) -> None:
         """Take in that child runs were asked to end, and have ended or had their time for it."""
@@ -227,7 +243,13 @@ class Flights:
             return end_tree_of_dead_worker(lines, mark=mark, grace_seconds=grace_seconds, folder=str(folder))
 
         self._trees[flight.slot] = end_tree
-        self._endings.begin(flight.start.sequence, lambda: end_tree(flight.job.grace))
+        take_left = self._left_by(flight, lines)
+
+        def end_and_read() -> None:
+            end_tree(flight.job.grace)
+            self._left[flight.start.sequence] = take_left()
+
+        self._endings.begin(flight.start.sequence, end_and_read)
 
     def _lines_of(self, flight: Flight) -> list[LogLine]:
         log = self._run_dir.worker_folder(flight.start.worker) / LOG_NAME
@@ -242,12 +264,6 @@ class Flights:
             # An adopted worker was asked by a signal, which tells no reason.
             outcome = msgspec.structs.replace(outcome, ended_by=EndReason.CANCEL, message="cancelled")
         self._on_ended(flight, outcome)
-
-
-def _session_seen(lines: Iterable[LogLine]) -> AgentReport | None:
-    """What is known of an agent whose worker was killed: the session in which its work goes on."""
-    seen = [line for line in lines if isinstance(line, SessionSeen)]
-    return AgentReport(agent=seen[-1].agent, session_id=seen[-1].session_id) if seen else None
 
 
 def _lost(flight: Flight, message: str, agent: AgentReport | None = None) -> Outcome:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from orchestrator.agent_work import finder
 from orchestrator.charges import spent_with
 from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.local import LocalEngine
 from orchestrator.flights import Flight, Flights
 from orchestrator.loops import as_round
+from orchestrator.lost_agents import LostAgents
 from orchestrator.readers import Readers
 from orchestrator.results import RunReader
 from orchestrator.store.records import AttemptEnded, Started, Status
@@ -35,7 +37,8 @@ def end_attempts(store: RunStore, starts: Sequence[Started], note: Callable[[str
         readers.set(read_adopted, flights.adopted_filenos())
 
     readers = Readers()
-    flights = Flights(LocalEngine(store.run_dir.worker_folder), store.run_dir, ended, note)
+    left_by = LostAgents(reader, finder(reader.jobs_file)).left_by
+    flights = Flights(LocalEngine(store.run_dir.worker_folder), store.run_dir, ended, note, left_by)
     try:
         for slot, start in enumerate(starts):
             name = reader.item_name(start.job, start.index)

@@ -18,6 +18,7 @@ from typing import assert_never
 from orchestrator.account_limits import AccountLimits
 from orchestrator.admission import Admission
 from orchestrator.agent_ends import AgentEnds, verdict_on
+from orchestrator.agent_work import finder
 from orchestrator.agents.fallback import Chooser
 from orchestrator.charges import Charges, cost_with, spent_with
 from orchestrator.children import ChildRuns
@@ -65,6 +66,7 @@ from orchestrator.limits.parks import Parks
 from orchestrator.limits.trials import Trials
 from orchestrator.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.loops import Loops, as_round
+from orchestrator.lost_agents import LostAgents
 from orchestrator.narrator import Narrator
 from orchestrator.nesting.ancestors import Nesting
 from orchestrator.readers import Readers
@@ -149,7 +151,8 @@ class Supervisor:
         self._children = children
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
-        self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note)
+        lost_agents = LostAgents(reader, finder(jobs_file))
+        self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note, lost_agents.left_by)
         self._readers = Readers()
         self._events: deque[Event] = deque()
         self._settlements = Settlements(

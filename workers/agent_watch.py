@@ -119,6 +119,11 @@ class AgentWatch:
         self._read_rest()
         return self.stream.has_ended
 
+    def read_all(self) -> None:
+        """Read all that was written, however long that takes: nobody waits for it."""
+        for followed in self._followed:
+            followed.read_rest(float("inf"))
+
     def verdict(self, plain: Verdict) -> tuple[Verdict, StreamVerdict]:
         """What the attempt came to once its tree is gone; `plain` is what it would be for a command."""
         self._read_rest()

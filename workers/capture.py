@@ -36,6 +36,18 @@ class CaptureFile:
             self._descriptor = os.open(self.path, flags, 0o600)
         return self._descriptor
 
+    def take_up(self, final_path: str) -> None:
+        """Open what stands there of an attempt whose worker was killed, before or after it moved the file to `final_path`.
+
+        It may have to be moved once more: it comes back for that. Raises OSError.
+        """
+        if not _has_bytes(self.path):
+            try:
+                os.rename(final_path, self.path)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+
     def size(self) -> int:
         return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
 
@@ -120,6 +132,13 @@ def _kept(descriptor: int, path: str, final_path: str, *, is_cut: bool) -> Captu
     sync_data(descriptor)
     _sync_names(os.path.dirname(final_path), os.path.commonpath([path, final_path]))
     return Capture(size=size, path=final_path, sha256=digest, is_cut=is_cut)
+
+
+def _has_bytes(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _rename(path: str, final_path: str) -> None:

@@ -133,6 +133,27 @@ def test_an_agent_that_finishes_without_its_supervisor_is_paid_once(driver: RunD
     driver.assert_tidy()
 
 
+def test_an_agent_that_finishes_when_all_others_are_killed_is_charged_and_what_it_wrote_is_shown(
+    driver: RunDriver, witness: Witness
+) -> None:
+    """Its attempt is lost all the same: nobody saw how it exited, and its check was not carried out."""
+    write(driver, f"wait={driver.folder}/go ok text=unheard cost=0.25 | ok text=done cost=0.5")
+    command = driver.run()
+    wait_for_a_session(driver, witness)
+    worker = driver.worker_of("work")
+    command.kill()
+    os.kill(worker, signal.SIGKILL)
+    (driver.folder / "go").touch()
+    wait_until(lambda: witness.events("exit"), "the agent has finished alone")
+    driver.assert_exit(driver.run(), 0)
+    assert_the_session_went_on(driver, witness)
+    result = driver.result("work")
+    assert (result["cost_usd"], result["unknown_costs"], witness.cost()) == (0.75, 0, 0.75)
+    logs = driver.launch("logs", driver.run_id, "work", "--attempt", "1")
+    assert logs.exit_code() == 0
+    assert "unheard" in logs.stdout
+
+
 def test_a_check_of_a_killed_worker_is_ended_before_the_item_runs_again(driver: RunDriver, witness: Witness) -> None:
     """It ignores SIGTERM and left session and parent: the log leads to it, and its mark."""
     check = f"echo $$ >> checks; trap '' TERM; test -e {driver.folder}/go || {{ setsid sleep 600; }}"
