@@ -76,7 +76,13 @@ def commit_all(
 
 
 def remove_stale_locks(path: str, record: WorkspaceRecord) -> None:
-    """Remove what a git that was killed left. Only when every process of the attempt before has ended."""
+    """Remove what a git that was killed left. Only when every process of the attempt before has ended.
+
+    A worktree whose `.git` an agent has removed is joined to its repository again.
+    """
+    if not os.path.lexists(f"{path}/.git"):
+        with suppress(GitFailed), locked(record.source):
+            git(record.source, "worktree", "repair")
     names = ("index.lock", "HEAD.lock", f"refs/heads/{record.branch}.lock")
     with suppress(GitFailed):  # then what needs git here will tell
         told = git(path, "rev-parse", *(word for name in names for word in ("--git-path", name)))

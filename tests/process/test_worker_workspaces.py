@@ -97,6 +97,14 @@ def test_a_git_that_is_killed_while_it_commits_is_asked_once_more(
     assert repository.git("show", f"{report_of(outcome).commit}:a.txt") == "a\nb"
 
 
+def test_a_worktree_whose_git_file_the_agent_removed_is_joined_to_its_repository_again(
+    worker: WorkerDriver, repository: Repository
+) -> None:
+    outcome = Item(worker.root, "worktree", repository.path).run(worker, "echo b >> a.txt; rm .git")
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    assert repository.git("show", f"{report_of(outcome).commit}:a.txt") == "a\nb"
+
+
 def test_all_that_was_done_in_a_worktree_is_one_commit_and_one_patch(worker: WorkerDriver, repository: Repository) -> None:
     first = repository.head()
     item = Item(worker.root, "worktree", repository.path)
