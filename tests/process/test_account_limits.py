@@ -140,6 +140,27 @@ def test_with_all_of_them_parked_the_earliest_reset_is_waited_for(runs: AgentRun
     assert [park.account.split("-")[0] for park in Parks(runs.home).all()] == ["fake"]
 
 
+def test_with_two_accounts_parked_why_names_both_and_a_fallback_that_is_not_installed_is_no_third(runs: AgentRuns) -> None:
+    for profile, until in ((runs.profile, FAR), (runs.profile.with_name("other.toml"), FAR + 3600)):
+        with profile.open("a") as keys:
+            keys.write(f"\n[env]\nFAKE_AGENT_SCRIPT = 'usage_limit={until}'\n")
+    (runs.profile.with_name("gone.toml")).write_text('extends = "claude"\ncommand = ["no-such-program"]\n')
+    runs.write("[jobs.a]\nagent = 'fake'\nfallback = ['gone', 'other']\nprompt = 'do it'\n")
+    command = runs.begin("jobs.toml", "r")
+    wait_until(lambda: len(Parks(runs.home).all()) == 2, "both are parked")
+    words = re.compile(r"the usage limit of fake-\w+ or \w+-\w+ to be over; .*: it holds until .*, that of \w+-\w+ until")
+
+    def names_both() -> bool:
+        why = runs.launch("why", "r", "a:0")
+        runs.assert_exit(why, 0)
+        return words.search(why.stdout) is not None
+
+    wait_until(names_both, "the second attempt's end is known, too")
+    command.send(signal.SIGINT)
+    runs.assert_exit(command, 130)
+    assert command.stderr.count("the fallback gone is passed over: command not found: no-such-program") == 1
+
+
 def test_a_job_that_is_to_pause_pauses_the_run_until_the_limit_is_over(runs: AgentRuns) -> None:
     runs.job("a", 3, f"{{% if item == 0 %}}usage_limit={FAR} | {{% endif %}}ok", "on_usage_limit = 'pause'\n")
     command = runs.begin("a.toml", "r")
