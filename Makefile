@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CPUS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+# One more than there are CPUs: a test of processes waits for them a good part of its time.
+TESTERS := $(shell echo $$(($(CPUS) + 1)))
 QUICKSTART := configs/examples/quickstart.toml
 # Root makes it without help.
 OWN_NETWORK = $(shell test "$$(id -u)" = 0 || ! unshare -rn true 2>/dev/null || echo unshare -rn)
@@ -17,15 +19,15 @@ demo: $(VENV)/.installed
 	$(BIN)/orchestrate logs $(QUICKSTART) summary
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(CPUS) -m "not slow and not agents"
+	$(BIN)/python -m pytest -n $(TESTERS) -m "not slow and not agents"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(CPUS) -m slow
+	$(BIN)/python -m pytest -n $(TESTERS) -m slow
 
 # Against a model server on the loopback, in a network of its own where that is permitted. The CLIs are npm packages.
 test-agents: $(VENV)/.installed-dev
 	$(BIN)/python tests/agents/packages.py
-	$(OWN_NETWORK) $(BIN)/python -m pytest -n $(CPUS) -m agents tests/agents
+	$(OWN_NETWORK) $(BIN)/python -m pytest -n $(TESTERS) -m agents tests/agents
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -119,7 +119,7 @@ def test_each_round_of_a_loop_has_its_own_cost(run_cli: RunCli, tmp_path: Path, 
 
 def test_events_tell_what_each_attempt_cost_and_the_run_so_far(run_cli: RunCli, tmp_path: Path, witness: Witness) -> None:
     write(tmp_path, "ok cost=0.25", count=2)
-    events = [json.loads(line) for line in run_cli("run", "--events", "jobs.toml").stdout.splitlines()]
+    events = [json.loads(line) for line in run_cli("run", "--events", "-j", "1", "jobs.toml").stdout.splitlines()]
     charged = [event for event in events if event["event"] == "charged"]
     assert [(each["cost_usd"], each["spent_usd"], each["attempts"]) for each in charged] == [(0.25, 0.25, 1), (0.25, 0.5, 2)]
     assert witness.cost() == 0.5
