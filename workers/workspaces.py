@@ -27,7 +27,7 @@ from workers.protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture
 from workers.spawn import SHORTAGES, CannotStart
 from workers.verdict import Verdict
 from workers.workspace_record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
-from workers.worktrees import add_worktree, commit_all, remove_from_repository, remove_stale_locks
+from workers.worktrees import add_worktree, commit_all, mend_worktree, remove_from_repository
 
 _UNBOUNDED = 1 << 62
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
@@ -113,7 +113,7 @@ class Workspace:
             record.keep_until = None  # whoever would remove it then shall not, under the agent
             write_record(self._task.path, record)
         if record.kind == "worktree":
-            remove_stale_locks(self._task.path, record)
+            mend_worktree(self._task.path, record)
 
     def _make(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
         task = self._task
@@ -175,7 +175,7 @@ class Workspace:
             if failed.exit_code is None or failed.exit_code >= 0:
                 raise
         if record is not None and record.kind == "worktree":
-            remove_stale_locks(self._task.path, record)
+            mend_worktree(self._task.path, record)
         notes[:] = known
         return self._keep(live_patch, record, notes)
 

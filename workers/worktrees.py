@@ -56,7 +56,7 @@ def commit_all(
     But not what `litter` (git's glob patterns, from the top) names. Commits that the agent made stay as they are. Raises
     GitFailed, OSError.
     """
-    remove_stale_locks(path, record)
+    mend_worktree(path, record)
     if not os.path.exists(f"{path}/.git"):
         raise GitFailed("the workspace is no git worktree any more: its .git is gone")
     git(path, "add", "--all", env=env)
@@ -75,10 +75,10 @@ def commit_all(
     return _on_branch(path, record.branch, env)
 
 
-def remove_stale_locks(path: str, record: WorkspaceRecord) -> None:
-    """Remove what a git that was killed left. Only when every process of the attempt before has ended.
+def mend_worktree(path: str, record: WorkspaceRecord) -> None:
+    """Make a worktree usable again: without the locks of a git that was killed, joined to its repository if its `.git` is gone.
 
-    A worktree whose `.git` an agent has removed is joined to its repository again.
+    Only when every process of the attempt before has ended.
     """
     if not os.path.lexists(f"{path}/.git"):
         with suppress(GitFailed), locked(record.source):
