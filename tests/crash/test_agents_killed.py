@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from fake_agents import STATE_VARIABLE, Witness, add_profile
+from fake_agents import Witness
 from run_driver import RunDriver, wait_until
 from sweeps import sweep
 
@@ -16,17 +14,8 @@ from orchestrator.errors import ExitCode
 
 
 @pytest.fixture
-def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    add_profile(tmp_path)
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    return Witness(tmp_path / "state")
+def driver(agent_driver: RunDriver) -> RunDriver:
+    return agent_driver
 
 
 def write(driver: RunDriver, script: str, *, keys: str = "", slots: int = 2) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agents import STATE_VARIABLE, Witness, add_profile
+from fake_agents import Witness
 from run_driver import RunDriver, wait_until
 from sweeps import sweep
 
@@ -19,17 +17,8 @@ KILLED = -9
 
 
 @pytest.fixture
-def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    add_profile(tmp_path)
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    return Witness(tmp_path / "state")
+def driver(agent_driver: RunDriver) -> RunDriver:
+    return agent_driver
 
 
 def write(driver: RunDriver, script: str, **run: Any) -> None:

@@ -6,30 +6,18 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, add_profile
+from fake_agents import FAKE_ARGV, Witness
 from run_driver import RunDriver, wait_until
 
 from orchestrator.agents.sessions import RESUME_PROMPT
 
 
 @pytest.fixture
-def run(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    add_profile(tmp_path)
-    driver = RunDriver(tmp_path, home)
-    yield driver
-    driver.close()
-
-
-@pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    return Witness(tmp_path / "state")
+def run(agent_driver: RunDriver) -> RunDriver:
+    return agent_driver
 
 
 def job(name: str, script: str, keys: str = "") -> str:

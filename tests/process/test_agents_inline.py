@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from fake_agents import STATE_VARIABLE, Witness, add_profile
+from fake_agents import Witness
 from run_driver import RunDriver
 
 
 @pytest.fixture
-def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    add_profile(tmp_path)
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
+def driver(agent_driver: RunDriver) -> RunDriver:
+    return agent_driver
 
 
 def test_an_agent_is_read_ended_and_checked(driver: RunDriver) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_agents import STATE_VARIABLE, Witness, add_profile
+from fake_agents import Witness
 from run_driver import RunDriver, wait_until
 
 
 @pytest.fixture
-def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    add_profile(tmp_path)
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
+def driver(agent_driver: RunDriver) -> RunDriver:
+    return agent_driver
 
 
 def test_a_raised_budget_lets_items_start_while_the_first_still_runs(driver: RunDriver, tmp_path: Path) -> None:

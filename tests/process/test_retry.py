@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from fake_agents import STATE_VARIABLE, Witness, add_profile
+from fake_agents import Witness
 from run_driver import KILLED, RunDriver, wait_until
 
 from orchestrator.results import RunReader
@@ -14,18 +11,8 @@ from orchestrator.store.rundir import RunDir
 
 
 @pytest.fixture
-def run(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    add_profile(tmp_path)
-    driver = RunDriver(tmp_path, home)
-    yield driver
-    driver.close()
-
-
-@pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    return Witness(tmp_path / "state")
+def run(agent_driver: RunDriver) -> RunDriver:
+    return agent_driver
 
 
 FIX = """
