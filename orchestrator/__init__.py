@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from orchestrator.api import load, read_run, resume, run
-    from orchestrator.async_api import resume_async, run_async
     from orchestrator.errors import ExitCode, JobsFileError, RunHeldError, StateRefusedError, StateUnwritableError, UserError
     from orchestrator.jobsfile.model import JobsFile
-    from orchestrator.run_result import ItemResult, JobResult, Results, RunError, RunResult, RunSelection
-    from orchestrator.signals import Stopper
+    from orchestrator.reading.run_result import ItemResult, JobResult, Results, RunError, RunResult, RunSelection
+    from orchestrator.runs.api import load, read_run, resume, run
+    from orchestrator.runs.async_api import resume_async, run_async
+    from orchestrator.system.stop_signals import Stopper
     from orchestrator.views import happenings
 
 __all__ = [
@@ -43,13 +43,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "async_api": ("resume_async", "run_async"),
+    "runs.async_api": ("resume_async", "run_async"),
     "errors": ("ExitCode", "JobsFileError", "RunHeldError", "StateRefusedError", "StateUnwritableError", "UserError"),
     "jobsfile.model": ("JobsFile",),
-    "api": ("load", "read_run", "resume", "run"),
-    "listener": ("happenings",),
-    "run_result": ("ItemResult", "JobResult", "Results", "RunError", "RunResult", "RunSelection"),
-    "signals": ("Stopper",),
+    "runs.api": ("load", "read_run", "resume", "run"),
+    "runs.listener": ("happenings",),
+    "reading.run_result": ("ItemResult", "JobResult", "Results", "RunError", "RunResult", "RunSelection"),
+    "system.stop_signals": ("Stopper",),
 }
 _MODULE_OF = {name: f"orchestrator.{module}" for module, names in _MODULES.items() for name in names}
 

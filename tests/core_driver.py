@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core.costs import UNBOUND, Bounds, Cost
+from orchestrator.core.decide import check_invariants, decide, next_wake
 from orchestrator.core.decisions import (
     AskGate,
     CloseJob,
@@ -48,9 +49,8 @@ from orchestrator.core.events import (
     Verdict,
     VerdictShared,
 )
-from orchestrator.core.opening import open_run
+from orchestrator.core.initial_state import open_run
 from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
-from orchestrator.core.transitions import check_invariants, decide, next_wake
 
 START_OF_TIME = 1000.0
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agents.profiles import Profiles
-from workers.reading import Reading
+from orchestrator.jobsfile.profiles.load import Profiles
+from workers.protocol.reading import Reading
 
 FAKE_AGENT = Path(__file__).with_name("fake_agent.py")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from orchestrator.jobsfile.decode import plain
 from orchestrator.jobsfile.json_schema import jobs_file_schema
-from orchestrator.jobsfile.problems import Problems
+from orchestrator.jobsfile.language.decode import plain
+from orchestrator.jobsfile.language.problems import Problems
 
 
 def refusals(text: str) -> list[str]:

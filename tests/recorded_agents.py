@@ -13,10 +13,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from orchestrator.agents.profiles import Profiles
-from workers.agent_stream import AgentStream, StreamVerdict
+from orchestrator.jobsfile.profiles.load import Profiles
+from workers.agents.stream import AgentStream, StreamVerdict
 from workers.protocol import EndReason
-from workers.reading import Reading
+from workers.protocol.reading import Reading
 
 FOLDER = Path(__file__).parent / "agent_samples"
 SAMPLES = sorted(f"{path.parent.name}/{path.name}" for path in FOLDER.glob("*/*/"))

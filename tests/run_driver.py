@@ -22,12 +22,12 @@ from typing import Any
 import psutil
 from conftest import SETTLE_SECONDS, describe, processes_of
 
-from orchestrator.control import Explain, NoSupervisor, ask
+from orchestrator.control.messages import Explain, NoSupervisor, ask
 from orchestrator.errors import ExitCode
-from orchestrator.results import RunReader
-from orchestrator.store.history import read_history
-from orchestrator.store.rundir import RunDir
-from workers.identity import is_same_process
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
+from workers.processes.identity import is_same_process
 
 LIMIT_SECONDS = 60.0
 """For every wait. Only a hang takes that long: a test that passes never comes near it, whatever else the machine does."""

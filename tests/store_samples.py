@@ -18,8 +18,8 @@ from orchestrator.store.records import (
     SupervisorStarted,
     WorkerStarted,
 )
+from orchestrator.store.run_dir import RunDir, create_run_dir
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import RunDir, create_run_dir
 from workers.protocol import AttemptClass, Capture, Outcome
 
 LISTED = ItemsListed(job="port", count=10)

@@ -17,16 +17,16 @@ from store_samples import new_run
 
 from orchestrator.core.states import ItemRef
 from orchestrator.jobsfile.model import CommandAction, Job
-from orchestrator.locks.travelling import try_lock
+from orchestrator.shared.tokens.answers import Answer, Asking, Granted, Joins, Told
+from orchestrator.shared.tokens.desk import TokenDesk
+from orchestrator.shared.tokens.record import DoneHere, TokenFiles, TokenRecord
 from orchestrator.store.records import Record, Started, Status
+from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import RunDir
-from orchestrator.tokens.answers import Answer, Asking, Granted, Joins, Told
-from orchestrator.tokens.desk import TokenDesk
-from orchestrator.tokens.record import DoneHere, TokenFiles, TokenRecord
-from workers.identity import boot_id, start_ticks
+from orchestrator.system.locks.travelling import try_lock
 from workers.locks import unlock
 from workers.log import LogWriter
+from workers.processes.identity import boot_id, start_ticks
 from workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Capture, Ended, Outcome, Spawned
 
 TOKEN = "ship"

@@ -11,11 +11,11 @@ from typing import Any
 
 from run_driver import Command, RunDriver, wait_until, why
 
-from orchestrator.control import Cancel, ask
-from orchestrator.results import RunReader
-from orchestrator.store.history import read_history
-from orchestrator.store.rundir import RunDir
-from orchestrator.tokens.record import TokenFiles, TokenRecord
+from orchestrator.control.messages import Cancel, ask
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
 from workers.log import LOG_NAME, read_log
 from workers.protocol import Spawned
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tokens.record import Holder, TokenFiles, TokenRecord, encode_record
-from workers.identity import boot_id, start_ticks
+from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, encode_record
+from workers.processes.identity import boot_id, start_ticks
 
 MARK = "r1.n/port:3/1"
 

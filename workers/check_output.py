@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from workers.capture import CaptureFile
+from workers.files.capture import CaptureFile
 from workers.wording import size_in_words
 
 KEPT_BYTES = 64 * 1024

@@ -11,8 +11,8 @@ import sys
 from filelock import lock_descriptor
 
 from workers import channel
+from workers.processes.spawn import SHORTAGES
 from workers.protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
-from workers.spawn import SHORTAGES
 
 CRASH_LOG_NAME = "crash.log"
 

@@ -11,13 +11,13 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, JobsFileError, UserError
-from orchestrator.jobsfile.suggestions import did_you_mean, shown
+from orchestrator.jobsfile.language.suggestions import did_you_mean, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.agents.profile import Profile
-    from orchestrator.agents.versions import Installed
+    from orchestrator.jobsfile.profiles.profile import Profile
+    from orchestrator.jobsfile.profiles.versions import Installed
 
 
 @click.command("agents")
@@ -42,9 +42,9 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
     """
     if forgotten is not None:
         return _forget(invocation.home(), forgotten, as_json=as_json)
-    from orchestrator.agents.profiles import Profiles
-    from orchestrator.agents.versions import installed
-    from orchestrator.limits.parks import Parks, words_of
+    from orchestrator.jobsfile.profiles.load import Profiles
+    from orchestrator.jobsfile.profiles.versions import installed
+    from orchestrator.shared.limits.parks import Parks, words_of
 
     profiles = Profiles(os.path.dirname(os.path.realpath(file)) if file else os.getcwd())
     read: list[Profile] = []
@@ -63,7 +63,7 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
 
 
 def _forget(home: Path, account: str, *, as_json: bool) -> int:
-    from orchestrator.limits.parks import Parks
+    from orchestrator.shared.limits.parks import Parks
 
     parks = Parks(home)
     known = [park.account for park in parks.all()]
@@ -126,8 +126,8 @@ def _can(profile: Profile) -> dict[str, bool]:
 
 
 def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError], limits: list[str]) -> None:
+    from orchestrator.system.wording import shown
     from orchestrator.views.tables import aligned
-    from orchestrator.views.wording import shown
 
     table = []
     for row in rows:

@@ -15,9 +15,9 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.results import RunReader
-    from orchestrator.runs import RunReport
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.runs.commands import RunReport
+    from orchestrator.store.run_dir import RunDir
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
 
@@ -39,7 +39,7 @@ def command(
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
-    from orchestrator.control import Approve, NoSupervisor, ask
+    from orchestrator.control.messages import Approve, NoSupervisor, ask
 
     if last and run is not None:
         run, gate = None, run  # with --last the first word is the gate
@@ -52,7 +52,7 @@ def command(
         return say(ask(reader.run_dir.path, Approve(items, choice, message)))
     except NoSupervisor:  # or it ended before it answered: the same answer twice does no harm
         words = _record(reader.run_dir, items, choice, message)
-    from orchestrator.store.rundir import outermost
+    from orchestrator.store.run_dir import outermost
 
     told = _tell_above(reader.run_dir)
     last_run = outermost(reader.run_dir)
@@ -72,10 +72,10 @@ def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
 
 def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, message: str) -> str:
     """Nobody supervises the run: keep the answer for its resume, and say so. Raises RunHeldError if one has just begun."""
-    from orchestrator.answering import answer_of
-    from orchestrator.launching import lock_run
-    from orchestrator.results import item_id
+    from orchestrator.reading.run_reader import item_id
+    from orchestrator.runs.launch import lock_run
     from orchestrator.store.run_store import RunStore
+    from orchestrator.supervisor.gate_answers import answer_of
 
     lock = lock_run(run_dir)
     try:
@@ -100,10 +100,10 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
 
 def _tell_above(run_dir: RunDir) -> str:
     """A child run goes on with its parent: have the next one above that is supervised do so now. What it says; empty: none is."""
-    from orchestrator.control import GoOn, NoSupervisor, ask
-    from orchestrator.results import RunReader
+    from orchestrator.control.messages import GoOn, NoSupervisor, ask
+    from orchestrator.reading.run_reader import RunReader
     from orchestrator.store.checkpoint import read_header
-    from orchestrator.store.rundir import RunDir, parent_of
+    from orchestrator.store.run_dir import RunDir, parent_of
 
     parent = parent_of(run_dir)
     if parent is None:
@@ -120,7 +120,7 @@ def _resume(invocation: Invocation, run_dir: RunDir) -> int:
     from orchestrator.cli.supervising import Shown, supervise
 
     def start(_home: Path, view: View, prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs import resume_run
+        from orchestrator.runs.commands import resume_run
 
         return resume_run(run_dir, view, asker=prompt)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.output import flush, write_line
 from orchestrator.errors import UserError
-from orchestrator.views.wording import shown
+from orchestrator.system.wording import shown
 
 if TYPE_CHECKING:
-    from orchestrator.control import Flush, Pause, Reply, SetSlots, Stop
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.control.messages import Flush, Pause, Reply, SetSlots, Stop
+    from orchestrator.store.run_dir import RunDir
 
 _FIRST_POLL_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 0.5
@@ -19,7 +19,7 @@ _LONGEST_POLL_SECONDS = 0.5
 
 def ask_or_say(run_dir: RunDir, request: Stop | Pause | Flush | SetSlots, otherwise: str) -> int:
     """Ask the supervisor; without a living one say `otherwise`, which is no error."""
-    from orchestrator.control import Flush, NoAnswer, NoSupervisor, ask
+    from orchestrator.control.messages import Flush, NoAnswer, NoSupervisor, ask
 
     try:
         reply = ask(run_dir.path, request)
@@ -33,7 +33,7 @@ def ask_or_say(run_dir: RunDir, request: Stop | Pause | Flush | SetSlots, otherw
 
 def ask_to_end(run_dir: RunDir, request: Stop | Pause, word: str, *, waits: bool) -> int:
     """Ask the supervisor to end the run; `waits`: return 0 only once it has. Raises UserError where that would never be."""
-    from orchestrator.inside import refuse_inside
+    from orchestrator.shared.nesting.inside import refuse_inside
 
     if waits:
         refuse_inside(run_dir, f"{word} --wait")
@@ -46,7 +46,7 @@ def ask_to_end(run_dir: RunDir, request: Stop | Pause, word: str, *, waits: bool
 
 def wait_for_end(run_dir: RunDir) -> None:
     """Until nobody supervises the run. The kernel frees the lock of a holder that dies: this never waits for one that is gone."""
-    from orchestrator.locks.holders import is_locked
+    from orchestrator.system.locks.holders import is_locked
 
     pause = _FIRST_POLL_SECONDS
     while is_locked(run_dir.supervisor_lock):

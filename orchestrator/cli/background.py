@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from orchestrator.views.events import EventLines
+from orchestrator.system.wording import shown
 from orchestrator.views.happenings import Happening, Noted, RunBegan, View
+from orchestrator.views.json_lines import EventLines
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.wording import shown
 
 _decode = msgspec.json.Decoder(Happening).decode
 

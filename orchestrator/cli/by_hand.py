@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 
-from orchestrator.agent_work import finder
-from orchestrator.agents.command import is_passed
-from orchestrator.context import ItemContexts
+from orchestrator.attempts.agent.command import is_passed
+from orchestrator.attempts.agent.work import finder
+from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.selection import Selector
+from orchestrator.attempts.loops import Loops
+from orchestrator.attempts.preparer import Starter
+from orchestrator.attempts.rendering import Prepared, item_label, prepare
+from orchestrator.attempts.template_texts import ItemRefused
+from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.errors import UserError
-from orchestrator.loops import Loops
-from orchestrator.rendered import ItemRefused
-from orchestrator.rendering import Prepared, item_label, prepare
-from orchestrator.results import RunReader
-from orchestrator.selection import Selector
-from orchestrator.starting import Starter
-from orchestrator.store.outputs import CaptureMismatch
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import Selection
-from orchestrator.workspaces.assignment import Workspaces
 
 
 def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace: bool = True) -> tuple[Prepared, dict[str, str]]:

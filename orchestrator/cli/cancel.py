@@ -12,8 +12,8 @@ from orchestrator.cli.output import write_line
 from orchestrator.errors import StateUnwritableError, UserError
 
 if TYPE_CHECKING:
-    from orchestrator.results import RunReader
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.store.run_dir import RunDir
 
 
 @click.command("cancel")
@@ -31,7 +31,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
-    from orchestrator.control import Cancel, NoSupervisor, ask
+    from orchestrator.control.messages import Cancel, NoSupervisor, ask
 
     if last and run is not None:
         items = (run, *items)  # with --last the first word is an item already
@@ -58,9 +58,9 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
 
 def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tuple[str, int]] | None) -> None:
     """Cancel the child runs that nobody supervises: those that go on are told by who supervises their item."""
-    from orchestrator.locks.holders import is_locked
-    from orchestrator.results import RunReader
-    from orchestrator.store.rundir import list_children
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.store.run_dir import list_children
+    from orchestrator.system.locks.holders import is_locked
 
     names = None if items is None else {reader.item_name(*item) for item in items}
     meant = set()
@@ -77,10 +77,10 @@ def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tupl
 
 def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:
     """Nobody supervises the run: take it, end what still runs, record it. Exit 0 if that worked, whatever the run came to."""
-    from orchestrator.results import RunReader
-    from orchestrator.runs import cancel_dead_run
-    from orchestrator.views.lines import Quiet
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.runs.commands import cancel_dead_run
     from orchestrator.views.outlet import Outlet
+    from orchestrator.views.plain_lines import Quiet
 
     try:
         report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()), replaced_by=replaced_by)

@@ -25,7 +25,7 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
     Values of environment variables with a name such as API_KEY or TOKEN, and whatever looks like a key, are
     [redacted:NAME] in it.
     """
-    from orchestrator.capsules import CapsuleMaker, described
+    from orchestrator.attempts.replay.capsules import CapsuleMaker, described
     from orchestrator.cli.reading import open_run
 
     reader = open_run(invocation, run)

@@ -25,7 +25,7 @@ def command(file: str, as_json: bool) -> int:
     """
     from orchestrator.jobsfile.diagram import nodes_of, tree
     from orchestrator.jobsfile.load import load
-    from orchestrator.launching import user_config
+    from orchestrator.runs.launch import user_config
 
     try:
         jobs_file = load(file, user_config=user_config())

@@ -16,7 +16,7 @@ from typing import Literal
 
 from orchestrator import __version__
 from orchestrator.errors import JobsFileError, UserError
-from orchestrator.views.wording import counted, shown, sized
+from orchestrator.system.wording import counted, shown, sized
 
 _LOW_DISK_BYTES = 1 << 30
 _DEPENDENCIES = {"click": (8, 1), "filelock": (4,), "jinja2": (3, 1), "msgspec": (0, 19), "psutil": (6,), "rich": (13, 7)}
@@ -140,8 +140,8 @@ def _processes() -> Finding:
 
 def _agents() -> Iterator[Finding]:
     """The agent CLIs that this machine has. What is not installed is no trouble, until a job names it."""
-    from orchestrator.agents.profiles import Profiles
-    from orchestrator.agents.versions import installed
+    from orchestrator.jobsfile.profiles.load import Profiles
+    from orchestrator.jobsfile.profiles.versions import installed
 
     profiles = Profiles()
     read = []
@@ -186,7 +186,7 @@ def _tokens(home: Path) -> Iterator[Finding]:
 
 def _pools(home: Path) -> Iterator[Finding]:
     """Who uses the pools that all runs share. The notes in lock files are only words: the lock alone counts."""
-    from orchestrator.locks.holders import is_locked
+    from orchestrator.system.locks.holders import is_locked
 
     for folder in sorted((home / "pools").glob("*/")):
         held = [path for path in folder.glob("*.lock") if path.stem.isdigit() and is_locked(path)]
@@ -196,7 +196,7 @@ def _pools(home: Path) -> Iterator[Finding]:
 
 
 def _limits(home: Path) -> Iterator[Finding]:
-    from orchestrator.limits.parks import Parks, words_of
+    from orchestrator.shared.limits.parks import Parks, words_of
 
     for park in Parks(home).in_force():
         yield Finding(
@@ -205,9 +205,9 @@ def _limits(home: Path) -> Iterator[Finding]:
 
 
 def _interrupted(home: Path) -> Iterator[Finding]:
-    from orchestrator.locks.holders import is_locked
-    from orchestrator.store.history import read_history
-    from orchestrator.store.rundir import list_runs
+    from orchestrator.store.load import read_history
+    from orchestrator.store.run_dir import list_runs
+    from orchestrator.system.locks.holders import is_locked
 
     left = []
     for run_dir in list_runs(home):

@@ -20,8 +20,8 @@ from orchestrator.cli.supervising import Shown, supervise
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.runs import RunReport
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.runs.commands import RunReport
+    from orchestrator.store.run_dir import RunDir
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
 
@@ -39,7 +39,7 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
     given = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, Any])
 
     def start(home: Path, view: View, _prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs import run_child
+        from orchestrator.runs.commands import run_child
         from orchestrator.store.records import RunOptions
 
         options = RunOptions(keep_going=keep_going, fresh=fresh)
@@ -54,9 +54,9 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
 
 def _told(run_dir: RunDir) -> Iterator[bytes]:
     """`{run_id, status, jobs: {ID: {status, output}}, results: […]}`, in pieces: the results may be large."""
-    from orchestrator.context import JobView
-    from orchestrator.results import RunReader
-    from orchestrator.views.events import json_line, json_list
+    from orchestrator.attempts.context import JobView
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.views.json_lines import json_line, json_list
 
     reader = RunReader.read(run_dir)
     reader.alive = False  # this process was its supervisor

@@ -14,9 +14,9 @@ from orchestrator.cli.options import age_seconds, json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
 
 if TYPE_CHECKING:
-    from orchestrator.money.breakdown import By
-    from orchestrator.money.ledger import Ledger
-    from orchestrator.store.fold import RunHistory
+    from orchestrator.reading.money.breakdown import By
+    from orchestrator.reading.money.ledger import Ledger
+    from orchestrator.store.run_history import RunHistory
 
 
 @click.command("cost")
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pass_invocation
 def command(invocation: Invocation, *, since: float | None, by: str, as_json: bool) -> int:
     """Tell what agents have cost over all runs, child runs too. An attempt that told no cost is counted apart."""
-    from orchestrator.money.breakdown import costs_by
+    from orchestrator.reading.money.breakdown import costs_by
 
     unreadable: list[str] = []
     oldest = None if since is None else time.time() - since
@@ -46,10 +46,10 @@ def _histories(invocation: Invocation, oldest: float | None, unreadable: list[st
     """The records of each run that began late enough; ids of those that cannot be read are added to `unreadable`, and told."""
     from orchestrator.errors import UserError
     from orchestrator.store.checkpoint import read_header
-    from orchestrator.store.history import read_history
-    from orchestrator.store.rundir import list_runs
+    from orchestrator.store.load import read_history
+    from orchestrator.store.run_dir import list_runs
+    from orchestrator.system.wording import shown
     from orchestrator.views.outlet import Outlet
-    from orchestrator.views.wording import shown
 
     for run_dir in list_runs(invocation.home()):
         try:
@@ -67,8 +67,8 @@ def _row(ledger: Ledger) -> dict[str, Any]:
 
 
 def _print_table(by: str, rows: dict[str, Ledger], total: Ledger) -> None:
+    from orchestrator.system.wording import dollars, shown
     from orchestrator.views.tables import aligned
-    from orchestrator.views.wording import dollars, shown
 
     def cells(name: str, ledger: Ledger) -> list[str]:
         told = ledger.as_json()

@@ -13,7 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
-    from orchestrator.results import RunReader
+    from orchestrator.reading.run_reader import RunReader
 
 
 @click.command("diff")
@@ -26,8 +26,8 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
 
     Of an item that has not succeeded: what its workspace has so far.
     """
+    from orchestrator.attempts.workspaces.changes import items_with_changes, patch_of
     from orchestrator.cli.reading import open_run
-    from orchestrator.workspaces.changes import items_with_changes, patch_of
 
     reader = open_run(invocation, run)
     items = reader.find_items(item) if item is not None else items_with_changes(reader)
@@ -47,13 +47,13 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
 
 def _print_title(reader: RunReader, job_id: str, index: int) -> None:
     """A line that `git apply` passes over."""
-    from orchestrator.views.wording import title
+    from orchestrator.system.wording import title
 
     write_line(f"# {title(reader.item_name(job_id, index), reader.label(job_id, index))}")
 
 
 def _stat_of(patch: bytes) -> bytes:
-    from workers.git import GitFailed, git
+    from workers.workspaces.git import GitFailed, git
 
     try:
         return git("/", "apply", "--stat", given=patch).encode("utf-8", "surrogateescape") + b"\n"

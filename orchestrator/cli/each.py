@@ -19,7 +19,7 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.runs import RunReport
+    from orchestrator.runs.commands import RunReport
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
 
@@ -82,7 +82,7 @@ def command(
     shown = Shown(**view)
 
     def start(home: Path, shown_to: View, _prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs import run_each
+        from orchestrator.runs.commands import run_each
         from orchestrator.store.records import RunOptions, Selection
 
         options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
@@ -115,8 +115,8 @@ def _lines() -> Iterator[str]:
 def _print_outputs(home: Path, run_id: str) -> None:
     from orchestrator.cli.sinks import Sinks, copy_stream
     from orchestrator.cli.streams import open_stream
-    from orchestrator.results import RunReader
-    from orchestrator.store.rundir import find_run
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.store.run_dir import find_run
 
     reader = RunReader.read(find_run(home, run_id))
     if reader.job("each").is_agent:

@@ -66,8 +66,8 @@ def _flush_stdout() -> None:
 def _tell(error: Exception, invocation: Invocation) -> int:
     from orchestrator.cli.output import OutputError, silence
     from orchestrator.errors import ExitCode, JobsFileError, UserError
+    from orchestrator.system.wording import shown
     from orchestrator.views.outlet import Outlet
-    from orchestrator.views.wording import shown
 
     stderr = Outlet(sys.stderr)
     if isinstance(error, OutputError):

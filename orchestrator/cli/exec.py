@@ -12,8 +12,8 @@ import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.errors import UserError
+from orchestrator.system.wording import shown
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.wording import shown
 
 
 @click.command("exec")

@@ -15,6 +15,6 @@ from orchestrator.cli.options import last_option, named_run, run_argument
 def command(invocation: Invocation, *, run: str | None, last: bool) -> int:
     """Make finished outcomes durable now; nothing that runs is disturbed."""
     from orchestrator.cli.asking import ask_or_say
-    from orchestrator.control import Flush
+    from orchestrator.control.messages import Flush
 
     return ask_or_say(invocation.find(named_run(run, last=last)), Flush(), "nothing to flush")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from orchestrator.cli.output import flush
 from orchestrator.cli.sinks import Sink, Sinks, copy_stream
 from orchestrator.cli.streams import open_stream
-from orchestrator.locks.holders import is_locked
-from orchestrator.results import RunReader
+from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Status
+from orchestrator.system.locks.holders import is_locked
 
 if TYPE_CHECKING:
     from orchestrator.store.records import Started

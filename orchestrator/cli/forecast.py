@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.jobsfile.model import Job, JobsFile
-    from orchestrator.money.forecast import Forecast, Likely
-    from orchestrator.results import RunReader
-    from orchestrator.runs import RunReport, RunRequest
+    from orchestrator.reading.money.forecast import Forecast, Likely
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.runs.commands import RunReport, RunRequest
     from orchestrator.store.job_history import JobHistory
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
@@ -31,7 +31,7 @@ def forecast_run(invocation: Invocation, request: RunRequest, jobs_file: JobsFil
     """
     import msgspec
 
-    from orchestrator.runs import run_file
+    from orchestrator.runs.commands import run_file
     from orchestrator.store.records import Selection
 
     chosen = jobs_to_run(jobs_file.jobs)
@@ -72,9 +72,9 @@ def jobs_to_run(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_json: bool) -> None:
-    from orchestrator.money.forecast import together
-    from orchestrator.results import RunReader
-    from orchestrator.session import slots_of_run
+    from orchestrator.reading.money.forecast import together
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.supervisor.session import slots_of_run
 
     reader = RunReader.read(invocation.find(run_id))
     slots = max(slots_of_run(reader.history.header.options, reader.jobs_file), 1)
@@ -93,8 +93,8 @@ def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_jso
 
 
 def _forecasts(reader: RunReader, chosen: Sequence[Job], slots: int) -> Iterator[Forecast]:
-    from orchestrator.money.forecast import Sample, forecast
-    from orchestrator.money.ledger import ledger_of_item
+    from orchestrator.reading.money.forecast import Sample, forecast
+    from orchestrator.reading.money.ledger import ledger_of_item
     from orchestrator.store.records import Status
 
     pools = reader.jobs_file.pools
@@ -161,12 +161,12 @@ def _lines(found: Sequence[Forecast], usd: Likely, seconds: Likely) -> Iterator[
 
 
 def _money(likely: Likely) -> list[str]:
-    from orchestrator.views.wording import dollars
+    from orchestrator.system.wording import dollars
 
     return ["unknown" if each is None else dollars(each) for each in (likely.p50, likely.p90)]
 
 
 def _time(likely: Likely) -> list[str]:
-    from orchestrator.views.wording import lasting
+    from orchestrator.system.wording import lasting
 
     return ["unknown" if each is None else lasting(each) for each in (likely.p50, likely.p90)]

@@ -16,9 +16,9 @@ from orchestrator.errors import ExitCode, UserError
 @click.option("-o", "--output", metavar="FILE", help="Write the jobs file here (never over a file that is there), not to stdout.")
 def command(file: str, output: str | None) -> int:
     """Make a jobs file of a Spec Kit workflow (YAML). Tells on stderr what is different; exit 1 if something was not carried."""
-    from orchestrator.importing.translation import translate
+    from orchestrator.cli.importing.translation import translate
+    from orchestrator.system.wording import shown
     from orchestrator.views.outlet import Outlet
-    from orchestrator.views.wording import shown
 
     made = translate(file)
     content = made.text.encode("utf-8")

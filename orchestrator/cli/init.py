@@ -24,7 +24,7 @@ def command(example: str | None, as_json: bool) -> int:
     Beside it come the files that it runs, and jobs.schema.json, by which editors complete and explain its keys; what is
     there already is left as it is.
     """
-    from orchestrator.shipped import examples_folder
+    from orchestrator.system.shipped_files import examples_folder
 
     folder = examples_folder()
     examples = {path.stem: path for path in sorted(folder.glob("*.toml"))}

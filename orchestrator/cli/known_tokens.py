@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import RunHeldError, StateRefusedError, UserError
-from orchestrator.locks.holders import is_locked
-from orchestrator.locks.travelling import try_lock
+from orchestrator.shared.tokens.holders import Holders
+from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, read_record
 from orchestrator.store.durable_file import unwritable
-from orchestrator.store.history import read_history
-from orchestrator.store.rundir import RunDir
-from orchestrator.tokens.holders import Holders
-from orchestrator.tokens.record import Holder, TokenFiles, TokenRecord, read_record
-from orchestrator.views.wording import cut
-from workers.identity import is_same_process
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.holders import is_locked
+from orchestrator.system.locks.travelling import try_lock
+from orchestrator.system.wording import cut
 from workers.locks import unlock
+from workers.processes.identity import is_same_process
 from workers.protocol import MARK_VARIABLE
 
 _KEY = re.compile(r"[0-9a-f]{32}")

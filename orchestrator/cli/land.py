@@ -15,8 +15,8 @@ from orchestrator.errors import ExitCode, UserError
 from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
-    from orchestrator.results import RunReader
-    from orchestrator.workspaces.landing import Change, Landed
+    from orchestrator.attempts.workspaces.landing import Change, Landed
+    from orchestrator.reading.run_reader import RunReader
 
 _WORDS = {
     "landed": "landed",
@@ -49,9 +49,9 @@ def command(
     After each the check of its job runs there; do not edit files there meanwhile. What conflicts, or fails its check, is taken
     back and listed, and the others go on. Nothing is lost: branches and patches stay. Exits with 1 if anything did not land.
     """
+    from orchestrator.attempts.workspaces.landing import landing
+    from orchestrator.attempts.workspaces.place import repository_of
     from orchestrator.cli.reading import open_run
-    from orchestrator.workspaces.landing import landing
-    from orchestrator.workspaces.place import repository_of
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")
@@ -76,8 +76,8 @@ def command(
 
 def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, int]]:
     """The items that are meant, each once, in order of the jobs in the file and of the items; only what has succeeded."""
+    from orchestrator.attempts.workspaces.changes import items_with_changes, report_of
     from orchestrator.store.records import Status
-    from orchestrator.workspaces.changes import items_with_changes, report_of
 
     if not references:
         return items_with_changes(reader)
@@ -95,9 +95,9 @@ def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, i
 
 
 def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, no_check: bool) -> Change:
+    from orchestrator.attempts.workspaces.changes import commit_of, patch_of, report_of
+    from orchestrator.attempts.workspaces.landing import Change, CheckScript
     from orchestrator.cli.by_hand import prepared_by_hand
-    from orchestrator.workspaces.changes import commit_of, patch_of, report_of
-    from orchestrator.workspaces.landing import Change, CheckScript
 
     report = report_of(reader, job_id, index)
     assert report is not None
@@ -120,7 +120,7 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
 
 
 def _print(landed: Landed) -> None:
-    from orchestrator.views.wording import title
+    from orchestrator.system.wording import title
 
     words = _WORDS[landed.status]
     at = f" ({landed.commit[:12]})" if landed.commit is not None else ""

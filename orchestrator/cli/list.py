@@ -15,7 +15,7 @@ from orchestrator.cli.output import write_bytes, write_line
 from orchestrator.store.records import RunStatus
 
 if TYPE_CHECKING:
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.store.run_dir import RunDir
 
 
 @click.command("list")
@@ -29,7 +29,7 @@ def command(
     invocation: Invocation, *, since: float | None, status: str | None, file: str | None, with_children: bool, as_json: bool
 ) -> int:
     """List the runs, newest first."""
-    from orchestrator.store.rundir import list_runs
+    from orchestrator.store.run_dir import list_runs
 
     depths = _in_families(list_runs(invocation.home()))
     runs = [run for run, depth in depths.items() if with_children or depth == 0]
@@ -43,7 +43,7 @@ def command(
         and (wanted is None or summary["jobs_file"] == wanted)
     )
     if as_json:
-        from orchestrator.views.events import json_list
+        from orchestrator.views.json_lines import json_list
 
         for chunk in json_list(summaries):
             write_bytes(chunk)
@@ -56,7 +56,7 @@ def command(
 
 def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
     """The runs in their order, each with its children behind it (the oldest first), and their depth: 0 if they are none's."""
-    from orchestrator.store.rundir import parent_of
+    from orchestrator.store.run_dir import parent_of
 
     parents = {run: parent_of(run) for run in runs}
     below: dict[str, list[RunDir]] = {}
@@ -75,7 +75,7 @@ def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
 def _summary(run_dir: RunDir) -> dict[str, Any]:
     """The object of `status --json`; of a run that cannot be read, its id and the word `unreadable`."""
     from orchestrator.errors import UserError
-    from orchestrator.results import RunReader
+    from orchestrator.reading.run_reader import RunReader
 
     try:
         return RunReader.read(run_dir).summary()
@@ -88,7 +88,7 @@ def _summary(run_dir: RunDir) -> dict[str, Any]:
 
 
 def _print_table(summaries: Iterator[dict[str, Any]], indents: dict[str, str], width: int) -> None:
-    from orchestrator.views.wording import at_time, counted, lasting, shown
+    from orchestrator.system.wording import at_time, counted, lasting, shown
 
     is_first = True
     for summary in summaries:

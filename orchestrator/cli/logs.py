@@ -16,7 +16,7 @@ from orchestrator.errors import UserError
 from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
-    from orchestrator.results import RunReader
+    from orchestrator.reading.run_reader import RunReader
 
 
 @click.command("logs")
@@ -69,7 +69,7 @@ def command(
     is_first = True
     for job_id, index in items:
         if len(items) > 1:
-            from orchestrator.views.wording import title
+            from orchestrator.system.wording import title
 
             write_line(
                 ("" if is_first else "\n") + f"==> {title(reader.item_name(job_id, index), reader.label(job_id, index))} <=="

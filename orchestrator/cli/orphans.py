@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import UserError
-from orchestrator.locks.holders import is_locked
-from orchestrator.store.history import read_history
+from orchestrator.store.load import read_history
 from orchestrator.store.records import WorkerStarted
-from orchestrator.store.rundir import RunDir, list_runs
-from workers.identity import is_same_process
+from orchestrator.store.run_dir import RunDir, list_runs
+from orchestrator.system.locks.holders import is_locked
+from workers.processes.identity import is_same_process
 from workers.protocol import MARK_VARIABLE
 
 _GRACE_SECONDS = 5.0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from orchestrator.errors import ExitCode, UserError
-from orchestrator.redaction import of_this_process
+from orchestrator.system.redaction import of_this_process
 
 
 class OutputError(UserError):
@@ -50,7 +50,7 @@ def write_lines(lines: Iterable[str]) -> None:
 
 def write_json(value: object) -> None:
     """Write `value` to stdout as one line of JSON."""
-    from orchestrator.views.events import json_line
+    from orchestrator.views.json_lines import json_line
 
     write_bytes(json_line(value))
 

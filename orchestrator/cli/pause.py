@@ -16,6 +16,6 @@ from orchestrator.cli.options import last_option, named_run, run_argument
 def command(invocation: Invocation, *, run: str | None, last: bool, waits: bool) -> int:
     """Have a run pause: start nothing more, let what runs finish however long it takes. `resume` goes on with it."""
     from orchestrator.cli.asking import ask_to_end
-    from orchestrator.control import Pause
+    from orchestrator.control.messages import Pause
 
     return ask_to_end(invocation.find(named_run(run, last=last)), Pause(), "pause", waits=waits)

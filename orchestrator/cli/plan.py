@@ -19,10 +19,10 @@ from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
-    from orchestrator.agents.fallback import FindProfile
+    from orchestrator.attempts.agent.fallback import FindProfile
+    from orchestrator.attempts.items.selection import Later, Selector
     from orchestrator.jobsfile.model import Job, JobsFile
-    from orchestrator.selection import Later, Selector
-    from orchestrator.store.itemlist import ItemList
+    from orchestrator.store.item_list import ItemList
 
     Values = list[Any] | ItemList
 
@@ -98,10 +98,10 @@ def command(
     """
     if forecast is not None and (graph is not None or only or limit is not None):
         raise click.UsageError("--forecast cannot be given with --graph, --only or --limit")
+    from orchestrator.attempts.items.selection import Selector, check_patterns
     from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load
-    from orchestrator.launching import user_config
-    from orchestrator.selection import Selector, check_patterns
+    from orchestrator.runs.launch import user_config
     from orchestrator.store.records import Selection
 
     jobs_file = load(file, folder=folder, user_config=user_config())
@@ -110,7 +110,7 @@ def command(
         return 0
     if forecast is not None:
         from orchestrator.cli.forecast import forecast_run
-        from orchestrator.runs import RunRequest
+        from orchestrator.runs.commands import RunRequest
         from orchestrator.store.records import RunOptions
 
         request = RunRequest(
@@ -134,7 +134,7 @@ def _print_child_jobs(job: Job, folder: str) -> None:
     from orchestrator.jobsfile.diagram import nodes_of, tree
     from orchestrator.jobsfile.load import load
     from orchestrator.jobsfile.model import WorkflowAction
-    from orchestrator.launching import user_config
+    from orchestrator.runs.launch import user_config
 
     if not isinstance(job.action, WorkflowAction) or not job.action.path.is_static:
         return
@@ -163,7 +163,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
 
     `items` are those that are selected; `unselected`: how many others there are; `is_left_out`: nothing of it is selected.
     """
-    from orchestrator.agent_work import finder
+    from orchestrator.attempts.agent.work import finder
     from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
@@ -196,8 +196,8 @@ def _label(
     jobs_file: JobsFile, known: dict[str, Values | None], context: dict[str, Any], job_id: str, index: int
 ) -> str | Later | None:
     """What the item will be called, as far as that is known now. Raises LabelsUnknown."""
+    from orchestrator.attempts.items.selection import LATER, LabelsUnknown, early_label
     from orchestrator.jobsfile.model import chain_of
-    from orchestrator.selection import LATER, LabelsUnknown, early_label
 
     jobs = {job.id: job for job in jobs_file.jobs}
     first = job_id
@@ -219,7 +219,7 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
     """
     from orchestrator.jobsfile.model import ChainSource, FileSource
     from orchestrator.jobsfile.sources import list_items
-    from orchestrator.store.itemlist import ItemList, write_item_list
+    from orchestrator.store.item_list import ItemList, write_item_list
 
     source = job.for_each
     if source is None:
@@ -238,10 +238,10 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
 
 
 def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, index: int) -> dict[str, Any]:
+    from orchestrator.attempts.rendering import is_wanted, item_label, prepare, question_of
+    from orchestrator.attempts.template_texts import ItemRefused
     from orchestrator.jobsfile.model import ChainSource
-    from orchestrator.rendered import ItemRefused
-    from orchestrator.rendering import is_wanted, item_label, prepare, question_of
-    from orchestrator.results import item_id
+    from orchestrator.reading.run_reader import item_id
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
     item.update(label=None, argv=None, cwd=None, told=None, check=None, child=None, token=None, asks=None, after=None, note=None)
@@ -285,7 +285,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
 
 
 def _print_job(job: dict[str, Any]) -> None:
-    from orchestrator.views.wording import shown
+    from orchestrator.system.wording import shown
 
     write_line(_job_line(job))
     if job["is_left_out"]:
@@ -319,8 +319,8 @@ def _job_line(job: dict[str, Any]) -> str:
 
 
 def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
-    from orchestrator.jobsfile.values import json_text
-    from orchestrator.views.wording import shown, title
+    from orchestrator.jobsfile.language.values import json_text
+    from orchestrator.system.wording import shown, title
 
     yield f"  {title(item['item'], item['label'])}" + (f"  ({shown(item['note'])})" if item["note"] else "")
     if item["after"] is not None:

@@ -6,8 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.system.wording import shown
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.wording import shown
 
 if TYPE_CHECKING:
     from orchestrator.jobsfile.input_values import Ask

@@ -18,7 +18,7 @@ from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.store.run_dir import RunDir
 
 _UNBORN = "never began"
 _UNREADABLE = "unreadable"
@@ -38,10 +38,10 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
 
     Never a run that goes on or a token in flight, nor what this version cannot read.
     """
+    from orchestrator.attempts.workspaces.expiry import forget_deleted
     from orchestrator.cli.known_tokens import forget_older
-    from orchestrator.store.rundir import list_children, list_runs, list_unborn, parent_of
-    from orchestrator.views.wording import sized
-    from orchestrator.workspaces.upkeep import forget_deleted
+    from orchestrator.store.run_dir import list_children, list_runs, list_unborn, parent_of
+    from orchestrator.system.wording import sized
 
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
@@ -81,8 +81,8 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
 
 def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
     """The state of a run that last did something before `oldest`; None for another, a living one, or one that cannot be read."""
-    from orchestrator.results import RunReader
-    from orchestrator.store.history import read_history
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.store.load import read_history
 
     try:
         last_change = max(each.stat().st_mtime for each in (run_dir.checkpoint, run_dir.supervisor_lock) if each.exists())
@@ -98,7 +98,7 @@ def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
 
 def _status(run_dir: RunDir) -> str:
     """The state of a child run, of whatever age; one that cannot be read stays, and its parent with it."""
-    from orchestrator.results import RunReader
+    from orchestrator.reading.run_reader import RunReader
 
     try:
         return RunReader.read(run_dir).status_word()
@@ -113,7 +113,7 @@ def _could_be_removed(run_dir: RunDir, status: str) -> bool:
 
 def _attempt_runs(run_dir: RunDir) -> bool:
     """Whether an attempt still runs; says so. Workers outlive their supervisor: what they write may not vanish under them."""
-    from orchestrator.locks.holders import is_locked
+    from orchestrator.system.locks.holders import is_locked
     from orchestrator.views.outlet import Outlet
 
     runs = any(is_locked(each) for each in (run_dir.path / "slots").glob("*.lock"))
@@ -124,9 +124,9 @@ def _attempt_runs(run_dir: RunDir) -> bool:
 
 def _remove(run_dir: RunDir) -> bool:
     """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
-    from orchestrator.locks.supervisor_lock import SupervisorLock
-    from orchestrator.workspaces.upkeep import remove_all
-    from workers.copying import remove_folder
+    from orchestrator.attempts.workspaces.expiry import remove_all
+    from orchestrator.store.supervisor_lock import SupervisorLock
+    from workers.files.copying import remove_folder
 
     lock = SupervisorLock(run_dir)
     try:
@@ -153,7 +153,7 @@ def _remove(run_dir: RunDir) -> bool:
 def _folders(home: Path) -> set[str]:
     """Where repositories may be that know workspaces of runs: this folder, and those of the runs that are left."""
     from orchestrator.store.checkpoint import read_header
-    from orchestrator.store.rundir import list_runs
+    from orchestrator.store.run_dir import list_runs
 
     found = {os.getcwd()}
     for run_dir in list_runs(home):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from orchestrator.results import RunReader
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.outcomes import in_words
 from orchestrator.store.records import AttemptEnded, Status
-from orchestrator.verdicts import in_words
-from orchestrator.views.summary import MOST_FAILURES, ChildRun, DeniedItem, Failure, RunningItem
+from orchestrator.views.end_report import MOST_FAILURES, ChildRun, DeniedItem, Failure, RunningItem
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
@@ -31,7 +31,7 @@ def running_items(reader: RunReader, now: float) -> list[RunningItem]:
 def child_runs(reader: RunReader) -> list[ChildRun]:
     """The child runs that have not completed, in order of the jobs and items; the first of them."""
     from orchestrator.jobsfile.model import WorkflowAction
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.store.run_dir import RunDir
 
     history = reader.history
     found: list[ChildRun] = []

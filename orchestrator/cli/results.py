@@ -63,7 +63,7 @@ def _with_denials(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(fields: str | None, form: str) -> list[str]:
-    from orchestrator.results import RESULT_FIELDS
+    from orchestrator.reading.run_reader import RESULT_FIELDS
 
     if fields is None:
         return _TABLE_FIELDS if form == "table" else list(RESULT_FIELDS)
@@ -75,13 +75,13 @@ def _chosen(fields: str | None, form: str) -> list[str]:
 
 
 def _as_json(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:
-    from orchestrator.views.events import json_list
+    from orchestrator.views.json_lines import json_list
 
     return json_list(rows)
 
 
 def _as_jsonl(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:
-    from orchestrator.views.events import json_line
+    from orchestrator.views.json_lines import json_line
 
     return (json_line(row) for row in rows)
 
@@ -99,15 +99,15 @@ def _as_csv(rows: Iterable[dict[str, Any]], fields: list[str]) -> Iterator[bytes
 
 
 def _as_table(rows: Iterable[dict[str, Any]], fields: list[str]) -> Iterator[bytes]:
+    from orchestrator.system.wording import shown
     from orchestrator.views.tables import aligned
-    from orchestrator.views.wording import shown
 
     cells = ([shown(_short(field, row[field]), 60) for field in fields] for row in rows)
     return (line.encode("utf-8", "backslashreplace") + b"\n" for line in aligned([field.upper() for field in fields], cells))
 
 
 def _short(field: str, value: Any) -> str:
-    from orchestrator.views.wording import at_time, lasting
+    from orchestrator.system.wording import at_time, lasting
 
     if value is None:
         return ""
@@ -120,7 +120,7 @@ def _cell(value: Any) -> str:
     """Text as it is, nothing for null, everything else as JSON."""
     if value is None or isinstance(value, str):
         return value or ""
-    from orchestrator.views.events import json_line
+    from orchestrator.views.json_lines import json_line
 
     return json_line(value).decode().rstrip("\n")
 

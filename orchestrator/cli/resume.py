@@ -7,23 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import (
-    bounds_options,
-    fresh_option,
-    inputs_options,
-    run_argument,
-    selection_options,
-    view_options,
-)
+from orchestrator.cli.options import bounds_options, fresh_option, inputs_options, run_argument, selection_options, view_options
 from orchestrator.cli.output import write_json, write_lines
 from orchestrator.cli.prompting import input_asker
 from orchestrator.cli.supervising import Shown, supervise
-from orchestrator.views.wording import shown as one_line
+from orchestrator.system.wording import shown as one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.runs import RunReport
+    from orchestrator.runs.commands import RunReport
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
 
@@ -70,14 +63,14 @@ def command(
     if not update and (dry_run or inputs or inputs_file is not None):
         raise click.UsageError("--dry-run, -i and --inputs are about --update: give --update too")
     run_dir = invocation.find(run)
-    from orchestrator.runs import UpdateRequest
+    from orchestrator.runs.commands import UpdateRequest
     from orchestrator.store.records import Selection
 
     selection = Selection(only=only, limit=limit) if everything or only or limit is not None else None
     ask_input = None if view["quiet"] or view["detach"] else input_asker()
     request = UpdateRequest(inputs=inputs, inputs_file=inputs_file, ask_input=ask_input, selection=selection)
     if dry_run:
-        from orchestrator.runs import plan_update
+        from orchestrator.runs.commands import plan_update
 
         plan = plan_update(run_dir, request)
         if view["as_json"]:
@@ -87,7 +80,7 @@ def command(
         return 0
 
     def start(_home: Path, shown: View, prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs import resume_run
+        from orchestrator.runs.commands import resume_run
 
         return resume_run(
             run_dir,

@@ -15,8 +15,8 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.results import RunReader
-    from orchestrator.runs import RunReport
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.runs.commands import RunReport
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
 
@@ -53,9 +53,9 @@ def command(
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
     from orchestrator.cli.supervising import Shown, supervise
-    from orchestrator.control import NoSupervisor, Retry, ask
-    from orchestrator.locks.holders import is_locked
-    from orchestrator.retrying import reopen_children
+    from orchestrator.control.messages import NoSupervisor, Retry, ask
+    from orchestrator.runs.retry import reopen_children
+    from orchestrator.system.locks.holders import is_locked
 
     if last and run is not None:
         items = (run, *items)  # with --last the first word is an item already
@@ -80,7 +80,7 @@ def command(
             pass
 
     def start(_home: Path, shown: View, prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs import retry_items
+        from orchestrator.runs.commands import retry_items
 
         return retry_items(run_dir, asked, shown, slots=slots, keep_going=keep_going, asker=prompt)
 
@@ -88,7 +88,7 @@ def command(
 
 
 def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
-    from orchestrator.retrying import failed_or_cancelled
+    from orchestrator.runs.retry import failed_or_cancelled
 
     run_id = reader.run_dir.run_id
     if not items:

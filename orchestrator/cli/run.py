@@ -23,7 +23,7 @@ from orchestrator.cli.supervising import Shown, supervise
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.runs import RunReport
+    from orchestrator.runs.commands import RunReport
     from orchestrator.views.happenings import View
     from orchestrator.views.prompt import Prompt
 
@@ -80,7 +80,7 @@ def command(
         raise click.UsageError("--replay begins a new run: leave --resume out, or use orchestrate resume RUN")
 
     def start(home: Path, shown: View, prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs import RunRequest, run_file
+        from orchestrator.runs.commands import RunRequest, run_file
         from orchestrator.store.records import RunOptions, Selection
 
         selection = Selection(only=only, limit=limit)

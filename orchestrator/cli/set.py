@@ -12,10 +12,10 @@ from orchestrator.cli.output import write_line
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
-    from orchestrator.control import SetBudget, SetSlots
-    from orchestrator.money.budgets import Kind
+    from orchestrator.control.messages import SetBudget, SetSlots
+    from orchestrator.reading.money.budgets import Kind
     from orchestrator.store.records import BudgetSet, SlotsSet
-    from orchestrator.store.rundir import RunDir
+    from orchestrator.store.run_dir import RunDir
 
 _KNOWN = "slots=N, budget_usd=N, budget_tokens=N or JOB.budget_usd=N can, as in: orchestrate set RUN slots=4"
 
@@ -31,7 +31,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
     KEY is slots, budget_usd, budget_tokens, JOB.budget_usd or JOB.budget_tokens. What runs is not disturbed.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.control import NoAnswer, NoSupervisor, ask
+    from orchestrator.control.messages import NoAnswer, NoSupervisor, ask
 
     if last and run is not None:
         settings = (run, *settings)  # with --last the first word is a setting already
@@ -48,7 +48,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
 
 
 def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
-    from orchestrator.control import SetBudget, SetSlots
+    from orchestrator.control.messages import SetBudget, SetSlots
 
     if len(settings) != 1:
         raise UserError("set what?", "slots=N, as in: orchestrate set RUN slots=4")
@@ -82,9 +82,9 @@ def _amount(kind: str, value: str) -> float:
 
 def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetSet:
     """What is recorded of it. Raises UserError: the run has no such job, or nobody is paid for it."""
-    from orchestrator.control import SetSlots
-    from orchestrator.money.budgets import budget_set
-    from orchestrator.results import RunReader
+    from orchestrator.control.messages import SetSlots
+    from orchestrator.reading.money.budgets import budget_set
+    from orchestrator.reading.run_reader import RunReader
     from orchestrator.store.records import SlotsSet
 
     if isinstance(wanted, SetSlots):
@@ -102,8 +102,8 @@ def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetS
 
 def _set_for_resumes(run_dir: RunDir, record: SlotsSet | BudgetSet) -> int:
     """Nobody supervises the run: record it for the next resume. Raises RunHeldError if one has just begun."""
-    from orchestrator.launching import lock_run
-    from orchestrator.money.budgets import in_words
+    from orchestrator.reading.money.budgets import in_words
+    from orchestrator.runs.launch import lock_run
     from orchestrator.store.records import SlotsSet
     from orchestrator.store.run_store import RunStore
 

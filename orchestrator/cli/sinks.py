@@ -8,15 +8,15 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from orchestrator.capsules import redactor_of
+from orchestrator.attempts.replay.capsules import redactor_of
 from orchestrator.cli.output import flush, write_bytes, write_line
-from orchestrator.redaction import Redactor
+from orchestrator.system.redaction import Redactor
 
 if TYPE_CHECKING:
-    from orchestrator.agents.profile import Profile
-    from orchestrator.agents.profiles import Profiles
-    from orchestrator.agents.shown_lines import ShownLines
-    from orchestrator.results import RunReader
+    from orchestrator.jobsfile.profiles.load import Profiles
+    from orchestrator.jobsfile.profiles.profile import Profile
+    from orchestrator.jobsfile.profiles.shown_lines import ShownLines
+    from orchestrator.reading.run_reader import RunReader
 
 _BLOCK_BYTES = 1 << 16
 _LINES_BEFORE = 300
@@ -60,7 +60,7 @@ class Sinks:
             return _Raw(lines)
         if not isinstance(self._reader.job(job_id).action, AgentAction) and name != "check":
             return _Redacted(self._redactor, lines)
-        from orchestrator.agents.shown_lines import ShownLines
+        from orchestrator.jobsfile.profiles.shown_lines import ShownLines
 
         agent = _agent_of(self._reader, job_id, index, attempt)
         profile = self._profile(agent) if agent is not None and name == "stdout" else None
@@ -68,8 +68,8 @@ class Sinks:
 
     def _profile(self, agent: str) -> Profile | None:
         """None if there is none any more, or it cannot be read: then the stream is shown line by line."""
-        from orchestrator.agents.profiles import Profiles
         from orchestrator.errors import UserError
+        from orchestrator.jobsfile.profiles.load import Profiles
 
         if self._profiles is None:
             self._profiles = Profiles(os.path.dirname(self._reader.history.header.jobs_file))
@@ -198,7 +198,7 @@ def tail_start(stream: BinaryIO, lines: int) -> int:
 def _agent_of(reader: RunReader, job_id: str, index: int, attempt: int) -> str | None:
     """The agent of that attempt, as it was recorded or kept; else what the jobs file says."""
     from orchestrator.jobsfile.model import AgentAction
-    from workers.attempt_record import kept_record, record_path
+    from workers.agents.attempt_record import kept_record, record_path
 
     running = reader.history.open_starts.get((job_id, index))
     if running is not None and running.attempt == attempt and running.agent is not None:

@@ -13,7 +13,7 @@ from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import write_json, write_lines
 
 if TYPE_CHECKING:
-    from orchestrator.limits.park import Park
+    from orchestrator.shared.limits.park import Park
 
 
 @click.command("status")
@@ -24,7 +24,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
     from orchestrator.cli.reading import child_runs, denied_items, failures_of, open_run, running_items
     from orchestrator.cli.waiting import limits_in_the_way, told_counts
-    from orchestrator.views.summary import status_lines
+    from orchestrator.views.end_report import status_lines
 
     reader = open_run(invocation, run)
     is_alive = reader.is_alive
@@ -54,7 +54,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
 
 def _limit_lines(parks: Sequence[Park], spared: Sequence[str]) -> list[str]:
     """A line for each account that is limited. Of one that is parked the file says more than the supervisor."""
-    from orchestrator.limits.parks import words_of
+    from orchestrator.shared.limits.parks import words_of
 
     others = [line for line in spared if not any(park.account in line for park in parks)]
     return [*map(words_of, parks), *others]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from orchestrator.results import RunReader
+    from orchestrator.reading.run_reader import RunReader
 
 STREAMS = ("stdout", "stderr", "check")
 """In the order in which they are shown."""

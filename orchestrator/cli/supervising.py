@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.runs import RunReport
+    from orchestrator.runs.commands import RunReport
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class _RemembersRun:
 
     def show(self, happening: Happening) -> None:
         if isinstance(happening, RunBegan):
-            from orchestrator.store.rundir import RunDir
+            from orchestrator.store.run_dir import RunDir
 
             self._invocation.run_dir = RunDir(self._home / "runs" / happening.run_id)
         self._view.show(happening)
@@ -95,7 +95,7 @@ def _report(
 
 
 def _chosen_view(invocation: Invocation, shown: Shown) -> View:
-    from orchestrator.views.lines import PlainLines, Quiet
+    from orchestrator.views.plain_lines import PlainLines, Quiet
 
     outlet, program = Outlet(sys.stderr), invocation.program()
     view: View
@@ -110,7 +110,7 @@ def _chosen_view(invocation: Invocation, shown: Shown) -> View:
     if not shown.events:
         return view
     from orchestrator.cli.output import stdout_bytes
-    from orchestrator.views.events import Both, EventLines
+    from orchestrator.views.json_lines import Both, EventLines
 
     return Both(EventLines(stdout_bytes()), view)
 
@@ -144,7 +144,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 def _refuse_detach(shown: Shown) -> None:
     if shown.events:
         raise UserError("--detach and --events cannot both be given", "a run in the background has nobody to tell")
-    from orchestrator.nesting.ancestors import worker_above
+    from orchestrator.shared.nesting.ancestors import worker_above
 
     if os.environ.get(MARK_VARIABLE) or worker_above() is not None:
         raise UserError("--detach inside an item is refused: what an item leaves behind ends with it", "leave --detach out")

@@ -48,7 +48,7 @@ def forget_command(invocation: Invocation, *, token: str) -> int:
     A token in flight is not forgotten (exit 75): cancel the item that has it.
     """
     from orchestrator.cli.known_tokens import forget
-    from orchestrator.views.wording import shown
+    from orchestrator.system.wording import shown
 
     forget(invocation.home(), token)
     write_line(f"forgotten: {shown(_in_quotes(token), _WIDTH)}")
@@ -78,8 +78,8 @@ def _in_quotes(token: str) -> str:
 
 
 def _table(told: list[dict[str, Any]]) -> Iterator[str]:
+    from orchestrator.system.wording import lasting, shown
     from orchestrator.views.tables import aligned
-    from orchestrator.views.wording import lasting, shown
 
     cells = (
         [

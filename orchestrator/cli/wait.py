@@ -22,8 +22,8 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     A run whose supervisor has died without a last word is interrupted: exit 130, and `orchestrate resume` goes on with it.
     """
     from orchestrator.cli.asking import wait_for_end
-    from orchestrator.inside import refuse_inside
-    from orchestrator.results import RunReader
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.shared.nesting.inside import refuse_inside
     from orchestrator.views.outlet import Outlet
 
     run_dir = invocation.find(run)

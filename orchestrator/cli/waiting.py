@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UserError
-from orchestrator.locks.holders import is_stopped
 from orchestrator.store.records import ItemSettled, Status
+from orchestrator.system.locks.holders import is_stopped
 
 if TYPE_CHECKING:
-    from orchestrator.control import Reply, Wait
-    from orchestrator.limits.park import Park
-    from orchestrator.results import RunReader
+    from orchestrator.control.messages import Reply, Wait
+    from orchestrator.reading.run_reader import RunReader
+    from orchestrator.shared.limits.park import Park
 
 _ITEMS_A_QUESTION = 50
 """A supervisor never waits for its asker: an answer must fit the buffer of a socket."""
@@ -36,7 +36,7 @@ def waiting_counts(reader: RunReader) -> dict[str, int]:
 
 def told_counts(reader: RunReader) -> Reply:
     """What the living supervisor says of all that waits: items (`waiting`) and accounts (`spared`)."""
-    from orchestrator.control import CountWaiting, Reply, ask
+    from orchestrator.control.messages import CountWaiting, Reply, ask
 
     if not reader.is_alive:
         return Reply(False, "")
@@ -48,8 +48,8 @@ def told_counts(reader: RunReader) -> Reply:
 
 def limits_in_the_way(reader: RunReader) -> list[Park]:
     """The usage limits that keep items of this run from starting, or would, as far as its accounts are known without them."""
-    from orchestrator.account_limits import accounts_of
-    from orchestrator.limits.parks import Parks
+    from orchestrator.shared.limits.parks import Parks
+    from orchestrator.supervisor.account_limits import accounts_of
 
     parks = Parks(reader.run_dir.path.parent.parent).in_force()
     if not parks:
@@ -92,7 +92,7 @@ class Waits:
         return told is not None and told.is_waiting
 
     def _ask(self, items: list[tuple[str, int]]) -> None:
-        from orchestrator.control import Explain, ask
+        from orchestrator.control.messages import Explain, ask
 
         for start in range(0, len(items), _ITEMS_A_QUESTION):
             asked = items[start : start + _ITEMS_A_QUESTION]

@@ -14,7 +14,7 @@ from orchestrator.cli.output import write_json, write_lines
 
 if TYPE_CHECKING:
     from orchestrator.cli.waiting import Waits
-    from orchestrator.results import RunReader
+    from orchestrator.reading.run_reader import RunReader
 
 _MOST_ITEMS = 20
 _TOLD = ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
@@ -30,7 +30,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     """Tell in words why an item is what it is: its state, its attempts, what it needs, when it runs, where its log is."""
     from orchestrator.cli.reading import open_run
     from orchestrator.cli.waiting import Waits
-    from orchestrator.views.wording import shown
+    from orchestrator.system.wording import shown
 
     reader = open_run(invocation, run)
     items = reader.find_items(item)
@@ -73,7 +73,7 @@ def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
 
 
 def _in_words(answer: dict[str, Any]) -> Iterator[str]:
-    from orchestrator.views.wording import lasting, shown, title
+    from orchestrator.system.wording import lasting, shown, title
 
     yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
     if answer["reason"]:
@@ -102,7 +102,7 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:
-    from orchestrator.views.wording import shown
+    from orchestrator.system.wording import shown
 
     if answer["advice"]:
         yield f"  that means: {answer['advice']}"
@@ -188,7 +188,7 @@ def _why_running(reader: RunReader, job_id: str, index: int, *, is_promoted: boo
 
 
 def _why_skipped(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:
-    from orchestrator.selection import not_selected
+    from orchestrator.attempts.items.selection import not_selected
 
     if result["error"] == not_selected(reader.history.selection):
         return f"it was not asked for; {go_on} --all runs it, with all the rest"

@@ -8,8 +8,8 @@ from typing import assert_never
 
 from orchestrator.core.decisions import AskGate, Decision, ReopenItems
 from orchestrator.core.events import GateEnd, GateTold, ItemsReopened, LeftAlone
+from orchestrator.core.item_ends import halt, settle
 from orchestrator.core.scheduling import may_start, take_next
-from orchestrator.core.settling import halt, settle
 from orchestrator.core.states import (
     FAILED,
     PENDING,

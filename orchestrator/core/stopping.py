@@ -8,7 +8,7 @@ import msgspec
 
 from orchestrator.core.decisions import Decision, EndAttempt, ListItems
 from orchestrator.core.events import BudgetSet, CancelAsked, SlotsSet, StopAsked
-from orchestrator.core.settling import cancel_item, end_waiting
+from orchestrator.core.item_ends import cancel_item, end_waiting
 from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemRef, JobState, Phase, Running, RunState, Stop
 
 EndWord = Literal["cancel", "drain"]

@@ -1,6 +1,6 @@
 """What an item does when somebody has its token, or had it: section 5 of the design as one pure function.
 
-A token stands for work that is done once. The facts of it are found on disk (`orchestrator.tokens`); the answer depends on
+A token stands for work that is done once. The facts of it are found on disk (`orchestrator.shared.tokens`); the answer depends on
 nothing else than these facts and the asker. A refusal is told in words that name both sides.
 """
 

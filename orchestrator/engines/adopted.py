@@ -15,8 +15,8 @@ import msgspec
 
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.store.records import WorkerStarted
-from workers.identity import is_same_process
 from workers.log import LOG_NAME, read_log
+from workers.processes.identity import is_same_process
 from workers.protocol import HURRY_SIGNAL, Ended, Outcome
 
 POLL_SECONDS = 0.2

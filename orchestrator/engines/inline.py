@@ -21,10 +21,10 @@ from orchestrator.core.stopping import NOW_GRACE_SECONDS
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived
 from orchestrator.store.records import WorkerStarted
 from workers.attempt import AttemptRunner
-from workers.identity import boot_id, start_ticks
 from workers.launch import lock_liveness
+from workers.processes.identity import boot_id, start_ticks
+from workers.processes.tree import children_now
 from workers.protocol import End, EndReason, Outcome, Start
-from workers.tree import children_now
 
 _SLOT = 0
 _JOIN_SECONDS = 0.05
@@ -176,7 +176,7 @@ class _InlineControl:
         return False
 
     def wait(self, timeout_seconds: float | None) -> Sequence[End]:
-        """See `workers.watch.Control`."""
+        """See `workers.processes.watch.Control`."""
         longest = 3600.0 if timeout_seconds is None else min(timeout_seconds, 3600.0)
         if self._poll.poll(longest * 1000):
             with contextlib.suppress(BlockingIOError):

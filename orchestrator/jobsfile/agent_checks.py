@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchemaError, load_checker, read_schema
-from orchestrator.jobsfile.fields import WRONG, JobFields
+from orchestrator.jobsfile.job_fields import WRONG, JobFields
+from orchestrator.jobsfile.keys import AGENT_KEYS
+from orchestrator.jobsfile.language.suggestions import shown
+from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import AgentAction, GateAction, LandAction, Workspace
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
-from orchestrator.jobsfile.schema import AGENT_KEYS
-from orchestrator.jobsfile.suggestions import shown
-from orchestrator.jobsfile.templates import Template
 
 if TYPE_CHECKING:
-    from orchestrator.agents.profiles import Profiles
+    from orchestrator.jobsfile.profiles.load import Profiles
 
 _VARIABLES = re.compile(r"[^=*\0]+\*?")
 
@@ -48,7 +48,7 @@ class Surroundings:
     @cached_property
     def profiles(self) -> Profiles:
         """The agents that its jobs may name. A file without agents never looks for one."""
-        from orchestrator.agents.profiles import Profiles
+        from orchestrator.jobsfile.profiles.load import Profiles
 
         return Profiles(self._beside)
 

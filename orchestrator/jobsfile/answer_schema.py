@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.jobsfile.suggestions import shown
+from orchestrator.jobsfile.language.suggestions import shown
 
 _MOST_MISTAKES = 5
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from orchestrator.jobsfile.fields import WRONG, JobFields
+from orchestrator.jobsfile.job_fields import WRONG, JobFields
 from orchestrator.jobsfile.model import AgentAction, ChainSource, CommandAction, GateAction, ShellAction, Workspace
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import (
     ChainSource,
     FileSource,
@@ -21,8 +22,7 @@ from orchestrator.jobsfile.model import (
     barriers_of,
     chain_of,
 )
-from orchestrator.jobsfile.templates import Template
-from orchestrator.views.wording import shown
+from orchestrator.system.wording import shown
 
 _WIDEST = 60
 """Characters of a template, a path or a list of jobs that are shown."""

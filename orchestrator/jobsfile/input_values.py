@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import JobsFileError
-from orchestrator.jobsfile.decode import plain
 from orchestrator.jobsfile.inputs import INPUT_WORDS, complaints
+from orchestrator.jobsfile.language.decode import plain
+from orchestrator.jobsfile.language.problems import Problems
+from orchestrator.jobsfile.language.suggestions import did_you_mean, shown
+from orchestrator.jobsfile.language.toml_text import parse_toml, read_text
 from orchestrator.jobsfile.model import InputSpec, InputType
-from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.suggestions import did_you_mean, shown
-from orchestrator.jobsfile.toml_text import parse_toml, read_text
 
 Ask = Callable[[str, InputSpec, str], str | None]
 """Asks a person for the input of this name. The text: what is wrong with the last answer, "" at first. None: no answer."""

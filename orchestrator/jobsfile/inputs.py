@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.jobsfile.decode import decode
 from orchestrator.jobsfile.key_types import INPUT_NAME
+from orchestrator.jobsfile.keys import InputTable
+from orchestrator.jobsfile.language.decode import decode
+from orchestrator.jobsfile.language.problems import Place, Problems
+from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
 from orchestrator.jobsfile.model import InputSpec, InputType
-from orchestrator.jobsfile.problems import Place, Problems
-from orchestrator.jobsfile.schema import InputTable
-from orchestrator.jobsfile.suggestions import describe, did_you_mean
 
 _NAME = re.compile(INPUT_NAME)
 INPUT_WORDS: dict[InputType, str] = {

@@ -11,22 +11,10 @@ from typing import Any
 
 from orchestrator.jobsfile.agent_checks import Surroundings, agent_values, check_agent, check_land, check_place
 from orchestrator.jobsfile.chained_places import check_forks, take_over_workspaces
-from orchestrator.jobsfile.fields import WRONG, JobFields, compile_fields, lay_over
-from orchestrator.jobsfile.graph import find_cycles
+from orchestrator.jobsfile.cycles import find_cycles
+from orchestrator.jobsfile.job_fields import WRONG, JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.key_types import JOB_ID
-from orchestrator.jobsfile.model import (
-    AgentAction,
-    ChainSource,
-    GateAction,
-    InputSpec,
-    Job,
-    LandAction,
-    OnReject,
-    WorkflowAction,
-    templates_in,
-)
-from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.schema import (
+from orchestrator.jobsfile.keys import (
     ACTIONS,
     AGENT_KEYS,
     GATE_KEYS,
@@ -40,8 +28,20 @@ from orchestrator.jobsfile.schema import (
     TEMPLATE_FUNCTIONS,
     TOKEN_KEYS,
 )
-from orchestrator.jobsfile.suggestions import describe, did_you_mean, shown
-from orchestrator.jobsfile.templates import Template
+from orchestrator.jobsfile.language.problems import Problems
+from orchestrator.jobsfile.language.suggestions import describe, did_you_mean, shown
+from orchestrator.jobsfile.language.template import Template
+from orchestrator.jobsfile.model import (
+    AgentAction,
+    ChainSource,
+    GateAction,
+    InputSpec,
+    Job,
+    LandAction,
+    OnReject,
+    WorkflowAction,
+    templates_in,
+)
 
 _JOB_ID = re.compile(JOB_ID)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.jobsfile import agent_keys, model, schema
-from orchestrator.jobsfile.decode import Field, fields_of
+from orchestrator.jobsfile import agent_keys, model
+from orchestrator.jobsfile import keys as schema
+from orchestrator.jobsfile.language.decode import Field, fields_of
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _MODELS: dict[type[msgspec.Struct], Any] = {

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from orchestrator.core.costs import MOST_DOLLARS
-from orchestrator.jobsfile import quantities
+from orchestrator.jobsfile.language import quantities
 from orchestrator.jobsfile.model import (
     IfChanged,
     IfDone,

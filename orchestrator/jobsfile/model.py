@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.jobsfile.templates import Template
+from orchestrator.jobsfile.language.template import Template
 
 OutputKind = Literal["text", "lines", "json", "jsonl"]
 InputType = Literal["string", "integer", "number", "boolean", "list"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from orchestrator.jobsfile.decode import decode
-from orchestrator.jobsfile.fields import WRONG
+from orchestrator.jobsfile.job_fields import WRONG
 from orchestrator.jobsfile.key_types import POOL_NAME
+from orchestrator.jobsfile.keys import PoolTable
+from orchestrator.jobsfile.language.decode import decode
+from orchestrator.jobsfile.language.problems import Problems
+from orchestrator.jobsfile.language.suggestions import describe
 from orchestrator.jobsfile.model import Pool
-from orchestrator.jobsfile.problems import Problems
-from orchestrator.jobsfile.schema import PoolTable
-from orchestrator.jobsfile.suggestions import describe
 
 PoolFields = dict[str, dict[str, Any]]
 """Name -> the keys that a table [pools.NAME] gives; a value may be WRONG."""

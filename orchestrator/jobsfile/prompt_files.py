@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.jobsfile.compiler import compile_template
-from orchestrator.jobsfile.templates import Template, TemplateError
+from orchestrator.jobsfile.language.compiler import compile_template
+from orchestrator.jobsfile.language.template import Template, TemplateError
 
 
 class PromptFileError(Exception):

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.jobsfile.language.template import RenderError, Template
+from orchestrator.jobsfile.language.values import describe
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
-from orchestrator.jobsfile.templates import RenderError, Template
-from orchestrator.jobsfile.values import describe
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_CSV_FIELD = (1 << 31) - 1

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.store.fold import RunHistory
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.lines import BLOCK_BYTES, Line, SourceFile, decode_line, decode_lines
 from orchestrator.store.places import CHECKPOINT, Places, Sources
@@ -43,6 +42,7 @@ from orchestrator.store.records import (
     Status,
 )
 from orchestrator.store.refusals import newer, refused
+from orchestrator.store.run_history import RunHistory
 
 _SEPARATOR = b",\n"
 _HEAD_END = b',"records":[\n'

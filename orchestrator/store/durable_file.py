@@ -15,7 +15,7 @@ from pathlib import Path
 
 from orchestrator.errors import StateUnwritableError
 from workers.faultpoints import fault_point
-from workers.syncing import sync_data, sync_folder
+from workers.files.syncing import sync_data, sync_folder
 
 
 def unwritable(path: Path, error: OSError, *, is_run: bool = True) -> StateUnwritableError:

@@ -28,7 +28,7 @@ from orchestrator.store.lines import BLOCK_BYTES, JournalHeader, Line, SourceFil
 from orchestrator.store.records import FORMAT, Commit, Record
 from orchestrator.store.refusals import newer, refused
 from workers.faultpoints import fault_point
-from workers.syncing import sync_data, sync_folder
+from workers.files.syncing import sync_data, sync_folder
 
 _COMMIT_START = b'{"type":"commit",'
 

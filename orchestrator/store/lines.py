@@ -13,14 +13,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import StateRefusedError
-from orchestrator.store.records import (
-    Commit,
-    Fact,
-    Record,
-    Spent,
-    Started,
-    Status,
-)
+from orchestrator.store.records import Commit, Fact, Record, Spent, Started, Status
 from orchestrator.store.refusals import refused
 
 BLOCK_BYTES = 1 << 16

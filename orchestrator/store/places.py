@@ -8,9 +8,7 @@ from __future__ import annotations
 from array import array
 
 from orchestrator.store.lines import SourceFile, decode_record
-from orchestrator.store.records import (
-    Record,
-)
+from orchestrator.store.records import Record
 
 CHECKPOINT = 0
 JOURNAL = 1

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.checkpoint import CheckpointWriter
 from orchestrator.store.durable_file import temporary_path, unwritable, write_durably
-from orchestrator.store.fold import RunHistory
-from orchestrator.store.history import LoadedRun, load_run
 from orchestrator.store.journal import Journal, JournalRead
 from orchestrator.store.lines import SourceFile
+from orchestrator.store.load import LoadedRun, load_run
 from orchestrator.store.places import JOURNAL, Sources
 from orchestrator.store.records import Record, RunHeader
 from orchestrator.store.refusals import cannot_load
-from orchestrator.store.rundir import RunDir, check_unborn
+from orchestrator.store.run_dir import RunDir, check_unborn
+from orchestrator.store.run_history import RunHistory
 from orchestrator.store.syncer import Syncer
 from workers.faultpoints import fault_point
-from workers.syncing import sync_data, sync_folder
+from workers.files.syncing import sync_data, sync_folder
 
 SMALLEST_JOURNAL_BYTES = 16 << 20
 """No checkpoint before the journal has this size: tens of thousands of items, loaded in a tenth of a second."""

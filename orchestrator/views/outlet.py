@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from orchestrator.redaction import of_this_process
+from orchestrator.system.redaction import of_this_process
 
 
 class Outlet:

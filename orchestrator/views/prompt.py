@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from orchestrator.system.wording import shown
 from orchestrator.views.happenings import PromptClosed, PromptOpened, View
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.wording import shown
 
 _SHOWN_LINES = 40
 _SHOWN_BYTES = 1 << 16

@@ -16,6 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.system.wording import lasting, shown, spent, title
+from orchestrator.views.end_report import EndReport, ended_line
 from orchestrator.views.happenings import (
     AccountSpared,
     Charged,
@@ -35,10 +37,8 @@ from orchestrator.views.happenings import (
     RunBegan,
     RunFinished,
 )
-from orchestrator.views.lines import answered_line, asked_line, began_line
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.summary import EndReport, ended_line
-from orchestrator.views.wording import lasting, shown, spent, title
+from orchestrator.views.plain_lines import answered_line, asked_line, began_line
 
 MOST_RUNNING = 8
 _BAR_WIDTH = 30

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.agents.profile import Profile
-from orchestrator.agents.profiles import Profiles
-from orchestrator.agents.versions import installed
+from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.jobsfile.profiles.versions import installed
 from tests.conftest import RunCli
 
 Install = Callable[[str, str], None]

@@ -16,10 +16,10 @@ from gate import Gate
 from sweeps import sweep
 
 from orchestrator.cli import main
-from orchestrator.runs import cancel_dead_run
-from orchestrator.store.rundir import RunDir
-from orchestrator.views.lines import Quiet
+from orchestrator.runs.commands import cancel_dead_run
+from orchestrator.store.run_dir import RunDir
 from orchestrator.views.outlet import Outlet
+from orchestrator.views.plain_lines import Quiet
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
 

@@ -21,7 +21,7 @@ from gate import Gate
 
 from orchestrator.errors import ExitCode
 from orchestrator.jobsfile.load import load_text
-from orchestrator.shipped import examples_folder
+from orchestrator.system.shipped_files import examples_folder
 
 PAGE = (examples_folder() / "cron.md").read_text("utf-8")
 LIMIT_SECONDS = 60.0

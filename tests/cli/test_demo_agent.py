@@ -12,9 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from orchestrator.agents.profiles import Profiles
 from orchestrator.demo_agent import VERSION, Call, calls_of
-from workers.agent_stream import AgentStream
+from orchestrator.jobsfile.profiles.load import Profiles
+from workers.agents.stream import AgentStream
 
 LIMIT_SECONDS = 30.0
 

@@ -10,10 +10,10 @@ from conftest import RunCli
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.attempts.rendering import prepare
 from orchestrator.cli.each_file import agent_jobs_text, jobs_text
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
-from orchestrator.rendering import prepare
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 BRACES = st.text("{}%#-' itemr\r\n\\\"", max_size=12)

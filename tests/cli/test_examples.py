@@ -14,7 +14,7 @@ from conftest import RunCli
 from git_repository import forget_configuration
 
 from orchestrator.cli import main
-from orchestrator.shipped import examples_folder
+from orchestrator.system.shipped_files import examples_folder
 
 EXAMPLES = sorted(path.stem for path in examples_folder().glob("*.toml"))
 

@@ -114,7 +114,7 @@ def test_a_bug_is_told_in_one_line_and_kept_in_the_home(
     def fails(_home: Path) -> Any:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("orchestrator.store.rundir.list_runs", fails)
+    monkeypatch.setattr("orchestrator.store.run_dir.list_runs", fails)
     assert main(["list"]) == 70
     said = capsys.readouterr().err
     assert said == f"orchestrate: internal error: RuntimeError: no such luck (traceback in {home}/crash.log)\n"
@@ -132,7 +132,7 @@ def test_a_bug_while_a_run_goes_on_is_kept_in_its_log(
         view.show(RunBegan(run_id="r1", name="x", jobs=["one"], slots=1, at=1.0, is_resumed=False))
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("orchestrator.runs.run_file", fails)
+    monkeypatch.setattr("orchestrator.runs.commands.run_file", fails)
     assert main(["run", str(jobs_file)]) == 70
     assert "supervisor.log" in capsys.readouterr().err
     assert "in fails" in (home / "runs" / "r1" / "supervisor.log").read_text()

@@ -10,12 +10,12 @@ from typing import get_args
 
 import pytest
 
-from orchestrator.agents import tables
-from orchestrator.agents.profiles import Profiles
-from orchestrator.jobsfile.decode import fields_of
+from orchestrator.jobsfile.language.decode import fields_of
+from orchestrator.jobsfile.profiles import keys as tables
+from orchestrator.jobsfile.profiles.load import Profiles
 from tests.conftest import RunCli
-from workers.reading import EventMeaning, LineMeaning, TakeName
-from workers.reset_times import RESET_GROUPS
+from workers.agents.reset_times import RESET_GROUPS
+from workers.protocol.reading import EventMeaning, LineMeaning, TakeName
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "profiles.md").read_text("utf-8")
 CHANGED, WRITTEN = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -14,8 +14,8 @@ from conftest import RunCli
 from token_samples import MARK, living_holder, record, write
 
 from orchestrator.cli import checkup
-from orchestrator.locks.travelling import try_lock
-from orchestrator.tokens.record import TokenFiles
+from orchestrator.shared.tokens.record import TokenFiles
+from orchestrator.system.locks.travelling import try_lock
 from workers.locks import unlock
 
 

@@ -16,7 +16,7 @@ from gate import Gate
 
 from orchestrator.cli import checkup
 from orchestrator.cli.orphans import find_orphans, innermost_run
-from orchestrator.locks.travelling import try_lock
+from orchestrator.system.locks.travelling import try_lock
 
 QUICK = '[jobs.one]\ncommand = ["true"]\n'
 FAILING = '[jobs.one]\ncommand = ["false"]\n'

@@ -14,8 +14,8 @@ import pytest
 from conftest import RunCli
 from git_repository import Repository, forget_configuration
 
-from orchestrator.results import RunReader
-from orchestrator.store.rundir import RunDir
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.run_dir import RunDir
 
 PORT = """
 [jobs.port]

@@ -9,9 +9,9 @@ from fake_agents import Witness
 from run_driver import RunDriver, wait_until
 from sweeps import sweep
 
-from orchestrator.money.ledger import Ledger, ledger_of
-from orchestrator.store.history import read_history
-from orchestrator.store.rundir import RunDir
+from orchestrator.reading.money.ledger import Ledger, ledger_of
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
 
 KILLED = -9
 

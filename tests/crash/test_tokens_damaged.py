@@ -12,7 +12,7 @@ from run_driver import is_living
 from sweeps import sweep
 from token_runs import TOKEN, TokenRuns
 
-from orchestrator.tokens.record import TokenFiles
+from orchestrator.shared.tokens.record import TokenFiles
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from many_runs import ManyRuns
 from run_driver import KILLED, wait_until
 
 from orchestrator.core.throttle import FIRST_WAIT_SECONDS
-from orchestrator.limits.parks import LEAST_VARIABLE, Parks
+from orchestrator.shared.limits.parks import LEAST_VARIABLE, Parks
 
 FAR = 3600
 

@@ -12,7 +12,7 @@ import pytest
 from fake_agents import FAKE_ARGV, Witness
 from run_driver import RunDriver, wait_until
 
-from orchestrator.agents.sessions import RESUME_PROMPT
+from orchestrator.attempts.agent.sessions import RESUME_PROMPT
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from many_runs import ManyRuns
 from run_driver import KILLED, wait_until
 from sweeps import sweep
 
-from orchestrator.results import RunReader
+from orchestrator.reading.run_reader import RunReader
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from store_samples import LISTED, ended, new_run
 from sweeps import sweep
 
 from orchestrator.errors import StateUnwritableError
-from orchestrator.store.history import read_history
+from orchestrator.store.load import read_history
 from orchestrator.store.records import Status
+from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import RunDir
 
 Step = tuple[str, str]
 """What was done ("write", "sync", "rename", "unlink") and to which file of the run; "." is its folder."""
@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from store_samples import LISTED, ended
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import RunDir
+from orchestrator.store.run_dir import RunDir
 from workers.faultpoints import arm
 
 acknowledged = os.open(Path(sys.argv[1]) / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -97,7 +97,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from store_samples import LISTED, ended
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import RunDir
+from orchestrator.store.run_dir import RunDir
 store = RunStore.open(RunDir(Path(sys.argv[1])))
 os.write(2, b"begin")
 group = store.append([LISTED, ended(0)])
@@ -239,8 +239,8 @@ def check_acknowledged(run_dir: RunDir, kills: int) -> None:
 READER = """
 import sys
 from pathlib import Path
-from orchestrator.store.history import read_history
-from orchestrator.store.rundir import RunDir
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
 run_dir = RunDir(Path(sys.argv[1]))
 generations = {read_history(run_dir).generation}
 print("reading", flush=True)

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.nesting.ancestors import find_ancestors, worker_above
+from orchestrator.shared.nesting.ancestors import find_ancestors, worker_above
 from tests.worker_driver import LIMIT_SECONDS, WorkerDriver, wait_until
-from workers.identity import boot_id
 from workers.launch import lock_liveness
 from workers.log import LogWriter
+from workers.processes.identity import boot_id
 from workers.protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, AttemptClass, Begun, Ended, Holding, Outcome
 
 PROBE = """
 import json, os, sys
 from orchestrator.errors import UserError
-from orchestrator.nesting.ancestors import find_ancestors
+from orchestrator.shared.nesting.ancestors import find_ancestors
 try:
     found = find_ancestors(os.environ)
     told = found and {"marks": found.marks, "worker": found.parent, "root": str(found.root), "depth": found.depth}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.jobsfile.model import Pool, Rate
-from orchestrator.pools.rates import StartLog
-from orchestrator.pools.slots import PoolSlots
+from orchestrator.shared.pools.rates import StartLog
+from orchestrator.shared.pools.slots import PoolSlots
 
 LIMIT_SECONDS = 60.0
 
@@ -21,8 +21,8 @@ PRELUDE = """
 import os, sys, time
 from pathlib import Path
 from orchestrator.jobsfile.model import Pool, Rate
-from orchestrator.pools.rates import StartLog, boot_nanoseconds
-from orchestrator.pools.slots import PoolSlots
+from orchestrator.shared.pools.rates import StartLog, boot_nanoseconds
+from orchestrator.shared.pools.slots import PoolSlots
 from workers import faultpoints
 from workers.locks import unlock
 home = Path(sys.argv[1])

@@ -16,9 +16,9 @@ import pytest
 from conftest import no_process_left
 from run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until, why
 
-from orchestrator.control import Flush, ask
-from orchestrator.store.history import read_history
-from orchestrator.store.rundir import RunDir
+from orchestrator.control.messages import Flush, ask
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
 
 SLOTS = 16
 

@@ -6,8 +6,8 @@ import pytest
 from fake_agents import Witness
 from run_driver import KILLED, RunDriver, wait_until
 
-from orchestrator.results import RunReader
-from orchestrator.store.rundir import RunDir
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.run_dir import RunDir
 
 
 @pytest.fixture

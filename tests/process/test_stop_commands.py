@@ -23,7 +23,7 @@ from conftest import no_process_left, processes_of
 from run_driver import Command, RunDriver, is_living, wait_until, why
 from sweeps import sweep
 
-from orchestrator.control import SOCKET_NAME, Cancel, Flush, NoSupervisor, Pause, SetSlots, Stop, ask
+from orchestrator.control.messages import SOCKET_NAME, Cancel, Flush, NoSupervisor, Pause, SetSlots, Stop, ask
 
 ORCHESTRATE = shlex.join([sys.executable, "-m", "orchestrator"])
 

@@ -16,7 +16,7 @@ from run_driver import LIMIT_SECONDS, is_living, wait_until
 from sweeps import sweep
 from token_driver import ITEM, TOKEN, Run
 
-from orchestrator.tokens.answers import Granted, Shared, SharedWith
+from orchestrator.shared.tokens.answers import Granted, Shared, SharedWith
 from workers.protocol import MARK_VARIABLE
 
 HOLDER = """
@@ -24,9 +24,9 @@ import json, os, subprocess, sys, time
 from pathlib import Path
 from token_driver import Run, outcome
 from orchestrator.store.records import Status
-from orchestrator.tokens.answers import Granted
+from orchestrator.shared.tokens.answers import Granted
 from workers.faultpoints import arm
-from workers.identity import start_ticks
+from workers.processes.identity import start_ticks
 
 home, run_id, moment, fault, agent_mark = sys.argv[1:]
 run = Run(Path(home), run_id, is_itself=True)
@@ -135,7 +135,7 @@ import os, sys, time
 from pathlib import Path
 from token_driver import Run, outcome
 from orchestrator.store.records import Status
-from orchestrator.tokens.answers import Granted, Joins, Shared, SharedWith, TryAgain
+from orchestrator.shared.tokens.answers import Granted, Joins, Shared, SharedWith, TryAgain
 
 home, run_id, count, witness = sys.argv[1:]
 run = Run(Path(home), run_id, is_itself=True)

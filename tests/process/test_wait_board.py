@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from run_driver import LIMIT_SECONDS, wait_until
 
-from orchestrator import waits
-from orchestrator.core.cycles import Wait
+from orchestrator.core.deadlocks import Wait
 from orchestrator.errors import StateUnwritableError
-from orchestrator.locks.travelling import try_lock
-from orchestrator.store.rundir import RunDir
-from orchestrator.waits import OBSERVE_SECONDS, STALE_SECONDS, Victim, WaitBoard
+from orchestrator.shared import wait_board as waits
+from orchestrator.shared.wait_board import OBSERVE_SECONDS, STALE_SECONDS, Victim, WaitBoard
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.travelling import try_lock
 from workers.faultpoints import arm
 
 FOUND_WITHIN_SECONDS = 5.0
@@ -29,10 +29,10 @@ FOUND_WITHIN_SECONDS = 5.0
 PARTY = """
 import select, sys, time
 from pathlib import Path
-from orchestrator.core.cycles import Wait
-from orchestrator.locks.travelling import try_lock
-from orchestrator.store.rundir import RunDir
-from orchestrator.waits import WaitBoard
+from orchestrator.core.deadlocks import Wait
+from orchestrator.system.locks.travelling import try_lock
+from orchestrator.store.run_dir import RunDir
+from orchestrator.shared.wait_board import WaitBoard
 
 home, run, above, holder = sys.argv[1:]
 run_dir = RunDir(Path(home) / "runs" / run)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
 
-from workers.config_folder import ConfigFolder
+from workers.files.config_folder import ConfigFolder
 from workers.protocol import AttemptClass, ConfigTask
 
 

@@ -15,8 +15,8 @@ from conftest import RunCli
 from worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
 
 from workers.launch import start_worker
+from workers.processes.tree import end_tree_of_dead_worker
 from workers.protocol import LIVENESS_LOCK_NAME, WORKER_FOLDER_VARIABLE, AttemptClass, Begun, Holding
-from workers.tree import end_tree_of_dead_worker
 
 
 @pytest.fixture

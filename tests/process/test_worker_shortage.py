@@ -18,7 +18,7 @@ from worker_driver import LIMIT_SECONDS, WorkerDriver
 from orchestrator.core.events import Verdict
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.engines.local import LocalEngine
-from orchestrator.verdicts import verdict_of
+from orchestrator.store.outcomes import verdict_of
 from workers import channel
 from workers.log import LOG_NAME, read_log
 from workers.protocol import AttemptClass, Creates, Spawned, Start

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.agents.profiles import Profiles
+from orchestrator.jobsfile.profiles.load import Profiles
 from tests.recorded_agents import RECORDED_AT, SAMPLES, ended, read, reading_of, sample
-from workers.agent_stream import AgentStream, StreamVerdict
+from workers.agents.stream import AgentStream, StreamVerdict
 from workers.protocol import AttemptClass, EndReason
-from workers.reading import Reading
+from workers.protocol.reading import Reading
 
 AGENTS = Profiles().names()
 SUCCESSES = [name for name in SAMPLES if ended(name, read(name)).attempt_class is AttemptClass.OK]

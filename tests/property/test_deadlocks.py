@@ -10,7 +10,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from wait_world import POOLS, TOKENS, World
 
-from orchestrator.core.cycles import Deadlock, find_deadlocks
+from orchestrator.core.deadlocks import Deadlock, find_deadlocks
 
 SETTLE = 2.0
 

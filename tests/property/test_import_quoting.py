@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.importing.code import Code
-from orchestrator.importing.printing import Placeholder
-from orchestrator.importing.shell_text import script_of
-from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.cli.importing.code import Code
+from orchestrator.cli.importing.printing import Placeholder
+from orchestrator.cli.importing.shell_text import script_of
+from orchestrator.jobsfile.language.compiler import compile_template
 
 SIGNS = st.sampled_from([*"\"'\\`#$(){}<> a\n;", "$(", "${", "<<E\n", "\nE\n", "case "])
 TEXTS = st.lists(SIGNS, max_size=6).map("".join)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from store_samples import LISTED, ended, new_run, read_journal, settled, started
 
 from orchestrator.errors import StateRefusedError
-from orchestrator.store.history import load_run
 from orchestrator.store.journal import Journal
 from orchestrator.store.lines import EndLine, Line, SettledLine
+from orchestrator.store.load import load_run
 from orchestrator.store.records import ItemsListed, Started, Status
 from orchestrator.store.run_store import RunStore
 

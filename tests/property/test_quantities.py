@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from jobs_schema import accepts
 
 from orchestrator.jobsfile.key_types import parse_max_failures
-from orchestrator.jobsfile.model import MaxFailures
-from orchestrator.jobsfile.quantities import (
+from orchestrator.jobsfile.language.quantities import (
     COUNT_FORM,
     DURATION_FORM,
     LARGEST_BYTES,
@@ -31,6 +30,7 @@ from orchestrator.jobsfile.quantities import (
     parse_size,
     parse_size_limit,
 )
+from orchestrator.jobsfile.model import MaxFailures
 
 ANYTHING = st.one_of(
     st.none(),

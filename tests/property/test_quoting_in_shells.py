@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.jobsfile.compiler import compile_template
-from orchestrator.jobsfile.templates import Template, TemplateError
+from orchestrator.jobsfile.language.compiler import compile_template
+from orchestrator.jobsfile.language.template import Template, TemplateError
 
 SHELLS = [[found, *options] for name, *options in (["sh"], ["bash", "--posix"]) if (found := shutil.which(name))]
 

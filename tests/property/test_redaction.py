@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.redaction import Redactor, is_telling
+from orchestrator.system.redaction import Redactor, is_telling
 from orchestrator.views.outlet import Outlet
 
 SAMPLES = Path(__file__).parents[1] / "agent_samples"

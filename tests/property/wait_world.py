@@ -9,7 +9,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.core.cycles import Posting, Wait, still_waiting, that_matter
+from orchestrator.core.deadlocks import Posting, Wait, still_waiting, that_matter
 
 POOLS = {"p": 1, "q": 2}
 TOKENS = ("t", "u", "v")

@@ -9,15 +9,15 @@ from typing import Any, cast
 import pytest
 from token_driver import TOKEN, Run
 
-from orchestrator.admission import Admission, Answer, SlotHeld
+from orchestrator.attempts.rendering import Prepared
 from orchestrator.engines.engine import Engine
 from orchestrator.jobsfile.load import load_text
-from orchestrator.limits.parks import Parks
-from orchestrator.limits.trials import Trials
-from orchestrator.locks.travelling import try_lock
-from orchestrator.rendering import Prepared
-from orchestrator.tokens.answers import Joins, Shared
-from orchestrator.tokens.record import DoneHere
+from orchestrator.shared.limits.parks import Parks
+from orchestrator.shared.limits.trials import Trials
+from orchestrator.shared.tokens.answers import Joins, Shared
+from orchestrator.shared.tokens.record import DoneHere
+from orchestrator.supervisor.admission import Admission, Answer, SlotHeld
+from orchestrator.system.locks.travelling import try_lock
 
 
 class NoEngine:

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.agents.accounts import account_of
-from orchestrator.agents.fallback import Chooser, accounts_of_job
-from orchestrator.agents.profile import Profile
-from orchestrator.agents.profiles import Profiles
+from orchestrator.attempts.agent.fallback import Chooser, accounts_of_job
 from orchestrator.core.states import JobRules
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load_text
-from orchestrator.rules import rules_of
+from orchestrator.jobsfile.profiles.accounts import account_of
+from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.supervisor.job_rules import rules_of
 
 SECRET = "sk-ant-very-secret"
 

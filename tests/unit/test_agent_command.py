@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.agents.command import Asked, call_of, is_passed, takes_schema
-from orchestrator.agents.profile import Flags, Level, Profile
-from orchestrator.agents.profiles import Profiles
-from workers.reading import Reading
+from orchestrator.attempts.agent.command import Asked, call_of, is_passed, takes_schema
+from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.jobsfile.profiles.profile import Flags, Level, Profile
+from workers.protocol.reading import Reading
 
 PROFILE = Profile(
     name="x",

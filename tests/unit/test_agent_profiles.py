@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orchestrator.agents.profiles import Profiles
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.profiles.load import Profiles
 from workers.protocol import AttemptClass
-from workers.reading import Reading
+from workers.protocol.reading import Reading
 
 SHIPPED = ["aider", "claude", "codex", "copilot", "cursor-agent", "demo", "gemini", "opencode", "qwen"]
 LEAST = """

@@ -13,7 +13,7 @@ import pytest
 from msgspec import Struct
 
 from tests.recorded_agents import SAMPLES, ended, read, reading_of, sample
-from workers.agent_stream import AgentStream
+from workers.agents.stream import AgentStream
 from workers.protocol import AttemptClass, EndReason, Usage
 
 (OK, CANCELLED, STALLED, TURNS, BUDGET) = (

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.agents.sessions import LastEnd, carried_over, session_is_gone, session_of, words_for
+from orchestrator.attempts.agent.sessions import LastEnd, carried_over, session_is_gone, session_of, words_for
 from workers.protocol import AgentReport, AttemptClass, Capture, Outcome, Usage
 
 INTERRUPTED = {"timeout", "stalled", "lost", "cancelled", "usage_limit", "rate_limit", "overloaded", "network", "turns", "memory"}

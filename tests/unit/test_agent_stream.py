@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from workers.agent_stream import AgentStream, StreamVerdict
+from workers.agents.stream import AgentStream, StreamVerdict
 from workers.protocol import AttemptClass, EndReason, Usage
-from workers.reading import ClassRule, EventRule, LineRule, Reading
+from workers.protocol.reading import ClassRule, EventRule, LineRule, Reading
 
 NOW = 1_000_000.0
 DONE = EventRule(where={"type": ["done"]}, means="success")

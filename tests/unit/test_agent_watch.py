@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from fake_agents import claude_reading
 
-from workers import agent_watch
-from workers.agent_report import answer_of, spent_since, used_since
-from workers.agent_stream import AgentStream
-from workers.agent_watch import AgentWatch, FollowedFile
-from workers.capture import CaptureFile, keep_bytes
+from workers.agents import watch as agent_watch
+from workers.agents.report import answer_of, spent_since, used_since
+from workers.agents.stream import AgentStream
+from workers.agents.watch import AgentWatch, FollowedFile
 from workers.check_output import KEPT_BYTES, CheckOutput
+from workers.files.capture import CaptureFile, keep_bytes
 from workers.protocol import EMPTY_CAPTURE, AgentTask, AttemptClass, EndReason, Usage
-from workers.reading import LineRule
+from workers.protocol.reading import LineRule
 from workers.verdict import Verdict
 
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"m"}\n'
@@ -122,7 +122,7 @@ class TestLooking:
         self, capture: CaptureFile, stderr: CaptureFile, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 1000.0
-        monkeypatch.setattr("workers.agent_watch.time.monotonic", lambda: now)
+        monkeypatch.setattr("workers.agents.watch.time.monotonic", lambda: now)
         watch, _ = self.watch(capture, stderr, exit_grace_seconds=5.0)
         write(capture, INIT)
         assert (watch.look(), watch.has_told_its_end()) == (None, False)

@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.agent_work import NOTHING_BEFORE, Before
-from orchestrator.agents.fallback import Choice, Choose, own_agent
-from orchestrator.agents.profile import Profile
-from orchestrator.agents.profiles import Profiles
-from orchestrator.agents.sessions import LastEnd
-from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.attempts.agent.fallback import Choice, Choose, own_agent
+from orchestrator.attempts.agent.sessions import LastEnd
+from orchestrator.attempts.agent.work import NOTHING_BEFORE, Before
+from orchestrator.attempts.rendering import Prepared, prepare
+from orchestrator.attempts.template_texts import ItemRefused
+from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.model import AgentAction, Job
-from orchestrator.rendered import ItemRefused
-from orchestrator.rendering import Prepared, prepare
+from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.store.records import RetryAsked
 from workers.protocol import AgentReport, AttemptClass, Outcome
 

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 from store_samples import LISTED, ended, header, new_run, started
 
-from orchestrator.children import ChildRuns, child_id, child_outcome
+from orchestrator.attempts.child_runs import ChildRuns, child_id, child_outcome
+from orchestrator.attempts.rendering import ChildWork
 from orchestrator.core.events import Verdict
-from orchestrator.rendering import ChildWork
-from orchestrator.results import RunReader
-from orchestrator.store.history import read_history
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.load import read_history
+from orchestrator.store.outcomes import verdict_of
 from orchestrator.store.records import Record, RunEnded, RunOptions, Status
+from orchestrator.store.run_dir import check_run_id, create_run_dir
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import check_run_id, create_run_dir
-from orchestrator.verdicts import verdict_of
 from workers.protocol import AttemptClass, Outcome
 
 WORK = ChildWork("/project/child.toml", {"name": "x"})

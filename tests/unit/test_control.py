@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import control
-from orchestrator.control import SOCKET_NAME, ControlServer, NoSupervisor, Reply, Stop, ask
+from orchestrator.control import messages as control
+from orchestrator.control.messages import SOCKET_NAME, ControlServer, NoSupervisor, Reply, Stop, ask
 from orchestrator.errors import ExitCode, RunHeldError
-from orchestrator.locks.travelling import try_lock
+from orchestrator.system.locks.travelling import try_lock
 
 HOLDER = """
 import fcntl, sys

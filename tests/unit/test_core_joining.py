@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from core_driver import CoreDriver, job, single
 
+from orchestrator.core.decide import next_wake
 from orchestrator.core.states import Phase, Stop
-from orchestrator.core.transitions import next_wake
 
 
 def test_who_joins_holds_neither_slot_nor_window_and_wakes_nobody() -> None:

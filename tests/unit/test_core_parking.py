@@ -8,7 +8,7 @@ import pytest
 from core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import Declined, Verdict
-from orchestrator.core.explaining import limits_waited_for, waiting_counts, why_it_waits
+from orchestrator.core.explanations import limits_waited_for, waiting_counts, why_it_waits
 from orchestrator.core.parking import DEFAULT_PARK_SECONDS, trial, usage_limit
 from orchestrator.core.states import Stop
 

@@ -8,7 +8,7 @@ import pytest
 from core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import Declined
-from orchestrator.core.explaining import waiting_counts
+from orchestrator.core.explanations import waiting_counts
 from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
 from orchestrator.core.states import Stop
 

@@ -6,17 +6,7 @@ import msgspec
 from core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import ItemsListed, Verdict
-from orchestrator.core.states import (
-    CANCELLED,
-    FAILED,
-    PENDING,
-    SKIPPED,
-    SUCCEEDED,
-    AdoptedAttempt,
-    ItemState,
-    Phase,
-    RestoredJob,
-)
+from orchestrator.core.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, AdoptedAttempt, ItemState, Phase, RestoredJob
 
 
 def past(*states: ItemState, attempts: dict[int, int] | None = None, adopted: tuple[AdoptedAttempt, ...] = ()) -> RestoredJob:

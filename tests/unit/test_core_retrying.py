@@ -6,7 +6,7 @@ import pytest
 from core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import ItemsReopened, Verdict
-from orchestrator.core.retrying import to_reopen, why_not
+from orchestrator.core.reopening import to_reopen, why_not
 from orchestrator.core.states import JobRules, Phase, Stop
 
 

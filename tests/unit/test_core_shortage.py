@@ -10,7 +10,7 @@ from core_driver import CoreDriver, job, single
 from sweeps import sweep
 
 from orchestrator.core.events import Declined, Verdict
-from orchestrator.core.explaining import why_it_waits
+from orchestrator.core.explanations import why_it_waits
 from orchestrator.core.shortage import SHORTAGE
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.events import Verdict
-from orchestrator.core.explaining import why_it_waits
+from orchestrator.core.explanations import why_it_waits
 from orchestrator.core.states import PENDING, AdoptedAttempt, RestoredJob
 from orchestrator.core.throttle import FIRST_WAIT_SECONDS, LONGEST_TOLD_SECONDS, LONGEST_WAIT_SECONDS, rate_limit
 

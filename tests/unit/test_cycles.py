@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.cycles import Posting, Wait, find_deadlocks, holders_in, item_of, still_waiting, that_matter
+from orchestrator.core.deadlocks import Posting, Wait, find_deadlocks, holders_in, item_of, still_waiting, that_matter
 
 
 def wait(item: str, resource: str, *holders: str, reserves: bool = False, since: float = 0.0, count: int = 1) -> Wait:

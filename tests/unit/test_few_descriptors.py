@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import launching, session
-from orchestrator.control import SOCKET_NAME, ControlServer
+from orchestrator.control.messages import SOCKET_NAME, ControlServer
 from orchestrator.errors import ExitCode, StateUnwritableError
-from orchestrator.launching import lock_run
-from orchestrator.locks.holders import is_locked
-from orchestrator.store.rundir import create_run_dir
+from orchestrator.runs import launch as launching
+from orchestrator.runs.launch import lock_run
+from orchestrator.store.run_dir import create_run_dir
+from orchestrator.supervisor import session
+from orchestrator.system.locks.holders import is_locked
 
 
 @contextlib.contextmanager
@@ -55,7 +56,7 @@ def test_enough_open_files_are_no_hindrance(tmp_path: Path) -> None:
 
 def test_who_cannot_be_let_in_makes_the_supervisor_deaf_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("orchestrator.control.time.monotonic", lambda: now)
+    monkeypatch.setattr("orchestrator.control.messages.time.monotonic", lambda: now)
     server = ControlServer(tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(str(tmp_path / SOCKET_NAME))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.copying import keep_files
-from workers.file_patterns import matches
+from workers.files.copying import keep_files
+from workers.files.patterns import matches
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.cli.forecast import jobs_to_run
 from orchestrator.jobsfile.load import load_text
-from orchestrator.money.forecast import Forecast, Likely, Sample, forecast, quantile, together
+from orchestrator.reading.money.forecast import Forecast, Likely, Sample, forecast, quantile, together
 
 
 def samples(*dollars: float | None, seconds: float = 10.0) -> list[Sample]:

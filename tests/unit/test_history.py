@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from store_samples import LISTED, answered, asked, ended, new_run, settled, started, supervisor, worker
 
 from orchestrator.errors import StateRefusedError, UserError
-from orchestrator.store.fold import RunHistory
-from orchestrator.store.history import read_history
 from orchestrator.store.job_history import GateHistory
+from orchestrator.store.load import read_history
 from orchestrator.store.records import (
     GateAnswered,
     ItemsChosen,
@@ -28,8 +27,9 @@ from orchestrator.store.records import (
     Selection,
     Status,
 )
+from orchestrator.store.run_dir import RunDir
+from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import RunDir
 
 
 def observed(history: RunHistory) -> dict[str, Any]:

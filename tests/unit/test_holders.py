@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ExitCode, RunHeldError
-from orchestrator.locks import holders
-from orchestrator.locks.holders import holder_pid, is_locked
-from orchestrator.locks.supervisor_lock import SupervisorLock
-from orchestrator.store.rundir import RunDir
+from orchestrator.store.run_dir import RunDir
+from orchestrator.store.supervisor_lock import SupervisorLock
+from orchestrator.system.locks import holders
+from orchestrator.system.locks.holders import holder_pid, is_locked
 
 HOLDER = """
 import sys
 from pathlib import Path
-from orchestrator.locks.supervisor_lock import SupervisorLock
-from orchestrator.store.rundir import RunDir
+from orchestrator.store.supervisor_lock import SupervisorLock
+from orchestrator.store.run_dir import RunDir
 lock = SupervisorLock(RunDir(Path(sys.argv[1])))
 lock.try_acquire()
 print("held", flush=True)
@@ -123,7 +123,7 @@ def test_a_forked_child_that_ends_does_not_free_the_lock(tmp_path: Path) -> None
 
 
 def test_a_reader_does_not_import_filelock() -> None:
-    code = "import sys, orchestrator.locks.holders, orchestrator.store.history; sys.exit('filelock' in sys.modules)"
+    code = "import sys, orchestrator.system.locks.holders, orchestrator.store.load; sys.exit('filelock' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.importing.code import NULL, Code
-from orchestrator.importing.expressions import ExpressionError, Path, parse_expression, split_template
-from orchestrator.importing.printing import Printer
-from orchestrator.importing.shell_text import script_of
-from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.cli.importing.code import NULL, Code
+from orchestrator.cli.importing.expressions import ExpressionError, Path, parse_expression, split_template
+from orchestrator.cli.importing.printing import Printer
+from orchestrator.cli.importing.shell_text import script_of
+from orchestrator.jobsfile.language.compiler import compile_template
 
 VALUES = {"word": "a b", "count": 7, "off": False, "nothing": None, "rows": [{"id": "x"}, {"id": "y"}]}
 KINDS: dict[str, Any] = {"word": "text", "count": "number", "off": "boolean", "rows": "list"}

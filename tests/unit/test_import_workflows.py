@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.importing.translation import Translation, translate
 from orchestrator.errors import JobsFileError, UserError
-from orchestrator.importing.translation import Translation, translate
 from orchestrator.jobsfile.load import load_text
 
 HEAD = 'schema_version: "1.0"\nworkflow: {id: a-flow, name: A, version: 1.0.0, integration: claude}\n'

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
-from orchestrator.store.itemlist import ItemList, write_item_list
+from orchestrator.store.item_list import ItemList, write_item_list
 from workers.faultpoints import arm
 
 JSON = st.recursive(

@@ -9,6 +9,7 @@ import pytest
 from jobs_schema import refusals
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.load import load, load_text
 from orchestrator.jobsfile.model import (
     ChainSource,
@@ -26,7 +27,6 @@ from orchestrator.jobsfile.model import (
     RunSettings,
     ShellAction,
 )
-from orchestrator.jobsfile.templates import Template
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "configs" / "examples"
 

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from jobs_schema import refusals
 
 from orchestrator.errors import JobsFileError
-from orchestrator.jobsfile.load import load, load_text
-from orchestrator.jobsfile.problems import find_lines, show_place
-from orchestrator.jobsfile.schema import (
+from orchestrator.jobsfile.keys import (
     FileTable,
     JobTable,
     PoolTable,
@@ -23,6 +21,8 @@ from orchestrator.jobsfile.schema import (
     SourceTable,
     WorkspaceTable,
 )
+from orchestrator.jobsfile.language.problems import find_lines, show_place
+from orchestrator.jobsfile.load import load, load_text
 
 
 def mistakes(text: str) -> list[str]:

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.json_schema import jobs_file_schema
 from orchestrator.jobsfile.load import load_text
-from orchestrator.shipped import examples_folder
+from orchestrator.system.shipped_files import examples_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(examples_folder().glob("*.toml"))

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orchestrator.kept_outcome import kept_outcome
-from orchestrator.store.outputs import read_capture
-from orchestrator.store.rundir import RunDir
+from orchestrator.store.captures import read_capture
+from orchestrator.store.kept_outcome import kept_outcome
+from orchestrator.store.run_dir import RunDir
 from workers.protocol import AgentReport, AttemptClass, Capture, Outcome, WorkspaceReport
 
 LARGE = 5000

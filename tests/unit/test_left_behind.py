@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_agents import claude_reading
 
-from workers.left_behind import LeftBehind, take_left_behind
+from workers.agents.left_behind import LeftBehind, take_left_behind
 from workers.protocol import EMPTY_CAPTURE, AgentTask, Usage
 
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"m"}\n'

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.parking import DEFAULT_PARK_SECONDS
 from orchestrator.errors import StateUnwritableError
-from orchestrator.limits.park import (
+from orchestrator.shared.limits.park import (
     LEAST_SECONDS,
     LONGEST_SECONDS,
     Clock,
@@ -27,8 +27,8 @@ from orchestrator.limits.park import (
     seconds_left,
     standing,
 )
-from orchestrator.limits.parks import Parks, words_of
-from orchestrator.limits.trials import LONGEST_TRIAL_SECONDS, Parked, Trial, Trials, Tried
+from orchestrator.shared.limits.parks import Parks, words_of
+from orchestrator.shared.limits.trials import LONGEST_TRIAL_SECONDS, Parked, Trial, Trials, Tried
 from workers.protocol import ResetSource
 
 ACCOUNT = "acme-0123abcd"

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.locks.travelling import try_lock
-from orchestrator.nesting.ancestors import Lender, Nesting
-from orchestrator.nesting.borrowing import Borrowed, Capacity
+from orchestrator.shared.nesting.ancestors import Lender, Nesting
+from orchestrator.shared.nesting.borrowing import Borrowed, Capacity
+from orchestrator.system.locks.travelling import try_lock
 from workers.locks import unlock
 
 LIMIT_SECONDS = 60.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.outputs import CaptureMismatch, read_capture, verify_capture
-from orchestrator.store.rundir import RunDir
+from orchestrator.store.captures import CaptureMismatch, read_capture, verify_capture
+from orchestrator.store.run_dir import RunDir
 from workers.protocol import Capture
 
 DATA = b"x" * 5000

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Pool, Rate
-from orchestrator.locks.travelling import try_lock
-from orchestrator.pools import rates
-from orchestrator.pools.rates import BUSY_SECONDS, StartLog
+from orchestrator.shared.pools import rates
+from orchestrator.shared.pools.rates import BUSY_SECONDS, StartLog
+from orchestrator.system.locks.travelling import try_lock
 from workers import faultpoints
 
 SECOND = 1_000_000_000

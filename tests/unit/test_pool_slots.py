@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Pool
-from orchestrator.locks import travelling
-from orchestrator.pools.slots import PoolSlots
+from orchestrator.shared.pools.slots import PoolSlots
+from orchestrator.system.locks import travelling
 from workers import faultpoints
 from workers.locks import unlock
 

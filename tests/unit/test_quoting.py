@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.jobsfile.compiler import compile_template
-from orchestrator.jobsfile.templates import TemplateError
+from orchestrator.jobsfile.language.compiler import compile_template
+from orchestrator.jobsfile.language.template import TemplateError
 
 ALLOWED = [
     "echo {{ x }}",

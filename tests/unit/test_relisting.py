@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.relisting import MeaningChanged, Relisted, follow, merge
+from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow, merge
 
 VALUES = st.recursive(
     st.sampled_from([None, True, 1, 1.0, 0, False, "", "a", "b", "1"]),

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.attempts.rendering import Prepared, is_wanted, item_label, prepare
+from orchestrator.attempts.template_texts import ARGUMENT_BYTES, ItemRefused
+from orchestrator.jobsfile.language.compiler import compile_template
+from orchestrator.jobsfile.language.template import Template, TemplateKind
 from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
-from orchestrator.jobsfile.templates import Template, TemplateKind
-from orchestrator.rendered import ARGUMENT_BYTES, ItemRefused
-from orchestrator.rendering import Prepared, is_wanted, item_label, prepare
 
 HOSTILE = "quotes ' \" `id` $(id) ${HOME} \\ \\' new\nline\r\ttab é 漢 \U0001f600 \x01\x7f * ? ~ # ; & | < > -"
 LARGE = (HOSTILE * 2000).encode()[:100_000].decode(errors="ignore")

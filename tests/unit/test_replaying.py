@@ -14,15 +14,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.attempts.replay.archive import FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, unpack
+from orchestrator.attempts.replay.asked import compared, differences
+from orchestrator.attempts.replay.recorded import NotRecordedError, Recorded
+from orchestrator.attempts.replay.replay import as_replayed
+from orchestrator.attempts.replay.started_player import started_instead, taken_over
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
-from orchestrator.redaction import Redactor
-from orchestrator.replaying.archive import FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, unpack
-from orchestrator.replaying.asked import compared, differences
-from orchestrator.replaying.playing import started_instead, taken_over
-from orchestrator.replaying.recorded import NotRecordedError, Recorded
-from orchestrator.replays import as_replayed
-from workers.attempt_record import AttemptRecord
+from orchestrator.system.redaction import Redactor
+from workers.agents.attempt_record import AttemptRecord
 from workers.protocol import AttemptClass, EndReason, Outcome, Start, WorkspaceTask
 
 ASKED = {"agent": "demo", "permissions": "read", "prompt": "0123456789abcdef"}
@@ -297,6 +297,6 @@ def test_the_player_changes_a_workspace_as_the_agent_did(tmp_path: Path) -> None
 
 
 def test_the_player_loads_nothing_that_is_dear() -> None:
-    listed = "import sys, orchestrator.replaying.player; print(*sys.modules)"
+    listed = "import sys, orchestrator.attempts.replay.player; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True, timeout=60)
     assert not {"msgspec", "click", "jinja2", "asyncio"} & set(found.stdout.split())

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from store_samples import LISTED, ended, new_run, settled, started
 
-from orchestrator.results import RESULT_FIELDS, RunReader
+from orchestrator.reading.run_reader import RESULT_FIELDS, RunReader
 from orchestrator.store.records import Record, Status
 from orchestrator.store.run_store import RunStore
 

@@ -11,8 +11,7 @@ import pytest
 from store_samples import header, new_run
 
 from orchestrator.errors import ExitCode, StateUnwritableError, UserError
-from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import (
+from orchestrator.store.run_dir import (
     RunDir,
     check_run_id,
     create_run_dir,
@@ -23,6 +22,7 @@ from orchestrator.store.rundir import (
     new_run_id,
     outermost,
 )
+from orchestrator.store.run_store import RunStore
 
 
 @pytest.fixture

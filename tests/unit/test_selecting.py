@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.attempts.items.selection import LATER, LabelsUnknown, Later, Selector, check_patterns, early_label
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import Job
-from orchestrator.selection import LATER, LabelsUnknown, Later, Selector, check_patterns, early_label
 from orchestrator.store.records import Selection
 
 VALUES = ["a", "b", "c", "d", "e", "ab"]

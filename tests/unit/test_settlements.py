@@ -10,11 +10,11 @@ from store_samples import started
 from token_driver import job, outcome
 
 from orchestrator.core.states import ItemRef, Waiting
-from orchestrator.flights import Flight
-from orchestrator.narrator import Narrator
-from orchestrator.recording import Recorder
-from orchestrator.settlements import Joined, Settlements
 from orchestrator.store.records import AttemptEnded, ItemSettled, Record
+from orchestrator.supervisor.flights import Flight
+from orchestrator.supervisor.narrator import Narrator
+from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.settlements import Joined, Settlements
 from orchestrator.views.happenings import Happening
 
 ITEM: ItemRef = (0, 0)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import shipped
 from orchestrator.errors import UserError
+from orchestrator.system import shipped_files as shipped
 
 
 def test_a_checkout_finds_its_own_examples() -> None:

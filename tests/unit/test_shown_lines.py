@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents.profiles import Profiles
-from orchestrator.agents.shown_lines import ShownLines
+from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.jobsfile.profiles.shown_lines import ShownLines
 
 SAMPLES = Path(__file__).parents[1] / "agent_samples"
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from orchestrator.side_threads import SideThreads
+from orchestrator.system.side_threads import SideThreads
 
 LIMIT_SECONDS = 30.0
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 
-from orchestrator.jobsfile.compiler import compile_template
+from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
 from orchestrator.jobsfile.sources import SourceError, list_items
 

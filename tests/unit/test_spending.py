@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import LISTED, ended, new_run, settled, started
 
-from orchestrator.money.costs import after_attempt, after_child, after_replay, charge_of, nano_usd
-from orchestrator.money.ledger import Ledger, ledger_of, ledger_of_item
-from orchestrator.restoring import costs_of
-from orchestrator.store.fold import RunHistory
-from orchestrator.store.history import read_history
+from orchestrator.reading.money.costs import after_attempt, after_child, after_replay, charge_of, nano_usd
+from orchestrator.reading.money.ledger import Ledger, ledger_of, ledger_of_item
+from orchestrator.store.load import read_history
 from orchestrator.store.records import AgentSpent, AttemptEnded, ItemSettled, Reopened, RunHeader, Spent, Started, Status
+from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.spending import tokens_of
+from orchestrator.supervisor.restored_jobs import costs_of
 from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.jobsfile.compiler import compile_template
-from orchestrator.jobsfile.templates import RenderError, TemplateError, TemplateKind
+from orchestrator.jobsfile.language.compiler import compile_template
+from orchestrator.jobsfile.language.template import RenderError, TemplateError, TemplateKind
 
 
 class Port:
@@ -196,7 +196,7 @@ def test_mistakes_are_told_when_the_file_is_read(source: str, told: str) -> None
 
 def test_a_template_without_placeholders_never_loads_jinja2() -> None:
     program = (
-        "import sys; from orchestrator.jobsfile.compiler import compile_template as c; t = c('echo }} {a}', 'shell');"
+        "import sys; from orchestrator.jobsfile.language.compiler import compile_template as c; t = c('echo }} {a}', 'shell');"
         "assert t.is_static and t.render({}) == 'echo }} {a}'; sys.exit('jinja2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0

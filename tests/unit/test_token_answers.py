@@ -20,11 +20,10 @@ from store_samples import started
 from token_driver import ITEM, TOKEN, LockOf, Run, outcome
 
 from orchestrator.errors import StateUnwritableError
+from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import Repeat
-from orchestrator.jobsfile.templates import Template
-from orchestrator.store.records import AttemptEnded, Status
-from orchestrator.tokens import publications
-from orchestrator.tokens.answers import (
+from orchestrator.shared.tokens import publications
+from orchestrator.shared.tokens.answers import (
     Granted,
     Joins,
     Refused,
@@ -36,7 +35,8 @@ from orchestrator.tokens.answers import (
     TryAgain,
     Unregistered,
 )
-from orchestrator.tokens.record import DoneHere, TokenFiles, encode_record
+from orchestrator.shared.tokens.record import DoneHere, TokenFiles, encode_record
+from orchestrator.store.records import AttemptEnded, Status
 from workers.faultpoints import arm
 from workers.protocol import MARK_VARIABLE, AttemptClass, Outcome
 

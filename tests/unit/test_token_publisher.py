@@ -11,12 +11,12 @@ import pytest
 from token_samples import record
 
 from orchestrator.errors import StateUnwritableError
-from orchestrator.tokens.publisher import Publisher
-from orchestrator.tokens.record import TokenFiles
+from orchestrator.shared.tokens.publisher import Publisher
+from orchestrator.shared.tokens.record import TokenFiles
 from workers.faultpoints import arm
-from workers.syncing import sync_data, sync_folder
+from workers.files.syncing import sync_data, sync_folder
 
-MODULE = "orchestrator.tokens.publisher"
+MODULE = "orchestrator.shared.tokens.publisher"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from token_samples import record
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
-from orchestrator.tokens.record import TokenFiles, TokenRecord, encode_record, now_stamps, read_record
+from orchestrator.shared.tokens.record import TokenFiles, TokenRecord, encode_record, now_stamps, read_record
 from workers.protocol import AttemptClass, Outcome
 
 HOUR = 3600.0

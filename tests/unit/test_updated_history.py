@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from store_samples import ended, header, settled, started
 
-from orchestrator.restoring import restore_job
-from orchestrator.store.fold import RunHistory
-from orchestrator.store.history import read_history
+from orchestrator.store.load import read_history
 from orchestrator.store.records import ItemSettled, ItemsListed, JobClosed, ListOutdated, RunEnded, RunHeader, Status
+from orchestrator.store.run_dir import RunDir, create_run_dir
+from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
-from orchestrator.store.rundir import RunDir, create_run_dir
+from orchestrator.supervisor.restored_jobs import restore_job
 
 FIRST = msgspec.structs.replace(header("r1"), jobs={"port": True, "sum": False, "old": False})
 SECOND = msgspec.structs.replace(

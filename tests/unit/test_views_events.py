@@ -9,10 +9,10 @@ import os
 import msgspec
 from views_story import began, ended, finished, listed, started
 
-from orchestrator.views.events import Both, EventLines, json_line
 from orchestrator.views.happenings import Happening, ItemWaiting
-from orchestrator.views.lines import PlainLines
+from orchestrator.views.json_lines import Both, EventLines, json_line
 from orchestrator.views.outlet import Outlet
+from orchestrator.views.plain_lines import PlainLines
 
 
 def test_every_happening_is_one_line_that_reads_back() -> None:

@@ -10,8 +10,8 @@ import pytest
 from views_story import began, ended, finished, listed, started
 
 from orchestrator.views.happenings import Happening, ItemRetrying, ItemWaiting, JobClosed, Noted, View
-from orchestrator.views.lines import PlainLines, Quiet
 from orchestrator.views.outlet import Outlet
+from orchestrator.views.plain_lines import PlainLines, Quiet
 
 
 def said_by(kind: type[PlainLines] | type[Quiet], *happenings: Happening, program: str = "orchestrate") -> list[str]:

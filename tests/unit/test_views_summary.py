@@ -6,7 +6,7 @@ from typing import Any
 
 from views_story import began, finished
 
-from orchestrator.views.summary import EndReport, Failure, RunningItem, ledger_line, status_lines
+from orchestrator.views.end_report import EndReport, Failure, RunningItem, ledger_line, status_lines
 from orchestrator.views.tables import aligned
 
 

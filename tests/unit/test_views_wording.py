@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.views.wording import after_attempts, counted, dollars, lasting, shown, sized, spent, title
+from orchestrator.system.wording import after_attempts, counted, dollars, lasting, shown, sized, spent, title
 
 
 @given(st.text(st.characters()))

@@ -17,13 +17,13 @@ from token_samples import living_holder, record, write
 
 from orchestrator.cli import waiting
 from orchestrator.cli.waiting import Waits, waiting_counts
-from orchestrator.control import ControlServer, CountWaiting, Explain, Reply, Request, Wait
-from orchestrator.locks.travelling import try_lock
-from orchestrator.results import RunReader
+from orchestrator.control.messages import ControlServer, CountWaiting, Explain, Reply, Request, Wait
+from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import ItemsListed, Status
 from orchestrator.store.run_store import RunStore
-from workers.identity import start_ticks
+from orchestrator.system.locks.travelling import try_lock
 from workers.log import LogWriter
+from workers.processes.identity import start_ticks
 from workers.protocol import Spawned
 
 JOINS = msgspec.structs.replace(settled(0, Status.WAITING), message="r0/port:4 does the same work")

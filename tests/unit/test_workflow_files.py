@@ -8,7 +8,7 @@ import pytest
 from jobs_schema import refusals
 
 from orchestrator.errors import JobsFileError
-from orchestrator.jobsfile.children import read_child, values_of
+from orchestrator.jobsfile.child_files import read_child, values_of
 from orchestrator.jobsfile.load import load, load_text
 from orchestrator.jobsfile.model import WorkflowAction
 

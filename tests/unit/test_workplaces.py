@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.attempts.template_texts import ItemRefused
+from orchestrator.attempts.workspaces.assignment import followers
+from orchestrator.attempts.workspaces.landing_outcome import landing_told
+from orchestrator.attempts.workspaces.place import Workplace, parent_of, repository_of
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import JobsFile
-from orchestrator.rendered import ItemRefused
-from orchestrator.store.rundir import RunDir
-from orchestrator.workspaces.assignment import followers
-from orchestrator.workspaces.landing_told import landing_told
-from orchestrator.workspaces.place import Workplace, parent_of, repository_of
-from workers.copying import copy_folder, matches, remove_folder
+from orchestrator.store.run_dir import RunDir
+from workers.files.copying import copy_folder, matches, remove_folder
 from workers.protocol import AttemptClass, Capture, Outcome
 
 

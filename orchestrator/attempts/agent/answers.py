@@ -1,0 +1,63 @@
+"""What comes of an agent's attempt besides what its worker says: sums of its session, and its answer against its schema."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from orchestrator.attempts.agent.sessions import LastEnd, carried_over, session_is_gone
+from orchestrator.attempts.agent.work import schema_of
+from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.template_texts import ItemRefused
+from orchestrator.core.events import Verdict
+from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.captures import CaptureMismatch
+from orchestrator.store.outcomes import fitting
+from orchestrator.supervisor.flights import Flight
+from workers.protocol import AttemptClass, Outcome
+
+
+class AgentEnds:
+    """Of one run. `folder` (absolute): where relative paths of its jobs file start."""
+
+    def __init__(self, reader: RunReader, contexts: ItemContexts, folder: str) -> None:
+        self._reader = reader
+        self._contexts = contexts
+        self._folder = folder
+
+    def told(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The outcome, with what its session had told before where the attempt told nothing of it."""
+        ended = self._reader.history.jobs[flight.job.id].last_end(flight.item[1]) if flight.start.session is not None else None
+        return outcome if ended is None else carried_over(outcome, LastEnd(ended.outcome, ended.folder))
+
+    def fitting(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none."""
+        job = flight.job
+        return (
+            outcome if job.schema is None else fitting(outcome, job.output, self._reader.run_dir, partial(self._schema, flight))
+        )
+
+    def _schema(self, flight: Flight) -> AnswerSchema:
+        try:
+            context = self._contexts.for_item(flight.job, flight.item[1], flight.start.attempt)
+            context["label"] = flight.start.label
+            schema = schema_of(flight.job, context, self._folder)[1]
+        except (ItemRefused, CaptureMismatch) as error:
+            raise AnswerSchemaError(str(error)) from error
+        assert schema is not None, "only a job with a schema is asked for it"
+        return schema
+
+
+def verdict_on(said: Outcome, outcome: Outcome, verdict: Verdict) -> Verdict:
+    """`verdict` of `outcome`, or `CORRECTABLE`, where the agent failed in nothing but this.
+
+    It says that it succeeded (`said`), and its answer is wrong; or its session could not go on: a CLI that was killed tells the
+    id of a session before it keeps it.
+    """
+    if said.agent is None or verdict is not Verdict.FAILED:
+        return verdict
+    is_answer = said.attempt_class is AttemptClass.OK and outcome.attempt_class in _OF_THE_ANSWER
+    return Verdict.CORRECTABLE if is_answer or session_is_gone(said) else verdict
+
+
+_OF_THE_ANSWER = (AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT)

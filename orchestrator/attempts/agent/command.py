@@ -1,0 +1,136 @@
+"""How one attempt of an agent is called: argv, environment and standard input, from its profile and what the job asks for.
+
+Promise: the prompt is on argv only where the CLI takes it in no other way. What a profile has no flag for is left out here;
+whether that matters (a schema that the CLI does not know, a session that it cannot resume) is for who asks to see to.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from orchestrator.jobsfile.model import Permissions
+from orchestrator.jobsfile.profiles.profile import Profile
+
+ALWAYS_PASSED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TERM", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
+    *("SSH_AUTH_SOCK", "GIT_*", "VIRTUAL_ENV", "ORCHESTRATE_*"),
+)
+"""What every agent gets of our own environment: where things are and how the network is reached. Keys of whatever service are
+passed only where a profile or a job names them: an agent runs what a model wrote."""
+
+_SCHEMA_BYTES = 100_000
+"""Largest schema that is put on argv."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job asks of its agent for one attempt, rendered.
+
+    `prompt` is all that it is told now. `schema_path` (absolute) and `schema_text` are those of its answer's JSON Schema,
+    `session_id` that of the session that goes on, `budget_usd` what the attempt may cost.
+    """
+
+    prompt: str
+    permissions: Permissions
+    model: str | None = None
+    args: list[str] = []
+    max_turns: int | None = None
+    budget_usd: float | None = None
+    schema_path: str | None = None
+    schema_text: str | None = None
+    session_id: str | None = None
+    cwd: str | None = None
+    pass_env: tuple[str, ...] = ()
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """`script`: the prompt, where it goes by a file whose path is appended to argv. `env` is set, `env_allowed` passes."""
+
+    argv: list[str]
+    stdin: str | None
+    script: str | None
+    env: dict[str, str]
+    env_allowed: list[str]
+
+
+def call_of(profile: Profile, asked: Asked) -> Call:
+    """How the agent is called. The caller sees to it that argv fits the kernel's limits."""
+    level = profile.permissions[asked.permissions]
+    words = list(profile.command)
+    is_ours = words[0] == "{python}"
+    if is_ours:
+        words[0] = sys.executable
+    words += level.args
+    words += _flags(profile, asked)
+    words += asked.args
+    if asked.session_id is not None and profile.flags.session is not None:
+        words += _filled(profile.flags.session, {"session": asked.session_id})
+    last, script = _prompt_words(profile, asked.prompt)
+    ours = ("PYTHONPATH",) if is_ours else ()  # it finds its modules where we found ours
+    passed = (*ALWAYS_PASSED, *ours, *profile.pass_env, *profile.account_env, *asked.pass_env)
+    return Call(
+        argv=words + last,
+        stdin=asked.prompt if profile.prompt == "stdin" else None,
+        script=script,
+        env={**profile.env, **level.env},
+        env_allowed=list(dict.fromkeys(passed)),
+    )
+
+
+def takes_schema(profile: Profile, schema_text: str) -> bool:
+    """Whether the CLI itself is given this schema; else the prompt has to say it."""
+    flags = profile.flags
+    return flags.schema_file is not None or (flags.schema_inline is not None and len(schema_text.encode()) <= _SCHEMA_BYTES)
+
+
+def is_passed(name: str, allowed: Iterable[str]) -> bool:
+    """Whether the environment variable `name` is one of `allowed`: names, or `PREFIX*`."""
+    return any(name.startswith(each[:-1]) if each.endswith("*") else name == each for each in allowed)
+
+
+def _flags(profile: Profile, asked: Asked) -> list[str]:
+    """The arguments of all flags that are made use of, in the order of `Flags`."""
+    flags = profile.flags
+    words: list[str] = []
+    values = (
+        (flags.model, "model", asked.model),
+        (flags.cwd, "cwd", asked.cwd),
+        (flags.max_turns, "max_turns", asked.max_turns),
+        (flags.budget, "budget", asked.budget_usd),
+    )
+    for flag, name, value in values:
+        if flag is not None and value is not None:
+            words += _filled(flag, {name: f"{value:g}" if isinstance(value, float) else str(value)})
+    if asked.schema_path is not None and asked.schema_text is not None and takes_schema(profile, asked.schema_text):
+        if flags.schema_file is not None:
+            words += _filled(flags.schema_file, {"schema_file": asked.schema_path})
+        elif flags.schema_inline is not None:
+            words += _filled(flags.schema_inline, {"schema": asked.schema_text})
+    return words
+
+
+def _prompt_words(profile: Profile, prompt: str) -> tuple[list[str], str | None]:
+    """What stands at the end of argv, and the prompt if it goes by a file, whose path comes behind that."""
+    match profile.prompt:
+        case "stdin":
+            return list(profile.prompt_args), None
+        case "file":
+            return [each for each in profile.prompt_args if each != "{prompt_file}"], prompt
+        case "argument":
+            # One that begins with a dash would be taken for an option.
+            shown = f" {prompt}" if prompt.startswith("-") else prompt
+            return _filled(profile.prompt_args or ["{prompt}"], {"prompt": shown}), None
+
+
+def _filled(words: Iterable[str], values: Mapping[str, str]) -> list[str]:
+    """`words` with each `{name}` of `values` put in; other braces stay as they are."""
+    filled = []
+    for word in words:
+        for name, value in values.items():
+            word = word.replace(f"{{{name}}}", value)
+        filled.append(word)
+    return filled

@@ -1,0 +1,135 @@
+"""Evaluating a job's `for_each`, and recording the list durably before the first item starts; which of it is selected.
+
+Once, unless the run is updated: then the list is evaluated again and merged with what stands (`relisting`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, groupby
+from typing import Any
+
+import msgspec
+
+from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow, merge
+from orchestrator.attempts.items.selection import LATER, Chosen, LabelsUnknown, Later, Selector, early_label
+from orchestrator.jobsfile.model import ChainSource, Job, chain_of
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.captures import CaptureMismatch
+from orchestrator.store.item_list import ItemList, write_item_list
+from orchestrator.store.records import ItemsChosen, ItemSettled, Status
+
+
+class ListingError(Exception):
+    """`for_each` could not be evaluated; one line in words."""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """A list that stands durably in the file of `revision`. `marks`: what is to be recorded of items of an earlier list."""
+
+    count: int
+    revision: int = 0
+    marks: tuple[ItemSettled, ...] = ()
+
+
+def list_job(reader: RunReader, contexts: ItemContexts, job: Job) -> Listing:
+    """Record the items of `job` durably. Raises ListingError, StateUnwritableError.
+
+    A list that stands already (the supervisor was killed before it could record that) is taken as it is.
+    """
+    if job.for_each is None:
+        return Listing(1)
+    past = reader.history.jobs[job.id]
+    revision = reader.history.header.revision
+    path = reader.run_dir.items(job.id, revision)
+    if past.is_outdated:
+        relisted = list_again(reader, contexts, job)
+        marks = tuple(marks_of(job.id, relisted))
+        old = reader.values(job.id)
+        if not relisted.added:
+            return Listing(len(old), past.list_revision, marks)
+        return Listing(write_item_list(path, chain(old, relisted.added)), revision, marks)
+    if path.exists():
+        return Listing(len(ItemList(path)), revision)
+    from orchestrator.jobsfile.sources import SourceError
+
+    try:
+        return Listing(write_item_list(path, _values(reader, contexts, job)), revision)
+    except (SourceError, CaptureMismatch) as error:
+        raise ListingError(str(error)) from error
+
+
+def list_again(reader: RunReader, contexts: ItemContexts, job: Job) -> Relisted:
+    """What becomes of a list that stands. Nothing is written. Raises ListingError."""
+    from orchestrator.jobsfile.sources import SourceError
+
+    past, old = reader.history.jobs[job.id], reader.values(job.id)
+    try:
+        if not isinstance(job.for_each, ChainSource):
+            return merge(old, past.gone, _values(reader, contexts, job))
+        parents = job.for_each.jobs
+        gone = set[int]().union(*(reader.history.jobs[parent].gone for parent in parents))
+        return follow(old, past.gone, list(_values(reader, contexts, job)), gone)
+    except (SourceError, CaptureMismatch) as error:
+        raise ListingError(str(error)) from error
+    except MeaningChanged as changed:
+        name = f"{job.id}:{changed.index}"
+        raise ListingError(f"{name} would follow another item than it did; a job of another name begins anew") from None
+
+
+def marks_of(job_id: str, relisted: Relisted) -> Iterator[ItemSettled]:
+    """The records that say which items are no longer in the list, and which are again."""
+    for index in relisted.gone:
+        yield ItemSettled(job=job_id, index=index, status=Status.SKIPPED, message="no longer in the list", gone=True)
+    for index in relisted.back:
+        yield ItemSettled(job=job_id, index=index, status=Status.PENDING)
+
+
+def _values(reader: RunReader, contexts: ItemContexts, job: Job) -> Iterator[Any]:
+    source = job.for_each
+    assert source is not None
+    if not isinstance(source, ChainSource):
+        from orchestrator.jobsfile.sources import list_items
+
+        return list_items(source, contexts.for_job(), reader.history.header.folder)
+    counts = {parent: reader.count(parent) for parent in source.jobs}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{parent} has {count} items" for parent, count in counts.items())
+        raise ListingError(f"the jobs of a chain must have as many items as each other: {told}")
+    first = source.jobs[0]
+    return (reader.value(first, index) for index in range(counts[first]))
+
+
+def choose_items(reader: RunReader, contexts: ItemContexts, selector: Selector, job_id: str) -> Chosen:
+    """The items of a listed job that are selected; a job that is left out need not be listed."""
+
+    def label(of: str, index: int) -> str | Later | None:
+        job = reader.job(of)
+        found = early_label(job, index, _value(reader, job, index), contexts.for_job())
+        return reader.recorded_label(of, index) or LATER if found is LATER else found
+
+    return selector.choose(job_id, reader.count(job_id), label)
+
+
+def chosen_record(job_id: str, chosen: Chosen, reason: str) -> ItemsChosen:
+    """What is recorded of it."""
+    if chosen is None:
+        return ItemsChosen(job=job_id)
+    return ItemsChosen(job=job_id, ranges=list(_ranges(sorted(chosen))), message=reason)
+
+
+def _ranges(indices: list[int]) -> Iterator[tuple[int, int]]:
+    """Neighbours put together, each as (first, last + 1)."""
+    for _, run in groupby(enumerate(indices), key=lambda each: each[1] - each[0]):
+        neighbours = [index for _, index in run]
+        yield neighbours[0], neighbours[-1] + 1
+
+
+def _value(reader: RunReader, job: Job, index: int) -> Any:
+    """The value of an item, also of a chain that is not listed yet: it is that of the item which it follows."""
+    while reader.history.jobs[job.id].count is None and job.for_each is not None:
+        if not chain_of(job):
+            raise LabelsUnknown(job.id)
+        job = reader.job(chain_of(job)[0])
+    return reader.value(job.id, index)

@@ -1,0 +1,241 @@
+"""Which items of a run are selected by `--only` and `--limit`: a pure reading of the jobs, their counts and their labels.
+
+A job is named by a pattern, or needed by one that is, or left out. Of a named job the items that match are selected, with
+`--limit` the first of them; of a needed one all, or, where only chains need it, the items that theirs follow. An item of a chain
+is only selected if those that it follows are. What comes out does not depend on what has run: a resume selects the same.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from functools import reduce
+from typing import Any
+
+from orchestrator.attempts.rendering import item_label
+from orchestrator.attempts.template_texts import ItemRefused
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.suggestions import did_you_mean
+from orchestrator.jobsfile.model import Job, barriers_of, chain_of
+from orchestrator.store.records import Selection
+
+Chosen = frozenset[int] | None
+"""Indices of a job's items; None: all."""
+
+
+class Later(Enum):
+    """A label that is only known when the item starts: it names what comes of the items that it follows."""
+
+    LATER = "later"
+
+
+LATER = Later.LATER
+
+Labels = Callable[[str, int], str | Later | None]
+"""The label of an item: (id of its job, index). Raises LabelsUnknown where the values of the job are not known yet."""
+
+
+class LabelsUnknown(Exception):
+    """The items of the job are not listed yet, nor those of the job that it follows."""
+
+
+def check_patterns(only: Iterable[str], job_ids: Collection[str]) -> None:
+    """Raise UserError for a pattern that matches no job."""
+    for pattern in only:
+        if not any(_names(pattern, job_id) for job_id in job_ids):
+            job_part = pattern.partition(":")[0]
+            raise UserError(
+                f"--only {shlex.quote(pattern)}: no job is called so{did_you_mean(job_part, job_ids)}",
+                f"its jobs are: {', '.join(job_ids)}; a pattern is JOB, JOB:INDEX or JOB:LABEL, also with * and ?",
+            )
+
+
+class Selector:
+    """What `selection` selects of `jobs`."""
+
+    def __init__(self, selection: Selection, jobs: Sequence[Job]) -> None:
+        self.words = words_of(selection)
+        self.reason = not_selected(selection)
+        self._selection = selection
+        self._jobs = {job.id: job for job in jobs}
+        self._followers = {job.id: [each.id for each in jobs if job.id in chain_of(each)] for job in jobs}
+        self._named = {job.id for job in jobs if not selection.only or any(_names(each, job.id) for each in selection.only)}
+        self._needed = self._needed_by(self._named)
+        self._needed_whole = {need for id_ in self._named | self._needed for need in barriers_of(self._jobs[id_])}
+        self._matched: set[str] = set()
+        self._looked_at: set[str] = set()
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The jobs of which no item is selected, whatever their items are."""
+        return frozenset(self._jobs.keys() - self._named - self._needed)
+
+    def choose(self, job_id: str, count: int, labels: Labels) -> Chosen:
+        """The items that are selected of a job that has `count`."""
+        if job_id in self.left_out:
+            return frozenset()
+        if not self.words:
+            return None
+        chosen = _Choice(self, count, labels).selected(job_id)
+        self._looked_at.add(job_id)
+        return None if chosen is not None and len(chosen) == count else chosen
+
+    def admits(self, job_id: str, index: int, count: int, label: str | None) -> bool:
+        """Whether a chosen item whose label was `LATER` is selected, now that its label is known."""
+        return job_id not in self._named or self.matches(job_id, index, count, lambda: label)
+
+    def idle_patterns(self) -> Iterator[str]:
+        """The patterns that have matched no item, where all items that they could match are known."""
+        for pattern in self._selection.only:
+            jobs = {job_id for job_id in self._jobs if _names(pattern, job_id)}
+            if ":" in pattern and pattern not in self._matched and jobs <= self._looked_at:
+                yield pattern
+
+    # For `_Choice`.
+
+    def is_named(self, job_id: str) -> bool:
+        return job_id in self._named
+
+    def is_needed_whole(self, job_id: str) -> bool:
+        return job_id in self._needed_whole
+
+    def parents(self, job_id: str) -> tuple[str, ...]:
+        return chain_of(self._jobs[job_id])
+
+    def selected_followers(self, job_id: str) -> list[str]:
+        return [each for each in self._followers[job_id] if each in self._named or each in self._needed]
+
+    def matches(self, job_id: str, index: int, count: int, label: Callable[[], str | Later | None]) -> bool:
+        """Whether a pattern names the item, or may do so: its label may only be known later."""
+        is_matched = not self._selection.only
+        for pattern in self._selection.only:
+            if not _names(pattern, job_id):
+                continue
+            found = _matches_item(pattern, index, count, label)
+            if found is True:
+                self._matched.add(pattern)
+            is_matched = is_matched or found is not False
+        return is_matched
+
+    def first(self, job_id: str, indices: Iterable[int]) -> frozenset[int]:
+        """As many of `indices` as `--limit` allows; a job without `for_each` has one item anyway."""
+        limit = self._selection.limit
+        if limit is None:
+            return frozenset(indices)
+        taken = []
+        for index in indices:
+            taken.append(index)
+            if len(taken) == limit:
+                # What else would have matched is not looked at, so of no pattern it can be said that it matches nothing.
+                self._matched |= {pattern for pattern in self._selection.only if _names(pattern, job_id)}
+                break
+        return frozenset(taken)
+
+    def _needed_by(self, named: set[str]) -> set[str]:
+        needed: set[str] = set()
+        to_do = list(named)
+        while to_do:
+            for need in self._jobs[to_do.pop()].needs:
+                if need not in named and need not in needed:
+                    needed.add(need)
+                    to_do.append(need)
+        return needed
+
+
+class _Choice:
+    """One question. All jobs of a chain have as many items as each other, so one index means the same item in all of them."""
+
+    def __init__(self, selector: Selector, count: int, labels: Labels) -> None:
+        self._selector = selector
+        self._count = count
+        self._labels = labels
+        self._known: dict[str, Chosen] = {}
+
+    def selected(self, job_id: str) -> Chosen:
+        if job_id not in self._known:
+            self._known[job_id] = self._selected(job_id)
+        return self._known[job_id]
+
+    def _selected(self, job_id: str) -> Chosen:
+        selector = self._selector
+        if selector.is_named(job_id):
+            return self._taken(job_id)
+        if selector.is_needed_whole(job_id):
+            return self._bound(job_id)
+        chosen: frozenset[int] = frozenset()
+        for follower in selector.selected_followers(job_id):
+            try:
+                theirs = self.selected(follower)
+            except LabelsUnknown:
+                theirs = None
+            if theirs is None:
+                return self._bound(job_id)
+            chosen |= theirs
+        return chosen
+
+    def _taken(self, job_id: str) -> Chosen:
+        """Of a named job: what matches, of what is selected of the named jobs that it follows."""
+        bound = self._parents_bound(job_id)
+        indices = range(self._count) if bound is None else sorted(bound)
+        return self._selector.first(job_id, (index for index in indices if self._is_matched(job_id, index)))
+
+    def _is_matched(self, job_id: str, index: int) -> bool:
+        return self._selector.matches(job_id, index, self._count, lambda: self._labels(job_id, index))
+
+    def _bound(self, job_id: str) -> Chosen:
+        """What the named jobs that it follows, directly or not, leave of it."""
+        return self.selected(job_id) if self._selector.is_named(job_id) else self._parents_bound(job_id)
+
+    def _parents_bound(self, job_id: str) -> Chosen:
+        return reduce(_both, (self._bound(parent) for parent in self._selector.parents(job_id)), None)
+
+
+def words_of(selection: Selection) -> str:
+    """`--only port:3 --limit 2`, to be shown; "" if everything is selected."""
+    words = [f"--only {shlex.quote(pattern)}" for pattern in selection.only]
+    return " ".join([*words, *([] if selection.limit is None else [f"--limit {selection.limit}"])])
+
+
+def not_selected(selection: Selection) -> str:
+    """Why an item is skipped, in words."""
+    options = ["--only"] * bool(selection.only) + ([] if selection.limit is None else [f"--limit {selection.limit}"])
+    return f"not selected ({', '.join(options)})"
+
+
+def early_label(job: Job, index: int, value: Any, context: Mapping[str, Any]) -> str | Later | None:
+    """The label of an item that has not started. `context` has `inputs`, `run` and `jobs`, as a `for_each` sees them."""
+    if job.label is not None and ("parent" in job.label.names or (chain_of(job) and job.label.jobs)):
+        return LATER
+    names = {**context, "index": index}
+    if job.for_each is not None:
+        names["item"] = value
+    try:
+        return item_label(job, names)
+    except ItemRefused:
+        return None  # it has none, and fails for that if it is selected by its index
+
+
+def _names(pattern: str, job_id: str) -> bool:
+    return fnmatch.fnmatchcase(job_id, pattern.partition(":")[0])
+
+
+def _matches_item(pattern: str, index: int, count: int, label: Callable[[], str | Later | None]) -> bool | Later:
+    _, colon, rest = pattern.partition(":")
+    if not colon:
+        return True
+    if rest.isascii() and rest.isdigit() and int(rest) < count:
+        return index == int(rest)
+    if fnmatch.fnmatchcase(str(index), rest):
+        return True
+    text = label()
+    if text is None or text is LATER:
+        return LATER if text is LATER else False
+    return text == rest or fnmatch.fnmatchcase(text, rest)
+
+
+def _both(one: Chosen, other: Chosen) -> Chosen:
+    if one is None or other is None:
+        return one if other is None else other
+    return one & other

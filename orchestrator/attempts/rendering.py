@@ -1,0 +1,371 @@
+"""What one attempt will do, from its job and its item: argv, script, folder, environment, standard input, file to make.
+
+Everything that is wrong with an item's own values is found here and told as `ItemRefused`: that item fails, named, and the
+others go on. What a worker gets from here it can start: no NUL, no argument that the kernel would not take, only UTF-8.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, assert_never
+
+import msgspec
+
+from orchestrator.attempts.agent.fallback import Choose, FindProfile, own_agent
+from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentWork, Before, agent_work, no_agents
+from orchestrator.attempts.template_texts import (
+    ARGUMENT_BYTES,
+    ItemRefused,
+    check_argument,
+    refuse_nul,
+    rendered_arguments,
+    rendered_text,
+    utf8_size,
+    value_of_template,
+)
+from orchestrator.attempts.workspaces.place import Workplace
+from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.child_files import first_of, mistakes_in, read_child
+from orchestrator.jobsfile.language.template import Template
+from orchestrator.jobsfile.language.values import ValueRefused, check_token, describe, text_of
+from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
+from workers.protocol import Creates
+
+if TYPE_CHECKING:
+    from orchestrator.attempts.replay.archive import CapsuleAttempt
+
+_OURSELVES = (sys.executable, "-P", "-m", "orchestrator")
+"""-P: a folder of the user's is no place to look for our modules."""
+
+_LONGEST_ITEM_LABEL = 80
+_LONGEST_LABEL = 200
+_LONGEST_SUFFIX = 32
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of characters that would break a line or not be seen in it."""
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+class ChildWork(msgspec.Struct, frozen=True):
+    """What a child run does: the jobs file at `path` (real), given these values."""
+
+    path: str
+    given: dict[str, Any]
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """One attempt, ready to be sent.
+
+    `argv` has the path of a file with `script` appended to it by the worker, if there is one. `cwd` and `creates` are
+    absolute. `env` is what the jobs file declares. `payload` is 16 hex digits of a hash over all that the attempt does; it is
+    the same for every attempt and run that does the same. `token` is the item's, the same for every attempt.
+    """
+
+    argv: list[str]
+    script: str | None
+    cwd: str
+    env: dict[str, str | None]
+    stdin: str | None
+    creates: Creates | None
+    label: str | None
+    payload: str
+    token: str | None
+    child: ChildWork | None = None
+    agent: AgentWork | None = None
+    check: str | None = None
+    """A script that confirms a success."""
+    place: Workplace | None = None
+    """Where it works, if that is not the folder itself, or files of it are kept."""
+    played: CapsuleAttempt | None = None
+    """In a replay: the recorded attempt that takes the place of its agent."""
+    is_asked: bool = False
+    """Somebody wants it done once more (`orchestrate retry`): what another run came to does not stand for it."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a gate asks. `show_file`: the absolute path of a file that belongs to it."""
+
+    text: str
+    show_file: str | None
+
+
+def question_of(job: Job, context: Mapping[str, Any], folder: str) -> Question:
+    """Render a gate. `folder` (absolute) is what its path is relative to. Raises ItemRefused."""
+    assert isinstance(job.action, GateAction)
+    text = rendered_text(job.action.question, context, "gate").strip()
+    if not text:
+        raise ItemRefused("gate: the question is empty")
+    utf8_size(text, "the question")
+    if job.show_file is None:
+        return Question(text, None)
+    path = rendered_text(job.show_file, context, "show_file")
+    refuse_nul(path, "show_file")
+    utf8_size(path, "show_file")
+    return Question(text, os.path.join(folder, path) if path else None)
+
+
+def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
+    """One line by which people know the item: `label`, else a short scalar item. Raises ItemRefused."""
+    if job.label is not None:
+        text = rendered_text(job.label, context, "label")
+        if len(text) > _LONGEST_LABEL:
+            text = text[: _LONGEST_LABEL - 1] + "…"
+        return _on_one_line(text) or None
+    item = context.get("item")
+    if not isinstance(item, str | int | float):
+        return None
+    text = text_of(item)
+    return _on_one_line(text) if 0 < len(text) <= _LONGEST_ITEM_LABEL else None
+
+
+def is_wanted(job: Job, context: Mapping[str, Any]) -> bool:
+    """Whether the item's `when` lets it run; the words `always` and `failed` always do. Raises ItemRefused."""
+    return truth(job.when, context, "when") if isinstance(job.when, Template) else True
+
+
+def truth(template: Template, context: Mapping[str, Any], key: str) -> bool:
+    """Whether a condition holds. Raises ItemRefused for one that is neither true nor false; `key` is where it stands."""
+    match value_of_template(template, context, key):
+        case bool(wanted):
+            return wanted
+        case str(text) if text.strip() in ("true", "false", ""):
+            return text.strip() == "true"
+        case value:
+            raise ItemRefused(f"{key}: expected true or false, got {describe(value)}; compare it with something")
+
+
+def prepare(
+    job: Job,
+    run_env: Mapping[str, Template],
+    context: dict[str, Any],
+    *,
+    folder: str,
+    temporary_suffix: str,
+    find_agent: FindProfile = no_agents,
+    before: Before = NOTHING_BEFORE,
+    place: Workplace | None = None,
+    choose: Choose = own_agent,
+    left_usd: float | None = None,
+) -> Prepared:
+    """Render one attempt. Adds `creates` to `context` if the job has it. Raises ItemRefused.
+
+    `folder` (absolute) is what `cwd` is relative to. `temporary_suffix` makes the temporary name of `creates` unique to a run.
+    `before`: the attempt before this, of an agent's job. `choose`: which agent does it. `place`: where it works instead of
+    `folder`; paths that are relative to the folder stay so. `left_usd`: what is left now of the budgets that bind its agent.
+    """
+    cwd = _folder(job, context, folder)
+    works_in = place.inside(cwd) if place is not None else cwd
+    creates = None
+    if job.creates is not None:
+        creates = _creates(rendered_text(job.creates, context, "creates"), cwd, temporary_suffix)
+        context["creates"] = creates.temporary
+    declared = _variables(run_env, job.env, context)
+    if isinstance(job.action, AgentAction):
+        work, call, agent_does = agent_work(
+            job,
+            context,
+            declared,
+            cwd=works_in,
+            folder=folder,
+            find=find_agent,
+            before=before,
+            choose=choose,
+            left_usd=left_usd,
+        )
+        action = _Action(call.argv, call.script, call.stdin, call.env, agent_does, agent=work)
+    else:
+        action = _action(job, context, folder)
+    stdin = action.stdin
+    if job.stdin is not None:
+        stdin = rendered_text(job.stdin, context, "stdin")
+        utf8_size(stdin, "stdin")
+    check = _check(job, context)
+    does: tuple[Any, ...] = (action.argv, action.script, stdin, declared, cwd, job.output)
+    if action.does is not None:
+        does = (*action.does, declared) if action.agent is None else (*action.does, declared, cwd)
+    if check is not None:
+        does = (*does, "check", check)
+    if place is not None:
+        does = (*does, "workspace", *place.does)
+    return Prepared(
+        argv=action.argv,
+        script=action.script,
+        cwd=works_in,
+        env={**action.env, **declared},
+        stdin=stdin,
+        creates=creates,
+        label=context.get("label"),
+        payload=_payload(does, creates),
+        token=_token(job, context),
+        child=action.child,
+        agent=action.agent,
+        check=check,
+        place=place,
+    )
+
+
+class _Action(msgspec.Struct, frozen=True):
+    """What is started. `does`: what of it tells whether two items do the same, if that is not just argv, script and stdin."""
+
+    argv: list[str]
+    script: str | None = None
+    stdin: str | None = None
+    env: dict[str, str] = {}
+    does: tuple[Any, ...] | None = None
+    child: ChildWork | None = None
+    agent: AgentWork | None = None
+
+
+def _action(job: Job, context: Mapping[str, Any], folder: str) -> _Action:
+    match job.action:
+        case CommandAction(argv=templates):
+            argv = rendered_arguments(templates, context, "command")
+            if not argv or not argv[0]:
+                raise ItemRefused("command: the program is empty")
+            return _Action(argv)
+        case ShellAction(script=template):
+            return _Action(*_shell(rendered_text(template, context, "shell")))
+        case WorkflowAction(path=template):
+            child, text = _child(rendered_text(template, context, "workflow"), job, context, folder)
+            given = msgspec.json.encode(child.given).decode()
+            return _Action(_child_argv(child), stdin=given, does=("workflow", child.path, text, child.given), child=child)
+        case LandAction(job=landed):
+            return _Action([*_OURSELVES, "land", context["run"]["id"], landed, "--json"], does=("land", landed))
+        case GateAction() | AgentAction():
+            raise AssertionError("a gate runs nothing, and an agent is called in a way of its own")
+        case unknown:
+            assert_never(unknown)
+
+
+def _variables(
+    run_env: Mapping[str, Template], job_env: Mapping[str, Template], context: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """What the job declares of its environment; None: removed."""
+    return {name: _variable(name, template, context) for name, template in {**run_env, **job_env}.items()}
+
+
+def _shell(script: str) -> tuple[list[str], str | None]:
+    refuse_nul(script, "the script")
+    if utf8_size(script, "the script") > ARGUMENT_BYTES:
+        return ["/bin/sh"], script
+    return ["/bin/sh", "-c", script], None
+
+
+def _check(job: Job, context: Mapping[str, Any]) -> str | None:
+    if job.check is None:
+        return None
+    script = rendered_text(job.check, context, "check")
+    check_argument(script, "the script of the check", "put it into a file, and run that")
+    return script
+
+
+def _child(named: str, job: Job, context: Mapping[str, Any], folder: str) -> tuple[ChildWork, str]:
+    """What the child run will do, and the text of its file."""
+    if not named:
+        raise ItemRefused("workflow: the path is empty")
+    given = {name: _given(value, context, f"inputs.{name}") for name, value in job.inputs.items()}
+    try:
+        file = read_child(os.path.join(folder, named))
+    except JobsFileError as error:
+        raise ItemRefused(f"workflow: {first_of(error)}") from error
+    except UserError as error:
+        raise ItemRefused(f"workflow: {error.message}") from error
+    mistakes = mistakes_in(given, file.inputs)
+    if mistakes:
+        raise ItemRefused(f"workflow: {named}: {'; '.join(mistakes)}")
+    utf8_size(file.path, "workflow")
+    return ChildWork(file.path, {name: value for name, value in given.items() if value is not None}), file.text
+
+
+def _given(value: Any, context: Mapping[str, Any], key: str) -> Any:
+    match value:
+        case Template():
+            return value_of_template(value, context, key)
+        case tuple():
+            return [_given(element, context, key) for element in value]
+        case _:
+            return value
+
+
+def _child_argv(child: ChildWork) -> list[str]:
+    """Which run it is comes behind that when it starts."""
+    return [*_OURSELVES, "child", child.path]
+
+
+def _variable(name: str, template: Template, context: Mapping[str, Any]) -> str:
+    what = f"env.{name}"
+    value = rendered_text(template, context, what)
+    refuse_nul(value, what)
+    size = utf8_size(name, what) + 1 + utf8_size(value, what)
+    if size > ARGUMENT_BYTES:
+        raise ItemRefused(f"{what} is {size} bytes with its name; the kernel takes at most {ARGUMENT_BYTES}: pass it by `stdin`")
+    return value
+
+
+def _folder(job: Job, context: Mapping[str, Any], folder: str) -> str:
+    if job.cwd is None:
+        cwd = folder
+    else:
+        named = rendered_text(job.cwd, context, "cwd")
+        if not named:
+            raise ItemRefused("cwd: the path is empty")
+        refuse_nul(named, "cwd")
+        cwd = os.path.join(folder, named)
+    utf8_size(cwd, "cwd")
+    return cwd
+
+
+def _token(job: Job, context: Mapping[str, Any]) -> str | None:
+    if job.token is None:
+        return None
+    token = rendered_text(job.token, context, "token")
+    try:
+        check_token(token)
+    except ValueRefused as refused:
+        raise ItemRefused(f"token: {refused}") from refused
+    return token
+
+
+def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:
+    """The temporary name is short whatever the final one is, and keeps its suffixes, by which programs choose a format."""
+    if not path or path.endswith(("/", "/.", "/..")) or path in (".", ".."):
+        raise ItemRefused(f"creates: expected the path of a file, got {path!r}")
+    refuse_nul(path, "creates")
+    utf8_size(path, "creates")
+    final = os.path.join(cwd, path)
+    parent, name = os.path.split(final)
+    return Creates(temporary=os.path.join(parent, _stem(final, temporary_suffix) + _suffixes(name)), final=final)
+
+
+def _stem(final: str, temporary_suffix: str) -> str:
+    return f".{sha256((final + temporary_suffix).encode()).hexdigest()[:12]}.part"
+
+
+def _suffixes(name: str) -> str:
+    """`.tar.gz` of `a.tar.gz`, or the last one alone where all are too long."""
+    _, dot, rest = name.lstrip(".").partition(".")
+    if dot and len(rest) < _LONGEST_SUFFIX:
+        return dot + rest
+    last = os.path.splitext(name)[1]
+    return last if len(last) <= _LONGEST_SUFFIX else ""
+
+
+def _payload(action: tuple[Any, ...], creates: Creates | None) -> str:
+    encoded = _encode((action, creates and creates.final))
+    if creates is not None:  # its temporary name is another one in each run
+        stem = os.path.basename(creates.temporary)[: len(".0123456789ab.part")]
+        encoded = encoded.replace(stem.encode(), b".part")
+    return sha256(encoded).hexdigest()[:16]
+
+
+def _on_one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNSEEN else character
+        for character in text
+    )

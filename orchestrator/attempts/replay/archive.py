@@ -1,0 +1,147 @@
+"""The archive of a capsule (`.tar.gz`): written so that the same contents give the same bytes, and read as something foreign.
+
+Format 1 (docs/capsules.md): `capsule.json` first, then the jobs file, the item lists and the files of each attempt. A newer
+format is refused. What is read names no place outside of the folder that it is read into, whatever the archive says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from orchestrator.errors import UserError
+from workers.agents.attempt_record import AttemptRecord
+
+FORMAT = 1
+INDEX = "capsule.json"
+FILES = ("told", "stdout", "stderr", "answer", "check", "patch")
+"""What of an attempt is kept, where there is any: its prompt, its streams, its answer, its failed check, its changes."""
+
+_NAME = re.compile(r"capsule\.json|jobs\.toml|items/[a-z][a-z0-9_]*\.jsonl|attempts/[a-z][a-z0-9_]*/\d+-\d+/[a-z]+")
+_LARGEST_INDEX = 1 << 30
+
+
+class CapsuleAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt. `files`: those of `FILES` that the archive has of it, in `folder`."""
+
+    job: str
+    index: int
+    attempt: int
+    record: AttemptRecord
+    label: str | None = None
+    files: list[str] = []
+
+    @property
+    def folder(self) -> str:
+        return f"attempts/{self.job}/{self.index}-{self.attempt}"
+
+
+class Capsule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the archive holds. `attempts` in the order of jobs, items and numbers; `missing`: those of which nothing was kept."""
+
+    format: int
+    run_id: str
+    name: str
+    jobs_file: str
+    created_at: float
+    inputs: dict[str, Any] = {}
+    attempts: list[CapsuleAttempt] = []
+    missing: list[str] = []
+
+
+class CapsuleWriter:
+    """Writes members, in the order in which they come, onto `target`."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        # Neither names nor times: they would differ although nothing else does.
+        self._zip = gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0)
+        self._tar = tarfile.TarFile(fileobj=self._zip, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, name: str, content: IO[bytes], size: int) -> None:
+        """One file. Raises OSError."""
+        assert _NAME.fullmatch(name), name
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = size, 0o600
+        self._tar.addfile(member, content)
+
+    def add_bytes(self, name: str, content: bytes) -> None:
+        """The same for what is in memory."""
+        self.add(name, io.BytesIO(content), len(content))
+
+    def close(self) -> None:
+        """Nothing more comes. Raises OSError."""
+        self._tar.close()
+        self._zip.close()
+
+
+def unpack(archive: Path, folder: Path) -> Capsule:
+    """Read a capsule into `folder`, which is made. Raises UserError for what is none, OSError where it cannot be written."""
+    try:
+        file = archive.open("rb")
+    except OSError as error:
+        raise UserError(f"{archive}: cannot be read: {error.strerror}") from error
+    try:
+        with file, tarfile.open(fileobj=file, mode="r:gz") as tar:
+            capsule = _read_index(tar, archive)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / INDEX).write_bytes(msgspec.json.encode(capsule))
+            _unpack_files(tar, folder, archive)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{archive}: is no capsule, or a damaged one: {error}") from error
+    return capsule
+
+
+def read_capsule(folder: Path) -> Capsule:
+    """The index of a capsule that was unpacked there. Raises OSError, msgspec.DecodeError."""
+    return msgspec.json.decode((folder / INDEX).read_bytes(), type=Capsule)
+
+
+def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
+    first = tar.next()
+    content = tar.extractfile(first) if first is not None and first.isfile() and first.name == INDEX else None
+    if content is None:
+        raise UserError(f"{archive}: is no capsule: it does not begin with {INDEX}")
+    try:
+        raw = content.read(_LARGEST_INDEX)
+        found = msgspec.json.decode(raw, type=_Version).format
+        if found > FORMAT:
+            raise UserError(f"{archive}: has format {found}, and this version knows {FORMAT}", "install a newer orchestrate")
+        capsule = msgspec.json.decode(raw, type=Capsule)
+    except msgspec.DecodeError as error:
+        raise UserError(f"{archive}: {INDEX}: {error}") from error
+    for each in capsule.attempts:
+        strange = [name for name in each.files if name not in FILES]
+        if strange or not _NAME.fullmatch(f"{each.folder}/told"):
+            raise UserError(f"{archive}: {INDEX}: it names {strange[0] if strange else each.folder!r}")
+    return capsule
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def _unpack_files(tar: tarfile.TarFile, folder: Path, archive: Path) -> None:
+    for member in _members(tar):
+        content = tar.extractfile(member) if member.isfile() else None
+        if content is None or not _NAME.fullmatch(member.name):
+            raise UserError(f"{archive}: is no capsule: it holds {member.name!r}")
+        target = folder / member.name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if target.exists():
+            raise UserError(f"{archive}: is no capsule: it holds {member.name!r} twice")
+        with target.open("xb") as file:
+            while block := content.read(1 << 20):
+                file.write(block)
+
+
+def _members(tar: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:
+    while (member := tar.next()) is not None:
+        yield member

@@ -1,0 +1,184 @@
+"""A capsule of a run: what its agents were told, wrote and changed, without secrets, in one archive that `run --replay` plays.
+
+Promise: the same run gives the same bytes, as long as the same secrets are known. Nothing is in it that was not redacted; only
+what is redacted differs from what lies in the run's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.captures import CaptureMismatch, capture_path
+from orchestrator.system.redaction import Redactor
+from workers.agents.attempt_record import AttemptRecord, kept_record, record_of, record_path
+from workers.protocol import Capture, Outcome
+
+_BLOCK_BYTES = 1 << 20
+_IN_MEMORY_BYTES = 4 << 20
+
+
+def redactor_of(reader: RunReader) -> Redactor:
+    """Knows the secrets of this process and those that the run's jobs file declares."""
+    declared = [reader.jobs_file.run.env, *(job.env for job in reader.jobs_file.jobs)]
+    return Redactor(os.environ, *({name: each.source for name, each in env.items() if each.is_static} for env in declared))
+
+
+class CapsuleMaker:
+    """Of one run, which may still go on: attempts that have not ended are not in it."""
+
+    def __init__(self, reader: RunReader) -> None:
+        self._reader = reader
+        self._redactor = redactor_of(reader)
+        self._paths: dict[str, dict[str, Path]] = {}
+        """Of each attempt's folder in the archive: its files, by name."""
+
+    @property
+    def unseen_jobs(self) -> list[str]:
+        """Jobs whose agents may have changed files of which nobody kept a patch."""
+        jobs = self._reader.jobs_file.jobs
+        return [job.id for job in jobs if job.is_agent and job.allowed != "read" and job.workspace.kind == "shared"]
+
+    def write(self, target: IO[bytes]) -> Capsule:
+        """Write the archive; what is in it. Raises OSError."""
+        capsule = self._index()
+        writer = CapsuleWriter(target)
+        writer.add_bytes(INDEX, msgspec.json.encode(self._without_secrets(capsule)) + b"\n")
+        run_dir, history = self._reader.run_dir, self._reader.history
+        self._add(writer, "jobs.toml", run_dir.jobs_toml(history.header.revision))
+        for job_id, is_fan_out in history.header.jobs.items():
+            path = run_dir.items(job_id, history.jobs[job_id].list_revision)
+            if is_fan_out and path.exists():
+                self._add(writer, f"items/{job_id}.jsonl", path)
+        for attempt in capsule.attempts:
+            for name in attempt.files:
+                if name == "told":
+                    told = (attempt.record.told or "").encode("utf-8", "surrogatepass")
+                    writer.add_bytes(f"{attempt.folder}/told", self._redactor.redact(told))
+                else:
+                    self._add(writer, f"{attempt.folder}/{name}", self._paths[attempt.folder][name])
+        writer.close()
+        return capsule
+
+    def _without_secrets(self, capsule: Capsule) -> Capsule:
+        """Only what somebody wrote, and nothing that the archive is found its way by: a password may be an ordinary word."""
+        return msgspec.structs.replace(
+            capsule,
+            name=self._redactor.text(capsule.name),
+            inputs=self._texts(capsule.inputs),
+            attempts=[
+                msgspec.structs.replace(each, label=self._texts(each.label), record=self._record(each.record))
+                for each in capsule.attempts
+            ],
+        )
+
+    def _record(self, record: AttemptRecord) -> AttemptRecord:
+        agent = record.agent
+        if agent is not None:
+            told = {name: self._texts(getattr(agent, name)) for name in ("model", "session_id", "denials")}
+            agent = msgspec.structs.replace(agent, **told)
+        message, told_to = self._redactor.text(record.message), self._texts(record.told)
+        return msgspec.structs.replace(record, asked=self._texts(record.asked), told=told_to, message=message, agent=agent)
+
+    def _texts(self, value: Any) -> Any:
+        """The value with all texts in it redacted."""
+        match value:
+            case str():
+                return self._redactor.text(value)
+            case list():
+                return [self._texts(each) for each in value]
+            case dict():
+                return {name: self._texts(each) for name, each in value.items()}
+            case _:
+                return value
+
+    def _index(self) -> Capsule:
+        header = self._reader.history.header
+        attempts: list[CapsuleAttempt] = []
+        missing: list[str] = []
+        for job in self._reader.jobs_file.jobs:
+            if not job.is_agent:
+                continue
+            for index in range(self._reader.count(job.id)):
+                missing += self._taken_over(job.id, index)
+                for number in range(1, self._reader.history.jobs[job.id].attempts(index) + 1):
+                    found = self._attempt(job.id, index, number)
+                    if found is not None:
+                        attempts.append(found)
+                    else:
+                        missing.append(f"{self._reader.item_name(job.id, index)}, attempt {number}")
+        return Capsule(
+            format=FORMAT,
+            run_id=header.run_id,
+            name=header.name,
+            jobs_file=os.path.basename(header.jobs_file),
+            created_at=header.created_at,
+            inputs=header.inputs,
+            attempts=attempts,
+            missing=missing,
+        )
+
+    def _taken_over(self, job_id: str, index: int) -> list[str]:
+        """In words, if another run did the item's work: its attempts are that run's."""
+        ended = self._reader.history.jobs[job_id].last_end(index)
+        origin = ended.deduped_from if ended is not None else None
+        if origin is None or origin.partition("/")[0] == self._reader.run_dir.run_id:
+            return []
+        return [f"{self._reader.item_name(job_id, index)}, which {origin} did"]
+
+    def _attempt(self, job_id: str, index: int, number: int) -> CapsuleAttempt | None:
+        """None: nothing of it was kept, or it has not ended yet."""
+        stdout, stderr = self._reader.run_dir.output_paths(job_id, index, number)
+        stem = stdout.removesuffix("stdout")
+        ended = self._reader.history.jobs[job_id].last_end(index)
+        outcome = ended.outcome if ended is not None and ended.attempt == number else None
+        record = kept_record(record_path(stdout)) or (record_of(outcome) if outcome is not None else None)
+        if record is None:
+            return None
+        paths = {"stdout": Path(stdout), "stderr": Path(stderr), **{name: Path(stem + name) for name in FILES[3:]}}
+        paths |= dict(self._captures(outcome)) if outcome is not None else {}
+        paths = {name: path for name, path in paths.items() if path.is_file()}
+        label = self._reader.label(job_id, index, ended)
+        files = [name for name in FILES if name in paths or (name == "told" and record.told is not None)]
+        made = CapsuleAttempt(job=job_id, index=index, attempt=number, record=record, label=label, files=files)
+        self._paths[made.folder] = paths
+        return made
+
+    def _captures(self, outcome: Outcome) -> Iterator[tuple[str, Path]]:
+        """Where the outcome says that its captures lie: one that was taken over from another run has them elsewhere."""
+        report, workspace = outcome.agent, outcome.workspace
+        captures: dict[str, Capture | None] = {
+            "stdout": outcome.stdout,
+            "stderr": outcome.stderr,
+            "check": outcome.check,
+            "answer": report.text if report is not None else None,
+            "patch": workspace.patch if workspace is not None else None,
+        }
+        for name, capture in captures.items():
+            if capture is not None and capture.size:
+                try:
+                    yield name, capture_path(capture, self._reader.run_dir)
+                except CaptureMismatch:
+                    continue  # it stands in the record alone: then its file lies where it always does, or power was lost
+
+    def _add(self, writer: CapsuleWriter, name: str, path: Path) -> None:
+        stream = self._redactor.stream()
+        with path.open("rb") as source, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as redacted:
+            while block := source.read(_BLOCK_BYTES):
+                redacted.write(stream.feed(block))
+            redacted.write(stream.close())
+            size = redacted.tell()
+            redacted.seek(0)
+            writer.add(name, redacted, size)
+
+
+def described(capsule: Capsule) -> dict[str, Any]:
+    """What a program is told of it."""
+    return {"run_id": capsule.run_id, "format": capsule.format, "attempts": len(capsule.attempts), "missing": capsule.missing}

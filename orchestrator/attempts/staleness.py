@@ -1,0 +1,41 @@
+"""Succeeded items whose rendered inputs have changed since: they keep their outcome and are marked `stale`.
+
+Only what ran before a job can change what its items render to, because a run keeps its own jobs file, inputs and item lists.
+So a session looks at the jobs that need one whose items it ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from orchestrator.attempts.preparer import Starter
+from orchestrator.jobsfile.model import Job
+from orchestrator.store.records import ItemSettled, Status
+from orchestrator.store.run_history import RunHistory
+
+
+def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran: Collection[str]) -> Iterator[ItemSettled]:
+    """The records that mark stale items. `ran`: ids of the jobs of which this session ran items."""
+    for job in jobs:
+        past = history.jobs[job.id]
+        if job.is_gate or not any(need in ran for need in job.needs):
+            continue
+        for index in past.indices(Status.SUCCEEDED):
+            ended = past.last_end(index)
+            if ended is None or past.is_stale(index):
+                continue
+            if not starter.is_same(job, index, ended):
+                yield ItemSettled(
+                    job=job.id,
+                    index=index,
+                    status=Status.SUCCEEDED,
+                    message="its inputs have changed since it ran",
+                    label=ended.label,
+                    stale=True,
+                )
+
+
+def stale_count(history: RunHistory) -> int:
+    """How many items of a run are marked."""
+    jobs = [history.jobs[job_id] for job_id in history.header.jobs]
+    return sum(past.is_stale(index) for past in jobs for index in past.indices(Status.SUCCEEDED))

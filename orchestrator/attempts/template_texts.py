@@ -1,0 +1,68 @@
+"""One template of an item, rendered to what a worker can take; everything that is wrong with it is told as `ItemRefused`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.jobsfile.language.template import RenderError, Template
+from orchestrator.jobsfile.language.values import text_of
+
+ARGUMENT_BYTES = 131_071
+"""The largest single argument, or NAME=value of the environment, that Linux takes."""
+
+
+class ItemRefused(Exception):
+    """This item cannot run: its template is wrong for it, or a value does not fit. One line in words."""
+
+
+def value_of_template(template: Template, context: Mapping[str, Any], key: str) -> Any:
+    try:
+        return template.render(context)
+    except RenderError as error:
+        raise ItemRefused(f"{key}: {error}") from error
+
+
+def rendered_text(template: Template, context: Mapping[str, Any], key: str) -> str:
+    value = value_of_template(template, context, key)
+    try:
+        return text_of(value)
+    except ValueError as error:
+        raise ItemRefused(f"{key}: {error}") from error
+
+
+def utf8_size(text: str, what: str) -> int:
+    """Bytes of `text`. Raises ItemRefused for what no message to a worker can carry."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ItemRefused(f"{what} is not UTF-8 at character {error.start}; rename the file or folder that it names") from error
+
+
+def refuse_nul(text: str, what: str) -> None:
+    if "\0" in text:
+        raise ItemRefused(f"{what} holds a NUL byte; pass it by `stdin`")
+
+
+def rendered_arguments(templates: tuple[Template, ...], context: Mapping[str, Any], key: str) -> list[str]:
+    """An argument each; a lone placeholder that gives a list becomes several. Raises ItemRefused."""
+    arguments: list[str] = []
+    for template in templates:
+        value = template.source if template.is_static else value_of_template(template, context, key)
+        for each in value if isinstance(value, list) else (value,):
+            try:
+                arguments.append(text_of(each))
+            except ValueError as error:
+                raise ItemRefused(f"{key}: argument {len(arguments)}: {error}") from error
+            check_argument(arguments[-1], f"argument {len(arguments) - 1}")
+    return arguments
+
+
+def check_argument(text: str, what: str, instead: str = "pass it by `stdin`") -> None:
+    """Raise ItemRefused for what the kernel does not take as an argument. `instead`: what the user can do."""
+    refuse_nul(text, what)
+    size = utf8_size(text, what)
+    if size > ARGUMENT_BYTES:
+        raise ItemRefused(f"{what} is {size} bytes; the kernel takes at most {ARGUMENT_BYTES}: {instead}")

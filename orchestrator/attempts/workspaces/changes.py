@@ -1,0 +1,76 @@
+"""What the items of a run changed in workspaces of their own: from its records, or of one that goes on from its workspace."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from orchestrator.attempts.workspaces.place import parent_of
+from orchestrator.errors import UserError
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.captures import CaptureMismatch, read_capture
+from orchestrator.store.records import Status
+from workers.protocol import WorkspaceReport
+from workers.workspaces.git import GitFailed, git
+from workers.workspaces.record import read_record, snapshots_of
+from workers.workspaces.workspace import DIFF
+
+
+def items_with_changes(reader: RunReader) -> list[tuple[str, int]]:
+    """The succeeded items that changed something, in order of the jobs in the file and of the items."""
+    return [
+        (job_id, index)
+        for job_id in reader.history.header.jobs
+        for index in reader.history.jobs[job_id].indices(Status.SUCCEEDED)
+        if (report := report_of(reader, job_id, index)) is not None and (report.commit is not None or report.patch.size)
+    ]
+
+
+def report_of(reader: RunReader, job_id: str, index: int) -> WorkspaceReport | None:
+    """What became of the workspace of the item's last attempt."""
+    ended = reader.history.jobs[job_id].last_end(index)
+    return ended.outcome.workspace if ended is not None else None
+
+
+def commit_of(reader: RunReader, job_id: str, index: int) -> str | None:
+    """The commit that has all that the item and those before it in its chain did in worktrees; None: they did nothing."""
+    report = report_of(reader, job_id, index)
+    if report is None or report.commit is not None or report.kind != "worktree":
+        return report.commit if report is not None else None
+    parent = parent_of(reader.job(job_id), {job.id: job for job in reader.jobs_file.jobs})
+    return commit_of(reader, parent, index) if parent else None
+
+
+def patch_of(reader: RunReader, job_id: str, index: int) -> bytes:
+    """What the item changed; empty: nothing. Raises UserError if that cannot be told."""
+    name = reader.item_name(job_id, index)
+    try:
+        report = report_of(reader, job_id, index)
+        if report is not None and reader.history.jobs[job_id].status(index) is Status.SUCCEEDED:
+            return read_capture(report.patch, reader.run_dir)
+        path = reader.workspace(job_id, index)
+        return b"" if path is None else _so_far(path, report.base if report is not None else None)
+    except CaptureMismatch as mismatch:
+        raise UserError(f"{name}: {mismatch}") from mismatch
+    except GitFailed as failed:
+        raise UserError(f"{name}: {failed}") from failed
+
+
+def _so_far(path: str, base: str | None) -> bytes:
+    """What a workspace has that is not finished: with an index of our own, so that nothing in it is disturbed."""
+    record = read_record(path)
+    if record is None or not record.base or not os.path.isdir(path):
+        return b""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"GIT_INDEX_FILE": f"{folder}/index"}
+        if record.kind == "copy":
+            env |= {"GIT_DIR": snapshots_of(path), "GIT_WORK_TREE": path}
+        git(path, "read-tree", base or record.base, env=env)
+        git(path, "add", "--all", env=env)
+        if record.included:
+            git(path, "rm", "--cached", "-r", "-q", "-f", "--ignore-unmatch", "--", *record.included, env=env)
+        patch = os.path.join(folder, "patch")
+        with open(patch, "w+b") as file:
+            git(path, *DIFF, "--cached", base or record.base, "--", env=env, stdout=file.fileno())
+            file.seek(0)
+            return file.read()

@@ -1,0 +1,53 @@
+"""Workspaces that nobody needs any more: of a run that is pruned, of one whose `keep` is over, of runs that somebody deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from orchestrator.attempts.workspaces.place import repository_of
+from orchestrator.store.run_dir import RunDir
+from workers.workspaces.git import GitFailed
+from workers.workspaces.record import read_record
+from workers.workspaces.workspace import remove_workspace
+from workers.workspaces.worktrees import forget_missing
+
+
+def remove_all(run_dir: RunDir) -> list[str]:
+    """Remove every workspace of the run; in words what git would not do. Branches with commits stay. Raises OSError."""
+    return [words for path in _paths(run_dir) if (words := _removed(path, is_over=True))]
+
+
+def remove_expired(run_dir: RunDir, now: float) -> list[str]:
+    """Remove those whose time is over at `now` (seconds since the epoch). Only for who holds the run. As `remove_all`."""
+    expired = []
+    for path in _paths(run_dir):
+        record = read_record(str(path))
+        if record is not None and record.keep_until is not None and record.keep_until <= now:
+            expired.append(path)
+    return [words for path in expired if (words := _removed(path, is_over=False))]
+
+
+def forget_deleted(home: Path, folders: Iterable[str]) -> list[str]:
+    """Have the repositories that `folders` are in forget the worktrees of runs that are gone; in words what git would not do."""
+    told: list[str] = []
+    for repository in sorted({found for folder in folders if (found := repository_of(folder)) is not None}):
+        try:
+            forget_missing(repository, str(home / "runs"))
+        except (GitFailed, OSError) as error:
+            told.append(f"{repository}: {error}")
+    return told
+
+
+def _paths(run_dir: RunDir) -> Iterator[Path]:
+    """The workspaces that are recorded, whether they are there or not."""
+    for record in sorted(run_dir.workspaces.glob("*/*.json")):
+        yield record.with_suffix("")
+
+
+def _removed(path: Path, *, is_over: bool) -> str:
+    try:
+        remove_workspace(str(path), is_over=is_over)
+    except GitFailed as failed:
+        return f"{path}: {failed}"
+    return ""

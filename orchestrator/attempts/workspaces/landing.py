@@ -1,0 +1,264 @@
+"""Bringing home what items did in workspaces of their own: into what is checked out in the user's repository, one after another.
+
+Promise: after each item the repository stands at a commit that has all of that item's work and passed its check, or it stands
+as it did before the item; what is landed once is not landed again; branch and patch stay whatever comes of it. A clean checkout
+is the condition: then all that has to be taken back is ours. Files that git does not know are never touched.
+
+A worktree's commit is merged (`--no-ff`): so a later item of a chain, which has the commits of those before it, never meets
+itself in a conflict, and that something is landed can be asked of git alone. Of a copy there is only a patch: it is applied in
+three ways, and its commit says which it was. A merge is committed after its check: killed before, it is not landed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
+from tempfile import TemporaryFile
+from typing import Literal
+
+import msgspec
+
+from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
+from orchestrator.errors import UserError
+from workers.workspaces.git import GitFailed, asked, git, identity, locked
+
+LOCK_NAME = "orchestrate-land.lock"
+"""In a repository's common folder: who lands holds it."""
+
+_LONGEST_CHECK_OUTPUT = 4000
+_MERGE = ("-c", "rerere.enabled=false", "-c", "merge.verifySignatures=false")
+
+LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed"]
+
+
+class CheckScript(msgspec.Struct, frozen=True):
+    """A script for /bin/sh that tells by exit 0 that all is well; in `cwd` (absolute), with these variables besides."""
+
+    script: str
+    cwd: str
+    env: Mapping[str, str | None]
+    timeout_seconds: float | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What one item did. `commit`: of a worktree; else `patch`, whose paths are relative to `folder` (absolute)."""
+
+    run_id: str
+    item: str
+    label: str | None
+    commit: str | None = None
+    patch: bytes = b""
+    folder: str
+    branch: str | None = None
+    check: CheckScript | None = None
+
+
+class Landed(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it. `commit` is the one that brought it home; `files` those in conflict."""
+
+    item: str
+    label: str | None
+    status: LandStatus
+    commit: str | None = None
+    branch: str | None = None
+    files: list[str] = []
+    message: str = ""
+
+
+@contextmanager
+def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
+    """Land in the checkout at `repository` (its root), alone of all who do. Raises UserError unless it is clean.
+
+    What a landing that was killed left there is taken back first; `note` hears of it.
+    """
+    try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(repository, LOCK_NAME, patience_seconds=None))  # checks take as long as they take
+                told = take_back(repository)
+            except OSError as error:
+                raise GitFailed(f"nothing can be landed there: {error.strerror}") from error
+            if told is not None:
+                note(told)
+            _refuse_dirty(repository)
+            yield Landing(repository)
+    except GitFailed as failed:
+        is_locked = ".lock': File exists" in str(failed)  # whose it is nobody can tell: git keeps one open under an editor, too
+        hint = "if no git is at work there, one was killed: remove that file, then again" if is_locked else ""
+        raise UserError(f"{repository}: {failed}", hint) from failed
+
+
+class Landing:
+    """Lands one change after another. Use `landing`."""
+
+    def __init__(self, repository: str) -> None:
+        self._repository = repository
+
+    @property
+    def branch(self) -> str | None:
+        """What is checked out; None: no branch."""
+        name = asked(self._repository, "symbolic-ref", "--quiet", "--short", "HEAD")
+        return name or None
+
+    def land(self, change: Change) -> Landed:
+        """Land it, or leave everything as it is. Raises GitFailed for what has nothing to do with the change."""
+        if change.commit is None and not change.patch:
+            return _came_to(change, "unchanged")
+        if (there := self._landed_before(change)) is not None:
+            return _came_to(change, "already", commit=there)
+        before = git(self._repository, "rev-parse", "HEAD")
+        try:
+            return self._land_on(before, change)
+        except OSError as error:
+            raise GitFailed(f"{change.item} could not be landed: {error.strerror}") from error
+
+    def _land_on(self, before: str, change: Change) -> Landed:
+        if unknown := self._unknown_in_the_way(change):
+            words = f"git does not know {', '.join(unknown)} here, and the item has it, too"
+            return _came_to(change, "conflict", files=unknown, message=words)
+        mark_landing(self._repository, before)
+        try:
+            files, words = self._bring(change)
+            if words:
+                return _came_to(change, "conflict", files=files, message=words)
+            if change.check is not None and (said := _failure(change.check)):
+                return _came_to(change, "check_failed", message=said)
+            message = f"Land {change.item}{f': {change.label}' if change.label else ''}\n\n{_trailer(change)}\n"
+            author = identity(self._repository)
+            git(
+                self._repository,
+                *("commit", "--quiet", "--no-verify", "--allow-empty", "--cleanup=verbatim", "--file=-"),
+                env=author,
+                given=message.encode(),
+            )
+            before = git(self._repository, "rev-parse", "HEAD")
+            return _came_to(change, "landed", commit=before)
+        finally:
+            # Also what a check has written over: the checkout was clean, so nothing of the user's is among it.
+            git(self._repository, "reset", "--hard", "--quiet", before)
+            unmark_landing(self._repository)
+
+    def _landed_before(self, change: Change) -> str | None:
+        """The commit that has it already."""
+        if change.commit is not None:
+            is_there = asked(self._repository, "merge-base", "--is-ancestor", change.commit, "HEAD") is not None
+            return change.commit if is_there else None
+        found = git(self._repository, "log", "-1", "--format=%H", "--fixed-strings", f"--grep={_trailer(change)}", "HEAD")
+        return found or None
+
+    def _unknown_in_the_way(self, change: Change) -> list[str]:
+        """Files of the user's that a merge would write over: git takes those that it ignores for worth nothing."""
+        if change.commit is None:
+            return []  # `git apply` refuses by itself
+        added = git(self._repository, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=A", f"HEAD...{change.commit}")
+        places = {place for name in added.split("\0") if name for place in _on_the_way(self._repository, name)}
+        if not places:
+            return []
+        known = git(self._repository, "--literal-pathspecs", "ls-files", "-z", "--", *sorted(places)).split("\0")
+        return sorted(place for place in places if not any(f"{name}/".startswith(f"{place}/") for name in known))
+
+    def _bring(self, change: Change) -> tuple[list[str], str]:
+        """Put the change into index and checkout; the files in conflict and why it cannot be, if it cannot."""
+        try:
+            if change.commit is not None:
+                git(
+                    self._repository,
+                    *_MERGE,
+                    "merge",
+                    "--no-ff",
+                    "--no-commit",
+                    "--quiet",
+                    change.commit,
+                    env=identity(self._repository),
+                )
+            else:
+                inside = os.path.relpath(change.folder, self._repository)
+                where = () if inside == "." else (f"--directory={inside}",)
+                git(self._repository, "apply", "--3way", "--index", "--whitespace=nowarn", *where, given=change.patch)
+        except GitFailed as failed:
+            listed = git(self._repository, "diff", "--name-only", "-z", "--diff-filter=U")
+            files = [name for name in listed.split("\0") if name]
+            return files, f"conflict in {', '.join(files)}" if files else str(failed)
+        return [], ""
+
+
+def _came_to(
+    change: Change, status: LandStatus, *, commit: str | None = None, files: list[str] | None = None, message: str = ""
+) -> Landed:
+    return Landed(
+        item=change.item,
+        label=change.label,
+        status=status,
+        commit=commit,
+        branch=change.branch,
+        files=files or [],
+        message=message,
+    )
+
+
+def _on_the_way(repository: str, name: str) -> Iterator[str]:
+    """What stands where the file `name` is to be, or one of its folders; relative to `repository`."""
+    place = ""
+    for part in name.split("/"):
+        place = os.path.join(place, part)
+        path = os.path.join(repository, place)
+        if not os.path.lexists(path):
+            return
+        if place == name or os.path.islink(path) or not os.path.isdir(path):
+            yield place
+            return
+
+
+def _trailer(change: Change) -> str:
+    """What the commit that lands the change says of it, and no other does."""
+    told = f"Orchestrate-Item: {change.run_id}/{change.item}"
+    return told if change.commit is not None else f"{told} {sha256(change.patch).hexdigest()[:16]}"
+
+
+def _refuse_dirty(repository: str) -> None:
+    if os.path.exists(os.path.join(repository, git(repository, "rev-parse", "--git-path", "MERGE_HEAD"))):
+        raise UserError(
+            f"{repository}: a merge is not finished",
+            f"git -C {repository} merge --abort, then again",
+        )
+    if git(repository, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"):
+        raise UserError(
+            f"{repository} has changes that are not committed, and nothing is landed on these", "commit or stash them first"
+        )
+
+
+def _failure(check: CheckScript) -> str:
+    """Why the check did not pass; empty if it did."""
+    variables = {name: value for name, value in {**os.environ, **check.env}.items() if value is not None}
+    # Not a pipe: what a check leaves behind has it open, too, and may never end.
+    with TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", check.script],
+                cwd=check.cwd,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"the check cannot run in {check.cwd}: {error.strerror}"
+        try:
+            exit_code = process.wait(check.timeout_seconds)
+            words = f"the check ended with exit code {exit_code}" if exit_code else ""
+        except subprocess.TimeoutExpired:
+            words = f"the check did not end in {check.timeout_seconds:g} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if not words:
+            return ""
+        output.seek(max(output.seek(0, os.SEEK_END) - 4 * _LONGEST_CHECK_OUTPUT, 0))
+        shown = output.read().decode("utf-8", "replace").strip()[-_LONGEST_CHECK_OUTPUT:]
+    return f"{words}\n{shown}".strip()

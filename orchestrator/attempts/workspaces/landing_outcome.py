@@ -1,0 +1,33 @@
+"""What the end of a `land` job means, in words: its exit code alone would not tell which items did not land."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.store.captures import CaptureMismatch, read_capture
+from orchestrator.store.run_dir import RunDir
+from workers.protocol import AttemptClass, Outcome
+
+_MOST_NAMED = 5
+
+
+def landing_told(outcome: Outcome, run_dir: RunDir) -> Outcome:
+    """The outcome with the items in its message that conflicted or failed their check, if that is why it failed."""
+    if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or outcome.exit_code != 1:
+        return outcome
+    try:
+        told = msgspec.json.decode(read_capture(outcome.stdout, run_dir), type=dict[str, Any])
+        counted = [_counted(told["conflicts"], "conflict"), _counted(told["failed_checks"], "failed check")]
+    except (msgspec.DecodeError, CaptureMismatch, KeyError, TypeError):
+        return outcome  # not what `land --json` says: the exit code is all there is to tell
+    words = ", ".join(each for each in counted if each)
+    return msgspec.structs.replace(outcome, message=f"{words}; the others are landed") if words else outcome
+
+
+def _counted(items: list[dict[str, Any]], what: str) -> str:
+    if not items:
+        return ""
+    names = ", ".join(each["item"] for each in items[:_MOST_NAMED]) + (", …" if len(items) > _MOST_NAMED else "")
+    return f"{len(items)} {what}{'s' if len(items) != 1 else ''} ({names})"

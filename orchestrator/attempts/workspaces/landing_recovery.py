@@ -1,0 +1,77 @@
+"""A landing that was killed: taken back by the next one, without losing what anybody may have done there since.
+
+Invariant: the mark stands in the checkout's own git folder from before the first change of a landing until after the last.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from contextlib import suppress
+
+import msgspec
+
+from workers.workspaces.git import commit_of, git, identity
+
+MARK_NAME = "orchestrate-landing.json"
+
+
+class LandingMark(msgspec.Struct, frozen=True):
+    """`head`: the commit that was checked out before."""
+
+    head: str
+
+
+def mark_landing(repository: str, head: str) -> None:
+    """A change is about to be landed on `head`. Survives SIGKILL."""
+    with open(_mark_path(repository), "wb") as file:
+        file.write(msgspec.json.encode(LandingMark(head)))
+
+
+def unmark_landing(repository: str) -> None:
+    """It is landed, or taken back."""
+    with suppress(FileNotFoundError):
+        os.unlink(_mark_path(repository))
+
+
+def take_back(repository: str) -> str | None:
+    """Take back what a landing that was killed left half done; in words, what was done about it.
+
+    Only if what is checked out is still what it was then, or was just committed by it. All that was changed in tracked files is
+    kept under a ref: some of it may be somebody's own, done since. Raises GitFailed, OSError.
+    """
+    try:
+        with open(_mark_path(repository), "rb") as file:
+            mark = msgspec.json.decode(file.read(), type=LandingMark)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    told = None
+    if mark.head in (commit_of(repository, "HEAD"), commit_of(repository, "HEAD^1")):
+        kept = _kept(repository)
+        git(repository, "reset", "--hard", "--quiet", "HEAD")
+        told = f"a landing in {repository} was killed: it is taken back" + (f"; what it left is {kept}" if kept else "")
+    unmark_landing(repository)
+    return told
+
+
+def _kept(repository: str) -> str | None:
+    """Keep the tracked files as they are now under a ref; its name; None if nothing is changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"GIT_INDEX_FILE": f"{folder}/index"}
+        # With an index of our own: that of the checkout may have conflicts in it. Its names are those of the landing, too.
+        names = git(repository, "ls-files", "-z").encode("utf-8", "surrogateescape")
+        git(repository, "read-tree", "HEAD", env=env)
+        git(repository, "update-index", "--add", "--remove", "-z", "--stdin", env=env, given=names)
+        tree = git(repository, "write-tree", env=env)
+    if tree == git(repository, "rev-parse", "HEAD^{tree}"):
+        return None
+    words = "What a landing that was killed left in the checkout"
+    commit = git(repository, "commit-tree", "-p", "HEAD", "-m", words, tree, env=identity(repository))
+    name = f"refs/orchestrate/taken-back/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    git(repository, "update-ref", name, commit)
+    return name
+
+
+def _mark_path(repository: str) -> str:
+    return os.path.join(repository, git(repository, "rev-parse", "--git-path", MARK_NAME))

@@ -1,0 +1,92 @@
+"""A raw TOML table into its struct of `schema`, every wrong key told in the user's words."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import typing
+from collections.abc import Callable
+from functools import cache
+from types import NoneType
+from typing import Any, TypeVar
+
+import msgspec
+
+from orchestrator.jobsfile.language.problems import Place, Problems
+from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
+
+_DEEPEST = 64
+"""Nested lists and tables that a file may have. Deeper ones would end in a RecursionError in whoever walks them."""
+
+TableT = TypeVar("TableT", bound=msgspec.Struct)
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A key of a struct of `schema`: `Annotated[type, parser?, Meta(…)] | None`. `name` is what the struct calls it."""
+
+    name: str
+    type: Any
+    meta: msgspec.Meta
+    parse: Callable[[Any], Any] | None
+    choices: tuple[str, ...]
+
+
+def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: Problems) -> tuple[TableT, frozenset[str]]:
+    """`table` as a `struct`, and the keys of it that were told as mistakes and are left None."""
+    fields = fields_of(struct)
+    good: dict[str, Any] = {}
+    right: set[str] = set()
+    for key, value in table.items():
+        if value is None:
+            continue  # `plain` has told it.
+        if key not in fields:
+            problems.tell((*place, key), f"unknown key{did_you_mean(key, fields)}")
+        else:
+            try:
+                good[fields[key].name] = _convert(value, fields[key])
+                right.add(key)
+            except (ValueError, msgspec.ValidationError):
+                meant = did_you_mean(value, fields[key].choices) if isinstance(value, str) else ""
+                problems.tell((*place, key), f"expected {fields[key].meta.description}, got {describe(value)}{meant}")
+    return struct(**good), frozenset(table) - right
+
+
+@cache
+def fields_of(struct: type[msgspec.Struct]) -> dict[str, Field]:
+    """By key, in the struct's order."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return {field.encode_name: _field(field.name, hints[field.name]) for field in msgspec.structs.fields(struct)}
+
+
+def plain(value: Any, place: Place, problems: Problems) -> Any:
+    """`value` as JSON can hold it: dates and times are ISO strings. What no state file can hold is told, and is None."""
+    match value:
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return value.isoformat()
+        case float() if not math.isfinite(value):
+            problems.tell(place, f"expected a finite number, got {value}")
+        case int() if not -(2**63) <= value < 2**63:
+            problems.tell(place, "expected a number of at most 64 bits")
+        case list() | dict() if len(place) > _DEEPEST:
+            problems.tell(place[:8], f"nested deeper than {_DEEPEST} levels")
+        case list():
+            return [plain(element, (*place, index), problems) for index, element in enumerate(value)]
+        case dict():
+            return {key: plain(element, (*place, key), problems) for key, element in value.items()}
+        case _:
+            return value
+    return None
+
+
+def _convert(value: Any, field: Field) -> Any:
+    return field.parse(value) if field.parse else msgspec.convert(value, field.type)
+
+
+def _field(name: str, hint: Any) -> Field:
+    annotated = next((option for option in typing.get_args(hint) if option is not NoneType), None)
+    kind, *notes = typing.get_args(annotated) or (annotated,)
+    meta = next((note for note in notes if isinstance(note, msgspec.Meta)), None)
+    assert meta is not None, f"the annotation of {name} is not Annotated[…, Meta(…)] | None"
+    parse = next((note for note in notes if callable(note)), None)
+    choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    return Field(name, annotated, meta, parse, choices)

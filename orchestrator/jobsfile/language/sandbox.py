@@ -1,0 +1,278 @@
+"""The jinja2 side of templates. Imported only when a source has a placeholder.
+
+Promise: an expression reads plain data and calls nothing of it. An attribute is a key lookup; what is not there is an error
+that names it in full (`item.title`). In a shell template each `{{ }}` becomes quoted words, exactly once; `template_checks`
+refuses what would break that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.runtime import Context, LoopContext, StrictUndefined, Undefined
+from jinja2.sandbox import SandboxedEnvironment
+from jinja2.utils import Namespace, missing
+
+from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind
+from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
+from orchestrator.jobsfile.language.values import describe, json_text, text_of
+
+_DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+"""What evaluating an expression over unsuitable data raises. OSError and our own errors are not among them."""
+
+
+class _Missing(jinja2.UndefinedError):
+    """Something undefined was used: `name`, looked for in `owner` (`missing` for a top-level name)."""
+
+    def __init__(self, owner: Any, name: Any, message: str) -> None:
+        super().__init__(message)
+        self.owner = owner
+        self.name = name
+
+
+class _Undefined(StrictUndefined):
+    """Strict, and remembers what was looked for where."""
+
+    __slots__ = ()
+
+    def __init__(self, hint: str | None = None, obj: Any = missing, name: Any = None, exc: Any = None) -> None:
+        super().__init__(hint, obj, name, exc or partial(_Missing, obj, name))  # type: ignore[arg-type]
+
+
+class _Raw(str):
+    """Text that `raw` took out of the quoting of a shell template."""
+
+    __slots__ = ()
+
+
+class _Context(Context):
+    """Reads the caller's mapping in place: jinja2 would copy it, merged with the globals, for each render."""
+
+    def resolve_or_missing(self, key: str) -> Any:
+        if key in self.vars:
+            return self.vars[key]
+        if key in self.parent:
+            return self.parent[key]
+        return self.environment.globals.get(key, missing)
+
+
+class _Environment(SandboxedEnvironment):
+    """Own keys only: no attribute or method of a value is reachable."""
+
+    context_class = _Context
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return self.getitem(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        kind = type(obj)
+        if kind is dict:
+            try:
+                return obj[argument]
+            except (KeyError, TypeError):
+                pass
+        elif isinstance(obj, Undefined):
+            obj._fail_with_undefined_error()
+        elif isinstance(argument, int) and isinstance(obj, list | tuple | str):
+            try:
+                return obj[argument]
+            except IndexError:
+                pass
+        elif isinstance(argument, str):
+            if isinstance(obj, LoopContext | Namespace):
+                return super().getattr(obj, argument)
+            if isinstance(obj, tuple) and argument in getattr(obj, "_fields", ()):  # what the filter groupby gives
+                return getattr(obj, argument)
+            if hasattr(kind, "template_field"):
+                fields: Fields = obj
+                try:
+                    return fields.template_field(argument)
+                except KeyError:
+                    pass
+        return self.undefined(obj=obj, name=argument)
+
+
+# Rendering of one value.
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json_text(_plain(value), indent)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as plain data: tuples, ranges and what filters such as `map` yield become lists."""
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or kind is float or value is None:
+        return value
+    if kind is list:
+        return value if all(type(each) is str for each in value) else [_plain(each) for each in value]
+    if kind is dict:
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, Undefined):
+        value._fail_with_undefined_error()
+    if isinstance(value, str):  # Markup of the HTML filters, and what `raw` gives
+        return str.__str__(value)
+    if isinstance(value, list | tuple | range | Iterator | Generator) and not isinstance(value, LoopContext):
+        return [_plain(each) for each in value]
+    raise RenderError(f"{describe(value)} is not a value; name one of its fields")
+
+
+def _as_text(value: Any) -> str:
+    """The text of a value inside a longer text."""
+    return value if type(value) is str else text_of(_plain(value))
+
+
+def _as_words(value: Any) -> str:
+    """The shell words of a value.
+
+    Always quoted, also where no character asks for it: a bare `2` before `>`, `if` or `A=b` at the start of a command would be
+    read as syntax. No word at all is a space, so that what stands on both sides does not become one word.
+    """
+    if type(value) is _Raw:
+        return value
+    if type(value) is not str:
+        value = _plain(value)
+    if isinstance(value, list):
+        return " ".join(_quoted(text_of(each)) for each in value) or " "
+    return _quoted(text_of(value))
+
+
+def _quoted(text: str) -> str:
+    if "\0" in text:
+        raise RenderError("a value holds a NUL byte, which no argument can carry")
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def _raw(value: Any) -> str:
+    return _Raw(_as_text(value))
+
+
+def _environment(finalize: Callable[[Any], Any] | None) -> _Environment:
+    # Not optimized: jinja2 would fold `'nan' | float` into code that names a variable `nan`.
+    environment = _Environment(
+        undefined=_Undefined, keep_trailing_newline=True, autoescape=False, finalize=finalize, optimized=False
+    )
+    environment.globals = {"range": environment.globals["range"], "dict": dict, "namespace": Namespace}
+    del environment.filters["attr"]  # reads Python attributes
+    environment.filters["tojson"] = _to_json
+    environment.filters["raw"] = _raw if finalize is _as_words else lambda value: value
+    return environment
+
+
+_ENVIRONMENTS: dict[TemplateKind, _Environment] = {
+    "value": _environment(_as_text),
+    "text": _environment(_as_text),
+    "shell": _environment(_as_words),
+}
+
+
+# Compiling.
+
+
+def compile_source(source: str, kind: TemplateKind) -> Template:
+    """Check and compile a source that has a placeholder. Raises TemplateError."""
+    refuse_shell_length(source)
+    environment = _ENVIRONMENTS[kind]
+    try:
+        tree = environment.parse(source)
+    except jinja2.TemplateSyntaxError as error:
+        where = f"line {error.lineno}: " if "\n" in source.rstrip("\n") else ""
+        raise TemplateError(where + " ".join(str(error.message).split())) from None
+    check_tree(tree, source, kind, environment)
+    names = frozenset(meta.find_undeclared_variables(tree))
+    jobs, inputs = fields_named(tree)
+    lone = _lone_expression(tree) if kind == "value" else None
+    try:
+        if lone is not None:
+            body: list[nodes.Node] = [nodes.Assign(nodes.Name("result", "store", lineno=1), lone, lineno=1)]
+            template = environment.from_string(nodes.Template(body, lineno=1))
+        else:
+            template = environment.from_string(tree)
+    except jinja2.TemplateError as error:
+        raise TemplateError(" ".join(str(error.message).split())) from None
+    evaluator = _value_evaluator if lone is not None else _text_evaluator
+    return Template(source, kind, is_static=False, jobs=jobs, names=names, inputs=inputs, evaluate=evaluator(template, source))
+
+
+def _text_evaluator(template: jinja2.Template, source: str) -> Callable[[Mapping[str, Any]], Any]:
+    environment, root = template.environment, template.root_render_func
+
+    def evaluate(context: Mapping[str, Any]) -> str:
+        try:
+            return "".join(root(_Context(environment, context, None, {})))  # type: ignore[arg-type]
+        except _DATA_ERRORS as error:
+            raise RenderError(_in_words(error, source)) from None
+
+    return evaluate
+
+
+def _value_evaluator(template: jinja2.Template, source: str) -> Callable[[Mapping[str, Any]], Any]:
+    environment, root = template.environment, template.root_render_func
+
+    def evaluate(context: Mapping[str, Any]) -> Any:
+        scope = _Context(environment, context, None, {})  # type: ignore[arg-type]
+        try:
+            for _ in root(scope):
+                pass
+            return _plain(scope.vars["result"])
+        except _DATA_ERRORS as error:
+            raise RenderError(_in_words(error, source)) from None
+
+    return evaluate
+
+
+def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
+    match tree.body:
+        case [nodes.Output(nodes=[expression])] if not isinstance(expression, nodes.TemplateData):
+            return expression
+    return None
+
+
+# Errors in words.
+
+
+def _in_words(error: Exception, source: str) -> str:
+    if not isinstance(error, _Missing):
+        return " ".join(str(error).split()) or type(error).__name__
+    if error.owner is missing:
+        return f"{error.name} is undefined"
+    path = _path_of(error.name, source)
+    if isinstance(error.owner, dict):
+        if isinstance(error.name, str) and hasattr(dict, error.name):
+            return f"{path} is undefined: only own keys resolve, never methods; the filter | items gives keys and values"
+        keys = ", ".join(str(key) for key in list(error.owner)[:8]) + (", …" if len(error.owner) > 8 else "")
+        return f"{path} is undefined: the keys are {keys}" if keys else f"{path} is undefined: the mapping is empty"
+    if isinstance(error.name, int):
+        return (
+            f"{path} is undefined: the length is {len(error.owner)}"
+            if hasattr(error.owner, "__len__")
+            else f"{path} is undefined"
+        )
+    return f"{path} is undefined: {describe(error.owner)} has no field {error.name}"
+
+
+def _path_of(name: Any, source: str) -> str:
+    """`item.title` for `title`, if the source says so once; else the bare name."""
+    paths: set[str | None] = set()
+    for node in _ENVIRONMENTS["shell"].parse(source).find_all(nodes.Expr):
+        match node:
+            case nodes.Getattr(attr=last) | nodes.Getitem(arg=nodes.Const(value=last)) if last == name:
+                paths.add(_dotted(node))
+    return (paths.pop() if len(paths) == 1 else None) or str(name)
+
+
+def _dotted(node: nodes.Node) -> str | None:
+    match node:
+        case nodes.Name():
+            return node.name
+        case nodes.Getattr():
+            owner = _dotted(node.node)
+            return owner and f"{owner}.{node.attr}"
+        case nodes.Getitem(arg=nodes.Const(value=key)):
+            owner = _dotted(node.node)
+            return owner and f"{owner}[{key!r}]"
+    return None

@@ -1,0 +1,77 @@
+"""Which agent CLIs this machine has, and in which version: asked of each by its own `version` command, all at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from orchestrator.jobsfile.profiles.profile import Profile
+
+_TIMEOUT_SECONDS = 10.0
+_VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+][0-9A-Za-z.+-]*[0-9A-Za-z])?")
+_LONGEST_TROUBLE = 200
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """What is installed of an agent. `program` is None if nothing is; `version` if it did not tell: then `trouble` says why."""
+
+    program: str | None = None
+    version: str | None = None
+    trouble: str = ""
+    is_tested: bool = False
+
+
+def installed(profiles: Sequence[Profile], timeout_seconds: float = _TIMEOUT_SECONDS) -> list[Installed]:
+    """One for each profile, in order. Takes at most `timeout_seconds`, and leaves no process of theirs behind."""
+    with ThreadPoolExecutor(max_workers=max(len(profiles), 1)) as pool:
+        return list(pool.map(lambda profile: _installed(profile, timeout_seconds), profiles))
+
+
+def python_filled(argv: Sequence[str]) -> list[str]:
+    """`argv` with the interpreter that runs us in the place of `{python}`."""
+    return [sys.executable if word == "{python}" else word for word in argv]
+
+
+def _installed(profile: Profile, timeout_seconds: float) -> Installed:
+    program = shutil.which(python_filled(profile.command)[0])
+    if program is None:
+        return Installed()
+    if not profile.version:
+        return Installed(program, trouble="its profile names no version command")
+    told, trouble = _told(python_filled(profile.version), {**os.environ, **profile.env}, timeout_seconds)
+    found = _VERSION.search(told)
+    if found is None:
+        return Installed(program, trouble=trouble or "it told no version")
+    version = found.group()
+    return Installed(
+        program, version, is_tested=any(version == tested or version.startswith(f"{tested}.") for tested in profile.tested)
+    )
+
+
+def _told(argv: list[str], env: dict[str, str], timeout_seconds: float) -> tuple[str, str]:
+    """What a command wrote, and what went wrong in words. CLIs start others: the whole session ends with it."""
+    try:
+        process = subprocess.Popen(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+    except OSError as error:
+        return "", f"{argv[0]}: {error.strerror}"
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            # Not reaped yet, so its number still names its session and no other.
+            os.killpg(process.pid, signal.SIGKILL)
+            return "", f"{' '.join(argv)} did not answer within {timeout_seconds:g} s"
+    if process.returncode != 0:
+        words = err.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+        return "", f"{' '.join(argv)}: {words[0][:_LONGEST_TROUBLE]}"
+    return out.decode("utf-8", "replace"), ""

@@ -1,0 +1,38 @@
+"""What agents have cost over many runs, by what somebody asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import msgspec
+
+from orchestrator.reading.money.ledger import Ledger, ledger_of_items
+from orchestrator.store.records import AgentSpent, RunHeader, Spent
+from orchestrator.store.run_history import RunHistory
+
+By = Literal["model", "job", "run", "agent"]
+
+_KEYS: dict[By, Callable[[RunHeader, str, AgentSpent], str]] = {
+    "model": lambda _header, _job, spent: spent.model or f"{spent.agent}, its own choice",
+    "job": lambda header, job, _spent: f"{header.name}/{job}",
+    "run": lambda header, _job, _spent: header.run_id,
+    "agent": lambda _header, _job, spent: spent.agent,
+}
+
+
+def costs_by(by: By, histories: Iterable[RunHistory]) -> tuple[dict[str, Ledger], Ledger]:
+    """What attempts have cost by model, job (`NAME/JOB`), run or agent, the dearest first; and all of them together.
+
+    Where nothing is known comes last. What was saved is told of all together alone.
+    """
+    parts: dict[str, list[AgentSpent]] = {}
+    wholes: list[Spent] = []
+    for history in histories:
+        for job_id, job in history.jobs.items():
+            wholes.append(msgspec.structs.replace(job.spending.whole(), children={}))  # they are runs of their own here
+            for spent in wholes[-1].agents:
+                parts.setdefault(_KEYS[by](history.header, job_id, spent), []).append(spent)
+    ledgers = {key: ledger_of_items([Spent(agents=each)]) for key, each in parts.items()}
+    dearest = sorted(ledgers.items(), key=lambda each: (each[1].nano_usd is None, -(each[1].nano_usd or 0), each[0]))
+    return dict(dearest), ledger_of_items(wholes)

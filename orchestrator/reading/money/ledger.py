@@ -1,0 +1,101 @@
+"""What a run has cost, and what it was spared: read from its records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.reading.money.costs import dollars
+from orchestrator.store.records import Spent
+from orchestrator.store.run_history import RunHistory
+from orchestrator.store.spending import Spending, add_usage, children_of, cost_of, tokens_of
+from workers.protocol import Usage
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """`nano_usd`: billionths of a dollar, of the attempts whose cost is known (None: of none); `unknown`: so many others.
+
+    `replayed_nano_usd`, `adopted_nano_usd`: what outcomes had cost that were taken over instead of being paid once more: those
+    of other items, and those of workers that had outlived their supervisor. `paid_twice`: attempts of items whose work was done
+    and that nobody had asked for again; there must be none.
+    """
+
+    attempts: int = 0
+    nano_usd: int | None = None
+    unknown: int = 0
+    usage: Usage = Usage()
+    untold: int = 0
+    replayed: int = 0
+    replayed_nano_usd: int = 0
+    adopted: int = 0
+    adopted_nano_usd: int = 0
+    paid_twice: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no agent was at work, nor anything spared."""
+        return not (self.attempts or self.replayed)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars, of the attempts whose cost is known. Who only took over what others had done has spent 0."""
+        return 0.0 if self.replayed and not self.attempts else dollars(self.nano_usd)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object `ledger` of `run --json`; costs in dollars."""
+        return {
+            "attempts": self.attempts,
+            "cost_usd": self.cost_usd,
+            "unknown_costs": self.unknown,
+            "usage": usage_json(self.usage),
+            "tokens": tokens_of(self.usage),
+            "replayed": self.replayed,
+            "saved_by_replay_usd": dollars(self.replayed_nano_usd),
+            "adopted": self.adopted,
+            "saved_by_adoption_usd": dollars(self.adopted_nano_usd),
+            "paid_twice": self.paid_twice,
+        }
+
+
+def ledger_of(history: RunHistory) -> Ledger:
+    """Of the whole run, with what its child runs cost, and jobs that an update has removed since."""
+    jobs = [job.spending for job in history.jobs.values()]
+    return msgspec.structs.replace(_sum([job.whole() for job in jobs]), paid_twice=sum(job.paid_twice for job in jobs))
+
+
+def ledger_of_item(spent: Spent, before: Spent | None = None) -> Ledger:
+    """Of one item alone; with `before`, of what has come since then."""
+    since = Spending()
+    since.take(0, spent, before)
+    return _sum([since.whole()])
+
+
+def ledger_of_items(spent: Sequence[Spent]) -> Ledger:
+    """Of several together."""
+    return _sum(spent)
+
+
+def usage_json(usage: Usage) -> dict[str, int] | None:
+    """What was told; None if nothing was."""
+    told = {field: count for field in Usage.__struct_fields__ if (count := getattr(usage, field)) is not None}
+    return told or None
+
+
+def _sum(spent: Sequence[Spent]) -> Ledger:
+    agents = [each for one in spent for each in (*one.agents, *children_of(one))]
+    usage = Usage()
+    for each in agents:
+        usage = add_usage(usage, each.usage)
+    return Ledger(
+        attempts=sum(each.attempts for each in agents),
+        nano_usd=cost_of(agents),
+        unknown=sum(each.unknown for each in agents),
+        usage=usage,
+        untold=sum(each.untold for each in agents),
+        replayed=sum(each.replayed for each in spent),
+        replayed_nano_usd=sum(each.replayed_nano_usd for each in spent),
+        adopted=sum(each.adopted for each in spent),
+        adopted_nano_usd=sum(each.adopted_nano_usd for each in spent),
+    )

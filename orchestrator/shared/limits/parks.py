@@ -1,0 +1,195 @@
+"""The parks of all accounts, on disk: HOME/limits/ACCOUNT.json, shared by all runs of this user on this machine.
+
+Promise: a file is old or new, never a mixture, and survives SIGKILL; power loss may take it, and then the next attempt is told
+of the limit anew. Who writes holds ACCOUNT.lock for the moment (a killed writer frees it); who reads takes no lock and looks at
+the file again only when its `stat` has changed. A damaged file, or one of another version, tells of no limit: one attempt too
+many is better than work that never starts.
+It refuses to handle: who may try when a limit is over (`trials`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from orchestrator.shared.limits.park import FORMAT, LEAST_SECONDS, Clock, Park, is_over_since, park_of, seconds_left, standing
+from orchestrator.store.durable_file import unwritable, write_whole
+from workers.faultpoints import fault_point
+from workers.processes.identity import boot_id
+from workers.processes.spawn import SHORTAGES
+from workers.protocol import ResetSource
+
+LEAST_VARIABLE = "ORCHESTRATE_LEAST_PARK_SECONDS"
+"""For tests: in place of `LEAST_SECONDS`."""
+
+_WRITER_SECONDS = 2.0
+"""A writer holds the lock for microseconds. One that was stopped in the middle does not stop everybody else."""
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def clock_now() -> Clock:
+    """All clocks at this instant."""
+    return Clock(time.time(), time.clock_gettime(_BOOT_CLOCK), boot_id())
+
+
+def limits_folder(home: Path) -> Path:
+    """Where they lie."""
+    return home / "limits"
+
+
+def words_of(park: Park) -> str:
+    """One line for people: until when, and whose word that is."""
+    return f"the usage limit of {park.account} is reached {until_words(park)}"
+
+
+def until_words(park: Park) -> str:
+    """Until when, and whose word that is, alone."""
+    is_far = abs(park.until - time.time()) > 86400.0
+    until = time.strftime("%Y-%m-%d %H:%M" if is_far else "%H:%M:%S", time.localtime(park.until))
+    told = "" if park.source == "field" else ", by its words" if park.source == "text" else ", at a guess"
+    return f"until {until}{told} (told by {park.told_by})"
+
+
+class Parks:
+    """Of one home. Methods raise StateUnwritableError, and OSError for a shortage; `note` hears what a person should know."""
+
+    def __init__(self, home: Path, note: Callable[[str], None] = lambda _: None, clock: Callable[[], Clock] = clock_now) -> None:
+        self._folder = limits_folder(home)
+        self._note = note
+        self._clock = clock
+        self._least_seconds = float(os.environ.get(LEAST_VARIABLE, LEAST_SECONDS))
+        self._seen: dict[str, tuple[object, Park | None]] = {}
+
+    def of(self, account: str) -> Park | None:
+        """What is known of the account's limit; None: nothing."""
+        stamp = self.stamp(account)
+        seen = self._seen.get(account)
+        if seen is None or seen[0] != stamp:
+            seen = self._seen[account] = stamp, None if stamp is None else self._read(account)
+        return seen[1]
+
+    def seconds_left(self, park: Park) -> float:
+        """How long it still holds; 0 or less: the account may be tried."""
+        return seconds_left(park, self._clock())
+
+    def stamp(self, account: str) -> object:
+        """Changes when what is known does; None: nothing is."""
+        try:
+            found = os.stat(self._path(account))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise unwritable(self._path(account), error) from error
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def all(self) -> list[Park]:
+        """Every park that there is, by account."""
+        names = sorted(path.stem for path in self._folder.glob("*.json") if not path.name.startswith("."))
+        return [park for name in names if (park := self.of(name)) is not None]
+
+    def in_force(self) -> list[Park]:
+        """Those whose reset is yet to come."""
+        return [park for park in self.all() if self.seconds_left(park) > 0]
+
+    def tell(
+        self,
+        account: str,
+        resets_at: float | None,
+        told_by: str,
+        *,
+        source: ResetSource | None = None,
+        reached_at: float | None = None,
+    ) -> Park:
+        """Park the account, as `park_of`. Returns what counts now."""
+        with self._writing(account) as is_mine:
+            clock = self._clock()
+            least = self._least_seconds
+            told = park_of(account, resets_at, told_by, clock, source=source, reached_at=reached_at, least_seconds=least)
+            park = standing(self._read(account), told, clock)
+            if not is_mine:
+                self._seen[account] = self.stamp(account), park  # this run keeps to it all the same
+            elif park is told:
+                write_whole(self._path(account), msgspec.json.format(msgspec.json.encode(park), indent=1))
+                fault_point("limits.told")
+            return park
+
+    def clear(self, account: str, started_at: float) -> bool:
+        """An attempt that started then (epoch seconds) has succeeded: tells whether that ends a park."""
+        if not self._is_over(self.of(account), started_at):
+            return False
+        with self._writing(account) as is_mine:
+            is_over = is_mine and self._is_over(self._read(account), started_at)
+            if is_over:
+                self._remove(account)
+            return is_over
+
+    def drop(self, park: Park) -> None:
+        """What is known was found to be over; what has been told since stays."""
+        with self._writing(park.account) as is_mine:
+            if is_mine and self._read(park.account) == park:
+                self._remove(park.account)
+
+    def wall_now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock().wall
+
+    def forget(self, account: str) -> bool:
+        """Somebody says that there is no limit (any more): tells whether one was known."""
+        with self._writing(account) as is_mine:
+            return is_mine and self._remove(account)
+
+    def _is_over(self, park: Park | None, started_at: float) -> bool:
+        return park is not None and is_over_since(park, started_at, self.wall_now())
+
+    @contextmanager
+    def _writing(self, account: str) -> Iterator[bool]:
+        """Whether the lock could be had."""
+        path = self._folder / f"{account}.lock"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(path, mode=0o600)
+            lock.acquire(timeout=_WRITER_SECONDS, poll_interval=0.005)
+        except Timeout:
+            self._note(f"{path} is held by a process that does not go on: other runs are not told of the usage limit")
+            yield False
+            return
+        except OSError as error:
+            raise unwritable(path, error) from error
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _remove(self, account: str) -> bool:
+        path = self._path(account)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return True
+
+    def _read(self, account: str) -> Park | None:
+        try:
+            park = _DECODER.decode(self._path(account).read_bytes())
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
+            raise unwritable(self._path(account), error) from error
+        return park if park.format == FORMAT and park.account == account else None
+
+    def _path(self, account: str) -> Path:
+        return self._folder / f"{account}.json"
+
+
+_DECODER = msgspec.json.Decoder(Park)

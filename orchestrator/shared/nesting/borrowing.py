@@ -1,0 +1,91 @@
+"""What a nested item runs on: the slots of an attempt that waits for its run meanwhile, or a free slot of the outermost run.
+
+Each attempt above lends all that it holds, its run's slot and its pool slots, to one nested item at a time: whoever holds the
+`borrow.lock` in its worker's folder. More is taken only when the outermost run has a slot free.
+
+Promise: working items never outnumber the slots held; an item without a slot of its own borrows that of the nearest attempt above
+whose work is this run, so a run that is nested ever so deep goes on with one slot. By try only; nothing is kept on failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.shared.nesting.ancestors import Nesting
+from orchestrator.system.locks.numbered import NumberedLocks, Stamp, is_free, note_of_holder, stamp_of, try_take
+from workers.protocol import BORROW_LOCK_NAME
+
+
+class Borrowed(msgspec.Struct, frozen=True):
+    """Room for one item. `lock_fds` travel with its attempt; of `pools` a slot came with the room, to be lent on in turn."""
+
+    lock_fds: list[int]
+    pools: frozenset[str]
+
+
+class Capacity:
+    """What the items of one nested run may run on. `home` is that of this run: an attempt of another home lends no pool."""
+
+    def __init__(self, nesting: Nesting, home: Path) -> None:
+        home = home.resolve()
+        # Borrow lock -> the pools that come with it, nearest attempt first.
+        self._lent = {
+            lender.worker / BORROW_LOCK_NAME: lender.pools if lender.home.resolve() == home else frozenset[str]()
+            for lender in nesting.lenders
+        }
+        self._root_slots = NumberedLocks(nesting.root / "slots")
+        self._count_file = nesting.root / "slots" / "count"
+
+    def try_take(self, pool: str | None, note: str) -> Borrowed | None:
+        """Room for one item that wants `pool`; None if there is none just now. `note` (`RUN/ITEM MARK`) tells others who has it.
+
+        Raises StateUnwritableError, and OSError for a shortage of the machine.
+        """
+        # Pools that the item does not want are best left for one that does.
+        for path, pools in sorted(self._lent.items(), key=lambda lent: (pool not in lent[1], len(lent[1]))):
+            fd = try_take(path, note)
+            if fd is not None:
+                return Borrowed([fd], pools)
+        fd = self._root_slots.try_take(self._slot_count(), note)
+        return None if fd is None else Borrowed([fd], frozenset())
+
+    def is_any_free(self) -> bool:
+        """Whether there is room just now: the look that also sees what a kill has freed."""
+        return any(map(is_free, self._lent)) or self._root_slots.is_any_free(self._slot_count())
+
+    def stamp(self) -> tuple[Stamp, Stamp]:
+        """Changes when room is let go; take it before trying."""
+        return tuple(map(stamp_of, self._lent)), self._root_slots.stamp(self._slot_count())
+
+    def notes(self) -> list[str | None]:
+        """Of each slot that might do what its holder has noted; None if nobody holds it."""
+        return _notes(self._lent) + self._root_slots.notes(self._slot_count())
+
+    def is_pool_free(self, pool: str) -> bool:
+        """As `is_any_free`, of room that comes with a slot of `pool`: who waits for the pool waits for either."""
+        return any(map(is_free, self._with(pool)))
+
+    def pool_stamp(self, pool: str) -> Stamp:
+        """As `stamp`, of room that comes with a slot of `pool`."""
+        return tuple(map(stamp_of, self._with(pool)))
+
+    def pool_notes(self, pool: str) -> list[str | None]:
+        """As `notes`, of room that comes with a slot of `pool`."""
+        return _notes(self._with(pool))
+
+    def _with(self, pool: str) -> list[Path]:
+        return [path for path, pools in self._lent.items() if pool in pools]
+
+    def _slot_count(self) -> int:
+        try:
+            return int(self._count_file.read_bytes())
+        except FileNotFoundError:
+            # The outermost run is gone (`prune` after a kill): what the attempts above hold is all there is.
+            return 0
+
+
+def _notes(paths: Iterable[Path]) -> list[str | None]:
+    return [note_of_holder(path) for path in paths]

@@ -1,0 +1,147 @@
+"""Whether the holder of a token lives, what it left behind, and ending that.
+
+Two things keep a holder alive: its run's supervisor (the session that wrote the record, and its lock), or the worker that runs
+the attempt (its liveness lock). The token's own lock proves neither life nor death: an agent may have shed the descriptor, or
+outlived both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.answer_schema import schema_in
+from orchestrator.shared.tokens.record import Holder, TokenRecord
+from orchestrator.store.load import read_history
+from orchestrator.store.outcomes import checked, fitting
+from orchestrator.store.records import Status
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.holders import is_locked
+from workers.log import LOG_NAME, read_log
+from workers.processes.identity import boot_id, is_same_process
+from workers.processes.tree import end_tree_of_dead_worker
+from workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
+
+END_GRACE_SECONDS = 5.0
+"""How long the orphans of a dead holder have to end after SIGTERM: whose jobs file said how long is gone."""
+
+SUCCESSOR_SECONDS = 30.0
+"""How long a token that was taken away for somebody is kept for him."""
+
+
+class Holders:
+    """Of the tokens of one home.
+
+    `own`: run and session of who asks: an earlier session of his own run is over, also where it was in this very process.
+    `is_one_look`: each session is looked at once, for an instance that lives no longer than a look at many tokens.
+    """
+
+    def __init__(self, home: Path, *, own: tuple[str, str] | None = None, is_one_look: bool = False) -> None:
+        self._home = home
+        self._own = own
+        self._is_one_look = is_one_look
+        self._seen: dict[tuple[str, int, int, str], bool] = {}
+
+    def lives(self, holder: Holder) -> bool:
+        """Whether somebody is there who will tell what came of the work."""
+        return self.has_session(holder) or self._has_worker(holder)
+
+    def has_session(self, holder: Holder) -> bool:
+        """Whether the supervisor that holds the token lives."""
+        if self._own is not None and holder.run_id == self._own[0]:
+            return holder.session == self._own[1]
+        session = (holder.run_id, holder.pid, holder.start_ticks, holder.boot_id)
+        lives = self._seen.get(session)
+        if lives is None:
+            lives = is_same_process(*session[1:]) and is_locked(self._run_dir(holder.run_id).supervisor_lock)
+            if self._is_one_look:
+                self._seen[session] = lives
+        return lives
+
+    def is_kept_for_another(self, record: TokenRecord, me: str) -> bool:
+        """Whether the token was taken away for somebody else than `me` (`RUN/ITEM`), who may still come for it."""
+        successor = record.replaced_by
+        if record.state != "released" or successor in (None, me) or record.age >= SUCCESSOR_SECONDS:
+            return False
+        return is_locked(self._run_dir(successor.partition("/")[0]).supervisor_lock)
+
+    def pids(self, holder: Holder) -> list[int]:
+        """The processes that do the work, as far as they live: the agent's, the worker's supervisor."""
+        spawned = [(line.pid, line.start_ticks) for line in self._lines(holder) if isinstance(line, Spawned)]
+        found = [(holder.pid, holder.start_ticks), *spawned]
+        return [pid for pid, ticks in found if is_same_process(pid, ticks, holder.boot_id)]
+
+    def left_verdict(self, record: TokenRecord) -> tuple[Outcome, bool] | None:
+        """The outcome that a dead holder came to without publishing it, and whether it is a success; None if there is none.
+
+        A success, for paid work is not paid for twice; a failure only if his run has recorded that it is the last word.
+        """
+        holder = record.holder
+        outcome = next((line.outcome for line in self._lines(holder) if isinstance(line, Ended)), None)
+        if outcome is not None and not record.is_loop:
+            # No supervisor has read it yet: it may be no success, and the end of a round is not that of the work.
+            outcome = self._read(outcome, record)
+            if outcome.attempt_class is AttemptClass.OK:
+                return outcome, True
+        try:
+            past = read_history(self._run_dir(holder.run_id)).jobs.get(holder.job)
+            ended = past.last_end(holder.index) if past is not None else None
+        except (UserError, FileNotFoundError):
+            return None  # that run is gone or cannot be read, and what it knew with it
+        if past is None or ended is None or ended.status is not past.status(holder.index) or ended.deduped_from is not None:
+            return None
+        is_it = (ended.token, ended.payload, ended.attempt) == (record.token, record.payload, holder.attempt)
+        is_final = ended.status in (Status.SUCCEEDED, Status.FAILED)
+        return (ended.outcome, ended.status is Status.SUCCEEDED) if is_it and is_final else None
+
+    def _read(self, outcome: Outcome, record: TokenRecord) -> Outcome:
+        """The outcome as the holder's supervisor would have read it."""
+        run_dir, schema = self._run_dir(record.holder.run_id), record.schema
+        outcome = checked(outcome, record.output, run_dir)
+        if schema is None:
+            return outcome
+        return fitting(outcome, record.output, run_dir, lambda: schema_in(schema, record.holder.words))
+
+    def may_have_left_processes(self, holder: Holder) -> bool:
+        """Whether the attempt was begun, in this boot, and its tree was never confirmed ended."""
+        lines = self._lines(holder)
+        has_begun = any(isinstance(line, Begun) for line in lines)
+        return has_begun and holder.boot_id == boot_id() and not any(isinstance(line, Ended) for line in lines)
+
+    def end_processes(self, holder: Holder) -> None:
+        """End what a dead holder left: SIGTERM, some seconds, SIGKILL; it is gone when this returns. Blocks: not for the loop."""
+        end_tree_of_dead_worker(
+            self._lines(holder), mark=holder.mark, grace_seconds=END_GRACE_SECONDS, folder=str(self._folder(holder))
+        )
+
+    def _has_worker(self, holder: Holder) -> bool:
+        if holder.boot_id != boot_id() or not is_locked(self._folder(holder) / LIVENESS_LOCK_NAME):
+            return False
+        lines = self._log(holder)
+        # Not begun: the start may be on its way, unless the worker is further already. One whose supervisor is gone soon ends.
+        if _is_of_another(lines, holder) or any(line.sequence > holder.sequence for line in lines):
+            return False
+        return not any(isinstance(line, Ended) and line.sequence == holder.sequence for line in lines)
+
+    def _lines(self, holder: Holder) -> list[LogLine]:
+        """What its worker has logged of its attempt."""
+        lines = self._log(holder)
+        return [] if _is_of_another(lines, holder) else [line for line in lines if line.sequence == holder.sequence]
+
+    def _log(self, holder: Holder) -> list[LogLine]:
+        return read_log(str(self._folder(holder) / LOG_NAME))
+
+    def _run_dir(self, run_id: str) -> RunDir:
+        return RunDir(self._home / "runs" / run_id)
+
+    def _folder(self, holder: Holder) -> Path:
+        return self._run_dir(holder.run_id).worker_folder(holder.worker)
+
+
+def _is_of_another(lines: list[LogLine], holder: Holder) -> bool:
+    """Whether another attempt has the holder's sequence in this log.
+
+    Who was killed after it noted that it holds the token, and before its start was in the journal, has started nothing; the
+    next session gives the same worker and sequence to what it starts first. Its outcome and processes are not the token's.
+    """
+    return any(isinstance(line, Begun) and line.sequence == holder.sequence and line.mark != holder.mark for line in lines)

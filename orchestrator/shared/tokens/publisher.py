@@ -1,0 +1,177 @@
+"""Publishing what came of tokens: durable before their locks are let go, on one thread, so that no disk holds up the loop.
+
+Promise: when `take` tells a record, it survives power loss; records are told in the order in which they were given. What could
+not be written is raised by `take` and by `finish`, and nothing is published after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from orchestrator.shared.tokens.record import TokenPaths, TokenRecord, begin_record
+from orchestrator.store.durable_file import unwritable
+from workers.faultpoints import fault_point
+from workers.files.syncing import sync_data, sync_folder
+from workers.processes.spawn import SHORTAGES
+
+SHORTEST_INTERVAL_SECONDS = 0.025
+"""From the beginning of one group to the next, unless a whole group waits: bounds what a run of very short items spends on
+syncing. A quarter of what others take to see that a lock was let go."""
+
+LARGEST_GROUP = 16
+
+SHORTAGE_SECONDS = 0.1
+"""Until it is tried again where there was no descriptor to write with."""
+
+
+class Publisher:
+    """One thread, started with the first publication."""
+
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[TokenPaths, TokenRecord]] = deque()
+        self._done: deque[TokenRecord] = deque()
+        self._open = 0
+        self._failure: BaseException | None = None
+        self._is_closed = False
+        self._is_hurried = False
+        self._thread: threading.Thread | None = None
+
+    def fileno(self) -> int:
+        """Readable when `take` has something."""
+        return self._read_fd
+
+    def publish(self, paths: TokenPaths, record: TokenRecord) -> None:
+        """Have `record` written."""
+        with self._changed:
+            self._waiting.append((paths, record))
+            self._open += 1
+            is_first = len(self._waiting) == 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
+                self._thread.start()
+            if is_first or len(self._waiting) == LARGEST_GROUP:  # else the thread knows, or will look
+                self._changed.notify_all()
+
+    def take(self) -> list[TokenRecord]:
+        """What has been published since the last call. Raises StateUnwritableError."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read_fd, 4096)
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+            done = list(self._done)
+            self._done.clear()
+            return done
+
+    def finish(self) -> None:
+        """Wait until all is published. Raises StateUnwritableError."""
+        with self._changed:
+            self._is_hurried = True
+            self._changed.notify_all()
+            while self._open and self._failure is None:
+                self._changed.wait()
+            self._is_hurried = False
+            if self._failure is not None:
+                raise self._failure
+
+    def close(self) -> None:
+        """End the thread after what it is writing; what waits is not published."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def _work(self) -> None:
+        last_began = -SHORTEST_INTERVAL_SECONDS
+        while True:
+            with self._changed:
+                while not self._waiting and not self._is_closed:
+                    self._changed.wait()
+                pause = last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()
+                if pause > 0:
+                    self._changed.wait_for(self._must_go_on, pause)
+                last_began = time.monotonic()
+                if self._is_closed:
+                    return
+                # Never more than a few open files, however many have come.
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+            failure: BaseException | None = None
+            count = 0
+            try:
+                count = _write(group)
+            except BaseException as error:  # told by `take`, on the loop's side
+                failure = error
+            with self._changed:
+                self._failure = failure
+                self._done.extend(record for _, record in group[:count])
+                self._open -= count
+                self._waiting.extendleft(reversed(group[count:]))
+                self._changed.notify_all()
+                if count == 0 and failure is None:
+                    self._changed.wait_for(lambda: self._is_closed, SHORTAGE_SECONDS)
+            os.write(self._write_fd, b".")
+            if failure is not None:
+                return
+
+    def _must_go_on(self) -> bool:
+        return self._is_closed or self._is_hurried or len(self._waiting) >= LARGEST_GROUP
+
+
+def _begin(paths: TokenPaths, record: TokenRecord) -> int | None:
+    """Write what becomes the record; None if there is no descriptor for it just now. Raises OSError."""
+    fault_point("token.publishing")
+    try:
+        return begin_record(paths, record)
+    except OSError as error:
+        if error.errno not in SHORTAGES:
+            raise
+        return None
+
+
+def _write(group: list[tuple[TokenPaths, TokenRecord]]) -> int:
+    """Write all, sync all, rename all, sync the folder; tells how many: only the first, if descriptors are short."""
+    fds: list[int] = []
+    at = group[0][0]
+    try:
+        for at, record in group:
+            if (fd := _begin(at, record)) is None:
+                break
+            fds.append(fd)
+        if not fds:
+            return 0
+        group = group[: len(fds)]
+        if sys.platform == "linux":
+            # Begins to write them all, without waiting: then one commit of the file system serves the whole group.
+            for fd in fds:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        for fd in fds:
+            sync_data(fd)
+        fault_point("token.synced")
+        for at, _ in group:
+            os.rename(at.temporary, at.record)
+        fault_point("token.renamed")
+        while fds:  # before the folder is opened: perhaps these are all the descriptors that there are
+            os.close(fds.pop())
+        sync_folder(os.path.dirname(at.record))
+        fault_point("token.published")
+        return len(group)
+    except OSError as error:
+        for paths, _ in group:
+            with contextlib.suppress(OSError):  # only tidiness
+                os.unlink(paths.temporary)
+        raise unwritable(Path(at.record), error) from error
+    finally:
+        for fd in fds:
+            os.close(fd)

@@ -1,0 +1,182 @@
+"""The record of a token: HOME/tokens/KEY.json beside its lock KEY.lock. KEY is a hash, so that any text can be a token.
+
+Only who holds the lock writes the record, and everybody may read it: it is replaced by rename. `held` survives SIGKILL (it is
+written before the agent starts), a verdict survives power loss (`publisher`). A lock file says nothing by what stands in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from orchestrator.errors import StateRefusedError
+from orchestrator.jobsfile.model import OutputKind
+from orchestrator.store.durable_file import unwritable, write_all
+from workers.processes.identity import boot_clock, boot_id
+from workers.protocol import Outcome
+
+FORMAT = 1
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose attempt it is or was. `pid` and `start_ticks` are the supervisor's; `mark` leads to the attempt's processes."""
+
+    run_id: str
+    item: str
+    job: str
+    index: int
+    attempt: int
+    worker: int
+    sequence: int
+    mark: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+    session: str = ""
+    """Tells the supervisors apart that one process has been for this run, one after the other."""
+
+    @property
+    def words(self) -> str:
+        """`RUN/ITEM`."""
+        return f"{self.run_id}/{self.item}"
+
+
+class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a token is now.
+
+    `held`: in flight, or kept through a backoff. `done`: it came to a verdict, `outcome`. `released`: it came to none (`why`:
+    cancelled, interrupted); `replaced_by` (`RUN/ITEM`) is who may have it first. `claim` is new for each item that takes it.
+    `output`: what its output must be for a success; `schema`: the JSON Schema that it must fit. `is_loop`: its work has rounds,
+    an attempt may end but one of them. `at`, `clock`: when that was, by the wall and in seconds since boot `boot`.
+    """
+
+    format: int = FORMAT
+    token: str
+    payload: str
+    claim: str
+    state: Literal["held", "done", "released"]
+    holder: Holder
+    promotions: int = 0
+    output: OutputKind = "text"
+    schema: str | None = None
+    is_loop: bool = False
+    at: float
+    clock: float
+    boot: str
+    is_success: bool = False
+    outcome: Outcome | None = None
+    why: str = ""
+    replaced_by: str | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since then. Within one boot no clock that somebody sets counts."""
+        if self.boot == boot_id():
+            return max(0.0, boot_clock() / 1e9 - self.clock)
+        return max(0.0, time.time() - self.at)
+
+
+class DoneHere(msgspec.Struct, frozen=True):
+    """A success of this very run."""
+
+    item: str
+    payload: str
+    outcome: Outcome
+
+
+_decode = msgspec.json.Decoder(TokenRecord).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class TokenPaths(NamedTuple):
+    """The files of one token. `temporary`: what becomes the record by rename.
+
+    As text: each item needs them several times, and pathlib would take a quarter of the time that a token costs.
+    """
+
+    lock: str
+    record: str
+    temporary: str
+
+
+class TokenFiles:
+    """Where the tokens of a home are."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "tokens"
+
+    def key(self, token: str) -> str:
+        """What the names of the token's files begin with."""
+        return sha256(token.encode()).hexdigest()[:32]
+
+    def paths(self, token: str) -> TokenPaths:
+        key = self.key(token)
+        return TokenPaths(f"{self.folder}/{key}.lock", f"{self.folder}/{key}.json", f"{self.folder}/.{key}.json.new")
+
+    def lock(self, token: str) -> Path:
+        return Path(self.paths(token).lock)
+
+    def record(self, token: str) -> Path:
+        return Path(self.paths(token).record)
+
+    def read(self, token: str) -> TokenRecord | None:
+        """The record of a token; None if there is none, or none that can be understood."""
+        with contextlib.suppress(StateRefusedError):
+            return read_record(self.paths(token).record)
+        return None
+
+    def write_held(self, record: TokenRecord) -> None:
+        """Survives SIGKILL, not power loss: then the agent is gone, too. Raises StateUnwritableError."""
+        paths = self.paths(record.token)
+        try:
+            os.close(begin_record(paths, record))
+            os.rename(paths.temporary, paths.record)
+        except OSError as error:
+            raise unwritable(Path(paths.record), error) from error
+
+
+def begin_record(paths: TokenPaths, record: TokenRecord) -> int:
+    """Write what becomes the record by rename; the descriptor, to be synced and closed. Raises OSError."""
+    fd = os.open(paths.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, _encode(record))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def encode_record(record: TokenRecord) -> bytes:
+    """As it stands in the file."""
+    return _encode(record)
+
+
+def now_stamps() -> tuple[float, float, str]:
+    """`at`, `clock`, `boot` of now."""
+    return time.time(), boot_clock() / 1e9, boot_id()
+
+
+def read_record(path: str | Path) -> TokenRecord | None:
+    """The record in the file; None if there is none. Raises StateRefusedError for one that is damaged or newer."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with open(fd, "rb") as file:
+        data = file.read()
+    if not data.strip(b"\0"):
+        # What a power loss leaves of a rename whose content was never synced (`write_held`). Whoever held the token is gone, too.
+        return None
+    try:
+        record = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateRefusedError(f"{path}: damaged: {error}", f"orchestrate tokens forget {Path(path).stem}") from error
+    if record.format > FORMAT:
+        raise StateRefusedError(f"{path}: of a newer format ({record.format})", "update orchestrate")
+    return record

@@ -1,0 +1,204 @@
+"""The board on disk where runs tell what they wait for, so that a deadlock between them is found: HOME/waits/RUN.json.
+
+Only what may be part of a cycle is there: waits of runs that are nested in an item, and of items that keep a token for which
+somebody on the board waits. Files are only a cache (page cache, replaced by rename, removed when nothing waits); one whose
+supervisor is gone counts for nothing. What is posted has been observed without a change for `SETTLE_SECONDS`, and is told as
+true up to the observation *before* the last one: the note in a lock file may for an instant name the holder before.
+
+Promise: a cycle is found and one of its waits given up within 5 s, by the run whose wait it is, under HOME/waits/lock and only
+after it took that wait off the board, so that nobody else takes the same cycle for a reason to give up another. Nothing blocks.
+It refuses to handle: what a deadlock is (`core.cycles`), what an item waits for (the supervisor knows), failing the item.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from orchestrator.core.deadlocks import Posting, Wait, find_deadlocks, still_waiting, that_matter
+from orchestrator.store.durable_file import temporary_path, unwritable
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.holders import is_locked
+from orchestrator.system.locks.travelling import try_lock
+from workers.faultpoints import fault_point
+from workers.processes.identity import boot_id, is_same_process, start_ticks
+from workers.processes.spawn import SHORTAGES
+
+OBSERVE_SECONDS = 0.25
+SETTLE_SECONDS = 0.5
+REFRESH_SECONDS = 1.0
+"""How often a posting that has not changed is written again, and the others' are read."""
+STALE_SECONDS = 5.0
+"""A posting that was not refreshed for so long is not looked at: its supervisor is stopped, and nobody is to fail for that."""
+
+_FORMAT = 1
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in HOME/waits/RUN.json. `pid`, `start_ticks`, `boot_id`: the supervisor. A clock other boots do not share."""
+
+    format: int
+    pid: int
+    start_ticks: int
+    boot_id: str
+    seen: float
+    mark: str
+    ancestors: tuple[str, ...]
+    waits: tuple[Wait, ...]
+
+
+class Victim(msgspec.Struct, frozen=True):
+    """A wait of this run that has to be given up: fail `wait.item` (of a token: all that wait for it) with `words`."""
+
+    wait: Wait
+    words: str
+
+
+class WaitBoard:
+    """What one run waits for. `mark`: of the run (what its attempts' marks begin with); `ancestors`: of the attempts it is in.
+
+    `look` is to be called from the loop when `next_look` has come, as long as the run goes on; it costs nothing while nothing
+    waits. Times are `time.monotonic()`, which all processes of a boot share.
+    """
+
+    def __init__(self, run_dir: RunDir, mark: str, ancestors: Sequence[str] = ()) -> None:
+        self.next_look = 0.0
+        self._runs = run_dir.path.parent
+        self._folder = self._runs.parent / "waits"
+        self._path = self._folder / f"{run_dir.run_id}.json"
+        self._mark = mark
+        self._ancestors = tuple(ancestors)
+        pid = os.getpid()
+        self._session = (pid, start_ticks(pid) or 0, boot_id())
+        self._observed: list[Wait] = []
+        self._observed_at = 0.0
+        self._posted: list[Wait] = []
+        self._refresh_at = 0.0
+
+    def look(self, waits: Iterable[Wait], now: float) -> list[Victim]:
+        """Take in what the run waits for at this instant; tell which of these waits it has to give up (mostly none).
+
+        `waits`: of items that still may start, whose resource was looked for just now and not to be had. `since` is ignored.
+        Raises StateUnwritableError.
+        """
+        self.next_look = now + OBSERVE_SECONDS
+        try:
+            settled, seen = self._observe(waits, now)
+            if settled == self._posted and not (settled and now >= self._refresh_at):
+                return []
+            self._post(settled, seen, now)
+            return self._give_up(settled, seen, now) if settled else []
+        except OSError as error:
+            if error.errno in SHORTAGES:
+                return []  # the next look does it
+            raise unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Take everything off the board: the run has nothing to wait for any more."""
+        if self._posted:
+            # If it stays, whoever reads it sees that its session is gone. It must not hide why we end.
+            with contextlib.suppress(OSError):
+                fault_point("waits.closing")
+                self._path.unlink(missing_ok=True)
+            self._posted = []
+
+    def _observe(self, waits: Iterable[Wait], now: float) -> tuple[list[Wait], float]:
+        """What has been waited for long enough, and until when that is certain."""
+        seen = self._observed_at
+        self._observed = still_waiting(self._observed, self._that_matter(waits, now), now)
+        self._observed_at = now
+        return [wait for wait in self._observed if now - wait.since >= SETTLE_SECONDS], seen
+
+    def _that_matter(self, waits: Iterable[Wait], now: float) -> list[Wait]:
+        known = list(waits)
+        named: set[str] = set()
+        if any(wait.reserves for wait in known):
+            named = {holder for file in self._read_others(now) for wait in file.waits for holder in wait.holders}
+            if self._ancestors:
+                named.update(holder for wait in known for holder in wait.holders)
+        return that_matter(known, self._mark, is_nested=bool(self._ancestors), named=named)
+
+    def _post(self, waits: list[Wait], seen: float, now: float) -> None:
+        if not waits:
+            self.close()
+            return
+        pid, ticks, boot = self._session
+        content = _File(
+            format=_FORMAT,
+            pid=pid,
+            start_ticks=ticks,
+            boot_id=boot,
+            seen=seen,
+            mark=self._mark,
+            ancestors=self._ancestors,
+            waits=tuple(waits),
+        )
+        temporary = temporary_path(self._path)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        temporary.write_bytes(msgspec.json.encode(content))
+        temporary.rename(self._path)
+        self._posted, self._refresh_at = waits, now + REFRESH_SECONDS
+
+    def _give_up(self, settled: list[Wait], seen: float, now: float) -> list[Victim]:
+        mine = Posting(mark=self._mark, ancestors=self._ancestors, seen=seen, waits=tuple(settled))
+        if not self._victims(mine, now):
+            return []
+        lock = try_lock(self._folder / "lock")
+        if lock is None:
+            self._refresh_at = now  # the next look tries again
+            return []
+        try:
+            victims = self._victims(mine, now)
+            if victims:
+                given_up = [victim.wait for victim in victims]
+                self._observed = [wait for wait in self._observed if wait not in given_up]
+                self._post([wait for wait in settled if wait not in given_up], seen, now)
+            return victims
+        finally:
+            os.close(lock)
+
+    def _victims(self, mine: Posting, now: float) -> list[Victim]:
+        """Which waits of this run have to be given up, going by what all runs that live have posted."""
+        others = {file.mark: file for file in self._read_others(now)}
+        while True:
+            postings = [mine, *(_posting(file) for file in others.values())]
+            found = find_deadlocks(postings)
+            involved = set().union(*(deadlock.runs for deadlock in found)) & set(others)
+            gone = {mark for mark in involved if not self._lives(others[mark])}
+            if not gone:
+                return [Victim(deadlock.victim, deadlock.words) for deadlock in found if deadlock.victim_run == mine.mark]
+            for mark in gone:
+                del others[mark]
+
+    def _read_others(self, now: float) -> Iterator[_File]:
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:  # nobody has ever posted anything
+            return
+        for name in names:
+            path = self._folder / name
+            if path.suffix != ".json" or name.startswith(".") or path == self._path:
+                continue
+            try:
+                file = _DECODER.decode(path.read_bytes())
+            except (FileNotFoundError, msgspec.DecodeError):  # gone meanwhile; or of another version, which is its own affair
+                continue
+            if not is_same_process(file.pid, file.start_ticks, file.boot_id):
+                path.unlink(missing_ok=True)
+            elif file.format == _FORMAT and file.seen >= now - STALE_SECONDS:
+                yield file
+
+    def _lives(self, file: _File) -> bool:
+        run_id = file.mark.rpartition("/")[2].rpartition(".")[0]
+        # A killed supervisor that nobody has waited for is still a process, but it has lost its lock.
+        return is_locked(RunDir(self._runs / run_id).supervisor_lock)
+
+
+_DECODER = msgspec.json.Decoder(_File)
+
+
+def _posting(file: _File) -> Posting:
+    return Posting(mark=file.mark, ancestors=file.ancestors, seen=file.seen, waits=file.waits)

@@ -1,0 +1,78 @@
+"""Captured streams as their outcomes tell them: small ones from the record itself, large ones from their file, verified."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.store.run_dir import RunDir
+from workers.protocol import Capture
+
+
+class CaptureMismatch(Exception):
+    """The file of a captured stream is not what its outcome says: the attempt must not count as a success."""
+
+
+def read_capture(capture: Capture, run_dir: RunDir) -> bytes:
+    """All bytes of the stream. Raises CaptureMismatch."""
+    if capture.inline is not None:
+        return capture.inline
+    if capture.size == 0:
+        return b""
+    path = capture_path(capture, run_dir)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CaptureMismatch(f"{path}: {error.strerror}") from error
+    _compare(path, capture, len(data), hashlib.sha256(data).hexdigest())
+    return data
+
+
+def verify_capture(capture: Capture, run_dir: RunDir) -> None:
+    """Raise CaptureMismatch unless the whole stream can be read as it was recorded. Memory does not grow with its size."""
+    if capture.inline is not None or capture.size == 0:
+        return
+    path = capture_path(capture, run_dir)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        raise CaptureMismatch(f"{path}: {error.strerror}") from error
+    _compare(path, capture, size, digest)
+
+
+def capture_path(capture: Capture, run_dir: RunDir) -> Path:
+    """Where the stream lies. Recorded paths are absolute: after the home was moved it lies in this run's directory."""
+    if capture.path is None:
+        raise CaptureMismatch(f"{capture.size} bytes were captured and no file is recorded")
+    path = Path(capture.path)
+    moved = run_dir.path.joinpath(*path.parts[-4:])
+    return path if path.exists() or not moved.exists() else moved
+
+
+def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
+    """The same stream at `target`, so that it stays when the run `source` is pruned: a second name of the file, else a copy.
+
+    Raises CaptureMismatch if it is gone or not what was recorded, OSError if it cannot be kept.
+    """
+    if capture.size == 0:
+        return capture
+    data = read_capture(capture, source)
+    Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(capture_path(capture, source), target)
+    except OSError:  # gone (a small one is in the record too), another file system, too many names
+        Path(target).write_bytes(data)
+    return msgspec.structs.replace(capture, path=target)
+
+
+def _compare(path: Path, capture: Capture, size: int, sha256: str) -> None:
+    if size != capture.size:
+        raise CaptureMismatch(f"{path}: has {size} bytes, {capture.size} were recorded")
+    if capture.sha256 is not None and sha256 != capture.sha256:
+        raise CaptureMismatch(f"{path}: its content is not what was recorded")

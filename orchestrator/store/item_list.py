@@ -1,0 +1,102 @@
+"""A job's item list: one JSON value a line, in item order, and a last line {"count":N,"crc":C}.
+
+Written once, durably, and never changed: `port:3` means the same value for ever. Reading is lazy: 8 bytes an item in memory.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.errors import StateRefusedError
+from orchestrator.store.durable_file import unwritable, write_durably
+from orchestrator.store.lines import BLOCK_BYTES, SourceFile
+from orchestrator.store.refusals import refused
+from workers.files.syncing import sync_folder
+
+_LAST_LINE = re.compile(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')
+_LAST_LINE_BYTES = 64
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+
+
+def write_item_list(path: Path, values: Iterable[Any]) -> int:
+    """Write `values` to `path`, whose folder is made; how many there were. Survives power loss when it returns.
+
+    Raises StateUnwritableError; an error of `values` propagates as it is. Either way nothing is left at `path`.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    count = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal count
+        crc = 0
+        buffer = bytearray()
+        for value in values:
+            _encoder.encode_into(value, buffer, -1)
+            buffer += b"\n"
+            count += 1
+            if len(buffer) >= BLOCK_BYTES:
+                crc = zlib.crc32(buffer, crc)
+                yield bytes(buffer)
+                buffer.clear()
+        crc = zlib.crc32(buffer, crc)
+        buffer += b'{"count":%d,"crc":%d}\n' % (count, crc)
+        yield bytes(buffer)
+
+    write_durably(path, chunks())
+    return count
+
+
+class ItemList:
+    """The values at `path`, read from disk one at a time. Raises StateRefusedError if the file is missing or damaged."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._source = SourceFile(path)
+        except FileNotFoundError as error:
+            raise StateRefusedError(f"{path}: missing", "without its item list the job cannot go on") from error
+        self._offsets = array("Q", [0])
+        self._scan(path)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        start = self._offsets[index]
+        return _decoder.decode(self._source.read(start, self._offsets[index + 1] - start))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def _scan(self, path: Path) -> None:
+        size = self._source.size()
+        last = _LAST_LINE.search(self._source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
+        if last is None:
+            raise refused(path, "damaged: it is not complete")
+        end = size - len(last[0])
+        crc = 0
+        position = 0
+        while position < end:
+            block = self._source.read(position, min(BLOCK_BYTES, end - position))
+            crc = zlib.crc32(block, crc)
+            at = block.find(b"\n")
+            while at >= 0:
+                self._offsets.append(position + at + 1)
+                at = block.find(b"\n", at + 1)
+            position += len(block)
+        if crc != int(last[2]) or len(self) != int(last[1]) or self._offsets[-1] != end:
+            raise refused(path, "damaged: its checksum does not match")

@@ -1,0 +1,67 @@
+"""What another run's item came to, kept by this run with all that its outcome names: that one may be pruned.
+
+What is kept is a second name of the same file where the file system can, else a copy. The folder of a workspace stays that run's.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.store.captures import CaptureMismatch, keep_capture
+from orchestrator.store.durable_file import unwritable
+from orchestrator.store.run_dir import RunDir
+from workers.protocol import AgentReport, Outcome, WorkspaceReport
+
+
+def kept_outcome(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome | None:
+    """The outcome with its files in this run's own folder; None if they are gone or not what they were.
+
+    Raises StateUnwritableError.
+    """
+    stdout, stderr = run_dir.output_paths(job_id, index, 0)
+    stem = stdout.removesuffix("stdout")
+    try:
+        return msgspec.structs.replace(
+            outcome,
+            stdout=keep_capture(outcome.stdout, run_dir, stdout),
+            stderr=keep_capture(outcome.stderr, run_dir, stderr),
+            check=keep_capture(outcome.check, run_dir, f"{stem}check"),
+            agent=_kept_answer(run_dir, outcome.agent, f"{stem}answer"),
+            workspace=_kept_work(run_dir, outcome.workspace, stem),
+        )
+    except CaptureMismatch:
+        return None
+    except OSError as error:
+        raise unwritable(run_dir.path, error) from error
+
+
+def _kept_answer(run_dir: RunDir, report: AgentReport | None, path: str) -> AgentReport | None:
+    return None if report is None else msgspec.structs.replace(report, text=keep_capture(report.text, run_dir, path))
+
+
+def _kept_work(run_dir: RunDir, report: WorkspaceReport | None, stem: str) -> WorkspaceReport | None:
+    if report is None:
+        return None
+    folder = f"{stem}files"
+    kept = [_kept(each, os.path.join(folder, os.path.relpath(each, report.artifacts_folder))) for each in report.artifacts]
+    patch = keep_capture(report.patch, run_dir, f"{stem}patch")
+    return msgspec.structs.replace(report, path=None, patch=patch, artifacts=kept, artifacts_folder=folder)
+
+
+def _kept(source: str, target: str) -> str:
+    Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(target)
+    try:
+        os.link(source, target)
+    except FileNotFoundError as error:
+        raise CaptureMismatch(f"{source}: {error.strerror}") from error
+    except OSError:  # another file system
+        import shutil  # and what it needs: three milliseconds of every start
+
+        shutil.copyfile(source, target)
+    return target

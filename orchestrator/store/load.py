@@ -1,0 +1,74 @@
+"""Reading a run: its checkpoint, then its journal, folded into a history. Takes no lock and changes nothing.
+
+A reader beside a writer sees the run as it was at some moment: when the generation moves while it reads, it reads again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from orchestrator.errors import StateRefusedError, UserError
+from orchestrator.store.checkpoint import read_head, read_lines
+from orchestrator.store.journal import JournalRead
+from orchestrator.store.lines import SourceFile
+from orchestrator.store.places import CHECKPOINT, JOURNAL, Sources
+from orchestrator.store.records import RunHeader
+from orchestrator.store.refusals import cannot_load, refused
+from orchestrator.store.run_dir import RunDir
+from orchestrator.store.run_history import RunHistory
+
+
+class LoadedRun:
+    """A history, and what the holder of the supervisor lock must know to go on writing."""
+
+    def __init__(self, history: RunHistory, checkpoint_bytes: int, journal: JournalRead) -> None:
+        self.history = history
+        self.checkpoint_bytes = checkpoint_bytes
+        self.journal = journal
+
+
+def read_history(run_dir: RunDir) -> RunHistory:
+    """What is recorded of the run now. Raises UserError (no such run), StateRefusedError (damaged, newer)."""
+    while True:
+        before = _moment(run_dir)
+        try:
+            return load_run(run_dir).history
+        except (FileNotFoundError, StateRefusedError) as error:
+            # The writer took a checkpoint, or cut a torn tail, while we read. If nothing moved, it is what it seems.
+            if _moment(run_dir) == before:
+                raise cannot_load(error) from error
+
+
+def _moment(run_dir: RunDir) -> tuple[int, ...]:
+    """Differs whenever a writer did something in between."""
+    try:
+        source = SourceFile(run_dir.checkpoint)
+    except FileNotFoundError as error:
+        raise UserError(f"no run {run_dir.run_id!r} in {run_dir.path.parent}", "orchestrate list shows the runs") from error
+    head, _ = read_head(source)
+    try:
+        journal = os.stat(run_dir.journal(head.generation))
+    except FileNotFoundError:
+        return (head.generation,)
+    return head.generation, journal.st_size, journal.st_mtime_ns
+
+
+def load_run(run_dir: RunDir) -> LoadedRun:
+    """One reading of checkpoint and journal. Raises FileNotFoundError, StateRefusedError."""
+    checkpoint = SourceFile(run_dir.checkpoint)
+    head, start = read_head(checkpoint)
+    path = run_dir.journal(head.generation)
+    journal_file = SourceFile(path)
+    lines = read_lines(checkpoint, start)
+    first, _, _ = next(lines, (None, 0, 0))
+    if not isinstance(first, RunHeader) or first.run_id != head.run:
+        raise refused(run_dir.checkpoint, "damaged: it has no header")
+    history = RunHistory(first, head.generation, Sources(checkpoint, journal_file))
+    for line, offset, length in lines:
+        history.apply(line, CHECKPOINT, offset, length)
+    journal = JournalRead(journal_file, head.generation, head.run)
+    for line, offset, length in journal:
+        history.apply(line, JOURNAL, offset, length)
+    history.next_sequence = max(history.next_sequence, head.next_sequence)
+    history.next_worker = max(history.next_worker, head.next_worker)
+    return LoadedRun(history, checkpoint.size(), journal)

@@ -1,0 +1,76 @@
+"""What an attempt that has just ended has cost, what people are told of it, and of budgets that bound nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from orchestrator.attempts.child_runs import spent_by_child
+from orchestrator.core.budget import Unit, mute_jobs
+from orchestrator.core.costs import Cost
+from orchestrator.core.states import RunState
+from orchestrator.reading.money.costs import after_attempt, after_child, after_replay, charge_of, dollars, is_paid
+from orchestrator.reading.money.ledger import ledger_of
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.records import Spent
+from orchestrator.store.run_dir import RunDir
+from orchestrator.store.run_history import RunHistory
+from orchestrator.supervisor.flights import Flight
+from orchestrator.supervisor.narrator import Narrator
+from orchestrator.supervisor.recorder import Recorder
+from workers.protocol import AttemptClass, Outcome
+
+_MUTE: dict[Unit, str] = {
+    "nano_usd": "its agent tells no costs, so budget_usd cannot bound it: budget_tokens can, or estimate_usd, as what each costs",
+    "tokens": "its agent tells no tokens, so budget_tokens cannot bound it: budget_usd can, with estimate_usd as what each costs",
+}
+
+
+def spent_with(reader: RunReader, flight: Flight, outcome: Outcome) -> Spent | None:
+    """What the item has cost with this attempt, which has just ended; None: no agent has worked for it."""
+    start = flight.start
+    before = reader.history.jobs[start.job].spent(start.index)
+    if start.child:
+        return after_child(before, start.child, spent_by_child(RunDir(reader.run_dir.path.parent / start.child)))
+    if start.played is not None:
+        is_played = outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
+        return after_replay(before, outcome) if is_played else before  # else it is played once more
+    return after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
+
+
+def cost_with(flight: Flight, outcome: Outcome, spent: Spent | None) -> Cost | None:
+    """What the attempt is charged with. What was played, or a child run in which no agent was at work, cost nothing."""
+    if flight.start.played is not None:
+        return Cost(nano_usd=0, tokens=0)
+    if not flight.start.child:
+        return charge_of(outcome, flight.start.agent)
+    return Cost(nano_usd=spent.last_nano_usd, tokens=spent.last_tokens) if spent is not None else Cost(nano_usd=0, tokens=0)
+
+
+class Charges:
+    """Of one run. What is told is recorded already."""
+
+    def __init__(self, history: RunHistory, state: RunState, recorder: Recorder, narrator: Narrator) -> None:
+        self._history = history
+        self._state = state
+        self._recorder = recorder
+        self._narrator = narrator
+        self._warned: set[tuple[str, Unit]] = set()
+
+    def begin(self) -> None:
+        """Tell what the run has cost under the supervisors before, if agents were at work."""
+        ledger = ledger_of(self._history)
+        if not ledger.is_empty:
+            self._narrator.charged(None, None, None, ledger)
+
+    def attempt_ended(self, flight: Flight, outcome: Outcome, spent: Spent | None) -> None:
+        """The end of an attempt, with which its item has cost `spent`, is about to be recorded."""
+        start = flight.start
+        if spent is not None and start.played is None and (start.child or is_paid(outcome, start.agent)):
+            self._recorder.then(partial(self._tell, flight.name, flight.job.id, dollars(spent.last_nano_usd)))
+
+    def _tell(self, name: str, job_id: str, cost_usd: float | None) -> None:
+        self._narrator.charged(name, job_id, cost_usd, ledger_of(self._history))
+        for job, unit in mute_jobs(self._state):
+            if (job.rules.id, unit) not in self._warned:
+                self._warned.add((job.rules.id, unit))
+                self._narrator.note(f"{job.rules.id}: {_MUTE[unit]}")

@@ -1,0 +1,269 @@
+"""Carrying out what the core decides of gates: ask, take the answer, go back.
+
+Promise: a question is recorded before it is put to anybody; an answer survives power loss before anything acts on it, and is
+acted on once, whoever is killed when. It refuses to handle: what a choice brings about (core), how a terminal is asked (`Asker`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.selection import Selector
+from orchestrator.attempts.preparer import NotStarted
+from orchestrator.attempts.rendering import Question, is_wanted, item_label, question_of
+from orchestrator.attempts.template_texts import ItemRefused
+from orchestrator.control.messages import Reply
+from orchestrator.core.events import Declined, Event, GateEnd, GateTold, ItemsReopened, LeftAlone
+from orchestrator.core.states import ItemRef, RunState
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.keys import REJECTING
+from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.captures import CaptureMismatch
+from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reopened, Status
+from orchestrator.supervisor.gate_answers import answer_of
+from orchestrator.supervisor.narrator import Narrator
+from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.settlements import Settlements
+from orchestrator.views.prompt import Said
+from workers.faultpoints import fault_point
+
+
+class Asker(Protocol):
+    """Somebody who can be asked at once, one question at a time."""
+
+    def open(self, name: str, question: str, options: Sequence[str], show_file: str | None) -> None:
+        """Put the question of the gate `name`. `show_file`: path of a file to be shown with it."""
+
+    def close(self, words: str) -> None:
+        """Take the question back, and say why."""
+
+    def filenos(self) -> list[int]:
+        """What becomes readable when there is something to `read`."""
+
+    def read(self) -> Said | EOFError | None:
+        """What was chosen; EOFError: nobody is there any more; None: nothing yet. Does not block."""
+
+
+class Gates:
+    """The gates of one run. `events`: what the core has not heard yet. `name_of(item)` is what people call an item."""
+
+    def __init__(
+        self,
+        *,
+        reader: RunReader,
+        contexts: ItemContexts,
+        jobs_file: JobsFile,
+        state: RunState,
+        events: deque[Event],
+        recorder: Recorder,
+        settlements: Settlements,
+        narrator: Narrator,
+        asker: Asker | None,
+        selector: Selector,
+        name_of: Callable[[ItemRef], str],
+    ) -> None:
+        self._history = reader.history
+        self._reader = reader
+        self._contexts = contexts
+        self._jobs = jobs_file.jobs
+        self._folder = jobs_file.folder
+        self._state = state
+        self._events = events
+        self._recorder = recorder
+        self._settlements = settlements
+        self._narrator = narrator
+        self._asker = asker
+        self._selector = selector
+        self._name_of = name_of
+        self._acted: set[ItemRef] = set()
+        """Gates whose recorded answer has had its effect: if they are asked once more, it is not what was meant."""
+        self._queue: list[ItemRef] = []
+        self._open: ItemRef | None = None
+        """The gate whose question is on the terminal."""
+
+    def ask(self, item: ItemRef) -> None:
+        """Carry out `AskGate`: put the question, unless it is answered already or needs no answer."""
+        job, index = self._jobs[item[0]], item[1]
+        self._recorder.catch_up()
+        label = None
+        try:
+            context = self._contexts.for_item(job, index, 1)
+            label = context["label"] = item_label(job, context)
+            if not self._selector.admits(job.id, index, self._reader.count(job.id), label):
+                self._tell(item, GateEnd.UNSELECTED, NotStarted(Declined.UNSELECTED, self._selector.reason, label))
+                return
+            if not is_wanted(job, context):
+                self._tell(item, GateEnd.SKIPPED, NotStarted(Declined.SKIPPED, "`when` is false", label))
+                return
+            question = question_of(job, context, self._folder)
+        except (ItemRefused, CaptureMismatch) as refused:
+            self._tell(item, GateEnd.REFUSED, NotStarted(Declined.REFUSED, str(refused), label))
+            return
+        answer = self._recorded_answer(item)
+        if answer is not None:
+            self._act(item, answer, label)
+        else:
+            self._put(item, job, question, label)
+
+    def reopen(self, items: Sequence[ItemRef], jobs: Sequence[int] = ()) -> None:
+        """Carry out `ReopenItems`. What was not selected is not. `jobs`: also these, closed before they were listed."""
+        items = [item for item in items if self._is_selected(item)]
+        indices: dict[int, list[int]] = {}
+        for order, index in items:
+            indices.setdefault(order, []).append(index)
+        indices.update({order: [] for order in jobs})
+        job_ids = [self._jobs[order].id for order in indices]
+        for job_id, each in zip(job_ids, indices.values(), strict=True):
+            self._recorder.add(Reopened(job=job_id, indices=each))
+        self._recorder.commit()
+        fault_point("supervisor.reopened")
+        self._contexts.forget(job_ids)
+        for job_id in job_ids:
+            self._narrator.reopened(job_id, self._reader.count(job_id), self._reader.job_counts(job_id))
+        self._events.append(
+            ItemsReopened(
+                {(order, index): self._history.jobs[self._jobs[order].id].attempts(index) for order, index in items},
+                tuple(jobs),
+            )
+        )
+
+    def answer(self, items: Sequence[ItemRef], choice: str | None, message: str) -> Reply:
+        """Take this answer to all of these gates, or to none."""
+        answers: dict[ItemRef, GateAnswered] = {}
+        try:
+            for item in items:
+                past = self._history.jobs[self._jobs[item[0]].id]
+                answer = answer_of(past, item[1], self._name_of(item), choice, message, time.time())
+                if answer is not None:
+                    answers[item] = answer
+        except UserError as error:
+            return Reply(False, f"{error.message}; {error.hint}" if error.hint else error.message)
+        for answer in answers.values():
+            self._recorder.add(answer)
+        self._recorder.take_checkpoint()
+        fault_point("supervisor.answered")
+        is_late = False
+        for item, answer in answers.items():
+            if item[1] in self._state.jobs[item[0]].asking:
+                self._act(item, answer, self._label(item))
+            else:
+                is_late = True
+        return Reply(True, answered_in_words([self._name_of(item) for item in items], bool(answers), is_late=is_late))
+
+    # The terminal.
+
+    def look(self) -> None:
+        """Take a question off the terminal that is answered or over; put the next."""
+        if self._asker is None:
+            return
+        if self._open is not None and not self._is_open(self._open):
+            self._asker.close(self._why_closed(self._open))
+            self._open = None
+        while self._open is None and self._queue:
+            item = heapq.heappop(self._queue)
+            asked = self._asked(item)
+            if asked is not None and self._is_open(item):
+                self._asker.open(self._name_of(item), asked.question, asked.options, asked.show_file)
+                self._open = item
+
+    def filenos(self) -> list[int]:
+        """What becomes readable when somebody at the terminal says something."""
+        return self._asker.filenos() if self._asker is not None and self._open is not None else []
+
+    def read(self) -> None:
+        """Hear what was said at the terminal."""
+        assert self._asker is not None
+        match self._asker.read():
+            case Said(choice=choice, message=message) if self._open is not None:
+                self.answer([self._open], choice, message)
+            case EOFError():
+                self.leave()
+                self._events.append(LeftAlone())
+            case _:
+                pass
+
+    def leave(self) -> None:
+        """Ask nobody any more at the terminal."""
+        if self._asker is not None and self._open is not None:
+            self._asker.close("not answered")
+        self._asker = self._open = None
+
+    # What happens to one gate.
+
+    def _put(self, item: ItemRef, job: Job, question: Question, label: str | None) -> None:
+        asked = GateAsked(
+            job=job.id,
+            index=item[1],
+            question=question.text,
+            options=list(job.options),
+            at=time.time(),
+            label=label,
+            show_file=question.show_file,
+        )
+        self._recorder.add(asked)
+        self._acted.discard(item)
+        self._narrator.asks(self._name_of(item), asked, is_here=self._asker is not None)
+        self._events.append(GateTold(item, GateEnd.OPEN))
+        heapq.heappush(self._queue, item)
+
+    def _act(self, item: ItemRef, answer: GateAnswered, label: str | None) -> None:
+        job = self._jobs[item[0]]
+        self._acted.add(item)
+        self._narrator.answered(self._name_of(item), job.id, label, answer)
+        if answer.choice not in REJECTING:
+            words = f"{answer.choice}: {answer.message}" if answer.message else answer.choice
+            self._tell(item, GateEnd.APPROVED, NotStarted(Declined.SATISFIED, words, label))
+        elif job.on_reject.how == "retry":
+            self._events.append(GateTold(item, GateEnd.REJECTED))
+        else:
+            words = f"rejected: {answer.message}" if answer.message else "rejected"
+            self._tell(item, GateEnd.REJECTED, NotStarted(Declined.REFUSED, words, label))
+
+    def _tell(self, item: ItemRef, how: GateEnd, why: NotStarted) -> None:
+        self._settlements.declined(item, why)
+        self._events.append(GateTold(item, how))
+
+    def _recorded_answer(self, item: ItemRef) -> GateAnswered | None:
+        """An answer that was given while nobody could act on it. What had failed for its answer is asked anew."""
+        past = self._history.jobs[self._jobs[item[0]].id]
+        gate = past.gates.get(item[1])
+        if gate is None or gate.question is None or item in self._acted or past.status(item[1]) is Status.FAILED:
+            return None
+        return gate.answer
+
+    def _is_selected(self, item: ItemRef) -> bool:
+        past, index = self._history.jobs[self._jobs[item[0]].id], item[1]
+        if past.status(index) is not Status.SKIPPED or not self._selector.words:
+            return True
+        record = past.record(index)
+        is_late = isinstance(record, ItemSettled) and record.message == self._selector.reason
+        return past.is_selected(index) and not is_late
+
+    def _asked(self, item: ItemRef) -> GateAsked | None:
+        gate = self._history.jobs[self._jobs[item[0]].id].gates.get(item[1])
+        return gate.question if gate is not None else None
+
+    def _label(self, item: ItemRef) -> str | None:
+        asked = self._asked(item)
+        return asked.label if asked is not None else None
+
+    def _is_open(self, item: ItemRef) -> bool:
+        order, index = item
+        return index in self._state.jobs[order].asking and self._history.jobs[self._jobs[order].id].is_asking(index)
+
+    def _why_closed(self, item: ItemRef) -> str:
+        return self._reader.choice(self._jobs[item[0]].id, item[1]) or "not answered"
+
+
+def answered_in_words(names: list[str], is_new: bool, *, is_late: bool) -> str:
+    """What is said to who answered. `is_late`: only a resume acts on it."""
+    what = names[0] if len(names) == 1 else f"{len(names)} gates"
+    if not is_new:
+        return f"{what}: answered so already"
+    return f"{what}: answered" + ("; the run is ending, and a resume of it goes on from there" if is_late else "")

@@ -1,0 +1,210 @@
+"""Tells the view what happens to items and jobs, in the words of `happenings`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.core.states import ItemState, Waiting
+from orchestrator.reading.money.ledger import Ledger
+from orchestrator.store.outcomes import in_words
+from orchestrator.store.records import GateAnswered, GateAsked, Status
+from orchestrator.supervisor.flights import Flight
+from orchestrator.system.run_log import append_log
+from orchestrator.views import happenings
+from orchestrator.views.happenings import OpenQuestion, View
+from workers.protocol import AttemptClass, Outcome
+
+_REFUSED = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWORK, AttemptClass.USAGE_LIMIT)
+"""Classes after which an item waits for its account, and nobody can tell when its turn comes."""
+
+
+class Narrator:
+    """One run's story, to one view, and its notes to supervisor.log."""
+
+    def __init__(self, view: View, log: Path) -> None:
+        self._view = view
+        self._log = log
+
+    def started(self, flight: Flight) -> None:
+        """An attempt was handed to a worker."""
+        self._view.show(
+            happenings.ItemStarted(
+                item=flight.name, job=flight.job.id, label=flight.start.label, attempt=flight.start.attempt, at=flight.start.at
+            )
+        )
+
+    def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int) -> None:
+        """An attempt ended and its item is `state` after it. `round_ended`: the round of a loop that it ended; 0: none."""
+        if isinstance(state, Waiting) and (state.due == math.inf or outcome.attempt_class in _REFUSED):
+            self.waits(flight.name, flight.job.id, flight.start.label, in_words(outcome))
+            return
+        if isinstance(state, Waiting) and round_ended:
+            self._view.show(
+                happenings.ItemRoundEnded(
+                    item=flight.name,
+                    job=flight.job.id,
+                    label=flight.start.label,
+                    round=round_ended,
+                    attempt=flight.start.attempt,
+                    exit_code=outcome.exit_code,
+                    duration_s=round(outcome.duration_seconds, 3),
+                    wait_s=_seconds_until(state.due),
+                    at=time.time(),
+                )
+            )
+            return
+        if isinstance(state, Waiting):
+            self._view.show(
+                happenings.ItemRetrying(
+                    item=flight.name,
+                    job=flight.job.id,
+                    label=flight.start.label,
+                    attempt=flight.start.attempt,
+                    message=in_words(outcome),
+                    wait_s=_seconds_until(state.due),
+                    at=time.time(),
+                )
+            )
+            return
+        self._view.show(
+            happenings.ItemEnded(
+                item=flight.name,
+                job=flight.job.id,
+                label=flight.start.label,
+                status=type(state).__name__.lower(),
+                attempts=flight.start.attempt,
+                message=in_words(outcome),
+                duration_s=round(outcome.duration_seconds, 3),
+                exit_code=outcome.exit_code,
+                at=time.time(),
+            )
+        )
+
+    def child_paused(self, flight: Flight, message: str, questions: Sequence[OpenQuestion]) -> None:
+        """The child run of an item paused: `questions` wait there for a choice."""
+        self.note(f"{flight.name} waits: {message}")
+        for each in questions:
+            self._view.show(
+                happenings.GateAsked(
+                    item=flight.name,
+                    job=flight.job.id,
+                    label=flight.start.label,
+                    question=each.question,
+                    options=each.options,
+                    is_here=False,
+                    at=time.time(),
+                    run_id=each.run_id,
+                    gate=each.gate,
+                )
+            )
+
+    def charged(self, name: str | None, job_id: str | None, cost_usd: float | None, ledger: Ledger) -> None:
+        """An agent's attempt ended and cost that; the run has cost `ledger`. Without a name: before this supervisor began."""
+        self._view.show(
+            happenings.Charged(
+                item=name,
+                job=job_id,
+                cost_usd=cost_usd,
+                spent_usd=ledger.cost_usd,
+                unknown_costs=ledger.unknown,
+                attempts=ledger.attempts,
+                at=time.time(),
+            )
+        )
+
+    def settled(self, name: str, job_id: str, label: str | None, status: Status, message: str) -> None:
+        """An item came to its end without an attempt."""
+        self._view.show(
+            happenings.ItemEnded(
+                item=name,
+                job=job_id,
+                label=label,
+                status=status.value,
+                attempts=0,
+                message=message,
+                duration_s=None,
+                exit_code=None,
+                at=time.time(),
+            )
+        )
+
+    def waits(self, name: str, job_id: str, label: str | None, message: str) -> None:
+        """The item's work is done elsewhere just now: it waits for what comes of that."""
+        self._view.show(happenings.ItemWaiting(item=name, job=job_id, label=label, message=message, at=time.time()))
+
+    def asks(self, name: str, asked: GateAsked, *, is_here: bool) -> None:
+        """A gate's question is out. `is_here`: it is put to who sits at the terminal."""
+        self._view.show(
+            happenings.GateAsked(
+                item=name,
+                job=asked.job,
+                label=asked.label,
+                question=asked.question,
+                options=asked.options,
+                is_here=is_here,
+                at=asked.at,
+            )
+        )
+
+    def answered(self, name: str, job_id: str, label: str | None, answer: GateAnswered) -> None:
+        """A choice was made at a gate, and is acted on now."""
+        self._view.show(
+            happenings.GateAnswered(
+                item=name, job=job_id, label=label, choice=answer.choice, message=answer.message, at=answer.at
+            )
+        )
+
+    def reopened(self, job_id: str, count: int, counts: dict[str, int]) -> None:
+        """Items of a job run again, because a gate behind it was rejected."""
+        self._view.show(happenings.JobListed(job=job_id, count=count, counts=counts))
+
+    def shared(self, name: str, job_id: str, label: str | None, status: Status, deduped_from: str, outcome: Outcome) -> None:
+        """An item came to its end with the outcome of another, without an attempt."""
+        self._view.show(
+            happenings.ItemEnded(
+                item=name,
+                job=job_id,
+                label=label,
+                status=status.value,
+                attempts=0,
+                message=in_words(outcome),
+                duration_s=round(outcome.duration_seconds, 3),
+                exit_code=outcome.exit_code,
+                at=time.time(),
+                deduped_from=deduped_from,
+            )
+        )
+
+    def listed(self, job_id: str, count: int, selected: int, selection: str) -> None:
+        """A job's items are known, and how many of them are `selected` by `selection`, in words."""
+        counts = {Status.SKIPPED.value: count - selected} if selected < count else {}
+        self._view.show(happenings.JobListed(job=job_id, count=count, counts=counts))
+        if counts:
+            self.note(f"{job_id}: {selected} of {count} items selected ({selection})")
+        if count == 0:
+            self.note(f"{job_id} has no items: its for_each gave an empty list")
+
+    def closed(self, job_id: str, status: str, message: str = "") -> None:
+        """Nothing more will come of a job."""
+        self._view.show(happenings.JobClosed(job=job_id, status=status, message=message))
+
+    def spares(self, account: str, words: str, until: float | None) -> None:
+        """How an account is spared has changed. `until`: monotonic seconds."""
+        epoch = None if until is None else time.time() + _seconds_until(until)
+        self._view.show(happenings.AccountSpared(account=account, words=words, until=epoch, at=time.time()))
+
+    def note(self, message: str) -> None:
+        """Something a person should know."""
+        append_log(self._log, message)
+        self._view.show(happenings.Noted(message=message, at=time.time()))
+
+    def refresh(self) -> None:
+        """Nothing else happens just now."""
+        self._view.refresh()
+
+
+def _seconds_until(due: float) -> float:
+    return round(max(0.0, due - time.monotonic()), 3)

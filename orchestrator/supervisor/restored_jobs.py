@@ -1,0 +1,105 @@
+"""What a resume runs: a pure reading of what is recorded. Interrupted, pending and failed items run again, never the succeeded.
+
+Skipped items are looked at again: what they needed may succeed this time. Not those that are no longer in the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.attempts.items.selection import Chosen
+from orchestrator.core.costs import Costs, Meter
+from orchestrator.core.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, AdoptedAttempt, ItemState, RestoredJob
+from orchestrator.store.job_history import JobHistory
+from orchestrator.store.records import Started, Status
+from orchestrator.store.spending import Spending, tokens_of
+
+
+def assign_slots(starts: Iterable[Started], slots: int) -> dict[tuple[str, int], int]:
+    """A slot for each attempt that was started and has no recorded end.
+
+    Its own (the attempt holds that lock) if the run still has it and it is not taken; else a free one; else one beyond the run's
+    slots, which is gone when the attempt ends. So adopted attempts count against the slots.
+    """
+    assigned: dict[tuple[str, int], int] = {}
+    taken: set[int] = set()
+    homeless = []
+    for start in sorted(starts, key=lambda each: each.sequence):
+        if start.slot < slots and start.slot not in taken:
+            taken.add(start.slot)
+            assigned[start.job, start.index] = start.slot
+        else:
+            homeless.append(start)
+    free = iter([slot for slot in range(slots + len(homeless)) if slot not in taken])
+    for start in homeless:
+        assigned[start.job, start.index] = next(free)
+    return assigned
+
+
+def restore_job(
+    past: JobHistory,
+    slots_of: dict[tuple[str, int], int],
+    starts: dict[tuple[str, int], Started],
+    *,
+    keep_failed: bool,
+    rerun_stale: bool = False,
+    chosen: Chosen = None,
+) -> RestoredJob:
+    """What the core shall know of a listed job. `chosen`: what is selected. What has failed and is not selected stays failed."""
+    assert past.count is not None
+    by_status: dict[Status, ItemState] = {
+        Status.PENDING: PENDING,
+        Status.WAITING: PENDING,
+        Status.RUNNING: PENDING,
+        Status.INTERRUPTED: PENDING,
+        Status.SKIPPED: PENDING,
+        Status.SUCCEEDED: SUCCEEDED,
+        Status.CANCELLED: CANCELLED,
+        Status.FAILED: FAILED if keep_failed else PENDING,
+    }
+    states = [by_status[past.status(index)] for index in range(past.count)]
+    for index in past.gone:
+        states[index] = SKIPPED
+    if rerun_stale:
+        for index in past.indices(Status.SUCCEEDED):
+            if past.is_stale(index):
+                states[index] = PENDING
+    adopted = tuple(
+        AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot, account=starts[job_id, index].account)
+        for (job_id, index), slot in slots_of.items()
+        if job_id == past.id
+    )
+    unselected = set() if chosen is None else set(range(past.count)) - chosen - {each.index for each in adopted}
+    unselected = {index for index in unselected if states[index] is PENDING}
+    for index in unselected:
+        states[index] = FAILED if past.status(index) is Status.FAILED else SKIPPED
+    return RestoredJob(
+        states=states,
+        attempts={index: past.attempts(index) for index, state in enumerate(states) if state is PENDING and past.attempts(index)},
+        adopted=adopted,
+        unselected=sum(states[index] is SKIPPED for index in unselected),
+        gone=len(past.gone),
+        costs=costs_of(past.spending),
+    )
+
+
+def costs_of(spending: Spending) -> Costs:
+    """What the rules need to know of what a job's attempts have cost."""
+    spent = spending.by_agent.values()
+    attempts, unknown, untold = (sum(getattr(each, name) for each in spent) for name in ("attempts", "unknown", "untold"))
+    tokens = sum(tokens_of(each.usage) or 0 for each in spent)
+    costs = Costs(
+        nano_usd=Meter(known=sum(each.nano_usd for each in spent), told=attempts - unknown, unknown=unknown),
+        tokens=Meter(known=tokens, told=attempts - untold, unknown=untold),
+    )
+    for each in spending.of_children.values():
+        # What a child run costs is known, as far as it is, without a count of its attempts.
+        costs.nano_usd.known += each.nano_usd
+        costs.tokens.known += tokens_of(each.usage) or 0
+    for index, nano_usd, used in spending.last_costs():
+        if spending.of_children:
+            costs.nano_usd.told += 1
+            costs.tokens.told += 1
+        costs.nano_usd.note_last(index, nano_usd)
+        costs.tokens.note_last(index, used)
+    return costs

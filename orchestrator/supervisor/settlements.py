@@ -1,0 +1,194 @@
+"""What is recorded of an item when the core says what it is now, and who hears of it.
+
+The core speaks of states; what is behind one (an attempt's outcome, the outcome of somebody else's work, a refusal in words) is
+kept here from the moment it is known until the core has decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from orchestrator.attempts.preparer import NotStarted
+from orchestrator.core.states import ItemRef, ItemState
+from orchestrator.reading.money.costs import after_replay
+from orchestrator.store import records
+from orchestrator.store.records import Spent, Status
+from orchestrator.supervisor.flights import Flight
+from orchestrator.supervisor.narrator import Narrator
+from orchestrator.supervisor.recorder import Recorder
+from workers.protocol import Outcome
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """An item whose work is done elsewhere, with what is recorded of it. `words`: who does it."""
+
+    label: str | None
+    token: str
+    payload: str
+    words: str = ""
+
+
+class SharedOutcome(msgspec.Struct, frozen=True):
+    """The outcome of somebody else's attempt, which is this item's too."""
+
+    joined: Joined
+    outcome: Outcome
+    deduped_from: str
+
+
+class EndedAttempt(msgspec.Struct, frozen=True):
+    """An attempt that ended. `round`: which round of a loop came to its end with it; 0: none. `spent`: of its item so far."""
+
+    flight: Flight
+    outcome: Outcome
+    round: int
+    spent: Spent | None
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What an item is now. `ended`: its own attempt, if one just ended; `replaced_by`: who takes its token."""
+
+    status: Status
+    ended: EndedAttempt | None
+    replaced_by: str | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What its own attempt came to, if one just ended."""
+        return self.ended.outcome if self.ended is not None else None
+
+
+class Settlements:
+    """Of one run. `name_of(item)` is what people call an item, `spent_on(item)` what its ends so far say that it has cost."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        narrator: Narrator,
+        job_ids: list[str],
+        name_of: Callable[[ItemRef], str],
+        spent_on: Callable[[ItemRef], Spent | None],
+    ) -> None:
+        self._recorder = recorder
+        self._narrator = narrator
+        self._job_ids = job_ids
+        self._name_of = name_of
+        self._spent_on = spent_on
+        self._outcomes: dict[ItemRef, EndedAttempt] = {}
+        self._declined: dict[ItemRef, NotStarted] = {}
+        self._shared: dict[ItemRef, SharedOutcome] = {}
+        self._joining: dict[ItemRef, Joined] = {}
+        self._to_tell: set[ItemRef] = set()
+        """Of those who joined: whose wait, or the reason for it, is not recorded yet."""
+        self._replaced_by: dict[ItemRef, str] = {}
+
+    def ended(self, flight: Flight, outcome: Outcome, *, is_round: bool, spent: Spent | None = None) -> None:
+        """The attempt of an item ended. `is_round`: and with it a round of its loop. `spent`: what the item has cost with it."""
+        self._outcomes[flight.item] = EndedAttempt(flight, outcome, flight.start.round if is_round else 0, spent)
+
+    def declined(self, item: ItemRef, not_started: NotStarted) -> None:
+        """The item was not started, and why."""
+        self._declined[item] = not_started
+
+    def joins(self, item: ItemRef, joined: Joined) -> None:
+        """The item waits for what comes of work in flight."""
+        if self._joining.get(item) != joined:  # who asks again once a second, for days, has nothing new to tell
+            self._joining[item] = joined
+            self._to_tell.add(item)
+
+    def shares(self, item: ItemRef, outcome: Outcome, deduped_from: str, joined: Joined | None = None) -> None:
+        """The item has this outcome. `joined` may be left out if it has waited for it."""
+        self._shared[item] = SharedOutcome(joined or self._joining[item], outcome, deduped_from)
+
+    def joined(self, item: ItemRef) -> Joined | None:
+        """What the item waits for, if it has joined something."""
+        return self._joining.get(item)
+
+    def replaced(self, item: ItemRef, by: str) -> None:
+        """The item is about to be cancelled, because `by` (`RUN/ITEM`) takes its token."""
+        self._replaced_by[item] = by
+
+    def settle(self, item: ItemRef, state: ItemState, message: str) -> Settled:
+        """Record what the item is now."""
+        status = Status(type(state).__name__.lower())
+        ended = self._outcomes.pop(item, None)
+        shared = self._shared.pop(item, None)
+        is_joining = status is Status.WAITING and ended is None
+        joined = self._joining.get(item) if is_joining else self._joining.pop(item, None)
+        replaced_by = self._replaced_by.pop(item, None) if status is Status.CANCELLED else None
+        if ended is not None:
+            self._attempt_ended(ended, state, status)
+            if replaced_by is not None:
+                self._recorder.add(self._settled(item, status, f"replaced by {replaced_by}", joined, replaced_by=replaced_by))
+        elif shared is not None:
+            self._shared_outcome(item, shared, status)
+        elif joined is not None and is_joining:
+            if item in self._to_tell:
+                self._to_tell.discard(item)
+                self._recorder.add(self._settled(item, status, joined.words, joined))
+                self._narrator.waits(self._name_of(item), self._job_ids[item[0]], joined.label, joined.words)
+        else:
+            told = f"replaced by {replaced_by}" if replaced_by is not None else message
+            record = self._settled(item, status, told, joined, replaced_by=replaced_by)
+            self._recorder.add(record)
+            self._narrator.settled(self._name_of(item), record.job, record.label, status, record.message)
+        return Settled(status, ended, replaced_by)
+
+    def _settled(
+        self, item: ItemRef, status: Status, message: str, joined: Joined | None, *, replaced_by: str | None = None
+    ) -> records.ItemSettled:
+        declined = self._declined.pop(item, None)
+        told = declined or joined
+        return records.ItemSettled(
+            job=self._job_ids[item[0]],
+            index=item[1],
+            status=status,
+            message=declined.message if declined is not None else message,
+            label=told.label if told is not None else None,
+            token=told.token if told is not None else None,
+            payload=told.payload if told is not None else "",
+            replaced_by=replaced_by,
+        )
+
+    def _shared_outcome(self, item: ItemRef, shared: SharedOutcome, status: Status) -> None:
+        joined, job_id = shared.joined, self._job_ids[item[0]]
+        self._recorder.add(
+            records.AttemptEnded(
+                job=job_id,
+                index=item[1],
+                attempt=0,
+                status=status,
+                outcome=shared.outcome,
+                label=joined.label,
+                payload=joined.payload,
+                token=joined.token,
+                deduped_from=shared.deduped_from,
+                spent=after_replay(self._spent_on(item), shared.outcome),
+            )
+        )
+        self._narrator.shared(self._name_of(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
+
+    def _attempt_ended(self, ended: EndedAttempt, state: ItemState, status: Status) -> None:
+        flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
+        self._recorder.add(
+            records.AttemptEnded(
+                job=start.job,
+                index=start.index,
+                attempt=start.attempt,
+                status=status,
+                outcome=outcome,
+                label=start.label,
+                payload=start.payload,
+                token=start.token,
+                promotions=start.promotions,
+                round=ended.round,
+                child=start.child,
+                folder=start.folder,
+                workspace=start.workspace,
+                is_adopted=flight.is_adopted,
+                spent=ended.spent,
+            )
+        )
+        self._narrator.attempt_ended(flight, outcome, state, ended.round)

@@ -1,0 +1,25 @@
+"""supervisor.log: what a supervisor did that a person may want to know later. Only for people; losing it loses nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from orchestrator.system.redaction import of_this_process
+
+
+def append_log(path: Path, message: str) -> None:
+    """Add one entry, without secrets. A log that cannot be written is no reason to stop: the records tell the state."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
+        entry = f"{stamp} [{os.getpid()}] {message}\n".encode("utf-8", "backslashreplace")
+        os.write(fd, of_this_process().redact(entry))
+    except OSError:
+        return
+    finally:
+        os.close(fd)

@@ -1,0 +1,287 @@
+"""What is said of a run in the end and by `status`: what came of it, what failed, why, and the command that shows its log."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.system.wording import STATUS_WORDS, after_attempts, at_time, counted, dollars, lasting, shown, spent, title
+from orchestrator.views.happenings import (
+    GateAnswered,
+    GateAsked,
+    Happening,
+    ItemEnded,
+    ItemStarted,
+    JobClosed,
+    OpenQuestion,
+    RunBegan,
+    RunFinished,
+)
+
+MOST_FAILURES = 10
+"""How many failures are told one by one."""
+
+MOST_RUNNING = 20
+MOST_QUESTIONS = 10
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Failure:
+    """An item that failed. Failures sort in the order of their jobs in the file, then of their items."""
+
+    place: tuple[int, int]
+    item: str
+    label: str | None = field(compare=False)
+    message: str = field(compare=False)
+    attempts: int = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningItem:
+    """An attempt that goes on: for `seconds` so far."""
+
+    item: str
+    label: str | None
+    attempt: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRun:
+    """A run of another file that does the work of `item`."""
+
+    item: str
+    run_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedItem:
+    """An item that succeeded although its agent was not allowed to do all that it tried."""
+
+    item: str
+    label: str | None
+    denials: list[str]
+
+
+WHOLE_RUN = "the run"
+"""Named in the place of an item where the run failed and no item of it; no item can be called so."""
+
+
+class EndReport:
+    """Gathers from happenings what the end report says; keeps only the first failures in item order, however many there are."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._job_order: dict[str, int] = {}
+        self._failures: list[Failure] = []
+        self._began_at: float | None = None
+        self._run_id = ""
+        self._questions: dict[tuple[str, str], OpenQuestion] = {}
+        """By item and gate: a child run may ask several things."""
+
+    def take_in(self, happening: Happening) -> None:
+        """Remember what the report will need."""
+        match happening:
+            case RunBegan():
+                self._job_order = {job: order for order, job in enumerate(happening.jobs)}
+                self._began_at = happening.at
+                self._run_id = happening.run_id
+            case GateAsked():
+                gate = happening.gate or happening.item
+                self._questions[happening.item, gate] = OpenQuestion(
+                    item=happening.item,
+                    label=happening.label,
+                    question=happening.question,
+                    options=happening.options,
+                    run_id=happening.run_id or self._run_id,
+                    gate=gate,
+                )
+            case GateAnswered():
+                self._questions.pop((happening.item, happening.item), None)
+            case ItemStarted(item=item) if self._questions:  # its child run goes on, and tells what it asks then
+                self._questions = {key: asked for key, asked in self._questions.items() if key[0] != item}
+            case ItemEnded(status=status, item=item) if status != "interrupted" and (item, item) in self._questions:
+                del self._questions[item, item]
+                if status == "failed":
+                    self._keep(item, happening.job, happening.label, happening.message, happening.attempts)
+            case ItemEnded(status="failed"):
+                self._keep(happening.item, happening.job, happening.label, happening.message, happening.attempts)
+            case JobClosed(status="failed", message=message) if message:
+                self._keep(happening.job, happening.job, None, message, 0)
+            case _:
+                pass
+
+    def lines(self, finished: RunFinished) -> Iterator[str]:
+        """The report, a line each, the verdict last."""
+        summary = finished.summary
+        count = int(summary.get("counts", {}).get("failed", 0))
+        failures = list(self._failures)
+        error = summary.get("error")
+        if error and not any(failure.item == error["item"] for failure in failures):
+            failures.insert(0, Failure((-1, 0), error["item"] or WHOLE_RUN, None, error["message"] or "", 0))
+        yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
+        yield from question_lines(self._program, finished.run_id, list(self._questions.values()))
+        took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
+        yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
+        if (line := ledger_line(summary)) is not None:
+            yield line
+        yield from (f"  {line}" for line in _reason_lines(self._program, finished.run_id, summary))
+        if (words := _selection_words(self._program, summary)) is not None:
+            yield f"  {words}"
+        if _can_go_on(finished.status, summary):
+            yield f"  go on with: {self._program} resume {finished.run_id}"
+
+    def _keep(self, item: str, job: str, label: str | None, message: str, attempts: int) -> None:
+        _, _, index = item.partition(":")
+        place = (self._job_order.get(job, len(self._job_order)), int(index) if index.isdigit() else 0)
+        bisect.insort(self._failures, Failure(place, item, label, message, attempts))
+        del self._failures[MOST_FAILURES:]
+
+
+def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion]) -> Iterator[str]:
+    """What waits for a choice, and the commands that make it."""
+    for each in questions[:MOST_QUESTIONS]:
+        yield f"asks {title(each.item, each.label)}: {shown(each.question, 300)} [{', '.join(each.options)}]"
+        if each.show_file is not None:
+            yield f"       see {shown(each.show_file)}"
+        yield f"       {program} approve {each.run_id} {shlex.quote(each.gate)}"
+    if len(questions) > MOST_QUESTIONS:
+        yield f"       and {len(questions) - MOST_QUESTIONS} more: {program} results {run_id} --status waiting"
+
+
+def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count: int) -> Iterator[str]:
+    """What failed, why, and the command that shows its log; `count` failed in all."""
+    for failure in failures[:MOST_FAILURES]:
+        yield f"FAILED {title(failure.item, failure.label)}: {after_attempts(failure.message, failure.attempts)}"
+        if failure.attempts:
+            yield f"       {program} logs {run_id} {shlex.quote(failure.item)}"
+        elif failure.item != WHOLE_RUN:
+            yield f"       {program} why {run_id} {shlex.quote(failure.item)}"
+    more = count - min(len(failures), MOST_FAILURES)
+    if more > 0:
+        yield f"       and {more} more: {program} results {run_id} --status failed"
+
+
+def status_lines(
+    program: str,
+    summary: dict[str, Any],
+    running: Sequence[RunningItem],
+    failures: Sequence[Failure],
+    now: float,
+    *,
+    questions: Sequence[OpenQuestion] = (),
+    is_alive: bool,
+    is_each: bool = False,
+    children: Sequence[ChildRun] = (),
+    denied: Sequence[DeniedItem] = (),
+    limits: Sequence[str] = (),
+) -> Iterator[str]:
+    """The text of `status`: `summary` is the object of `status --json`. `is_each`: there is no jobs file of the user's.
+
+    `limits`: how the accounts of its agents are limited.
+    """
+    run_id, status = summary["run_id"], summary["status"]
+    yield f"run {run_id}  {shown(summary['name'])}  {status}"
+    ended = summary["finished_at"]
+    started = summary["started_at"]
+    if is_alive or ended is None:
+        yield f"  started {at_time(started)}" + (f", {lasting(now - started)} ago" if is_alive else "")
+    else:
+        yield f"  started {at_time(started)}, ended {at_time(ended)}"
+    file = summary["jobs_file"]
+    yield f"  each, in {shown(os.path.dirname(file))}" if is_each else f"  file {shown(file)}"
+    width = max((len(job["id"]) for job in summary["jobs"]), default=0)
+    for job in summary["jobs"]:
+        yield f"  {job['id']:<{width}}  {job['status']:<11}  {counted(job['counts'])}"
+    yield from (f"  {shown(words)}" for words in limits)
+    if running:
+        yield "running now:"
+        for each in running[:MOST_RUNNING]:
+            attempt = f"  attempt {each.attempt}" if each.attempt > 1 else ""
+            yield f"  {title(each.item, each.label)}  {lasting(each.seconds)}{attempt}"
+        if len(running) > MOST_RUNNING:
+            yield f"  and {len(running) - MOST_RUNNING} more"
+    for child in children[:MOST_FAILURES]:
+        yield f"child run of {child.item}: {child.run_id} is {child.status}"
+    if len(children) > MOST_FAILURES:
+        yield f"and more child runs: {program} list --all"
+    yield from _denied_lines(program, run_id, denied)
+    error = summary["error"]
+    if error and not any(failure.item == error["item"] for failure in failures):
+        yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
+    yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
+    if (line := ledger_line(summary)) is not None:
+        yield line
+    yield from _reason_lines(program, run_id, summary)
+    if (words := _selection_words(program, summary)) is not None:
+        yield words
+    yield from question_lines(program, run_id, questions)
+    if _can_go_on(status, summary):
+        yield f"go on with: {program} resume {run_id}"
+
+
+def _denied_lines(program: str, run_id: str, denied: Sequence[DeniedItem]) -> Iterator[str]:
+    for item in denied[:MOST_FAILURES]:
+        yield f"ok     {title(item.item, item.label)}: {len(item.denials)} denied ({shown(', '.join(item.denials), 200)})"
+    if len(denied) > MOST_FAILURES:
+        yield f"       and more: {program} results {run_id} --fields item,denials"
+
+
+def ledger_line(summary: dict[str, Any]) -> str | None:
+    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent was at work."""
+    ledger = summary.get("ledger")
+    if ledger is None:
+        return None
+    attempts, tokens = ledger["attempts"], ledger["tokens"]
+    words = f"{spent(ledger['cost_usd'], ledger['unknown_costs'])} in {attempts} attempt{'' if attempts == 1 else 's'}"
+    used = f" · {tokens:,} tokens" if tokens is not None and ledger["unknown_costs"] else ""
+    saved = ledger["saved_by_replay_usd"] + ledger["saved_by_adoption_usd"]
+    return f"{words}{used} · saved {dollars(saved)} by replay and adoption · paid twice {ledger['paid_twice']}"
+
+
+def _reason_lines(program: str, run_id: str, summary: dict[str, Any]) -> Iterator[str]:
+    """Why a run is paused, and what changes that."""
+    if summary["status"] == "paused" and (reason := summary.get("reason")):
+        yield shown(reason, 300)
+        if reason.startswith("budget"):
+            yield f"raise it with: {program} set {run_id} [JOB.]budget_usd=N (or budget_tokens=N)"
+
+
+def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
+    """What of the run is selected, if that is not all of it, and how to run the rest."""
+    selection = summary.get("selection")
+    if selection is None or (selection["selected"] == selection["items"] and not selection["jobs_left_out"]):
+        return None
+    options = [f"--only {shlex.quote(pattern)}" for pattern in selection["only"]]
+    options += [] if selection["limit"] is None else [f"--limit {selection['limit']}"]
+    left_out = selection["jobs_left_out"]
+    jobs = f", {left_out} job{'s' if left_out != 1 else ''} left out" if left_out else ""
+    items = f"{selection['selected']} of {selection['items']} items selected"
+    return shown(f"{items}{jobs} ({' '.join(options)}); {program} resume {summary['run_id']} --all runs the rest")
+
+
+def _can_go_on(status: str, summary: dict[str, Any]) -> bool:
+    """Whether a resume would run anything: cancelled items are only for `retry`."""
+    if status not in ("failed", "interrupted", "paused"):
+        return False
+    return any(job["status"] not in ("succeeded", "skipped", "cancelled") for job in summary["jobs"])
+
+
+def ended_line(ended: ItemEnded) -> str:
+    """One line for an item's end: `ok  port:3 tests/test_a.py 2.1s`."""
+    word = STATUS_WORDS.get(ended.status, ended.status)
+    said = title(ended.item, ended.label)
+    # The time that it took is the other's: nothing ran for this item.
+    shared = f" (shared from {shown(ended.deduped_from, 200)})" if ended.deduped_from else ""
+    if ended.status == "succeeded":
+        took = f" {lasting(ended.duration_s)}" if ended.duration_s is not None and not shared else ""
+        why = f" ({shown(ended.message, 300)})" if ended.message else ""
+        return f"{word}  {said}{took}{why}{shared}"
+    if ended.status == "failed":
+        return f"{word} {said} {after_attempts(ended.message, ended.attempts)}{shared}"
+    return f"{word} {said}" + (f": {shown(ended.message, 300)}" if ended.message else "")

@@ -1,0 +1,109 @@
+"""Plain lines, for cron and pipes: one for each item that ends, and the end report. `Quiet` says nothing of a success."""
+
+from __future__ import annotations
+
+from orchestrator.system.wording import lasting, shown, title
+from orchestrator.views.end_report import EndReport, ended_line
+from orchestrator.views.happenings import (
+    GateAnswered,
+    GateAsked,
+    Happening,
+    ItemEnded,
+    ItemRetrying,
+    ItemRoundEnded,
+    JobClosed,
+    Noted,
+    RunBegan,
+    RunFinished,
+)
+from orchestrator.views.outlet import Outlet
+
+
+class PlainLines:
+    """Says each thing once, as it happens. `program`: how the user calls orchestrate, for the commands it names."""
+
+    def __init__(self, outlet: Outlet, program: str) -> None:
+        self._outlet = outlet
+        self._report = EndReport(program)
+
+    def show(self, happening: Happening) -> None:
+        """Write the line of one happening, if it has one."""
+        self._report.take_in(happening)
+        match happening:
+            case RunBegan():
+                self._outlet.line(began_line(happening))
+            case ItemRetrying():
+                self._outlet.line(retry_line(happening))
+            case ItemRoundEnded():
+                self._outlet.line(round_line(happening))
+            case GateAsked(is_here=False):
+                self._outlet.line(asked_line(happening))
+            case GateAnswered():
+                self._outlet.line(answered_line(happening))
+            case ItemEnded():
+                self._outlet.line(ended_line(happening))
+            case JobClosed(status="failed", message=message) if message:
+                self._outlet.line(f"FAILED {happening.job}: {shown(message, 300)}")
+            case Noted():
+                self._outlet.line(f"note: {shown(happening.message)}")
+            case RunFinished():
+                for line in self._report.lines(happening):
+                    self._outlet.line(line)
+            case _:
+                pass
+
+    def refresh(self) -> None:
+        """Lines do not change."""
+
+    def close(self) -> None:
+        """Nothing to restore."""
+
+
+class Quiet:
+    """Nothing on success; otherwise the end report."""
+
+    def __init__(self, outlet: Outlet, program: str) -> None:
+        self._outlet = outlet
+        self._report = EndReport(program)
+
+    def show(self, happening: Happening) -> None:
+        """Listen; speak at the end, if it was not good."""
+        self._report.take_in(happening)
+        if isinstance(happening, RunFinished) and happening.exit_code != 0:
+            for line in self._report.lines(happening):
+                self._outlet.line(line)
+
+    def refresh(self) -> None:
+        """Nothing is shown."""
+
+    def close(self) -> None:
+        """Nothing to restore."""
+
+
+def began_line(began: RunBegan) -> str:
+    """`run ID name: 8 slots`."""
+    slots = "inline" if began.slots == 0 else f"{began.slots} slot{'s' if began.slots != 1 else ''}"
+    return f"run {began.run_id} {shown(began.name)}: {'resumed, ' if began.is_resumed else ''}{slots}"
+
+
+def asked_line(asked: GateAsked) -> str:
+    """What a gate asks, and which choices there are."""
+    return f"asks {title(asked.item, asked.label)}: {shown(asked.question, 300)} [{', '.join(asked.options)}]"
+
+
+def answered_line(answered: GateAnswered) -> str:
+    """Which choice was made."""
+    said = f": {shown(answered.message, 300)}" if answered.message else ""
+    return f"answered {title(answered.item, answered.label)} {answered.choice}{said}"
+
+
+def round_line(ended: ItemRoundEnded) -> str:
+    """Which round of a loop ended, and when the next one comes."""
+    later = f", the next in {lasting(ended.wait_s)}" if ended.wait_s >= 1 else ""
+    return f"round {ended.round} of {title(ended.item, ended.label)} {lasting(ended.duration_s)}{later}"
+
+
+def retry_line(retrying: ItemRetrying) -> str:
+    """What went wrong with an attempt, and when the next one comes."""
+    said = f"{title(retrying.item, retrying.label)} {shown(retrying.message, 300)}"
+    return f"retry {said}, attempt {retrying.attempt + 1} in {lasting(retrying.wait_s)}"

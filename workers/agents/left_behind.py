@@ -1,0 +1,64 @@
+"""What an agent's attempt left whose worker was killed: read and kept as the worker would have done.
+
+Promise: what the agent told of its costs before its end is known, whoever lived to hear it; a kill in the middle of this loses
+nothing, for it may be done again. Invariant: the attempt's tree is confirmed ended, so nobody writes to its files any more.
+
+Refuses to handle: what the attempt came to. Nobody saw how the agent exited, and its check was not carried out.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from workers.agents.report import report_of
+from workers.agents.watch import AgentWatch
+from workers.files.capture import CaptureFile
+from workers.protocol import EMPTY_CAPTURE, AgentReport, AgentTask, AttemptClass, Capture
+from workers.verdict import Verdict
+
+
+class LeftBehind(msgspec.Struct, frozen=True, kw_only=True):
+    """`agent` None: nobody can read what it told. `trouble`: why something of it is missing, in words."""
+
+    agent: AgentReport | None = None
+    stdout: Capture = EMPTY_CAPTURE
+    stderr: Capture = EMPTY_CAPTURE
+    trouble: str = ""
+
+
+def take_left_behind(
+    folder: str, task: AgentTask | None, stdout_path: str, stderr_path: str, max_output_bytes: int
+) -> LeftBehind:
+    """Read all that stands in the captures of the dead worker in `folder`, however long that takes, and keep them at the two
+    paths; all absolute. `task`: how it is read; None: it is only kept. Where a file cannot be read or written `trouble` says so.
+    """
+    captures = (CaptureFile(f"{folder}/stdout"), CaptureFile(f"{folder}/stderr"))
+    report = None
+    kept = [EMPTY_CAPTURE, EMPTY_CAPTURE]
+    trouble = ""
+    try:
+        finals = (stdout_path, stderr_path)
+        for capture, final in zip(captures, finals, strict=True):
+            capture.take_up(final)
+        if task is not None:
+            report = _report(task, *captures)
+        for place, (capture, final) in enumerate(zip(captures, finals, strict=True)):
+            kept[place] = capture.take(final, max_output_bytes, is_sole_writer=True)
+    except OSError as error:
+        trouble = f"what it left could not be kept: {error.strerror}"
+    finally:
+        for capture in captures:
+            capture.forget()
+    return LeftBehind(agent=report, stdout=kept[0], stderr=kept[1], trouble=trouble)
+
+
+def _report(task: AgentTask, stdout: CaptureFile, stderr: CaptureFile) -> AgentReport:
+    """What it told. When a limit is over is left out: of an attempt that was lost nobody waits for that."""
+    watch = AgentWatch(task, stdout, stderr, _hear_no_session)
+    watch.read_all()
+    _, told = watch.verdict(Verdict(AttemptClass.LOST))
+    return msgspec.structs.replace(report_of(task, watch.stream, told), resets_at=None, reset_source=None)
+
+
+def _hear_no_session(_session_id: str) -> None:
+    """The log of its worker is closed; the report has the session."""

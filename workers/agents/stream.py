@@ -1,0 +1,279 @@
+"""What an agent tells of its attempt, read while it writes: bytes in, findings out; at the end the class of the attempt.
+
+Promise: however the stream is cut into chunks, the result is the same; whatever stands in it, nothing here raises; each byte
+is looked at a bounded number of times, and a line may be as long as memory allows.
+
+Invariant: `ok` needs a terminal event that says success, exit code 0, no error that is final, and no signal of ours before
+that event. What is not known is never a success. (A text has no terminal event: there it needs at least one line that says
+that a call went well and none after it that says otherwise, and its profile demands a check.)
+
+No clock, no disk, no process: the time comes in, and is only asked for where a text tells of a reset in its own words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
+from workers.agents.failures import Failures, Finding, short
+from workers.agents.lines import KnownLine, Lines
+from workers.agents.told import Told
+from workers.protocol import AttemptClass, EndReason, ResetSource, Usage
+from workers.protocol.reading import EventMeaning, EventRule, LineMeaning, Reading
+
+_LAST_STDERR_BYTES = 64 * 1024
+_LAST_STDERR_LINES = 20
+_MOST_TYPES = 100
+
+_OUR_END = {
+    EndReason.TIMEOUT: (AttemptClass.TIMEOUT, "timed out"),
+    EndReason.STALLED: (AttemptClass.STALLED, "wrote nothing for too long"),
+    EndReason.EVENTS: (AttemptClass.STALLED, "wrote more events than an attempt may"),
+    EndReason.CANCEL: (AttemptClass.CANCELLED, "cancelled"),
+    EndReason.DRAIN: (AttemptClass.CANCELLED, "ended by a drain"),
+    EndReason.MEMORY: (AttemptClass.MEMORY, "used more memory than it may"),
+}
+
+
+class StreamVerdict(NamedTuple):
+    """What an attempt came to. `structured` is the answer to a schema. None: not told, never 0 for that.
+
+    `usage` and `cost_usd` are as the CLI told them, so sums over a session where its reading says so.
+    """
+
+    attempt_class: AttemptClass
+    message: str
+    text: str | None
+    structured: Any
+    usage: Usage | None
+    cost_usd: float | None
+    resets_at: float | None
+    reset_source: ResetSource | None
+    denials: list[str]
+    turns: int | None
+
+
+class AgentStream:
+    """One attempt's output: `feed` it as it comes, then `classify`.
+
+    `events` counts what it wrote; `has_ended`: the terminal event was read, so it ought to exit now. `finding` is not None
+    while the CLI tries again what has failed for certain.
+    """
+
+    def __init__(self, task_reading: Reading, wall_now: Callable[[], float]) -> None:
+        self.events = 0
+        self.has_ended = False
+        self._reading = task_reading
+        self._rules = [(rule, _compiled(rule.match)) for rule in task_reading.events]
+        self._rules_by_type: dict[str, Sequence[_Rule]] = {}
+        self._out = Lines(rule for rule in task_reading.lines if rule.stream == "stdout")
+        self._err = Lines(rule for rule in task_reading.lines if rule.stream == "stderr")
+        self._failures = Failures(task_reading, wall_now)
+        self._told = Told()
+        self._has_succeeded = False
+        self._has_progressed = False
+        self._is_torn = False
+        self._is_closed = False
+        self._is_stderr_live = False
+        self._last_words = ""
+
+    @property
+    def session_id(self) -> str | None:
+        return self._told.session_id
+
+    @property
+    def model(self) -> str | None:
+        return self._told.model
+
+    @property
+    def finding(self) -> Finding | None:
+        return self._failures.finding
+
+    @property
+    def last_failure(self) -> str:
+        """The message of the failure that counts so far; empty if there is none, or it has been overcome."""
+        current = self._failures.current
+        return "" if current is None else short(current.message)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in what was written to stdout since the last time."""
+        for line in self._out.complete(chunk):
+            self._read_line(line)
+
+    def feed_stderr(self, chunk: bytes) -> None:
+        """Take in what was written to stderr since the last time. Who does not feed it live leaves it to `classify`."""
+        self._is_stderr_live = True
+        for line in self._err.complete(chunk):
+            self._read_text(self._err, line)
+
+    def close(self) -> None:
+        """Both streams have ended. A last line without a newline counts if it is whole."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        rest = self._out.take_rest()
+        self._is_torn = self._reading.format == "json" and rest.lstrip().startswith(b"{") and event_of(rest) is None
+        if not self._is_torn:
+            self._read_line(rest)
+        self._read_text(self._err, self._err.take_rest())
+        for lines in (self._out, self._err):
+            for known in lines.end():
+                self._hear_line(known)
+
+    def classify(self, *, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes) -> StreamVerdict:
+        """What the attempt came to. `exit_code` or `signal` is how the main process ended, `ended_by` why we ended it, if we
+        did; `lingering` says that we did so after its terminal event. `stderr` is all of it, or its end.
+        """
+        if not self._is_stderr_live:
+            self.feed_stderr(stderr)
+        self.close()
+        attempt_class, message = self._end_of(exit_code, signal, ended_by, stderr[-_LAST_STDERR_BYTES:])
+        told = self._told
+        return StreamVerdict(
+            attempt_class=attempt_class,
+            message=short(message),
+            text=told.answer,
+            structured=told.structured,
+            usage=told.usage,
+            cost_usd=told.cost_usd,
+            resets_at=self._failures.resets_at,
+            reset_source=self._failures.reset_source,
+            denials=list(told.denials),
+            turns=told.turns,
+        )
+
+    def _end_of(
+        self, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes
+    ) -> tuple[AttemptClass, str]:
+        failures = self._failures
+        if ended_by is EndReason.FINDING and failures.found is not None:
+            return failures.found.attempt_class, failures.found.message
+        if ended_by is not None and ended_by in _OUR_END:
+            attempt_class, words = _OUR_END[ended_by]
+            return attempt_class, f"{words}; it last told: {failures.current.message}" if failures.current else words
+        is_lingering = ended_by is EndReason.LINGERING
+        if self._is_success and (exit_code == 0 or is_lingering):
+            return AttemptClass.OK, "told its success, did not exit, and was ended" if is_lingering else ""
+        attempt_class, message = self._failed_end(exit_code, signal, stderr)
+        if self._told.denials and attempt_class in (AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR):
+            return AttemptClass.DENIED, f"{message}; not allowed: {', '.join(self._told.denials[:3])}"
+        return attempt_class, message
+
+    @property
+    def _is_success(self) -> bool:
+        if self._failures.is_final or self._is_torn:
+            return False
+        if self._reading.format == "text":
+            return self._has_progressed and self._failures.current is None
+        return self._has_succeeded
+
+    def _failed_end(self, exit_code: int | None, signal: int | None, stderr: bytes) -> tuple[AttemptClass, str]:
+        failures = self._failures
+        if failures.current is not None and (
+            failures.is_final or failures.current.attempt_class is not AttemptClass.AGENT_FAILED
+        ):
+            return failures.current
+        how = f"ended by signal {signal}" if exit_code is None else f"exit code {exit_code}"
+        if exit_code == 0:
+            if self._is_torn:
+                return AttemptClass.PROTOCOL_ERROR, "its output breaks off in the middle of an event"
+            return AttemptClass.PROTOCOL_ERROR, f"{how}, and its output does not say that it succeeded"
+        lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = lines[-_LAST_STDERR_LINES:] or ([self._last_words] if self._last_words else [])
+        message = f"{how}: {lines[-1]}" if lines else how
+        if named := self._reading.exit_codes.get(str(exit_code)):
+            return AttemptClass(named), message
+        if found := failures.class_in(" ".join(lines)):
+            failures.fail(found, " ".join(lines))  # It may say when to come again.
+            return found, message
+        return AttemptClass.AGENT_FAILED, message
+
+    def _read_line(self, line: bytes) -> None:
+        event = event_of(line) if self._reading.format == "json" else None
+        if event is None:
+            self.events += bool(line.strip())
+            self._read_text(self._out, line)
+            return
+        self.events += 1
+        for rule, matches in self._rules_for(event):
+            if _fits(rule, matches, event):
+                self._apply(rule, event)
+
+    def _rules_for(self, event: dict[str, Any]) -> Sequence[_Rule]:
+        """Those that may fit it: its type rules out most of them, and is asked for once."""
+        told = event.get("type")
+        if not isinstance(told, str):
+            return self._rules
+        found = self._rules_by_type.get(told)
+        if found is None:
+            found = [each for each in self._rules if told in each[0].where.get("type", [told])]
+            if len(self._rules_by_type) < _MOST_TYPES:
+                self._rules_by_type[told] = found
+        return found
+
+    def _apply(self, rule: EventRule, event: dict[str, Any]) -> None:
+        message = rule.words or ""
+        for name, paths in rule.take.items():
+            if name == "message":
+                message = " ".join(texts_at(event, paths)) or message
+            elif name in ("resets_at", "resets_in"):
+                self._failures.take_reset(event, paths, is_from_now=name == "resets_in")
+            else:
+                self._told.take(name, paths, event, adds=rule.adds)
+        if rule.parts_answer:
+            self._told.part_answer()
+        is_bad = rule.means in ("failure", "error", "retry")
+        self._hear(rule.means, self._failures.class_of(rule, event, message) if is_bad else None, message)
+
+    def _read_text(self, lines: Lines, line: bytes) -> None:
+        for read in lines.read(line.decode("utf-8", "replace").rstrip()):
+            if isinstance(read, KnownLine):
+                self._hear_line(read)
+            elif lines is self._out:
+                self._last_words = read or self._last_words
+                self._told.take_line(read)
+
+    def _hear_line(self, known: KnownLine) -> None:
+        for name, text in known.groups.items():
+            self._told.take_text(name, text)
+        if known.rule.means == "answer_begins":
+            self._told.begin_lines()
+        elif known.rule.means == "answer_ends":
+            self._told.end_lines()
+        named = None if known.rule.class_name is None else AttemptClass(known.rule.class_name)
+        self._hear(known.rule.means, named or self._failures.class_in(known.text), known.text)
+
+    def _hear(self, means: EventMeaning | LineMeaning | None, attempt_class: AttemptClass | None, message: str) -> None:
+        """What an event or a line means for the attempt as a whole."""
+        match means:
+            case "success" | "progress":
+                self._has_progressed = True
+                self._failures.go_on()
+            case "begin":
+                self._has_succeeded = self.has_ended = False
+            case "failure" | "error":
+                self._failures.fail_for_good(attempt_class, message)
+            case "retry":
+                self._failures.retry(attempt_class, message)
+        if means in ("success", "failure"):
+            self.has_ended = True
+            self._has_succeeded = means == "success"
+
+
+_Rule = tuple[EventRule, list[tuple[str, re.Pattern[str]]]]
+
+
+def _compiled(patterns: dict[str, str]) -> list[tuple[str, re.Pattern[str]]]:
+    return [(path, re.compile(pattern, re.S)) for path, pattern in patterns.items()]
+
+
+def _fits(rule: EventRule, matches: Sequence[tuple[str, re.Pattern[str]]], event: dict[str, Any]) -> bool:
+    return (
+        all(has_one_of(event, path, values) for path, values in rule.where.items())
+        and all(fields_at(event, path) for path in rule.present)
+        and not any(fields_at(event, path) for path in rule.absent)
+        and all(any(pattern.search(text) for text in texts_at(event, [path])) for path, pattern in matches)
+        and not (rule.unless and all(has_one_of(event, path, values) for path, values in rule.unless.items()))
+    )

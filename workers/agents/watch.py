@@ -1,0 +1,165 @@
+"""Read what an agent writes while it runs: its session, an error that it would retry in vain, its end.
+
+Promise: every byte of its streams is read once and in order, also those that `max_output` cuts off: what is cut has been read
+before. Memory does not grow with the stream, but for a line that is not complete. An agent that writes nothing costs two
+looks a second.
+
+Refuses to handle: an agent that writes faster than it can be read, for seconds. Of what it is ahead only the end is read, and
+what was not read may have been an error, so it has not succeeded. What is written in the instant between the last read and a
+cut is lost, too. Cuts while it runs therefore begin `LIVE_ROOM_BYTES` above the limit, where only such an agent gets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from workers.agents.stream import AgentStream, StreamVerdict
+from workers.files.capture import CaptureFile
+from workers.processes.watch import Stream
+from workers.protocol import AgentTask, AttemptClass, EndReason
+from workers.verdict import Verdict
+
+LIVE_ROOM_BYTES = 64 * 1024 * 1024
+
+_CHUNK_BYTES = 256 * 1024
+_MOST_BYTES_A_LOOK = 1024 * 1024
+_STDERR_TAIL_BYTES = 64 * 1024
+_PATIENCE_SECONDS = 1.0
+_LEFT_TO_READ_BYTES = 4 * 1024 * 1024
+"""How long a look back at all that was written goes on, and how much is read then of what is left."""
+_PAUSE_SECONDS = (0.1, 0.5)
+"""Between two looks: while something comes, and at most, after a while in which nothing came."""
+_SAID_BY_STREAM = (None, EndReason.FINDING, EndReason.LINGERING)
+"""Ends of which the stream tells what they mean; any other end of ours means the same for an agent as for a command."""
+
+
+class FollowedFile:
+    """A captured stream, of which `read` tells `listener` what has come."""
+
+    def __init__(self, capture: CaptureFile, listener: Callable[[bytes], None]) -> None:
+        self._capture = capture
+        self._listener = listener
+        self._offset = 0
+        self.has_skipped = False
+
+    def written(self) -> int:
+        """See `watch.Stream`."""
+        return self._capture.written()
+
+    def read(self, at_most: int) -> int:
+        """Read on; how many bytes there were, fewer than `at_most` if that was all."""
+        begin = self._offset
+        while (left := at_most - (self._offset - begin)) > 0:
+            chunk = self._capture.read_at(self._offset, min(left, _CHUNK_BYTES))
+            if not chunk:
+                break
+            self._offset += len(chunk)
+            self._listener(chunk)
+        return self._offset - begin
+
+    def read_rest(self, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        """Read all that stands there now; after so long, of much that is left, only the end."""
+        end = self._capture.size()
+        give_up_at = time.monotonic() + patience_seconds
+        while self._offset < end:
+            if end - self._offset > _LEFT_TO_READ_BYTES and time.monotonic() >= give_up_at:
+                self._offset = end - _LEFT_TO_READ_BYTES
+                self.has_skipped = True
+                self._listener(b"\n")  # what was begun is no part of what follows
+            self.read(min(end - self._offset, _CHUNK_BYTES))
+
+    def cut_to(self, limit: int) -> int:
+        """See `watch.Stream`. Nothing is cut that was not read."""
+        limit += LIVE_ROOM_BYTES
+        if self._capture.size() > limit:
+            self.read_rest()
+        dropped = self._capture.dropped
+        room = self._capture.cut_to(limit)
+        if self._capture.dropped > dropped:
+            self._offset = limit
+        return room
+
+
+class AgentWatch:
+    """The `watch.Onlooker` of one agent. `on_session` hears each new id of its session."""
+
+    def __init__(self, task: AgentTask, stdout: CaptureFile, stderr: CaptureFile, on_session: Callable[[str], None]) -> None:
+        self.stream = AgentStream(task.reading, time.time)
+        self._task = task
+        self._stderr = stderr
+        self._on_session = on_session
+        self._session_id = task.session_id
+        followed = [FollowedFile(stdout, self.stream.feed)]
+        self.streams: Sequence[Stream] = [*followed, stderr]
+        if any(rule.stream == "stderr" for rule in task.reading.lines):
+            followed.append(FollowedFile(stderr, self.stream.feed_stderr))
+            self.streams = followed
+        self._followed = followed
+        self._pause_seconds = 0.0
+        self._ended_at: float | None = None
+
+    def look(self) -> EndReason | None:
+        """See `watch.Onlooker`."""
+        read = [followed.read(_MOST_BYTES_A_LOOK) for followed in self._followed]
+        self._tell_session()
+        shortest, longest = _PAUSE_SECONDS
+        if max(read) >= _MOST_BYTES_A_LOOK:
+            self._pause_seconds = 0.0
+        else:
+            self._pause_seconds = shortest if any(read) else min(max(self._pause_seconds * 1.5, shortest), longest)
+        return self._reason_to_end()
+
+    def pause_seconds(self) -> float:
+        """See `watch.Onlooker`."""
+        return self._pause_seconds
+
+    def has_told_its_end(self) -> bool:
+        """See `watch.Onlooker`."""
+        self._read_rest()
+        return self.stream.has_ended
+
+    def read_all(self) -> None:
+        """Read all that was written, however long that takes: nobody waits for it."""
+        for followed in self._followed:
+            followed.read_rest(float("inf"))
+
+    def verdict(self, plain: Verdict) -> tuple[Verdict, StreamVerdict]:
+        """What the attempt came to once its tree is gone; `plain` is what it would be for a command."""
+        self._read_rest()
+        size = self._stderr.size()
+        tail = self._stderr.read_at(max(size - _STDERR_TAIL_BYTES, 0), _STDERR_TAIL_BYTES)
+        told = self.stream.classify(exit_code=plain.exit_code, signal=plain.signal, ended_by=plain.ended_by, stderr=tail)
+        self._tell_session()
+        if plain.ended_by not in _SAID_BY_STREAM:
+            last = self.stream.last_failure
+            return (plain._replace(message=f"{plain.message}; it last told: {last}") if last else plain), told
+        if told.attempt_class is AttemptClass.OK and any(followed.has_skipped for followed in self._followed):
+            words = "wrote faster than it could be read, so it may have told of an error"
+            return plain._replace(attempt_class=AttemptClass.PROTOCOL_ERROR, message=words), told
+        return plain._replace(attempt_class=told.attempt_class, message=told.message), told
+
+    def _reason_to_end(self) -> EndReason | None:
+        stream, now = self.stream, time.monotonic()
+        if stream.has_ended:
+            self._ended_at = self._ended_at or now
+        else:
+            self._ended_at = None
+        if self._ended_at is not None:
+            return EndReason.LINGERING if now - self._ended_at >= self._task.exit_grace_seconds else None
+        if stream.finding is not None:
+            return EndReason.FINDING
+        return EndReason.EVENTS if self._has_too_many_events else None
+
+    @property
+    def _has_too_many_events(self) -> bool:
+        return self._task.max_events is not None and self.stream.events > self._task.max_events
+
+    def _read_rest(self) -> None:
+        for followed in self._followed:
+            followed.read_rest(0.0 if self._has_too_many_events else _PATIENCE_SECONDS)
+
+    def _tell_session(self) -> None:
+        if self.stream.session_id is not None and self.stream.session_id != self._session_id:
+            self._session_id = self.stream.session_id
+            self._on_session(self._session_id)

@@ -1,0 +1,97 @@
+"""The check of an attempt: a script that confirms a success, with what is left of the attempt's time.
+
+Promise: an attempt that has a check is a success only if the check exited with 0. What ended a check that we ended (timeout,
+cancel, drain, memory) is what the attempt came to. A machine that has no room for one process more just now is waited for: the
+agent has done its work, and has been paid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from workers.check_output import CheckOutput
+from workers.course import Course
+from workers.files.given import script_file
+from workers.processes.runner import ProcessRunner, Spawn
+from workers.processes.spawn import SHORTAGES, CannotStart
+from workers.processes.watch import Control
+from workers.protocol import AttemptClass, Check, Start
+from workers.verdict import Verdict, verdict_of
+
+_LONGEST_ARGUMENT = 64 * 1024
+_SHORTAGE_SECONDS = 30.0
+_SHORTAGE_PAUSE_SECONDS = 0.5
+
+
+class CheckRunner:
+    """Runs checks, one after another, with the files of one worker's `folder`."""
+
+    def __init__(self, folder: str, control: Control, processes: ProcessRunner) -> None:
+        self._folder = folder
+        self._control = control
+        self._processes = processes
+        self._output = CheckOutput(f"{folder}/check")
+
+    def run(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:
+        """Confirm the success that `course` is so far, or say in it why it is none."""
+        course.heed_asked_end(start, "before its check")
+        if not course.is_well:
+            return
+        try:
+            spawned = self._start(start, check, locks, course)
+        except CannotStart as error:
+            course.verdict = course.verdict.but(AttemptClass.CHECK_FAILED, f"check: {error}")
+            return
+        except OSError as error:
+            is_shortage = error.errno in SHORTAGES
+            attempt_class = AttemptClass.SHORTAGE if is_shortage else AttemptClass.STATE_ERROR
+            course.verdict = course.verdict.but(attempt_class, f"check: could not be started: {error.strerror}")
+            return
+        if spawned is None:
+            course.heed_asked_end(start, "before its check")
+            return
+        watch = self._processes.watch(spawned, start, [self._output], timeout_at=course.timeout_at)
+        found = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        course.add(watch)
+        course.verdict = _confirmed(course.verdict, found)
+        try:
+            output = self._output.take(check.path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
+        except OSError as error:
+            self._output.forget()
+            course.verdict = course.verdict.but(
+                AttemptClass.STATE_ERROR, f"check: its output could not be kept: {error.strerror}"
+            )
+            return
+        if not course.is_well:
+            course.check = output
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._output.forget()
+
+    def _start(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> Spawn | None:
+        """Start it; None if the attempt's end came first, which `course.asked_end` tells then."""
+        if len(check.script) < _LONGEST_ARGUMENT:
+            argv = ["/bin/sh", "-c", check.script]
+        else:
+            argv = ["/bin/sh", script_file(check.script, self._folder)]
+        give_up_at = time.monotonic() + _SHORTAGE_SECONDS
+        while True:
+            try:
+                output = self._output.open()
+                return self._processes.start(start, argv, None, (output, output), locks)
+            except OSError as error:
+                if error.errno not in SHORTAGES or time.monotonic() >= give_up_at:
+                    raise
+            if not course.wait(self._control, start, _SHORTAGE_PAUSE_SECONDS):
+                return None
+
+
+def _confirmed(verdict: Verdict, found: Verdict) -> Verdict:
+    """The verdict on the attempt: `verdict` is the agent's, a success, and `found` is what its check came to."""
+    if found.attempt_class is AttemptClass.OK:
+        return verdict
+    ours = found.ended_by is not None
+    attempt_class = found.attempt_class if ours else AttemptClass.CHECK_FAILED
+    return verdict._replace(attempt_class=attempt_class, message=f"check: {found.message}", ended_by=found.ended_by)

@@ -1,0 +1,178 @@
+"""One captured stream of one attempt after another: the file that the agent writes, and what becomes of it.
+
+Promise: the bytes kept are the first bytes written, unchanged; whatever the agent writes, memory stays bounded. The agent
+writes straight into a file that only ever grows at its end (O_APPEND), so cutting it back to `max_output` never touches what
+came first. A file that stayed empty is used again: most attempts then create and remove nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from workers.faultpoints import fault_point
+from workers.files.syncing import sync_data, sync_folder
+from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
+from workers.wording import size_in_words
+
+_durable_folders: set[str] = set()
+"""Folders whose own names this process has made durable; only a cache."""
+
+
+class CaptureFile:
+    """The live file at `path` (absolute). `open` before each attempt, `take` after it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.dropped = 0
+        """How many bytes of the running attempt were cut off."""
+        self._descriptor: int | None = None
+
+    def open(self) -> int:
+        """The descriptor of an empty file for the agent to write to. Raises OSError."""
+        self.dropped = 0
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o600)
+        return self._descriptor
+
+    def take_up(self, final_path: str) -> None:
+        """Open what stands there of an attempt whose worker was killed, before or after it moved the file to `final_path`.
+
+        It may have to be moved once more: it comes back for that. Raises OSError.
+        """
+        if not _has_bytes(self.path):
+            try:
+                os.rename(final_path, self.path)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+
+    def size(self) -> int:
+        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
+
+    def written(self) -> int:
+        """How many bytes were written so far, with those that were cut off. Never less than before."""
+        return self.size() + self.dropped
+
+    def read_at(self, offset: int, at_most: int) -> bytes:
+        """What stands there, as far as it has come."""
+        return b"" if self._descriptor is None else os.pread(self._descriptor, at_most, offset)
+
+    def cut_to(self, limit: int) -> int:
+        """Drop what was written beyond `limit` bytes; returns how many bytes may still come."""
+        size = self.size()
+        if size > limit:
+            assert self._descriptor is not None
+            os.ftruncate(self._descriptor, limit)
+            self.dropped += size - limit
+        return max(limit - size, 0)
+
+    def empty(self) -> None:
+        """Drop all that was written, if nobody writes any more: what comes next is another's."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+        self.dropped = 0
+
+    def take(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
+        """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises OSError.
+
+        `is_sole_writer` False: something may still hold the file, so that it is not used again.
+        """
+        descriptor = self._descriptor
+        if descriptor is None:
+            return EMPTY_CAPTURE
+        if self.written() > 0:
+            capture = self._move(descriptor, final_path, limit)
+        elif is_sole_writer:
+            return EMPTY_CAPTURE
+        else:
+            os.unlink(self.path)
+            capture = EMPTY_CAPTURE
+        self.forget()
+        return capture
+
+    def forget(self) -> None:
+        """Let go of the file; the next attempt gets another."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _move(self, descriptor: int, final_path: str, limit: int) -> Capture:
+        fault_point("worker.capture")
+        self._shape(descriptor, limit)
+        return _kept(descriptor, self.path, final_path, is_cut=self.dropped > 0)
+
+    def _shape(self, descriptor: int, limit: int) -> None:
+        """Make of the file what is kept of it."""
+        self.cut_to(limit)
+        if self.dropped:
+            os.write(descriptor, f"\n[orchestrate: output cut at {size_in_words(limit)}]\n".encode())
+
+
+def keep_bytes(data: bytes, path: str, final_path: str) -> Capture:
+    """`data` as if it had been captured at `path` (absolute, in a worker's folder). Raises OSError."""
+    if not data:
+        return EMPTY_CAPTURE
+    with open(path, "w+b", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        written = 0
+        while written < len(data):
+            written += file.write(memoryview(data)[written:])
+        return _kept(file.fileno(), path, final_path, is_cut=False)
+
+
+def _kept(descriptor: int, path: str, final_path: str, *, is_cut: bool) -> Capture:
+    """Move the file that is complete now; a large one is made durable."""
+    size = os.fstat(descriptor).st_size
+    _rename(path, final_path)
+    if size <= INLINE_OUTPUT_BYTES:
+        # Durable with its outcome in the journal; the file is only a convenience.
+        return Capture(size=size, path=final_path, inline=os.pread(descriptor, size, 0), is_cut=is_cut)
+    digest = _sha256(descriptor)
+    sync_data(descriptor)
+    _sync_names(os.path.dirname(final_path), os.path.commonpath([path, final_path]))
+    return Capture(size=size, path=final_path, sha256=digest, is_cut=is_cut)
+
+
+def _has_bytes(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _rename(path: str, final_path: str) -> None:
+    try:
+        os.rename(path, final_path)
+    except FileNotFoundError:
+        _make_folder(os.path.dirname(final_path))
+        os.rename(path, final_path)
+
+
+def _make_folder(folder: str) -> None:
+    """Like `os.makedirs`, which would let others read the folders in between."""
+    parent = os.path.dirname(folder)
+    if not os.path.isdir(parent):
+        _make_folder(parent)
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+
+
+def _sync_names(folder: str, top: str) -> None:
+    """Make the names in `folder` durable, and its own and those of its parents up to `top`, which was there before.
+
+    The parents too when they exist: who made them may have had no need to sync them.
+    """
+    sync_folder(folder)
+    while folder != top and folder not in _durable_folders:
+        sync_folder(os.path.dirname(folder))
+        _durable_folders.add(folder)
+        folder = os.path.dirname(folder)
+
+
+def _sha256(descriptor: int) -> str:
+    import hashlib
+
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

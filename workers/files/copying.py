@@ -1,0 +1,179 @@
+"""Folders as a whole: copied, their sizes, removed; and single files of them kept with a result.
+
+A copied file never shares its content with the original in a way that a write to one shows in the other: a reflink where the
+file system has them, else the bytes. Symbolic links stay links; sockets, FIFOs and devices are left out.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from workers.files.patterns import matches
+from workers.files.syncing import sync_data, sync_folder
+
+_FICLONE = 0x40049409
+"""The ioctl of Linux that has a file share the blocks of another until one of the two is written."""
+
+
+_MOST_NOTES = 20
+"""Of what was left out: it goes into the records, and onto a terminal."""
+
+
+def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> None:
+    """Copy all below `source` (absolute) to the new folder `target`, but no `.git` and nothing of `left_out`. Raises OSError.
+
+    A `.git` may be a file that names the repository by a path: with it git would take the copy for the original.
+    """
+    avoided = {os.path.realpath(path) for path in left_out}
+
+    def ignored(folder: str, names: list[str]) -> list[str]:
+        real = os.path.realpath(folder)
+        return [name for name in names if name == ".git" or os.path.join(real, name) in avoided or _is_special(folder, name)]
+
+    try:
+        shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=_copy_file)
+    except shutil.Error as error:
+        first = error.args[0][0]
+        is_full = any(os.strerror(errno.ENOSPC) in str(each[2]) for each in error.args[0])
+        raise OSError(errno.ENOSPC if is_full else errno.EINVAL, f"{first[0]}: {first[2]}") from error
+
+
+def copy_matches(patterns: Sequence[str], source: str, target: str) -> list[str]:
+    """Copy what matches below `source` to the same places below `target`, unless something is there; relative paths of these."""
+    copied: list[str] = []
+    for name in matches(patterns, source):
+        origin, place = os.path.join(source, name), os.path.join(target, name)
+        if os.path.lexists(place):
+            continue
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        if os.path.isdir(origin) and not os.path.islink(origin):
+            copy_folder(origin, place)
+        else:
+            _copy_file(origin, place)
+        copied.append(name)
+    return copied
+
+
+def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: int) -> tuple[list[str], list[str]]:
+    """Copy the files that match below `folder` to `target`, durably; the copies' paths, and in words what was left out.
+
+    Links are followed inside of `folder` only. Together the copies are at most `limit_bytes`. Raises OSError.
+    """
+    kept: dict[str, None] = {}
+    left_out: dict[str, None] = {}
+    room = limit_bytes
+    real = os.path.realpath(folder)
+    for pattern in patterns:
+        files = [file for name in matches([pattern], folder, is_inside=True) for file in _files_in(folder, name)]
+        if not files:
+            left_out[f"no file matches {pattern}"] = None
+        for name in files:
+            origin, copy = os.path.join(folder, name), os.path.join(target, name)
+            if copy in kept:
+                continue
+            if not os.path.realpath(origin).startswith(real + os.sep):
+                left_out[f"{name} leads out of the workspace"] = None
+            elif not os.path.isfile(origin):
+                left_out[f"{name} is no file"] = None
+            elif (size := os.stat(origin).st_size) > room:
+                left_out[f"{name} does not fit into max_output"] = None
+            else:
+                room -= size
+                _keep(origin, copy)
+                kept[copy] = None
+    for made in sorted({os.path.dirname(copy) for copy in kept}, reverse=True):
+        sync_folder(made)
+    notes = list(left_out)
+    more = len(notes) - _MOST_NOTES
+    return list(kept), notes if more <= 0 else [*notes[:_MOST_NOTES], f"and {more} more"]
+
+
+def bytes_on_disk(folder: str) -> int:
+    """What the files below `folder` take."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+    return total
+
+
+def remove_folder(path: str) -> None:
+    """Remove `path` and all below it, also what its owner made read-only. Nothing there is fine. Raises OSError."""
+
+    def writable(function: Callable[..., Any], name: str, error: Any) -> None:
+        del error
+        if not os.path.lexists(name):
+            return
+        os.chmod(os.path.dirname(name), 0o700)
+        if function is not os.unlink and not os.path.islink(name):
+            os.chmod(name, 0o700)
+        if function in (os.rmdir, os.unlink):
+            function(name)
+        else:
+            shutil.rmtree(name)
+
+    if not os.path.lexists(path):
+        return
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=writable)
+    else:
+        shutil.rmtree(path, onerror=writable)
+
+
+def _copy_file(source: str, target: str) -> None:
+    if os.path.islink(source):
+        os.symlink(os.readlink(source), target)
+        return
+    if not _shares_blocks(source, target):
+        shutil.copyfile(source, target)
+    shutil.copystat(source, target)
+
+
+def _shares_blocks(source: str, target: str) -> bool:
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    with open(source, "rb") as origin, open(target, "wb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), _FICLONE, origin.fileno())
+        except OSError:  # another file system, or one that cannot
+            return False
+    return True
+
+
+def _keep(origin: str, copy: str) -> None:
+    os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
+    shutil.copyfile(origin, copy)
+    descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync_data(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files_in(folder: str, name: str) -> Iterator[str]:
+    """The file itself; of a folder all files in it. Relative paths."""
+    path = os.path.join(folder, name)
+    if not os.path.isdir(path) or os.path.islink(path):
+        yield name
+        return
+    for parent, folders, names in os.walk(path):
+        folders.sort()
+        for each in sorted(names):
+            yield os.path.relpath(os.path.join(parent, each), folder)
+
+
+def _is_special(folder: str, name: str) -> bool:
+    with suppress(FileNotFoundError):
+        mode = os.lstat(os.path.join(folder, name)).st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+    return False

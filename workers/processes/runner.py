@@ -1,0 +1,116 @@
+"""One process of an attempt, its agent or its check: started, recorded in the worker's log, watched until its tree is gone.
+
+Order, and why: `Spawned` is logged at once after the spawn, so that a kill finds the process; what cannot be logged is found by
+the mark in its environment. The current directory becomes the attempt's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from workers.faultpoints import fault_point
+from workers.files.given import stdin_file
+from workers.processes import tree
+from workers.processes.identity import boot_clock, start_ticks_of_child
+from workers.processes.spawn import CannotStart, base_environment, ignored_signals, spawn
+from workers.processes.watch import Control, Onlooker, Stream, Watch
+from workers.protocol import LogLine, Spawned, Start
+
+
+class Spawn(NamedTuple):
+    """A process that was just started, after `clock_before` (`identity.boot_clock`)."""
+
+    pid: int
+    clock_before: int
+
+
+class ProcessRunner:
+    """Starts and watches the processes of attempts, one after another, with the files of one worker's `folder`.
+
+    `append` writes a line to the worker's log and raises nothing; `on_log_error` hears why a line could not even be made.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        control: Control,
+        strangers: frozenset[int],
+        append: Callable[[LogLine], None],
+        on_log_error: Callable[[OSError], None],
+    ) -> None:
+        self._folder = folder
+        self._control = control
+        self._strangers = strangers
+        self._append = append
+        self._on_log_error = on_log_error
+        self._is_subreaper = tree.become_subreaper()
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._environment = base_environment(folder)
+        self._ignored = ignored_signals()
+
+    def start(
+        self, start: Start, argv: list[str], stdin_text: str | None, outputs: tuple[int, int], locks: Sequence[int]
+    ) -> Spawn:
+        """Start `argv` in the folder and environment of `start`. `outputs` become its descriptors 1 and 2. To be watched at once.
+
+        Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room.
+        """
+        stdin = self._null if stdin_text is None else stdin_file(stdin_text, self._folder)
+        try:
+            enter(start.cwd)
+            clock = boot_clock()
+            return Spawn(spawn(start, argv, self._environment, self._ignored, (stdin, *outputs), locks), clock)
+        finally:
+            if stdin != self._null:
+                os.close(stdin)
+
+    def watch(
+        self,
+        spawned: Spawn,
+        start: Start,
+        streams: Sequence[Stream],
+        *,
+        timeout_at: float,
+        stall_seconds: float | None = None,
+        onlooker: Onlooker | None = None,
+    ) -> Watch:
+        """Tell the log of the process; a watch over it, to be run. Nothing that goes wrong here may read as "not started"."""
+        fault_point("worker.spawned")
+        self._tell_of_spawn(start, spawned)
+        return Watch(
+            spawned.pid,
+            start,
+            self._control,
+            streams,
+            self._strangers,
+            self._is_subreaper,
+            timeout_at=timeout_at,
+            stall_seconds=stall_seconds,
+            onlooker=onlooker,
+        )
+
+    def close(self) -> None:
+        """This process is what it was again, but for its current directory."""
+        os.close(self._null)
+        tree.resign_as_subreaper()
+
+    def _tell_of_spawn(self, start: Start, spawned: Spawn) -> None:
+        """If this line cannot be written the process runs on: the mark in its environment leads to it as well."""
+        try:
+            ticks = start_ticks_of_child(spawned.pid, spawned.clock_before)
+        except OSError as error:
+            self._on_log_error(error)
+        else:
+            self._append(Spawned(sequence=start.sequence, pid=spawned.pid, start_ticks=ticks))
+
+
+def enter(folder: str) -> None:
+    """Make it the current directory. Raises CannotStart."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise CannotStart(f"cwd {folder}: {error.strerror}") from error
+    except ValueError as error:
+        raise CannotStart(f"cwd {folder!r}: {error}") from error

@@ -1,0 +1,56 @@
+"""What stands beside a workspace, in `PATH.json`: what it was made of, and how far it has come. Written before all else."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import msgspec
+
+from workers.files.syncing import sync_data
+
+
+class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`source` as in `WorkspaceTask`; `base` is a commit (worktree), a tree (copy), or empty.
+
+    `is_ready`: made whole and set up. `is_ours`: the branch was made by us, so what is on it is this item's work. `included`:
+    paths, relative to the workspace, of what was copied into it and is never committed.
+    """
+
+    kind: Literal["worktree", "copy", "temp"]
+    source: str
+    base: str = ""
+    branch: str = ""
+    is_ready: bool = False
+    is_ours: bool = False
+    included: list[str] = []
+    keep_until: float | None = None
+    """Seconds since the epoch; None: as long as the run."""
+
+
+def record_path(path: str) -> str:
+    """Where the record of the workspace `path` stands."""
+    return f"{path}.json"
+
+
+def snapshots_of(path: str) -> str:
+    """The repository beside a copy, by which its changes are found."""
+    return f"{path}.git"
+
+
+def read_record(path: str) -> WorkspaceRecord | None:
+    """What is recorded of the workspace `path`; None: nothing that is whole."""
+    try:
+        with open(record_path(path), "rb") as file:
+            return msgspec.json.decode(file.read(), type=WorkspaceRecord)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def write_record(path: str, record: WorkspaceRecord) -> None:
+    """Replaced whole; survives power loss, but perhaps as it was before. Raises OSError."""
+    temporary = f"{record_path(path)}.new"
+    with open(temporary, "wb", buffering=0) as file:
+        file.write(msgspec.json.encode(record))
+        sync_data(file.fileno())
+    os.replace(temporary, record_path(path))

@@ -1,0 +1,264 @@
+"""The workspace of an item: made beside the agent before it starts, what was done in it kept once it has succeeded.
+
+Promise: two items never work in one folder unless one goes on from the other; an attempt that is tried again finds its workspace
+as it was left. Nothing that an agent did is lost by what stands here: only a workspace without any change is removed, or one
+whose changes are on its branch and in its patch. Killed at any instruction, the next attempt of the item either goes on in the
+workspace or makes it anew, on the same branch and from the same commit.
+
+Invariant: the record beside the workspace is written before anything else of it exists, and names its branch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from workers.faultpoints import fault_point
+from workers.files.capture import CaptureFile
+from workers.files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
+from workers.processes.spawn import SHORTAGES, CannotStart
+from workers.protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture, WorkspaceReport, WorkspaceTask
+from workers.verdict import Verdict
+from workers.workspaces.git import GitFailed, git
+from workers.workspaces.inner_repositories import unkept_repositories
+from workers.workspaces.record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
+from workers.workspaces.worktrees import add_worktree, commit_all, mend_worktree, remove_from_repository
+
+_UNBOUNDED = 1 << 62
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
+"""What is no fault of the item's: it would befall any other just now."""
+
+DIFF = (
+    *("diff", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"),
+    *("--src-prefix=a/", "--dst-prefix=b/"),
+)
+"""A patch that `git apply` takes whatever the user's configuration says."""
+
+
+class Workspace:
+    """One workspace, for one attempt. `enter` before the agent starts, `finish` after its end."""
+
+    def __init__(self, task: WorkspaceTask, mark: str) -> None:
+        self._task = task
+        self._env = {MARK_VARIABLE: mark}
+        if task.kind == "copy":  # a copy has no `.git`; its changes are found by the repository beside it
+            self._env |= {"GIT_DIR": snapshots_of(task.path), "GIT_WORK_TREE": task.path}
+        self._record: WorkspaceRecord | None = None
+
+    def enter(self, set_up: Callable[[str], Verdict]) -> Verdict:
+        """Go on in the workspace, or make it; `set_up(script)` runs the setup. A verdict other than OK: there is none to work in.
+
+        Raises CannotStart (trying again is useless), OSError.
+        """
+        task = self._task
+        if task.kind == "shared":
+            return Verdict(AttemptClass.OK)
+        try:
+            record = read_record(task.path)
+            if record is not None and record.is_ready and os.path.isdir(task.path):
+                self._go_on(record)
+                return Verdict(AttemptClass.OK)
+            self._record = self._make(record)
+        except GitFailed as failed:
+            raise CannotStart(f"workspace: {failed}") from failed
+        except OSError as error:
+            if error.errno in _OF_THE_MACHINE:
+                raise
+            raise CannotStart(f"workspace: {_in_words(error)}") from error
+        if task.setup is not None:
+            verdict = set_up(task.setup)
+            if verdict.attempt_class is not AttemptClass.OK:
+                return verdict._replace(message=f"setup: {verdict.message}")
+        self._record.is_ready = True
+        write_record(task.path, self._record)
+        return Verdict(AttemptClass.OK)
+
+    def finish(self, verdict: Verdict, live_patch: str, max_artifact_bytes: int) -> tuple[Verdict, WorkspaceReport | None]:
+        """After a success: commit, keep patch and artifacts, and remove what is of no use. Else all stays for the next attempt.
+
+        `live_patch` (absolute) is where the patch is written first. What cannot be kept makes a success a failure.
+        """
+        task, record = self._task, self._record
+        if record is None and task.kind != "shared":
+            return verdict, None
+        if verdict.attempt_class is AttemptClass.OK:
+            try:
+                artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes)
+                report = self._keep_after_all(live_patch, record, notes)
+            except GitFailed as failed:
+                verdict = verdict.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {failed}")
+            except OSError as error:
+                blame = AttemptClass.STATE_ERROR if error.errno in _OF_THE_MACHINE else AttemptClass.COMMAND_FAILED
+                verdict = verdict.but(blame, f"its changes could not be kept: {_in_words(error)}")
+            else:
+                note = "; ".join(notes)
+                return verdict, msgspec.structs.replace(
+                    report, artifacts=artifacts, artifacts_folder=task.artifacts_folder, note=note
+                )
+        if record is None:
+            return verdict, None
+        base, branch = task.since or record.base or None, record.branch or None
+        return verdict, WorkspaceReport(kind=record.kind, path=task.path, base=base, branch=branch)
+
+    # Making.
+
+    def _go_on(self, record: WorkspaceRecord) -> None:
+        self._record = record
+        if record.keep_until is not None:
+            record.keep_until = None  # whoever would remove it then shall not, under the agent
+            write_record(self._task.path, record)
+        if record.kind == "worktree":
+            mend_worktree(self._task.path, record)
+
+    def _make(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
+        task = self._task
+        os.makedirs(os.path.dirname(task.path), mode=0o700, exist_ok=True)
+        match task.kind:
+            case "worktree":
+                record = record or WorkspaceRecord(kind="worktree", source=task.source, branch=task.branch)
+                add_worktree(task.path, record, task.base, self._env, self._begin)
+                record.included = self._include()
+            case "copy":
+                record = WorkspaceRecord(kind="copy", source=task.source)
+                self._begin(record)
+                self._copy(record)
+            case _:
+                record = WorkspaceRecord(kind="temp", source=task.source)
+                self._begin(record)
+                os.mkdir(task.path, 0o700)
+        os.makedirs(task.cwd, exist_ok=True)
+        return record
+
+    def _begin(self, record: WorkspaceRecord) -> None:
+        """Record what is about to be made, and clear away what a killed attempt left of it."""
+        record.is_ready = False
+        write_record(self._task.path, record)
+        fault_point("worker.workspace.recorded")
+        remove_folder(self._task.path)
+
+    def _include(self) -> list[str]:
+        """Copy what git does not know; the paths of the copies, relative to the workspace."""
+        task = self._task
+        if not task.include:
+            return []
+        inside = os.path.relpath(task.include_from, task.source)
+        target = os.path.normpath(os.path.join(task.path, inside))
+        copied = copy_matches(task.include, task.include_from, target)
+        return [os.path.normpath(os.path.join(inside, name)) for name in copied]
+
+    def _copy(self, record: WorkspaceRecord) -> None:
+        task = self._task
+        remove_folder(snapshots_of(task.path))
+        copy_folder(task.source, task.path, task.left_out)
+        fault_point("worker.workspace.copied")
+        try:
+            git(task.path, "init", "--quiet", "--bare", snapshots_of(task.path))
+            record.base = self._snapshot()
+        except GitFailed as failed:
+            if failed.exit_code is not None:
+                raise
+            record.base = ""  # without git there is no patch, and a copy needs none
+
+    # Keeping.
+
+    def _keep_after_all(self, live_patch: str, record: WorkspaceRecord | None, notes: list[str]) -> WorkspaceReport:
+        """What the work came to; once more if somebody killed git: that says nothing of the work, which is paid for."""
+        known = list(notes)
+        try:
+            return self._keep(live_patch, record, notes)
+        except GitFailed as failed:
+            if failed.exit_code is None or failed.exit_code >= 0:
+                raise
+        if record is not None and record.kind == "worktree":
+            mend_worktree(self._task.path, record)
+        notes[:] = known
+        return self._keep(live_patch, record, notes)
+
+    def _keep(self, live_patch: str, record: WorkspaceRecord | None, notes: list[str]) -> WorkspaceReport:
+        task = self._task
+        if record is None:
+            return WorkspaceReport(kind="shared")
+        base, now, branch = record.base, record.base, record.branch
+        if record.kind == "worktree":
+            base = task.since or record.base
+            now, branch, note = commit_all(task.path, record, task.message, self._env, task.litter)
+            notes += [note] if note else []
+        elif record.kind == "copy" and record.base:
+            now = self._snapshot()
+        inner = unkept_repositories(task.path, base, self._env) if base else []
+        notes += [f"{name} is a repository of its own: what was done in it stays in the workspace alone" for name in inner]
+        has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
+        patch = self._patch(live_patch, base, now)
+        fault_point("worker.workspace.kept")
+        keep_seconds = None if inner else task.keep_seconds
+        try:
+            path = self._leave(record, keep_seconds, is_kept=task.is_followed or (has_changed and keep_seconds != 0))
+        except (GitFailed, OSError) as error:  # files of another user: nothing is wrong with the work, which is kept
+            path = task.path
+            notes.append(f"{path} cannot be removed: {_in_words(error) if isinstance(error, OSError) else error}")
+        return WorkspaceReport(
+            kind=record.kind,
+            path=path,
+            base=base or None,
+            branch=(branch or None) if has_changed or path is not None else None,
+            commit=now if record.kind == "worktree" and now != base else None,
+            patch=patch,
+            bytes_on_disk=None if path is None else bytes_on_disk(path),
+        )
+
+    def _leave(self, record: WorkspaceRecord, keep_seconds: float | None, *, is_kept: bool) -> str | None:
+        """Remove the workspace, or have it stay; where it is then."""
+        task = self._task
+        if not is_kept:
+            remove_workspace(task.path, is_over=False)
+            return None
+        if keep_seconds is not None and not task.is_followed:
+            record.keep_until = time.time() + keep_seconds
+            write_record(task.path, record)
+        return task.path
+
+    def _patch(self, live_path: str, base: str, now: str) -> Capture:
+        if base == now:
+            return EMPTY_CAPTURE
+        file = CaptureFile(live_path)
+        try:
+            git(self._task.path, *DIFF, base, now, "--", env=self._env, stdout=file.open())
+            return file.take(self._task.patch_path, _UNBOUNDED, is_sole_writer=True)
+        finally:
+            file.forget()
+
+    def _snapshot(self) -> str:
+        """The tree of all that is in a copy and not ignored."""
+        with suppress(FileNotFoundError):
+            os.unlink(f"{snapshots_of(self._task.path)}/index.lock")  # of a git that was killed
+        git(self._task.path, "add", "--all", env=self._env)
+        if names := [f":(top,glob){pattern}" for pattern in self._task.litter]:
+            git(self._task.path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=self._env)
+        return git(self._task.path, "write-tree", env=self._env)
+
+
+def remove_workspace(path: str, *, is_over: bool = True) -> None:
+    """Remove a workspace. Its branch stays if it has commits of its own. Raises GitFailed, OSError.
+
+    Its record goes with it, but not if the branch stays and the item may run again (not `is_over`), which then goes on from that.
+    """
+    record, has_branch = read_record(path), False
+    if record is not None:
+        record.is_ready, record.keep_until = False, None
+        write_record(path, record)
+    remove_folder(path)
+    if record is not None and record.kind == "worktree" and os.path.isdir(record.source):
+        has_branch = remove_from_repository(path, record, is_over=is_over)
+    remove_folder(snapshots_of(path))
+    if is_over or not has_branch:
+        with suppress(FileNotFoundError):
+            os.unlink(record_path(path))
+
+
+def _in_words(error: OSError) -> str:
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"

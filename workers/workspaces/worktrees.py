@@ -1,0 +1,180 @@
+"""A git worktree for one item: added on a branch of its own, its changes committed there, forgotten by its repository.
+
+Adding and removing is done by one process at a time in a repository, of whatever run (`git.locked`); all else goes on side by
+side. Submodules are left as git leaves them in a new worktree: empty.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from workers.faultpoints import fault_point
+from workers.workspaces.git import GitFailed, asked, commit_of, git, identity, locked
+from workers.workspaces.record import WorkspaceRecord, write_record
+
+OUR_BRANCHES = "orchestrate/"
+"""What the names of branches begin with that nobody has named."""
+
+_UNKNOWN = "is not a working tree"
+"""What git says of a folder that it knows nothing of."""
+
+
+def add_worktree(
+    path: str, record: WorkspaceRecord, base: str, env: Mapping[str, str], begin: Callable[[WorkspaceRecord], None]
+) -> None:
+    """Add the worktree at `path` that `record` tells of; without a base: an item's first attempt, which starts from `base`.
+
+    `begin` records what is about to be made, and clears away what was left at `path`. Raises GitFailed, OSError.
+    """
+    source = record.source
+    with locked(source) as lock:
+        is_first = not record.base
+        if is_first:
+            record.base = _resolved(source, base)
+        tip = _tip(record, is_first=is_first)
+        begin(record)
+        if not is_first:
+            forget_worktree(source, path)
+        new = () if tip is not None else ("--force", "--no-track", "-b", record.branch)
+        where = record.branch if tip is not None else record.base
+        # By force: somebody may have deleted a run of this id, and git still knows its worktree (of a branch that is there it
+        # would say more: that it may be checked out elsewhere). Files come later, without the lock: that can take long.
+        git(source, "worktree", "add", "--quiet", "--no-checkout", *new, path, where, env=env, lock=lock)
+    fault_point("worker.workspace.added")
+    record.is_ours = True
+    write_record(path, record)
+    git(path, "reset", "--hard", "--quiet", env=env)
+
+
+def commit_all(
+    path: str, record: WorkspaceRecord, message: str, env: Mapping[str, str], litter: Sequence[str] = ()
+) -> tuple[str, str, str]:
+    """Put everything on the branch: the commit it is at then, the branch (empty: none), and what a person should know.
+
+    But not what `litter` (git's glob patterns, from the top) names. Commits that the agent made stay as they are. Raises
+    GitFailed, OSError.
+    """
+    mend_worktree(path, record)
+    if not os.path.exists(f"{path}/.git"):
+        raise GitFailed("the workspace is no git worktree any more: its .git is gone")
+    git(path, "add", "--all", env=env)
+    if record.included:
+        # Staged and taken out again: an exclusion of what git ignores is an error to `git add`.
+        names = [f":(top,literal){name}" for name in record.included]
+        git(path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=env)
+    if litter:
+        # Back to how it was: what the repository itself has of such a name stays in it.
+        git(path, "reset", "--quiet", "--", *(f":(top,glob){pattern}" for pattern in litter), env=env)
+    if asked(path, "diff", "--cached", "--quiet", env=env) is None:
+        fault_point("worker.workspace.committing")
+        author = {**env, **identity(path)}
+        git(path, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=message.encode())
+    fault_point("worker.workspace.committed")
+    return _on_branch(path, record.branch, env)
+
+
+def mend_worktree(path: str, record: WorkspaceRecord) -> None:
+    """Make a worktree usable again: without the locks of a git that was killed, joined to its repository if its `.git` is gone.
+
+    Only when every process of the attempt before has ended.
+    """
+    if not os.path.lexists(f"{path}/.git"):
+        with suppress(GitFailed), locked(record.source):
+            git(record.source, "worktree", "repair")
+    names = ("index.lock", "HEAD.lock", f"refs/heads/{record.branch}.lock")
+    with suppress(GitFailed):  # then what needs git here will tell
+        told = git(path, "rev-parse", *(word for name in names for word in ("--git-path", name)))
+        for place in told.splitlines():
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(path, place))
+
+
+def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool) -> bool:
+    """Have the repository forget the worktree, whose folder is gone; its branch, too, unless it has commits of its own.
+
+    `is_over`: nobody goes on from the branch any more, so one that we named goes as well once it is merged. Whether the branch
+    stays. Raises GitFailed, OSError.
+    """
+    with locked(record.source):
+        forget_worktree(record.source, path)
+        tip = commit_of(record.source, f"refs/heads/{record.branch}")
+        if tip is None or not record.is_ours:
+            return tip is not None
+        is_ready_to_go = tip == record.base or (is_over and _is_landed(record, tip))
+        if not is_ready_to_go:
+            return True
+        try:
+            git(record.source, "branch", "--quiet", "-D", "--", record.branch)
+        except GitFailed:  # somebody has it checked out elsewhere
+            return True
+        return False
+
+
+def _is_landed(record: WorkspaceRecord, tip: str) -> bool:
+    if not record.branch.startswith(OUR_BRANCHES):
+        return False  # the user has named it, and may have a use for it
+    return asked(record.source, "merge-base", "--is-ancestor", tip, "HEAD") is not None
+
+
+def forget_worktree(source: str, path: str) -> None:
+    """Have the repository know nothing of a worktree at `path`, whose folder is gone. The caller holds the lock."""
+    try:
+        git(source, "worktree", "remove", "--force", "--force", path)
+    except GitFailed as failed:
+        if _UNKNOWN not in str(failed):
+            raise
+
+
+def forget_missing(repository: str, below: str) -> list[str]:
+    """Have the repository forget the worktrees below folder `below` that are gone; their paths. Raises GitFailed, OSError."""
+    with locked(repository):
+        gone = [
+            path
+            for path in _listed(repository)
+            if path.startswith(os.path.realpath(below) + os.sep) and not os.path.lexists(path)
+        ]
+        for path in gone:
+            git(repository, "worktree", "remove", "--force", "--force", path)
+    return gone
+
+
+def _listed(repository: str) -> list[str]:
+    lines = git(repository, "worktree", "list", "--porcelain").split("\n")
+    return [line.removeprefix("worktree ") for line in lines if line.startswith("worktree ")]
+
+
+def _resolved(source: str, base: str) -> str:
+    found = commit_of(source, base)
+    if found is None:
+        if base == "HEAD":
+            raise GitFailed(f"{source} has no commit yet, and a worktree starts from one")
+        raise GitFailed(f"base: {source} has no commit {base!r}")
+    return found
+
+
+def _tip(record: WorkspaceRecord, *, is_first: bool) -> str | None:
+    """The commit that the branch is at, if it is there and ours. Raises GitFailed for a branch that is somebody else's."""
+    if asked(record.source, "check-ref-format", f"refs/heads/{record.branch}") is None or record.branch.startswith("-"):
+        raise GitFailed(f"branch: {record.branch!r} cannot be the name of a branch")
+    tip = commit_of(record.source, f"refs/heads/{record.branch}")
+    # Killed between the record and the branch, or right behind it, we do not know whether we made it: then it is at its base.
+    if tip is not None and not record.is_ours and (is_first or tip != record.base):
+        raise GitFailed(f"branch: {record.branch} is there already, and not this item's; `branch` gives it another name")
+    return tip
+
+
+def _on_branch(path: str, branch: str, env: Mapping[str, str]) -> tuple[str, str, str]:
+    """As `commit_all`. An agent may have gone to another branch: ours follows it there, unless something would be lost."""
+    head = git(path, "rev-parse", "HEAD")
+    ours = f"refs/heads/{branch}"
+    current = asked(path, "symbolic-ref", "--quiet", "HEAD")
+    if current == ours:
+        return head, branch, ""
+    tip = commit_of(path, ours)
+    if tip is None or asked(path, "merge-base", "--is-ancestor", tip, head) is not None:
+        git(path, "update-ref", ours, head, env=env)
+        return head, branch, ""
+    name = current.removeprefix("refs/heads/") if current is not None else ""
+    return head, name, f"its work is on {name or 'no branch'}, and {branch} has other commits"
