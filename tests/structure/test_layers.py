@@ -87,7 +87,6 @@ def test_few_modules_lie_loose_in_the_root() -> None:
     assert {path.stem for path in (ROOT / "orchestrator").glob("*.py")} == LOOSE
 
 
-@pytest.mark.xfail(reason="the carve-outs, the splits and the words follow", strict=False)
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES.values()}, key=str), ids=lambda path: path.name)
 def test_every_folder_says_what_it_is_for(folder: Path) -> None:
     words = ast.get_docstring(TREES[module_of(folder / "__init__.py")]) or ""
