@@ -19,7 +19,8 @@ from orchestrator.core.states import ItemRef
 from orchestrator.jobsfile.model import CommandAction, Job
 from orchestrator.shared.tokens.answers import Answer, Asking, Granted, Joins, Told
 from orchestrator.shared.tokens.desk import TokenDesk
-from orchestrator.shared.tokens.record import DoneHere, TokenFiles, TokenRecord
+from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
+from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.records import Record, Started, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore

@@ -13,6 +13,7 @@ from hashlib import sha256
 
 import msgspec
 
+from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.rendering import ChildWork
 from orchestrator.errors import ExitCode
 from orchestrator.reading.run_reader import RunReader
@@ -21,7 +22,6 @@ from orchestrator.store.records import AgentSpent, AttemptEnded, RunOptions, Spe
 from orchestrator.store.run_dir import LONGEST_RUN_ID, RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import children_of
-from orchestrator.supervisor.flights import Flight
 from orchestrator.views.happenings import OpenQuestion
 from workers.protocol import AttemptClass, EndReason, Outcome
 

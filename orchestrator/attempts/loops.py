@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.rendering import truth
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.core.events import Verdict
@@ -19,7 +20,6 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.outcomes import output_of
 from orchestrator.store.records import Status
-from orchestrator.supervisor.flights import Flight
 from workers.protocol import AttemptClass, Outcome
 
 

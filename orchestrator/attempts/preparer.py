@@ -13,9 +13,10 @@ from orchestrator.attempts.agent.fallback import Choose, Chooser
 from orchestrator.attempts.agent.sessions import LastEnd
 from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentWork, Before, finder
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
-from orchestrator.attempts.rendering import Prepared, Question, is_wanted, item_label, prepare, question_of
+from orchestrator.attempts.rendering import Prepared, Question, is_wanted, prepare, question_of
 from orchestrator.attempts.replay.asked import compared
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces

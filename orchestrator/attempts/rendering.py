@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, assert_never
@@ -17,6 +16,7 @@ import msgspec
 
 from orchestrator.attempts.agent.fallback import Choose, FindProfile, own_agent
 from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentWork, Before, agent_work, no_agents
+from orchestrator.attempts.items.labels import _LONGEST_SUFFIX
 from orchestrator.attempts.template_texts import (
     ARGUMENT_BYTES,
     ItemRefused,
@@ -31,7 +31,7 @@ from orchestrator.attempts.workspaces.place import Workplace
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.child_files import first_of, mistakes_in, read_child
 from orchestrator.jobsfile.language.template import Template
-from orchestrator.jobsfile.language.values import ValueRefused, check_token, describe, text_of
+from orchestrator.jobsfile.language.values import ValueRefused, check_token, describe
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
 from workers.protocol import Creates
 
@@ -41,11 +41,6 @@ if TYPE_CHECKING:
 _OURSELVES = (sys.executable, "-P", "-m", "orchestrator")
 """-P: a folder of the user's is no place to look for our modules."""
 
-_LONGEST_ITEM_LABEL = 80
-_LONGEST_LABEL = 200
-_LONGEST_SUFFIX = 32
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of characters that would break a line or not be seen in it."""
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -106,20 +101,6 @@ def question_of(job: Job, context: Mapping[str, Any], folder: str) -> Question:
     refuse_nul(path, "show_file")
     utf8_size(path, "show_file")
     return Question(text, os.path.join(folder, path) if path else None)
-
-
-def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
-    """One line by which people know the item: `label`, else a short scalar item. Raises ItemRefused."""
-    if job.label is not None:
-        text = rendered_text(job.label, context, "label")
-        if len(text) > _LONGEST_LABEL:
-            text = text[: _LONGEST_LABEL - 1] + "…"
-        return _on_one_line(text) or None
-    item = context.get("item")
-    if not isinstance(item, str | int | float):
-        return None
-    text = text_of(item)
-    return _on_one_line(text) if 0 < len(text) <= _LONGEST_ITEM_LABEL else None
 
 
 def is_wanted(job: Job, context: Mapping[str, Any]) -> bool:
@@ -360,12 +341,3 @@ def _payload(action: tuple[Any, ...], creates: Creates | None) -> str:
         stem = os.path.basename(creates.temporary)[: len(".0123456789ab.part")]
         encoded = encoded.replace(stem.encode(), b".part")
     return sha256(encoded).hexdigest()[:16]
-
-
-def _on_one_line(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNSEEN else character
-        for character in text
-    )

@@ -7,10 +7,11 @@ import os
 from orchestrator.attempts.agent.command import is_passed
 from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
 from orchestrator.attempts.preparer import Starter
-from orchestrator.attempts.rendering import Prepared, item_label, prepare
+from orchestrator.attempts.rendering import Prepared, prepare
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.errors import UserError

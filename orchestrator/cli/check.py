@@ -24,8 +24,7 @@ def command(file: str, as_json: bool) -> int:
     Exit 2 if there are mistakes. In the tree a job stands under the one that it waits for; double lines are chains, item by item.
     """
     from orchestrator.jobsfile.diagram import nodes_of, tree
-    from orchestrator.jobsfile.load import load
-    from orchestrator.runs.launch import user_config
+    from orchestrator.jobsfile.load import load, user_config
 
     try:
         jobs_file = load(file, user_config=user_config())

@@ -100,8 +100,7 @@ def command(
         raise click.UsageError("--forecast cannot be given with --graph, --only or --limit")
     from orchestrator.attempts.items.selection import Selector, check_patterns
     from orchestrator.jobsfile.input_values import resolve_inputs
-    from orchestrator.jobsfile.load import load
-    from orchestrator.runs.launch import user_config
+    from orchestrator.jobsfile.load import load, user_config
     from orchestrator.store.records import Selection
 
     jobs_file = load(file, folder=folder, user_config=user_config())
@@ -132,9 +131,8 @@ def command(
 def _print_child_jobs(job: Job, folder: str) -> None:
     """What a job's child runs do, briefly: their jobs, a line each. `plan` of the child file tells more."""
     from orchestrator.jobsfile.diagram import nodes_of, tree
-    from orchestrator.jobsfile.load import load
+    from orchestrator.jobsfile.load import load, user_config
     from orchestrator.jobsfile.model import WorkflowAction
-    from orchestrator.runs.launch import user_config
 
     if not isinstance(job.action, WorkflowAction) or not job.action.path.is_static:
         return
@@ -238,7 +236,8 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
 
 
 def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, index: int) -> dict[str, Any]:
-    from orchestrator.attempts.rendering import is_wanted, item_label, prepare, question_of
+    from orchestrator.attempts.items.labels import item_label
+    from orchestrator.attempts.rendering import is_wanted, prepare, question_of
     from orchestrator.attempts.template_texts import ItemRefused
     from orchestrator.jobsfile.model import ChainSource
     from orchestrator.reading.run_reader import item_id

@@ -103,7 +103,7 @@ def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetS
 def _set_for_resumes(run_dir: RunDir, record: SlotsSet | BudgetSet) -> int:
     """Nobody supervises the run: record it for the next resume. Raises RunHeldError if one has just begun."""
     from orchestrator.reading.money.budgets import in_words
-    from orchestrator.runs.launch import lock_run
+    from orchestrator.runs.locking import lock_run
     from orchestrator.store.records import SlotsSet
     from orchestrator.store.run_store import RunStore
 

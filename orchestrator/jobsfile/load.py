@@ -119,3 +119,10 @@ def _run_settings(table: dict[str, Any], inputs: Mapping[str, InputSpec] | None,
     if slots and fast_slots is not None and fast_slots >= slots:
         problems.tell(("run", "fast_slots"), f"expected fewer than slots ({slots}): none would be left for the main lane")
     return RunSettings(**values)
+
+
+def user_config() -> str | None:
+    """The user's config.toml, if there is one."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    path = os.path.join(base, "orchestrate", "config.toml")
+    return path if os.path.exists(path) else None

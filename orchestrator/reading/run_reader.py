@@ -16,11 +16,10 @@ import msgspec
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.money.ledger import ledger_of, ledger_of_item, usage_json
-from orchestrator.shared.tokens.record import DoneHere
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.item_list import ItemList
 from orchestrator.store.load import read_history
-from orchestrator.store.outcomes import in_words, output_of
+from orchestrator.store.outcomes import DoneHere, in_words, output_of
 from orchestrator.store.records import AttemptEnded, ItemSettled, Selection, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory

@@ -12,11 +12,12 @@ from typing import Any
 
 from orchestrator.errors import ExitCode
 from orchestrator.jobsfile.load import load as load_file
+from orchestrator.jobsfile.load import user_config
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_result import RunResult, run_result
 from orchestrator.runs import commands as runs
-from orchestrator.runs.launch import Overlap, RunRequest, user_config
+from orchestrator.runs.launch import Overlap, RunRequest
 from orchestrator.runs.listener import Listener, OnEvent
 from orchestrator.store.records import RunOptions, Selection
 from orchestrator.store.run_dir import RunDir, find_run, home_folder

@@ -14,8 +14,10 @@ from orchestrator.control.messages import Retry
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode, RunHeldError, UserError
+from orchestrator.jobsfile.load import user_config
 from orchestrator.reading.run_reader import RunReader
-from orchestrator.runs.launch import RunRequest, create, launch, lock_run, user_config
+from orchestrator.runs.launch import RunRequest, create, launch
+from orchestrator.runs.locking import lock_run
 from orchestrator.runs.update_plan import UpdatePlan, UpdateRequest
 from orchestrator.shared.nesting.ancestors import Nesting, find_ancestors
 from orchestrator.shared.nesting.inside import refuse_inside

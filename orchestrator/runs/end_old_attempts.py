@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.attempts.agent.lost import LostAgents
 from orchestrator.attempts.agent.work import finder
+from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.loops import as_round
 from orchestrator.engines.adopted import POLL_SECONDS
 from orchestrator.engines.local import LocalEngine
@@ -18,7 +19,7 @@ from orchestrator.store.outcomes import checked
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.supervisor.charges import spent_with
-from orchestrator.supervisor.flights import Flight, Flights
+from orchestrator.supervisor.flights import Flights
 from orchestrator.system.descriptor_readers import Readers
 from workers.protocol import AttemptClass, Outcome
 

@@ -12,14 +12,15 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any, Literal
 
 import msgspec
 
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError, UserError
 from orchestrator.jobsfile.input_values import Ask
+from orchestrator.jobsfile.load import user_config
 from orchestrator.jobsfile.model import JobsFile
+from orchestrator.runs.locking import _require_descriptors, lock_run
 from orchestrator.shared.nesting.inside import refuse_inside
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.durable_file import unwritable, write_durably
@@ -31,16 +32,11 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.stop_signals import Stopper
-from workers.faultpoints import arm
-from workers.processes.spawn import SHORTAGES
 
 Overlap = Literal["allow", "skip", "wait", "fail"]
 WAIT_POLL_SECONDS = 0.5
 DEFAULT_OPTIONS = RunOptions()
 
-_LEAST_DESCRIPTORS = 32
-"""A supervisor with one worker has two dozen open at most; with fewer it could begin an item, and not record what came of it."""
-_GENEROUS_LIMIT = 1024
 _AGAIN = "free some space there or mend that, then run it again"
 
 
@@ -167,22 +163,6 @@ def _take(capsule: Path, run_dir: RunDir) -> None:
         raise unwritable(run_dir.capsule, error) from error
 
 
-def lock_run(run_dir: RunDir) -> SupervisorLock:
-    """Become the supervisor of a run. Raises RunHeldError after a second, naming who is it; StateUnwritableError."""
-    _require_descriptors()
-    arm(os.environ.get("ORCHESTRATE_FAULT"))
-    lock = SupervisorLock(run_dir)
-    lock.try_acquire()
-    return lock
-
-
-def user_config() -> str | None:
-    """The user's config.toml, if there is one."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    path = os.path.join(base, "orchestrate", "config.toml")
-    return path if os.path.exists(path) else None
-
-
 @contextmanager
 def _unborn(run_dir: RunDir) -> Iterator[None]:
     """What cannot be written is told with what to do about it: there is nothing to resume before the first checkpoint stands."""
@@ -194,24 +174,6 @@ def _unborn(run_dir: RunDir) -> Iterator[None]:
         if run_dir.checkpoint.exists():
             raise
         raise StateUnwritableError(error.message, _AGAIN) from error
-
-
-def _require_descriptors() -> None:
-    """Raise StateUnwritableError if this process may open too few files to record a run: said before anything of it begins."""
-    taken = []
-    try:
-        taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        while len(taken) < _LEAST_DESCRIPTORS:
-            taken.append(os.dup(taken[0]))
-    except OSError as error:
-        if error.errno not in SHORTAGES:
-            raise
-        limit, _ = getrlimit(RLIMIT_NOFILE)
-        message = f"this process may open {len(taken)} more files, of {limit} in all, and a run needs {_LEAST_DESCRIPTORS}"
-        raise StateUnwritableError(message, f"raise the limit, then try again: ulimit -n {_GENEROUS_LIMIT}") from error
-    finally:
-        for fd in taken:
-            os.close(fd)
 
 
 @contextmanager

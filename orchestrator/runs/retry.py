@@ -11,12 +11,13 @@ from contextlib import closing
 
 from orchestrator.control.messages import Retry
 from orchestrator.errors import UserError
-from orchestrator.runs.launch import lock_run
+from orchestrator.runs.locking import lock_run
 from orchestrator.store.load import read_history
-from orchestrator.store.records import Record, Reopened, RetryAsked, Status
+from orchestrator.store.records import Record, Reopened, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
+from orchestrator.supervisor.reopenings import retries
 
 _NOT_DONE = (Status.FAILED, Status.CANCELLED)
 _ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.SKIPPED, Status.INTERRUPTED)
@@ -30,34 +31,6 @@ def failed_or_cancelled(history: RunHistory) -> list[tuple[str, int]]:
         for index in range(history.jobs[job_id].known)
         if history.jobs[job_id].status(index) in _NOT_DONE
     ]
-
-
-def retries(history: RunHistory, asked: Retry) -> list[Record]:
-    """What was asked, an item each. Items of jobs that were not listed yet have no place for it: they just run.
-
-    A model or a prompt that an earlier retry asked for stays until one asks for another.
-    """
-    records: list[Record] = []
-    for job_id, index in asked.items:
-        past = history.jobs[job_id]
-        attempts = past.attempts(index)
-        model, prompt, is_prompt_kept = asked.model, asked.prompt, False
-        if (earlier := past.retries.get(index)) is not None:
-            model = earlier.model if model is None else model
-            if prompt is None and earlier.prompt is not None:
-                prompt, is_prompt_kept = earlier.prompt, earlier.is_prompt_kept or attempts > earlier.attempts
-        records.append(
-            RetryAsked(
-                job=job_id,
-                index=index,
-                attempts=attempts,
-                feedback=asked.feedback,
-                model=model,
-                prompt=prompt,
-                is_prompt_kept=is_prompt_kept,
-            )
-        )
-    return records
 
 
 def record_retry(run_dir: RunDir, asked: Retry) -> None:

@@ -8,13 +8,15 @@ from typing import Any, assert_never
 
 import msgspec
 
-from orchestrator.attempts.agent.sessions import LONGEST_CHECK_OUTPUT
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
 from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture, EndReason, Outcome
+
+LONGEST_CHECK_OUTPUT = 30_000
+"""Characters of a check's output that a prompt gets: the last ones, where it says what went wrong."""
 
 
 class BadOutputError(Exception):
@@ -184,3 +186,11 @@ def _parse_line(number: int, line: bytes) -> Any:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadOutputError(f"line {number} of the output is not JSON: {error}") from error
+
+
+class DoneHere(msgspec.Struct, frozen=True):
+    """A success of this very run."""
+
+    item: str
+    payload: str
+    outcome: Outcome

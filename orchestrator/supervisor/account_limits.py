@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from orchestrator.attempts.agent.fallback import accounts_of_job
 from orchestrator.attempts.agent.work import finder
+from orchestrator.attempts.flight import Flight
 from orchestrator.core.events import Verdict
 from orchestrator.core.explanations import spared, why_few
 from orchestrator.core.states import RunState
@@ -19,7 +20,6 @@ from orchestrator.shared.limits.park import Park
 from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Parked
 from orchestrator.supervisor.admission import Admission
-from orchestrator.supervisor.flights import Flight
 from orchestrator.supervisor.narrator import Narrator
 from workers.faultpoints import fault_point
 from workers.protocol import AttemptClass, Outcome

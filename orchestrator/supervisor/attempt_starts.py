@@ -15,6 +15,7 @@ from typing import Any, assert_never
 import msgspec
 
 from orchestrator.attempts.child_runs import ChildRuns
+from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.preparer import NotStarted, Ready, Starter
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.core import parking, throttle
@@ -30,7 +31,7 @@ from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
 from orchestrator.store.run_history import RunHistory
 from orchestrator.supervisor.admission import Admission, Admitted, Missing, SlotHeld
-from orchestrator.supervisor.flights import Flight, Flights
+from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from orchestrator.supervisor.settlements import Joined, Settlements

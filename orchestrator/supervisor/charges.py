@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from orchestrator.attempts.child_runs import spent_by_child
+from orchestrator.attempts.flight import Flight
 from orchestrator.core.budget import Unit, mute_jobs
 from orchestrator.core.costs import Cost
 from orchestrator.core.states import RunState
@@ -14,7 +15,6 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Spent
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
-from orchestrator.supervisor.flights import Flight
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from workers.protocol import AttemptClass, Outcome

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
+from orchestrator.attempts.flight import Flight
 from orchestrator.control.messages import Cancel, Request
 from orchestrator.control.messages import Stop as StopRequest
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.adopted import AdoptedWorkers, logged_outcome
 from orchestrator.engines.engine import Engine, EngineEvent, OutcomeArrived, WorkerDied
-from orchestrator.jobsfile.model import Job
-from orchestrator.store.records import Started, WorkerStarted
+from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.supervisor.child_asks import have_ended, tell
 from orchestrator.system.side_threads import SideThreads
@@ -33,28 +33,6 @@ if TYPE_CHECKING:
 
 CHILD_END_SECONDS = 3.0
 """What a child run has besides the grace of its items, to record their ends."""
-
-
-class Flight(msgspec.Struct):
-    """An attempt that runs, with the record of its start. It holds `slot`, which after a resume may be another than `start.slot`.
-
-    `asked_end`: why this supervisor asked for its end ("cancel", "drain").
-    """
-
-    item: ItemRef
-    name: str
-    job: Job
-    start: Started
-    slot: int
-    mark: str
-    asked_end: str | None = None
-    is_adopted: bool = False
-    """An earlier supervisor started it."""
-    is_over: bool = False
-
-    def has_ended(self) -> bool:
-        """Whether nobody waits for it any more. For other threads, too."""
-        return self.is_over
 
 
 LeftBy = Callable[[Flight, Sequence[LogLine]], "Callable[[], LeftBehind]"]

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.preparer import NotStarted
-from orchestrator.attempts.rendering import Question, is_wanted, item_label, question_of
+from orchestrator.attempts.rendering import Question, is_wanted, question_of
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.control.messages import Reply
 from orchestrator.core.events import Declined, Event, GateEnd, GateTold, ItemsReopened, LeftAlone

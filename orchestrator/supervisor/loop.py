@@ -21,6 +21,7 @@ from orchestrator.attempts.agent.lost import LostAgents
 from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.items.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.attempts.items.selection import Chosen, Selector
 from orchestrator.attempts.loops import Loops, as_round
@@ -78,7 +79,7 @@ from orchestrator.supervisor.account_limits import AccountLimits
 from orchestrator.supervisor.admission import Admission
 from orchestrator.supervisor.attempt_starts import Starts
 from orchestrator.supervisor.charges import Charges, cost_with, spent_with
-from orchestrator.supervisor.flights import Flight, Flights
+from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.gates import Asker, Gates
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder

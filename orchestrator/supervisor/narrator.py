@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger
 from orchestrator.store.outcomes import in_words
 from orchestrator.store.records import GateAnswered, GateAsked, Status
-from orchestrator.supervisor.flights import Flight
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings
 from orchestrator.views.happenings import OpenQuestion, View

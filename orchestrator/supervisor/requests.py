@@ -39,7 +39,6 @@ from orchestrator.core.scheduling import is_over, split_slots
 from orchestrator.core.states import ItemRef, Pending, Running, RunState, Stop, Waiting
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
-from orchestrator.runs.retry import retries
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
 from orchestrator.store.durable_file import write_whole
@@ -47,6 +46,7 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.supervisor.admission import Admission
 from orchestrator.supervisor.gates import Gates
 from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.reopenings import retries
 from orchestrator.supervisor.settlements import Settlements
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.preparer import NotStarted
 from orchestrator.core.states import ItemRef, ItemState
 from orchestrator.reading.money.costs import after_replay
 from orchestrator.store import records
 from orchestrator.store.records import Spent, Status
-from orchestrator.supervisor.flights import Flight
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from workers.protocol import Outcome

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from orchestrator.attempts.flight import Flight
 from orchestrator.core.deadlocks import Wait, holders_in, item_of
 from orchestrator.core.scheduling import ROOM, lane_rooms, may_start, missing_resource, pool_slot
 from orchestrator.core.states import ItemRef, JobState, RunState
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.shared.wait_board import Victim, WaitBoard
 from orchestrator.supervisor.admission import Admission
-from orchestrator.supervisor.flights import Flight, Flights
+from orchestrator.supervisor.flights import Flights
 
 
 class Waiting(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from orchestrator.jobsfile.load import load_text
 from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Trials
 from orchestrator.shared.tokens.answers import Joins, Shared
-from orchestrator.shared.tokens.record import DoneHere
+from orchestrator.store.outcomes import DoneHere
 from orchestrator.supervisor.admission import Admission, Answer, SlotHeld
 from orchestrator.system.locks.travelling import try_lock
 

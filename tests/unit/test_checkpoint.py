@@ -13,13 +13,13 @@ from store_samples import LISTED, ended, new_run, started
 
 from orchestrator.control.messages import Retry
 from orchestrator.errors import StateRefusedError, StateUnwritableError, UserError
-from orchestrator.runs.retry import retries
 from orchestrator.store import durable_file
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.load import read_history
 from orchestrator.store.records import ItemSettled, Reopened, RetryAsked, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import JOURNAL_GROWTH, SMALLEST_JOURNAL_BYTES, RunStore
+from orchestrator.supervisor.reopenings import retries
 from workers.faultpoints import arm
 
 

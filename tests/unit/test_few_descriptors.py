@@ -14,8 +14,8 @@ import pytest
 
 from orchestrator.control.messages import SOCKET_NAME, ControlServer
 from orchestrator.errors import ExitCode, StateUnwritableError
-from orchestrator.runs import launch as launching
-from orchestrator.runs.launch import lock_run
+from orchestrator.runs import locking
+from orchestrator.runs.locking import lock_run
 from orchestrator.store.run_dir import create_run_dir
 from orchestrator.supervisor import session
 from orchestrator.system.locks.holders import is_locked
@@ -49,7 +49,7 @@ def test_who_may_open_too_few_files_is_told_before_anything_is_taken(tmp_path: P
 
 
 def test_enough_open_files_are_no_hindrance(tmp_path: Path) -> None:
-    with only_free(launching._LEAST_DESCRIPTORS):
+    with only_free(locking._LEAST_DESCRIPTORS):
         lock = lock_run(create_run_dir(tmp_path, "run"))
         lock.release()
 

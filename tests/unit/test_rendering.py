@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.attempts.rendering import Prepared, is_wanted, item_label, prepare
+from orchestrator.attempts.items.labels import item_label
+from orchestrator.attempts.rendering import Prepared, is_wanted, prepare
 from orchestrator.attempts.template_texts import ARGUMENT_BYTES, ItemRefused
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateKind

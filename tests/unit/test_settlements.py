@@ -9,9 +9,9 @@ from typing import cast
 from store_samples import started
 from token_driver import job, outcome
 
+from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import ItemRef, Waiting
 from orchestrator.store.records import AttemptEnded, ItemSettled, Record
-from orchestrator.supervisor.flights import Flight
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from orchestrator.supervisor.settlements import Joined, Settlements

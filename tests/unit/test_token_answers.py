@@ -35,7 +35,8 @@ from orchestrator.shared.tokens.answers import (
     TryAgain,
     Unregistered,
 )
-from orchestrator.shared.tokens.record import DoneHere, TokenFiles, encode_record
+from orchestrator.shared.tokens.record import TokenFiles, encode_record
+from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.records import AttemptEnded, Status
 from workers.faultpoints import arm
 from workers.protocol import MARK_VARIABLE, AttemptClass, Outcome

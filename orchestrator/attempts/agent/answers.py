@@ -7,13 +7,13 @@ from functools import partial
 from orchestrator.attempts.agent.sessions import LastEnd, carried_over, session_is_gone
 from orchestrator.attempts.agent.work import schema_of
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.outcomes import fitting
-from orchestrator.supervisor.flights import Flight
 from workers.protocol import AttemptClass, Outcome
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator.attempts.agent.fallback import FindProfile
+from orchestrator.attempts.flight import Flight
 from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
-from orchestrator.supervisor.flights import Flight
 from workers.protocol import AgentReport, AgentTask, LogLine, SessionSeen, Spawned
 
 if TYPE_CHECKING:

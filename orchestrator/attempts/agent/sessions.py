@@ -19,8 +19,6 @@ RESUME_PROMPT = "You were interrupted before you had finished. Go on from where 
 RETRY_PROMPT = "What you did is not right yet: a check of it failed. It said:\n\n{check_output}\n\nMend that."
 """What it is told after a failed check, where `retry_prompt` says nothing else."""
 
-LONGEST_CHECK_OUTPUT = 30_000
-"""Characters of a check's output that a prompt gets: the last ones, where it says what went wrong."""
 
 _INTERRUPTED = frozenset(
     {

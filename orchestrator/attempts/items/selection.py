@@ -14,7 +14,7 @@ from enum import Enum
 from functools import reduce
 from typing import Any
 
-from orchestrator.attempts.rendering import item_label
+from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.suggestions import did_you_mean

@@ -36,10 +36,11 @@ from orchestrator.shared.tokens.dead_holders import DeadHolders
 from orchestrator.shared.tokens.holders import Holders
 from orchestrator.shared.tokens.holdings import Holdings
 from orchestrator.shared.tokens.publications import Publications
-from orchestrator.shared.tokens.record import DoneHere, Holder, TokenFiles, TokenRecord, read_record
+from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, read_record
 from orchestrator.shared.tokens.verdict_records import lost, verdict
 from orchestrator.shared.tokens.waiters import REAL_LOOK_SECONDS, Waiters
 from orchestrator.store.durable_file import unwritable
+from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.records import Started, Status
 from orchestrator.system.locks.numbered import try_lock_in_state
 from workers.locks import unlock

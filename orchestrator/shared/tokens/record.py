@@ -82,14 +82,6 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return max(0.0, time.time() - self.at)
 
 
-class DoneHere(msgspec.Struct, frozen=True):
-    """A success of this very run."""
-
-    item: str
-    payload: str
-    outcome: Outcome
-
-
 _decode = msgspec.json.Decoder(TokenRecord).decode
 _encode = msgspec.json.Encoder().encode
 

@@ -1,0 +1,43 @@
+"""The right to write a run's records, taken by a command, and what its process must have for that."""
+
+from __future__ import annotations
+
+import os
+from resource import RLIMIT_NOFILE, getrlimit
+
+from orchestrator.errors import StateUnwritableError
+from orchestrator.store.run_dir import RunDir
+from orchestrator.store.supervisor_lock import SupervisorLock
+from workers.faultpoints import arm
+from workers.processes.spawn import SHORTAGES
+
+_LEAST_DESCRIPTORS = 32
+"""A supervisor with one worker has two dozen open at most; with fewer it could begin an item, and not record what came of it."""
+_GENEROUS_LIMIT = 1024
+
+
+def lock_run(run_dir: RunDir) -> SupervisorLock:
+    """Become the supervisor of a run. Raises RunHeldError after a second, naming who is it; StateUnwritableError."""
+    _require_descriptors()
+    arm(os.environ.get("ORCHESTRATE_FAULT"))
+    lock = SupervisorLock(run_dir)
+    lock.try_acquire()
+    return lock
+
+
+def _require_descriptors() -> None:
+    """Raise StateUnwritableError if this process may open too few files to record a run: said before anything of it begins."""
+    taken = []
+    try:
+        taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        while len(taken) < _LEAST_DESCRIPTORS:
+            taken.append(os.dup(taken[0]))
+    except OSError as error:
+        if error.errno not in SHORTAGES:
+            raise
+        limit, _ = getrlimit(RLIMIT_NOFILE)
+        message = f"this process may open {len(taken)} more files, of {limit} in all, and a run needs {_LEAST_DESCRIPTORS}"
+        raise StateUnwritableError(message, f"raise the limit, then try again: ulimit -n {_GENEROUS_LIMIT}") from error
+    finally:
+        for fd in taken:
+            os.close(fd)
