@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.jobsfile.profiles.load import Profiles
-from workers.protocol.reading import Reading
+from orchestrator.workers.protocol.reading import Reading
 
 FAKE_AGENT = Path(__file__).with_name("fake_agent.py")
 

@@ -16,9 +16,9 @@ from run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until, why
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
-from workers.log import LOG_NAME, read_log
-from workers.processes.identity import is_same_process
-from workers.protocol import Spawned
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.identity import is_same_process
+from orchestrator.workers.protocol import Spawned
 
 ORCHESTRATE = f"{shlex.quote(sys.executable)} -m orchestrator"
 

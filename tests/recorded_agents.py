@@ -14,9 +14,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestrator.jobsfile.profiles.load import Profiles
-from workers.agents.stream import AgentStream, StreamVerdict
-from workers.protocol import EndReason
-from workers.protocol.reading import Reading
+from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.protocol import EndReason
+from orchestrator.workers.protocol.reading import Reading
 
 FOLDER = Path(__file__).parent / "agent_samples"
 SAMPLES = sorted(f"{path.parent.name}/{path.name}" for path in FOLDER.glob("*/*/"))

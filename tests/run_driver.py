@@ -27,7 +27,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
-from workers.processes.identity import is_same_process
+from orchestrator.workers.processes.identity import is_same_process
 
 LIMIT_SECONDS = 60.0
 """For every wait. Only a hang takes that long: a test that passes never comes near it, whatever else the machine does."""

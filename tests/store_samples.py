@@ -20,7 +20,7 @@ from orchestrator.store.records import (
 )
 from orchestrator.store.run_dir import RunDir, create_run_dir
 from orchestrator.store.run_store import RunStore
-from workers.protocol import AttemptClass, Capture, Outcome
+from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
 
 LISTED = ItemsListed(job="port", count=10)
 

@@ -25,10 +25,10 @@ from orchestrator.store.records import Record, Started, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
 from orchestrator.system.locks.travelling import try_lock
-from workers.locks import unlock
-from workers.log import LogWriter
-from workers.processes.identity import boot_id, start_ticks
-from workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Capture, Ended, Outcome, Spawned
+from orchestrator.workers.locks import unlock
+from orchestrator.workers.log import LogWriter
+from orchestrator.workers.processes.identity import boot_id, start_ticks
+from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Capture, Ended, Outcome, Spawned
 
 TOKEN = "ship"
 ITEM: ItemRef = (0, 0)

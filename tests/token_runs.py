@@ -16,8 +16,8 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
-from workers.log import LOG_NAME, read_log
-from workers.protocol import Spawned
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.protocol import Spawned
 
 TOKEN = "the work"
 

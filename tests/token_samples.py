@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, encode_record
-from workers.processes.identity import boot_id, start_ticks
+from orchestrator.workers.processes.identity import boot_id, start_ticks
 
 MARK = "r1.n/port:3/1"
 

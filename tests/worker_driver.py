@@ -14,10 +14,10 @@ import msgspec
 import psutil
 from filelock import lock_descriptor
 
-from workers import channel
-from workers.launch import start_worker
-from workers.log import read_log
-from workers.protocol import End, Ended, EndReason, LogLine, Outcome, Spawned, Start
+from orchestrator.workers import channel
+from orchestrator.workers.launch import start_worker
+from orchestrator.workers.log import read_log
+from orchestrator.workers.protocol import End, Ended, EndReason, LogLine, Outcome, Spawned, Start
 
 LIMIT_SECONDS = 60.0
 

@@ -1,9 +1,15 @@
-"""A worker process: `__main__.py FOLDER [SYS.PATH ENTRY…]`, as `workers.launch` starts it, or `python -m workers FOLDER`."""
+"""A worker process: `__main__.py FOLDER [SYS.PATH ENTRY…]`, as `launch` starts it, or `python -m orchestrator.workers FOLDER`."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+if not __package__:
+    # Started by its path: this folder is the package, whatever `workers` or `orchestrator` there may be on the path of modules.
+    __package__ = "orchestrate_workers"
+    sys.modules[__package__] = type(sys)(__package__)
+    sys.modules[__package__].__path__ = [os.path.dirname(os.path.abspath(__file__))]
 
 
 def main() -> None:
@@ -19,9 +25,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-        from workers import faultpoints
-        from workers.loop import STATE_UNWRITABLE, serve
-        from workers.protocol import WORKER_LIVENESS_FD, WORKER_SOCKET_FD
+        from . import faultpoints
+        from .loop import STATE_UNWRITABLE, serve
+        from .protocol import WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
         faultpoints.arm(os.environ.get("ORCHESTRATE_WORKER_FAULT"))
         if os.getsid(0) != os.getpid():

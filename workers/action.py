@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from workers.course import Course
-from workers.faultpoints import fault_point
-from workers.files import creates
-from workers.files.capture import CaptureFile, keep_bytes
-from workers.files.given import script_file
-from workers.processes.runner import ProcessRunner, Spawn
-from workers.processes.spawn import SHORTAGES, CannotStart
-from workers.processes.watch import Control
-from workers.protocol import AgentTask, AttemptClass, ConfigTask, LogLine, SessionSeen, Start
-from workers.verdict import Verdict, verdict_of
+from .course import Course
+from .faultpoints import fault_point
+from .files import creates
+from .files.capture import CaptureFile, keep_bytes
+from .files.given import script_file
+from .processes.runner import ProcessRunner, Spawn
+from .processes.spawn import SHORTAGES, CannotStart
+from .processes.watch import Control
+from .protocol import AgentTask, AttemptClass, ConfigTask, LogLine, SessionSeen, Start
+from .verdict import Verdict, verdict_of
 
 if TYPE_CHECKING:
-    from workers.agents.watch import AgentWatch
-    from workers.files.config_folder import ConfigFolder
-    from workers.workspaces.workspace import Workspace
+    from .agents.watch import AgentWatch
+    from .files.config_folder import ConfigFolder
+    from .workspaces.workspace import Workspace
 
 _FOREVER = float("inf")
 _WARMING_PAUSE_SECONDS = 0.1
@@ -96,7 +96,7 @@ class ActionRunner:
 
     def _take_config(self, start: Start, task: ConfigTask, course: Course) -> ConfigFolder | None:
         """None if the attempt's end came first, which `course.asked_end` tells then. Raises OSError."""
-        from workers.files.config_folder import BeingWarmed, ConfigFolder
+        from .files.config_folder import BeingWarmed, ConfigFolder
 
         session_id = start.agent.session_id if start.agent is not None else None
         while True:
@@ -183,7 +183,7 @@ class ActionRunner:
         return self._processes.start(start, argv, start.stdin, outputs, inherited)
 
     def _agent_watch(self, start: Start, task: AgentTask) -> AgentWatch:
-        from workers.agents.watch import AgentWatch
+        from .agents.watch import AgentWatch
 
         def tell_session(session_id: str) -> None:
             if self._config is not None:
@@ -196,7 +196,7 @@ class ActionRunner:
 
     def _report(self, task: AgentTask, onlooker: AgentWatch, course: Course) -> None:
         """What the agent told becomes the verdict, and its report."""
-        from workers.agents.report import answer_of, report_of
+        from .agents.report import answer_of, report_of
 
         course.verdict, told = onlooker.verdict(course.verdict)
         course.agent = report_of(task, onlooker.stream, told)

@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from workers.action import ActionRunner, not_started
-from workers.course import Course
-from workers.faultpoints import fault_point
-from workers.files import creates
-from workers.locks import unlock
-from workers.log import LOG_NAME, LogWriter
-from workers.processes.identity import boot_id
-from workers.processes.runner import ProcessRunner
-from workers.processes.watch import Control
-from workers.protocol import Begun, Check, Ended, LogLine, Outcome, Start
+from .action import ActionRunner, not_started
+from .course import Course
+from .faultpoints import fault_point
+from .files import creates
+from .locks import unlock
+from .log import LOG_NAME, LogWriter
+from .processes.identity import boot_id
+from .processes.runner import ProcessRunner
+from .processes.watch import Control
+from .protocol import Begun, Check, Ended, LogLine, Outcome, Start
 
 if TYPE_CHECKING:
-    from workers.check import CheckRunner
-    from workers.workspaces.workspace import Workspace
+    from .check import CheckRunner
+    from .workspaces.workspace import Workspace
 
 
 class AttemptRunner:
@@ -107,7 +107,7 @@ class AttemptRunner:
         """The steps of an attempt, each done if the one before went well."""
         course = Course()
         if start.agent is not None:
-            from workers.agents.report import report_of_none
+            from .agents.report import report_of_none
 
             course.agent = report_of_none(start.agent)
         workspace = _workspace(start)
@@ -130,7 +130,7 @@ class AttemptRunner:
         return course
 
     def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:
-        from workers.check import CheckRunner
+        from .check import CheckRunner
 
         self._checks = self._checks or CheckRunner(self._folder, self._control, self._processes)
         self._checks.run(start, check, locks, course)
@@ -149,7 +149,7 @@ class AttemptRunner:
 
 def _keep_record(start: Start, outcome: Outcome) -> None:
     """For a capsule, which tells that it is missing if it cannot be written: the outcome itself is more important."""
-    from workers.agents.attempt_record import keep_record
+    from .agents.attempt_record import keep_record
 
     with suppress(OSError):
         keep_record(start, outcome)
@@ -158,6 +158,6 @@ def _keep_record(start: Start, outcome: Outcome) -> None:
 def _workspace(start: Start) -> Workspace | None:
     if start.workspace is None:
         return None
-    from workers.workspaces.workspace import Workspace  # an import that most attempts have no use for
+    from .workspaces.workspace import Workspace  # an import that most attempts have no use for
 
     return Workspace(start.workspace, start.mark)

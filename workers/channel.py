@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from workers.protocol import INLINE_BYTES, ByFile
+from .protocol import INLINE_BYTES, ByFile
 
 MAX_DESCRIPTORS = 64
 

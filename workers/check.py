@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from workers.check_output import CheckOutput
-from workers.course import Course
-from workers.files.given import script_file
-from workers.processes.runner import ProcessRunner, Spawn
-from workers.processes.spawn import SHORTAGES, CannotStart
-from workers.processes.watch import Control
-from workers.protocol import AttemptClass, Check, Start
-from workers.verdict import Verdict, verdict_of
+from .check_output import CheckOutput
+from .course import Course
+from .files.given import script_file
+from .processes.runner import ProcessRunner, Spawn
+from .processes.spawn import SHORTAGES, CannotStart
+from .processes.watch import Control
+from .protocol import AttemptClass, Check, Start
+from .verdict import Verdict, verdict_of
 
 _LONGEST_ARGUMENT = 64 * 1024
 _SHORTAGE_SECONDS = 30.0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from workers.files.capture import CaptureFile
-from workers.wording import size_in_words
+from .files.capture import CaptureFile
+from .wording import size_in_words
 
 KEPT_BYTES = 64 * 1024
 """How much of its end is kept."""

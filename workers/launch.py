@@ -10,9 +10,9 @@ import sys
 
 from filelock import lock_descriptor
 
-from workers import channel
-from workers.processes.spawn import SHORTAGES
-from workers.protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
+from . import channel
+from .processes.spawn import SHORTAGES
+from .protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
 CRASH_LOG_NAME = "crash.log"
 

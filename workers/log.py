@@ -12,8 +12,8 @@ import zlib
 
 import msgspec
 
-from workers.faultpoints import fault_point
-from workers.protocol import LogLine
+from .faultpoints import fault_point
+from .protocol import LogLine
 
 LOG_NAME = "log"
 FORGET_ABOVE_BYTES = 64 * 1024

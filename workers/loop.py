@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from workers import channel
-from workers.attempt import AttemptRunner
-from workers.faultpoints import fault_point
-from workers.protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, End, Ended, EndReason, Start
+from . import channel
+from .attempt import AttemptRunner
+from .faultpoints import fault_point
+from .protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, End, Ended, EndReason, Start
 
 STATE_UNWRITABLE = 74
 """Exit code when an outcome could neither be logged nor told."""

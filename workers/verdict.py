@@ -6,8 +6,8 @@ import os
 from signal import Signals
 from typing import NamedTuple, assert_never
 
-from workers.protocol import AttemptClass, EndReason, Start
-from workers.wording import duration_in_words, excess_in_words, size_in_words
+from .protocol import AttemptClass, EndReason, Start
+from .wording import duration_in_words, excess_in_words, size_in_words
 
 
 class Verdict(NamedTuple):

@@ -23,7 +23,7 @@ from orchestrator.store.run_dir import LONGEST_RUN_ID, RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import children_of
 from orchestrator.views.happenings import OpenQuestion
-from workers.protocol import AttemptClass, EndReason, Outcome
+from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome
 
 _HASH_LETTERS = 12
 

@@ -20,7 +20,7 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.outcomes import output_of
 from orchestrator.store.records import Status
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
 class Loops:

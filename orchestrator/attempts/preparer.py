@@ -28,7 +28,7 @@ from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.system.redaction import of_this_process
-from workers.protocol import AgentTask, Check, ConfigTask, Holding, Outcome, Start, WorkspaceTask
+from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Outcome, Start, WorkspaceTask
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.replay import Replay

@@ -33,7 +33,7 @@ from orchestrator.jobsfile.child_files import first_of, mistakes_in, read_child
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.language.values import ValueRefused, check_token, describe
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
-from workers.protocol import Creates
+from orchestrator.workers.protocol import Creates
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.archive import CapsuleAttempt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.protocol import AttemptClass
+from orchestrator.workers.protocol import AttemptClass
 
 _ADVICE: dict[AttemptClass, str] = {
     AttemptClass.CHECK_FAILED: "the agent says that it succeeded, and the check (or the schema of its answer) says otherwise",

@@ -53,7 +53,7 @@ def _print_title(reader: RunReader, job_id: str, index: int) -> None:
 
 
 def _stat_of(patch: bytes) -> bytes:
-    from workers.workspaces.git import GitFailed, git
+    from orchestrator.workers.workspaces.git import GitFailed, git
 
     try:
         return git("/", "apply", "--stat", given=patch).encode("utf-8", "surrogateescape") + b"\n"

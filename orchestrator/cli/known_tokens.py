@@ -20,9 +20,9 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.system.wording import cut
-from workers.locks import unlock
-from workers.processes.identity import is_same_process
-from workers.protocol import MARK_VARIABLE
+from orchestrator.workers.locks import unlock
+from orchestrator.workers.processes.identity import is_same_process
+from orchestrator.workers.protocol import MARK_VARIABLE
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 

@@ -15,8 +15,8 @@ from orchestrator.store.load import read_history
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir, list_runs
 from orchestrator.system.locks.holders import is_locked
-from workers.processes.identity import is_same_process
-from workers.protocol import MARK_VARIABLE
+from orchestrator.workers.processes.identity import is_same_process
+from orchestrator.workers.protocol import MARK_VARIABLE
 
 _GRACE_SECONDS = 5.0
 

@@ -126,7 +126,7 @@ def _remove(run_dir: RunDir) -> bool:
     """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
     from orchestrator.attempts.workspaces.expiry import remove_all
     from orchestrator.store.supervisor_lock import SupervisorLock
-    from workers.files.copying import remove_folder
+    from orchestrator.workers.files.copying import remove_folder
 
     lock = SupervisorLock(run_dir)
     try:

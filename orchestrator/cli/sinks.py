@@ -198,7 +198,7 @@ def tail_start(stream: BinaryIO, lines: int) -> int:
 def _agent_of(reader: RunReader, job_id: str, index: int, attempt: int) -> str | None:
     """The agent of that attempt, as it was recorded or kept; else what the jobs file says."""
     from orchestrator.jobsfile.model import AgentAction
-    from workers.agents.attempt_record import kept_record, record_path
+    from orchestrator.workers.agents.attempt_record import kept_record, record_path
 
     running = reader.history.open_starts.get((job_id, index))
     if running is not None and running.attempt == attempt and running.agent is not None:

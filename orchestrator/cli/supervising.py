@@ -13,7 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.views.happenings import Happening, RunBegan, View
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.prompt import Prompt, has_terminal
-from workers.protocol import MARK_VARIABLE
+from orchestrator.workers.protocol import MARK_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ import msgspec
 
 from orchestrator.errors import RunHeldError, UserError
 from orchestrator.system.locks.holders import holder_pid, is_locked, is_stopped
-from workers.faultpoints import fault_point
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 SOCKET_NAME = "control.sock"
 

@@ -15,9 +15,9 @@ import msgspec
 
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.store.records import WorkerStarted
-from workers.log import LOG_NAME, read_log
-from workers.processes.identity import is_same_process
-from workers.protocol import HURRY_SIGNAL, Ended, Outcome
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.identity import is_same_process
+from orchestrator.workers.protocol import HURRY_SIGNAL, Ended, Outcome
 
 POLL_SECONDS = 0.2
 """How often a worker is looked for where the kernel has no pidfd (macOS)."""

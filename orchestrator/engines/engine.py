@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from orchestrator.store.records import WorkerStarted
-from workers.protocol import End, Outcome, Start
+from orchestrator.workers.protocol import End, Outcome, Start
 
 
 class OutcomeArrived(msgspec.Struct, frozen=True):

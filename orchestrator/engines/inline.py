@@ -20,11 +20,11 @@ from pathlib import Path
 from orchestrator.core.stopping import NOW_GRACE_SECONDS
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived
 from orchestrator.store.records import WorkerStarted
-from workers.attempt import AttemptRunner
-from workers.launch import lock_liveness
-from workers.processes.identity import boot_id, start_ticks
-from workers.processes.tree import children_now
-from workers.protocol import End, EndReason, Outcome, Start
+from orchestrator.workers.attempt import AttemptRunner
+from orchestrator.workers.launch import lock_liveness
+from orchestrator.workers.processes.identity import boot_id, start_ticks
+from orchestrator.workers.processes.tree import children_now
+from orchestrator.workers.protocol import End, EndReason, Outcome, Start
 
 _SLOT = 0
 _JOIN_SECONDS = 0.05

@@ -19,12 +19,12 @@ import msgspec
 
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.store.records import WorkerStarted
-from workers import channel
-from workers.launch import CRASH_LOG_NAME, died_of_shortage, start_worker
-from workers.log import LOG_NAME, read_log
-from workers.processes.identity import boot_id, start_ticks
-from workers.processes.spawn import SHORTAGES
-from workers.protocol import AttemptClass, End, Ended, Outcome, Start
+from orchestrator.workers import channel
+from orchestrator.workers.launch import CRASH_LOG_NAME, died_of_shortage, start_worker
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.identity import boot_id, start_ticks
+from orchestrator.workers.processes.spawn import SHORTAGES
+from orchestrator.workers.protocol import AttemptClass, End, Ended, Outcome, Start
 
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""

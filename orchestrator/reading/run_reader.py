@@ -25,7 +25,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.views.happenings import OpenQuestion
-from workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),

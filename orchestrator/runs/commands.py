@@ -34,7 +34,7 @@ from orchestrator.system.hosted_runs import check_hosting
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.stop_signals import SIGNALS, StopSources
 from orchestrator.views.happenings import View
-from workers.faultpoints import fault_point
+from orchestrator.workers.faultpoints import fault_point
 
 __all__ = [
     "RunReport",

@@ -21,7 +21,7 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.supervisor.charges import spent_with
 from orchestrator.supervisor.flights import Flights
 from orchestrator.system.descriptor_readers import Readers
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _WAIT_SECONDS = 1.0
 

@@ -8,8 +8,8 @@ from resource import RLIMIT_NOFILE, getrlimit
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.supervisor_lock import SupervisorLock
-from workers.faultpoints import arm
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.faultpoints import arm
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 _LEAST_DESCRIPTORS = 32
 """A supervisor with one worker has two dozen open at most; with fewer it could begin an item, and not record what came of it."""

@@ -39,8 +39,8 @@ from orchestrator.store.places import JOURNAL
 from orchestrator.store.records import ItemSettled, ItemsListed, ListOutdated, Record, RunHeader, Selection, Started, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
-from workers.faultpoints import fault_point
-from workers.files.syncing import sync_folder
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.syncing import sync_folder
 
 
 class Edited(msgspec.Struct, frozen=True):

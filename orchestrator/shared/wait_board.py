@@ -23,9 +23,9 @@ from orchestrator.store.durable_file import temporary_path, unwritable
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
-from workers.faultpoints import fault_point
-from workers.processes.identity import boot_id, is_same_process, start_ticks
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.processes.identity import boot_id, is_same_process, start_ticks
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 OBSERVE_SECONDS = 0.25
 SETTLE_SECONDS = 0.5

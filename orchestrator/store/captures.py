@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.store.run_dir import RunDir
-from workers.protocol import Capture
+from orchestrator.workers.protocol import Capture
 
 
 class CaptureMismatch(Exception):

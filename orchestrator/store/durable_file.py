@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.errors import StateUnwritableError
-from workers.faultpoints import fault_point
-from workers.files.syncing import sync_data, sync_folder
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 
 def unwritable(path: Path, error: OSError, *, is_run: bool = True) -> StateUnwritableError:

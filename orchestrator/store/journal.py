@@ -27,8 +27,8 @@ from orchestrator.store.durable_file import unwritable
 from orchestrator.store.lines import BLOCK_BYTES, JournalHeader, Line, SourceFile, decode_line, decode_lines
 from orchestrator.store.records import FORMAT, Commit, Record
 from orchestrator.store.refusals import newer, refused
-from workers.faultpoints import fault_point
-from workers.files.syncing import sync_data, sync_folder
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 _COMMIT_START = b'{"type":"commit",'
 

@@ -14,7 +14,7 @@ import msgspec
 from orchestrator.store.captures import CaptureMismatch, keep_capture
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.run_dir import RunDir
-from workers.protocol import AgentReport, Outcome, WorkspaceReport
+from orchestrator.workers.protocol import AgentReport, Outcome, WorkspaceReport
 
 
 def kept_outcome(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome | None:

@@ -13,7 +13,7 @@ from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
-from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture, EndReason, Outcome
+from orchestrator.workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture, EndReason, Outcome
 
 LONGEST_CHECK_OUTPUT = 30_000
 """Characters of a check's output that a prompt gets: the last ones, where it says what went wrong."""

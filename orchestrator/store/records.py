@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from workers.protocol import Outcome, Usage
+from orchestrator.workers.protocol import Outcome, Usage
 
 FORMAT = 1
 """Format of checkpoint and journal. A higher one than this is refused and left untouched."""

@@ -21,7 +21,7 @@ from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import journal_name, read_header
 from orchestrator.store.durable_file import unwritable
 from orchestrator.system.wording import cut
-from workers.files.syncing import sync_folder
+from orchestrator.workers.files.syncing import sync_folder
 
 LONGEST_RUN_ID = 64
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

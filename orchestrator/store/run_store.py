@@ -24,8 +24,8 @@ from orchestrator.store.refusals import cannot_load
 from orchestrator.store.run_dir import RunDir, check_unborn
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.syncer import Syncer
-from workers.faultpoints import fault_point
-from workers.files.syncing import sync_data, sync_folder
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 SMALLEST_JOURNAL_BYTES = 16 << 20
 """No checkpoint before the journal has this size: tens of thousands of items, loaded in a tenth of a second."""

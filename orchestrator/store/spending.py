@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from orchestrator.store.records import AgentSpent, Spent
-from workers.protocol import Usage
+from orchestrator.workers.protocol import Usage
 
 NANO = 1_000_000_000
 """So many of our units are a dollar."""

@@ -12,7 +12,7 @@ from orchestrator.errors import RunHeldError, StateUnwritableError
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import holder_pid
-from workers.processes.identity import boot_id, start_ticks
+from orchestrator.workers.processes.identity import boot_id, start_ticks
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.durable_file import unwritable
-from workers.faultpoints import fault_point
-from workers.files.syncing import sync_data
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.syncing import sync_data
 
 SHORTEST_INTERVAL_SECONDS = 0.010
 """From the beginning of one fdatasync to the next: bounds what a run of very short items spends on syncing."""

@@ -21,8 +21,8 @@ from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Parked
 from orchestrator.supervisor.admission import Admission
 from orchestrator.supervisor.narrator import Narrator
-from workers.faultpoints import fault_point
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _ANSWERED = frozenset(
     {

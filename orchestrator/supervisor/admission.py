@@ -41,8 +41,8 @@ from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.numbered import is_free, try_take
-from workers.locks import unlock
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.locks import unlock
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 LOOK_SECONDS = 0.1
 """How often what is missing is looked at."""

@@ -35,7 +35,7 @@ from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from orchestrator.supervisor.settlements import Joined, Settlements
-from workers.protocol import Start
+from orchestrator.workers.protocol import Start
 
 
 class Starts:

@@ -17,7 +17,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _MUTE: dict[Unit, str] = {
     "nano_usd": "its agent tells no costs, so budget_usd cannot bound it: budget_tokens can, or estimate_usd, as what each costs",

@@ -24,12 +24,12 @@ from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.supervisor.child_asks import have_ended, tell
 from orchestrator.system.side_threads import SideThreads
-from workers.log import LOG_NAME, read_log
-from workers.processes.tree import end_tree_of_dead_worker
-from workers.protocol import AgentReport, AttemptClass, Begun, End, Ended, EndReason, LogLine, Outcome
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Begun, End, Ended, EndReason, LogLine, Outcome
 
 if TYPE_CHECKING:
-    from workers.agents.left_behind import LeftBehind
+    from orchestrator.workers.agents.left_behind import LeftBehind
 
 CHILD_END_SECONDS = 3.0
 """What a child run has besides the grace of its items, to record their ends."""

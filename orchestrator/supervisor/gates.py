@@ -32,7 +32,7 @@ from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.views.prompt import Said
-from workers.faultpoints import fault_point
+from orchestrator.workers.faultpoints import fault_point
 
 
 class Asker(Protocol):

@@ -89,8 +89,8 @@ from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.waits_of_run import Waits
 from orchestrator.system.descriptor_readers import Readers
 from orchestrator.system.stop_signals import SignalInbox
-from workers.faultpoints import fault_point
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 REFRESH_SECONDS = 0.25
 EVENTS_A_TURN = 256

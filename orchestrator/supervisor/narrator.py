@@ -15,7 +15,7 @@ from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings
 from orchestrator.views.happenings import OpenQuestion, View
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _REFUSED = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWORK, AttemptClass.USAGE_LIMIT)
 """Classes after which an item waits for its account, and nobody can tell when its turn comes."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from orchestrator.core.states import ItemRef
 from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked
 from orchestrator.store.run_store import RunStore
-from workers.faultpoints import fault_point
+from orchestrator.workers.faultpoints import fault_point
 
 _READ = (JobClosed, ItemsListed, GateAnswered, Reopened, RetryAsked)
 """Records of which templates may read."""

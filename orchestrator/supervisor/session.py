@@ -46,8 +46,8 @@ from orchestrator.system.run_log import append_log
 from orchestrator.system.stop_signals import SIGNALS, SignalInbox, StopSources
 from orchestrator.views import happenings
 from orchestrator.views.happenings import View
-from workers.processes.identity import boot_id, start_ticks
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.processes.identity import boot_id, start_ticks
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 
 class RunReport(msgspec.Struct, frozen=True):

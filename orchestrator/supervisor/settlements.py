@@ -18,7 +18,7 @@ from orchestrator.store import records
 from orchestrator.store.records import Spent, Status
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
-from workers.protocol import Outcome
+from orchestrator.workers.protocol import Outcome
 
 
 class Joined(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.demo_agent import VERSION, Call, calls_of
 from orchestrator.jobsfile.profiles.load import Profiles
-from workers.agents.stream import AgentStream
+from orchestrator.workers.agents.stream import AgentStream
 
 LIMIT_SECONDS = 30.0
 

@@ -16,7 +16,7 @@ from token_samples import MARK, living_holder, record, write
 from orchestrator.cli import checkup
 from orchestrator.shared.tokens.record import TokenFiles
 from orchestrator.system.locks.travelling import try_lock
-from workers.locks import unlock
+from orchestrator.workers.locks import unlock
 
 
 @contextmanager

@@ -32,7 +32,7 @@ sys.path.insert(0, sys.argv[2])
 from store_samples import LISTED, ended
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.run_dir import RunDir
-from workers.faultpoints import arm
+from orchestrator.workers.faultpoints import arm
 
 acknowledged = os.open(Path(sys.argv[1]) / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 store = RunStore.open(RunDir(Path(sys.argv[1])))

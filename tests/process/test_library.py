@@ -34,7 +34,7 @@ from orchestrator import (
     run,
     run_async,
 )
-from workers import faultpoints
+from orchestrator.workers import faultpoints
 
 FAN = """
 [run]

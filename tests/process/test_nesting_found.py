@@ -16,11 +16,11 @@ import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.shared.nesting.ancestors import find_ancestors, worker_above
+from orchestrator.workers.launch import lock_liveness
+from orchestrator.workers.log import LogWriter
+from orchestrator.workers.processes.identity import boot_id
+from orchestrator.workers.protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, AttemptClass, Begun, Ended, Holding, Outcome
 from tests.worker_driver import LIMIT_SECONDS, WorkerDriver, wait_until
-from workers.launch import lock_liveness
-from workers.log import LogWriter
-from workers.processes.identity import boot_id
-from workers.protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, AttemptClass, Begun, Ended, Holding, Outcome
 
 PROBE = """
 import json, os, sys

@@ -23,8 +23,8 @@ from pathlib import Path
 from orchestrator.jobsfile.model import Pool, Rate
 from orchestrator.shared.pools.rates import StartLog, boot_nanoseconds
 from orchestrator.shared.pools.slots import PoolSlots
-from workers import faultpoints
-from workers.locks import unlock
+from orchestrator.workers import faultpoints
+from orchestrator.workers.locks import unlock
 home = Path(sys.argv[1])
 """
 

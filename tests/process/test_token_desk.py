@@ -17,7 +17,7 @@ from sweeps import sweep
 from token_driver import ITEM, TOKEN, Run
 
 from orchestrator.shared.tokens.answers import Granted, Shared, SharedWith
-from workers.protocol import MARK_VARIABLE
+from orchestrator.workers.protocol import MARK_VARIABLE
 
 HOLDER = """
 import json, os, subprocess, sys, time
@@ -25,8 +25,8 @@ from pathlib import Path
 from token_driver import Run, outcome
 from orchestrator.store.records import Status
 from orchestrator.shared.tokens.answers import Granted
-from workers.faultpoints import arm
-from workers.processes.identity import start_ticks
+from orchestrator.workers.faultpoints import arm
+from orchestrator.workers.processes.identity import start_ticks
 
 home, run_id, moment, fault, agent_mark = sys.argv[1:]
 run = Run(Path(home), run_id, is_itself=True)

@@ -21,7 +21,7 @@ from orchestrator.shared import wait_board as waits
 from orchestrator.shared.wait_board import OBSERVE_SECONDS, STALE_SECONDS, Victim, WaitBoard
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.travelling import try_lock
-from workers.faultpoints import arm
+from orchestrator.workers.faultpoints import arm
 
 FOUND_WITHIN_SECONDS = 5.0
 """A deadlock has to be found within that: by looks that come when they are due."""

@@ -15,7 +15,17 @@ import pytest
 from fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, claude_reading
 from worker_driver import WorkerDriver, is_living, wait_until
 
-from workers.protocol import AgentReport, AgentTask, AttemptClass, Capture, EndReason, Outcome, SessionSeen, Start, Usage
+from orchestrator.workers.protocol import (
+    AgentReport,
+    AgentTask,
+    AttemptClass,
+    Capture,
+    EndReason,
+    Outcome,
+    SessionSeen,
+    Start,
+    Usage,
+)
 
 
 class AgentDriver(WorkerDriver):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from workers import channel
-from workers.protocol import INLINE_BYTES
+from orchestrator.workers import channel
+from orchestrator.workers.protocol import INLINE_BYTES
 
 Pair = tuple[socket.socket, socket.socket]
 

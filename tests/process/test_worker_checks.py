@@ -12,8 +12,8 @@ import pytest
 from fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, claude_reading
 from worker_driver import WorkerDriver, is_living, may_be_locked, pids_in, wait_until
 
-from workers.processes.tree import end_tree_of_dead_worker
-from workers.protocol import AgentTask, AttemptClass, Check, Creates, EndReason, Outcome, Spawned, Start
+from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.protocol import AgentTask, AttemptClass, Check, Creates, EndReason, Outcome, Spawned, Start
 
 FAILED = AttemptClass.CHECK_FAILED
 

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
 
-from workers.files.config_folder import ConfigFolder
-from workers.protocol import AttemptClass, ConfigTask
+from orchestrator.workers.files.config_folder import ConfigFolder
+from orchestrator.workers.protocol import AttemptClass, ConfigTask
 
 
 @pytest.fixture

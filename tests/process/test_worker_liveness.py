@@ -14,9 +14,9 @@ import pytest
 from conftest import RunCli
 from worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
 
-from workers.launch import start_worker
-from workers.processes.tree import end_tree_of_dead_worker
-from workers.protocol import LIVENESS_LOCK_NAME, WORKER_FOLDER_VARIABLE, AttemptClass, Begun, Holding
+from orchestrator.workers.launch import start_worker
+from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, WORKER_FOLDER_VARIABLE, AttemptClass, Begun, Holding
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ class TestLivenessLock:
             sys.path[:0] = {sys.path!r}
             from pathlib import Path
             from worker_driver import may_be_locked
-            from workers.launch import start_worker
+            from orchestrator.workers.launch import start_worker
             os.closerange(0, 100)
             pid, connection = start_worker({str(folder)!r})
             is_alive = not may_be_locked(Path({str(folder)!r}) / "alive.lock")

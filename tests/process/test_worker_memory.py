@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from worker_driver import WorkerDriver, is_living, pids_in
 
-from workers.protocol import AttemptClass, EndReason
+from orchestrator.workers.protocol import AttemptClass, EndReason
 
 MIB = 1 << 20
 TAKE = f"{sys.executable} -S -c 'import os, time; print(os.getpid(), flush=True); held = bytearray(60 << 20); time.sleep(600)'"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from worker_driver import WorkerDriver
 
-from workers.protocol import AttemptClass, Creates
+from orchestrator.workers.protocol import AttemptClass, Creates
 
 CANNOT_START = AttemptClass.CANNOT_START
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from worker_driver import WorkerDriver
 
-from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture
+from orchestrator.workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture
 
 MIB = 1 << 20
 

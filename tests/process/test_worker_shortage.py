@@ -19,9 +19,9 @@ from orchestrator.core.events import Verdict
 from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
 from orchestrator.engines.local import LocalEngine
 from orchestrator.store.outcomes import verdict_of
-from workers import channel
-from workers.log import LOG_NAME, read_log
-from workers.protocol import AttemptClass, Creates, Spawned, Start
+from orchestrator.workers import channel
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.protocol import AttemptClass, Creates, Spawned, Start
 
 MakeWorker = Callable[[str], WorkerDriver]
 

@@ -13,7 +13,7 @@ import pytest
 from sweeps import sweep
 from worker_driver import WorkerDriver, is_living, pids_in, wait_until
 
-from workers.protocol import AttemptClass, EndReason
+from orchestrator.workers.protocol import AttemptClass, EndReason
 
 DETACHED = {
     "a background process": "sleep 600 & echo $! >> pids",

@@ -17,12 +17,12 @@ import pytest
 from git_repository import Repository, forget_configuration
 from worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
 
-from workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
-from workers.verdict import Verdict
-from workers.workspaces import workspace as workspaces
-from workers.workspaces.git import GitFailed, locked
-from workers.workspaces.record import read_record
-from workers.workspaces.workspace import Workspace, remove_workspace
+from orchestrator.workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
+from orchestrator.workers.verdict import Verdict
+from orchestrator.workers.workspaces import workspace as workspaces
+from orchestrator.workers.workspaces.git import GitFailed, locked
+from orchestrator.workers.workspaces.record import read_record
+from orchestrator.workers.workspaces.workspace import Workspace, remove_workspace
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.protocol import AttemptClass, EndReason
+from orchestrator.workers.protocol.reading import Reading
 from tests.recorded_agents import RECORDED_AT, SAMPLES, ended, read, reading_of, sample
-from workers.agents.stream import AgentStream, StreamVerdict
-from workers.protocol import AttemptClass, EndReason
-from workers.protocol.reading import Reading
 
 AGENTS = Profiles().names()
 SUCCESSES = [name for name in SAMPLES if ended(name, read(name)).attempt_class is AttemptClass.OK]

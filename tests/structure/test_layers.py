@@ -28,11 +28,24 @@ LOOSE = {"__init__", "__main__", "errors", "demo_agent"}
 
 
 def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    """The name by which others import it: `orchestrator/workers` is a link to `workers/`."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return f"orchestrator.{name}" if name.split(".")[0] == "workers" else name
 
 
-FILES = {module_of(path): path for package in ("workers", "orchestrator") for path in sorted((ROOT / package).rglob("*.py"))}
+FILES = {
+    module_of(path): path
+    for package in ("workers", "orchestrator")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if not path.is_relative_to(ROOT / "orchestrator" / "workers")
+}
 TREES = {module: ast.parse(path.read_text("utf-8")) for module, path in FILES.items()}
+
+
+def package_of(module: str, level: int) -> list[str]:
+    """What the dots of an import stand for; none of an absolute one."""
+    parts = module.split(".") if FILES[module].name == "__init__.py" else module.split(".")[:-1]
+    return parts[: len(parts) - level + 1] if level else []
 
 
 def imports_of(module: str) -> set[str]:
@@ -42,10 +55,9 @@ def imports_of(module: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None, f"{module}: a relative import"
-            found |= {
-                f"{node.module}.{each.name}" if f"{node.module}.{each.name}" in FILES else node.module for each in node.names
-            }
+            source = ".".join([*package_of(module, node.level), *filter(None, [node.module])])
+            inner = {f"{source}.{each.name}" for each in node.names}
+            found |= inner & set(FILES) or {source}
     return found & set(FILES)
 
 
@@ -53,8 +65,7 @@ IMPORTS = {module: imports_of(module) for module in FILES}
 
 
 def folder_of(module: str) -> str:
-    first, *rest = module.split(".")
-    return first if first == "workers" else (rest or ["__init__"])[0]
+    return [*module.split("."), "__init__"][1]
 
 
 def test_a_folder_imports_only_lower_layers() -> None:
@@ -73,8 +84,9 @@ def test_no_files_import_in_a_circle() -> None:
 
 
 def test_workers_import_nothing_of_orchestrator_and_the_core_only_itself() -> None:
-    for alone in ("workers", "orchestrator.core"):
+    for alone in ("orchestrator.workers", "orchestrator.core"):
         inside = {module for module in FILES if f"{module}.".startswith(f"{alone}.")}
+        assert inside
         assert {other for module in inside for other in IMPORTS[module]} <= inside
 
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.attempts.agent.command import Asked, call_of, is_passed, takes_schema
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Flags, Level, Profile
-from workers.protocol.reading import Reading
+from orchestrator.workers.protocol.reading import Reading
 
 PROFILE = Profile(
     name="x",

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.profiles.load import Profiles
-from workers.protocol import AttemptClass
-from workers.protocol.reading import Reading
+from orchestrator.workers.protocol import AttemptClass
+from orchestrator.workers.protocol.reading import Reading
 
 SHIPPED = ["aider", "claude", "codex", "copilot", "cursor-agent", "demo", "gemini", "opencode", "qwen"]
 LEAST = """

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from orchestrator.workers.agents.stream import AgentStream
+from orchestrator.workers.protocol import AttemptClass, EndReason, Usage
 from tests.recorded_agents import SAMPLES, ended, read, reading_of, sample
-from workers.agents.stream import AgentStream
-from workers.protocol import AttemptClass, EndReason, Usage
 
 (OK, CANCELLED, STALLED, TURNS, BUDGET) = (
     AttemptClass.OK,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from orchestrator.attempts.agent.sessions import LastEnd, carried_over, session_is_gone, session_of, words_for
-from workers.protocol import AgentReport, AttemptClass, Capture, Outcome, Usage
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Capture, Outcome, Usage
 
 INTERRUPTED = {"timeout", "stalled", "lost", "cancelled", "usage_limit", "rate_limit", "overloaded", "network", "turns", "memory"}
 INTERRUPTED |= {"shortage", "state_error"}  # of room for one more process, on the disk

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from workers.agents.stream import AgentStream, StreamVerdict
-from workers.protocol import AttemptClass, EndReason, Usage
-from workers.protocol.reading import ClassRule, EventRule, LineRule, Reading
+from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.protocol import AttemptClass, EndReason, Usage
+from orchestrator.workers.protocol.reading import ClassRule, EventRule, LineRule, Reading
 
 NOW = 1_000_000.0
 DONE = EventRule(where={"type": ["done"]}, means="success")

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 from fake_agents import claude_reading
 
-from workers.agents import watch as agent_watch
-from workers.agents.report import answer_of, spent_since, used_since
-from workers.agents.stream import AgentStream
-from workers.agents.watch import AgentWatch, FollowedFile
-from workers.check_output import KEPT_BYTES, CheckOutput
-from workers.files.capture import CaptureFile, keep_bytes
-from workers.protocol import EMPTY_CAPTURE, AgentTask, AttemptClass, EndReason, Usage
-from workers.protocol.reading import LineRule
-from workers.verdict import Verdict
+from orchestrator.workers.agents import watch as agent_watch
+from orchestrator.workers.agents.report import answer_of, spent_since, used_since
+from orchestrator.workers.agents.stream import AgentStream
+from orchestrator.workers.agents.watch import AgentWatch, FollowedFile
+from orchestrator.workers.check_output import KEPT_BYTES, CheckOutput
+from orchestrator.workers.files.capture import CaptureFile, keep_bytes
+from orchestrator.workers.protocol import EMPTY_CAPTURE, AgentTask, AttemptClass, EndReason, Usage
+from orchestrator.workers.protocol.reading import LineRule
+from orchestrator.workers.verdict import Verdict
 
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"m"}\n'
 SUCCESS = b'{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"s-1"}\n'
@@ -122,7 +122,7 @@ class TestLooking:
         self, capture: CaptureFile, stderr: CaptureFile, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 1000.0
-        monkeypatch.setattr("workers.agents.watch.time.monotonic", lambda: now)
+        monkeypatch.setattr("orchestrator.workers.agents.watch.time.monotonic", lambda: now)
         watch, _ = self.watch(capture, stderr, exit_grace_seconds=5.0)
         write(capture, INIT)
         assert (watch.look(), watch.has_told_its_end()) == (None, False)

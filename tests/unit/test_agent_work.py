@@ -19,7 +19,7 @@ from orchestrator.jobsfile.model import AgentAction, Job
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.store.records import RetryAsked
-from workers.protocol import AgentReport, AttemptClass, Outcome
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome
 
 CLAUDE = Profiles().get("claude")
 

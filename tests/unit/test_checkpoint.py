@@ -20,7 +20,7 @@ from orchestrator.store.records import ItemSettled, Reopened, RetryAsked, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import JOURNAL_GROWTH, SMALLEST_JOURNAL_BYTES, RunStore
 from orchestrator.supervisor.reopenings import retries
-from workers.faultpoints import arm
+from orchestrator.workers.faultpoints import arm
 
 
 @pytest.fixture(autouse=True)

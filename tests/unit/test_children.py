@@ -18,7 +18,7 @@ from orchestrator.store.outcomes import verdict_of
 from orchestrator.store.records import Record, RunEnded, RunOptions, Status
 from orchestrator.store.run_dir import check_run_id, create_run_dir
 from orchestrator.store.run_store import RunStore
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 WORK = ChildWork("/project/child.toml", {"name": "x"})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.files.copying import keep_files
-from workers.files.patterns import matches
+from orchestrator.workers.files.copying import keep_files
+from orchestrator.workers.files.patterns import matches
 
 
 @pytest.fixture

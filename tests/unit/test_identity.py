@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.processes.identity import boot_clock, boot_id, is_same_process, start_ticks, start_ticks_of_child
+from orchestrator.workers.processes.identity import boot_clock, boot_id, is_same_process, start_ticks, start_ticks_of_child
 
 
 @pytest.fixture(params=["sleep", "a) R 1 (b", "\u00fc ) "])

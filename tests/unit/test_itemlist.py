@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.item_list import ItemList, write_item_list
-from workers.faultpoints import arm
+from orchestrator.workers.faultpoints import arm
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(st.characters(exclude_categories=["Cs"])),

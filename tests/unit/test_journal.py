@@ -12,7 +12,7 @@ from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.journal import Journal
 from orchestrator.store.lines import EndLine
 from orchestrator.store.records import Status
-from workers.faultpoints import arm
+from orchestrator.workers.faultpoints import arm
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.store.captures import read_capture
 from orchestrator.store.kept_outcome import kept_outcome
 from orchestrator.store.run_dir import RunDir
-from workers.protocol import AgentReport, AttemptClass, Capture, Outcome, WorkspaceReport
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Capture, Outcome, WorkspaceReport
 
 LARGE = 5000
 

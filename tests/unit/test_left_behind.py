@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fake_agents import claude_reading
 
-from workers.agents.left_behind import LeftBehind, take_left_behind
-from workers.protocol import EMPTY_CAPTURE, AgentTask, Usage
+from orchestrator.workers.agents.left_behind import LeftBehind, take_left_behind
+from orchestrator.workers.protocol import EMPTY_CAPTURE, AgentTask, Usage
 
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"m"}\n'
 RESULT = (

@@ -29,7 +29,7 @@ from orchestrator.shared.limits.park import (
 )
 from orchestrator.shared.limits.parks import Parks, words_of
 from orchestrator.shared.limits.trials import LONGEST_TRIAL_SECONDS, Parked, Trial, Trials, Tried
-from workers.protocol import ResetSource
+from orchestrator.workers.protocol import ResetSource
 
 ACCOUNT = "acme-0123abcd"
 NOON = Clock(wall=1_800_000_000.0, boot=5_000.0, boot_id="b1")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.shared.nesting.ancestors import Lender, Nesting
 from orchestrator.shared.nesting.borrowing import Borrowed, Capacity
 from orchestrator.system.locks.travelling import try_lock
-from workers.locks import unlock
+from orchestrator.workers.locks import unlock
 
 LIMIT_SECONDS = 60.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.store.captures import CaptureMismatch, read_capture, verify_capture
 from orchestrator.store.run_dir import RunDir
-from workers.protocol import Capture
+from orchestrator.workers.protocol import Capture
 
 DATA = b"x" * 5000
 

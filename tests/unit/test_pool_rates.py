@@ -16,7 +16,7 @@ from orchestrator.jobsfile.model import Pool, Rate
 from orchestrator.shared.pools import rates
 from orchestrator.shared.pools.rates import BUSY_SECONDS, StartLog
 from orchestrator.system.locks.travelling import try_lock
-from workers import faultpoints
+from orchestrator.workers import faultpoints
 
 SECOND = 1_000_000_000
 

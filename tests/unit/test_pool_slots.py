@@ -14,8 +14,8 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Pool
 from orchestrator.shared.pools.slots import PoolSlots
 from orchestrator.system.locks import travelling
-from workers import faultpoints
-from workers.locks import unlock
+from orchestrator.workers import faultpoints
+from orchestrator.workers.locks import unlock
 
 
 def pool_of(home: Path, slots: int) -> PoolSlots:

@@ -22,8 +22,8 @@ from orchestrator.attempts.replay.started_player import started_instead, taken_o
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.system.redaction import Redactor
-from workers.agents.attempt_record import AttemptRecord
-from workers.protocol import AttemptClass, EndReason, Outcome, Start, WorkspaceTask
+from orchestrator.workers.agents.attempt_record import AttemptRecord
+from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome, Start, WorkspaceTask
 
 ASKED = {"agent": "demo", "permissions": "read", "prompt": "0123456789abcdef"}
 OUTCOME = Outcome(attempt_class=AttemptClass.OK, started_at=0.0, finished_at=1.0, duration_seconds=1.0, exit_code=0)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.workers.agents.reset_times import reset_in_text, reset_of_value
 from tests.recorded_agents import reading_of
-from workers.agents.reset_times import reset_in_text, reset_of_value
 
 PATTERNS = [re.compile(pattern, re.I) for pattern in reading_of("claude").resets]
 NOW = datetime(2026, 11, 20, 21, 46, 52, tzinfo=UTC)

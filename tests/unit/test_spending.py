@@ -22,7 +22,7 @@ from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.spending import tokens_of
 from orchestrator.supervisor.restored_jobs import costs_of
-from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, Usage
 
 
 def outcome(cost: float | None = 0.25, tokens: int | None = 10, how: AttemptClass = AttemptClass.OK, model: str = "m") -> Outcome:

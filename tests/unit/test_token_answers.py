@@ -38,8 +38,8 @@ from orchestrator.shared.tokens.answers import (
 from orchestrator.shared.tokens.record import TokenFiles, encode_record
 from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.records import AttemptEnded, Status
-from workers.faultpoints import arm
-from workers.protocol import MARK_VARIABLE, AttemptClass, Outcome
+from orchestrator.workers.faultpoints import arm
+from orchestrator.workers.protocol import MARK_VARIABLE, AttemptClass, Outcome
 
 FAILED = outcome(AttemptClass.COMMAND_FAILED)
 HOUR = 3600.0

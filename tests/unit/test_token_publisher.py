@@ -13,8 +13,8 @@ from token_samples import record
 from orchestrator.errors import StateUnwritableError
 from orchestrator.shared.tokens.publisher import Publisher
 from orchestrator.shared.tokens.record import TokenFiles
-from workers.faultpoints import arm
-from workers.files.syncing import sync_data, sync_folder
+from orchestrator.workers.faultpoints import arm
+from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 MODULE = "orchestrator.shared.tokens.publisher"
 

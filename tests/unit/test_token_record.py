@@ -13,7 +13,7 @@ from token_samples import record
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord, encode_record, now_stamps, read_record
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 HOUR = 3600.0
 OUTCOME = Outcome(attempt_class=AttemptClass.OK, started_at=1.0, finished_at=2.0, duration_seconds=1.0)

@@ -12,7 +12,7 @@ from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.outcomes import check_output, checked, in_words, output_of, verdict_of
 from orchestrator.store.run_dir import RunDir
-from workers.protocol import AgentReport, AttemptClass, Capture, Outcome
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Capture, Outcome
 
 CUT = Capture(size=2, inline=b"1\n", is_cut=True)
 

@@ -22,9 +22,9 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import ItemsListed, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.system.locks.travelling import try_lock
-from workers.log import LogWriter
-from workers.processes.identity import start_ticks
-from workers.protocol import Spawned
+from orchestrator.workers.log import LogWriter
+from orchestrator.workers.processes.identity import start_ticks
+from orchestrator.workers.protocol import Spawned
 
 JOINS = msgspec.structs.replace(settled(0, Status.WAITING), message="r0/port:4 does the same work")
 

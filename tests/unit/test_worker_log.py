@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from workers import faultpoints
-from workers.log import FORGET_ABOVE_BYTES, LogWriter, encode_line, parse_log, read_log
-from workers.protocol import AttemptClass, Begun, Capture, Ended, LogLine, Outcome, Spawned
+from orchestrator.workers import faultpoints
+from orchestrator.workers.log import FORGET_ABOVE_BYTES, LogWriter, encode_line, parse_log, read_log
+from orchestrator.workers.protocol import AttemptClass, Begun, Capture, Ended, LogLine, Outcome, Spawned
 
 OUTCOME = Outcome(
     attempt_class=AttemptClass.OK,

@@ -16,8 +16,8 @@ from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.run_dir import RunDir
-from workers.files.copying import copy_folder, matches, remove_folder
-from workers.protocol import AttemptClass, Capture, Outcome
+from orchestrator.workers.files.copying import copy_folder, matches, remove_folder
+from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
 
 
 def loaded(text: str) -> JobsFile:

@@ -10,7 +10,7 @@ import os
 
 import msgspec
 
-from workers.protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, EndReason, Outcome, Start
+from ..protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, EndReason, Outcome, Start
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from workers.protocol.reading import Scalar
+from ..protocol.reading import Scalar
 
 LARGEST = 2**40
 """No attempt has used so many tokens: who tells more counts wrongly, and sums of less fit everywhere."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.agents.report import report_of
-from workers.agents.watch import AgentWatch
-from workers.files.capture import CaptureFile
-from workers.protocol import EMPTY_CAPTURE, AgentReport, AgentTask, AttemptClass, Capture
-from workers.verdict import Verdict
+from ..agents.report import report_of
+from ..agents.watch import AgentWatch
+from ..files.capture import CaptureFile
+from ..protocol import EMPTY_CAPTURE, AgentReport, AgentTask, AttemptClass, Capture
+from ..verdict import Verdict
 
 
 class LeftBehind(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from workers.protocol.reading import LineRule
+from ..protocol.reading import LineRule
 
 _MOST_GATHERED = 50
 

@@ -16,12 +16,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
-from workers.agents.failures import Failures, Finding, short
-from workers.agents.lines import KnownLine, Lines
-from workers.agents.told import Told
-from workers.protocol import AttemptClass, EndReason, ResetSource, Usage
-from workers.protocol.reading import EventMeaning, EventRule, LineMeaning, Reading
+from ..agents.event_fields import event_of, fields_at, has_one_of, texts_at
+from ..agents.failures import Failures, Finding, short
+from ..agents.lines import KnownLine, Lines
+from ..agents.told import Told
+from ..protocol import AttemptClass, EndReason, ResetSource, Usage
+from ..protocol.reading import EventMeaning, EventRule, LineMeaning, Reading
 
 _LAST_STDERR_BYTES = 64 * 1024
 _LAST_STDERR_LINES = 20

@@ -14,11 +14,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from workers.agents.stream import AgentStream, StreamVerdict
-from workers.files.capture import CaptureFile
-from workers.processes.watch import Stream
-from workers.protocol import AgentTask, AttemptClass, EndReason
-from workers.verdict import Verdict
+from ..agents.stream import AgentStream, StreamVerdict
+from ..files.capture import CaptureFile
+from ..processes.watch import Stream
+from ..protocol import AgentTask, AttemptClass, EndReason
+from ..verdict import Verdict
 
 LIVE_ROOM_BYTES = 64 * 1024 * 1024
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from workers.faultpoints import fault_point
-from workers.files.syncing import sync_data, sync_folder
-from workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
-from workers.wording import size_in_words
+from ..faultpoints import fault_point
+from ..files.syncing import sync_data, sync_folder
+from ..protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
+from ..wording import size_in_words
 
 _durable_folders: set[str] = set()
 """Folders whose own names this process has made durable; only a cache."""

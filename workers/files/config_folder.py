@@ -15,8 +15,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from workers.locks import unlock
-from workers.protocol import ConfigTask
+from ..locks import unlock
+from ..protocol import ConfigTask
 
 
 class BeingWarmed(Exception):

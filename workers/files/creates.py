@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from workers.files.syncing import sync_folder
-from workers.processes.spawn import SHORTAGES, CannotStart
-from workers.protocol import AttemptClass, Creates
-from workers.verdict import Verdict
+from ..files.syncing import sync_folder
+from ..processes.spawn import SHORTAGES, CannotStart
+from ..protocol import AttemptClass, Creates
+from ..verdict import Verdict
 
 
 def clear(promised: Creates) -> None:

@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from workers.faultpoints import fault_point
-from workers.files.given import stdin_file
-from workers.processes import tree
-from workers.processes.identity import boot_clock, start_ticks_of_child
-from workers.processes.spawn import CannotStart, base_environment, ignored_signals, spawn
-from workers.processes.watch import Control, Onlooker, Stream, Watch
-from workers.protocol import LogLine, Spawned, Start
+from ..faultpoints import fault_point
+from ..files.given import stdin_file
+from ..processes import tree
+from ..processes.identity import boot_clock, start_ticks_of_child
+from ..processes.spawn import CannotStart, base_environment, ignored_signals, spawn
+from ..processes.watch import Control, Onlooker, Stream, Watch
+from ..protocol import LogLine, Spawned, Start
 
 
 class Spawn(NamedTuple):

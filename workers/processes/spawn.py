@@ -12,8 +12,8 @@ import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
 
-from workers.faultpoints import fault_point
-from workers.protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Start
+from ..faultpoints import fault_point
+from ..protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Start
 
 _OPEN_MAX = os.sysconf("SC_OPEN_MAX")
 LOCK_DESCRIPTORS_FROM = 200 if _OPEN_MAX < 0 else max(16, min(200, _OPEN_MAX - 64))

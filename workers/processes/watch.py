@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from workers.processes import tree
-from workers.processes.spawn import SHORTAGES
-from workers.protocol import End, EndReason, Start
+from ..processes import tree
+from ..processes.spawn import SHORTAGES
+from ..protocol import End, EndReason, Start
 
 if TYPE_CHECKING:
     import psutil

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from workers.protocol.reading import Reading
+from ..protocol.reading import Reading
 
 INLINE_BYTES = 64 * 1024
 """Largest message that is sent through the socket itself; a larger one goes by file."""

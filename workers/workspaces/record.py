@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from workers.files.syncing import sync_data
+from ..files.syncing import sync_data
 
 
 class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -18,16 +18,16 @@ from contextlib import suppress
 
 import msgspec
 
-from workers.faultpoints import fault_point
-from workers.files.capture import CaptureFile
-from workers.files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
-from workers.processes.spawn import SHORTAGES, CannotStart
-from workers.protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture, WorkspaceReport, WorkspaceTask
-from workers.verdict import Verdict
-from workers.workspaces.git import GitFailed, git
-from workers.workspaces.inner_repositories import unkept_repositories
-from workers.workspaces.record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
-from workers.workspaces.worktrees import add_worktree, commit_all, mend_worktree, remove_from_repository
+from ..faultpoints import fault_point
+from ..files.capture import CaptureFile
+from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
+from ..processes.spawn import SHORTAGES, CannotStart
+from ..protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture, WorkspaceReport, WorkspaceTask
+from ..verdict import Verdict
+from ..workspaces.git import GitFailed, git
+from ..workspaces.inner_repositories import unkept_repositories
+from ..workspaces.record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
+from ..workspaces.worktrees import add_worktree, commit_all, mend_worktree, remove_from_repository
 
 _UNBOUNDED = 1 << 62
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from workers.faultpoints import fault_point
-from workers.workspaces.git import GitFailed, asked, commit_of, git, identity, locked
-from workers.workspaces.record import WorkspaceRecord, write_record
+from ..faultpoints import fault_point
+from ..workspaces.git import GitFailed, asked, commit_of, git, identity, locked
+from ..workspaces.record import WorkspaceRecord, write_record
 
 OUR_BRANCHES = "orchestrate/"
 """What the names of branches begin with that nobody has named."""

@@ -15,10 +15,10 @@ from orchestrator.attempts.agent.fallback import FindProfile
 from orchestrator.attempts.flight import Flight
 from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
-from workers.protocol import AgentReport, AgentTask, LogLine, SessionSeen, Spawned
+from orchestrator.workers.protocol import AgentReport, AgentTask, LogLine, SessionSeen, Spawned
 
 if TYPE_CHECKING:
-    from workers.agents.left_behind import LeftBehind
+    from orchestrator.workers.agents.left_behind import LeftBehind
 
 
 class LostAgents:
@@ -33,7 +33,7 @@ class LostAgents:
 
         `lines`: what its worker logged of it.
         """
-        from workers.agents.left_behind import (  # reads streams, as workers do: few supervisors ever need it
+        from orchestrator.workers.agents.left_behind import (  # reads streams, as workers do: few supervisors ever need it
             LeftBehind,
             take_left_behind,
         )

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from workers.protocol import AgentReport, AttemptClass, Outcome, Usage
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, Usage
 
 RESUME_PROMPT = "You were interrupted before you had finished. Go on from where you stopped, and finish what you were told to do."
 """What a session is told that was interrupted, where `resume_prompt` says nothing else."""

@@ -40,7 +40,7 @@ from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.profiles.profile import ConfigDir, Profile
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.store.records import RetryAsked
-from workers.protocol.reading import Reading
+from orchestrator.workers.protocol.reading import Reading
 
 if TYPE_CHECKING:
     from orchestrator.jobsfile.profiles.load import Profiles

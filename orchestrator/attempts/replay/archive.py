@@ -18,7 +18,7 @@ from typing import IO, Any
 import msgspec
 
 from orchestrator.errors import UserError
-from workers.agents.attempt_record import AttemptRecord
+from orchestrator.workers.agents.attempt_record import AttemptRecord
 
 FORMAT = 1
 INDEX = "capsule.json"

@@ -18,8 +18,8 @@ from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, 
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch, capture_path
 from orchestrator.system.redaction import Redactor
-from workers.agents.attempt_record import AttemptRecord, kept_record, record_of, record_path
-from workers.protocol import Capture, Outcome
+from orchestrator.workers.agents.attempt_record import AttemptRecord, kept_record, record_of, record_path
+from orchestrator.workers.protocol import Capture, Outcome
 
 _BLOCK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 4 << 20

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.attempts.replay.archive import CapsuleAttempt, read_capsule
 from orchestrator.attempts.replay.asked import differences
-from workers.protocol import AttemptClass, EndReason
+from orchestrator.workers.protocol import AttemptClass, EndReason
 
 _OF_THAT_DAY = frozenset(
     {

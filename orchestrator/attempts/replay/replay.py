@@ -20,7 +20,7 @@ from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile, Retry, WorkflowAction
 from orchestrator.reading.run_reader import RunReader
-from workers.protocol import Outcome, Start
+from orchestrator.workers.protocol import Outcome, Start
 
 
 class Replay:

@@ -13,7 +13,7 @@ from orchestrator.attempts.agent.fallback import Choice, Choose
 from orchestrator.attempts.replay.archive import CapsuleAttempt
 from orchestrator.attempts.replay.recorded import Recorded, end_of, is_told
 from orchestrator.jobsfile.profiles.profile import Profile
-from workers.protocol import AttemptClass, Outcome, Start
+from orchestrator.workers.protocol import AttemptClass, Outcome, Start
 
 _PLAYER = "orchestrator.attempts.replay.player"
 

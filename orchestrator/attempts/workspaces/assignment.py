@@ -18,7 +18,7 @@ from orchestrator.attempts.workspaces.place import Workplace, parent_of, reposit
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import AttemptEnded, Started
-from workers.protocol import WorkspaceReport, WorkspaceTask
+from orchestrator.workers.protocol import WorkspaceReport, WorkspaceTask
 
 
 class Workspaces:
@@ -124,7 +124,7 @@ class Workspaces:
         suffix = f"-{again}" if again else ""
         if job.workspace.branch is not None:
             return _word(job, "branch", context) + suffix
-        from workers.workspaces.worktrees import OUR_BRANCHES
+        from orchestrator.workers.workspaces.worktrees import OUR_BRANCHES
 
         # What a run may be called is a name of a branch too, but for its end.
         return f"{OUR_BRANCHES}{self._reader.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"

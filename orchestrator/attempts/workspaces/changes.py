@@ -10,10 +10,10 @@ from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.records import Status
-from workers.protocol import WorkspaceReport
-from workers.workspaces.git import GitFailed, git
-from workers.workspaces.record import read_record, snapshots_of
-from workers.workspaces.workspace import DIFF
+from orchestrator.workers.protocol import WorkspaceReport
+from orchestrator.workers.workspaces.git import GitFailed, git
+from orchestrator.workers.workspaces.record import read_record, snapshots_of
+from orchestrator.workers.workspaces.workspace import DIFF
 
 
 def items_with_changes(reader: RunReader) -> list[tuple[str, int]]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from orchestrator.attempts.workspaces.place import repository_of
 from orchestrator.store.run_dir import RunDir
-from workers.workspaces.git import GitFailed
-from workers.workspaces.record import read_record
-from workers.workspaces.workspace import remove_workspace
-from workers.workspaces.worktrees import forget_missing
+from orchestrator.workers.workspaces.git import GitFailed
+from orchestrator.workers.workspaces.record import read_record
+from orchestrator.workers.workspaces.workspace import remove_workspace
+from orchestrator.workers.workspaces.worktrees import forget_missing
 
 
 def remove_all(run_dir: RunDir) -> list[str]:

@@ -24,7 +24,7 @@ import msgspec
 
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from orchestrator.errors import UserError
-from workers.workspaces.git import GitFailed, asked, git, identity, locked
+from orchestrator.workers.workspaces.git import GitFailed, asked, git, identity, locked
 
 LOCK_NAME = "orchestrate-land.lock"
 """In a repository's common folder: who lands holds it."""

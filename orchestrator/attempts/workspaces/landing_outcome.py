@@ -8,7 +8,7 @@ import msgspec
 
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _MOST_NAMED = 5
 

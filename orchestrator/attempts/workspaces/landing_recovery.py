@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from workers.workspaces.git import commit_of, git, identity
+from orchestrator.workers.workspaces.git import commit_of, git, identity
 
 MARK_NAME = "orchestrate-landing.json"
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from orchestrator.attempts.workspaces.place import repository_of
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.system.wording import sized
-from workers.protocol import WorkspaceReport
-from workers.workspaces.git import GitFailed, git
+from orchestrator.workers.protocol import WorkspaceReport
+from orchestrator.workers.workspaces.git import GitFailed, git
 
 MUCH_BYTES = 10 << 30
 """More than this in all workspaces of a run is told."""

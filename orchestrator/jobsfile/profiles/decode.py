@@ -35,8 +35,8 @@ from orchestrator.jobsfile.profiles.rules import (
     rules,
     show_rule,
 )
-from workers.agents.reset_times import RESET_GROUPS
-from workers.protocol.reading import ClassRule, Reading
+from orchestrator.workers.agents.reset_times import RESET_GROUPS
+from orchestrator.workers.protocol.reading import ClassRule, Reading
 
 _LEVELS = ("read", "edit", "full")
 _FLAG_PLACEHOLDERS = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from workers.protocol.reading import EventMeaning, LineMeaning
+from orchestrator.workers.protocol.reading import EventMeaning, LineMeaning
 
 FailureName = Literal[
     "agent_failed",

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from workers.protocol.reading import Reading, Scalar
+from orchestrator.workers.protocol.reading import Reading, Scalar
 
 PromptWay = Literal["stdin", "file", "argument"]
 Origin = Literal["jobs file", "user", "shipped"]

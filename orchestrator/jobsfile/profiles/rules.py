@@ -13,7 +13,7 @@ from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
 from orchestrator.jobsfile.profiles.keys import ClassTable, EventTable, FailureName, LineTable, ShowTable
 from orchestrator.jobsfile.profiles.profile import ShowRule
-from workers.protocol.reading import ClassRule, EventRule, LineRule, Scalar, TakeName
+from orchestrator.workers.protocol.reading import ClassRule, EventRule, LineRule, Scalar, TakeName
 
 _FAILURES = get_args(FailureName)
 _TAKES: tuple[TakeName, ...] = get_args(TakeName)

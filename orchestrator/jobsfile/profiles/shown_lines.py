@@ -11,10 +11,10 @@ from typing import Any
 
 from orchestrator.jobsfile.profiles.profile import Profile, ShowRule
 from orchestrator.system.wording import cut, shown
-from workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
-from workers.agents.lines import Lines
-from workers.agents.stream import AgentStream, StreamVerdict
-from workers.protocol.reading import Scalar
+from orchestrator.workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
+from orchestrator.workers.agents.lines import Lines
+from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.protocol.reading import Scalar
 
 _WIDTH = 400
 """Of a line that tells of something; what the agent says is shown whole."""

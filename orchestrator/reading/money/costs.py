@@ -13,7 +13,7 @@ import msgspec
 from orchestrator.core.costs import MOST_DOLLARS, Cost
 from orchestrator.store.records import AgentSpent, Spent
 from orchestrator.store.spending import NANO, Spending, add_spent, tokens_of
-from workers.protocol import AttemptClass, Outcome, Usage
+from orchestrator.workers.protocol import AttemptClass, Outcome, Usage
 
 _NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE)
 

@@ -11,7 +11,7 @@ from orchestrator.reading.money.costs import dollars
 from orchestrator.store.records import Spent
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import Spending, add_usage, children_of, cost_of, tokens_of
-from workers.protocol import Usage
+from orchestrator.workers.protocol import Usage
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from orchestrator.core.parking import DEFAULT_PARK_SECONDS
-from workers.protocol import ResetSource
+from orchestrator.workers.protocol import ResetSource
 
 LEAST_SECONDS = 10.0
 """A reset that is nearer, or past, is taken to be so far away: a limit that is told again and again must not be a hot loop."""

@@ -20,10 +20,10 @@ from filelock import FileLock, Timeout
 
 from orchestrator.shared.limits.park import FORMAT, LEAST_SECONDS, Clock, Park, is_over_since, park_of, seconds_left, standing
 from orchestrator.store.durable_file import unwritable, write_whole
-from workers.faultpoints import fault_point
-from workers.processes.identity import boot_id
-from workers.processes.spawn import SHORTAGES
-from workers.protocol import ResetSource
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.processes.identity import boot_id
+from orchestrator.workers.processes.spawn import SHORTAGES
+from orchestrator.workers.protocol import ResetSource
 
 LEAST_VARIABLE = "ORCHESTRATE_LEAST_PARK_SECONDS"
 """For tests: in place of `LEAST_SECONDS`."""

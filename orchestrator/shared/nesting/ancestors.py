@@ -19,9 +19,9 @@ import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.system.locks.holders import is_locked
-from workers.log import LOG_NAME, read_log
-from workers.processes.identity import HAS_PROC
-from workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Begun, Ended, Holding
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.identity import HAS_PROC
+from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Begun, Ended, Holding
 
 _LIVENESS_SUFFIX = f"/{LIVENESS_LOCK_NAME}"
 _WALKS = 3

@@ -16,7 +16,7 @@ import msgspec
 
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.system.locks.numbered import NumberedLocks, Stamp, is_free, note_of_holder, stamp_of, try_take
-from workers.protocol import BORROW_LOCK_NAME
+from orchestrator.workers.protocol import BORROW_LOCK_NAME
 
 
 class Borrowed(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ from orchestrator.errors import UserError
 from orchestrator.shared.nesting.ancestors import worker_above
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.run_dir import RunDir
-from workers.log import LOG_NAME, read_log
-from workers.protocol import MARK_VARIABLE, Begun
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.protocol import MARK_VARIABLE, Begun
 
 _PARTS_OF_A_RUN = 3
 """Of a mark: `RUN.NONCE/ITEM/ATTEMPT`, and such a group for each nested run."""

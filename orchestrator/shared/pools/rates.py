@@ -22,9 +22,9 @@ from orchestrator.jobsfile.model import Pool
 from orchestrator.shared.pools.slots import pool_folder
 from orchestrator.store.durable_file import temporary_path, unwritable, write_all
 from orchestrator.system.locks.numbered import try_lock_in_state
-from workers.faultpoints import fault_point
-from workers.processes.identity import boot_id
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.processes.identity import boot_id
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 BUSY_SECONDS = 0.01
 """When to try again if another process writes the log just now (it takes microseconds)."""

@@ -7,7 +7,7 @@ import msgspec
 from orchestrator.core.states import ItemRef
 from orchestrator.core.tokens import Asker
 from orchestrator.jobsfile.model import OutputKind
-from workers.protocol import Outcome
+from orchestrator.workers.protocol import Outcome
 
 
 class Asking(Asker, frozen=True, kw_only=True):

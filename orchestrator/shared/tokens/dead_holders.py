@@ -15,7 +15,7 @@ from orchestrator.shared.tokens.record import TokenFiles, TokenRecord, encode_re
 from orchestrator.shared.tokens.verdict_records import done_record
 from orchestrator.store.durable_file import write_durably
 from orchestrator.system.side_threads import SideThreads
-from workers.protocol import Outcome
+from orchestrator.workers.protocol import Outcome
 
 
 class DeadHolders:

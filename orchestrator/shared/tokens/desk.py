@@ -43,9 +43,9 @@ from orchestrator.store.durable_file import unwritable
 from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.records import Started, Status
 from orchestrator.system.locks.numbered import try_lock_in_state
-from workers.locks import unlock
-from workers.processes.spawn import SHORTAGES
-from workers.protocol import Outcome
+from orchestrator.workers.locks import unlock
+from orchestrator.workers.processes.spawn import SHORTAGES
+from orchestrator.workers.protocol import Outcome
 
 LOOK_SECONDS = 0.1
 

@@ -17,10 +17,10 @@ from orchestrator.store.outcomes import checked, fitting
 from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
-from workers.log import LOG_NAME, read_log
-from workers.processes.identity import boot_id, is_same_process
-from workers.processes.tree import end_tree_of_dead_worker
-from workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.identity import boot_id, is_same_process
+from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
 
 END_GRACE_SECONDS = 5.0
 """How long the orphans of a dead holder have to end after SIGTERM: whose jobs file said how long is gone."""

@@ -20,8 +20,8 @@ from orchestrator.shared.tokens.answers import Asking
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, now_stamps
 from orchestrator.store.records import Started
 from orchestrator.system.locks.numbered import try_lock_in_state
-from workers.locks import unlock
-from workers.processes.identity import boot_id, start_ticks
+from orchestrator.workers.locks import unlock
+from orchestrator.workers.processes.identity import boot_id, start_ticks
 
 
 class Session(NamedTuple):

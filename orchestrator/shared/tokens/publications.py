@@ -15,7 +15,7 @@ from orchestrator.shared.tokens.holdings import Held, Holdings, TakenOver
 from orchestrator.shared.tokens.publisher import Publisher
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
 from orchestrator.system.locks.holders import holder_pid
-from workers.locks import unlock
+from orchestrator.workers.locks import unlock
 
 FINISH_SECONDS = 1.0
 TRY_SECONDS = 0.01

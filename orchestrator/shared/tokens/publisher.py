@@ -16,9 +16,9 @@ from pathlib import Path
 
 from orchestrator.shared.tokens.record import TokenPaths, TokenRecord, begin_record
 from orchestrator.store.durable_file import unwritable
-from workers.faultpoints import fault_point
-from workers.files.syncing import sync_data, sync_folder
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.syncing import sync_data, sync_folder
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 SHORTEST_INTERVAL_SECONDS = 0.025
 """From the beginning of one group to the next, unless a whole group waits: bounds what a run of very short items spends on

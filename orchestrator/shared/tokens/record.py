@@ -18,8 +18,8 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.durable_file import unwritable, write_all
-from workers.processes.identity import boot_clock, boot_id
-from workers.protocol import Outcome
+from orchestrator.workers.processes.identity import boot_clock, boot_id
+from orchestrator.workers.protocol import Outcome
 
 FORMAT = 1
 

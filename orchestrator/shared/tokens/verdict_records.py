@@ -8,7 +8,7 @@ import msgspec
 
 from orchestrator.shared.tokens.record import TokenRecord, now_stamps
 from orchestrator.store.records import Status
-from workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
 def verdict(held: TokenRecord, status: Status, outcome: Outcome | None, replaced_by: str | None) -> TokenRecord:

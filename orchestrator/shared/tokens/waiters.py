@@ -16,8 +16,8 @@ from orchestrator.shared.tokens.answers import Asking, RefusedAll, SharedWith, T
 from orchestrator.shared.tokens.holders import Holders
 from orchestrator.shared.tokens.record import TokenFiles, TokenPaths, TokenRecord, read_record
 from orchestrator.system.locks.numbered import stamp_of
-from workers.processes.identity import boot_clock
-from workers.protocol import Outcome
+from orchestrator.workers.processes.identity import boot_clock
+from orchestrator.workers.protocol import Outcome
 
 REAL_LOOK_SECONDS = 1.0
 """How often a token is looked at really: a holder that was killed touches nothing."""

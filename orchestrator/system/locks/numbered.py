@@ -13,8 +13,8 @@ from pathlib import Path
 from orchestrator.errors import StateUnwritableError
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
-from workers.faultpoints import fault_point
-from workers.processes.spawn import SHORTAGES
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 Stamp = tuple[int | None, ...]
 """What tells that somebody let go: compare for inequality only, clocks jump."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from workers.faultpoints import fault_point
+from orchestrator.workers.faultpoints import fault_point
 
 
 def try_lock(path: str | Path) -> int | None:
