@@ -1,0 +1,43 @@
+"""The lines of a worker's log: what whoever comes after a kill finds of an attempt.
+
+Each line is one of `LogLine` as JSON, a space, and the CRC-32 of the JSON in eight hex digits (`workers/log.py`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .messages import Ended
+from .tasks import Holding
+
+
+class Begun(msgspec.Struct, frozen=True, tag="begun", kw_only=True, omit_defaults=True):
+    """Line of a worker's log, written before the agent starts. Survives SIGKILL of everything, not power loss."""
+
+    sequence: int
+    boot_id: str
+    mark: str
+    holding: Holding | None = None
+
+
+class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True):
+    """Line of a worker's log, written at once after the agent started: its pid (also its session) and kernel start ticks."""
+
+    sequence: int
+    pid: int
+    start_ticks: int
+
+
+class SessionSeen(msgspec.Struct, frozen=True, tag="session", kw_only=True):
+    """Line of a worker's log, written as soon as the agent told the id of its session: a kill of everything leaves it.
+
+    Of an attempt that resumes a session it is written before the agent tells anything. The last line of a sequence counts.
+    """
+
+    sequence: int
+    agent: str
+    session_id: str
+
+
+LogLine = Begun | Spawned | SessionSeen | Ended
+"""Every line of a worker's log is one of these as JSON, a space, and the CRC-32 of the JSON in eight hex digits."""

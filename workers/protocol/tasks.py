@@ -1,0 +1,118 @@
+"""The parts of a `Start`: what an attempt is to do besides running its command, and what it holds.
+
+A part that is None is not asked for, and costs the worker nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .outcome import Usage
+from .reading import Reading
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an attempt holds, told to the runs that it starts (in the `Begun` of its worker's log).
+
+    `run` is the folder of its run, `root` that of the outermost run, whose slots bound all that is nested in it; both absolute.
+    `pools` are those of which it holds a slot. `depth` is 0 for a run that is nested in nothing, `max_depth` the deepest allowed.
+    `parent` is the folder of the worker whose attempt started its run; None for a run that is nested in nothing.
+    """
+
+    run: str
+    root: str
+    item: str
+    lane: Literal["main", "fast"] = "main"
+    pools: list[str] = []
+    depth: int = 0
+    max_depth: int = 3
+    parent: str | None = None
+
+
+class Creates(msgspec.Struct, frozen=True):
+    """The file an attempt makes: written as `temporary` (same folder), renamed to `final` after exit 0. Absolute paths."""
+
+    temporary: str
+    final: str
+
+
+class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """That an attempt is an agent's, and how what it writes is read.
+
+    `text_path` is where its answer goes if it is long. `session_id` is the session that argv resumes; `usage_before` and
+    `cost_before` are what that session had told before, to be taken off where the agent tells sums. No event may come for
+    the `stall_timeout_seconds` of the start; after its last event the agent has `exit_grace_seconds` to exit.
+    """
+
+    agent: str
+    reading: Reading
+    text_path: str
+    model: str | None = None
+    session_id: str | None = None
+    usage_before: Usage | None = None
+    cost_before: float | None = None
+    exit_grace_seconds: float = 10.0
+    max_events: int | None = None
+    asked: dict[str, str] = {}
+    """What it was asked, part by part, for who wants to know whether it is asked the same again; long parts as hashes."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A script for /bin/sh that confirms a success: same folder, environment, mark and locks. `path` is where its output goes."""
+
+    script: str
+    path: str
+
+
+class ConfigTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an agent CLI keeps its own state: `variable` tells it, `real` is the user's own folder (absolute).
+
+    `is_own`: the attempt gets one of the folders below `folder` (absolute) that no other attempt uses, in which `shared`
+    (relative paths) are links to the user's. `warm` is an argv that is run once in each new one, else once in the user's own.
+    """
+
+    variable: str
+    folder: str
+    real: str
+    is_own: bool = False
+    shared: list[str] = []
+    warm: list[str] = []
+
+
+class WorkspaceTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an attempt works, and what is kept of it.
+
+    `path` is the workspace (absolute), `source` what it is made of: the root of the repository (worktree), or the folder that
+    is copied. It is made anew unless it is there, ready, from an earlier attempt of the item, or of the item that this one goes
+    on from. Shared: nothing is made, and `artifacts` alone count.
+
+    `base` names the commit that a new worktree starts from, resolved once. `since` is the commit that the item's own work is
+    counted from, in a workspace that it goes on in; None: what the workspace started from. `include` are patterns below
+    `include_from` (absolute) and come to the same place in the workspace. `setup` is a script that runs once in a new
+    workspace, in the attempt's cwd; the attempt's timeout bounds it, by itself. `artifacts` are patterns below `cwd` (absolute,
+    the attempt's), kept in `artifacts_folder`, together no larger than the start's `max_output_bytes`. `is_followed`: another
+    item may go on in the workspace, so it stays. `keep_seconds` 0: it is removed once its patch is kept.
+    """
+
+    kind: Literal["shared", "worktree", "copy", "temp"]
+    path: str
+    source: str
+    cwd: str
+    base: str = "HEAD"
+    branch: str = ""
+    since: str | None = None
+    include_from: str = ""
+    include: list[str] = []
+    setup: str | None = None
+    message: str = ""
+    patch_path: str = ""
+    artifacts: list[str] = []
+    artifacts_folder: str = ""
+    is_followed: bool = False
+    keep_seconds: float | None = None
+    litter: list[str] = []
+    """Git's glob patterns, from the top, of what an agent leaves in a workspace and that is no work: no part of the patch."""
+    left_out: list[str] = []
+    """Absolute paths that a copy leaves out: the state folder, where it lies inside of what is copied."""
