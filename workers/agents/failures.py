@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..agents.event_fields import fields_at, number_of, texts_at
-from ..agents.reset_times import reset_in_text, reset_of_value
 from ..protocol import AttemptClass, ResetSource
 from ..protocol.reading import EventRule, Reading
+from .event_fields import fields_at, number_of, texts_at
+from .reset_times import reset_in_text, reset_of_value
 
 LONGEST_MESSAGE = 500
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import msgspec
 
-from ..agents.report import report_of
-from ..agents.watch import AgentWatch
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, AgentReport, AgentTask, AttemptClass, Capture
 from ..verdict import Verdict
+from .report import report_of
+from .watch import AgentWatch
 
 
 class LeftBehind(msgspec.Struct, frozen=True, kw_only=True):

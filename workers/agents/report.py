@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ..agents.stream import AgentStream, StreamVerdict
 from ..protocol import AgentReport, AgentTask, Usage
+from .stream import AgentStream, StreamVerdict
 
 _NOTHING_USED = Usage(input_tokens=0, output_tokens=0)
 

@@ -16,12 +16,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..agents.event_fields import event_of, fields_at, has_one_of, texts_at
-from ..agents.failures import Failures, Finding, short
-from ..agents.lines import KnownLine, Lines
-from ..agents.told import Told
 from ..protocol import AttemptClass, EndReason, ResetSource, Usage
 from ..protocol.reading import EventMeaning, EventRule, LineMeaning, Reading
+from .event_fields import event_of, fields_at, has_one_of, texts_at
+from .failures import Failures, Finding, short
+from .lines import KnownLine, Lines
+from .told import Told
 
 _LAST_STDERR_BYTES = 64 * 1024
 _LAST_STDERR_LINES = 20

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..agents.event_fields import LARGEST, fields_at, number_at, number_of, texts_at
 from ..protocol import Usage
 from ..protocol.reading import TakeName
+from .event_fields import LARGEST, fields_at, number_at, number_of, texts_at
 
 _LONGEST_DENIAL = 200
 _MOST_DENIALS = 100

@@ -14,11 +14,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from ..agents.stream import AgentStream, StreamVerdict
 from ..files.capture import CaptureFile
 from ..processes.watch import Stream
 from ..protocol import AgentTask, AttemptClass, EndReason
 from ..verdict import Verdict
+from .stream import AgentStream, StreamVerdict
 
 LIVE_ROOM_BYTES = 64 * 1024 * 1024
 

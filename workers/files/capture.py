@@ -11,9 +11,9 @@ import os
 from contextlib import suppress
 
 from ..faultpoints import fault_point
-from ..files.syncing import sync_data, sync_folder
 from ..protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
 from ..wording import size_in_words
+from .syncing import sync_data, sync_folder
 
 _durable_folders: set[str] = set()
 """Folders whose own names this process has made durable; only a cache."""

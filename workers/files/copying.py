@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..files.patterns import matches
-from ..files.syncing import sync_data, sync_folder
+from .patterns import matches
+from .syncing import sync_data, sync_folder
 
 _FICLONE = 0x40049409
 """The ioctl of Linux that has a file share the blocks of another until one of the two is written."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from ..files.syncing import sync_folder
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import AttemptClass, Creates
 from ..verdict import Verdict
+from .syncing import sync_folder
 
 
 def clear(promised: Creates) -> None:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from ..faultpoints import fault_point
 from ..files.given import stdin_file
-from ..processes import tree
-from ..processes.identity import boot_clock, start_ticks_of_child
-from ..processes.spawn import CannotStart, base_environment, ignored_signals, spawn
-from ..processes.watch import Control, Onlooker, Stream, Watch
 from ..protocol import LogLine, Spawned, Start
+from . import tree
+from .identity import boot_clock, start_ticks_of_child
+from .spawn import CannotStart, base_environment, ignored_signals, spawn
+from .watch import Control, Onlooker, Stream, Watch
 
 
 class Spawn(NamedTuple):

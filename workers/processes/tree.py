@@ -17,8 +17,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..processes.identity import boot_id, is_same_process
 from ..protocol import MARK_VARIABLE, Begun, Ended, LogLine, Spawned
+from .identity import boot_id, is_same_process
 
 if TYPE_CHECKING:
     import psutil

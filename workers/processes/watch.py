@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ..processes import tree
-from ..processes.spawn import SHORTAGES
 from ..protocol import End, EndReason, Start
+from . import tree
+from .spawn import SHORTAGES
 
 if TYPE_CHECKING:
     import psutil

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ..workspaces.git import GitFailed, git
+from .git import GitFailed, git
 
 _REPOSITORY = "160000"
 """The mode that git gives to one."""

@@ -24,10 +24,10 @@ from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture, WorkspaceReport, WorkspaceTask
 from ..verdict import Verdict
-from ..workspaces.git import GitFailed, git
-from ..workspaces.inner_repositories import unkept_repositories
-from ..workspaces.record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
-from ..workspaces.worktrees import add_worktree, commit_all, mend_worktree, remove_from_repository
+from .git import GitFailed, git
+from .inner_repositories import unkept_repositories
+from .record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
+from .worktrees import add_worktree, commit_all, mend_worktree, remove_from_repository
 
 _UNBOUNDED = 1 << 62
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)

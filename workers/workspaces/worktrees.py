@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from ..faultpoints import fault_point
-from ..workspaces.git import GitFailed, asked, commit_of, git, identity, locked
-from ..workspaces.record import WorkspaceRecord, write_record
+from .git import GitFailed, asked, commit_of, git, identity, locked
+from .record import WorkspaceRecord, write_record
 
 OUR_BRANCHES = "orchestrate/"
 """What the names of branches begin with that nobody has named."""
