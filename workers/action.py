@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .attempt_end import Verdict, verdict_of
 from .course import Course
 from .faultpoints import fault_point
 from .files import creates
@@ -23,7 +24,6 @@ from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import SHORTAGES, CannotStart
 from .processes.watch import Control
 from .protocol import AgentTask, AttemptClass, ConfigTask, LogLine, SessionSeen, Start
-from .verdict import Verdict, verdict_of
 
 if TYPE_CHECKING:
     from .agents.watch import AgentWatch

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from .attempt_end import Verdict, verdict_of
 from .check_output import CheckOutput
 from .course import Course
 from .files.given import script_file
@@ -17,7 +18,6 @@ from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import SHORTAGES, CannotStart
 from .processes.watch import Control
 from .protocol import AttemptClass, Check, Start
-from .verdict import Verdict, verdict_of
 
 _LONGEST_ARGUMENT = 64 * 1024
 _SHORTAGE_SECONDS = 30.0

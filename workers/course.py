@@ -7,9 +7,9 @@ import time
 
 import msgspec
 
+from .attempt_end import Verdict, end_in_words
 from .processes.watch import Control, Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
-from .verdict import Verdict, end_in_words
 
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024

@@ -17,8 +17,8 @@ import pytest
 from git_repository import Repository, forget_configuration
 from worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
 
+from orchestrator.workers.attempt_end import Verdict
 from orchestrator.workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
-from orchestrator.workers.verdict import Verdict
 from orchestrator.workers.workspaces import workspace as workspaces
 from orchestrator.workers.workspaces.git import GitFailed, locked
 from orchestrator.workers.workspaces.record import read_record

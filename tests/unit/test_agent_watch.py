@@ -13,11 +13,11 @@ from orchestrator.workers.agents import watch as agent_watch
 from orchestrator.workers.agents.report import answer_of, spent_since, used_since
 from orchestrator.workers.agents.stream import AgentStream
 from orchestrator.workers.agents.watch import AgentWatch, FollowedFile
+from orchestrator.workers.attempt_end import Verdict
 from orchestrator.workers.check_output import KEPT_BYTES, CheckOutput
 from orchestrator.workers.files.capture import CaptureFile, keep_bytes
 from orchestrator.workers.protocol import EMPTY_CAPTURE, AgentTask, AttemptClass, EndReason, Usage
 from orchestrator.workers.protocol.reading import LineRule
-from orchestrator.workers.verdict import Verdict
 
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"m"}\n'
 SUCCESS = b'{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"s-1"}\n'

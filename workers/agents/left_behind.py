@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ..attempt_end import Verdict
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, AgentReport, AgentTask, AttemptClass, Capture
-from ..verdict import Verdict
 from .report import report_of
 from .watch import AgentWatch
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from ..attempt_end import Verdict
 from ..files.capture import CaptureFile
 from ..processes.watch import Stream
 from ..protocol import AgentTask, AttemptClass, EndReason
-from ..verdict import Verdict
 from .stream import AgentStream, StreamVerdict
 
 LIVE_ROOM_BYTES = 64 * 1024 * 1024

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from ..attempt_end import Verdict
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import AttemptClass, Creates
-from ..verdict import Verdict
 from .syncing import sync_folder
 
 

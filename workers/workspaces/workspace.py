@@ -18,12 +18,12 @@ from contextlib import suppress
 
 import msgspec
 
+from ..attempt_end import Verdict
 from ..faultpoints import fault_point
 from ..files.capture import CaptureFile
 from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture, WorkspaceReport, WorkspaceTask
-from ..verdict import Verdict
 from .git import GitFailed, git
 from .inner_repositories import unkept_repositories
 from .record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
