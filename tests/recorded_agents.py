@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestrator.jobsfile.profiles.load import Profiles
-from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.agents.stream import AgentStream, AgentTold
 from orchestrator.workers.protocol import EndReason
 from orchestrator.workers.protocol.reading import Reading
 
@@ -68,7 +68,7 @@ def read(name: str) -> AgentStream:
     return stream
 
 
-def ended(name: str, stream: AgentStream, ended_by: EndReason | None = None) -> StreamVerdict:
+def ended(name: str, stream: AgentStream, ended_by: EndReason | None = None) -> AgentTold:
     """What we would say of it: we end one that hangs for what was found, else as stalled."""
     recorded = sample(name)
     if ended_by is None and recorded.was_hung:

@@ -1,7 +1,7 @@
 """What an attempt is for: its agent, or its command, and before it the setup of a new workspace, the warming of a folder.
 
 Both write to the same two captures; an agent does not see what a setup that went well has written. What an agent tells becomes
-the verdict on the attempt and the report on it (`agent_watch`, `agent_report`): commands do not pay for their import.
+the end of the attempt and the report on it (`agents.watch`, `agents.report`): commands do not pay for their import.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .attempt_end import Verdict, verdict_of
+from .attempt_end import AttemptEnd, end_of
 from .course import Course
 from .faultpoints import fault_point
 from .files import creates
@@ -50,17 +50,17 @@ class ActionRunner:
     def enter(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
         """Have a workspace to work in, or say in `course` why there is none."""
 
-        def set_up(script: str) -> Verdict:
+        def set_up(script: str) -> AttemptEnd:
             argv = ["/bin/sh", script_file(script, self._folder)]
             spawned = self._processes.start(start, argv, None, (self._stdout.open(), self._stderr.open()), locks)
             return self._run_setup(spawned, start, course)
 
         try:
-            course.verdict = workspace.enter(set_up)
+            course.end = workspace.enter(set_up)
         except CannotStart as error:
-            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
+            course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
         except OSError as error:
-            course.verdict = not_started("the workspace cannot be made", error)
+            course.end = not_started("the workspace cannot be made", error)
         if course.is_well:
             course.heed_asked_end(start, "before it started")
 
@@ -80,16 +80,16 @@ class ActionRunner:
             if config.needs_warming:
                 outputs = (self._stdout.open(), self._stderr.open())
                 inherited = [*locks, *config.locks]
-                verdict = self._run_setup(self._processes.start(start, task.warm, None, outputs, inherited), start, course)
+                end = self._run_setup(self._processes.start(start, task.warm, None, outputs, inherited), start, course)
                 if not course.is_well:
-                    course.verdict = verdict._replace(message=f"warming {config.path} ({' '.join(task.warm)}): {verdict.message}")
+                    course.end = end._replace(message=f"warming {config.path} ({' '.join(task.warm)}): {end.message}")
                     return start
                 config.warmed()
             config.ready()
         except CannotStart as error:
-            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
+            course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
         except OSError as error:
-            course.verdict = not_started(f"{task.folder} cannot be used", error)
+            course.end = not_started(f"{task.folder} cannot be used", error)
         if course.is_well:
             course.heed_asked_end(start, "before it started")
         return start
@@ -114,7 +114,7 @@ class ActionRunner:
                 config.let_go()
         except OSError as error:
             words = f"a login that was renewed could not be kept: {error.strerror}"
-            course.verdict = course.verdict.but(course.verdict.attempt_class, words)
+            course.end = course.end.but(course.end.attempt_class, words)
 
     def act(self, start: Start, locks: Sequence[int], course: Course) -> None:
         """From the spawn of the agent or command to the end of its tree, and what it wrote and told."""
@@ -123,10 +123,10 @@ class ActionRunner:
         try:
             spawned = self._spawn(start, locks)
         except CannotStart as error:
-            course.verdict = Verdict(AttemptClass.CANNOT_START, str(error))
+            course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
             return
         except OSError as error:
-            course.verdict = not_started("the attempt's files cannot be written", error)
+            course.end = not_started("the attempt's files cannot be written", error)
             return
         # From here on nothing that goes wrong may read as "not started".
         watch = self._processes.watch(
@@ -144,25 +144,25 @@ class ActionRunner:
             # fails, for want of a descriptor, `unlock` will tell.
             with suppress(OSError, ImportError):
                 import filelock  # noqa: F401
-        course.verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         course.add(watch)
         if start.agent is not None and onlooker is not None:
             self._report(start.agent, onlooker, course)
         self._take(start, course)
-        if course.verdict.attempt_class in _FOR_NO_REASON and _is_disk_full(self._folder):
-            # It may have failed for that alone, and its output may lack its end: no verdict on the command.
-            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
+        if course.end.attempt_class in _FOR_NO_REASON and _is_disk_full(self._folder):
+            # It may have failed for that alone, and its output may lack its end: it says nothing of the command.
+            course.end = course.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
 
     def close(self) -> None:
         """Let go of the captures."""
         self._stdout.forget()
         self._stderr.forget()
 
-    def _run_setup(self, spawned: Spawn, start: Start, course: Course) -> Verdict:
+    def _run_setup(self, spawned: Spawn, start: Start, course: Course) -> AttemptEnd:
         streams = (self._stdout, self._stderr)
         try:
             watch = self._processes.watch(spawned, start, streams, timeout_at=_timeout_at(start))
-            course.verdict = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+            course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         except OSError as error:
             raise RuntimeError("what comes before the agent could not be watched") from error  # it must not read as "not started"
         course.add(watch)
@@ -171,7 +171,7 @@ class ActionRunner:
                 capture.empty()
         else:
             self._take(start, course)
-        return course.verdict
+        return course.end
 
     def _spawn(self, start: Start, locks: Sequence[int]) -> Spawn:
         """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
@@ -195,15 +195,15 @@ class ActionRunner:
         return AgentWatch(task, self._stdout, self._stderr, tell_session)
 
     def _report(self, task: AgentTask, onlooker: AgentWatch, course: Course) -> None:
-        """What the agent told becomes the verdict, and its report."""
+        """What the agent told becomes the end of the attempt, and its report."""
         from .agents.report import answer_of, report_of
 
-        course.verdict, told = onlooker.verdict(course.verdict)
+        course.end, told = onlooker.classify_end(course.end)
         course.agent = report_of(task, onlooker.stream, told)
         try:
             text = keep_bytes(answer_of(told), f"{self._folder}/text", task.text_path)
         except OSError as error:
-            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, f"its answer could not be kept: {error.strerror}")
+            course.end = course.end.but(AttemptClass.STATE_ERROR, f"its answer could not be kept: {error.strerror}")
         else:
             course.agent = msgspec.structs.replace(course.agent, text=text)
 
@@ -216,14 +216,14 @@ class ActionRunner:
             # Neither file is used again: what stands in it must not become the next attempt's output.
             self._stdout.forget()
             self._stderr.forget()
-            course.verdict = course.verdict.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+            course.end = course.end.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
 
 
-def not_started(what: str, error: OSError) -> Verdict:
+def not_started(what: str, error: OSError) -> AttemptEnd:
     """Nothing was started: for want of room, or because `what` went wrong."""
     if error.errno in SHORTAGES:
-        return Verdict(AttemptClass.SHORTAGE, f"no room on this machine just now: {error.strerror}")
-    return Verdict(AttemptClass.STATE_ERROR, f"{what}: {error.strerror}")
+        return AttemptEnd(AttemptClass.SHORTAGE, f"no room on this machine just now: {error.strerror}")
+    return AttemptEnd(AttemptClass.STATE_ERROR, f"{what}: {error.strerror}")
 
 
 def _timeout_at(start: Start) -> float:

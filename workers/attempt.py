@@ -58,14 +58,14 @@ class AttemptRunner:
         fault_point("worker.begun")
         course = self._carry_out(start, locks)
         outcome = Outcome(
-            attempt_class=course.verdict.attempt_class,
+            attempt_class=course.end.attempt_class,
             started_at=started_at,
             finished_at=time.time(),
             duration_seconds=time.monotonic() - began,
-            exit_code=course.verdict.exit_code,
-            signal=course.verdict.signal,
-            ended_by=course.verdict.ended_by,
-            message=course.verdict.message,
+            exit_code=course.end.exit_code,
+            signal=course.end.signal,
+            ended_by=course.end.ended_by,
+            message=course.end.message,
             stdout=course.stdout,
             stderr=course.stderr,
             cpu_seconds=course.cpu_seconds,
@@ -113,7 +113,7 @@ class AttemptRunner:
         workspace = _workspace(start)
         if self.log_error is not None:
             # An agent that no record leads to could not be found after a kill: it must not start.
-            course.verdict = not_started("the worker's log cannot be written", self.log_error)
+            course.end = not_started("the worker's log cannot be written", self.log_error)
         if course.is_well and workspace is not None:
             self._actions.enter(workspace, start, locks, course)
         if course.is_well and start.config is not None:
@@ -124,9 +124,9 @@ class AttemptRunner:
         if course.is_well and start.check is not None:
             self._check(start, start.check, locks, course)
         if start.creates is not None:
-            course.verdict = creates.settle(start.creates, course.verdict)
+            course.end = creates.settle(start.creates, course.end)
         if workspace is not None:
-            course.verdict, course.workspace = workspace.finish(course.verdict, f"{self._folder}/patch", start.max_output_bytes)
+            course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.max_output_bytes)
         return course
 
     def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:

@@ -10,20 +10,20 @@ from .protocol import AttemptClass, EndReason, Start
 from .wording import duration_in_words, excess_in_words, size_in_words
 
 
-class Verdict(NamedTuple):
+class AttemptEnd(NamedTuple):
     attempt_class: AttemptClass
     message: str = ""
     exit_code: int | None = None
     signal: int | None = None
     ended_by: EndReason | None = None
 
-    def but(self, attempt_class: AttemptClass, message: str) -> Verdict:
+    def but(self, attempt_class: AttemptClass, message: str) -> AttemptEnd:
         """The same end, with a trouble of ours or of its promises that counts for more. A failure keeps its words in front."""
         words = f"{self.message}; {message}" if self.message else message
         return self._replace(attempt_class=attempt_class, message=words)
 
 
-def verdict_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: int) -> Verdict:
+def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: int) -> AttemptEnd:
     """`status` is the wait status of the main process; `ended_by` why we ended it, if we did. `used_bytes` is what its processes
     used when they were found to use more than `memory`.
 
@@ -34,11 +34,11 @@ def verdict_of(status: int, ended_by: EndReason | None, start: Start, used_bytes
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     if ended_by is not None:
         attempt_class, words = end_in_words(ended_by, start, used_bytes)
-        return Verdict(attempt_class, words, exit_code, number, ended_by)
+        return AttemptEnd(attempt_class, words, exit_code, number, ended_by)
     if exit_code == 0:
-        return Verdict(AttemptClass.OK, "", 0)
+        return AttemptEnd(AttemptClass.OK, "", 0)
     words = f"exit code {exit_code}" if number is None else f"ended by {_signal_name(number)}"
-    return Verdict(AttemptClass.COMMAND_FAILED, words, exit_code, number)
+    return AttemptEnd(AttemptClass.COMMAND_FAILED, words, exit_code, number)
 
 
 def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tuple[AttemptClass, str]:

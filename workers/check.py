@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from .attempt_end import Verdict, verdict_of
+from .attempt_end import AttemptEnd, end_of
 from .check_output import CheckOutput
 from .course import Course
 from .files.given import script_file
@@ -41,27 +41,25 @@ class CheckRunner:
         try:
             spawned = self._start(start, check, locks, course)
         except CannotStart as error:
-            course.verdict = course.verdict.but(AttemptClass.CHECK_FAILED, f"check: {error}")
+            course.end = course.end.but(AttemptClass.CHECK_FAILED, f"check: {error}")
             return
         except OSError as error:
             is_shortage = error.errno in SHORTAGES
             attempt_class = AttemptClass.SHORTAGE if is_shortage else AttemptClass.STATE_ERROR
-            course.verdict = course.verdict.but(attempt_class, f"check: could not be started: {error.strerror}")
+            course.end = course.end.but(attempt_class, f"check: could not be started: {error.strerror}")
             return
         if spawned is None:
             course.heed_asked_end(start, "before its check")
             return
         watch = self._processes.watch(spawned, start, [self._output], timeout_at=course.timeout_at)
-        found = verdict_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        found = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         course.add(watch)
-        course.verdict = _confirmed(course.verdict, found)
+        course.end = _confirmed(course.end, found)
         try:
             output = self._output.take(check.path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
         except OSError as error:
             self._output.forget()
-            course.verdict = course.verdict.but(
-                AttemptClass.STATE_ERROR, f"check: its output could not be kept: {error.strerror}"
-            )
+            course.end = course.end.but(AttemptClass.STATE_ERROR, f"check: its output could not be kept: {error.strerror}")
             return
         if not course.is_well:
             course.check = output
@@ -88,10 +86,10 @@ class CheckRunner:
                 return None
 
 
-def _confirmed(verdict: Verdict, found: Verdict) -> Verdict:
-    """The verdict on the attempt: `verdict` is the agent's, a success, and `found` is what its check came to."""
+def _confirmed(end: AttemptEnd, found: AttemptEnd) -> AttemptEnd:
+    """The end of the attempt: `end` is the agent's, a success, and `found` is what its check came to."""
     if found.attempt_class is AttemptClass.OK:
-        return verdict
+        return end
     ours = found.ended_by is not None
     attempt_class = found.attempt_class if ours else AttemptClass.CHECK_FAILED
-    return verdict._replace(attempt_class=attempt_class, message=f"check: {found.message}", ended_by=found.ended_by)
+    return end._replace(attempt_class=attempt_class, message=f"check: {found.message}", ended_by=found.ended_by)

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from .attempt_end import Verdict, end_in_words
+from .attempt_end import AttemptEnd, end_in_words
 from .processes.watch import Control, Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
 
@@ -21,7 +21,7 @@ class Course(msgspec.Struct, kw_only=True):
     `asked_end` is why the tree of its last process was to end, also if the process had exited before.
     """
 
-    verdict: Verdict = Verdict(AttemptClass.OK)
+    end: AttemptEnd = AttemptEnd(AttemptClass.OK)
     timeout_at: float = float("inf")
     asked_end: EndReason | None = None
     stdout: Capture = EMPTY_CAPTURE
@@ -36,13 +36,13 @@ class Course(msgspec.Struct, kw_only=True):
     @property
     def is_well(self) -> bool:
         """Whether the next step may be done."""
-        return self.verdict.attempt_class is AttemptClass.OK
+        return self.end.attempt_class is AttemptClass.OK
 
     def heed_asked_end(self, start: Start, when: str) -> None:
         """An end that was asked for when the process before had exited by itself keeps the next one from being started."""
         if self.asked_end in _LEAVES_NO_TIME:
             attempt_class, words = end_in_words(self.asked_end, start)
-            self.verdict = self.verdict._replace(attempt_class=attempt_class, message=f"{words} {when}", ended_by=self.asked_end)
+            self.end = self.end._replace(attempt_class=attempt_class, message=f"{words} {when}", ended_by=self.asked_end)
 
     def wait(self, control: Control, start: Start, seconds: float) -> bool:
         """Wait so long, at most; False if the attempt's end came first, which `asked_end` tells then."""

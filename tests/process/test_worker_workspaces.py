@@ -17,7 +17,7 @@ import pytest
 from git_repository import Repository, forget_configuration
 from worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
 
-from orchestrator.workers.attempt_end import Verdict
+from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
 from orchestrator.workers.workspaces import workspace as workspaces
 from orchestrator.workers.workspaces.git import GitFailed, locked
@@ -272,17 +272,17 @@ def test_a_workspace_that_cannot_be_removed_is_told_and_fails_nothing(tmp_path: 
     monkeypatch.setattr(workspaces, "remove_workspace", refuse)
     item = Item(tmp_path, "temp", tmp_path)
     workspace = Workspace(item.task, "mark")
-    workspace.enter(lambda _: Verdict(AttemptClass.OK))
-    verdict, report = workspace.finish(Verdict(AttemptClass.OK), str(tmp_path / "patch"), 1000)
+    workspace.enter(lambda _: AttemptEnd(AttemptClass.OK))
+    end, report = workspace.finish(AttemptEnd(AttemptClass.OK), str(tmp_path / "patch"), 1000)
     assert report is not None
-    assert (verdict.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
+    assert (end.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
     assert report.note == f"{item.path} cannot be removed: Permission denied: {item.path}"
 
 
 def test_eight_at_once_add_their_worktrees(tmp_path: Path, repository: Repository) -> None:
     def made(number: int) -> AttemptClass:
         item = Item(tmp_path, "worktree", repository.path, f"port.{number}")
-        return Workspace(item.task, "mark").enter(lambda _: Verdict(AttemptClass.OK)).attempt_class
+        return Workspace(item.task, "mark").enter(lambda _: AttemptEnd(AttemptClass.OK)).attempt_class
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(made, range(8))) == [AttemptClass.OK] * 8

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.jobsfile.profiles.load import Profiles
-from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.agents.stream import AgentStream, AgentTold
 from orchestrator.workers.protocol import AttemptClass, EndReason
 from orchestrator.workers.protocol.reading import Reading
 from tests.recorded_agents import RECORDED_AT, SAMPLES, ended, read, reading_of, sample
@@ -21,7 +21,7 @@ AGENTS = Profiles().names()
 SUCCESSES = [name for name in SAMPLES if ended(name, read(name)).attempt_class is AttemptClass.OK]
 
 
-def seen(stream: AgentStream, verdict: StreamVerdict) -> tuple[Any, ...]:
+def seen(stream: AgentStream, verdict: AgentTold) -> tuple[Any, ...]:
     return (*verdict, stream.events, stream.session_id, stream.model, stream.has_ended, stream.finding)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.agents.stream import AgentStream, AgentTold
 from orchestrator.workers.protocol import AttemptClass, EndReason, Usage
 from orchestrator.workers.protocol.reading import ClassRule, EventRule, LineRule, Reading
 
@@ -41,7 +41,7 @@ def stream_of(*events: dict[str, Any] | str, reading: Reading = READING) -> Agen
     return stream
 
 
-def end(stream: AgentStream, code: int | None = 0, by: EndReason | None = None, stderr: bytes = b"") -> StreamVerdict:
+def end(stream: AgentStream, code: int | None = 0, by: EndReason | None = None, stderr: bytes = b"") -> AgentTold:
     return stream.classify(exit_code=code, signal=None if code is not None else 9, ended_by=by, stderr=stderr)
 
 

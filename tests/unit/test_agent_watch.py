@@ -13,7 +13,7 @@ from orchestrator.workers.agents import watch as agent_watch
 from orchestrator.workers.agents.report import answer_of, spent_since, used_since
 from orchestrator.workers.agents.stream import AgentStream
 from orchestrator.workers.agents.watch import AgentWatch, FollowedFile
-from orchestrator.workers.attempt_end import Verdict
+from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.check_output import KEPT_BYTES, CheckOutput
 from orchestrator.workers.files.capture import CaptureFile, keep_bytes
 from orchestrator.workers.protocol import EMPTY_CAPTURE, AgentTask, AttemptClass, EndReason, Usage
@@ -141,8 +141,8 @@ class TestLooking:
         monkeypatch.setattr(agent_watch, "_LEFT_TO_READ_BYTES", 1000)
         watch, _ = self.watch(capture, stderr)
         write(capture, INIT * 100 + SUCCESS)
-        verdict, told = watch.verdict(Verdict(AttemptClass.OK, "", 0))
-        assert (told.attempt_class, verdict.attempt_class) == (AttemptClass.OK, AttemptClass.PROTOCOL_ERROR)
+        end, told = watch.classify_end(AttemptEnd(AttemptClass.OK, "", 0))
+        assert (told.attempt_class, end.attempt_class) == (AttemptClass.OK, AttemptClass.PROTOCOL_ERROR)
 
     def test_stderr_is_followed_where_its_lines_say_something(self, capture: CaptureFile, stderr: CaptureFile) -> None:
         rule = LineRule(pattern="^Error: bad key", stream="stderr", means="retry", class_name="auth")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..attempt_end import Verdict
+from ..attempt_end import AttemptEnd
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, AgentReport, AgentTask, AttemptClass, Capture
 from .report import report_of
@@ -56,7 +56,7 @@ def _report(task: AgentTask, stdout: CaptureFile, stderr: CaptureFile) -> AgentR
     """What it told. When a limit is over is left out: of an attempt that was lost nobody waits for that."""
     watch = AgentWatch(task, stdout, stderr, _hear_no_session)
     watch.read_all()
-    _, told = watch.verdict(Verdict(AttemptClass.LOST))
+    _, told = watch.classify_end(AttemptEnd(AttemptClass.LOST))
     return msgspec.structs.replace(report_of(task, watch.stream, told), resets_at=None, reset_source=None)
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import msgspec
 
 from ..protocol import AgentReport, AgentTask, Usage
-from .stream import AgentStream, StreamVerdict
+from .stream import AgentStream, AgentTold
 
 _NOTHING_USED = Usage(input_tokens=0, output_tokens=0)
 
 
-def answer_of(told: StreamVerdict) -> bytes:
+def answer_of(told: AgentTold) -> bytes:
     """The answer as it is kept: with a schema the JSON of it, else the text; empty if there was none."""
     if told.structured is not None:
         return msgspec.json.encode(told.structured)
     return (told.text or "").encode("utf-8", "replace")
 
 
-def report_of(task: AgentTask, stream: AgentStream, told: StreamVerdict) -> AgentReport:
+def report_of(task: AgentTask, stream: AgentStream, told: AgentTold) -> AgentReport:
     """The report on an agent that ran, without its answer."""
     usage = used_since(task.usage_before, told.usage) if task.reading.is_usage_cumulative else told.usage
     return AgentReport(

@@ -37,7 +37,7 @@ _OUR_END = {
 }
 
 
-class StreamVerdict(NamedTuple):
+class AgentTold(NamedTuple):
     """What an attempt came to. `structured` is the answer to a schema. None: not told, never 0 for that.
 
     `usage` and `cost_usd` are as the CLI told them, so sums over a session where its reading says so.
@@ -122,7 +122,7 @@ class AgentStream:
             for known in lines.end():
                 self._hear_line(known)
 
-    def classify(self, *, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes) -> StreamVerdict:
+    def classify(self, *, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes) -> AgentTold:
         """What the attempt came to. `exit_code` or `signal` is how the main process ended, `ended_by` why we ended it, if we
         did; `lingering` says that we did so after its terminal event. `stderr` is all of it, or its end.
         """
@@ -131,7 +131,7 @@ class AgentStream:
         self.close()
         attempt_class, message = self._end_of(exit_code, signal, ended_by, stderr[-_LAST_STDERR_BYTES:])
         told = self._told
-        return StreamVerdict(
+        return AgentTold(
             attempt_class=attempt_class,
             message=short(message),
             text=told.answer,

@@ -14,11 +14,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from ..attempt_end import Verdict
+from ..attempt_end import AttemptEnd
 from ..files.capture import CaptureFile
 from ..processes.watch import Stream
 from ..protocol import AgentTask, AttemptClass, EndReason
-from .stream import AgentStream, StreamVerdict
+from .stream import AgentStream, AgentTold
 
 LIVE_ROOM_BYTES = 64 * 1024 * 1024
 
@@ -124,7 +124,7 @@ class AgentWatch:
         for followed in self._followed:
             followed.read_rest(float("inf"))
 
-    def verdict(self, plain: Verdict) -> tuple[Verdict, StreamVerdict]:
+    def classify_end(self, plain: AttemptEnd) -> tuple[AttemptEnd, AgentTold]:
         """What the attempt came to once its tree is gone; `plain` is what it would be for a command."""
         self._read_rest()
         size = self._stderr.size()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..attempt_end import Verdict
+from ..attempt_end import AttemptEnd
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import AttemptClass, Creates
 from .syncing import sync_folder
@@ -20,24 +20,24 @@ def clear(promised: Creates) -> None:
         raise CannotStart(f"creates: {promised.temporary} stands in the way: {error.strerror}") from error
 
 
-def settle(promised: Creates, verdict: Verdict) -> Verdict:
+def settle(promised: Creates, end: AttemptEnd) -> AttemptEnd:
     """Keep the promise after a success (the final name then survives power loss, whole); remove the rest after a failure."""
     try:
-        if verdict.attempt_class is not AttemptClass.OK:
+        if end.attempt_class is not AttemptClass.OK:
             _remove(promised.temporary)
-            return verdict
+            return end
         _sync(promised.temporary)
         os.replace(promised.temporary, promised.final)
         sync_folder(os.path.dirname(promised.final))
     except FileNotFoundError:
-        return verdict.but(AttemptClass.CREATES_MISSING, f"{promised.final} was not created (nothing at {promised.temporary})")
+        return end.but(AttemptClass.CREATES_MISSING, f"{promised.final} was not created (nothing at {promised.temporary})")
     except OSError as error:
-        if error.errno in SHORTAGES:  # no verdict on the command
-            return verdict.but(AttemptClass.STATE_ERROR, f"{promised.final} could not be made durable: {error.strerror}")
-        if verdict.attempt_class is AttemptClass.OK:
-            return verdict.but(AttemptClass.CREATES_MISSING, f"{promised.final} could not be put in place: {error.strerror}")
-        return verdict.but(verdict.attempt_class, f"{promised.temporary} could not be removed: {error.strerror}")
-    return verdict
+        if error.errno in SHORTAGES:  # it says nothing of the command
+            return end.but(AttemptClass.STATE_ERROR, f"{promised.final} could not be made durable: {error.strerror}")
+        if end.attempt_class is AttemptClass.OK:
+            return end.but(AttemptClass.CREATES_MISSING, f"{promised.final} could not be put in place: {error.strerror}")
+        return end.but(end.attempt_class, f"{promised.temporary} could not be removed: {error.strerror}")
+    return end
 
 
 def _remove(path: str) -> None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ..attempt_end import Verdict
+from ..attempt_end import AttemptEnd
 from ..faultpoints import fault_point
 from ..files.capture import CaptureFile
 from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
@@ -50,19 +50,19 @@ class Workspace:
             self._env |= {"GIT_DIR": snapshots_of(task.path), "GIT_WORK_TREE": task.path}
         self._record: WorkspaceRecord | None = None
 
-    def enter(self, set_up: Callable[[str], Verdict]) -> Verdict:
-        """Go on in the workspace, or make it; `set_up(script)` runs the setup. A verdict other than OK: there is none to work in.
+    def enter(self, set_up: Callable[[str], AttemptEnd]) -> AttemptEnd:
+        """Go on in the workspace, or make it; `set_up(script)` runs the setup. An end other than OK: there is no workspace.
 
         Raises CannotStart (trying again is useless), OSError.
         """
         task = self._task
         if task.kind == "shared":
-            return Verdict(AttemptClass.OK)
+            return AttemptEnd(AttemptClass.OK)
         try:
             record = read_record(task.path)
             if record is not None and record.is_ready and os.path.isdir(task.path):
                 self._go_on(record)
-                return Verdict(AttemptClass.OK)
+                return AttemptEnd(AttemptClass.OK)
             self._record = self._make(record)
         except GitFailed as failed:
             raise CannotStart(f"workspace: {failed}") from failed
@@ -71,39 +71,39 @@ class Workspace:
                 raise
             raise CannotStart(f"workspace: {_in_words(error)}") from error
         if task.setup is not None:
-            verdict = set_up(task.setup)
-            if verdict.attempt_class is not AttemptClass.OK:
-                return verdict._replace(message=f"setup: {verdict.message}")
+            end = set_up(task.setup)
+            if end.attempt_class is not AttemptClass.OK:
+                return end._replace(message=f"setup: {end.message}")
         self._record.is_ready = True
         write_record(task.path, self._record)
-        return Verdict(AttemptClass.OK)
+        return AttemptEnd(AttemptClass.OK)
 
-    def finish(self, verdict: Verdict, live_patch: str, max_artifact_bytes: int) -> tuple[Verdict, WorkspaceReport | None]:
+    def finish(self, end: AttemptEnd, live_patch: str, max_artifact_bytes: int) -> tuple[AttemptEnd, WorkspaceReport | None]:
         """After a success: commit, keep patch and artifacts, and remove what is of no use. Else all stays for the next attempt.
 
         `live_patch` (absolute) is where the patch is written first. What cannot be kept makes a success a failure.
         """
         task, record = self._task, self._record
         if record is None and task.kind != "shared":
-            return verdict, None
-        if verdict.attempt_class is AttemptClass.OK:
+            return end, None
+        if end.attempt_class is AttemptClass.OK:
             try:
                 artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes)
                 report = self._keep_after_all(live_patch, record, notes)
             except GitFailed as failed:
-                verdict = verdict.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {failed}")
+                end = end.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {failed}")
             except OSError as error:
                 blame = AttemptClass.STATE_ERROR if error.errno in _OF_THE_MACHINE else AttemptClass.COMMAND_FAILED
-                verdict = verdict.but(blame, f"its changes could not be kept: {_in_words(error)}")
+                end = end.but(blame, f"its changes could not be kept: {_in_words(error)}")
             else:
                 note = "; ".join(notes)
-                return verdict, msgspec.structs.replace(
+                return end, msgspec.structs.replace(
                     report, artifacts=artifacts, artifacts_folder=task.artifacts_folder, note=note
                 )
         if record is None:
-            return verdict, None
+            return end, None
         base, branch = task.since or record.base or None, record.branch or None
-        return verdict, WorkspaceReport(kind=record.kind, path=task.path, base=base, branch=branch)
+        return end, WorkspaceReport(kind=record.kind, path=task.path, base=base, branch=branch)
 
     # Making.
 

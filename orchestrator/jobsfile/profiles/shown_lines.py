@@ -13,7 +13,7 @@ from orchestrator.jobsfile.profiles.profile import Profile, ShowRule
 from orchestrator.system.wording import cut, shown
 from orchestrator.workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
 from orchestrator.workers.agents.lines import Lines
-from orchestrator.workers.agents.stream import AgentStream, StreamVerdict
+from orchestrator.workers.agents.stream import AgentStream, AgentTold
 from orchestrator.workers.protocol.reading import Scalar
 
 _WIDTH = 400
@@ -110,7 +110,7 @@ def _split(text: str) -> list[str]:
     return text.expandtabs().removesuffix("\n").split("\n") if text else []
 
 
-def _summed(told: StreamVerdict) -> list[str]:
+def _summed(told: AgentTold) -> list[str]:
     """What it took, as far as it was told."""
     usage = told.usage
     read = [n for n in (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens) if n is not None] if usage else []
