@@ -13,6 +13,7 @@ from typing import Any
 
 from run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until, why
 
+from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
@@ -35,7 +36,7 @@ class ManyRuns(RunDriver):
 
     def results_of(self, run_id: str) -> dict[str, dict[str, Any]]:
         """Item -> its result."""
-        return {result["item"]: result for result in RunReader.read(self.folder_of(run_id)).results()}
+        return {result["item"]: result for result in item_results(RunReader.read(self.folder_of(run_id)))}
 
     def statuses(self, run_id: str) -> dict[str, str]:
         return {item: result["status"] for item, result in self.results_of(run_id).items()}

@@ -24,6 +24,7 @@ from conftest import SETTLE_SECONDS, describe, processes_of
 
 from orchestrator.control.messages import Explain, NoSupervisor, ask
 from orchestrator.errors import ExitCode
+from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
@@ -188,7 +189,7 @@ class RunDriver:
 
     def results(self) -> list[dict[str, Any]]:
         """What `results --json` prints, without the cost of a process."""
-        return list(RunReader.read(RunDir(self.run_folder)).results())
+        return list(item_results(RunReader.read(RunDir(self.run_folder))))
 
     def result(self, item: str) -> dict[str, Any]:
         return next(result for result in self.results() if result["item"] == item)

@@ -12,6 +12,7 @@ from typing import Any
 from run_driver import Command, RunDriver, wait_until, why
 
 from orchestrator.control.messages import Cancel, ask
+from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
 from orchestrator.store.load import read_history
@@ -80,7 +81,7 @@ class TokenRuns(RunDriver):
     # What is known.
 
     def results_of(self, run_id: str) -> list[dict[str, Any]]:
-        return list(RunReader.read(self.dir_of(run_id)).results())
+        return list(item_results(RunReader.read(self.dir_of(run_id))))
 
     def result_of(self, run_id: str, item: str = "go") -> dict[str, Any]:
         return next(result for result in self.results_of(run_id) if result["item"] == item)

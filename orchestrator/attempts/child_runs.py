@@ -16,6 +16,7 @@ import msgspec
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.rendering import ChildWork
 from orchestrator.errors import ExitCode
+from orchestrator.reading.open_questions import open_questions
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.records import AgentSpent, AttemptEnded, RunOptions, Spent, Status
@@ -75,7 +76,7 @@ class ChildRuns:
 
     def questions(self, flight: Flight) -> list[OpenQuestion]:
         """What the child run of an attempt that ended waits for."""
-        return list(self._reader.child(flight.start.child).open_questions())
+        return list(open_questions(self._reader.child(flight.start.child)))
 
     def is_answered_since(self, flight: Flight, outcome: Outcome) -> bool:
         """Whether a question of that child run was answered while it paused: too late for this attempt to act on it."""

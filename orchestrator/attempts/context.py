@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from orchestrator.jobsfile.model import ChainSource, Job
+from orchestrator.reading.item_result import item_result, item_results
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.seen_statuses import job_status
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.outcomes import check_output
 from orchestrator.store.records import GateAnswered, Status
@@ -35,18 +37,18 @@ class JobView:
         reader, job_id = self._reader, self._job_id
         match name:
             case "status":
-                return reader.job_status(job_id)
+                return job_status(reader, job_id)
             case "output":
                 outputs = self._outputs()
                 return outputs if reader.history.header.jobs[job_id] else outputs[0]
             case "outputs":
                 return self._outputs()
             case "results":
-                return list(reader.results(job_id))
+                return list(item_results(reader, job_id))
             case "succeeded":
-                return list(reader.results(job_id, Status.SUCCEEDED))
+                return list(item_results(reader, job_id, Status.SUCCEEDED))
             case "failed":
-                return list(reader.results(job_id, Status.FAILED))
+                return list(item_results(reader, job_id, Status.FAILED))
             case "results_file":
                 return self._write_results_file()
             case "message":
@@ -71,7 +73,7 @@ class JobView:
         """Only a cache: made again whenever a template asks for it."""
         path = self._reader.run_dir.results(self._job_id)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_whole(path, msgspec.json.encode(list(self._reader.results(self._job_id))))
+        write_whole(path, msgspec.json.encode(list(item_results(self._reader, self._job_id))))
         return str(path)
 
     def _workspaces(self) -> Any:
@@ -158,6 +160,6 @@ class ItemContexts:
             context["item"] = self._reader.value(job.id, index)
         if isinstance(job.for_each, ChainSource):
             parents = job.for_each.jobs
-            results = {parent: self._reader.result(parent, index) for parent in parents}
+            results = {parent: item_result(self._reader, parent, index) for parent in parents}
             context["parent"] = results[parents[0]] if len(parents) == 1 else results
         return context

@@ -62,7 +62,9 @@ def command(
 
 def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
     """The gates that are meant: the open ones, else all that are called so, of which it is said why they take no answer."""
-    gates = [(job_id, index) for job_id, index in reader.find_items(reference) if reader.job(job_id).is_gate]
+    from orchestrator.reading.item_names import find_items
+
+    gates = [(job_id, index) for job_id, index in find_items(reader, reference) if reader.job(job_id).is_gate]
     if not gates:
         names = [job_id for job_id in reader.history.header.jobs if reader.job(job_id).is_gate]
         hint = f"its gates are: {', '.join(names)}" if names else "it has none"
@@ -101,6 +103,7 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
 def _tell_above(run_dir: RunDir) -> str:
     """A child run goes on with its parent: have the next one above that is supervised do so now. What it says; empty: none is."""
     from orchestrator.control.messages import GoOn, NoSupervisor, ask
+    from orchestrator.reading.item_names import find_items
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.store.checkpoint import read_header
     from orchestrator.store.run_dir import RunDir, parent_of
@@ -109,7 +112,7 @@ def _tell_above(run_dir: RunDir) -> str:
     if parent is None:
         return ""
     above = RunDir(run_dir.path.parent / parent)
-    [item] = RunReader.read(above).find_items((read_header(run_dir.checkpoint).parent or "").partition("/")[2])
+    [item] = find_items(RunReader.read(above), (read_header(run_dir.checkpoint).parent or "").partition("/")[2])
     try:
         return ask(above.path, GoOn(item)).message
     except NoSupervisor:

@@ -48,7 +48,9 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
 
 def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
     """All that the user named. Raises UserError when nothing is there yet: a cancel may not be promised and then forgotten."""
-    chosen = {found: None for item in items for found in reader.find_items(item)}
+    from orchestrator.reading.item_names import find_items
+
+    chosen = {found: None for item in items for found in find_items(reader, item)}
     if not chosen:
         raise UserError(
             f"{', '.join(items)} of run {reader.run_dir.run_id} has no items", "a fan-out has none until what it needs has ended"
@@ -78,6 +80,7 @@ def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tupl
 def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:
     """Nobody supervises the run: take it, end what still runs, record it. Exit 0 if that worked, whatever the run came to."""
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.seen_statuses import run_status
     from orchestrator.runs.commands import cancel_dead_run
     from orchestrator.views.outlet import Outlet
     from orchestrator.views.plain_lines import Quiet
@@ -87,7 +90,7 @@ def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str,
     except StateUnwritableError as error:
         raise StateUnwritableError(error.message, "the cancel was not recorded: mend that, then cancel once more") from error
     if report is None:
-        write_line(f"run {run_dir.run_id} is {RunReader.read(run_dir).status_word()}: nothing to cancel")
+        write_line(f"run {run_dir.run_id} is {run_status(RunReader.read(run_dir))}: nothing to cancel")
     else:
         write_line(f"run {run_dir.run_id} had no living supervisor; it is {report.status} now")
     return 0

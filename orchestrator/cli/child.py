@@ -55,16 +55,18 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
 def _told(run_dir: RunDir) -> Iterator[bytes]:
     """`{run_id, status, jobs: {ID: {status, output}}, results: […]}`, in pieces: the results may be large."""
     from orchestrator.attempts.context import JobView
+    from orchestrator.reading.item_result import item_results
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.seen_statuses import job_status, run_status
     from orchestrator.views.json_lines import json_line, json_list
 
     reader = RunReader.read(run_dir)
     reader.alive = False  # this process was its supervisor
     jobs = {
-        job_id: {"status": reader.job_status(job_id), "output": JobView(reader, job_id).template_field("output")}
+        job_id: {"status": job_status(reader, job_id), "output": JobView(reader, job_id).template_field("output")}
         for job_id in reader.history.header.jobs
     }
-    head = json_line({"run_id": run_dir.run_id, "status": reader.status_word(), "jobs": jobs})
+    head = json_line({"run_id": run_dir.run_id, "status": run_status(reader), "jobs": jobs})
     yield head.removesuffix(b"}\n") + b',\n"results":'
-    yield from json_list(reader.results())
+    yield from json_list(item_results(reader))
     yield b"}\n"

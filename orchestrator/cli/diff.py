@@ -28,9 +28,10 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
     """
     from orchestrator.attempts.workspaces.changes import items_with_changes, patch_of
     from orchestrator.cli.reading import open_run
+    from orchestrator.reading.item_names import find_items
 
     reader = open_run(invocation, run)
-    items = reader.find_items(item) if item is not None else items_with_changes(reader)
+    items = find_items(reader, item) if item is not None else items_with_changes(reader)
     told = 0
     for job_id, index in items:
         patch = patch_of(reader, job_id, index)
@@ -47,9 +48,10 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
 
 def _print_title(reader: RunReader, job_id: str, index: int) -> None:
     """A line that `git apply` passes over."""
+    from orchestrator.reading.item_names import label_of
     from orchestrator.system.wording import title
 
-    write_line(f"# {title(reader.item_name(job_id, index), reader.label(job_id, index))}")
+    write_line(f"# {title(reader.item_name(job_id, index), label_of(reader, job_id, index))}")
 
 
 def _stat_of(patch: bytes) -> bytes:

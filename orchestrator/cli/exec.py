@@ -25,9 +25,10 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     """Run an item's command by hand: same argv, folder, environment and standard input. Exits as it does; records nothing."""
     from orchestrator.cli.by_hand import prepared_by_hand
     from orchestrator.cli.reading import open_run
+    from orchestrator.reading.item_names import find_items
 
     reader = open_run(invocation, run)
-    items = reader.find_items(item)
+    items = find_items(reader, item)
     if len(items) != 1:
         raise UserError(f"{item!r} names {len(items)} items", "name one as JOB:INDEX")
     job_id, index = items[0]

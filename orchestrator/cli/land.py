@@ -77,12 +77,13 @@ def command(
 def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, int]]:
     """The items that are meant, each once, in order of the jobs in the file and of the items; only what has succeeded."""
     from orchestrator.attempts.workspaces.changes import items_with_changes, report_of
+    from orchestrator.reading.item_names import find_items
     from orchestrator.store.records import Status
 
     if not references:
         return items_with_changes(reader)
     order = {job_id: place for place, job_id in enumerate(reader.history.header.jobs)}
-    found = {each for reference in references for each in reader.find_items(reference)}
+    found = {each for reference in references for each in find_items(reader, reference)}
     chosen: list[tuple[str, int]] = []
     for job_id, index in sorted(found, key=lambda each: (order[each[0]], each[1])):
         if reader.history.jobs[job_id].status(index) is not Status.SUCCEEDED:
@@ -98,6 +99,7 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
     from orchestrator.attempts.workspaces.changes import commit_of, patch_of, report_of
     from orchestrator.attempts.workspaces.landing import Change, CheckScript
     from orchestrator.cli.by_hand import prepared_by_hand
+    from orchestrator.reading.item_names import label_of
 
     report = report_of(reader, job_id, index)
     assert report is not None
@@ -110,7 +112,7 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
     return Change(
         run_id=reader.run_dir.run_id,
         item=reader.item_name(job_id, index),
-        label=reader.label(job_id, index, reader.history.jobs[job_id].record(index)),
+        label=label_of(reader, job_id, index, reader.history.jobs[job_id].record(index)),
         commit=commit_of(reader, job_id, index),
         patch=patch_of(reader, job_id, index) if report.kind == "copy" else b"",
         folder=reader.history.header.folder,

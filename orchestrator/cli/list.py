@@ -76,9 +76,10 @@ def _summary(run_dir: RunDir) -> dict[str, Any]:
     """The object of `status --json`; of a run that cannot be read, its id and the word `unreadable`."""
     from orchestrator.errors import UserError
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.run_summary import run_summary
 
     try:
-        return RunReader.read(run_dir).summary()
+        return run_summary(RunReader.read(run_dir))
     except UserError as error:
         nothing = dict.fromkeys(
             ("name", "jobs_file", "started_at", "finished_at", "cost_usd", "unknown_costs", "ledger", "parent")

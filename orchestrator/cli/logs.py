@@ -49,9 +49,10 @@ def command(
     each.
     """
     from orchestrator.cli.reading import open_run
+    from orchestrator.reading.item_names import find_round, label_of
 
     reader = open_run(invocation, run)
-    items, number = reader.find_round(item) if item is not None else (_all_items(reader), None)
+    items, number = find_round(reader, item) if item is not None else (_all_items(reader), None)
     sinks = Sinks(reader, is_raw=raw)
     if number is not None and (follow or attempt is not None):
         raise UserError("#ROUND does not go with -f or --attempt", "-f follows the attempt that runs")
@@ -72,7 +73,7 @@ def command(
             from orchestrator.system.wording import title
 
             write_line(
-                ("" if is_first else "\n") + f"==> {title(reader.item_name(job_id, index), reader.label(job_id, index))} <=="
+                ("" if is_first else "\n") + f"==> {title(reader.item_name(job_id, index), label_of(reader, job_id, index))} <=="
             )
         is_first = False
         chosen = attempt if number is None else _attempt_of(reader, job_id, index, number)
@@ -84,7 +85,9 @@ def command(
 
 def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> None:
     """Of an item whose work is a child run: where the logs of that are."""
-    child = reader.result(job_id, index, forgives=True)["child"]
+    from orchestrator.reading.item_result import item_result
+
+    child = item_result(reader, job_id, index, forgives=True)["child"]
     if child is not None:
         Outlet(sys.stderr).line(f"note: the work is done by child run {child}: {program} logs {child}")
 

@@ -82,6 +82,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
 def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
     """The state of a run that last did something before `oldest`; None for another, a living one, or one that cannot be read."""
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.seen_statuses import run_status
     from orchestrator.store.load import read_history
 
     try:
@@ -93,15 +94,16 @@ def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
         return None
     if (history.ended.at if history.ended is not None else last_change) >= oldest:
         return None
-    return RunReader(run_dir, history).status_word()
+    return run_status(RunReader(run_dir, history))
 
 
 def _status(run_dir: RunDir) -> str:
     """The state of a child run, of whatever age; one that cannot be read stays, and its parent with it."""
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.seen_statuses import run_status
 
     try:
-        return RunReader.read(run_dir).status_word()
+        return run_status(RunReader.read(run_dir))
     except StateRefusedError:
         return _UNREADABLE
 

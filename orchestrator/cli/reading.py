@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.seen_statuses import run_status
 from orchestrator.store.outcomes import in_words
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.views.end_report import MOST_FAILURES, ChildRun, DeniedItem, Failure, RunningItem
@@ -44,7 +46,7 @@ def child_runs(reader: RunReader) -> list[ChildRun]:
             last = history.open_starts.get((job_id, index)) or past.unended.get(index) or past.last_end(index)
             run_dir = RunDir(reader.run_dir.path.parent / last.child) if last is not None and last.child else None
             if run_dir is not None and run_dir.checkpoint.exists():
-                found.append(ChildRun(reader.item_name(job_id, index), run_dir.run_id, RunReader.read(run_dir).status_word()))
+                found.append(ChildRun(reader.item_name(job_id, index), run_dir.run_id, run_status(RunReader.read(run_dir))))
     return found
 
 
@@ -58,7 +60,7 @@ def failures_of(reader: RunReader) -> list[Failure]:
         for index in islice(past.indices(Status.FAILED), MOST_FAILURES - len(found)):
             record = past.record(index)
             message = "" if record is None else in_words(record.outcome) if isinstance(record, AttemptEnded) else record.message
-            label = reader.label(job_id, index, record)
+            label = label_of(reader, job_id, index, record)
             found.append(Failure((order, index), reader.item_name(job_id, index), label, message, past.attempts(index)))
         if len(found) >= MOST_FAILURES:
             break
@@ -74,7 +76,7 @@ def denied_items(reader: RunReader) -> list[DeniedItem]:
             ended = past.last_end(index)
             denials = ended.outcome.agent.denials if ended is not None and ended.outcome.agent is not None else []
             if denials:
-                found.append(DeniedItem(reader.item_name(job_id, index), reader.label(job_id, index, ended), denials))
+                found.append(DeniedItem(reader.item_name(job_id, index), label_of(reader, job_id, index, ended), denials))
             if len(found) > MOST_FAILURES:
                 return found
     return found

@@ -40,14 +40,16 @@ def command(
 ) -> int:
     """Print one result an item, in item order, of a run (default: the newest)."""
     from orchestrator.cli.reading import open_run
+    from orchestrator.reading.item_result import item_results, round_results
 
     if as_json:
         form = "json"
     reader = open_run(invocation, run)
     chosen = _chosen(fields, form)
-    found = reader.results(status=Status(status) if status is not None and not rounds else None, forgives=True)
+    found = item_results(reader, status=Status(status) if status is not None and not rounds else None, forgives=True)
     if rounds:
-        found = (each for result in found for each in reader.rounds(result["job"], result["index"], forgives=True) or (result,))
+        of_rounds = (round_results(reader, result["job"], result["index"], forgives=True) or (result,) for result in found)
+        found = itertools.chain.from_iterable(of_rounds)
     results: Iterable[dict[str, Any]] = (each for each in found if status is None or each["status"] == status)
     if form == "table":
         results = map(_with_denials, results)
@@ -63,7 +65,7 @@ def _with_denials(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(fields: str | None, form: str) -> list[str]:
-    from orchestrator.reading.run_reader import RESULT_FIELDS
+    from orchestrator.reading.item_result import RESULT_FIELDS
 
     if fields is None:
         return _TABLE_FIELDS if form == "table" else list(RESULT_FIELDS)

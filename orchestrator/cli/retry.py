@@ -88,6 +88,7 @@ def command(
 
 
 def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
+    from orchestrator.reading.item_names import find_items
     from orchestrator.runs.retry import failed_or_cancelled
 
     run_id = reader.run_dir.run_id
@@ -96,7 +97,7 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
         if not found:
             raise UserError(f"run {run_id} has no item that failed or was cancelled", "name one: orchestrate retry RUN ITEM")
         return found
-    chosen = list({found: None for item in items for found in reader.find_items(item)})
+    chosen = list({found: None for item in items for found in find_items(reader, item)})
     if not chosen:
         raise UserError(f"{', '.join(items)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
     for job_id, index in chosen:

@@ -24,24 +24,26 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
     from orchestrator.cli.reading import child_runs, denied_items, failures_of, open_run, running_items
     from orchestrator.cli.waiting import limits_in_the_way, told_counts
+    from orchestrator.reading.open_questions import open_questions
+    from orchestrator.reading.run_summary import run_summary
     from orchestrator.views.end_report import status_lines
 
     reader = open_run(invocation, run)
     is_alive = reader.is_alive
     told = told_counts(reader)
     if as_json:
-        write_json(reader.summary(told.waiting))
+        write_json(run_summary(reader, told.waiting))
         return 0
     now = time.time()
     running = running_items(reader, now) if is_alive else []
     write_lines(
         status_lines(
             invocation.program(),
-            reader.summary(told.waiting),
+            run_summary(reader, told.waiting),
             running,
             failures_of(reader),
             now,
-            questions=list(reader.open_questions()),
+            questions=list(open_questions(reader)),
             is_alive=is_alive,
             is_each=reader.history.header.each,
             children=child_runs(reader),

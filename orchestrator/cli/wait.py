@@ -23,6 +23,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """
     from orchestrator.cli.asking import wait_for_end
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.run_summary import run_summary
     from orchestrator.shared.nesting.inside import refuse_inside
     from orchestrator.views.outlet import Outlet
 
@@ -31,7 +32,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     wait_for_end(run_dir)
     reader = RunReader.read(run_dir)
     if as_json:
-        write_json(reader.summary())
+        write_json(run_summary(reader))
     ended = reader.history.ended
     if ended is None:
         Outlet(sys.stderr).line(

@@ -30,10 +30,12 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     """Tell in words why an item is what it is: its state, its attempts, what it needs, when it runs, where its log is."""
     from orchestrator.cli.reading import open_run
     from orchestrator.cli.waiting import Waits
+    from orchestrator.reading.item_names import find_items
+    from orchestrator.reading.seen_statuses import job_status
     from orchestrator.system.wording import shown
 
     reader = open_run(invocation, run)
-    items = reader.find_items(item)
+    items = find_items(reader, item)
     told = items if as_json else items[:_MOST_ITEMS]
     waits = Waits(reader, told)
     answers = (_answer(reader, waits, invocation.program(), *each) for each in told)
@@ -41,7 +43,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
         write_json(list(answers))
         return 0
     if not items:
-        write_lines([f"{item} of run {reader.run_dir.run_id} has no items ({reader.job_status(item)})"])
+        write_lines([f"{item} of run {reader.run_dir.run_id} has no items ({job_status(reader, item)})"])
         failure = reader.history.jobs[item].listing_failed
         write_lines([f"  {shown(failure, 1000)}"] if failure else [])
     for number, answer in enumerate(answers):
@@ -54,8 +56,10 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
 
 def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: int) -> dict[str, Any]:
     from orchestrator.cli.class_advice import advice_on
+    from orchestrator.reading.item_result import item_result
+    from orchestrator.reading.seen_statuses import job_status
 
-    result = reader.result(job_id, index, forgives=True)
+    result = item_result(reader, job_id, index, forgives=True)
     job = reader.job(job_id)
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     return {
@@ -65,7 +69,7 @@ def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
         "attempts_allowed": job.attempts,
         "rounds": result["round"],
         "rounds_allowed": job.repeat.max if job.repeat else None,
-        "needs": {need: reader.job_status(need) for need in job.needs},
+        "needs": {need: job_status(reader, need) for need in job.needs},
         "reason": _reason(reader, waits, program, job_id, index, result),
         "advice": advice_on(result["class"], result["agent"]) or None if result["agent"] else None,
         "logs": command if result["attempts"] else None,
@@ -148,7 +152,9 @@ def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: i
 
 def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str | None:
     """None unless it waits for somebody's choice, itself or in its child run, or for that run to go on."""
-    asked = next((each for each in reader.open_questions() if each.item == result["item"]), None)
+    from orchestrator.reading.open_questions import open_questions
+
+    asked = next((each for each in open_questions(reader) if each.item == result["item"]), None)
     if asked is None and result["class"] != "paused":
         return None
     if asked is None:
@@ -196,6 +202,8 @@ def _why_skipped(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:
 
 
 def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index: int) -> str:
+    from orchestrator.reading.seen_statuses import job_status
+
     if not reader.is_alive:
         ended = reader.history.ended
         halted = ended.error_item if ended is not None else None
@@ -204,7 +212,7 @@ def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index
             because = f"the run is paused ({paused})"
         return f"it was never started: {because}; {go_on} runs it"
     closed = ("succeeded", "failed", "skipped", "cancelled")
-    open_needs = [need for need in reader.job(job_id).needs if reader.job_status(need) not in closed]
+    open_needs = [need for need in reader.job(job_id).needs if job_status(reader, need) not in closed]
     if open_needs:
         return f"it waits for {', '.join(open_needs)}"
     from orchestrator.store.records import Status

@@ -16,6 +16,7 @@ from orchestrator.jobsfile.load import user_config
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_result import RunResult, run_result
+from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs import commands as runs
 from orchestrator.runs.launch import Overlap, RunRequest
 from orchestrator.runs.listener import Listener, OnEvent
@@ -145,7 +146,7 @@ def read_run(run: str | RunResult | None = None, *, home: AnyPath | None = None)
     reader = RunReader.read(run_dir)
     ended = reader.history.ended
     exit_code = int(ExitCode.INTERRUPTED) if ended is None else ended.exit_code
-    summary = reader.summary()
+    summary = run_summary(reader)
     if summary["status"] == "running":
         return run_result(run_dir, summary, "running", None)
     return run_result(run_dir, summary, summary["status"], exit_code)

@@ -16,6 +16,7 @@ from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode, RunHeldError, UserError
 from orchestrator.jobsfile.load import user_config
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs.launch import RunRequest, create, launch
 from orchestrator.runs.locking import lock_run
 from orchestrator.runs.update_plan import UpdatePlan, UpdateRequest
@@ -79,7 +80,7 @@ def run_file(
     )
     launched = launch(home, jobs_file, inputs, request, stops.stopper)
     if isinstance(launched, RunDir):
-        return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, RunReader.read(launched).summary())
+        return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, run_summary(RunReader.read(launched)))
     with _releasing(launched.lock):
         if launched.store is None:
             return _resume(launched.run_dir, view, request.options, nesting, selection=selection, stops=stops, asker=asker)

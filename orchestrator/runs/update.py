@@ -29,6 +29,7 @@ from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.input_values import resolve_inputs
 from orchestrator.jobsfile.load import load
 from orchestrator.jobsfile.model import ChainSource, FileSource, Job, JobsFile, MatrixSource, templates_in
+from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader, item_id
 from orchestrator.runs.update_plan import Fate, JobUpdate, UpdatePlan, UpdateRequest
 from orchestrator.store.durable_file import unwritable, write_durably
@@ -322,11 +323,11 @@ class _Drafting:
         return "rerun"
 
     def _set_back(self, job: Job, index: int) -> None:
-        label = self._reader.label(job.id, index, self._history.jobs[job.id].record(index))
+        label = label_of(self._reader, job.id, index, self._history.jobs[job.id].record(index))
         self._records.append(ItemSettled(job=job.id, index=index, status=Status.PENDING, label=label))
 
     def _name(self, job_id: str, index: int) -> str:
-        label = self._reader.label(job_id, index, self._history.jobs[job_id].record(index))
+        label = label_of(self._reader, job_id, index, self._history.jobs[job_id].record(index))
         return self._reader.item_name(job_id, index) + (f" {label}" if label else "")
 
 

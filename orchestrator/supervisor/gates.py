@@ -25,6 +25,7 @@ from orchestrator.errors import UserError
 from orchestrator.jobsfile.keys import REJECTING
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reopened, Status
 from orchestrator.supervisor.gate_answers import answer_of
@@ -126,7 +127,7 @@ class Gates:
         fault_point("supervisor.reopened")
         self._contexts.forget(job_ids)
         for job_id in job_ids:
-            self._narrator.reopened(job_id, self._reader.count(job_id), self._reader.job_counts(job_id))
+            self._narrator.reopened(job_id, self._reader.count(job_id), job_counts(self._reader, job_id))
         self._events.append(
             ItemsReopened(
                 {(order, index): self._history.jobs[self._jobs[order].id].attempts(index) for order, index in items},

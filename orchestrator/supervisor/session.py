@@ -23,6 +23,8 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.money.budgets import bounds_of
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_summary import run_summary
+from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Trials
 from orchestrator.shared.nesting.ancestors import Nesting
@@ -101,7 +103,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: Session
     finally:
         store.close()
     reader.alive = False
-    summary = reader.summary()
+    summary = run_summary(reader)
     view.show(
         happenings.RunFinished(
             run_id=run_dir.run_id, status=summary["status"], exit_code=exit_code, summary=summary, at=time.time()
@@ -185,7 +187,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         narrator.note(told)
     for order, past in restored.items():
         job_id = jobs_file.jobs[order].id
-        view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=reader.job_counts(job_id)))
+        view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=job_counts(reader, job_id)))
     home = run_dir.path.parent.parent
     tokens = TokenDesk(
         home,

@@ -14,6 +14,7 @@ import pytest
 from conftest import RunCli
 from git_repository import Repository, forget_configuration
 
+from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.run_dir import RunDir
 
@@ -56,7 +57,7 @@ class Runs:
     def results(self, run_id: str = "r") -> dict[str, dict[str, Any]]:
         """What `results --json` prints, without the cost of a process."""
         home = Path(os.environ["ORCHESTRATE_HOME"])
-        return {each["item"]: each for each in RunReader.read(RunDir(home / "runs" / run_id)).results()}
+        return {each["item"]: each for each in item_results(RunReader.read(RunDir(home / "runs" / run_id)))}
 
     def land(self, *arguments: str, exit_code: int = 0) -> dict[str, list[str]]:
         """Which items came to what."""

@@ -8,7 +8,7 @@ import sys
 import msgspec
 
 import orchestrator
-from orchestrator.reading.run_reader import RESULT_FIELDS
+from orchestrator.reading.item_result import RESULT_FIELDS
 
 
 def test_the_package_alone_loads_nothing() -> None:

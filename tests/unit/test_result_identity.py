@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from store_samples import LISTED, ended, new_run, settled, started
 
-from orchestrator.reading.run_reader import RESULT_FIELDS, RunReader
+from orchestrator.reading.item_result import RESULT_FIELDS, item_result
+from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Record, Status
 from orchestrator.store.run_store import RunStore
 
@@ -29,7 +30,7 @@ def identity_after(tmp_path: Path, *records: Record, has_checkpoint: bool) -> di
     store.close()
     reader = RunReader.read(run_dir)
     reader.history.header.jobs["port"] = False  # a job without for_each: its value is not looked up
-    result = reader.result("port", 0)
+    result = item_result(reader, "port", 0)
     return {field: result[field] for field in IDENTITY}
 
 

@@ -19,6 +19,8 @@ from orchestrator.cli import waiting
 from orchestrator.cli.waiting import Waits, waiting_counts
 from orchestrator.control.messages import ControlServer, CountWaiting, Explain, Reply, Request, Wait
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_summary import run_summary
+from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.records import ItemsListed, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.system.locks.travelling import try_lock
@@ -152,7 +154,7 @@ def test_a_run_without_a_supervisor_is_not_asked(tmp_path: Path) -> None:
 def test_what_the_supervisor_knows_to_wait_is_counted_as_waiting_and_no_longer_as_pending(tmp_path: Path) -> None:
     reader = waiting_run(tmp_path, count=5)
     reader.history.header.jobs["port"] = True
-    assert reader.job_counts("port") == {"pending": 4, "waiting": 1}, "that is what the records tell"
+    assert job_counts(reader, "port") == {"pending": 4, "waiting": 1}, "that is what the records tell"
 
     def answer(request: Request) -> Reply:
         assert request == CountWaiting()
@@ -161,7 +163,7 @@ def test_what_the_supervisor_knows_to_wait_is_counted_as_waiting_and_no_longer_a
     with answering(reader.run_dir.path, answer):
         waiting = waiting_counts(reader)
     assert waiting == {"port": 3}
-    assert reader.job_counts("port", 3) == {"pending": 2, "waiting": 3}
-    assert reader.summary(waiting)["counts"]["waiting"] == 3
-    assert reader.job_counts("port", 9) == {"waiting": 5}, "never more than there are"
+    assert job_counts(reader, "port", 3) == {"pending": 2, "waiting": 3}
+    assert run_summary(reader, waiting)["counts"]["waiting"] == 3
+    assert job_counts(reader, "port", 9) == {"waiting": 5}, "never more than there are"
     assert waiting_counts(reader) == {}, "nobody answers"

@@ -15,6 +15,7 @@ from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow, merge
 from orchestrator.attempts.items.selection import LATER, Chosen, LabelsUnknown, Later, Selector, early_label
 from orchestrator.jobsfile.model import ChainSource, Job, chain_of
+from orchestrator.reading.item_names import recorded_label
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.item_list import ItemList, write_item_list
@@ -107,7 +108,7 @@ def choose_items(reader: RunReader, contexts: ItemContexts, selector: Selector, 
     def label(of: str, index: int) -> str | Later | None:
         job = reader.job(of)
         found = early_label(job, index, _value(reader, job, index), contexts.for_job())
-        return reader.recorded_label(of, index) or LATER if found is LATER else found
+        return recorded_label(reader, of, index) or LATER if found is LATER else found
 
     return selector.choose(job_id, reader.count(job_id), label)
 

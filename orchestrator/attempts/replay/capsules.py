@@ -15,6 +15,7 @@ from typing import IO, Any
 import msgspec
 
 from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter
+from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch, capture_path
 from orchestrator.system.redaction import Redactor
@@ -145,7 +146,7 @@ class CapsuleMaker:
         paths = {"stdout": Path(stdout), "stderr": Path(stderr), **{name: Path(stem + name) for name in FILES[3:]}}
         paths |= dict(self._captures(outcome)) if outcome is not None else {}
         paths = {name: path for name, path in paths.items() if path.is_file()}
-        label = self._reader.label(job_id, index, ended)
+        label = label_of(self._reader, job_id, index, ended)
         files = [name for name in FILES if name in paths or (name == "told" and record.told is not None)]
         made = CapsuleAttempt(job=job_id, index=index, attempt=number, record=record, label=label, files=files)
         self._paths[made.folder] = paths

@@ -1,0 +1,57 @@
+"""What a run came to, as one object: `run --json`, `status --json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.reading.money.ledger import ledger_of
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.seen_statuses import job_counts, job_status, run_status
+from orchestrator.store.records import Selection
+
+
+def run_summary(reader: RunReader, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The object of `run --json` and `status --json`. `waiting`: of each job, what its supervisor knows to wait."""
+    header, ended, ledger = reader.history.header, reader.history.ended, ledger_of(reader.history)
+    counts = {each: job_counts(reader, each, (waiting or {}).get(each, 0)) for each in header.jobs}
+    total: dict[str, int] = {}
+    for of_job in counts.values():
+        for word, number in of_job.items():
+            total[word] = total.get(word, 0) + number
+    error = None
+    if ended is not None and ended.error_message is not None:
+        error = {"item": ended.error_item, "message": ended.error_message}
+    return {
+        "run_id": header.run_id,
+        "name": header.name,
+        "status": run_status(reader),
+        "jobs_file": header.jobs_file,
+        "started_at": header.created_at,
+        "finished_at": ended.at if ended is not None else None,
+        "counts": total,
+        "cost_usd": ledger.cost_usd,
+        "unknown_costs": ledger.unknown,
+        "ledger": None if ledger.is_empty else ledger.as_json(),
+        "error": error,
+        "reason": (ended.reason or None) if ended is not None else None,
+        "selection": _selection(reader),
+        "parent": header.parent,
+        "jobs": [{"id": each, "status": job_status(reader, each), "counts": counts[each]} for each in header.jobs],
+    }
+
+
+def _selection(reader: RunReader) -> dict[str, Any] | None:
+    """`items`: of all listed jobs; `selected`: so many of them; `jobs_left_out`: those of which none is."""
+    selection = reader.history.selection
+    if selection == Selection():
+        return None
+    jobs = reader.history.jobs.values()
+    items = sum(reader.count(job.id) for job in jobs)
+    return {
+        "only": list(selection.only),
+        "limit": selection.limit,
+        "items": items,
+        "selected": items - sum(reader.count(job.id) if job.has_none_chosen else job.unselected for job in jobs),
+        "jobs_left_out": sum(job.has_none_chosen for job in jobs),
+    }
