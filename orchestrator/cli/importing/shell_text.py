@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from orchestrator.cli.importing.code import plain_text
 from orchestrator.cli.importing.printing import Placeholder, written
-from orchestrator.jobsfile.language.shell_quoting import PLACEHOLDER, RAW, Misplaced, check_placeholders
+from orchestrator.jobsfile.language.shell_contexts import PLACEHOLDER, RAW
+from orchestrator.jobsfile.language.shell_quoting import Misplaced, check_placeholders
 
 _QUOTES = ('"', "'")
 _BEFORE_A_WORD = " \t\n="

@@ -2,7 +2,7 @@
 
 Refused everywhere: other templates, unknown filters and tests, jobs that are not named literally. Refused in a shell template,
 because text would be quoted twice or not at all: macros, set-blocks, recursive loops, `raw` anywhere but last, and placeholders
-in a place where the shell does not honour our quotes (`quoting`).
+in a place where the shell does not honour our quotes (`shell_quoting`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import re
 import jinja2
 from jinja2 import nodes
 
-from orchestrator.jobsfile.language import shell_quoting as quoting
+from orchestrator.jobsfile.language.shell_contexts import BRANCH_CLOSE, BRANCH_NEXT, BRANCH_OPEN, PLACEHOLDER, RAW
+from orchestrator.jobsfile.language.shell_quoting import Misplaced, check_placeholders
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.template import TemplateError, TemplateKind
 
@@ -74,8 +75,8 @@ def _refuse_statements(tree: nodes.Template, kind: TemplateKind) -> None:
 
 def _refuse_misplaced(tree: nodes.Template, source: str, environment: jinja2.Environment) -> None:
     try:
-        quoting.check_placeholders(_script_of(tree.body))
-    except quoting.Misplaced as misplaced:
+        check_placeholders(_script_of(tree.body))
+    except Misplaced as misplaced:
         placeholder = _placeholders(source, environment)[misplaced.ordinal]
         raise TemplateError(f"{{{{ {placeholder} }}}} {misplaced.words}, or opt out: {{{{ {placeholder} | raw }}}}") from None
 
@@ -94,7 +95,7 @@ def _placeholders(source: str, environment: jinja2.Environment) -> list[str]:
 
 
 def _script_of(body: list[nodes.Node]) -> str:
-    """The script with a mark for each placeholder and branch, in the order of the source, as `quoting` reads it."""
+    """The script with a mark for each placeholder and branch, in the order of the source, as `shell_reader` reads it."""
     parts: list[str] = []
     for node in body:
         match node:
@@ -103,7 +104,7 @@ def _script_of(body: list[nodes.Node]) -> str:
                     if isinstance(each, nodes.TemplateData):
                         parts.append(each.data)
                     else:
-                        parts.append(quoting.RAW if _is_raw(each) else quoting.PLACEHOLDER)
+                        parts.append(RAW if _is_raw(each) else PLACEHOLDER)
             case nodes.If():
                 branches = [node.body, *(each.body for each in node.elif_), node.else_]
                 parts.append(_branches(branches))
@@ -115,7 +116,7 @@ def _script_of(body: list[nodes.Node]) -> str:
 
 
 def _branches(bodies: list[list[nodes.Node]]) -> str:
-    return quoting.BRANCH_OPEN + quoting.BRANCH_NEXT.join(_script_of(body) for body in bodies) + quoting.BRANCH_CLOSE
+    return BRANCH_OPEN + BRANCH_NEXT.join(_script_of(body) for body in bodies) + BRANCH_CLOSE
 
 
 def _is_raw(expression: nodes.Node) -> bool:
