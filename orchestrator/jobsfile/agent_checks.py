@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchemaError, load_checker, read_schema
-from orchestrator.jobsfile.job_fields import WRONG, JobFields
+from orchestrator.jobsfile.job_fields import JobFields
 from orchestrator.jobsfile.keys import AGENT_KEYS
 from orchestrator.jobsfile.language.suggestions import shown
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import AgentAction, GateAction, LandAction, Workspace
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
+from orchestrator.jobsfile.template_fields import WRONG
 
 if TYPE_CHECKING:
     from orchestrator.jobsfile.profiles.load import Profiles

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from orchestrator.jobsfile.job_fields import WRONG, JobFields
+from orchestrator.jobsfile.job_fields import JobFields
 from orchestrator.jobsfile.model import AgentAction, ChainSource, CommandAction, GateAction, ShellAction, Workspace
+from orchestrator.jobsfile.template_fields import WRONG
 
 
 def take_over_workspaces(jobs: Mapping[str, JobFields]) -> None:

@@ -14,40 +14,40 @@ from orchestrator.jobsfile.key_types import CHOICE
 from orchestrator.jobsfile.keys import (
     ACTIONS,
     REJECTING,
-    SOURCES,
     JobTable,
     RejectionTable,
     RepeatTable,
     RetryTable,
-    SourceTable,
 )
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.decode import decode
 from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.quantities import parse_duration
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
-from orchestrator.jobsfile.language.template import TemplateError, TemplateKind
+from orchestrator.jobsfile.language.template import TemplateKind
 from orchestrator.jobsfile.language.values import ValueRefused, check_token
 from orchestrator.jobsfile.model import (
     AgentAction,
-    ChainSource,
     CommandAction,
-    FileSource,
     GateAction,
     LandAction,
-    ListSource,
-    MatrixSource,
     OnReject,
     Repeat,
     Retry,
     ShellAction,
-    Source,
     WorkflowAction,
     Workspace,
 )
-
-WRONG = object()
-"""Stands for a value that was told as a mistake: the key is there, so no default and no other complaint takes its place."""
+from orchestrator.jobsfile.source_fields import compile_source
+from orchestrator.jobsfile.template_fields import (
+    WRONG,
+    compile_condition,
+    compile_element,
+    compile_environment,
+    compile_list,
+    compile_text,
+    compile_written,
+)
 
 JobFields = dict[str, Any]
 """Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command, shell or gate."""
@@ -67,8 +67,6 @@ _WRITTEN: dict[str, tuple[TemplateKind, str]] = {
 """Keys whose value is a template that must not be empty: of which kind, and of what."""
 
 _CHOICE = re.compile(CHOICE)
-_TEXT_AROUND = re.compile(r"^(?!\{[{%#])|[^}]$|[^%#}]\}$|^\{\{.*\}\}.*\{\{.*\}\}$", re.DOTALL)
-"""What stands before the first placeholder or behind the last, or between two of them."""
 
 
 def compile_fields(table: dict[str, Any], place: Place, problems: Problems) -> JobFields:
@@ -98,78 +96,32 @@ def lay_over(defaults: JobFields, own: JobFields) -> JobFields:
     return fields
 
 
-def compile_text(source: str, kind: TemplateKind, place: Place, problems: Problems) -> Any:
-    """The compiled template, or WRONG."""
-    try:
-        return compile_template(source, kind)
-    except TemplateError as error:
-        problems.tell(place, str(error))
-    except (RecursionError, SyntaxError, ValueError, OverflowError):
-        # Of jinja2 and of Python's own compiler below it: a thousand brackets, a number of five thousand digits.
-        problems.tell(place, "nested too deeply, or a number too large, for a template")
-    return WRONG
-
-
-def compile_environment(table: dict[str, Any], place: Place, problems: Problems) -> Any:
-    """Variable -> template, or WRONG. Numbers and booleans are taken as the strings that they are in TOML."""
-    environment: dict[str, Any] = {}
-    for name, value in table.items():
-        if not name or "=" in name or "\0" in name:
-            problems.tell((*place, name), "not a name that an environment variable can have")
-        match value:
-            case bool():
-                text = str(value).lower()
-            case int() | float():
-                text = str(value)
-            case str():
-                text = value
-            case _:
-                problems.tell((*place, name), f"expected a string, a number or a boolean, got {describe(value)}")
-                return WRONG
-        environment[name] = compile_text(text, "text", (*place, name), problems)
-    return WRONG if WRONG in environment.values() else environment
-
-
 def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
     if key == "shell":
-        script = _written(value, "shell", "a command line", (*place, key), problems)
+        script = compile_written(value, "shell", "a command line", (*place, key), problems)
         return script if script is WRONG else ShellAction(script=script)
     if key == "gate":
-        question = _written(value, "text", "a question", (*place, key), problems)
+        question = compile_written(value, "text", "a question", (*place, key), problems)
         return question if question is WRONG else GateAction(question=question)
     if key == "workflow":
-        path = _written(value, "text", "the path of a jobs file", (*place, key), problems)
+        path = compile_written(value, "text", "the path of a jobs file", (*place, key), problems)
         return path if path is WRONG else WorkflowAction(path=path)
     if key == "agent":
-        agent = _written(value, "text", "the name of an agent", (*place, key), problems)
+        agent = compile_written(value, "text", "the name of an agent", (*place, key), problems)
         return agent if agent is WRONG else AgentAction(agent=agent)
     if key == "land":
         return LandAction(job=value)
-    argv = _templates(value, (*place, key), problems)
+    argv = compile_list(value, (*place, key), problems)
     if not value[0]:
         problems.tell((*place, key, 0), "expected a program, got an empty string")
     return WRONG if argv is WRONG else CommandAction(argv=argv)
-
-
-def _written(value: str, kind: TemplateKind, what: str, place: Place, problems: Problems) -> Any:
-    """The template of what must not be empty, or WRONG."""
-    if not value.strip():
-        problems.tell(place, f"expected {what}, got an empty string")
-        return WRONG
-    return compile_text(value, kind, place, problems)
-
-
-def _templates(values: list[str], place: Place, problems: Problems) -> Any:
-    """A template each, of which a lone placeholder keeps its type; or WRONG."""
-    compiled = tuple(compile_text(value, "value", (*place, index), problems) for index, value in enumerate(values))
-    return WRONG if WRONG in compiled else compiled
 
 
 def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
     if key in _TEXTS:
         return compile_text(value, "text", place, problems)
     if key in _WRITTEN:
-        return _written(value, *_WRITTEN[key], place, problems)
+        return compile_written(value, *_WRITTEN[key], place, problems)
     if key in _BUILDERS:
         return _BUILDERS[key](value, place, problems)
     return tuple(value) if isinstance(value, list) else value
@@ -184,10 +136,10 @@ def _given(table: dict[str, Any], place: Place, problems: Problems) -> Any:
                 problems.tell((*place, name), "expected a string, a number, a boolean or a list, got a table")
                 given[name] = WRONG
             case list():
-                elements = tuple(_element(element, (*place, name, index), problems) for index, element in enumerate(value))
+                elements = tuple(compile_element(element, (*place, name, index), problems) for index, element in enumerate(value))
                 given[name] = WRONG if WRONG in elements else elements
             case _:
-                given[name] = _element(value, (*place, name), problems)
+                given[name] = compile_element(value, (*place, name), problems)
     return WRONG if WRONG in given.values() else given
 
 
@@ -212,22 +164,7 @@ def _when(value: Any, place: Place, problems: Problems) -> Any:
     if not isinstance(value, str):
         problems.tell(place, f"expected {words}, got {describe(value)}")
         return WRONG
-    return _condition(value, words, place, problems, words_meant=_WHEN_WORDS)
-
-
-def _condition(value: str, words: str, place: Place, problems: Problems, *, words_meant: tuple[str, ...] = ()) -> Any:
-    """The template of what is true or false, or WRONG. `words`: what may stand here."""
-    template = compile_text(value.strip(), "value", place, problems)
-    if template is WRONG:
-        return WRONG
-    if template.is_static:
-        problems.tell(place, f"expected {words}, got {describe(value)}{did_you_mean(value, words_meant)}")
-        return WRONG
-    if _TEXT_AROUND.search(value.strip()):
-        # It would render to a text such as "5 > 3", and each item would fail for it.
-        problems.tell(place, 'text around a placeholder is neither true nor false: put all of it inside, as in "{{ item > 3 }}"')
-        return WRONG
-    return template
+    return compile_condition(value, words, place, problems, words_meant=_WHEN_WORDS)
 
 
 def _repeat(value: dict[str, Any], place: Place, problems: Problems) -> Any:
@@ -240,7 +177,7 @@ def _repeat(value: dict[str, Any], place: Place, problems: Problems) -> Any:
     if source is None:
         return WRONG
     words = 'a template such as "{{ exit_code == 0 }}"'
-    condition = _condition(source, words, (*place, *named), problems)
+    condition = compile_condition(source, words, (*place, *named), problems)
     if condition is WRONG or wrong:
         return WRONG
     given = {key: getattr(raw, key) for key in ("max", "must", "delay") if key in value}
@@ -312,97 +249,18 @@ def _retry(value: Any, place: Place, problems: Problems) -> Any:
         return WRONG
 
 
-def _source(value: Any, place: Place, problems: Problems) -> Any:
-    match value:
-        case list() | str():
-            return _list(value, None, place, problems)
-        case dict():
-            return _source_table(value, place, problems)
-        case _:
-            problems.tell(place, f"expected a list, a template that gives one, or a source table, got {describe(value)}")
-            return WRONG
-
-
-def _list(value: list[Any] | str, batch: int | None, place: Place, problems: Problems) -> Any:
-    """A list as written or a template; strings in the list without a placeholder stay strings."""
-    if isinstance(value, str):
-        template = compile_text(value.strip(), "value", place, problems)
-        if template is not WRONG and template.is_static:
-            hint = f'; for the files that a pattern matches write {{ glob = "{value}" }}' if "*" in value else ""
-            problems.tell(place, f"expected a list, a template that gives one, or a source table, got {describe(value)}{hint}")
-            return WRONG
-        return template if template is WRONG else ListSource(values=template, batch=batch)
-    values = [_element(element, (*place, index), problems) for index, element in enumerate(value)]
-    return WRONG if any(element is WRONG for element in values) else ListSource(values=tuple(values), batch=batch)
-
-
-def _element(value: Any, place: Place, problems: Problems) -> Any:
-    if not isinstance(value, str):
-        return value
-    template = compile_text(value, "value", place, problems)
-    return value if template is not WRONG and template.is_static else template
-
-
-def _source_table(value: dict[str, Any], place: Place, problems: Problems, *, is_axis: bool = False) -> Any:
-    raw, wrong = decode(value, SourceTable, place, problems)
-    possible = SOURCES if is_axis else (*SOURCES, "matrix", "job")
-    named = [key for key in ("matrix", "job", *SOURCES) if key in value]
-    if len(named) != 1:
-        problems.tell(place, f"expected exactly one of {', '.join(possible)}{', got ' if named else ''}{', '.join(named)}")
-        return WRONG
-    kind = named[0]
-    if kind not in possible:
-        problems.tell((*place, kind), "an axis of a matrix is a list or one of " + ", ".join(SOURCES))
-        return WRONG
-    if kind == "job" and "batch" in value:
-        problems.tell((*place, "batch"), "does not go with job: a chain follows its parent item by item")
-        return WRONG
-    if wrong:
-        return WRONG
-    return _build_source(kind, raw, place, problems)
-
-
-def _build_source(kind: str, raw: SourceTable, place: Place, problems: Problems) -> Source | Any:
-    for file_kind in SOURCES:
-        if kind == file_kind:
-            path = compile_text(getattr(raw, kind), "text", (*place, kind), problems)
-            return path if path is WRONG else FileSource(kind=file_kind, path=path, batch=raw.batch)
-    if kind == "job":
-        parents = (raw.job,) if isinstance(raw.job, str) else tuple(raw.job or ())
-        if not parents:
-            problems.tell((*place, "job"), "expected at least one job")
-            return WRONG
-        return ChainSource(jobs=parents)
-    axes = {name: _axis(axis, (*place, "matrix", name), problems) for name, axis in (raw.matrix or {}).items()}
-    if not axes:
-        problems.tell((*place, "matrix"), "expected at least one axis")
-        return WRONG
-    return WRONG if any(axis is WRONG for axis in axes.values()) else MatrixSource(axes=axes, batch=raw.batch)
-
-
-def _axis(value: Any, place: Place, problems: Problems) -> Any:
-    match value:
-        case dict():
-            return _source_table(value, place, problems, is_axis=True)
-        case list() | str():
-            return _list(value, None, place, problems)
-        case _:
-            problems.tell(place, f"expected a list or a source table, got {describe(value)}")
-            return WRONG
-
-
 _BUILDERS: dict[str, Callable[[Any, Place, Problems], Any]] = {
     "token": _token,
     "env": compile_environment,
     "inputs": _given,
     "when": _when,
-    "for_each": _source,
+    "for_each": compile_source,
     "retry": _retry,
     "repeat": _repeat,
     "options": _options,
     "on_reject": _on_reject,
     "workspace": _workspace,
-    "args": _templates,
-    "artifacts": _templates,
+    "args": compile_list,
+    "artifacts": compile_list,
 }
 """The keys whose values are more than one template, or none, and what makes a field of them."""

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.jobsfile.agent_checks import Surroundings, agent_values, check_agent, check_land, check_place
 from orchestrator.jobsfile.chained_places import check_forks, take_over_workspaces
 from orchestrator.jobsfile.cycles import find_cycles
-from orchestrator.jobsfile.job_fields import WRONG, JobFields, compile_fields, lay_over
+from orchestrator.jobsfile.job_fields import JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.key_types import JOB_ID
 from orchestrator.jobsfile.keys import (
     ACTIONS,
@@ -42,6 +42,7 @@ from orchestrator.jobsfile.model import (
     WorkflowAction,
     templates_in,
 )
+from orchestrator.jobsfile.template_fields import WRONG
 
 _JOB_ID = re.compile(JOB_ID)
 

@@ -18,7 +18,7 @@ from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.agent_checks import Surroundings
 from orchestrator.jobsfile.child_files import ChildFiles
 from orchestrator.jobsfile.inputs import build_inputs
-from orchestrator.jobsfile.job_fields import WRONG, JobFields, compile_environment, compile_fields, lay_over
+from orchestrator.jobsfile.job_fields import JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.jobs import build_jobs
 from orchestrator.jobsfile.keys import FILE_SCOPE, TEMPLATE_FUNCTIONS, ConfigTable, FileTable, RunTable
 from orchestrator.jobsfile.language.decode import decode, plain
@@ -27,6 +27,7 @@ from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.toml_text import parse_toml, read_text
 from orchestrator.jobsfile.model import InputSpec, JobsFile, RunSettings, templates_in
 from orchestrator.jobsfile.pools import PoolFields, build_pools, compile_pools
+from orchestrator.jobsfile.template_fields import WRONG, compile_environment
 
 
 def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config: str | None = None) -> JobsFile:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from orchestrator.jobsfile.job_fields import WRONG
 from orchestrator.jobsfile.key_types import POOL_NAME
 from orchestrator.jobsfile.keys import PoolTable
 from orchestrator.jobsfile.language.decode import decode
 from orchestrator.jobsfile.language.problems import Problems
 from orchestrator.jobsfile.language.suggestions import describe
 from orchestrator.jobsfile.model import Pool
+from orchestrator.jobsfile.template_fields import WRONG
 
 PoolFields = dict[str, dict[str, Any]]
 """Name -> the keys that a table [pools.NAME] gives; a value may be WRONG."""
