@@ -17,7 +17,7 @@ from filelock import lock_descriptor
 from orchestrator.workers import channel
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.log import read_log
-from orchestrator.workers.protocol import End, Ended, EndReason, LogLine, Outcome, Spawned, Start
+from orchestrator.workers.protocol import End, Ended, EndReason, Limits, LogLine, Outcome, Spawned, Start
 
 LIMIT_SECONDS = 60.0
 
@@ -61,16 +61,18 @@ class WorkerDriver:
         self._sequence = -1
 
     def start(self, *argv: str, locks: list[int] | None = None, **settings: Any) -> Start:
-        """Hand over an attempt; its descriptors `locks` stay open here."""
+        """Hand over an attempt; its descriptors `locks` stay open here. `settings`: fields of `Start` and of its `Limits`."""
         self._sequence += 1
-        defaults = {
+        bounds = {name: settings.pop(name) for name in Limits.__struct_fields__ if name in settings}
+        fields = {
             "mark": self.mark,
             "cwd": str(self.root),
             "stdout_path": str(self.root / f"outputs/job/0/{self._sequence}-1.stdout"),
             "stderr_path": str(self.root / f"outputs/job/0/{self._sequence}-1.stderr"),
-            "timeout_seconds": LIMIT_SECONDS,
+            "limits": Limits(**({"timeout_seconds": LIMIT_SECONDS} | bounds)),
+            **settings,
         }
-        start = Start(sequence=self._sequence, item="job:0", attempt=1, argv=list(argv), **(defaults | settings))
+        start = Start(sequence=self._sequence, item="job:0", attempt=1, argv=list(argv), **fields)
         channel.send(self.socket, msgspec.msgpack.encode(start), locks or [], folder=str(self.folder))
         return start
 

@@ -134,7 +134,7 @@ class ActionRunner:
             start,
             (self._stdout, self._stderr) if onlooker is None else onlooker.streams,
             timeout_at=course.timeout_at,
-            stall_seconds=start.stall_timeout_seconds,
+            stall_seconds=start.limits.stall_timeout_seconds,
             onlooker=onlooker,
         )
         if start.agent is not None and start.agent.session_id is not None:
@@ -210,8 +210,8 @@ class ActionRunner:
     def _take(self, start: Start, course: Course) -> None:
         is_sole_writer = not course.leftovers
         try:
-            course.stdout = self._stdout.take(start.stdout_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
-            course.stderr = self._stderr.take(start.stderr_path, start.max_output_bytes, is_sole_writer=is_sole_writer)
+            course.stdout = self._stdout.take(start.stdout_path, start.limits.max_output_bytes, is_sole_writer=is_sole_writer)
+            course.stderr = self._stderr.take(start.stderr_path, start.limits.max_output_bytes, is_sole_writer=is_sole_writer)
         except OSError as error:
             # Neither file is used again: what stands in it must not become the next attempt's output.
             self._stdout.forget()
@@ -227,7 +227,7 @@ def not_started(what: str, error: OSError) -> AttemptEnd:
 
 
 def _timeout_at(start: Start) -> float:
-    return _FOREVER if start.timeout_seconds is None else time.monotonic() + start.timeout_seconds
+    return _FOREVER if start.limits.timeout_seconds is None else time.monotonic() + start.limits.timeout_seconds
 
 
 def _is_disk_full(folder: str) -> bool:

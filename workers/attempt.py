@@ -126,7 +126,7 @@ class AttemptRunner:
         if start.creates is not None:
             course.end = creates.settle(start.creates, course.end)
         if workspace is not None:
-            course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.max_output_bytes)
+            course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.limits.max_output_bytes)
         return course
 
     def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:

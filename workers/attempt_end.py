@@ -45,13 +45,13 @@ def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tupl
     """The class of what we ended for this reason, and the reason."""
     match ended_by:
         case EndReason.TIMEOUT:
-            return AttemptClass.TIMEOUT, f"timed out after {duration_in_words(start.timeout_seconds or 0.0)}"
+            return AttemptClass.TIMEOUT, f"timed out after {duration_in_words(start.limits.timeout_seconds or 0.0)}"
         case EndReason.MEMORY:
-            limit = start.memory_bytes or 0
+            limit = start.limits.memory_bytes or 0
             words = f"its processes used {excess_in_words(used_bytes, limit)}, more than memory = {size_in_words(limit)}"
             return AttemptClass.MEMORY, words
         case EndReason.STALLED:
-            return AttemptClass.STALLED, f"wrote nothing for {duration_in_words(start.stall_timeout_seconds or 0.0)}"
+            return AttemptClass.STALLED, f"wrote nothing for {duration_in_words(start.limits.stall_timeout_seconds or 0.0)}"
         case EndReason.EVENTS:
             most = None if start.agent is None else start.agent.max_events
             return AttemptClass.STALLED, f"wrote more than {most} events"

@@ -56,7 +56,7 @@ class CheckRunner:
         course.add(watch)
         course.end = _confirmed(course.end, found)
         try:
-            output = self._output.take(check.path, start.max_output_bytes, is_sole_writer=not watch.leftovers)
+            output = self._output.take(check.path, start.limits.max_output_bytes, is_sole_writer=not watch.leftovers)
         except OSError as error:
             self._output.forget()
             course.end = course.end.but(AttemptClass.STATE_ERROR, f"check: its output could not be kept: {error.strerror}")

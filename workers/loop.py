@@ -81,7 +81,7 @@ class Supervisor:
                 raise RuntimeError(f"start {message.sequence} came while another attempt runs")
         if self._is_end_due and self._running is not None:
             self._is_end_due = False
-            grace = min(self._running.grace_seconds, self._grace_at_most)
+            grace = min(self._running.limits.grace_seconds, self._grace_at_most)
             ends.append(End(sequence=self._running.sequence, reason=EndReason.DRAIN, grace_seconds=grace))
         return ends
 

@@ -28,7 +28,7 @@ from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.system.redaction import of_this_process
-from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Outcome, Start, WorkspaceTask
+from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Limits, Outcome, Start, WorkspaceTask
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.replay import Replay
@@ -240,14 +240,16 @@ class Starter:
             env=self.environment(item, attempt, prepared),
             stdin=prepared.stdin,
             script=prepared.script,
-            timeout_seconds=job.timeout,
-            grace_seconds=job.grace,
-            max_output_bytes=job.max_output,
-            memory_bytes=job.memory,
+            limits=Limits(
+                timeout_seconds=job.timeout,
+                stall_timeout_seconds=job.stall_timeout,
+                grace_seconds=job.grace,
+                max_output_bytes=job.max_output,
+                memory_bytes=job.memory,
+            ),
             creates=prepared.creates,
             kept_locks=kept_locks,
             holding=self._holding(job, item, pools),
-            stall_timeout_seconds=job.stall_timeout,
             check=Check(script=prepared.check, path=f"{stdout_path.removesuffix('stdout')}check") if prepared.check else None,
             workspace=self._workspace(prepared, item, stdout_path),
             config=self._config(prepared),

@@ -260,7 +260,7 @@ def played(folder: Path, each: CapsuleAttempt, workspace: str | None = None) -> 
         workspace=task,
     )
     instead = started_instead(start, each, folder)
-    assert (instead.stdin, instead.script, instead.stall_timeout_seconds) == ("x", None, None)
+    assert (instead.stdin, instead.script, instead.limits.stall_timeout_seconds) == ("x", None, None)
     return subprocess.run(
         instead.argv, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60, cwd=workspace or folder
     )

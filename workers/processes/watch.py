@@ -116,8 +116,8 @@ class Watch:
         """Wait until the tree is gone; returns the wait status of the main process."""
         start = self._start
         now = self._wrote_at = time.monotonic()
-        size_at = now + self._size_pause(start.max_output_bytes)
-        memory_at = _FOREVER if start.memory_bytes is None else now + _MEMORY_CHECK_SECONDS
+        size_at = now + self._size_pause(start.limits.max_output_bytes)
+        memory_at = _FOREVER if start.limits.memory_bytes is None else now + _MEMORY_CHECK_SECONDS
         stall_at = _FOREVER if self._stall_seconds is None else now + self._stall_pause(self._stall_seconds)
         look_at = _FOREVER if self._onlooker is None else now
         while True:
@@ -135,7 +135,7 @@ class Watch:
                 return self.status
             now = time.monotonic()
             if now >= self._timeout_at and not self._is_ending:
-                self._end(EndReason.TIMEOUT, start.grace_seconds)
+                self._end(EndReason.TIMEOUT, start.limits.grace_seconds)
             if now >= look_at and not self._is_ending:
                 look_at = self._look()
             if now >= stall_at and not self._is_ending:
@@ -145,7 +145,7 @@ class Watch:
             if now >= self._kill_at:
                 self._kill(now)
             if now >= size_at:
-                size_at = now + self._size_pause(min(stream.cut_to(start.max_output_bytes) for stream in self._streams))
+                size_at = now + self._size_pause(min(stream.cut_to(start.limits.max_output_bytes) for stream in self._streams))
 
     @property
     def _is_ending(self) -> bool:
@@ -188,7 +188,7 @@ class Watch:
         self.leftovers.update(process.pid for process in living)
         if not self._is_ending:
             tree.send(living, signal.SIGTERM)
-            self._kill_at = time.monotonic() + self._start.grace_seconds
+            self._kill_at = time.monotonic() + self._start.limits.grace_seconds
         return True
 
     def _living(self) -> list[psutil.Process]:
@@ -208,7 +208,7 @@ class Watch:
         """Have what came read; the time of the next look."""
         assert self._onlooker is not None
         if (reason := self._onlooker.look()) is not None:
-            self._end(reason, self._start.grace_seconds)
+            self._end(reason, self._start.limits.grace_seconds)
         return time.monotonic() + self._onlooker.pause_seconds()
 
     @staticmethod
@@ -223,7 +223,7 @@ class Watch:
         if written != self._written:
             self._written, self._wrote_at = written, now
         elif now - self._wrote_at >= self._stall_seconds:
-            self._end(EndReason.STALLED, self._start.grace_seconds)
+            self._end(EndReason.STALLED, self._start.limits.grace_seconds)
         return self._stall_pause(self._stall_seconds)
 
     def _check_memory(self) -> float:
@@ -237,9 +237,9 @@ class Watch:
             if error.errno not in SHORTAGES:
                 raise
             return _MEMORY_CHECK_SECONDS
-        assert self._start.memory_bytes is not None
-        if self.used_bytes > self._start.memory_bytes:
-            self._end(EndReason.MEMORY, self._start.grace_seconds)
+        assert self._start.limits.memory_bytes is not None
+        if self.used_bytes > self._start.limits.memory_bytes:
+            self._end(EndReason.MEMORY, self._start.limits.grace_seconds)
         return max(_MEMORY_CHECK_SECONDS, (time.monotonic() - began) / _MEMORY_CHECK_SHARE)
 
     def _kill(self, now: float) -> None:

@@ -34,10 +34,11 @@ from .outcome import (
     Usage,
     WorkspaceReport,
 )
-from .tasks import AgentTask, Check, ConfigTask, Creates, Holding, WorkspaceTask
+from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Holding, Limits, WorkspaceTask
 
 __all__ = [
     "BORROW_LOCK_NAME",
+    "DEFAULT_LIMITS",
     "EMPTY_CAPTURE",
     "HURRIED_GRACE_SECONDS",
     "HURRY_SIGNAL",
@@ -61,6 +62,7 @@ __all__ = [
     "EndReason",
     "Ended",
     "Holding",
+    "Limits",
     "LogLine",
     "Outcome",
     "ResetSource",

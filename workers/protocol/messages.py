@@ -11,7 +11,7 @@ import signal
 import msgspec
 
 from .outcome import EndReason, Outcome
-from .tasks import AgentTask, Check, ConfigTask, Creates, Holding, WorkspaceTask
+from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Holding, Limits, WorkspaceTask
 
 INLINE_BYTES = 64 * 1024
 """Largest message that is sent through the socket itself; a larger one goes by file."""
@@ -65,14 +65,10 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     env: dict[str, str | None] = {}
     stdin: str | None = None
     script: str | None = None
-    timeout_seconds: float | None = None
-    grace_seconds: float = 10.0
-    max_output_bytes: int = 1 << 30
-    memory_bytes: int | None = None
+    limits: Limits = DEFAULT_LIMITS
     creates: Creates | None = None
     kept_locks: int = 0
     holding: Holding | None = None
-    stall_timeout_seconds: float | None = None
     agent: AgentTask | None = None
     check: Check | None = None
     workspace: WorkspaceTask | None = None

@@ -31,6 +31,24 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent: str | None = None
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an attempt may take before its worker ends it. None: no bound.
+
+    `timeout_seconds` bounds its whole time, `stall_timeout_seconds` the time in which it writes nothing, `memory_bytes` what its
+    processes use together. `max_output_bytes` is how much of each captured stream is kept. An end begins with SIGTERM; SIGKILL
+    follows after `grace_seconds`.
+    """
+
+    timeout_seconds: float | None = None
+    stall_timeout_seconds: float | None = None
+    grace_seconds: float = 10.0
+    max_output_bytes: int = 1 << 30
+    memory_bytes: int | None = None
+
+
+DEFAULT_LIMITS = Limits()
+
+
 class Creates(msgspec.Struct, frozen=True):
     """The file an attempt makes: written as `temporary` (same folder), renamed to `final` after exit 0. Absolute paths."""
 
@@ -43,7 +61,7 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `text_path` is where its answer goes if it is long. `session_id` is the session that argv resumes; `usage_before` and
     `cost_before` are what that session had told before, to be taken off where the agent tells sums. No event may come for
-    the `stall_timeout_seconds` of the start; after its last event the agent has `exit_grace_seconds` to exit.
+    the `stall_timeout_seconds` of the limits; after its last event the agent has `exit_grace_seconds` to exit.
     """
 
     agent: str
@@ -92,7 +110,7 @@ class WorkspaceTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     counted from, in a workspace that it goes on in; None: what the workspace started from. `include` are patterns below
     `include_from` (absolute) and come to the same place in the workspace. `setup` is a script that runs once in a new
     workspace, in the attempt's cwd; the attempt's timeout bounds it, by itself. `artifacts` are patterns below `cwd` (absolute,
-    the attempt's), kept in `artifacts_folder`, together no larger than the start's `max_output_bytes`. `is_followed`: another
+    the attempt's), kept in `artifacts_folder`, together no larger than `max_output_bytes` of the limits. `is_followed`: another
     item may go on in the workspace, so it stays. `keep_seconds` 0: it is removed once its patch is kept.
     """
 

@@ -34,7 +34,7 @@ def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Sta
         stdin=start.stdin if start.script is None else start.script,
         script=None,
         env_allowed=[*(start.env_allowed or ()), "PYTHONPATH"],
-        stall_timeout_seconds=None,
+        limits=msgspec.structs.replace(start.limits, stall_timeout_seconds=None),
     )
 
 
