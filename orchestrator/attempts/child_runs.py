@@ -49,7 +49,7 @@ class ChildRuns:
     def __init__(self, reader: RunReader, options: RunOptions, *, is_update: bool = False) -> None:
         self._reader = reader
         self._run_id = reader.run_dir.run_id
-        self._runs = reader.run_dir.path.parent
+        self._run_dir = reader.run_dir
         chosen = (("--keep-going", options.keep_going), ("--fresh", options.fresh), ("--update", is_update))
         self._arguments = [word for word, is_so in chosen if is_so]
 
@@ -69,7 +69,7 @@ class ChildRuns:
 
     def came_to(self, flight: Flight, outcome: Outcome) -> Outcome:
         """What the end of a child's supervisor means for the item."""
-        child = RunDir(self._runs / flight.start.child)
+        child = self._run_dir.beside(flight.start.child)
         if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or not child.checkpoint.exists():
             return outcome
         return child_outcome(outcome, RunReader.read(child).history, self._run_id)
@@ -80,7 +80,7 @@ class ChildRuns:
 
     def is_answered_since(self, flight: Flight, outcome: Outcome) -> bool:
         """Whether a question of that child run was answered while it paused: too late for this attempt to act on it."""
-        history = RunReader.read(RunDir(self._runs / flight.start.child)).history
+        history = RunReader.read(self._run_dir.beside(flight.start.child)).history
         return any(
             gate.answer is not None and gate.answer.at >= outcome.started_at and past.status(index) is Status.WAITING
             for past in history.jobs.values()
@@ -89,7 +89,7 @@ class ChildRuns:
 
     def _is_same(self, child: str, work: ChildWork) -> bool:
         """Whether that run does this work, or was never born: its id is free then."""
-        run_dir = RunDir(self._runs / child)
+        run_dir = self._run_dir.beside(child)
         if not run_dir.checkpoint.exists():
             return True
         header = read_header(run_dir.checkpoint)

@@ -26,6 +26,7 @@ from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.captures import CaptureMismatch
+from orchestrator.store.home import agent_folder
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Limits, Outcome, Start, WorkspaceTask
@@ -79,7 +80,7 @@ class Starter:
         self._selector = selector
         self._jobs_file = jobs_file
         self._run_environment = {
-            "ORCHESTRATE_HOME": str(reader.run_dir.path.parent.parent),
+            "ORCHESTRATE_HOME": str(reader.run_dir.home),
             "ORCHESTRATE_RUN": header.run_id,
         }
         self._nesting = nesting
@@ -88,7 +89,7 @@ class Starter:
         self._workspaces = Workspaces(reader, jobs_file)
         self._places = {
             str(reader.run_dir.path): "run",
-            str(reader.run_dir.path.parent.parent): "home",
+            str(reader.run_dir.home): "home",
             jobs_file.folder: "folder",
             header.run_id: "run id",
         }
@@ -272,7 +273,7 @@ class Starter:
             return None
         return ConfigTask(
             variable=config.variable,
-            folder=os.path.join(self._run_environment["ORCHESTRATE_HOME"], "agents", work.agent),
+            folder=str(agent_folder(self._reader.run_dir.home, work.agent)),
             real=os.path.abspath(os.path.expanduser(os.environ.get(config.variable) or config.default)),
             is_own=config.per_slot,
             shared=config.shared,

@@ -52,7 +52,7 @@ def command(
         return say(ask(reader.run_dir.path, Approve(items, choice, message)))
     except NoSupervisor:  # or it ended before it answered: the same answer twice does no harm
         words = _record(reader.run_dir, items, choice, message)
-    from orchestrator.store.run_dir import outermost
+    from orchestrator.store.known_runs import outermost
 
     told = _tell_above(reader.run_dir)
     last_run = outermost(reader.run_dir)
@@ -106,12 +106,12 @@ def _tell_above(run_dir: RunDir) -> str:
     from orchestrator.reading.item_names import find_items
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.store.checkpoint import read_header
-    from orchestrator.store.run_dir import RunDir, parent_of
+    from orchestrator.store.known_runs import parent_of
 
     parent = parent_of(run_dir)
     if parent is None:
         return ""
-    above = RunDir(run_dir.path.parent / parent)
+    above = run_dir.beside(parent)
     [item] = find_items(RunReader.read(above), (read_header(run_dir.checkpoint).parent or "").partition("/")[2])
     try:
         return ask(above.path, GoOn(item)).message

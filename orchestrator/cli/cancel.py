@@ -61,7 +61,7 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
 def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tuple[str, int]] | None) -> None:
     """Cancel the child runs that nobody supervises: those that go on are told by who supervises their item."""
     from orchestrator.reading.run_reader import RunReader
-    from orchestrator.store.run_dir import list_children
+    from orchestrator.store.known_runs import list_children
     from orchestrator.system.locks.holders import is_locked
 
     names = None if items is None else {reader.item_name(*item) for item in items}

@@ -16,6 +16,7 @@ from typing import Literal
 
 from orchestrator import __version__
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.store.home import limits_folder, pools_folder, tokens_folder
 from orchestrator.system.wording import counted, shown, sized
 
 _LOW_DISK_BYTES = 1 << 30
@@ -51,7 +52,7 @@ def examine(home: Path) -> list[Finding]:
 def _places(home: Path) -> list[Path]:
     """The home, and what of it that all runs share lies on another file system (a mount, a link): its locks may be others."""
     device = home.stat().st_dev
-    shared = [folder for folder in (home / "tokens", home / "pools", home / "limits") if folder.is_dir()]
+    shared = [folder for folder in (tokens_folder(home), pools_folder(home), limits_folder(home)) if folder.is_dir()]
     return [home, *(folder for folder in shared if folder.stat().st_dev != device)]
 
 
@@ -188,7 +189,7 @@ def _pools(home: Path) -> Iterator[Finding]:
     """Who uses the pools that all runs share. The notes in lock files are only words: the lock alone counts."""
     from orchestrator.system.locks.holders import is_locked
 
-    for folder in sorted((home / "pools").glob("*/")):
+    for folder in sorted(pools_folder(home).glob("*/")):
         held = [path for path in folder.glob("*.lock") if path.stem.isdigit() and is_locked(path)]
         by = sorted({path.read_text("utf-8", "replace").partition(" ")[0] for path in held} - {""})
         who = f", by {shown(', '.join(by), 300)}" if by else ""
@@ -205,8 +206,8 @@ def _limits(home: Path) -> Iterator[Finding]:
 
 
 def _interrupted(home: Path) -> Iterator[Finding]:
+    from orchestrator.store.known_runs import list_runs
     from orchestrator.store.load import read_history
-    from orchestrator.store.run_dir import list_runs
     from orchestrator.system.locks.holders import is_locked
 
     left = []

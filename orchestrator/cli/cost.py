@@ -46,8 +46,8 @@ def _histories(invocation: Invocation, oldest: float | None, unreadable: list[st
     """The records of each run that began late enough; ids of those that cannot be read are added to `unreadable`, and told."""
     from orchestrator.errors import UserError
     from orchestrator.store.checkpoint import read_header
+    from orchestrator.store.known_runs import list_runs
     from orchestrator.store.load import read_history
-    from orchestrator.store.run_dir import list_runs
     from orchestrator.system.wording import shown
     from orchestrator.views.outlet import Outlet
 

@@ -116,7 +116,7 @@ def _print_outputs(home: Path, run_id: str) -> None:
     from orchestrator.cli.sinks import Sinks, copy_stream
     from orchestrator.cli.streams import open_stream
     from orchestrator.reading.run_reader import RunReader
-    from orchestrator.store.run_dir import find_run
+    from orchestrator.store.known_runs import find_run
 
     reader = RunReader.read(find_run(home, run_id))
     if reader.job("each").is_agent:

@@ -22,7 +22,7 @@ class Invocation:
 
     def home(self, *, is_made: bool = False) -> Path:
         """The state folder; `is_made`: there is one afterwards. Raises UserError, StateUnwritableError."""
-        from orchestrator.store.run_dir import home_folder
+        from orchestrator.store.home import home_folder
 
         return home_folder(self.home_option, is_made=is_made)
 
@@ -32,7 +32,7 @@ class Invocation:
 
     def find(self, reference: str | None) -> RunDir:
         """The run that `reference` names, remembered as what this call is about. Raises UserError."""
-        from orchestrator.store.run_dir import find_run
+        from orchestrator.store.known_runs import find_run
 
         self.run_dir = find_run(self.home(), reference)
         return self.run_dir

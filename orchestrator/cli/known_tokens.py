@@ -15,6 +15,7 @@ from orchestrator.errors import RunHeldError, StateRefusedError, UserError
 from orchestrator.shared.tokens.holders import Holders
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, read_record
 from orchestrator.store.durable_file import unwritable
+from orchestrator.store.home import tokens_folder
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
@@ -49,7 +50,7 @@ class KnownToken:
 
 def known_tokens(home: Path) -> Iterator[KnownToken]:
     """Every token that has a record."""
-    for path in sorted((home / "tokens").glob("*.json")):
+    for path in sorted(tokens_folder(home).glob("*.json")):
         known = _known(home, path)
         if known is not None:
             yield known
@@ -88,7 +89,7 @@ def forget_older(home: Path, age_seconds: float, *, is_dry: bool) -> list[KnownT
         if known.record is None or known.record.age < age_seconds or known.state == "in flight":
             continue
         if is_dry:
-            hindrance = _hindrance(home, known.record) or is_locked(home / "tokens" / f"{known.key}.lock")
+            hindrance = _hindrance(home, known.record) or is_locked(tokens_folder(home) / f"{known.key}.lock")
         else:
             hindrance = _remove(home, known.key, of=known.record.claim)
         if not hindrance:
@@ -103,7 +104,7 @@ def _is_text(word: str) -> bool:
 
 def _remove(home: Path, key: str, *, of: str | None = None) -> str:
     """Remove a token's files; in words why not, if it is in use. `of`: only if it is still this claim's."""
-    record_path, lock_path = home / "tokens" / f"{key}.json", home / "tokens" / f"{key}.lock"
+    record_path, lock_path = tokens_folder(home) / f"{key}.json", tokens_folder(home) / f"{key}.lock"
     try:
         fd = try_lock(lock_path)
         if fd is None:
@@ -162,7 +163,7 @@ def _processes(home: Path, holder: Holder) -> tuple[int, ...]:
     """The holder's supervisor, worker and agent, as far as they live."""
     found = Holders(home).pids(holder)
     try:
-        worker = read_history(RunDir(home / "runs" / holder.run_id)).workers.get(holder.worker)
+        worker = read_history(RunDir.of(home, holder.run_id)).workers.get(holder.worker)
     except (UserError, FileNotFoundError):
         worker = None
     if worker is not None and is_same_process(worker.pid, worker.start_ticks, worker.boot_id):

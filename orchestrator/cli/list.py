@@ -29,7 +29,7 @@ def command(
     invocation: Invocation, *, since: float | None, status: str | None, file: str | None, with_children: bool, as_json: bool
 ) -> int:
     """List the runs, newest first."""
-    from orchestrator.store.run_dir import list_runs
+    from orchestrator.store.known_runs import list_runs
 
     depths = _in_families(list_runs(invocation.home()))
     runs = [run for run, depth in depths.items() if with_children or depth == 0]
@@ -56,7 +56,7 @@ def command(
 
 def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
     """The runs in their order, each with its children behind it (the oldest first), and their depth: 0 if they are none's."""
-    from orchestrator.store.run_dir import parent_of
+    from orchestrator.store.known_runs import parent_of
 
     parents = {run: parent_of(run) for run in runs}
     below: dict[str, list[RunDir]] = {}

@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import UserError
+from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
 from orchestrator.store.records import WorkerStarted
-from orchestrator.store.run_dir import RunDir, list_runs
+from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.workers.processes.identity import is_same_process
 from orchestrator.workers.protocol import MARK_VARIABLE

@@ -40,7 +40,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     """
     from orchestrator.attempts.workspaces.expiry import forget_deleted
     from orchestrator.cli.known_tokens import forget_older
-    from orchestrator.store.run_dir import list_children, list_runs, list_unborn, parent_of
+    from orchestrator.store.known_runs import list_children, list_runs, list_unborn, parent_of
     from orchestrator.system.wording import sized
 
     oldest = time.time() - older_than
@@ -155,7 +155,7 @@ def _remove(run_dir: RunDir) -> bool:
 def _folders(home: Path) -> set[str]:
     """Where repositories may be that know workspaces of runs: this folder, and those of the runs that are left."""
     from orchestrator.store.checkpoint import read_header
-    from orchestrator.store.run_dir import list_runs
+    from orchestrator.store.known_runs import list_runs
 
     found = {os.getcwd()}
     for run_dir in list_runs(home):

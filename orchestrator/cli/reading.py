@@ -33,7 +33,6 @@ def running_items(reader: RunReader, now: float) -> list[RunningItem]:
 def child_runs(reader: RunReader) -> list[ChildRun]:
     """The child runs that have not completed, in order of the jobs and items; the first of them."""
     from orchestrator.jobsfile.model import WorkflowAction
-    from orchestrator.store.run_dir import RunDir
 
     history = reader.history
     found: list[ChildRun] = []
@@ -44,7 +43,7 @@ def child_runs(reader: RunReader) -> list[ChildRun]:
             if past.status(index) in (Status.PENDING, Status.SUCCEEDED, Status.SKIPPED) or len(found) > MOST_FAILURES:
                 continue
             last = history.open_starts.get((job_id, index)) or past.unended.get(index) or past.last_end(index)
-            run_dir = RunDir(reader.run_dir.path.parent / last.child) if last is not None and last.child else None
+            run_dir = reader.run_dir.beside(last.child) if last is not None and last.child else None
             if run_dir is not None and run_dir.checkpoint.exists():
                 found.append(ChildRun(reader.item_name(job_id, index), run_dir.run_id, run_status(RunReader.read(run_dir))))
     return found

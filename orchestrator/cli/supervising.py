@@ -44,7 +44,7 @@ class _RemembersRun:
         if isinstance(happening, RunBegan):
             from orchestrator.store.run_dir import RunDir
 
-            self._invocation.run_dir = RunDir(self._home / "runs" / happening.run_id)
+            self._invocation.run_dir = RunDir.of(self._home, happening.run_id)
         self._view.show(happening)
 
     def refresh(self) -> None:

@@ -51,7 +51,7 @@ def limits_in_the_way(reader: RunReader) -> list[Park]:
     from orchestrator.shared.limits.parks import Parks
     from orchestrator.supervisor.account_limits import accounts_of
 
-    parks = Parks(reader.run_dir.path.parent.parent).in_force()
+    parks = Parks(reader.run_dir.home).in_force()
     if not parks:
         return []
     used = {account for accounts in accounts_of(reader.jobs_file, os.environ).values() for account in accounts}
@@ -106,7 +106,7 @@ class Waits:
         from orchestrator.cli.known_tokens import find_token
 
         if token not in self._stopped:
-            known = find_token(self._reader.run_dir.path.parent.parent, token)
+            known = find_token(self._reader.run_dir.home, token)
             pids = known.pids if known is not None else ()
             self._stopped[token] = [pid for pid in pids if is_stopped(pid)]
         return self._stopped[token]

@@ -120,7 +120,7 @@ class RunReader:
 
     def child(self, run_id: str) -> RunReader:
         """The child run with that id. Raises UserError, StateRefusedError."""
-        return RunReader.read(RunDir(self.run_dir.path.parent / run_id))
+        return RunReader.read(self.run_dir.beside(run_id))
 
     def done_with(self, token: str) -> DoneHere | None:
         """What an item of this run that has succeeded with `token` came to."""

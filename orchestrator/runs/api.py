@@ -20,8 +20,10 @@ from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs import commands as runs
 from orchestrator.runs.launch import Overlap, RunRequest
 from orchestrator.runs.listener import Listener, OnEvent
+from orchestrator.store.home import home_folder
+from orchestrator.store.known_runs import find_run
 from orchestrator.store.records import RunOptions, Selection
-from orchestrator.store.run_dir import RunDir, find_run, home_folder
+from orchestrator.store.run_dir import RunDir
 from orchestrator.system.stop_signals import Stopper, StopSources
 
 AnyPath = str | os.PathLike[str]

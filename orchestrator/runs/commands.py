@@ -130,7 +130,7 @@ def run_child(
     nesting = find_ancestors(os.environ)
     if nesting is None:
         raise UserError("a child run is only started by its item", f"run the file itself: orchestrate run {path}")
-    run_dir = RunDir(home / "runs" / run_id)
+    run_dir = RunDir.of(home, run_id)
     if run_dir.checkpoint.exists():
         if read_header(run_dir.checkpoint).parent != parent:
             raise UserError(f"run {run_id} exists, and is not the child run of {parent}", f"remove or rename {run_dir.path}")
@@ -313,7 +313,7 @@ def _refuse_while_parent_lives(run_dir: RunDir) -> None:
     if parent is None:
         return
     above, _, item = parent.partition("/")
-    if is_locked(RunDir(run_dir.path.parent / above).supervisor_lock):
+    if is_locked(run_dir.beside(above).supervisor_lock):
         raise RunHeldError(
             f"run {run_dir.run_id} is the child run of {item} of run {above}, which goes on",
             f"it goes on with that item; see orchestrate why {above} {item}",

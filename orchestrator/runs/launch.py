@@ -24,10 +24,12 @@ from orchestrator.runs.locking import _require_descriptors, lock_run
 from orchestrator.shared.nesting.inside import refuse_inside
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.durable_file import unwritable, write_durably
+from orchestrator.store.home import launch_lock
 from orchestrator.store.item_list import write_item_list
+from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
 from orchestrator.store.records import RunHeader, RunOptions
-from orchestrator.store.run_dir import RunDir, create_run_dir, list_runs, new_run_id
+from orchestrator.store.run_dir import RunDir, create_run_dir, new_run_id
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.system.locks.holders import is_locked
@@ -182,7 +184,7 @@ def _launching(home: Path) -> Iterator[None]:
     import filelock
 
     try:
-        with filelock.FileLock(home / "launch.lock", mode=0o600, fallback_to_soft=False, is_singleton=False):
+        with filelock.FileLock(launch_lock(home), mode=0o600, fallback_to_soft=False, is_singleton=False):
             yield
     except OSError as error:
         raise StateUnwritableError(f"{home}: cannot be locked: {error.strerror or error}", _AGAIN) from error

@@ -71,7 +71,7 @@ def reopen_children(run_dir: RunDir, items: Iterable[tuple[str, int]]) -> None:
         if past.status(index) is not Status.RUNNING and last is not None and last.child:
             children.add(last.child)
     for child_id in sorted(children):
-        child = RunDir(run_dir.path.parent / child_id)
+        child = run_dir.beside(child_id)
         if child.checkpoint.exists():
             _reopen_child(child)
 

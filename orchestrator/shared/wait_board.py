@@ -20,6 +20,7 @@ import msgspec
 
 from orchestrator.core.deadlocks import Posting, Wait, find_deadlocks, still_waiting, that_matter
 from orchestrator.store.durable_file import temporary_path, unwritable
+from orchestrator.store.home import waits_folder
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
@@ -66,8 +67,8 @@ class WaitBoard:
 
     def __init__(self, run_dir: RunDir, mark: str, ancestors: Sequence[str] = ()) -> None:
         self.next_look = 0.0
-        self._runs = run_dir.path.parent
-        self._folder = self._runs.parent / "waits"
+        self._run_dir = run_dir
+        self._folder = waits_folder(run_dir.home)
         self._path = self._folder / f"{run_dir.run_id}.json"
         self._mark = mark
         self._ancestors = tuple(ancestors)
@@ -194,7 +195,7 @@ class WaitBoard:
     def _lives(self, file: _File) -> bool:
         run_id = file.mark.rpartition("/")[2].rpartition(".")[0]
         # A killed supervisor that nobody has waited for is still a process, but it has lost its lock.
-        return is_locked(RunDir(self._runs / run_id).supervisor_lock)
+        return is_locked(self._run_dir.beside(run_id).supervisor_lock)
 
 
 _DECODER = msgspec.json.Decoder(_File)

@@ -1,4 +1,4 @@
-"""Where the state lies: the home folder, the directories of the runs in it, and how a user names one.
+"""The directory of one run: what lies where in it, how it is called, and how a new one is made.
 
 A run exists from the moment its directory has a checkpoint.json, which is written last. A directory without one is what a
 SIGKILL left of a run that never began: no reader sees it, and its id is free.
@@ -7,19 +7,17 @@ SIGKILL left of a run that never began: no reader sees it, and its id is free.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
-import stat
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from orchestrator.errors import StateRefusedError, UserError
-from orchestrator.store.checkpoint import journal_name, read_header
+from orchestrator.errors import UserError
+from orchestrator.store.checkpoint import journal_name
 from orchestrator.store.durable_file import unwritable
+from orchestrator.store.home import home_of, runs_folder
 from orchestrator.system.wording import cut
 from orchestrator.workers.files.syncing import sync_folder
 
@@ -34,6 +32,19 @@ class RunDir(msgspec.Struct, frozen=True):
     """The directory of one run, and the paths in it (docs/architecture.md, "The state on disk")."""
 
     path: Path
+
+    @classmethod
+    def of(cls, home: Path, run_id: str) -> RunDir:
+        """The directory of run `run_id` in `home`, whether it exists or not."""
+        return cls(runs_folder(home) / run_id)
+
+    @property
+    def home(self) -> Path:
+        return home_of(self.path)
+
+    def beside(self, run_id: str) -> RunDir:
+        """The directory of another run of the same home."""
+        return RunDir(self.path.parent / run_id)
 
     @property
     def run_id(self) -> str:
@@ -104,56 +115,20 @@ class RunDir(msgspec.Struct, frozen=True):
         return f"{stem}.stdout", f"{stem}.stderr"
 
 
-def home_folder(option: str | None, *, is_made: bool = True) -> Path:
-    """The state directory, readable by its owner only. `is_made`: made if it is missing; a reader takes a missing one for empty.
-
-    Raises UserError, StateUnwritableError.
-    """
-    home = Path(os.path.abspath(Path(option or os.environ.get("ORCHESTRATE_HOME") or _default_home()).expanduser()))
-    if not is_made and not home.exists():
-        return home
-    try:
-        home.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        _close_to_others(home)
-    except OSError as error:
-        raise unwritable(home, error, is_run=False) from error
-    return home
-
-
-def _default_home() -> Path:
-    base = os.environ.get("XDG_STATE_HOME", "")
-    # The XDG specification: a relative path is to be ignored.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "orchestrate"
-
-
-def _close_to_others(home: Path) -> None:
-    hint = "name another folder with --home or ORCHESTRATE_HOME"
-    try:
-        found = home.stat()
-        if not stat.S_ISDIR(found.st_mode):
-            raise UserError(f"{home} is not a folder, so it cannot hold the state", hint)
-        if not found.st_mode & 0o077:
-            return
-        if found.st_uid != os.geteuid():
-            raise UserError(f"{home} belongs to another user and others may read it", hint)
-        # Someone's project or /tmp must not lose its permissions because it was named by mistake.
-        if not (home / "runs").is_dir() and any(home.iterdir()):
-            raise UserError(f"{home} has other things in it and others may read it: it cannot become the state folder", hint)
-        home.chmod(0o700)
-    except OSError as error:
-        raise unwritable(home, error, is_run=False) from error
-
-
 def new_run_id(now: float) -> str:
     """An id that sorts by time: UTC to the second, and four random characters. `now` in seconds since the epoch."""
     suffix = "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(4))
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{suffix}"
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a run could be called so."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def check_run_id(run_id: str) -> None:
     """Raise UserError unless `run_id` is safe as the name of a folder."""
-    if not _RUN_ID.fullmatch(run_id) or ".." in run_id:
+    if not is_run_id(run_id) or ".." in run_id:
         raise UserError(
             f"{cut(run_id, 80)!r} cannot be the id of a run",
             "use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit, without '..'",
@@ -166,7 +141,7 @@ def create_run_dir(home: Path, run_id: str) -> RunDir:
     It becomes a run with `RunStore.create`, under its supervisor lock. Raises UserError (exists), StateUnwritableError.
     """
     check_run_id(run_id)
-    run_dir = RunDir(home / "runs" / run_id)
+    run_dir = RunDir.of(home, run_id)
     try:
         run_dir.path.parent.mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -185,109 +160,3 @@ def check_unborn(run_dir: RunDir) -> None:
         raise UserError(
             f"run {run_dir.run_id} exists already", f"go on with it: --run-id {run_dir.run_id} --resume; or choose another id"
         )
-
-
-def list_runs(home: Path) -> list[RunDir]:
-    """Every run of `home`, newest first (by the time of its creation)."""
-    return [run_dir for _, run_dir in sorted(_born(home), key=lambda each: (each[0], each[1].run_id), reverse=True)]
-
-
-def list_children(home: Path, run_id: str) -> list[RunDir]:
-    """The child runs of run `run_id`, and theirs, each behind its own; the oldest first."""
-    below: dict[str, list[RunDir]] = {}
-    for run_dir in reversed(list_runs(home)):
-        parent = parent_of(run_dir)
-        if parent is not None:
-            below.setdefault(parent, []).append(run_dir)
-    found: list[RunDir] = []
-    waiting = below.get(run_id, [])[::-1]
-    while waiting:
-        child = waiting.pop()
-        found.append(child)
-        waiting += below.get(child.run_id, [])[::-1]
-    return found
-
-
-def parent_of(run_dir: RunDir) -> str | None:
-    """The id of the run whose child this is; None if it is none's, or its parent is gone."""
-    try:
-        parent = read_header(run_dir.checkpoint).parent
-    except (StateRefusedError, FileNotFoundError):
-        return None
-    if parent is None:
-        return None
-    above = RunDir(run_dir.path.parent / parent.partition("/")[0])
-    return above.run_id if above.checkpoint.exists() else None
-
-
-def outermost(run_dir: RunDir) -> RunDir:
-    """The run that a child run goes on with: its parent, or the parent of that, and so on; a run that is none's itself."""
-    parent = parent_of(run_dir)
-    return run_dir if parent is None else outermost(RunDir(run_dir.path.parent / parent))
-
-
-def list_unborn(home: Path) -> list[RunDir]:
-    """What SIGKILL left of runs that never began, and runs that begin just now."""
-    return [run_dir for run_dir in _folders(home) if run_dir.path.is_dir() and not run_dir.checkpoint.exists()]
-
-
-def _folders(home: Path) -> list[RunDir]:
-    try:
-        return [RunDir(home / "runs" / name) for name in os.listdir(home / "runs")]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"{home / 'runs'}: cannot be read: {error.strerror}") from error
-
-
-def _born(home: Path) -> Iterable[tuple[float, RunDir]]:
-    for run_dir in _folders(home):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            yield _created_at(run_dir), run_dir
-
-
-def _created_at(run_dir: RunDir) -> float:
-    try:
-        return read_header(run_dir.checkpoint).created_at
-    except StateRefusedError:
-        # It is still a run, and whoever opens it is told what is wrong with it.
-        return run_dir.checkpoint.stat().st_mtime
-
-
-def find_run(home: Path, reference: str | None) -> RunDir:
-    """The run that `reference` names: an id, a unique prefix of one, a jobs file (its newest run); None: the newest.
-
-    Raises UserError that says what could have been meant.
-    """
-    if reference is None:
-        newest = next((run for run in list_runs(home) if parent_of(run) is None), None)
-        if newest is None:
-            raise UserError(f"there are no runs yet in {home}", "start one: orchestrate run FILE")
-        return newest
-    if _RUN_ID.fullmatch(reference) and (exact := RunDir(home / "runs" / reference)).checkpoint.exists():
-        return exact
-    runs = list_runs(home)
-    named = {run.run_id: run for run in runs if reference and run.run_id.startswith(reference)}
-    # A child's id begins like its parent's, which is the one that is meant.
-    candidates = [run_id for run_id, run in named.items() if len(named) == 1 or parent_of(run) not in named]
-    if len(candidates) == 1:
-        return RunDir(home / "runs" / candidates[0])
-    if candidates:
-        shown = ", ".join(candidates[:5]) + (f" and {len(candidates) - 5} more" if len(candidates) > 5 else "")
-        raise UserError(f"{reference!r} could be {len(candidates)} runs: {shown}", "give more of the id")
-    return _newest_of_file(home, runs, reference)
-
-
-def _newest_of_file(home: Path, runs: list[RunDir], reference: str) -> RunDir:
-    path = os.path.realpath(reference)
-    for run in runs:
-        with contextlib.suppress(StateRefusedError, FileNotFoundError):
-            if read_header(run.checkpoint).jobs_file == path:
-                return run
-    if os.path.isfile(path):
-        raise UserError(f"{reference} has no run yet in {home}", f"start one: orchestrate run {reference}")
-    from difflib import get_close_matches
-
-    close = get_close_matches(reference, [run.run_id for run in runs], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else "orchestrate list shows the runs"
-    raise UserError(f"no run or jobs file {cut(reference, 200)!r}", hint)

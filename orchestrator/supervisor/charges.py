@@ -13,7 +13,6 @@ from orchestrator.reading.money.costs import after_attempt, after_child, after_r
 from orchestrator.reading.money.ledger import ledger_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Spent
-from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
@@ -30,7 +29,7 @@ def spent_with(reader: RunReader, flight: Flight, outcome: Outcome) -> Spent | N
     start = flight.start
     before = reader.history.jobs[start.job].spent(start.index)
     if start.child:
-        return after_child(before, start.child, spent_by_child(RunDir(reader.run_dir.path.parent / start.child)))
+        return after_child(before, start.child, spent_by_child(reader.run_dir.beside(start.child)))
     if start.played is not None:
         is_played = outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
         return after_replay(before, outcome) if is_played else before  # else it is played once more

@@ -121,7 +121,7 @@ class Flights:
         self._asks.begin(sequence, partial(have_ended, self._child_folder(flight), request, flight.has_ended, patience))
 
     def _child_folder(self, flight: Flight) -> Path:
-        return self._run_dir.path.parent / flight.start.child
+        return self._run_dir.beside(flight.start.child).path
 
     def _end_now(self, flight: Flight, grace_at_most: float | None) -> None:
         if flight.slot in self._adopted:

@@ -188,7 +188,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     for order, past in restored.items():
         job_id = jobs_file.jobs[order].id
         view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=job_counts(reader, job_id)))
-    home = run_dir.path.parent.parent
+    home = run_dir.home
     tokens = TokenDesk(
         home,
         run_dir.run_id,

@@ -11,17 +11,9 @@ import pytest
 from store_samples import header, new_run
 
 from orchestrator.errors import ExitCode, StateUnwritableError, UserError
-from orchestrator.store.run_dir import (
-    RunDir,
-    check_run_id,
-    create_run_dir,
-    find_run,
-    home_folder,
-    list_children,
-    list_runs,
-    new_run_id,
-    outermost,
-)
+from orchestrator.store.home import home_folder
+from orchestrator.store.known_runs import find_run, list_children, list_runs, outermost
+from orchestrator.store.run_dir import RunDir, check_run_id, create_run_dir, new_run_id
 from orchestrator.store.run_store import RunStore
 
 

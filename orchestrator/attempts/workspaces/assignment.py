@@ -79,7 +79,7 @@ class Workspaces:
             artifacts_folder=f"{stem}files",
             is_followed=place.is_followed,
             keep_seconds=place.keep_seconds,
-            left_out=[str(run_dir.path.parent.parent)],
+            left_out=[str(run_dir.home)],
         )
 
     def _which(self, job: Job, index: int, attempt: int) -> tuple[str, str | None, str | None]:

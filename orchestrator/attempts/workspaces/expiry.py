@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.attempts.workspaces.place import repository_of
+from orchestrator.store.home import runs_folder
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.workspaces.git import GitFailed
 from orchestrator.workers.workspaces.record import read_record
@@ -33,7 +34,7 @@ def forget_deleted(home: Path, folders: Iterable[str]) -> list[str]:
     told: list[str] = []
     for repository in sorted({found for folder in folders if (found := repository_of(folder)) is not None}):
         try:
-            forget_missing(repository, str(home / "runs"))
+            forget_missing(repository, str(runs_folder(home)))
         except (GitFailed, OSError) as error:
             told.append(f"{repository}: {error}")
     return told

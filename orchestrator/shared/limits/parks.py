@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from orchestrator.shared.limits.park import FORMAT, LEAST_SECONDS, Clock, Park, is_over_since, park_of, seconds_left, standing
 from orchestrator.store.durable_file import unwritable, write_whole
+from orchestrator.store.home import limits_folder
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.processes.identity import boot_id
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -37,11 +38,6 @@ _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def clock_now() -> Clock:
     """All clocks at this instant."""
     return Clock(time.time(), time.clock_gettime(_BOOT_CLOCK), boot_id())
-
-
-def limits_folder(home: Path) -> Path:
-    """Where they lie."""
-    return home / "limits"
 
 
 def words_of(park: Park) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.shared.limits.park import Park
-from orchestrator.shared.limits.parks import Parks, limits_folder, until_words, words_of
+from orchestrator.shared.limits.parks import Parks, until_words, words_of
+from orchestrator.store.home import limits_folder
 from orchestrator.system.locks.numbered import Stamp, is_free, note_of_holder, stamp_of, try_take
 
 LONGEST_TRIAL_SECONDS = 120.0

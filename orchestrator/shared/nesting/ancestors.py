@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import UserError
+from orchestrator.store.home import home_of
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import HAS_PROC
@@ -119,7 +120,7 @@ def _ended(attempt: str, why: str = "it has ended") -> UserError:
 
 
 def _lender(folder: Path, holding: Holding) -> Lender:
-    return Lender(folder, Path(holding.run).parent.parent, frozenset(holding.pools))
+    return Lender(folder, home_of(Path(holding.run)), frozenset(holding.pools))
 
 
 def _files_of_ancestors() -> Iterator[list[str]]:

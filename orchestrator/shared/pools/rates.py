@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.jobsfile.model import Pool
-from orchestrator.shared.pools.slots import pool_folder
 from orchestrator.store.durable_file import temporary_path, unwritable, write_all
+from orchestrator.store.home import pool_folder
 from orchestrator.system.locks.numbered import try_lock_in_state
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.processes.identity import boot_id

@@ -10,12 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.jobsfile.model import Pool
+from orchestrator.store.home import pool_folder
 from orchestrator.system.locks.numbered import NumberedLocks, Stamp
-
-
-def pool_folder(home: Path, name: str) -> Path:
-    """Where the locks and the start log of a pool lie."""
-    return home / "pools" / name
 
 
 class PoolSlots:

@@ -132,7 +132,7 @@ class Holders:
         return read_log(str(self._folder(holder) / LOG_NAME))
 
     def _run_dir(self, run_id: str) -> RunDir:
-        return RunDir(self._home / "runs" / run_id)
+        return RunDir.of(self._home, run_id)
 
     def _folder(self, holder: Holder) -> Path:
         return self._run_dir(holder.run_id).worker_folder(holder.worker)

@@ -18,6 +18,7 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.durable_file import unwritable, write_all
+from orchestrator.store.home import tokens_folder
 from orchestrator.workers.processes.identity import boot_clock, boot_id
 from orchestrator.workers.protocol import Outcome
 
@@ -101,7 +102,7 @@ class TokenFiles:
     """Where the tokens of a home are."""
 
     def __init__(self, home: Path) -> None:
-        self.folder = home / "tokens"
+        self.folder = tokens_folder(home)
 
     def key(self, token: str) -> str:
         """What the names of the token's files begin with."""

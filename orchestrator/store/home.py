@@ -1,0 +1,100 @@
+"""The home folder: where it lies, that nobody else may read it, and where each thing lies below it.
+
+No other module knows a name that stands below HOME; below a run's own folder `run_dir` does. The layout is drawn in
+docs/architecture.md, "The state on disk".
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.store.durable_file import unwritable
+
+
+def runs_folder(home: Path) -> Path:
+    """One folder a run, by its id."""
+    return home / "runs"
+
+
+def home_of(run_path: Path) -> Path:
+    """The home that the folder of a run lies in."""
+    return run_path.parent.parent
+
+
+def tokens_folder(home: Path) -> Path:
+    """For each token a lock and a record."""
+    return home / "tokens"
+
+
+def pools_folder(home: Path) -> Path:
+    """One folder a pool, by its name."""
+    return home / "pools"
+
+
+def pool_folder(home: Path, name: str) -> Path:
+    """The locks and the start log of a pool."""
+    return pools_folder(home) / name
+
+
+def limits_folder(home: Path) -> Path:
+    """For each account whose usage limit was reached, until when it is parked."""
+    return home / "limits"
+
+
+def agent_folder(home: Path, name: str) -> Path:
+    """What the CLI of an agent keeps, a folder a slot."""
+    return home / "agents" / name
+
+
+def waits_folder(home: Path) -> Path:
+    """What each run waits for, while somebody may wait behind it."""
+    return home / "waits"
+
+
+def launch_lock(home: Path) -> Path:
+    """Held while a command finds out which run it is to start or to go on with, and takes that run's lock."""
+    return home / "launch.lock"
+
+
+def home_folder(option: str | None, *, is_made: bool = True) -> Path:
+    """The state directory, readable by its owner only. `is_made`: made if it is missing; a reader takes a missing one for empty.
+
+    Raises UserError, StateUnwritableError.
+    """
+    home = Path(os.path.abspath(Path(option or os.environ.get("ORCHESTRATE_HOME") or _default_home()).expanduser()))
+    if not is_made and not home.exists():
+        return home
+    try:
+        home.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        _close_to_others(home)
+    except OSError as error:
+        raise unwritable(home, error, is_run=False) from error
+    return home
+
+
+def _default_home() -> Path:
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification: a relative path is to be ignored.
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "orchestrate"
+
+
+def _close_to_others(home: Path) -> None:
+    hint = "name another folder with --home or ORCHESTRATE_HOME"
+    try:
+        found = home.stat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise UserError(f"{home} is not a folder, so it cannot hold the state", hint)
+        if not found.st_mode & 0o077:
+            return
+        if found.st_uid != os.geteuid():
+            raise UserError(f"{home} belongs to another user and others may read it", hint)
+        # Someone's project or /tmp must not lose its permissions because it was named by mistake.
+        if not runs_folder(home).is_dir() and any(home.iterdir()):
+            raise UserError(f"{home} has other things in it and others may read it: it cannot become the state folder", hint)
+        home.chmod(0o700)
+    except OSError as error:
+        raise unwritable(home, error, is_run=False) from error
