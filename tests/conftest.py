@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:  # run_driver stands on this module
-    from fake_agents import Witness
-    from run_driver import RunDriver
+    from drivers.fake_agents import Witness
+    from drivers.run_driver import RunDriver
 
 SETTLE_SECONDS = 30.0
 """How long a worker may take to notice that its supervisor is gone, on a machine that has much else to do."""
@@ -152,7 +152,7 @@ def kill(processes: list[psutil.Process]) -> None:
 @pytest.fixture
 def witness(tmp_path: Path) -> Witness:
     """What the agent `fake` notes of its prompts, in the runs of `agent_driver`."""
-    from fake_agents import Witness
+    from drivers.fake_agents import Witness
 
     return Witness(tmp_path / "state")
 
@@ -160,8 +160,8 @@ def witness(tmp_path: Path) -> Witness:
 @pytest.fixture
 def agent_driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDriver]:
     """Runs of a jobs file that may name the agent `fake`."""
-    from fake_agents import STATE_VARIABLE, add_profile
-    from run_driver import RunDriver
+    from drivers.fake_agents import STATE_VARIABLE, add_profile
+    from drivers.run_driver import RunDriver
 
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
     add_profile(tmp_path)

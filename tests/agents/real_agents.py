@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from model_server import Exchange, ModelServer
-from run_driver import Command, RunDriver
+from drivers.model_server import Exchange, ModelServer
+from drivers.run_driver import Command, RunDriver
 
 CODEX_CONFIG = """
 model_provider = "tests"

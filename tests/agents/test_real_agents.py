@@ -17,10 +17,10 @@ import packages
 import psutil
 import pytest
 from conftest import processes_of
-from model_server import ModelServer
-from model_server.scenario import shell_call, step
+from drivers.model_server import ModelServer
+from drivers.model_server.scenario import shell_call, step
+from drivers.run_driver import RunDriver, wait_until
 from real_agents import CLIENTS, RealAgents
-from run_driver import RunDriver, wait_until
 
 pytestmark = pytest.mark.agents
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import RunCli
 
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.jobsfile.profiles.versions import installed
-from tests.conftest import RunCli
 
 Install = Callable[[str, str], None]
 

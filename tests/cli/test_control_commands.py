@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import RunCli
-from gate import Gate
-from sweeps import sweep
+from drivers.gate import Gate
+from drivers.sweeps import sweep
 
 from orchestrator.cli import main
 from orchestrator.runs.commands import cancel_dead_run

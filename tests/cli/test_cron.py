@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import describe, kill, processes_of
-from gate import Gate
+from drivers.gate import Gate
 
 from orchestrator.errors import ExitCode
 from orchestrator.jobsfile.load import load_text

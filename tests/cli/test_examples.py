@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import RunCli
-from git_repository import forget_configuration
+from drivers.git_repository import forget_configuration
 
 from orchestrator.cli import main
 from orchestrator.system.shipped_files import examples_folder

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import RunCli
-from gate import Gate
+from drivers.gate import Gate
 
 LIMIT_SECONDS = 60.0
 PROMPT = "approve / reject (and a message, if you like): "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import RunCli
-from gate import Gate
+from drivers.gate import Gate
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import RunCli
-from fake_agents import STATE_VARIABLE, Witness, add_profile
+from drivers.fake_agents import STATE_VARIABLE, Witness, add_profile
 
 LEDGER = "· saved 0.00 USD by replay and adoption · paid twice 0"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from conftest import RunCli
 
 from orchestrator.jobsfile.language.decode import fields_of
 from orchestrator.jobsfile.profiles import keys as tables
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.workers.agents.reset_times import RESET_GROUPS
 from orchestrator.workers.protocol.reading import EventMeaning, LineMeaning, TakeName
-from tests.conftest import RunCli
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "profiles.md").read_text("utf-8")
 CHANGED, WRITTEN = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import RunCli
-from sweeps import sweep
+from drivers.sweeps import sweep
 
 SECRET = "sk-ant-api03-0123456789abcdef0123"
 JOBS = """

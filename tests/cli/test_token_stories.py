@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import RunCli
-from gate import Gate
-from run_driver import wait_until
+from drivers.gate import Gate
+from drivers.run_driver import wait_until
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conftest import RunCli
-from token_samples import MARK, living_holder, record, write
+from drivers.token_samples import MARK, living_holder, record, write
 
 from orchestrator.cli import checkup
 from orchestrator.shared.tokens.record import TokenFiles

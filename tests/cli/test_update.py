@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from run_driver import Command, RunDriver, is_living
+from drivers.run_driver import Command, RunDriver, is_living
 
 from orchestrator.errors import ExitCode
 

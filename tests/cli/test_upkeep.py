@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import RunCli
-from gate import Gate
+from drivers.gate import Gate
 
 from orchestrator.cli import checkup
 from orchestrator.cli.orphans import find_orphans, innermost_run

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import RunCli
-from git_repository import Repository, forget_configuration
+from drivers.git_repository import Repository, forget_configuration
 
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader

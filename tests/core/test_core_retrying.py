@@ -1,0 +1,88 @@
+"""One more time for items of a run that goes on: what runs again with them, and when it is too late."""
+
+from __future__ import annotations
+
+import pytest
+from drivers.core_driver import CoreDriver, job, single
+
+from orchestrator.core.events import ItemsReopened, Verdict
+from orchestrator.core.reopening import to_reopen, why_not
+from orchestrator.core.states import JobRules, Phase, Stop
+
+
+def opened(*rules: JobRules, **counts: int) -> CoreDriver:
+    """With a job `long` that goes on until it is let go."""
+    return CoreDriver([*rules, single("long", len(rules))], counts, slots=4).open()
+
+
+def refused(run: CoreDriver, *items: str) -> str:
+    return why_not(run.state, [run.ref(item) for item in items])
+
+
+def retry(run: CoreDriver, *items: str) -> None:
+    assert refused(run, *items) == ""
+    again, jobs = to_reopen(run.state, [run.ref(item) for item in items])
+    names = {(order, index): f"{run.ids[order]}:{index}" for order, index in again}
+    for name in names.values():
+        run.ended.pop(name, None)
+        run.closed.pop(name.partition(":")[0], None)
+    for order in jobs:
+        run.closed.pop(run.ids[order], None)
+    run.feed(ItemsReopened({ref: run.last_attempt.get(name, 0) for ref, name in names.items()}, jobs))
+
+
+def test_a_failed_item_runs_again_with_a_number_of_its_own_and_its_attempts_anew() -> None:
+    run = opened(job("a", 0, continue_on_error=True, attempts=1), a=2)
+    run.fail("a:0")
+    run.succeed("a:1")
+    retry(run, "a:0")
+    assert run.running["a:0"][0] == 2
+    run.succeed("a:0", "long:0")
+    assert run.result == ("completed", None)
+
+
+def test_what_was_skipped_behind_it_comes_to_its_turn_and_what_succeeded_stays() -> None:
+    rules = [
+        job("a", 0, max_failures=0),
+        job("b", 1, needs=(0,)),
+        single("c", 2, needs=(1,)),
+        single("e", 3, needs=(0,), when_word="always"),
+    ]
+    run = opened(*rules, a=1, b=2)
+    run.fail("a:0")
+    assert (run.closed["a"], run.closed["b"], run.closed["c"]) == (Phase.FAILED, Phase.SKIPPED, Phase.SKIPPED)
+    run.succeed("e:0")
+    retry(run, "a:0")
+    run.succeed("a:0", "b:0", "b:1", "c:0", "long:0")
+    assert run.started.count("e:0") == 1
+    assert run.result == ("completed", None)
+
+
+def test_a_cancelled_item_runs_again_only_when_it_is_asked_for() -> None:
+    run = opened(job("a", 0), a=2)
+    run.cancel("a:0")
+    assert ("a:0", "cancel", None) in run.asked_to_end
+    run.end("a:0", Verdict.CANCELLED)
+    run.succeed("a:1")
+    retry(run, "a:0")
+    run.succeed("a:0", "long:0")
+    assert run.result == ("completed", None)
+
+
+def test_an_item_that_runs_or_a_run_that_ends_is_too_late() -> None:
+    run = opened(job("a", 0), job("b", 1, continue_on_error=True), a=1, b=2)
+    assert refused(run, "a:0") == "a:0 runs: cancel it first, or wait for its end"
+    run.fail("b:0")
+    assert refused(run, "b:0") == ""
+    run.stop(Stop.DRAIN)
+    assert refused(run, "b:0") == "the run is ending: ask again once it has ended"
+
+
+@pytest.mark.parametrize("state", ["pending", "waiting"])
+def test_an_item_that_has_not_had_its_turn_needs_no_second_one(state: str) -> None:
+    run = CoreDriver([job("a", 0, attempts=2, retry_delay=9.0)], {"a": 2}, slots=1).open()
+    if state == "waiting":
+        run.fail("a:0")
+        assert to_reopen(run.state, [run.ref("a:0")]) == ((), ())
+    else:
+        assert to_reopen(run.state, [run.ref("a:1")]) == ((), ())

@@ -1,0 +1,22 @@
+"""Which driver for what: what tests play a part with, and samples to play it on.
+
+What is driven without a process:
+
+- `core_driver`: plays the supervisor for the core; events in, decisions out, invariants checked after each event.
+  `core_model` is the core once more, as plainly as it can be said, and `wait_world` a world of runs that hold and wait.
+- `token_driver`: several runs that ask for tokens in one process, each with a desk and a supervisor's lock of its own.
+- `store_samples`, `token_samples`, `views_story`: records of a run, records of tokens, happenings of a small run.
+- `jobs_schema`: what an editor would say of a jobs file.
+
+Real processes:
+
+- `worker_driver`: one worker, spoken to as a supervisor would.
+- `run_driver`: one run through the command line; its jobs witness what they do, its supervisor may be killed at any point.
+  `token_runs` (runs of the same work) and `many_runs` (runs inside and beside each other) stand on it.
+- `gate`: a job that tells when it runs and goes on when the test says so. `batch`: the batch that is killed over and over.
+- `fake_agents`: an agent (`fake_agent.py`) that does what its prompt says and notes what was paid for.
+  `model_server`: a model server on the loopback, for agents that talk HTTP. `recorded_agents`: what real agents once wrote.
+- `git_repository`: a repository that nothing configured on this machine reaches.
+
+For parametrize: `sweeps`, of which the quick suite runs a few and `make test-slow` all.
+"""

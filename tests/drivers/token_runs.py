@@ -1,0 +1,155 @@
+"""Runs of one home that ask for the same work, as real processes, and a witness of every start of it.
+
+Each agent notes its pid before it does anything else and tells if one that noted its own before still lives: two at once are
+seen whatever the state says. Which run an act is of stands in the witness: `begin RUN/ITEM ATTEMPT`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from drivers.run_driver import Command, RunDriver, wait_until, why
+from orchestrator.control.messages import Cancel, ask
+from orchestrator.reading.item_result import item_results
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.protocol import Spawned
+
+TOKEN = "the work"
+
+
+class TokenRuns(RunDriver):
+    """Several runs, each with an id. Jobs that ask for `TOKEN` are called `go` unless a test says otherwise."""
+
+    # Jobs.
+
+    def witnessed(self, body: str = ":", key: str = "work") -> str:
+        """Shell: `body` between the two lines that the witness gets. `key` (shell): what must not run twice at once."""
+        witness = shlex.quote(str(self.witness))
+        who = "$ORCHESTRATE_RUN/$ORCHESTRATE_ITEM"
+        # The own pid first: of two that start together at least one meets the other.
+        return (
+            f"echo $$ >> pids-{key}; echo begin {who} $ORCHESTRATE_ATTEMPT $$ >> {witness}; "
+            f"for pid in $(cat pids-{key}); do test $pid = $$ || "
+            f'{{ grep -qs "^State:.[^ZX]" /proc/$pid/status && echo {who} beside $pid >> overlaps; }}; done; '
+            f"{{ {body.strip()}\n}} && echo end {who} $ORCHESTRATE_ATTEMPT >> {witness}"
+        )
+
+    def job(
+        self, body: str = "", keys: str = "", *, run: str = "", first: str = "", more: str = "", name: str = "jobs.toml"
+    ) -> None:
+        """A jobs file whose job `go` does the work of `TOKEN`; without a body it stands at the gate and says `done`."""
+        script = self.witnessed(body or f"{self.gated()}; echo done")
+        self.write(f"[run]\n{run}\n{first}[jobs.go]\ntoken = {TOKEN!r}\n{keys}\nshell = '''{script}'''\n{more}", name)
+
+    # Commands.
+
+    def start(self, run_id: str, *arguments: str, file: str = "jobs.toml", fault: str = "", worker_fault: str = "") -> Command:
+        """A new run."""
+        return self.launch("run", file, "--run-id", run_id, *arguments, fault=fault, worker_fault=worker_fault)
+
+    def holder(
+        self, run_id: str = "first", *arguments: str, file: str = "jobs.toml", item: str = "go", fault: str = ""
+    ) -> Command:
+        """A new run whose item has begun to do the work."""
+        command = self.start(run_id, *arguments, file=file, fault=fault)
+        self.wait_for("begin", f"{run_id}/{item}")
+        return command
+
+    def waiter(self, run_id: str, *arguments: str, file: str = "jobs.toml", item: str = "go") -> Command:
+        """A new run whose item waits."""
+        command = self.start(run_id, *arguments, file=file)
+        self.wait_for_waiting(run_id, item, command=command)
+        return command
+
+    def wait_for_waiting(self, run_id: str, *items: str, command: Command | None = None) -> None:
+        def waits() -> bool:
+            assert command is None or command.is_running, command.stderr
+            return all(self.status_of(run_id, item) == "waiting" for item in items)
+
+        wait_until(waits, f"{', '.join(items)} of {run_id} waits")
+
+    def cancel(self, run_id: str, item: str = "go") -> None:
+        job, _, index = item.partition(":")
+        assert ask(self.dir_of(run_id).path, Cancel([(job, int(index or 0))])).ok
+
+    # What is known.
+
+    def results_of(self, run_id: str) -> list[dict[str, Any]]:
+        return list(item_results(RunReader.read(self.dir_of(run_id))))
+
+    def result_of(self, run_id: str, item: str = "go") -> dict[str, Any]:
+        return next(result for result in self.results_of(run_id) if result["item"] == item)
+
+    def statuses_of(self, run_id: str) -> list[str]:
+        """In item order."""
+        return [result["status"] for result in self.results_of(run_id)]
+
+    def status_of(self, run_id: str, item: str = "go") -> str | None:
+        """None while the run or the item does not exist."""
+        if not (self.dir_of(run_id).path / "checkpoint.json").exists():
+            return None
+        return next((result["status"] for result in self.results_of(run_id) if result["item"] == item), None)
+
+    def why(self, run_id: str, item: str = "go") -> str:
+        return why(self.dir_of(run_id).path, item)
+
+    def record(self, token: str = TOKEN) -> TokenRecord:
+        record = TokenFiles(self.home).read(token)
+        assert record is not None
+        return record
+
+    def worker_in(self, run_id: str, item: str = "go") -> int:
+        """Pid of the worker that runs an item."""
+        job, _, index = item.partition(":")
+        history = wait_until(lambda: self._started(run_id, job, int(index or 0)), f"the start of {run_id}/{item} is recorded")
+        start = history.open_starts[job, int(index or 0)]
+        return int(history.workers[start.worker].pid)
+
+    def agent_in(self, run_id: str, worker: int = 0) -> int:
+        """Pid of the agent that a worker started last."""
+        log = self.dir_of(run_id).worker_folder(worker) / LOG_NAME
+
+        def spawned() -> int | None:
+            return next((line.pid for line in reversed(read_log(str(log))) if isinstance(line, Spawned)), None)
+
+        return int(wait_until(spawned, f"the agent of {run_id} is recorded"))
+
+    def dir_of(self, run_id: str) -> RunDir:
+        return RunDir(self.home / "runs" / run_id)
+
+    def _started(self, run_id: str, job: str, index: int) -> Any:
+        history = read_history(self.dir_of(run_id))
+        return history if (job, index) in history.open_starts else None
+
+    # What must be true.
+
+    def starts(self) -> list[str]:
+        """`RUN/ITEM` of each start, in order."""
+        if not self.witness.exists():
+            return []
+        return [line.split()[1] for line in self.witness.read_text().splitlines() if line.startswith("begin ")]
+
+    def begin_of(self, number: int) -> str:
+        """`RUN/ITEM` of start number `number`, from 1, once it has come to that."""
+        wait_until(lambda: len(self.starts()) >= number, f"start {number}")
+        return self.starts()[number - 1]
+
+    def assert_started(self, *expected: str) -> None:
+        """Exactly these starts, in this order, and never two at once."""
+        assert self.starts() == list(expected)
+        self.assert_never_two_at_once()
+
+    def assert_never_two_at_once(self) -> None:
+        overlaps = self.folder / "overlaps"
+        assert not overlaps.exists(), overlaps.read_text()
+
+    def assert_shared(self, run_id: str, holder: str, output: str = "done", item: str = "go") -> None:
+        """The item succeeded with what `holder` (`RUN/ITEM`) did, and started nothing."""
+        result = self.result_of(run_id, item)
+        found = (result["status"], result["output"], result["deduped_from"], result["attempts"])
+        assert found == ("succeeded", output, holder, 0), result

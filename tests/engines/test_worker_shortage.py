@@ -1,0 +1,266 @@
+"""A machine without room: for a descriptor, a process, memory. Nothing is started, nothing is lost, nobody is to blame."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from drivers.sweeps import sweep
+from drivers.worker_driver import LIMIT_SECONDS, WorkerDriver
+
+from orchestrator.core.events import Verdict
+from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
+from orchestrator.engines.local import LocalEngine
+from orchestrator.store.outcomes import verdict_of
+from orchestrator.workers import channel
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.protocol import AttemptClass, Creates, Spawned, Start
+
+MakeWorker = Callable[[str], WorkerDriver]
+
+
+@pytest.fixture
+def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorker]:
+    made: list[WorkerDriver] = []
+
+    def make(fault: str) -> WorkerDriver:
+        monkeypatch.setenv("ORCHESTRATE_WORKER_FAULT", fault)
+        made.append(WorkerDriver(tmp_path))
+        return made[-1]
+
+    yield make
+    for driver in made:
+        driver.close()
+
+
+@contextmanager
+def room_for_descriptors(count: int, pid: int = 0) -> Iterator[None]:
+    """Let the process (0: this one) open at most `count` more, numbered as the kernel does: the lowest free number first."""
+    used = {int(name) for name in os.listdir(f"/proc/{pid or 'self'}/fd")}
+    if not pid:
+        used = {fd for fd in used if is_open(fd)}  # without the one that the listing itself had
+    limit, free = 0, -1
+    while free < count:
+        free += limit not in used
+        limit += 1
+    old = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit - 1, old[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+
+
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+class TestInTheWorker:
+    @pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM", "EMFILE", "ENFILE"])
+    def test_an_agent_that_the_machine_has_no_room_for_is_not_started(self, make_worker: MakeWorker, error: str) -> None:
+        worker = make_worker(f"worker.spawn:1:{error}")
+        lock = worker.lock(worker.root / "slot")
+        outcome = worker.run("sh", "-c", "echo ran >> witness", locks=[lock])
+        os.close(lock)
+        assert outcome.attempt_class is AttemptClass.SHORTAGE
+        assert outcome.message.startswith("no room on this machine just now: ")
+        assert verdict_of(outcome, None) is Verdict.SHORTAGE
+        assert not (worker.root / "witness").exists()
+        assert not [line for line in worker.log() if isinstance(line, Spawned)]
+
+    @pytest.mark.parametrize("room", range(3))
+    def test_a_worker_short_of_descriptors_works_again_once_it_has_some(self, make_worker: MakeWorker, room: int) -> None:
+        """Standard input, script and captures need one each: whichever is the first to find none."""
+        worker = make_worker("")
+        worker.shell("echo out; echo err >&2")  # and now it has no file for either stream
+        creates = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        with room_for_descriptors(room, worker.pid):
+            short = worker.run("sh", stdin="text", script="cat > .new; echo ran >> witness", creates=creates)
+        assert short.attempt_class is AttemptClass.SHORTAGE, short
+        assert not (worker.root / "witness").exists()
+        well = worker.run("sh", stdin="text", script="cat > .new; echo ran >> witness", creates=creates)
+        assert well.attempt_class is AttemptClass.OK
+        assert (worker.root / "witness").read_text() == "ran\n"
+        assert Path(creates.final).read_text() == "text"
+
+    def test_a_lock_whose_number_would_be_too_high_is_a_shortage_too(self, make_worker: MakeWorker) -> None:
+        worker = make_worker("")
+        worker.run("true")
+        lock = worker.lock(worker.root / "slot")
+        with room_for_descriptors(10, worker.pid):
+            outcome = worker.run("true", locks=[lock])
+        assert outcome.attempt_class is AttemptClass.SHORTAGE
+        assert worker.run("true", locks=[lock]).attempt_class is AttemptClass.OK
+        os.close(lock)
+
+    def test_an_agent_that_no_record_would_lead_to_is_not_started(self, make_worker: MakeWorker) -> None:
+        worker = make_worker("worker.log.write:1:ENFILE")
+        outcome = worker.shell("echo ran >> witness")
+        assert outcome.attempt_class is AttemptClass.SHORTAGE
+        assert not (worker.root / "witness").exists()
+
+    def test_an_agent_that_runs_is_never_called_not_started(self, make_worker: MakeWorker) -> None:
+        """The log refuses the line that names it: it runs on, once."""
+        worker = make_worker("worker.log.write:2:EMFILE")
+        outcome = worker.shell("echo ran >> witness; exit 3")
+        assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.COMMAND_FAILED, 3)
+        assert (worker.root / "witness").read_text() == "ran\n"
+
+    def test_a_command_that_is_wrong_is_no_shortage(self, make_worker: MakeWorker) -> None:
+        assert make_worker("").run("/missing").attempt_class is AttemptClass.CANNOT_START
+
+
+def test_descriptors_that_find_no_room_are_a_shortage_and_none_is_left(tmp_path: Path) -> None:
+    left, right = channel.socket_pair()
+    with left, right:
+        channel.send(left, b"m", [0, 1, 2], folder=str(tmp_path))
+        open_before = len(os.listdir("/proc/self/fd"))
+        with room_for_descriptors(2), pytest.raises(OSError, match="Too many open files"):
+            channel.receive(right)
+        assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+class Engine:
+    """A local engine with one slot, spoken to as the supervisor does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.engine = LocalEngine(lambda number: root / str(number))
+        self._next_worker = 0
+        self._sequence = -1
+
+    def run(self, *argv: str, stdin: str | None = None, room: int | None = None) -> list[EngineEvent]:
+        """What becomes of one attempt, until its worker waits for the next or is gone; `room`: of descriptors for its sending."""
+        self._sequence += 1
+        if self.engine.prepare_slot(0, self._next_worker) is not None:
+            self._next_worker += 1
+        start = Start(
+            sequence=self._sequence,
+            item="job:0",
+            attempt=1,
+            mark=f"test-{self.root}",
+            argv=list(argv),
+            stdin=stdin,
+            cwd=str(self.root),
+            stdout_path=f"{self.root}/stdout",
+            stderr_path=f"{self.root}/stderr",
+        )
+        if room is None:
+            self.engine.start(0, start, ())
+        else:
+            with room_for_descriptors(room):
+                self.engine.start(0, start, ())
+        (connection,) = self.engine.filenos()
+        readable, _, _ = select.select([connection], [], [], LIMIT_SECONDS)
+        assert readable, f"nothing within {LIMIT_SECONDS} s"
+        return self.engine.poll(connection)
+
+    def end_worker(self) -> None:
+        """Have the worker of the slot replaced."""
+        self.engine.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    driver = Engine(tmp_path)
+    yield driver
+    driver.engine.close()
+
+
+def limited_python(path: Path, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start under `limit` from now on."""
+    path.write_text(f'#!/bin/sh\n{limit}\nexec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+
+
+class TestInTheEngine:
+    @pytest.mark.parametrize("limit", [*(f"ulimit -n {count}" for count in range(5, 11)), "ulimit -v 4000", "ulimit -v 10000"])
+    def test_a_worker_that_has_no_room_itself_is_a_shortage_and_the_next_one_works(
+        self, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+    ) -> None:
+        """Whoever tells it: the loader, a Python without files, the worker's own imports."""
+        with monkeypatch.context() as patch:
+            limited_python(tmp_path / "python", limit, patch)
+            arrived, *died = engine.run("cat", stdin="text")
+        assert isinstance(arrived, OutcomeArrived), arrived
+        assert (arrived.sequence, arrived.outcome.attempt_class) == (0, AttemptClass.SHORTAGE), arrived.outcome
+        assert "no room" in arrived.outcome.message
+        if not died:  # it came up, and could not start an agent
+            engine.end_worker()
+        (well,) = engine.run("cat", stdin="text")
+        assert isinstance(well, OutcomeArrived)
+        assert well.outcome.attempt_class is AttemptClass.OK
+
+    def test_a_worker_that_is_broken_is_lost_and_no_shortage(
+        self, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            limited_python(tmp_path / "python", "echo broken >&2; exit 1", patch)
+            (died,) = engine.run("true")
+        assert isinstance(died, WorkerDied)
+        assert "exited with 1" in died.description
+
+    def test_a_start_that_cannot_be_sent_is_a_shortage_and_the_next_one_works(self, engine: Engine) -> None:
+        engine.run("true")
+        large = "x" * 100_000
+        arrived, died = engine.run("sh", "-c", "echo ran >> witness", stdin=large, room=0)
+        assert isinstance(arrived, OutcomeArrived)
+        assert isinstance(died, WorkerDied)
+        assert (arrived.sequence, arrived.outcome.attempt_class) == (1, AttemptClass.SHORTAGE)
+        assert arrived.outcome.message == "no room on this machine just now for a worker: Too many open files"
+        assert not (engine.root / "witness").exists()
+        (well,) = engine.run("wc", "-c", stdin=large)
+        assert isinstance(well, OutcomeArrived)
+        assert well.outcome.stdout.inline == b"100000\n"
+
+    def test_an_attempt_that_was_begun_is_never_a_shortage(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its worker breaks for want of memory with an agent beside it: that is a loss, and its tree must be ended."""
+        monkeypatch.setenv("ORCHESTRATE_WORKER_FAULT", "worker.spawned:1:ENOMEM")
+        (died,) = engine.run("true")
+        assert isinstance(died, WorkerDied)
+        assert [type(line).__name__ for line in read_log(str(engine.root / "0" / LOG_NAME))] == ["Begun"]
+
+    def test_a_slot_whose_worker_cannot_be_made_has_the_idle_one_of_another(self, engine: Engine) -> None:
+        engine.run("true")
+        local, worker = engine.engine, engine.engine.worker_of(0)
+        with room_for_descriptors(0):
+            assert local.prepare_slot(3, 9) is None
+            assert local.worker_of(3) == worker
+            assert not local.has_worker(0)
+            with pytest.raises(OSError, match="Too many open files"):
+                local.prepare_slot(0, 9)
+        assert local.worker_of(3) == worker, "one that is meant for a start is nobody else's"
+
+    def test_a_worker_that_cannot_be_made_leaves_nothing_behind(self, engine: Engine) -> None:
+        engine.run("true")
+        engine.engine.close()
+        open_before = len(os.listdir("/proc/self/fd"))
+        for room in range(5):
+            with room_for_descriptors(room), pytest.raises(OSError, match="Too many open files"):
+                engine.engine.prepare_slot(0, 7)
+            assert len(os.listdir("/proc/self/fd")) == open_before
+        assert engine.engine.prepare_slot(0, 7) is not None
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("slots", sweep([16, 0], quick=1))
+def test_a_run_gets_through_with_few_descriptors_for_its_slots(tmp_path: Path, slots: int) -> None:
+    job = f"for_each = {list(range(60))}\nshell = 'echo {{{{ item }}}} >> witness'\nstdin = 'text'\n"
+    (tmp_path / "jobs.toml").write_text(f"[run]\nslots = {slots}\n[jobs.item]\n{job}")
+    program = [sys.executable, "-m", "orchestrator", "run", "jobs.toml", "--run-id", "r"]
+    limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *program]
+    done = subprocess.run(limited, cwd=tmp_path, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(map(int, (tmp_path / "witness").read_text().split())) == list(range(60))

@@ -1,0 +1,70 @@
+"""What an item has to have before it starts, and who needs nothing of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from drivers.token_driver import TOKEN, Run
+
+from orchestrator.attempts.rendering import Prepared
+from orchestrator.engines.engine import Engine
+from orchestrator.jobsfile.load import load_text
+from orchestrator.shared.limits.parks import Parks
+from orchestrator.shared.limits.trials import Trials
+from orchestrator.shared.tokens.answers import Joins, Shared
+from orchestrator.store.outcomes import DoneHere
+from orchestrator.supervisor.admission import Admission, Answer, SlotHeld
+from orchestrator.system.locks.travelling import try_lock
+
+
+class NoEngine:
+    """Whoever gets here has everything else."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} of the engine is asked for")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    made = Run(tmp_path, "a")
+    yield made
+    made.close()
+
+
+def admit(run: Run, number: int, slot: int, keys: str = "") -> Answer:
+    text = f"[run]\n{keys}\n[jobs.port]\nfor_each = [1, 2]\ntoken = '{TOKEN}'\ncommand = ['true']\n"
+    jobs_file = load_text(text, path="jobs.toml", folder="/")
+    engine = cast(Engine, NoEngine())
+    admission = Admission(
+        run.home, run.run_dir, jobs_file, engine, run.desk, None, Trials(run.home, Parks(run.home)), pytest.fail
+    )
+    prepared = Prepared(
+        argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=None, label=None, payload="p", token=TOKEN
+    )
+    return admission.admit((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared, next_worker=1)
+
+
+def test_a_duplicate_in_its_run_needs_neither_slot_nor_memory_to_join(run: Run) -> None:
+    slot_lock = run.run_dir.slot_lock(1)
+    slot_lock.parent.mkdir(exist_ok=True)
+    held = try_lock(slot_lock)
+    assert held is not None
+    assert isinstance(admit(run, 0, slot=1), SlotHeld)
+    run.takes(0)
+    assert isinstance(admit(run, 1, slot=1), Joins)
+    assert isinstance(admit(run, 1, slot=1, keys="min_free_memory = '1000000 GB'"), Joins)
+
+
+def test_what_the_run_has_done_needs_neither_slot_nor_memory_to_be_shared(run: Run) -> None:
+    run.takes(0)
+    run.ends(0)
+    outcome = run.record()
+    assert outcome is not None
+    assert outcome.outcome is not None
+    run.done[TOKEN] = DoneHere("port:0", "p", outcome.outcome)
+    shared = admit(run, 1, slot=0, keys="min_free_memory = '1000000 GB'")
+    assert isinstance(shared, Shared)
+    assert not run.run_dir.slot_lock(0).exists()

@@ -1,0 +1,253 @@
+"""What an attempt comes to: classes, words, what the agent is given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drivers.worker_driver import WorkerDriver
+
+from orchestrator.workers.protocol import AttemptClass, Creates
+
+CANNOT_START = AttemptClass.CANNOT_START
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerDriver]:
+    monkeypatch.setenv("INHERITED", "from the supervisor")
+    monkeypatch.setenv("ORCHESTRATE_FAULT", "journal.written")
+    driver = WorkerDriver(tmp_path)
+    yield driver
+    driver.close()
+
+
+def test_one_worker_runs_one_attempt_after_another(worker: WorkerDriver) -> None:
+    outcomes = [worker.run("true"), worker.run("false"), worker.run("true")]
+    assert [outcome.exit_code for outcome in outcomes] == [0, 1, 0]
+    assert [outcome.attempt_class for outcome in outcomes] == [AttemptClass.OK, AttemptClass.COMMAND_FAILED, AttemptClass.OK]
+    assert worker.logged_outcomes() == dict(enumerate(outcomes))
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code", "number", "message"),
+    [
+        ("exit 0", 0, None, ""),
+        ("exit 3", 3, None, "exit code 3"),
+        ("kill -SEGV $$", None, signal.SIGSEGV, "ended by SIGSEGV"),
+        ("kill -KILL $$", None, signal.SIGKILL, "ended by SIGKILL"),
+        ("kill -40 $$", None, 40, "ended by signal 40"),
+    ],
+)
+def test_the_end_of_the_main_process_is_told(
+    worker: WorkerDriver, script: str, exit_code: int | None, number: int | None, message: str
+) -> None:
+    outcome = worker.shell(script)
+    assert (outcome.exit_code, outcome.signal, outcome.message) == (exit_code, number, message)
+    assert outcome.attempt_class is (AttemptClass.OK if exit_code == 0 else AttemptClass.COMMAND_FAILED)
+
+
+def test_cpu_time_and_times_are_told(worker: WorkerDriver) -> None:
+    outcome = worker.run(sys.executable, "-S", "-c", "import time\nwhile time.process_time() < 0.2: pass")
+    assert 0.2 <= outcome.cpu_seconds < 5
+    assert outcome.duration_seconds >= 0.2
+    assert outcome.finished_at > outcome.started_at
+    assert outcome.max_rss_bytes > 1 << 20
+
+
+def test_a_missing_command_is_named(worker: WorkerDriver) -> None:
+    outcome = worker.run("no-such-command")
+    assert (outcome.attempt_class, outcome.message) == (CANNOT_START, "command not found: no-such-command")
+    assert outcome.exit_code is None
+
+
+def test_a_missing_path_is_named(worker: WorkerDriver) -> None:
+    assert worker.run("./missing").message == "command not found: ./missing"
+
+
+def test_an_empty_command_is_told(worker: WorkerDriver) -> None:
+    assert (worker.run("").attempt_class, worker.run().attempt_class) == (CANNOT_START, CANNOT_START)
+
+
+def test_a_missing_interpreter_is_told_apart_from_a_missing_command(worker: WorkerDriver) -> None:
+    make_program(worker.root / "script", "#!/no/such/interpreter\n")
+    outcome = worker.run("./script")
+    assert (outcome.attempt_class, "interpreter" in outcome.message) == (CANNOT_START, True)
+    outcome = worker.run("script", env={"PATH": str(worker.root)})
+    assert (outcome.attempt_class, "interpreter" in outcome.message) == (CANNOT_START, True)
+
+
+def test_a_program_without_a_first_line_is_told(worker: WorkerDriver) -> None:
+    make_program(worker.root / "script", "echo hi\n")
+    outcome = worker.run("./script")
+    assert (outcome.attempt_class, "#!" in outcome.message) == (CANNOT_START, True)
+
+
+def test_a_file_that_may_not_be_executed_is_told(worker: WorkerDriver) -> None:
+    (worker.root / "data").write_text("x")
+    outcome = worker.run("./data")
+    assert (outcome.attempt_class, outcome.message) == (CANNOT_START, "permission denied: ./data")
+    assert worker.run("data", env={"PATH": str(worker.root)}).message == "permission denied: data"
+
+
+def test_a_folder_on_the_path_does_not_hide_a_program(worker: WorkerDriver) -> None:
+    (worker.root / "first" / "tool").mkdir(parents=True)
+    (worker.root / "second").mkdir()
+    make_program(worker.root / "second" / "tool", "#!/bin/sh\nexit 7\n")
+    assert worker.run("tool", env={"PATH": f"{worker.root}/first:{worker.root}/second"}).exit_code == 7
+
+
+def test_the_path_of_the_item_is_searched_relative_to_its_folder(worker: WorkerDriver) -> None:
+    (worker.root / "bin").mkdir()
+    make_program(worker.root / "bin" / "tool", "#!/bin/sh\nexit 5\n")
+    assert worker.run("tool", env={"PATH": "bin:/usr/bin:/bin"}).exit_code == 5
+
+
+def test_a_missing_working_folder_is_named(worker: WorkerDriver) -> None:
+    outcome = worker.run("true", cwd=str(worker.root / "gone"))
+    assert outcome.attempt_class is CANNOT_START
+    assert outcome.message == f"cwd {worker.root}/gone: No such file or directory"
+    assert worker.run("true").attempt_class is AttemptClass.OK
+
+
+def test_a_zero_byte_in_an_argument_is_an_outcome_not_a_crash(worker: WorkerDriver) -> None:
+    assert worker.run("echo", "a\0b").attempt_class is CANNOT_START
+    assert worker.run("true", cwd="/a\0b").attempt_class is CANNOT_START
+    assert worker.run("true", env={"A": "a\0b"}).attempt_class is CANNOT_START
+
+
+def test_an_argument_of_130_kilobytes_arrives_byte_for_byte(worker: WorkerDriver) -> None:
+    value = "'\"$(x)\n\u00e4" * 14_000
+    value = value.encode()[:130_000].decode(errors="ignore")
+    outcome = worker.run("printf", "%s", value)
+    assert (outcome.stdout.path, outcome.stdout.size) == (str(worker.root / "outputs/job/0/0-1.stdout"), len(value.encode()))
+    assert Path(outcome.stdout.path or "").read_text() == value
+
+
+def test_an_argument_beyond_the_limit_names_stdin(worker: WorkerDriver) -> None:
+    outcome = worker.run("true", "x" * 200_000)
+    assert (outcome.attempt_class, "`stdin`" in outcome.message) == (CANNOT_START, True)
+
+
+def test_stdin_is_at_its_end_by_default(worker: WorkerDriver) -> None:
+    assert worker.shell("cat; echo end").stdout.inline == b"end\n"
+
+
+@pytest.mark.parametrize("size", [0, 5, 1_000_000])
+def test_stdin_gives_its_text_and_ends(worker: WorkerDriver, size: int) -> None:
+    outcome = worker.run("wc", "-c", stdin="x" * size)
+    assert int(outcome.stdout.inline or b"") == size
+    assert worker.shell("cat").stdout.size == 0, "the next attempt must not see it"
+
+
+def test_a_script_goes_by_file(worker: WorkerDriver) -> None:
+    script = "echo one\n" + "# filler\n" * 30_000 + "echo $0 >&2; exit 4\n"
+    outcome = worker.run("/bin/sh", script=script)
+    assert (outcome.exit_code, outcome.stdout.inline) == (4, b"one\n")
+    assert outcome.stderr.inline == f"{worker.folder}/script\n".encode()
+
+
+def test_the_environment_is_the_workers_with_the_items_changes(worker: WorkerDriver) -> None:
+    outcome = worker.run("env", env={"ADDED": "1 = \u00fc", "INHERITED": None, "ABSENT": None})
+    seen = dict(line.split("=", 1) for line in (outcome.stdout.inline or b"").decode().splitlines())
+    assert seen["ADDED"] == "1 = \u00fc"
+    assert seen["ORCHESTRATE_MARK"] == worker.mark
+    assert seen["PATH"] == os.environ["PATH"]
+    assert "INHERITED" not in seen
+    assert not [name for name in seen if name.endswith("FAULT")]
+    assert b"INHERITED=from the supervisor\n" in (worker.run("env").stdout.inline or b"")
+
+
+def test_the_agent_leads_its_own_session_in_its_folder(worker: WorkerDriver) -> None:
+    (worker.root / "inside").mkdir()
+    code = "import os; print(os.getsid(0) == os.getpid(), os.getcwd())"
+    outcome = worker.run(sys.executable, "-c", code, cwd=str(worker.root / "inside"))
+    assert outcome.stdout.inline == f"True {worker.root}/inside\n".encode()
+
+
+def test_no_signal_is_ignored_or_blocked(worker: WorkerDriver) -> None:
+    outcome = worker.run("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
+    masks = [int(line.split()[1], 16) for line in (outcome.stdout.inline or b"").splitlines()]
+    internal = 1 << 31 | 1 << 32  # glibc's own two: posix_spawn leaves them ignored, and no program may use them
+    assert [mask & ~internal for mask in masks] == [0, 0]
+
+
+def test_a_reader_that_closes_ends_a_writer_with_sigpipe(worker: WorkerDriver) -> None:
+    outcome = worker.run("bash", "-c", "yes | head -1; echo ${PIPESTATUS[0]}")
+    assert outcome.stdout.inline == b"y\n141\n"
+
+
+def test_the_agent_inherits_its_streams_and_locks_and_nothing_else(worker: WorkerDriver) -> None:
+    locks = [worker.lock(worker.root / name) for name in ("slot", "pool")]
+    outcome = worker.shell("ls /proc/$$/fd; readlink /proc/$$/fd/200 /proc/$$/fd/201; true", locks=locks)
+    seen = (outcome.stdout.inline or b"").decode().split()
+    assert sorted(seen[:-2]) == ["0", "1", "2", "200", "201"]
+    assert seen[-2:] == [f"{worker.root}/slot", f"{worker.root}/pool"]
+    for lock in locks:
+        os.close(lock)
+
+
+def test_no_descriptor_is_left_open_in_the_worker(worker: WorkerDriver) -> None:
+    def after_everything() -> tuple[str, ...]:
+        lock = worker.lock(worker.root / "slot")
+        worker.shell("echo out; echo err >&2", locks=[lock], stdin="text", script="true")
+        worker.run("missing", locks=[lock])
+        worker.run("true", cwd="/missing", stdin="text")
+        os.close(lock)
+        return tuple(sorted(os.listdir(f"/proc/{worker.pid}/fd")))
+
+    assert len({after_everything() for _ in range(5)}) == 1
+
+
+class TestCreates:
+    def test_the_file_gets_its_name_only_after_success(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        outcome = worker.shell("echo half > .new; test ! -e file; exit 0", creates=promised)
+        assert outcome.attempt_class is AttemptClass.OK
+        assert Path(promised.final).read_text() == "half\n"
+        assert not Path(promised.temporary).exists()
+
+    def test_a_failure_leaves_neither(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        outcome = worker.shell("echo half > .new; exit 9", creates=promised)
+        assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.COMMAND_FAILED, 9)
+        assert not Path(promised.final).exists()
+        assert not Path(promised.temporary).exists()
+
+    def test_a_success_without_the_file_is_a_failure(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        outcome = worker.run("true", creates=promised)
+        assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.CREATES_MISSING, 0)
+        assert "file was not created" in outcome.message
+
+    def test_what_an_earlier_attempt_left_is_no_success(self, worker: WorkerDriver) -> None:
+        (worker.root / ".new" / "deep").mkdir(parents=True)
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        assert worker.run("true", creates=promised).attempt_class is AttemptClass.CREATES_MISSING
+
+    def test_a_folder_may_be_promised(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/folder")
+        outcome = worker.shell("mkdir -p .new/deep; echo a > .new/deep/a; ln -s nowhere .new/link", creates=promised)
+        assert outcome.attempt_class is AttemptClass.OK
+        assert (worker.root / "folder/deep/a").read_text() == "a\n"
+
+    def test_a_folder_in_the_way_is_told(self, worker: WorkerDriver) -> None:
+        (worker.root / "file" / "full").mkdir(parents=True)
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        outcome = worker.shell("echo a > .new", creates=promised)
+        assert outcome.attempt_class is AttemptClass.CREATES_MISSING
+        assert outcome.message == f"{promised.final} could not be put in place: Is a directory"
+
+    def test_what_a_leftover_would_still_write_is_ended_before_the_rename(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        outcome = worker.shell("echo a > .new; (sleep 60; echo late >> .new) & exit 0", creates=promised)
+        assert (outcome.attempt_class, outcome.leftovers > 0) == (AttemptClass.OK, True)
+        assert Path(promised.final).read_text() == "a\n"
+
+
+def make_program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)

@@ -1,0 +1,406 @@
+"""An attempt in a workspace of its own: made beside the agent, found again by the next attempt, kept once it succeeded."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from drivers.git_repository import Repository, forget_configuration
+from drivers.worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
+
+from orchestrator.workers.attempt_end import AttemptEnd
+from orchestrator.workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
+from orchestrator.workers.workspaces import workspace as workspaces
+from orchestrator.workers.workspaces.git import GitFailed, locked
+from orchestrator.workers.workspaces.record import read_record
+from orchestrator.workers.workspaces.workspace import Workspace, remove_workspace
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    forget_configuration(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repo", **{"a.txt": "a\n", ".gitignore": ".env\nbuild/\n"})
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
+    driver = WorkerDriver(tmp_path)
+    yield driver
+    driver.close()
+
+
+class Item:
+    """One item's attempts, as its supervisor would have a worker make them."""
+
+    def __init__(self, root: Path, kind: Any, source: Path, name: str = "port.0", **settings: Any) -> None:
+        self.path = root / "workspaces" / name
+        outputs = root / "outputs"
+        given = {
+            "kind": kind,
+            "path": str(self.path),
+            "source": str(source),
+            "cwd": str(self.path),
+            "branch": f"orchestrate/run/{name}",
+            "message": f"{name}\n\nMade by a test.\n",
+            "patch_path": str(outputs / f"{name}.patch"),
+            "artifacts_folder": str(outputs / f"{name}.files"),
+            "include_from": str(source),
+        }
+        self.task = WorkspaceTask(**(given | settings))
+
+    def run(self, worker: WorkerDriver, script: str, **settings: Any) -> Outcome:
+        return worker.shell(script, workspace=self.task, cwd=self.task.cwd, **settings)
+
+
+def report_of(outcome: Outcome) -> WorkspaceReport:
+    assert outcome.workspace is not None, outcome
+    return outcome.workspace
+
+
+def patch_of(outcome: Outcome) -> bytes:
+    path = report_of(outcome).patch.path
+    assert path is not None
+    return Path(path).read_bytes()
+
+
+def test_a_git_that_is_killed_while_it_commits_is_asked_once_more(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    real, killed = shutil.which("git"), tmp_path / "killed"
+    lock = f'"$({real} rev-parse --git-dir)/index.lock"'
+    kill = f'case " $* " in *" commit "*) [ -e {killed} ] || {{ : > {killed}; : > {lock}; kill -9 $$; }};; esac'
+    (programs / "git").write_text(f'#!/bin/sh\n{kill}\nexec {real} "$@"\n')
+    (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    worker = WorkerDriver(tmp_path)
+    try:
+        outcome = Item(worker.root, "worktree", repository.path).run(worker, "echo b >> a.txt")
+    finally:
+        worker.close()
+    assert killed.exists()
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    assert repository.git("show", f"{report_of(outcome).commit}:a.txt") == "a\nb"
+
+
+def test_a_worktree_whose_git_file_the_agent_removed_is_joined_to_its_repository_again(
+    worker: WorkerDriver, repository: Repository
+) -> None:
+    outcome = Item(worker.root, "worktree", repository.path).run(worker, "echo b >> a.txt; rm .git")
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    assert repository.git("show", f"{report_of(outcome).commit}:a.txt") == "a\nb"
+
+
+def test_all_that_was_done_in_a_worktree_is_one_commit_and_one_patch(worker: WorkerDriver, repository: Repository) -> None:
+    first = repository.head()
+    item = Item(worker.root, "worktree", repository.path)
+    script = "echo b >> a.txt; printf '\\0\\1' > new.bin; rm README; mkdir build; echo x > build/ignored"
+    outcome = item.run(worker, script)
+    assert outcome.attempt_class is AttemptClass.OK, outcome.message
+    report = report_of(outcome)
+    assert (report.path, report.base, report.branch) == (str(item.path), first, "orchestrate/run/port.0")
+    assert report.commit == repository.head("orchestrate/run/port.0")
+    assert repository.git("log", "-1", "--format=%an %s", report.commit) == "orchestrate port.0"
+    assert repository.git("diff", "--name-status", first, report.commit).split("\n") == ["D\tREADME", "M\ta.txt", "A\tnew.bin"]
+    assert repository.head() == first
+    assert not (repository.path / "new.bin").exists()
+    subprocess.run(["git", "-C", repository.path, "apply", "--index"], input=patch_of(outcome), check=True)
+    assert repository.git("write-tree") == repository.head(f"{report.commit}^{{tree}}")
+
+
+def test_a_failed_attempt_leaves_its_edits_to_the_next_and_both_start_from_one_commit(
+    worker: WorkerDriver, repository: Repository
+) -> None:
+    first = repository.head()
+    item = Item(worker.root, "worktree", repository.path)
+    outcome = item.run(worker, "echo half > b.txt; exit 3")
+    assert (outcome.attempt_class, report_of(outcome).path) == (AttemptClass.COMMAND_FAILED, str(item.path))
+    repository.write("a.txt", "changed meanwhile\n")
+    repository.commit("second")
+    outcome = item.run(worker, "cat a.txt b.txt")
+    assert (outcome.stdout.inline, report_of(outcome).base) == (b"a\nhalf\n", first)
+
+
+def test_who_runs_again_after_its_workspace_is_gone_goes_on_from_its_branch(worker: WorkerDriver, repository: Repository) -> None:
+    first = repository.head()
+    item = Item(worker.root, "worktree", repository.path, keep_seconds=0.0)
+    report = report_of(item.run(worker, "echo b > b.txt"))
+    assert (report.path, len(repository.worktrees())) == (None, 1)
+    repository.commit("meanwhile")
+    outcome = item.run(worker, "cat b.txt; echo c > c.txt")
+    assert (outcome.attempt_class, outcome.stdout.inline) == (AttemptClass.OK, b"b\n")
+    assert (report_of(outcome).base, repository.head(f"{report_of(outcome).commit}~1")) == (first, report.commit)
+    remove_workspace(str(item.path))
+    assert os.listdir(item.path.parent) == []
+    assert "orchestrate/run/port.0" in repository.branches()
+
+
+def test_the_commits_of_the_agent_stay_as_they_are_also_on_a_branch_of_its_own(
+    worker: WorkerDriver, repository: Repository
+) -> None:
+    item = Item(worker.root, "worktree", repository.path)
+    commit = "git -c user.name=agent -c user.email=a@b commit -qam mine"
+    outcome = item.run(
+        worker, f"echo b >> a.txt; {commit}; git checkout -qb elsewhere; echo c >> a.txt; {commit}; echo d >> a.txt"
+    )
+    report = report_of(outcome)
+    assert repository.git("log", "--format=%an", f"{report.base}..{report.commit}").split() == ["orchestrate", "agent", "agent"]
+    assert report.commit == repository.head("orchestrate/run/port.0")
+
+
+def test_a_workspace_without_a_change_goes_and_its_branch_with_it(worker: WorkerDriver, repository: Repository) -> None:
+    (repository.path / ".env").write_text("SECRET=1\n")
+    item = Item(worker.root, "worktree", repository.path, include=[".env"])
+    outcome = item.run(worker, "cat .env; mkdir build; touch build/x")
+    assert outcome.stdout.inline == b"SECRET=1\n"
+    report = report_of(outcome)
+    assert (report.path, report.commit, report.patch.size) == (None, None, 0)
+    assert (os.listdir(item.path.parent), repository.branches(), len(repository.worktrees())) == ([], {"main"}, 1)
+
+
+@pytest.mark.parametrize(
+    "work", ["echo b >> part/a.txt", "cd part && git -c user.name=a -c user.email=a commit -qm x --allow-empty"]
+)
+def test_what_was_done_in_a_submodule_is_told_and_stays(worker: WorkerDriver, repository: Repository, work: str) -> None:
+    part = Repository(worker.root / "part", **{"a.txt": "a\n"})
+    allowed = "git -c protocol.file.allow=always"
+    subprocess.run(f"{allowed} submodule --quiet add {part.path} part", cwd=repository.path, shell=True, check=True)
+    repository.commit("Add a part")
+    setup = f"{allowed} submodule --quiet update --init"
+    untouched = Item(worker.root, "worktree", repository.path, "port.0", setup=setup)
+    assert report_of(untouched.run(worker, "true")).path is None
+    item = Item(worker.root, "worktree", repository.path, "port.1", setup=setup, keep_seconds=0.0)
+    outcome = item.run(worker, work)
+    report = report_of(outcome)
+    assert (outcome.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
+    assert report.note == "part is a repository of its own: what was done in it stays in the workspace alone"
+    subprocess.run(f"{allowed} -C part pull -q; {allowed} -C part reset -q --hard origin", cwd=item.path, shell=True, check=True)
+    assert (report_of(item.run(worker, "true")).path, item.path.exists()) == (None, False)
+
+
+def test_what_an_agent_cloned_into_a_copy_is_told_and_stays(worker: WorkerDriver, repository: Repository) -> None:
+    item = Item(worker.root, "copy", repository.path, keep_seconds=0.0)
+    commit = "git -c user.name=a -c user.email=a@b commit -qm x --allow-empty"
+    report = report_of(item.run(worker, f"git init -q inner && cd inner && {commit} && echo x > work.txt"))
+    assert report.path is not None
+    assert (Path(report.path) / "inner" / "work.txt").exists()
+    assert "inner is a repository of its own" in report.note
+
+
+def test_what_was_copied_into_a_worktree_is_never_committed(worker: WorkerDriver, repository: Repository) -> None:
+    repository.write("secret.key", "unignored\n")
+    item = Item(worker.root, "worktree", repository.path, include=["*.key"])
+    report = report_of(item.run(worker, "cat secret.key > shown.txt"))
+    assert report.commit is not None
+    assert repository.git("diff", "--name-only", str(report.base), report.commit) == "shown.txt"
+
+
+def test_setup_runs_once_and_what_it_says_is_told_only_if_it_fails(worker: WorkerDriver, repository: Repository) -> None:
+    count = worker.root / "count"
+    setup = f"echo setup >> {count}; echo noise; test -e {worker.root}/good || {{ echo broken >&2; exit 4; }}"
+    item = Item(worker.root, "worktree", repository.path, setup=setup)
+    outcome = item.run(worker, "echo never")
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.COMMAND_FAILED, "setup: exit code 4")
+    assert (outcome.stdout.inline, outcome.stderr.inline) == (b"noise\n", b"broken\n")
+    (worker.root / "good").touch()
+    for _ in range(2):
+        assert item.run(worker, "echo agent; exit 1").stdout.inline == b"agent\n"
+    assert count.read_text() == "setup\n" * 2
+
+
+def test_a_branch_that_is_somebody_elses_is_refused_in_words(worker: WorkerDriver, repository: Repository) -> None:
+    repository.git("branch", "mine")
+    outcome = Item(worker.root, "worktree", repository.path, branch="mine").run(worker, "touch x")
+    assert outcome.attempt_class is AttemptClass.CANNOT_START
+    assert outcome.message == "workspace: branch: mine is there already, and not this item's; `branch` gives it another name"
+    outcome = Item(worker.root, "worktree", repository.path, branch="a..b").run(worker, "touch x")
+    assert outcome.message == "workspace: branch: 'a..b' cannot be the name of a branch"
+    outcome = Item(worker.root, "worktree", repository.path, base="nowhere").run(worker, "touch x")
+    assert "has no commit 'nowhere'" in outcome.message
+
+
+def test_a_copy_has_the_files_as_they_are_and_a_patch_without_git_in_it(worker: WorkerDriver, repository: Repository) -> None:
+    repository.write("a.txt", "not committed\n")
+    repository.write(".env", "ignored\n")
+    (repository.path / "link").symlink_to("a.txt")
+    item = Item(worker.root, "copy", repository.path, left_out=[str(worker.root)])
+    outcome = item.run(worker, "ls -A; cat link .env; echo more >> a.txt")
+    assert outcome.stdout.inline == b".env\n.gitignore\nREADME\na.txt\nlink\nnot committed\nignored\n"
+    assert b"+more\n" in patch_of(outcome)
+    assert report_of(outcome).commit is None
+    assert (repository.path / "a.txt").read_text() == "not committed\n"
+
+
+def test_an_empty_folder_is_kept_if_something_is_in_it(worker: WorkerDriver) -> None:
+    item = Item(worker.root, "temp", worker.root)
+    assert report_of(item.run(worker, "ls -A")).path is None
+    assert report_of(item.run(worker, "touch x")).path == str(item.path)
+
+
+def test_artifacts_are_copied_bounded_and_never_from_outside(worker: WorkerDriver) -> None:
+    (worker.root / "outside").write_text("secret")
+    item = Item(worker.root, "temp", worker.root, artifacts=["out/*", "none/*.json"], keep_seconds=0.0)
+    script = f"mkdir out; echo 1 > out/a; ln -s a out/b; ln -s {worker.root}/outside out/c; head -c 2000 /dev/zero > out/d"
+    report = report_of(item.run(worker, script, max_output_bytes=1000))
+    kept = [Path(path) for path in report.artifacts]
+    assert [(path.name, path.read_text()) for path in kept] == [("a", "1\n"), ("b", "1\n")]
+    assert report.note == "out/c leads out of the workspace; out/d does not fit into max_output; no file matches none/*.json"
+    assert (report.path, item.path.exists()) == (None, False)
+
+
+def test_a_workspace_that_cannot_be_removed_is_told_and_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may have left files of another user in it."""
+
+    def refuse(path: str, *, is_over: bool) -> None:
+        del is_over
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(workspaces, "remove_workspace", refuse)
+    item = Item(tmp_path, "temp", tmp_path)
+    workspace = Workspace(item.task, "mark")
+    workspace.enter(lambda _: AttemptEnd(AttemptClass.OK))
+    end, report = workspace.finish(AttemptEnd(AttemptClass.OK), str(tmp_path / "patch"), 1000)
+    assert report is not None
+    assert (end.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
+    assert report.note == f"{item.path} cannot be removed: Permission denied: {item.path}"
+
+
+def test_eight_at_once_add_their_worktrees(tmp_path: Path, repository: Repository) -> None:
+    def made(number: int) -> AttemptClass:
+        item = Item(tmp_path, "worktree", repository.path, f"port.{number}")
+        return Workspace(item.task, "mark").enter(lambda _: AttemptEnd(AttemptClass.OK)).attempt_class
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(made, range(8))) == [AttemptClass.OK] * 8
+    assert len(repository.worktrees()) == 9
+    for number in range(8):
+        assert (tmp_path / f"workspaces/port.{number}/a.txt").read_text() == "a\n"
+        remove_workspace(str(tmp_path / f"workspaces/port.{number}"))
+    assert (repository.worktrees(), repository.branches()) == ([str(repository.path)], {"main"})
+
+
+@pytest.mark.parametrize("fault", ["recorded", "added", "committing", "committed", "kept"])
+def test_a_worker_killed_anywhere_leaves_what_the_next_attempt_goes_on_with(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    item = Item(tmp_path, "worktree", repository.path)
+    script = "echo $ORCHESTRATE_NTH >> b.txt"
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    monkeypatch.setenv("ORCHESTRATE_WORKER_FAULT", f"worker.workspace.{fault}")
+    killed = WorkerDriver(tmp_path / "1")
+    killed.start("/bin/sh", "-c", script, workspace=item.task, cwd=item.task.cwd, env={"ORCHESTRATE_NTH": "1"})
+    assert killed.wait_exit() == -signal.SIGKILL
+    killed.close()
+    monkeypatch.delenv("ORCHESTRATE_WORKER_FAULT")
+    next_one = WorkerDriver(tmp_path / "2")
+    try:
+        outcome = item.run(next_one, script, env={"ORCHESTRATE_NTH": "2"})
+    finally:
+        next_one.close()
+    assert outcome.attempt_class is AttemptClass.OK, outcome.message
+    report = report_of(outcome)
+    assert report.commit == repository.head("orchestrate/run/port.0")
+    assert repository.show(f"{report.commit}:b.txt") == ("2" if fault in ("recorded", "added") else "1\n2")
+
+
+SLOW_GIT = """#!/bin/sh
+case " $* " in *" worktree add "*) echo $$ > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; read word < {folder}/gate;; esac
+exec {git} "$@"
+"""
+
+
+def test_the_git_of_a_killed_worker_is_waited_for(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock until it has ended: two that add one worktree would leave half of each."""
+    item = Item(tmp_path, "worktree", repository.path)
+    for name in ("1", "2", "bin"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "gate")
+    slow = tmp_path / "bin" / "git"
+    slow.write_text(SLOW_GIT.format(folder=tmp_path, git=shutil.which("git")))
+    slow.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+        killed = WorkerDriver(tmp_path / "1")
+        killed.start("true", workspace=item.task, cwd=item.task.cwd)
+        wait_until((tmp_path / "pid").exists, "git is about to add the worktree")
+        killed.kill()
+        killed.close()
+    assert not may_be_locked(repository.path / ".git" / "orchestrate.lock")
+    next_one = WorkerDriver(tmp_path / "2")
+    try:
+        next_one.start("/bin/sh", "-c", "echo 2 > b.txt", workspace=item.task, cwd=item.task.cwd)
+        wait_until(lambda: is_open_by(next_one.pid, "orchestrate.lock"), "the next worker is at the lock")
+        assert is_living(int((tmp_path / "pid").read_text()))
+        (tmp_path / "gate").write_text("go\n")
+        outcome = next_one.outcome()
+    finally:
+        next_one.close()
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    assert repository.show("orchestrate/run/port.0:b.txt") == "2"
+
+
+def is_open_by(pid: int, name: str) -> bool:
+    return any(file.path.endswith(f"/{name}") for file in psutil.Process(pid).open_files())
+
+
+def test_a_lock_that_somebody_keeps_is_named_and_not_waited_for_for_ever(repository: Repository) -> None:
+    with locked(str(repository.path)), pytest.raises(GitFailed) as told, locked(str(repository.path), patience_seconds=0.0):
+        pass
+    lock = repository.path / ".git" / "orchestrate.lock"
+    assert str(told.value) == f"{lock}: another process has held this lock for 0 s; is one stopped?"
+
+
+def test_a_git_that_was_killed_leaves_no_lock_in_the_way(worker: WorkerDriver, repository: Repository) -> None:
+    item = Item(worker.root, "worktree", repository.path)
+    outcome = item.run(worker, "touch $(git rev-parse --git-path index.lock); echo b >> a.txt; exit 1")
+    assert outcome.attempt_class is AttemptClass.COMMAND_FAILED
+    outcome = item.run(worker, "touch $(git rev-parse --git-path index.lock)")
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    record = read_record(str(item.path))
+    assert record is not None
+    assert record.base != report_of(outcome).commit
+
+
+@pytest.mark.parametrize("kind", ["worktree", "copy"])
+def test_what_an_agent_leaves_of_its_own_is_no_work(worker: WorkerDriver, repository: Repository, kind: str) -> None:
+    item = Item(worker.root, kind, repository.path, litter=[".aider.*history*", ".aider.tags.cache.v*/**"])
+    litter = "mkdir .aider.tags.cache.v4; echo x | tee .aider.tags.cache.v4/cache.db .aider.chat.history.md"
+    outcome = item.run(worker, f"{litter}; echo mine > .aider.conf.yml")
+    assert outcome.attempt_class is AttemptClass.OK, outcome.message
+    patch = patch_of(outcome)
+    assert b".aider.conf.yml" in patch
+    assert b"cache" not in patch
+    assert b"history" not in patch
+
+
+def test_an_attempt_that_left_nothing_but_litter_did_nothing(worker: WorkerDriver, repository: Repository) -> None:
+    item = Item(worker.root, "worktree", repository.path, litter=["*.log"], keep_seconds=0.0)
+    outcome = item.run(worker, "echo x > a.log")
+    assert (report_of(outcome).commit, report_of(outcome).path) == (None, None)
+
+
+def test_a_file_of_the_repository_that_looks_like_litter_stays_in_it(worker: WorkerDriver, repository: Repository) -> None:
+    repository.write("kept.log", "ours\n")
+    repository.commit("Keep a log")
+    item = Item(worker.root, "worktree", repository.path, litter=["*.log"])
+    outcome = item.run(worker, "echo more >> kept.log; echo x > new.txt")
+    commit = report_of(outcome).commit
+    assert commit is not None
+    assert repository.git("show", f"{commit}:kept.log") == "ours"
