@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from orchestrator.attempts.preparer import Starter
+from orchestrator.attempts.preparer import Preparer
 from orchestrator.jobsfile.model import Job
 from orchestrator.store.records import ItemSettled, Status
 from orchestrator.store.run_history import RunHistory
 
 
-def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran: Collection[str]) -> Iterator[ItemSettled]:
+def newly_stale(history: RunHistory, jobs: Sequence[Job], preparer: Preparer, ran: Collection[str]) -> Iterator[ItemSettled]:
     """The records that mark stale items. `ran`: ids of the jobs of which this session ran items."""
     for job in jobs:
         past = history.jobs[job.id]
@@ -24,7 +24,7 @@ def newly_stale(history: RunHistory, jobs: Sequence[Job], starter: Starter, ran:
             ended = past.last_end(index)
             if ended is None or past.is_stale(index):
                 continue
-            if not starter.is_same(job, index, ended):
+            if not preparer.is_same(job, index, ended):
                 yield ItemSettled(
                     job=job.id,
                     index=index,

@@ -10,7 +10,8 @@ from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
-from orchestrator.attempts.preparer import Starter
+from orchestrator.attempts.message import StartMessages
+from orchestrator.attempts.preparer import Preparer
 from orchestrator.attempts.rendering import Prepared, prepare
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
@@ -33,7 +34,7 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
         )
     contexts = ItemContexts(reader, header.inputs)
     loops = Loops(reader, contexts)
-    starter = Starter(reader, contexts, loops, reader.jobs_file, None, Selector(Selection(), reader.jobs_file.jobs))
+    preparer = Preparer(reader, contexts, loops, reader.jobs_file, Selector(Selection(), reader.jobs_file.jobs))
     try:
         context = contexts.for_item(job, index, attempt)
         context["label"] = item_label(job, context)
@@ -47,13 +48,13 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
             folder=header.folder,
             temporary_suffix=f"{header.mark}.by-hand",
             find_agent=finder(reader.jobs_file),
-            before=starter.before(job, index, 1),
+            before=preparer.end_before(job, index, 1),
             place=Workspaces(reader, reader.jobs_file).place(job, index, attempt, context) if is_there else None,
         )
     except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
     # Without the attempt's mark: a resume must not take this for something that the item left behind.
-    changes = starter.environment(reader.item_name(job_id, index), attempt, prepared)
+    changes = StartMessages(reader, reader.jobs_file).environment(reader.item_name(job_id, index), attempt, prepared)
     passed = dict(os.environ)
     if prepared.agent is not None:
         passed = {name: value for name, value in passed.items() if is_passed(name, prepared.agent.env_allowed)}

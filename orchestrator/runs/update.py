@@ -5,7 +5,7 @@ text and the new lists durably under new names, and then one group of the journa
 new one, whoever is killed when.
 
 Promise: an index never means two values; an item whose payload is unchanged keeps its outcome. Where what an item reads will run
-again its payload is not known yet: it is set back, and asked once more when its turn comes (`Starter`).
+again its payload is not known yet: it is set back, and asked once more when its turn comes (`Preparer`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.attempts.items.listing import ListingError, list_again, marks_
 from orchestrator.attempts.items.merging import Relisted
 from orchestrator.attempts.items.selection import Selector, check_patterns
 from orchestrator.attempts.loops import Loops
-from orchestrator.attempts.preparer import Starter
+from orchestrator.attempts.preparer import Preparer
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.input_values import resolve_inputs
 from orchestrator.jobsfile.load import load
@@ -149,7 +149,7 @@ class _Drafting:
         self._reader.jobs_file = jobs_file
         self._contexts = ItemContexts(self._reader, inputs)
         everything = Selector(Selection(), jobs_file.jobs)
-        self._starter = Starter(self._reader, self._contexts, Loops(self._reader, self._contexts), jobs_file, None, everything)
+        self._preparer = Preparer(self._reader, self._contexts, Loops(self._reader, self._contexts), jobs_file, everything)
         self._updates: dict[str, JobUpdate] = {}
         self._unsettled: dict[str, set[int] | None] = {}
         """Of each job: items of which something may come; None: of the job as a whole, for its list is not known."""
@@ -279,13 +279,13 @@ class _Drafting:
             return self._fate_of_gate(job, past, index)
         match past.status(index):
             case Status.SUCCEEDED:
-                if is_known and self._starter.is_same(job, index, past.last_end(index)):
+                if is_known and self._preparer.is_same(job, index, past.last_end(index)):
                     return "kept"
                 self._set_back(job, index)
                 return "rerun" if is_known else "checked"
             case Status.RUNNING:
                 start = self._starts[job.id, index]
-                if not ends and self._starter.payload_of(job, index) == start.payload:
+                if not ends and self._preparer.payload_of(job, index) == start.payload:
                     return "running"
                 self._to_end.append(start)
                 return "rerun"
@@ -295,13 +295,13 @@ class _Drafting:
                 return "checked"
             case Status.FAILED:
                 # With --keep-failed it runs again only if it is other work now.
-                if is_known and not self._starter.is_same(job, index, past.last_end(index)):
+                if is_known and not self._preparer.is_same(job, index, past.last_end(index)):
                     self._set_back(job, index)
             case _:
                 # A loop goes on where it stood, and an agent in its session, unless it is another one now.
                 last = past.last_end(index)
                 goes_on = (is_known and past.rounds_done(index) > 0) or (job.is_agent and last is not None)
-                if goes_on and not (is_known and self._starter.is_same(job, index, last)):
+                if goes_on and not (is_known and self._preparer.is_same(job, index, last)):
                     self._set_back(job, index)
         return "unfinished"
 
@@ -313,7 +313,7 @@ class _Drafting:
         is_same = all(unsettled == set() for unsettled in whole)
         is_same = is_same and not any(self._may_change(parent, index) for parent in parents)
         if is_same and asked is not None:
-            question = self._starter.question(job, index)
+            question = self._preparer.question(job, index)
             is_same = question is not None and (question.text, question.show_file) == (asked.question, asked.show_file)
             is_same = is_same and asked.options == list(job.options)
         status = past.status(index)

@@ -16,7 +16,8 @@ import msgspec
 
 from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.flight import Flight
-from orchestrator.attempts.preparer import NotStarted, Ready, Starter
+from orchestrator.attempts.message import StartMessages
+from orchestrator.attempts.preparer import NotStarted, Preparer, Ready
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.core import parking, throttle
 from orchestrator.core.budget import left_nano_usd
@@ -54,7 +55,8 @@ class Starts:
         recorder: Recorder,
         settlements: Settlements,
         narrator: Narrator,
-        starter: Starter,
+        preparer: Preparer,
+        messages: StartMessages,
         children: ChildRuns,
         worker_started: Callable[[], None],
     ) -> None:
@@ -67,7 +69,8 @@ class Starts:
         self._recorder = recorder
         self._settlements = settlements
         self._narrator = narrator
-        self._starter = starter
+        self._preparer = preparer
+        self._messages = messages
         self._children = children
         self._worker_started = worker_started
         self._next_sequence = history.next_sequence
@@ -86,7 +89,7 @@ class Starts:
             return
         self._recorder.catch_up()
         left = left_nano_usd(self._state, self._state.jobs[item[0]]) if job.is_agent else None
-        rendered = self._starter.render_start(job, item[1], attempt, account, dollars(left))
+        rendered = self._preparer.prepare_start(job, item[1], attempt, account, dollars(left))
         if isinstance(rendered, NotStarted):
             self._decline(item, rendered)
             return
@@ -94,7 +97,7 @@ class Starts:
         if found is not None and found != account and (throttled := self._throttled(item, found)) is not None:
             self._events.append(throttled)
             return
-        mark = self._starter.mark(name, attempt)
+        mark = self._messages.mark(name, attempt)
         answer = self._admission.admit(item, name, job, slot, mark, rendered.prepared, self._next_worker)
         if isinstance(answer, Admitted | Missing) and answer.new_worker is not None:
             self._next_worker = answer.new_worker.worker + 1
@@ -132,17 +135,6 @@ class Starts:
         sequence = self._next_sequence
         self._next_sequence += 1
         child = self._children.run_of(job.id, item[1], attempt, prepared.child) if prepared.child is not None else ""
-        message = self._starter.message(
-            job,
-            item[1],
-            attempt,
-            sequence,
-            prepared,
-            recorded_through=self._recorded_through.get(worker, -1),
-            kept_locks=admitted.kept_locks,
-            pools=admitted.pools,
-            more_arguments=self._children.arguments(child, name) if child else (),
-        )
         start = records.Started(
             job=job.id,
             index=item[1],
@@ -160,6 +152,15 @@ class Starts:
             workspace=prepared.place.name if prepared.place is not None else "",
             **_agent_fields(prepared),
             played=None if prepared.played is None else (prepared.played.index, prepared.played.attempt),
+        )
+        message = self._messages.compose_start(
+            job,
+            start,
+            prepared,
+            recorded_through=self._recorded_through.get(worker, -1),
+            kept_locks=admitted.kept_locks,
+            pools=admitted.pools,
+            more_arguments=self._children.arguments(child, name) if child else (),
         )
         if admitted.kept_locks:
             self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)

@@ -25,7 +25,8 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.items.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.attempts.items.selection import Chosen, Selector
 from orchestrator.attempts.loops import Loops, as_round
-from orchestrator.attempts.preparer import NotStarted, Starter
+from orchestrator.attempts.message import StartMessages
+from orchestrator.attempts.preparer import NotStarted, Preparer
 from orchestrator.attempts.staleness import newly_stale
 from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.notes import WorkspaceNotes
@@ -146,7 +147,8 @@ class Supervisor:
         self._agent_ends = AgentEnds(reader, self._contexts, jobs_file.folder)
         chooser = Chooser(os.environ, trials.seconds_left, narrator.note)
         self._limits = AccountLimits(parks, admission, state, narrator, self._run_dir.run_id)
-        self._starter = Starter(reader, self._contexts, self._loops, jobs_file, nesting, selector, chooser)
+        self._preparer = Preparer(reader, self._contexts, self._loops, jobs_file, selector, chooser)
+        self._messages = StartMessages(reader, jobs_file, nesting, self._preparer.replay)
         self._workspace_notes = WorkspaceNotes(str(reader.run_dir.workspaces), narrator.note)
         self._selector = selector
         self._children = children
@@ -186,7 +188,7 @@ class Supervisor:
             ask=self._events.append,
         )
         self._waits = Waits(
-            WaitBoard(self._run_dir, self._starter.run_mark, nesting.marks if nesting is not None else ()),
+            WaitBoard(self._run_dir, self._messages.run_mark, nesting.marks if nesting is not None else ()),
             state=state,
             tokens=tokens,
             admission=admission,
@@ -205,7 +207,8 @@ class Supervisor:
             recorder=self._recorder,
             settlements=self._settlements,
             narrator=narrator,
-            starter=self._starter,
+            preparer=self._preparer,
+            messages=self._messages,
             children=self._children,
             worker_started=self._listen_to_workers,
         )
@@ -226,7 +229,7 @@ class Supervisor:
             job=self._jobs[item[0]],
             start=start,
             slot=slot,
-            mark=self._starter.mark(name, start.attempt),
+            mark=self._messages.mark(name, start.attempt),
         )
         if start.token is not None:
             self._tokens.adopt(item, name, start)
@@ -383,7 +386,7 @@ class Supervisor:
             outcome = landing_told(outcome, self._run_dir)
         if outcome.workspace is not None:
             self._workspace_notes.told(flight.name, outcome.workspace)
-        outcome = self._starter.took(flight.start, outcome)
+        outcome = self._preparer.outcome_as_played(flight.start, outcome)
         said = self._agent_ends.told(flight, as_round(outcome, flight.job.repeat))
         outcome = self._agent_ends.fitting(flight, checked(said, flight.job.output, self._run_dir))
         verdict = verdict_on(said, outcome, verdict_of(outcome, flight.asked_end))
@@ -506,7 +509,7 @@ class Supervisor:
     def _end_run(self, finish: FinishRun) -> int:
         exit_code = exit_code_of(finish.status, self._stop_signal, is_rejected=finish.is_rejected)
         error_item, error_message = error_in_words(self._reader, finish.error, is_timed_out=self._state.is_timed_out)
-        stale = list(newly_stale(self._history, self._jobs, self._starter, self._ran))
+        stale = list(newly_stale(self._history, self._jobs, self._preparer, self._ran))
         for record in stale:
             self._recorder.add(record)
         if stale:

@@ -10,12 +10,18 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 
+from orchestrator.store.run_dir import RunDir
 from orchestrator.system.redaction import Redactor
 
 _LONGEST = 64
 """Characters of the longest value that is told as it is: names of agents and models, numbers."""
 
 _HASHED = frozenset({"prompt", "schema", "args"})
+
+
+def places_of(run_dir: RunDir, run_id: str, folder: str) -> dict[str, str]:
+    """Texts that belong to this run or machine alone -> their names. `folder`: of the run's jobs file."""
+    return {str(run_dir.path): "run", str(run_dir.home): "home", folder: "folder", run_id: "run id"}
 
 
 def compared(parts: Mapping[str, str], places: Mapping[str, str], redactor: Redactor) -> dict[str, str]:

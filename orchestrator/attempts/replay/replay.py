@@ -6,29 +6,27 @@ is touched: what is played says nothing of today.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from orchestrator.attempts.agent.fallback import Choose
-from orchestrator.attempts.agent.work import AgentWork
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.replay.archive import CapsuleAttempt
+from orchestrator.attempts.replay.asked import compared, places_of
 from orchestrator.attempts.replay.recorded import NotRecordedError, Recorded
 from orchestrator.attempts.replay.started_player import recorded_choice, started_instead, taken_over
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile, Retry, WorkflowAction
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import Outcome, Start
 
 
 class Replay:
-    """Of one run. `asked` tells what an agent is asked, as it is compared with what was recorded. Raises UserError."""
+    """Of one run. `folder`: of its jobs file. Raises UserError if its capsule cannot be read."""
 
-    def __init__(self, reader: RunReader, asked: Callable[[AgentWork], dict[str, str]]) -> None:
+    def __init__(self, reader: RunReader, folder: str) -> None:
         self._reader = reader
-        self._asked = asked
         self._folder = reader.run_dir.capsule
         try:
             self._recorded = Recorded(self._folder)
@@ -36,11 +34,11 @@ class Replay:
             raise UserError(
                 f"run {reader.run_dir.run_id} is a replay, and its capsule cannot be read: {error}", "replay the archive again"
             ) from error
-
-    @property
-    def recorded_run_id(self) -> str:
-        """Of the run that the capsule was made of."""
-        return self._recorded.run_id
+        # Where a prompt has the name of the recorded run as a word of its own, that was named, too.
+        self.places = {
+            **places_of(reader.run_dir, reader.history.header.run_id, folder),
+            self._recorded.run_id: "run id",
+        }
 
     def choice(self, job: Job, index: int) -> Choose:
         """Which agent the item's next attempt is of."""
@@ -49,8 +47,9 @@ class Replay:
     def instead(self, prepared: Prepared, job: Job, index: int) -> Prepared:
         """The attempt, with what is played for it. Raises ItemRefused if nothing was recorded that it could be."""
         assert prepared.agent is not None
+        asked = compared(prepared.agent.asked, self.places, of_this_process())
         try:
-            played = self._recorded.attempt(job.id, index, self._played(job, index), self._asked(prepared.agent))
+            played = self._recorded.attempt(job.id, index, self._played(job, index), asked)
         except NotRecordedError as missing:
             raise ItemRefused(str(missing)) from missing
         # Other runs must not take what is played for work that was done, nor this one theirs.

@@ -1,0 +1,170 @@
+"""The message that a worker gets for one attempt: all that it must know, made of what was prepared and of the recorded start.
+
+Nothing is decided here and no template is evaluated: what the attempt does is `Prepared`, which attempt it is says `Started`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orchestrator.attempts.agent.work import AgentWork
+from orchestrator.attempts.rendering import Prepared
+from orchestrator.attempts.replay.asked import compared, places_of
+from orchestrator.attempts.workspaces.assignment import Workspaces
+from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.shared.nesting.ancestors import Nesting
+from orchestrator.store.home import agent_folder
+from orchestrator.store.records import Started
+from orchestrator.system.redaction import of_this_process
+from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Limits, Start, WorkspaceTask
+
+if TYPE_CHECKING:
+    from orchestrator.attempts.replay.replay import Replay
+
+MOST_EVENTS = 100_000
+"""Events that an agent's attempt may write: some loop for ever on a reply that was cut, thousands of events a second."""
+
+
+class StartMessages:
+    """The messages of one run. `nesting`: the items that the run is started by; `replay`: what is played, if the run is one."""
+
+    def __init__(
+        self, reader: RunReader, jobs_file: JobsFile, nesting: Nesting | None = None, replay: Replay | None = None
+    ) -> None:
+        header = reader.history.header
+        self._reader = reader
+        self._max_depth = jobs_file.run.max_depth
+        self._workspaces = Workspaces(reader, jobs_file)
+        self._nesting = nesting
+        self._replay = replay
+        self._home = str(reader.run_dir.home)
+        self._run_id = header.run_id
+        # A replay knows one name more: that of the run which was recorded.
+        self._places = replay.places if replay is not None else places_of(reader.run_dir, header.run_id, jobs_file.folder)
+        self.run_mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
+        """What the mark of every attempt of this run begins with."""
+
+    def mark(self, item: str, attempt: int) -> str:
+        """The mark in the environment of everything that this attempt starts."""
+        return f"{self.run_mark}/{item}/{attempt}"
+
+    def environment(self, item: str, attempt: int, prepared: Prepared) -> dict[str, str | None]:
+        """What is added to the environment of whoever starts the attempt; None removes a variable."""
+        return {
+            **prepared.env,
+            "ORCHESTRATE_HOME": self._home,
+            "ORCHESTRATE_RUN": self._run_id,
+            "ORCHESTRATE_ITEM": item,
+            "ORCHESTRATE_ATTEMPT": str(attempt),
+        }
+
+    def compose_start(
+        self,
+        job: Job,
+        started: Started,
+        prepared: Prepared,
+        *,
+        recorded_through: int,
+        kept_locks: int,
+        pools: list[str],
+        more_arguments: Sequence[str] = (),
+    ) -> Start:
+        """The message for the attempt that `started` records. `pools`: of which it holds a slot.
+
+        `recorded_through` and `kept_locks` as in `Start`; `more_arguments` stand behind the prepared ones.
+        """
+        item = self._reader.item_name(job.id, started.index)
+        stdout_path, stderr_path = self._reader.run_dir.output_paths(job.id, started.index, started.attempt)
+        # Files of the attempt beside its two streams differ from them in the suffix alone.
+        stem = stdout_path.removesuffix("stdout")
+        start = Start(
+            sequence=started.sequence,
+            item=item,
+            attempt=started.attempt,
+            mark=self.mark(item, started.attempt),
+            argv=[*prepared.argv, *more_arguments],
+            cwd=prepared.cwd,
+            stdout_path=stdout_path,
+            stderr_path=stderr_path,
+            env=self.environment(item, started.attempt, prepared),
+            stdin=prepared.stdin,
+            script=prepared.script,
+            limits=Limits(
+                timeout_seconds=job.timeout,
+                stall_timeout_seconds=job.stall_timeout,
+                grace_seconds=job.grace,
+                max_output_bytes=job.max_output,
+                memory_bytes=job.memory,
+            ),
+            creates=prepared.creates,
+            kept_locks=kept_locks,
+            holding=self._holding_of(job, item, pools),
+            check=Check(script=prepared.check, path=f"{stem}check") if prepared.check else None,
+            workspace=self._workspace_task(prepared, item, stdout_path),
+            recorded_through=recorded_through,
+        )
+        if prepared.agent is not None:
+            start = msgspec.structs.replace(
+                start,
+                agent=self._agent_task(prepared.agent, f"{stem}answer"),
+                env_allowed=prepared.agent.env_allowed,
+                config=self._config_task(prepared.agent, prepared),
+            )
+        # Last, because the player stands in the place of the agent as it would have been started.
+        return start if self._replay is None or prepared.played is None else self._replay.start(start, prepared.played)
+
+    def _holding_of(self, job: Job, item: str, pools: list[str]) -> Holding:
+        """What the attempt lends to the runs that are started inside it."""
+        run, nesting = str(self._reader.run_dir.path), self._nesting
+        if nesting is None:
+            return Holding(run=run, root=run, item=item, lane=job.lane, pools=pools, max_depth=self._max_depth)
+        return Holding(
+            run=run,
+            root=str(nesting.root),
+            item=item,
+            lane=job.lane,
+            pools=pools,
+            parent=nesting.parent,
+            depth=nesting.depth,
+            max_depth=min(nesting.max_depth, nesting.depth + self._max_depth),
+        )
+
+    def _workspace_task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask | None:
+        if prepared.place is None:
+            return None
+        task = self._workspaces.task(prepared, item, stdout_path)
+        return task if prepared.agent is None else msgspec.structs.replace(task, litter=prepared.agent.litter)
+
+    def _agent_task(self, work: AgentWork, text_path: str) -> AgentTask:
+        """What the worker gets besides for an agent. `text_path`: where its answer goes."""
+        session = work.session
+        return AgentTask(
+            agent=work.agent,
+            model=work.model,
+            reading=work.reading,
+            text_path=text_path,
+            session_id=session.session_id if session is not None else None,
+            usage_before=session.usage_before if session is not None else None,
+            cost_before=session.cost_before if session is not None else None,
+            max_events=MOST_EVENTS,
+            asked=compared(work.asked, self._places, of_this_process()),
+        )
+
+    def _config_task(self, work: AgentWork, prepared: Prepared) -> ConfigTask | None:
+        """Where an agent's CLI keeps its state, if anything is to be done about that: not where the user names the place."""
+        config = work.config
+        if config is None or config.variable in prepared.env or not (config.per_slot or config.warm):
+            return None
+        return ConfigTask(
+            variable=config.variable,
+            folder=str(agent_folder(self._reader.run_dir.home, work.agent)),
+            real=os.path.abspath(os.path.expanduser(os.environ.get(config.variable) or config.default)),
+            is_own=config.per_slot,
+            shared=config.shared,
+            warm=config.warm,
+        )
