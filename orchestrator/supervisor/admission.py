@@ -40,15 +40,9 @@ from orchestrator.shared.tokens.answers import Asking, Granted, Joins, Refused, 
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
-from orchestrator.system.locks.numbered import is_free, try_take
+from orchestrator.system.locks.lock_file import LOOK_SECONDS, REAL_LOOK_SECONDS, is_free, try_take
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.spawn import SHORTAGES
-
-LOOK_SECONDS = 0.1
-"""How often what is missing is looked at."""
-
-REAL_LOOK_SECONDS = 1.0
-"""How often it is looked at really: a lock whose holder was killed is freed without a touch."""
 
 _MEMORY_LOOK_SECONDS = 1.0
 _COLD_START_SECONDS, _WARM_START_SECONDS = 0.5, 0.02

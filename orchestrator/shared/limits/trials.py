@@ -18,7 +18,7 @@ import msgspec
 from orchestrator.shared.limits.park import Park
 from orchestrator.shared.limits.parks import Parks, until_words, words_of
 from orchestrator.store.home import limits_folder
-from orchestrator.system.locks.numbered import Stamp, is_free, note_of_holder, stamp_of, try_take
+from orchestrator.system.locks.lock_file import Stamp, is_free, note_of_holder, stamp_of, try_take
 
 LONGEST_TRIAL_SECONDS = 120.0
 """A usage limit is told with the first request; clients that try again by themselves are ended long before."""

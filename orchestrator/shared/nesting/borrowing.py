@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.shared.nesting.ancestors import Nesting
-from orchestrator.system.locks.numbered import NumberedLocks, Stamp, is_free, note_of_holder, stamp_of, try_take
+from orchestrator.system.locks.lock_file import Stamp, is_free, note_of_holder, stamp_of, try_take
+from orchestrator.system.locks.numbered import NumberedLocks
 from orchestrator.workers.protocol import BORROW_LOCK_NAME
 
 

@@ -21,7 +21,7 @@ import msgspec
 from orchestrator.jobsfile.model import Pool
 from orchestrator.store.durable_file import temporary_path, unwritable, write_all
 from orchestrator.store.home import pool_folder
-from orchestrator.system.locks.numbered import try_lock_in_state
+from orchestrator.system.locks.lock_file import try_lock_in_state
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.processes.identity import boot_id
 from orchestrator.workers.processes.spawn import SHORTAGES

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from orchestrator.jobsfile.model import Pool
 from orchestrator.store.home import pool_folder
-from orchestrator.system.locks.numbered import NumberedLocks, Stamp
+from orchestrator.system.locks.lock_file import Stamp
+from orchestrator.system.locks.numbered import NumberedLocks
 
 
 class PoolSlots:

@@ -38,16 +38,14 @@ from orchestrator.shared.tokens.holdings import Holdings
 from orchestrator.shared.tokens.publications import Publications
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, read_record
 from orchestrator.shared.tokens.verdict_records import lost, verdict
-from orchestrator.shared.tokens.waiters import REAL_LOOK_SECONDS, Waiters
+from orchestrator.shared.tokens.waiters import Waiters
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.records import Started, Status
-from orchestrator.system.locks.numbered import try_lock_in_state
+from orchestrator.system.locks.lock_file import LOOK_SECONDS, REAL_LOOK_SECONDS, try_lock_in_state
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.spawn import SHORTAGES
 from orchestrator.workers.protocol import Outcome
-
-LOOK_SECONDS = 0.1
 
 
 class TokenDesk:

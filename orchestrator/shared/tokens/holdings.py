@@ -19,7 +19,7 @@ from orchestrator.jobsfile.model import OutputKind
 from orchestrator.shared.tokens.answers import Asking
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, now_stamps
 from orchestrator.store.records import Started
-from orchestrator.system.locks.numbered import try_lock_in_state
+from orchestrator.system.locks.lock_file import try_lock_in_state
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 

@@ -15,12 +15,9 @@ from orchestrator.errors import StateRefusedError
 from orchestrator.shared.tokens.answers import Asking, RefusedAll, SharedWith, Told, TryAgain
 from orchestrator.shared.tokens.holders import Holders
 from orchestrator.shared.tokens.record import TokenFiles, TokenPaths, TokenRecord, read_record
-from orchestrator.system.locks.numbered import stamp_of
+from orchestrator.system.locks.lock_file import REAL_LOOK_SECONDS, stamp_of
 from orchestrator.workers.processes.identity import boot_clock
 from orchestrator.workers.protocol import Outcome
-
-REAL_LOOK_SECONDS = 1.0
-"""How often a token is looked at really: a holder that was killed touches nothing."""
 
 
 class Waited(msgspec.Struct, frozen=True):

@@ -36,15 +36,6 @@ def try_lock(path: str | Path) -> int | None:
                 os.close(fd)
 
 
-def is_free(path: Path) -> bool:
-    """Whether the lock could be taken just now (it is let go at once)."""
-    fd = try_lock(path)
-    if fd is None:
-        return False
-    os.close(fd)
-    return True
-
-
 def _stands_at(fd: int, path: str | Path) -> bool:
     try:
         there = os.stat(path)

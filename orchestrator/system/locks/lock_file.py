@@ -1,0 +1,93 @@
+"""One lock file of the state folder: take it by a try, note who holds it, see whether it is free.
+
+What a lock file says (a note of who took it) is for people and is never believed: the lock alone counts, and the kernel frees
+it with its holder. Who waits for a lock holds nothing and waits nowhere: the loop looks at the file's stamp ten times a second,
+and once a second really tries, because a killed holder touches nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from orchestrator.errors import StateUnwritableError
+from orchestrator.system.locks.holders import is_locked
+from orchestrator.system.locks.travelling import try_lock
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.processes.spawn import SHORTAGES
+
+LOOK_SECONDS = 0.1
+"""How often a lock that somebody waits for is looked at: one `stat`, however many wait."""
+
+REAL_LOOK_SECONDS = 1.0
+"""How often the lock is really tried: that of a holder that was killed is freed without a touch."""
+
+Stamp = tuple[int | None, ...]
+"""What tells that somebody let go: compare for inequality only, clocks jump."""
+
+
+def try_lock_in_state(path: str | Path) -> int | None:
+    """As `try_lock`, of a lock file in the state folder, whose folder is made if it is missing.
+
+    Raises StateUnwritableError where locking is impossible (never a soft lock: a mere file would outlive its holder), OSError
+    for a shortage of the machine, which passes.
+    """
+    try:
+        try:
+            return try_lock(path)
+        except FileNotFoundError:
+            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return try_lock(path)
+    except OSError as error:
+        raise _in_words(path, error) from error
+
+
+def note_holder(fd: int, note: str, path: Path) -> None:
+    """Write into the lock file who holds it now. Raises StateUnwritableError, OSError for a shortage; the lock stays."""
+    try:
+        fault_point("lock.noting")
+        # The rest of a longer note stays behind the line: to cut it off costs every start one more call of the system.
+        os.pwrite(fd, f"{note}\n".encode(), 0)
+    except OSError as error:
+        raise _in_words(path, error) from error
+
+
+def try_take(path: Path, note: str) -> int | None:
+    """`try_lock_in_state`, and `note_holder`; nothing is held if it raises."""
+    fd = try_lock_in_state(path)
+    if fd is None:
+        return None
+    try:
+        note_holder(fd, note, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def is_free(path: Path) -> bool:
+    """Whether the lock could be had just now (it is let go at once): also what a kill has freed, without a touch."""
+    fd = try_lock_in_state(path)
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def note_of_holder(path: Path) -> str | None:
+    """What the one who holds the lock has noted; None if nobody holds it. The lock is not taken to find that out."""
+    return path.read_bytes().partition(b"\n")[0].decode(errors="replace") if is_locked(path) else None
+
+
+def stamp_of(path: str | Path) -> int | None:
+    """When the lock file was touched last (nanoseconds); None if there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _in_words(path: str | Path, error: OSError) -> OSError | StateUnwritableError:
+    if error.errno in SHORTAGES:
+        return error
+    return StateUnwritableError(f"{path}: cannot be locked: {error.strerror or error}", "mend that, then resume the run")
