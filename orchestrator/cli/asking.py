@@ -10,14 +10,14 @@ from orchestrator.errors import UserError
 from orchestrator.system.wording import shown
 
 if TYPE_CHECKING:
-    from orchestrator.control.messages import Flush, Pause, Reply, SetSlots, Stop
+    from orchestrator.control.messages import Flush, Pause, Reply, SetSlots, StopRequest
     from orchestrator.store.run_dir import RunDir
 
 _FIRST_POLL_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 0.5
 
 
-def ask_or_say(run_dir: RunDir, request: Stop | Pause | Flush | SetSlots, otherwise: str) -> int:
+def ask_or_say(run_dir: RunDir, request: StopRequest | Pause | Flush | SetSlots, otherwise: str) -> int:
     """Ask the supervisor; without a living one say `otherwise`, which is no error."""
     from orchestrator.control.messages import Flush, NoAnswer, NoSupervisor, ask
 
@@ -31,7 +31,7 @@ def ask_or_say(run_dir: RunDir, request: Stop | Pause | Flush | SetSlots, otherw
     return say(reply)
 
 
-def ask_to_end(run_dir: RunDir, request: Stop | Pause, word: str, *, waits: bool) -> int:
+def ask_to_end(run_dir: RunDir, request: StopRequest | Pause, word: str, *, waits: bool) -> int:
     """Ask the supervisor to end the run; `waits`: return 0 only once it has. Raises UserError where that would never be."""
     from orchestrator.shared.nesting.inside import refuse_inside
 

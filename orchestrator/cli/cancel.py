@@ -31,7 +31,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
-    from orchestrator.control.messages import Cancel, NoSupervisor, ask
+    from orchestrator.control.messages import CancelRequest, NoSupervisor, ask
 
     if last and run is not None:
         items = (run, *items)  # with --last the first word is an item already
@@ -39,7 +39,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items) if items else None
     try:
-        code = say(ask(reader.run_dir.path, Cancel(chosen, replaced_by)))
+        code = say(ask(reader.run_dir.path, CancelRequest(chosen, replaced_by)))
     except NoSupervisor:
         code = _cancel_dead(invocation, reader.run_dir, chosen, replaced_by)
     _cancel_children(invocation, reader, chosen)

@@ -53,7 +53,7 @@ def command(
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
     from orchestrator.cli.supervising import Shown, supervise
-    from orchestrator.control.messages import NoSupervisor, Retry, ask
+    from orchestrator.control.messages import NoSupervisor, RetryRequest, ask
     from orchestrator.runs.retry import reopen_children
     from orchestrator.system.locks.holders import is_locked
 
@@ -70,7 +70,7 @@ def command(
     if feedback is not None or model is not None or edit:
         _refuse_change(reader, chosen, feedback, model)
     prompt = _edited(reader, chosen) if edit else None
-    asked = Retry(chosen, (feedback or "").strip(), model, prompt)
+    asked = RetryRequest(chosen, (feedback or "").strip(), model, prompt)
     run_dir = reader.run_dir
     reopen_children(run_dir, chosen)
     if is_locked(run_dir.supervisor_lock):

@@ -17,6 +17,6 @@ from orchestrator.cli.options import last_option, named_run, run_argument
 def command(invocation: Invocation, *, run: str | None, last: bool, now: bool, waits: bool) -> int:
     """Have a run drain: start nothing more, let what runs finish, stay resumable."""
     from orchestrator.cli.asking import ask_to_end
-    from orchestrator.control.messages import Stop
+    from orchestrator.control.messages import StopRequest
 
-    return ask_to_end(invocation.find(named_run(run, last=last)), Stop(now), "stop", waits=waits)
+    return ask_to_end(invocation.find(named_run(run, last=last)), StopRequest(now), "stop", waits=waits)

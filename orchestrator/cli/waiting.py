@@ -14,7 +14,7 @@ from orchestrator.store.records import ItemSettled, Status
 from orchestrator.system.locks.holders import is_stopped
 
 if TYPE_CHECKING:
-    from orchestrator.control.messages import Reply, Wait
+    from orchestrator.control.messages import Reply, WhyItWaits
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.shared.limits.park import Park
 
@@ -65,7 +65,7 @@ class Waits:
         self._reader = reader
         self._silence = ""
         self._stopped: dict[str, list[int]] = {}
-        self._told: dict[tuple[str, int], Wait] = {}
+        self._told: dict[tuple[str, int], WhyItWaits] = {}
         if reader.is_alive:
             waiting = [(job_id, index) for job_id, index in items if reader.history.jobs[job_id].status(index) in _WAITING]
             try:

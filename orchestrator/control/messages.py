@@ -35,7 +35,7 @@ _DEAF_SECONDS = 0.25
 """How long nobody is let in after that was impossible: who waits at the door keeps it readable, and the loop would spin."""
 
 
-class Stop(msgspec.Struct, frozen=True, tag="stop"):
+class StopRequest(msgspec.Struct, frozen=True, tag="stop"):
     """Drain the run, or (`now`) end what runs at once."""
 
     now: bool = False
@@ -45,7 +45,7 @@ class Flush(msgspec.Struct, frozen=True, tag="flush"):
     """Make durable what has ended; disturb nothing."""
 
 
-class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+class CancelRequest(msgspec.Struct, frozen=True, tag="cancel"):
     """Cancel the run (None) or some items, each as (job id, index).
 
     `replaced_by` (`RUN/ITEM`): on behalf of an item that takes the token of these (`if_running = "replace"`).
@@ -97,7 +97,7 @@ class GoOn(msgspec.Struct, frozen=True, tag="go_on"):
     item: tuple[str, int]
 
 
-class Retry(msgspec.Struct, frozen=True, tag="retry"):
+class RetryRequest(msgspec.Struct, frozen=True, tag="retry"):
     """Run these items, each (job id, index), one more time; `feedback`, `model` and `prompt` as in `records.RetryAsked`."""
 
     items: list[tuple[str, int]]
@@ -106,10 +106,12 @@ class Retry(msgspec.Struct, frozen=True, tag="retry"):
     prompt: str | None = None
 
 
-Request = Stop | Flush | Cancel | Pause | SetSlots | SetBudget | Explain | CountWaiting | Approve | GoOn | Retry
+Request = (
+    StopRequest | Flush | CancelRequest | Pause | SetSlots | SetBudget | Explain | CountWaiting | Approve | GoOn | RetryRequest
+)
 
 
-class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
+class WhyItWaits(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an item that has not ended waits for: `words`, empty if it waits for nothing (it runs), and who holds it.
 
     `holders` are processes, as far as they are known; whether one of them is stopped is for the asker to find out.
@@ -129,7 +131,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ok: bool
     message: str
-    waits: list[Wait] = []
+    waits: list[WhyItWaits] = []
     waiting: dict[str, int] = {}
     spared: list[str] = []
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.attempts.items.selection import check_patterns
 from orchestrator.attempts.staleness import stale_count
-from orchestrator.control.messages import Retry
+from orchestrator.control.messages import RetryRequest
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode, RunHeldError, UserError
@@ -194,7 +194,7 @@ def resume_run(
 
 def retry_items(
     run_dir: RunDir,
-    asked: Retry,
+    asked: RetryRequest,
     view: View,
     *,
     slots: int | None = None,

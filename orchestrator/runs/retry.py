@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
-from orchestrator.control.messages import Retry
+from orchestrator.control.messages import RetryRequest
 from orchestrator.errors import UserError
 from orchestrator.runs.locking import lock_run
 from orchestrator.store.load import read_history
@@ -33,7 +33,7 @@ def failed_or_cancelled(history: RunHistory) -> list[tuple[str, int]]:
     ]
 
 
-def record_retry(run_dir: RunDir, asked: Retry) -> None:
+def record_retry(run_dir: RunDir, asked: RetryRequest) -> None:
     """Nobody supervises the run, and the caller has locked it: its next session runs the items. Survives power loss.
 
     Raises UserError for an item that a worker of the last session may still run, or in whose workspace it may run another.

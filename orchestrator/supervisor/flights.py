@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from orchestrator.attempts.flight import Flight
-from orchestrator.control.messages import Cancel, Request
-from orchestrator.control.messages import Stop as StopRequest
+from orchestrator.control.messages import CancelRequest, Request, StopRequest
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.adopted import AdoptedWorkers, logged_outcome
 from orchestrator.engines.engine import Engine, EngineEvent, OutcomeArrived, WorkerDied
@@ -116,7 +115,7 @@ class Flights:
         """Its own supervisor ends it in order; what is left of it then, or does not hear, is ended as any other attempt."""
         sequence = flight.start.sequence
         self._after_ask[sequence] = grace_at_most
-        request = Cancel() if flight.asked_end == "cancel" else StopRequest(now=True)
+        request = CancelRequest() if flight.asked_end == "cancel" else StopRequest(now=True)
         patience = CHILD_END_SECONDS + (flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most))
         self._asks.begin(sequence, partial(have_ended, self._child_folder(flight), request, flight.has_ended, patience))
 

@@ -30,9 +30,7 @@ from orchestrator.attempts.preparer import NotStarted, Preparer
 from orchestrator.attempts.staleness import newly_stale
 from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.notes import WorkspaceNotes
-from orchestrator.control.messages import Cancel as CancelRequest
-from orchestrator.control.messages import ControlServer, Pause, Request
-from orchestrator.control.messages import Stop as StopRequest
+from orchestrator.control.messages import CancelRequest, ControlServer, Pause, Request, StopRequest
 from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.decisions import (
     AskGate,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.control.messages import Retry
+from orchestrator.control.messages import RetryRequest
 from orchestrator.store.records import Record, RetryAsked
 from orchestrator.store.run_history import RunHistory
 
 
-def retries(history: RunHistory, asked: Retry) -> list[Record]:
+def retries(history: RunHistory, asked: RetryRequest) -> list[Record]:
     """What was asked, an item each. Items of jobs that were not listed yet have no place for it: they just run.
 
     A model or a prompt that an earlier retry asked for stays until one asks for another.

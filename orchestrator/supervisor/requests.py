@@ -9,7 +9,7 @@ from typing import assert_never
 from orchestrator.attempts.workspaces.assignment import followers
 from orchestrator.control.messages import (
     Approve,
-    Cancel,
+    CancelRequest,
     CountWaiting,
     Explain,
     Flush,
@@ -17,12 +17,12 @@ from orchestrator.control.messages import (
     Pause,
     Reply,
     Request,
-    Retry,
+    RetryRequest,
     SetBudget,
     SetSlots,
-    Wait,
+    StopRequest,
+    WhyItWaits,
 )
-from orchestrator.control.messages import Stop as StopRequest
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, ChildAnswered, Event
 from orchestrator.core.explanations import (
@@ -94,13 +94,13 @@ class Requests:
                 return self._set_slots(slots)
             case SetBudget():
                 return self._set_budget(request)
-            case Cancel(items, replaced_by):
+            case CancelRequest(items, replaced_by):
                 return self._cancel(items, replaced_by)
             case Approve(items, choice, message):
                 return self._gates.answer([(self._orders[job_id], index) for job_id, index in items], choice, message)
             case GoOn((job_id, index)):
                 return self._go_on((self._orders[job_id], index))
-            case Retry():
+            case RetryRequest():
                 return self._retry(request)
             case Explain(items):
                 return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
@@ -155,7 +155,7 @@ class Requests:
         self._stop(Stop.PAUSE)
         return Reply(True, f"run {self._run_id} is being paused; {self._running_words}")
 
-    def _retry(self, request: Retry) -> Reply:
+    def _retry(self, request: RetryRequest) -> Reply:
         refs = [(self._orders[job_id], index) for job_id, index in request.items]
         refusal = why_not(self._state, refs) or self._who_goes_on_there(refs)
         if refusal:
@@ -185,10 +185,10 @@ class Requests:
         self._ask(ChildAnswered(item))
         return Reply(True, f"run {self._run_id} goes on with it")
 
-    def _explain(self, item: ItemRef) -> Wait:
+    def _explain(self, item: ItemRef) -> WhyItWaits:
         joined = self._settlements.joined(item)
         if joined is not None:
-            return Wait(joined.words, self._tokens.holder_pids(item), is_waiting=True)
+            return WhyItWaits(joined.words, self._tokens.holder_pids(item), is_waiting=True)
         words = why_it_waits(self._state, item, time.monotonic())
         resource = waiting_resource(self._state, item)
         notes = self._admission.notes(resource) if resource is not None else []
@@ -199,4 +199,4 @@ class Requests:
                 words = f"{words}, that of {other} {limit}"
         held_by = [note.partition(" ")[0] for note in notes if note]
         told = f"{words} (held by {', '.join(dict.fromkeys(held_by))})" if held_by else words
-        return Wait(told, is_waiting=is_waiting(self._state, item))
+        return WhyItWaits(told, is_waiting=is_waiting(self._state, item))

@@ -17,7 +17,7 @@ from drivers.token_samples import living_holder, record, write
 
 from orchestrator.cli import waiting
 from orchestrator.cli.waiting import Waits, waiting_counts
-from orchestrator.control.messages import ControlServer, CountWaiting, Explain, Reply, Request, Wait
+from orchestrator.control.messages import ControlServer, CountWaiting, Explain, Reply, Request, WhyItWaits
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
@@ -70,7 +70,7 @@ def answering(folder: Path, answer: Callable[[Request], Reply]) -> Iterator[None
         os.close(ends)
 
 
-def explained(told: Callable[[int], Wait]) -> Callable[[Request], Reply]:
+def explained(told: Callable[[int], WhyItWaits]) -> Callable[[Request], Reply]:
     def answer(request: Request) -> Reply:
         assert isinstance(request, Explain)
         return Reply(True, "", [told(index) for _, index in request.items])
@@ -84,7 +84,7 @@ def test_a_stopped_holder_is_named_with_its_pid_and_a_running_one_too(tmp_path: 
         try:
             stopped.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
-            wait = Wait("r0/port:4 does the same work", [running.pid, stopped.pid, running.pid, stopped.pid])
+            wait = WhyItWaits("r0/port:4 does the same work", [running.pid, stopped.pid, running.pid, stopped.pid])
             with answering(reader.run_dir.path, explained(lambda _: wait)):
                 words = Waits(reader, [("port", 0)]).words("port", 0)
         finally:
@@ -123,7 +123,7 @@ def test_a_stopped_agent_of_the_tokens_holder_is_named_although_nobody_answers(t
 def test_a_thousand_items_are_asked_for_in_answers_that_fit_a_socket(tmp_path: Path) -> None:
     reader = waiting_run(tmp_path, count=1000)
     items = [("port", index) for index in range(1000)]
-    with answering(reader.run_dir.path, explained(lambda index: Wait(f"word {index} " + "x" * 900))):
+    with answering(reader.run_dir.path, explained(lambda index: WhyItWaits(f"word {index} " + "x" * 900))):
         waits = Waits(reader, items)
     assert all(waits.words(*item).startswith(f"word {item[1]} ") for item in items)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.control import messages as control
-from orchestrator.control.messages import SOCKET_NAME, ControlServer, NoSupervisor, Reply, Stop, ask
+from orchestrator.control.messages import SOCKET_NAME, ControlServer, NoSupervisor, Reply, StopRequest, ask
 from orchestrator.errors import ExitCode, RunHeldError
 from orchestrator.system.locks.travelling import try_lock
 
@@ -34,12 +34,12 @@ def test_a_stopped_holder_of_a_run_without_a_socket_is_named_and_not_taken_for_d
             holder.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
             with pytest.raises(RunHeldError, match=rf"process {holder.pid} is stopped \(SIGSTOP\)") as raised:
-                ask(tmp_path, Stop())
+                ask(tmp_path, StopRequest())
         finally:
             holder.kill()
     assert raised.value.exit_code is ExitCode.HELD
     with pytest.raises(NoSupervisor):
-        ask(tmp_path, Stop())
+        ask(tmp_path, StopRequest())
 
 
 def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monke
 
     monkeypatch.setattr(control, "is_locked", seen)
     answers: list[Reply] = []
-    asker = threading.Thread(target=lambda: answers.append(ask(tmp_path, Stop(), 30.0)))
+    asker = threading.Thread(target=lambda: answers.append(ask(tmp_path, StopRequest(), 30.0)))
     asker.start()
     assert looked.wait(30), "it finds no socket"
     server = ControlServer(tmp_path)
@@ -64,7 +64,7 @@ def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monke
     client = next(fileno for fileno in server.filenos() if fileno != door)
     os.set_blocking(client, True)
     ((_, request),) = server.poll(client)
-    assert request == Stop()
+    assert request == StopRequest()
     server.answer(client, Reply(True, "yes"))
     asker.join(30)
     server.close()

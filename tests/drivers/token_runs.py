@@ -10,7 +10,7 @@ import shlex
 from typing import Any
 
 from drivers.run_driver import Command, RunDriver, wait_until, why
-from orchestrator.control.messages import Cancel, ask
+from orchestrator.control.messages import CancelRequest, ask
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
@@ -75,7 +75,7 @@ class TokenRuns(RunDriver):
 
     def cancel(self, run_id: str, item: str = "go") -> None:
         job, _, index = item.partition(":")
-        assert ask(self.dir_of(run_id).path, Cancel([(job, int(index or 0))])).ok
+        assert ask(self.dir_of(run_id).path, CancelRequest([(job, int(index or 0))])).ok
 
     # What is known.
 

@@ -23,7 +23,7 @@ from conftest import no_process_left, processes_of
 from drivers.run_driver import Command, RunDriver, is_living, wait_until, why
 from drivers.sweeps import sweep
 
-from orchestrator.control.messages import SOCKET_NAME, Cancel, Flush, NoSupervisor, Pause, SetSlots, Stop, ask
+from orchestrator.control.messages import SOCKET_NAME, CancelRequest, Flush, NoSupervisor, Pause, SetSlots, StopRequest, ask
 
 ORCHESTRATE = shlex.join([sys.executable, "-m", "orchestrator"])
 
@@ -113,7 +113,7 @@ def test_a_draining_run_takes_outcomes_in_and_starts_nothing_more(driver: RunDri
     assert ask(driver.run_folder, Flush()).ok
     assert ask(driver.run_folder, SetSlots(4)).ok
     assert "stopping already" in tell(driver, "pause", code=2)
-    assert "1 item" in ask(driver.run_folder, Stop()).message, "a second time is no error, and ends nothing"
+    assert "1 item" in ask(driver.run_folder, StopRequest()).message, "a second time is no error, and ends nothing"
     assert command.is_running
     driver.open_gate("gate-0")
     driver.assert_exit(command, 143)
@@ -142,10 +142,10 @@ UNRULY = {
 
 @pytest.mark.parametrize(
     "request_",
-    [Stop(), pytest.param(Stop(now=True), marks=pytest.mark.slow), Cancel()],
+    [StopRequest(), pytest.param(StopRequest(now=True), marks=pytest.mark.slow), CancelRequest()],
     ids=["stop", "stop --now", "cancel"],
 )
-def test_a_run_ends_in_time_whatever_its_items_do(driver: RunDriver, request_: Stop | Cancel) -> None:
+def test_a_run_ends_in_time_whatever_its_items_do(driver: RunDriver, request_: StopRequest | CancelRequest) -> None:
     # A worker that is killed may be replaced, and its item started once more, before the stop is asked for: then that waits.
     driver.gated("kill")
     jobs = "".join(f"[jobs.{name}]\ngrace = 0.3\nshell = {json.dumps(driver.witnessed(body))}\n" for name, body in UNRULY.items())
@@ -156,10 +156,10 @@ def test_a_run_ends_in_time_whatever_its_items_do(driver: RunDriver, request_: S
     wait_until(lambda: not is_living(worker), "it has killed its worker")
     assert ask(driver.run_folder, request_).ok
     # Promised are drain_timeout and grace, 0.6 s; the rest is what a machine may take that has much else to do.
-    driver.assert_exit(command, 4 if isinstance(request_, Cancel) else 143, limit=0.6 + 30)
+    driver.assert_exit(command, 4 if isinstance(request_, CancelRequest) else 143, limit=0.6 + 30)
     driver.assert_tidy()
     found = {result["item"]: result["status"] for result in driver.results()}
-    end = "cancelled" if isinstance(request_, Cancel) else "interrupted"
+    end = "cancelled" if isinstance(request_, CancelRequest) else "interrupted"
     assert {name: found[name] for name in UNRULY} == dict.fromkeys(UNRULY, end)
     assert "last" not in driver.acts("begin")
 
@@ -167,7 +167,7 @@ def test_a_run_ends_in_time_whatever_its_items_do(driver: RunDriver, request_: S
 def test_a_stop_and_a_signal_are_one_count(driver: RunDriver) -> None:
     write(driver, f"{IGNORE}; {driver.gated()}", keys='grace = "10m"')
     command = started(driver, "go:0")
-    assert ask(driver.run_folder, Stop()).ok
+    assert ask(driver.run_folder, StopRequest()).ok
     command.send(signal.SIGINT)
     driver.assert_exit(command, 143)
     assert statuses(driver) == ["interrupted", "pending"]
@@ -204,9 +204,9 @@ def test_a_run_without_workers_hears_other_shells_while_its_attempt_runs(driver:
     for _ in range(3):
         assert "durable" in ask(driver.run_folder, Flush()).message
     assert why(driver.run_folder, "go:1"), "it says what the next one waits for"
-    assert ask(driver.run_folder, Cancel([("go", 0)])).ok
+    assert ask(driver.run_folder, CancelRequest([("go", 0)])).ok
     driver.wait_for("begin", "go:1")
-    assert "1 item still runs" in ask(driver.run_folder, Stop()).message
+    assert "1 item still runs" in ask(driver.run_folder, StopRequest()).message
     assert ask(driver.run_folder, Flush()).ok
     assert command.is_running
     driver.open_gate("gate-1")
@@ -218,10 +218,10 @@ def test_a_run_without_workers_hears_other_shells_while_its_attempt_runs(driver:
 
 @pytest.mark.parametrize(
     ("request_", "code", "status"),
-    [(Stop(now=True), 143, "interrupted"), (Cancel(), 4, "cancelled"), (Pause(), 3, "succeeded")],
+    [(StopRequest(now=True), 143, "interrupted"), (CancelRequest(), 4, "cancelled"), (Pause(), 3, "succeeded")],
     ids=["stop --now", "cancel", "pause"],
 )
-def test_a_run_without_workers_obeys_as_others_do(driver: RunDriver, request_: Stop, code: int, status: str) -> None:
+def test_a_run_without_workers_obeys_as_others_do(driver: RunDriver, request_: StopRequest, code: int, status: str) -> None:
     write(driver, f"{IGNORE if status != 'succeeded' else ':'}; {driver.gated()}", run="slots = 0", keys="grace = 0.2")
     command = started(driver, "go:0")
     assert ask(driver.run_folder, request_).ok
@@ -262,7 +262,7 @@ def test_a_paused_run_may_be_stopped(driver: RunDriver) -> None:
     command = started(driver, "go:0")
     assert ask(driver.run_folder, Pause()).ok
     assert command.is_running
-    assert ask(driver.run_folder, Stop()).ok
+    assert ask(driver.run_folder, StopRequest()).ok
     driver.assert_exit(command, 143)
     assert statuses(driver) == ["interrupted", "pending"]
     driver.assert_tidy()

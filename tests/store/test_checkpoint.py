@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from drivers.store_samples import LISTED, ended, new_run, started
 
-from orchestrator.control.messages import Retry
+from orchestrator.control.messages import RetryRequest
 from orchestrator.errors import StateRefusedError, StateUnwritableError, UserError
 from orchestrator.store import durable_file
 from orchestrator.store.durable_file import write_durably
@@ -241,7 +241,7 @@ def test_a_prompt_that_a_retry_asked_for_stays_and_begins_anew_until_an_attempt_
     store.append([LISTED, ended(1)])
 
     def retry(**change: Any) -> tuple[str | None, bool]:
-        [record] = retries(store.history, Retry([("port", 1)], **change))
+        [record] = retries(store.history, RetryRequest([("port", 1)], **change))
         assert isinstance(record, RetryAsked)
         store.append([record, Reopened(job="port", indices=[1])])
         return record.prompt, record.is_prompt_kept
