@@ -39,7 +39,8 @@ def command(
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
-    from orchestrator.control.messages import Approve, NoSupervisor, ask
+    from orchestrator.control.client import NoSupervisor, ask
+    from orchestrator.control.messages import Approve
 
     if last and run is not None:
         run, gate = None, run  # with --last the first word is the gate
@@ -102,7 +103,8 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
 
 def _tell_above(run_dir: RunDir) -> str:
     """A child run goes on with its parent: have the next one above that is supervised do so now. What it says; empty: none is."""
-    from orchestrator.control.messages import GoOn, NoSupervisor, ask
+    from orchestrator.control.client import NoSupervisor, ask
+    from orchestrator.control.messages import GoOn
     from orchestrator.reading.item_names import find_items
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.store.checkpoint import read_header

@@ -19,7 +19,8 @@ _LONGEST_POLL_SECONDS = 0.5
 
 def ask_or_say(run_dir: RunDir, request: StopRequest | Pause | Flush | SetSlots, otherwise: str) -> int:
     """Ask the supervisor; without a living one say `otherwise`, which is no error."""
-    from orchestrator.control.messages import Flush, NoAnswer, NoSupervisor, ask
+    from orchestrator.control.client import NoAnswer, NoSupervisor, ask
+    from orchestrator.control.messages import Flush
 
     try:
         reply = ask(run_dir.path, request)

@@ -31,7 +31,8 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
-    from orchestrator.control.messages import CancelRequest, NoSupervisor, ask
+    from orchestrator.control.client import NoSupervisor, ask
+    from orchestrator.control.messages import CancelRequest
 
     if last and run is not None:
         items = (run, *items)  # with --last the first word is an item already

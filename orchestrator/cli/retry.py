@@ -53,7 +53,8 @@ def command(
     from orchestrator.cli.asking import say
     from orchestrator.cli.reading import open_run
     from orchestrator.cli.supervising import Shown, supervise
-    from orchestrator.control.messages import NoSupervisor, RetryRequest, ask
+    from orchestrator.control.client import NoSupervisor, ask
+    from orchestrator.control.messages import RetryRequest
     from orchestrator.runs.retry import reopen_children
     from orchestrator.system.locks.holders import is_locked
 

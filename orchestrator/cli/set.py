@@ -31,7 +31,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
     KEY is slots, budget_usd, budget_tokens, JOB.budget_usd or JOB.budget_tokens. What runs is not disturbed.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.control.messages import NoAnswer, NoSupervisor, ask
+    from orchestrator.control.client import NoAnswer, NoSupervisor, ask
 
     if last and run is not None:
         settings = (run, *settings)  # with --last the first word is a setting already

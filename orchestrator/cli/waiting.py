@@ -36,7 +36,8 @@ def waiting_counts(reader: RunReader) -> dict[str, int]:
 
 def told_counts(reader: RunReader) -> Reply:
     """What the living supervisor says of all that waits: items (`waiting`) and accounts (`spared`)."""
-    from orchestrator.control.messages import CountWaiting, Reply, ask
+    from orchestrator.control.client import ask
+    from orchestrator.control.messages import CountWaiting, Reply
 
     if not reader.is_alive:
         return Reply(False, "")
@@ -92,7 +93,8 @@ class Waits:
         return told is not None and told.is_waiting
 
     def _ask(self, items: list[tuple[str, int]]) -> None:
-        from orchestrator.control.messages import Explain, ask
+        from orchestrator.control.client import ask
+        from orchestrator.control.messages import Explain
 
         for start in range(0, len(items), _ITEMS_A_QUESTION):
             asked = items[start : start + _ITEMS_A_QUESTION]

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.control.messages import NoSupervisor, Request, ask
+from orchestrator.control.client import NoSupervisor, ask
+from orchestrator.control.messages import Request
 from orchestrator.errors import UserError
 from orchestrator.system.locks.holders import is_locked
 

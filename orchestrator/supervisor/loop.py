@@ -30,7 +30,8 @@ from orchestrator.attempts.preparer import NotStarted, Preparer
 from orchestrator.attempts.staleness import newly_stale
 from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.notes import WorkspaceNotes
-from orchestrator.control.messages import CancelRequest, ControlServer, Pause, Request, StopRequest
+from orchestrator.control.messages import CancelRequest, Pause, Request, StopRequest
+from orchestrator.control.server import ControlServer
 from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.decisions import (
     AskGate,

@@ -17,7 +17,8 @@ from drivers.token_samples import living_holder, record, write
 
 from orchestrator.cli import waiting
 from orchestrator.cli.waiting import Waits, waiting_counts
-from orchestrator.control.messages import ControlServer, CountWaiting, Explain, Reply, Request, WhyItWaits
+from orchestrator.control.messages import CountWaiting, Explain, Reply, Request, WhyItWaits
+from orchestrator.control.server import ControlServer
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts

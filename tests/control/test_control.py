@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.control import messages as control
-from orchestrator.control.messages import SOCKET_NAME, ControlServer, NoSupervisor, Reply, StopRequest, ask
+from orchestrator.control import client as control
+from orchestrator.control.address import SOCKET_NAME
+from orchestrator.control.client import NoSupervisor, ask
+from orchestrator.control.messages import Reply, StopRequest
+from orchestrator.control.server import ControlServer
 from orchestrator.errors import ExitCode, RunHeldError
 from orchestrator.system.locks.travelling import try_lock
 

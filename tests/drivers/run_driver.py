@@ -22,7 +22,8 @@ from typing import Any
 import psutil
 from conftest import SETTLE_SECONDS, describe, processes_of
 
-from orchestrator.control.messages import Explain, NoSupervisor, ask
+from orchestrator.control.client import NoSupervisor, ask
+from orchestrator.control.messages import Explain
 from orchestrator.errors import ExitCode
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader

@@ -10,7 +10,8 @@ import shlex
 from typing import Any
 
 from drivers.run_driver import Command, RunDriver, wait_until, why
-from orchestrator.control.messages import CancelRequest, ask
+from orchestrator.control.client import ask
+from orchestrator.control.messages import CancelRequest
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord

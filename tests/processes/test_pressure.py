@@ -16,7 +16,8 @@ import pytest
 from conftest import no_process_left
 from drivers.run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until, why
 
-from orchestrator.control.messages import Flush, ask
+from orchestrator.control.client import ask
+from orchestrator.control.messages import Flush
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
 

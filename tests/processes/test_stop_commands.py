@@ -23,7 +23,9 @@ from conftest import no_process_left, processes_of
 from drivers.run_driver import Command, RunDriver, is_living, wait_until, why
 from drivers.sweeps import sweep
 
-from orchestrator.control.messages import SOCKET_NAME, CancelRequest, Flush, NoSupervisor, Pause, SetSlots, StopRequest, ask
+from orchestrator.control.address import SOCKET_NAME
+from orchestrator.control.client import NoSupervisor, ask
+from orchestrator.control.messages import CancelRequest, Flush, Pause, SetSlots, StopRequest
 
 ORCHESTRATE = shlex.join([sys.executable, "-m", "orchestrator"])
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.control.messages import SOCKET_NAME, ControlServer
+from orchestrator.control.address import SOCKET_NAME
+from orchestrator.control.server import ControlServer
 from orchestrator.errors import ExitCode, StateUnwritableError
 from orchestrator.runs import locking
 from orchestrator.runs.locking import lock_run
@@ -56,7 +57,7 @@ def test_enough_open_files_are_no_hindrance(tmp_path: Path) -> None:
 
 def test_who_cannot_be_let_in_makes_the_supervisor_deaf_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("orchestrator.control.messages.time.monotonic", lambda: now)
+    monkeypatch.setattr("orchestrator.control.server.time.monotonic", lambda: now)
     server = ControlServer(tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(str(tmp_path / SOCKET_NAME))
