@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.runs.commands import RunReport
     from orchestrator.store.run_dir import RunDir
-    from orchestrator.views.happenings import View
+    from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
 
@@ -124,10 +124,10 @@ def _tell_above(run_dir: RunDir) -> str:
 def _resume(invocation: Invocation, run_dir: RunDir) -> int:
     from orchestrator.cli.supervising import Shown, supervise
 
-    def start(_home: Path, view: View, prompt: Prompt | None) -> RunReport:
+    def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import resume_run
 
-        return resume_run(run_dir, view, asker=prompt)
+        return resume_run(run_dir, listeners, asker=prompt)
 
     flush()
     return supervise(invocation, Shown(quiet=False, progress="auto", events=False, as_json=False, detach=False), start)

@@ -11,15 +11,16 @@ from typing import BinaryIO
 import msgspec
 
 from orchestrator.system.wording import shown
-from orchestrator.views.happenings import Happening, Noted, RunBegan, View
+from orchestrator.views.happenings import Happening, Noted, RunBegan
 from orchestrator.views.json_lines import EventLines
+from orchestrator.views.listeners import Listener
 from orchestrator.views.outlet import Outlet
 
 _decode = msgspec.json.Decoder(Happening).decode
 
 
-def go_to_background(run: Callable[[View], int], *, as_json: bool, keeps_stdin: bool) -> int:
-    """Fork; the child calls `run(view)` in a session of its own. In the caller: print the run's id, or what went wrong.
+def go_to_background(run: Callable[[Listener], int], *, as_json: bool, keeps_stdin: bool) -> int:
+    """Fork; the child calls `run(listener)` in a session of its own. In the caller: print the run's id, or what went wrong.
 
     Fork and not a new process: the child has the same options without parsing them again, and this process has no threads.
     Returns twice, each time with the exit code of the process it returns in.
@@ -31,6 +32,7 @@ def go_to_background(run: Callable[[View], int], *, as_json: bool, keeps_stdin: 
         if pid == 0:
             os.close(reading)
             _leave_terminal(said.fileno(), keeps_stdin=keeps_stdin)
+            # Not as a slow listener: the caller reads until the run has begun, and then closes the pipe, which silences this.
             return run(EventLines(open(writing, "wb")))
         os.close(writing)
         with open(reading, "rb") as events:

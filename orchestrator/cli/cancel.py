@@ -42,7 +42,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     try:
         code = say(ask(reader.run_dir.path, CancelRequest(chosen, replaced_by)))
     except NoSupervisor:
-        code = _cancel_dead(invocation, reader.run_dir, chosen, replaced_by)
+        code = _cancel_dead(reader.run_dir, chosen, replaced_by)
     _cancel_children(invocation, reader, chosen)
     return code
 
@@ -75,19 +75,18 @@ def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tupl
         meant.add(child.run_id)
         is_over = history.ended is not None and history.ended.status in ("completed", "failed", "cancelled")
         if not is_over and not is_locked(child.supervisor_lock):
-            _cancel_dead(invocation, child, None, None)
+            _cancel_dead(child, None, None)
 
 
-def _cancel_dead(invocation: Invocation, run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:
+def _cancel_dead(run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:
     """Nobody supervises the run: take it, end what still runs, record it. Exit 0 if that worked, whatever the run came to."""
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.reading.seen_statuses import run_status
     from orchestrator.runs.commands import cancel_dead_run
-    from orchestrator.views.outlet import Outlet
-    from orchestrator.views.plain_lines import Quiet
+    from orchestrator.views.listeners import Listeners
 
     try:
-        report = cancel_dead_run(run_dir, items, Quiet(Outlet(None), invocation.program()), replaced_by=replaced_by)
+        report = cancel_dead_run(run_dir, items, Listeners([]), replaced_by=replaced_by)
     except StateUnwritableError as error:
         raise StateUnwritableError(error.message, "the cancel was not recorded: mend that, then cancel once more") from error
     if report is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestrator.runs.commands import RunReport
     from orchestrator.store.run_dir import RunDir
-    from orchestrator.views.happenings import View
+    from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
 
@@ -38,12 +38,12 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
     """Run FILE as the child of an item, or go on with that run."""
     given = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, Any])
 
-    def start(home: Path, view: View, _prompt: Prompt | None) -> RunReport:
+    def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import run_child
         from orchestrator.store.records import RunOptions
 
         options = RunOptions(keep_going=keep_going, fresh=fresh)
-        return run_child(home, file, given, options, view, run_id=run_id, parent=parent, is_update=update)
+        return run_child(home, file, given, options, listeners, run_id=run_id, parent=parent, is_update=update)
 
     code = supervise(invocation, Shown(quiet=True, progress="never", events=False, as_json=False, detach=False), start)
     assert invocation.run_dir is not None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.runs.commands import RunReport
-    from orchestrator.views.happenings import View
+    from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
 
@@ -81,12 +81,12 @@ def command(
         return 0
     shown = Shown(**view)
 
-    def start(home: Path, shown_to: View, _prompt: Prompt | None) -> RunReport:
+    def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import run_each
         from orchestrator.store.records import RunOptions, Selection
 
         options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
-        report = run_each(home, text, _lines(), options, shown_to, folder=os.getcwd(), run_id=run_id)
+        report = run_each(home, text, _lines(), options, listeners, folder=os.getcwd(), run_id=run_id)
         if not (shown.as_json or shown.events or shown.detach):
             _print_outputs(home, report.run_id)
         return report

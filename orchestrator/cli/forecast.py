@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.runs.commands import RunReport, RunRequest
     from orchestrator.store.job_history import JobHistory
-    from orchestrator.views.happenings import View
+    from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
 
@@ -44,8 +44,9 @@ def forecast_run(invocation: Invocation, request: RunRequest, jobs_file: JobsFil
     options = msgspec.structs.replace(request.options, selection=Selection(only=only, limit=count))
     reports: list[RunReport] = []
 
-    def start(home: Path, shown: View, prompt: Prompt | None) -> RunReport:
-        reports.append(run_file(home, msgspec.structs.replace(request, loaded=jobs_file, options=options), shown, asker=prompt))
+    def start(home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
+        part = msgspec.structs.replace(request, loaded=jobs_file, options=options)
+        reports.append(run_file(home, part, listeners, asker=prompt))
         return reports[-1]
 
     code = supervise(invocation, Shown(quiet=False, progress="auto", events=False, as_json=False, detach=False), start)

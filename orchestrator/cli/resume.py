@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.runs.commands import RunReport
-    from orchestrator.views.happenings import View
+    from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
 
@@ -79,12 +79,12 @@ def command(
             write_lines(map(one_line, plan.lines()))
         return 0
 
-    def start(_home: Path, shown: View, prompt: Prompt | None) -> RunReport:
+    def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import resume_run
 
         return resume_run(
             run_dir,
-            shown,
+            listeners,
             keep_failed=keep_failed,
             rerun_stale=rerun_stale,
             slots=slots,

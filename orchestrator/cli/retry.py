@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.runs.commands import RunReport
-    from orchestrator.views.happenings import View
+    from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
 
@@ -80,10 +80,10 @@ def command(
         except NoSupervisor:  # it has just ended: asked twice, it is done once
             pass
 
-    def start(_home: Path, shown: View, prompt: Prompt | None) -> RunReport:
+    def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import retry_items
 
-        return retry_items(run_dir, asked, shown, slots=slots, keep_going=keep_going, asker=prompt)
+        return retry_items(run_dir, asked, listeners, slots=slots, keep_going=keep_going, asker=prompt)
 
     return supervise(invocation, Shown(**view), start)
 

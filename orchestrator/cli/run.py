@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.runs.commands import RunReport
-    from orchestrator.views.happenings import View
+    from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
 
@@ -79,7 +79,7 @@ def command(
     if replay is not None and resume:
         raise click.UsageError("--replay begins a new run: leave --resume out, or use orchestrate resume RUN")
 
-    def start(home: Path, shown: View, prompt: Prompt | None) -> RunReport:
+    def start(home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import RunRequest, run_file
         from orchestrator.store.records import RunOptions, Selection
 
@@ -98,6 +98,6 @@ def command(
             overlap=cast(Literal["allow", "skip", "wait", "fail"], overlap),
             capsule=replay,
         )
-        return run_file(home, request, shown, asker=prompt)
+        return run_file(home, request, listeners, asker=prompt)
 
     return supervise(invocation, Shown(**view), start)

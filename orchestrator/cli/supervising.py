@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.errors import UserError
-from orchestrator.views.happenings import Happening, RunBegan, View
+from orchestrator.views.happenings import Happening, RunBegan
+from orchestrator.views.listeners import Listener, Listeners
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.prompt import Prompt, has_terminal
 from orchestrator.workers.protocol import MARK_VARIABLE
@@ -32,36 +33,33 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     detach: bool
 
 
-class _RemembersRun:
-    """Passes happenings on, and tells the invocation which run it is about: that is where a bug's traceback goes."""
+class _RunFinder:
+    """Tells the invocation which run it is about: that is where the traceback of a bug goes."""
 
-    def __init__(self, view: View, invocation: Invocation, home: Path) -> None:
-        self._view = view
+    def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
-        self._home = home
 
-    def show(self, happening: Happening) -> None:
+    def hear(self, happening: Happening) -> None:
         if isinstance(happening, RunBegan):
             from orchestrator.store.run_dir import RunDir
 
-            self._invocation.run_dir = RunDir.of(self._home, happening.run_id)
-        self._view.show(happening)
+            self._invocation.run_dir = RunDir.of(self._invocation.home(), happening.run_id)
 
-    def refresh(self) -> None:
-        self._view.refresh()
+    def refresh(self, now: float) -> None:
+        """Nothing is shown."""
 
     def close(self) -> None:
-        self._view.close()
+        """Nothing to restore."""
 
 
 def supervise(
     invocation: Invocation,
     shown: Shown,
-    start: Callable[[Path, View, Prompt | None], RunReport],
+    start: Callable[[Path, Listeners, Prompt | None], RunReport],
     *,
     reads_stdin: bool = False,
 ) -> int:
-    """Call `start(home, view, prompt)` with the view that was asked for; print what was asked for; the exit code.
+    """Call `start(home, listeners, prompt)` with the listeners that were asked for; print what was asked for; the exit code.
 
     The prompt is None where nobody can be asked. `reads_stdin`: standard input has items, and no answers.
     """
@@ -72,10 +70,12 @@ def supervise(
         from orchestrator.cli.background import go_to_background
 
         return go_to_background(
-            lambda events: _report(invocation, start, events, None).exit_code, as_json=shown.as_json, keeps_stdin=reads_stdin
+            lambda events: _report(invocation, start, Listeners([_RunFinder(invocation), events]), None).exit_code,
+            as_json=shown.as_json,
+            keeps_stdin=reads_stdin,
         )
-    view = _chosen_view(invocation, shown)
-    report = _report(invocation, start, view, None if reads_stdin else _prompt(view, shown))
+    listeners = Listeners([_RunFinder(invocation), *_chosen_listeners(invocation, shown)])
+    report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown))
     if report.status == "skipped" and not shown.quiet:
         Outlet(sys.stderr).line(f"skipped: run {report.run_id} of this file goes on")
     if shown.as_json:
@@ -85,42 +85,47 @@ def supervise(
 
 
 def _report(
-    invocation: Invocation, start: Callable[[Path, View, Prompt | None], RunReport], view: View, prompt: Prompt | None
+    invocation: Invocation,
+    start: Callable[[Path, Listeners, Prompt | None], RunReport],
+    listeners: Listeners,
+    prompt: Prompt | None,
 ) -> RunReport:
     home = invocation.home(is_made=True)
     try:
-        return start(home, _RemembersRun(view, invocation, home), prompt)
+        return start(home, listeners, prompt)
     finally:
-        view.close()
+        listeners.close()
 
 
-def _chosen_view(invocation: Invocation, shown: Shown) -> View:
+def _chosen_listeners(invocation: Invocation, shown: Shown) -> Iterator[Listener]:
+    """What the options ask for. An exporter is one more line here."""
+    if shown.events:
+        from orchestrator.cli.output import stdout_bytes
+        from orchestrator.views.json_lines import EventLines
+
+        yield EventLines(stdout_bytes())
+    yield _chosen_view(invocation, shown)
+
+
+def _chosen_view(invocation: Invocation, shown: Shown) -> Listener:
     from orchestrator.views.plain_lines import PlainLines, Quiet
 
     outlet, program = Outlet(sys.stderr), invocation.program()
-    view: View
     if shown.quiet:
-        view = Quiet(outlet, program)
-    elif _is_live(outlet, shown):
+        return Quiet(outlet, program)
+    if _is_live(outlet, shown):
         from orchestrator.views.terminal import LiveView
 
-        view = LiveView(outlet, program, force=shown.progress == "always")
-    else:
-        view = PlainLines(outlet, program)
-    if not shown.events:
-        return view
-    from orchestrator.cli.output import stdout_bytes
-    from orchestrator.views.json_lines import Both, EventLines
-
-    return Both(EventLines(stdout_bytes()), view)
+        return LiveView(outlet, program, force=shown.progress == "always")
+    return PlainLines(outlet, program)
 
 
-def _prompt(view: View, shown: Shown) -> Prompt | None:
+def _prompt(listeners: Listeners, shown: Shown) -> Prompt | None:
     """Somebody who sits at the terminal and sees what we say there can be asked, unless they want to hear nothing."""
     outlet = Outlet(sys.stderr)
     if shown.quiet or shown.as_json or sys.stdin is None or not outlet.isatty() or os.environ.get(MARK_VARIABLE):
         return None
-    return Prompt(sys.stdin.fileno(), outlet, view) if has_terminal(sys.stdin.fileno()) else None
+    return Prompt(sys.stdin.fileno(), outlet, listeners) if has_terminal(sys.stdin.fileno()) else None
 
 
 def _is_live(outlet: Outlet, shown: Shown) -> bool:

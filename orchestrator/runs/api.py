@@ -19,12 +19,13 @@ from orchestrator.reading.run_result import RunResult, run_result
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs import commands as runs
 from orchestrator.runs.launch import Overlap, RunRequest
-from orchestrator.runs.listener import Listener, OnEvent
+from orchestrator.runs.listener import CallbackListener, OnEvent
 from orchestrator.store.home import home_folder
 from orchestrator.store.known_runs import find_run
 from orchestrator.store.records import RunOptions, Selection
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.stop_signals import Stopper, StopSources
+from orchestrator.views.listeners import Listeners
 
 AnyPath = str | os.PathLike[str]
 
@@ -91,8 +92,9 @@ def run(
         overlap=overlap,
     )
     state = _home(home, is_made=True)
-    with Listener(on_event, stopper) as listener:
-        report = runs.run_file(state, request, listener, stops=StopSources(signals=signals, stopper=listener.stopper))
+    with CallbackListener(on_event, stopper) as listener:
+        stops = StopSources(signals=signals, stopper=listener.stopper)
+        report = runs.run_file(state, request, Listeners([listener]), stops=stops)
     return _result(RunDir(state / "runs" / report.run_id), report)
 
 
@@ -124,10 +126,10 @@ def resume(
         raise ValueError("everything, or only and limit")
     _check_slots(slots)
     run_dir = _find(run, home)
-    with Listener(on_event, stopper) as listener:
+    with CallbackListener(on_event, stopper) as listener:
         report = runs.resume_run(
             run_dir,
-            listener,
+            Listeners([listener]),
             keep_failed=keep_failed,
             rerun_stale=rerun_stale,
             slots=slots,

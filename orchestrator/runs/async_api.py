@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, cast
 
 from orchestrator.reading.run_result import RunResult
 from orchestrator.runs.api import resume, run
-from orchestrator.runs.listener import Listener, OnEvent
+from orchestrator.runs.listener import CallbackListener, OnEvent
 from orchestrator.system.stop_signals import Stopper
 
 P = ParamSpec("P")
@@ -29,10 +29,10 @@ def _beside_the_loop(call: Callable[P, RunResult]) -> Callable[P, Coroutine[Any,
         options: dict[str, Any] = dict(kwargs)
         on_event: OnEvent | None = options.get("on_event")
         given: Stopper | None = options.get("stopper")
-        with Listener(on_event, given) as listener:
+        with CallbackListener(on_event, given) as listener:
             options["stopper"] = listener.stopper
             if on_event is not None:
-                options["on_event"] = lambda happening: loop.call_soon_threadsafe(listener.show, happening)
+                options["on_event"] = lambda happening: loop.call_soon_threadsafe(listener.hear, happening)
             # A pool of its own: a run may take hours, and the loop's default pool has few threads for everybody.
             pool = ThreadPoolExecutor(1, thread_name_prefix="orchestrate")
             future = loop.run_in_executor(pool, functools.partial(plain, *args, **options))

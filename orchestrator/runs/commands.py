@@ -34,7 +34,7 @@ from orchestrator.supervisor.session import RunReport, SessionOptions, slots_of_
 from orchestrator.system.hosted_runs import check_hosting
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.stop_signals import SIGNALS, StopSources
-from orchestrator.views.happenings import View
+from orchestrator.views.listeners import Listeners
 from orchestrator.workers.faultpoints import fault_point
 
 __all__ = [
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def run_file(
-    home: Path, request: RunRequest, view: View, *, stops: StopSources = SIGNALS, asker: Asker | None = None
+    home: Path, request: RunRequest, listeners: Listeners, *, stops: StopSources = SIGNALS, asker: Asker | None = None
 ) -> RunReport:
     """Run a jobs file, or continue its newest unfinished run (`resume`). Raises UserError and its kinds.
 
@@ -83,9 +83,9 @@ def run_file(
         return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, run_summary(RunReader.read(launched)))
     with _releasing(launched.lock):
         if launched.store is None:
-            return _resume(launched.run_dir, view, request.options, nesting, selection=selection, stops=stops, asker=asker)
+            return _resume(launched.run_dir, listeners, request.options, nesting, selection=selection, stops=stops, asker=asker)
         session = SessionOptions(run=request.options, stops=stops, nesting=nesting, asker=asker)
-        return supervise(launched.store, jobs_file, view, session)
+        return supervise(launched.store, jobs_file, listeners, session)
 
 
 def run_each(
@@ -93,7 +93,7 @@ def run_each(
     jobs_text: str,
     lines: Iterable[str],
     options: RunOptions,
-    view: View,
+    listeners: Listeners,
     *,
     folder: str,
     run_id: str | None = None,
@@ -106,7 +106,7 @@ def run_each(
     launched = create(home, jobs_file, {}, options, run_id, lines=lines)
     assert launched.store is not None
     with _releasing(launched.lock):
-        return supervise(launched.store, jobs_file, view, SessionOptions(run=options, nesting=nesting))
+        return supervise(launched.store, jobs_file, listeners, SessionOptions(run=options, nesting=nesting))
 
 
 def run_child(
@@ -114,7 +114,7 @@ def run_child(
     path: str,
     given: dict[str, Any],
     options: RunOptions,
-    view: View,
+    listeners: Listeners,
     *,
     run_id: str,
     parent: str,
@@ -136,18 +136,18 @@ def run_child(
             raise UserError(f"run {run_id} exists, and is not the child run of {parent}", f"remove or rename {run_dir.path}")
         with _releasing(lock_run(run_dir)):
             if is_update:
-                _update(run_dir, UpdateRequest(), Narrator(view, run_dir.log).note)
-            return _resume(run_dir, view, options, nesting)
+                _update(run_dir, UpdateRequest(), Narrator(listeners, run_dir.log).note)
+            return _resume(run_dir, listeners, options, nesting)
     jobs_file = load(path, user_config=user_config())
     launched = create(home, jobs_file, values_of(given, jobs_file.inputs), options, run_id, parent=parent)
     assert launched.store is not None
     with _releasing(launched.lock):
-        return supervise(launched.store, jobs_file, view, SessionOptions(run=options, nesting=nesting))
+        return supervise(launched.store, jobs_file, listeners, SessionOptions(run=options, nesting=nesting))
 
 
 def resume_run(
     run_dir: RunDir,
-    view: View,
+    listeners: Listeners,
     *,
     keep_failed: bool = False,
     rerun_stale: bool = False,
@@ -171,12 +171,12 @@ def resume_run(
     options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh)
     with _releasing(lock_run(run_dir)):
         if update is not None:
-            _update(run_dir, update, Narrator(view, run_dir.log).note)
+            _update(run_dir, update, Narrator(listeners, run_dir.log).note)
         if selection is not None:
             check_patterns(selection.only, read_history(run_dir).header.jobs)
         report = _resume(
             run_dir,
-            view,
+            listeners,
             options,
             nesting,
             keep_failed=keep_failed,
@@ -188,14 +188,16 @@ def resume_run(
         )
         # Running one job again may make those after it stale: each pass comes one job further.
         while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
-            report = _resume(run_dir, view, options, nesting, keep_failed=keep_failed, rerun_stale=True, stops=stops, asker=asker)
+            report = _resume(
+                run_dir, listeners, options, nesting, keep_failed=keep_failed, rerun_stale=True, stops=stops, asker=asker
+            )
         return report
 
 
 def retry_items(
     run_dir: RunDir,
     asked: RetryRequest,
-    view: View,
+    listeners: Listeners,
     *,
     slots: int | None = None,
     keep_going: bool = False,
@@ -214,7 +216,7 @@ def retry_items(
         record_retry(run_dir, asked)
         fault_point("runs.retry_recorded")
         options = RunOptions(slots=slots, keep_going=keep_going)
-        return _resume(run_dir, view, options, nesting, keep_failed=True, asker=asker)
+        return _resume(run_dir, listeners, options, nesting, keep_failed=True, asker=asker)
 
 
 def plan_update(run_dir: RunDir, request: UpdateRequest) -> UpdatePlan:
@@ -244,7 +246,7 @@ def _update(run_dir: RunDir, request: UpdateRequest, note: Callable[[str], None]
 
 
 def cancel_dead_run(
-    run_dir: RunDir, items: list[tuple[str, int]] | None, view: View, *, replaced_by: str | None = None
+    run_dir: RunDir, items: list[tuple[str, int]] | None, listeners: Listeners, *, replaced_by: str | None = None
 ) -> RunReport | None:
     """Cancel a run that nobody supervises, or some items of it: its workers are ended, nothing is started.
 
@@ -262,15 +264,15 @@ def cancel_dead_run(
                 (orders[job_id], index) for job_id in orders for index in history.jobs[job_id].indices(Status.WAITING)
             )
             first: tuple[Event, ...] = (CancelAsked(waiting), CancelAsked(None))
-            return _resume(run_dir, view, RunOptions(), None, keep_failed=True, first=first)
+            return _resume(run_dir, listeners, RunOptions(), None, keep_failed=True, first=first)
         refs = tuple((orders[job_id], index) for job_id, index in items)
         first = (CancelAsked(refs), StopAsked(Stop.DRAIN))
-        return _resume(run_dir, view, RunOptions(), None, keep_failed=True, first=first, replaced_by=replaced_by)
+        return _resume(run_dir, listeners, RunOptions(), None, keep_failed=True, first=first, replaced_by=replaced_by)
 
 
 def _resume(
     run_dir: RunDir,
-    view: View,
+    listeners: Listeners,
     options: RunOptions,
     nesting: Nesting | None,
     *,
@@ -304,7 +306,7 @@ def _resume(
         replaced_by=replaced_by,
         notes=() if first else tuple(_file_notes(run_dir, store.history.header)),
     )
-    return supervise(store, RunReader(run_dir, store.history).jobs_file, view, session)
+    return supervise(store, RunReader(run_dir, store.history).jobs_file, listeners, session)
 
 
 def _refuse_while_parent_lives(run_dir: RunDir) -> None:

@@ -1,4 +1,4 @@
-"""The view of a program that runs jobs files by the library: each happening is told to a function of its own."""
+"""How a program that runs jobs files by the library hears what happens: each happening is given to a function of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.views import happenings
 OnEvent = Callable[[happenings.Happening], object]
 
 
-class Listener:
+class CallbackListener:
     """Calls `on_event`. What that raises drains the run, is its last call, and is raised when the context is left.
 
     `stopper` is what the run is to heed: it hears also what the given one hears.
@@ -24,7 +24,7 @@ class Listener:
         self._error: Exception | None = None
         self._open = ExitStack()
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> CallbackListener:
         if self._given is not None:
             self._open.enter_context(self._given.heard_by(self.stopper.press))
         return self
@@ -37,7 +37,7 @@ class Listener:
             raise self._error
         error.add_note(f"on_event had raised {self._error!r} before")
 
-    def show(self, happening: happenings.Happening) -> None:
+    def hear(self, happening: happenings.Happening) -> None:
         """Pass it on."""
         if self._on_event is None or self._error is not None:
             return
@@ -47,8 +47,8 @@ class Listener:
             self._error = error
             self.stopper.stop()
 
-    def refresh(self) -> None:
-        """Nothing happened."""
+    def refresh(self, now: float) -> None:
+        """The program has a clock of its own."""
 
     def close(self) -> None:
         """Nothing to restore."""

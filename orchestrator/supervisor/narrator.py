@@ -1,4 +1,4 @@
-"""Tells the view what happens to items and jobs, in the words of `happenings`."""
+"""Tells the listeners what happens to a run, its jobs and its items, in the words of `happenings`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import ItemState, Waiting
@@ -14,7 +15,8 @@ from orchestrator.store.outcomes import in_words
 from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings
-from orchestrator.views.happenings import OpenQuestion, View
+from orchestrator.views.happenings import OpenQuestion
+from orchestrator.views.listeners import Listeners
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _REFUSED = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWORK, AttemptClass.USAGE_LIMIT)
@@ -22,15 +24,34 @@ _REFUSED = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWO
 
 
 class Narrator:
-    """One run's story, to one view, and its notes to supervisor.log."""
+    """One run's story. It alone makes happenings, but for two: a prompt says itself when the terminal is its own."""
 
-    def __init__(self, view: View, log: Path) -> None:
-        self._view = view
+    def __init__(self, listeners: Listeners, log: Path) -> None:
+        self._listeners = listeners
         self._log = log
+        listeners.log_to(log)
+
+    def refresh_if_due(self, now: float) -> None:
+        """Have views show that time passes, at most every 0.25 s. `now`: monotonic seconds. Called once a turn of the loop."""
+        self._listeners.refresh_if_due(now)
+
+    def run_began(self, run_id: str, name: str, jobs: list[str], *, slots: int, at: float, is_resumed: bool) -> None:
+        """A supervisor took the run. `jobs`: ids in file order; `at`: seconds since the epoch."""
+        self._listeners.hear(happenings.RunBegan(run_id=run_id, name=name, jobs=jobs, slots=slots, at=at, is_resumed=is_resumed))
+
+    def run_finished(self, run_id: str, summary: dict[str, Any], exit_code: int) -> None:
+        """The last word. `summary`: what `run --json` prints."""
+        self._listeners.hear(
+            happenings.RunFinished(run_id=run_id, status=summary["status"], exit_code=exit_code, summary=summary, at=time.time())
+        )
+
+    def restored(self, job_id: str, count: int, counts: dict[str, int]) -> None:
+        """A job's items were listed by an earlier supervisor. `counts`: how many stand in which state."""
+        self._listeners.hear(happenings.JobListed(job=job_id, count=count, counts=counts))
 
     def started(self, flight: Flight) -> None:
         """An attempt was handed to a worker."""
-        self._view.show(
+        self._listeners.hear(
             happenings.ItemStarted(
                 item=flight.name, job=flight.job.id, label=flight.start.label, attempt=flight.start.attempt, at=flight.start.at
             )
@@ -42,7 +63,7 @@ class Narrator:
             self.waits(flight.name, flight.job.id, flight.start.label, in_words(outcome))
             return
         if isinstance(state, Waiting) and round_ended:
-            self._view.show(
+            self._listeners.hear(
                 happenings.ItemRoundEnded(
                     item=flight.name,
                     job=flight.job.id,
@@ -57,7 +78,7 @@ class Narrator:
             )
             return
         if isinstance(state, Waiting):
-            self._view.show(
+            self._listeners.hear(
                 happenings.ItemRetrying(
                     item=flight.name,
                     job=flight.job.id,
@@ -69,7 +90,7 @@ class Narrator:
                 )
             )
             return
-        self._view.show(
+        self._listeners.hear(
             happenings.ItemEnded(
                 item=flight.name,
                 job=flight.job.id,
@@ -87,7 +108,7 @@ class Narrator:
         """The child run of an item paused: `questions` wait there for a choice."""
         self.note(f"{flight.name} waits: {message}")
         for each in questions:
-            self._view.show(
+            self._listeners.hear(
                 happenings.GateAsked(
                     item=flight.name,
                     job=flight.job.id,
@@ -103,7 +124,7 @@ class Narrator:
 
     def charged(self, name: str | None, job_id: str | None, cost_usd: float | None, ledger: Ledger) -> None:
         """An agent's attempt ended and cost that; the run has cost `ledger`. Without a name: before this supervisor began."""
-        self._view.show(
+        self._listeners.hear(
             happenings.Charged(
                 item=name,
                 job=job_id,
@@ -117,7 +138,7 @@ class Narrator:
 
     def settled(self, name: str, job_id: str, label: str | None, status: Status, message: str) -> None:
         """An item came to its end without an attempt."""
-        self._view.show(
+        self._listeners.hear(
             happenings.ItemEnded(
                 item=name,
                 job=job_id,
@@ -133,11 +154,11 @@ class Narrator:
 
     def waits(self, name: str, job_id: str, label: str | None, message: str) -> None:
         """The item's work is done elsewhere just now: it waits for what comes of that."""
-        self._view.show(happenings.ItemWaiting(item=name, job=job_id, label=label, message=message, at=time.time()))
+        self._listeners.hear(happenings.ItemWaiting(item=name, job=job_id, label=label, message=message, at=time.time()))
 
     def asks(self, name: str, asked: GateAsked, *, is_here: bool) -> None:
         """A gate's question is out. `is_here`: it is put to who sits at the terminal."""
-        self._view.show(
+        self._listeners.hear(
             happenings.GateAsked(
                 item=name,
                 job=asked.job,
@@ -151,7 +172,7 @@ class Narrator:
 
     def answered(self, name: str, job_id: str, label: str | None, answer: GateAnswered) -> None:
         """A choice was made at a gate, and is acted on now."""
-        self._view.show(
+        self._listeners.hear(
             happenings.GateAnswered(
                 item=name, job=job_id, label=label, choice=answer.choice, message=answer.message, at=answer.at
             )
@@ -159,11 +180,11 @@ class Narrator:
 
     def reopened(self, job_id: str, count: int, counts: dict[str, int]) -> None:
         """Items of a job run again, because a gate behind it was rejected."""
-        self._view.show(happenings.JobListed(job=job_id, count=count, counts=counts))
+        self._listeners.hear(happenings.JobListed(job=job_id, count=count, counts=counts))
 
     def shared(self, name: str, job_id: str, label: str | None, status: Status, deduped_from: str, outcome: Outcome) -> None:
         """An item came to its end with the outcome of another, without an attempt."""
-        self._view.show(
+        self._listeners.hear(
             happenings.ItemEnded(
                 item=name,
                 job=job_id,
@@ -181,7 +202,7 @@ class Narrator:
     def listed(self, job_id: str, count: int, selected: int, selection: str) -> None:
         """A job's items are known, and how many of them are `selected` by `selection`, in words."""
         counts = {Status.SKIPPED.value: count - selected} if selected < count else {}
-        self._view.show(happenings.JobListed(job=job_id, count=count, counts=counts))
+        self._listeners.hear(happenings.JobListed(job=job_id, count=count, counts=counts))
         if counts:
             self.note(f"{job_id}: {selected} of {count} items selected ({selection})")
         if count == 0:
@@ -189,21 +210,21 @@ class Narrator:
 
     def closed(self, job_id: str, status: str, message: str = "") -> None:
         """Nothing more will come of a job."""
-        self._view.show(happenings.JobClosed(job=job_id, status=status, message=message))
+        self._listeners.hear(happenings.JobClosed(job=job_id, status=status, message=message))
 
     def spares(self, account: str, words: str, until: float | None) -> None:
         """How an account is spared has changed. `until`: monotonic seconds."""
         epoch = None if until is None else time.time() + _seconds_until(until)
-        self._view.show(happenings.AccountSpared(account=account, words=words, until=epoch, at=time.time()))
+        self._listeners.hear(happenings.AccountSpared(account=account, words=words, until=epoch, at=time.time()))
 
     def note(self, message: str) -> None:
         """Something a person should know."""
         append_log(self._log, message)
-        self._view.show(happenings.Noted(message=message, at=time.time()))
+        self._listeners.hear(happenings.Noted(message=message, at=time.time()))
 
     def refresh(self) -> None:
-        """Nothing else happens just now."""
-        self._view.refresh()
+        """`refresh_if_due` by the clock: for a loop that has no `now` at hand."""
+        self.refresh_if_due(time.monotonic())
 
 
 def _seconds_until(due: float) -> float:

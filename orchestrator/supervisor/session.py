@@ -46,8 +46,7 @@ from orchestrator.supervisor.restored_jobs import assign_slots, restore_job
 from orchestrator.system.hosted_runs import hosting
 from orchestrator.system.run_log import append_log
 from orchestrator.system.stop_signals import SIGNALS, SignalInbox, StopSources
-from orchestrator.views import happenings
-from orchestrator.views.happenings import View
+from orchestrator.views.listeners import Listeners
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
 
@@ -83,12 +82,13 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should know before anything starts."""
 
 
-def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: SessionOptions) -> RunReport:
+def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, options: SessionOptions) -> RunReport:
     """Supervise a run to its end, or until it is stopped. Closes `store`.
 
     Raises StateUnwritableError, StateRefusedError, and what `hosting` raises.
     """
     run_dir = store.run_dir
+    narrator = Narrator(listeners, run_dir.log)
     reader = RunReader(run_dir, store.history, alive=True)
     try:
         if store.history.header.options.replay:
@@ -96,7 +96,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: Session
 
             jobs_file = as_replayed(jobs_file)
         with hosting(is_inline=slots_of_run(options.run, jobs_file) == 0):
-            exit_code = _supervised(store, reader, jobs_file, view, options)
+            exit_code = _supervised(store, reader, jobs_file, narrator, options)
     except StateUnwritableError as error:
         append_log(run_dir.log, f"{error.message}; what is recorded stays, and the run can be resumed")
         raise
@@ -104,11 +104,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, view: View, options: Session
         store.close()
     reader.alive = False
     summary = run_summary(reader)
-    view.show(
-        happenings.RunFinished(
-            run_id=run_dir.run_id, status=summary["status"], exit_code=exit_code, summary=summary, at=time.time()
-        )
-    )
+    narrator.run_finished(run_dir.run_id, summary, exit_code)
     return RunReport(run_dir.run_id, summary["status"], exit_code, summary)
 
 
@@ -124,10 +120,10 @@ def slots_of_run(options: RunOptions, jobs_file: JobsFile) -> int:
     return next(each for each in (options.slots, jobs_file.run.slots, default_slots()) if each is not None)
 
 
-def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:
+def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions) -> int:
     """`_supervise`, with a machine that ran out of descriptors or processes under the supervisor itself told as what it is."""
     try:
-        return _supervise(store, reader, jobs_file, view, options)
+        return _supervise(store, reader, jobs_file, narrator, options)
     except OSError as error:
         if error.errno not in SHORTAGES:
             raise
@@ -138,7 +134,7 @@ def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: V
         ) from error
 
 
-def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: View, options: SessionOptions) -> int:
+def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions) -> int:
     run_dir, history = store.run_dir, store.history
     slots = slots_of_run(options.run, jobs_file)
     starts = dict(history.open_starts)
@@ -168,17 +164,14 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
     store.append([SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)])
     append_log(run_dir.log, f"supervising {run_dir.run_id} with {slots} slots")
     write_whole(run_dir.slot_count, str(state.slots - state.fast_slots).encode())
-    view.show(
-        happenings.RunBegan(
-            run_id=run_dir.run_id,
-            name=history.header.name,
-            jobs=[job.id for job in jobs_file.jobs],
-            slots=slots,
-            at=now,
-            is_resumed=options.is_resumed,
-        )
+    narrator.run_began(
+        run_dir.run_id,
+        history.header.name,
+        [job.id for job in jobs_file.jobs],
+        slots=slots,
+        at=now,
+        is_resumed=options.is_resumed,
     )
-    narrator = Narrator(view, run_dir.log)
     if history.header.options.replay:
         narrator.note("this is a replay: what agents did is played from a capsule, and none is started")
     for note in options.notes:
@@ -187,7 +180,7 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, view: Vi
         narrator.note(told)
     for order, past in restored.items():
         job_id = jobs_file.jobs[order].id
-        view.show(happenings.JobListed(job=job_id, count=len(past.states), counts=job_counts(reader, job_id)))
+        narrator.restored(job_id, len(past.states), job_counts(reader, job_id))
     home = run_dir.home
     tokens = TokenDesk(
         home,

@@ -5,7 +5,7 @@ Times (`at`) are seconds since the epoch, durations seconds. `item` is `JOB:INDE
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -210,16 +210,3 @@ class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     gate: str
     show_file: str | None = None
-
-
-class View(Protocol):
-    """Shows happenings to somebody. Never raises for a closed or broken output: a view must not end a run."""
-
-    def show(self, happening: Happening) -> None:
-        """Take in one happening."""
-
-    def refresh(self) -> None:
-        """Called about four times a second while nothing else happens (durations of what runs change)."""
-
-    def close(self) -> None:
-        """The run is over or the supervisor leaves: restore the terminal."""

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from orchestrator.views.happenings import Happening, View
+from orchestrator.views.happenings import Happening
 
 _encode = msgspec.json.Encoder().encode
 
@@ -19,7 +19,7 @@ class EventLines:
     def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
 
-    def show(self, happening: Happening) -> None:
+    def hear(self, happening: Happening) -> None:
         """Write one line."""
         if self._stream is None:
             return
@@ -29,33 +29,11 @@ class EventLines:
         except (OSError, ValueError):
             self._stream = None
 
-    def refresh(self) -> None:
+    def refresh(self, now: float) -> None:
         """Lines do not change."""
 
     def close(self) -> None:
         """Nothing to restore."""
-
-
-class Both:
-    """Two views of one run."""
-
-    def __init__(self, first: View, second: View) -> None:
-        self._views = (first, second)
-
-    def show(self, happening: Happening) -> None:
-        """Tell both."""
-        for view in self._views:
-            view.show(happening)
-
-    def refresh(self) -> None:
-        """Refresh both."""
-        for view in self._views:
-            view.refresh()
-
-    def close(self) -> None:
-        """Close both."""
-        for view in self._views:
-            view.close()
 
 
 def json_list(values: Iterable[object]) -> Iterator[bytes]:

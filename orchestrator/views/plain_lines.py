@@ -26,7 +26,7 @@ class PlainLines:
         self._outlet = outlet
         self._report = EndReport(program)
 
-    def show(self, happening: Happening) -> None:
+    def hear(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one."""
         self._report.take_in(happening)
         match happening:
@@ -52,7 +52,7 @@ class PlainLines:
             case _:
                 pass
 
-    def refresh(self) -> None:
+    def refresh(self, now: float) -> None:
         """Lines do not change."""
 
     def close(self) -> None:
@@ -66,14 +66,14 @@ class Quiet:
         self._outlet = outlet
         self._report = EndReport(program)
 
-    def show(self, happening: Happening) -> None:
+    def hear(self, happening: Happening) -> None:
         """Listen; speak at the end, if it was not good."""
         self._report.take_in(happening)
         if isinstance(happening, RunFinished) and happening.exit_code != 0:
             for line in self._report.lines(happening):
                 self._outlet.line(line)
 
-    def refresh(self) -> None:
+    def refresh(self, now: float) -> None:
         """Nothing is shown."""
 
     def close(self) -> None:

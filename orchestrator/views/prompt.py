@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import msgspec
 
 from orchestrator.system.wording import shown
-from orchestrator.views.happenings import PromptClosed, PromptOpened, View
+from orchestrator.views.happenings import PromptClosed, PromptOpened
+from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet
 
 _SHOWN_LINES = 40
@@ -39,18 +40,18 @@ def has_terminal(fd: int) -> bool:
 
 
 class Prompt:
-    """Asks on the terminal `fd` with words on `outlet`, and has `view` draw nothing meanwhile."""
+    """Asks on the terminal `fd` with words on `outlet`. The `listeners` are told, so that no view draws there meanwhile."""
 
-    def __init__(self, fd: int, outlet: Outlet, view: View) -> None:
+    def __init__(self, fd: int, outlet: Outlet, listeners: Listeners) -> None:
         self._fd = fd
         self._outlet = outlet
-        self._view = view
+        self._listeners = listeners
         self._options: Sequence[str] = ()
         self._typed = b""
 
     def open(self, name: str, question: str, options: Sequence[str], show_file: str | None) -> None:
         """Put the question of the gate `name`."""
-        self._view.show(PromptOpened())
+        self._listeners.hear(PromptOpened())
         self._options = options
         self._typed = b""
         if has_terminal(self._fd):
@@ -66,7 +67,7 @@ class Prompt:
         if self._options:
             self._options = ()
             self._outlet.line(f"({words})")
-            self._view.show(PromptClosed())
+            self._listeners.hear(PromptClosed())
 
     def filenos(self) -> list[int]:
         """The terminal."""
@@ -90,7 +91,7 @@ class Prompt:
             if isinstance(said, Said):
                 # No word of another line is an answer to the next question.
                 self._options = ()
-                self._view.show(PromptClosed())
+                self._listeners.hear(PromptClosed())
                 return said
             self._outlet.line(said)
             self._prompt()

@@ -83,7 +83,7 @@ class LiveView:
         self._held_back: list[str] | None = None
         """What is to be said when nobody types on the terminal any more."""
 
-    def show(self, happening: Happening) -> None:
+    def hear(self, happening: Happening) -> None:
         """Take in one happening."""
         self._report.take_in(happening)
         match happening:
@@ -118,18 +118,18 @@ class LiveView:
                 for line in self._report.lines(happening):
                     self._say(line)
 
-    def refresh(self) -> None:
+    def refresh(self, now: float) -> None:
         """Draw what is so now."""
         if self._live.is_started:
-            self._live.update(self.picture(), refresh=True)
+            self._live.update(self.picture(now), refresh=True)
 
     def close(self) -> None:
         """Take the live part away and show the cursor again."""
         self._live.stop()
 
-    def picture(self) -> Group:
-        """The live part as it is now."""
-        now = self._clock()
+    def picture(self, now: float | None = None) -> Group:
+        """The live part as it is at `now` (monotonic seconds; None: by the clock)."""
+        now = self._clock() if now is None else now
         oldest = sorted(self._running.values(), key=lambda each: each.since)
         lines = [self._running_line(each, now) for each in oldest[:MOST_RUNNING]]
         if len(oldest) > MOST_RUNNING:

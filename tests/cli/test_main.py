@@ -16,7 +16,8 @@ from conftest import RunCli
 from orchestrator import __version__
 from orchestrator.cli import main
 from orchestrator.cli.group import COMMANDS, module_of
-from orchestrator.views.happenings import RunBegan, View
+from orchestrator.views.happenings import RunBegan
+from orchestrator.views.listeners import Listeners
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
 
@@ -127,9 +128,9 @@ def test_a_bug_is_told_in_one_line_and_kept_in_the_home(
 def test_a_bug_while_a_run_goes_on_is_kept_in_its_log(
     home: Path, jobs_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(where: Path, _request: Any, view: View, **_options: Any) -> Any:
+    def fails(where: Path, _request: Any, listeners: Listeners, **_options: Any) -> Any:
         (where / "runs" / "r1").mkdir(parents=True)
-        view.show(RunBegan(run_id="r1", name="x", jobs=["one"], slots=1, at=1.0, is_resumed=False))
+        listeners.hear(RunBegan(run_id="r1", name="x", jobs=["one"], slots=1, at=1.0, is_resumed=False))
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr("orchestrator.runs.commands.run_file", fails)

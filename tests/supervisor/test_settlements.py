@@ -16,12 +16,13 @@ from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from orchestrator.supervisor.settlements import Joined, Settlements
 from orchestrator.views.happenings import Happening
+from orchestrator.views.listeners import Listeners
 
 ITEM: ItemRef = (0, 0)
 WAITS = Waiting("token", math.inf)
 
 
-class Listener:
+class Heard:
     """All that is recorded, and all that is told."""
 
     def __init__(self) -> None:
@@ -31,12 +32,18 @@ class Listener:
     def add(self, record: Record) -> None:
         self.records.append(record)
 
-    def show(self, happening: Happening) -> None:
+    def hear(self, happening: Happening) -> None:
         self.told.append(happening)
 
+    def refresh(self, now: float) -> None:
+        pass
 
-def settlements_for(listener: Listener, tmp_path: Path) -> Settlements:
-    narrator = Narrator(listener, tmp_path / "log")
+    def close(self) -> None:
+        pass
+
+
+def settlements_for(listener: Heard, tmp_path: Path) -> Settlements:
+    narrator = Narrator(Listeners([listener]), tmp_path / "log")
     return Settlements(cast(Recorder, listener), narrator, ["port"], lambda item: f"port:{item[1]}", lambda _: None)
 
 
@@ -45,7 +52,7 @@ def joined(words: str) -> Joined:
 
 
 def test_an_item_that_asks_again_and_again_is_recorded_once_for_each_reason_to_wait(tmp_path: Path) -> None:
-    listener = Listener()
+    listener = Heard()
     settlements = settlements_for(listener, tmp_path)
     for words in ("a does its work", "a does its work", "b does its work", "b does its work"):
         settlements.joins(ITEM, joined(words))
@@ -56,7 +63,7 @@ def test_an_item_that_asks_again_and_again_is_recorded_once_for_each_reason_to_w
 
 
 def test_an_item_that_tried_the_work_itself_waits_for_nobody_else_any_more(tmp_path: Path) -> None:
-    listener = Listener()
+    listener = Heard()
     settlements = settlements_for(listener, tmp_path)
     settlements.joins(ITEM, joined("a does its work"))
     settlements.settle(ITEM, WAITS, "")

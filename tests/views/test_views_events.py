@@ -10,7 +10,8 @@ import msgspec
 from drivers.views_story import began, ended, finished, listed, started
 
 from orchestrator.views.happenings import Happening, ItemWaiting
-from orchestrator.views.json_lines import Both, EventLines, json_line
+from orchestrator.views.json_lines import EventLines, json_line
+from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.plain_lines import PlainLines
 
@@ -22,7 +23,7 @@ def test_every_happening_is_one_line_that_reads_back() -> None:
     stream = io.BytesIO()
     view = EventLines(stream)
     for happening in story:
-        view.show(happening)
+        view.hear(happening)
     lines = stream.getvalue().splitlines()
     assert [msgspec.json.decode(line, type=Happening) for line in lines] == story
     assert json.loads(lines[0])["event"] == "run_began"
@@ -33,10 +34,10 @@ def test_a_reader_that_has_gone_silences_the_events_and_nothing_else() -> None:
     os.close(reading)
     said = io.StringIO()
     with open(writing, "wb", buffering=0) as stream:
-        view = Both(EventLines(stream), PlainLines(Outlet(said), "orchestrate"))
-        view.show(began())
-        view.show(ended(0))
-        view.refresh()
+        view = Listeners([EventLines(stream), PlainLines(Outlet(said), "orchestrate")])
+        view.hear(began())
+        view.hear(ended(0))
+        view.refresh_if_due(0.0)
         view.close()
     assert said.getvalue().count("\n") == 2
 

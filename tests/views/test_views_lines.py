@@ -9,17 +9,18 @@ import random
 import pytest
 from drivers.views_story import began, ended, finished, listed, started
 
-from orchestrator.views.happenings import Happening, ItemRetrying, ItemWaiting, JobClosed, Noted, View
+from orchestrator.views.happenings import Happening, ItemRetrying, ItemWaiting, JobClosed, Noted
+from orchestrator.views.listeners import Listener
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.plain_lines import PlainLines, Quiet
 
 
 def said_by(kind: type[PlainLines] | type[Quiet], *happenings: Happening, program: str = "orchestrate") -> list[str]:
     stream = io.StringIO()
-    view: View = kind(Outlet(stream), program)
+    view: Listener = kind(Outlet(stream), program)
     for happening in happenings:
-        view.show(happening)
-        view.refresh()
+        view.hear(happening)
+        view.refresh(0.0)
     view.close()
     return stream.getvalue().splitlines()
 
@@ -127,7 +128,7 @@ def test_hostile_names_arrive_escaped() -> None:
 def test_a_label_that_the_terminals_encoding_cannot_say_is_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", errors="strict", write_through=True)
-    PlainLines(Outlet(stream), "orchestrate").show(ended(0, label="naïve"))
+    PlainLines(Outlet(stream), "orchestrate").hear(ended(0, label="naïve"))
     assert raw.getvalue() == b"ok  port:0 na\\xefve 2.1s\n"
 
 
@@ -138,11 +139,11 @@ def test_a_reader_that_has_gone_does_not_end_the_run(kind: type[PlainLines] | ty
     with open(writing, "w", buffering=1, closefd=False) as stream:
         view = kind(Outlet(stream), "orchestrate")
         for happening in (began(), ended(0, "failed", message="x"), finished("failed", failed=1)):
-            view.show(happening)
+            view.hear(happening)
         view.close()
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is still buffered must find somewhere to go
     os.close(writing)
 
 
 def test_a_process_without_stderr_can_be_shown_to() -> None:
-    PlainLines(Outlet(None), "orchestrate").show(began())
+    PlainLines(Outlet(None), "orchestrate").hear(began())

@@ -35,12 +35,12 @@ def picture(view: LiveView) -> str:
 
 def test_a_job_has_a_bar_and_what_runs_says_for_how_long() -> None:
     view, _, clock = live_view()
-    view.show(began(["list", "port"]))
-    view.show(listed(4, succeeded=1))
-    view.show(started(1, "tests/test_a.py"))
+    view.hear(began(["list", "port"]))
+    view.hear(listed(4, succeeded=1))
+    view.hear(started(1, "tests/test_a.py"))
     clock.now += 65
-    view.show(ended(2, "failed", message="exit code 1"))
-    view.show(started(3, attempt=2))
+    view.hear(ended(2, "failed", message="exit code 1"))
+    view.hear(started(3, attempt=2))
     drawn = picture(view)
     view.close()
     assert re.search(r"list +━* +waits", drawn)
@@ -51,12 +51,12 @@ def test_a_job_has_a_bar_and_what_runs_says_for_how_long() -> None:
 
 def test_rate_and_time_left_are_told_once_two_items_have_ended() -> None:
     view, _, clock = live_view()
-    view.show(began())
-    view.show(listed(10))
+    view.hear(began())
+    view.hear(listed(10))
     for index in range(4):
         clock.now += 5
-        view.show(started(index))
-        view.show(ended(index))
+        view.hear(started(index))
+        view.hear(ended(index))
     drawn = picture(view)
     view.close()
     assert "12.0 items/min  about 30s left" in drawn
@@ -64,10 +64,10 @@ def test_rate_and_time_left_are_told_once_two_items_have_ended() -> None:
 
 def test_the_picture_stays_small_however_much_runs() -> None:
     view, _, _ = live_view()
-    view.show(began([f"job{number}" for number in range(500)]))
+    view.hear(began([f"job{number}" for number in range(500)]))
     for number in range(500):
-        view.show(listed(1, job=f"job{number}"))
-        view.show(started(0, job=f"job{number}"))
+        view.hear(listed(1, job=f"job{number}"))
+        view.hear(started(0, job=f"job{number}"))
     drawn = picture(view)
     view.close()
     assert f"and {500 - MOST_RUNNING} more" in drawn
@@ -76,10 +76,10 @@ def test_the_picture_stays_small_however_much_runs() -> None:
 
 def test_an_item_whose_attempt_was_refused_waits_and_does_not_run() -> None:
     view, _, _ = live_view()
-    view.show(began())
-    view.show(listed(1))
-    view.show(started(0))
-    view.show(ItemWaiting(item="port:0", job="port", label=None, message="API Error: 429", at=1.0))
+    view.hear(began())
+    view.hear(listed(1))
+    view.hear(started(0))
+    view.hear(ItemWaiting(item="port:0", job="port", label=None, message="API Error: 429", at=1.0))
     drawn = picture(view)
     view.close()
     assert re.search(r"port .*0/1 +1 waiting", drawn)
@@ -88,12 +88,12 @@ def test_an_item_whose_attempt_was_refused_waits_and_does_not_run() -> None:
 
 def test_an_account_that_is_spared_has_a_line_until_it_has_recovered() -> None:
     view, _, _ = live_view()
-    view.show(began())
+    view.hear(began())
     words = "rate limit of acme-0123abcd: 2 of 8 at once"
-    view.show(AccountSpared(account="acme-0123abcd", words=words, until=time.time() + 12.5, at=1.0))
-    view.show(AccountSpared(account="bolt-0123abcd", words="rate limit of bolt: 1 of 2 at once", until=None, at=1.0))
+    view.hear(AccountSpared(account="acme-0123abcd", words=words, until=time.time() + 12.5, at=1.0))
+    view.hear(AccountSpared(account="bolt-0123abcd", words="rate limit of bolt: 1 of 2 at once", until=None, at=1.0))
     drawn = picture(view)
-    view.show(AccountSpared(account="acme-0123abcd", words="", until=None, at=2.0))
+    view.hear(AccountSpared(account="acme-0123abcd", words="", until=None, at=2.0))
     later = picture(view)
     view.close()
     assert re.search(f"  {words}, next start in 1[12]", drawn)
@@ -103,10 +103,10 @@ def test_an_account_that_is_spared_has_a_line_until_it_has_recovered() -> None:
 
 def test_an_item_that_waits_for_its_next_attempt_does_not_run() -> None:
     view, _, _ = live_view()
-    view.show(began())
-    view.show(listed(1))
-    view.show(started(0))
-    view.show(ItemRetrying(item="port:0", job="port", label=None, attempt=1, message="x", wait_s=5.0, at=1.0))
+    view.hear(began())
+    view.hear(listed(1))
+    view.hear(started(0))
+    view.hear(ItemRetrying(item="port:0", job="port", label=None, attempt=1, message="x", wait_s=5.0, at=1.0))
     drawn = picture(view)
     view.close()
     assert "running" not in drawn
@@ -115,14 +115,14 @@ def test_an_item_that_waits_for_its_next_attempt_does_not_run() -> None:
 
 def test_items_that_wait_for_the_same_work_elsewhere_are_counted_until_they_end_or_run() -> None:
     view, _, _ = live_view()
-    view.show(began())
-    view.show(listed(4))
+    view.hear(began())
+    view.hear(listed(4))
     for index in range(1, 4):
         for _ in range(2):  # told again by a second wait: still one item
-            view.show(ItemWaiting(item=f"port:{index}", job="port", label=None, message="r0/port does it", at=1.0))
+            view.hear(ItemWaiting(item=f"port:{index}", job="port", label=None, message="r0/port does it", at=1.0))
     assert "3 waiting" in picture(view)
-    view.show(started(1))
-    view.show(ended(2, attempts=0, deduped_from="r0/port"))
+    view.hear(started(1))
+    view.hear(ended(2, attempts=0, deduped_from="r0/port"))
     drawn = picture(view)
     view.close()
     assert re.search(r"1/4 +1 running +1 waiting", drawn)
@@ -130,14 +130,14 @@ def test_items_that_wait_for_the_same_work_elsewhere_are_counted_until_they_end_
 
 def test_failures_notes_and_the_report_stay_on_the_screen_and_hostile_names_are_escaped() -> None:
     view, stream, _ = live_view()
-    view.show(began())
-    view.show(listed(2))
-    view.show(started(0, "\x1b]0;owned\x07[red]x[/red]"))
-    view.refresh()
-    view.show(ended(0, "failed", label="\x1b]0;owned\x07[red]x[/red]", message="exit code 1"))
-    view.show(Noted(message="draining", at=1.0))
-    view.show(JobClosed(job="port", status="failed"))
-    view.show(finished("failed", failed=1))
+    view.hear(began())
+    view.hear(listed(2))
+    view.hear(started(0, "\x1b]0;owned\x07[red]x[/red]"))
+    view.refresh(0.0)
+    view.hear(ended(0, "failed", label="\x1b]0;owned\x07[red]x[/red]", message="exit code 1"))
+    view.hear(Noted(message="draining", at=1.0))
+    view.hear(JobClosed(job="port", status="failed"))
+    view.hear(finished("failed", failed=1))
     view.close()
     text = stream.getvalue()
     assert "\x1b]0;owned" not in text
@@ -155,23 +155,23 @@ def test_a_terminal_that_hung_up_does_not_end_the_run() -> None:
 
     view = LiveView(Outlet(HungUp()), "orchestrate", force=True)
     for happening in (began(), listed(1), started(0), ended(0, "failed", message="x"), finished("failed", failed=1)):
-        view.show(happening)
-        view.refresh()
+        view.hear(happening)
+        view.refresh(0.0)
     view.close()
 
 
 def test_closing_before_anything_began_is_harmless() -> None:
     view, stream, _ = live_view()
-    view.refresh()
+    view.refresh(0.0)
     view.close()
     assert stream.getvalue() == ""
 
 
 def test_what_was_spent_so_far_is_told_beside_the_time() -> None:
     view, _, _ = live_view()
-    view.show(began())
+    view.hear(began())
     assert "spent" not in picture(view)
-    view.show(Charged(item="port:1", job="port", cost_usd=None, spent_usd=1.23, unknown_costs=2, attempts=9, at=1.0))
+    view.hear(Charged(item="port:1", job="port", cost_usd=None, spent_usd=1.23, unknown_costs=2, attempts=9, at=1.0))
     drawn = picture(view)
     view.close()
     assert "spent 1.23 USD (2 of unknown cost)" in drawn
