@@ -21,7 +21,7 @@ from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.home import agent_folder
 from orchestrator.store.records import Started
 from orchestrator.system.redaction import of_this_process
-from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Limits, Start, WorkspaceTask
+from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.replay import Replay
@@ -94,13 +94,7 @@ class StartMessages:
             env=self.environment(item, started.attempt, prepared),
             stdin=prepared.stdin,
             script=prepared.script,
-            limits=Limits(
-                timeout_seconds=job.timeout,
-                stall_timeout_seconds=job.stall_timeout,
-                grace_seconds=job.grace,
-                max_output_bytes=job.max_output,
-                memory_bytes=job.memory,
-            ),
+            limits=job.limits,
             creates=prepared.creates,
             kept_locks=kept_locks,
             holding=self._holding_of(job, item, pools),

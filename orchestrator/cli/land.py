@@ -108,7 +108,7 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
         prepared, environment = prepared_by_hand(reader, job_id, index, in_workspace=False)
         wanted = script if script is not None else prepared.check
         assert wanted is not None
-        check = CheckScript(wanted, prepared.cwd, environment, reader.job(job_id).timeout)
+        check = CheckScript(wanted, prepared.cwd, environment, reader.job(job_id).limits.timeout_seconds)
     return Change(
         run_id=reader.run_dir.run_id,
         item=reader.item_name(job_id, index),

@@ -21,6 +21,7 @@ from orchestrator.jobsfile.keys import (
     HIDDEN_NAMES,
     ITEM_SCOPE,
     KEYS_OF_A_GATE,
+    LIMIT_KEYS,
     LIST_SCOPE,
     NOT_OF_A_CHILD,
     REJECTING,
@@ -43,6 +44,7 @@ from orchestrator.jobsfile.model import (
     templates_in,
 )
 from orchestrator.jobsfile.template_fields import WRONG
+from orchestrator.workers.protocol import Limits
 
 _JOB_ID = re.compile(JOB_ID)
 
@@ -237,7 +239,8 @@ class _JobChecks:
             values = {key: value for key, value in values.items() if key not in NOT_OF_A_CHILD} | {"output": "json"}
         if isinstance(action, LandAction):
             values = {key: value for key, value in values.items() if key != "workspace"} | {"output": "json"}
-        return Job(id=self._id, action=action, needs=needs, sent_back_by=sent_back_by, **values)
+        bounds = {LIMIT_KEYS[key]: values.pop(key) for key in LIMIT_KEYS if key in values}
+        return Job(id=self._id, action=action, needs=needs, sent_back_by=sent_back_by, limits=Limits(**bounds), **values)
 
     def _scope(self, key: str) -> frozenset[str]:
         if key == "for_each":

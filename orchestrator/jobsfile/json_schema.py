@@ -18,6 +18,7 @@ import msgspec
 from orchestrator.jobsfile import agent_keys, model
 from orchestrator.jobsfile import keys as schema
 from orchestrator.jobsfile.language.decode import Field, fields_of
+from orchestrator.workers.protocol import Limits
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _MODELS: dict[type[msgspec.Struct], Any] = {
@@ -68,7 +69,11 @@ def _value(struct: type[msgspec.Struct], field: Field) -> dict[str, Any]:
 
 
 def _default(struct: type[msgspec.Struct], name: str) -> dict[str, Any]:
-    fields = {field.name: field.default for field in msgspec.structs.fields(_MODELS[struct])} if struct in _MODELS else {}
+    model_of = _MODELS.get(struct)
+    # The limits of a job are one struct, which names its fields by their units.
+    if struct is schema.JobTable and name in schema.LIMIT_KEYS:
+        model_of, name = Limits, schema.LIMIT_KEYS[name]
+    fields = {field.name: field.default for field in msgspec.structs.fields(model_of)} if model_of is not None else {}
     default = fields.get(name)
     return {"default": default} if isinstance(default, bool | int | float | str) else {}
 

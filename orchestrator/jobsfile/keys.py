@@ -274,6 +274,15 @@ RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
 }
 """How the keys of a table go together, for editors, in the words of JSON Schema."""
 
+LIMIT_KEYS = {
+    "timeout": "timeout_seconds",
+    "stall_timeout": "stall_timeout_seconds",
+    "grace": "grace_seconds",
+    "max_output": "max_output_bytes",
+    "memory": "memory_bytes",
+}
+"""Keys that bound one attempt, and what `Limits` calls each: its worker keeps to them."""
+
 TOKEN_KEYS = ("token_ttl", "if_running", "if_done", "if_changed")
 """They say how a token is met; without one they would say nothing."""
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.jobsfile.language.template import Template
+from orchestrator.workers.protocol import DEFAULT_LIMITS, Limits
 
 OutputKind = Literal["text", "lines", "json", "jsonl"]
 InputType = Literal["string", "integer", "number", "boolean", "list"]
@@ -207,15 +208,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_failures: MaxFailures | None = None
     attempts: int = 1
     retry: Retry = Retry()
-    timeout: float | None = None
-    grace: float = 10.0
+    limits: Limits = DEFAULT_LIMITS
+    """What one attempt may take. The keys of it: `keys.LIMIT_KEYS`."""
     cwd: Template | None = None
     env: dict[str, Template] = msgspec.field(default_factory=dict)
     stdin: Template | None = None
-    memory: int | None = None
-    """Bytes that the processes of an attempt may use together."""
     output: OutputKind = "text"
-    max_output: int = 1 << 30
     creates: Template | None = None
     token: Template | None = None
     token_ttl: float = 0.0
@@ -241,7 +239,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     on_usage_limit: OnUsageLimit | None = None
     """None: fallback if there is one, else wait."""
     fallback: tuple[str, ...] = ()
-    stall_timeout: float | None = None
     pass_env: tuple[str, ...] = ()
     workspace: Workspace = Workspace()
     check: Template | None = None

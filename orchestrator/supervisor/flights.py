@@ -116,7 +116,8 @@ class Flights:
         sequence = flight.start.sequence
         self._after_ask[sequence] = grace_at_most
         request = CancelRequest() if flight.asked_end == "cancel" else StopRequest(now=True)
-        patience = CHILD_END_SECONDS + (flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most))
+        own = flight.job.limits.grace_seconds
+        patience = CHILD_END_SECONDS + (own if grace_at_most is None else min(own, grace_at_most))
         self._asks.begin(sequence, partial(have_ended, self._child_folder(flight), request, flight.has_ended, patience))
 
     def _child_folder(self, flight: Flight) -> Path:
@@ -126,7 +127,8 @@ class Flights:
         if flight.slot in self._adopted:
             self._adopted.end(flight.slot, is_hurried=grace_at_most is not None)
             return
-        grace = flight.job.grace if grace_at_most is None else min(flight.job.grace, grace_at_most)
+        own = flight.job.limits.grace_seconds
+        grace = own if grace_at_most is None else min(own, grace_at_most)
         if (end_tree := self._trees.get(flight.slot)) is not None:
             # Its worker is dead and the tree is being ended: a second, less patient ending is all that can be added. The first
             # sees that the tree is gone, reads what it left, and tells; so this one's number is none of an attempt.
@@ -223,7 +225,7 @@ class Flights:
         take_left = self._left_by(flight, lines)
 
         def end_and_read() -> None:
-            end_tree(flight.job.grace)
+            end_tree(flight.job.limits.grace_seconds)
             self._left[flight.start.sequence] = take_left()
 
         self._endings.begin(flight.start.sequence, end_and_read)

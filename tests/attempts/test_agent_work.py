@@ -19,7 +19,7 @@ from orchestrator.jobsfile.model import AgentAction, Job
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.store.records import RetryAsked
-from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Limits, Outcome
 
 CLAUDE = Profiles().get("claude")
 
@@ -134,7 +134,7 @@ def test_the_payload_is_of_the_work_and_not_of_how_it_is_carried_out() -> None:
         agent_job(retry_prompt=text("x")),
         agent_job(budget_usd=1.0),
         agent_job(max_turns=3),
-        agent_job(attempts=4, timeout=3.0, priority=2),
+        agent_job(attempts=4, limits=Limits(timeout_seconds=3.0), priority=2),
     ]
     other = [
         agent_job("Port {{ item }}!"),

@@ -17,6 +17,7 @@ from orchestrator.attempts.template_texts import ARGUMENT_BYTES, ItemRefused
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateKind
 from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
+from orchestrator.workers.protocol import Limits
 
 HOSTILE = "quotes ' \" `id` $(id) ${HOME} \\ \\' new\nline\r\ttab é 漢 \U0001f600 \x01\x7f * ? ~ # ; & | < > -"
 LARGE = (HOSTILE * 2000).encode()[:100_000].decode(errors="ignore")
@@ -267,8 +268,13 @@ def test_an_item_without_a_token_that_people_can_read_is_refused(item: Any, told
 def test_the_payload_tells_what_is_done_apart() -> None:
     base = prepared(command("echo", "{{ item }}")).payload
     assert len(bytes.fromhex(base)) == 8
-    assert prepared(command("echo", "x", timeout=3.0, attempts=5, priority=2)).payload == base
-    assert prepared(command("echo", "x", token=text("t"), token_ttl=3.0, memory=1, lane="fast", pool="p")).payload == base
+    assert prepared(command("echo", "x", limits=Limits(timeout_seconds=3.0), attempts=5, priority=2)).payload == base
+    assert (
+        prepared(
+            command("echo", "x", token=text("t"), token_ttl=3.0, limits=Limits(memory_bytes=1), lane="fast", pool="p")
+        ).payload
+        == base
+    )
     others = [
         prepared(command("echo", "{{ item }}"), "y"),
         prepared(command("echo", "x", stdin=text("a"))),

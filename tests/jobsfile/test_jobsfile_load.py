@@ -27,6 +27,7 @@ from orchestrator.jobsfile.model import (
     RunSettings,
     ShellAction,
 )
+from orchestrator.workers.protocol import Limits
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "configs" / "examples"
 
@@ -91,14 +92,15 @@ def test_fast_slots_are_no_mistake_where_no_lane_is_left_without_slots_by_the_fi
             Retry(delay=1.0, backoff=3.0, max_delay=60.0, jitter=0.0),
         ),
         ("retry.backoff = 1", "retry", Retry(backoff=1.0)),
-        ('timeout = "1h30m"', "timeout", 5400.0),
-        ("timeout = 0", "timeout", None),
-        ("grace = 0", "grace", 0.0),
+        ('timeout = "1h30m"', "limits", Limits(timeout_seconds=5400.0)),
+        ("timeout = 0", "limits", Limits()),
+        ('stall_timeout = "5m"', "limits", Limits(stall_timeout_seconds=300.0)),
+        ("grace = 0", "limits", Limits(grace_seconds=0.0)),
         ('output = "jsonl"', "output", "jsonl"),
-        ('max_output = "10MiB"', "max_output", 10 * 1024**2),
+        ('max_output = "10MiB"', "limits", Limits(max_output_bytes=10 * 1024**2)),
         ('lane = "fast"', "lane", "fast"),
-        ('memory = "2GiB"', "memory", 2 * 1024**3),
-        ("memory = 0", "memory", None),
+        ('memory = "2GiB"', "limits", Limits(memory_bytes=2 * 1024**3)),
+        ("memory = 0", "limits", Limits()),
         ("token = 'x'\ntoken_ttl = \"1h\"", "token_ttl", 3600.0),
         ("token = 'x'\nif_running = 'run_anyway'", "if_running", "run_anyway"),
         ("token = 'x'\nif_done = 'rerun'", "if_done", "rerun"),
@@ -244,8 +246,8 @@ def test_a_jobs_own_key_wins_over_the_defaults_and_those_over_the_users(tmp_path
         '[jobs.a]\nshell = "true"\ntimeout = "3s"\nenv = { A = "j", J = "j" }\n[jobs.b]\nshell = "true"\ntimeout = 0\n'
     )
     a, b = load(file, user_config=str(config)).jobs
-    assert (a.timeout, a.grace, a.attempts) == (3.0, 2.0, 2)
-    assert (b.timeout, b.grace, b.attempts) == (None, 2.0, 2)
+    assert (a.limits.timeout_seconds, a.limits.grace_seconds, a.attempts) == (3.0, 2.0, 2)
+    assert (b.limits.timeout_seconds, b.limits.grace_seconds, b.attempts) == (None, 2.0, 2)
     assert {name: value.source for name, value in a.env.items()} == {"A": "j", "U": "u", "F": "f", "J": "j"}
 
 

@@ -54,7 +54,7 @@ class LostAgents:
         stdout_path, stderr_path = self._reader.run_dir.output_paths(start.job, start.index, start.attempt)
 
         def take() -> LeftBehind:
-            left = take_left_behind(folder, task, stdout_path, stderr_path, flight.job.max_output)
+            left = take_left_behind(folder, task, stdout_path, stderr_path, flight.job.limits.max_output_bytes)
             agent = seen if left.agent is None else left.agent
             if agent is not None and agent.session_id is None and seen is not None:
                 agent = msgspec.structs.replace(agent, session_id=seen.session_id)
