@@ -125,17 +125,20 @@ class Journal:
 class JournalRead:
     """One reading of a journal as it stands now: iterate it once for (line, offset, length) of all committed records.
 
-    Afterwards `valid_bytes` is where the last valid group ends, and `torn` tells whether bytes follow that are no group.
+    Afterwards `valid_bytes` is where the last valid group ends, and `torn` tells whether bytes follow that are no group. After
+    `extend` it can be iterated once more, for what was appended since.
     Iterating raises StateRefusedError: damaged, of a newer format, of another run or generation.
     """
 
     def __init__(self, source: SourceFile, generation: int, run_id: str) -> None:
         self.valid_bytes = 0
-        self._source = source
+        self.source = source
         self._generation = generation
         self._run_id = run_id
+        self._last_commit = b""
         # A writer may be at work: what comes later belongs to a later reading.
-        self._end = source.size()
+        self._seen = source.moment()
+        self._end = self._seen[0]
 
     @property
     def torn(self) -> bool:
@@ -144,7 +147,24 @@ class JournalRead:
 
     def tail(self) -> bytes:
         """What follows the last valid group."""
-        return self._source.read(self.valid_bytes, self._end - self.valid_bytes)
+        return self.source.read(self.valid_bytes, self._end - self.valid_bytes)
+
+    def extend(self) -> None:
+        """Let the next iteration give what was appended since."""
+        self._seen = self.source.moment()
+        self._end = self._seen[0]
+
+    def has_changed(self) -> bool:
+        """Whether the file was written to since it was read. Costs an `fstat`; a tail that stays torn is no change."""
+        return self.source.moment() != self._seen
+
+    def still_holds(self) -> bool:
+        """Whether the last commit line that was read stands where it stood: nobody shortened the file, or wrote it anew.
+
+        Raises StateRefusedError.
+        """
+        length = len(self._last_commit)
+        return self.source.read(self.valid_bytes - 1 - length, length) == self._last_commit
 
     def __iter__(self) -> Iterator[tuple[Line, int, int]]:
         for base, data in self._blocks():
@@ -165,8 +185,9 @@ class JournalRead:
                 for number in range(first, position):
                     record = decoded[number]
                     if record is None:
-                        raise refused(self._source.path, "has records of an unknown kind: newer?")
+                        raise refused(self.source.path, "has records of an unknown kind: newer?")
                     yield record, offsets[number], len(lines[number])
+                self._last_commit = lines[position]
                 self.valid_bytes = offsets[position + 1]
                 first = position + 1
         if self.valid_bytes == 0:
@@ -177,7 +198,7 @@ class JournalRead:
         want = BLOCK_BYTES
         while self.valid_bytes < self._end:
             base = self.valid_bytes
-            data = self._source.read(base, min(want, self._end - base))
+            data = self.source.read(base, min(want, self._end - base))
             yield base, data
             if base + len(data) >= self._end:
                 return
@@ -187,7 +208,7 @@ class JournalRead:
         return (commit.generation, commit.offset, commit.crc) == (self._generation, self.valid_bytes, zlib.crc32(group))
 
     def _check_header(self, header: Line | None) -> None:
-        path = self._source.path
+        path = self.source.path
         if type(header) is not JournalHeader:
             raise refused(path, "damaged: it has no header")
         if header.format > FORMAT:
@@ -200,7 +221,7 @@ class JournalRead:
         tail = self.tail()
         if self.valid_bytes == 0:
             self._check_header(decode_line(tail.partition(b"\n")[0]))
-            raise refused(self._source.path, "damaged: it has no header")
+            raise refused(self.source.path, "damaged: it has no header")
         start = 0
         while (end := tail.find(b"\n", start)) >= 0:
             raw = tail[start:end]
@@ -208,7 +229,7 @@ class JournalRead:
             if type(commit) is Commit and commit.generation == self._generation:
                 first = commit.offset - self.valid_bytes
                 if 0 <= first < start and zlib.crc32(tail[first:start]) == commit.crc:
-                    raise refused(self._source.path, f"damaged at byte {self.valid_bytes}")
+                    raise refused(self.source.path, f"damaged at byte {self.valid_bytes}")
             start = end + 1
 
 

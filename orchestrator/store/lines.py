@@ -101,6 +101,20 @@ class SourceFile:
         """Bytes in the file now."""
         return os.fstat(self._fd).st_size
 
+    def moment(self) -> tuple[int, int]:
+        """Bytes in the file, and when it was last written to (nanoseconds): differs whenever a writer did something."""
+        found = os.fstat(self._fd)
+        return found.st_size, found.st_mtime_ns
+
+    def is_at_its_path(self) -> bool:
+        """Whether this very file stands at its path, and neither another one nor none."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        # The number of an open file is not given to another one.
+        return os.path.samestat(found, os.fstat(self._fd))
+
     def read(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`: fewer only at the end of the file. Raises StateRefusedError."""
         try:

@@ -19,20 +19,33 @@ from orchestrator.store.run_history import RunHistory
 
 
 class LoadedRun:
-    """A history, and what the holder of the supervisor lock must know to go on writing."""
+    """A history, and what its holder must know to go on: writing, or reading what is appended.
 
-    def __init__(self, history: RunHistory, checkpoint_bytes: int, journal: JournalRead) -> None:
+    `checkpoint` and `journal` are the two files that it was read from.
+    """
+
+    def __init__(self, history: RunHistory, checkpoint: SourceFile, journal: JournalRead) -> None:
         self.history = history
-        self.checkpoint_bytes = checkpoint_bytes
+        self.checkpoint = checkpoint
         self.journal = journal
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """The size of the checkpoint."""
+        return self.checkpoint.size()
 
 
 def read_history(run_dir: RunDir) -> RunHistory:
     """What is recorded of the run now. Raises UserError (no such run), StateRefusedError (damaged, newer)."""
+    return read_run(run_dir).history
+
+
+def read_run(run_dir: RunDir) -> LoadedRun:
+    """`read_history`, and the files that it was read from. Raises UserError (no such run), StateRefusedError."""
     while True:
         before = _moment(run_dir)
         try:
-            return load_run(run_dir).history
+            return load_run(run_dir)
         except (FileNotFoundError, StateRefusedError) as error:
             # The writer took a checkpoint, or cut a torn tail, while we read. If nothing moved, it is what it seems.
             if _moment(run_dir) == before:
@@ -71,4 +84,4 @@ def load_run(run_dir: RunDir) -> LoadedRun:
         history.apply(line, JOURNAL, offset, length)
     history.next_sequence = max(history.next_sequence, head.next_sequence)
     history.next_worker = max(history.next_worker, head.next_worker)
-    return LoadedRun(history, checkpoint.size(), journal)
+    return LoadedRun(history, checkpoint, journal)
