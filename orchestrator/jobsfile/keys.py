@@ -1,8 +1,19 @@
 """The raw tables of a jobs file: which keys there are, what each takes, and in which words a wrong value is refused.
 
-A field is None when its key is absent (TOML has no null); what it takes is said in `key_types`.
+A field is None when its key is absent (TOML has no null); what it takes is said in `key_types`. `json_schema` makes of this what
+editors know of a jobs file; the string under a field says there what its key is for.
 
-`json_schema` makes of this what editors know of a jobs file. The string under a field says there what its key is for.
+To add a key of a job:
+
+1. Here: a field of `JobTable` (of `agent_keys.AgentKeys`, if it says how an agent works) with its type and the string under it.
+2. Here: its name in the tables below that hold for it. `PAYLOAD_KEYS`, if another value makes it other work (a test asks);
+   `LIMIT_KEYS`, if it bounds one attempt; `AGENT_KEYS`, `GATE_KEYS`, `KEYS_OF_A_GATE`, `NOT_OF_A_CHILD`: for whom it is.
+3. A limit: a field of `Limits` (`workers/protocol/tasks.py`), and the place in `workers/` that keeps to it. That is all.
+   Any other key: a field of `model.Job`. A template, or a value of more than one part: one line in `job_fields` too. What it may
+   not be together with: `jobs`, or `agent_checks`.
+4. Whoever acts on it. Core rules: `supervisor/job_rules.py` and `core/states.JobRules`. What is started: `attempts/rendering.py`
+   and, for the worker, `attempts/message.py`.
+5. `orchestrate schema -o configs/examples/jobs.schema.json`, a row in `tests/attempts/test_payload_keys.py`, docs/jobs-files.md.
 """
 
 from __future__ import annotations
@@ -273,6 +284,17 @@ RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
     },
 }
 """How the keys of a table go together, for editors, in the words of JSON Schema."""
+
+PAYLOAD_KEYS = frozenset(
+    {
+        *("command", "shell", "agent", "workflow", "land", "inputs"),
+        *("cwd", "env", "stdin", "output", "creates", "workspace", "check", "artifacts"),
+        *("prompt", "prompt_file", "model", "permissions", "args", "schema"),
+    }
+)
+"""Keys that say what the work is: with another value, rendered, the item has another payload. Then a token no longer stands for
+what was done before, and a success that is recorded is stale. All other keys say when, where or how often the work is done.
+`attempts.rendering.prepare` makes the payload; `tests/attempts/test_payload_keys.py` tries every key of a job."""
 
 LIMIT_KEYS = {
     "timeout": "timeout_seconds",
