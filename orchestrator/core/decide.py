@@ -8,7 +8,6 @@ It refuses to handle: clocks (`now` is given, monotonic seconds), disks, process
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import assert_never
 
@@ -42,6 +41,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.initial_state import list_items, restore
 from orchestrator.core.item_ends import cancel_item, halt, release_chain_item, settle
+from orchestrator.core.item_waits import let_wait, make_due, unless_over
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import (
     CANCELLED,
@@ -183,7 +183,8 @@ def _attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: li
     ended = _state_after(state, job, index, running, end, now)
     if isinstance(ended, Waiting):
         held_by = running.account if end.verdict is Verdict.THROTTLED and not job.rules.accounts else None
-        _wait(job, index, ended, decisions, held_by)
+        let_wait(job, index, ended, held_by=held_by)
+        decisions.append(Settle(end.item, ended))
     else:
         settle(state, job, index, ended, decisions)
 
@@ -238,16 +239,7 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
             is_last = tries.used >= job.rules.attempts
         case unknown:
             assert_never(unknown)
-    return _unless_over(state, job, running, FAILED if is_last else waiting)
-
-
-def _unless_over(state: RunState, job: JobState, running: Running, ended: ItemState) -> ItemState:
-    """`ended`, unless the attempt's end was asked for; who would wait is interrupted if nothing more starts."""
-    if running.ending == "cancel":
-        return CANCELLED
-    if running.ending == "drain":
-        return INTERRUPTED
-    return INTERRUPTED if isinstance(ended, Waiting) and scheduling.is_over(state, job) else ended
+    return unless_over(state, job, running, FAILED if is_last else waiting)
 
 
 def _refused(state: RunState, running: Running, end: AttemptEnded, refusals: int, now: float) -> Waiting:
@@ -261,18 +253,6 @@ def _refused(state: RunState, running: Running, end: AttemptEnded, refusals: int
         return Waiting(parking.usage_limit(account), now)
     throttle.throttled(state, account, running.throttles, end.until, now)
     return Waiting(throttle.rate_limit(account), now)
-
-
-def _wait(job: JobState, index: int, waiting: Waiting, decisions: list[Decision], held_by: str | None = None) -> None:
-    """`held_by`: the account for which it waits, in a job that cannot tell of its items which they need."""
-    job.items[index] = waiting
-    if waiting.due == math.inf:
-        job.asking.add(index)
-    elif held_by is not None:
-        heapq.heappush(job.held.setdefault(held_by, []), index)
-    else:
-        heapq.heappush(job.backoff, (waiting.due, index))
-    decisions.append(Settle((job.rules.order, index), waiting))
 
 
 def _verdict_shared(state: RunState, items: tuple[ItemRef, ...], is_success: bool, decisions: list[Decision]) -> None:
@@ -294,9 +274,7 @@ def _join_ended(state: RunState, items: tuple[ItemRef, ...], now: float, decisio
         if scheduling.is_over(state, job):
             settle(state, job, index, INTERRUPTED, decisions)
             continue
-        job.joining.remove(index)
-        job.items[index] = Waiting("token", now)
-        heapq.heappush(job.due, index)
+        make_due(job, index, "token", now)
 
 
 def _outcomes_durable(state: RunState, items: tuple[ItemRef, ...], decisions: list[Decision]) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import assert_never
 
 from orchestrator.core import parking, scheduling
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import Declined, StartDeclined
-from orchestrator.core.item_ends import settle
+from orchestrator.core.item_ends import settle, settle_unstarted
+from orchestrator.core.item_waits import let_wait, unless_over
 from orchestrator.core.states import (
-    CANCELLED,
-    FAILED,
-    INTERRUPTED,
-    SKIPPED,
-    SUCCEEDED,
     JobState,
     Running,
     RunState,
@@ -34,15 +29,8 @@ def start_declined(state: RunState, declined: StartDeclined, now: float, decisio
     else:
         scheduling.free_slot(state, running.slot)
     match declined.why:
-        case Declined.SKIPPED:
-            settle(state, job, index, SKIPPED, decisions)
-        case Declined.UNSELECTED:
-            job.unselected += 1
-            settle(state, job, index, SKIPPED, decisions)
-        case Declined.SATISFIED:
-            settle(state, job, index, SUCCEEDED, decisions)
-        case Declined.REFUSED:
-            settle(state, job, index, FAILED, decisions)
+        case Declined.SKIPPED | Declined.UNSELECTED | Declined.SATISFIED | Declined.REFUSED:
+            settle_unstarted(state, job, index, declined.why, decisions)
         case Declined.SLOT_HELD:
             _not_started(state, job, index, running, Waiting("slot", now), decisions)
         case Declined.HELD:
@@ -79,20 +67,15 @@ def _not_started(
     decisions: list[Decision],
     held_by: str | None = None,
 ) -> None:
-    """Nothing is wrong with the item, and no attempt was made: it waits. `held_by`: as of `_wait`."""
+    """Nothing is wrong with the item, and no attempt was made: it waits. `held_by`: as of `let_wait`."""
+    # The number was that of an attempt that never was: the next start gets it again.
     job.tries[index].number -= 1
     job.tries[index].used -= 1
-    if running.ending == "cancel":
-        settle(state, job, index, CANCELLED, decisions)
-    elif scheduling.is_over(state, job):
-        settle(state, job, index, INTERRUPTED, decisions)
-    elif waiting.due == math.inf:
-        job.items[index] = waiting
-        job.joining.add(index)
-        decisions.append(Settle((job.rules.order, index), waiting))
-    elif held_by is not None:
-        job.items[index] = waiting
-        heapq.heappush(job.held.setdefault(held_by, []), index)
-    else:
-        job.items[index] = waiting
-        heapq.heappush(job.backoff, (waiting.due, index))
+    item = unless_over(state, job, running, waiting)
+    if not isinstance(item, Waiting):
+        settle(state, job, index, item, decisions)
+        return
+    let_wait(job, index, item, held_by=held_by, is_joining=True)
+    if item.due == math.inf:
+        # Whose work it joined is recorded; of an item that is merely tried again soon nothing is.
+        decisions.append(Settle((job.rules.order, index), item))

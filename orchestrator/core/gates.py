@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from typing import assert_never
 
 from orchestrator.core.decisions import AskGate, Decision, ReopenItems
 from orchestrator.core.events import GateEnd, GateTold, ItemsReopened, LeftAlone
-from orchestrator.core.item_ends import halt, settle
+from orchestrator.core.item_ends import halt, settle, settle_unstarted
+from orchestrator.core.item_waits import make_due
 from orchestrator.core.scheduling import may_start, take_next
 from orchestrator.core.states import (
     FAILED,
     PENDING,
     SKIPPED,
-    SUCCEEDED,
     Cancelled,
     Failed,
     Interrupted,
@@ -57,9 +56,7 @@ def child_answered(state: RunState, item: ItemRef, now: float) -> None:
     """Let an item go on that waits for a choice in its child run. One that does not wait (any more) is left as it is."""
     job, index = state.jobs[item[0]], item[1]
     if index in job.asking and not job.rules.is_gate:
-        job.asking.discard(index)
-        job.items[index] = Waiting("child", now)
-        heapq.heappush(job.due, index)
+        make_due(job, index, "child", now)
 
 
 def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> None:
@@ -72,15 +69,8 @@ def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> N
     match event.how:
         case GateEnd.OPEN:
             pass
-        case GateEnd.APPROVED:
-            settle(state, job, index, SUCCEEDED, decisions)
-        case GateEnd.UNSELECTED:
-            job.unselected += 1
-            settle(state, job, index, SKIPPED, decisions)
-        case GateEnd.SKIPPED:
-            settle(state, job, index, SKIPPED, decisions)
-        case GateEnd.REFUSED:
-            settle(state, job, index, FAILED, decisions)
+        case GateEnd.APPROVED | GateEnd.SKIPPED | GateEnd.UNSELECTED | GateEnd.REFUSED:
+            settle_unstarted(state, job, index, event.how, decisions)
         case GateEnd.REJECTED:
             _rejected(state, job, index, decisions)
         case unknown:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import heapq
 
 from orchestrator.core.decisions import Decision, Settle
+from orchestrator.core.events import Declined, GateEnd
 from orchestrator.core.states import (
     CANCELLED,
     ENDED_STATES,
+    FAILED,
     INTERRUPTED,
     SKIPPED,
+    SUCCEEDED,
     Failed,
     Interrupted,
     ItemRef,
@@ -39,6 +42,26 @@ def settle(state: RunState, job: JobState, index: int, ended: ItemState, decisio
         job.undurable.add(index)
     if isinstance(ended, Failed):
         _item_failed(state, job, ref, decisions)
+
+
+_UNSTARTED: dict[Declined | GateEnd, ItemState] = {
+    Declined.SKIPPED: SKIPPED,
+    Declined.UNSELECTED: SKIPPED,
+    Declined.SATISFIED: SUCCEEDED,
+    Declined.REFUSED: FAILED,
+    GateEnd.SKIPPED: SKIPPED,
+    GateEnd.UNSELECTED: SKIPPED,
+    GateEnd.APPROVED: SUCCEEDED,
+    GateEnd.REFUSED: FAILED,
+}
+
+
+def settle_unstarted(state: RunState, job: JobState, index: int, how: Declined | GateEnd, decisions: list[Decision]) -> None:
+    """Give an item the end that it comes to without an attempt, of a command or a gate."""
+    if how in (Declined.UNSELECTED, GateEnd.UNSELECTED):
+        # Counted apart: an item that nobody selected keeps nothing that needs the job from running.
+        job.unselected += 1
+    settle(state, job, index, _UNSTARTED[how], decisions)
 
 
 def halt(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:

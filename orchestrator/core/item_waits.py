@@ -1,0 +1,50 @@
+"""How an item comes to wait: it has given its slot back, or never had one, and shall go on later.
+
+An item that waits holds nothing. It stands in exactly one of five lines of its job, by what ends the wait:
+
+    backoff   a time, then it is moved to `due`
+    due       its turn for a slot
+    held      an account that may be used again (of jobs whose items find out at their start which account they need)
+    joining   the verdict of work elsewhere that it joined
+    asking    somebody's choice
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+from orchestrator.core.scheduling import is_over
+from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemState, JobState, Running, RunState, Waiting
+
+
+def unless_over(state: RunState, job: JobState, running: Running, wanted: ItemState) -> ItemState:
+    """What an item that ran is now: `wanted`, unless its end was asked for, or it would wait and nothing more starts."""
+    if running.ending == "cancel":
+        return CANCELLED
+    if running.ending == "drain":
+        return INTERRUPTED
+    return INTERRUPTED if isinstance(wanted, Waiting) and is_over(state, job) else wanted
+
+
+def let_wait(job: JobState, index: int, waiting: Waiting, *, held_by: str | None = None, is_joining: bool = False) -> None:
+    """Put an item into the line in which it waits.
+
+    `held_by`: the account for which it waits, in a job that cannot tell of its items which they need. `is_joining`: without a
+    time it waits for a verdict; else for a choice.
+    """
+    job.items[index] = waiting
+    if waiting.due == math.inf:
+        (job.joining if is_joining else job.asking).add(index)
+    elif held_by is not None:
+        heapq.heappush(job.held.setdefault(held_by, []), index)
+    else:
+        heapq.heappush(job.backoff, (waiting.due, index))
+
+
+def make_due(job: JobState, index: int, reason: str, now: float) -> None:
+    """What the item waited for has come: it may have the next slot."""
+    job.joining.discard(index)
+    job.asking.discard(index)
+    job.items[index] = Waiting(reason, now)
+    heapq.heappush(job.due, index)
