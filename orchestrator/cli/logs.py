@@ -48,39 +48,45 @@ def command(
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
     each.
     """
-    from orchestrator.cli.reading import open_run
-    from orchestrator.reading.item_names import find_round, label_of
+    from orchestrator.reading.follower import RunFollower
+    from orchestrator.reading.item_names import find_round
 
-    reader = open_run(invocation, run)
+    follower = RunFollower(invocation.find(run))
+    reader = follower.reader
     items, number = find_round(reader, item) if item is not None else (_all_items(reader), None)
     sinks = Sinks(reader, is_raw=raw)
+    # Options that do not go together are refused before anything is printed.
     if number is not None and (follow or attempt is not None):
         raise UserError("#ROUND does not go with -f or --attempt", "-f follows the attempt that runs")
+    if follow and len(items) != 1:
+        raise UserError(f"-f follows one item, and these are {len(items)}", "name one as JOB:INDEX")
+    if follow and attempt is not None:
+        raise UserError("-f and --attempt cannot both be given", "-f follows the attempt that runs")
     if follow:
-        if len(items) != 1:
-            raise UserError(f"-f follows one item, and these are {len(items)}", "name one as JOB:INDEX")
-        if attempt is not None:
-            raise UserError("-f and --attempt cannot both be given", "-f follows the attempt that runs")
         from orchestrator.cli.following import follow_item
 
-        follow_item(reader, *items[0], sinks, names=("stderr",) if stderr else STREAMS, lines=lines)
+        follow_item(follower, *items[0], sinks, names=("stderr",) if stderr else STREAMS, lines=lines)
         return 0
+    # Of a whole run, items that have not started have nothing to show; one that was named gets its header all the same.
     if item is None:
         items = [each for each in items if _attempt_number(reader, *each, attempt) > 0]
-    is_first = True
-    for job_id, index in items:
+    for place, (job_id, index) in enumerate(items):
         if len(items) > 1:
-            from orchestrator.system.wording import title
-
-            write_line(
-                ("" if is_first else "\n") + f"==> {title(reader.item_name(job_id, index), label_of(reader, job_id, index))} <=="
-            )
-        is_first = False
+            _print_title(reader, job_id, index, is_first=place == 0)
         chosen = attempt if number is None else _attempt_of(reader, job_id, index, number)
         _print_item(reader, sinks, job_id, index, chosen, lines, only_stderr=stderr)
     if len(items) == 1:
         _tell_child(reader, invocation.program(), *items[0])
     return 0
+
+
+def _print_title(reader: RunReader, job_id: str, index: int, *, is_first: bool) -> None:
+    """The header line of one of several items, with an empty line before it but for the first."""
+    from orchestrator.reading.item_names import label_of
+    from orchestrator.system.wording import title
+
+    shown = title(reader.item_name(job_id, index), label_of(reader, job_id, index))
+    write_line(("" if is_first else "\n") + f"==> {shown} <==")
 
 
 def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> None:
