@@ -58,7 +58,7 @@ def known_tokens(home: Path) -> Iterator[KnownToken]:
 
 def find_token(home: Path, token: str) -> KnownToken | None:
     """What is known of one token."""
-    return _known(home, TokenFiles(home).record(token))
+    return _known(home, TokenFiles(home).record_path(token))
 
 
 def forget(home: Path, word: str) -> None:
@@ -67,7 +67,7 @@ def forget(home: Path, word: str) -> None:
     Raises UserError (nothing is known of it), RunHeldError (it is in flight), StateUnwritableError.
     """
     files = TokenFiles(home)
-    keys = [files.key(word)] if _is_text(word) else []
+    keys = [files.key_of(word)] if _is_text(word) else []
     if _KEY.fullmatch(word):
         keys.append(word)
     key = next((key for key in keys if (files.folder / f"{key}.json").is_file()), None)

@@ -36,7 +36,7 @@ from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.shared.nesting.borrowing import Capacity
 from orchestrator.shared.pools.rates import StartLog
 from orchestrator.shared.pools.slots import PoolSlots
-from orchestrator.shared.tokens.answers import Asking, Granted, Joins, Refused, Shared
+from orchestrator.shared.tokens.answers import Asking, Granted, Joins, Refused, Shared, Wanted
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
@@ -128,19 +128,15 @@ class Admission:
         try:
             asking = None
             if prepared.token is not None:
-                makes_file = prepared.creates is not None
-                schema = prepared.agent.schema if prepared.agent is not None else None
-                asking = self._tokens.asking(
-                    item,
-                    name,
-                    job,
-                    prepared.token,
-                    prepared.payload,
-                    makes_file=makes_file,
+                wanted = Wanted(
+                    token=prepared.token,
+                    payload=prepared.payload,
+                    makes_file=prepared.creates is not None,
                     is_asked=prepared.is_asked,
-                    schema=schema,
+                    schema=prepared.agent.schema if prepared.agent is not None else None,
                 )
-                known = self._tokens.ask_here(asking)
+                asking = self._tokens.make_asking(item, name, job, wanted)
+                known = self._tokens.ask_this_run(asking)
                 if isinstance(known, Joins | Shared | Refused):
                     return known
             if self._is_memory_short():
@@ -209,7 +205,7 @@ class Admission:
         token_fds: list[int] = []
         promotions = 0
         if asking is not None:
-            answer = self._tokens.ask(asking)
+            answer = self._tokens.ask_for_token(asking)
             if isinstance(answer, Joins | Shared | Refused):
                 return answer
             if isinstance(answer, Granted):

@@ -163,7 +163,7 @@ class Starts:
             more_arguments=self._children.arguments(child, name) if child else (),
         )
         if admitted.kept_locks:
-            self._tokens.begin(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
+            self._tokens.begin_attempt(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
         flight = Flight(item=item, name=name, job=job, start=start, slot=slot, mark=mark)
         self._flights.begin(flight)
         self._recorder.add(start)

@@ -231,7 +231,7 @@ class Supervisor:
             mark=self._messages.mark(name, start.attempt),
         )
         if start.token is not None:
-            self._tokens.adopt(item, name, start)
+            self._tokens.adopt_attempt(item, name, start)
         self._flights.resume(flight, self._history.workers.get(start.worker))
 
     def run(self, first: Sequence[Event] = (), replaced_by: str | None = None) -> int:
@@ -249,7 +249,7 @@ class Supervisor:
         self._readers.set(self._flights.read_asks, [self._flights.asks_fileno()])
         self._readers.set(self._read_adopted, self._flights.adopted_filenos())
         self._listen_to_workers()
-        self._readers.set(self._tokens.read, self._tokens.filenos())
+        self._readers.set(self._tokens.take_in, self._tokens.filenos())
         self._charges.begin()
         self._read_signals(-1)  # who was told to stop already starts nothing
         self._events.extend([*first, RunOpened()])
@@ -467,9 +467,9 @@ class Supervisor:
             self._charges.attempt_ended(settled.ended.flight, settled.ended.outcome, settled.ended.spent)
         if settled.status is records.Status.WAITING:
             # At once: it may be started again in this very turn, and what is let go of later would be the new attempt's lock.
-            self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by)
+            self._tokens.settle_item(item, settled.status, settled.outcome, settled.replaced_by)
         elif self._tokens.knows(item):
-            self._recorder.then(lambda: self._tokens.settled(item, settled.status, settled.outcome, settled.replaced_by))
+            self._recorder.then(lambda: self._tokens.settle_item(item, settled.status, settled.outcome, settled.replaced_by))
         if isinstance(state, ENDED_STATES) and self._state.jobs[item[0]].has_dependents:
             self._recorder.ended(item)
 
@@ -530,7 +530,7 @@ class Supervisor:
             )
         )
         fault_point("supervisor.ending")
-        for note in self._tokens.finish():
+        for note in self._tokens.finish_publishing():
             self._narrator.note(note)
         self._recorder.take_checkpoint()
         fault_point("supervisor.ended")

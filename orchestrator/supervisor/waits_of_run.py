@@ -52,7 +52,7 @@ class Waits:
         """The items that have to fail so that others can go on, and why; mostly none. Raises StateUnwritableError."""
         if now < self._board.next_look:
             return []
-        waiting = list(self._waiting()) if self._is_nested or self._tokens.reserved() else []
+        waiting = list(self._waiting()) if self._is_nested or self._tokens.reserved_items() else []
         found = {(each.wait.item, each.wait.resource): each.items for each in waiting}
         victims: list[Victim] = self._board.look([each.wait for each in waiting], now)
         return [(found[victim.wait.item, victim.wait.resource], victim.words) for victim in victims]
@@ -66,7 +66,7 @@ class Waits:
             first = next(iter(names.values()))
             wait = Wait(item=first, resource=f"token {token!r}", holders=(item_of(holder.mark),), count=len(names))
             yield Waiting(wait, tuple(names))
-        reserved = set(self._tokens.reserved())
+        reserved = set(self._tokens.reserved_items())
         for job in self._state.jobs:
             if may_start(self._state, job):
                 yield from self._before_their_start(job, reserved)

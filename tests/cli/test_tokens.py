@@ -58,7 +58,7 @@ def test_the_list_tells_the_state_of_each_token_newest_first(run_cli: RunCli, ho
         record("taken", "released", age=50, why="replaced", replaced_by="r2/x"),
         record("broken", age=10),
     )
-    TokenFiles(home).record("broken").write_text("{")
+    TokenFiles(home).record_path("broken").write_text("{")
     with supervising(home):
         told = json.loads(run_cli("tokens", "list", "--json").stdout)
         table = run_cli("tokens", "--home", str(home), "list", "--home", str(home)).stdout.splitlines()
@@ -81,7 +81,7 @@ def test_a_token_that_is_over_is_forgotten_and_then_unknown(run_cli: RunCli, hom
     write(home, record("port ä"), record("port"))
     told = run_cli("tokens", "forget", "port ä")
     assert (told.returncode, told.stdout, told.stderr) == (0, "forgotten: port ä\n", "")
-    assert files_of(home) == {TokenFiles(home).record("port").name, TokenFiles(home).lock("port").name}
+    assert files_of(home) == {TokenFiles(home).record_path("port").name, TokenFiles(home).lock_path("port").name}
     again = run_cli("tokens", "forget", "port ä")
     assert again.returncode == 2
     assert "no token 'port ä' is known" in again.stderr
@@ -102,7 +102,7 @@ def test_tokens_that_differ_by_blanks_alone_do_not_look_alike(run_cli: RunCli, h
 
 def test_a_token_in_flight_is_not_forgotten_and_its_holder_is_named(run_cli: RunCli, home: Path) -> None:
     write(home, record("port", "held", holder=living_holder()))
-    with supervising(home), held(TokenFiles(home).lock("port")):
+    with supervising(home), held(TokenFiles(home).lock_path("port")):
         told = run_cli("tokens", "forget", "port")
     assert told.returncode == 75
     assert f"token 'port' is in flight: r1/port:3 (process {os.getpid()}) does its work" in told.stderr
@@ -134,7 +134,7 @@ def test_a_lost_token_is_forgotten_only_once_nothing_of_its_holder_lives(run_cli
 
 def test_a_record_that_cannot_be_read_is_forgotten_by_its_key(run_cli: RunCli, home: Path) -> None:
     write(home, record("port"))
-    TokenFiles(home).record("port").write_text('{"format": 99}')
+    TokenFiles(home).record_path("port").write_text('{"format": 99}')
     (bad,) = [each for each in checkup.examine(home) if each.check == "tokens" and each.level == "bad"]
     key = bad.message.rpartition(" ")[2]
     assert run_cli("tokens", "forget", key).returncode == 0
@@ -151,7 +151,7 @@ def test_prune_forgets_old_tokens_and_leaves_those_in_flight_and_the_young(run_c
         record("in flight", "held", holder=living_holder()),
         record("young", age=5),
     )
-    with supervising(home), held(TokenFiles(home).lock("old, but looked at")):
+    with supervising(home), held(TokenFiles(home).lock_path("old, but looked at")):
         dry = run_cli("prune", "--older-than", "30m", "--dry-run").stdout
         assert len(files_of(home)) == 12
         told = run_cli("prune", "--older-than", "30m", "--json").stdout
@@ -177,11 +177,11 @@ def test_doctor_counts_tokens_and_names_those_that_were_lost(home: Path) -> None
 def test_a_damaged_record_fails_its_item_alone_and_says_what_mends_it(run_cli: RunCli, home: Path, tmp_path: Path) -> None:
     (tmp_path / "two.toml").write_text('[jobs.a]\ntoken = "port"\ncommand = ["true"]\n[jobs.b]\ncommand = ["true"]\n')
     assert run_cli("run", "two.toml", "--quiet").returncode == 0
-    record = TokenFiles(home).record("port")
+    record = TokenFiles(home).record_path("port")
     Path(record).write_bytes(Path(record).read_bytes()[:50])
     told = run_cli("run", "two.toml", "--keep-going", "--json")
     assert told.returncode == 1
     assert json.loads(told.stdout)["counts"] == {"failed": 1, "succeeded": 1}
-    assert f"tokens forget {TokenFiles(home).key('port')}" in json.loads(told.stdout)["error"]["message"]
+    assert f"tokens forget {TokenFiles(home).key_of('port')}" in json.loads(told.stdout)["error"]["message"]
     assert run_cli("tokens", "forget", "port").returncode == 0
     assert run_cli("run", "two.toml", "--quiet").returncode == 0

@@ -16,7 +16,7 @@ from typing import Any
 from drivers.store_samples import new_run
 from orchestrator.core.states import ItemRef
 from orchestrator.jobsfile.model import CommandAction, Job
-from orchestrator.shared.tokens.answers import Answer, Asking, Granted, Joins, Told
+from orchestrator.shared.tokens.answers import Answer, Asking, Granted, Joins, Told, Wanted
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
 from orchestrator.store.outcomes import DoneHere
@@ -98,12 +98,14 @@ class Run:
             self.desk._holdings.session = own._replace(pid=pid, start_ticks=start_ticks(pid) or -1)
 
     def ask(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Answer:
-        return self.desk.ask(self.asking(number, payload=payload, token=token, **keys))
+        return self.desk.ask_for_token(self.asking(number, payload=payload, token=token, **keys))
 
     def asking(
         self, number: int = 0, *, payload: str = "p", token: str = TOKEN, answer_schema: str | None = None, **keys: Any
     ) -> Asking:
-        return self.desk.asking((0, number), f"port:{number}", job(**keys), token, payload, schema=answer_schema)
+        return self.desk.make_asking(
+            (0, number), f"port:{number}", job(**keys), Wanted(token=token, payload=payload, schema=answer_schema)
+        )
 
     def mark(self, number: int = 0, attempt: int = 1) -> str:
         return f"{self.run_id}.n/port:{number}/{attempt}"
@@ -116,7 +118,7 @@ class Run:
         return granted
 
     def begins(self, number: int = 0, *, attempt: int = 1, worker: int = 0, sequence: int = 0) -> None:
-        self.desk.begin((0, number), attempt=attempt, worker=worker, sequence=sequence, mark=self.mark(number, attempt))
+        self.desk.begin_attempt((0, number), attempt=attempt, worker=worker, sequence=sequence, mark=self.mark(number, attempt))
 
     def joins(self, number: int = 0, **keys: Any) -> Joins:
         joins = self.ask(number, **keys)
@@ -133,13 +135,13 @@ class Run:
         what = what or outcome()
         if status is None:
             status = Status.SUCCEEDED if what.attempt_class is AttemptClass.OK else Status.FAILED
-        self.desk.settled((0, number), status, what, by)
+        self.desk.settle_item((0, number), status, what, by)
         if status is not Status.WAITING:
-            self.desk.finish()
+            self.desk.finish_publishing()
 
     def adopts(self, number: int = 0, payload: str = "p", token: str = TOKEN) -> None:
         start = Started(job="port", index=number, attempt=1, sequence=0, worker=0, at=1.0, payload=payload, token=token)
-        self.desk.adopt((0, number), f"port:{number}", start)
+        self.desk.adopt_attempt((0, number), f"port:{number}", start)
 
     def hears(self, seconds: float = 2.0) -> list[Told]:
         """What its items are told by one more look, that many seconds later on the desk's clock: 1 or more is a real look."""
@@ -153,7 +155,7 @@ class Run:
             assert time.monotonic() < deadline, f"nothing was told within {limit:g} s"
             ready, _, _ = select.select(self.desk.filenos(), [], [], 0.02)
             for fileno in ready:
-                self.desk.read(fileno)
+                self.desk.take_in(fileno)
         return told
 
     def dies(self) -> None:
@@ -178,7 +180,7 @@ class Run:
         store.close()
 
     def record(self, token: str = TOKEN) -> TokenRecord | None:
-        return TokenFiles(self.home).read(token)
+        return TokenFiles(self.home).find_record(token)
 
     def _keep(self, item: ItemRef, what: Outcome) -> Outcome | None:
         self.kept.append(item)
@@ -189,7 +191,7 @@ class LockOf:
     """Somebody who looks at a token for a moment: he has its lock and writes nothing."""
 
     def __init__(self, home: Path, token: str = TOKEN) -> None:
-        path = TokenFiles(home).lock(token)
+        path = TokenFiles(home).lock_path(token)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = try_lock(path)
         assert self._fd is not None

@@ -100,7 +100,7 @@ class TokenRuns(RunDriver):
         return why(self.dir_of(run_id).path, item)
 
     def record(self, token: str = TOKEN) -> TokenRecord:
-        record = TokenFiles(self.home).read(token)
+        record = TokenFiles(self.home).find_record(token)
         assert record is not None
         return record
 

@@ -54,5 +54,5 @@ def write(home: Path, *records: TokenRecord) -> None:
     home.mkdir(mode=0o700, exist_ok=True)
     files.folder.mkdir(mode=0o700, exist_ok=True)
     for each in records:
-        files.record(each.token).write_bytes(encode_record(each))
-        files.lock(each.token).touch()
+        files.record_path(each.token).write_bytes(encode_record(each))
+        files.lock_path(each.token).touch()

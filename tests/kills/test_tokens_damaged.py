@@ -39,7 +39,7 @@ def test_a_lock_file_removed_under_a_living_holder_lets_nobody_in(runs: TokenRun
     runs.job()
     holder = runs.holder()
     waiting = runs.waiter("waiting")
-    damage(TokenFiles(runs.home).lock(TOKEN))
+    damage(TokenFiles(runs.home).lock_path(TOKEN))
     late = runs.waiter("late")
     runs.open_gate()
     for command in (holder, waiting, late):
@@ -59,7 +59,7 @@ def test_a_lock_file_removed_under_an_orphan_lets_nobody_in_before_it_is_dead(
     holder.send(signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
     holder.kill()
-    damage(TokenFiles(runs.home).lock(TOKEN))
+    damage(TokenFiles(runs.home).lock_path(TOKEN))
     second = runs.start("second")
     assert runs.begin_of(2) == "second/go"
     assert not is_living(agent)
@@ -72,7 +72,7 @@ def test_what_a_lock_file_says_is_not_believed(runs: TokenRuns) -> None:
     """It names a process that lives and has nothing to do with it: a flock is what counts."""
     runs.job("echo done")
     runs.assert_exit(runs.start("first"), 0)
-    TokenFiles(runs.home).lock(TOKEN).write_text(f"{os.getpid()}\n")
+    TokenFiles(runs.home).lock_path(TOKEN).write_text(f"{os.getpid()}\n")
     runs.assert_exit(runs.start("second"), 0)
     runs.assert_started("first/go", "second/go")
 

@@ -67,7 +67,7 @@ def rewrite(run: Run, **changes: Any) -> None:
     """The record as if it had come to that."""
     known = run.record()
     assert known is not None
-    TokenFiles(run.home).record(TOKEN).write_bytes(encode_record(msgspec.structs.replace(known, **changes)))
+    TokenFiles(run.home).record_path(TOKEN).write_bytes(encode_record(msgspec.structs.replace(known, **changes)))
 
 
 def kinds(told: list[Told]) -> list[type]:
@@ -106,7 +106,7 @@ def test_what_is_to_be_told_to_items_of_the_same_run_is_due_at_once(runs: Runs) 
     run = runs("a")
     run.takes(0)
     run.joins(1)
-    run.desk.settled((0, 0), Status.SUCCEEDED, outcome(), None)
+    run.desk.settle_item((0, 0), Status.SUCCEEDED, outcome(), None)
     due = run.desk.next_look
     assert due is not None
     assert due <= time.monotonic()
@@ -117,9 +117,9 @@ def test_a_duplicate_in_its_run_joins_without_a_lock_and_without_a_look_at_the_d
     run.takes(0)
     other.joins(0)
     (tmp_path / "tokens").rename(tmp_path / "elsewhere")
-    assert isinstance(run.desk.ask_here(run.asking(1)), Joins)
-    assert isinstance(other.desk.ask_here(other.asking(1)), Joins)  # one of its run waits already
-    assert run.desk.ask_here(run.asking(2, token="another")) is None
+    assert isinstance(run.desk.ask_this_run(run.asking(1)), Joins)
+    assert isinstance(other.desk.ask_this_run(other.asking(1)), Joins)  # one of its run waits already
+    assert run.desk.ask_this_run(run.asking(2, token="another")) is None
     assert not (tmp_path / "tokens").exists()
 
 
@@ -143,7 +143,7 @@ def test_a_joiner_that_is_cancelled_harms_nobody(runs: Runs) -> None:
     run.takes(0)
     run.joins(1)
     run.joins(2)
-    run.desk.settled((0, 1), Status.CANCELLED, None, None)
+    run.desk.settle_item((0, 1), Status.CANCELLED, None, None)
     run.ends(0)
     (told,) = run.desk.poll(time.monotonic())
     assert isinstance(told, SharedWith)
@@ -172,7 +172,7 @@ def test_through_a_backoff_the_token_stays_reserved_and_holds_no_lock(runs: Runs
     run.ends(0, FAILED, Status.WAITING)
     other.joins(0)
     with LockOf(tmp_path):  # the lock itself is free
-        assert run.desk.reserved() == [ITEM]
+        assert run.desk.reserved_items() == [ITEM]
     granted(run.ask(0))
     run.begins(0, attempt=2, sequence=1)
     done = outcome()
@@ -208,7 +208,7 @@ def test_an_item_is_cancelled_for_the_one_that_replaces_it(runs: Runs) -> None:
     assert run.desk.poll(time.monotonic()) == [ReplaceAsked((0, 0), "a/port:1")]
     run.ends(0, status=Status.CANCELLED, by="a/port:1")
     assert run.desk.poll(time.monotonic()) == [TryAgain(((0, 1),))]
-    run.desk.read(run.desk.filenos()[0])
+    run.desk.take_in(run.desk.filenos()[0])
     granted(run.ask(1, if_running="replace", payload="other"))
 
 
@@ -255,7 +255,7 @@ def test_a_holder_that_did_not_hear_that_it_is_replaced_is_told_again(
     wait_until(lambda: other.hears() == [TryAgain((ITEM,))], "the command has failed")
     other.joins(0, if_running="replace")
     wait_until(lambda: witness.read_text() == "asked\nasked\n", "it is asked again")
-    wait_until(lambda: not other.desk._cancels.reap(), "the command has ended")
+    wait_until(lambda: not other.desk._cancels.reap_commands(), "the command has ended")
     assert other.hears() == []  # it was heard now, and the item waits
     assert [names for names, _, _ in other.desk.waits()] == [{ITEM: "port:0"}]
 
@@ -336,7 +336,7 @@ def test_a_fresh_run_does_the_work_again_and_still_joins_work_in_flight(runs: Ru
     run, fresh = runs("a"), runs("b", is_fresh=True)
     run.takes(0)
     fresh.joins(0)
-    fresh.desk.settled(ITEM, Status.CANCELLED, None, None)
+    fresh.desk.settle_item(ITEM, Status.CANCELLED, None, None)
     run.ends(0)
     granted(fresh.ask(0, token_ttl=HOUR))
 
@@ -629,7 +629,7 @@ def test_a_record_that_a_power_loss_emptied_stops_nobody(runs: Runs, tmp_path: P
     run = runs("a")
     run.takes(0)
     run.dies()
-    TokenFiles(tmp_path).record(TOKEN).write_bytes(b"")
+    TokenFiles(tmp_path).record_path(TOKEN).write_bytes(b"")
     granted(runs("b").ask(0))
 
 
@@ -651,7 +651,7 @@ def test_a_lock_file_that_somebody_meddled_with_lets_nobody_start_beside_a_livin
 ) -> None:
     run, other = runs("a"), runs("b")
     run.takes(0)
-    path = TokenFiles(tmp_path).lock(TOKEN)
+    path = TokenFiles(tmp_path).lock_path(TOKEN)
     if what == "with a pid in it":
         path.write_text("1\n")
     else:
@@ -686,11 +686,11 @@ def test_an_adopted_item_keeps_its_token_through_its_backoff(runs: Runs) -> None
     run = killed_while_it_runs(runs)
     again = runs("a")
     again.adopts()
-    assert again.desk.reserved() == []  # it runs
+    assert again.desk.reserved_items() == []  # it runs
     run.workers[0].ends(FAILED)
     run.workers[0].die()
     again.ends(0, FAILED, Status.WAITING)
-    assert again.desk.reserved() == [ITEM]
+    assert again.desk.reserved_items() == [ITEM]
     other = runs("b")
     other.joins(0)
     assert other.hears() == []
@@ -723,8 +723,8 @@ def test_a_verdict_whose_lock_somebody_keeps_is_told_by_who_takes_the_token_over
     other.joins(0)
     run.workers[0].die()
     with LockOf(tmp_path):
-        again.desk.settled(ITEM, status, verdict, None)
-        (note,) = again.desk.finish()
+        again.desk.settle_item(ITEM, status, verdict, None)
+        (note,) = again.desk.finish_publishing()
         assert f"port:0: what came of it is not published, for process {os.getpid()} keeps the lock" in note
         again.records(
             started(0), AttemptEnded(job="port", index=0, attempt=1, status=status, outcome=verdict, payload="p", token=TOKEN)
@@ -799,11 +799,11 @@ def test_a_shortage_while_it_looks_delays_a_publication_and_loses_none(runs: Run
     run.workers[0].ends(outcome())
     run.workers[0].die()
     arm("lock.taking:1:EMFILE")
-    again.desk.settled(ITEM, Status.SUCCEEDED, outcome(), None)
+    again.desk.settle_item(ITEM, Status.SUCCEEDED, outcome(), None)
     again.hears()
     arm(None)
     again.hears()
-    again.desk.finish()
+    again.desk.finish_publishing()
     known = again.record()
     assert known is not None
     assert known.state == "done"
@@ -813,9 +813,9 @@ def test_a_verdict_that_cannot_be_published_is_told_and_the_lock_stays(runs: Run
     run, other = runs("a"), runs("b")
     run.takes(0)
     arm("token.publishing:1:ENOSPC")
-    run.desk.settled(ITEM, Status.SUCCEEDED, outcome(), None)
+    run.desk.settle_item(ITEM, Status.SUCCEEDED, outcome(), None)
     with pytest.raises(StateUnwritableError, match="No space left") as raised:
-        run.desk.finish()
+        run.desk.finish_publishing()
     assert "free some space" in raised.value.hint
     known = run.record()
     assert known is not None
@@ -829,8 +829,8 @@ def test_at_the_end_everything_is_let_go(runs: Runs, tmp_path: Path) -> None:
         run.takes(number, token=f"t{number}")
         run.joins(number + 100, token=f"t{number}")
     for number in range(20):
-        run.desk.settled((0, number), Status.SUCCEEDED, outcome(), None)
-    run.desk.finish()
+        run.desk.settle_item((0, number), Status.SUCCEEDED, outcome(), None)
+    run.desk.finish_publishing()
     told = run.desk.poll(time.monotonic())
     assert sum(len(each.items) for each in told if isinstance(each, SharedWith)) == 20
     assert not any(run.desk.knows((0, number)) for number in [*range(20), *range(100, 120)])

@@ -53,8 +53,8 @@ agent.kill()
 agent.wait()
 worker.ends(outcome(said="paid for"))
 reach("ended")
-run.desk.settled((0, 0), Status.SUCCEEDED, outcome(said="paid for"), None)
-run.desk.finish()
+run.desk.settle_item((0, 0), Status.SUCCEEDED, outcome(said="paid for"), None)
+run.desk.finish_publishing()
 reach("published")
 run.close()
 """
@@ -155,7 +155,7 @@ while len(got) < int(count):
                 run.begins(number, sequence=number)
                 os.write(log, f"begin {number} {run_id}\\n".encode())
                 said = f"{run_id} did {number}"
-                run.desk.settled((0, number), Status.SUCCEEDED, outcome(said=said), None)
+                run.desk.settle_item((0, number), Status.SUCCEEDED, outcome(said=said), None)
                 got[number] = said
             case Shared(shared, _, _):
                 got[number] = shared.stdout.inline.decode()
@@ -164,7 +164,7 @@ while len(got) < int(count):
             case _:
                 raise AssertionError(answer)
     for fileno in run.desk.filenos():
-        run.desk.read(fileno)
+        run.desk.take_in(fileno)
     for told in run.desk.poll(time.monotonic()):
         match told:
             case SharedWith(items, shared, _, _):
@@ -174,7 +174,7 @@ while len(got) < int(count):
             case _:
                 raise AssertionError(told)
     time.sleep(0.005)
-run.desk.finish()
+run.desk.finish_publishing()
 run.close()
 print("|".join(got[number] for number in range(int(count))), flush=True)
 """

@@ -62,12 +62,12 @@ def test_a_verdict_is_synced_then_renamed_then_its_folder_is_synced_and_only_the
     publisher: Publisher, files: TokenFiles, acts: list[str]
 ) -> None:
     verdict = record("ship", is_success=True)
-    publisher.publish(files.paths("ship"), verdict)
+    publisher.publish_record(files.paths("ship"), verdict)
     publisher.finish()
     assert acts == ["sync", "rename", "folder"]
-    assert publisher.take() == [verdict]
-    assert files.read("ship") == verdict
-    assert [path.name for path in files.folder.iterdir()] == [files.record("ship").name]
+    assert publisher.take_published() == [verdict]
+    assert files.find_record("ship") == verdict
+    assert [path.name for path in files.folder.iterdir()] == [files.record_path("ship").name]
 
 
 def test_nothing_is_told_before_the_folder_is_synced(
@@ -80,13 +80,13 @@ def test_nothing_is_told_before_the_folder_is_synced(
         assert go_on.wait(60)
 
     monkeypatch.setattr(f"{MODULE}.sync_folder", wait)
-    publisher.publish(files.paths("ship"), record("ship"))
+    publisher.publish_record(files.paths("ship"), record("ship"))
     assert reached.wait(60)
-    assert files.read("ship") is not None
-    assert publisher.take() == []
+    assert files.find_record("ship") is not None
+    assert publisher.take_published() == []
     go_on.set()
     publisher.finish()
-    assert len(publisher.take()) == 1
+    assert len(publisher.take_published()) == 1
 
 
 def test_what_comes_while_it_writes_shares_one_sync_of_the_folder(
@@ -102,25 +102,25 @@ def test_what_comes_while_it_writes_shares_one_sync_of_the_folder(
         sync_folder(folder)
 
     monkeypatch.setattr(f"{MODULE}.sync_folder", wait_once)
-    publisher.publish(files.paths("first"), record("first"))
+    publisher.publish_record(files.paths("first"), record("first"))
     assert reached.wait(60)
     verdicts = [record(f"t{number}") for number in range(15)]
     for verdict in verdicts:
-        publisher.publish(files.paths(verdict.token), verdict)
+        publisher.publish_record(files.paths(verdict.token), verdict)
     go_on.set()
     publisher.finish()
     assert acts.count("folder") == 2
-    assert [told.token for told in publisher.take()] == ["first", *(verdict.token for verdict in verdicts)]
+    assert [told.token for told in publisher.take_published()] == ["first", *(verdict.token for verdict in verdicts)]
 
 
 def test_its_descriptor_wakes_who_waits_for_it(publisher: Publisher, files: TokenFiles) -> None:
     import select
 
     assert select.select([publisher.fileno()], [], [], 0)[0] == []
-    publisher.publish(files.paths("ship"), record("ship"))
+    publisher.publish_record(files.paths("ship"), record("ship"))
     assert select.select([publisher.fileno()], [], [], 10)[0] == [publisher.fileno()]
     publisher.finish()
-    publisher.take()
+    publisher.take_published()
     assert select.select([publisher.fileno()], [], [], 0)[0] == []
 
 
@@ -131,15 +131,15 @@ def test_what_cannot_be_written_is_told_the_old_record_stays_and_nothing_follows
     old = record("ship", "held")
     files.write_held(old)
     arm(fault)
-    publisher.publish(files.paths("ship"), record("ship"))
+    publisher.publish_record(files.paths("ship"), record("ship"))
     with pytest.raises(StateUnwritableError):
         publisher.finish()
     arm(None)
-    publisher.publish(files.paths("next"), record("next"))
+    publisher.publish_record(files.paths("next"), record("next"))
     with pytest.raises(StateUnwritableError):
-        publisher.take()
+        publisher.take_published()
     with pytest.raises(StateUnwritableError):
         publisher.finish()
-    assert files.read("ship") == old
-    assert files.read("next") is None
-    assert [path.name for path in files.folder.iterdir()] == [files.record("ship").name]
+    assert files.find_record("ship") == old
+    assert files.find_record("next") is None
+    assert [path.name for path in files.folder.iterdir()] == [files.record_path("ship").name]

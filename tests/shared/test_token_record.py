@@ -33,10 +33,10 @@ def files(tmp_path: Path) -> TokenFiles:
 
 @pytest.mark.parametrize("token", ["ship", "../../etc/passwd", "a/b\n", "ü" * 2000, "CON", " "])
 def test_any_text_is_a_token_and_its_files_lie_in_the_folder(files: TokenFiles, token: str) -> None:
-    for path in (files.lock(token), files.record(token)):
+    for path in (files.lock_path(token), files.record_path(token)):
         assert path.parent == files.folder
         assert len(path.name) <= 40
-    assert files.key(token) != files.key(token + "x")
+    assert files.key_of(token) != files.key_of(token + "x")
 
 
 @pytest.mark.parametrize(
@@ -50,22 +50,22 @@ def test_any_text_is_a_token_and_its_files_lie_in_the_folder(files: TokenFiles, 
 )
 def test_what_is_written_is_read(files: TokenFiles, known: TokenRecord) -> None:
     files.write_held(known)
-    assert files.read("ship") == known
+    assert files.find_record("ship") == known
 
 
 def test_a_token_that_nobody_had_has_no_record(files: TokenFiles) -> None:
-    assert files.read("ship") is None
+    assert files.find_record("ship") is None
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 300])
 def test_what_a_power_loss_left_of_an_unsynced_record_is_none(files: TokenFiles, data: bytes) -> None:
-    files.record("ship").write_bytes(data)
-    assert files.read("ship") is None
+    files.record_path("ship").write_bytes(data)
+    assert files.find_record("ship") is None
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"token": 3}', b"\xff\xfe"])
 def test_a_damaged_record_is_refused_and_left_as_it_is(files: TokenFiles, data: bytes) -> None:
-    path = files.record("ship")
+    path = files.record_path("ship")
     path.write_bytes(data)
     with pytest.raises(StateRefusedError, match=r"damaged.*"):
         read_record(path)
@@ -74,7 +74,7 @@ def test_a_damaged_record_is_refused_and_left_as_it_is(files: TokenFiles, data: 
 
 def test_a_record_cut_at_any_byte_is_refused_and_never_another_record(files: TokenFiles) -> None:
     whole = encode_record(record("ship", is_success=True, outcome=OUTCOME))
-    path = files.record("ship")
+    path = files.record_path("ship")
     for length in range(1, len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(StateRefusedError):
@@ -83,7 +83,7 @@ def test_a_record_cut_at_any_byte_is_refused_and_never_another_record(files: Tok
 
 def test_a_newer_format_is_refused(files: TokenFiles) -> None:
     told = msgspec.json.decode(encode_record(record("ship")))
-    path = files.record("ship")
+    path = files.record_path("ship")
     path.write_bytes(msgspec.json.encode({**told, "format": 2, "news": True}))
     with pytest.raises(StateRefusedError, match="newer format"):
         read_record(path)
@@ -92,10 +92,10 @@ def test_a_newer_format_is_refused(files: TokenFiles) -> None:
 def test_a_record_that_cannot_be_written_is_told_and_the_old_one_stays(files: TokenFiles) -> None:
     old = record("ship")
     files.write_held(old)
-    os.mkdir(files.folder / f".{files.record('ship').name}.new")
+    os.mkdir(files.folder / f".{files.record_path('ship').name}.new")
     with pytest.raises(StateUnwritableError):
         files.write_held(record("ship", "held"))
-    assert files.read("ship") == old
+    assert files.find_record("ship") == old
 
 
 @pytest.mark.parametrize("jump", [-HOUR, HOUR])

@@ -1,4 +1,4 @@
-"""An item that asks for its token, what it is told at once, and what those who joined are told later."""
+"""The question of an item that asks for its token, the answers that it gets at once, and what joiners are told later."""
 
 from __future__ import annotations
 
@@ -10,11 +10,22 @@ from orchestrator.jobsfile.model import OutputKind
 from orchestrator.workers.protocol import Outcome
 
 
-class Asking(Asker, frozen=True, kw_only=True):
-    """An item that wants its token. `output`, `schema`, `is_loop`: as of `TokenRecord`.
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The token that an item wants, and for what work.
 
-    `makes_file`: the file that it promises is missing, so a success of its own run does not count for it.
+    `makes_file`: the file that the item promises is missing, so what was done before does not count for it. `is_asked`: somebody
+    wants the work done once more, so what another run did before does not count. `schema`: the JSON Schema for its answer.
     """
+
+    token: str
+    payload: str
+    makes_file: bool = False
+    is_asked: bool = False
+    schema: str | None = None
+
+
+class Asking(Asker, frozen=True, kw_only=True):
+    """The question of an item. `output`, `schema`, `is_loop`: as of `TokenRecord`; `makes_file`: as of `Wanted`."""
 
     item: ItemRef
     name: str
@@ -25,18 +36,18 @@ class Asking(Asker, frozen=True, kw_only=True):
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """The token is the item's. `begin` or `give_back` must follow; the descriptor stays the desk's to close."""
+    """The token is the item's. `begin_attempt` or `give_back` must follow; the descriptor stays the desk's to close."""
 
     lock_fd: int
     promotions: int
 
 
 class Unregistered(msgspec.Struct, frozen=True):
-    """The item runs beside the one that is in flight."""
+    """The item runs beside the work in flight; the token knows nothing of it."""
 
 
 class Joins(msgspec.Struct, frozen=True):
-    """The item waits; `poll` tells it what came of it. `words`: whom it waits for."""
+    """The item waits; `poll` tells it what came of the work. `words`: for whom it waits."""
 
     words: str
 
@@ -68,14 +79,14 @@ class SharedWith(msgspec.Struct, frozen=True):
 
 
 class RefusedAll(msgspec.Struct, frozen=True):
-    """These items wait for what they cannot share, in words."""
+    """These items wait for work that they cannot share, in words."""
 
     items: tuple[ItemRef, ...]
     message: str
 
 
 class TryAgain(msgspec.Struct, frozen=True):
-    """The work that this item joined came to no verdict, or may have: it may ask again."""
+    """The work that these items joined came to no verdict, or to one that they cannot use: they may ask again."""
 
     items: tuple[ItemRef, ...]
 

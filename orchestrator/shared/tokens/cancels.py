@@ -1,7 +1,9 @@
-"""Having the item of another run cancelled for one that replaces it: by its own supervisor, or in the place of one that is gone.
+"""Cancelling an item of another run, for an item of this run that replaces it: `orchestrate cancel` as a process of its own.
 
-Promise: nobody waits for it; the command goes on by itself when this run ends. It refuses to handle: items of this run (the core
-cancels them), what the cancelled item leaves in the token's record (its own run says that).
+The command asks the other run's supervisor, or cancels in the place of one that is gone.
+Promise: this run never waits for the command, which goes on by itself when the run ends.
+It refuses to handle: items of this run (the core cancels them); what the cancelled item leaves in the token's record (its own
+run writes that).
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ _STREAMS = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0), (os.POSIX_SPAWN_
 
 
 class Cancels:
-    """Of one run, of items of this home. `failed`: claims whose holders did not hear of it, and so may be asked once more."""
+    """The cancels that one run has asked for. `failed`: claims whose holders have not heard of it, and may be asked once more."""
 
     def __init__(self, home: Path) -> None:
         self.failed: set[str] = set()
         self._home = home
         self._running: dict[int, str] = {}
 
-    def begin(self, record: TokenRecord, by: str) -> None:
+    def begin_cancel(self, record: TokenRecord, by: str) -> None:
         """Have the holder's item cancelled on behalf of `by` (`RUN/ITEM`). Raises OSError if there is no room for a process."""
         argv = [sys.executable, "-m", "orchestrator", "--home", str(self._home)]
         argv += ["cancel", record.holder.run_id, record.holder.item, "--replaced-by", by]
@@ -31,8 +33,8 @@ class Cancels:
         self._running[pid] = record.claim
         self.failed.discard(record.claim)
 
-    def reap(self) -> bool:
-        """Whether some still run."""
+    def reap_commands(self) -> bool:
+        """Take in which commands have ended; whether some still run."""
         for pid, claim in list(self._running.items()):
             ended = _ended(pid)
             if ended is not None:
@@ -46,6 +48,7 @@ def _ended(pid: int) -> int | None:
     """How the process ended, 0 for well; None while it runs."""
     try:
         ended, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # an inline attempt's worker is this very process, and reaps all that ends under it
+    except ChildProcessError:
+        # The worker of an inline attempt is this very process: it reaps all that ends under it, and keeps how it ended.
         return 0
     return status if ended else None

@@ -1,9 +1,9 @@
-"""Tokens of holders that died: what they left is told in their place, or ended, before anybody else starts.
+"""Tokens of holders that died: before another item starts, their processes are ended and their verdicts are published for them.
 
-Promise: a token is free to take only once nothing that its dead holder's record and mark lead to lives, and what he came to is
-published in his place: a success is never paid for twice, a failure that his run took for final is shared. "The lock is
-ours": the caller holds the token's.
-It refuses to handle: holders that live (`Holders` tells); processes that shed descriptors, session, mark and parent.
+Promise: a token is free to take only once nothing lives that the dead holder's record and mark lead to, and once the verdict that
+the holder came to is published. So a success is never paid for twice, and a failure that its run took for final is shared.
+"The lock is ours" means: the caller holds the lock of the token.
+It refuses to handle: holders that live (`holders` tells); processes that shed descriptors, session, mark and parent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestrator.workers.protocol import Outcome
 
 
 class DeadHolders:
-    """Of the tokens that one run asks for."""
+    """The dead holders of the tokens that one run asks for."""
 
     def __init__(self, files: TokenFiles, holders: Holders) -> None:
         self._files = files
@@ -31,21 +31,21 @@ class DeadHolders:
 
     @property
     def ending(self) -> Collection[str]:
-        """Claims whose processes are just being ended."""
+        """Claims of holders whose processes are being ended now."""
         return self._ending.values()
 
-    def clear(self, record: TokenRecord) -> TokenRecord | None:
-        """What the record says once nothing of its holder is left; None while his processes are being ended. The lock is ours.
+    def clear_record(self, record: TokenRecord) -> TokenRecord | None:
+        """The record once nothing of its dead holder is left; None while its processes are being ended. The lock is ours.
 
         Raises StateUnwritableError.
         """
         left = self._holders.left_verdict(record)
         if left is not None:
-            return self.publish_for(record, *left)
-        return None if self.must_end(record) else record
+            return self.publish_verdict(record, *left)
+        return None if self.must_end_processes(record) else record
 
-    def must_end(self, record: TokenRecord) -> bool:
-        """Whether the holder may have left processes; if so they are being ended, beside the loop, once for each claim."""
+    def must_end_processes(self, record: TokenRecord) -> bool:
+        """Whether the holder may have left processes that live. If so, ending them begins, beside the loop, once a claim."""
         if record.claim in self._ended or not self._holders.may_have_left_processes(record.holder):
             return False
         if record.claim not in self.ending:
@@ -55,25 +55,25 @@ class DeadHolders:
             self._endings.begin(number, lambda: self._holders.end_processes(record.holder))
         return True
 
-    def publish_for(self, record: TokenRecord, outcome: Outcome, is_success: bool) -> TokenRecord:
-        """Tell a verdict in the place of a holder who cannot; what the record says now. The lock is ours.
+    def publish_verdict(self, record: TokenRecord, outcome: Outcome, is_success: bool) -> TokenRecord:
+        """Publish a verdict in the place of a dead holder; the record as it is then. The lock is ours. Survives power loss.
 
         Raises StateUnwritableError.
         """
         done = done_record(record, outcome, is_success=is_success)
-        write_durably(self._files.record(record.token), encode_record(done))
+        write_durably(self._files.record_path(record.token), encode_record(done))
         return done
 
     def fileno(self) -> int:
-        """Readable when `take` has something to do."""
+        """Readable when `take_in_endings` has something to do."""
         return self._endings.fileno()
 
-    def take(self) -> bool:
-        """Whether the processes of some are ended now. Raises what an ending raised: then nobody knows."""
+    def take_in_endings(self) -> bool:
+        """Whether the processes of some holder are ended now. Raises what an ending raised: then nobody knows."""
         ended = self._endings.take()
         self._ended.update(self._ending.pop(number) for number in ended)
         return bool(ended)
 
     def close(self) -> None:
-        """Wait for what is being ended: seconds at most."""
+        """Wait until what is being ended has ended: seconds at most."""
         self._endings.close()

@@ -1,8 +1,8 @@
-"""Whether the holder of a token lives, what it left behind, and ending that.
+"""Whether the holder of a token lives; if it is dead, what it left behind, and ending that.
 
-Two things keep a holder alive: its run's supervisor (the session that wrote the record, and its lock), or the worker that runs
-the attempt (its liveness lock). The token's own lock proves neither life nor death: an agent may have shed the descriptor, or
-outlived both.
+A holder lives as long as its supervisor does (the session that wrote the record, with the run's lock), or the worker that runs
+the attempt (by its liveness lock). The lock of the token proves neither life nor death: an agent may have shed the descriptor,
+or may have outlived supervisor and worker.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from orchestrator.workers.processes.tree import end_tree_of_dead_worker
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
 
 END_GRACE_SECONDS = 5.0
-"""How long the orphans of a dead holder have to end after SIGTERM: whose jobs file said how long is gone."""
+"""How long the orphans of a dead holder have to end after SIGTERM. The grace of its job is gone with its supervisor."""
 
 SUCCESSOR_SECONDS = 30.0
-"""How long a token that was taken away for somebody is kept for him."""
+"""How long a token that was taken away for an item is kept for that item."""
 
 
 class Holders:
-    """Of the tokens of one home.
+    """The holders of the tokens of one home.
 
-    `own`: run and session of who asks: an earlier session of his own run is over, also where it was in this very process.
-    `is_one_look`: each session is looked at once, for an instance that lives no longer than a look at many tokens.
+    `own`: run and session of the desk that asks. An earlier session of its run is over, even if it was this very process.
+    `is_one_look`: each session is looked at once; for an instance that lives no longer than one look at many tokens.
     """
 
     def __init__(self, home: Path, *, own: tuple[str, str] | None = None, is_one_look: bool = False) -> None:
@@ -43,7 +43,7 @@ class Holders:
         self._seen: dict[tuple[str, int, int, str], bool] = {}
 
     def lives(self, holder: Holder) -> bool:
-        """Whether somebody is there who will tell what came of the work."""
+        """Whether a supervisor or a worker is there that will tell what came of the work."""
         return self.has_session(holder) or self._has_worker(holder)
 
     def has_session(self, holder: Holder) -> bool:
@@ -59,14 +59,14 @@ class Holders:
         return lives
 
     def is_kept_for_another(self, record: TokenRecord, me: str) -> bool:
-        """Whether the token was taken away for somebody else than `me` (`RUN/ITEM`), who may still come for it."""
+        """Whether the token was taken away for another item than `me` (`RUN/ITEM`), which may still come for it."""
         successor = record.replaced_by
         if record.state != "released" or successor in (None, me) or record.age >= SUCCESSOR_SECONDS:
             return False
         return is_locked(self._run_dir(successor.partition("/")[0]).supervisor_lock)
 
     def pids(self, holder: Holder) -> list[int]:
-        """The processes that do the work, as far as they live: the agent's, the worker's supervisor."""
+        """The processes that do the work, as far as they live: the supervisor, the agent."""
         spawned = [(line.pid, line.start_ticks) for line in self._lines(holder) if isinstance(line, Spawned)]
         found = [(holder.pid, holder.start_ticks), *spawned]
         return [pid for pid, ticks in found if is_same_process(pid, ticks, holder.boot_id)]
@@ -74,22 +74,25 @@ class Holders:
     def left_verdict(self, record: TokenRecord) -> tuple[Outcome, bool] | None:
         """The outcome that a dead holder came to without publishing it, and whether it is a success; None if there is none.
 
-        A success, for paid work is not paid for twice; a failure only if his run has recorded that it is the last word.
+        A success counts wherever it stands, because paid work is not paid for twice. A failure counts only if the holder's run
+        has recorded it as final.
         """
         holder = record.holder
         outcome = next((line.outcome for line in self._lines(holder) if isinstance(line, Ended)), None)
         if outcome is not None and not record.is_loop:
-            # No supervisor has read it yet: it may be no success, and the end of a round is not that of the work.
+            # In the worker's log: no supervisor has read it yet, so it is checked first. A round's end is not the work's end.
             outcome = self._read(outcome, record)
             if outcome.attempt_class is AttemptClass.OK:
                 return outcome, True
+        # In the journal of the holder's run.
         try:
             past = read_history(self._run_dir(holder.run_id)).jobs.get(holder.job)
             ended = past.last_end(holder.index) if past is not None else None
         except (UserError, FileNotFoundError):
-            return None  # that run is gone or cannot be read, and what it knew with it
+            return None  # that run was removed, or cannot be read
         if past is None or ended is None or ended.status is not past.status(holder.index) or ended.deduped_from is not None:
             return None
+        # Only of this very attempt, and only as the last word: a failure that will be tried again is no verdict.
         is_it = (ended.token, ended.payload, ended.attempt) == (record.token, record.payload, holder.attempt)
         is_final = ended.status in (Status.SUCCEEDED, Status.FAILED)
         return (ended.outcome, ended.status is Status.SUCCEEDED) if is_it and is_final else None
@@ -109,7 +112,7 @@ class Holders:
         return has_begun and holder.boot_id == boot_id() and not any(isinstance(line, Ended) for line in lines)
 
     def end_processes(self, holder: Holder) -> None:
-        """End what a dead holder left: SIGTERM, some seconds, SIGKILL; it is gone when this returns. Blocks: not for the loop."""
+        """End what a dead holder left: SIGTERM, some seconds, SIGKILL; all is gone on return. Blocks: not for the loop."""
         end_tree_of_dead_worker(
             self._lines(holder), mark=holder.mark, grace_seconds=END_GRACE_SECONDS, folder=str(self._folder(holder))
         )
@@ -118,7 +121,8 @@ class Holders:
         if holder.boot_id != boot_id() or not is_locked(self._folder(holder) / LIVENESS_LOCK_NAME):
             return False
         lines = self._log(holder)
-        # Not begun: the start may be on its way, unless the worker is further already. One whose supervisor is gone soon ends.
+        # An attempt that has not begun may be on its way to the worker, unless the worker is further already. Without a
+        # supervisor the worker ends soon, and then the answer is no.
         if _is_of_another(lines, holder) or any(line.sequence > holder.sequence for line in lines):
             return False
         return not any(isinstance(line, Ended) and line.sequence == holder.sequence for line in lines)
@@ -141,7 +145,7 @@ class Holders:
 def _is_of_another(lines: list[LogLine], holder: Holder) -> bool:
     """Whether another attempt has the holder's sequence in this log.
 
-    Who was killed after it noted that it holds the token, and before its start was in the journal, has started nothing; the
-    next session gives the same worker and sequence to what it starts first. Its outcome and processes are not the token's.
+    A supervisor that was killed between its note in the token and its start in the journal has started nothing. The next session
+    gives the same worker and sequence to its first start, whose outcome and processes are not the token's.
     """
     return any(isinstance(line, Begun) and line.sequence == holder.sequence and line.mark != holder.mark for line in lines)

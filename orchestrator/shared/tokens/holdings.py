@@ -1,9 +1,9 @@
-"""What the supervisor of one run holds of tokens: each for the item that runs with it, or that keeps it until its next attempt.
+"""The tokens that the supervisor of one run holds: each for an item that works under it, or keeps it until its next attempt.
 
-Promise: the record names who holds a token before anything of the item runs, and through a backoff it names a session that lives.
+Promise: the record names the holder before anything of the item runs. Through a backoff it names a session that lives.
 Invariant: an item holds one token at most, and a token is held for one item. The lock is here only while the item runs under this
-supervisor: through a backoff the record alone keeps the token, and of an adopted attempt the worker has the lock.
-It refuses to handle: who may take a token (desk), what comes of the work (publications).
+supervisor: through a backoff the record alone keeps the token, and an adopted attempt's lock is its worker's.
+It refuses to handle: who may take a token (`asks`), what comes of the work (`publications`).
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Session(NamedTuple):
 
 
 class TakenOver(Exception):
-    """Somebody else has the token by now, or removed its record."""
+    """Another item has the token by now, or somebody removed its record."""
 
 
 class Held(msgspec.Struct):
-    """A token that an item of this run holds. `record`: None only until it begins; without `lock_fd` the record keeps it.
+    """A token that an item of this run holds. `record`: None only until the item begins.
 
-    `is_adopted`: an attempt of an earlier supervisor runs, whose worker has the lock.
+    Without `lock_fd` the record keeps it; or, if `is_adopted`, the worker of an attempt that an earlier supervisor began.
     """
 
     item: ItemRef
@@ -58,7 +58,7 @@ class Held(msgspec.Struct):
 
 
 class Holdings:
-    """Of one run."""
+    """The holdings of one run."""
 
     def __init__(self, run_id: str, files: TokenFiles) -> None:
         self.session = Session(os.getpid(), start_ticks(os.getpid()) or -1, boot_id(), secrets.token_hex(4))
@@ -68,19 +68,19 @@ class Holdings:
         self._by_item: dict[ItemRef, Held] = {}
 
     def of_token(self, token: str) -> Held | None:
-        """Who of this run holds it."""
+        """This run's hold of a token."""
         return self._by_token.get(token)
 
     def of_item(self, item: ItemRef) -> Held | None:
-        """What the item holds."""
+        """The token that the item holds."""
         return self._by_item.get(item)
 
-    def reserved(self) -> list[ItemRef]:
+    def reserved_items(self) -> list[ItemRef]:
         """Items that keep their token while they do not run."""
         return [held.item for held in self._by_token.values() if held.lock_fd is None and not held.is_adopted]
 
-    def take(self, asking: Asking, lock_fd: int, promotions: int) -> None:
-        """The token is the item's: `begin` or `give_back` follows."""
+    def take_token(self, asking: Asking, lock_fd: int, promotions: int) -> None:
+        """The token is the item's: `begin_attempt` or `give_back` follows. The descriptor is kept here."""
         claim = secrets.token_hex(8)
         held = Held(
             asking.item,
@@ -96,7 +96,7 @@ class Holdings:
         )
         self._add(held)
 
-    def begin(self, item: ItemRef, *, attempt: int, worker: int, sequence: int, mark: str) -> TokenRecord:
+    def begin_attempt(self, item: ItemRef, *, attempt: int, worker: int, sequence: int, mark: str) -> TokenRecord:
         """Note who has the token, before anything of the attempt runs. Raises StateUnwritableError."""
         held = self._by_item[item]
         at, clock, boot = now_stamps()
@@ -129,22 +129,22 @@ class Holdings:
         return held.record
 
     def give_back(self, item: ItemRef) -> Held | None:
-        """The item does not start after all; the token, if it is free for others now (not within a backoff)."""
+        """The item does not start after all. Returns the token if it is free for others now, None within a backoff."""
         held = self._by_item[item]
         assert held.lock_fd is not None
         os.close(held.lock_fd)
         held.lock_fd = None
         if held.record is not None:
             return None
-        self.drop(held)
+        self.drop_token(held)
         return held
 
-    def adopt(self, item: ItemRef, name: str, start: Started) -> None:
+    def adopt_attempt(self, item: ItemRef, name: str, start: Started) -> None:
         """An attempt of an earlier supervisor runs on. Its token is this run's as long as the record says so."""
         assert start.token is not None
-        record = self._files.read(start.token)
+        record = self._files.find_record(start.token)
         if record is None or record.state != "held" or record.holder.run_id != self._run_id or record.holder.item != name:
-            return  # somebody took the token over, and published what came of it
+            return  # another item took the token over, and published what came of it
         held = Held(
             item,
             name,
@@ -160,25 +160,25 @@ class Holdings:
         )
         self._add(held)
 
-    def reserve(self, held: Held) -> None:
-        """The item will try again: until then the record keeps the token, and no lock.
-
-        That of an adopted attempt names the supervisor that was killed. Until its worker ended that was enough; now anybody may
-        have taken the token over, and then the item's next attempt asks like any other's.
-        """
+    def reserve_token(self, held: Held) -> None:
+        """The item will try again: until then the record keeps the token, and no lock. Raises StateUnwritableError."""
         if held.lock_fd is not None:
             unlock(held.lock_fd)
             held.lock_fd = None
+        # The record of an attempt that this supervisor began names this session, which lives: that is enough.
         if not held.is_adopted:
-            return  # the record names this session
+            return
+        # That of an adopted attempt names a killed supervisor. Its worker kept the token alive, and has ended: by now another
+        # item may have taken the token over. Then it is dropped, and the item's next attempt asks like any other's.
         held.is_adopted = False
         try:
             lock_fd = self.try_relock(held)
         except TakenOver:
             lock_fd = None
         if lock_fd is None:
-            self.drop(held)
+            self.drop_token(held)
             return
+        # Name this session in the record while the lock is ours.
         try:
             assert held.record is not None
             holder = msgspec.structs.replace(held.record.holder, **self.session._asdict())
@@ -191,17 +191,17 @@ class Holdings:
         """The lock of a token that is held without one; None if it is not to be had just now. Raises TakenOver."""
         try:
             lock_fd = try_lock_in_state(self._files.paths(held.token).lock)
-        except OSError:  # no room for an open file just now
+        except OSError:  # a shortage of descriptors, which passes
             return None
         if lock_fd is None:
             return None
-        there = self._files.read(held.token)
+        there = self._files.find_record(held.token)
         if there is None or there.claim != held.claim:
             os.close(lock_fd)
             raise TakenOver
         return lock_fd
 
-    def drop(self, held: Held) -> None:
+    def drop_token(self, held: Held) -> None:
         """The item holds it no longer. Its lock is the caller's."""
         del self._by_token[held.token]
         del self._by_item[held.item]

@@ -1,7 +1,8 @@
-"""Publishing what came of tokens: durable before their locks are let go, on one thread, so that no disk holds up the loop.
+"""Writing the records that end tokens, durably and on one thread, so that no disk holds up the loop.
 
-Promise: when `take` tells a record, it survives power loss; records are told in the order in which they were given. What could
-not be written is raised by `take` and by `finish`, and nothing is published after it.
+Promise: a record that `take_published` returns survives power loss. Records are returned in the order in which they were given.
+What could not be written is raised by `take_published` and by `finish`, and nothing is published after it.
+It refuses to handle: locks (`publications` holds them until the record is returned).
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ import time
 from collections import deque
 from pathlib import Path
 
-from orchestrator.shared.tokens.record import TokenPaths, TokenRecord, begin_record
+from orchestrator.shared.tokens.record import TokenPaths, TokenRecord, write_new_record
 from orchestrator.store.durable_file import unwritable
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 SHORTEST_INTERVAL_SECONDS = 0.025
-"""From the beginning of one group to the next, unless a whole group waits: bounds what a run of very short items spends on
-syncing. A quarter of what others take to see that a lock was let go."""
+"""From the beginning of one group to that of the next, unless a whole group waits: it bounds what a run of very short items
+spends on syncing. It is a quarter of the time that others take to see that a lock was let go."""
 
 LARGEST_GROUP = 16
+"""Records that are written together, and so the most files that are open for it."""
 
 SHORTAGE_SECONDS = 0.1
-"""Until it is tried again where there was no descriptor to write with."""
+"""After which a group is tried again that found no descriptor to write with."""
 
 
 class Publisher:
@@ -46,10 +48,10 @@ class Publisher:
         self._thread: threading.Thread | None = None
 
     def fileno(self) -> int:
-        """Readable when `take` has something."""
+        """Readable when `take_published` has something."""
         return self._read_fd
 
-    def publish(self, paths: TokenPaths, record: TokenRecord) -> None:
+    def publish_record(self, paths: TokenPaths, record: TokenRecord) -> None:
         """Have `record` written."""
         with self._changed:
             self._waiting.append((paths, record))
@@ -58,11 +60,12 @@ class Publisher:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
                 self._thread.start()
-            if is_first or len(self._waiting) == LARGEST_GROUP:  # else the thread knows, or will look
+            # In between the thread knows that something waits, or looks before it sleeps.
+            if is_first or len(self._waiting) == LARGEST_GROUP:
                 self._changed.notify_all()
 
-    def take(self) -> list[TokenRecord]:
-        """What has been published since the last call. Raises StateUnwritableError."""
+    def take_published(self) -> list[TokenRecord]:
+        """The records that were published since the last call. Raises StateUnwritableError."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
         with self._changed:
@@ -99,26 +102,30 @@ class Publisher:
             with self._changed:
                 while not self._waiting and not self._is_closed:
                     self._changed.wait()
+                # Gather a group, so that many short items share one commit of the file system.
                 pause = last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()
                 if pause > 0:
                     self._changed.wait_for(self._must_go_on, pause)
                 last_began = time.monotonic()
                 if self._is_closed:
                     return
-                # Never more than a few open files, however many have come.
+                # A few at a time: never more open files than that, however many records have come.
                 group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
             failure: BaseException | None = None
             count = 0
             try:
                 count = _write(group)
-            except BaseException as error:  # told by `take`, on the loop's side
+            except BaseException as error:
+                # Raised on the loop's side, by `take_published`: a thread has nobody to raise to.
                 failure = error
+            # Hand over what is durable; the rest of the group goes back to the front, in its order.
             with self._changed:
                 self._failure = failure
                 self._done.extend(record for _, record in group[:count])
                 self._open -= count
                 self._waiting.extendleft(reversed(group[count:]))
                 self._changed.notify_all()
+                # Without a descriptor nothing could be written: wait a moment, or this would be a busy loop.
                 if count == 0 and failure is None:
                     self._changed.wait_for(lambda: self._is_closed, SHORTAGE_SECONDS)
             os.write(self._write_fd, b".")
@@ -130,10 +137,10 @@ class Publisher:
 
 
 def _begin(paths: TokenPaths, record: TokenRecord) -> int | None:
-    """Write what becomes the record; None if there is no descriptor for it just now. Raises OSError."""
+    """Write what becomes the record by rename; None if there is no descriptor for it just now. Raises OSError."""
     fault_point("token.publishing")
     try:
-        return begin_record(paths, record)
+        return write_new_record(paths, record)
     except OSError as error:
         if error.errno not in SHORTAGES:
             raise
@@ -141,10 +148,11 @@ def _begin(paths: TokenPaths, record: TokenRecord) -> int | None:
 
 
 def _write(group: list[tuple[TokenPaths, TokenRecord]]) -> int:
-    """Write all, sync all, rename all, sync the folder; tells how many: only the first, if descriptors are short."""
+    """Write all, sync all, rename all, sync the folder. Returns how many: only the first ones if descriptors are short."""
     fds: list[int] = []
     at = group[0][0]
     try:
+        # Write them all under temporary names, as far as descriptors go.
         for at, record in group:
             if (fd := _begin(at, record)) is None:
                 break
@@ -153,23 +161,25 @@ def _write(group: list[tuple[TokenPaths, TokenRecord]]) -> int:
             return 0
         group = group[: len(fds)]
         if sys.platform == "linux":
-            # Begins to write them all, without waiting: then one commit of the file system serves the whole group.
+            # Has the kernel begin to write them all, without waiting: then one commit of the file system serves the whole group.
             for fd in fds:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        # The content is durable before the name: a power loss must not leave a record that is empty.
         for fd in fds:
             sync_data(fd)
         fault_point("token.synced")
         for at, _ in group:
             os.rename(at.temporary, at.record)
         fault_point("token.renamed")
-        while fds:  # before the folder is opened: perhaps these are all the descriptors that there are
+        # Close them before the folder is opened: perhaps these are all the descriptors that there are.
+        while fds:
             os.close(fds.pop())
         sync_folder(os.path.dirname(at.record))
         fault_point("token.published")
         return len(group)
     except OSError as error:
         for paths, _ in group:
-            with contextlib.suppress(OSError):  # only tidiness
+            with contextlib.suppress(OSError):  # a temporary file that stays is overwritten by the next holder
                 os.unlink(paths.temporary)
         raise unwritable(Path(at.record), error) from error
     finally:

@@ -1,7 +1,8 @@
 """The record of a token: HOME/tokens/KEY.json beside its lock KEY.lock. KEY is a hash, so that any text can be a token.
 
-Only who holds the lock writes the record, and everybody may read it: it is replaced by rename. `held` survives SIGKILL (it is
-written before the agent starts), a verdict survives power loss (`publisher`). A lock file says nothing by what stands in it.
+Only the holder of the lock writes the record; everybody may read it, because it is replaced by rename. A record `held` survives
+SIGKILL (it is written before the agent starts), a verdict survives power loss (`publisher`). The content of a lock file means
+nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FORMAT = 1
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose attempt it is or was. `pid` and `start_ticks` are the supervisor's; `mark` leads to the attempt's processes."""
+    """The attempt that has or had the token. `pid`, `start_ticks`: its supervisor's; `mark` leads to the attempt's processes."""
 
     run_id: str
     item: str
@@ -40,7 +41,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     start_ticks: int
     boot_id: str
     session: str = ""
-    """Tells the supervisors apart that one process has been for this run, one after the other."""
+    """Tells supervisors apart that were one process: `orchestrate.run` may supervise the same run twice, one after the other."""
 
     @property
     def words(self) -> str:
@@ -49,12 +50,13 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a token is now.
+    """What a token is now, by its `state`.
 
-    `held`: in flight, or kept through a backoff. `done`: it came to a verdict, `outcome`. `released`: it came to none (`why`:
-    cancelled, interrupted); `replaced_by` (`RUN/ITEM`) is who may have it first. `claim` is new for each item that takes it.
-    `output`: what its output must be for a success; `schema`: the JSON Schema that it must fit. `is_loop`: its work has rounds,
-    an attempt may end but one of them. `at`, `clock`: when that was, by the wall and in seconds since boot `boot`.
+    `held`: in flight, or kept through a backoff. `done`: the work came to a verdict, `outcome`. `released`: it came to none
+    (`why`: cancelled, interrupted); `replaced_by` (`RUN/ITEM`) may have the token first.
+    `claim` is new for each item that takes the token. `output`: the shape that the output must have for a success; `schema`: the
+    JSON Schema that it must fit. `is_loop`: the work has rounds, so the end of an attempt may be the end of a round alone.
+    `at`, `clock`: when the record was written, by the wall clock and in seconds since boot `boot`.
     """
 
     format: int = FORMAT
@@ -77,7 +79,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @property
     def age(self) -> float:
-        """Seconds since then. Within one boot no clock that somebody sets counts."""
+        """Seconds since the record was written. Within one boot the wall clock, which somebody may set, does not count."""
         if self.boot == boot_id():
             return max(0.0, boot_clock() / 1e9 - self.clock)
         return max(0.0, time.time() - self.at)
@@ -104,21 +106,21 @@ class TokenFiles:
     def __init__(self, home: Path) -> None:
         self.folder = tokens_folder(home)
 
-    def key(self, token: str) -> str:
+    def key_of(self, token: str) -> str:
         """What the names of the token's files begin with."""
         return sha256(token.encode()).hexdigest()[:32]
 
     def paths(self, token: str) -> TokenPaths:
-        key = self.key(token)
+        key = self.key_of(token)
         return TokenPaths(f"{self.folder}/{key}.lock", f"{self.folder}/{key}.json", f"{self.folder}/.{key}.json.new")
 
-    def lock(self, token: str) -> Path:
+    def lock_path(self, token: str) -> Path:
         return Path(self.paths(token).lock)
 
-    def record(self, token: str) -> Path:
+    def record_path(self, token: str) -> Path:
         return Path(self.paths(token).record)
 
-    def read(self, token: str) -> TokenRecord | None:
+    def find_record(self, token: str) -> TokenRecord | None:
         """The record of a token; None if there is none, or none that can be understood."""
         with contextlib.suppress(StateRefusedError):
             return read_record(self.paths(token).record)
@@ -128,14 +130,14 @@ class TokenFiles:
         """Survives SIGKILL, not power loss: then the agent is gone, too. Raises StateUnwritableError."""
         paths = self.paths(record.token)
         try:
-            os.close(begin_record(paths, record))
+            os.close(write_new_record(paths, record))
             os.rename(paths.temporary, paths.record)
         except OSError as error:
             raise unwritable(Path(paths.record), error) from error
 
 
-def begin_record(paths: TokenPaths, record: TokenRecord) -> int:
-    """Write what becomes the record by rename; the descriptor, to be synced and closed. Raises OSError."""
+def write_new_record(paths: TokenPaths, record: TokenRecord) -> int:
+    """Write what becomes the record by rename; the descriptor of it, to be synced and closed. Raises OSError."""
     fd = os.open(paths.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         write_all(fd, _encode(record))
@@ -146,7 +148,7 @@ def begin_record(paths: TokenPaths, record: TokenRecord) -> int:
 
 
 def encode_record(record: TokenRecord) -> bytes:
-    """As it stands in the file."""
+    """The record as it stands in its file."""
     return _encode(record)
 
 
@@ -164,7 +166,7 @@ def read_record(path: str | Path) -> TokenRecord | None:
     with open(fd, "rb") as file:
         data = file.read()
     if not data.strip(b"\0"):
-        # What a power loss leaves of a rename whose content was never synced (`write_held`). Whoever held the token is gone, too.
+        # A power loss leaves this of a rename whose content was never synced (`write_held`). The holder is gone with it.
         return None
     try:
         record = _decode(data)

@@ -1,4 +1,4 @@
-"""What a token's record says when its item has ended: a verdict that others share, or that it came to none."""
+"""The records that end the work of a token: a verdict, which others share, or a release without one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from orchestrator.store.records import Status
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
-def verdict(held: TokenRecord, status: Status, outcome: Outcome | None, replaced_by: str | None) -> TokenRecord:
-    """What the record of a token that was held says once its item has ended as `status`."""
+def ended_record(held: TokenRecord, status: Status, outcome: Outcome | None, replaced_by: str | None) -> TokenRecord:
+    """What `held` becomes once its item has ended as `status`: only a success or a failure is a verdict."""
     if status in (Status.SUCCEEDED, Status.FAILED) and outcome is not None:
         return done_record(held, outcome, is_success=status is Status.SUCCEEDED)
     at, clock, boot = now_stamps()
@@ -22,14 +22,14 @@ def verdict(held: TokenRecord, status: Status, outcome: Outcome | None, replaced
 
 
 def done_record(record: TokenRecord, outcome: Outcome, *, is_success: bool) -> TokenRecord:
-    """The work came to a verdict."""
+    """What `record` becomes with a verdict."""
     at, clock, boot = now_stamps()
     return msgspec.structs.replace(
         record, state="done", outcome=outcome, is_success=is_success, at=at, clock=clock, boot=boot, why="", replaced_by=None
     )
 
 
-def lost(message: str) -> Outcome:
-    """The outcome of work that was lost too often, for all who wait for it."""
+def lost_outcome(message: str) -> Outcome:
+    """The outcome of work that was lost too often: all items that wait for it share it."""
     now = time.time()
     return Outcome(attempt_class=AttemptClass.LOST, started_at=now, finished_at=now, duration_seconds=0.0, message=message)
