@@ -165,10 +165,10 @@ def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str 
 
 def _why_paused(reader: RunReader, job_id: str) -> str:
     """Why nobody goes on with the run, as far as it is about this job; empty: nothing is said, or somebody does."""
-    from orchestrator.core.budget import about
+    from orchestrator.core.budget import words_about_job
 
     ended = reader.history.ended
-    return "" if reader.is_alive or ended is None or not ended.reason else about(ended.reason, job_id)
+    return "" if reader.is_alive or ended is None or not ended.reason else words_about_job(ended.reason, job_id)
 
 
 def _why_interrupted(reader: RunReader, job_id: str, go_on: str) -> str:

@@ -52,7 +52,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     is_first: bool = False
 
 
-def charge(job: JobState, index: int, cost: Cost | None) -> None:
+def charge_attempt(job: JobState, index: int, cost: Cost | None) -> None:
     """An attempt of item `index` has ended; None: it was no agent's, or never began."""
     if cost is not None:
         job.costs.charge(index, cost)
@@ -117,7 +117,7 @@ def in_words(refused: Refusal) -> str:
     return f"{words} ({'; '.join(besides)})" if besides else words
 
 
-def about(reason: str, job_id: str) -> str:
+def words_about_job(reason: str, job_id: str) -> str:
     """What of a pause's `reason`, budgets in words (`in_words`) behind each other, is about this job: not the budgets of others.
 
     All of it if nothing is: then the job waits for what others would do.

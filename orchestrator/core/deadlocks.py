@@ -67,7 +67,7 @@ def is_known(wait: Wait) -> bool:
     return bool(wait.holders) and all(wait.holders)
 
 
-def that_matter(waits: Iterable[Wait], mark: str, *, is_nested: bool, named: Collection[str]) -> list[Wait]:
+def waits_that_matter(waits: Iterable[Wait], mark: str, *, is_nested: bool, named: Collection[str]) -> list[Wait]:
     """Those of a run's `waits` that can be part of a knot; what waits for the same and has nobody behind it becomes one.
 
     Somebody must be waiting for who waits: the attempts that the run is nested in, or whoever named the item as the holder of its

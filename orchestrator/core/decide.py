@@ -12,7 +12,6 @@ import math
 from typing import assert_never
 
 from orchestrator.core import budget, gates, parking, scheduling, shortage, throttle
-from orchestrator.core import job_order as graph
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.declined_starts import start_declined
 from orchestrator.core.events import (
@@ -39,9 +38,10 @@ from orchestrator.core.events import (
     Verdict,
     VerdictShared,
 )
-from orchestrator.core.initial_state import list_items, restore
-from orchestrator.core.item_ends import cancel_item, halt, release_chain_item, settle
+from orchestrator.core.initial_state import list_items, restore_job
+from orchestrator.core.item_ends import cancel_item, halt_run, release_chain_item, settle_item
 from orchestrator.core.item_waits import let_wait, make_due, unless_over
+from orchestrator.core.job_order import begin_job, close_job, close_jobs, finish_run, open_jobs
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import (
     CANCELLED,
@@ -57,9 +57,9 @@ from orchestrator.core.states import (
     RunState,
     Stop,
     Waiting,
-    asking,
+    waiting_for_choice,
 )
-from orchestrator.core.stopping import end_running, obey, stop
+from orchestrator.core.stopping import end_running, obey_request, stop_run
 
 
 def decide(state: RunState, event: Event, now: float) -> list[Decision]:
@@ -82,11 +82,11 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
         case OutcomesDurable(items):
             _outcomes_durable(state, items, decisions)
         case StopAsked() | CancelAsked() | SlotsSet() | BudgetSet():
-            obey(state, event, now, decisions)
+            obey_request(state, event, now, decisions)
         case ChildAnswered(item):
             gates.child_answered(state, item, now)
         case GateTold() | ItemsReopened() | LeftAlone():
-            gates.hear(state, event, decisions)
+            gates.take_in_gate_event(state, event, decisions)
         case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded() | AccountTold():
             _told(state, event, now, decisions)
         case TimePassed():
@@ -139,7 +139,7 @@ def _told(
     """What was not known before: what may be had now, what came of work elsewhere, whose limits bind an attempt."""
     match event:
         case AccountTold(item, account):
-            throttle.began(state, state.jobs[item[0]], item[1], account)
+            throttle.note_account(state, state.jobs[item[0]], item[1], account)
         case SlotFreed(slot):
             if slot in state.set_aside:
                 state.set_aside.remove(slot)
@@ -156,37 +156,37 @@ def _items_listed(state: RunState, listed: ItemsListed, decisions: list[Decision
     job = state.jobs[listed.job]
     assert job.phase is Phase.LISTING, f"{job.rules.id} was listed twice"
     if listed.restored is not None:
-        restore(state, job, listed.restored)
+        restore_job(state, job, listed.restored)
     else:
         list_items(job, listed.count, listed.chosen)
     if job.is_cancelled_ahead:
         cancel_item(state, job, 0, decisions)
-    graph.begin(state, job, decisions)
+    begin_job(state, job, decisions)
 
 
 def _listing_failed(state: RunState, job: JobState, decisions: list[Decision]) -> None:
     job.is_stopped = True
-    graph.close(state, job, Phase.FAILED, decisions)
+    close_job(state, job, Phase.FAILED, decisions)
     if not job.rules.tolerates_failures:
-        halt(state, (job.rules.order, 0), decisions)
+        halt_run(state, (job.rules.order, 0), decisions)
 
 
 def _attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: list[Decision]) -> None:
     index = end.item[1]
     job, running = scheduling.take_back_slot(state, end.item)
-    budget.charge(job, index, end.cost)
+    budget.charge_attempt(job, index, end.cost)
     scheduling.free_slot(state, running.slot)
     for resource in scheduling.freed_by_end(job.rules):
         state.holds.pop(resource, None)
     if end.verdict in (Verdict.SUCCEEDED, Verdict.ROUND, Verdict.CORRECTABLE) and running.account is not None:
-        throttle.succeeded(state, running.account, running.throttles)
+        throttle.note_success(state, running.account, running.throttles)
     ended = _state_after(state, job, index, running, end, now)
     if isinstance(ended, Waiting):
         held_by = running.account if end.verdict is Verdict.THROTTLED and not job.rules.accounts else None
         let_wait(job, index, ended, held_by=held_by)
         decisions.append(Settle(end.item, ended))
     else:
-        settle(state, job, index, ended, decisions)
+        settle_item(state, job, index, ended, decisions)
 
 
 _ENDS: dict[Verdict, ItemState] = {
@@ -209,7 +209,7 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
             is_last = False
         case Verdict.DRAINED | Verdict.PAUSED:  # drained perhaps by an earlier supervisor: then this one runs it again
             tries.used -= 1
-            waiting = Waiting("drained", now) if end.verdict is Verdict.DRAINED else asking("gate")
+            waiting = Waiting("drained", now) if end.verdict is Verdict.DRAINED else waiting_for_choice("gate")
             is_last = False
         case Verdict.LOST:
             tries.losses += 1
@@ -218,7 +218,7 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
             is_last = tries.losses >= scheduling.LOSSES_ALLOWED
         case Verdict.SHORTAGE:
             tries.used -= 1
-            shortage.found(state, now)
+            shortage.note_shortage(state, now)
             waiting = Waiting(SHORTAGE, now)
             is_last = False
         case Verdict.CORRECTABLE if not tries.is_corrected:
@@ -249,9 +249,9 @@ def _refused(state: RunState, running: Running, end: AttemptEnded, refusals: int
         wait = throttle.wait_alone(refusals) if end.until is None else min(end.until - now, throttle.LONGEST_TOLD_SECONDS)
         return Waiting("backoff", now + max(0.0, wait))
     if end.verdict is Verdict.PARKED:
-        parking.park(state, account, now + parking.DEFAULT_PARK_SECONDS if end.until is None else end.until)
+        parking.park_account(state, account, now + parking.DEFAULT_PARK_SECONDS if end.until is None else end.until)
         return Waiting(parking.usage_limit(account), now)
-    throttle.throttled(state, account, running.throttles, end.until, now)
+    throttle.note_throttle(state, account, running.throttles, end.until, now)
     return Waiting(throttle.rate_limit(account), now)
 
 
@@ -263,7 +263,7 @@ def _verdict_shared(state: RunState, items: tuple[ItemRef, ...], is_success: boo
     for order, index in items:
         job = state.jobs[order]
         if not job.is_closed and isinstance(job.items[index], Pending | Waiting):
-            settle(state, job, index, SUCCEEDED if is_success else FAILED, decisions)
+            settle_item(state, job, index, SUCCEEDED if is_success else FAILED, decisions)
 
 
 def _join_ended(state: RunState, items: tuple[ItemRef, ...], now: float, decisions: list[Decision]) -> None:
@@ -272,7 +272,7 @@ def _join_ended(state: RunState, items: tuple[ItemRef, ...], now: float, decisio
         if index not in job.joining:
             continue
         if scheduling.is_over(state, job):
-            settle(state, job, index, INTERRUPTED, decisions)
+            settle_item(state, job, index, INTERRUPTED, decisions)
             continue
         make_due(job, index, "token", now)
 
@@ -289,7 +289,7 @@ def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> No
     if state.timeout_at is not None and now >= state.timeout_at and not state.is_timed_out:
         state.is_timed_out = True
         if state.stop.value < Stop.DRAIN.value:
-            stop(state, Stop.DRAIN, now, decisions)
+            stop_run(state, Stop.DRAIN, now, decisions)
         if state.stop is Stop.DRAIN:
             state.drain_until = now
     if state.drain_until is not None and now >= state.drain_until:
@@ -302,10 +302,10 @@ def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> No
 def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
     if state.is_finished or not state.is_open:
         return
-    graph.close_jobs(state, decisions)  # first: a job that opens asks how those it needs were closed
-    graph.open_jobs(state, decisions)
-    while graph.close_jobs(state, decisions):
-        graph.open_jobs(state, decisions)
+    close_jobs(state, decisions)  # first: a job that opens asks how those it needs were closed
+    open_jobs(state, decisions)
+    while close_jobs(state, decisions):
+        open_jobs(state, decisions)
     gates.ask_gates(state, decisions)
     scheduling.start_items(state, now, decisions)
-    graph.finish_run(state, decisions)
+    finish_run(state, decisions)

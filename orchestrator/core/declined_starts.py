@@ -8,7 +8,7 @@ from typing import assert_never
 from orchestrator.core import parking, scheduling
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import Declined, StartDeclined
-from orchestrator.core.item_ends import settle, settle_unstarted
+from orchestrator.core.item_ends import settle_item, settle_unstarted
 from orchestrator.core.item_waits import let_wait, unless_over
 from orchestrator.core.states import (
     JobState,
@@ -17,7 +17,7 @@ from orchestrator.core.states import (
     Stop,
     Waiting,
 )
-from orchestrator.core.stopping import stop
+from orchestrator.core.stopping import stop_run
 
 
 def start_declined(state: RunState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
@@ -47,13 +47,13 @@ def _hold(state: RunState, job: JobState, declined: StartDeclined, now: float, d
     """A resource is not to be had. When an account may be tried again after a throttle is known here, and better."""
     account = declined.account
     if account is None:
-        scheduling.hold(state, declined.resource, declined.until, now)
+        scheduling.hold_resource(state, declined.resource, declined.until, now)
     elif declined.resource == parking.usage_limit(account):
-        parking.park(state, account, declined.until)
+        parking.park_account(state, account, declined.until)
         if job.rules.on_usage_limit == "pause":
             if state.stop is Stop.NO:
                 state.pause_reason = declined.words or parking.usage_limit(account)
-            stop(state, Stop.PAUSE, now, decisions)
+            stop_run(state, Stop.PAUSE, now, decisions)
     elif declined.resource == parking.trial(account):
         state.holds[declined.resource] = declined.until
 
@@ -73,7 +73,7 @@ def _not_started(
     job.tries[index].used -= 1
     item = unless_over(state, job, running, waiting)
     if not isinstance(item, Waiting):
-        settle(state, job, index, item, decisions)
+        settle_item(state, job, index, item, decisions)
         return
     let_wait(job, index, item, held_by=held_by, is_joining=True)
     if item.due == math.inf:

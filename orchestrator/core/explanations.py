@@ -25,7 +25,7 @@ def waiting_resource(state: RunState, item: ItemRef) -> str | None:
     return missing_resource(state, job) or (account and missing_of_account(state, account, job.rules))
 
 
-def account_of(state: RunState, item: ItemRef) -> str | None:
+def account_to_use(state: RunState, item: ItemRef) -> str | None:
     """The account that an item which has not ended is to use, as far as that is known."""
     job = state.jobs[item[0]]
     return held_account(job, item[1]) or account_for(state, job.rules)
@@ -33,7 +33,7 @@ def account_of(state: RunState, item: ItemRef) -> str | None:
 
 def limits_waited_for(state: RunState, item: ItemRef) -> list[str]:
     """The accounts whose usage limit an item waits for, the one that is to be over first before the others."""
-    account, resource = account_of(state, item), waiting_resource(state, item)
+    account, resource = account_to_use(state, item), waiting_resource(state, item)
     if account is None or resource != usage_limit(account):
         return []
     others = [each for each in state.jobs[item[0]].rules.accounts if each != account and usage_limit(each) in state.holds]
@@ -106,10 +106,10 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
     if item[1] in job.asking:
         return "it waits for somebody's choice, holding nothing"
     resource = waiting_resource(state, item)
-    account = account_of(state, item)
+    account = account_to_use(state, item)
     if resource is not None:
         return _why_missing(state, resource, account, now, limits_waited_for(state, item))
-    if account is not None and throttle.room(state, account) <= 0:
+    if account is not None and throttle.room_of_account(state, account) <= 0:
         return f"it waits for the rate limit of {account}: {why_few(state, account, now)}, and so many run"
     if (refused := budget.refusal(state, job)) is not None:
         return f"it waits for money: {budget.in_words(refused)}"

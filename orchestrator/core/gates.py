@@ -7,7 +7,7 @@ from typing import assert_never
 
 from orchestrator.core.decisions import AskGate, Decision, ReopenItems
 from orchestrator.core.events import GateEnd, GateTold, ItemsReopened, LeftAlone
-from orchestrator.core.item_ends import halt, settle, settle_unstarted
+from orchestrator.core.item_ends import halt_run, settle_item, settle_unstarted
 from orchestrator.core.item_waits import make_due
 from orchestrator.core.scheduling import may_start, take_next
 from orchestrator.core.states import (
@@ -26,7 +26,7 @@ from orchestrator.core.states import (
     Skipped,
     Tries,
     Waiting,
-    asking,
+    waiting_for_choice,
 )
 
 
@@ -37,7 +37,7 @@ def ask_gates(state: RunState, decisions: list[Decision]) -> None:
             _ask(job, index, decisions)
 
 
-def hear(state: RunState, event: GateTold | ItemsReopened | LeftAlone, decisions: list[Decision]) -> None:
+def take_in_gate_event(state: RunState, event: GateTold | ItemsReopened | LeftAlone, decisions: list[Decision]) -> None:
     """Take in what concerns gates."""
     match event:
         case GateTold():
@@ -95,7 +95,7 @@ def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
 
 
 def _ask(job: JobState, index: int, decisions: list[Decision]) -> None:
-    job.items[index] = asking("gate")
+    job.items[index] = waiting_for_choice("gate")
     job.asking.add(index)
     job.posing.add(index)
     decisions.append(AskGate((job.rules.order, index)))
@@ -106,10 +106,10 @@ def _rejected(state: RunState, job: JobState, index: int, decisions: list[Decisi
     match job.rules.on_reject:
         case "abort":
             state.is_rejected = True
-            settle(state, job, index, FAILED, decisions)
-            halt(state, ref, decisions)
+            settle_item(state, job, index, FAILED, decisions)
+            halt_run(state, ref, decisions)
         case "skip":
-            settle(state, job, index, SKIPPED, decisions)
+            settle_item(state, job, index, SKIPPED, decisions)
         case "retry" if job.rules.retry_from is None:
             _ask(job, index, decisions)
         case "retry":

@@ -44,7 +44,7 @@ def open_run(
         by_priority=sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, order)),
     )
     for order, past in (restored or {}).items():
-        restore(state, jobs[order], past)
+        restore_job(state, jobs[order], past)
     return state
 
 
@@ -69,7 +69,7 @@ def _set_failures_allowed(job: JobState) -> None:
         job.failures_allowed = int(judged * job.rules.max_failures_percent / 100 + 1e-9)
 
 
-def restore(state: RunState, job: JobState, past: RestoredJob) -> None:
+def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
     """Give a job what is recorded of its items.
 
     One that still has something to do stays blocked: what it needs may run again, and comes first.
@@ -86,7 +86,7 @@ def restore(state: RunState, job: JobState, past: RestoredJob) -> None:
     for adopted in past.adopted:
         job.items[adopted.index] = Running(adopted.attempt, adopted.slot)
         if adopted.account is not None:
-            throttle.began(state, job, adopted.index, adopted.account)
+            throttle.note_account(state, job, adopted.index, adopted.account)
         job.tries[adopted.index] = Tries(number=adopted.attempt, used=1)
         job.running += 1
         if adopted.slot in state.free_slots:

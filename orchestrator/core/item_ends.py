@@ -26,7 +26,9 @@ from orchestrator.core.states import (
 )
 
 
-def settle(state: RunState, job: JobState, index: int, ended: ItemState, decisions: list[Decision], message: str = "") -> None:
+def settle_item(
+    state: RunState, job: JobState, index: int, ended: ItemState, decisions: list[Decision], message: str = ""
+) -> None:
     """Give an item its end, tell it, and bring about what follows from it."""
     job.items[index] = ended
     job.tries.pop(index, None)
@@ -61,20 +63,20 @@ def settle_unstarted(state: RunState, job: JobState, index: int, how: Declined |
     if how in (Declined.UNSELECTED, GateEnd.UNSELECTED):
         # Counted apart: an item that nobody selected keeps nothing that needs the job from running.
         job.unselected += 1
-    settle(state, job, index, _UNSTARTED[how], decisions)
+    settle_item(state, job, index, _UNSTARTED[how], decisions)
 
 
-def halt(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
+def halt_run(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
     """Let nothing more start but cleanup jobs. A later call can only name an item that comes earlier in order."""
     is_first = state.halted_by is None
     state.halted_by = ref if state.halted_by is None else min(state.halted_by, ref)
     if is_first:
         for job in state.jobs:
             if not job.rules.is_cleanup:
-                end_waiting(state, job, INTERRUPTED, decisions, with_joining=False)
+                end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
 
 
-def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
+def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
     """End every item of a job that waits to be started (for a backoff, a slot, a choice, …): it will not start any more.
 
     `with_joining`: also those that wait for what comes of work in flight. A halt lets them, as it lets what runs: they start
@@ -88,7 +90,7 @@ def end_waiting(state: RunState, job: JobState, ended: ItemState, decisions: lis
     job.held.clear()
     for index in sorted(waiting):
         if isinstance(job.items[index], Waiting):
-            settle(state, job, index, ended, decisions)
+            settle_item(state, job, index, ended, decisions)
 
 
 def release_chain_item(state: RunState, child: JobState, index: int, decisions: list[Decision]) -> None:
@@ -103,13 +105,13 @@ def release_chain_item(state: RunState, child: JobState, index: int, decisions: 
         heapq.heappush(child.ready, index)
         return
     blamed = next((p for p, item in zip(parents, states, strict=True) if not isinstance(item, Succeeded)), parents[0])
-    settle(state, child, index, SKIPPED, decisions, f"{blamed.rules.id}:{index} is {_word(blamed.items[index])}")
+    settle_item(state, child, index, SKIPPED, decisions, f"{blamed.rules.id}:{index} is {_word(blamed.items[index])}")
 
 
 def cancel_item(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
     """Cancel an item that does not run."""
     if isinstance(job.items[index], Pending | Waiting):
-        settle(state, job, index, CANCELLED, decisions)
+        settle_item(state, job, index, CANCELLED, decisions)
 
 
 def _is_past(parent: JobState, index: int) -> bool:
@@ -137,6 +139,6 @@ def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[D
     if job.rules.limits_failures:
         if job.failed > job.failures_allowed and not job.is_stopped:
             job.is_stopped = True
-            end_waiting(state, job, INTERRUPTED, decisions, with_joining=False)
+            end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
     elif not job.rules.continue_on_error:
-        halt(state, ref, decisions)
+        halt_run(state, ref, decisions)

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from orchestrator.core import budget
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
-from orchestrator.core.item_ends import release_chain_item, settle
+from orchestrator.core.item_ends import release_chain_item, settle_item
 from orchestrator.core.scheduling import has_startable, may_start
 from orchestrator.core.states import CLOSED_PHASES, SKIPPED, Cancelled, Failed, ItemRef, JobState, Pending, Phase, RunState, Stop
 
@@ -29,22 +29,22 @@ def close_jobs(state: RunState, decisions: list[Decision]) -> bool:
     for job in state.jobs:
         is_still = not job.running and not job.undurable and not job.joining
         if job.phase is Phase.OPEN and is_still and (job.is_stopped or not job.unfinished):
-            close(state, job, _closing_phase(job), decisions)
+            close_job(state, job, _closing_phase(job), decisions)
             is_any = True
     return is_any
 
 
-def begin(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+def begin_job(state: RunState, job: JobState, decisions: list[Decision]) -> None:
     """Open a listed job: its items may start from now on, or are skipped."""
     job.phase = Phase.OPEN
     for index, item in enumerate(job.items):
         if job.skip_reason and isinstance(item, Pending):
-            settle(state, job, index, SKIPPED, decisions, job.skip_reason)
+            settle_item(state, job, index, SKIPPED, decisions, job.skip_reason)
         elif job.rules.chain:
             release_chain_item(state, job, index, decisions)
 
 
-def close(state: RunState, job: JobState, phase: Phase, decisions: list[Decision]) -> None:
+def close_job(state: RunState, job: JobState, phase: Phase, decisions: list[Decision]) -> None:
     """Close one job. If items of it never had their turn, the chain items that wait for them are told."""
     assert phase in CLOSED_PHASES
     job.phase = phase
@@ -71,7 +71,7 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
 def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
     rules = job.rules
     if rules.is_left_out and not job.is_listed:
-        close(state, job, Phase.SKIPPED, decisions)
+        close_job(state, job, Phase.SKIPPED, decisions)
         return True
     if state.is_halted and not rules.is_cleanup:
         return False
@@ -83,14 +83,14 @@ def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
         return False
     unlisted = next((parent for parent in parents if not parent.is_listed), None)
     if unlisted is not None:
-        close(state, job, Phase.SKIPPED, decisions)
+        close_job(state, job, Phase.SKIPPED, decisions)
         return True
     job.skip_reason = _reason_to_skip(state, job, needs)
     if job.is_listed:
-        begin(state, job, decisions)
+        begin_job(state, job, decisions)
         return True
     if job.skip_reason and not rules.is_single:
-        close(state, job, Phase.SKIPPED, decisions)
+        close_job(state, job, Phase.SKIPPED, decisions)
         return True
     job.phase = Phase.LISTING
     decisions.append(ListItems(rules.order))

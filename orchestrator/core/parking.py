@@ -45,7 +45,7 @@ def missing_limit(state: RunState, account: str, rules: JobRules) -> str | None:
     return None
 
 
-def park(state: RunState, account: str, until: float) -> None:
+def park_account(state: RunState, account: str, until: float) -> None:
     """Hold the account until then (monotonic seconds). Items that wait for it may find another account at their start."""
     is_new = usage_limit(account) not in state.holds
     state.holds[usage_limit(account)] = until

@@ -57,7 +57,7 @@ def missing_resource(state: RunState, job: JobState) -> str | None:
     if not state.holds:
         return None
     missing = (resource for resource in resources_of(job.rules) if resource in state.holds)
-    found = next((resource for resource in missing if resource != SHORTAGE or shortage.room(state) <= 0), None)
+    found = next((resource for resource in missing if resource != SHORTAGE or shortage.room_for_more(state) <= 0), None)
     account = account_for(state, job.rules) if found is None else None
     return found if account is None else missing_of_account(state, account, job.rules)
 
@@ -75,10 +75,10 @@ def held_account(job: JobState, index: int) -> str | None:
     return next((account for account, held in job.held.items() if index in held), None)
 
 
-def hold(state: RunState, resource: str, until: float, now: float) -> None:
+def hold_resource(state: RunState, resource: str, until: float, now: float) -> None:
     """Nothing that needs `resource` is started before `until`. Of a shortage the rules tell how long."""
     if resource == SHORTAGE:
-        shortage.found(state, now)
+        shortage.note_shortage(state, now)
     else:
         state.holds[resource] = until
 
@@ -145,7 +145,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     for job in state.jobs:
         _collect_due(job, now)
     # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number.
-    room = min(run_room(state), shortage.room(state))
+    room = min(run_room(state), shortage.room_for_more(state))
     rooms = lane_rooms(state)
     # What a job that is just being listed has to start comes before what is less urgent.
     urgency = max((job.rules.priority for job in state.jobs if job.phase is Phase.LISTING), default=None)
@@ -156,7 +156,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         if job.rules.is_gate or not may_start(state, job) or missing_resource(state, job) is not None:
             continue
         account = account_for(state, job.rules)
-        while state.free_slots and room > 0 and rooms[job.rules.lane] > 0 and throttle.room(state, account) > 0:
+        while state.free_slots and room > 0 and rooms[job.rules.lane] > 0 and throttle.room_of_account(state, account) > 0:
             if budget.refusal(state, job) is not None:
                 break
             index = take_next(state, job)
@@ -170,12 +170,12 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             tries.used += 1
             job.items[index] = Running(tries.number, slot)
             if account is not None:
-                throttle.began(state, job, index, account)
+                throttle.note_account(state, job, index, account)
             job.running += 1
             room -= 1
             rooms[job.rules.lane] -= 1
             decisions.append(StartAttempt((order, index), tries.number, slot, account))
-    shortage.started(state, now)
+    shortage.note_starts(state, now)
 
 
 def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
@@ -232,7 +232,7 @@ def take_next(state: RunState, job: JobState) -> int | None:
 
 def _free_of_hold(state: RunState, job: JobState) -> Iterator[list[int]]:
     for account, held in job.held.items():
-        if throttle.room(state, account) > 0 and missing_of_account(state, account, job.rules) is None:
+        if throttle.room_of_account(state, account) > 0 and missing_of_account(state, account, job.rules) is None:
             yield held
 
 

@@ -24,7 +24,7 @@ SOON_SECONDS = 5.0
 """A shortage that comes so soon after the wait for the last one is the same trouble: a worker takes its time to find no room."""
 
 
-def found(state: RunState, now: float) -> None:
+def note_shortage(state: RunState, now: float) -> None:
     """A start met a shortage; its item runs no more.
 
     All starts that meet one shortage count as one: of sixteen slots that are filled at once, sixteen find it out.
@@ -38,14 +38,14 @@ def found(state: RunState, now: float) -> None:
     short.waited_until = state.holds[SHORTAGE] = now + short.wait
 
 
-def room(state: RunState) -> float:
+def room_for_more(state: RunState) -> float:
     """How many more may run: in the place of those that have ended, and one more when it is time to try."""
     if state.shortage.bound is None:
         return math.inf
     return state.shortage.bound - state.running + (SHORTAGE not in state.holds)
 
 
-def started(state: RunState, now: float) -> None:
+def note_starts(state: RunState, now: float) -> None:
     """Items were started, no more than there was `room` for. One more than the bound is a trial."""
     short = state.shortage
     if short.bound is not None and state.running > short.bound:

@@ -81,7 +81,7 @@ CANCELLED = Cancelled()
 INTERRUPTED = Interrupted()
 
 
-def asking(what: str) -> Waiting:
+def waiting_for_choice(what: str) -> Waiting:
     """Until somebody has made a choice, at a gate or in a child run."""
     return Waiting(what, math.inf)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from orchestrator.core.decisions import Decision, EndAttempt, ListItems
 from orchestrator.core.events import BudgetSet, CancelAsked, SlotsSet, StopAsked
-from orchestrator.core.item_ends import cancel_item, end_waiting
+from orchestrator.core.item_ends import cancel_item, end_waiting_items
 from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemRef, JobState, Phase, Running, RunState, Stop
 
 EndWord = Literal["cancel", "drain"]
@@ -17,13 +17,15 @@ NOW_GRACE_SECONDS = 1.0
 """Grace of a second signal or `stop --now`: long enough for an agent to close its files, short enough to be "at once"."""
 
 
-def obey(state: RunState, event: StopAsked | CancelAsked | SlotsSet | BudgetSet, now: float, decisions: list[Decision]) -> None:
+def obey_request(
+    state: RunState, event: StopAsked | CancelAsked | SlotsSet | BudgetSet, now: float, decisions: list[Decision]
+) -> None:
     """Do what was asked for."""
     match event:
         case StopAsked(how):
-            stop(state, how, now, decisions)
+            stop_run(state, how, now, decisions)
         case CancelAsked(items):
-            _cancel(state, items, decisions)
+            _cancel_items(state, items, decisions)
         case SlotsSet(slots, fast_slots):
             _set_slots(state, slots, fast_slots)
         case BudgetSet(order, bounds):
@@ -39,13 +41,13 @@ def _set_slots(state: RunState, slots: int, fast_slots: int) -> None:
     state.free_slots = [slot for slot in range(slots) if slot not in used and slot not in state.set_aside]
 
 
-def stop(state: RunState, how: Stop, now: float, decisions: list[Decision]) -> None:
+def stop_run(state: RunState, how: Stop, now: float, decisions: list[Decision]) -> None:
     """Stop the run so far; what is weaker than what holds already changes nothing."""
     if how.value <= state.stop.value:
         return
     state.stop = how
     for job in state.jobs:
-        end_waiting(state, job, INTERRUPTED, decisions, with_joining=True)
+        end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=True)
     match how:
         case Stop.PAUSE:
             pass
@@ -63,11 +65,11 @@ def stop(state: RunState, how: Stop, now: float, decisions: list[Decision]) -> N
             assert_never(unknown)
 
 
-def _cancel(state: RunState, items: tuple[ItemRef, ...] | None, decisions: list[Decision]) -> None:
+def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions: list[Decision]) -> None:
     if items is None:
         state.is_cancelled = True
         for job in state.jobs:
-            end_waiting(state, job, CANCELLED, decisions, with_joining=True)
+            end_waiting_items(state, job, CANCELLED, decisions, with_joining=True)
         end_running(state, "cancel", decisions)
         return
     for order, index in items:

@@ -28,12 +28,12 @@ def rate_limit(account: str) -> str:
     return f"rate limit of {account}"
 
 
-def account_of(state: RunState, name: str) -> Account:
+def _account_of(state: RunState, name: str) -> Account:
     """What is known of an account."""
     return state.accounts.setdefault(name, Account())
 
 
-def room(state: RunState, name: str | None) -> float:
+def room_of_account(state: RunState, name: str | None) -> float:
     """How many more of this account may run."""
     account = state.accounts.get(name) if name is not None else None
     if account is None or account.bound is None:
@@ -58,20 +58,20 @@ def wait_alone(refusals: int) -> float:
     return min(FIRST_WAIT_SECONDS * 2.0 ** (refusals - 1), LONGEST_WAIT_SECONDS)
 
 
-def began(state: RunState, job: JobState, index: int, name: str) -> None:
+def note_account(state: RunState, job: JobState, index: int, name: str) -> None:
     """An item that runs uses this account, perhaps another than it was to use."""
     running = job.items[index]
     assert isinstance(running, Running), f"{job.rules.id}:{index} does not run"
     if running.account is not None:
         state.accounts[running.account].running -= 1
-    account = account_of(state, name)
+    account = _account_of(state, name)
     account.running += 1
     job.items[index] = msgspec.structs.replace(running, account=name, throttles=account.throttles)
 
 
-def throttled(state: RunState, name: str, throttles: int, until: float | None, now: float) -> None:
+def note_throttle(state: RunState, name: str, throttles: int, until: float | None, now: float) -> None:
     """An attempt was throttled; it no longer runs. `throttles`: as `Running`; `until`: what the provider asked for."""
-    account = account_of(state, name)
+    account = _account_of(state, name)
     resume = state.holds.get(rate_limit(name), now)
     if throttles == account.throttles:
         at_once = account.running + 1
@@ -86,9 +86,9 @@ def throttled(state: RunState, name: str, throttles: int, until: float | None, n
         state.holds[rate_limit(name)] = resume
 
 
-def succeeded(state: RunState, name: str, throttles: int) -> None:
+def note_success(state: RunState, name: str, throttles: int) -> None:
     """An attempt succeeded; it no longer runs. One that started before the last throttle proves nothing."""
-    account = account_of(state, name)
+    account = _account_of(state, name)
     if throttles != account.throttles:
         return
     account.wait = account.wait / 2 if account.wait > FIRST_WAIT_SECONDS else 0.0

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from orchestrator.core.deadlocks import Posting, Wait, find_deadlocks, still_waiting, that_matter
+from orchestrator.core.deadlocks import Posting, Wait, find_deadlocks, still_waiting, waits_that_matter
 from orchestrator.store.durable_file import temporary_path, unwritable
 from orchestrator.store.home import waits_folder
 from orchestrator.store.run_dir import RunDir
@@ -120,7 +120,7 @@ class WaitBoard:
             named = {holder for file in self._read_others(now) for wait in file.waits for holder in wait.holders}
             if self._ancestors:
                 named.update(holder for wait in known for holder in wait.holders)
-        return that_matter(known, self._mark, is_nested=bool(self._ancestors), named=named)
+        return waits_that_matter(known, self._mark, is_nested=bool(self._ancestors), named=named)
 
     def _post(self, waits: list[Wait], seen: float, now: float) -> None:
         if not waits:

@@ -7,7 +7,7 @@ from drivers.core_driver import CoreDriver, job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.budget import MUTE_AFTER, about, expected, in_words, left_nano_usd, mute_jobs, refusal
+from orchestrator.core.budget import MUTE_AFTER, expected, in_words, left_nano_usd, mute_jobs, refusal, words_about_job
 from orchestrator.core.costs import Bounds, Cost, Costs, Meter
 from orchestrator.core.events import Verdict
 from orchestrator.core.states import PENDING, SUCCEEDED, JobRules, RestoredJob
@@ -217,11 +217,11 @@ def test_of_why_a_run_is_paused_a_job_is_told_of_no_budget_of_others() -> None:
     assert driver.finish is not None
     reason = driver.finish.reason
     own = "budget of b: spent 0.00 of 0.50 USD (the next is expected to cost 0.90)"
-    assert about(reason, "b") == own
-    assert about(reason, "c") == reason == f"{own.replace('of b', 'of a')}; {own}"
+    assert words_about_job(reason, "b") == own
+    assert words_about_job(reason, "c") == reason == f"{own.replace('of b', 'of a')}; {own}"
     both = "budget: spent 1.00 of 1.00 USD (1 of unknown cost; 1 running)"
-    assert about(f"{both}; {own}", "a") == both
-    assert about("usage limit of acme-1 until 2030-01-01 00:00:00", "a").startswith("usage limit")
+    assert words_about_job(f"{both}; {own}", "a") == both
+    assert words_about_job("usage limit of acme-1 until 2030-01-01 00:00:00", "a").startswith("usage limit")
 
 
 def test_a_failure_that_halts_the_run_is_not_taken_for_a_lack_of_money() -> None:

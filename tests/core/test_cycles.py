@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.deadlocks import Posting, Wait, find_deadlocks, holders_in, item_of, still_waiting, that_matter
+from orchestrator.core.deadlocks import Posting, Wait, find_deadlocks, holders_in, item_of, still_waiting, waits_that_matter
 
 
 def wait(item: str, resource: str, *holders: str, reserves: bool = False, since: float = 0.0, count: int = 1) -> Wait:
@@ -174,6 +174,6 @@ def test_only_waits_with_somebody_behind_them_matter() -> None:
         wait("e", "pool q", ""),
     ]
     named = wait("d", "pool p", A, reserves=True)
-    assert that_matter(waits, "r1.n", is_nested=False, named={"r1.n/d", "r2.n/c"}) == [named]
-    assert that_matter(waits, "r1.n", is_nested=True, named={"r1.n/d"}) == [wait("a", "pool p", A, count=3), named]
-    assert that_matter(waits, "r1.n", is_nested=False, named=()) == []
+    assert waits_that_matter(waits, "r1.n", is_nested=False, named={"r1.n/d", "r2.n/c"}) == [named]
+    assert waits_that_matter(waits, "r1.n", is_nested=True, named={"r1.n/d"}) == [wait("a", "pool p", A, count=3), named]
+    assert waits_that_matter(waits, "r1.n", is_nested=False, named=()) == []

@@ -9,7 +9,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.core.deadlocks import Posting, Wait, still_waiting, that_matter
+from orchestrator.core.deadlocks import Posting, Wait, still_waiting, waits_that_matter
 
 POOLS = {"p": 1, "q": 2}
 TOKENS = ("t", "u", "v")
@@ -159,7 +159,7 @@ class World:
             for item in run.items
             if item.state == "waiting" and item.lacks in self.missing(item)
         ]
-        return that_matter(waits, run.mark, is_nested=bool(run.ancestors), named=named)
+        return waits_that_matter(waits, run.mark, is_nested=bool(run.ancestors), named=named)
 
     def observe(self, run: Run, now: float, settle: float) -> None:
         """What the board does for a run: it looks, and posts what has been so for a while, up to the look before."""
