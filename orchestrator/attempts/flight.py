@@ -7,6 +7,7 @@ import msgspec
 from orchestrator.core.states import ItemRef
 from orchestrator.jobsfile.model import Job
 from orchestrator.store.records import Started
+from orchestrator.workers.protocol import Limits
 
 
 class Flight(msgspec.Struct):
@@ -25,6 +26,11 @@ class Flight(msgspec.Struct):
     is_adopted: bool = False
     """An earlier supervisor started it."""
     is_over: bool = False
+
+    @property
+    def limits(self) -> Limits:
+        """Its own, by the jobs file."""
+        return self.job.limits
 
     def has_ended(self) -> bool:
         """Whether nobody waits for it any more. For other threads, too."""

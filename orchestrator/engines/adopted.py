@@ -9,25 +9,21 @@ from __future__ import annotations
 import os
 import select
 import signal
-from pathlib import Path
 
 import msgspec
 
-from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
+from orchestrator.engines.engine import Attempt
 from orchestrator.store.records import WorkerStarted
-from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import is_same_process
-from orchestrator.workers.protocol import HURRY_SIGNAL, Ended, Outcome
+from orchestrator.workers.protocol import HURRY_SIGNAL
 
 POLL_SECONDS = 0.2
 """How often a worker is looked for where the kernel has no pidfd (macOS)."""
 
 
 class _Adopted(msgspec.Struct, frozen=True):
-    slot: int
-    sequence: int
+    attempt: Attempt
     process: WorkerStarted
-    folder: Path
     pidfd: int | None
 
 
@@ -37,7 +33,7 @@ class AdoptedWorkers:
     def __init__(self) -> None:
         self._by_slot: dict[int, _Adopted] = {}
 
-    def adopt(self, slot: int, sequence: int, worker: WorkerStarted, folder: Path) -> bool:
+    def try_adopt(self, attempt: Attempt, worker: WorkerStarted) -> bool:
         """Watch this worker if it lives; False if it is gone."""
         pidfd = None
         if hasattr(os, "pidfd_open"):
@@ -50,7 +46,7 @@ class AdoptedWorkers:
             if pidfd is not None:
                 os.close(pidfd)
             return False
-        self._by_slot[slot] = _Adopted(slot, sequence, worker, folder, pidfd)
+        self._by_slot[attempt.slot] = _Adopted(attempt, worker, pidfd)
         return True
 
     def __contains__(self, slot: int) -> bool:
@@ -68,7 +64,7 @@ class AdoptedWorkers:
                 elif is_same_process(adopted.process.pid, adopted.process.start_ticks, adopted.process.boot_id):
                     os.kill(adopted.process.pid, number)
         except ProcessLookupError:
-            return  # it just ended, and `poll` tells it
+            return  # it just ended, and `take_gone` tells it
 
     def filenos(self) -> list[int]:
         """Descriptors that become readable when an adopted worker is gone."""
@@ -76,19 +72,17 @@ class AdoptedWorkers:
 
     @property
     def needs_polling(self) -> bool:
-        """Whether `poll` must be called every `POLL_SECONDS`."""
+        """Whether `take_gone` must be called every `POLL_SECONDS`."""
         return any(adopted.pidfd is None for adopted in self._by_slot.values())
 
-    def poll(self) -> list[EngineEvent]:
-        """What became of the workers that are gone."""
-        events: list[EngineEvent] = []
-        for adopted in list(self._by_slot.values()):
-            if self._is_gone(adopted):
-                del self._by_slot[adopted.slot]
-                if adopted.pidfd is not None:
-                    os.close(adopted.pidfd)
-                events.append(self._report(adopted))
-        return events
+    def take_gone(self) -> list[Attempt]:
+        """The attempts whose workers are gone, each once."""
+        gone = [adopted for adopted in self._by_slot.values() if self._is_gone(adopted)]
+        for adopted in gone:
+            del self._by_slot[adopted.attempt.slot]
+            if adopted.pidfd is not None:
+                os.close(adopted.pidfd)
+        return [adopted.attempt for adopted in gone]
 
     def close(self) -> None:
         """Let them go on."""
@@ -103,18 +97,3 @@ class AdoptedWorkers:
             poll.register(adopted.pidfd, select.POLLIN)
             return bool(poll.poll(0))
         return not is_same_process(adopted.process.pid, adopted.process.start_ticks, adopted.process.boot_id)
-
-    def _report(self, adopted: _Adopted) -> EngineEvent:
-        outcome = logged_outcome(adopted.folder, adopted.sequence)
-        if outcome is not None:
-            return OutcomeArrived(adopted.slot, adopted.sequence, outcome)
-        number = adopted.process.worker
-        return WorkerDied(adopted.slot, number, f"worker {number} (of an earlier supervisor) ended without an outcome")
-
-
-def logged_outcome(folder: Path, sequence: int) -> Outcome | None:
-    """The outcome of start `sequence`, if the worker of `folder` left it in its log."""
-    for line in read_log(str(folder / LOG_NAME)):
-        if isinstance(line, Ended) and line.sequence == sequence:
-            return line.outcome
-    return None

@@ -1,14 +1,59 @@
-"""What an engine is: where attempts run. The supervisor speaks only this; local workers, inline and Dask fill it."""
+"""What an engine is: where attempts run. The supervisor speaks only this.
+
+Promise: each attempt that an engine was given, by `start` or by `resume`, ends with exactly one `OutcomeArrived` or
+`AttemptLost`. Invariant: a slot has at most one attempt. Processes, their folders and logs, the descriptors of locks, workers
+that outlived an earlier supervisor, trees of workers that died: all that is an engine's own business.
+
+It refuses to handle: what the end of an attempt means for its item.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from orchestrator.store.records import WorkerStarted
-from orchestrator.workers.protocol import End, Outcome, Start
+from orchestrator.store.records import Started, WorkerStarted
+from orchestrator.system.locks.held import HeldLocks
+from orchestrator.workers.protocol import EMPTY_CAPTURE, AgentReport, AgentTask, Capture, EndReason, Limits, Outcome, Start
+
+
+class Attempt(Protocol):
+    """What an engine may know of an attempt that was recorded as started. (`attempts.flight.Flight` has all of it.)"""
+
+    @property
+    def slot(self) -> int:
+        """The slot that it holds; after a resume perhaps another than `start.slot`."""
+
+    @property
+    def name(self) -> str:
+        """Its item's name, for notes."""
+
+    @property
+    def mark(self) -> str:
+        """What its processes have in their environment."""
+
+    @property
+    def start(self) -> Started:
+        """The record of its start: `start.sequence` tells it from any other attempt of the run."""
+
+    @property
+    def limits(self) -> Limits:
+        """Among them the grace that its processes have to end, and how much of each of its streams is kept."""
+
+
+def grace_of(attempt: Attempt, grace_at_most: float | None) -> float:
+    """How many seconds the attempt's processes have from SIGTERM to SIGKILL, if somebody wants it to end."""
+    own = attempt.limits.grace_seconds
+    return own if grace_at_most is None else min(own, grace_at_most)
+
+
+class ReadyWorker(msgspec.Struct, frozen=True):
+    """The worker that serves a slot. `record`: it is new, and this must stand in the journal before it gets work."""
+
+    number: int
+    record: WorkerStarted | None
 
 
 class OutcomeArrived(msgspec.Struct, frozen=True):
@@ -19,40 +64,69 @@ class OutcomeArrived(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-class WorkerDied(msgspec.Struct, frozen=True):
-    """The worker of `slot` is gone. If an attempt ran there, its tree must be ended before the slot is used again."""
+class AttemptLost(msgspec.Struct, frozen=True):
+    """Nobody knows how the attempt in `slot` ended. Its tree is confirmed gone and its locks are free.
+
+    `words` say why; `agent`, `stdout`, `stderr`: what its agent had told and written by then.
+    """
 
     slot: int
-    worker: int
-    description: str
+    sequence: int
+    words: str
+    agent: AgentReport | None = None
+    stdout: Capture = EMPTY_CAPTURE
+    stderr: Capture = EMPTY_CAPTURE
 
 
-EngineEvent = OutcomeArrived | WorkerDied
+class Noted(msgspec.Struct, frozen=True):
+    """What a person should know of the engine's work."""
+
+    words: str
+
+
+AttemptOver = OutcomeArrived | AttemptLost
+EngineEvent = AttemptOver | Noted
+
+AgentTaskOf = Callable[[Started], AgentTask | None]
+"""How an engine reads what the agent of a lost attempt told; None: nothing of it counts. Raises UserError: it can be kept, and
+not be read."""
 
 
 class Engine(Protocol):
-    """Runs attempts in slots, one at a time in each. No call blocks for as long as an attempt runs."""
+    """Runs attempts in slots, one at a time in each. No call waits for an attempt.
 
-    def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
-        """Make sure that a worker serves `slot`; its record if it was just started (to be written before it gets work)."""
+    `next_look`: when `look_at_workers` is due (monotonic seconds); None: `sources` tell everything.
+    """
 
-    def has_worker(self, slot: int) -> bool:
-        """Whether `prepare_slot` needs no new worker for `slot`."""
+    @property
+    def next_look(self) -> float | None: ...
 
-    def worker_of(self, slot: int) -> int:
-        """Number of the worker that serves `slot`."""
+    def prepare(self, slot: int) -> ReadyWorker:
+        """Make sure that a worker serves `slot`. Raises OSError: the machine has no room for one just now."""
 
-    def start(self, slot: int, start: Start, lock_fds: Sequence[int]) -> None:
-        """Hand over one attempt with its locks. The descriptors stay the caller's to close. A dead worker is told by `poll`."""
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
+        """Run the attempt in its slot, which was prepared. Its locks are the engine's to let go of from now on."""
 
-    def end(self, slot: int, end: End) -> None:
-        """Have a running attempt ended. Nothing happens if it has ended already."""
+    def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
+        """Have the attempt ended, with its own grace or with so many seconds if that is less. Called again with less: sooner.
 
-    def filenos(self) -> Sequence[int]:
-        """Descriptors that become readable when `poll` has something to tell."""
+        Nothing happens if it has ended already.
+        """
 
-    def poll(self, fileno: int) -> list[EngineEvent]:
-        """What `fileno` has to tell."""
+    def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:
+        """Take over an attempt of an earlier supervisor, which `worker` ran: let it go on, or find out what it came to."""
+
+    def has_living_worker(self, slot: int) -> bool:
+        """Whether somebody still runs the attempt in `slot`; False while what its dead worker left is being ended."""
+
+    def sources(self) -> Sequence[int]:
+        """Descriptors that become readable when `take_in` has something to tell. The set changes with each call of a method."""
+
+    def take_in(self, fileno: int) -> list[EngineEvent]:
+        """What the descriptor, one of `sources`, has to tell."""
+
+    def look_at_workers(self, now: float) -> list[EngineEvent]:
+        """What no descriptor tells, where the system has none for it; nothing before `next_look`."""
 
     def close(self) -> None:
-        """Let the workers go: each finishes what it runs, leaves the outcome on disk, and exits."""
+        """Let go of all: what can go on without us goes on and leaves its outcome on disk, for `resume`."""

@@ -14,12 +14,14 @@ import select
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from orchestrator.core.stopping import NOW_GRACE_SECONDS
-from orchestrator.engines.engine import EngineEvent, OutcomeArrived
+from orchestrator.engines.engine import AgentTaskOf, Attempt, EngineEvent, OutcomeArrived, ReadyWorker, grace_of
+from orchestrator.engines.taken_over import TakenOver
 from orchestrator.store.records import WorkerStarted
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers.attempt import AttemptRunner
 from orchestrator.workers.launch import lock_liveness
 from orchestrator.workers.processes.identity import boot_id, start_ticks
@@ -33,80 +35,94 @@ _JOIN_SECONDS = 0.05
 class InlineEngine:
     """The one slot of an inline run. To be made and used by the main thread, which alone may handle signals."""
 
-    def __init__(self, folder_of: Callable[[int], Path]) -> None:
-        self._folder_of = folder_of
+    def __init__(self, run_dir: RunDir, next_worker: int, agent_task: AgentTaskOf) -> None:
+        self._run_dir = run_dir
+        self._worker = next_worker
+        self._taken_over = TakenOver(run_dir, agent_task)
         self._control = _InlineControl()
         self._old_child_handler = signal.signal(signal.SIGCHLD, lambda *_: self._control.wake())
         self._old_folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._read_fd, self._write_fd = os.pipe()
         self._starts: queue.SimpleQueue[tuple[Start, list[int]] | None] = queue.SimpleQueue()
-        self._ended: deque[tuple[Start, Outcome | BaseException]] = deque()
+        self._ended: deque[Outcome | BaseException] = deque()
         self._thread: threading.Thread | None = None
         self._runner: AttemptRunner | None = None
-        self._running: Start | None = None
-        self._worker = -1
+        self._running: Attempt | None = None
         self._liveness_fd: int | None = None
 
-    def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
-        """Make the folder; the "worker" is this process."""
+    @property
+    def next_look(self) -> float | None:
+        """See `Engine`."""
+        return self._taken_over.next_look
+
+    def prepare(self, slot: int) -> ReadyWorker:
+        """Make the thread and the folder; the "worker" is this process."""
         assert slot == _SLOT
         if self._runner is not None:
-            return None
+            return ReadyWorker(self._worker, None)
         self._begin_thread()
-        folder = self._folder_of(next_worker)
+        folder = self._run_dir.worker_folder(self._worker)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._liveness_fd = lock_liveness(str(folder))
         self._runner = AttemptRunner(str(folder), self._control, children_now())
-        self._worker = next_worker
         pid = os.getpid()
         ticks = start_ticks(pid)
-        return WorkerStarted(worker=next_worker, pid=pid, start_ticks=-1 if ticks is None else ticks, boot_id=boot_id())
+        record = WorkerStarted(worker=self._worker, pid=pid, start_ticks=-1 if ticks is None else ticks, boot_id=boot_id())
+        return ReadyWorker(self._worker, record)
 
-    def has_worker(self, slot: int) -> bool:
-        """Whether the one that there is has been made."""
-        assert slot == _SLOT
-        return self._runner is not None
-
-    def worker_of(self, slot: int) -> int:
-        """The only worker there is."""
-        assert slot == _SLOT
-        return self._worker
-
-    def start(self, slot: int, start: Start, lock_fds: Sequence[int]) -> None:
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
         """Have the thread run the attempt."""
-        assert slot == _SLOT
+        assert attempt.slot == _SLOT
         assert self._running is None
-        self._running = start
-        # The runner unlocks and closes what it is given; the caller closes its own.
-        self._starts.put((start, [os.dup(fd) for fd in lock_fds]))
+        self._running = attempt
+        # The runner unlocks and closes what it is given.
+        with locks.handed_over() as lock_fds:
+            self._starts.put((message, [os.dup(fd) for fd in lock_fds]))
 
-    def end(self, slot: int, end: End) -> None:
-        """Have the running attempt ended."""
-        assert slot == _SLOT
-        self._control.end(end)
+    def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
+        """Have the attempt ended, whoever runs it."""
+        if not self._taken_over.try_end(attempt, reason, grace_at_most):
+            grace = grace_of(attempt, grace_at_most)
+            self._control.end(End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace))
 
-    def filenos(self) -> list[int]:
-        """Readable after an attempt."""
-        return [self._read_fd]
+    def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:
+        """See `Engine`. No inline attempt outlived its supervisor; one of a worker may have."""
+        return self._taken_over.resume(attempt, worker)
 
-    def poll(self, fileno: int) -> list[EngineEvent]:
+    def has_living_worker(self, slot: int) -> bool:
+        """See `Engine`."""
+        return not self._taken_over.is_dead(slot)
+
+    def sources(self) -> list[int]:
+        """Readable after an attempt; and what tells of attempts that were taken over."""
+        return [self._read_fd, *self._taken_over.sources()]
+
+    def take_in(self, fileno: int) -> list[EngineEvent]:
         """The outcome of the attempt that ran. Raises what the runner raised: our bug, as it would be in a worker."""
+        if fileno != self._read_fd:
+            return self._taken_over.take_in(fileno)
         os.read(fileno, 4096)
         events: list[EngineEvent] = []
         while self._ended:
-            start, outcome = self._ended.popleft()
-            self._running = None
+            outcome = self._ended.popleft()
+            attempt, self._running = self._running, None
             if isinstance(outcome, BaseException):
                 raise outcome
-            events.append(OutcomeArrived(_SLOT, start.sequence, outcome))
+            assert attempt is not None
+            events.append(OutcomeArrived(_SLOT, attempt.start.sequence, outcome))
         return events
+
+    def look_at_workers(self, now: float) -> list[EngineEvent]:
+        """See `Engine`."""
+        return self._taken_over.look_at_workers(now)
 
     def close(self) -> None:
         """End what runs: it does not outlive this process. Its outcome stays in the log, for the resume. Put the handler back,
         and all else that an attempt changes in this process.
         """
         if self._running is not None:
-            self.end(_SLOT, End(sequence=self._running.sequence, reason=EndReason.DRAIN, grace_seconds=NOW_GRACE_SECONDS))
+            sequence = self._running.start.sequence
+            self._control.end(End(sequence=sequence, reason=EndReason.DRAIN, grace_seconds=NOW_GRACE_SECONDS))
         self._starts.put(None)
         while self._thread is not None and self._thread.is_alive():
             # Not for ever at once: SIGCHLD may come to another thread, and its handler runs when this one wakes up.
@@ -120,6 +136,7 @@ class InlineEngine:
         self._control.close()
         if self._liveness_fd is not None:
             os.close(self._liveness_fd)
+        self._taken_over.close()
 
     def _begin_thread(self) -> None:
         if self._thread is not None:
@@ -140,8 +157,8 @@ class InlineEngine:
             try:
                 outcome = self._runner.run(start, locks)
             except BaseException as error:
-                outcome = error  # told by `poll`, on the main thread
-            self._ended.append((start, outcome))
+                outcome = error  # told by `take_in`, on the main thread
+            self._ended.append(outcome)
             os.write(self._write_fd, b".")
 
 

@@ -1,7 +1,7 @@
 """Local workers: one process a slot, started when first needed, reused, spoken to over a SEQPACKET socket.
 
 Promise: a worker outlives the supervisor; closing its socket is all it takes to let it go. Invariant: a slot has at most one
-worker, and a worker at most one attempt. It refuses to handle: what an attempt's end means, and the tree of a dead worker.
+worker, and a worker at most one attempt. It refuses to handle: attempts whose worker is not ours, or dead (`taken_over`).
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
 
-from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
+from orchestrator.engines.engine import AgentTaskOf, Attempt, EngineEvent, Noted, OutcomeArrived, ReadyWorker, grace_of
+from orchestrator.engines.kept_descriptors import keep_descriptors
+from orchestrator.engines.taken_over import TakenOver
 from orchestrator.store.records import WorkerStarted
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
 from orchestrator.workers.launch import CRASH_LOG_NAME, died_of_shortage, start_worker
 from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
-from orchestrator.workers.protocol import AttemptClass, End, Ended, Outcome, Start
+from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, Outcome, Start
 
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
@@ -40,89 +43,94 @@ class _Worker(msgspec.Struct):
     folder: str
     is_prepared: bool
     """It is meant for the next start in its slot, or runs it."""
-    running: int | None = None
-    """Sequence of the attempt that it was sent."""
+    running: Attempt | None = None
+    """The attempt that it was sent."""
     shortage: OSError | None = None
     """Why its attempt could not be sent to it."""
 
 
 class LocalEngine:
-    """Workers of one run on this machine. `folder_of(number)` is a worker's own folder, made when it starts."""
+    """Workers of one run on this machine. `next_worker`: the number of the first one, never used before in this run."""
 
-    def __init__(self, folder_of: Callable[[int], Path]) -> None:
-        self._folder_of = folder_of
+    def __init__(self, run_dir: RunDir, next_worker: int, agent_task: AgentTaskOf) -> None:
+        self._run_dir = run_dir
+        self._next_worker = next_worker
+        self._taken_over = TakenOver(run_dir, agent_task)
         self._by_slot: dict[int, _Worker] = {}
         self._by_fileno: dict[int, _Worker] = {}
 
-    def prepare_slot(self, slot: int, next_worker: int) -> WorkerStarted | None:
-        """Start a worker for `slot` unless it has one, or another slot has an idle one: it moves.
+    @property
+    def next_look(self) -> float | None:
+        """See `Engine`."""
+        return self._taken_over.next_look
 
-        Where the machine has no room for one more, idle workers would else keep a slot without one from ever working. Raises
-        OSError (EAGAIN, EMFILE) when no process can be made.
+    def prepare(self, slot: int) -> ReadyWorker:
+        """Have `slot` served by the worker that it has, or by an idle one of another slot, which moves, or by a new one.
+
+        Raises OSError (EAGAIN, EMFILE) when no process can be made, or when it would take descriptors that are kept.
         """
+        # Where the machine has no room for one more, idle workers would else keep a slot without one from ever working.
         worker = self._by_slot.get(slot) or self._idle()
-        if worker is not None:
-            del self._by_slot[worker.slot]
-            worker.slot = slot
-            worker.is_prepared = True
-            self._by_slot[slot] = worker
-            return None
-        folder = self._folder_of(next_worker)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pid, connection = start_worker(str(folder))
-        try:
-            ticks = start_ticks(pid)
-        except OSError:
-            connection.close()
-            os.waitpid(pid, 0)
-            raise
-        assert ticks is not None, "a child that was not reaped has start ticks"
-        process = WorkerStarted(worker=next_worker, pid=pid, start_ticks=ticks, boot_id=boot_id())
-        worker = _Worker(slot=slot, process=process, connection=connection, folder=str(folder), is_prepared=True)
+        # The only worker of a run may have what is kept: else the run could do nothing at all.
+        if len(self._by_fileno) > 1:
+            keep_descriptors(next(iter(self._by_fileno)), is_new_worker=worker is None)
+        if worker is None:
+            worker = self._started(slot)
+            return ReadyWorker(worker.process.worker, worker.process)
+        del self._by_slot[worker.slot]
+        worker.slot = slot
+        worker.is_prepared = True
         self._by_slot[slot] = worker
-        self._by_fileno[connection.fileno()] = worker
-        return process
+        return ReadyWorker(worker.process.worker, None)
 
-    def has_worker(self, slot: int) -> bool:
-        """Whether one serves `slot`, or is idle and can."""
-        return slot in self._by_slot or self._idle() is not None
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
+        """Hand over the attempt with its locks. If there is no room for the message, `take_in` tells a shortage."""
+        worker = self._by_slot.get(attempt.slot)
+        with locks.handed_over() as lock_fds:
+            # It died after it was prepared: its end woke the loop in the very turn that had its work recorded.
+            if worker is None or worker.process.worker != attempt.start.worker:
+                self._taken_over.tell_never_begun(attempt)
+                return
+            worker.running = attempt
+            try:
+                self._send(worker, _encode(message), lock_fds)
+            except OSError as error:
+                if error.errno not in SHORTAGES:
+                    raise
+                # The worker exits now, having begun nothing, and its end wakes the loop.
+                worker.shortage = error
+                worker.connection.shutdown(socket.SHUT_RDWR)
 
-    def worker_of(self, slot: int) -> int:
-        """Number of the worker that serves `slot`."""
-        return self._by_slot[slot].process.worker
-
-    def start(self, slot: int, start: Start, lock_fds: Sequence[int]) -> None:
-        """Hand over one attempt with its locks. If there is no room for the message, `poll` tells a shortage."""
-        worker = self._by_slot[slot]
-        worker.running = start.sequence
-        try:
-            self._send(worker, _encode(start), lock_fds)
-        except OSError as error:
-            if error.errno not in SHORTAGES:
-                raise
-            # The worker exits now, having begun nothing, and its end wakes whoever polls.
-            worker.shortage = error
-            worker.connection.shutdown(socket.SHUT_RDWR)
-
-    def end(self, slot: int, end: End) -> None:
-        """Have a running attempt ended."""
-        worker = self._by_slot.get(slot)
+    def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
+        """Have the attempt ended, whoever runs it."""
+        if self._taken_over.try_end(attempt, reason, grace_at_most):
+            return
+        worker = self._by_slot.get(attempt.slot)
         if worker is not None:
+            end = End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace_of(attempt, grace_at_most))
             self._send(worker, _encode(end), ())
             # One that is stopped, by whomever, would never read it. It is our child and not reaped, so no other has its number;
             # unless the program around us reaps children that are not its own.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.process.pid, signal.SIGCONT)
 
-    def filenos(self) -> Sequence[int]:
-        """The sockets of all workers."""
-        return list(self._by_fileno)
+    def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:
+        """See `Engine`."""
+        return self._taken_over.resume(attempt, worker)
 
-    def poll(self, fileno: int) -> list[EngineEvent]:
-        """Read one message of the worker behind `fileno`."""
+    def has_living_worker(self, slot: int) -> bool:
+        """See `Engine`."""
+        return not self._taken_over.is_dead(slot)
+
+    def sources(self) -> Sequence[int]:
+        """The sockets of all workers, and what tells of attempts that were taken over."""
+        return [*self._by_fileno, *self._taken_over.sources()]
+
+    def take_in(self, fileno: int) -> list[EngineEvent]:
+        """Read one message of the worker behind `fileno`, or what is told of attempts that were taken over."""
         worker = self._by_fileno.get(fileno)
         if worker is None:
-            return []
+            return self._taken_over.take_in(fileno)
         received = channel.receive(worker.connection)
         if received is None:
             return self._bury(worker)
@@ -134,6 +142,10 @@ class LocalEngine:
             self._forget(worker)
             _wait_for(worker.process.pid, time.monotonic() + GOODBYE_SECONDS)
         return [OutcomeArrived(worker.slot, ended.sequence, ended.outcome)]
+
+    def look_at_workers(self, now: float) -> list[EngineEvent]:
+        """See `Engine`."""
+        return self._taken_over.look_at_workers(now)
 
     def close(self) -> None:
         """Let all workers go. Idle ones are gone when this returns, the others when their attempt has ended."""
@@ -147,12 +159,32 @@ class LocalEngine:
                 _reap_later(worker.process.pid)
         self._by_slot.clear()
         self._by_fileno.clear()
+        self._taken_over.close()
+
+    def _started(self, slot: int) -> _Worker:
+        folder = self._run_dir.worker_folder(self._next_worker)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pid, connection = start_worker(str(folder))
+        try:
+            ticks = start_ticks(pid)
+        except OSError:
+            connection.close()
+            os.waitpid(pid, 0)
+            raise
+        assert ticks is not None, "a child that was not reaped has start ticks"
+        process = WorkerStarted(worker=self._next_worker, pid=pid, start_ticks=ticks, boot_id=boot_id())
+        # Only now: one that could not be made is recorded by nobody, and its number is free.
+        self._next_worker += 1
+        worker = _Worker(slot=slot, process=process, connection=connection, folder=str(folder), is_prepared=True)
+        self._by_slot[slot] = worker
+        self._by_fileno[connection.fileno()] = worker
+        return worker
 
     def _idle(self) -> _Worker | None:
         return next((worker for worker in self._by_slot.values() if not worker.is_prepared), None)
 
     def _send(self, worker: _Worker, message: bytes, lock_fds: Sequence[int]) -> None:
-        # A worker that died is told by `poll`: its socket is readable now.
+        # A worker that died is told by `take_in`: its socket is readable now.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             channel.send(worker.connection, message, lock_fds, folder=worker.folder)
 
@@ -167,21 +199,26 @@ class LocalEngine:
         self._forget(worker)
         code = _exit_code(worker.process.pid)
         number = worker.process.worker
-        if worker.running is not None and _found_no_room(worker, code):
+        if worker.running is not None and _found_no_room(worker, worker.running, code):
             why = f"see {worker.folder}/{CRASH_LOG_NAME}" if worker.shortage is None else worker.shortage.strerror
             message = f"no room on this machine just now for a worker: {why}"
-            died = WorkerDied(worker.slot, number, f"worker {number}: {message}")
-            return [OutcomeArrived(worker.slot, worker.running, _shortage(message)), died]
-        if code is None:
-            return [WorkerDied(worker.slot, number, f"worker {number} ended; somebody else in this process waited for it")]
-        how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {worker.folder}/{CRASH_LOG_NAME}"
-        return [WorkerDied(worker.slot, number, f"worker {number} {how}")]
+            outcome = OutcomeArrived(worker.slot, worker.running.start.sequence, _shortage(message))
+            return [outcome, Noted(f"worker {number}: {message}")]
+        words = f"worker {number} {_end_in_words(worker, code)}"
+        events: list[EngineEvent] = [Noted(words)]
+        return events if worker.running is None else events + self._taken_over.worker_died(worker.running, words)
 
 
-def _found_no_room(worker: _Worker, code: int | None) -> bool:
+def _end_in_words(worker: _Worker, code: int | None) -> str:
+    if code is None:
+        return "ended; somebody else in this process waited for it"
+    return f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {worker.folder}/{CRASH_LOG_NAME}"
+
+
+def _found_no_room(worker: _Worker, attempt: Attempt, code: int | None) -> bool:
     if worker.shortage is None and not ((code is None or code > 0) and died_of_shortage(worker.folder)):
         return False
-    return all(line.sequence != worker.running for line in read_log(f"{worker.folder}/{LOG_NAME}"))
+    return all(line.sequence != attempt.start.sequence for line in read_log(f"{worker.folder}/{LOG_NAME}"))
 
 
 def _shortage(message: str) -> Outcome:

@@ -6,14 +6,15 @@ succeeded; any other is interrupted, so that also without the update a resume wo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.attempts.agent.lost import LostAgents
 from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.loops import as_round
-from orchestrator.engines.adopted import POLL_SECONDS
-from orchestrator.engines.local import LocalEngine
+from orchestrator.engines.choice import choose_engine
+from orchestrator.engines.engine import EngineEvent, Noted
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.outcomes import checked
 from orchestrator.store.records import AttemptEnded, Started, Status
@@ -29,39 +30,43 @@ _WAIT_SECONDS = 1.0
 def end_attempts(store: RunStore, starts: Sequence[Started], note: Callable[[str], None]) -> None:
     """End those attempts, each with the grace that it was started with. Raises StateUnwritableError."""
     reader = RunReader(store.run_dir, store.history, alive=True)
+    agent_task = LostAgents(reader, finder(reader.jobs_file)).task
+    engine = choose_engine(len(starts), store.run_dir, store.history.next_worker, agent_task)
+    flights = Flights(engine, store.run_dir)
 
-    def ended(flight: Flight, outcome: Outcome) -> None:
-        store.append([_record(reader, flight, outcome)])
+    def take_in(events: Sequence[EngineEvent]) -> None:
+        for event in events:
+            if isinstance(event, Noted):
+                note(event.words)
+            elif (ended := flights.take_in(event)) is not None:
+                store.append([_record(reader, *ended)])
 
-    def read_adopted(fileno: int) -> None:
-        flights.read_adopted(fileno)
-        readers.set(read_adopted, flights.adopted_filenos())
+    def read_engine(fileno: int) -> None:
+        take_in(engine.take_in(fileno))
+        readers.set(read_engine, engine.sources())
 
     readers = Readers()
-    left_by = LostAgents(reader, finder(reader.jobs_file)).left_by
-    flights = Flights(LocalEngine(store.run_dir.worker_folder), store.run_dir, ended, note, left_by)
     try:
         for slot, start in enumerate(starts):
-            name = reader.item_name(start.job, start.index)
-            flight = Flight(
-                item=(slot, 0),
-                name=name,
-                job=reader.job(start.job),
-                start=start,
-                slot=slot,
-                mark=f"{store.history.header.mark}/{name}/{start.attempt}",
-            )
-            flights.resume(flight, store.history.workers.get(start.worker))
+            flight = _flight(store, reader, start, slot)
+            take_in(flights.resume(flight, store.history.workers.get(start.worker)))
             flights.end(flight.item, "drain", None)
-        readers.set(flights.read_tree_endings, [flights.tree_endings_fileno()])
-        readers.set(read_adopted, flights.adopted_filenos())
+        readers.set(read_engine, engine.sources())
+        readers.set(lambda _fileno: flights.take_in_asks(), [flights.asks_fileno()])
         while flights:
-            readers.wait(POLL_SECONDS if flights.needs_polling else _WAIT_SECONDS)
-            if flights.needs_polling:
-                read_adopted(-1)
+            now = time.monotonic()
+            readers.wait(_WAIT_SECONDS if engine.next_look is None else min(max(0.0, engine.next_look - now), _WAIT_SECONDS))
+            take_in(engine.look_at_workers(time.monotonic()))
     finally:
         flights.close()
         readers.close()
+
+
+def _flight(store: RunStore, reader: RunReader, start: Started, slot: int) -> Flight:
+    """The attempt, in a slot of its own. Its item is told by the slot: the core, which numbers items, is not asked here."""
+    name = reader.item_name(start.job, start.index)
+    mark = f"{store.history.header.mark}/{name}/{start.attempt}"
+    return Flight(item=(slot, 0), name=name, job=reader.job(start.job), start=start, slot=slot, mark=mark)
 
 
 def _record(reader: RunReader, flight: Flight, outcome: Outcome) -> AttemptEnded:

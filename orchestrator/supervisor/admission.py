@@ -10,7 +10,6 @@ It refuses to handle: what a wait means for the item (core), what a token's work
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import time
@@ -18,7 +17,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
 import msgspec
 
@@ -28,7 +26,7 @@ from orchestrator.core.parking import trial, usage_limit
 from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef
-from orchestrator.engines.engine import Engine
+from orchestrator.engines.engine import Engine, ReadyWorker
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.shared.limits.trials import Parked, Trial, Trials, Tried
@@ -40,6 +38,7 @@ from orchestrator.shared.tokens.answers import Asking, Granted, Joins, Refused, 
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.locks.lock_file import LOOK_SECONDS, REAL_LOOK_SECONDS, is_free, try_take
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -48,22 +47,19 @@ _MEMORY_LOOK_SECONDS = 1.0
 _COLD_START_SECONDS, _WARM_START_SECONDS = 0.5, 0.02
 """How long after it was granted a start may happen, with a worker that was just started, and with one that waits for work."""
 
-_KEPT_DESCRIPTORS = 24
-"""So many that no start may use: for checkpoints, verdicts of tokens, requests, what is read for templates. A start that finds no
-descriptor is tried again; state that cannot be written for want of one would end the run."""
-
 
 class Admitted(msgspec.Struct, frozen=True):
-    """All that the item needs. The descriptors are the caller's to hand over and to close; the last `kept_locks` are a token's.
+    """All that the item needs. `worker` runs it; the `locks` are the engine's to let go of, but for that of its token."""
 
-    `new_worker`: it was just started, and must be recorded before it gets work.
-    """
-
-    lock_fds: list[int]
-    kept_locks: int
+    locks: HeldLocks
     pools: list[str]
     promotions: int
-    new_worker: WorkerStarted | None
+    worker: ReadyWorker
+
+    @property
+    def new_worker(self) -> WorkerStarted | None:
+        """It was just started, and must be recorded before it gets work."""
+        return self.worker.record
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -123,7 +119,7 @@ class Admission:
         self._aside: set[int] = set()
         self.next_look: float | None = None
 
-    def admit(self, item: ItemRef, name: str, job: Job, slot: int, mark: str, prepared: Prepared, next_worker: int) -> Answer:
+    def admit(self, item: ItemRef, name: str, job: Job, slot: int, mark: str, prepared: Prepared) -> Answer:
         """Take all that the item needs, or tell what is missing. Raises StateUnwritableError."""
         try:
             asking = None
@@ -145,7 +141,7 @@ class Admission:
             if account is not None and (limited := self._trials.missing(account)) is not None:
                 return self.limited(account, limited)
             with ExitStack() as undo:
-                answer = self._take(item, name, job, slot, mark, asking, account, next_worker, undo)
+                answer = self._take(item, name, job, slot, mark, asking, account, undo)
                 if isinstance(answer, Admitted):
                     undo.pop_all()
                 return answer
@@ -191,7 +187,6 @@ class Admission:
         mark: str,
         asking: Asking | None,
         account: str | None,
-        next_worker: int,
         undo: ExitStack,
     ) -> Answer:
         note = f"{self._run_dir.run_id}/{name} {mark}"
@@ -216,11 +211,10 @@ class Admission:
         shared = self._take_shared(job, account, note, fds, pools, undo)
         if shared is not None:
             return shared
-        self._keep_descriptors(slot_fd, is_new_worker=not self._engine.has_worker(slot))
-        new_worker = self._engine.prepare_slot(slot, next_worker)
-        if job.pool in self._rates and (missing := self._missing_start(job.pool, new_worker)) is not None:
+        worker = self._engine.prepare(slot)
+        if job.pool in self._rates and (missing := self._missing_start(job.pool, worker.record)) is not None:
             return missing
-        return Admitted(fds + token_fds, len(token_fds), sorted(pools), promotions, new_worker)
+        return Admitted(HeldLocks(fds, token_fds), sorted(pools), promotions, worker)
 
     def _take_shared(
         self, job: Job, account: str | None, note: str, fds: list[int], pools: set[str], undo: ExitStack
@@ -249,20 +243,6 @@ class Admission:
                 undo.callback(unlock, tried.lock_fd)
                 fds.append(tried.lock_fd)
         return None
-
-    def _keep_descriptors(self, any_fd: int, *, is_new_worker: bool) -> None:
-        """Raise OSError (EMFILE) if a start would take what is kept for the state.
-
-        The only worker of a run may have it, and most of it a worker that is there already: else idle workers, which have a
-        descriptor each, would keep all starts from happening for ever.
-        """
-        limit, _ = getrlimit(RLIMIT_NOFILE)
-        lowest_free = os.dup(any_fd)
-        os.close(lowest_free)
-        kept = min(_KEPT_DESCRIPTORS, limit * 3 // 8)
-        is_near = limit != RLIM_INFINITY and limit - lowest_free <= (kept if is_new_worker else kept // 4)
-        if is_near and len(self._engine.filenos()) > 1:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def _missing_start(self, pool: str, new_worker: WorkerStarted | None) -> Missing | None:
         """What is missing if the pool's rate allows no start now. Asked for last: what it grants is spent, and a worker that

@@ -6,7 +6,6 @@ item that does not start is told to the core (`StartDeclined`), once, in the sam
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from orchestrator.core.budget import left_nano_usd
 from orchestrator.core.events import AccountTold, Declined, Event, StartDeclined
 from orchestrator.core.scheduling import resources_of
 from orchestrator.core.states import ItemRef, RunState, Stop
-from orchestrator.engines.engine import Engine
 from orchestrator.jobsfile.model import Job
 from orchestrator.reading.money.costs import dollars
 from orchestrator.shared.tokens.answers import Joins, Refused, Shared
@@ -36,7 +34,6 @@ from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.recorder import Recorder
 from orchestrator.supervisor.settlements import Joined, Settlements
-from orchestrator.workers.protocol import Start
 
 
 class Starts:
@@ -48,7 +45,6 @@ class Starts:
         history: RunHistory,
         state: RunState,
         events: deque[Event],
-        engine: Engine,
         admission: Admission,
         tokens: TokenDesk,
         flights: Flights,
@@ -62,7 +58,6 @@ class Starts:
     ) -> None:
         self._state = state
         self._events = events
-        self._engine = engine
         self._admission = admission
         self._tokens = tokens
         self._flights = flights
@@ -74,7 +69,6 @@ class Starts:
         self._children = children
         self._worker_started = worker_started
         self._next_sequence = history.next_sequence
-        self._next_worker = history.next_worker
         self._recorded_through: dict[int, int] = {}
 
     def ended(self, start: records.Started) -> None:
@@ -98,9 +92,8 @@ class Starts:
             self._events.append(throttled)
             return
         mark = self._messages.mark(name, attempt)
-        answer = self._admission.admit(item, name, job, slot, mark, rendered.prepared, self._next_worker)
+        answer = self._admission.admit(item, name, job, slot, mark, rendered.prepared)
         if isinstance(answer, Admitted | Missing) and answer.new_worker is not None:
-            self._next_worker = answer.new_worker.worker + 1
             self._recorder.add(answer.new_worker)
             self._worker_started()
         if isinstance(answer, Admitted):
@@ -131,7 +124,7 @@ class Starts:
         self, item: ItemRef, name: str, job: Job, attempt: int, slot: int, mark: str, rendered: Ready, admitted: Admitted
     ) -> None:
         prepared = rendered.prepared
-        worker = self._engine.worker_of(slot)
+        worker = admitted.worker.number
         sequence = self._next_sequence
         self._next_sequence += 1
         child = self._children.run_of(job.id, item[1], attempt, prepared.child) if prepared.child is not None else ""
@@ -158,25 +151,17 @@ class Starts:
             start,
             prepared,
             recorded_through=self._recorded_through.get(worker, -1),
-            kept_locks=admitted.kept_locks,
+            kept_locks=admitted.locks.kept_count,
             pools=admitted.pools,
             more_arguments=self._children.arguments(child, name) if child else (),
         )
-        if admitted.kept_locks:
+        if admitted.locks.kept_count:
             self._tokens.begin_attempt(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
         flight = Flight(item=item, name=name, job=job, start=start, slot=slot, mark=mark)
         self._flights.begin(flight)
         self._recorder.add(start)
-        self._recorder.then(lambda: self._send(slot, message, admitted))
+        self._recorder.then(lambda: self._flights.send(flight, message, admitted.locks))
         self._narrator.started(flight)
-
-    def _send(self, slot: int, message: Start, admitted: Admitted) -> None:
-        try:
-            self._engine.start(slot, message, admitted.lock_fds)
-        finally:
-            # Without unlocking: the locks are the worker's now, and the last ones stay the token desk's too.
-            for lock_fd in admitted.lock_fds[: len(admitted.lock_fds) - admitted.kept_locks]:
-                os.close(lock_fd)
 
     def _not_admitted(self, item: ItemRef, rendered: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
         """Something is missing, or the item's work is done elsewhere: it was, it is, or it must not be done here."""

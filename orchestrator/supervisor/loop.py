@@ -17,8 +17,6 @@ from typing import assert_never
 
 from orchestrator.attempts.agent.answers import AgentEnds, verdict_on
 from orchestrator.attempts.agent.fallback import Chooser
-from orchestrator.attempts.agent.lost import LostAgents
-from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.flight import Flight
@@ -61,8 +59,7 @@ from orchestrator.core.events import (
     VerdictShared,
 )
 from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState, RestoredJob, RunState, Stop
-from orchestrator.engines.adopted import POLL_SECONDS
-from orchestrator.engines.engine import Engine
+from orchestrator.engines.engine import Engine, EngineEvent, Noted
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Job, JobsFile, LandAction
 from orchestrator.reading.run_reader import RunReader
@@ -153,8 +150,7 @@ class Supervisor:
         self._children = children
         self._recorder = Recorder(store)
         self._control = ControlServer(self._run_dir.path)
-        lost_agents = LostAgents(reader, finder(jobs_file))
-        self._flights = Flights(engine, self._run_dir, self._attempt_ended, narrator.note, lost_agents.left_by)
+        self._flights = Flights(engine, self._run_dir)
         self._readers = Readers()
         self._events: deque[Event] = deque()
         self._settlements = Settlements(
@@ -199,7 +195,6 @@ class Supervisor:
             history=self._history,
             state=state,
             events=self._events,
-            engine=engine,
             admission=admission,
             tokens=tokens,
             flights=self._flights,
@@ -209,7 +204,7 @@ class Supervisor:
             preparer=self._preparer,
             messages=self._messages,
             children=self._children,
-            worker_started=self._listen_to_workers,
+            worker_started=self._listen_to_engine,
         )
         self._charges = Charges(self._history, state, self._recorder, narrator)
         self._ran: set[str] = set()
@@ -232,7 +227,7 @@ class Supervisor:
         )
         if start.token is not None:
             self._tokens.adopt_attempt(item, name, start)
-        self._flights.resume(flight, self._history.workers.get(start.worker))
+        self._hear_engine(self._flights.resume(flight, self._history.workers.get(start.worker)))
 
     def run(self, first: Sequence[Event] = (), replaced_by: str | None = None) -> int:
         """Supervise until the run is finished or stopped. `first`: what is asked before anything starts.
@@ -245,10 +240,8 @@ class Supervisor:
                     self._settlements.replaced(item, replaced_by)
         self._readers.set(self._read_signals, [self._signals.fileno()])
         self._readers.set(self._read_durable, [self._store.sync_fileno()])
-        self._readers.set(self._flights.read_tree_endings, [self._flights.tree_endings_fileno()])
-        self._readers.set(self._flights.read_asks, [self._flights.asks_fileno()])
-        self._readers.set(self._read_adopted, self._flights.adopted_filenos())
-        self._listen_to_workers()
+        self._readers.set(self._read_asks, [self._flights.asks_fileno()])
+        self._listen_to_engine()
         self._readers.set(self._tokens.take_in, self._tokens.filenos())
         self._charges.begin()
         self._read_signals(-1)  # who was told to stop already starts nothing
@@ -299,9 +292,8 @@ class Supervisor:
             times = [REFRESH_SECONDS]
             if wake is not None:
                 times.append(wake - now)
-            times += [max(0.0, look - now) for look in (self._admission.next_look, self._tokens.next_look) if look is not None]
-            if self._flights.needs_polling:
-                times.append(POLL_SECONDS)
+            looks = (self._admission.next_look, self._tokens.next_look, self._engine.next_look)
+            times += [max(0.0, look - now) for look in looks if look is not None]
             timeout = min(times)
         self._gates.look()
         self._limits.look(now)
@@ -309,9 +301,8 @@ class Supervisor:
         self._readers.set(self._read_answer, self._gates.filenos())
         if not self._readers.wait(timeout):
             self._narrator.refresh()
-        if self._flights.needs_polling:
-            self._read_adopted(-1)
         now = time.monotonic()
+        self._hear_engine(self._engine.look_at_workers(now))
         if is_caught_up:
             # A turn that left events may have left a start that found something missing: told to be free now, and held by that
             # afterwards, the resource would have nobody who looks at it.
@@ -324,15 +315,21 @@ class Supervisor:
             self._events.append(TimePassed())
 
     def _read_engine(self, fileno: int) -> None:
-        self._flights.read_engine(fileno)
-        self._listen_to_workers()
+        self._hear_engine(self._engine.take_in(fileno))
+        self._listen_to_engine()
 
-    def _listen_to_workers(self) -> None:
-        self._readers.set(self._read_engine, self._engine.filenos())
+    def _listen_to_engine(self) -> None:
+        self._readers.set(self._read_engine, self._engine.sources())
 
-    def _read_adopted(self, fileno: int) -> None:
-        self._flights.read_adopted(fileno)
-        self._readers.set(self._read_adopted, self._flights.adopted_filenos())
+    def _hear_engine(self, events: Sequence[EngineEvent]) -> None:
+        for event in events:
+            if isinstance(event, Noted):
+                self._narrator.note(event.words)
+            elif (ended := self._flights.take_in(event)) is not None:
+                self._attempt_ended(*ended)
+
+    def _read_asks(self, _fileno: int) -> None:
+        self._flights.take_in_asks()
 
     def _read_durable(self, _fileno: int) -> None:
         items = self._recorder.durable()

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.attempts.agent.lost import LostAgents
+from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.listing import choose_items, chosen_record
@@ -18,7 +20,7 @@ from orchestrator.core.events import Event
 from orchestrator.core.initial_state import open_run
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import RestoredJob
-from orchestrator.engines.engine import Engine
+from orchestrator.engines.choice import choose_engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.money.budgets import bounds_of
@@ -193,7 +195,8 @@ def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator
     parks = Parks(home, narrator.note)
     trials = Trials(home, parks, options.nesting.marks if options.nesting is not None else ())
     with SignalInbox(options.stops) as signals:
-        engine = _engine(run_dir, slots)
+        agent_task = LostAgents(reader, finder(jobs_file)).task
+        engine = choose_engine(slots, run_dir, history.next_worker, agent_task)
         supervisor = Supervisor(
             store=store,
             reader=reader,
@@ -233,16 +236,6 @@ def _remove_expired(run_dir: RunDir, jobs_file: JobsFile, narrator: Narrator) ->
             narrator.note(words)
     except OSError as error:
         narrator.note(f"a workspace could not be removed: {error}")
-
-
-def _engine(run_dir: RunDir, slots: int) -> Engine:
-    if slots == 0:
-        from orchestrator.engines.inline import InlineEngine
-
-        return InlineEngine(run_dir.worker_folder)
-    from orchestrator.engines.local import LocalEngine
-
-    return LocalEngine(run_dir.worker_folder)
 
 
 def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_file: JobsFile) -> dict[str, Chosen]:

@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from drivers.sweeps import sweep
 from drivers.worker_driver import LIMIT_SECONDS, WorkerDriver
 
 from orchestrator.core.events import Verdict
-from orchestrator.engines.engine import EngineEvent, OutcomeArrived, WorkerDied
+from orchestrator.engines.engine import AttemptLost, EngineEvent, Noted, OutcomeArrived, ReadyWorker
 from orchestrator.engines.local import LocalEngine
 from orchestrator.store.outcomes import verdict_of
+from orchestrator.store.records import Started
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
 from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.protocol import AttemptClass, Creates, Spawned, Start
+from orchestrator.workers.protocol import AttemptClass, Creates, Limits, Spawned, Start
 
 MakeWorker = Callable[[str], WorkerDriver]
 
@@ -131,21 +135,32 @@ def test_descriptors_that_find_no_room_are_a_shortage_and_none_is_left(tmp_path:
         assert len(os.listdir("/proc/self/fd")) == open_before
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """What an engine is told of one."""
+
+    start: Started
+    mark: str
+    slot: int = 0
+    name: str = "job:0"
+    limits: Limits = Limits(grace_seconds=0.1)
+
+
 class Engine:
     """A local engine with one slot, spoken to as the supervisor does."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.engine = LocalEngine(lambda number: root / str(number))
-        self._next_worker = 0
+        self.run_dir = RunDir(root)
+        self.engine = LocalEngine(self.run_dir, 0, lambda _start: None)
+        self._workers = 0
         self._sequence = -1
 
     def run(self, *argv: str, stdin: str | None = None, room: int | None = None) -> list[EngineEvent]:
         """What becomes of one attempt, until its worker waits for the next or is gone; `room`: of descriptors for its sending."""
         self._sequence += 1
-        if self.engine.prepare_slot(0, self._next_worker) is not None:
-            self._next_worker += 1
-        start = Start(
+        worker = self.engine.prepare(0).number
+        self._workers = worker + 1
+        message = Start(
             sequence=self._sequence,
             item="job:0",
             attempt=1,
@@ -156,19 +171,24 @@ class Engine:
             stdout_path=f"{self.root}/stdout",
             stderr_path=f"{self.root}/stderr",
         )
+        start = Started(job="job", index=0, attempt=1, sequence=self._sequence, worker=worker, at=0.0)
+        attempt = Attempt(start, message.mark)
         if room is None:
-            self.engine.start(0, start, ())
+            self.engine.start(attempt, message, HeldLocks(()))
         else:
             with room_for_descriptors(room):
-                self.engine.start(0, start, ())
-        (connection,) = self.engine.filenos()
-        readable, _, _ = select.select([connection], [], [], LIMIT_SECONDS)
-        assert readable, f"nothing within {LIMIT_SECONDS} s"
-        return self.engine.poll(connection)
+                self.engine.start(attempt, message, HeldLocks(()))
+        told: list[EngineEvent] = []
+        while not any(isinstance(event, OutcomeArrived | AttemptLost) for event in told):
+            readable, _, _ = select.select(self.engine.sources(), [], [], LIMIT_SECONDS)
+            assert readable, f"nothing within {LIMIT_SECONDS} s"
+            told += self.engine.take_in(readable[0])
+        return told
 
     def end_worker(self) -> None:
         """Have the worker of the slot replaced."""
         self.engine.close()
+        self.engine = LocalEngine(self.run_dir, self._workers, lambda _start: None)
 
 
 @pytest.fixture
@@ -208,16 +228,17 @@ class TestInTheEngine:
     ) -> None:
         with monkeypatch.context() as patch:
             limited_python(tmp_path / "python", "echo broken >&2; exit 1", patch)
-            (died,) = engine.run("true")
-        assert isinstance(died, WorkerDied)
-        assert "exited with 1" in died.description
+            died, lost = engine.run("true")
+        assert isinstance(died, Noted)
+        assert "exited with 1" in died.words
+        assert isinstance(lost, AttemptLost)
 
     def test_a_start_that_cannot_be_sent_is_a_shortage_and_the_next_one_works(self, engine: Engine) -> None:
         engine.run("true")
         large = "x" * 100_000
         arrived, died = engine.run("sh", "-c", "echo ran >> witness", stdin=large, room=0)
         assert isinstance(arrived, OutcomeArrived)
-        assert isinstance(died, WorkerDied)
+        assert isinstance(died, Noted)
         assert (arrived.sequence, arrived.outcome.attempt_class) == (1, AttemptClass.SHORTAGE)
         assert arrived.outcome.message == "no room on this machine just now for a worker: Too many open files"
         assert not (engine.root / "witness").exists()
@@ -228,30 +249,32 @@ class TestInTheEngine:
     def test_an_attempt_that_was_begun_is_never_a_shortage(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its worker breaks for want of memory with an agent beside it: that is a loss, and its tree must be ended."""
         monkeypatch.setenv("ORCHESTRATE_WORKER_FAULT", "worker.spawned:1:ENOMEM")
-        (died,) = engine.run("true")
-        assert isinstance(died, WorkerDied)
-        assert [type(line).__name__ for line in read_log(str(engine.root / "0" / LOG_NAME))] == ["Begun"]
+        *died, lost = engine.run("true")
+        assert all(isinstance(event, Noted) for event in died)
+        assert isinstance(lost, AttemptLost)
+        log = engine.run_dir.worker_folder(0) / LOG_NAME
+        assert [type(line).__name__ for line in read_log(str(log))] == ["Begun"]
 
     def test_a_slot_whose_worker_cannot_be_made_has_the_idle_one_of_another(self, engine: Engine) -> None:
         engine.run("true")
-        local, worker = engine.engine, engine.engine.worker_of(0)
+        local = engine.engine
         with room_for_descriptors(0):
-            assert local.prepare_slot(3, 9) is None
-            assert local.worker_of(3) == worker
-            assert not local.has_worker(0)
+            assert local.prepare(3) == ReadyWorker(0, None)
             with pytest.raises(OSError, match="Too many open files"):
-                local.prepare_slot(0, 9)
-        assert local.worker_of(3) == worker, "one that is meant for a start is nobody else's"
+                local.prepare(0)
+        assert local.prepare(3) == ReadyWorker(0, None), "one that is meant for a start is nobody else's"
 
     def test_a_worker_that_cannot_be_made_leaves_nothing_behind(self, engine: Engine) -> None:
         engine.run("true")
-        engine.engine.close()
+        engine.end_worker()
         open_before = len(os.listdir("/proc/self/fd"))
         for room in range(5):
             with room_for_descriptors(room), pytest.raises(OSError, match="Too many open files"):
-                engine.engine.prepare_slot(0, 7)
+                engine.engine.prepare(0)
             assert len(os.listdir("/proc/self/fd")) == open_before
-        assert engine.engine.prepare_slot(0, 7) is not None
+        ready = engine.engine.prepare(0)
+        assert ready.record is not None
+        assert ready.number == ready.record.worker == 1, "numbers of workers that could not be made are free"
 
 
 @pytest.mark.usefixtures("home")

@@ -44,7 +44,7 @@ def admit(run: Run, number: int, slot: int, keys: str = "") -> Answer:
     prepared = Prepared(
         argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=None, label=None, payload="p", token=TOKEN
     )
-    return admission.admit((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared, next_worker=1)
+    return admission.admit((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared)
 
 
 def test_a_duplicate_in_its_run_needs_neither_slot_nor_memory_to_join(run: Run) -> None:

@@ -1,0 +1,173 @@
+"""Attempts whose worker is dead: what its log says of them, the end of what it left running, what its agent had told.
+
+Promise: an attempt is told lost only when its tree is confirmed gone, so its slot may be used again. Invariant: what an agent
+told of its costs and wrote is read after that, once nobody writes it any more. Both may take long, so they happen on a thread
+of their own; the loop hears of the end by a descriptor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orchestrator.engines.engine import AgentTaskOf, Attempt, AttemptLost, EngineEvent, Noted, OutcomeArrived, grace_of
+from orchestrator.errors import UserError
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.side_threads import SideThreads
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, LogLine, SessionSeen, Spawned
+
+if TYPE_CHECKING:
+    from orchestrator.workers.agents.left_behind import LeftBehind
+
+_NO_ATTEMPT = -1
+"""The number of work that ends no attempt."""
+
+
+class _Ending(msgspec.Struct):
+    """The end of one attempt's tree. `left`: written by the thread that ends it, before it tells that it is done.
+
+    `end_tree`: ends it with so many seconds of grace, in any thread. None: the attempt never began, so there is none.
+    """
+
+    attempt: Attempt
+    end_tree: Callable[[float], object] | None
+    left: LeftBehind | None = None
+
+
+class DeadWorkers:
+    """Of one run. `agent_task`: how what an agent told is read."""
+
+    def __init__(self, run_dir: RunDir, agent_task: AgentTaskOf) -> None:
+        self._run_dir = run_dir
+        self._agent_task = agent_task
+        self._threads = SideThreads()
+        self._endings: dict[int, _Ending] = {}
+        """By sequence."""
+
+    def has_slot(self, slot: int) -> bool:
+        """Whether what a dead worker left in `slot` is being ended."""
+        return any(ending.attempt.slot == slot for ending in self._endings.values())
+
+    def take_over(self, attempt: Attempt, words: str) -> list[EngineEvent]:
+        """Find out what the attempt came to whose worker is dead, as `words` say; what cannot be told at once comes later."""
+        # The last word of a worker may stand in its log alone: it was killed before it could send it.
+        lines = self._lines_of(attempt)
+        outcome = next((line.outcome for line in lines if isinstance(line, Ended)), None)
+        if outcome is not None:
+            return [OutcomeArrived(attempt.slot, attempt.start.sequence, outcome)]
+        # Begun is logged before anything is spawned: without it there is no tree that could still run.
+        if not lines:
+            return [_never_begun(attempt)]
+        # An agent may run on without its worker, and would run beside the next attempt: its tree is ended first.
+        self._begin_ending(attempt, lines)
+        return [Noted(f"{attempt.name}: {words}; ending what it left behind")]
+
+    def tell_never_begun(self, attempt: Attempt) -> None:
+        """Have `take_in` tell it lost: its worker died before it could be sent, and that was told already."""
+        self._endings[attempt.start.sequence] = _Ending(attempt, None)
+        self._threads.begin(attempt.start.sequence, lambda: None)
+
+    def hurry(self, attempt: Attempt, grace_at_most: float | None) -> bool:
+        """Have its tree ended sooner, if it is being ended here. False: it is not."""
+        ending = self._endings.get(attempt.start.sequence)
+        if ending is None:
+            return False
+        # All that can be added is a second, less patient ending. The first sees that the tree is gone, reads what it left, and
+        # tells; so the number of the second is none of an attempt.
+        end_tree = ending.end_tree
+        if grace_at_most is not None and end_tree is not None:
+            grace = grace_of(attempt, grace_at_most)
+            self._threads.begin(_NO_ATTEMPT, lambda: end_tree(grace))
+        return True
+
+    def fileno(self) -> int:
+        """Readable when `take_in` has something to tell."""
+        return self._threads.fileno()
+
+    def take_in(self) -> list[EngineEvent]:
+        """The attempts whose trees are gone. Raises what ending one raised: then it is not known to be gone."""
+        endings = [self._endings.pop(number) for number in self._threads.take() if number != _NO_ATTEMPT]
+        return [_never_begun(ending.attempt) if ending.left is None else _lost(ending.attempt, ending.left) for ending in endings]
+
+    def close(self) -> None:
+        """Wait for none: what is not ended has no end recorded, so a resume ends it."""
+        self._threads.close()
+
+    def _begin_ending(self, attempt: Attempt, lines: Sequence[LogLine]) -> None:
+        folder = str(self._run_dir.worker_folder(attempt.start.worker))
+        # The mark that it began with: that of an earlier supervisor, which ran inside another item, had a longer one than ours.
+        mark = next((line.mark for line in lines if isinstance(line, Begun)), attempt.mark)
+
+        def end_tree(grace_seconds: float) -> object:
+            return end_tree_of_dead_worker(lines, mark=mark, grace_seconds=grace_seconds, folder=folder)
+
+        # Asked for here and not on the thread: the profile and the history that it takes are the loop's.
+        read_left = self._reader_of_left(attempt, lines)
+        ending = _Ending(attempt, end_tree)
+
+        def end_and_read() -> None:
+            end_tree(attempt.limits.grace_seconds)
+            ending.left = read_left()
+
+        self._endings[attempt.start.sequence] = ending
+        self._threads.begin(attempt.start.sequence, end_and_read)
+
+    def _reader_of_left(self, attempt: Attempt, lines: Sequence[LogLine]) -> Callable[[], LeftBehind]:
+        """What tells, once the tree has ended, what is known of the attempt. It may be called in any thread."""
+        # It reads streams, as workers do: few supervisors ever need it.
+        from orchestrator.workers.agents.left_behind import LeftBehind, take_left_behind
+
+        start, seen = attempt.start, _session_seen(lines)
+        # Before its spawn the captures may be those of another attempt of the worker.
+        if not any(isinstance(line, Spawned) for line in lines):
+            return lambda: LeftBehind(agent=seen)
+        task: AgentTask | None = None
+        trouble = ""
+        try:
+            task = self._agent_task(start)
+        except UserError as error:
+            trouble = f"what it told cannot be read: {error.message}"
+        if task is None and not trouble:
+            return lambda: LeftBehind(agent=seen)
+        folder = str(self._run_dir.worker_folder(start.worker))
+        stdout_path, stderr_path = self._run_dir.output_paths(start.job, start.index, start.attempt)
+
+        def read_left() -> LeftBehind:
+            left = take_left_behind(folder, task, stdout_path, stderr_path, attempt.limits.max_output_bytes)
+            # Of an agent that told nothing else, its session is known by the worker's log: the next attempt goes on in it.
+            agent = seen if left.agent is None else left.agent
+            if agent is not None and agent.session_id is None and seen is not None:
+                agent = msgspec.structs.replace(agent, session_id=seen.session_id)
+            return msgspec.structs.replace(left, agent=agent, trouble=left.trouble or trouble)
+
+        return read_left
+
+    def _lines_of(self, attempt: Attempt) -> list[LogLine]:
+        log = self._run_dir.worker_folder(attempt.start.worker) / LOG_NAME
+        return [line for line in read_log(str(log)) if line.sequence == attempt.start.sequence]
+
+
+def _session_seen(lines: Sequence[LogLine]) -> AgentReport | None:
+    """The session in which the agent's work goes on, if nothing else is known of it."""
+    seen = [line for line in lines if isinstance(line, SessionSeen)]
+    return AgentReport(agent=seen[-1].agent, session_id=seen[-1].session_id) if seen else None
+
+
+def _never_begun(attempt: Attempt) -> AttemptLost:
+    return AttemptLost(attempt.slot, attempt.start.sequence, "its worker ended before it began")
+
+
+def _lost(attempt: Attempt, left: LeftBehind) -> AttemptLost:
+    words = f"worker {attempt.start.worker} ended before the attempt did"
+    return AttemptLost(
+        attempt.slot,
+        attempt.start.sequence,
+        f"{words}; {left.trouble}" if left.trouble else words,
+        left.agent,
+        left.stdout,
+        left.stderr,
+    )

@@ -1,0 +1,108 @@
+"""Attempts taken over: from an earlier supervisor, whose workers may still run them, or from a worker of ours that died.
+
+Every engine of this machine has one of these at its side: an earlier supervisor may have used another of them (`slots = 0`
+after a run with workers).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from orchestrator.engines.adopted import POLL_SECONDS, AdoptedWorkers
+from orchestrator.engines.dead_workers import DeadWorkers
+from orchestrator.engines.engine import AgentTaskOf, Attempt, AttemptLost, EngineEvent, Noted, OutcomeArrived
+from orchestrator.store.records import WorkerStarted
+from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.protocol import AttemptClass, Ended, EndReason, Outcome
+
+
+class TakenOver:
+    """Of one run. `agent_task`: how what the agent of a lost attempt told is read."""
+
+    def __init__(self, run_dir: RunDir, agent_task: AgentTaskOf) -> None:
+        self._run_dir = run_dir
+        self._adopted = AdoptedWorkers()
+        self._dead = DeadWorkers(run_dir, agent_task)
+        self._cancelled: set[int] = set()
+        """Sequences of the adopted attempts that were asked to end because somebody cancelled them."""
+        self._looked_at = 0.0
+
+    def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:
+        """Take over an attempt of an earlier supervisor: take its outcome, adopt its worker, or end what is left of it."""
+        outcome = self._logged_outcome(attempt)
+        # What stopped the earlier supervisor (a full disk) is no verdict on the item: it runs again.
+        if outcome is not None and outcome.attempt_class is AttemptClass.STATE_ERROR:
+            return [AttemptLost(attempt.slot, attempt.start.sequence, outcome.message, outcome.agent)]
+        if worker is not None and outcome is None and self._adopted.try_adopt(attempt, worker):
+            return [Noted(f"adopted {attempt.name}, which worker {worker.worker} (pid {worker.pid}) still runs")]
+        return self._dead.take_over(attempt, f"worker {attempt.start.worker} is gone")
+
+    def worker_died(self, attempt: Attempt, words: str) -> list[EngineEvent]:
+        """A worker of our own that ran `attempt` is dead, as `words` say."""
+        return self._dead.take_over(attempt, words)
+
+    def tell_never_begun(self, attempt: Attempt) -> None:
+        """Have `take_in` tell it lost: its worker died before it could be sent."""
+        self._dead.tell_never_begun(attempt)
+
+    def try_end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> bool:
+        """Have the attempt ended if it is one of these; False if a worker of ours has it."""
+        if attempt.slot in self._adopted:
+            if reason is EndReason.CANCEL:
+                self._cancelled.add(attempt.start.sequence)
+            self._adopted.end(attempt.slot, is_hurried=grace_at_most is not None)
+            return True
+        return self._dead.hurry(attempt, grace_at_most)
+
+    def is_dead(self, slot: int) -> bool:
+        """Whether what a dead worker left in `slot` is being ended."""
+        return self._dead.has_slot(slot)
+
+    def sources(self) -> list[int]:
+        """Descriptors for `take_in`."""
+        return [self._dead.fileno(), *self._adopted.filenos()]
+
+    def take_in(self, fileno: int) -> list[EngineEvent]:
+        """What the descriptor has to tell."""
+        return self._dead.take_in() if fileno == self._dead.fileno() else self._take_gone()
+
+    @property
+    def next_look(self) -> float | None:
+        """When `look_at_workers` is due (monotonic); None where the kernel tells by a descriptor that a worker is gone."""
+        return self._looked_at + POLL_SECONDS if self._adopted.needs_polling else None
+
+    def look_at_workers(self, now: float) -> list[EngineEvent]:
+        """What became of the adopted workers; nothing before `next_look`."""
+        if self.next_look is None or now < self.next_look:
+            return []
+        self._looked_at = now
+        return self._take_gone()
+
+    def close(self) -> None:
+        """Let the adopted workers go on. What is being ended has no end recorded: a resume ends it."""
+        self._adopted.close()
+        self._dead.close()
+
+    def _take_gone(self) -> list[EngineEvent]:
+        events: list[EngineEvent] = []
+        for attempt in self._adopted.take_gone():
+            number, sequence = attempt.start.worker, attempt.start.sequence
+            outcome = self._logged_outcome(attempt)
+            if outcome is None:
+                words = f"worker {number} (of an earlier supervisor) ended without an outcome"
+                events += [Noted(words), *self._dead.take_over(attempt, words)]
+                continue
+            # It was asked by a signal, which tells no reason.
+            if sequence in self._cancelled and outcome.ended_by is EndReason.DRAIN:
+                outcome = msgspec.structs.replace(outcome, ended_by=EndReason.CANCEL, message="cancelled")
+            self._cancelled.discard(sequence)
+            events.append(OutcomeArrived(attempt.slot, sequence, outcome))
+        return events
+
+    def _logged_outcome(self, attempt: Attempt) -> Outcome | None:
+        """What the attempt came to, if its worker left that in its log."""
+        for line in read_log(f"{self._run_dir.worker_folder(attempt.start.worker)}/{LOG_NAME}"):
+            if isinstance(line, Ended) and line.sequence == attempt.start.sequence:
+                return line.outcome
+        return None
