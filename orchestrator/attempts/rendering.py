@@ -7,7 +7,6 @@ others go on. What a worker gets from here it can start: no NUL, no argument tha
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, assert_never
@@ -33,14 +32,11 @@ from orchestrator.jobsfile.child_files import first_of, mistakes_in, read_child
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.language.values import ValueRefused, check_token, describe
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
+from orchestrator.system.own_command import own_argv
 from orchestrator.workers.protocol import Creates
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.archive import CapsuleAttempt
-
-_OURSELVES = (sys.executable, "-P", "-m", "orchestrator")
-"""-P: a folder of the user's is no place to look for our modules."""
-
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -215,7 +211,7 @@ def _action(job: Job, context: Mapping[str, Any], folder: str) -> _Action:
             given = msgspec.json.encode(child.given).decode()
             return _Action(_child_argv(child), stdin=given, does=("workflow", child.path, text, child.given), child=child)
         case LandAction(job=landed):
-            return _Action([*_OURSELVES, "land", context["run"]["id"], landed, "--json"], does=("land", landed))
+            return _Action(own_argv("land", context["run"]["id"], landed, "--json"), does=("land", landed))
         case GateAction() | AgentAction():
             raise AssertionError("a gate runs nothing, and an agent is called in a way of its own")
         case unknown:
@@ -274,7 +270,7 @@ def _given(value: Any, context: Mapping[str, Any], key: str) -> Any:
 
 def _child_argv(child: ChildWork) -> list[str]:
     """Which run it is comes behind that when it starts."""
-    return [*_OURSELVES, "child", child.path]
+    return own_argv("child", child.path)
 
 
 def _variable(name: str, template: Template, context: Mapping[str, Any]) -> str:

@@ -6,13 +6,13 @@ whether that matters (a schema that the CLI does not know, a session that it can
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from orchestrator.jobsfile.model import Permissions
 from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.system.own_command import filled_command
 
 ALWAYS_PASSED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TERM", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*"),
@@ -60,17 +60,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 def call_of(profile: Profile, asked: Asked) -> Call:
     """How the agent is called. The caller sees to it that argv fits the kernel's limits."""
     level = profile.permissions[asked.permissions]
-    words = list(profile.command)
-    is_ours = words[0] == "{python}"
-    if is_ours:
-        words[0] = sys.executable
+    words = filled_command(profile.command)
     words += level.args
     words += _flags(profile, asked)
     words += asked.args
     if asked.session_id is not None and profile.flags.session is not None:
         words += _filled(profile.flags.session, {"session": asked.session_id})
     last, script = _prompt_words(profile, asked.prompt)
-    ours = ("PYTHONPATH",) if is_ours else ()  # it finds its modules where we found ours
+    # A program that our own interpreter runs finds its modules where we found ours.
+    ours = ("PYTHONPATH",) if profile.command[0] == "{python}" else ()
     passed = (*ALWAYS_PASSED, *ours, *profile.pass_env, *profile.account_env, *asked.pass_env)
     return Call(
         argv=words + last,

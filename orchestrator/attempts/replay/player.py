@@ -1,6 +1,6 @@
 """What runs in an agent's place in a replay: it writes what was recorded, makes the recorded changes, and ends in the same way.
 
-    python -P -m orchestrator.attempts.replay.player FOLDER EXIT_CODE SIGNAL [WORKSPACE]
+    python -I -S player.py FOLDER EXIT_CODE SIGNAL [WORKSPACE]
 
 A program of its own, of the standard library alone: it starts as often as agents do. WORKSPACE is the absolute path of one to
 which the recorded changes are made.

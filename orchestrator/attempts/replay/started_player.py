@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,10 @@ from orchestrator.attempts.agent.fallback import Choice, Choose
 from orchestrator.attempts.replay.archive import CapsuleAttempt
 from orchestrator.attempts.replay.recorded import Recorded, end_of, is_told
 from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.system.own_command import program_argv
 from orchestrator.workers.protocol import AttemptClass, Outcome, Start
 
-_PLAYER = "orchestrator.attempts.replay.player"
+_PLAYER = "attempts/replay/player.py"
 
 
 def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Start:
@@ -24,7 +24,7 @@ def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Sta
     The player reads no prompt; it gets it so that a capsule of the replay has it, too.
     """
     exit_code, signal = end_of(attempt)
-    argv = [sys.executable, "-P", "-m", _PLAYER, str(capsule / attempt.folder), str(exit_code), str(signal)]
+    argv = program_argv(_PLAYER, str(capsule / attempt.folder), str(exit_code), str(signal))
     if start.workspace is not None and start.workspace.kind != "shared" and "patch" in attempt.files:
         argv.append(start.workspace.path)
     return msgspec.structs.replace(
@@ -33,7 +33,6 @@ def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Sta
         config=None,
         stdin=start.stdin if start.script is None else start.script,
         script=None,
-        env_allowed=[*(start.env_allowed or ()), "PYTHONPATH"],
         limits=msgspec.structs.replace(start.limits, stall_timeout_seconds=None),
     )
 

@@ -80,7 +80,7 @@ def decode_profile(table: dict[str, Any], *, name: str, origin: Origin, path: st
         origin=origin,
         path=path,
         description=raw.description or "",
-        command=_argv(raw.command, "command", ("python",), problems, is_needed="command" not in wrong),
+        command=_argv(raw.command, "command", ("python", "orchestrator"), problems, is_needed="command" not in wrong),
         prompt=raw.prompt or "stdin",
         prompt_args=_prompt_args(raw, problems),
         provider=raw.provider or name,

@@ -74,9 +74,10 @@ class ShowRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One agent. `name` is its file's, `path` where that lies.
 
-    `command` may begin with `{python}`, the interpreter that runs us. `prompt` is how it is told what to do; `prompt_args` ends
-    in `{prompt_file}`, or has `{prompt}`, where that is not by stdin. `account_env`: variables that tell which account is used
-    (the values are hashed, never written down). `pass_env`: names, or `PREFIX*`, that pass to it from our own environment.
+    `command` may begin with `{python}`, the interpreter that runs us; `{orchestrator}` is the folder of our package. `prompt` is
+    how the agent is told what to do; `prompt_args` ends in `{prompt_file}`, or has `{prompt}`, where that is not by stdin.
+    `account_env`: variables that tell which account is used (the values are hashed, never written down). `pass_env`: names, or
+    `PREFIX*`, that pass to the agent from our own environment.
     `env` is set for it. `version` is the argv that tells its version, `tested` the beginnings of those that we saw at work.
     """
 

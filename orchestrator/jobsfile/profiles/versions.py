@@ -7,13 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.system.own_command import filled_command
 
 _TIMEOUT_SECONDS = 10.0
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+][0-9A-Za-z.+-]*[0-9A-Za-z])?")
@@ -35,18 +35,13 @@ def installed(profiles: Sequence[Profile], timeout_seconds: float = _TIMEOUT_SEC
         return list(pool.map(lambda profile: _installed(profile, timeout_seconds), profiles))
 
 
-def python_filled(argv: Sequence[str]) -> list[str]:
-    """`argv` with the interpreter that runs us in the place of `{python}`."""
-    return [sys.executable if word == "{python}" else word for word in argv]
-
-
 def _installed(profile: Profile, timeout_seconds: float) -> Installed:
-    program = shutil.which(python_filled(profile.command)[0])
+    program = shutil.which(filled_command(profile.command)[0])
     if program is None:
         return Installed()
     if not profile.version:
         return Installed(program, trouble="its profile names no version command")
-    told, trouble = _told(python_filled(profile.version), {**os.environ, **profile.env}, timeout_seconds)
+    told, trouble = _told(filled_command(profile.version), {**os.environ, **profile.env}, timeout_seconds)
     found = _VERSION.search(told)
     if found is None:
         return Installed(program, trouble=trouble or "it told no version")

@@ -9,10 +9,10 @@ run writes that).
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from orchestrator.shared.tokens.record import TokenRecord
+from orchestrator.system.own_command import own_argv
 
 _STREAMS = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
 
@@ -27,9 +27,9 @@ class Cancels:
 
     def begin_cancel(self, record: TokenRecord, by: str) -> None:
         """Have the holder's item cancelled on behalf of `by` (`RUN/ITEM`). Raises OSError if there is no room for a process."""
-        argv = [sys.executable, "-m", "orchestrator", "--home", str(self._home)]
-        argv += ["cancel", record.holder.run_id, record.holder.item, "--replaced-by", by]
-        pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=_STREAMS, setsid=True, setsigmask=())
+        holder = record.holder
+        argv = own_argv("--home", str(self._home), "cancel", holder.run_id, holder.item, "--replaced-by", by)
+        pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=_STREAMS, setsid=True, setsigmask=())
         self._running[pid] = record.claim
         self.failed.discard(record.claim)
 

@@ -1,0 +1,42 @@
+"""The console script `orchestrate`: finds our own package, whatever else on the path of modules is called `orchestrator`.
+
+An installation has this file once more, beside the package, as the top-level module `orchestrate_entry`: a name that nobody else
+has (pyproject.toml says so). With `PYTHONPATH=.` in a project that has a package `orchestrator` of its own,
+`from orchestrator.cli import main` would run theirs.
+
+Our package is the one that holds this file. It stands beside the copy (a wheel, also one that was installed with `--target`), or
+somewhere on the path (an editable install).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_MARK = "orchestrator/cli/orchestrate_entry.py"
+
+
+def main() -> int:
+    """Run the command line of this process; its exit code (design section 7)."""
+    if "orchestrator" not in sys.modules:
+        _import_ours()
+    from orchestrator.cli import main as run_command_line
+
+    return run_command_line()
+
+
+def _import_ours() -> None:
+    """Import the package from its folder, put first for this one import: its modules are found through the package from then on.
+
+    By the path and not by a loader of our own: that would load `importlib.util`, a twentieth of `orchestrate --version`.
+    """
+    beside = os.path.dirname(os.path.abspath(__file__))
+    for folder in (beside, *sys.path):
+        if os.path.isfile(os.path.join(folder, _MARK)):
+            sys.path.insert(0, folder)
+            try:
+                import orchestrator  # noqa: F401
+            finally:
+                del sys.path[0]
+            return
+    raise ImportError(f"no folder on the path of modules has {_MARK}: install orchestrate-runs again")
