@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # run_driver stands on this module
     from drivers.fake_agents import Witness
     from drivers.run_driver import RunDriver
 
+PACKAGE = Path(__file__).resolve().parents[1] / "orchestrator"
+
 SETTLE_SECONDS = 30.0
 """How long a worker may take to notice that its supervisor is gone, on a machine that has much else to do."""
 
@@ -27,6 +29,16 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    _forget_others_packages()
+
+
+def _forget_others_packages() -> None:
+    """What the tests start runs this checkout: drop folders of PYTHONPATH that hold somebody else's package `orchestrator`."""
+    if "PYTHONPATH" not in os.environ:
+        return
+    folders = os.environ["PYTHONPATH"].split(os.pathsep)
+    kept = [folder for folder in folders if not (other := Path(folder, "orchestrator")).exists() or other.samefile(PACKAGE)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, kept))
 
 
 WAIT = "i=0; until test -e NAME; do i=$((i+1)); test $i -lt 3000 || exit 9; sleep 0.01; done"

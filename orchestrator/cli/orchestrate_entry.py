@@ -1,11 +1,11 @@
 """The console script `orchestrate`: finds our own package, whatever else on the path of modules is called `orchestrator`.
 
-An installation has this file once more, beside the package, as the top-level module `orchestrate_entry`: a name that nobody else
-has (pyproject.toml says so). With `PYTHONPATH=.` in a project that has a package `orchestrator` of its own,
+An installation has this file beside the package, as the top-level module `orchestrate_entry`: a name that nobody else has
+(pyproject.toml puts it there). With `PYTHONPATH=.` in a project that has a package `orchestrator` of its own,
 `from orchestrator.cli import main` would run theirs.
 
-Our package is the one that holds this file. It stands beside the copy (a wheel, also one that was installed with `--target`), or
-somewhere on the path (an editable install).
+Our package is the one that holds `_MARK`. It lies beside this file (a wheel, also one that was installed with `--target`), or
+somewhere on the path (an editable installation).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import sys
 
-_MARK = "orchestrator/cli/orchestrate_entry.py"
+_MARK = "orchestrator/system/own_command.py"
+"""No other package of this name has such a file."""
 
 
 def main() -> int:

@@ -38,12 +38,29 @@ def test_the_wheel_holds_both_packages_and_every_example(wheel: Path) -> None:
     assert {f"orchestrator/configs/examples/{name}" for name in EXAMPLES} <= set(names)
     for package, place in (("orchestrator", ""), ("workers", "orchestrator/")):
         modules = {f"{place}{path.relative_to(ROOT).as_posix()}" for path in (ROOT / package).rglob("*.py")}
+        modules -= {"orchestrator/cli/orchestrate_entry.py"}  # lies beside the package
         assert {*modules, f"{place}{package}/py.typed"} <= set(names)
 
 
-def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_nothing_but_the_package_and_the_entry_module(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator", "orchestrate_entry.py"}
+
+
+def test_the_entry_module_of_the_wheel_imports_the_package_beside_it(wheel: Path, tmp_path: Path) -> None:
+    """Also where somebody else's package of the same name stands before it on the path of modules (`pip install --target`)."""
+    site, project = tmp_path / "site", tmp_path / "project"
+    zipfile.ZipFile(wheel).extractall(site)
+    (project / "orchestrator").mkdir(parents=True)
+    (project / "orchestrator" / "__init__.py").write_text("raise SystemExit('this is not ours')")
+    script = "import sys; from orchestrate_entry import main; main(); print(sys.modules['orchestrator'].__file__, *sys.path[:2])"
+    argv = [sys.executable, "-c", script, "--version"]
+    ran = run(*argv, timeout=60, cwd=project, env=os.environ | {"PYTHONPATH": f".:{site}"})
+    assert ran.stderr == ""
+    version, found = ran.stdout.splitlines()
+    assert version.startswith("orchestrate ")
+    # The path of modules is what it was: the project finds its own modules as before.
+    assert found == f"{site}/orchestrator/__init__.py  {project}"
 
 
 @pytest.mark.slow
