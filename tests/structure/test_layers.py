@@ -90,6 +90,13 @@ def test_workers_import_nothing_of_orchestrator_and_the_core_only_itself() -> No
         assert {other for module in inside for other in IMPORTS[module]} <= inside
 
 
+def test_the_language_of_jobs_files_knows_no_profile_and_neither_knows_the_jobs() -> None:
+    for folder, known in (("language", {"language"}), ("profiles", {"language", "profiles"})):
+        inside = [module for module in FILES if module.startswith(f"orchestrator.jobsfile.{folder}.")]
+        parts = [other.split(".") for module in inside for other in IMPORTS[module]]
+        assert {names[2] for names in parts if names[:2] == ["orchestrator", "jobsfile"]} == known
+
+
 def test_the_core_has_neither_clock_nor_disk_nor_process() -> None:
     for module in (module for module in FILES if module.startswith("orchestrator.core.")):
         named = {alias.name for node in ast.walk(TREES[module]) if isinstance(node, ast.Import) for alias in node.names}
