@@ -13,7 +13,7 @@ import msgspec
 from orchestrator.system.wording import shown
 from orchestrator.views.happenings import Happening, Noted, RunBegan
 from orchestrator.views.json_lines import EventLines
-from orchestrator.views.listeners import Listener
+from orchestrator.views.listener import Listener
 from orchestrator.views.outlet import Outlet
 
 _decode = msgspec.json.Decoder(Happening).decode

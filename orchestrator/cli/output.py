@@ -24,6 +24,14 @@ def stdout_bytes() -> BinaryIO | None:
     return sys.stdout.buffer if sys.stdout is not None else None
 
 
+def own_stdout() -> BinaryIO | None:
+    """Stdout for a thread that may wait there for ever: unbuffered, and not locked when the interpreter flushes sys.stdout."""
+    if sys.stdout is None:
+        return None
+    sys.stdout.flush()
+    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+
+
 def write_bytes(data: bytes) -> None:
     """Write `data` to stdout as it is. Raises BrokenPipeError, OutputError."""
     stream = stdout_bytes()

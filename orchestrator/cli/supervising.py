@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.views.happenings import Happening, RunBegan
-from orchestrator.views.listeners import Listener, Listeners
-from orchestrator.views.outlet import Outlet
+from orchestrator.views.listener import Listener
+from orchestrator.views.listeners import Listeners
+from orchestrator.views.outlet import Outlet, own_stream, waits_for_reader
 from orchestrator.views.prompt import Prompt, has_terminal
 from orchestrator.workers.protocol import MARK_VARIABLE
 
@@ -74,7 +75,7 @@ def supervise(
             as_json=shown.as_json,
             keeps_stdin=reads_stdin,
         )
-    listeners = Listeners([_RunFinder(invocation), *_chosen_listeners(invocation, shown)])
+    listeners = _chosen_listeners(invocation, shown)
     report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown))
     if report.status == "skipped" and not shown.quiet:
         Outlet(sys.stderr).line(f"skipped: run {report.run_id} of this file goes on")
@@ -95,22 +96,33 @@ def _report(
         return start(home, listeners, prompt)
     finally:
         listeners.close()
+        # It may have been the view that failed, which would have shown it.
+        for failed in listeners.silenced:
+            Outlet(sys.stderr).line(f"orchestrate: {type(failed).__name__} failed while the run went on: see its supervisor.log")
 
 
-def _chosen_listeners(invocation: Invocation, shown: Shown) -> Iterator[Listener]:
-    """What the options ask for. An exporter is one more line here."""
+def _chosen_listeners(invocation: Invocation, shown: Shown) -> Listeners:
+    """What the options ask for, and what must always be heard. An exporter is one more line here, a slow one."""
+    view = _chosen_view(invocation, shown)
+    listeners: list[Listener] = [_RunFinder(invocation)]
+    slow: list[Listener] = []
     if shown.events:
-        from orchestrator.cli.output import stdout_bytes
+        from orchestrator.cli.output import own_stdout, stdout_bytes
         from orchestrator.views.json_lines import EventLines
 
-        yield EventLines(stdout_bytes())
-    yield _chosen_view(invocation, shown)
+        if waits_for_reader(sys.stdout):
+            slow.append(EventLines(own_stdout()))
+        else:
+            listeners.append(EventLines(stdout_bytes()))
+    (slow if waits_for_reader(sys.stderr) else listeners).append(view)
+    return Listeners(listeners, slow)
 
 
 def _chosen_view(invocation: Invocation, shown: Shown) -> Listener:
     from orchestrator.views.plain_lines import PlainLines, Quiet
 
-    outlet, program = Outlet(sys.stderr), invocation.program()
+    outlet = Outlet(own_stream(sys.stderr) if waits_for_reader(sys.stderr) else sys.stderr)
+    program = invocation.program()
     if shown.quiet:
         return Quiet(outlet, program)
     if _is_live(outlet, shown):

@@ -35,6 +35,11 @@ class Narrator:
         """Have views show that time passes, at most every 0.25 s. `now`: monotonic seconds. Called once a turn of the loop."""
         self._listeners.refresh_if_due(now)
 
+    @property
+    def next_refresh(self) -> float:
+        """When `refresh_if_due` has something to do again (monotonic seconds): the loop waits no longer than until then."""
+        return self._listeners.next_refresh
+
     def run_began(self, run_id: str, name: str, jobs: list[str], *, slots: int, at: float, is_resumed: bool) -> None:
         """A supervisor took the run. `jobs`: ids in file order; `at`: seconds since the epoch."""
         self._listeners.hear(happenings.RunBegan(run_id=run_id, name=name, jobs=jobs, slots=slots, at=at, is_resumed=is_resumed))

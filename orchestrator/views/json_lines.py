@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -14,7 +15,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class EventLines:
-    """Writes each happening to `stream` (None: nowhere) and flushes it; goes silent when the reader has gone."""
+    """Writes each happening to `stream` (None: nowhere), as one line that is seen at once; goes silent when the reader has gone.
+
+    A pipe is written on the thread of a slow listener, with a `stream` of its own (`cli.output.own_stdout`).
+    """
 
     def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
@@ -23,8 +27,9 @@ class EventLines:
         """Write one line."""
         if self._stream is None:
             return
+        line = json_line(happening)
         try:
-            self._stream.write(json_line(happening))
+            _write_whole(self._stream, line)
             self._stream.flush()
         except (OSError, ValueError):
             self._stream = None
@@ -33,7 +38,16 @@ class EventLines:
         """Lines do not change."""
 
     def close(self) -> None:
-        """Nothing to restore."""
+        """The stream is the caller's."""
+
+
+def _write_whole(stream: BinaryIO, data: bytes) -> None:
+    """Write all of `data`. A stream without a buffer may take a part of it at a time, or, if others made it so, not wait."""
+    while data:
+        taken: int | None = stream.write(data)
+        if taken is None:
+            select.select([], [stream], [])
+        data = data[taken or 0 :]
 
 
 def json_list(values: Iterable[object]) -> Iterator[bytes]:

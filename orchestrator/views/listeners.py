@@ -1,10 +1,11 @@
-"""Those who hear what happens to a run, and the fan-out that keeps each of them from ending or delaying it.
+"""The fan-out to those who hear what happens to a run: it keeps each of them from ending or delaying the run.
 
 Promise: a run never waits for a listener and never ends because of one.
 - A listener is called on the thread of the loop and must return at once. The terminal's view is such a listener: a question at
-  a gate is written to the same terminal by the loop, so the order of the two matters.
-- A listener that may have to wait (a pipe, an exporter) is given as `slow`: it gets a bounded queue and a thread of its own
-  (`queued_listener`). What does not fit in the queue is lost to it, and counted.
+  a gate is written to the same terminal by the loop, and what is drawn must stand still from then on. A view of its own thread
+  could only promise that if the loop waited for it.
+- A slow listener, which may have to wait for somebody, has a bounded queue and a thread of its own (`queued_listener`). What
+  does not fit into the queue is lost to it, and counted; all others hear the number at the end.
 - A listener that raises is silenced: it is closed and hears nothing more. supervisor.log has the traceback, the others a note.
 - `refresh` comes by the clock, every 0.25 s, however many happenings there are.
 """
@@ -16,36 +17,31 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.system.run_log import append_log
 from orchestrator.views.happenings import Happening, Noted
+from orchestrator.views.listener import Listener
+from orchestrator.views.queued_listener import QueuedListener, lost_in_words
 
 REFRESH_SECONDS = 0.25
 """The longest time between two refreshes of a view, as long as the loop turns or anything happens."""
 
 
-class Listener(Protocol):
-    """Hears what happens to a run. Must return at once; what it raises silences it and is noted, and never ends the run."""
-
-    def hear(self, happening: Happening) -> None:
-        """Take in one happening."""
-
-    def refresh(self, now: float) -> None:
-        """Time has passed: durations of what runs have changed. `now`: monotonic seconds. Called at least every 0.25 s."""
-
-    def close(self) -> None:
-        """The run is over, or its supervisor leaves: let go of what was opened, and restore the terminal."""
-
-
 class Listeners:
-    """Tells each listener what happens. Used by one thread, the loop's; `clock` gives monotonic seconds."""
+    """Tells each listener what happens. Used by one thread, the loop's; `clock` gives monotonic seconds.
 
-    def __init__(self, listeners: Sequence[Listener], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._listeners = list(listeners)
+    `slow`: listeners that may have to wait for somebody.
+    """
+
+    def __init__(
+        self, listeners: Sequence[Listener], slow: Sequence[Listener] = (), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._slow = [QueuedListener(each) for each in slow]
+        self._listeners: list[Listener] = [*listeners, *self._slow]
         self._clock = clock
-        self._refresh_at = -math.inf
         self._log: Path | None = None
+        self.next_refresh = -math.inf
+        """When `refresh_if_due` has something to do again: monotonic seconds."""
         self.silenced: list[Listener] = []
 
     def log_to(self, log: Path) -> None:
@@ -60,19 +56,27 @@ class Listeners:
 
     def refresh_if_due(self, now: float) -> None:
         """Refresh all listeners if the last refresh is 0.25 s ago. Cheap otherwise: one comparison."""
-        if now < self._refresh_at:
+        if now < self.next_refresh:
             return
-        self._refresh_at = now + REFRESH_SECONDS
+        self.next_refresh = now + REFRESH_SECONDS
         self._call_each(lambda listener: listener.refresh(now))
 
     def close(self) -> None:
-        """Close all listeners. Called again, it does nothing."""
-        closing, self._listeners = self._listeners, []
-        for listener in closing:
-            try:
-                listener.close()
-            except Exception as error:
-                self._note(_failed_in_words(listener, error), _traceback_of(error))
+        """Close all listeners, the slow ones first: what was lost to them is told to the others. Called again, it does nothing.
+
+        Waits for a slow listener as long as it takes what is queued, and no longer than its patience once it takes nothing.
+        """
+        try:
+            for slow in self._slow:
+                if slow not in self._listeners:
+                    continue
+                self._close(slow)
+                if slow.lost:
+                    self._note(f"{type(slow.listener).__name__}: {lost_in_words(slow.lost)}")
+        finally:
+            # Also when somebody has interrupted the wait: a live view has to give the cursor back.
+            for listener in tuple(self._listeners):
+                self._close(listener)
 
     def _call_each(self, call: Callable[[Listener], None]) -> None:
         failures: list[tuple[Listener, Exception]] = []
@@ -87,24 +91,38 @@ class Listeners:
 
     def _silence(self, listener: Listener, error: Exception) -> None:
         if listener not in self._listeners:
-            return
+            return  # what it did when it heard of another's failure has silenced it already
         self._listeners.remove(listener)
-        self.silenced.append(listener)
+        self.silenced.append(_behind_queue(listener))
         try:
             listener.close()  # a live view gives the cursor back
         except Exception as again:
             error.add_note(f"its close raised {again!r}")
-        self._note(_failed_in_words(listener, error), _traceback_of(error))
+        self._note(_failed_in_words(listener, error), error)
 
-    def _note(self, words: str, details: str) -> None:
+    def _close(self, listener: Listener) -> None:
+        if listener not in self._listeners:
+            return
+        self._listeners.remove(listener)
+        try:
+            listener.close()
+        except Exception as error:
+            self._note(_failed_in_words(listener, error), error)
+
+    def _note(self, words: str, error: Exception | None = None) -> None:
+        """Made here and not by the narrator: at `close` the run is over."""
         if self._log is not None:
-            append_log(self._log, f"{words}\n{details}")
+            append_log(self._log, words if error is None else f"{words}\n{_traceback_of(error)}")
         self.hear(Noted(message=words, at=time.time()))
+
+
+def _behind_queue(listener: Listener) -> Listener:
+    return listener.listener if isinstance(listener, QueuedListener) else listener
 
 
 def _failed_in_words(listener: Listener, error: Exception) -> str:
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{type(listener).__name__} failed and hears nothing more ({said}); the run goes on"
+    return f"{type(_behind_queue(listener)).__name__} failed and hears nothing more ({said}); the run goes on"
 
 
 def _traceback_of(error: Exception) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+import os
+import stat
+from typing import IO, TextIO
 
 from orchestrator.system.redaction import of_this_process
 
@@ -53,3 +55,25 @@ class Outlet:
         if self._stream is None:
             raise OSError("this outlet is closed")
         return self._stream.fileno()
+
+
+def waits_for_reader(stream: IO[str] | None) -> bool:
+    """Whether what is written to `stream` has to be read by somebody before more can be written: a pipe or a socket.
+
+    A file takes all. A terminal is not meant: see `listeners`.
+    """
+    if stream is None:
+        return False
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # no descriptor is behind it, or a closed one
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def own_stream(stream: TextIO) -> TextIO:
+    """Another stream to the descriptor of `stream`, for a thread that may wait there for ever.
+
+    A stream that a thread waits in is locked, and the interpreter, which flushes sys.stderr at its end, would abort.
+    """
+    return open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)

@@ -10,7 +10,7 @@ import pytest
 from drivers.views_story import began, ended, finished, listed, started
 
 from orchestrator.views.happenings import Happening, ItemRetrying, ItemWaiting, JobClosed, Noted
-from orchestrator.views.listeners import Listener
+from orchestrator.views.listener import Listener
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.plain_lines import PlainLines, Quiet
 
