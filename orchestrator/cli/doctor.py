@@ -34,7 +34,7 @@ def command(invocation: Invocation, *, orphans: bool, kill: bool, as_json: bool)
 
 
 def _orphans(invocation: Invocation, *, kill: bool, as_json: bool) -> int:
-    from orchestrator.cli.orphans import end, find_orphans
+    from orchestrator.engines.orphans import end, find_orphans
     from orchestrator.system.wording import lasting, shown
 
     found = find_orphans(invocation.home())

@@ -15,7 +15,7 @@ from conftest import RunCli
 from drivers.gate import Gate
 
 from orchestrator.cli import checkup
-from orchestrator.cli.orphans import find_orphans, innermost_run
+from orchestrator.engines.orphans import find_orphans, innermost_run
 from orchestrator.system.locks.travelling import try_lock
 
 QUICK = '[jobs.one]\ncommand = ["true"]\n'
