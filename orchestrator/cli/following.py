@@ -8,13 +8,14 @@ this attempt runs. From then on the file is this attempt's for ever.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.cli.output import flush
 from orchestrator.cli.sinks import Sink, Sinks, copy_stream
 from orchestrator.cli.streams import open_stream
+from orchestrator.engines.live_output import open_live_output
 from orchestrator.store.records import Status
 from orchestrator.system.locks.holders import is_locked
 
@@ -97,8 +98,8 @@ class _FollowedItem:
 class _Tail:
     """One live stream of one attempt: what of it has been copied."""
 
-    def __init__(self, live: Path, sink: Sink) -> None:
-        self._live = live
+    def __init__(self, open_file: Callable[[], BinaryIO | None], sink: Sink) -> None:
+        self._open_file = open_file
         self._sink = sink
         self._file: BinaryIO | None = None
         self.is_believed = False
@@ -106,10 +107,9 @@ class _Tail:
     def read_block(self) -> bytes:
         """What has come since, at most a block: the first one again and again until it is believed."""
         if self._file is None:
-            try:
-                self._file = self._live.open("rb")
-            except FileNotFoundError:
-                return b""
+            self._file = self._open_file()
+        if self._file is None:
+            return b""
         if not self.is_believed:
             self._file.seek(0)
         return self._file.read(_BLOCK_BYTES)
@@ -141,9 +141,12 @@ class _Tail:
 
 def _follow_attempt(item: _FollowedItem, start: Started, names: Sequence[str], lines: int | None) -> None:
     """Copy what the attempt writes until it has ended; then, from the files that it left, the streams that were not copied."""
-    folder = item.reader.run_dir.worker_folder(start.worker)
     # A check writes after the attempt's own streams; what it wrote is printed at the end.
-    tails = {name: _Tail(folder / name, item.sink(start.attempt, name, lines)) for name in names if name != "check"}
+    tails = {
+        name: _Tail(partial(open_live_output, item.reader.run_dir, start, name), item.sink(start.attempt, name, lines))
+        for name in names
+        if name != "check"
+    }
     try:
         is_over = False
         while not is_over:

@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from orchestrator.engines.live_output import open_live_output
+
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
 
@@ -20,8 +22,8 @@ def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: 
     """
     running = reader.history.open_starts.get((job_id, index))
     if running is not None and running.attempt == attempt:
-        live = reader.run_dir.worker_folder(running.worker) / name if name != "check" else None
-        return (live and _opened(live)) or _opened(_final_path(reader, job_id, index, attempt, name))
+        live = open_live_output(reader.run_dir, running, name) if name != "check" else None
+        return live or _opened(_final_path(reader, job_id, index, attempt, name))
     from_file = _opened(_final_path(reader, job_id, index, attempt, name))
     if from_file is not None:
         return from_file
