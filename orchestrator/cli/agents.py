@@ -44,7 +44,7 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
         return _forget(invocation.home(), forgotten, as_json=as_json)
     from orchestrator.jobsfile.profiles.load import Profiles
     from orchestrator.jobsfile.profiles.versions import installed
-    from orchestrator.shared.limits.parks import Parks, words_of
+    from orchestrator.shared.limits.parks import Parks, park_words
 
     profiles = Profiles(os.path.dirname(os.path.realpath(file)) if file else os.getcwd())
     read: list[Profile] = []
@@ -58,7 +58,7 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
     if as_json:
         write_json(sorted([*rows, *(_wrong_row(name, error) for name, error in wrong.items())], key=lambda row: row["name"]))
     else:
-        _print(rows, wrong, [words_of(park) for park in Parks(invocation.home()).in_force()])
+        _print(rows, wrong, [park_words(park) for park in Parks(invocation.home()).parks_in_force()])
     return int(ExitCode.FAILED) if wrong else 0
 
 
@@ -66,12 +66,12 @@ def _forget(home: Path, account: str, *, as_json: bool) -> int:
     from orchestrator.shared.limits.parks import Parks
 
     parks = Parks(home)
-    known = [park.account for park in parks.all()]
+    known = [park.account for park in parks.all_parks()]
     if account and account not in known:
         raise UserError(
             f"no usage limit of {shown(account)} is known{did_you_mean(account, known)}", "orchestrate doctor lists them"
         )
-    taken_back = [each for each in known if account in ("", each) and parks.forget(each)]
+    taken_back = [each for each in known if account in ("", each) and parks.forget_limit(each)]
     if as_json:
         write_json(taken_back)
     else:

@@ -197,11 +197,11 @@ def _pools(home: Path) -> Iterator[Finding]:
 
 
 def _limits(home: Path) -> Iterator[Finding]:
-    from orchestrator.shared.limits.parks import Parks, words_of
+    from orchestrator.shared.limits.parks import Parks, park_words
 
-    for park in Parks(home).in_force():
+    for park in Parks(home).parks_in_force():
         yield Finding(
-            "note", "limits", f"{shown(words_of(park))}; orchestrate agents --forget-limits {park.account} takes it back"
+            "note", "limits", f"{shown(park_words(park))}; orchestrate agents --forget-limits {park.account} takes it back"
         )
 
 

@@ -56,7 +56,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
 
 def _limit_lines(parks: Sequence[Park], spared: Sequence[str]) -> list[str]:
     """A line for each account that is limited. Of one that is parked the file says more than the supervisor."""
-    from orchestrator.shared.limits.parks import words_of
+    from orchestrator.shared.limits.parks import park_words
 
     others = [line for line in spared if not any(park.account in line for park in parks)]
-    return [*map(words_of, parks), *others]
+    return [*map(park_words, parks), *others]

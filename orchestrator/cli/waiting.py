@@ -52,7 +52,7 @@ def limits_in_the_way(reader: RunReader) -> list[Park]:
     from orchestrator.shared.limits.parks import Parks
     from orchestrator.supervisor.account_limits import accounts_of
 
-    parks = Parks(reader.run_dir.home).in_force()
+    parks = Parks(reader.run_dir.home).parks_in_force()
     if not parks:
         return []
     used = {account for accounts in accounts_of(reader.jobs_file, os.environ).values() for account in accounts}

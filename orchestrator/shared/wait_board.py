@@ -1,13 +1,14 @@
 """The board on disk where runs tell what they wait for, so that a deadlock between them is found: HOME/waits/RUN.json.
 
-Only what may be part of a cycle is there: waits of runs that are nested in an item, and of items that keep a token for which
-somebody on the board waits. Files are only a cache (page cache, replaced by rename, removed when nothing waits); one whose
-supervisor is gone counts for nothing. What is posted has been observed without a change for `SETTLE_SECONDS`, and is told as
-true up to the observation *before* the last one: the note in a lock file may for an instant name the holder before.
+The board has only waits that may be part of a cycle: those of runs that are nested in an item, and those of items that keep a
+token for which somebody on the board waits. A file is only a cache: it is in the page cache, replaced by rename, and removed
+when nothing waits. A file whose supervisor is gone counts for nothing. A wait is posted once it was observed without a change
+for `SETTLE_SECONDS`. `seen` is the time of the second-last observation, because the note in a lock file may still name the
+previous holder for an instant.
 
-Promise: a cycle is found and one of its waits given up within 5 s, by the run whose wait it is, under HOME/waits/lock and only
-after it took that wait off the board, so that nobody else takes the same cycle for a reason to give up another. Nothing blocks.
-It refuses to handle: what a deadlock is (`core.cycles`), what an item waits for (the supervisor knows), failing the item.
+Promise: a cycle is found and one of its waits is given up within 5 s, by the run whose wait it is. That run holds HOME/waits/lock
+and has taken the wait off the board by then, so no other run gives up a second wait for the same cycle. Nothing blocks.
+It refuses to handle: what a deadlock is (`core.deadlocks`), what an item waits for (the supervisor knows), failing the item.
 """
 
 from __future__ import annotations
@@ -29,17 +30,19 @@ from orchestrator.workers.processes.identity import boot_id, is_same_process, st
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 OBSERVE_SECONDS = 0.25
+"""From one look at the run's waits to the next."""
 SETTLE_SECONDS = 0.5
+"""A wait that has held so long is posted: shorter ones pass by themselves."""
 REFRESH_SECONDS = 1.0
 """How often a posting that has not changed is written again, and the others' are read."""
 STALE_SECONDS = 5.0
-"""A posting that was not refreshed for so long is not looked at: its supervisor is stopped, and nobody is to fail for that."""
+"""A posting that was not refreshed for so long is ignored: its supervisor is stopped, and no item is to fail for that."""
 
 _FORMAT = 1
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in HOME/waits/RUN.json. `pid`, `start_ticks`, `boot_id`: the supervisor. A clock other boots do not share."""
+    """The content of HOME/waits/RUN.json. `pid`, `start_ticks`, `boot_id`: the supervisor. `seen`: by the clock of that boot."""
 
     format: int
     pid: int
@@ -59,10 +62,10 @@ class Victim(msgspec.Struct, frozen=True):
 
 
 class WaitBoard:
-    """What one run waits for. `mark`: of the run (what its attempts' marks begin with); `ancestors`: of the attempts it is in.
+    """The board for one run. `mark`: of the run (its attempts' marks begin with it); `ancestors`: of the attempts that it is in.
 
-    `look` is to be called from the loop when `next_look` has come, as long as the run goes on; it costs nothing while nothing
-    waits. Times are `time.monotonic()`, which all processes of a boot share.
+    The loop calls `look_at_board` when `next_look` has come, as long as the run goes on; it costs nothing while nothing waits.
+    Times are `time.monotonic()`, which all processes of a boot share.
     """
 
     def __init__(self, run_dir: RunDir, mark: str, ancestors: Sequence[str] = ()) -> None:
@@ -79,15 +82,16 @@ class WaitBoard:
         self._posted: list[Wait] = []
         self._refresh_at = 0.0
 
-    def look(self, waits: Iterable[Wait], now: float) -> list[Victim]:
-        """Take in what the run waits for at this instant; tell which of these waits it has to give up (mostly none).
+    def look_at_board(self, waits: Iterable[Wait], now: float) -> list[Victim]:
+        """Take in what the run waits for at this instant; return which of these waits it has to give up (mostly none).
 
-        `waits`: of items that still may start, whose resource was looked for just now and not to be had. `since` is ignored.
+        `waits`: of items that still may start, each for a resource that was tried just now and is held. `since` is ignored.
         Raises StateUnwritableError.
         """
         self.next_look = now + OBSERVE_SECONDS
         try:
             settled, seen = self._observe(waits, now)
+            # Nothing changed, and the posting is fresh: neither write nor read.
             if settled == self._posted and not (settled and now >= self._refresh_at):
                 return []
             self._post(settled, seen, now)
@@ -100,21 +104,23 @@ class WaitBoard:
     def close(self) -> None:
         """Take everything off the board: the run has nothing to wait for any more."""
         if self._posted:
-            # If it stays, whoever reads it sees that its session is gone. It must not hide why we end.
+            # A file that stays does no harm: readers see that its session is gone. An error here must not hide why the run ends.
             with contextlib.suppress(OSError):
                 fault_point("waits.closing")
                 self._path.unlink(missing_ok=True)
             self._posted = []
 
     def _observe(self, waits: Iterable[Wait], now: float) -> tuple[list[Wait], float]:
-        """What has been waited for long enough, and until when that is certain."""
+        """The waits that have held long enough, and until when that is certain."""
         seen = self._observed_at
         self._observed = still_waiting(self._observed, self._that_matter(waits, now), now)
         self._observed_at = now
         return [wait for wait in self._observed if now - wait.since >= SETTLE_SECONDS], seen
 
     def _that_matter(self, waits: Iterable[Wait], now: float) -> list[Wait]:
+        """The waits that may be part of a cycle."""
         known = list(waits)
+        # An item that keeps a token matters only if somebody waits for that token; so the others' waits are needed.
         named: set[str] = set()
         if any(wait.reserves for wait in known):
             named = {holder for file in self._read_others(now) for wait in file.waits for holder in wait.holders}
@@ -144,7 +150,9 @@ class WaitBoard:
         self._posted, self._refresh_at = waits, now + REFRESH_SECONDS
 
     def _give_up(self, settled: list[Wait], seen: float, now: float) -> list[Victim]:
+        """The waits that this run has to give up; they are off the board when this returns."""
         mine = Posting(mark=self._mark, ancestors=self._ancestors, seen=seen, waits=tuple(settled))
+        # Without the lock first: mostly there is no deadlock.
         if not self._victims(mine, now):
             return []
         lock = try_lock(self._folder / "lock")
@@ -152,6 +160,7 @@ class WaitBoard:
             self._refresh_at = now  # the next look tries again
             return []
         try:
+            # Under the lock once more: another run may have given up a wait of this cycle meanwhile.
             victims = self._victims(mine, now)
             if victims:
                 given_up = [victim.wait for victim in victims]
@@ -162,11 +171,13 @@ class WaitBoard:
             os.close(lock)
 
     def _victims(self, mine: Posting, now: float) -> list[Victim]:
-        """Which waits of this run have to be given up, going by what all runs that live have posted."""
+        """The waits of this run that have to be given up, by the postings of all living runs."""
         others = {file.mark: file for file in self._read_others(now)}
         while True:
             postings = [mine, *(_posting(file) for file in others.values())]
             found = find_deadlocks(postings)
+            # Whether a supervisor lives costs a look at its lock, so only those in a deadlock are asked. Without the dead ones
+            # among them the deadlock may be none: then once more.
             involved = set().union(*(deadlock.runs for deadlock in found)) & set(others)
             gone = {mark for mark in involved if not self._lives(others[mark])}
             if not gone:
@@ -185,8 +196,9 @@ class WaitBoard:
                 continue
             try:
                 file = _DECODER.decode(path.read_bytes())
-            except (FileNotFoundError, msgspec.DecodeError):  # gone meanwhile; or of another version, which is its own affair
-                continue
+            except (FileNotFoundError, msgspec.DecodeError):
+                continue  # removed meanwhile; or of another version, which finds its deadlocks by itself
+            # A supervisor that was killed leaves its file: whoever reads it next tidies up.
             if not is_same_process(file.pid, file.start_ticks, file.boot_id):
                 path.unlink(missing_ok=True)
             elif file.format == _FORMAT and file.seen >= now - STALE_SECONDS:
@@ -194,7 +206,7 @@ class WaitBoard:
 
     def _lives(self, file: _File) -> bool:
         run_id = file.mark.rpartition("/")[2].rpartition(".")[0]
-        # A killed supervisor that nobody has waited for is still a process, but it has lost its lock.
+        # A killed supervisor that its parent has not reaped is still a process, but it has lost its lock.
         return is_locked(self._run_dir.beside(run_id).supervisor_lock)
 
 

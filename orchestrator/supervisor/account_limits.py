@@ -62,7 +62,7 @@ class AccountLimits:
             self._refusals[account] = f"{flight.name}: {outcome.message}"
         if verdict is Verdict.PARKED:
             return self._park(flight, account, outcome)
-        if outcome.attempt_class in _ANSWERED and self._parks.clear(account, flight.start.at):
+        if outcome.attempt_class in _ANSWERED and self._parks.clear_park(account, flight.start.at):
             self._narrator.note(f"the usage limit of {account} is over")
         return _monotonic(resets_at) if verdict is Verdict.THROTTLED and resets_at is not None else None
 
@@ -82,7 +82,7 @@ class AccountLimits:
         resets_at, source = (None, None) if report is None else (report.resets_at, report.reset_source)
         # An outcome that waited in a worker's log for a resume tells of a limit that is over, perhaps.
         told_by = f"{self._run_id}/{flight.name}"
-        park = self._parks.tell(account, resets_at, told_by, source=source, reached_at=outcome.finished_at)
+        park = self._parks.tell_limit(account, resets_at, told_by, source=source, reached_at=outcome.finished_at)
         fault_point("supervisor.parked")
         left = self._parks.seconds_left(park)
         parked = Parked(park, left)

@@ -32,7 +32,7 @@ from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.shared.limits.trials import Parked, Trial, Trials, Tried
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.shared.nesting.borrowing import Capacity
-from orchestrator.shared.pools.rates import StartLog
+from orchestrator.shared.pools.rates import PoolRate
 from orchestrator.shared.pools.slots import PoolSlots
 from orchestrator.shared.tokens.answers import Asking, Granted, Joins, Refused, Shared, Wanted
 from orchestrator.shared.tokens.desk import TokenDesk
@@ -113,7 +113,7 @@ class Admission:
         self._min_free_memory = jobs_file.run.min_free_memory
         self._pools = {pool.name: PoolSlots(home, pool) for pool in jobs_file.pools.values() if pool.slots is not None}
         self._pool_of = {pool_slot(name): name for name in self._pools}
-        self._rates = {pool.name: StartLog(home, pool) for pool in jobs_file.pools.values() if pool.rate is not None}
+        self._rates = {pool.name: PoolRate(home, pool) for pool in jobs_file.pools.values() if pool.rate is not None}
         self._capacity = Capacity(nesting, home) if nesting is not None else None
         self._watches: dict[str, _Watch] = {}
         self._aside: set[int] = set()
@@ -138,7 +138,7 @@ class Admission:
             if self._is_memory_short():
                 return Missing(MEMORY, time.monotonic() + _MEMORY_LOOK_SECONDS)
             account = prepared.agent.account if prepared.agent is not None else None
-            if account is not None and (limited := self._trials.missing(account)) is not None:
+            if account is not None and (limited := self._trials.find_missing(account)) is not None:
                 return self.limited(account, limited)
             with ExitStack() as undo:
                 answer = self._take(item, name, job, slot, mark, asking, account, undo)
@@ -166,7 +166,7 @@ class Admission:
     def notes(self, resource: str) -> list[str | None]:
         """Of each unit of a resource the note (`RUN/ITEM MARK`) of who holds it, None if it is free; [] of one without units."""
         if (account := self._account_of.get(resource)) is not None:
-            return [self._trials.holder(account)] if resource == trial(account) else []
+            return [self._trials.holder_note(account)] if resource == trial(account) else []
         if resource == ROOM:
             return [] if self._capacity is None else self._capacity.notes()
         if (name := self._pool_of.get(resource)) is None:
@@ -221,7 +221,7 @@ class Admission:
     ) -> Missing | None:
         """Take what all runs share, tokens apart, and add it to `fds` and `pools`; or tell what is missing."""
         if self._capacity is not None:
-            borrowed = self._capacity.try_take(job.pool, note)
+            borrowed = self._capacity.try_borrow(job.pool, note)
             if borrowed is None:
                 return self._missing(ROOM)
             for fd in borrowed.lock_fds:
@@ -229,14 +229,14 @@ class Admission:
             fds += borrowed.lock_fds
             pools |= borrowed.pools
         if job.pool in self._pools and job.pool not in pools:
-            pool_fd = self._pools[job.pool].try_take(note)
+            pool_fd = self._pools[job.pool].try_take_slot(note)
             if pool_fd is None:
                 return self._missing(pool_slot(job.pool))
             undo.callback(unlock, pool_fd)
             fds.append(pool_fd)
             pools.add(job.pool)
         if account is not None:
-            tried = self._trials.try_use(account, note)
+            tried = self._trials.try_use_account(account, note)
             if isinstance(tried, Parked | Tried):
                 return self.limited(account, tried)
             if isinstance(tried, Trial):
@@ -248,7 +248,7 @@ class Admission:
         """What is missing if the pool's rate allows no start now. Asked for last: what it grants is spent, and a worker that
         cannot be had must not spend it again and again."""
         try:
-            wait = self._rates[pool].try_start(_WARM_START_SECONDS if new_worker is None else _COLD_START_SECONDS)
+            wait = self._rates[pool].try_grant_start(_WARM_START_SECONDS if new_worker is None else _COLD_START_SECONDS)
         except OSError as error:
             if error.errno not in SHORTAGES:
                 raise

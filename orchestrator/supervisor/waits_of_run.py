@@ -54,7 +54,7 @@ class Waits:
             return []
         waiting = list(self._waiting()) if self._is_nested or self._tokens.reserved_items() else []
         found = {(each.wait.item, each.wait.resource): each.items for each in waiting}
-        victims: list[Victim] = self._board.look([each.wait for each in waiting], now)
+        victims: list[Victim] = self._board.look_at_board([each.wait for each in waiting], now)
         return [(found[victim.wait.item, victim.wait.resource], victim.words) for victim in victims]
 
     def close(self) -> None:

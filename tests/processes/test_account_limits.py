@@ -81,7 +81,7 @@ def test_two_runs_share_a_park_and_one_attempt_tries_before_all_others(runs: Age
     _, proof, *_ = (event["at"] for event in runs.agents.events("answer"))
     prompts = [event["at"] for event in runs.agents.prompts()]
     assert sum(at < proof for at in prompts) == 2, "of both runs one attempt finds out"
-    assert Parks(runs.home).all() == []
+    assert Parks(runs.home).all_parks() == []
 
 
 def test_who_comes_later_meets_the_park_without_a_prompt_and_says_until_when_and_who_told(runs: AgentRuns) -> None:
@@ -137,7 +137,7 @@ def test_with_all_of_them_parked_the_earliest_reset_is_waited_for(runs: AgentRun
     runs.write("[jobs.a]\nagent = 'fake'\nfallback = ['other']\nprompt = 'do it'\n")
     runs.assert_exit(runs.begin("jobs.toml", "r"), 0)
     assert runs.classes() == ["usage_limit", "usage_limit", "ok"]
-    assert [park.account.split("-")[0] for park in Parks(runs.home).all()] == ["fake"]
+    assert [park.account.split("-")[0] for park in Parks(runs.home).all_parks()] == ["fake"]
 
 
 def test_with_two_accounts_parked_why_names_both_and_a_fallback_that_is_not_installed_is_no_third(runs: AgentRuns) -> None:
@@ -147,7 +147,7 @@ def test_with_two_accounts_parked_why_names_both_and_a_fallback_that_is_not_inst
     (runs.profile.with_name("gone.toml")).write_text('extends = "claude"\ncommand = ["no-such-program"]\n')
     runs.write("[jobs.a]\nagent = 'fake'\nfallback = ['gone', 'other']\nprompt = 'do it'\n")
     command = runs.begin("jobs.toml", "r")
-    wait_until(lambda: len(Parks(runs.home).all()) == 2, "both are parked")
+    wait_until(lambda: len(Parks(runs.home).all_parks()) == 2, "both are parked")
     words = re.compile(r"the usage limit of fake-\w+ or \w+-\w+ to be over; .*: it holds until .*, that of \w+-\w+ until")
 
     def names_both() -> bool:

@@ -25,9 +25,9 @@ from orchestrator.shared.limits.park import (
     is_over_since,
     park_of,
     seconds_left,
-    standing,
+    standing_park,
 )
-from orchestrator.shared.limits.parks import Parks, words_of
+from orchestrator.shared.limits.parks import Parks, park_words
 from orchestrator.shared.limits.trials import LONGEST_TRIAL_SECONDS, Parked, Trial, Trials, Tried
 from orchestrator.workers.protocol import ResetSource
 
@@ -53,8 +53,8 @@ class Machine:
         self.clock = Clock(self.clock.wall + seconds, self.clock.boot + seconds, self.clock.boot_id)
 
     def take(self, trials: Trials, note: str) -> Trial | Parked | Tried | None:
-        """`try_use`, with a lock file that is touched by the test's clock."""
-        taken = trials.try_use(ACCOUNT, note)
+        """`try_use_account`, with a lock file that is touched by the test's clock."""
+        taken = trials.try_use_account(ACCOUNT, note)
         if isinstance(taken, Trial):
             os.utime(taken.lock_fd, (self.clock.wall, self.clock.wall))
         return taken
@@ -132,8 +132,8 @@ def test_of_two_that_are_told_the_better_one_stands(old: float | None, new: floa
     first = park_of(ACCOUNT, None if old is None else NOON.wall + old, "old", NOON)
     now = later(NOON, LEAST_SECONDS if old == -5.0 else 1.0)
     second = park_of(ACCOUNT, None if new is None else now.wall + new, "new", now)
-    assert standing(first, second, now).told_by == counts
-    assert standing(None, second, now) is second
+    assert standing_park(first, second, now).told_by == counts
+    assert standing_park(None, second, now) is second
 
 
 def test_only_a_success_of_what_started_after_it_ends_a_park() -> None:
@@ -144,81 +144,81 @@ def test_only_a_success_of_what_started_after_it_ends_a_park() -> None:
 
 def test_another_run_sees_a_park_and_its_end(machine: Machine) -> None:
     other = machine.other_run()
-    assert other.of(ACCOUNT) is None
-    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
-    park = other.of(ACCOUNT)
+    assert other.find_park(ACCOUNT) is None
+    machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    park = other.find_park(ACCOUNT)
     assert park is not None
     assert (park.until, park.told_by) == (NOON.wall + HOUR, "r/a:1")
     assert machine.file().parent.stat().st_mode & 0o777 == 0o700, "nobody else reads of it"
     assert not other.clear(ACCOUNT, NOON.wall - 1), "it was in flight when the limit was told"
     assert other.clear(ACCOUNT, NOON.wall + 1)
-    assert machine.parks.of(ACCOUNT) is None
-    assert machine.parks.all() == []
+    assert machine.parks.find_park(ACCOUNT) is None
+    assert machine.parks.all_parks() == []
 
 
 def test_somebody_takes_a_limit_back_by_hand(machine: Machine) -> None:
-    machine.parks.tell(ACCOUNT, None, "r/a:1")
-    assert machine.parks.forget(ACCOUNT)
-    assert not machine.parks.forget(ACCOUNT)
-    assert machine.trials.missing(ACCOUNT) is None
+    machine.parks.tell_limit(ACCOUNT, None, "r/a:1")
+    assert machine.parks.forget_limit(ACCOUNT)
+    assert not machine.parks.forget_limit(ACCOUNT)
+    assert machine.trials.find_missing(ACCOUNT) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe", b"[]", b'{"format":1,"account":"x"'])
 def test_a_damaged_file_tells_of_no_limit_and_is_replaced(machine: Machine, content: bytes) -> None:
     machine.file().parent.mkdir()
     machine.file().write_bytes(content)
-    assert machine.parks.of(ACCOUNT) is None
-    machine.parks.tell(ACCOUNT, None, "r/a:1")
-    assert machine.parks.of(ACCOUNT) is not None
+    assert machine.parks.find_park(ACCOUNT) is None
+    machine.parks.tell_limit(ACCOUNT, None, "r/a:1")
+    assert machine.parks.find_park(ACCOUNT) is not None
 
 
 def test_a_file_of_a_later_version_or_another_account_tells_nothing(machine: Machine) -> None:
-    park = machine.parks.tell(ACCOUNT, None, "r/a:1")
+    park = machine.parks.tell_limit(ACCOUNT, None, "r/a:1")
     for odd in (msgspec.structs.replace(park, format=2), msgspec.structs.replace(park, account="other")):
         machine.file().write_bytes(msgspec.json.encode(odd))
-        assert machine.other_run().of(ACCOUNT) is None
+        assert machine.other_run().find_park(ACCOUNT) is None
 
 
 def test_a_writer_that_never_goes_on_keeps_nobody(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.file().parent.mkdir()
     with FileLock(machine.file("lock")):
-        park = machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
-    assert machine.parks.of(ACCOUNT) == park, "this run keeps to it"
-    assert machine.other_run().of(ACCOUNT) is None
+        park = machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    assert machine.parks.find_park(ACCOUNT) == park, "this run keeps to it"
+    assert machine.other_run().find_park(ACCOUNT) is None
     assert "other runs are not told" in machine.notes[0]
 
 
 def test_until_the_reset_nobody_may_try_and_then_exactly_one(machine: Machine) -> None:
-    assert machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1") is None, "without a limit nothing is taken"
+    assert machine.trials.try_use_account(ACCOUNT, "r/a:1 m/a:1") is None, "without a limit nothing is taken"
     assert not machine.file("probe").exists()
-    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
-    parked = machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+    machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    parked = machine.trials.try_use_account(ACCOUNT, "r/a:1 m/a:1")
     assert isinstance(parked, Parked)
     assert parked.seconds == HOUR
     assert not machine.trials.is_past(ACCOUNT)
     machine.pass_time(HOUR)
     assert machine.trials.is_past(ACCOUNT)
-    assert machine.trials.missing(ACCOUNT) is None
+    assert machine.trials.find_missing(ACCOUNT) is None
     trial = machine.take(machine.trials, "r/a:1 m/a:1")
     assert isinstance(trial, Trial)
     other = Trials(machine.home, machine.other_run())
-    assert isinstance(other.missing(ACCOUNT), Tried)
-    assert isinstance(other.try_use(ACCOUNT, "q/b:2 n/b:2"), Tried)
+    assert isinstance(other.find_missing(ACCOUNT), Tried)
+    assert isinstance(other.try_use_account(ACCOUNT, "q/b:2 n/b:2"), Tried)
     assert not other.is_free(ACCOUNT)
     os.close(trial.lock_fd)  # as a kill of the attempt does
     assert other.is_free(ACCOUNT)
     second = machine.take(other, "q/b:2 n/b:2")
     assert isinstance(second, Trial)
-    machine.parks.clear(ACCOUNT, machine.clock.wall)
-    assert machine.trials.try_use(ACCOUNT, "r/a:2 m/a:2") is None, "all may, although the one that tried still runs"
+    machine.parks.clear_park(ACCOUNT, machine.clock.wall)
+    assert machine.trials.try_use_account(ACCOUNT, "r/a:2 m/a:2") is None, "all may, although the one that tried still runs"
     os.close(second.lock_fd)
 
 
 def test_a_shortage_right_behind_the_lock_of_a_trial_lets_it_go(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
     machine.pass_time(HOUR)
-    real, asked = machine.parks.of, iter([False, False, False, True])
+    real, asked = machine.parks.find_park, iter([False, False, False, True])
 
     def of(account: str) -> Park | None:
         if next(asked):
@@ -226,58 +226,58 @@ def test_a_shortage_right_behind_the_lock_of_a_trial_lets_it_go(machine: Machine
         return real(account)
 
     with monkeypatch.context() as patched:
-        patched.setattr(machine.parks, "of", of)
+        patched.setattr(machine.parks, "find_park", of)
         with pytest.raises(OSError, match="Too many open files"):
-            machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1")
+            machine.trials.try_use_account(ACCOUNT, "r/a:1 m/a:1")
     trial = machine.take(Trials(machine.home, machine.other_run()), "q/b:2 n/b:2")
     assert isinstance(trial, Trial)
     os.close(trial.lock_fd)
 
 
 def test_a_trial_that_meets_the_limit_again_parks_anew(machine: Machine) -> None:
-    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
     machine.pass_time(HOUR)
     trial = machine.take(machine.trials, "r/a:1 m/a:1")
     assert isinstance(trial, Trial)
-    machine.parks.tell(ACCOUNT, machine.clock.wall + HOUR, "r/a:1")
-    assert isinstance(machine.trials.missing(ACCOUNT), Parked)
+    machine.parks.tell_limit(ACCOUNT, machine.clock.wall + HOUR, "r/a:1")
+    assert isinstance(machine.trials.find_missing(ACCOUNT), Parked)
     assert machine.trials.is_free(ACCOUNT), "who waits for the trial looks again, and finds the limit"
     os.close(trial.lock_fd)
 
 
 def test_what_runs_inside_of_the_attempt_that_tries_is_a_part_of_the_trial(machine: Machine) -> None:
-    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
     machine.pass_time(HOUR)
     trial = machine.take(machine.trials, "r/a:1 m/a:1/1")
     assert isinstance(trial, Trial)
     nested = Trials(machine.home, machine.other_run(), ("m/a:1/1",))
-    assert nested.try_use(ACCOUNT, "q/b:0 m/a:1/1/n/b:0/1") is None
-    assert nested.missing(ACCOUNT) is None
+    assert nested.try_use_account(ACCOUNT, "q/b:0 m/a:1/1/n/b:0/1") is None
+    assert nested.find_missing(ACCOUNT) is None
     os.close(trial.lock_fd)
 
 
 def test_a_trial_that_goes_on_for_long_was_not_refused_and_the_others_need_not_wait_for_its_end(machine: Machine) -> None:
-    machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
     machine.pass_time(HOUR)
     trial = machine.take(machine.trials, "r/a:1 m/a:1")
     assert isinstance(trial, Trial)
     other = Trials(machine.home, machine.other_run())
     machine.pass_time(LONGEST_TRIAL_SECONDS - 1)
     assert not other.is_free(ACCOUNT)
-    assert isinstance(other.try_use(ACCOUNT, "q/b:2 n/b:2"), Tried)
+    assert isinstance(other.try_use_account(ACCOUNT, "q/b:2 n/b:2"), Tried)
     machine.pass_time(2)
     assert other.is_free(ACCOUNT)
-    assert other.try_use(ACCOUNT, "q/b:2 n/b:2") is None
-    assert machine.parks.of(ACCOUNT) is None
+    assert other.try_use_account(ACCOUNT, "q/b:2 n/b:2") is None
+    assert machine.parks.find_park(ACCOUNT) is None
     os.close(trial.lock_fd)
 
 
 def test_who_finds_a_trial_too_long_does_not_take_back_what_was_told_meanwhile(machine: Machine) -> None:
-    old = machine.parks.tell(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    old = machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
     machine.pass_time(2 * HOUR)
-    new = machine.parks.tell(ACCOUNT, NOON.wall + 5 * HOUR, "r/a:2")
-    machine.parks.drop(old)
-    assert machine.parks.of(ACCOUNT) == new
+    new = machine.parks.tell_limit(ACCOUNT, NOON.wall + 5 * HOUR, "r/a:2")
+    machine.parks.drop_park(old)
+    assert machine.parks.find_park(ACCOUNT) == new
 
 
 @pytest.mark.parametrize(
@@ -302,15 +302,15 @@ def test_people_are_told_until_when_and_whose_word_that_is(
 ) -> None:
     now = Clock(time.time(), 5.0, "b1")
     park = park_of(ACCOUNT, None if resets_in is None else now.wall + resets_in, "r/a:1", now, source=source)
-    assert re.fullmatch(f"the usage limit of {ACCOUNT} {words}", words_of(park))
+    assert re.fullmatch(f"the usage limit of {ACCOUNT} {words}", park_words(park))
 
 
 def test_a_folder_that_cannot_be_used_is_told_in_words(machine: Machine) -> None:
     (machine.home / "limits").symlink_to(machine.home / "limits")
     for act in (
-        lambda: machine.parks.of(ACCOUNT),
-        lambda: machine.parks.tell(ACCOUNT, None, "r/a:1"),
-        lambda: machine.trials.try_use(ACCOUNT, "r/a:1 m/a:1"),
+        lambda: machine.parks.find_park(ACCOUNT),
+        lambda: machine.parks.tell_limit(ACCOUNT, None, "r/a:1"),
+        lambda: machine.trials.try_use_account(ACCOUNT, "r/a:1 m/a:1"),
     ):
         with pytest.raises(StateUnwritableError, match="limits"):
             act()

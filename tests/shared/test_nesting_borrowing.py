@@ -52,7 +52,7 @@ class Family:
 
     def take(self, pool: str | None = None, note: str = "run/item mark") -> str | None:
         """Who gives room, None if nobody does."""
-        borrowed = self.capacity().try_take(pool, note)
+        borrowed = self.capacity().try_borrow(pool, note)
         return None if borrowed is None else self.giver(borrowed)
 
     def giver(self, borrowed: Borrowed) -> str:
@@ -87,7 +87,7 @@ def test_the_nearest_attempt_lends_first_then_those_above_then_the_root_gives_wh
 def test_who_wants_a_pool_borrows_from_the_attempt_that_has_it(family: Family) -> None:
     family.lender("with", "api", "db")
     family.lender("without")
-    borrowed = family.capacity().try_take("api", "run/a m")
+    borrowed = family.capacity().try_borrow("api", "run/a m")
     assert borrowed is not None
     assert family.giver(borrowed) == "with"
     assert borrowed.pools == {"api", "db"}, "also what it did not ask for: it lends that on to runs of its own"
@@ -97,7 +97,7 @@ def test_who_wants_a_pool_that_is_lent_already_still_gets_a_slot(family: Family)
     family.lender("with", "api")
     family.lender("without")
     assert family.take("api") == "with"
-    borrowed = family.capacity().try_take("api", "run/b m")
+    borrowed = family.capacity().try_borrow("api", "run/b m")
     assert borrowed is not None
     assert family.giver(borrowed) == "without"
     assert "api" not in borrowed.pools
@@ -111,7 +111,7 @@ def test_who_wants_no_pool_leaves_those_of_the_attempts_above_to_others(family: 
 
 def test_pools_of_another_home_are_other_pools(family: Family, tmp_path: Path) -> None:
     family.lender("with", "api", home=tmp_path / "elsewhere")
-    borrowed = family.capacity().try_take("api", "run/a m")
+    borrowed = family.capacity().try_borrow("api", "run/a m")
     assert borrowed is not None
     assert family.giver(borrowed) == "with"
     assert borrowed.pools == frozenset()
@@ -163,7 +163,7 @@ def test_nobody_lends_a_pool_that_nobody_above_has(family: Family) -> None:
 def test_a_kill_gives_back_what_was_borrowed(family: Family) -> None:
     family.lender("only")
     family.work_on_root_slot(0)
-    borrowed = family.capacity().try_take(None, "run/a m")
+    borrowed = family.capacity().try_borrow(None, "run/a m")
     assert borrowed is not None
     # The descriptor travels to a worker; ours is closed.
     holder = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=borrowed.lock_fds)
@@ -191,7 +191,7 @@ class World:
         """One more item in the attempts `above`, or of the outermost run itself."""
         root = self.home / "runs/root"
         if above:
-            borrowed = Capacity(Nesting((), above, root, len(above), 99), self.home).try_take(None, "")
+            borrowed = Capacity(Nesting((), above, root, len(above), 99), self.home).try_borrow(None, "")
             fd = None if borrowed is None else borrowed.lock_fds[0]
         else:
             slots = (try_lock(root / f"slots/{number}.lock") for number in range(self.slots))

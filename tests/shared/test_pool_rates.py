@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Pool, Rate
 from orchestrator.shared.pools import rates
-from orchestrator.shared.pools.rates import BUSY_SECONDS, StartLog
+from orchestrator.shared.pools.rates import BUSY_SECONDS, PoolRate
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers import faultpoints
 
@@ -47,23 +47,23 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     return Clocks(monkeypatch)
 
 
-def log_of(home: Path, starts: int, seconds: float) -> StartLog:
-    return StartLog(home, Pool(name="api", rate=Rate(starts, seconds)))
+def log_of(home: Path, starts: int, seconds: float) -> PoolRate:
+    return PoolRate(home, Pool(name="api", rate=Rate(starts, seconds)))
 
 
-def granted(log: StartLog, tries: int) -> int:
-    return sum(log.try_start() is None for _ in range(tries))
+def granted(log: PoolRate, tries: int) -> int:
+    return sum(log.try_grant_start() is None for _ in range(tries))
 
 
 def test_the_first_starts_go_at_once_and_the_next_is_told_when(clocks: Clocks, tmp_path: Path) -> None:
     log = log_of(tmp_path, 3, 60)
-    assert log.try_start() is None
+    assert log.try_grant_start() is None
     clocks.go_on(10)
     assert granted(log, 2) == 2
-    assert log.try_start() == 50
+    assert log.try_grant_start() == 50
     clocks.go_on(50)
-    assert log.try_start() is None
-    assert log.try_start() == 10
+    assert log.try_grant_start() is None
+    assert log.try_grant_start() == 10
 
 
 def test_a_start_that_is_refused_counts_for_nothing(clocks: Clocks, tmp_path: Path) -> None:
@@ -77,17 +77,17 @@ def test_runs_with_different_rates_share_the_log_and_each_keeps_its_own(clocks: 
     slow, fast = log_of(tmp_path, 2, 3600), log_of(tmp_path, 10, 1)
     assert granted(fast, 20) == 10
     clocks.go_on(2)
-    assert slow.try_start() == 3598, "the starts of the other run count"
+    assert slow.try_grant_start() == 3598, "the starts of the other run count"
     assert granted(fast, 20) == 10
 
 
 def test_starts_that_take_a_while_to_happen_count_from_when_they_may_happen(clocks: Clocks, tmp_path: Path) -> None:
     log = log_of(tmp_path, 2, 1)
-    assert log.try_start(lag_seconds=0.5) is None
+    assert log.try_grant_start(lag_seconds=0.5) is None
     clocks.go_on(0.1)
-    assert log.try_start() is None
+    assert log.try_grant_start() is None
     clocks.go_on(0.9)
-    assert log.try_start() == pytest.approx(0.5)
+    assert log.try_grant_start() == pytest.approx(0.5)
     clocks.go_on(0.5)
     assert granted(log, 5) == 2, "the second was not noted before the first, which may have come later"
 
@@ -104,7 +104,7 @@ def test_starts_that_lag_never_crowd_in_one_span(
     happened: list[float] = []
     for pause, lag, fraction in steps:
         clocks.go_on(pause)
-        if log.try_start(lag) is None:
+        if log.try_grant_start(lag) is None:
             happened.append(clocks.boot / SECOND + lag * fraction)
     happened.sort()
     assert all(later - first > 3 - 1e-6 for first, later in zip(happened, happened[bound:], strict=False))
@@ -129,7 +129,7 @@ def test_no_span_has_more_starts_than_the_rate_even_if_the_wall_clock_jumps(
         clocks.go_on(pause)
         clocks.wall += jump * SECOND
         earlier = [then for then in all_starts if then > clocks.boot - spans[which] * SECOND]
-        answer = logs[which].try_start()
+        answer = logs[which].try_grant_start()
         assert (answer is None) == (len(earlier) < bounds[which])
         if answer is None:
             all_starts.append(clocks.boot)
@@ -139,7 +139,7 @@ def test_starts_of_the_boot_before_still_count(clocks: Clocks, tmp_path: Path) -
     log = log_of(tmp_path, 2, 3600)
     assert granted(log, 2) == 2
     clocks.reboot(down_seconds=100)
-    assert log.try_start() == pytest.approx(3500)
+    assert log.try_grant_start() == pytest.approx(3500)
     clocks.go_on(3500)
     assert granted(log, 5) == 2
 
@@ -151,22 +151,22 @@ def test_a_wall_clock_that_was_set_between_two_boots_holds_nobody_for_longer_tha
     log = log_of(tmp_path, 2, 60)
     assert granted(log, 2) == 2
     clocks.reboot(down_seconds=set_by)
-    wait = log.try_start()
+    wait = log.try_grant_start()
     assert wait is None or wait <= 60
     clocks.go_on(60)
-    assert log.try_start() is None
+    assert log.try_grant_start() is None
 
 
 def test_starts_that_are_yet_to_come_hold_nobody_for_longer_than_a_span(clocks: Clocks, tmp_path: Path) -> None:
     log = log_of(tmp_path, 1, 60)
     clocks.boot += 10**6 * SECOND
-    assert log.try_start() is None
+    assert log.try_grant_start() is None
     clocks.boot -= 10**6 * SECOND
-    wait = log.try_start()
+    wait = log.try_grant_start()
     assert wait is not None
     assert wait <= 60
     clocks.go_on(60)
-    assert log.try_start() is None
+    assert log.try_grant_start() is None
 
 
 def test_a_rate_larger_than_the_ring_takes_what_was_forgotten_for_as_late_as_may_be(
@@ -177,7 +177,7 @@ def test_a_rate_larger_than_the_ring_takes_what_was_forgotten_for_as_late_as_may
     for _ in range(3):
         assert granted(small, 5) == 4
         clocks.go_on(1)
-    assert large.try_start() == 3600 - 1, "twelve starts in this hour, of which the ring knew the last four"
+    assert large.try_grant_start() == 3600 - 1, "twelve starts in this hour, of which the ring knew the last four"
     clocks.go_on(3599)
     assert granted(large, 20) == 10
 
@@ -190,7 +190,7 @@ def test_a_ring_that_went_round_forgets_nothing_that_counts(
     for _ in range(5):
         assert granted(log, 9) == 3
         clocks.go_on(4)
-        assert log.try_start() == 6
+        assert log.try_grant_start() == 6
         clocks.go_on(6)
     size = (tmp_path / "pools/api/starts").stat().st_size
     assert granted(log, 3) == 3
@@ -211,14 +211,14 @@ def test_a_damaged_log_is_begun_anew(clocks: Clocks, tmp_path: Path, damage: byt
 
 def test_while_another_process_writes_the_log_nobody_waits_in_a_call(tmp_path: Path) -> None:
     log = log_of(tmp_path, 5, 60)
-    assert log.try_start() is None
+    assert log.try_grant_start() is None
     lock_fd = try_lock(tmp_path / "pools/api/starts.lock")
     assert lock_fd is not None
     try:
-        assert log.try_start() == BUSY_SECONDS
+        assert log.try_grant_start() == BUSY_SECONDS
     finally:
         os.close(lock_fd)
-    assert log.try_start() is None
+    assert log.try_grant_start() is None
 
 
 @pytest.mark.parametrize("point", ["rate.noted", "rate.log_written"])
@@ -226,10 +226,10 @@ def test_a_write_that_fails_is_told_and_a_shortage_is_let_out(tmp_path: Path, po
     try:
         faultpoints.arm(f"{point}:1:ENOSPC")
         with pytest.raises(StateUnwritableError, match="pools/api/starts"):
-            log_of(tmp_path, 1, 60).try_start()
+            log_of(tmp_path, 1, 60).try_grant_start()
         faultpoints.arm(f"{point}:1:EMFILE")
         with pytest.raises(OSError, match="Too many open files") as raised:
-            log_of(tmp_path, 1, 60).try_start()
+            log_of(tmp_path, 1, 60).try_grant_start()
         assert raised.value.errno == errno.EMFILE
     finally:
         faultpoints.arm(None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.jobsfile.model import Pool, Rate
-from orchestrator.shared.pools.rates import StartLog
+from orchestrator.shared.pools.rates import PoolRate
 from orchestrator.shared.pools.slots import PoolSlots
 
 LIMIT_SECONDS = 60.0
@@ -21,7 +21,7 @@ PRELUDE = """
 import os, sys, time
 from pathlib import Path
 from orchestrator.jobsfile.model import Pool, Rate
-from orchestrator.shared.pools.rates import StartLog, boot_nanoseconds
+from orchestrator.shared.pools.rates import PoolRate, boot_nanoseconds
 from orchestrator.shared.pools.slots import PoolSlots
 from orchestrator.workers import faultpoints
 from orchestrator.workers.locks import unlock
@@ -65,7 +65,7 @@ def crowd(tmp_path: Path) -> Iterator[Crowd]:
 
 
 HOLD = """
-fds = [PoolSlots(home, Pool(name="api", slots=int(sys.argv[2]))).try_take(f"run/{n} mark") for n in range(int(sys.argv[3]))]
+fds = [PoolSlots(home, Pool(name="api", slots=int(sys.argv[2]))).try_take_slot(f"run/{n} mark") for n in range(int(sys.argv[3]))]
 assert None not in fds
 print("held", flush=True)
 sys.stdin.read()
@@ -83,13 +83,13 @@ def test_a_kill_frees_the_slots_of_a_pool(crowd: Crowd) -> None:
     holder = held_by(crowd, 2, 2)
     pool = PoolSlots(crowd.home, Pool(name="api", slots=2))
     before = pool.stamp()
-    assert pool.try_take("me") is None
+    assert pool.try_take_slot("me") is None
     assert sorted(pool.holders()) == ["run/0 mark", "run/1 mark"]
     holder.kill()
     crowd.output(holder, -signal.SIGKILL)
     assert pool.stamp() == before, "nobody touches the lock of a killed holder: only the real look sees it"
     assert pool.is_any_free()
-    fd = pool.try_take("me")
+    fd = pool.try_take_slot("me")
     assert fd is not None
     os.close(fd)
 
@@ -98,7 +98,7 @@ def test_a_holder_that_is_stopped_keeps_its_slot_and_is_named(crowd: Crowd) -> N
     holder = held_by(crowd, 1, 1)
     holder.send_signal(signal.SIGSTOP)
     pool = PoolSlots(crowd.home, Pool(name="api", slots=1))
-    assert pool.try_take("me") is None
+    assert pool.try_take_slot("me") is None
     assert not pool.is_any_free()
     assert pool.holders() == ["run/0 mark"]
     holder.send_signal(signal.SIGCONT)
@@ -111,7 +111,7 @@ witness = os.open(home / "witness", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o60
 print("ready", flush=True)
 sys.stdin.readline()
 while rounds:
-    fd = pool.try_take(f"run/{slots} mark")
+    fd = pool.try_take_slot(f"run/{slots} mark")
     if fd is not None:
         os.write(witness, b"+%d\\n" % slots)
         time.sleep(0.0005)
@@ -148,10 +148,10 @@ def test_processes_with_two_sizes_of_one_pool_never_hold_more_than_the_larger(cr
 START_BY_RATE = """
 count, starts, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 faultpoints.arm(sys.argv[5])
-log = StartLog(home, Pool(name="api", rate=Rate(starts, seconds)))
+log = PoolRate(home, Pool(name="api", rate=Rate(starts, seconds)))
 while count:
     before = boot_nanoseconds()
-    wait = log.try_start()
+    wait = log.try_grant_start()
     if wait is None:
         print(before, boot_nanoseconds(), flush=True)
         count -= 1
@@ -178,8 +178,8 @@ def test_two_runs_with_different_rates_each_keep_their_own(crowd: Crowd) -> None
     quick = [crowd.start(START_BY_RATE, 12, 8, 0.2, "") for _ in range(2)]
     told = "".join(map(crowd.output, quick))
     assert most_in_a_span(told, 0.2) <= 8
-    slow = StartLog(crowd.home, Pool(name="api", rate=Rate(24, 3600)))
-    wait = slow.try_start()
+    slow = PoolRate(crowd.home, Pool(name="api", rate=Rate(24, 3600)))
+    wait = slow.try_grant_start()
     assert wait is not None, "the starts of the quick ones count"
     assert 3500 < wait <= 3600
 

@@ -45,7 +45,7 @@ sys.stdin.readline()
 looks_left, late, due = None, 0.0, time.monotonic()
 while looks_left != 0:
     late += time.monotonic() - due
-    for victim in board.look(found, time.monotonic()):
+    for victim in board.look_at_board(found, time.monotonic()):
         print(victim.words, flush=True)
         found = []
     due = board.next_look
@@ -159,7 +159,7 @@ class Bench:
         given_up: list[Victim] = []
         for _ in range(looks):
             self.now += OBSERVE_SECONDS
-            given_up = given_up or [victim for board, found in boards for victim in board.look(found, self.now)]
+            given_up = given_up or [victim for board, found in boards for victim in board.look_at_board(found, self.now)]
         if lock is not None:
             os.close(lock)
         return given_up
@@ -298,7 +298,7 @@ def test_waiting_costs_next_to_nothing(bench: Bench) -> None:
     for _ in range(round(seconds / OBSERVE_SECONDS)):
         bench.look(1, *others)
         began = time.process_time()
-        board.look([FOR_B], bench.now)
+        board.look_at_board([FOR_B], bench.now)
         spent += time.process_time() - began
     assert len(bench.posted()) == 31
     assert spent / seconds < 0.01

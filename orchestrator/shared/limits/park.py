@@ -1,7 +1,7 @@
-"""What is known of an account whose usage limit was reached, and how long that still holds. Pure rules.
+"""A park: what is known of an account whose usage limit was reached, and how long that still holds. Pure rules.
 
-Promise: no park lasts longer than `LONGEST_SECONDS` from now, however clocks jump; it may end too soon, and then one attempt
-finds out. A time that a provider told is not put off by one that nobody told.
+Promise: no park lasts longer than `LONGEST_SECONDS` from now, however clocks jump. It may end too soon; then one attempt finds
+that out. A reset that a provider told is never replaced by a guess.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from orchestrator.core.parking import DEFAULT_PARK_SECONDS
 from orchestrator.workers.protocol import ResetSource
 
 LEAST_SECONDS = 10.0
-"""A reset that is nearer, or past, is taken to be so far away: a limit that is told again and again must not be a hot loop."""
+"""A reset that is nearer, or past, counts as so far away: a limit that is told again and again must not become a busy loop."""
 LONGEST_SECONDS = 8 * 86400.0
-"""Longer than any limit that is known of (a week)."""
+"""Longer than any limit that is known (a week)."""
 
 _SAME_SECONDS = 5.0
-"""Resets that are told so near to each other are the same one: what was in flight together is told so one after the other."""
+"""Resets this near to each other are the same one: attempts that were in flight together are told of it one after the other."""
 
 FORMAT = 1
 
 Source = Literal["field", "text", "default"]
-"""Where `until` is from: a field of what the provider answered, its words for people, or nobody told."""
+"""Where `until` is from: a field of the provider's answer, its words for people, or a guess of ours."""
 
 
 class Park(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in HOME/limits/ACCOUNT.json. Times are seconds since the epoch.
+    """The content of HOME/limits/ACCOUNT.json. Times are seconds since the epoch.
 
-    `until`: the reset. `since` and `told_by` (`RUN/ITEM`): when it was written, and by whom.
-    `boot_id` and `boot_seconds`: that boot, and when the reset is by its clock, which does not jump.
+    `until`: the reset. `since` and `told_by` (`RUN/ITEM`): when the file was written, and whose attempt was told.
+    `boot_id` and `boot_seconds`: the boot then, and the reset by the clock of that boot, which does not jump.
     """
 
     format: int = FORMAT
@@ -62,9 +62,9 @@ def park_of(
     reached_at: float | None = None,
     least_seconds: float = LEAST_SECONDS,
 ) -> Park:
-    """The park of an account whose limit was `reached_at` (None: now) and `resets_at` (None: nobody told); epoch seconds.
+    """The park of an account whose limit was `reached_at` (None: now) and `resets_at` (None: not told); epoch seconds.
 
-    `source`: where the reset was read, a field if that is not said.
+    `source`: where the reset was read; None: a field.
     """
     until = (clock.wall if reached_at is None else reached_at) + DEFAULT_PARK_SECONDS if resets_at is None else resets_at
     seconds = min(max(until - clock.wall, least_seconds), LONGEST_SECONDS)
@@ -80,18 +80,16 @@ def park_of(
 
 
 def seconds_left(park: Park, clock: Clock) -> float:
-    """How long the account is still parked; 0 or less: it may be tried.
-
-    Whichever clock says sooner counts: the wall clock may have been set, and the other does not go on over a reboot. What was
-    written in the future, as it seems, by another boot is not waited for: that could be for years.
-    """
+    """How long the account is still parked; 0 or less: it may be tried."""
+    # Of two clocks the sooner one counts: the wall clock may have been set, the boot clock does not go on over a reboot. A park
+    # that another boot seems to have written in the future is not waited for: that could be for years.
     if park.boot_id == clock.boot_id:
         return min(park.until - clock.wall, park.boot_seconds - clock.boot, LONGEST_SECONDS)
     return min(park.until - clock.wall, LONGEST_SECONDS) if park.since <= clock.wall else 0.0
 
 
-def standing(old: Park | None, new: Park, clock: Clock) -> Park:
-    """Which of two counts, if an account is told to be parked that is already."""
+def standing_park(old: Park | None, new: Park, clock: Clock) -> Park:
+    """The park that counts when an account that is parked (`old`) is told of its limit again (`new`)."""
     if old is None or seconds_left(old, clock) <= 0:
         return new
     is_same = old.source == new.source and abs(old.until - new.until) <= _SAME_SECONDS
@@ -99,8 +97,6 @@ def standing(old: Park | None, new: Park, clock: Clock) -> Park:
 
 
 def is_over_since(park: Park, started_at: float, now: float) -> bool:
-    """Whether a success of an attempt that started then (epoch seconds) proves that the limit is over.
-
-    Of a park from the future, as it seems since the clock was set back, nobody can tell: then any success counts.
-    """
+    """Whether the success of an attempt that began at `started_at` (epoch seconds) proves that the limit is over."""
+    # A park that seems to be from the future (the clock was set back) cannot be compared: then any success counts.
     return started_at > park.since or park.since > now

@@ -1,10 +1,10 @@
 """The parks of all accounts, on disk: HOME/limits/ACCOUNT.json, shared by all runs of this user on this machine.
 
-Promise: a file is old or new, never a mixture, and survives SIGKILL; power loss may take it, and then the next attempt is told
-of the limit anew. Who writes holds ACCOUNT.lock for the moment (a killed writer frees it); who reads takes no lock and looks at
-the file again only when its `stat` has changed. A damaged file, or one of another version, tells of no limit: one attempt too
-many is better than work that never starts.
-It refuses to handle: who may try when a limit is over (`trials`).
+Promise: a file is old or new, never a mixture, and survives SIGKILL. Power loss may take it; then the next attempt is told of
+the limit anew. A writer holds ACCOUNT.lock for the moment (a killed writer frees it). A reader takes no lock, and reads the file
+again only when its `stat` has changed. A damaged file, or one of another version, tells of no limit: one attempt too many is
+better than work that never starts.
+It refuses to handle: which attempt may try when a limit is over (`trials`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from orchestrator.shared.limits.park import FORMAT, LEAST_SECONDS, Clock, Park, is_over_since, park_of, seconds_left, standing
+from orchestrator.shared.limits.park import (
+    FORMAT,
+    LEAST_SECONDS,
+    Clock,
+    Park,
+    is_over_since,
+    park_of,
+    seconds_left,
+    standing_park,
+)
 from orchestrator.store.durable_file import unwritable, write_whole
 from orchestrator.store.home import limits_folder
 from orchestrator.workers.faultpoints import fault_point
@@ -30,7 +39,7 @@ LEAST_VARIABLE = "ORCHESTRATE_LEAST_PARK_SECONDS"
 """For tests: in place of `LEAST_SECONDS`."""
 
 _WRITER_SECONDS = 2.0
-"""A writer holds the lock for microseconds. One that was stopped in the middle does not stop everybody else."""
+"""A writer holds the lock for microseconds. One that was stopped in the middle must not stop all the others."""
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -40,13 +49,13 @@ def clock_now() -> Clock:
     return Clock(time.time(), time.clock_gettime(_BOOT_CLOCK), boot_id())
 
 
-def words_of(park: Park) -> str:
-    """One line for people: until when, and whose word that is."""
+def park_words(park: Park) -> str:
+    """One line for people: until when the account is parked, and who says so."""
     return f"the usage limit of {park.account} is reached {until_words(park)}"
 
 
 def until_words(park: Park) -> str:
-    """Until when, and whose word that is, alone."""
+    """Until when the account is parked, and who says so: the end of `park_words`."""
     is_far = abs(park.until - time.time()) > 86400.0
     until = time.strftime("%Y-%m-%d %H:%M" if is_far else "%H:%M:%S", time.localtime(park.until))
     told = "" if park.source == "field" else ", by its words" if park.source == "text" else ", at a guess"
@@ -54,7 +63,7 @@ def until_words(park: Park) -> str:
 
 
 class Parks:
-    """Of one home. Methods raise StateUnwritableError, and OSError for a shortage; `note` hears what a person should know."""
+    """The parks of one home. Methods raise StateUnwritableError, and OSError for a shortage; `note` gets words for people."""
 
     def __init__(self, home: Path, note: Callable[[str], None] = lambda _: None, clock: Callable[[], Clock] = clock_now) -> None:
         self._folder = limits_folder(home)
@@ -63,8 +72,8 @@ class Parks:
         self._least_seconds = float(os.environ.get(LEAST_VARIABLE, LEAST_SECONDS))
         self._seen: dict[str, tuple[object, Park | None]] = {}
 
-    def of(self, account: str) -> Park | None:
-        """What is known of the account's limit; None: nothing."""
+    def find_park(self, account: str) -> Park | None:
+        """What is known of the account's limit; None if nothing is."""
         stamp = self.stamp(account)
         seen = self._seen.get(account)
         if seen is None or seen[0] != stamp:
@@ -72,11 +81,11 @@ class Parks:
         return seen[1]
 
     def seconds_left(self, park: Park) -> float:
-        """How long it still holds; 0 or less: the account may be tried."""
+        """How long the park still holds; 0 or less: the account may be tried."""
         return seconds_left(park, self._clock())
 
     def stamp(self, account: str) -> object:
-        """Changes when what is known does; None: nothing is."""
+        """Changes with what is known of the account; None if nothing is."""
         try:
             found = os.stat(self._path(account))
         except (FileNotFoundError, NotADirectoryError):
@@ -85,16 +94,16 @@ class Parks:
             raise unwritable(self._path(account), error) from error
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    def all(self) -> list[Park]:
-        """Every park that there is, by account."""
+    def all_parks(self) -> list[Park]:
+        """Every park, in the order of accounts."""
         names = sorted(path.stem for path in self._folder.glob("*.json") if not path.name.startswith("."))
-        return [park for name in names if (park := self.of(name)) is not None]
+        return [park for name in names if (park := self.find_park(name)) is not None]
 
-    def in_force(self) -> list[Park]:
-        """Those whose reset is yet to come."""
-        return [park for park in self.all() if self.seconds_left(park) > 0]
+    def parks_in_force(self) -> list[Park]:
+        """The parks whose reset is yet to come."""
+        return [park for park in self.all_parks() if self.seconds_left(park) > 0]
 
-    def tell(
+    def tell_limit(
         self,
         account: str,
         resets_at: float | None,
@@ -103,22 +112,24 @@ class Parks:
         source: ResetSource | None = None,
         reached_at: float | None = None,
     ) -> Park:
-        """Park the account, as `park_of`. Returns what counts now."""
+        """Park the account, as `park_of` says. Returns the park that counts now."""
         with self._writing(account) as is_mine:
             clock = self._clock()
             least = self._least_seconds
             told = park_of(account, resets_at, told_by, clock, source=source, reached_at=reached_at, least_seconds=least)
-            park = standing(self._read(account), told, clock)
+            park = standing_park(self._read(account), told, clock)
             if not is_mine:
-                self._seen[account] = self.stamp(account), park  # this run keeps to it all the same
+                # Other runs cannot be told. This run keeps to the park all the same.
+                self._seen[account] = self.stamp(account), park
             elif park is told:
                 write_whole(self._path(account), msgspec.json.format(msgspec.json.encode(park), indent=1))
                 fault_point("limits.told")
             return park
 
-    def clear(self, account: str, started_at: float) -> bool:
-        """An attempt that started then (epoch seconds) has succeeded: tells whether that ends a park."""
-        if not self._is_over(self.of(account), started_at):
+    def clear_park(self, account: str, started_at: float) -> bool:
+        """An attempt that began at `started_at` (epoch seconds) has succeeded; whether that ended a park."""
+        # Without the lock first: mostly there is no park, and a success must cost no lock.
+        if not self._is_over(self.find_park(account), started_at):
             return False
         with self._writing(account) as is_mine:
             is_over = is_mine and self._is_over(self._read(account), started_at)
@@ -126,8 +137,8 @@ class Parks:
                 self._remove(account)
             return is_over
 
-    def drop(self, park: Park) -> None:
-        """What is known was found to be over; what has been told since stays."""
+    def drop_park(self, park: Park) -> None:
+        """The park was found to be over. One that was told since stays."""
         with self._writing(park.account) as is_mine:
             if is_mine and self._read(park.account) == park:
                 self._remove(park.account)
@@ -136,8 +147,8 @@ class Parks:
         """Seconds since the epoch."""
         return self._clock().wall
 
-    def forget(self, account: str) -> bool:
-        """Somebody says that there is no limit (any more): tells whether one was known."""
+    def forget_limit(self, account: str) -> bool:
+        """A person says that there is no limit; whether one was known."""
         with self._writing(account) as is_mine:
             return is_mine and self._remove(account)
 
@@ -146,7 +157,7 @@ class Parks:
 
     @contextmanager
     def _writing(self, account: str) -> Iterator[bool]:
-        """Whether the lock could be had."""
+        """Hold the account's lock for a moment; yields whether it could be had."""
         path = self._folder / f"{account}.lock"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
-"""Which attempts this process runs in: those of the runs that this run is nested in.
+"""The ancestors of this process: the attempts that it runs in, from the nearest one up to the outermost run.
 
-The nearest one is told by the environment; where that was taken away (`env -i`), by the parent processes: one of them holds the
-liveness lock of its worker folder (a worker is a subreaper, so `setsid` and a double fork do not lead away from it). The worker's
-log says what the attempt holds, and which worker's attempt its own run is nested in, and so on up to the outermost run.
+The environment names the nearest attempt. Where the environment was taken away (`env -i`) the parent processes do: one of them
+holds the liveness lock of its worker folder. (A worker is a subreaper, so `setsid` and a double fork do not lead away from it.)
+The worker's log says what the attempt holds, and in which worker's attempt its own run is nested; and so on upwards.
 
-Promise: a nesting that is told is true now: each worker lives, each attempt has begun and not ended. One that was true once is
-refused in words. It refuses to handle: a process in another pid namespace without the environment (a container of its own).
+Promise: a nesting that is returned is true now: each worker lives, each attempt has begun and has not ended. A nesting that was
+true once is refused in words.
+It refuses to handle: a process in another pid namespace without the environment (a container of its own).
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, WOR
 
 _LIVENESS_SUFFIX = f"/{LIVENESS_LOCK_NAME}"
 _WALKS = 3
+"""How often the parents of this process are read, at most, while some of them end."""
 
 
 class Lender(msgspec.Struct, frozen=True):
-    """An attempt that lends what it holds: the folder of its worker, and the pools of `home` of which it has a slot."""
+    """An attempt that lends what it holds: the folder of its worker, and the pools of `home` of which it holds a slot."""
 
     worker: Path
     home: Path
@@ -37,9 +39,9 @@ class Lender(msgspec.Struct, frozen=True):
 
 
 class Nesting(msgspec.Struct, frozen=True):
-    """Where a run is nested. `marks`: of the attempts it is in, outermost first; `lenders`: the same attempts, nearest first.
+    """The place of a nested run. `marks`: of the attempts that it is in, outermost first; `lenders`: the same, nearest first.
 
-    `root` is the folder of the outermost run. `depth` is this run's own, at least 1 and at most `max_depth`.
+    `root`: the folder of the outermost run. `depth`: of this run, at least 1 and at most `max_depth`.
     """
 
     marks: tuple[str, ...]
@@ -59,6 +61,7 @@ def find_ancestors(environ: Mapping[str, str]) -> Nesting | None:
 
     Raises UserError: the attempt has ended already, is in the fast lane, or the run would be nested too deep.
     """
+    # Which worker runs the nearest attempt: the environment says so, or the parent processes do.
     told = environ.get(WORKER_FOLDER_VARIABLE)
     mark = environ.get(MARK_VARIABLE)
     folder = Path(told) if told else worker_above()
@@ -66,6 +69,7 @@ def find_ancestors(environ: Mapping[str, str]) -> Nesting | None:
         if mark:
             raise _ended(f"attempt {mark}")
         return None
+    # What this attempt may not start is refused at once, in words.
     nearest_mark, nearest = _running_attempt(folder, mark)
     if nearest.lane == "fast":
         hint = 'give its job lane = "main"'
@@ -73,6 +77,7 @@ def find_ancestors(environ: Mapping[str, str]) -> Nesting | None:
     if nearest.depth >= nearest.max_depth:
         message = f"item {nearest.item} is in a run at depth {nearest.depth}, and max_depth is {nearest.max_depth}"
         raise UserError(f"{message}: no run may be nested in it", "raise max_depth in [run] of the outermost run, or nest less")
+    # From attempt to attempt upwards. A mark begins with that of the attempt above: else that one has ended.
     marks = [nearest_mark]
     lenders = [_lender(folder, nearest)]
     parent = nearest.parent
@@ -88,10 +93,8 @@ def find_ancestors(environ: Mapping[str, str]) -> Nesting | None:
 
 
 def worker_above() -> Path | None:
-    """The folder of the nearest worker (or inline supervisor) among this process's ancestors; None if there is none.
-
-    Told by the liveness lock that each keeps open and no agent inherits.
-    """
+    """The folder of the nearest worker (or inline supervisor) among this process's ancestors; None if there is none."""
+    # Each worker keeps its liveness lock open, and no agent inherits it: the open files of a process tell that it is a worker.
     for open_files in _files_of_ancestors() if HAS_PROC else _files_of_ancestors_by_psutil():
         for name in open_files:
             if name.endswith(_LIVENESS_SUFFIX) and is_locked(Path(name)):
@@ -128,7 +131,7 @@ def _files_of_ancestors() -> Iterator[list[str]]:
     for pid in _ancestor_pids():
         folder = f"/proc/{pid}/fd"
         found = []
-        # Another user's process does not tell, and is none of ours.
+        # The open files of another user's process cannot be seen, and it is no worker of ours.
         with contextlib.suppress(PermissionError, FileNotFoundError):
             for number in os.listdir(folder):
                 with contextlib.suppress(FileNotFoundError):  # closed meanwhile
@@ -138,8 +141,8 @@ def _files_of_ancestors() -> Iterator[list[str]]:
 
 def _ancestor_pids() -> list[int]:
     pids: list[int] = []
-    # When an ancestor ends during the walk its children get another parent: once more. Where other users' processes are hidden
-    # (hidepid) the walk ends at the first of them, each time.
+    # When an ancestor ends during the walk its children get another parent: walk once more. Where other users' processes are
+    # hidden (hidepid) each walk ends at the first of them.
     for _ in range(_WALKS):
         pids.clear()
         pid = os.getppid()
@@ -167,5 +170,4 @@ def _files_of_ancestors_by_psutil() -> Iterator[list[str]]:
         try:
             yield [file.path for file in process.open_files()]
         except psutil.Error:
-            # It has ended, or it is another user's.
-            continue
+            continue  # it has ended, or it is another user's

@@ -1,10 +1,10 @@
-"""What a nested item runs on: the slots of an attempt that waits for its run meanwhile, or a free slot of the outermost run.
+"""Borrowing: a nested item runs on the slots of an attempt that waits for its run, or on a free slot of the outermost run.
 
-Each attempt above lends all that it holds, its run's slot and its pool slots, to one nested item at a time: whoever holds the
-`borrow.lock` in its worker's folder. More is taken only when the outermost run has a slot free.
+Each attempt above lends all that it holds (its run's slot and its pool slots) to one nested item at a time: the item that holds
+the `borrow.lock` in the folder of the attempt's worker. A slot of the outermost run is taken only when one is free.
 
-Promise: working items never outnumber the slots held; an item without a slot of its own borrows that of the nearest attempt above
-whose work is this run, so a run that is nested ever so deep goes on with one slot. By try only; nothing is kept on failure.
+Promise: working items never outnumber the slots that are held. An item without a slot of its own borrows from an attempt above,
+so a run that is nested ever so deep goes on with one slot. Everything is taken by try; nothing is kept on failure.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from orchestrator.workers.protocol import BORROW_LOCK_NAME
 
 
 class Borrowed(msgspec.Struct, frozen=True):
-    """Room for one item. `lock_fds` travel with its attempt; of `pools` a slot came with the room, to be lent on in turn."""
+    """Room for one item. `lock_fds` travel with its attempt; a slot of each of `pools` came with it, and is lent on in turn."""
 
     lock_fds: list[int]
     pools: frozenset[str]
 
 
 class Capacity:
-    """What the items of one nested run may run on. `home` is that of this run: an attempt of another home lends no pool."""
+    """The room for items of one nested run. `home`: of this run; an attempt of another home lends no pool."""
 
     def __init__(self, nesting: Nesting, home: Path) -> None:
         home = home.resolve()
@@ -40,12 +40,12 @@ class Capacity:
         self._root_slots = NumberedLocks(nesting.root / "slots")
         self._count_file = nesting.root / "slots" / "count"
 
-    def try_take(self, pool: str | None, note: str) -> Borrowed | None:
-        """Room for one item that wants `pool`; None if there is none just now. `note` (`RUN/ITEM MARK`) tells others who has it.
+    def try_borrow(self, pool: str | None, note: str) -> Borrowed | None:
+        """Room for one item that wants `pool`; None if there is none just now. `note` (`RUN/ITEM MARK`) names the item to others.
 
         Raises StateUnwritableError, and OSError for a shortage of the machine.
         """
-        # Pools that the item does not want are best left for one that does.
+        # First where the wanted pool comes with it, then where the fewest pools do: the others are left to items that want them.
         for path, pools in sorted(self._lent.items(), key=lambda lent: (pool not in lent[1], len(lent[1]))):
             fd = try_take(path, note)
             if fd is not None:
@@ -54,19 +54,19 @@ class Capacity:
         return None if fd is None else Borrowed([fd], frozenset())
 
     def is_any_free(self) -> bool:
-        """Whether there is room just now: the look that also sees what a kill has freed."""
+        """Whether there is room just now. Sees also what a kill has freed."""
         return any(map(is_free, self._lent)) or self._root_slots.is_any_free(self._slot_count())
 
     def stamp(self) -> tuple[Stamp, Stamp]:
-        """Changes when room is let go; take it before trying."""
+        """Changes when room is let go. Take the stamp before a try, or a release in between is missed."""
         return tuple(map(stamp_of, self._lent)), self._root_slots.stamp(self._slot_count())
 
     def notes(self) -> list[str | None]:
-        """Of each slot that might do what its holder has noted; None if nobody holds it."""
+        """For each slot that would do the note of its holder; None if it is free."""
         return _notes(self._lent) + self._root_slots.notes(self._slot_count())
 
     def is_pool_free(self, pool: str) -> bool:
-        """As `is_any_free`, of room that comes with a slot of `pool`: who waits for the pool waits for either."""
+        """As `is_any_free`, of room that comes with a slot of `pool`: an item that waits for the pool may take either."""
         return any(map(is_free, self._with(pool)))
 
     def pool_stamp(self, pool: str) -> Stamp:
@@ -84,7 +84,7 @@ class Capacity:
         try:
             return int(self._count_file.read_bytes())
         except FileNotFoundError:
-            # The outermost run is gone (`prune` after a kill): what the attempts above hold is all there is.
+            # The outermost run was removed (`prune` after a kill): there is only what the attempts above hold.
             return 0
 
 

@@ -1,4 +1,4 @@
-"""Whether this process was started by an item of a run: who waits there for that run to end would wait for ever."""
+"""Whether this process belongs to an item of a run: a command that waits there for the run to end would wait for ever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.protocol import MARK_VARIABLE, Begun
 
 _PARTS_OF_A_RUN = 3
-"""Of a mark: `RUN.NONCE/ITEM/ATTEMPT`, and such a group for each nested run."""
+"""A mark is `RUN.NONCE/ITEM/ATTEMPT`, and such a group more for each nested run."""
 
 
 def refuse_inside(run_dir: RunDir, what: str) -> None:
@@ -26,7 +26,7 @@ def refuse_inside(run_dir: RunDir, what: str) -> None:
 
 
 def _mark_above() -> str:
-    """The mark of the attempt that this process is in, although its environment does not tell (`env -i`); else empty."""
+    """The mark of the attempt that this process is in, where the environment does not tell (`env -i`); empty if in none."""
     folder = worker_above()
     begun = [line.mark for line in read_log(str(folder / LOG_NAME)) if isinstance(line, Begun)] if folder is not None else []
     return begun[-1] if begun else ""

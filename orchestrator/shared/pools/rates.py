@@ -1,11 +1,13 @@
 """The rate of a pool: one log of starts for all runs, HOME/pools/NAME/starts.
 
-Promise: `starts` of a rate are never exceeded in any span of its `seconds`, whoever started them. Runs that give the pool
-different rates share the log: each start is bound by the rate of its own run, and counts for all.
+Promise: in any span of a rate's `seconds` there are never more than its `starts`, whichever runs they are of. Runs that give
+the pool different rates share the log: a start is bound by the rate of its own run, and counts for all.
 
-The file is a header and a ring of start times. Invariant: start number n stands at place n % capacity; the count is written
-after the time, so that a kill in between leaves a start that is not counted and was not granted. It survives SIGKILL; power loss
-may lose starts. A damaged file is begun anew: a limit that is missed once is better than work that never starts.
+The file is a header and a ring of start times.
+Invariant: start number n stands at place n % capacity. The count is written after the time, so a kill in between leaves a start
+that is not counted and was not granted.
+The log survives SIGKILL; power loss may lose starts. A damaged file is begun anew: a limit that is missed once is better than
+work that never starts.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ BUSY_SECONDS = 0.01
 """When to try again if another process writes the log just now (it takes microseconds)."""
 
 LONGEST_LAG_SECONDS = 5.0
+"""How long after its grant a start may happen, at most, as far as a rate takes that into account."""
 
 _MAGIC = b"starts 1"
 _FIXED = struct.Struct("=8s40sQ")  # magic, boot id, capacity
@@ -38,7 +41,7 @@ _TIMES_AT = _FIXED.size + _MOVING.size
 _TIME = struct.Struct("=q")
 _LEAST_CAPACITY = 1024
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Goes on while the machine sleeps and never jumps; all processes of one boot share it."""
+"""Goes on while the machine sleeps, and never jumps; all processes of one boot share it."""
 
 
 def boot_nanoseconds() -> int:
@@ -47,7 +50,7 @@ def boot_nanoseconds() -> int:
 
 
 class _Ring(msgspec.Struct, frozen=True):
-    """An open log: the number of starts so far, the last `capacity` of which it knows."""
+    """An open log: `count` starts so far, of which it knows the last `capacity`."""
 
     fd: int
     capacity: int
@@ -74,28 +77,28 @@ class _Ring(msgspec.Struct, frozen=True):
         return _TIMES_AT + number % self.capacity * _TIME.size
 
 
-class StartLog:
-    """What one run may start of a pool that has a rate."""
+class PoolRate:
+    """The rate of a pool, for the starts of one run."""
 
     def __init__(self, home: Path, pool: Pool) -> None:
-        assert pool.rate is not None, "a pool without a rate has no start log"
+        assert pool.rate is not None, "a pool without a rate has no log of starts"
         self._folder = pool_folder(home, pool.name)
         self._path = self._folder / "starts"
         self._starts = pool.rate.starts
         self._span = round(pool.rate.seconds * 1e9)
 
-    def try_start(self, lag_seconds: float = 0.0) -> float | None:
-        """None: granted, and noted. Else seconds until it is worth trying again.
+    def try_grant_start(self, lag_seconds: float = 0.0) -> float | None:
+        """None: a start is granted, and noted. Else the seconds until it is worth trying again.
 
-        `lag_seconds` (up to `LONGEST_LAG_SECONDS`): the agent may start so much later, for its worker has to start first.
-        Without it five slow starts and the five quick ones that follow a span later would fall into one span.
+        `lag_seconds` (up to `LONGEST_LAG_SECONDS`): how much later the agent may start, because its worker has to start first.
+        Without it five slow starts, and the five quick ones that follow a span later, would fall into one span.
         Raises StateUnwritableError, and OSError for a shortage of the machine.
         """
         lock_fd = try_lock_in_state(self._folder / "starts.lock")
         if lock_fd is None:
             return BUSY_SECONDS
         try:
-            return self._try_start(round(min(lag_seconds, LONGEST_LAG_SECONDS) * 1e9))
+            return self._try_grant(round(min(lag_seconds, LONGEST_LAG_SECONDS) * 1e9))
         except OSError as error:
             if error.errno in SHORTAGES:
                 raise
@@ -103,7 +106,7 @@ class StartLog:
         finally:
             os.close(lock_fd)
 
-    def _try_start(self, lag: int) -> float | None:
+    def _try_grant(self, lag: int) -> float | None:
         now = boot_nanoseconds()
         ring = self._open(now)
         try:
@@ -111,35 +114,36 @@ class StartLog:
                 wait = ring.time_of(ring.count - self._starts) + self._span - now
                 if wait > 0:
                     return wait / 1e9
-            # No start is noted before an earlier one, so that one time answers for all that came before it.
+            # Times never go back in the ring: so the one at `count - starts` answers for all before it.
             ring.append(max(now + lag, ring.last_time))
             return None
         finally:
             os.close(ring.fd)
 
     def _open(self, now: int) -> _Ring:
-        """The log, with room for this rate, and with times of this boot's clock."""
+        """The log, with room for this rate, and with times of this boot's clock. Raises OSError."""
         ring = self._read()
         if ring is None:
             return self._begin(max(_LEAST_CAPACITY, self._starts), 0, [])
         is_ours = ring.is_of_this_boot and ring.last_time <= now + round(LONGEST_LAG_SECONDS * 1e9)
         if is_ours and ring.capacity >= self._starts:
             return ring
+        # The ring is of another boot, or too small: it is written anew with the starts that it knows.
         try:
             known = [ring.time_of(number) for number in range(max(0, ring.count - ring.capacity), ring.count)]
         finally:
             os.close(ring.fd)
         if not is_ours:
-            # The wall clock is all that two boots have in common. It may have been set: no start is taken to be yet to come.
+            # Two boots have only the wall clock in common. It may have been set: no start may lie in the future.
             shift = ring.wall_offset - (time.time_ns() - now)
             known = [min(then + shift, now) for then in known]
-        # Starts that a smaller ring has forgotten were no later than the oldest that it knows.
+        # Starts that a smaller ring has forgotten were no later than the oldest one that it knows: count them as that late.
         capacity = max(ring.capacity, self._starts)
         forgotten = min(ring.count, capacity) - len(known)
         return self._begin(capacity, ring.count, known[:1] * forgotten + known)
 
     def _read(self) -> _Ring | None:
-        """The log as it is; None if there is none, or only a damaged one."""
+        """The log as it is; None if there is none, or a damaged one. Raises OSError."""
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -154,10 +158,11 @@ class StartLog:
         return None
 
     def _begin(self, capacity: int, count: int, times: list[int]) -> _Ring:
-        """Write the log anew, with the last of `count` starts, and open it."""
+        """Write the log anew, with `times` as the last of `count` starts, and open it. Raises OSError."""
         ring = array("q", bytes(capacity * _TIME.size))
         for number, then in enumerate(times, count - len(times)):
             ring[number % capacity] = then
+        # Renamed when it is complete: a kill in between leaves the old log.
         wall_offset = time.time_ns() - boot_nanoseconds()
         header = _FIXED.pack(_MAGIC, boot_id().encode(), capacity) + _MOVING.pack(count, wall_offset)
         temporary = temporary_path(self._path)
