@@ -150,8 +150,8 @@ def test_another_run_sees_a_park_and_its_end(machine: Machine) -> None:
     assert park is not None
     assert (park.until, park.told_by) == (NOON.wall + HOUR, "r/a:1")
     assert machine.file().parent.stat().st_mode & 0o777 == 0o700, "nobody else reads of it"
-    assert not other.clear(ACCOUNT, NOON.wall - 1), "it was in flight when the limit was told"
-    assert other.clear(ACCOUNT, NOON.wall + 1)
+    assert not other.clear_park(ACCOUNT, NOON.wall - 1), "it was in flight when the limit was told"
+    assert other.clear_park(ACCOUNT, NOON.wall + 1)
     assert machine.parks.find_park(ACCOUNT) is None
     assert machine.parks.all_parks() == []
 
