@@ -27,10 +27,7 @@ def main() -> int:
 
 
 def _import_ours() -> None:
-    """Import the package from its folder, put first for this one import: its modules are found through the package from then on.
-
-    By the path and not by a loader of our own: that would load `importlib.util`, a twentieth of `orchestrate --version`.
-    """
+    """Import the package from its folder, put first for this one import: its modules are found through the package from then on."""
     beside = os.path.dirname(os.path.abspath(__file__))
     for folder in (beside, *sys.path):
         if os.path.isfile(os.path.join(folder, _MARK)):
