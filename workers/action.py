@@ -119,9 +119,16 @@ class ActionRunner:
     def act(self, start: Start, locks: Sequence[int], course: Course) -> None:
         """From the spawn of the agent or command to the end of its tree, and what it wrote and told."""
         onlooker = None if start.agent is None else self._agent_watch(start, start.agent)
+        try:
+            self._act(start, locks, onlooker, course)
+        finally:
+            if onlooker is not None:
+                onlooker.close()
+
+    def _act(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> None:
         course.timeout_at = _timeout_at(start)
         try:
-            spawned = self._spawn(start, locks)
+            spawned = self._spawn(start, locks, onlooker)
         except CannotStart as error:
             course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
             return
@@ -173,14 +180,15 @@ class ActionRunner:
             self._take(start, course)
         return course.end
 
-    def _spawn(self, start: Start, locks: Sequence[int]) -> Spawn:
+    def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None) -> Spawn:
         """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
         argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
         outputs = (self._stdout.open(), self._stderr.open())
         if start.creates is not None:
             creates.clear(start.creates)
         inherited = locks if self._config is None else [*locks, *self._config.locks]
-        return self._processes.start(start, argv, start.stdin, outputs, inherited)
+        given: str | int | None = onlooker.open_dialogue(start.stdin or "") if onlooker is not None else None
+        return self._processes.start(start, argv, start.stdin if given is None else given, outputs, inherited)
 
     def _agent_watch(self, start: Start, task: AgentTask) -> AgentWatch:
         from .agents.watch import AgentWatch
@@ -199,7 +207,7 @@ class ActionRunner:
         from .agents.report import answer_of, report_of
 
         course.end, told = onlooker.classify_end(course.end)
-        course.agent = report_of(task, onlooker.stream, told)
+        course.agent = report_of(task, onlooker.reader, told)
         try:
             text = keep_bytes(answer_of(told), f"{self._folder}/text", task.text_path)
         except OSError as error:

@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def _import_ours() -> None:
-    """Import the package from its folder, put first for this one import: its modules are found through the package from then on."""
+    """Import the package from its folder, put first for this one import. Its modules are found through the package afterwards."""
     beside = os.path.dirname(os.path.abspath(__file__))
     for folder in (beside, *sys.path):
         if os.path.isfile(os.path.join(folder, _MARK)):

@@ -15,6 +15,7 @@ Real processes:
   `token_runs` (runs of the same work) and `many_runs` (runs inside and beside each other) stand on it.
 - `gate`: a job that tells when it runs and goes on when the test says so. `batch`: the batch that is killed over and over.
 - `fake_agents`: an agent (`fake_agent.py`) that does what its prompt says and notes what was paid for.
+  `answering_reader`: a reader that answers its agent while that runs.
   `model_server`: a model server on the loopback, for agents that talk HTTP. `recorded_agents`: what real agents once wrote.
 - `git_repository`: a repository that nothing configured on this machine reaches.
 

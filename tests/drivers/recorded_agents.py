@@ -14,7 +14,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestrator.jobsfile.profiles.load import Profiles
-from orchestrator.workers.agents.stream import AgentStream, AgentTold
+from orchestrator.workers.agents.stream import AgentStream
+from orchestrator.workers.agents.stream_reader import AgentTold
 from orchestrator.workers.protocol import EndReason
 from orchestrator.workers.protocol.reading import Reading
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.workers.agents.stream import AgentStream, AgentTold
+from orchestrator.workers.agents.stream import AgentStream
+from orchestrator.workers.agents.stream_reader import AgentTold
 from orchestrator.workers.protocol import AttemptClass, EndReason, Usage
 from orchestrator.workers.protocol.reading import ClassRule, EventRule, LineRule, Reading
 

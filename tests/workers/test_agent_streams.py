@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.jobsfile.profiles.load import Profiles
-from orchestrator.workers.agents.stream import AgentStream, AgentTold
+from orchestrator.workers.agents.stream import AgentStream
+from orchestrator.workers.agents.stream_reader import AgentTold
 from orchestrator.workers.protocol import AttemptClass, EndReason
 from orchestrator.workers.protocol.reading import Reading
 

@@ -57,7 +57,7 @@ def _report(task: AgentTask, stdout: CaptureFile, stderr: CaptureFile) -> AgentR
     watch = AgentWatch(task, stdout, stderr, _hear_no_session)
     watch.read_all()
     _, told = watch.classify_end(AttemptEnd(AttemptClass.LOST))
-    return msgspec.structs.replace(report_of(task, watch.stream, told), resets_at=None, reset_source=None)
+    return msgspec.structs.replace(report_of(task, watch.reader, told), resets_at=None, reset_source=None)
 
 
 def _hear_no_session(_session_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..protocol import AgentReport, AgentTask, Usage
-from .stream import AgentStream, AgentTold
+from .stream_reader import AgentTold, StreamReader
 
 _NOTHING_USED = Usage(input_tokens=0, output_tokens=0)
 
@@ -17,13 +17,13 @@ def answer_of(told: AgentTold) -> bytes:
     return (told.text or "").encode("utf-8", "replace")
 
 
-def report_of(task: AgentTask, stream: AgentStream, told: AgentTold) -> AgentReport:
+def report_of(task: AgentTask, reader: StreamReader, told: AgentTold) -> AgentReport:
     """The report on an agent that ran, without its answer."""
     usage = used_since(task.usage_before, told.usage) if task.reading.is_usage_cumulative else told.usage
     return AgentReport(
         agent=task.agent,
-        model=stream.model or task.model,
-        session_id=stream.session_id or task.session_id,
+        model=reader.model or task.model,
+        session_id=reader.session_id or task.session_id,
         is_resumed=task.session_id is not None,
         usage=usage,
         usage_told=told.usage or task.usage_before,
@@ -33,7 +33,7 @@ def report_of(task: AgentTask, stream: AgentStream, told: AgentTold) -> AgentRep
         reset_source=told.reset_source,
         denials=told.denials,
         turns=told.turns,
-        events=stream.events,
+        events=reader.events,
     )
 
 

@@ -1,4 +1,4 @@
-"""What an agent tells of its attempt, read while it writes: bytes in, findings out; at the end the class of the attempt.
+"""The reader of JSON lines and of text: bytes in, findings out; at the end the class of the attempt.
 
 Promise: however the stream is cut into chunks, the result is the same; whatever stands in it, nothing here raises; each byte
 is looked at a bounded number of times, and a line may be as long as memory allows.
@@ -12,20 +12,20 @@ No clock, no disk, no process: the time comes in, and is only asked for where a 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from ..protocol import AttemptClass, EndReason, ResetSource, Usage
+from ..protocol import AttemptClass, EndReason
 from ..protocol.reading import EventMeaning, EventRule, LineMeaning, Reading
-from .event_fields import event_of, fields_at, has_one_of, texts_at
+from .event_fields import event_of, texts_at
+from .event_rules import EventRules
 from .failures import Failures, Finding, short
 from .lines import KnownLine, Lines
+from .stream_reader import AgentTold
 from .told import Told
 
 _LAST_STDERR_BYTES = 64 * 1024
 _LAST_STDERR_LINES = 20
-_MOST_TYPES = 100
 
 _OUR_END = {
     EndReason.TIMEOUT: (AttemptClass.TIMEOUT, "timed out"),
@@ -37,37 +37,16 @@ _OUR_END = {
 }
 
 
-class AgentTold(NamedTuple):
-    """What an attempt came to. `structured` is the answer to a schema. None: not told, never 0 for that.
-
-    `usage` and `cost_usd` are as the CLI told them, so sums over a session where its reading says so.
-    """
-
-    attempt_class: AttemptClass
-    message: str
-    text: str | None
-    structured: Any
-    usage: Usage | None
-    cost_usd: float | None
-    resets_at: float | None
-    reset_source: ResetSource | None
-    denials: list[str]
-    turns: int | None
-
-
 class AgentStream:
-    """One attempt's output: `feed` it as it comes, then `classify`.
+    """The `StreamReader` of JSON lines and of text, by the rules of a reading."""
 
-    `events` counts what it wrote; `has_ended`: the terminal event was read, so it ought to exit now. `finding` is not None
-    while the CLI tries again what has failed for certain.
-    """
+    dialogue = None
 
     def __init__(self, task_reading: Reading, wall_now: Callable[[], float]) -> None:
         self.events = 0
         self.has_ended = False
         self._reading = task_reading
-        self._rules = [(rule, _compiled(rule.match)) for rule in task_reading.events]
-        self._rules_by_type: dict[str, Sequence[_Rule]] = {}
+        self._rules = EventRules(task_reading.events)
         self._out = Lines(rule for rule in task_reading.lines if rule.stream == "stdout")
         self._err = Lines(rule for rule in task_reading.lines if rule.stream == "stderr")
         self._failures = Failures(task_reading, wall_now)
@@ -89,23 +68,24 @@ class AgentStream:
 
     @property
     def finding(self) -> Finding | None:
+        """See `StreamReader`."""
         return self._failures.finding
 
     @property
     def last_failure(self) -> str:
-        """The message of the failure that counts so far; empty if there is none, or it has been overcome."""
+        """See `StreamReader`."""
         current = self._failures.current
         return "" if current is None else short(current.message)
 
-    def feed(self, chunk: bytes) -> None:
-        """Take in what was written to stdout since the last time."""
-        for line in self._out.complete(chunk):
+    def feed(self, data: bytes) -> None:
+        """See `StreamReader`."""
+        for line in self._out.complete(data):
             self._read_line(line)
 
-    def feed_stderr(self, chunk: bytes) -> None:
-        """Take in what was written to stderr since the last time. Who does not feed it live leaves it to `classify`."""
+    def feed_stderr(self, data: bytes) -> None:
+        """See `StreamReader`."""
         self._is_stderr_live = True
-        for line in self._err.complete(chunk):
+        for line in self._err.complete(data):
             self._read_text(self._err, line)
 
     def close(self) -> None:
@@ -123,9 +103,7 @@ class AgentStream:
                 self._hear_line(known)
 
     def classify(self, *, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes) -> AgentTold:
-        """What the attempt came to. `exit_code` or `signal` is how the main process ended, `ended_by` why we ended it, if we
-        did; `lingering` says that we did so after its terminal event. `stderr` is all of it, or its end.
-        """
+        """See `StreamReader`."""
         if not self._is_stderr_live:
             self.feed_stderr(stderr)
         self.close()
@@ -197,21 +175,8 @@ class AgentStream:
             self._read_text(self._out, line)
             return
         self.events += 1
-        for rule, matches in self._rules_for(event):
-            if _fits(rule, matches, event):
-                self._apply(rule, event)
-
-    def _rules_for(self, event: dict[str, Any]) -> Sequence[_Rule]:
-        """Those that may fit it: its type rules out most of them, and is asked for once."""
-        told = event.get("type")
-        if not isinstance(told, str):
-            return self._rules
-        found = self._rules_by_type.get(told)
-        if found is None:
-            found = [each for each in self._rules if told in each[0].where.get("type", [told])]
-            if len(self._rules_by_type) < _MOST_TYPES:
-                self._rules_by_type[told] = found
-        return found
+        for rule in self._rules.fitting(event):
+            self._apply(rule, event)
 
     def _apply(self, rule: EventRule, event: dict[str, Any]) -> None:
         message = rule.words or ""
@@ -260,20 +225,3 @@ class AgentStream:
         if means in ("success", "failure"):
             self.has_ended = True
             self._has_succeeded = means == "success"
-
-
-_Rule = tuple[EventRule, list[tuple[str, re.Pattern[str]]]]
-
-
-def _compiled(patterns: dict[str, str]) -> list[tuple[str, re.Pattern[str]]]:
-    return [(path, re.compile(pattern, re.S)) for path, pattern in patterns.items()]
-
-
-def _fits(rule: EventRule, matches: Sequence[tuple[str, re.Pattern[str]]], event: dict[str, Any]) -> bool:
-    return (
-        all(has_one_of(event, path, values) for path, values in rule.where.items())
-        and all(fields_at(event, path) for path in rule.present)
-        and not any(fields_at(event, path) for path in rule.absent)
-        and all(any(pattern.search(text) for text in texts_at(event, [path])) for path, pattern in matches)
-        and not (rule.unless and all(has_one_of(event, path, values) for path, values in rule.unless.items()))
-    )

@@ -18,7 +18,9 @@ from ..attempt_end import AttemptEnd
 from ..files.capture import CaptureFile
 from ..processes.watch import Stream
 from ..protocol import AgentTask, AttemptClass, EndReason
-from .stream import AgentStream, AgentTold
+from .dialogue_pipe import DialoguePipe
+from .formats import reader_of
+from .stream_reader import AgentTold
 
 LIVE_ROOM_BYTES = 64 * 1024 * 1024
 
@@ -85,29 +87,51 @@ class AgentWatch:
     """The `watch.Onlooker` of one agent. `on_session` hears each new id of its session."""
 
     def __init__(self, task: AgentTask, stdout: CaptureFile, stderr: CaptureFile, on_session: Callable[[str], None]) -> None:
-        self.stream = AgentStream(task.reading, time.time)
+        self.reader = reader_of(task.reading, time.time)
         self._task = task
         self._stderr = stderr
         self._on_session = on_session
         self._session_id = task.session_id
-        followed = [FollowedFile(stdout, self.stream.feed)]
+        followed = [FollowedFile(stdout, self.reader.feed)]
         self.streams: Sequence[Stream] = [*followed, stderr]
         if any(rule.stream == "stderr" for rule in task.reading.lines):
-            followed.append(FollowedFile(stderr, self.stream.feed_stderr))
+            followed.append(FollowedFile(stderr, self.reader.feed_stderr))
             self.streams = followed
         self._followed = followed
+        self._pipe: DialoguePipe | None = None
         self._pause_seconds = 0.0
         self._ended_at: float | None = None
+
+    def open_dialogue(self, prompt: str) -> int | None:
+        """The descriptor that is to become the agent's stdin, which its owner closes; None if its reader does not speak with it.
+
+        `prompt` is what the agent would be given as its stdin. Called at most once, before the agent starts. Raises OSError.
+        """
+        dialogue = self.reader.dialogue
+        if dialogue is None:
+            return None
+        self._pipe = DialoguePipe(dialogue)
+        dialogue.begin(prompt)
+        return self._pipe.their_end
+
+    def close(self) -> None:
+        """Close the agent's stdin if it is still open."""
+        if self._pipe is not None:
+            self._pipe.close()
 
     def look(self) -> EndReason | None:
         """See `watch.Onlooker`."""
         read = [followed.read(_MOST_BYTES_A_LOOK) for followed in self._followed]
         self._tell_session()
+        # Behind the reading: what has come may be a question.
+        has_unsaid = self._pipe is not None and self._pipe.write_due()
         shortest, longest = _PAUSE_SECONDS
         if max(read) >= _MOST_BYTES_A_LOOK:
             self._pause_seconds = 0.0
+        elif has_unsaid or any(read):
+            self._pause_seconds = shortest
         else:
-            self._pause_seconds = shortest if any(read) else min(max(self._pause_seconds * 1.5, shortest), longest)
+            self._pause_seconds = min(max(self._pause_seconds * 1.5, shortest), longest)
         return self._reason_to_end()
 
     def pause_seconds(self) -> float:
@@ -117,7 +141,7 @@ class AgentWatch:
     def has_told_its_end(self) -> bool:
         """See `watch.Onlooker`."""
         self._read_rest()
-        return self.stream.has_ended
+        return self.reader.has_ended
 
     def read_all(self) -> None:
         """Read all that was written, however long that takes: nobody waits for it."""
@@ -129,10 +153,10 @@ class AgentWatch:
         self._read_rest()
         size = self._stderr.size()
         tail = self._stderr.read_at(max(size - _STDERR_TAIL_BYTES, 0), _STDERR_TAIL_BYTES)
-        told = self.stream.classify(exit_code=plain.exit_code, signal=plain.signal, ended_by=plain.ended_by, stderr=tail)
+        told = self.reader.classify(exit_code=plain.exit_code, signal=plain.signal, ended_by=plain.ended_by, stderr=tail)
         self._tell_session()
         if plain.ended_by not in _SAID_BY_STREAM:
-            last = self.stream.last_failure
+            last = self.reader.last_failure
             return (plain._replace(message=f"{plain.message}; it last told: {last}") if last else plain), told
         if told.attempt_class is AttemptClass.OK and any(followed.has_skipped for followed in self._followed):
             words = "wrote faster than it could be read, so it may have told of an error"
@@ -140,26 +164,26 @@ class AgentWatch:
         return plain._replace(attempt_class=told.attempt_class, message=told.message), told
 
     def _reason_to_end(self) -> EndReason | None:
-        stream, now = self.stream, time.monotonic()
-        if stream.has_ended:
+        reader, now = self.reader, time.monotonic()
+        if reader.has_ended:
             self._ended_at = self._ended_at or now
         else:
             self._ended_at = None
         if self._ended_at is not None:
             return EndReason.LINGERING if now - self._ended_at >= self._task.exit_grace_seconds else None
-        if stream.finding is not None:
+        if reader.finding is not None:
             return EndReason.FINDING
         return EndReason.EVENTS if self._has_too_many_events else None
 
     @property
     def _has_too_many_events(self) -> bool:
-        return self._task.max_events is not None and self.stream.events > self._task.max_events
+        return self._task.max_events is not None and self.reader.events > self._task.max_events
 
     def _read_rest(self) -> None:
         for followed in self._followed:
             followed.read_rest(0.0 if self._has_too_many_events else _PATIENCE_SECONDS)
 
     def _tell_session(self) -> None:
-        if self.stream.session_id is not None and self.stream.session_id != self._session_id:
-            self._session_id = self.stream.session_id
+        if self.reader.session_id is not None and self.reader.session_id != self._session_id:
+            self._session_id = self.reader.session_id
             self._on_session(self._session_id)

@@ -51,13 +51,14 @@ class ProcessRunner:
         self._ignored = ignored_signals()
 
     def start(
-        self, start: Start, argv: list[str], stdin_text: str | None, outputs: tuple[int, int], locks: Sequence[int]
+        self, start: Start, argv: list[str], given: str | int | None, outputs: tuple[int, int], locks: Sequence[int]
     ) -> Spawn:
         """Start `argv` in the folder and environment of `start`. `outputs` become its descriptors 1 and 2. To be watched at once.
 
-        Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room.
+        `given` is its stdin: a text, a descriptor (which is closed here), or None for /dev/null. Raises CannotStart, or OSError:
+        our own files cannot be written, or the machine has no room.
         """
-        stdin = self._null if stdin_text is None else stdin_file(stdin_text, self._folder)
+        stdin = self._null if given is None else given if isinstance(given, int) else stdin_file(given, self._folder)
         try:
             enter(start.cwd)
             clock = boot_clock()

@@ -12,8 +12,9 @@ from typing import Any
 from orchestrator.jobsfile.profiles.profile import Profile, ShowRule
 from orchestrator.system.wording import cut, shown
 from orchestrator.workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
+from orchestrator.workers.agents.formats import reader_of
 from orchestrator.workers.agents.lines import Lines
-from orchestrator.workers.agents.stream import AgentStream, AgentTold
+from orchestrator.workers.agents.stream_reader import AgentTold
 from orchestrator.workers.protocol.reading import Scalar
 
 _WIDTH = 400
@@ -27,7 +28,7 @@ class ShownLines:
 
     def __init__(self, profile: Profile | None, wall_now: Callable[[], float]) -> None:
         self._rules = profile.show if profile is not None and profile.reading.format == "json" else []
-        self._stream = AgentStream(profile.reading, wall_now) if profile is not None else None
+        self._stream = reader_of(profile.reading, wall_now) if profile is not None else None
         self._lines = Lines(())
         self._part = ""
         """What was said so far of a line that comes in pieces."""
