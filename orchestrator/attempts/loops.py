@@ -16,9 +16,8 @@ from orchestrator.attempts.rendering import truth
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.model import Job, Repeat
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.outcomes import output_of
 from orchestrator.store.records import Status
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
@@ -26,8 +25,8 @@ from orchestrator.workers.protocol import AttemptClass, Outcome
 class Loops:
     """The loops of one run."""
 
-    def __init__(self, reader: RunReader, contexts: ItemContexts) -> None:
-        self._reader = reader
+    def __init__(self, records: Records, contexts: ItemContexts) -> None:
+        self._records = records
         self._contexts = contexts
 
     def next_round(self, job: Job, index: int) -> int:
@@ -37,7 +36,7 @@ class Loops:
         """
         if job.repeat is None:
             return 0
-        past = self._reader.history.jobs[job.id]
+        past = self._records.history.jobs[job.id]
         done = past.rounds_done(index)
         is_anew = past.status(index) is Status.SUCCEEDED or done >= job.repeat.max or past.is_set_back(index)
         return 1 if is_anew else done + 1
@@ -49,7 +48,7 @@ class Loops:
         """
         if job.repeat is None:
             return {}
-        ended = self._reader.history.jobs[job.id].round_end(index, number - 1) if number > 1 else None
+        ended = self._records.history.jobs[job.id].round_end(index, number - 1) if number > 1 else None
         if ended is None:
             return {"round": number, "output": None, "exit_code": None}
         return {"round": number, **self._result(job, ended.outcome)}
@@ -83,7 +82,7 @@ class Loops:
         return _failed(outcome, f"repeat.{key} is {still} after {repeat.max} rounds, and must = true"), Verdict.HOPELESS
 
     def _result(self, job: Job, outcome: Outcome) -> dict[str, Any]:
-        return {"output": output_of(outcome, job.output, self._reader.run_dir), "exit_code": outcome.exit_code}
+        return {"output": self._records.shaped_output(job, outcome), "exit_code": outcome.exit_code}
 
 
 def as_round(outcome: Outcome, repeat: Repeat | None) -> Outcome:

@@ -16,7 +16,7 @@ from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.replay.asked import compared, places_of
 from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.jobsfile.model import Job, JobsFile
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.home import agent_folder
 from orchestrator.store.records import Started
@@ -34,7 +34,7 @@ class StartMessages:
     """The messages of one run. `nesting`: the items that the run is started by; `replay`: what is played, if the run is one."""
 
     def __init__(
-        self, reader: RunReader, jobs_file: JobsFile, nesting: Nesting | None = None, replay: Replay | None = None
+        self, reader: Records, jobs_file: JobsFile, nesting: Nesting | None = None, replay: Replay | None = None
     ) -> None:
         header = reader.history.header
         self._reader = reader

@@ -25,7 +25,7 @@ from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.core.events import Declined
 from orchestrator.jobsfile.keys import ROUND_NAMES
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.workers.protocol import Outcome
@@ -64,7 +64,7 @@ class Preparer:
 
     def __init__(
         self,
-        reader: RunReader,
+        reader: Records,
         contexts: ItemContexts,
         loops: Loops,
         jobs_file: JobsFile,

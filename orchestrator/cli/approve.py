@@ -75,7 +75,7 @@ def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
 
 def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, message: str) -> str:
     """Nobody supervises the run: keep the answer for its resume, and say so. Raises RunHeldError if one has just begun."""
-    from orchestrator.reading.run_reader import item_id
+    from orchestrator.reading.run_records import item_id
     from orchestrator.runs.locking import lock_run
     from orchestrator.store.run_store import RunStore
     from orchestrator.supervisor.gate_answers import answer_of

@@ -91,9 +91,9 @@ def _print_title(reader: RunReader, job_id: str, index: int, *, is_first: bool) 
 
 def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> None:
     """Of an item whose work is a child run: where the logs of that are."""
-    from orchestrator.reading.item_result import item_result
+    from orchestrator.reading.item_result import item_fields
 
-    child = item_result(reader, job_id, index, forgives=True)["child"]
+    child = item_fields(reader, job_id, index)["child"]
     if child is not None:
         Outlet(sys.stderr).line(f"note: the work is done by child run {child}: {program} logs {child}")
 

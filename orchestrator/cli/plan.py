@@ -240,7 +240,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
     from orchestrator.attempts.rendering import is_wanted, prepare, question_of
     from orchestrator.attempts.template_texts import ItemRefused
     from orchestrator.jobsfile.model import ChainSource
-    from orchestrator.reading.run_reader import item_id
+    from orchestrator.reading.run_records import item_id
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
     item.update(label=None, argv=None, cwd=None, told=None, check=None, child=None, token=None, asks=None, after=None, note=None)

@@ -40,17 +40,22 @@ def command(
 ) -> int:
     """Print one result an item, in item order, of a run (default: the newest)."""
     from orchestrator.cli.reading import open_run
-    from orchestrator.reading.item_result import item_results, round_results
+    from orchestrator.reading.item_result import items_seen_as, shown_result, shown_rounds
 
     if as_json:
         form = "json"
     reader = open_run(invocation, run)
     chosen = _chosen(fields, form)
-    found = item_results(reader, status=Status(status) if status is not None and not rounds else None, forgives=True)
+    # An output may be large: it is read for those who see it.
+    with_output = "output" in chosen
     if rounds:
-        of_rounds = (round_results(reader, result["job"], result["index"], forgives=True) or (result,) for result in found)
-        found = itertools.chain.from_iterable(of_rounds)
-    results: Iterable[dict[str, Any]] = (each for each in found if status is None or each["status"] == status)
+        of_items = (shown_rounds(reader, *item, with_output=with_output) for item in items_seen_as(reader))
+        results: Iterable[dict[str, Any]] = itertools.chain.from_iterable(of_items)
+    else:
+        items = items_seen_as(reader, status=None if status is None else Status(status))
+        results = (shown_result(reader, *item, with_output=with_output) for item in items)
+    # The word that is shown counts: an item of a gate is seen as waiting, whatever is recorded.
+    results = (each for each in results if status is None or each["status"] == status)
     if form == "table":
         results = map(_with_denials, results)
     rows = ({field: result[field] for field in chosen} for result in results)

@@ -56,10 +56,10 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
 
 def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: int) -> dict[str, Any]:
     from orchestrator.cli.class_advice import advice_on
-    from orchestrator.reading.item_result import item_result
+    from orchestrator.reading.item_result import shown_result
     from orchestrator.reading.seen_statuses import job_status
 
-    result = item_result(reader, job_id, index, forgives=True)
+    result = shown_result(reader, job_id, index)
     job = reader.job(job_id)
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     return {

@@ -5,67 +5,67 @@ from __future__ import annotations
 import fnmatch
 
 from orchestrator.errors import UserError
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.records import AttemptEnded, ItemSettled
 
 
-def label_of(reader: RunReader, job_id: str, index: int, record: AttemptEnded | ItemSettled | None = None) -> str | None:
+def label_of(records: Records, job_id: str, index: int, record: AttemptEnded | ItemSettled | None = None) -> str | None:
     """What people call the item, as it was recorded; else its value if that is short."""
     if record is not None and record.label is not None:
         return record.label
-    start = reader.history.open_starts.get((job_id, index))
+    start = records.history.open_starts.get((job_id, index))
     if start is not None and start.label is not None:
         return start.label
-    gate = reader.history.jobs[job_id].gates.get(index)
+    gate = records.history.jobs[job_id].gates.get(index)
     if gate is not None and gate.question is not None and gate.question.label is not None:
         return gate.question.label
-    value = reader.value(job_id, index)
+    value = records.value(job_id, index)
     return str(value) if isinstance(value, str | int | float) and len(str(value)) <= 80 else None
 
 
-def recorded_label(reader: RunReader, job_id: str, index: int) -> str | None:
+def recorded_label(records: Records, job_id: str, index: int) -> str | None:
     """What the item was called when it was started, or settled without a start; None if it was not yet."""
-    record, start = reader.history.jobs[job_id].record(index), reader.history.open_starts.get((job_id, index))
+    record, start = records.history.jobs[job_id].record(index), records.history.open_starts.get((job_id, index))
     return next((each.label for each in (record, start) if each is not None and each.label is not None), None)
 
 
-def find_round(reader: RunReader, reference: str) -> tuple[list[tuple[str, int]], int | None]:
+def find_round(records: Records, reference: str) -> tuple[list[tuple[str, int]], int | None]:
     """The items that `reference` names, and the round if it ends in `#ROUND`. Raises UserError."""
     base, mark, number = reference.rpartition("#")
     if not mark or not (number.isascii() and number.isdigit()):
-        return find_items(reader, reference), None
+        return find_items(records, reference), None
     try:
-        return find_items(reader, reference), None  # a label may end so, too
+        return find_items(records, reference), None  # a label may end so, too
     except UserError:
-        return find_items(reader, base), int(number)
+        return find_items(records, base), int(number)
 
 
-def find_items(reader: RunReader, reference: str) -> list[tuple[str, int]]:
+def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
     """The items that `reference` names: `JOB`, `JOB:INDEX`, `JOB:LABEL`, or a glob over these. Raises UserError."""
     job_id, colon, rest = reference.partition(":")
-    if job_id in reader.history.header.jobs:
-        count = reader.count(job_id)
+    if job_id in records.history.header.jobs:
+        count = records.count(job_id)
         if not colon:
             return [(job_id, index) for index in range(count)]
         if rest.isascii() and rest.isdigit() and int(rest) < count:
             return [(job_id, int(rest))]
-        found = [(job_id, index) for index in range(count) if _shown_label(reader, job_id, index) == rest]
+        found = [(job_id, index) for index in range(count) if _shown_label(records, job_id, index) == rest]
         if found:
             return found
     found = [
         (each, index)
-        for each in reader.history.header.jobs
-        for index in range(reader.count(each))
-        if fnmatch.fnmatchcase(reader.item_name(each, index), reference)
-        or fnmatch.fnmatchcase(f"{each}:{_shown_label(reader, each, index)}", reference)
+        for each in records.history.header.jobs
+        for index in range(records.count(each))
+        if fnmatch.fnmatchcase(records.item_name(each, index), reference)
+        or fnmatch.fnmatchcase(f"{each}:{_shown_label(records, each, index)}", reference)
     ]
     if not found:
         raise UserError(
-            f"run {reader.run_dir.run_id} has no item {reference!r}",
-            f"its jobs are: {', '.join(reader.history.header.jobs)}; an item is JOB:INDEX or JOB:LABEL",
+            f"run {records.run_dir.run_id} has no item {reference!r}",
+            f"its jobs are: {', '.join(records.history.header.jobs)}; an item is JOB:INDEX or JOB:LABEL",
         )
     return found
 
 
-def _shown_label(reader: RunReader, job_id: str, index: int) -> str | None:
-    return label_of(reader, job_id, index, reader.history.jobs[job_id].record(index))
+def _shown_label(records: Records, job_id: str, index: int) -> str | None:
+    return label_of(records, job_id, index, records.history.jobs[job_id].record(index))

@@ -1,4 +1,8 @@
-"""What an item came to, as one object: `results --json`."""
+"""What an item came to, as one object: `results --json`.
+
+A result has all keys of RESULT_FIELDS, in order. Its output may be large and is read last: `item_fields` leaves it out, so a
+list of 100,000 items costs the same whatever they wrote.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ from typing import Any
 
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.money.ledger import ledger_of_item, usage_json
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import seen_status
-from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.outcomes import in_words
+from orchestrator.store.captures import CaptureMismatch, check_capture_stands
+from orchestrator.store.job_history import JobHistory
+from orchestrator.store.outcomes import answer_of, in_words
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
 
@@ -24,112 +29,153 @@ RESULT_FIELDS = (
 """Keys of one result, in order. What does not apply is null."""
 
 
-def item_result(reader: RunReader, job_id: str, index: int, *, forgives: bool = False) -> dict[str, Any]:
-    """One object of `results --json`. An output that is not what was recorded raises CaptureMismatch.
+def items_seen_as(records: Records, job_id: str | None = None, status: Status | None = None) -> Iterator[tuple[str, int]]:
+    """The items (job id, index) in item order, of one job or of all in file order, that are seen in one status or in any."""
+    for each in [job_id] if job_id is not None else records.history.header.jobs:
+        for index in _indices(records, each, status):
+            yield each, index
 
-    `forgives`: a person asks, and shall see the rest. Then the output is null and `error` tells what is wrong with it.
-    """
-    past = reader.history.jobs[job_id]
-    result = _result_at(reader, job_id, index, past.last_end(index), forgives=forgives)
-    record = past.record(index)
-    if past.gates and result["status"] == Status.SUCCEEDED:
-        return result  # its message is the choice
-    if isinstance(record, ItemSettled) and record.message and past.status(index) is not Status.PENDING:
-        result["error"] = record.message
-    if past.is_void(index) and not past.gates:
-        result["output"] = None
+
+def item_results(records: Records, job_id: str | None = None, status: Status | None = None) -> Iterator[dict[str, Any]]:
+    """The `item_result` of each of `items_seen_as`; one at a time is in memory. Raises CaptureMismatch."""
+    return (item_result(records, *item) for item in items_seen_as(records, job_id, status))
+
+
+def item_result(records: Records, job_id: str, index: int) -> dict[str, Any]:
+    """One object of `results --json`. Raises CaptureMismatch: the output is not what was recorded."""
+    result = item_fields(records, job_id, index)
+    result["output"] = records.output(job_id, index)
     return result
 
 
-def round_results(reader: RunReader, job_id: str, index: int, *, forgives: bool = False) -> Iterator[dict[str, Any]]:
-    """Of an item of a loop: a `result` for each round that it has done, called `JOB:INDEX#ROUND`."""
-    past = reader.history.jobs[job_id]
+def shown_result(records: Records, job_id: str, index: int, *, with_output: bool = True) -> dict[str, Any]:
+    """`item_result` for people, who shall see the rest of an item whose output is damaged: `error` then tells of the damage.
+
+    `with_output=False`: the output is null, and no capture is opened. Then damage is a file that is missing or has another size.
+    """
+    result = item_fields(records, job_id, index)
+    past = records.history.jobs[job_id]
+    try:
+        if with_output:
+            result["output"] = records.output(job_id, index)
+        elif not past.is_void(index):
+            _check_output_stands(records, past.last_end(index))
+    except CaptureMismatch as mismatch:
+        # What a supervisor said of the item when it settled it says more than what became of a file since.
+        result["error"] = _settled_message(past, index, past.record(index)) or str(mismatch)
+    return result
+
+
+def shown_rounds(records: Records, job_id: str, index: int, *, with_output: bool = True) -> Iterator[dict[str, Any]]:
+    """Of an item of a loop: a `shown_result` for each round that it has done, called `JOB:INDEX#ROUND`."""
+    past = records.history.jobs[job_id]
     for number in range(1, past.rounds_done(index) + 1):
         ended = past.round_end(index, number)
         assert ended is not None
-        result = _result_at(reader, job_id, index, ended, forgives=forgives, of_round=True)
+        result = _fields_at(records, job_id, index, ended, past.record(index))
+        # Spent is told as a sum over the item's attempts: a round has spent what came on top of the one before.
         result.update(
+            _spent_part(ended, past.round_end(index, number - 1)),
             item=f"{result['item']}#{number}",
             status="succeeded" if ended.outcome.attempt_class is AttemptClass.OK else "failed",
             attempts=ended.attempt,
             round=number,
             child=ended.child or None,
         )
+        try:
+            if with_output:
+                result["output"] = records.output_of_end(job_id, ended.outcome)
+            else:
+                _check_output_stands(records, ended)
+        except CaptureMismatch as mismatch:
+            result["error"] = str(mismatch)
         yield result
 
 
-def item_results(
-    reader: RunReader, job_id: str | None = None, status: Status | None = None, *, forgives: bool = False
-) -> Iterator[dict[str, Any]]:
-    """Each `result` in item order, of one job or of all in file order, of one status or of all."""
-    for each in [job_id] if job_id is not None else reader.history.header.jobs:
-        for index in _indices(reader, each, status):
-            yield item_result(reader, each, index, forgives=forgives)
-
-
-def _result_at(
-    reader: RunReader, job_id: str, index: int, ended: AttemptEnded | None, *, forgives: bool, of_round: bool = False
-) -> dict[str, Any]:
-    """What item `index` is, with the end `ended` of one of its attempts. `of_round`: costs are those of that round alone."""
-    past = reader.history.jobs[job_id]
+def item_fields(records: Records, job_id: str, index: int) -> dict[str, Any]:
+    """The result of an item but for its output, which is None here whatever it is: no capture is opened."""
+    past = records.history.jobs[job_id]
     record = past.record(index)
-    result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
-    result.update(
-        item=reader.item_name(job_id, index),
-        job=job_id,
-        index=index,
-        label=label_of(reader, job_id, index, record),
-        value=reader.value(job_id, index),
-        status=seen_status(reader, past.status(index), is_asking=past.is_asking(index)),
-        output=reader.choice(job_id, index),
-        attempts=past.attempts(index),
-        round=past.rounds_done(index) or None,
-        **_identity(reader, job_id, index, record, ended),
-    )
-    if ended is not None:
-        outcome = ended.outcome
-        result.update(
-            {"class": outcome.attempt_class.value},
-            exit_code=outcome.exit_code,
-            signal=outcome.signal,
-            started_at=outcome.started_at,
-            finished_at=outcome.finished_at,
-            duration_s=round(outcome.duration_seconds, 6),
-            stdout=outcome.stdout.path,
-            stderr=outcome.stderr.path,
-            error=_error_of(outcome),
-            **_agent_part(outcome.agent),
-            **_spent_part(ended, past.round_end(index, ended.round - 1) if of_round else None),
-            **_workspace_part(outcome.workspace),
-            workspace=reader.workspace(job_id, index),
-        )
-        try:
-            result["output"] = reader.output_of_end(job_id, ended)
-        except CaptureMismatch as mismatch:
-            if not forgives:
-                raise
-            result["error"] = str(mismatch)
+    result = _fields_at(records, job_id, index, past.last_end(index), record)
+    # Of a gate that somebody answered the settlement's message is the choice, which is its output.
+    if not (past.gates and result["status"] == Status.SUCCEEDED):
+        result["error"] = _settled_message(past, index, record) or result["error"]
     return result
 
 
-def _indices(reader: RunReader, job_id: str, status: Status | None) -> Iterable[int]:
-    """The items that are seen with this status, in order."""
-    recorded = [each for each in Status if status is None or seen_status(reader, each) == status.value]
-    past, count = reader.history.jobs[job_id], reader.count(job_id)
+def _fields_at(
+    records: Records, job_id: str, index: int, ended: AttemptEnded | None, record: AttemptEnded | ItemSettled | None
+) -> dict[str, Any]:
+    """What item `index` is, with the end `ended` of one of its attempts; `record`: the last word on the item."""
+    past = records.history.jobs[job_id]
+    result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
+    # What the item is, whether it has had an attempt or not.
+    result.update(
+        item=records.item_name(job_id, index),
+        job=job_id,
+        index=index,
+        label=label_of(records, job_id, index, record),
+        value=records.value(job_id, index),
+        status=seen_status(records, past.status(index), is_asking=past.is_asking(index)),
+        attempts=past.attempts(index),
+        round=past.rounds_done(index) or None,
+        **_identity_part(records, job_id, index, record, ended),
+    )
+    if ended is None:
+        return result
+    # What its attempt came to.
+    outcome = ended.outcome
+    result.update(
+        {"class": outcome.attempt_class.value},
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        duration_s=round(outcome.duration_seconds, 6),
+        stdout=outcome.stdout.path,
+        stderr=outcome.stderr.path,
+        error=_error_of(outcome),
+        **_agent_part(outcome.agent),
+        **_spent_part(ended, None),
+        **_workspace_part(outcome.workspace),
+        workspace=records.workspace(job_id, index),
+    )
+    return result
+
+
+def _indices(records: Records, job_id: str, status: Status | None) -> Iterable[int]:
+    """The items of a job that are seen with this status, in order."""
+    # Without a supervisor an item that was started is seen as interrupted: several recorded states may be seen as one.
+    recorded = [each for each in Status if status is None or seen_status(records, each) == status.value]
+    past, count = records.history.jobs[job_id], records.count(job_id)
     if len(recorded) == 1 and past.count is not None:
         return past.indices(recorded[0])
     return (index for index in range(count) if past.status(index) in recorded)
 
 
-def _identity(
-    reader: RunReader, job_id: str, index: int, record: AttemptEnded | ItemSettled | None, ended: AttemptEnded | None
+def _settled_message(past: JobHistory, index: int, record: AttemptEnded | ItemSettled | None) -> str | None:
+    """What was said of an item when it was settled without an end of its attempt; None of one that is to run (again)."""
+    if not isinstance(record, ItemSettled) or past.status(index) is Status.PENDING:
+        return None
+    return record.message or None
+
+
+def _check_output_stands(records: Records, ended: AttemptEnded | None) -> None:
+    """Raise CaptureMismatch if the file of a success's output is missing or has another size. It is not opened."""
+    if ended is not None and ended.outcome.attempt_class is AttemptClass.OK:
+        check_capture_stands(answer_of(ended.outcome), records.run_dir)
+
+
+def _identity_part(
+    records: Records, job_id: str, index: int, record: AttemptEnded | ItemSettled | None, ended: AttemptEnded | None
 ) -> dict[str, Any]:
     """Which work the item is, and who did it: of the attempt that runs, else as it was recorded last."""
-    past = reader.history.jobs[job_id]
-    start = reader.history.open_starts.get((job_id, index)) or past.unended.get(index)
+    past = records.history.jobs[job_id]
+    start = records.history.open_starts.get((job_id, index)) or past.unended.get(index)
     latest = start or ended
     settled = record if isinstance(record, ItemSettled) else None
     token = next((each.token for each in (start, settled, ended) if each is not None and each.token is not None), None)
+    # An attempt that runs may do other work than the one before: of that one only the token holds for both.
     payloads = (start,) if start is not None else (settled, ended)
     return {
         "token": token,

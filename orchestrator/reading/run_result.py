@@ -13,7 +13,7 @@ from typing import Any, overload
 import msgspec
 
 from orchestrator.reading.item_names import find_items
-from orchestrator.reading.item_result import item_result, item_results
+from orchestrator.reading.item_result import items_seen_as, shown_result
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
@@ -164,7 +164,7 @@ class Results(Sequence[ItemResult]):
         index = place + len(self) if place < 0 else place
         for job_id, count in self._counts.items():
             if 0 <= index < count:
-                return _as_struct(item_result(self._reader, job_id, index, forgives=True))
+                return _as_struct(shown_result(self._reader, job_id, index))
             index -= count
         raise IndexError(place)
 
@@ -173,11 +173,11 @@ class Results(Sequence[ItemResult]):
         if job is not None:
             self._counts[job]
         wanted = None if status is None else Status(status)
-        return (_as_struct(result) for result in item_results(self._reader, job, wanted, forgives=True))
+        return (_as_struct(shown_result(self._reader, *item)) for item in items_seen_as(self._reader, job, wanted))
 
     def find(self, reference: str) -> list[ItemResult]:
         """Those that `reference` names, as on the command line: JOB, JOB:INDEX, JOB:LABEL, a glob. Raises UserError if none."""
-        return [_as_struct(item_result(self._reader, *found, forgives=True)) for found in find_items(self._reader, reference)]
+        return [_as_struct(shown_result(self._reader, *found)) for found in find_items(self._reader, reference)]
 
 
 def run_result(run_dir: RunDir, summary: dict[str, Any], status: str, exit_code: int | None) -> RunResult:

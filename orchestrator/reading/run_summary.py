@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.reading.money.ledger import ledger_of
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import job_counts, job_status, run_status
 from orchestrator.store.records import Selection
 
 
-def run_summary(reader: RunReader, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
+def run_summary(records: Records, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
     """The object of `run --json` and `status --json`. `waiting`: of each job, what its supervisor knows to wait."""
-    header, ended, ledger = reader.history.header, reader.history.ended, ledger_of(reader.history)
-    counts = {each: job_counts(reader, each, (waiting or {}).get(each, 0)) for each in header.jobs}
+    header, ended, ledger = records.history.header, records.history.ended, ledger_of(records.history)
+    counts = {each: job_counts(records, each, (waiting or {}).get(each, 0)) for each in header.jobs}
     total: dict[str, int] = {}
     for of_job in counts.values():
         for word, number in of_job.items():
@@ -25,7 +25,7 @@ def run_summary(reader: RunReader, waiting: Mapping[str, int] | None = None) -> 
     return {
         "run_id": header.run_id,
         "name": header.name,
-        "status": run_status(reader),
+        "status": run_status(records),
         "jobs_file": header.jobs_file,
         "started_at": header.created_at,
         "finished_at": ended.at if ended is not None else None,
@@ -35,23 +35,23 @@ def run_summary(reader: RunReader, waiting: Mapping[str, int] | None = None) -> 
         "ledger": None if ledger.is_empty else ledger.as_json(),
         "error": error,
         "reason": (ended.reason or None) if ended is not None else None,
-        "selection": _selection(reader),
+        "selection": _selection(records),
         "parent": header.parent,
-        "jobs": [{"id": each, "status": job_status(reader, each), "counts": counts[each]} for each in header.jobs],
+        "jobs": [{"id": each, "status": job_status(records, each), "counts": counts[each]} for each in header.jobs],
     }
 
 
-def _selection(reader: RunReader) -> dict[str, Any] | None:
+def _selection(records: Records) -> dict[str, Any] | None:
     """`items`: of all listed jobs; `selected`: so many of them; `jobs_left_out`: those of which none is."""
-    selection = reader.history.selection
+    selection = records.history.selection
     if selection == Selection():
         return None
-    jobs = reader.history.jobs.values()
-    items = sum(reader.count(job.id) for job in jobs)
+    jobs = records.history.jobs.values()
+    items = sum(records.count(job.id) for job in jobs)
     return {
         "only": list(selection.only),
         "limit": selection.limit,
         "items": items,
-        "selected": items - sum(reader.count(job.id) if job.has_none_chosen else job.unselected for job in jobs),
+        "selected": items - sum(records.count(job.id) if job.has_none_chosen else job.unselected for job in jobs),
         "jobs_left_out": sum(job.has_none_chosen for job in jobs),
     }

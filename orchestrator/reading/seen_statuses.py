@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.records import Status
 
 
-def run_status(reader: RunReader) -> str:
+def run_status(records: Records) -> str:
     """The run's state in the words of the contract; `interrupted` is found out, not stored."""
-    if reader.is_alive:
+    if records.is_alive:
         return "running"
-    return reader.history.ended.status if reader.history.ended is not None else "interrupted"
+    return records.history.ended.status if records.history.ended is not None else "interrupted"
 
 
-def job_status(reader: RunReader, job_id: str) -> str:
+def job_status(records: Records, job_id: str) -> str:
     """The job's state: pending, running, waiting, succeeded, failed, skipped, cancelled, interrupted."""
-    past = reader.history.jobs[job_id]
+    past = records.history.jobs[job_id]
     if past.closed is not None:
         return past.closed
     if past.listing_failed is not None:
         return "failed"
     if past.count is None:
         return "pending"
-    if reader.is_alive:
+    if records.is_alive:
         return "running"
     if past.counts()[Status.FAILED]:
         return "failed"
-    return "waiting" if "waiting" in job_counts(reader, job_id) else "interrupted"
+    return "waiting" if "waiting" in job_counts(records, job_id) else "interrupted"
 
 
-def job_counts(reader: RunReader, job_id: str, waiting: int = 0) -> dict[str, int]:
+def job_counts(records: Records, job_id: str, waiting: int = 0) -> dict[str, int]:
     """How many items stand in which state (only states that occur).
 
     `waiting`: so many wait at least. That an item waits for a pool or a rate is not recorded: it stands there as pending.
     """
-    past = reader.history.jobs[job_id]
+    past = records.history.jobs[job_id]
     if past.count is None:
-        return {} if reader.history.header.jobs[job_id] else {past.status(0).value: 1}
+        return {} if records.history.header.jobs[job_id] else {past.status(0).value: 1}
     counts: dict[str, int] = {}
     asking = sum(past.status(index) is Status.WAITING for index in past.gates if past.is_asking(index))
     for status, number in past.counts().items():
         seen = asking if status is Status.WAITING else 0
-        for word, part in ((status.value, seen), (seen_status(reader, status), number - seen)):
+        for word, part in ((status.value, seen), (seen_status(records, status), number - seen)):
             if part:
                 counts[word] = counts.get(word, 0) + part
     unrecorded = min(counts.get("pending", 0), waiting - counts.get("waiting", 0))
@@ -51,10 +51,10 @@ def job_counts(reader: RunReader, job_id: str, waiting: int = 0) -> dict[str, in
     return {word: number for word, number in counts.items() if number}
 
 
-def seen_status(reader: RunReader, status: Status, *, is_asking: bool = False) -> str:
+def seen_status(records: Records, status: Status, *, is_asking: bool = False) -> str:
     """A start or a backoff without a living supervisor is an interruption. Who waits for a choice needs no supervisor."""
-    if status not in (Status.RUNNING, Status.WAITING) or reader.is_alive:
+    if status not in (Status.RUNNING, Status.WAITING) or records.is_alive:
         return status.value
-    is_paused = reader.history.ended is not None and reader.history.ended.status == "paused"
+    is_paused = records.history.ended is not None and records.history.ended.status == "paused"
     waits = status is Status.WAITING and (is_asking or is_paused)  # all other waits end with the session
     return (Status.WAITING if waits else Status.INTERRUPTED).value

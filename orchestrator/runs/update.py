@@ -30,7 +30,8 @@ from orchestrator.jobsfile.input_values import resolve_inputs
 from orchestrator.jobsfile.load import load
 from orchestrator.jobsfile.model import ChainSource, FileSource, Job, JobsFile, MatrixSource, templates_in
 from orchestrator.reading.item_names import label_of
-from orchestrator.reading.run_reader import RunReader, item_id
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import item_id
 from orchestrator.runs.update_plan import Fate, JobUpdate, UpdatePlan, UpdateRequest
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.item_list import write_item_list

@@ -45,6 +45,19 @@ def verify_capture(capture: Capture, run_dir: RunDir) -> None:
     _compare(path, capture, size, digest)
 
 
+def check_capture_stands(capture: Capture, run_dir: RunDir) -> None:
+    """Raise CaptureMismatch unless there is a file of the recorded size. It is not opened: other damage is not seen."""
+    if capture.inline is not None or capture.size == 0:
+        return
+    path = capture_path(capture, run_dir)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CaptureMismatch(f"{path}: {error.strerror}") from error
+    if size != capture.size:
+        raise _other_size(path, capture, size)
+
+
 def capture_path(capture: Capture, run_dir: RunDir) -> Path:
     """Where the stream lies. Recorded paths are absolute: after the home was moved it lies in this run's directory."""
     if capture.path is None:
@@ -73,6 +86,10 @@ def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
 
 def _compare(path: Path, capture: Capture, size: int, sha256: str) -> None:
     if size != capture.size:
-        raise CaptureMismatch(f"{path}: has {size} bytes, {capture.size} were recorded")
+        raise _other_size(path, capture, size)
     if capture.sha256 is not None and sha256 != capture.sha256:
         raise CaptureMismatch(f"{path}: its content is not what was recorded")
+
+
+def _other_size(path: Path, capture: Capture, size: int) -> CaptureMismatch:
+    return CaptureMismatch(f"{path}: has {size} bytes, {capture.size} were recorded")

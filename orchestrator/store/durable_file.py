@@ -40,14 +40,15 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Replace `path` by `data`, which is never seen half-written. Survives SIGKILL, not power loss: for caches and notes.
 
-    Raises StateUnwritableError.
+    Raises StateUnwritableError. An exception of the iterable itself propagates as it is.
     """
     temporary = temporary_path(path)
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
         temporary.rename(path)
     except OSError as error:
         raise unwritable(path, error) from error

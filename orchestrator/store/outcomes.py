@@ -53,8 +53,12 @@ def answer_of(outcome: Outcome) -> Capture:
 
 def output_of(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Any:
     """The output of an attempt, in the shape `kind`. Raises CaptureMismatch, BadOutputError."""
-    data = read_capture(answer_of(outcome), run_dir)
-    return parse_output(kind, data if outcome.agent is None or kind != "json" else without_fence(data))
+    return shaped_output(outcome, kind, read_capture(answer_of(outcome), run_dir))
+
+
+def shaped_output(outcome: Outcome, kind: OutputKind, answer: bytes) -> Any:
+    """The output of an attempt whose `answer_of` is these bytes, in the shape `kind`. Raises BadOutputError."""
+    return parse_output(kind, answer if outcome.agent is None or kind != "json" else without_fence(answer))
 
 
 def in_words(outcome: Outcome) -> str:
@@ -83,7 +87,12 @@ _FENCE = re.compile(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", 
 
 def check_output(outcome: Outcome, run_dir: RunDir) -> str:
     """What a failed check said, the end of it if that is long; empty if none failed. Raises CaptureMismatch."""
-    text = read_capture(outcome.check, run_dir).decode("utf-8", "replace").strip("\n")
+    return check_text(read_capture(outcome.check, run_dir))
+
+
+def check_text(check: bytes) -> str:
+    """What a check wrote, as text: the end of it if that is long."""
+    text = check.decode("utf-8", "replace").strip("\n")
     if len(text) <= LONGEST_CHECK_OUTPUT:
         return text
     return f"[… {len(text) - LONGEST_CHECK_OUTPUT} characters before this are left out]\n{text[-LONGEST_CHECK_OUTPUT:]}"

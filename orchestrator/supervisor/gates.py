@@ -125,7 +125,7 @@ class Gates:
             self._recorder.add(Reopened(job=job_id, indices=each))
         self._recorder.commit()
         fault_point("supervisor.reopened")
-        self._contexts.forget(job_ids)
+        self._contexts.forget_jobs(job_ids)
         for job_id in job_ids:
             self._narrator.reopened(job_id, self._reader.count(job_id), job_counts(self._reader, job_id))
         self._events.append(

@@ -8,7 +8,7 @@ from typing import assert_never
 from orchestrator.core.decisions import RunVerdict
 from orchestrator.core.states import ItemRef
 from orchestrator.errors import ExitCode
-from orchestrator.reading.item_result import item_result
+from orchestrator.reading.item_result import item_fields
 from orchestrator.reading.run_reader import RunReader
 
 
@@ -45,5 +45,5 @@ def error_in_words(reader: RunReader, error: ItemRef | None, *, is_timed_out: bo
     past = reader.history.jobs[job_id]
     if past.count is None:
         return job_id, past.listing_failed
-    result = item_result(reader, job_id, index)
+    result = item_fields(reader, job_id, index)
     return result["item"], result["error"] or result["status"]

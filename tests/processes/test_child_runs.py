@@ -11,7 +11,7 @@ from drivers.many_runs import ManyRuns
 from drivers.run_driver import KILLED, wait_until
 from drivers.sweeps import sweep
 
-from orchestrator.reading.item_result import round_results
+from orchestrator.reading.item_result import shown_rounds
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.seen_statuses import run_status
 
@@ -96,7 +96,7 @@ def test_each_round_of_a_loop_is_a_run_of_its_own_and_sees_what_came_of_the_one_
     size = "{{ 1 if output is none else (output.jobs.leaf.output[0] | int) * 2 }}"
     write_parent(runs, f'inputs.size = "{size}"\nrepeat = {{ until = "{{{{ output.jobs.leaf.output[0] == \'4\' }}}}" }}')
     runs.assert_exit(runs.begin("top.toml", "top"), 0)
-    rounds = list(round_results(RunReader.read(runs.folder_of("top")), "go", 0))
+    rounds = list(shown_rounds(RunReader.read(runs.folder_of("top")), "go", 0))
     assert [(each["child"], each["output"]["jobs"]["leaf"]["output"]) for each in rounds] == [
         ("top.go", ["1"]),
         ("top.go-2", ["2"]),

@@ -11,7 +11,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.outcomes import fitting
 from orchestrator.workers.protocol import AttemptClass, Outcome
@@ -20,21 +20,21 @@ from orchestrator.workers.protocol import AttemptClass, Outcome
 class AgentEnds:
     """Of one run. `folder` (absolute): where relative paths of its jobs file start."""
 
-    def __init__(self, reader: RunReader, contexts: ItemContexts, folder: str) -> None:
-        self._reader = reader
+    def __init__(self, records: Records, contexts: ItemContexts, folder: str) -> None:
+        self._records = records
         self._contexts = contexts
         self._folder = folder
 
     def told(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The outcome, with what its session had told before where the attempt told nothing of it."""
-        ended = self._reader.history.jobs[flight.job.id].last_end(flight.item[1]) if flight.start.session is not None else None
+        ended = self._records.history.jobs[flight.job.id].last_end(flight.item[1]) if flight.start.session is not None else None
         return outcome if ended is None else carried_over(outcome, LastEnd(ended.outcome, ended.folder))
 
     def fitting(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none."""
         job = flight.job
         return (
-            outcome if job.schema is None else fitting(outcome, job.output, self._reader.run_dir, partial(self._schema, flight))
+            outcome if job.schema is None else fitting(outcome, job.output, self._records.run_dir, partial(self._schema, flight))
         )
 
     def _schema(self, flight: Flight) -> AnswerSchema:

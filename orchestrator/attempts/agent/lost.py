@@ -7,7 +7,7 @@ attempt stays lost.
 from __future__ import annotations
 
 from orchestrator.attempts.agent.fallback import FindProfile
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.records import Started
 from orchestrator.workers.protocol import AgentTask
 
@@ -15,8 +15,8 @@ from orchestrator.workers.protocol import AgentTask
 class LostAgents:
     """Of one run. `find`: the profiles of its agents."""
 
-    def __init__(self, reader: RunReader, find: FindProfile) -> None:
-        self._reader = reader
+    def __init__(self, records: Records, find: FindProfile) -> None:
+        self._records = records
         self._find = find
 
     def task(self, start: Started) -> AgentTask | None:
@@ -28,7 +28,7 @@ class LostAgents:
         if start.agent is None or start.played is not None:
             return None
         # What its session had told before this attempt is charged already.
-        ended = self._reader.history.jobs[start.job].last_end(start.index) if start.session is not None else None
+        ended = self._records.history.jobs[start.job].last_end(start.index) if start.session is not None else None
         before = ended.outcome.agent if ended is not None else None
         is_same = before is not None and before.session_id == start.session
         return AgentTask(

@@ -16,7 +16,7 @@ from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow
 from orchestrator.attempts.items.selection import LATER, Chosen, LabelsUnknown, Later, Selector, early_label
 from orchestrator.jobsfile.model import ChainSource, Job, chain_of
 from orchestrator.reading.item_names import recorded_label
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.item_list import ItemList, write_item_list
 from orchestrator.store.records import ItemsChosen, ItemSettled, Status
@@ -34,20 +34,20 @@ class Listing(msgspec.Struct, frozen=True):
     marks: tuple[ItemSettled, ...] = ()
 
 
-def list_job(reader: RunReader, contexts: ItemContexts, job: Job) -> Listing:
+def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
     """Record the items of `job` durably. Raises ListingError, StateUnwritableError.
 
     A list that stands already (the supervisor was killed before it could record that) is taken as it is.
     """
     if job.for_each is None:
         return Listing(1)
-    past = reader.history.jobs[job.id]
-    revision = reader.history.header.revision
-    path = reader.run_dir.items(job.id, revision)
+    past = records.history.jobs[job.id]
+    revision = records.history.header.revision
+    path = records.run_dir.items(job.id, revision)
     if past.is_outdated:
-        relisted = list_again(reader, contexts, job)
+        relisted = list_again(records, contexts, job)
         marks = tuple(marks_of(job.id, relisted))
-        old = reader.values(job.id)
+        old = records.values(job.id)
         if not relisted.added:
             return Listing(len(old), past.list_revision, marks)
         return Listing(write_item_list(path, chain(old, relisted.added)), revision, marks)
@@ -56,22 +56,22 @@ def list_job(reader: RunReader, contexts: ItemContexts, job: Job) -> Listing:
     from orchestrator.jobsfile.sources import SourceError
 
     try:
-        return Listing(write_item_list(path, _values(reader, contexts, job)), revision)
+        return Listing(write_item_list(path, _values(records, contexts, job)), revision)
     except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
 
 
-def list_again(reader: RunReader, contexts: ItemContexts, job: Job) -> Relisted:
+def list_again(records: Records, contexts: ItemContexts, job: Job) -> Relisted:
     """What becomes of a list that stands. Nothing is written. Raises ListingError."""
     from orchestrator.jobsfile.sources import SourceError
 
-    past, old = reader.history.jobs[job.id], reader.values(job.id)
+    past, old = records.history.jobs[job.id], records.values(job.id)
     try:
         if not isinstance(job.for_each, ChainSource):
-            return merge(old, past.gone, _values(reader, contexts, job))
+            return merge(old, past.gone, _values(records, contexts, job))
         parents = job.for_each.jobs
-        gone = set[int]().union(*(reader.history.jobs[parent].gone for parent in parents))
-        return follow(old, past.gone, list(_values(reader, contexts, job)), gone)
+        gone = set[int]().union(*(records.history.jobs[parent].gone for parent in parents))
+        return follow(old, past.gone, list(_values(records, contexts, job)), gone)
     except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
     except MeaningChanged as changed:
@@ -87,30 +87,30 @@ def marks_of(job_id: str, relisted: Relisted) -> Iterator[ItemSettled]:
         yield ItemSettled(job=job_id, index=index, status=Status.PENDING)
 
 
-def _values(reader: RunReader, contexts: ItemContexts, job: Job) -> Iterator[Any]:
+def _values(records: Records, contexts: ItemContexts, job: Job) -> Iterator[Any]:
     source = job.for_each
     assert source is not None
     if not isinstance(source, ChainSource):
         from orchestrator.jobsfile.sources import list_items
 
-        return list_items(source, contexts.for_job(), reader.history.header.folder)
-    counts = {parent: reader.count(parent) for parent in source.jobs}
+        return list_items(source, contexts.for_job(), records.history.header.folder)
+    counts = {parent: records.count(parent) for parent in source.jobs}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{parent} has {count} items" for parent, count in counts.items())
         raise ListingError(f"the jobs of a chain must have as many items as each other: {told}")
     first = source.jobs[0]
-    return (reader.value(first, index) for index in range(counts[first]))
+    return (records.value(first, index) for index in range(counts[first]))
 
 
-def choose_items(reader: RunReader, contexts: ItemContexts, selector: Selector, job_id: str) -> Chosen:
+def choose_items(records: Records, contexts: ItemContexts, selector: Selector, job_id: str) -> Chosen:
     """The items of a listed job that are selected; a job that is left out need not be listed."""
 
     def label(of: str, index: int) -> str | Later | None:
-        job = reader.job(of)
-        found = early_label(job, index, _value(reader, job, index), contexts.for_job())
-        return recorded_label(reader, of, index) or LATER if found is LATER else found
+        job = records.job(of)
+        found = early_label(job, index, _value(records, job, index), contexts.for_job())
+        return recorded_label(records, of, index) or LATER if found is LATER else found
 
-    return selector.choose(job_id, reader.count(job_id), label)
+    return selector.choose(job_id, records.count(job_id), label)
 
 
 def chosen_record(job_id: str, chosen: Chosen, reason: str) -> ItemsChosen:
@@ -127,10 +127,10 @@ def _ranges(indices: list[int]) -> Iterator[tuple[int, int]]:
         yield neighbours[0], neighbours[-1] + 1
 
 
-def _value(reader: RunReader, job: Job, index: int) -> Any:
+def _value(records: Records, job: Job, index: int) -> Any:
     """The value of an item, also of a chain that is not listed yet: it is that of the item which it follows."""
-    while reader.history.jobs[job.id].count is None and job.for_each is not None:
+    while records.history.jobs[job.id].count is None and job.for_each is not None:
         if not chain_of(job):
             raise LabelsUnknown(job.id)
-        job = reader.job(chain_of(job)[0])
-    return reader.value(job.id, index)
+        job = records.job(chain_of(job)[0])
+    return records.value(job.id, index)

@@ -16,7 +16,7 @@ import msgspec
 
 from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter
 from orchestrator.reading.item_names import label_of
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch, capture_path
 from orchestrator.system.redaction import Redactor
 from orchestrator.workers.agents.attempt_record import AttemptRecord, kept_record, record_of, record_path
@@ -26,25 +26,25 @@ _BLOCK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 4 << 20
 
 
-def redactor_of(reader: RunReader) -> Redactor:
+def redactor_of(records: Records) -> Redactor:
     """Knows the secrets of this process and those that the run's jobs file declares."""
-    declared = [reader.jobs_file.run.env, *(job.env for job in reader.jobs_file.jobs)]
+    declared = [records.jobs_file.run.env, *(job.env for job in records.jobs_file.jobs)]
     return Redactor(os.environ, *({name: each.source for name, each in env.items() if each.is_static} for env in declared))
 
 
 class CapsuleMaker:
     """Of one run, which may still go on: attempts that have not ended are not in it."""
 
-    def __init__(self, reader: RunReader) -> None:
-        self._reader = reader
-        self._redactor = redactor_of(reader)
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._redactor = redactor_of(records)
         self._paths: dict[str, dict[str, Path]] = {}
         """Of each attempt's folder in the archive: its files, by name."""
 
     @property
     def unseen_jobs(self) -> list[str]:
         """Jobs whose agents may have changed files of which nobody kept a patch."""
-        jobs = self._reader.jobs_file.jobs
+        jobs = self._records.jobs_file.jobs
         return [job.id for job in jobs if job.is_agent and job.allowed != "read" and job.workspace.kind == "shared"]
 
     def write(self, target: IO[bytes]) -> Capsule:
@@ -52,7 +52,7 @@ class CapsuleMaker:
         capsule = self._index()
         writer = CapsuleWriter(target)
         writer.add_bytes(INDEX, msgspec.json.encode(self._without_secrets(capsule)) + b"\n")
-        run_dir, history = self._reader.run_dir, self._reader.history
+        run_dir, history = self._records.run_dir, self._records.history
         self._add(writer, "jobs.toml", run_dir.jobs_toml(history.header.revision))
         for job_id, is_fan_out in history.header.jobs.items():
             path = run_dir.items(job_id, history.jobs[job_id].list_revision)
@@ -101,20 +101,20 @@ class CapsuleMaker:
                 return value
 
     def _index(self) -> Capsule:
-        header = self._reader.history.header
+        header = self._records.history.header
         attempts: list[CapsuleAttempt] = []
         missing: list[str] = []
-        for job in self._reader.jobs_file.jobs:
+        for job in self._records.jobs_file.jobs:
             if not job.is_agent:
                 continue
-            for index in range(self._reader.count(job.id)):
+            for index in range(self._records.count(job.id)):
                 missing += self._taken_over(job.id, index)
-                for number in range(1, self._reader.history.jobs[job.id].attempts(index) + 1):
+                for number in range(1, self._records.history.jobs[job.id].attempts(index) + 1):
                     found = self._attempt(job.id, index, number)
                     if found is not None:
                         attempts.append(found)
                     else:
-                        missing.append(f"{self._reader.item_name(job.id, index)}, attempt {number}")
+                        missing.append(f"{self._records.item_name(job.id, index)}, attempt {number}")
         return Capsule(
             format=FORMAT,
             run_id=header.run_id,
@@ -128,17 +128,17 @@ class CapsuleMaker:
 
     def _taken_over(self, job_id: str, index: int) -> list[str]:
         """In words, if another run did the item's work: its attempts are that run's."""
-        ended = self._reader.history.jobs[job_id].last_end(index)
+        ended = self._records.history.jobs[job_id].last_end(index)
         origin = ended.deduped_from if ended is not None else None
-        if origin is None or origin.partition("/")[0] == self._reader.run_dir.run_id:
+        if origin is None or origin.partition("/")[0] == self._records.run_dir.run_id:
             return []
-        return [f"{self._reader.item_name(job_id, index)}, which {origin} did"]
+        return [f"{self._records.item_name(job_id, index)}, which {origin} did"]
 
     def _attempt(self, job_id: str, index: int, number: int) -> CapsuleAttempt | None:
         """None: nothing of it was kept, or it has not ended yet."""
-        stdout, stderr = self._reader.run_dir.output_paths(job_id, index, number)
+        stdout, stderr = self._records.run_dir.output_paths(job_id, index, number)
         stem = stdout.removesuffix("stdout")
-        ended = self._reader.history.jobs[job_id].last_end(index)
+        ended = self._records.history.jobs[job_id].last_end(index)
         outcome = ended.outcome if ended is not None and ended.attempt == number else None
         record = kept_record(record_path(stdout)) or (record_of(outcome) if outcome is not None else None)
         if record is None:
@@ -146,7 +146,7 @@ class CapsuleMaker:
         paths = {"stdout": Path(stdout), "stderr": Path(stderr), **{name: Path(stem + name) for name in FILES[3:]}}
         paths |= dict(self._captures(outcome)) if outcome is not None else {}
         paths = {name: path for name, path in paths.items() if path.is_file()}
-        label = label_of(self._reader, job_id, index, ended)
+        label = label_of(self._records, job_id, index, ended)
         files = [name for name in FILES if name in paths or (name == "told" and record.told is not None)]
         made = CapsuleAttempt(job=job_id, index=index, attempt=number, record=record, label=label, files=files)
         self._paths[made.folder] = paths
@@ -165,7 +165,7 @@ class CapsuleMaker:
         for name, capture in captures.items():
             if capture is not None and capture.size:
                 try:
-                    yield name, capture_path(capture, self._reader.run_dir)
+                    yield name, capture_path(capture, self._records.run_dir)
                 except CaptureMismatch:
                     continue  # it stands in the record alone: then its file lies where it always does, or power was lost
 

@@ -17,7 +17,7 @@ from orchestrator.attempts.replay.started_player import recorded_choice, started
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile, Retry, WorkflowAction
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import Outcome, Start
 
@@ -25,18 +25,18 @@ from orchestrator.workers.protocol import Outcome, Start
 class Replay:
     """Of one run. `folder`: of its jobs file. Raises UserError if its capsule cannot be read."""
 
-    def __init__(self, reader: RunReader, folder: str) -> None:
-        self._reader = reader
-        self._folder = reader.run_dir.capsule
+    def __init__(self, records: Records, folder: str) -> None:
+        self._records = records
+        self._folder = records.run_dir.capsule
         try:
             self._recorded = Recorded(self._folder)
         except (OSError, msgspec.DecodeError) as error:
             raise UserError(
-                f"run {reader.run_dir.run_id} is a replay, and its capsule cannot be read: {error}", "replay the archive again"
+                f"run {records.run_dir.run_id} is a replay, and its capsule cannot be read: {error}", "replay the archive again"
             ) from error
         # Where a prompt has the name of the recorded run as a word of its own, that was named, too.
         self.places = {
-            **places_of(reader.run_dir, reader.history.header.run_id, folder),
+            **places_of(records.run_dir, records.history.header.run_id, folder),
             self._recorded.run_id: "run id",
         }
 
@@ -53,7 +53,7 @@ class Replay:
         except NotRecordedError as missing:
             raise ItemRefused(str(missing)) from missing
         # Other runs must not take what is played for work that was done, nor this one theirs.
-        token = None if prepared.token is None else f"replay {self._reader.run_dir.run_id}: {prepared.token}"
+        token = None if prepared.token is None else f"replay {self._records.run_dir.run_id}: {prepared.token}"
         return msgspec.structs.replace(prepared, played=played, token=token)
 
     def start(self, start: Start, played: CapsuleAttempt) -> Start:
@@ -66,7 +66,7 @@ class Replay:
 
     def _played(self, job: Job, index: int) -> int:
         """How many recorded attempts the item has behind it."""
-        ended = self._reader.history.jobs[job.id].last_end(index)
+        ended = self._records.history.jobs[job.id].last_end(index)
         return ended.spent.replayed if ended is not None and ended.spent is not None else 0
 
 

@@ -16,7 +16,7 @@ from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.template_texts import ItemRefused, refuse_nul, rendered_text, utf8_size, value_of_template
 from orchestrator.attempts.workspaces.place import Workplace, parent_of, repository_of
 from orchestrator.jobsfile.model import Job, JobsFile
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_records import Records
 from orchestrator.store.records import AttemptEnded, Started
 from orchestrator.workers.protocol import WorkspaceReport, WorkspaceTask
 
@@ -24,8 +24,8 @@ from orchestrator.workers.protocol import WorkspaceReport, WorkspaceTask
 class Workspaces:
     """Those of one run."""
 
-    def __init__(self, reader: RunReader, jobs_file: JobsFile) -> None:
-        self._reader = reader
+    def __init__(self, records: Records, jobs_file: JobsFile) -> None:
+        self._records = records
         self._folder = jobs_file.folder
         self._jobs = {job.id: job for job in jobs_file.jobs}
         self._followers = followers(self._jobs)
@@ -43,7 +43,7 @@ class Workspaces:
         return Workplace(
             kind=settings.kind,
             name=name,
-            path=str(self._reader.run_dir.workspace(name)),
+            path=str(self._records.run_dir.workspace(name)),
             root=self._root(settings.kind),
             base=commit or wanted or "HEAD",
             wanted_base=wanted,
@@ -61,7 +61,7 @@ class Workspaces:
         place = prepared.place
         assert place is not None
         stem = stdout_path.removesuffix("stdout")
-        run_dir = self._reader.run_dir
+        run_dir = self._records.run_dir
         return WorkspaceTask(
             kind=place.kind,
             path=place.path,
@@ -84,8 +84,8 @@ class Workspaces:
 
     def _which(self, job: Job, index: int, attempt: int) -> tuple[str, str | None, str | None]:
         """Name of the workspace; the commit that it starts from, if that is another item's; from which its own work counts."""
-        past = self._reader.history.jobs[job.id]
-        last = _last(past.last_end(index), past.unended.get(index), self._reader.history.open_starts.get((job.id, index)))
+        past = self._records.history.jobs[job.id]
+        last = _last(past.last_end(index), past.unended.get(index), self._records.history.open_starts.get((job.id, index)))
         before, report = self._parent(job, index)
         commit = (report.commit or report.base) if report is not None and report.kind == "worktree" else None
         name = f"{job.id}/{index}{_suffix_of(job.workspace.kind)}"
@@ -102,7 +102,7 @@ class Workspaces:
         parent = self._jobs.get(parent_of(job, self._jobs))
         if parent is None or parent.workspace.kind != job.workspace.kind:
             return "", None
-        ended = self._reader.history.jobs[parent.id].last_end(index)
+        ended = self._records.history.jobs[parent.id].last_end(index)
         return ("", None) if ended is None else (ended.workspace, ended.outcome.workspace)
 
     def _root(self, kind: str) -> str:
@@ -119,7 +119,7 @@ class Workspaces:
     def _branch(self, job: Job, index: int, name: str, context: Mapping[str, Any]) -> str:
         if job.workspace.kind != "worktree":
             return ""
-        item = self._reader.item_name(job.id, index).replace(":", ".")
+        item = self._records.item_name(job.id, index).replace(":", ".")
         again = name.partition("-")[2]
         suffix = f"-{again}" if again else ""
         if job.workspace.branch is not None:
@@ -127,7 +127,7 @@ class Workspaces:
         from orchestrator.workers.workspaces.worktrees import OUR_BRANCHES
 
         # What a run may be called is a name of a branch too, but for its end.
-        return f"{OUR_BRANCHES}{self._reader.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"
+        return f"{OUR_BRANCHES}{self._records.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"
 
 
 def followers(jobs: Mapping[str, Job]) -> dict[str, str]:

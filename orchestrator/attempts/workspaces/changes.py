@@ -7,8 +7,8 @@ import tempfile
 
 from orchestrator.attempts.workspaces.place import parent_of
 from orchestrator.errors import UserError
-from orchestrator.reading.run_reader import RunReader
-from orchestrator.store.captures import CaptureMismatch, read_capture
+from orchestrator.reading.run_records import Records
+from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import Status
 from orchestrator.workers.protocol import WorkspaceReport
 from orchestrator.workers.workspaces.git import GitFailed, git
@@ -16,39 +16,39 @@ from orchestrator.workers.workspaces.record import read_record, snapshots_of
 from orchestrator.workers.workspaces.workspace import DIFF
 
 
-def items_with_changes(reader: RunReader) -> list[tuple[str, int]]:
+def items_with_changes(records: Records) -> list[tuple[str, int]]:
     """The succeeded items that changed something, in order of the jobs in the file and of the items."""
     return [
         (job_id, index)
-        for job_id in reader.history.header.jobs
-        for index in reader.history.jobs[job_id].indices(Status.SUCCEEDED)
-        if (report := report_of(reader, job_id, index)) is not None and (report.commit is not None or report.patch.size)
+        for job_id in records.history.header.jobs
+        for index in records.history.jobs[job_id].indices(Status.SUCCEEDED)
+        if (report := report_of(records, job_id, index)) is not None and (report.commit is not None or report.patch.size)
     ]
 
 
-def report_of(reader: RunReader, job_id: str, index: int) -> WorkspaceReport | None:
+def report_of(records: Records, job_id: str, index: int) -> WorkspaceReport | None:
     """What became of the workspace of the item's last attempt."""
-    ended = reader.history.jobs[job_id].last_end(index)
+    ended = records.history.jobs[job_id].last_end(index)
     return ended.outcome.workspace if ended is not None else None
 
 
-def commit_of(reader: RunReader, job_id: str, index: int) -> str | None:
+def commit_of(records: Records, job_id: str, index: int) -> str | None:
     """The commit that has all that the item and those before it in its chain did in worktrees; None: they did nothing."""
-    report = report_of(reader, job_id, index)
+    report = report_of(records, job_id, index)
     if report is None or report.commit is not None or report.kind != "worktree":
         return report.commit if report is not None else None
-    parent = parent_of(reader.job(job_id), {job.id: job for job in reader.jobs_file.jobs})
-    return commit_of(reader, parent, index) if parent else None
+    parent = parent_of(records.job(job_id), {job.id: job for job in records.jobs_file.jobs})
+    return commit_of(records, parent, index) if parent else None
 
 
-def patch_of(reader: RunReader, job_id: str, index: int) -> bytes:
+def patch_of(records: Records, job_id: str, index: int) -> bytes:
     """What the item changed; empty: nothing. Raises UserError if that cannot be told."""
-    name = reader.item_name(job_id, index)
+    name = records.item_name(job_id, index)
     try:
-        report = report_of(reader, job_id, index)
-        if report is not None and reader.history.jobs[job_id].status(index) is Status.SUCCEEDED:
-            return read_capture(report.patch, reader.run_dir)
-        path = reader.workspace(job_id, index)
+        report = report_of(records, job_id, index)
+        if report is not None and records.history.jobs[job_id].status(index) is Status.SUCCEEDED:
+            return records.read_capture(report.patch)
+        path = records.workspace(job_id, index)
         return b"" if path is None else _so_far(path, report.base if report is not None else None)
     except CaptureMismatch as mismatch:
         raise UserError(f"{name}: {mismatch}") from mismatch

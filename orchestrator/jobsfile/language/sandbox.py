@@ -19,7 +19,7 @@ from jinja2.utils import Namespace, missing
 
 from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind
 from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
-from orchestrator.jobsfile.language.values import describe, json_text, text_of
+from orchestrator.jobsfile.language.values import LateMapping, describe, json_text, text_of
 
 _DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What evaluating an expression over unsuitable data raises. OSError and our own errors are not among them."""
@@ -70,7 +70,7 @@ class _Environment(SandboxedEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         kind = type(obj)
-        if kind is dict:
+        if kind is dict or kind is LateMapping:
             try:
                 return obj[argument]
             except (KeyError, TypeError):
@@ -110,7 +110,7 @@ def _plain(value: Any) -> Any:
         return value
     if kind is list:
         return value if all(type(each) is str for each in value) else [_plain(each) for each in value]
-    if kind is dict:
+    if kind is dict or kind is LateMapping:
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, Undefined):
         value._fail_with_undefined_error()
@@ -241,7 +241,7 @@ def _in_words(error: Exception, source: str) -> str:
     if error.owner is missing:
         return f"{error.name} is undefined"
     path = _path_of(error.name, source)
-    if isinstance(error.owner, dict):
+    if isinstance(error.owner, dict | LateMapping):
         if isinstance(error.name, str) and hasattr(dict, error.name):
             return f"{path} is undefined: only own keys resolve, never methods; the filter | items gives keys and values"
         keys = ", ".join(str(key) for key in list(error.owner)[:8]) + (", …" if len(error.owner) > 8 else "")

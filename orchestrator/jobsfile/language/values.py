@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 LONGEST_TOKEN_BYTES = 4096
@@ -11,6 +12,29 @@ LONGEST_TOKEN_BYTES = 4096
 
 class ValueRefused(ValueError):
     """This value has no text here; one line that says what to do."""
+
+
+class LateMapping(Mapping[str, Any]):
+    """A mapping in a template of which some values are read when they are asked for, each time anew: they may be large.
+
+    `late` gives such values, by keys that `known` has, too, in its order. What reading raises goes to whoever renders.
+    """
+
+    def __init__(self, known: Mapping[str, Any], late: Mapping[str, Callable[[], Any]]) -> None:
+        self._known = known
+        self._late = late
+
+    def __getitem__(self, key: str) -> Any:
+        return self._late[key]() if key in self._late else self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -46,4 +70,5 @@ def describe(value: Any) -> str:
     if value is None:
         return "null"
     kinds = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
+    kinds[LateMapping] = "a mapping"
     return kinds.get(type(value), f"a {type(value).__name__.lstrip('_')}")
