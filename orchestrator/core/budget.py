@@ -2,12 +2,17 @@
 
 Promise: what the attempts that have ended have cost, what those that run are expected to cost, and what the next one is expected
 to cost are together within the bound before it starts. So a bound is exceeded by no more than what the attempts in flight cost
-beyond what was expected of them. Who has no money left starts nothing; when nothing else moves either, the run pauses.
+beyond what was expected of them. A job without money left starts nothing; when nothing else moves either, the run pauses.
 
-What is expected of an attempt: the median of what the last attempts of its job's items cost; before the first has told,
-`estimate_usd`; without that the mean over all jobs of the run; and where nobody has told anything yet, one item starts alone,
-and the others wait for what it tells. An attempt that does not tell what it cost counts as much as is expected of one. Only where
-nobody tells anything (`MUTE_AFTER` attempts, and none has told) a bound bounds nothing: that is said, once (`mute_jobs`).
+What is expected of an attempt, the first of these that is known:
+
+1. the median of what the last attempts of its job's items cost;
+2. `estimate_usd` of the job;
+3. the mean over all attempts of the run;
+4. nothing is known: one item starts alone, and the others wait for what it tells.
+
+An attempt that does not tell what it cost counts as much as is expected of one. Where nobody tells anything (`MUTE_AFTER`
+attempts, and none has told) a bound bounds nothing: that is said, once (`mute_jobs`).
 
 All of this follows from what is recorded: a resume with the same budget starts what this supervisor would have started.
 """
@@ -118,18 +123,21 @@ def in_words(refused: Refusal) -> str:
 
 
 def words_about_job(reason: str, job_id: str) -> str:
-    """What of a pause's `reason`, budgets in words (`in_words`) behind each other, is about this job: not the budgets of others.
+    """What a pause's `reason`, budgets in words (`in_words`) behind each other, says of this job.
 
-    All of it if nothing is: then the job waits for what others would do.
+    That leaves out the budgets of other jobs. If nothing is left, it is all of `reason`: the job waits for what others would do.
     """
+    # Budgets stand behind each other with "; " between them, which may stand inside the words of one, too.
     told = _NEXT_BUDGET.split(reason)
     own = [each for each in told if not each.startswith("budget of ") or each.startswith(f"budget of {job_id}: ")]
     return "; ".join(own or told)
 
 
 def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
+    """Each bound that keeps the next item of the job from starting, in the order in which people are told of them."""
     for unit in UNITS:
         for name, bound, jobs in _bounds(state, job, unit):
+            # All that is counted is put together first: a refusal says it in words.
             likely = expected(state, job, unit)
             spent, unknown_amount, running_amount = _used(state, jobs, unit)
             refused = Refusal(
@@ -143,15 +151,16 @@ def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
                 running_amount=running_amount,
                 expected=likely or 0,
             )
-            # At least the smallest amount must be left: who costs nothing so far may not start with nothing.
+            # At least the smallest amount must be left, also for a job whose attempts have cost nothing so far.
             if spent + unknown_amount + running_amount + max(likely or 0, 1) > bound:
                 yield refused
+            # There is money, but any number of items might start on it before the first one tells what an item costs.
             elif likely is None and _is_first_in_flight(state, unit):
                 yield msgspec.structs.replace(refused, is_first=True)
 
 
 def _used(state: RunState, jobs: Sequence[JobState], unit: Unit) -> tuple[int, int, int]:
-    """What is known to be spent by these jobs, what attempts that did not tell count as, what those that run probably cost."""
+    """Of these jobs: what is known to be spent, what attempts that did not tell count as, what running ones probably cost."""
     spent = unknown_amount = running_amount = 0
     for each in jobs:
         meter = _meter(each, unit)
@@ -174,7 +183,7 @@ def _bounds(state: RunState, job: JobState, unit: Unit) -> list[tuple[str | None
 
 
 def _is_first_in_flight(state: RunState, unit: Unit) -> bool:
-    """Whether an agent is at work of which nobody can say what it costs, and may tell."""
+    """Whether an agent is at work that may tell what an item costs, which nobody knows yet."""
     paid = [job for job in state.jobs if job.rules.is_paid]
     is_mute = sum(_meter(job, unit).unknown for job in paid) >= MUTE_AFTER
     return not is_mute and any(job.running and expected(state, job, unit) is None for job in paid)

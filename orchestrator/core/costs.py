@@ -14,14 +14,14 @@ MOST_DOLLARS = 1_000_000
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one attempt of an agent. None: it told nothing of that, which is not nothing."""
+    """What one attempt of an agent cost. None: it did not tell, which is not the same as 0."""
 
     nano_usd: int | None = None
     tokens: int | None = None
 
 
 class Meter(msgspec.Struct):
-    """Of one job, in one unit. `known`: the sum of the `told` attempts; `unknown`: so many others there were."""
+    """What a job has cost, in one unit. `known`: the sum of the `told` attempts; `unknown`: how many others there were."""
 
     known: int = 0
     told: int = 0
@@ -41,7 +41,10 @@ class Meter(msgspec.Struct):
         self.note_last(index, amount)
 
     def note_last(self, index: int, amount: int | None) -> None:
-        """That was its last attempt; what the sums say is known already."""
+        """Note what the last attempt of item `index` cost, without adding it to the sums.
+
+        `in_order` is kept sorted: the median is asked for before each start, of jobs of many items.
+        """
         if (past := self.last.pop(index, None)) is not None:
             del self.in_order[bisect_left(self.in_order, past)]
         if amount is not None:
@@ -50,12 +53,12 @@ class Meter(msgspec.Struct):
 
     @property
     def median(self) -> int | None:
-        """Of the last attempts of the items (of two in the middle the dearer one); None: none has told yet."""
+        """Of what the last attempts of the items cost (of two in the middle the dearer one); None: none has told yet."""
         return self.in_order[len(self.in_order) // 2] if self.in_order else None
 
 
 class Costs(msgspec.Struct):
-    """Of one job."""
+    """What a job has cost, in both units."""
 
     nano_usd: Meter = msgspec.field(default_factory=Meter)
     tokens: Meter = msgspec.field(default_factory=Meter)

@@ -1,16 +1,21 @@
-"""Deadlocks: who waits for whom across runs, over tokens, pools, slots and nested runs.
+"""Deadlocks: which item waits for which across runs, over tokens, pools, slots and nested runs.
 
-Who can be waited for is told by name: an *item* (the mark of its attempts without the attempt's number), or one *attempt* of
-it (its whole mark). A `Wait` is stuck if all of its holders are stuck: any one of them would do (a token has one holder, a pool
-one for each of its slots). An item or attempt is stuck if a run that is nested in it has a stuck wait, at any depth: the run
-ends only when all of its items have ended, and the attempt is taken to end only when the runs that it started do. An item that
-keeps its token while it waits (reserved through backoff) is stuck if one of its own waits is: it needs them all. Whoever is not
-known to be stuck, is not: holders without a name, attempts that simply run, items that wait for a time.
+Holders are named: an *item* by the mark of its attempts without the attempt's number, an *attempt* by its whole mark.
 
-Promise: a deadlock, once there, stays until somebody outside acts, and all runs that look at the same postings choose the same
-victim. Postings are written at different moments: only waits that held at one common instant make a deadlock, so that what is
-read late or early is never put together to a cycle that never was. A knot (waits that depend on nothing but each other) loses one
-wait at a time: what is merely stuck behind it goes on then, and is never a victim.
+- A wait is stuck if all of its holders are stuck, for any one of them would do: a token has one holder, a pool one a slot.
+- An item or attempt is stuck if a run that is nested in it, at any depth, has a stuck wait. The run ends only when all of its
+  items have ended; the attempt is taken to end only when the runs that it started have ended.
+- An item that keeps its token while it waits (reserved through backoff) is stuck if one of its own waits is: it needs them all.
+- Everything else is not stuck: holders without a name, attempts that simply run, items that wait for a time.
+
+Promise: a deadlock that is told is one; it stays until somebody outside acts; and all runs that look at the same postings choose
+the same victim.
+
+Postings are written at different moments. So only waits that held at one common instant make a deadlock: postings that were read
+late or early are never put together to a cycle that never was.
+
+A knot is a set of stuck waits that depend on nothing but each other. It loses one wait at a time. Waits that are merely stuck
+behind a knot are never victims: they go on when the knot is undone.
 """
 
 from __future__ import annotations
@@ -26,10 +31,10 @@ _SHOWN_CHARACTERS = 80
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """What an item of a run cannot go on without.
 
-    `item`: its name in its run ("port:0"); of `count` items that wait for the same and hold nothing, any one. `resource` in
-    words, the whole name ("token ship", "pool anthropic"). `holders`: who could let it have it, each by the name of an item
-    (tokens) or the mark of an attempt (slots, pools, borrowed slots: one for each unit that would do); "" for one who is not
-    known, and so is not stuck. `reserves`: the item keeps its token meanwhile. `since` (monotonic seconds): it waits for just
+    `item`: its name in its run ("port:0"); of `count` items that wait for the same and hold nothing, any one. `resource`: its
+    whole name in words ("token ship", "pool anthropic"). `holders`: each holder that could give it away, by the name of an item
+    (tokens) or the mark of an attempt (slots, pools, borrowed slots: one for each unit that would do); "" for a holder that is
+    not known, and so is not stuck. `reserves`: the item keeps its token meanwhile. `since` (monotonic seconds): it waits for just
     these holders since then.
     """
 
@@ -68,13 +73,15 @@ def is_known(wait: Wait) -> bool:
 
 
 def waits_that_matter(waits: Iterable[Wait], mark: str, *, is_nested: bool, named: Collection[str]) -> list[Wait]:
-    """Those of a run's `waits` that can be part of a knot; what waits for the same and has nobody behind it becomes one.
+    """Those of a run's `waits` that can be part of a knot. Waits of items that keep no token become one for each resource.
 
-    Somebody must be waiting for who waits: the attempts that the run is nested in, or whoever named the item as the holder of its
-    token (`named`: holders of what is waited for on the board). So a thousand retries that wait for a slot are not worth a word.
+    A wait matters if somebody waits for its item: the attempts that the run is nested in, or a run that named the item as the
+    holder of its token (`named`: holders of what is waited for on the board). So a thousand retries that wait for a slot are not
+    worth a posting.
     """
     found: dict[tuple[str, str], Wait] = {}
     for wait in filter(is_known, waits):
+        # Nobody waits for its token, so that it keeps the token blocks nobody.
         if wait.reserves and f"{mark}/{wait.item}" not in named:
             wait = msgspec.structs.replace(wait, reserves=False)
         if is_nested or wait.reserves:
@@ -97,6 +104,7 @@ def still_waiting(before: Iterable[Wait], found: Iterable[Wait], now: float) -> 
 def find_deadlocks(postings: Iterable[Posting]) -> list[Deadlock]:
     """Every deadlock that `postings` prove, with its victim; [] if in some order everybody can go on."""
     graph = _Graph(postings)
+    # First as if all waits held at once: what is not stuck then is never stuck, and mostly nothing is.
     suspects = graph.stuck_of(graph.all_waits)
     if not suspects:
         return []
@@ -105,6 +113,7 @@ def find_deadlocks(postings: Iterable[Posting]) -> list[Deadlock]:
     # Waits that have an instant in common have also the one at which the first of them was seen last.
     for instant in sorted({graph.run_of(wait).seen for wait in suspects}, reverse=True):
         stuck = graph.stuck_of({wait for wait in suspects if graph.holds_at(wait, instant)})
+        # The same knot is found at several instants: it is told once.
         for knot in graph.knots_of(stuck):
             if accounted.isdisjoint(knot):
                 accounted |= knot
@@ -113,9 +122,9 @@ def find_deadlocks(postings: Iterable[Posting]) -> list[Deadlock]:
 
 
 def holders_in(notes: Iterable[str | None]) -> tuple[str, ...]:
-    """`Wait.holders` from what the lock files of all units say (`RUN/ITEM MARK`); None or "": it is free, or does not say.
+    """`Wait.holders` from what the lock files of all units say (`RUN/ITEM MARK`); None or "": the unit is free, or does not say.
 
-    A unit that is free must be among them: left out, the others would look like all there are.
+    Free units must be among the notes: without them the others would look like all that there are.
     """
     return tuple((note or "").rpartition(" ")[2] for note in notes)
 
@@ -206,7 +215,8 @@ class _Graph:
     def deadlock_of(self, knot: set[int], stuck: set[int]) -> Deadlock:
         def preference(number: int) -> tuple[bool, bool, float, str, str, str]:
             posting, wait = self._waits[number]
-            # Who reserves a token takes those who joined it along. Who is one of several stuck in its run does not free the run.
+            # A wait that reserves a token is the last choice: its failure takes along all items that joined it. Then comes a wait
+            # that is not the only stuck one of its run: its failure alone does not free the run.
             is_alone = wait.count == 1 and sum(self._waits[other][0] is posting for other in stuck) == 1
             return (not wait.reserves, is_alone, wait.since, posting.mark, wait.item, wait.resource)
 
@@ -220,6 +230,7 @@ class _Graph:
         )
 
     def _shortest_cycle(self, start: int, knot: set[int]) -> list[int]:
+        """Waits from `start` back to it, each for a holder that the next one blocks. People are told the shortest."""
         came_from: dict[int, int] = {}
         ahead = [start]
         while start not in came_from:

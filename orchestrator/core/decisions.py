@@ -20,7 +20,7 @@ class ListItems(msgspec.Struct, frozen=True):
 class StartAttempt(msgspec.Struct, frozen=True):
     """Start this attempt in this slot, or answer `StartDeclined`.
 
-    `account`: the one of its job's `accounts` that it is to use; None: whoever starts it finds out, and tells it (`AccountTold`).
+    `account`: the one of its job's `accounts` that it is to use; None: its start finds out (`AccountTold`).
     """
 
     item: ItemRef

@@ -22,9 +22,11 @@ from orchestrator.core.stopping import stop_run
 
 def start_declined(state: RunState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
     """Nothing was started: tell what the item is now, and what nobody need try before its time."""
+    # The slot first: the item no longer has it, whatever becomes of the item.
     job, running = scheduling.take_back_slot(state, declined.item)
     index = declined.item[1]
     if declined.why is Declined.SLOT_HELD:
+        # Else the next item would be given this slot, and be declined, over and over, until its holder lets it go.
         state.set_aside.add(running.slot)
     else:
         scheduling.free_slot(state, running.slot)
@@ -34,6 +36,7 @@ def start_declined(state: RunState, declined: StartDeclined, now: float, decisio
         case Declined.SLOT_HELD:
             _not_started(state, job, index, running, Waiting("slot", now), decisions)
         case Declined.HELD:
+            # First the resource, so that the item that waits for it now is not the next one to be tried for it.
             _hold(state, job, declined, now, decisions)
             held_by = None if job.rules.accounts else declined.account
             _not_started(state, job, index, running, Waiting(declined.resource, now), decisions, held_by)
@@ -44,13 +47,17 @@ def start_declined(state: RunState, declined: StartDeclined, now: float, decisio
 
 
 def _hold(state: RunState, job: JobState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
-    """A resource is not to be had. When an account may be tried again after a throttle is known here, and better."""
+    """Nothing that needs this resource is started before its time.
+
+    A throttled account is not held here: the core itself has found out when it may be tried again (`throttle.note_throttle`).
+    """
     account = declined.account
     if account is None:
         scheduling.hold_resource(state, declined.resource, declined.until, now)
     elif declined.resource == parking.usage_limit(account):
         parking.park_account(state, account, declined.until)
         if job.rules.on_usage_limit == "pause":
+            # A run that is being stopped already has another reason for it.
             if state.stop is Stop.NO:
                 state.pause_reason = declined.words or parking.usage_limit(account)
             stop_run(state, Stop.PAUSE, now, decisions)
@@ -77,5 +84,5 @@ def _not_started(
         return
     let_wait(job, index, item, held_by=held_by, is_joining=True)
     if item.due == math.inf:
-        # Whose work it joined is recorded; of an item that is merely tried again soon nothing is.
+        # A join is recorded, with the work that it joined. A start that is merely tried again soon leaves no record.
         decisions.append(Settle((job.rules.order, index), item))

@@ -1,4 +1,8 @@
-"""Why an item does not run just now, in words: read from the state alone, which it never changes."""
+"""Why an item does not run just now, in words: read from the state alone, which it never changes.
+
+Of several reasons one is told: first what holds for the whole run, then what the item alone waits for, then resources, accounts
+and money, and at last its turn in the job's window or for a slot.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ _WORDS = {
 
 
 def waiting_resource(state: RunState, item: ItemRef) -> str | None:
-    """The resource that an item which has not ended waits for, if it is one."""
+    """The resource that an item which has not ended waits for; None: it waits for none."""
     job = state.jobs[item[0]]
     if not _is_before_its_start(job, item[1]):
         return None
@@ -32,7 +36,7 @@ def account_to_use(state: RunState, item: ItemRef) -> str | None:
 
 
 def limits_waited_for(state: RunState, item: ItemRef) -> list[str]:
-    """The accounts whose usage limit an item waits for, the one that is to be over first before the others."""
+    """The accounts whose usage limit an item waits for; the one that is over first, as it seems, comes first."""
     account, resource = account_to_use(state, item), waiting_resource(state, item)
     if account is None or resource != usage_limit(account):
         return []
@@ -42,6 +46,7 @@ def limits_waited_for(state: RunState, item: ItemRef) -> list[str]:
 
 def spared(state: RunState, account: str) -> tuple[str, float | None]:
     """How the account is spared just now, in words, and until when (monotonic seconds) nothing of it starts; empty: it is not."""
+    # The strongest first: while somebody tries the account, neither its limit nor a throttle says when others may use it.
     if trial(account) in state.holds:
         return f"usage limit of {account}: one attempt finds out whether it is over", None
     if usage_limit(account) in state.holds:
@@ -80,10 +85,11 @@ def is_waiting(state: RunState, item: ItemRef) -> bool:
 def waiting_counts(state: RunState) -> dict[str, int]:
     """Job id -> how many of its items were tried and wait now, holding nothing: for a resource, a token, their next attempt.
 
-    Who merely stands in the line for a slot, or for what it needs, is not among them. Costs as much as there are of them.
+    An item that has not been tried and merely stands in the line is not among them. Costs as much as there are that wait.
     """
     counts = {}
     for job in state.jobs:
+        # The lines may have an item twice, or one that has ended since: the set and the test below see to that.
         found = {*job.due, *(index for _, index in job.backoff), *job.joining, *job.asking}.union(*job.held.values())
         counts[job.rules.id] = sum(isinstance(job.items[index], Waiting) for index in found)
     return {job_id: count for job_id, count in counts.items() if count}
@@ -94,17 +100,20 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
     job = state.jobs[item[0]]
     if not _is_before_its_start(job, item[1]):
         return ""
+    # What holds for the run or the job: the item would not start whatever else it got.
     if state.stop is not Stop.NO:
         return "the run is being paused: nothing more starts" if state.stop is Stop.PAUSE else "the run is stopping"
     if is_over(state, job):
         return "nothing more of it starts: an item failed"
     if job.phase is not Phase.OPEN:
         return ""
+    # What this item alone waits for: the others of its job may start before it.
     waiting = job.items[item[1]]
     if isinstance(waiting, Waiting) and now < waiting.due < math.inf:
         return f"it waits {_seconds(waiting.due - now)} before its next attempt ({waiting.reason}), holding nothing"
     if item[1] in job.asking:
         return "it waits for somebody's choice, holding nothing"
+    # What is not to be had, for any item that needs it.
     resource = waiting_resource(state, item)
     account = account_to_use(state, item)
     if resource is not None:
@@ -113,6 +122,7 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
         return f"it waits for the rate limit of {account}: {why_few(state, account, now)}, and so many run"
     if (refused := budget.refusal(state, job)) is not None:
         return f"it waits for money: {budget.in_words(refused)}"
+    # Nothing is missing: it is a matter of turns.
     bound = job.rules.max_concurrency
     if bound is not None and job.running >= bound:
         return f"it waits for its turn: {job.running} of {job.rules.id} run, and max_concurrency is {bound}"

@@ -1,4 +1,10 @@
-"""Gates: questions that hold no slot, what a choice brings about, and going back to a job after a rejection."""
+"""Gates: questions that hold no slot, what a choice brings about, and going back to a job after a rejection.
+
+    Pending --AskGate--> asking, posing --GateTold(OPEN)--> asking --GateTold(APPROVED | REJECTED)--> ended, or asked once more
+
+While a question is being put (`posing`) it may turn out that it needs no choice; so the run does not pause yet. After a rejection
+that goes back to a job (`on_reject = { retry = JOB }`) nothing of the run finishes before `ItemsReopened` has come.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +50,7 @@ def take_in_gate_event(state: RunState, event: GateTold | ItemsReopened | LeftAl
             _gate_told(state, event, decisions)
         case ItemsReopened(attempts, jobs):
             _reopen(state, attempts)
+            # Closed before they were listed, because what they needed had failed: that is looked at once more.
             for order in jobs:
                 state.jobs[order].phase = Phase.BLOCKED
         case LeftAlone():
@@ -60,9 +67,10 @@ def child_answered(state: RunState, item: ItemRef, now: float) -> None:
 
 
 def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> None:
-    """A gate has its choice, or needs none. What was stopped or cancelled meanwhile has its end already."""
+    """A gate's question is out, or it has its choice, or needs none."""
     order, index = event.item
     job = state.jobs[order]
+    # Stopped or cancelled meanwhile: it has its end, which a late answer does not change.
     if index not in job.asking:
         return
     job.posing.discard(index)
@@ -80,21 +88,25 @@ def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> N
 def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
     """Let these items run again. `attempts`: how many each has had, so that the next has a number of its own."""
     state.is_reopening = False
+    # Jobs that reopen together run in the order of their needs, as they did the first time.
     way = {order for order, _ in attempts}
     for (order, index), number in attempts.items():
         job = state.jobs[order]
         item = job.items[index]
+        # It runs again already: somebody else has asked for it meanwhile.
         if isinstance(item, Running | Pending):
             continue
         _take_back_end(job, index)
         job.items[index] = PENDING
         job.tries[index] = Tries(number=number)
         job.next_index = min(job.next_index, index)
+        # It opens as it did the first time, when what it needs is at rest.
         if job.is_closed or way & set(job.rules.needs):
-            job.phase = Phase.BLOCKED  # it opens as it did the first time, when what it needs is at rest
+            job.phase = Phase.BLOCKED
 
 
 def _ask(job: JobState, index: int, decisions: list[Decision]) -> None:
+    """Have the question put; until it is out (`GateEnd.OPEN`) the run is in motion."""
     job.items[index] = waiting_for_choice("gate")
     job.asking.add(index)
     job.posing.add(index)
@@ -102,6 +114,7 @@ def _ask(job: JobState, index: int, decisions: list[Decision]) -> None:
 
 
 def _rejected(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
+    """What `on_reject` says: the run fails, the item is skipped, the gate asks once more, or a job runs again before it does."""
     ref = (job.rules.order, index)
     match job.rules.on_reject:
         case "abort":
@@ -125,11 +138,13 @@ def _way_back(state: RunState, gate: JobState, index: int) -> tuple[ItemRef, ...
     Where only chains lead there, it is the one item of each: the others have nothing to do with this choice.
     """
     assert gate.rules.retry_from is not None
+    # All jobs on a way from the job to the gate: what they did is of no use once that job has done something else.
     first = gate.rules.retry_from
     way = {gate.rules.order}
     for order in range(len(state.jobs)):
         if order == first or (comes_from(state, order, first) and comes_from(state, gate.rules.order, order)):
             way.add(order)
+    # Over chains alone, item 3 of the gate depends on item 3 of each: a rejection of one must not undo the others.
     is_chain = all(not way & set(state.jobs[order].rules.needs) for order in way - {first})
     return tuple(
         (order, each)
@@ -154,8 +169,10 @@ def comes_from(state: RunState, order: int, first: int) -> bool:
 
 
 def _take_back_end(job: JobState, index: int) -> None:
+    """Undo what the item's end has counted, before it is pending again."""
     item = job.items[index]
     match item:
+        # Waiting and interrupted items have not ended: nothing was counted.
         case Waiting():
             job.asking.discard(index)
             job.posing.discard(index)
@@ -170,5 +187,6 @@ def _take_back_end(job: JobState, index: int) -> None:
             job.cancelled -= 1
         case _:
             pass
+    # Fewer have failed now than before: a job that was stopped for `max_failures` may go on.
     job.unfinished += 1
     job.is_stopped = job.rules.limits_failures and job.failed > job.failures_allowed

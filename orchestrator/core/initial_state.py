@@ -27,6 +27,7 @@ def open_run(
     `timeout` and `drain_timeout` in seconds. `is_attended`: there is somebody whom its gates can ask at once.
     """
     jobs = [JobState(rules=rule, budget=rule.budget) for rule in rules]
+    # Whether others depend on a job decides whether its ends have to be durable before anything follows from them.
     for job in jobs:
         for parent in job.rules.chain:
             jobs[parent].chain_children += (job.rules.order,)
@@ -43,6 +44,7 @@ def open_run(
         is_attended=is_attended,
         by_priority=sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, order)),
     )
+    # Last: what was adopted takes slots and accounts of the state.
     for order, past in (restored or {}).items():
         restore_job(state, jobs[order], past)
     return state
@@ -72,23 +74,26 @@ def _set_failures_allowed(job: JobState) -> None:
 def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
     """Give a job what is recorded of its items.
 
-    One that still has something to do stays blocked: what it needs may run again, and comes first.
+    A job that still has something to do stays blocked: what it needs may run again, and comes first.
     """
     job.gone = past.gone
     if past.costs is not None:
         job.costs = past.costs
+    # Count all items as unfinished first: `count_end` takes each that has ended off again.
     job.items = list(past.states)
     job.is_listed = True
     job.unfinished = len(job.items)
     job.unselected = past.unselected
     _set_failures_allowed(job)
     job.tries = {index: Tries(number=number) for index, number in past.attempts.items()}
+    # Attempts whose workers live run on, in their slots and by their accounts, as if this supervisor had started them.
     for adopted in past.adopted:
         job.items[adopted.index] = Running(adopted.attempt, adopted.slot)
         if adopted.account is not None:
             throttle.note_account(state, job, adopted.index, adopted.account)
         job.tries[adopted.index] = Tries(number=adopted.attempt, used=1)
         job.running += 1
+        # The run may have fewer slots now than when it began: then the slot is none of its slots.
         if adopted.slot in state.free_slots:
             state.free_slots.remove(adopted.slot)
     for item in job.items:
@@ -96,6 +101,7 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
             job.count_end(item)
     if job.rules.limits_failures and job.failed > job.failures_allowed:
         job.is_stopped = True
+    # Nothing left to do: it closes with the first event, whatever became of the jobs that it needs.
     if not job.unfinished:
         job.phase = Phase.OPEN
     heapq.heapify(state.free_slots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from typing import assert_never
 
 from orchestrator.core.decisions import Decision, Settle
 from orchestrator.core.events import Declined, GateEnd
@@ -30,6 +31,7 @@ def settle_item(
     state: RunState, job: JobState, index: int, ended: ItemState, decisions: list[Decision], message: str = ""
 ) -> None:
     """Give an item its end, tell it, and bring about what follows from it."""
+    # It is in no line any more. Entries of heaps stay, and are dropped when they come up (`scheduling`).
     job.items[index] = ended
     job.tries.pop(index, None)
     job.joining.discard(index)
@@ -37,6 +39,7 @@ def settle_item(
     job.posing.discard(index)
     ref = (job.rules.order, index)
     decisions.append(Settle(ref, ended, message))
+    # An interrupted item has not come to its end: it keeps its job open, and a resume goes on with it.
     if isinstance(ended, Interrupted):
         return
     job.count_end(ended)
@@ -79,9 +82,10 @@ def halt_run(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
 def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
     """End every item of a job that waits to be started (for a backoff, a slot, a choice, …): it will not start any more.
 
-    `with_joining`: also those that wait for what comes of work in flight. A halt lets them, as it lets what runs: they start
-    nothing, and share a verdict.
+    `with_joining`: also those that wait for the verdict of work in flight. A halt leaves them, as it leaves what runs: they start
+    nothing, and only share that verdict.
     """
+    # In item order, and each once: an item may stand in a line and, stale, in another.
     waiting = {index for _, index in job.backoff} | set(job.due).union(*job.held.values()) | job.asking
     if with_joining:
         waiting |= job.joining
@@ -98,6 +102,7 @@ def release_chain_item(state: RunState, child: JobState, index: int, decisions: 
     if child.phase is not Phase.OPEN or not isinstance(child.items[index], Pending):
         return
     parents = [state.jobs[order] for order in child.rules.chain]
+    # Called for each parent's end: the last one counts.
     if not all(_is_past(parent, index) for parent in parents):
         return
     states = [parent.items[index] for parent in parents]
@@ -133,9 +138,12 @@ def _chain_wants(child: JobState, parents: list[ItemState]) -> bool:
             return any(isinstance(item, Failed) for item in parents)
         case None:
             return all(isinstance(item, Succeeded) for item in parents)
+        case unknown:
+            assert_never(unknown)
 
 
 def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[Decision]) -> None:
+    """A failure stops its job (one more than `max_failures`), or halts the run, or is tolerated."""
     if job.rules.limits_failures:
         if job.failed > job.failures_allowed and not job.is_stopped:
             job.is_stopped = True

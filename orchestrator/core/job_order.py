@@ -1,4 +1,13 @@
-"""When a job opens, is skipped, or closes; when the run is finished."""
+"""When a job opens, is skipped, or closes; when the run is finished.
+
+    BLOCKED --needs at rest--> LISTING --ItemsListed--> OPEN --nothing left--> SUCCEEDED | FAILED | SKIPPED | CANCELLED
+       |                                                 ^
+       +--needs at rest, listed before (resume)----------+
+       +--needs at rest, nothing of it shall run--> SKIPPED
+
+Promise: a run finishes exactly when nothing moves and nothing can start. A run of which something could still start, and that is
+neither stopped nor paused for a reason, is our bug: it is refused (`finish_run`), never left to wait for ever.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +68,7 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
     """Finish the run if nothing moves and nothing can."""
     if state.is_finished or state.is_reopening or any(_is_in_motion(state, job) for job in state.jobs):
         return
+    # A wrong rule would show here as a run that waits for ever: better to say so.
     if not _may_end(state):
         raise AssertionError("nothing runs and nothing can start, but the run has not ended")
     state.is_finished = True
@@ -69,7 +79,9 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
 
 
 def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
+    """Open, list or skip a blocked job if its time has come; tells whether it did."""
     rules = job.rules
+    # Nothing of it is selected: no need to wait for what it needs, nor to make a list of which no item runs.
     if rules.is_left_out and not job.is_listed:
         close_job(state, job, Phase.SKIPPED, decisions)
         return True
@@ -77,18 +89,22 @@ def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
         return False
     needs = [state.jobs[order] for order in rules.needs]
     parents = [state.jobs[order] for order in rules.chain]
+    # Needs are barriers; of a chain's parents only the list is needed, for item by item decides.
     if not all(_is_at_rest(state, need) for need in needs):
         return False
     if not all(parent.is_listed or _is_at_rest(state, parent) for parent in parents):
         return False
+    # A parent that will never have a list has no items to follow.
     unlisted = next((parent for parent in parents if not parent.is_listed), None)
     if unlisted is not None:
         close_job(state, job, Phase.SKIPPED, decisions)
         return True
     job.skip_reason = _reason_to_skip(state, job, needs)
+    # Listed under an earlier supervisor: a list is made once.
     if job.is_listed:
         begin_job(state, job, decisions)
         return True
+    # A job without `for_each` is listed all the same, so that its one item is there to be shown as skipped, with the reason.
     if job.skip_reason and not rules.is_single:
         close_job(state, job, Phase.SKIPPED, decisions)
         return True
@@ -98,7 +114,7 @@ def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
 
 
 def _is_at_rest(state: RunState, need: JobState) -> bool:
-    """Closed; or, in a halted run, never to move again."""
+    """Whether the job is closed or, in a halted run, will never move again: then cleanup jobs that need it may open."""
     if need.is_closed:
         return True
     if not state.is_halted or _is_in_motion(state, need):
@@ -135,6 +151,7 @@ def _reason_to_skip(state: RunState, job: JobState, needs: list[JobState]) -> st
 
 
 def _closing_phase(job: JobState) -> Phase:
+    """What the job has come to. Items that are no longer in the list (`gone`) count for nothing."""
     if job.is_stopped:
         return Phase.FAILED
     if job.failed and not job.rules.limits_failures:
@@ -147,8 +164,10 @@ def _closing_phase(job: JobState) -> Phase:
 
 
 def _is_in_motion(state: RunState, job: JobState) -> bool:
+    """Whether something of the job will happen without anybody outside doing anything."""
     if job.running or job.undurable or job.joining or job.posing or job.phase is Phase.LISTING:
         return True
+    # Somebody sits at the terminal: the run waits for the answer, and does not pause.
     if job.asking and job.rules.is_gate and state.is_attended:
         return True
     return may_start(state, job) and has_startable(job) and budget.refusal(state, job) is None
@@ -159,7 +178,7 @@ def _lacks_money(state: RunState, job: JobState) -> bool:
 
 
 def _reason_to_pause(state: RunState) -> str:
-    """Whose budget is spent, each told once, or which usage limit is reached, in words; empty if it is none of both."""
+    """Why the run pauses, in words: the budgets that are spent, each once, or a usage limit; empty: for something else."""
     if state.stop is not Stop.NO:
         return state.pause_reason if state.stop is Stop.PAUSE else ""
     told: dict[tuple[str | None, budget.Unit], budget.Refusal] = {}
@@ -182,7 +201,7 @@ def _verdict(state: RunState) -> RunVerdict:
     if state.is_cancelled:
         return "cancelled"
     if not is_all_closed and state.stop is not Stop.NO and not state.is_timed_out:
-        # Also when something failed meanwhile: who was told to stop has not come to an end, and goes on when it is asked to.
+        # Also when something failed meanwhile: a run that was told to stop has not come to its end, and a resume goes on with it.
         return "paused" if state.stop is Stop.PAUSE else "interrupted"
     if not is_all_closed:
         return "failed" if state.is_halted or state.is_timed_out else "paused"
@@ -195,7 +214,7 @@ def _error(state: RunState) -> ItemRef | None:
     failed = next((job for job in state.jobs if job.phase is Phase.FAILED), None)
     if failed is None:
         return None
-    # Without a failed item it could not be listed.
+    # A failed job without a failed item could not be listed: its first item stands for it.
     return failed.rules.order, next((index for index, item in enumerate(failed.items) if isinstance(item, Failed)), 0)
 
 

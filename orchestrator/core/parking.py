@@ -1,8 +1,8 @@
 """The usage limit of an account is reached: it is parked until its reset, and then one attempt tries before all others do.
 
-Two resources: the limit itself, held until the reset, and the trial, held while somebody (perhaps another run) tries. Items that
-may use several accounts use the first that is held by neither; only when there is none does `on_usage_limit` say what happens.
-It refuses to handle: who told of a limit, and when it is over for other runs (`orchestrator/limits`).
+Two resources: the limit itself, held until the reset, and the trial, held while an attempt (perhaps of another run) tries. Items
+that may use several accounts use the first that is held by neither. If all are held, `on_usage_limit` says what happens.
+It refuses to handle: who told of a limit, and when it is over for other runs (`shared/limits`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def trial(account: str) -> str:
 
 
 def account_for(state: RunState, rules: JobRules) -> str | None:
-    """The account that the next item of a job is to use: the first that is free; else the one that is so first, as it seems."""
+    """The account that the next item of a job is to use: the first that is free, else the one that will be free first."""
     if not rules.accounts:
         return None
     free = (account for account in rules.accounts if not _is_held(state, account))
@@ -34,9 +34,9 @@ def account_for(state: RunState, rules: JobRules) -> str | None:
 
 
 def missing_limit(state: RunState, account: str, rules: JobRules) -> str | None:
-    """The limit or the trial that keeps an item of a job from using the account.
+    """The limit or the trial that keeps an item of a job from using the account; None: neither.
 
-    Who is not to wait for a limit is started all the same, and whoever starts it says that there is one.
+    An item whose job does not wait for limits is started all the same: its start finds the limit, and the job says what follows.
     """
     if trial(account) in state.holds:
         return trial(account)
@@ -50,11 +50,13 @@ def park_account(state: RunState, account: str, until: float) -> None:
     is_new = usage_limit(account) not in state.holds
     state.holds[usage_limit(account)] = until
     state.accounts.setdefault(account, Account())
+    # Only for news: told again, the same limit would send the same items to try the same accounts.
     for job in state.jobs if is_new else ():
-        _look_again(job, account)
+        _release_held(job, account)
 
 
-def _look_again(job: JobState, account: str) -> None:
+def _release_held(job: JobState, account: str) -> None:
+    """Let the items that wait for the account be tried: they may find another one."""
     for index in job.held.pop(account, ()):
         if isinstance(job.items[index], Waiting):
             heapq.heappush(job.due, index)
@@ -66,5 +68,5 @@ def _is_held(state: RunState, account: str) -> bool:
 
 def _held_until(state: RunState, account: str) -> float:
     if trial(account) in state.holds:
-        return 0.0  # somebody tries it now
+        return 0.0  # an attempt tries it now: soon it is known
     return state.holds.get(usage_limit(account), 0.0)

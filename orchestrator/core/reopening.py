@@ -13,6 +13,7 @@ def why_not(state: RunState, items: Sequence[ItemRef]) -> str:
     """Why these items cannot be had once more just now, in words; empty: they can."""
     for order, index in items:
         job = state.jobs[order]
+        # A job that stopped itself (`max_failures`) may go on with fewer failures; a run that ends may not.
         if state.is_finished or (is_over(state, job) and not job.is_stopped):
             return "the run is ending: ask again once it has ended"
         if job.is_listed and isinstance(job.items[index], Running):
@@ -21,10 +22,11 @@ def why_not(state: RunState, items: Sequence[ItemRef]) -> str:
 
 
 def to_reopen(state: RunState, items: Sequence[ItemRef]) -> tuple[tuple[ItemRef, ...], tuple[int, ...]]:
-    """Of `items` those that have ended, and what was skipped behind them; and the jobs that were closed before they were listed.
+    """Those of `items` that have ended, with what was skipped behind them; and the jobs that were closed before they were listed.
 
     What has succeeded behind them stays: it is marked stale if it would do something else now.
     """
+    # An item that is pending or waits runs anyway.
     again = {
         (order, index)
         for order, index in items
@@ -33,11 +35,13 @@ def to_reopen(state: RunState, items: Sequence[ItemRef]) -> tuple[tuple[ItemRef,
     firsts = {order for order, _ in again}
     unlisted = []
     for order, job in enumerate(state.jobs):
+        # A job of which only a part was asked for has items that are skipped for good; nobody can tell them from the others here.
         if job.unselected or order in firsts or not any(comes_from(state, order, first) for first in firsts):
             continue
         if not job.is_listed and job.phase is Phase.SKIPPED:
             unlisted.append(order)
         again |= {(order, index) for index, item in enumerate(job.items) if isinstance(item, Skipped | Interrupted)}
+        # A gate fails if its question cannot be rendered, as when a job before it failed: that may be otherwise now.
         if job.rules.is_gate:
             again |= {(order, index) for index, item in enumerate(job.items) if isinstance(item, Failed)}
     return tuple(sorted(again)), tuple(unlisted)

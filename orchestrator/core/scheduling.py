@@ -1,6 +1,16 @@
 """Which item starts next: the sliding window of a job, the run's slots and lanes, what is not to be had, priorities, backoffs.
 
-An item that waits holds neither a slot nor a place in its job's window.
+Promise: an item starts as soon as everything that it needs is free. Jobs of higher priority come first, then jobs in the order of
+the file; within a job, items in item order. An item that waits holds neither a slot nor a place in its job's window.
+
+Each start passes six bounds, in `start_items` and nowhere else: the run's slots, its lane's slots, room on the machine
+(`shortage`), the account (`throttle`, `parking`), the budgets (`budget`), and `max_concurrency`. A resource that somebody else
+has (a pool's slot, memory, …) is found out at the start alone; the core only remembers in `RunState.holds` that it is missing, so
+that it is not tried again by each item that needs it.
+
+No start looks through the items of a job: `next_index` moves over those that have begun, heaps have those that wait. An item that
+ends while it stands in a heap stays there, and is dropped when it comes up (`_drop_stale`). So a start and an end cost as much in
+a job of ten items as in one of a million.
 """
 
 from __future__ import annotations
@@ -18,7 +28,6 @@ from orchestrator.core.states import ItemRef, JobRules, JobState, Pending, Phase
 
 LOSSES_ALLOWED = 3
 """Workers that an item may lose in a row before it is failed: a command that kills its worker must not loop for ever."""
-
 
 MEMORY = "memory"
 ROOM = "room"
@@ -84,7 +93,7 @@ def hold_resource(state: RunState, resource: str, until: float, now: float) -> N
 
 
 def run_room(state: RunState) -> int:
-    """How many more items may run. What was adopted, or runs since there were more slots, counts too: below zero, perhaps."""
+    """How many more items may run. Attempts in slots that the run no longer has count, too: it may be below zero."""
     return state.slots - state.running
 
 
@@ -128,12 +137,15 @@ def is_over(state: RunState, job: JobState) -> bool:
 
 
 def may_start(state: RunState, job: JobState) -> bool:
-    """Whether items of this job may start at all now, slots and its window apart."""
+    """Whether items of this job may start now, as far as the job goes: slots, resources and its window are asked for apart."""
     return job.phase is Phase.OPEN and not is_over(state, job)
 
 
 def has_startable(job: JobState) -> bool:
-    """Whether an item waits for its time or a slot, or is ready (stale heap entries are dropped on the way)."""
+    """Whether an item of the job can still start by itself: it waits for its time, a slot or a verdict, or has not begun.
+
+    Drops stale entries of the heaps on the way.
+    """
     _drop_stale(job)
     if job.due or job.backoff or job.ready or job.joining or job.held:
         return True
@@ -141,27 +153,30 @@ def has_startable(job: JobState) -> bool:
 
 
 def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
-    """Fill the free slots: jobs by priority, then file order; items in item order, retries that are due first among equals."""
+    """Fill the free slots: jobs by priority, then file order; items in item order, whether they start or start again."""
     for job in state.jobs:
         _collect_due(job, now)
-    # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number.
+    # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number, and count as well.
     room = min(run_room(state), shortage.room_for_more(state))
     rooms = lane_rooms(state)
-    # What a job that is just being listed has to start comes before what is less urgent.
+    # The list of a more urgent job is about to come: its items must not find all slots given to less urgent ones.
     urgency = max((job.rules.priority for job in state.jobs if job.phase is Phase.LISTING), default=None)
     for order in state.by_priority:
         job = state.jobs[order]
         if urgency is not None and job.rules.priority < urgency:
             break
+        # These hold for all items of the job alike, so they are asked once.
         if job.rules.is_gate or not may_start(state, job) or missing_resource(state, job) is not None:
             continue
         account = account_for(state, job.rules)
         while state.free_slots and room > 0 and rooms[job.rules.lane] > 0 and throttle.room_of_account(state, account) > 0:
+            # Asked anew for each item: what the one before is expected to cost is counted already.
             if budget.refusal(state, job) is not None:
                 break
             index = take_next(state, job)
             if index is None:
                 break
+            # From here on the item runs, as far as the rules go; if it is declined, all of this is taken back.
             slot = heapq.heappop(state.free_slots)
             tries = job.tries.get(index)
             if tries is None:
@@ -179,7 +194,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
 
 
 def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
-    """The item runs no more: its job, and how it ran. What it is now, and its slot, is left to the caller."""
+    """Count the item as running no more. Returns its job, and how it ran; its new state and its slot are left to the caller."""
     job = state.jobs[item[0]]
     running = job.items[item[1]]
     assert isinstance(running, Running), f"{job.rules.id}:{item[1]} does not run"
@@ -190,7 +205,7 @@ def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
 
 
 def free_slot(state: RunState, slot: int) -> None:
-    """A slot beyond the run's number was that of an adopted attempt of a run that had more slots: it is gone."""
+    """Let the next item have the slot, unless the run has fewer slots now: then the slot is gone."""
     if slot < state.slots:
         heapq.heappush(state.free_slots, slot)
 
@@ -207,7 +222,7 @@ def wake_times(state: RunState) -> list[float]:
 
 
 def _collect_due(job: JobState, now: float) -> None:
-    """What is due waits for a slot, no more for a time: a time that has passed would wake the supervisor again and again."""
+    """Let items whose time has come wait for a slot: a time that has passed would wake the supervisor again and again."""
     while job.backoff and job.backoff[0][0] <= now:
         heapq.heappush(job.due, heapq.heappop(job.backoff)[1])
 
@@ -216,9 +231,11 @@ def take_next(state: RunState, job: JobState) -> int | None:
     """The item of this job that starts next: it is taken off the list of those that are to start."""
     if job.rules.max_concurrency is not None and job.running >= job.rules.max_concurrency:
         return None
+    # Before the heads of the heaps are compared: a stale head would hide what stands behind it.
     _drop_stale(job)
     pending = _first_ready(job) if job.rules.chain else _next_pending(job)
     again = min((heap for heap in (job.due, *_free_of_hold(state, job)) if heap), key=lambda heap: heap[0], default=None)
+    # Item order goes before everything: item 2 that is tried again comes before item 5 that has not begun.
     if again is not None and (pending is None or again[0] < pending):
         return heapq.heappop(again)
     if pending is None:
@@ -231,6 +248,7 @@ def take_next(state: RunState, job: JobState) -> int | None:
 
 
 def _free_of_hold(state: RunState, job: JobState) -> Iterator[list[int]]:
+    """The heaps of items whose account may be used now."""
     for account, held in job.held.items():
         if throttle.room_of_account(state, account) > 0 and missing_of_account(state, account, job.rules) is None:
             yield held
@@ -249,6 +267,7 @@ def _first_ready(job: JobState) -> int | None:
 
 
 def _drop_stale(job: JobState) -> None:
+    """Take items off the heads of the heaps that have ended since they were put there."""
     while job.ready and not isinstance(job.items[job.ready[0]], Pending):
         heapq.heappop(job.ready)
     while job.due and not isinstance(job.items[job.due[0]], Waiting):

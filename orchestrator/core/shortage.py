@@ -1,8 +1,11 @@
 """The machine has no room for one more process or open file: as many as ran then may run, and one more is tried ever later.
 
-Who ends makes room for one, at once: that is no trial. Each trial that holds raises the bound, and 0.1 s later the next is made,
-until all slots are in use. Each shortage that follows soon on another doubles the wait for the next trial, up to 5 s: one that
-lasts costs a failing start in 5 s, however many slots are free, and no slot is lost to it.
+- An attempt that ends makes room for another one, at once: starting that is no trial.
+- A trial starts one more than the bound. If it holds, the bound is raised, and 0.1 s later comes the next trial, until all slots
+  are in use.
+- A shortage that follows soon on another one doubles the wait for the next trial, up to 5 s.
+
+So a shortage that lasts costs one failing start in 5 s, however many slots are free, and no slot is lost to it.
 """
 
 from __future__ import annotations
@@ -25,9 +28,9 @@ SOON_SECONDS = 5.0
 
 
 def note_shortage(state: RunState, now: float) -> None:
-    """A start met a shortage; its item runs no more.
+    """Note that a start met a shortage; its item runs no more.
 
-    All starts that meet one shortage count as one: of sixteen slots that are filled at once, sixteen find it out.
+    Starts that meet the same shortage count as one: of sixteen slots that are filled at once, sixteen starts find it out.
     """
     short = state.shortage
     short.bound = state.running if short.bound is None else min(short.bound, state.running)
@@ -39,14 +42,14 @@ def note_shortage(state: RunState, now: float) -> None:
 
 
 def room_for_more(state: RunState) -> float:
-    """How many more may run: in the place of those that have ended, and one more when it is time to try."""
+    """How many more items may run: as many as have ended below the bound, and one more when it is time for a trial."""
     if state.shortage.bound is None:
         return math.inf
     return state.shortage.bound - state.running + (SHORTAGE not in state.holds)
 
 
 def note_starts(state: RunState, now: float) -> None:
-    """Items were started, no more than there was `room` for. One more than the bound is a trial."""
+    """Note that items were started, no more than `room_for_more` said. One more than the bound is a trial."""
     short = state.shortage
     if short.bound is not None and state.running > short.bound:
         short.bound = state.running

@@ -1,4 +1,8 @@
-"""What is asked from outside of a run that goes on: to stop, to pause, to cancel, to have other slots or another budget."""
+"""What is asked from outside of a run that goes on: to stop, to pause, to cancel, to have other slots or another budget.
+
+Promise: a stop only grows stronger, until the run has ended. Nothing that runs is ended by a drain or a pause before its time:
+they take away what waits, and `EndAttempt` comes with a cancellation, a second stop, or the end of the drain's time.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +35,12 @@ def obey_request(
         case BudgetSet(order, bounds):
             whose = state if order is None else state.jobs[order]
             whose.budget = bounds
+        case unknown:
+            assert_never(unknown)
 
 
 def _set_slots(state: RunState, slots: int, fast_slots: int) -> None:
-    """Fewer: what runs goes on, and its slot is gone with it."""
+    """From now on the run has so many slots. What runs in a slot that is no more goes on, and the slot goes with it."""
     used = {item.slot for job in state.jobs for item in job.items if isinstance(item, Running)}
     state.slots = slots
     state.fast_slots = fast_slots
@@ -43,9 +49,11 @@ def _set_slots(state: RunState, slots: int, fast_slots: int) -> None:
 
 def stop_run(state: RunState, how: Stop, now: float, decisions: list[Decision]) -> None:
     """Stop the run so far; what is weaker than what holds already changes nothing."""
+    # A pause that comes after a drain must not undo it.
     if how.value <= state.stop.value:
         return
     state.stop = how
+    # What waits holds nothing, so its end can be told at once; a resume goes on with it.
     for job in state.jobs:
         end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=True)
     match how:
@@ -53,6 +61,7 @@ def stop_run(state: RunState, how: Stop, now: float, decisions: list[Decision]) 
             pass
         case Stop.DRAIN:
             state.drain_until = now + state.drain_timeout
+        # What runs is ended now: there is no time of a drain to wait for any more.
         case Stop.NOW:
             state.drain_until = None
             end_running(state, "drain", decisions, NOW_GRACE_SECONDS)
@@ -66,6 +75,7 @@ def stop_run(state: RunState, how: Stop, now: float, decisions: list[Decision]) 
 
 
 def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions: list[Decision]) -> None:
+    """Cancel the run, or these items, whatever each is at: running, waiting, not begun, not even listed."""
     if items is None:
         state.is_cancelled = True
         for job in state.jobs:
@@ -76,6 +86,7 @@ def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions:
         job = state.jobs[order]
         if not job.is_listed:
             _cancel_unlisted(state, job, decisions)
+        # There is no such item.
         elif index >= len(job.items):
             continue
         elif isinstance(job.items[index], Running):
@@ -85,7 +96,10 @@ def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions:
 
 
 def _cancel_unlisted(state: RunState, job: JobState, decisions: list[Decision]) -> None:
-    """The one item of a job that has not had its turn: listed at once, so that its end can be recorded. Others have none yet."""
+    """Cancel the one item of a job that has not had its turn. It is listed at once, so that its end can be recorded.
+
+    A job with `for_each` has no items yet, so nothing of it can be meant.
+    """
     if not job.rules.is_single or job.is_closed or state.is_finished:
         return
     job.is_cancelled_ahead = True
@@ -106,6 +120,7 @@ def end_running(state: RunState, reason: EndWord, decisions: list[Decision], gra
 def _end_one(job: JobState, index: int, reason: EndWord, decisions: list[Decision], grace_at_most: float | None = None) -> None:
     running = job.items[index]
     assert isinstance(running, Running)
+    # The first reason stays: an item that was cancelled is cancelled, also when the run is drained while it ends.
     word = running.ending or reason
     job.items[index] = msgspec.structs.replace(running, ending=word)
     decisions.append(EndAttempt((job.rules.order, index), word, grace_at_most))

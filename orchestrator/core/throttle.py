@@ -1,8 +1,10 @@
 """An account's provider takes no more just now: nothing of the account starts for a while, and then fewer run at once.
 
-Each throttle halves how many run at once and doubles the wait; each success halves the wait of the next throttle, and a round of
-successes (as many as run at once) lets one more run, until as many may as ever could. What was in flight when an account was
-throttled and is throttled too is the same trouble: it halves and doubles nothing.
+- Each throttle halves how many attempts of the account run at once, and doubles the wait before the next start.
+- Each success halves the wait that the next throttle will bring. A round of successes (as many as run at once) lets one more run,
+  until as many run as could without any throttle.
+- Attempts that were in flight when the account was throttled, and are throttled too, are the same trouble: they change nothing.
+  `Account.throttles` counts troubles; an attempt remembers the count of its start.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ LONGEST_TOLD_SECONDS = 3600.0
 """A provider that asks for more than that is tried again all the same: it may have meant something else."""
 
 REFUSALS_ALLOWED = 10
-"""So often in a row an item may be throttled or parked before it is failed: it must not wait for ever for what never comes."""
+"""How often in a row an item may be throttled or parked before it fails: it must not wait for ever for what never comes."""
 
 
 def rate_limit(account: str) -> str:
@@ -42,7 +44,7 @@ def room_of_account(state: RunState, name: str | None) -> float:
 
 
 def is_full(state: RunState, name: str, running: int) -> bool:
-    """Whether no more of this account may start now, of which so many run: for who found out at a start that it is needed."""
+    """Whether no more of this account may start now, of which so many run. For an item whose start has found out its account."""
     account = state.accounts.get(name)
     return rate_limit(name) in state.holds or (account is not None and account.bound is not None and running >= account.bound)
 
@@ -59,7 +61,7 @@ def wait_alone(refusals: int) -> float:
 
 
 def note_account(state: RunState, job: JobState, index: int, name: str) -> None:
-    """An item that runs uses this account, perhaps another than it was to use."""
+    """Note which account an item that runs uses: perhaps another than the one that it was to use."""
     running = job.items[index]
     assert isinstance(running, Running), f"{job.rules.id}:{index} does not run"
     if running.account is not None:
@@ -70,9 +72,10 @@ def note_account(state: RunState, job: JobState, index: int, name: str) -> None:
 
 
 def note_throttle(state: RunState, name: str, throttles: int, until: float | None, now: float) -> None:
-    """An attempt was throttled; it no longer runs. `throttles`: as `Running`; `until`: what the provider asked for."""
+    """Note that an attempt was throttled, which runs no more. `throttles`: as in `Running`; `until`: as told."""
     account = _account_of(state, name)
     resume = state.holds.get(rate_limit(name), now)
+    # A new trouble. The attempt itself is counted in: so many at once were too many.
     if throttles == account.throttles:
         at_once = account.running + 1
         account.bound = max(1, min(at_once, account.bound or at_once) // 2)
@@ -80,6 +83,7 @@ def note_throttle(state: RunState, name: str, throttles: int, until: float | Non
         account.throttles += 1
         account.successes = 0
         resume = max(resume, now + account.wait)
+    # The provider's own word goes before ours, as far as it can be meant.
     if until is not None:
         resume = max(resume, min(until, now + LONGEST_TOLD_SECONDS))
     if resume > now:
@@ -87,7 +91,7 @@ def note_throttle(state: RunState, name: str, throttles: int, until: float | Non
 
 
 def note_success(state: RunState, name: str, throttles: int) -> None:
-    """An attempt succeeded; it no longer runs. One that started before the last throttle proves nothing."""
+    """Note that an attempt succeeded, which no longer runs. One that started before the last throttle proves nothing."""
     account = _account_of(state, name)
     if throttles != account.throttles:
         return

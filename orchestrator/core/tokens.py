@@ -1,7 +1,7 @@
-"""What an item does when somebody has its token, or had it: section 5 of the design as one pure function.
+"""What an item does when another item has its token, or had it, as one pure function.
 
 A token stands for work that is done once. The facts of it are found on disk (`orchestrator.shared.tokens`); the answer depends on
-nothing else than these facts and the asker. A refusal is told in words that name both sides.
+these facts and the asker alone. A refusal is told in words that name both sides.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Literal, assert_never
 import msgspec
 
 PROMOTIONS_ALLOWED = 3
-"""How often in a row lost work is taken over by one of those who waited for it, before all of them fail."""
+"""How often in a row lost work is taken over by one of the items that joined it, before all of them fail."""
 
 
 class InFlight(msgspec.Struct, frozen=True):
-    """Somebody does the work, or keeps the token until his next attempt. `holder` in words: RUN/ITEM."""
+    """An item does the work, or keeps the token until its next attempt. `holder` names it: RUN/ITEM."""
 
     payload: str
     holder: str
@@ -24,7 +24,7 @@ class InFlight(msgspec.Struct, frozen=True):
 class Done(msgspec.Struct, frozen=True):
     """The work came to a verdict. `age` in seconds; `is_news`: since the asker began to wait.
 
-    `is_own`: the asker himself came to it, earlier in this run, and was told to run again (stale, or its output was lost).
+    `is_own`: the asker itself came to it, earlier in this run, and was told to run again (it is stale, or its output was lost).
     """
 
     payload: str
@@ -39,7 +39,7 @@ class Done(msgspec.Struct, frozen=True):
 class Lost(msgspec.Struct, frozen=True):
     """The work was cancelled, stopped or killed before it came to a verdict, `promotions` times in a row before that.
 
-    `was_awaited`: by the asker, who joined this very work; so it is his to take over.
+    `was_awaited`: the asker had joined this very work, so it may take the work over.
     """
 
     promotions: int = 0
@@ -51,7 +51,7 @@ Fact = InFlight | Done | Lost | None
 
 
 class Asker(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wants the token. `ttl` in seconds."""
+    """An item that wants the token, and what its job says of that. `ttl` in seconds."""
 
     token: str
     payload: str
@@ -131,20 +131,24 @@ def _in_flight(fact: InFlight, asker: Asker) -> Judgement:
 
 def _done(fact: Done, asker: Asker) -> Judgement:
     is_same = fact.payload == asker.payload
-    if fact.is_news:  # the asker waited for this very verdict, success or not
+    # The asker waited for this very verdict, success or not: a joiner does not try again what has just failed.
+    if fact.is_news:
         if is_same:
             return Share()
         return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
+    # A failure stands for nothing; neither does what the asker itself is to do again.
     if not fact.is_success or fact.is_own:
         return Run()
+    # The name is the same and the work is another: an edited prompt, mostly.
     if not is_same:
         if asker.if_changed == "rerun":
             return Run()
         return Reject(mismatch(asker.token, "was done", fact.holder, fact.payload, asker.payload))
     if fact.is_this_run:
-        # Whatever `if_done` says, which is about other runs: who asks while the work is in flight joins it, and whether an item
-        # asks then or a moment later is chance.
+        # Whatever `if_done` says, which is about other runs. An item that asks while the work is in flight joins it; whether it
+        # asks then or a moment later is chance, and must make no difference.
         return Share()
+    # Of another run: only for as long as the asker takes it for good.
     if asker.is_fresh or fact.age >= asker.ttl:
         return Run()
     match asker.if_done:
