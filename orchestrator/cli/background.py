@@ -53,13 +53,11 @@ def go_to_background(run: Callable[[Listener], int], *, as_json: bool, keeps_std
 
 def _wait_for_begin(events: BinaryIO) -> str | None:
     for line in events:
-        match _decode(line):
-            case RunBegan(run_id=run_id):
-                return run_id
-            case Noted(message=message):
-                Outlet(sys.stderr).line(f"note: {shown(message)}")
-            case _:
-                pass
+        happening = _decode(line)
+        if isinstance(happening, RunBegan):
+            return happening.run_id
+        if isinstance(happening, Noted):
+            Outlet(sys.stderr).line(f"note: {shown(happening.message)}")
     return None
 
 

@@ -9,7 +9,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.core.budget import Unit, mute_jobs
 from orchestrator.core.costs import Cost
 from orchestrator.core.states import RunState
-from orchestrator.reading.money.costs import after_attempt, after_child, after_replay, charge_of, dollars, is_paid
+from orchestrator.reading.money.costs import after_attempt, after_child, after_replay, charge_of, dollars, is_charged
 from orchestrator.reading.money.ledger import ledger_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Spent
@@ -63,8 +63,7 @@ class Charges:
 
     def attempt_ended(self, flight: Flight, outcome: Outcome, spent: Spent | None) -> None:
         """The end of an attempt, with which its item has cost `spent`, is about to be recorded."""
-        start = flight.start
-        if spent is not None and start.played is None and (start.child or is_paid(outcome, start.agent)):
+        if spent is not None and is_charged(flight.start, outcome, spent):
             self._recorder.then(partial(self._tell, flight.name, flight.job.id, dollars(spent.last_nano_usd)))
 
     def _tell(self, name: str, job_id: str, cost_usd: float | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import ItemState, Waiting
-from orchestrator.reading.money.ledger import Ledger
+from orchestrator.reading.money.ledger import Ledger, Price
 from orchestrator.store.outcomes import in_words
 from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.system.run_log import append_log
@@ -56,58 +56,62 @@ class Narrator:
 
     def started(self, flight: Flight) -> None:
         """An attempt was handed to a worker."""
+        start = flight.start
         self._listeners.hear(
             happenings.ItemStarted(
-                item=flight.name, job=flight.job.id, label=flight.start.label, attempt=flight.start.attempt, at=flight.start.at
+                item=flight.name,
+                job=flight.job.id,
+                label=start.label,
+                attempt=start.attempt,
+                at=start.at,
+                sequence=start.sequence,
+                worker=start.worker,
+                session_id=start.session,
+                agent=start.agent,
+                model=start.model,
             )
         )
 
-    def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int) -> None:
+    def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int, price: Price) -> None:
         """An attempt ended and its item is `state` after it. `round_ended`: the round of a loop that it ended; 0: none."""
-        if isinstance(state, Waiting) and (state.due == math.inf or outcome.attempt_class in _REFUSED):
-            self.waits(flight.name, flight.job.id, flight.start.label, in_words(outcome))
-            return
-        if isinstance(state, Waiting) and round_ended:
+        told: dict[str, Any] = {
+            "item": flight.name,
+            "job": flight.job.id,
+            "label": flight.start.label,
+            "at": time.time(),
+            **_attempt_told(flight, outcome, price),
+        }
+        if not isinstance(state, Waiting):
+            self._listeners.hear(
+                happenings.ItemEnded(
+                    status=type(state).__name__.lower(),
+                    attempts=flight.start.attempt,
+                    message=in_words(outcome),
+                    duration_s=round(outcome.duration_seconds, 3),
+                    exit_code=outcome.exit_code,
+                    **told,
+                )
+            )
+        elif state.due == math.inf or outcome.attempt_class in _REFUSED:
+            # Nobody can say when it goes on: it retries nothing, it waits.
+            self._listeners.hear(happenings.ItemWaiting(message=in_words(outcome), **told))
+        elif round_ended:
             self._listeners.hear(
                 happenings.ItemRoundEnded(
-                    item=flight.name,
-                    job=flight.job.id,
-                    label=flight.start.label,
                     round=round_ended,
                     attempt=flight.start.attempt,
                     exit_code=outcome.exit_code,
                     duration_s=round(outcome.duration_seconds, 3),
                     wait_s=_seconds_until(state.due),
-                    at=time.time(),
+                    **told,
                 )
             )
-            return
-        if isinstance(state, Waiting):
+        else:
             self._listeners.hear(
                 happenings.ItemRetrying(
-                    item=flight.name,
-                    job=flight.job.id,
-                    label=flight.start.label,
-                    attempt=flight.start.attempt,
-                    message=in_words(outcome),
-                    wait_s=_seconds_until(state.due),
-                    at=time.time(),
+                    attempt=flight.start.attempt, message=in_words(outcome), wait_s=_seconds_until(state.due), **told
                 )
             )
-            return
-        self._listeners.hear(
-            happenings.ItemEnded(
-                item=flight.name,
-                job=flight.job.id,
-                label=flight.start.label,
-                status=type(state).__name__.lower(),
-                attempts=flight.start.attempt,
-                message=in_words(outcome),
-                duration_s=round(outcome.duration_seconds, 3),
-                exit_code=outcome.exit_code,
-                at=time.time(),
-            )
-        )
 
     def child_paused(self, flight: Flight, message: str, questions: Sequence[OpenQuestion]) -> None:
         """The child run of an item paused: `questions` wait there for a choice."""
@@ -230,6 +234,21 @@ class Narrator:
     def refresh(self) -> None:
         """`refresh_if_due` by the clock: for a loop that has no `now` at hand."""
         self.refresh_if_due(time.monotonic())
+
+
+def _attempt_told(flight: Flight, outcome: Outcome, price: Price) -> dict[str, Any]:
+    report = outcome.agent
+    return {
+        "sequence": flight.start.sequence,
+        "worker": flight.start.worker,
+        "attempt_class": outcome.attempt_class.value,
+        "cost_usd": price.usd,
+        "usage": price.usage,
+        "session_id": report.session_id if report is not None else flight.start.session,
+        "agent": report.agent if report is not None else flight.start.agent,
+        # What the agent told goes before what was asked for: an alias stands for whatever is newest.
+        "model": (report.model if report is not None else None) or flight.start.model,
+    }
 
 
 def _seconds_until(due: float) -> float:

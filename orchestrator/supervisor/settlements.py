@@ -14,6 +14,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.preparer import NotStarted
 from orchestrator.core.states import ItemRef, ItemState
 from orchestrator.reading.money.costs import after_replay
+from orchestrator.reading.money.ledger import price_of_attempt
 from orchestrator.store import records
 from orchestrator.store.records import Spent, Status
 from orchestrator.supervisor.narrator import Narrator
@@ -172,6 +173,9 @@ class Settlements:
 
     def _attempt_ended(self, ended: EndedAttempt, state: ItemState, status: Status) -> None:
         flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
+        # Before its end is recorded: what its item has cost so far is what it had cost without it.
+        before = self._spent_on(flight.item) if ended.spent is not None else None
+        price = price_of_attempt(start, outcome, ended.spent, before)
         self._recorder.add(
             records.AttemptEnded(
                 job=start.job,
@@ -191,4 +195,4 @@ class Settlements:
                 spent=ended.spent,
             )
         )
-        self._narrator.attempt_ended(flight, outcome, state, ended.round)
+        self._narrator.attempt_ended(flight, outcome, state, ended.round, price)

@@ -7,17 +7,26 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from orchestrator.system.wording import STATUS_WORDS, after_attempts, at_time, counted, dollars, lasting, shown, spent, title
 from orchestrator.views.happenings import (
+    AccountSpared,
+    Charged,
     GateAnswered,
     GateAsked,
     Happening,
     ItemEnded,
+    ItemRetrying,
+    ItemRoundEnded,
     ItemStarted,
+    ItemWaiting,
     JobClosed,
+    JobListed,
+    Noted,
     OpenQuestion,
+    PromptClosed,
+    PromptOpened,
     RunBegan,
     RunFinished,
 )
@@ -103,18 +112,24 @@ class EndReport:
                 )
             case GateAnswered():
                 self._questions.pop((happening.item, happening.item), None)
-            case ItemStarted(item=item) if self._questions:  # its child run goes on, and tells what it asks then
-                self._questions = {key: asked for key, asked in self._questions.items() if key[0] != item}
-            case ItemEnded(status=status, item=item) if status != "interrupted" and (item, item) in self._questions:
-                del self._questions[item, item]
+            case ItemStarted(item=item):
+                # The item's child run goes on, and tells again what it asks.
+                if self._questions:
+                    self._questions = {key: asked for key, asked in self._questions.items() if key[0] != item}
+            case ItemEnded(status=status, item=item):
+                # An item that was interrupted is still to be answered: the next supervisor asks again.
+                if status != "interrupted":
+                    self._questions.pop((item, item), None)
                 if status == "failed":
                     self._keep(item, happening.job, happening.label, happening.message, happening.attempts)
-            case ItemEnded(status="failed"):
-                self._keep(happening.item, happening.job, happening.label, happening.message, happening.attempts)
             case JobClosed(status="failed", message=message) if message:
                 self._keep(happening.job, happening.job, None, message, 0)
-            case _:
+            case JobClosed() | JobListed() | ItemRetrying() | ItemRoundEnded() | ItemWaiting() | Charged() | AccountSpared():
                 pass
+            case PromptOpened() | PromptClosed() | Noted() | RunFinished():
+                pass
+            case unknown:
+                assert_never(unknown)
 
     def lines(self, finished: RunFinished) -> Iterator[str]:
         """The report, a line each, the verdict last."""

@@ -1,6 +1,14 @@
 """What a supervisor tells while a run goes on: for the live view, for plain lines, and for `--events` (one JSON object a line).
 
+The JSON is a public format: a key may be added at the end of a struct, none may change or go.
+
 Times (`at`) are seconds since the epoch, durations seconds. `item` is `JOB:INDEX` or `JOB`; `label` what people call it.
+
+An attempt has a `sequence` that no other attempt of the run has. What begins with the `item_started` of a sequence ends with the
+`item_ended`, `item_retrying`, `item_round_ended` or `item_waiting` of the same sequence. That tells of the attempt: `worker` (the
+number of the worker that it ran in), `attempt_class` (what it came to: `ok`, `command_failed`, `timeout`, ...), `cost_usd` and
+`usage` (tokens by kind) of this attempt alone, `session_id`, `agent` and `model`. None: no attempt ended, or it did not tell. Of
+an attempt that an earlier supervisor started, this one tells the end alone.
 """
 
 from __future__ import annotations
@@ -37,6 +45,12 @@ class ItemStarted(msgspec.Struct, frozen=True, tag="item_started", tag_field="ev
     label: str | None
     attempt: int
     at: float
+    sequence: int | None = None
+    worker: int | None = None
+    session_id: str | None = None
+    """The session that the agent goes on in; None: it begins one."""
+    agent: str | None = None
+    model: str | None = None
 
 
 class ItemRetrying(msgspec.Struct, frozen=True, tag="item_retrying", tag_field="event", kw_only=True):
@@ -49,6 +63,14 @@ class ItemRetrying(msgspec.Struct, frozen=True, tag="item_retrying", tag_field="
     message: str
     wait_s: float
     at: float
+    sequence: int | None = None
+    worker: int | None = None
+    attempt_class: str | None = None
+    cost_usd: float | None = None
+    usage: dict[str, int] | None = None
+    session_id: str | None = None
+    agent: str | None = None
+    model: str | None = None
 
 
 class ItemRoundEnded(msgspec.Struct, frozen=True, tag="item_round_ended", tag_field="event", kw_only=True):
@@ -63,16 +85,35 @@ class ItemRoundEnded(msgspec.Struct, frozen=True, tag="item_round_ended", tag_fi
     duration_s: float
     wait_s: float
     at: float
+    sequence: int | None = None
+    worker: int | None = None
+    attempt_class: str | None = None
+    cost_usd: float | None = None
+    usage: dict[str, int] | None = None
+    session_id: str | None = None
+    agent: str | None = None
+    model: str | None = None
 
 
 class ItemWaiting(msgspec.Struct, frozen=True, tag="item_waiting", tag_field="event", kw_only=True):
-    """The item's work is done elsewhere just now, or in a child run that paused: it waits for that. `message` says where."""
+    """The item waits for something: work done elsewhere, a child run that paused, its agent's account. `message` says for what.
+
+    It has a sequence if it waits because its own attempt ended.
+    """
 
     item: str
     job: str
     label: str | None
     message: str
     at: float
+    sequence: int | None = None
+    worker: int | None = None
+    attempt_class: str | None = None
+    cost_usd: float | None = None
+    usage: dict[str, int] | None = None
+    session_id: str | None = None
+    agent: str | None = None
+    model: str | None = None
 
 
 class GateAsked(msgspec.Struct, frozen=True, tag="gate_asked", tag_field="event", kw_only=True):
@@ -127,6 +168,14 @@ class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event"
     exit_code: int | None
     at: float
     deduped_from: str | None = None
+    sequence: int | None = None
+    worker: int | None = None
+    attempt_class: str | None = None
+    cost_usd: float | None = None
+    usage: dict[str, int] | None = None
+    session_id: str | None = None
+    agent: str | None = None
+    model: str | None = None
 
 
 class JobClosed(msgspec.Struct, frozen=True, tag="job_closed", tag_field="event", kw_only=True):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from orchestrator.system.wording import lasting, shown, title
 from orchestrator.views.end_report import EndReport, ended_line
 from orchestrator.views.happenings import (
+    AccountSpared,
+    Charged,
     GateAnswered,
     GateAsked,
     Happening,
     ItemEnded,
     ItemRetrying,
     ItemRoundEnded,
+    ItemStarted,
+    ItemWaiting,
     JobClosed,
+    JobListed,
     Noted,
+    PromptClosed,
+    PromptOpened,
     RunBegan,
     RunFinished,
 )
@@ -27,30 +36,12 @@ class PlainLines:
         self._report = EndReport(program)
 
     def hear(self, happening: Happening) -> None:
-        """Write the line of one happening, if it has one."""
+        """Write the line of one happening, if it has one; at the end, the report."""
         self._report.take_in(happening)
-        match happening:
-            case RunBegan():
-                self._outlet.line(began_line(happening))
-            case ItemRetrying():
-                self._outlet.line(retry_line(happening))
-            case ItemRoundEnded():
-                self._outlet.line(round_line(happening))
-            case GateAsked(is_here=False):
-                self._outlet.line(asked_line(happening))
-            case GateAnswered():
-                self._outlet.line(answered_line(happening))
-            case ItemEnded():
-                self._outlet.line(ended_line(happening))
-            case JobClosed(status="failed", message=message) if message:
-                self._outlet.line(f"FAILED {happening.job}: {shown(message, 300)}")
-            case Noted():
-                self._outlet.line(f"note: {shown(happening.message)}")
-            case RunFinished():
-                for line in self._report.lines(happening):
-                    self._outlet.line(line)
-            case _:
-                pass
+        lines = self._report.lines(happening) if isinstance(happening, RunFinished) else (line_of(happening),)
+        for line in lines:
+            if line is not None:
+                self._outlet.line(line)
 
     def refresh(self, now: float) -> None:
         """Lines do not change."""
@@ -78,6 +69,33 @@ class Quiet:
 
     def close(self) -> None:
         """Nothing to restore."""
+
+
+def line_of(happening: Happening) -> str | None:
+    """What is said of a happening; None: nothing, for it only changes a picture, or others say it."""
+    match happening:
+        case RunBegan():
+            return began_line(happening)
+        case ItemRetrying():
+            return retry_line(happening)
+        case ItemRoundEnded():
+            return round_line(happening)
+        case GateAsked(is_here=False):
+            return asked_line(happening)
+        case GateAnswered():
+            return answered_line(happening)
+        case ItemEnded():
+            return ended_line(happening)
+        case JobClosed(status="failed", message=message) if message:
+            return f"FAILED {happening.job}: {shown(message, 300)}"
+        case Noted():
+            return f"note: {shown(happening.message)}"
+        case GateAsked() | JobClosed() | RunFinished() | PromptOpened() | PromptClosed():
+            return None
+        case JobListed() | ItemStarted() | ItemWaiting() | Charged() | AccountSpared():
+            return None
+        case unknown:
+            assert_never(unknown)
 
 
 def began_line(began: RunBegan) -> str:

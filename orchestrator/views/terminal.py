@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -117,6 +118,8 @@ class LiveView:
                 self._live.stop()
                 for line in self._report.lines(happening):
                     self._say(line)
+            case unknown:
+                assert_never(unknown)
 
     def refresh(self, now: float) -> None:
         """Draw what is so now."""
@@ -202,6 +205,8 @@ class LiveView:
                 for line in held_back:
                     self._say(line)
                 self._live.start()
+            case unknown:
+                assert_never(unknown)
 
     def _item_ended(self, ended: ItemEnded) -> None:
         self._stopped(ended.item, ended.job)
@@ -218,6 +223,8 @@ class LiveView:
                 self._charged = happening
             case Noted():
                 self._say(f"note: {shown(happening.message)}")
+            case unknown:
+                assert_never(unknown)
 
     def _stopped(self, item: str, job: str) -> None:
         if self._running.pop(item, None) is not None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from orchestrator.core.costs import MOST_DOLLARS, Cost
-from orchestrator.store.records import AgentSpent, Spent
+from orchestrator.store.records import AgentSpent, Spent, Started
 from orchestrator.store.spending import NANO, Spending, add_spent, tokens_of
 from orchestrator.workers.protocol import AttemptClass, Outcome, Usage
 
@@ -50,6 +50,14 @@ def charge_of(outcome: Outcome, agent: str | None) -> Cost | None:
     if not is_paid(outcome, agent):
         return None
     return Cost(nano_usd=cost_of_attempt(outcome), tokens=tokens_of(usage_of_attempt(outcome)))
+
+
+def is_charged(start: Started, outcome: Outcome, spent: Spent | None) -> bool:
+    """Whether an attempt costs something, known or not: an agent's, or a child run's with agents. What was played costs nothing.
+
+    `spent`: what its item has cost with it.
+    """
+    return spent is not None and start.played is None and (bool(start.child) or is_paid(outcome, start.agent))
 
 
 def after_attempt(

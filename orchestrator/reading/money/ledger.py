@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.reading.money.costs import dollars
-from orchestrator.store.records import Spent
+from orchestrator.reading.money.costs import dollars, is_charged
+from orchestrator.store.records import Spent, Started
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import Spending, add_usage, children_of, cost_of, tokens_of
-from orchestrator.workers.protocol import Usage
+from orchestrator.workers.protocol import Outcome, Usage
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +70,20 @@ def ledger_of_item(spent: Spent, before: Spent | None = None) -> Ledger:
     since = Spending()
     since.take(0, spent, before)
     return _sum([since.whole()])
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What one attempt alone cost (dollars) and used (tokens by kind). None: no agent was at work, or it did not tell."""
+
+    usd: float | None = None
+    usage: dict[str, int] | None = None
+
+
+def price_of_attempt(start: Started, outcome: Outcome, spent: Spent | None, before: Spent | None) -> Price:
+    """Of an attempt that has ended. `spent`, `before`: what its item has cost with it and without it."""
+    if spent is None or not is_charged(start, outcome, spent):
+        return Price()
+    return Price(dollars(spent.last_nano_usd), usage_json(ledger_of_item(spent, before).usage))
 
 
 def ledger_of_items(spent: Sequence[Spent]) -> Ledger:
