@@ -16,8 +16,8 @@ import msgspec
 
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.durable_file import unwritable, write_durably
-from orchestrator.store.lines import BLOCK_BYTES, SourceFile
 from orchestrator.store.refusals import refused
+from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.files.syncing import sync_folder
 
 _LAST_LINE = re.compile(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')

@@ -24,9 +24,11 @@ import msgspec
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.durable_file import unwritable
-from orchestrator.store.lines import BLOCK_BYTES, JournalHeader, Line, SourceFile, decode_line, decode_lines
-from orchestrator.store.records import FORMAT, Commit, Record
-from orchestrator.store.refusals import newer, refused
+from orchestrator.store.formats import FORMAT, TODAY, Format, check_same
+from orchestrator.store.lines import JournalHeader, Line, decode_line
+from orchestrator.store.records import Commit, Record
+from orchestrator.store.refusals import refused
+from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 
@@ -130,11 +132,12 @@ class JournalRead:
     Iterating raises StateRefusedError: damaged, of a newer format, of another run or generation.
     """
 
-    def __init__(self, source: SourceFile, generation: int, run_id: str) -> None:
+    def __init__(self, source: SourceFile, generation: int, run_id: str, format_: Format = TODAY) -> None:
         self.valid_bytes = 0
         self.source = source
         self._generation = generation
         self._run_id = run_id
+        self._format = format_
         self._last_commit = b""
         # A writer may be at work: what comes later belongs to a later reading.
         self._seen = source.moment()
@@ -170,7 +173,7 @@ class JournalRead:
         for base, data in self._blocks():
             lines = data.split(b"\n")
             lines.pop()  # what follows the last line end is not a line (yet)
-            decoded = decode_lines(lines)
+            decoded = self._format.decode_lines(lines)
             offsets = list(accumulate(map(len, lines), _after_line_end, initial=base))
             first = 0
             for position, line in enumerate(decoded):
@@ -211,8 +214,7 @@ class JournalRead:
         path = self.source.path
         if type(header) is not JournalHeader:
             raise refused(path, "damaged: it has no header")
-        if header.format > FORMAT:
-            raise newer(path, header.format)
+        check_same(path, header.format, self._format)
         if (header.generation, header.run) != (self._generation, self._run_id):
             raise refused(path, f"belongs to run {header.run}, generation {header.generation}")
 

@@ -1,4 +1,4 @@
-"""What one pass over a run's files decodes of each line: enough to fold, nothing of the outcomes.
+"""What one pass over a run's files decodes of each line: enough to fold, nothing of the outcomes. Format 1 (`formats`).
 
 A line is the JSON of one record (`records`). An outcome can be kilobytes; its line is skipped over here and read whole, by
 place (file, offset, length), only when somebody asks for it.
@@ -6,18 +6,25 @@ place (file, offset, length), only when somebody asks for it.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from orchestrator.errors import StateRefusedError
 from orchestrator.store.records import Commit, Fact, Record, Spent, Started, Status
 from orchestrator.store.refusals import refused
 
-BLOCK_BYTES = 1 << 16
-"""How much of a file is read and decoded at a time. A larger block is slower: malloc gets each one afresh from the kernel."""
+
+class CheckpointHead(msgspec.Struct, frozen=True, kw_only=True):
+    """First line of a checkpoint. `counts` has, for each job, how many items have each status (none with 0)."""
+
+    format: int
+    run: str
+    generation: int
+    journal: str
+    next_sequence: int
+    next_worker: int
+    counts: dict[str, dict[Status, int]]
 
 
 class JournalHeader(msgspec.Struct, frozen=True, tag="journal", kw_only=True):
@@ -54,6 +61,9 @@ class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
 Line = EndLine | Started | SettledLine | Commit | JournalHeader | Fact
 """What a line decodes to in the pass."""
 
+decode_head: Callable[[bytes], CheckpointHead] = msgspec.json.Decoder(CheckpointHead).decode
+"""The first line of a checkpoint, as a JSON object of its own. Raises msgspec.DecodeError, UnicodeDecodeError."""
+
 _block_decoder: msgspec.json.Decoder[list[Line]] = msgspec.json.Decoder(list[Line])
 _line_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _record_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
@@ -83,44 +93,3 @@ def decode_record(line: bytes, path: Path) -> Record:
         return _record_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refused(path, f"damaged: {error}") from error
-
-
-class SourceFile:
-    """A file of the run, open for reading by place, also after it was deleted. Closed with its last user."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        # Nothing to close when the open itself failed.
-        if hasattr(self, "_fd"):
-            os.close(self._fd)
-
-    def size(self) -> int:
-        """Bytes in the file now."""
-        return os.fstat(self._fd).st_size
-
-    def moment(self) -> tuple[int, int]:
-        """Bytes in the file, and when it was last written to (nanoseconds): differs whenever a writer did something."""
-        found = os.fstat(self._fd)
-        return found.st_size, found.st_mtime_ns
-
-    def is_at_its_path(self) -> bool:
-        """Whether this very file stands at its path, and neither another one nor none."""
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
-            return False
-        # The number of an open file is not given to another one.
-        return os.path.samestat(found, os.fstat(self._fd))
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset`: fewer only at the end of the file. Raises StateRefusedError."""
-        try:
-            data = os.pread(self._fd, length, offset)
-            while len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
-                data += more
-        except OSError as error:
-            raise StateRefusedError(f"{self.path}: cannot be read: {error.strerror}") from error
-        return data

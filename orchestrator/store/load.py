@@ -9,13 +9,14 @@ import os
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import read_head, read_lines
+from orchestrator.store.formats import format_of
 from orchestrator.store.journal import JournalRead
-from orchestrator.store.lines import SourceFile
 from orchestrator.store.places import CHECKPOINT, JOURNAL, Sources
 from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import cannot_load, refused
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
+from orchestrator.store.source_file import SourceFile
 
 
 class LoadedRun:
@@ -70,16 +71,16 @@ def load_run(run_dir: RunDir) -> LoadedRun:
     """One reading of checkpoint and journal. Raises FileNotFoundError, StateRefusedError."""
     checkpoint = SourceFile(run_dir.checkpoint)
     head, start = read_head(checkpoint)
-    path = run_dir.journal(head.generation)
-    journal_file = SourceFile(path)
-    lines = read_lines(checkpoint, start)
+    format_ = format_of(run_dir.checkpoint, head.format)
+    journal_file = SourceFile(run_dir.journal(head.generation))
+    lines = read_lines(checkpoint, head, start)
     first, _, _ = next(lines, (None, 0, 0))
     if not isinstance(first, RunHeader) or first.run_id != head.run:
         raise refused(run_dir.checkpoint, "damaged: it has no header")
-    history = RunHistory(first, head.generation, Sources(checkpoint, journal_file))
+    history = RunHistory(first, head.generation, Sources(checkpoint, journal_file, format_))
     for line, offset, length in lines:
         history.apply(line, CHECKPOINT, offset, length)
-    journal = JournalRead(journal_file, head.generation, head.run)
+    journal = JournalRead(journal_file, head.generation, head.run, format_)
     for line, offset, length in journal:
         history.apply(line, JOURNAL, offset, length)
     history.next_sequence = max(history.next_sequence, head.next_sequence)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from array import array
 
-from orchestrator.store.lines import SourceFile, decode_record
+from orchestrator.store.formats import TODAY, Format
 from orchestrator.store.records import Record
+from orchestrator.store.source_file import SourceFile
 
 CHECKPOINT = 0
 JOURNAL = 1
@@ -56,10 +57,11 @@ class Places:
 
 
 class Sources:
-    """The two files that places point into."""
+    """The two files that places point into. Both have one format."""
 
-    def __init__(self, checkpoint: SourceFile, journal: SourceFile) -> None:
+    def __init__(self, checkpoint: SourceFile, journal: SourceFile, format_: Format = TODAY) -> None:
         self._files = (checkpoint, journal)
+        self._format = format_
 
     def line(self, place: tuple[int, int, int]) -> bytes:
         """The line at `place`. Raises StateRefusedError."""
@@ -68,4 +70,4 @@ class Sources:
 
     def record(self, place: tuple[int, int, int]) -> Record:
         """The record at `place`. Raises StateRefusedError."""
-        return decode_record(self.line(place), self._files[place[0]].path)
+        return self._format.decode_record(self.line(place), self._files[place[0]].path)

@@ -13,9 +13,6 @@ import msgspec
 
 from orchestrator.workers.protocol import Outcome, Usage
 
-FORMAT = 1
-"""Format of checkpoint and journal. A higher one than this is refused and left untouched."""
-
 
 class Status(StrEnum):
     """States of an item that a record can tell (design section 3). `running` and `waiting` follow from starts without ends."""

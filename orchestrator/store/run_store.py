@@ -13,16 +13,16 @@ import time
 from collections.abc import Sequence
 
 from orchestrator.errors import StateUnwritableError
-from orchestrator.store.checkpoint import CheckpointWriter
+from orchestrator.store.checkpoint_writer import CheckpointWriter
 from orchestrator.store.durable_file import temporary_path, unwritable, write_durably
 from orchestrator.store.journal import Journal, JournalRead
-from orchestrator.store.lines import SourceFile
 from orchestrator.store.load import LoadedRun, load_run
 from orchestrator.store.places import JOURNAL, Sources
 from orchestrator.store.records import Record, RunHeader
 from orchestrator.store.refusals import cannot_load
 from orchestrator.store.run_dir import RunDir, check_unborn
 from orchestrator.store.run_history import RunHistory
+from orchestrator.store.source_file import SourceFile
 from orchestrator.store.syncer import Syncer
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.syncing import sync_data, sync_folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.store.journal import JournalRead
-from orchestrator.store.lines import SourceFile
 from orchestrator.store.records import (
     AttemptEnded,
     GateAnswered,
@@ -20,6 +19,7 @@ from orchestrator.store.records import (
 )
 from orchestrator.store.run_dir import RunDir, create_run_dir
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.source_file import SourceFile
 from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
 
 LISTED = ItemsListed(job="port", count=10)

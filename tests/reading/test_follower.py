@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.reading.follower import RunFollower
 from orchestrator.store.job_history import JobHistory
-from orchestrator.store.lines import SourceFile
 from orchestrator.store.load import read_history
 from orchestrator.store.places import Places
 from orchestrator.store.records import Record, RunHeader, SlotsSet, Started, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.source_file import SourceFile
 from orchestrator.store.spending import Spending
 
 INDICES = st.integers(0, 5)
