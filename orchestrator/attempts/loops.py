@@ -1,7 +1,7 @@
 """Loops (`repeat`): which round comes next, what its templates see of the one before, and whether it was the last.
 
-Promise: a round that is recorded never runs again, whoever is killed when; the rounds of an item are numbered from 1 without a
-gap. It refuses to handle: when the next round starts (core), what a round does (starting).
+Promise: a round that is recorded never runs again, whichever process is killed at any moment; the rounds of an item are numbered
+from 1 without a gap. It refuses to handle: when the next round starts (core), what a round does (preparer).
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Loops:
         ended = self._records.history.jobs[job.id].round_end(index, number - 1) if number > 1 else None
         if ended is None:
             return {"round": number, "output": None, "exit_code": None}
-        return {"round": number, **self._result(job, ended.outcome)}
+        output = self._records.shaped_output(job, ended.outcome)
+        return {"round": number, "output": output, "exit_code": ended.outcome.exit_code}
 
     def begins(self, job: Job, context: dict[str, Any]) -> bool:
         """Whether there is a first round: `while` is asked before it, too. Raises ItemRefused."""
@@ -61,32 +62,37 @@ class Loops:
         return truth(repeat.condition, {**context, "round": 0}, "repeat.while")
 
     def round_ended(self, flight: Flight, outcome: Outcome) -> tuple[Outcome, Verdict]:
-        """What a round comes to whose attempt did what it should: the last, one of several, or one too many."""
+        """What a round comes to whose attempt did what it should: the last, one of several, or one too many.
+
+        A condition that cannot be asked ends the loop: to go round for ever would be worse.
+        """
         repeat, number = flight.job.repeat, flight.start.round
         assert repeat is not None
         key = "until" if repeat.is_until else "while"
         index, job = flight.item[1], flight.job
         try:
             context = self._contexts.for_item(job, index, flight.start.attempt)
-            context.update(label=flight.start.label, round=number, **self._result(job, outcome))
+            context.update(label=flight.start.label, round=number, exit_code=outcome.exit_code)
+            # An output may be large: a condition that asks for the exit code alone does not wait for it to be read.
+            if "output" in repeat.condition.names:
+                context["output"] = self._records.shaped_output(job, outcome)
             is_true = truth(repeat.condition, context, f"repeat.{key}")
         except (ItemRefused, CaptureMismatch) as refused:
             return _failed(outcome, str(refused)), Verdict.HOPELESS
+        # The condition holds: this round was the last.
         if is_true is repeat.is_until:
             return outcome, Verdict.SUCCEEDED
         if number < repeat.max:
             return outcome, Verdict.ROUND
+        # No round is left: that is a failure only where the user said that the condition must come to hold.
         if not repeat.must:
             return outcome, Verdict.SUCCEEDED
         still = "not true" if repeat.is_until else "still true"
         return _failed(outcome, f"repeat.{key} is {still} after {repeat.max} rounds, and must = true"), Verdict.HOPELESS
 
-    def _result(self, job: Job, outcome: Outcome) -> dict[str, Any]:
-        return {"output": self._records.shaped_output(job, outcome), "exit_code": outcome.exit_code}
-
 
 def as_round(outcome: Outcome, repeat: Repeat | None) -> Outcome:
-    """The outcome of an attempt; where the loop's condition asks for the exit code, one that exited by itself has succeeded."""
+    """The outcome of an attempt. If the loop's condition asks for the exit code, an attempt that exited by itself succeeded."""
     is_data = repeat is not None and repeat.takes_exit_code
     if not is_data or outcome.attempt_class is not AttemptClass.COMMAND_FAILED or outcome.exit_code is None:
         return outcome

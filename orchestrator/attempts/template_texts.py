@@ -17,6 +17,7 @@ class ItemRefused(Exception):
 
 
 def value_of_template(template: Template, context: Mapping[str, Any], key: str) -> Any:
+    """The value of the template of `key`: plain data. Raises ItemRefused."""
     try:
         return template.render(context)
     except RenderError as error:
@@ -24,6 +25,7 @@ def value_of_template(template: Template, context: Mapping[str, Any], key: str) 
 
 
 def rendered_text(template: Template, context: Mapping[str, Any], key: str) -> str:
+    """The value of the template of `key`, as text. Raises ItemRefused."""
     value = value_of_template(template, context, key)
     try:
         return text_of(value)
@@ -32,7 +34,7 @@ def rendered_text(template: Template, context: Mapping[str, Any], key: str) -> s
 
 
 def utf8_size(text: str, what: str) -> int:
-    """Bytes of `text`. Raises ItemRefused for what no message to a worker can carry."""
+    """Bytes of `text` in UTF-8. Raises ItemRefused for text that has none: no message to a worker can carry it."""
     if text.isascii():
         return len(text)
     try:
@@ -42,6 +44,7 @@ def utf8_size(text: str, what: str) -> int:
 
 
 def refuse_nul(text: str, what: str) -> None:
+    """Raise ItemRefused for text that no argument and no variable can carry."""
     if "\0" in text:
         raise ItemRefused(f"{what} holds a NUL byte; pass it by `stdin`")
 
@@ -50,6 +53,7 @@ def rendered_arguments(templates: tuple[Template, ...], context: Mapping[str, An
     """An argument each; a lone placeholder that gives a list becomes several. Raises ItemRefused."""
     arguments: list[str] = []
     for template in templates:
+        # Most arguments are static: there is nothing to render.
         value = template.source if template.is_static else value_of_template(template, context, key)
         for each in value if isinstance(value, list) else (value,):
             try:
@@ -61,7 +65,7 @@ def rendered_arguments(templates: tuple[Template, ...], context: Mapping[str, An
 
 
 def check_argument(text: str, what: str, instead: str = "pass it by `stdin`") -> None:
-    """Raise ItemRefused for what the kernel does not take as an argument. `instead`: what the user can do."""
+    """Raise ItemRefused for text that the kernel does not take as an argument. `instead`: what the user can do."""
     refuse_nul(text, what)
     size = utf8_size(text, what)
     if size > ARGUMENT_BYTES:

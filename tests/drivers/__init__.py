@@ -6,6 +6,7 @@ What is driven without a process:
   `core_model` is the core once more, as plainly as it can be said, and `wait_world` a world of runs that hold and wait.
 - `token_driver`: several runs that ask for tokens in one process, each with a desk and a supervisor's lock of its own.
 - `store_samples`, `token_samples`, `views_story`: records of a run, records of tokens, happenings of a small run.
+- `memory_records`: a run that exists in memory alone, for what stands on `Records`; it counts the outputs that were read.
 - `jobs_schema`: what an editor would say of a jobs file.
 
 Real processes:

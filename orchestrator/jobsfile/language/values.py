@@ -27,6 +27,9 @@ class LateMapping(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return self._late[key]() if key in self._late else self._known[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._known  # to ask whether it is there reads nothing
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
 
