@@ -22,7 +22,7 @@ from .files.capture import CaptureFile, keep_bytes
 from .files.given import script_file
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import SHORTAGES, CannotStart
-from .processes.watch import Control
+from .processes.surroundings import Bounds, Control
 from .protocol import AgentTask, AttemptClass, ConfigTask, LogLine, SessionSeen, Start
 
 if TYPE_CHECKING:
@@ -140,9 +140,8 @@ class ActionRunner:
             spawned,
             start,
             (self._stdout, self._stderr) if onlooker is None else onlooker.streams,
-            timeout_at=course.timeout_at,
-            stall_seconds=start.limits.stall_timeout_seconds,
-            onlooker=onlooker,
+            Bounds(course.timeout_at, start.limits.stall_timeout_seconds),
+            onlooker,
         )
         if start.agent is not None and start.agent.session_id is not None:
             self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
@@ -168,7 +167,7 @@ class ActionRunner:
     def _run_setup(self, spawned: Spawn, start: Start, course: Course) -> AttemptEnd:
         streams = (self._stdout, self._stderr)
         try:
-            watch = self._processes.watch(spawned, start, streams, timeout_at=_timeout_at(start))
+            watch = self._processes.watch(spawned, start, streams, Bounds(_timeout_at(start)))
             course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         except OSError as error:
             raise RuntimeError("what comes before the agent could not be watched") from error  # it must not read as "not started"

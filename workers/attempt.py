@@ -21,7 +21,7 @@ from .locks import unlock
 from .log import LOG_NAME, LogWriter
 from .processes.identity import boot_id
 from .processes.runner import ProcessRunner
-from .processes.watch import Control
+from .processes.surroundings import Control
 from .protocol import Begun, Check, Ended, LogLine, Outcome, Start
 
 if TYPE_CHECKING:

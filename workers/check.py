@@ -16,7 +16,7 @@ from .course import Course
 from .files.given import script_file
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import SHORTAGES, CannotStart
-from .processes.watch import Control
+from .processes.surroundings import Bounds, Control
 from .protocol import AttemptClass, Check, Start
 
 _LONGEST_ARGUMENT = 64 * 1024
@@ -51,7 +51,7 @@ class CheckRunner:
         if spawned is None:
             course.heed_asked_end(start, "before its check")
             return
-        watch = self._processes.watch(spawned, start, [self._output], timeout_at=course.timeout_at)
+        watch = self._processes.watch(spawned, start, [self._output], Bounds(course.timeout_at))
         found = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         course.add(watch)
         course.end = _confirmed(course.end, found)

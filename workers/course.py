@@ -8,7 +8,8 @@ import time
 import msgspec
 
 from .attempt_end import AttemptEnd, end_in_words
-from .processes.watch import Control, Watch
+from .processes.surroundings import Control
+from .processes.watch import Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
 
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)

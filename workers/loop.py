@@ -2,8 +2,8 @@
 
 Promise: an attempt that was begun is finished and its outcome is in the log, also when the supervisor dies meanwhile; then the
 worker exits. SIGTERM ends the running attempt as a drain does, and then the worker: a service manager that stops a whole machine
-sends it to all, and nobody cancelled anything. SIGINT and SIGHUP are for the supervisor
-alone: the terminal's Ctrl-C must not reach a worker that is to outlive it.
+sends SIGTERM to all processes, and nobody cancelled anything. SIGINT and SIGHUP are ignored: the terminal's Ctrl-C is for the
+supervisor alone, which the worker is to outlive.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Supervisor:
-    """The supervisor as its worker sees it. Also where a running attempt waits (`watch.Control`)."""
+    """The supervisor as its worker sees it. Also where a running attempt waits (`surroundings.Control`)."""
 
     def __init__(self, sock: socket.socket, folder: str) -> None:
         self.is_gone = False
@@ -40,6 +40,7 @@ class Supervisor:
         self._running: Start | None = None
         self._is_end_due = False
         self._grace_at_most = float("inf")
+        # A signal may come right before the worker begins to wait: it writes a byte to this pipe, so the wait returns at once.
         self._wake, wake_write = os.pipe()
         for end in (self._wake, wake_write):
             os.set_blocking(end, False)
@@ -47,10 +48,12 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(HURRY_SIGNAL, self._on_terminate)
+        # The one place to wait: messages, and signals by the pipe.
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
         self._socket_number = sock.fileno()
+        # Registered for no event: it tells only that the other end is gone.
         self._hang_up = select.poll()
         self._hang_up.register(sock.fileno(), 0)
 
@@ -59,7 +62,7 @@ class Supervisor:
         while not (self.is_gone or self.must_stop):
             for number, _ in self._poll.poll():
                 if number == self._wake:
-                    self._drain()
+                    self._empty_wake_pipe()
                     continue
                 message, descriptors = self._receive()
                 if isinstance(message, Start):
@@ -68,17 +71,19 @@ class Supervisor:
         return None
 
     def wait(self, timeout_seconds: float | None) -> Sequence[End]:
+        """See `surroundings.Control`."""
         longest = _LONGEST_WAIT_SECONDS if timeout_seconds is None else min(timeout_seconds, _LONGEST_WAIT_SECONDS)
         ends: list[End] = []
         for number, _ in self._poll.poll(longest * 1000):
             if number == self._wake:
-                self._drain()
+                self._empty_wake_pipe()
                 continue
             message, _ = self._receive()
             if isinstance(message, End):
                 ends.append(message)
             elif message is not None:
                 raise RuntimeError(f"start {message.sequence} came while another attempt runs")
+        # SIGTERM came, perhaps before this attempt ran: end it once, as a drain would.
         if self._is_end_due and self._running is not None:
             self._is_end_due = False
             grace = min(self._running.limits.grace_seconds, self._grace_at_most)
@@ -96,7 +101,7 @@ class Supervisor:
             self.is_gone = True
 
     def is_supervisor_gone(self) -> bool:
-        """See `watch.Control`: asked of the kernel, for messages that nobody has read yet may stand before the end-of-file."""
+        """See `surroundings.Control`. The kernel is asked: unread messages may stand before the end-of-file."""
         return self.is_gone or bool(self._hang_up.poll(0))
 
     def _receive(self) -> tuple[Start | End | None, list[int]]:
@@ -108,7 +113,7 @@ class Supervisor:
         data, descriptors = received
         return _decode(data), descriptors
 
-    def _drain(self) -> None:
+    def _empty_wake_pipe(self) -> None:
         try:
             os.read(self._wake, 4096)
         except BlockingIOError:

@@ -17,7 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.side_threads import SideThreads
 from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, LogLine, SessionSeen, Spawned
 
 if TYPE_CHECKING:

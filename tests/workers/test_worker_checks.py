@@ -12,7 +12,7 @@ import pytest
 from drivers.fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, claude_reading
 from drivers.worker_driver import WorkerDriver, is_living, may_be_locked, pids_in, wait_until
 
-from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.protocol import AgentTask, AttemptClass, Check, Creates, EndReason, Outcome, Spawned, Start
 
 FAILED = AttemptClass.CHECK_FAILED

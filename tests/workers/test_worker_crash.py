@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from drivers.worker_driver import WorkerDriver, is_living, may_be_locked, pids_in, wait_until
 
+from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
-from orchestrator.workers.processes.tree import end_tree_of_dead_worker
 from orchestrator.workers.protocol import AttemptClass, Begun, Ended, Spawned
 
 MakeWorker = Callable[..., WorkerDriver]
@@ -183,7 +183,7 @@ class TestStrangers:
     def test_ourselves(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Also when a shell of ours carries the mark, as after `exec`."""
         script = (
-            "import os; from orchestrator.workers.processes.tree import end_tree_of_dead_worker;"
+            "import os; from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker;"
             "print(end_tree_of_dead_worker([], mark='here', grace_seconds=0))"
         )
         monkeypatch.setenv("ORCHESTRATE_MARK", "here")

@@ -15,7 +15,7 @@ from conftest import RunCli
 from drivers.worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
 
 from orchestrator.workers.launch import start_worker
-from orchestrator.workers.processes.tree import end_tree_of_dead_worker
+from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, WORKER_FOLDER_VARIABLE, AttemptClass, Begun, Holding
 
 

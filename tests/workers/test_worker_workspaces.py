@@ -22,7 +22,8 @@ from orchestrator.workers.protocol import AttemptClass, Outcome, WorkspaceReport
 from orchestrator.workers.workspaces import workspace as workspaces
 from orchestrator.workers.workspaces.git import GitFailed, locked
 from orchestrator.workers.workspaces.record import read_record
-from orchestrator.workers.workspaces.workspace import Workspace, remove_workspace
+from orchestrator.workers.workspaces.removal import remove_workspace
+from orchestrator.workers.workspaces.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from ..attempt_end import AttemptEnd
 from ..files.capture import CaptureFile
-from ..processes.watch import Stream
+from ..processes.surroundings import Stream
 from ..protocol import AgentTask, AttemptClass, EndReason
 from .dialogue_pipe import DialoguePipe
 from .formats import reader_of
@@ -46,7 +46,7 @@ class FollowedFile:
         self.has_skipped = False
 
     def written(self) -> int:
-        """See `watch.Stream`."""
+        """See `surroundings.Stream`."""
         return self._capture.written()
 
     def read(self, at_most: int) -> int:
@@ -72,7 +72,7 @@ class FollowedFile:
             self.read(min(end - self._offset, _CHUNK_BYTES))
 
     def cut_to(self, limit: int) -> int:
-        """See `watch.Stream`. Nothing is cut that was not read."""
+        """See `surroundings.Stream`. Nothing is cut that was not read."""
         limit += LIVE_ROOM_BYTES
         if self._capture.size() > limit:
             self.read_rest()
@@ -84,7 +84,7 @@ class FollowedFile:
 
 
 class AgentWatch:
-    """The `watch.Onlooker` of one agent. `on_session` hears each new id of its session."""
+    """The `surroundings.Onlooker` of one agent. `on_session` hears each new id of its session."""
 
     def __init__(self, task: AgentTask, stdout: CaptureFile, stderr: CaptureFile, on_session: Callable[[str], None]) -> None:
         self.reader = reader_of(task.reading, time.time)
@@ -120,7 +120,7 @@ class AgentWatch:
             self._pipe.close()
 
     def look(self) -> EndReason | None:
-        """See `watch.Onlooker`."""
+        """See `surroundings.Onlooker`."""
         read = [followed.read(_MOST_BYTES_A_LOOK) for followed in self._followed]
         self._tell_session()
         # Behind the reading: what has come may be a question.
@@ -135,11 +135,11 @@ class AgentWatch:
         return self._reason_to_end()
 
     def pause_seconds(self) -> float:
-        """See `watch.Onlooker`."""
+        """See `surroundings.Onlooker`."""
         return self._pause_seconds
 
     def has_told_its_end(self) -> bool:
-        """See `watch.Onlooker`."""
+        """See `surroundings.Onlooker`."""
         self._read_rest()
         return self.reader.has_ended
 

@@ -16,7 +16,8 @@ from ..protocol import LogLine, Spawned, Start
 from . import tree
 from .identity import boot_clock, start_ticks_of_child
 from .spawn import CannotStart, base_environment, ignored_signals, spawn
-from .watch import Control, Onlooker, Stream, Watch
+from .surroundings import Bounds, Control, Host, Onlooker, Stream
+from .watch import Watch
 
 
 class Spawn(NamedTuple):
@@ -41,11 +42,9 @@ class ProcessRunner:
         on_log_error: Callable[[OSError], None],
     ) -> None:
         self._folder = folder
-        self._control = control
-        self._strangers = strangers
         self._append = append
         self._on_log_error = on_log_error
-        self._is_subreaper = tree.become_subreaper()
+        self._host = Host(control, strangers, tree.become_subreaper())
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._environment = base_environment(folder)
         self._ignored = ignored_signals()
@@ -72,25 +71,13 @@ class ProcessRunner:
         spawned: Spawn,
         start: Start,
         streams: Sequence[Stream],
-        *,
-        timeout_at: float,
-        stall_seconds: float | None = None,
+        bounds: Bounds,
         onlooker: Onlooker | None = None,
     ) -> Watch:
         """Tell the log of the process; a watch over it, to be run. Nothing that goes wrong here may read as "not started"."""
         fault_point("worker.spawned")
         self._tell_of_spawn(start, spawned)
-        return Watch(
-            spawned.pid,
-            start,
-            self._control,
-            streams,
-            self._strangers,
-            self._is_subreaper,
-            timeout_at=timeout_at,
-            stall_seconds=stall_seconds,
-            onlooker=onlooker,
-        )
+        return Watch(spawned.pid, start, self._host, streams, bounds, onlooker)
 
     def close(self) -> None:
         """This process is what it was again, but for its current directory."""

@@ -1,11 +1,7 @@
-"""The processes of an attempt: who belongs to it, and how to end all of them.
+"""The processes of an attempt while its worker lives: which ones belong to it, and how to signal them.
 
-While a worker lives, the tree is what descends from it: it is a subreaper, so that what a double fork or `setsid` detaches
-comes back to it, and `wait` says ECHILD when nothing is left. Once a worker was killed, other evidence leads to its agent's
-processes: the agent's pid with its start ticks, and all that descends from it; its session; the mark in the environment; the
-worker's capture files open for writing. A pid or a session number alone is no evidence: numbers are used again.
-
-Refuses to handle: a process that shed session, mark, parent and streams after its worker was killed.
+The tree is what descends from the worker. The worker is a subreaper, so a process that a double fork or `setsid` detaches comes
+back to it, and `wait` says ECHILD when nothing is left. What a killed worker left is found by other evidence: `dead_tree`.
 """
 
 from __future__ import annotations
@@ -13,21 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..protocol import MARK_VARIABLE, Begun, Ended, LogLine, Spawned
-from .identity import boot_id, is_same_process
+from ..protocol import MARK_VARIABLE
 
 if TYPE_CHECKING:
     import psutil
 
-CAPTURE_NAMES = ("stdout", "stderr", "check")
-"""The files in a worker's folder that its attempts' processes write to: of the agent, of its check."""
-
 _PR_SET_CHILD_SUBREAPER = 36
-_WAIT_BETWEEN_KILLS_SECONDS = 0.05
 
 
 def become_subreaper() -> bool:
@@ -58,10 +48,10 @@ def living_tree(mark: str, session: int, strangers: frozenset[int], *, is_subrea
     """Living processes of the attempt that this process runs, parents first; not the `strangers` (its earlier children)."""
     import psutil
 
-    found = {process.pid: process for process in _descendants(psutil.Process(), strangers)}
+    found = {process.pid: process for process in descendants_of(psutil.Process(), strangers)}
     if not is_subreaper:
-        for process in _own_processes():
-            if process.pid not in found and (_is_session(process, session) or _has_mark(process, mark)):
+        for process in processes_of_user():
+            if process.pid not in found and (is_in_session(process, session) or has_mark(process, mark)):
                 found[process.pid] = process
     return list(found.values())
 
@@ -117,88 +107,24 @@ def kill_children_on_sight(strangers: frozenset[int]) -> set[int]:
         killed |= new
 
 
-def end_tree_of_dead_worker(lines: Sequence[LogLine], *, mark: str, grace_seconds: float, folder: str | None = None) -> int:
-    """End what a killed worker's attempt `mark` left: SIGTERM, up to `grace_seconds`, SIGKILL, until it is confirmed gone.
-
-    `lines` is the worker's log, `folder` the worker's (its capture files are evidence). Returns how many processes there
-    were. Never touches this process nor its ancestors. Raises PermissionError if a process cannot be signalled, for then
-    the tree is not ended.
-    """
-    import psutil
-
-    found = _tree_of_dead_worker(lines, mark, folder)
-    ended = {process.pid for process in found}
-    send(found, signal.SIGTERM)
-    deadline = time.monotonic() + grace_seconds
-    psutil.wait_procs(found, timeout=max(grace_seconds, 0.001))
-    while living := _tree_of_dead_worker(lines, mark, folder):
-        ended.update(process.pid for process in living)
-        if time.monotonic() < deadline:
-            psutil.wait_procs(living, timeout=deadline - time.monotonic())
-            continue
-        for process in living:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-            except psutil.AccessDenied as error:
-                raise PermissionError(f"process {process.pid} of attempt {mark} may not be signalled") from error
-        psutil.wait_procs(living, timeout=_WAIT_BETWEEN_KILLS_SECONDS)
-    return len(ended)
-
-
-def _tree_of_dead_worker(lines: Sequence[LogLine], mark: str, folder: str | None) -> list[psutil.Process]:
-    import psutil
-
-    spawned = _running_attempt(lines, mark)
-    agent: psutil.Process | None = None
-    if spawned is not None and is_same_process(spawned.pid, spawned.start_ticks, boot_id()):
-        try:
-            agent = psutil.Process(spawned.pid)
-        except psutil.NoSuchProcess:
-            agent = None
-    found: dict[int, psutil.Process] = {}
-    if agent is not None:
-        found.update((process.pid, process) for process in [agent, *_descendants(agent)])
-    captures = {f"{folder}/{name}" for name in CAPTURE_NAMES} if folder else set[str]()
-    for process in _own_processes():
-        if process.pid in found:
-            continue
-        # The session number belongs to the agent only while the agent itself is there to vouch for it.
-        if (agent is not None and _is_session(process, agent.pid)) or _has_mark(process, mark) or _writes_to(process, captures):
-            for member in [process, *_descendants(process)]:
-                found.setdefault(member.pid, member)
-    untouchable = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    return [process for process in found.values() if process.pid not in untouchable and _is_living(process)]
-
-
-def _running_attempt(lines: Sequence[LogLine], mark: str) -> Spawned | None:
-    """The `Spawned` of the attempt `mark`, if it was begun in this boot and has not ended."""
-    sequences = {line.sequence for line in lines if isinstance(line, Begun) and line.mark == mark and line.boot_id == boot_id()}
-    sequences -= {line.sequence for line in lines if isinstance(line, Ended)}
-    for line in reversed(lines):
-        if isinstance(line, Spawned) and line.sequence in sequences:
-            return line
-    return None
-
-
-def _descendants(root: psutil.Process, strangers: frozenset[int] = frozenset()) -> list[psutil.Process]:
+def descendants_of(root: psutil.Process, strangers: frozenset[int] = frozenset()) -> list[psutil.Process]:
     """Living descendants, parents first; not the `strangers` nor theirs."""
     import psutil
 
     try:
         if not strangers:
-            return [process for process in root.children(recursive=True) if _is_living(process)]
+            return [process for process in root.children(recursive=True) if is_living(process)]
         found: list[psutil.Process] = []
         for child in root.children():
             if child.pid not in strangers:
-                found += [process for process in [child, *_descendants(child)] if _is_living(process)]
+                found += [process for process in [child, *descendants_of(child)] if is_living(process)]
         return found
     except psutil.NoSuchProcess:
         return []
 
 
-def _own_processes() -> list[psutil.Process]:
+def processes_of_user() -> list[psutil.Process]:
+    """All processes of the user that this process runs as."""
     import psutil
 
     user = os.getuid()
@@ -212,7 +138,8 @@ def _own_processes() -> list[psutil.Process]:
     return found
 
 
-def _is_living(process: psutil.Process) -> bool:
+def is_living(process: psutil.Process) -> bool:
+    """Whether the process runs still: a zombie does not."""
     import psutil
 
     try:
@@ -221,14 +148,15 @@ def _is_living(process: psutil.Process) -> bool:
         return False
 
 
-def _is_session(process: psutil.Process, session: int) -> bool:
+def is_in_session(process: psutil.Process, session: int) -> bool:
+    """Whether the process is in the session with that number."""
     try:
         return os.getsid(process.pid) == session
     except (ProcessLookupError, PermissionError):
         return False
 
 
-def _has_mark(process: psutil.Process, mark: str) -> bool:
+def has_mark(process: psutil.Process, mark: str) -> bool:
     """Whether the process carries the mark, or that of an attempt nested in it."""
     import psutil
 
@@ -237,15 +165,3 @@ def _has_mark(process: psutil.Process, mark: str) -> bool:
     except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
         return False
     return carried == mark or carried.startswith(mark + "/")
-
-
-def _writes_to(process: psutil.Process, paths: set[str]) -> bool:
-    """Whether it has one of the files open for writing (a reader, `logs -f`, is no part of the tree)."""
-    import psutil
-
-    if not paths:
-        return False
-    try:
-        return any(file.path in paths and getattr(file, "mode", "r") != "r" for file in process.open_files())
-    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-        return False

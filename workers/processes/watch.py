@@ -13,11 +13,12 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ..protocol import End, EndReason, Start
+from ..protocol import EndReason, Start
 from . import tree
 from .spawn import SHORTAGES
+from .surroundings import Bounds, Host, Onlooker, Stream
 
 if TYPE_CHECKING:
     import psutil
@@ -34,60 +35,20 @@ _STALL_CHECK_SECONDS = (0.05, 5.0)
 _FOREVER = float("inf")
 
 
-class Control(Protocol):
-    """Where a running attempt waits."""
-
-    def wait(self, timeout_seconds: float | None) -> Sequence[End]:
-        """Return once a child changed its state (SIGCHLD, also one that came before the call), a request came, or time is up.
-
-        Returning early for no reason is harmless.
-        """
-
-    def is_supervisor_gone(self) -> bool:
-        """Whether nobody is left who would let go of the locks that an attempt keeps."""
-
-
-class Stream(Protocol):
-    """Where the agent writes to."""
-
-    def written(self) -> int:
-        """How many bytes came so far; never less than before."""
-
-    def cut_to(self, limit: int) -> int:
-        """Drop what was written beyond `limit` bytes; returns how many bytes may still come."""
-
-
-class Onlooker(Protocol):
-    """Who reads what the agent writes, while it runs."""
-
-    def look(self) -> EndReason | None:
-        """Read what has come; why the agent is to be ended now, if it is."""
-
-    def pause_seconds(self) -> float:
-        """When to look again."""
-
-    def has_told_its_end(self) -> bool:
-        """Whether the agent had done its work by now, as far as it told: nothing that ends it now takes that back."""
-
-
 class Watch:
     """One agent, from its spawn to the end of its tree. After `run`, the attributes say how it went.
 
     `ended_by` is why we ended the main process, if we did, and `asked_end` why its tree was to end at all: they differ if it
-    had exited, or told its end, before. `timeout_at` is a time of the monotonic clock.
+    had exited, or told its end, before.
     """
 
     def __init__(
         self,
         pid: int,
         start: Start,
-        control: Control,
+        host: Host,
         streams: Sequence[Stream],
-        strangers: frozenset[int],
-        is_subreaper: bool,
-        *,
-        timeout_at: float = _FOREVER,
-        stall_seconds: float | None = None,
+        bounds: Bounds,
         onlooker: Onlooker | None = None,
     ) -> None:
         self.status: int | None = None
@@ -97,15 +58,14 @@ class Watch:
         self.max_rss = 0
         self.used_bytes = 0
         self.leftovers: set[int] = set()
+        # What it is given.
         self._pid = pid
         self._start = start
-        self._control = control
+        self._host = host
         self._streams = streams
-        self._strangers = strangers
-        self._is_subreaper = is_subreaper
-        self._timeout_at = timeout_at
-        self._stall_seconds = stall_seconds
+        self._bounds = bounds
         self._onlooker = onlooker
+        # How far it has come: the last growth of the output, and the next round of kills.
         self._written = 0
         self._wrote_at = 0.0
         self._has_seen_leftovers = False
@@ -114,28 +74,32 @@ class Watch:
 
     def run(self) -> int:
         """Wait until the tree is gone; returns the wait status of the main process."""
-        start = self._start
+        limits, bounds = self._start.limits, self._bounds
         now = self._wrote_at = time.monotonic()
-        size_at = now + self._size_pause(start.limits.max_output_bytes)
-        memory_at = _FOREVER if start.limits.memory_bytes is None else now + _MEMORY_CHECK_SECONDS
-        stall_at = _FOREVER if self._stall_seconds is None else now + self._stall_pause(self._stall_seconds)
+        size_at = now + self._size_pause(limits.max_output_bytes)
+        memory_at = _FOREVER if limits.memory_bytes is None else now + _MEMORY_CHECK_SECONDS
+        stall_at = _FOREVER if bounds.stall_seconds is None else now + self._stall_pause(bounds.stall_seconds)
         look_at = _FOREVER if self._onlooker is None else now
         while True:
-            deadline = min(size_at, self._kill_at if self._is_ending else min(self._timeout_at, memory_at, stall_at, look_at))
-            if self.status is not None and not (self._is_subreaper and not self._strangers):
-                # No SIGCHLD will tell of the end of what is no child of ours.
+            # A tree that is being ended waits for its grace alone: nothing else could end it more.
+            due_at = self._kill_at if self._is_ending else min(bounds.timeout_at, memory_at, stall_at, look_at)
+            deadline = min(size_at, due_at)
+            if self.status is not None and not (self._host.is_subreaper and not self._host.strangers):
+                # No SIGCHLD tells of the end of a process that is no child of ours: look for it.
                 deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
-            ends = self._control.wait(max(deadline - time.monotonic(), 0.0))
-            is_gone = self._reap()  # first: who has exited by himself was not ended by us
+            ends = self._host.control.wait(max(deadline - time.monotonic(), 0.0))
+            # Reap before ends are heeded: a process that exited by itself was not ended by us.
+            is_gone = self._reap()
             for end in ends:
-                if end.sequence == start.sequence:
+                if end.sequence == self._start.sequence:
                     self._end(end.reason, end.grace_seconds)
             if is_gone:
                 assert self.status is not None
                 return self.status
+            # Each check may begin an end, and the first reason counts: so each asks anew whether one has begun.
             now = time.monotonic()
-            if now >= self._timeout_at and not self._is_ending:
-                self._end(EndReason.TIMEOUT, start.limits.grace_seconds)
+            if now >= bounds.timeout_at and not self._is_ending:
+                self._end(EndReason.TIMEOUT, limits.grace_seconds)
             if now >= look_at and not self._is_ending:
                 look_at = self._look()
             if now >= stall_at and not self._is_ending:
@@ -144,8 +108,9 @@ class Watch:
                 memory_at = now + self._check_memory()
             if now >= self._kill_at:
                 self._kill(now)
+            # Also of a tree that is being ended: it may write until it is gone, and the disk is everybody's.
             if now >= size_at:
-                size_at = now + self._size_pause(min(stream.cut_to(start.limits.max_output_bytes) for stream in self._streams))
+                size_at = now + self._size_pause(min(stream.cut_to(limits.max_output_bytes) for stream in self._streams))
 
     @property
     def _is_ending(self) -> bool:
@@ -166,9 +131,9 @@ class Watch:
                 if self.status is None:
                     raise RuntimeError(f"the agent {self._pid} was reaped by somebody else") from None
                 # ECHILD proves that nothing is left. Without a subreaper orphans are no children of ours: look for them.
-                return self._is_subreaper or not self._end_leftovers(has_children=False)
+                return self._host.is_subreaper or not self._end_leftovers(has_children=False)
             if pid == 0:
-                return self.status is not None and not self._end_leftovers(has_children=not self._strangers)
+                return self.status is not None and not self._end_leftovers(has_children=not self._host.strangers)
             self.cpu_seconds += usage.ru_utime + usage.ru_stime
             self.max_rss = max(self.max_rss, usage.ru_maxrss)
             if pid == self._pid:
@@ -192,11 +157,12 @@ class Watch:
         return True
 
     def _living(self) -> list[psutil.Process]:
-        return tree.living_tree(self._start.mark, self._pid, self._strangers, is_subreaper=self._is_subreaper)
+        return tree.living_tree(self._start.mark, self._pid, self._host.strangers, is_subreaper=self._host.is_subreaper)
 
     def _end(self, reason: EndReason, grace_seconds: float) -> None:
+        """Begin to end the tree; of a tree that is being ended already, shorten the grace."""
         if self.status is None and self.ended_by is None:
-            # Asked before the signal goes out: what it tells after that may come of the signal.
+            # Ask before the signal goes out: what the agent tells after it may come of the signal.
             is_done = self._onlooker is not None and self._onlooker.has_told_its_end()
             self.ended_by = EndReason.LINGERING if is_done else reason
         self.asked_end = self.asked_end or reason
@@ -218,13 +184,13 @@ class Watch:
 
     def _check_stall(self, now: float) -> float:
         """End an agent that has written nothing for too long. The seconds until the next look; it may be ended that much late."""
-        assert self._stall_seconds is not None
+        assert self._bounds.stall_seconds is not None
         written = sum(stream.written() for stream in self._streams)
         if written != self._written:
             self._written, self._wrote_at = written, now
-        elif now - self._wrote_at >= self._stall_seconds:
+        elif now - self._wrote_at >= self._bounds.stall_seconds:
             self._end(EndReason.STALLED, self._start.limits.grace_seconds)
-        return self._stall_pause(self._stall_seconds)
+        return self._stall_pause(self._bounds.stall_seconds)
 
     def _check_memory(self) -> float:
         """End a tree that uses more than it may. The seconds until the next look: later where many processes make a look dear."""
@@ -246,7 +212,7 @@ class Watch:
         """One round: a tree that forks faster than it is killed needs several."""
         living = self._living()
         tree.send(living, signal.SIGKILL)
-        killed = tree.kill_children_on_sight(self._strangers) | {process.pid for process in living}
+        killed = tree.kill_children_on_sight(self._host.strangers) | {process.pid for process in living}
         if len(killed) > len(living):
             # It forks faster than it is scanned: no time to lose.
             self._kill_pause = _FIRST_KILL_PAUSE_SECONDS

@@ -14,30 +14,23 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 
 from ..attempt_end import AttemptEnd
 from ..faultpoints import fault_point
-from ..files.capture import CaptureFile
 from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
 from ..processes.spawn import SHORTAGES, CannotStart
-from ..protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, Capture, WorkspaceReport, WorkspaceTask
+from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
+from .changes import keep_patch, snapshot_of
 from .git import GitFailed, git
 from .inner_repositories import unkept_repositories
-from .record import WorkspaceRecord, read_record, record_path, snapshots_of, write_record
-from .worktrees import add_worktree, commit_all, mend_worktree, remove_from_repository
+from .record import WorkspaceRecord, read_record, snapshots_of, write_record
+from .removal import remove_workspace
+from .worktrees import add_worktree, commit_all, mend_worktree
 
-_UNBOUNDED = 1 << 62
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
 """What is no fault of the item's: it would befall any other just now."""
-
-DIFF = (
-    *("diff", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"),
-    *("--src-prefix=a/", "--dst-prefix=b/"),
-)
-"""A patch that `git apply` takes whatever the user's configuration says."""
 
 
 class Workspace:
@@ -158,7 +151,7 @@ class Workspace:
         fault_point("worker.workspace.copied")
         try:
             git(task.path, "init", "--quiet", "--bare", snapshots_of(task.path))
-            record.base = self._snapshot()
+            record.base = snapshot_of(task.path, self._env, task.litter)
         except GitFailed as failed:
             if failed.exit_code is not None:
                 raise
@@ -189,11 +182,11 @@ class Workspace:
             now, branch, note = commit_all(task.path, record, task.message, self._env, task.litter)
             notes += [note] if note else []
         elif record.kind == "copy" and record.base:
-            now = self._snapshot()
+            now = snapshot_of(task.path, self._env, task.litter)
         inner = unkept_repositories(task.path, base, self._env) if base else []
         notes += [f"{name} is a repository of its own: what was done in it stays in the workspace alone" for name in inner]
         has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
-        patch = self._patch(live_patch, base, now)
+        patch = keep_patch(task, live_patch, (base, now), self._env)
         fault_point("worker.workspace.kept")
         keep_seconds = None if inner else task.keep_seconds
         try:
@@ -221,43 +214,6 @@ class Workspace:
             record.keep_until = time.time() + keep_seconds
             write_record(task.path, record)
         return task.path
-
-    def _patch(self, live_path: str, base: str, now: str) -> Capture:
-        if base == now:
-            return EMPTY_CAPTURE
-        file = CaptureFile(live_path)
-        try:
-            git(self._task.path, *DIFF, base, now, "--", env=self._env, stdout=file.open())
-            return file.take(self._task.patch_path, _UNBOUNDED, is_sole_writer=True)
-        finally:
-            file.forget()
-
-    def _snapshot(self) -> str:
-        """The tree of all that is in a copy and not ignored."""
-        with suppress(FileNotFoundError):
-            os.unlink(f"{snapshots_of(self._task.path)}/index.lock")  # of a git that was killed
-        git(self._task.path, "add", "--all", env=self._env)
-        if names := [f":(top,glob){pattern}" for pattern in self._task.litter]:
-            git(self._task.path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=self._env)
-        return git(self._task.path, "write-tree", env=self._env)
-
-
-def remove_workspace(path: str, *, is_over: bool = True) -> None:
-    """Remove a workspace. Its branch stays if it has commits of its own. Raises GitFailed, OSError.
-
-    Its record goes with it, but not if the branch stays and the item may run again (not `is_over`), which then goes on from that.
-    """
-    record, has_branch = read_record(path), False
-    if record is not None:
-        record.is_ready, record.keep_until = False, None
-        write_record(path, record)
-    remove_folder(path)
-    if record is not None and record.kind == "worktree" and os.path.isdir(record.source):
-        has_branch = remove_from_repository(path, record, is_over=is_over)
-    remove_folder(snapshots_of(path))
-    if is_over or not has_branch:
-        with suppress(FileNotFoundError):
-            os.unlink(record_path(path))
 
 
 def _in_words(error: OSError) -> str:

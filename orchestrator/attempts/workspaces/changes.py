@@ -11,9 +11,9 @@ from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import Status
 from orchestrator.workers.protocol import WorkspaceReport
+from orchestrator.workers.workspaces.changes import DIFF
 from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.record import read_record, snapshots_of
-from orchestrator.workers.workspaces.workspace import DIFF
 
 
 def items_with_changes(records: Records) -> list[tuple[str, int]]:

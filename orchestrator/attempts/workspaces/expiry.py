@@ -10,7 +10,7 @@ from orchestrator.store.home import runs_folder
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.workspaces.git import GitFailed
 from orchestrator.workers.workspaces.record import read_record
-from orchestrator.workers.workspaces.workspace import remove_workspace
+from orchestrator.workers.workspaces.removal import remove_workspace
 from orchestrator.workers.workspaces.worktrees import forget_missing
 
 

@@ -18,8 +18,8 @@ from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.processes.identity import boot_id, is_same_process
-from orchestrator.workers.processes.tree import end_tree_of_dead_worker
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
 
 END_GRACE_SECONDS = 5.0
