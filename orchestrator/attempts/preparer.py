@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.attempts.agent.fallback import Choose, Chooser
 from orchestrator.attempts.agent.sessions import LastEnd
-from orchestrator.attempts.agent.work import NOTHING_BEFORE, Before, finder
+from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentSurroundings, Before, finder
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
-from orchestrator.attempts.rendering import Prepared, Question, is_wanted, prepare, question_of
+from orchestrator.attempts.rendering import Prepared, Question, Surroundings, is_wanted, question_of, render_attempt
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.core.events import Declined
@@ -38,7 +38,7 @@ _CHANGING_NAMES = ROUND_NAMES | {"attempt"}
 
 
 class NotStarted(msgspec.Struct, frozen=True):
-    """The item will not run now: skipped, found done, or refused; in words. `token` and `payload`: if it asked for a token."""
+    """The item does not start now: `why`, and in words. `token` and `payload`: of an item that asked for its token."""
 
     why: Declined
     message: str
@@ -48,7 +48,7 @@ class NotStarted(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What will be done."""
+    """The item may start: what its attempt will do."""
 
     prepared: Prepared
     label: str | None
@@ -85,6 +85,21 @@ class Preparer:
 
             self.replay = Replay(reader, jobs_file.folder)
 
+    # What an attempt does.
+
+    def prepare_start(
+        self, job: Job, index: int, attempt: int, account: str | None, left_usd: float | None
+    ) -> Ready | NotStarted:
+        """As `prepare_attempt`, for an attempt that begins now: in a replay with what is played for it."""
+        found = self.prepare_attempt(job, index, attempt, account=account, left_usd=left_usd)
+        if self.replay is None or isinstance(found, NotStarted) or found.prepared.agent is None:
+            return found
+        try:
+            prepared = self.replay.instead(found.prepared, job, index)
+        except ItemRefused as refused:
+            return NotStarted(Declined.REFUSED, str(refused), found.label)
+        return msgspec.structs.replace(found, prepared=prepared)
+
     def prepare_attempt(
         self,
         job: Job,
@@ -101,8 +116,10 @@ class Preparer:
         label = None
         number = self._loops.next_round(job, index) if round_number is None else round_number
         try:
+            # The label first: it is what people know the item by, also one that does not start.
             context = self._contexts.for_item(job, index, attempt)
             label = context["label"] = item_label(job, context)
+            # Whether it runs at all, before anything else is rendered: a template may make sense only where it does.
             if not self._selector.admits(job.id, index, self._reader.count(job.id), label):
                 return NotStarted(Declined.UNSELECTED, self._selector.reason, label)
             if job.when is not None and not is_wanted(job, context):
@@ -110,25 +127,17 @@ class Preparer:
             context.update(self._loops.names(job, index, number))
             if number == 1 and not self._loops.begins(job, context):
                 return NotStarted(Declined.SATISFIED, "`while` is false before the first round", label)
-            prepared = prepare(
-                job,
-                self._jobs_file.run.env,
-                context,
-                folder=self._jobs_file.folder,
-                temporary_suffix=self._reader.history.header.mark,
-                find_agent=self._find_agent,
-                before=self.end_before(job, index, attempt),
-                place=self._workspaces.place(job, index, attempt, context),
-                choose=self._choose(job, index, account),
-                left_usd=left_usd,
-            )
+            prepared = self._render(job, index, attempt, context, account, left_usd)
+            # The payload is that of the first attempt: a template with `attempt` renders to other words in a later one, and the
+            # token would stand for two works.
             if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
-                # What an item does is told by its first attempt: a later one may render to something else.
                 first = self.prepare_attempt(job, index, 1, min(number, 1))
                 if isinstance(first, Ready):
                     prepared = msgspec.structs.replace(prepared, payload=first.prepared.payload)
-        except (ItemRefused, CaptureMismatch) as refused:  # perhaps somebody removed an output that a template reads
+        except (ItemRefused, CaptureMismatch) as refused:
+            # A mistake of the item's; or somebody removed an output that a template reads. The others go on.
             return NotStarted(Declined.REFUSED, str(refused), label)
+        # Done already: nothing is to be paid for twice.
         if self._keeps_outcome(job, index, prepared.payload):
             return NotStarted(Declined.SATISFIED, "", label)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
@@ -136,30 +145,32 @@ class Preparer:
         is_asked = index in self._reader.history.jobs[job.id].retries
         return Ready(msgspec.structs.replace(prepared, is_asked=True) if is_asked else prepared, label, number)
 
-    def prepare_start(
-        self, job: Job, index: int, attempt: int, account: str | None, left_usd: float | None
-    ) -> Ready | NotStarted:
-        """The same for an attempt that begins now: in a replay with what is played for it."""
-        rendered = self.prepare_attempt(job, index, attempt, account=account, left_usd=left_usd)
-        if self.replay is None or isinstance(rendered, NotStarted) or rendered.prepared.agent is None:
-            return rendered
-        try:
-            prepared = self.replay.instead(rendered.prepared, job, index)
-        except ItemRefused as refused:
-            return NotStarted(Declined.REFUSED, str(refused), rendered.label)
-        return msgspec.structs.replace(rendered, prepared=prepared)
+    def _render(
+        self, job: Job, index: int, attempt: int, context: dict[str, Any], account: str | None, left_usd: float | None
+    ) -> Prepared:
+        agents = AgentSurroundings(
+            find=self._find_agent,
+            before=self.find_before(job, index, attempt),
+            choose=self._choose_of(job, index, account),
+            left_usd=left_usd,
+        )
+        surroundings = Surroundings(
+            folder=self._jobs_file.folder,
+            temporary_suffix=self._reader.history.header.mark,
+            run_env=self._jobs_file.run.env,
+            place=self._workspaces.place(job, index, attempt, context),
+            agents=agents,
+        )
+        return render_attempt(job, context, surroundings)
 
-    def outcome_as_played(self, start: Started, outcome: Outcome) -> Outcome:
-        """What an attempt came to: in a replay, as far as that can be played."""
-        return outcome if self.replay is None or start.played is None else self.replay.took(start.played, start.job, outcome)
-
-    def _choose(self, job: Job, index: int, account: str | None) -> Choose:
+    def _choose_of(self, job: Job, index: int, account: str | None) -> Choose:
+        """Who chooses the agent. A replay has no accounts: the capsule says which agent it was."""
         if self.replay is None:
             return partial(self._chooser.choose, wanted=account)
         return self.replay.choice(job, index)
 
-    def end_before(self, job: Job, index: int, attempt: int) -> Before:
-        """How the attempt before ended, if it was at the same work, and what somebody wants to be other this time."""
+    def find_before(self, job: Job, index: int, attempt: int) -> Before:
+        """How the attempt before ended, if it was at the same work, and what a person wants to be other this time."""
         if not job.is_agent:
             return NOTHING_BEFORE
         past = self._reader.history.jobs[job.id]
@@ -168,19 +179,21 @@ class Preparer:
         last = None if ended is None else LastEnd(ended.outcome, ended.folder)
         return Before(last, retry, retry is not None and ended is not None and ended.attempt <= retry.attempts)
 
+    # What an item would do now, for whoever compares it with what it did.
+
     def is_same(self, job: Job, index: int, ended: AttemptEnded | None) -> bool:
-        """Whether the item would do now what its attempt that ended did, if there was one, or has nothing to do at all."""
-        rendered = self._prepare_first(job, index)
-        if isinstance(rendered, NotStarted):
-            return rendered.why is Declined.SATISFIED
-        return ended is not None and ended.payload == rendered.prepared.payload
+        """Whether the item would do now what its attempt `ended` did; also if it has nothing to do at all."""
+        found = self._prepare_first(job, index)
+        if isinstance(found, NotStarted):
+            return found.why is Declined.SATISFIED
+        return ended is not None and ended.payload == found.prepared.payload
 
     def payload_of(self, job: Job, index: int) -> str | None:
         """The payload that the item would have now; None if it would not start."""
-        rendered = self._prepare_first(job, index)
-        return rendered.prepared.payload if isinstance(rendered, Ready) else None
+        found = self._prepare_first(job, index)
+        return found.prepared.payload if isinstance(found, Ready) else None
 
-    def question(self, job: Job, index: int) -> Question | None:
+    def question_of(self, job: Job, index: int) -> Question | None:
         """What a gate would ask now; None if it would not."""
         try:
             context = self._contexts.for_item(job, index, 1)
@@ -193,7 +206,13 @@ class Preparer:
         return self.prepare_attempt(job, index, 1, 1 if job.repeat is not None else 0)
 
     def _keeps_outcome(self, job: Job, index: int, payload: str) -> bool:
-        """Whether an item that an update set back has succeeded with this very payload: it was not known then."""
+        """Whether an item that an update set back succeeded with this very payload, which was not known at the update."""
         past = self._reader.history.jobs[job.id]
         ended = past.last_end(index) if past.is_set_back(index) else None
         return ended is not None and ended.status is Status.SUCCEEDED and ended.payload == payload
+
+    # What an attempt came to.
+
+    def outcome_as_played(self, start: Started, outcome: Outcome) -> Outcome:
+        """The outcome of an attempt; in a replay, where the played streams do not tell how it ended, as it was recorded."""
+        return outcome if self.replay is None or start.played is None else self.replay.took(start.played, start.job, outcome)

@@ -1,7 +1,9 @@
-"""What one attempt will do, from its job and its item: argv, script, folder, environment, standard input, file to make.
+"""Rendering: from a job and the names of an item to what one attempt does (argv, script, folder, environment, stdin, `creates`).
 
-Everything that is wrong with an item's own values is found here and told as `ItemRefused`: that item fails, named, and the
-others go on. What a worker gets from here it can start: no NUL, no argument that the kernel would not take, only UTF-8.
+Promise: a worker can start what is rendered: no NUL, no argument that the kernel would not take, only UTF-8. A mistake in an
+item's own values is found here and raised as `ItemRefused`: that item fails, named, and the others go on.
+Invariant: the payload is the same for every attempt and every run that does the same work (`_what_it_does`).
+It refuses to handle: whether the item is to run at all (`preparer`), what an agent is told (`agent.work`).
 """
 
 from __future__ import annotations
@@ -13,9 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
-from orchestrator.attempts.agent.fallback import Choose, FindProfile, own_agent
-from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentWork, Before, agent_work, no_agents
-from orchestrator.attempts.items.labels import _LONGEST_SUFFIX
+from orchestrator.attempts.agent.work import AgentSurroundings, AgentWork, agent_work
 from orchestrator.attempts.template_texts import (
     ARGUMENT_BYTES,
     ItemRefused,
@@ -40,6 +40,24 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
+_LONGEST_SUFFIX = 32
+"""Characters of the suffixes that the temporary name of `creates` keeps."""
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt is rendered for, besides its job and its names.
+
+    `folder` (absolute): of the jobs file; `cwd` and other paths are relative to it. `temporary_suffix` makes the temporary name
+    of `creates` unique to a run. `run_env`: what the file declares for all jobs. `place`: where the attempt works instead of
+    `folder`; paths that are relative to the folder stay so.
+    """
+
+    folder: str
+    temporary_suffix: str
+    run_env: Mapping[str, Template] = {}
+    place: Workplace | None = None
+    agents: AgentSurroundings = AgentSurroundings()
+
 
 class ChildWork(msgspec.Struct, frozen=True):
     """What a child run does: the jobs file at `path` (real), given these values."""
@@ -51,9 +69,9 @@ class ChildWork(msgspec.Struct, frozen=True):
 class Prepared(msgspec.Struct, frozen=True):
     """One attempt, ready to be sent.
 
-    `argv` has the path of a file with `script` appended to it by the worker, if there is one. `cwd` and `creates` are
-    absolute. `env` is what the jobs file declares. `payload` is 16 hex digits of a hash over all that the attempt does; it is
-    the same for every attempt and run that does the same. `token` is the item's, the same for every attempt.
+    If there is a `script`, the worker appends the path of a file with it to `argv`. `cwd` and `creates` are absolute. `env`: what
+    the jobs file declares; None removes a variable. `payload`: 16 hex digits, the same for every attempt and run that does the
+    same work. `token`: the item's, the same for every attempt.
     """
 
     argv: list[str]
@@ -68,13 +86,13 @@ class Prepared(msgspec.Struct, frozen=True):
     child: ChildWork | None = None
     agent: AgentWork | None = None
     check: str | None = None
-    """A script that confirms a success."""
+    """A script that confirms a success, or not."""
     place: Workplace | None = None
-    """Where it works, if that is not the folder itself, or files of it are kept."""
+    """Where it works; None: in the folder itself, of which no files are kept."""
     played: CapsuleAttempt | None = None
     """In a replay: the recorded attempt that takes the place of its agent."""
     is_asked: bool = False
-    """Somebody wants it done once more (`orchestrate retry`): what another run came to does not stand for it."""
+    """A person wants it done once more (`orchestrate retry`): what another run has done does not stand for it."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -105,7 +123,7 @@ def is_wanted(job: Job, context: Mapping[str, Any]) -> bool:
 
 
 def truth(template: Template, context: Mapping[str, Any], key: str) -> bool:
-    """Whether a condition holds. Raises ItemRefused for one that is neither true nor false; `key` is where it stands."""
+    """Whether a condition holds. `key`: where it stands. Raises ItemRefused for a value that is neither true nor false."""
     match value_of_template(template, context, key):
         case bool(wanted):
             return wanted
@@ -115,65 +133,32 @@ def truth(template: Template, context: Mapping[str, Any], key: str) -> bool:
             raise ItemRefused(f"{key}: expected true or false, got {describe(value)}; compare it with something")
 
 
-def prepare(
-    job: Job,
-    run_env: Mapping[str, Template],
-    context: dict[str, Any],
-    *,
-    folder: str,
-    temporary_suffix: str,
-    find_agent: FindProfile = no_agents,
-    before: Before = NOTHING_BEFORE,
-    place: Workplace | None = None,
-    choose: Choose = own_agent,
-    left_usd: float | None = None,
-) -> Prepared:
-    """Render one attempt. Adds `creates` to `context` if the job has it. Raises ItemRefused.
-
-    `folder` (absolute) is what `cwd` is relative to. `temporary_suffix` makes the temporary name of `creates` unique to a run.
-    `before`: the attempt before this, of an agent's job. `choose`: which agent does it. `place`: where it works instead of
-    `folder`; paths that are relative to the folder stay so. `left_usd`: what is left now of the budgets that bind its agent.
-    """
-    cwd = _folder(job, context, folder)
-    works_in = place.inside(cwd) if place is not None else cwd
+def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings) -> Prepared:
+    """Render one attempt. Adds `creates` to `context` if the job has it. Raises ItemRefused."""
+    # The folder first: the path of `creates` is relative to it. The attempt itself may work in a workspace instead.
+    cwd = _folder(job, context, surroundings.folder)
+    works_in = surroundings.place.inside(cwd) if surroundings.place is not None else cwd
+    # Then `creates`: all other templates of the job may name the file that is to be made.
     creates = None
     if job.creates is not None:
-        creates = _creates(rendered_text(job.creates, context, "creates"), cwd, temporary_suffix)
+        creates = _creates(rendered_text(job.creates, context, "creates"), cwd, surroundings.temporary_suffix)
         context["creates"] = creates.temporary
-    declared = _variables(run_env, job.env, context)
-    if isinstance(job.action, AgentAction):
-        work, call, agent_does = agent_work(
-            job,
-            context,
-            declared,
-            cwd=works_in,
-            folder=folder,
-            find=find_agent,
-            before=before,
-            choose=choose,
-            left_usd=left_usd,
-        )
-        action = _Action(call.argv, call.script, call.stdin, call.env, agent_does, agent=work)
-    else:
-        action = _action(job, context, folder)
-    stdin = action.stdin
+    # The environment before the action: an agent's account is told by what the job declares.
+    declared = _variables(surroundings.run_env, job.env, context)
+    action = _action(job, context, declared, surroundings, works_in)
+    # A job's own standard input takes the place of what the action would be given.
     if job.stdin is not None:
         stdin = rendered_text(job.stdin, context, "stdin")
         utf8_size(stdin, "stdin")
+        action = msgspec.structs.replace(action, stdin=stdin)
     check = _check(job, context)
-    does: tuple[Any, ...] = (action.argv, action.script, stdin, declared, cwd, job.output)
-    if action.does is not None:
-        does = (*action.does, declared) if action.agent is None else (*action.does, declared, cwd)
-    if check is not None:
-        does = (*does, "check", check)
-    if place is not None:
-        does = (*does, "workspace", *place.does)
+    does = _what_it_does(job, action, declared, cwd, check, surroundings.place)
     return Prepared(
         argv=action.argv,
         script=action.script,
         cwd=works_in,
         env={**action.env, **declared},
-        stdin=stdin,
+        stdin=action.stdin,
         creates=creates,
         label=context.get("label"),
         payload=_payload(does, creates),
@@ -181,12 +166,51 @@ def prepare(
         child=action.child,
         agent=action.agent,
         check=check,
-        place=place,
+        place=surroundings.place,
     )
 
 
+# What an item does: its payload.
+
+
+def _what_it_does(
+    job: Job, action: _Action, declared: Mapping[str, str | None], cwd: str, check: str | None, place: Workplace | None
+) -> tuple[Any, ...]:
+    """All that makes it this work and no other, `creates` apart: the keys `PAYLOAD_KEYS` of `jobsfile.keys`, rendered.
+
+    Hashes of it are recorded, so a part is never left out, moved or added for a job that has been able to run before.
+    """
+    does: tuple[Any, ...]
+    if action.does is None:
+        does = (action.argv, action.script, action.stdin, declared, cwd, job.output)
+    elif action.agent is None:
+        # A child file or a landing: the work is told by what is run, wherever that happens.
+        does = (*action.does, declared)
+    else:
+        # An agent: neither argv nor what it is told now. Both are others for a fallback, or in a session that goes on.
+        does = (*action.does, declared, cwd)
+    if check is not None:
+        does = (*does, "check", check)
+    if place is not None:
+        does = (*does, "workspace", *place.does)
+    return does
+
+
+def _payload(does: tuple[Any, ...], creates: Creates | None) -> str:
+    """16 hex digits of a hash over what an item does."""
+    encoded = _encode((does, creates and creates.final))
+    # The temporary name, which the action may contain, is another one in each run: it must not make it other work.
+    if creates is not None:
+        stem = os.path.basename(creates.temporary)[: len(".0123456789ab.part")]
+        encoded = encoded.replace(stem.encode(), b".part")
+    return sha256(encoded).hexdigest()[:16]
+
+
+# The parts of an attempt.
+
+
 class _Action(msgspec.Struct, frozen=True):
-    """What is started. `does`: what of it tells whether two items do the same, if that is not just argv, script and stdin."""
+    """What is started. `does`: what tells whether two items do the same, if that is not just argv, script and stdin."""
 
     argv: list[str]
     script: str | None = None
@@ -197,7 +221,10 @@ class _Action(msgspec.Struct, frozen=True):
     agent: AgentWork | None = None
 
 
-def _action(job: Job, context: Mapping[str, Any], folder: str) -> _Action:
+def _action(
+    job: Job, context: Mapping[str, Any], declared: Mapping[str, str | None], surroundings: Surroundings, works_in: str
+) -> _Action:
+    folder = surroundings.folder
     match job.action:
         case CommandAction(argv=templates):
             argv = rendered_arguments(templates, context, "command")
@@ -206,14 +233,17 @@ def _action(job: Job, context: Mapping[str, Any], folder: str) -> _Action:
             return _Action(argv)
         case ShellAction(script=template):
             return _Action(*_shell(rendered_text(template, context, "shell")))
+        case AgentAction():
+            work, call, does = agent_work(job, context, declared, surroundings.agents, cwd=works_in, folder=folder)
+            return _Action(call.argv, call.script, call.stdin, call.env, does, agent=work)
         case WorkflowAction(path=template):
             child, text = _child(rendered_text(template, context, "workflow"), job, context, folder)
             given = msgspec.json.encode(child.given).decode()
             return _Action(_child_argv(child), stdin=given, does=("workflow", child.path, text, child.given), child=child)
         case LandAction(job=landed):
             return _Action(own_argv("land", context["run"]["id"], landed, "--json"), does=("land", landed))
-        case GateAction() | AgentAction():
-            raise AssertionError("a gate runs nothing, and an agent is called in a way of its own")
+        case GateAction():
+            raise AssertionError("a gate runs nothing")
         case unknown:
             assert_never(unknown)
 
@@ -269,7 +299,7 @@ def _given(value: Any, context: Mapping[str, Any], key: str) -> Any:
 
 
 def _child_argv(child: ChildWork) -> list[str]:
-    """Which run it is comes behind that when it starts."""
+    """The command of a child run. Which run it is comes behind that when it starts (`child_runs`)."""
     return own_argv("child", child.path)
 
 
@@ -308,7 +338,7 @@ def _token(job: Job, context: Mapping[str, Any]) -> str | None:
 
 
 def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:
-    """The temporary name is short whatever the final one is, and keeps its suffixes, by which programs choose a format."""
+    """The file to make. Its temporary name is short, however long the final one is, and keeps the suffixes: they tell formats."""
     if not path or path.endswith(("/", "/.", "/..")) or path in (".", ".."):
         raise ItemRefused(f"creates: expected the path of a file, got {path!r}")
     refuse_nul(path, "creates")
@@ -323,17 +353,9 @@ def _stem(final: str, temporary_suffix: str) -> str:
 
 
 def _suffixes(name: str) -> str:
-    """`.tar.gz` of `a.tar.gz`, or the last one alone where all are too long."""
+    """`.tar.gz` of `a.tar.gz`; the last suffix alone where all together are too long, none where that is."""
     _, dot, rest = name.lstrip(".").partition(".")
     if dot and len(rest) < _LONGEST_SUFFIX:
         return dot + rest
     last = os.path.splitext(name)[1]
     return last if len(last) <= _LONGEST_SUFFIX else ""
-
-
-def _payload(action: tuple[Any, ...], creates: Creates | None) -> str:
-    encoded = _encode((action, creates and creates.final))
-    if creates is not None:  # its temporary name is another one in each run
-        stem = os.path.basename(creates.temporary)[: len(".0123456789ab.part")]
-        encoded = encoded.replace(stem.encode(), b".part")
-    return sha256(encoded).hexdigest()[:16]

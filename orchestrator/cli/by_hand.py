@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 from orchestrator.attempts.agent.command import is_passed
-from orchestrator.attempts.agent.work import finder
+from orchestrator.attempts.agent.work import AgentSurroundings, finder
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
 from orchestrator.attempts.message import StartMessages
 from orchestrator.attempts.preparer import Preparer
-from orchestrator.attempts.rendering import Prepared, prepare
+from orchestrator.attempts.rendering import Prepared, Surroundings, render_attempt
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.errors import UserError
@@ -41,16 +41,14 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
         # The round that was the last, once more.
         context.update(loops.names(job, index, max(reader.history.jobs[job_id].rounds_done(index), 1)))
         is_there = in_workspace and reader.workspace(job_id, index) is not None
-        prepared = prepare(
-            job,
-            reader.jobs_file.run.env,
-            context,
+        surroundings = Surroundings(
             folder=header.folder,
             temporary_suffix=f"{header.mark}.by-hand",
-            find_agent=finder(reader.jobs_file),
-            before=preparer.end_before(job, index, 1),
+            run_env=reader.jobs_file.run.env,
             place=Workspaces(reader, reader.jobs_file).place(job, index, attempt, context) if is_there else None,
+            agents=AgentSurroundings(find=finder(reader.jobs_file), before=preparer.find_before(job, index, 1)),
         )
+        prepared = render_attempt(job, context, surroundings)
     except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
     # Without the attempt's mark: a resume must not take this for something that the item left behind.

@@ -236,8 +236,9 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
 
 
 def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, index: int) -> dict[str, Any]:
+    from orchestrator.attempts.agent.work import AgentSurroundings
     from orchestrator.attempts.items.labels import item_label
-    from orchestrator.attempts.rendering import is_wanted, prepare, question_of
+    from orchestrator.attempts.rendering import Surroundings, is_wanted, question_of, render_attempt
     from orchestrator.attempts.template_texts import ItemRefused
     from orchestrator.jobsfile.model import ChainSource
     from orchestrator.reading.run_records import item_id
@@ -260,14 +261,13 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
         if job.is_gate:
             item["asks"] = question_of(job, context, jobs_file.folder).text
             return item
-        prepared = prepare(
-            job,
-            jobs_file.run.env,
-            context,
+        surroundings = Surroundings(
             folder=jobs_file.folder,
             temporary_suffix="plan",
-            find_agent=find,
+            run_env=jobs_file.run.env,
+            agents=AgentSurroundings(find=find),
         )
+        prepared = render_attempt(job, context, surroundings)
     except _NotYetKnown as unknown:
         item["after"] = unknown.args[0]
     except ItemRefused as refused:

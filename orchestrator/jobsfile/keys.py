@@ -294,7 +294,7 @@ PAYLOAD_KEYS = frozenset(
 )
 """Keys that say what the work is: with another value, rendered, the item has another payload. Then a token no longer stands for
 what was done before, and a success that is recorded is stale. All other keys say when, where or how often the work is done.
-`attempts.rendering.prepare` makes the payload; `tests/attempts/test_payload_keys.py` tries every key of a job."""
+`attempts.rendering` makes the payload; `tests/attempts/test_payload_keys.py` tries every key of a job."""
 
 LIMIT_KEYS = {
     "timeout": "timeout_seconds",

@@ -314,7 +314,7 @@ class _Drafting:
         is_same = all(unsettled == set() for unsettled in whole)
         is_same = is_same and not any(self._may_change(parent, index) for parent in parents)
         if is_same and asked is not None:
-            question = self._preparer.question(job, index)
+            question = self._preparer.question_of(job, index)
             is_same = question is not None and (question.text, question.show_file) == (asked.question, asked.show_file)
             is_same = is_same and asked.options == list(job.options)
         status = past.status(index)

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.attempts.agent.fallback import Choice, Choose, own_agent
 from orchestrator.attempts.agent.sessions import LastEnd
-from orchestrator.attempts.agent.work import NOTHING_BEFORE, Before
-from orchestrator.attempts.rendering import Prepared, prepare
+from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentSurroundings, Before
+from orchestrator.attempts.rendering import Prepared, Surroundings, render_attempt
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.model import AgentAction, Job
@@ -45,10 +45,8 @@ def prepared(
     **names: Any,
 ) -> Prepared:
     context = {"item": "a.py", "attempt": {"number": number, "check_output": check_output}, **names}
-    find = Profiles(folder).get
-    return prepare(
-        job, {}, context, folder=folder, temporary_suffix="run", find_agent=find, before=before, choose=choose, left_usd=left_usd
-    )
+    agents = AgentSurroundings(find=Profiles(folder).get, before=before, choose=choose, left_usd=left_usd)
+    return render_attempt(job, context, Surroundings(folder=folder, temporary_suffix="run", agents=agents))
 
 
 def told(ready: Prepared) -> str:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from orchestrator.attempts.items.labels import item_label
-from orchestrator.attempts.rendering import Prepared, is_wanted, prepare
+from orchestrator.attempts.rendering import Prepared, Surroundings, is_wanted, render_attempt
 from orchestrator.attempts.template_texts import ARGUMENT_BYTES, ItemRefused
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateKind
@@ -39,7 +39,8 @@ def prepared(
     job: Job, item: Any = "x", run_env: dict[str, Template] | None = None, suffix: str = "run", **names: Any
 ) -> Prepared:
     context = {"item": item, "attempt": {"number": 1}, **names}
-    return prepare(job, run_env or {}, context, folder=names.get("folder", "/srv/here"), temporary_suffix=suffix)
+    folder = names.get("folder", "/srv/here")
+    return render_attempt(job, context, Surroundings(folder=folder, temporary_suffix=suffix, run_env=run_env or {}))
 
 
 def refusal(job: Job, item: Any = "x", **names: Any) -> str:

@@ -10,7 +10,7 @@ from conftest import RunCli
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.attempts.rendering import prepare
+from orchestrator.attempts.rendering import Surroundings, render_attempt
 from orchestrator.cli.each_file import agent_jobs_text, jobs_text
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
@@ -22,7 +22,7 @@ BRACES = st.text("{}%#-' itemr\r\n\\\"", max_size=12)
 def argv_of(words: list[str], item: str) -> list[str]:
     jobs_file = load_text(jobs_text(words), path="/x/each.toml", folder="/x")
     context = {"item": item, "index": 0}
-    return prepare(jobs_file.jobs[0], {}, context, folder="/x", temporary_suffix="t").argv
+    return render_attempt(jobs_file.jobs[0], context, Surroundings(folder="/x", temporary_suffix="t")).argv
 
 
 @settings(max_examples=60, deadline=None)

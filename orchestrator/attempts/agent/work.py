@@ -1,7 +1,8 @@
-"""What an agent is told and allowed in one attempt: the templates of its job, rendered, and how its CLI is called with that.
+"""The work of an agent in one attempt: what it is told and allowed, rendered from its job, and how its CLI is called with that.
 
-What it is told depends on how the attempt before ended (`agents.sessions`). What the item *does*, its payload, does not: that is
-the whole prompt and all that decides over the work, the same for every attempt.
+What an agent is told depends on how the attempt before ended (`sessions`). What the item *does* (its payload) does not: that is
+the whole prompt and all else that decides over the work, the same for every attempt.
+It refuses to handle: which account may be used now (`fallback`), the words of a CLI's flags (`command`).
 """
 
 from __future__ import annotations
@@ -61,14 +62,14 @@ def finder(jobs_file: JobsFile) -> FindProfile:
 
 
 def no_agents(name: str) -> Profile:
-    """For who renders jobs that have no agent."""
+    """Finds none: for jobs without an agent."""
     raise UserError(f"no agent is called {name}")
 
 
 class Before(msgspec.Struct, frozen=True):
-    """What came before an attempt. `last`: how the one before it ended; None: it is the first, or its work is another now.
+    """What came before an attempt. `last`: how the attempt before ended; None: this is the first, or its work is another now.
 
-    `retry`: somebody asked for one more time of the item; `is_asked`: this attempt is the first since then.
+    `retry`: what a person changed who asked for the item once more; `is_asked`: this attempt is the first since then.
     """
 
     last: LastEnd | None = None
@@ -77,27 +78,39 @@ class Before(msgspec.Struct, frozen=True):
 
     @property
     def feedback(self) -> str:
-        """What somebody wants its agent to be told."""
+        """What that person wants the agent to be told; empty: nothing."""
         return self.retry.feedback if self.retry is not None else ""
 
     @property
     def is_begun_anew(self) -> bool:
-        """Whether its agent is told something else than what its session began with."""
+        """Whether the agent gets another prompt than its session began with: then a new session begins."""
         return self.is_asked and self.retry is not None and self.retry.prompt is not None and not self.retry.is_prompt_kept
 
 
 NOTHING_BEFORE = Before()
 
-
 _NO_CHANGE = ("", None, None)
 
 
-class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt of an agent. `prompt` is all that it has to do, `told` what it is told now.
+class AgentSurroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent's attempt is rendered for, besides its job and its names.
 
-    `env_allowed` is what passes of the environment, `schema` that of its answer. `account`: whose limits bind it; None: none's.
-    `litter`: what it leaves in its workspace that is no work. `config`: where its CLI keeps its state. `asked`: tells, part by
-    part, whether it is asked the same again.
+    `find`: the profile of an agent by its name. `before`: what came before the attempt. `choose`: which agent does it.
+    `left_usd`: what is left now of the budgets that bind it; None: what its job may cost at all.
+    """
+
+    find: FindProfile = no_agents
+    before: Before = NOTHING_BEFORE
+    choose: Choose = own_agent
+    left_usd: float | None = None
+
+
+class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt of an agent. `prompt`: all that it has to do; `told`: what it is told now.
+
+    `env_allowed`: the names that pass of our environment. `schema`: of its answer. `account`: whose limits bind it; None: none.
+    `litter`: patterns of what it leaves in its workspace that is no work. `config`: where its CLI keeps its state. `asked`: part
+    by part what it is asked, to compare with another attempt (`replay.asked`).
     """
 
     agent: str
@@ -118,65 +131,61 @@ def agent_work(
     job: Job,
     context: Mapping[str, Any],
     declared: Mapping[str, str | None],
+    surroundings: AgentSurroundings,
     *,
     cwd: str,
     folder: str,
-    find: FindProfile,
-    before: Before,
-    choose: Choose = own_agent,
-    left_usd: float | None = None,
 ) -> tuple[AgentWork, Call, tuple[Any, ...]]:
     """The agent action of `job` rendered, how it is called, and what tells whether two items do the same. Raises ItemRefused.
 
-    `declared`: the environment that the job declares. `cwd`, where it works, and `folder`, where relative paths start, are
-    absolute. Where it works is left to the caller to tell. `left_usd`: what is left of the budgets that bind it; None: what its
-    job may cost at all.
+    `declared`: the environment that the job declares. `cwd`, where the agent works, and `folder`, where relative paths start, are
+    absolute. The caller adds `declared` and the folder to what tells two items apart.
     """
     assert isinstance(job.action, AgentAction)
+    before = surroundings.before
+    # Which agent: the job's own, or a fallback whose account is not parked. A profile that cannot do the job is refused now,
+    # because a paid attempt would only find that out later.
     own_name = rendered_text(job.action.agent, context, "agent").strip()
-    own = _profile(own_name, find)
-    choice = choose([own, *(_profile(each, find) for each in job.fallback)], declared)
-    profile, name = choice.profile, choice.profile.name
-    if profile.needs_check and job.check is None:
-        raise ItemRefused(f"agent: nobody can tell whether {name} succeeded: it needs a check")
-    if job.allowed not in profile.permissions:
-        known = " and ".join(profile.permissions)
-        raise ItemRefused(f'permissions: the profile of {name} does not say how to keep it to "{job.allowed}" (only {known})')
+    own = _profile(own_name, surroundings.find)
+    choice = surroundings.choose([own, *(_profile(each, surroundings.find) for each in job.fallback)], declared)
+    profile = choice.profile
+    _refuse_unfit(profile, job)
+    # What the work is, whichever agent does it and whatever it is told now.
     model = _model(job, context, before)
     prompt = _prompt(job, context, folder) if before.retry is None or before.retry.prompt is None else before.retry.prompt
     schema_path, schema = schema_of(job, context, folder)
+    schema_text = schema.text if schema is not None else None
     args = rendered_arguments(job.args, context, "args")
+    # What this attempt is told: less than the prompt where a session goes on, more where the CLI itself takes no schema.
     resumed = session_of(
         before.last,
-        agent=name,
+        agent=profile.name,
         folder=cwd,
         can_resume=job.resume_session and profile.can_resume and not before.is_begun_anew,
         is_asked=before.is_asked and before.feedback != "",
     )
     told = _told(job, context, prompt, before, resumed)
-    if schema is not None and not takes_schema(profile, schema.text):
-        told = f"{told.rstrip()}\n\n{_SCHEMA_WORDS}{schema.text}"
+    if schema_text is not None and not takes_schema(profile, schema_text):
+        told = f"{told.rstrip()}\n\n{_SCHEMA_WORDS}{schema_text}"
     utf8_size(told, "the prompt")
+    # A model means something only to the same provider, arguments only to the same program: a fallback does without them.
     asked = Asked(
         prompt=told,
         permissions=job.allowed,
         model=model if profile.provider == own.provider else None,
         args=args if profile.command == own.command else [],
         max_turns=job.max_turns,
-        budget_usd=job.budget_usd if left_usd is None else left_usd,
+        budget_usd=job.budget_usd if surroundings.left_usd is None else surroundings.left_usd,
         schema_path=schema_path,
-        schema_text=schema.text if schema is not None else None,
+        schema_text=schema_text,
         session_id=resumed.session_id if resumed is not None else None,
         cwd=cwd,
         pass_env=job.pass_env,
     )
     call = call_of(profile, asked)
-    if profile.prompt == "argument":
-        check_argument(told, "the prompt", f"{name} takes it in no other way, so shorten it or name a file in it")
-    for word in call.argv:
-        check_argument(word, "an argument of the agent", "shorten it")
+    _check_call(profile, call, told)
     work = AgentWork(
-        agent=name,
+        agent=profile.name,
         account=choice.account,
         prompt=prompt,
         told=told,
@@ -184,7 +193,7 @@ def agent_work(
         env_allowed=call.env_allowed,
         model=asked.model,
         session=resumed,
-        schema=schema.text if schema is not None else None,
+        schema=schema_text,
         litter=profile.litter,
         config=profile.config_dir,
         asked={
@@ -194,11 +203,31 @@ def agent_work(
             "args": "\0".join(args),
             "max_turns": str(job.max_turns or ""),
             "prompt": prompt,
-            "schema": schema.text if schema is not None else "",
+            "schema": schema_text or "",
         },
     )
-    does: tuple[Any, ...] = ("agent", own_name, prompt, model, args, job.allowed, work.schema, job.output)
+    # The job's own agent, not the one that was chosen: a fallback does the same work. A changed retry is other work.
+    does: tuple[Any, ...] = ("agent", own_name, prompt, model, args, job.allowed, schema_text, job.output)
     return work, call, does if before.retry is None or before.retry.change == _NO_CHANGE else (*does, before.retry.change)
+
+
+def _refuse_unfit(profile: Profile, job: Job) -> None:
+    """Raise ItemRefused if the profile cannot be kept to what the job wants."""
+    if profile.needs_check and job.check is None:
+        raise ItemRefused(f"agent: nobody can tell whether {profile.name} succeeded: it needs a check")
+    if job.allowed not in profile.permissions:
+        known = " and ".join(profile.permissions)
+        raise ItemRefused(
+            f'permissions: the profile of {profile.name} does not say how to keep it to "{job.allowed}" (only {known})'
+        )
+
+
+def _check_call(profile: Profile, call: Call, told: str) -> None:
+    """Raise ItemRefused if the kernel would not take an argument."""
+    if profile.prompt == "argument":
+        check_argument(told, "the prompt", f"{profile.name} takes it in no other way, so shorten it or name a file in it")
+    for word in call.argv:
+        check_argument(word, "an argument of the agent", "shorten it")
 
 
 def _profile(name: str, find: FindProfile) -> Profile:
@@ -211,7 +240,7 @@ def _profile(name: str, find: FindProfile) -> Profile:
 
 
 def _prompt(job: Job, context: Mapping[str, Any], folder: str) -> str:
-    """The whole prompt. One that stands in a file whose path is no template was read with the jobs file."""
+    """The whole prompt. A prompt file whose path is no template was read with the jobs file. Raises ItemRefused."""
     template = job.prompt
     if job.prompt_file is not None and (template is None or not job.prompt_file.is_static):
         named = rendered_text(job.prompt_file, context, "prompt_file")
@@ -228,7 +257,7 @@ def _prompt(job: Job, context: Mapping[str, Any], folder: str) -> str:
 
 
 def schema_of(job: Job, context: Mapping[str, Any], folder: str) -> tuple[str | None, AnswerSchema | None]:
-    """The absolute path of the schema of its answer, and that schema, if it has one. Raises ItemRefused."""
+    """The absolute path of the schema for the answer, and that schema; None, None without one. Raises ItemRefused."""
     if job.schema is None:
         return None, None
     named = rendered_text(job.schema, context, "schema")
@@ -250,20 +279,21 @@ def _model(job: Job, context: Mapping[str, Any], before: Before) -> str | None:
 
 
 def _told(job: Job, context: Mapping[str, Any], prompt: str, before: Before, resumed: Resumed | None) -> str:
-    """What the agent is told: feedback alone where its session goes on, else behind the rest.
-
-    It comes again with all but a failed check: the attempt before may not have heard it.
-    """
+    """What the agent is told: the prompt or words for a session, with a person's feedback behind that."""
     words = words_for(before.last, resumed)
+    # A session that goes on knows all but the feedback.
     if resumed is not None and before.is_asked and before.feedback and words == "resume":
         return before.feedback
     told = _words(job, context, prompt, before.last, words)
+    # Told again in later attempts, because the one before may not have heard it; after a failed check the agent has.
     return f"{told.rstrip()}\n\n{before.feedback}" if before.feedback and (before.is_asked or words != "retry") else told
 
 
 def _words(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | None, words: Words) -> str:
+    """The words for an attempt, without feedback. Raises ItemRefused."""
+    # What the check said; where it said nothing, or was ended, its message: an empty quotation is no help.
     said = context["attempt"]["check_output"]
-    if last is not None and not said.strip():  # "It said:" and then nothing is no help to anybody
+    if last is not None and not said.strip():
         said = f"({last.outcome.message}, without a word)"
     elif last is not None and check_was_ended(last.outcome):
         said = f"{said}\n({last.outcome.message})"
@@ -276,7 +306,7 @@ def _words(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | No
             told = rendered_text(job.retry_prompt, context, "retry_prompt") if job.retry_prompt is not None else ""
             return told if told.strip() else RETRY_PROMPT.format(**checked)
         case "prompt" if was_unchecked(last) and (job.prompt is None or "attempt" not in job.prompt.names):
-            # A new session knows nothing of the attempt before: what its check said is all that can help.
+            # A new session knows nothing of the attempt before: tell it what the check said, unless the prompt does so itself.
             return f"{prompt.rstrip()}\n\n{RETRY_PROMPT_OF_NEW_SESSION.format(**checked)}"
         case _:
             return prompt

@@ -12,7 +12,6 @@ from orchestrator.jobsfile.model import Job
 
 _LONGEST_ITEM_LABEL = 80
 _LONGEST_LABEL = 200
-_LONGEST_SUFFIX = 32
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Unicode categories of characters that would break a line or not be seen in it."""
 
