@@ -75,7 +75,7 @@ def jobs_to_run(jobs: Sequence[Job]) -> list[Job]:
 def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_json: bool) -> None:
     from orchestrator.reading.money.forecast import together
     from orchestrator.reading.run_reader import RunReader
-    from orchestrator.supervisor.session import slots_of_run
+    from orchestrator.supervisor.options import slots_of_run
 
     reader = RunReader.read(invocation.find(run_id))
     slots = max(slots_of_run(reader.history.header.options, reader.jobs_file), 1)

@@ -30,7 +30,8 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.supervisor.gates import Asker
 from orchestrator.supervisor.narrator import Narrator
-from orchestrator.supervisor.session import RunReport, SessionOptions, slots_of_run, supervise
+from orchestrator.supervisor.options import SessionOptions, slots_of_run
+from orchestrator.supervisor.session import RunReport, supervise
 from orchestrator.system.hosted_runs import check_hosting
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.stop_signals import SIGNALS, StopSources

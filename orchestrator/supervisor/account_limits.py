@@ -13,14 +13,12 @@ from orchestrator.attempts.agent.fallback import accounts_of_job
 from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.events import Verdict
-from orchestrator.core.explanations import spared, why_few
-from orchestrator.core.states import RunState
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.shared.limits.park import Park
 from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Parked
-from orchestrator.supervisor.admission import Admission
-from orchestrator.supervisor.narrator import Narrator
+from orchestrator.supervisor.resources import MissingResources
+from orchestrator.supervisor.run import Run
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
@@ -34,14 +32,12 @@ _ANSWERED = frozenset(
 
 
 class AccountLimits:
-    """Of one run. `run_id` and the name of an item tell others who was told of a limit."""
+    """Of one run."""
 
-    def __init__(self, parks: Parks, admission: Admission, state: RunState, narrator: Narrator, run_id: str) -> None:
+    def __init__(self, run: Run, parks: Parks, missing: MissingResources) -> None:
+        self._run = run
         self._parks = parks
-        self._admission = admission
-        self._state = state
-        self._narrator = narrator
-        self._run_id = run_id
+        self._missing = missing
         self._parked: dict[str, Park] = {}
         self._throttles: dict[str, int] = {}
         self._refusals: dict[str, str] = {}
@@ -63,34 +59,35 @@ class AccountLimits:
         if verdict is Verdict.PARKED:
             return self._park(flight, account, outcome)
         if outcome.attempt_class in _ANSWERED and self._parks.clear_park(account, flight.start.at):
-            self._narrator.note(f"the usage limit of {account} is over")
+            self._run.tell.note(f"the usage limit of {account} is over")
         return _monotonic(resets_at) if verdict is Verdict.THROTTLED and resets_at is not None else None
 
-    def look(self, now: float) -> None:
+    def tell_changes(self, now: float) -> None:
         """Tell people of accounts that are spared in another way than at the last look."""
-        for name, account in self._state.accounts.items():
-            how = spared(self._state, name)
+        for name in self._run.core.accounts:
+            how = self._run.core.spared(name)
             if how != self._spared.get(name, ("", None)):
                 self._spared[name] = how
-                self._narrator.spares(name, *how)
-            if account.throttles != self._throttles.get(name, 0):
-                self._throttles[name] = account.throttles
-                self._narrator.note(f"rate limit of {name}: {why_few(self._state, name, now)} ({self._refusals.get(name, '')})")
+                self._run.tell.spares(name, *how)
+            throttles = self._run.core.throttle_count(name)
+            if throttles != self._throttles.get(name, 0):
+                self._throttles[name] = throttles
+                self._run.tell.note(f"rate limit of {name}: {self._run.core.why_few(name, now)} ({self._refusals.get(name, '')})")
 
     def _park(self, flight: Flight, account: str, outcome: Outcome) -> float:
         report = outcome.agent
         resets_at, source = (None, None) if report is None else (report.resets_at, report.reset_source)
         # An outcome that waited in a worker's log for a resume tells of a limit that is over, perhaps.
-        told_by = f"{self._run_id}/{flight.name}"
+        told_by = f"{self._run.id}/{flight.name}"  # others read which item was told
         park = self._parks.tell_limit(account, resets_at, told_by, source=source, reached_at=outcome.finished_at)
         fault_point("supervisor.parked")
         left = self._parks.seconds_left(park)
         parked = Parked(park, left)
         if self._parked.get(account) != park:
             self._parked[account] = park
-            self._narrator.note(parked.words)
+            self._run.tell.note(parked.words)
         if left > 0:
-            self._admission.limited(account, parked)
+            self._missing.watch_account(account, parked)
         return time.monotonic() + left
 
 

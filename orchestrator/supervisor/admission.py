@@ -1,45 +1,46 @@
 """What an item needs besides a free slot of its run, taken by try only: all of it, or nothing.
 
-Promise: nobody ever waits while holding. What was taken is let go before `admit` says that something is missing, and the item
-then waits holding nothing; what is missing is looked at (one `stat` of its lock files, at most each 100 ms, however many items
-wait) until it may be had. In this order: memory, an account's limit, the slot's own lock, token,
-room in a nested run, pool slot, the trial of an account whose limit is over, worker, rate.
-Who joins what this very run does already takes nothing at all.
-It refuses to handle: what a wait means for the item (core), what a token's work came to (tokens).
+Promise: no item ever waits while it holds something. What was taken is let go before `admit` says that something is missing; the
+item then waits, holding nothing, and `resources` watches what is missing. The order of the tries:
+
+1. memory (`min_free_memory`)
+2. the limit of the agent's account
+3. the slot's own lock
+4. the token
+5. room, in a nested run
+6. a slot of the pool
+7. the trial of an account whose limit is over
+8. a worker
+9. a start within the pool's rate
+
+An item that joins work already running in this run takes no resource. It refuses to handle: what a wait means for the item
+(core), what a token's work came to (tokens).
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 
 import msgspec
 
 from orchestrator.attempts.rendering import Prepared
-from orchestrator.core.events import Event, ResourceFreed, SlotFreed
-from orchestrator.core.parking import trial, usage_limit
 from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.engine import Engine, ReadyWorker
 from orchestrator.errors import StateUnwritableError
-from orchestrator.jobsfile.model import Job, JobsFile
-from orchestrator.shared.limits.trials import Parked, Trial, Trials, Tried
-from orchestrator.shared.nesting.ancestors import Nesting
-from orchestrator.shared.nesting.borrowing import Capacity
-from orchestrator.shared.pools.rates import PoolRate
-from orchestrator.shared.pools.slots import PoolSlots
+from orchestrator.jobsfile.model import Job
+from orchestrator.shared.limits.trials import Parked, Trial, Tried
 from orchestrator.shared.tokens.answers import Asking, Granted, Joins, Refused, Shared, Wanted
 from orchestrator.shared.tokens.desk import TokenDesk
-from orchestrator.store.records import WorkerStarted
-from orchestrator.store.run_dir import RunDir
+from orchestrator.store.records import Started, WorkerStarted
+from orchestrator.supervisor.resources import Missing, MissingResources, Resources
+from orchestrator.supervisor.run import Run
 from orchestrator.system.locks.held import HeldLocks
-from orchestrator.system.locks.lock_file import LOOK_SECONDS, REAL_LOOK_SECONDS, is_free, try_take
+from orchestrator.system.locks.lock_file import try_take
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.spawn import SHORTAGES
 
@@ -48,8 +49,24 @@ _COLD_START_SECONDS, _WARM_START_SECONDS = 0.5, 0.02
 """How long after it was granted a start may happen, with a worker that was just started, and with one that waits for work."""
 
 
+class Candidate(msgspec.Struct, frozen=True):
+    """An attempt that is to start in `slot`. `mark`: what will stand in the environment of all that it starts."""
+
+    item: ItemRef
+    name: str
+    job: Job
+    slot: int
+    mark: str
+    prepared: Prepared
+
+    @property
+    def account(self) -> str | None:
+        """The account that its agent uses."""
+        return self.prepared.agent.account if self.prepared.agent is not None else None
+
+
 class Admitted(msgspec.Struct, frozen=True):
-    """All that the item needs. `worker` runs it; the `locks` are the engine's to let go of, but for that of its token."""
+    """All that the attempt needs. `worker` runs it; the `locks` are the engine's to let go of, but for that of its token."""
 
     locks: HeldLocks
     pools: list[str]
@@ -62,244 +79,157 @@ class Admitted(msgspec.Struct, frozen=True):
         return self.worker.record
 
 
-class Missing(msgspec.Struct, frozen=True):
-    """A resource is not to be had; no use in trying before `until` (monotonic seconds; infinite: until it is told).
-
-    `new_worker`: it was started on the way, will be used later, and must be recorded. `account`: whose limit the resource is, if
-    it is one; `words` say more of it.
-    """
-
-    resource: str
-    until: float = math.inf
-    new_worker: WorkerStarted | None = None
-    account: str | None = None
-    words: str = ""
-
-
 class SlotHeld(msgspec.Struct, frozen=True):
-    """The slot's own lock is held by somebody else."""
+    """Another process holds the slot's own lock."""
 
 
 Answer = Admitted | Missing | SlotHeld | Joins | Shared | Refused
 
 
-class _Watch(msgspec.Struct):
-    seen: object = None
-    look_really_at: float = -math.inf
+class _Taken(msgspec.Struct):
+    """What one `admit` has taken so far. `undo` lets go of it again. `note`: what the lock files tell of their holder."""
+
+    undo: ExitStack
+    note: str
+    lock_fds: list[int] = []
+    token_fds: list[int] = []
+    pools: set[str] = set()
+    promotions: int = 0
 
 
 class Admission:
-    """Of one run. `next_look`: when `poll` is due (monotonic), None if nothing is missing."""
+    """Of one run."""
 
-    def __init__(
-        self,
-        home: Path,
-        run_dir: RunDir,
-        jobs_file: JobsFile,
-        engine: Engine,
-        tokens: TokenDesk,
-        nesting: Nesting | None,
-        trials: Trials,
-        note: Callable[[str], None],
-    ) -> None:
-        self._trials = trials
-        self._account_of: dict[str, str] = {}
-        """Limits and trials that were found missing -> the account."""
-        self._run_dir = run_dir
-        self._slot_lock = cache(run_dir.slot_lock)
+    def __init__(self, run: Run, resources: Resources, missing: MissingResources, engine: Engine, tokens: TokenDesk) -> None:
+        self._run = run
+        self._slot_lock = cache(run.dir.slot_lock)
+        self._resources = resources
+        self._missing = missing
         self._engine = engine
         self._tokens = tokens
-        self._note = note
-        self._min_free_memory = jobs_file.run.min_free_memory
-        self._pools = {pool.name: PoolSlots(home, pool) for pool in jobs_file.pools.values() if pool.slots is not None}
-        self._pool_of = {pool_slot(name): name for name in self._pools}
-        self._rates = {pool.name: PoolRate(home, pool) for pool in jobs_file.pools.values() if pool.rate is not None}
-        self._capacity = Capacity(nesting, home) if nesting is not None else None
-        self._watches: dict[str, _Watch] = {}
-        self._aside: set[int] = set()
-        self.next_look: float | None = None
+        self._min_free_memory = run.jobs_file.run.min_free_memory
 
-    def admit(self, item: ItemRef, name: str, job: Job, slot: int, mark: str, prepared: Prepared) -> Answer:
-        """Take all that the item needs, or tell what is missing. Raises StateUnwritableError."""
+    def admit(self, candidate: Candidate) -> Answer:
+        """Take all that the attempt needs, or tell what is missing. Raises StateUnwritableError."""
         try:
-            asking = None
-            if prepared.token is not None:
-                wanted = Wanted(
-                    token=prepared.token,
-                    payload=prepared.payload,
-                    makes_file=prepared.creates is not None,
-                    is_asked=prepared.is_asked,
-                    schema=prepared.agent.schema if prepared.agent is not None else None,
-                )
-                asking = self._tokens.make_asking(item, name, job, wanted)
+            asking = self._asking(candidate)
+            if asking is not None:
+                # Before anything is taken: a duplicate of work in this run needs neither slot nor memory to join it.
                 known = self._tokens.ask_this_run(asking)
                 if isinstance(known, Joins | Shared | Refused):
                     return known
             if self._is_memory_short():
                 return Missing(MEMORY, time.monotonic() + _MEMORY_LOOK_SECONDS)
-            account = prepared.agent.account if prepared.agent is not None else None
-            if account is not None and (limited := self._trials.find_missing(account)) is not None:
-                return self.limited(account, limited)
+            account = candidate.account
+            if account is not None and (limited := self._resources.trials.find_missing(account)) is not None:
+                return self._missing.watch_account(account, limited)
             with ExitStack() as undo:
-                answer = self._take(item, name, job, slot, mark, asking, account, undo)
+                answer = self._take_all(candidate, asking, _Taken(undo, f"{self._run.id}/{candidate.name} {candidate.mark}"))
                 if isinstance(answer, Admitted):
                     undo.pop_all()
                 return answer
         except OSError as error:
             if error.errno not in SHORTAGES:
-                raise StateUnwritableError(f"{self._run_dir.path}: {error.strerror}", "mend that, then resume the run") from error
-            self._note(f"{name}: {error.strerror}; tried again")
+                raise StateUnwritableError(f"{self._run.dir.path}: {error.strerror}", "mend that, then resume the run") from error
+            self._run.tell.note(f"{candidate.name}: {error.strerror}; tried again")
             return Missing(SHORTAGE)
 
-    def poll(self, now: float) -> list[Event]:
-        """What may be tried again."""
-        if self.next_look is None or now < self.next_look:
-            return []
-        free = [slot for slot in self._aside if is_free(self._slot_lock(slot))]
-        self._aside.difference_update(free)
-        freed = [resource for resource, watch in self._watches.items() if self._is_freed(resource, watch, now)]
-        for resource in freed:
-            del self._watches[resource]
-        self.next_look = now + LOOK_SECONDS if self._aside or self._watches else None
-        return [*(SlotFreed(slot) for slot in free), *(ResourceFreed(resource) for resource in freed)]
+    def begin_token(self, candidate: Candidate, start: Started) -> None:
+        """The attempt that `admit` gave a token is about to start: the token's record names it before its agent lives."""
+        ids = {"attempt": start.attempt, "worker": start.worker, "sequence": start.sequence}
+        self._tokens.begin_attempt(candidate.item, mark=candidate.mark, **ids)
 
-    def notes(self, resource: str) -> list[str | None]:
-        """Of each unit of a resource the note (`RUN/ITEM MARK`) of who holds it, None if it is free; [] of one without units."""
-        if (account := self._account_of.get(resource)) is not None:
-            return [self._trials.holder_note(account)] if resource == trial(account) else []
-        if resource == ROOM:
-            return [] if self._capacity is None else self._capacity.notes()
-        if (name := self._pool_of.get(resource)) is None:
-            return []
-        return self._pools[name].notes() + ([] if self._capacity is None else self._capacity.pool_notes(name))
+    def adopt_token(self, item: ItemRef, name: str, start: Started) -> None:
+        """An attempt of an earlier supervisor holds its token: go on for it as if it had been admitted here."""
+        self._tokens.adopt_attempt(item, name, start)
 
-    def limit_words(self, resource: str) -> str | None:
-        """Of an account's limit: until when it holds, and who was told so."""
-        account = self._account_of.get(resource)
-        return self._trials.until_words(account) if account is not None and resource == usage_limit(account) else None
+    def _asking(self, candidate: Candidate) -> Asking | None:
+        """What the token desk is asked; None: the item has no token."""
+        prepared = candidate.prepared
+        if prepared.token is None:
+            return None
+        wanted = Wanted(
+            token=prepared.token,
+            payload=prepared.payload,
+            makes_file=prepared.creates is not None,
+            is_asked=prepared.is_asked,
+            schema=prepared.agent.schema if prepared.agent is not None else None,
+        )
+        return self._tokens.make_asking(candidate.item, candidate.name, candidate.job, wanted)
 
-    def _take(
-        self,
-        item: ItemRef,
-        name: str,
-        job: Job,
-        slot: int,
-        mark: str,
-        asking: Asking | None,
-        account: str | None,
-        undo: ExitStack,
-    ) -> Answer:
-        note = f"{self._run_dir.run_id}/{name} {mark}"
-        slot_fd = try_take(self._slot_lock(slot), note)
+    def _take_all(self, candidate: Candidate, asking: Asking | None, taken: _Taken) -> Answer:
+        # The slot of this run comes first: its lock is free unless an attempt outlived the supervisor that started it.
+        slot_fd = try_take(self._slot_lock(candidate.slot), taken.note)
         if slot_fd is None:
-            self._aside.add(slot)
-            self._look_soon()
+            self._missing.watch_slot(candidate.slot)
             return SlotHeld()
-        undo.callback(os.close, slot_fd)
-        fds = [slot_fd]
-        token_fds: list[int] = []
-        promotions = 0
-        if asking is not None:
-            answer = self._tokens.ask_for_token(asking)
-            if isinstance(answer, Joins | Shared | Refused):
-                return answer
-            if isinstance(answer, Granted):
-                undo.callback(self._tokens.give_back, item)
-                token_fds.append(answer.lock_fd)
-                promotions = answer.promotions
-        pools: set[str] = set()
-        shared = self._take_shared(job, account, note, fds, pools, undo)
-        if shared is not None:
-            return shared
-        worker = self._engine.prepare(slot)
-        if job.pool in self._rates and (missing := self._missing_start(job.pool, worker.record)) is not None:
-            return missing
-        return Admitted(HeldLocks(fds, token_fds), sorted(pools), promotions, worker)
+        taken.undo.callback(os.close, slot_fd)
+        taken.lock_fds.append(slot_fd)
+        refusal = self._take_token(candidate.item, asking, taken) or self._take_shared(candidate, taken)
+        if refusal is not None:
+            return refusal
+        # A worker only for an attempt that has all else, or idle workers would fill the machine.
+        worker = self._engine.prepare(candidate.slot)
+        # The rate is asked last: what it grants is spent, and a worker that cannot be had must not spend it again and again.
+        if candidate.job.pool in self._resources.rates:
+            missing = self._missing_start(candidate.job.pool, worker.record)
+            if missing is not None:
+                return missing
+        return Admitted(HeldLocks(taken.lock_fds, taken.token_fds), sorted(taken.pools), taken.promotions, worker)
 
-    def _take_shared(
-        self, job: Job, account: str | None, note: str, fds: list[int], pools: set[str], undo: ExitStack
-    ) -> Missing | None:
-        """Take what all runs share, tokens apart, and add it to `fds` and `pools`; or tell what is missing."""
-        if self._capacity is not None:
-            borrowed = self._capacity.try_borrow(job.pool, note)
+    def _take_token(self, item: ItemRef, asking: Asking | None, taken: _Taken) -> Joins | Shared | Refused | None:
+        """Take the item's token; or tell that its work is done, or is being done, elsewhere."""
+        answer = self._tokens.ask_for_token(asking) if asking is not None else None
+        if isinstance(answer, Joins | Shared | Refused):
+            return answer
+        if isinstance(answer, Granted):
+            taken.undo.callback(self._tokens.give_back, item)
+            taken.token_fds.append(answer.lock_fd)
+            taken.promotions = answer.promotions
+        return None
+
+    def _take_shared(self, candidate: Candidate, taken: _Taken) -> Missing | None:
+        """Take what all runs share, tokens apart; or tell what is missing."""
+        pool, resources = candidate.job.pool, self._resources
+        if resources.capacity is not None:
+            borrowed = resources.capacity.try_borrow(pool, taken.note)
             if borrowed is None:
-                return self._missing(ROOM)
+                return self._missing.watch(ROOM)
             for fd in borrowed.lock_fds:
-                undo.callback(unlock, fd)
-            fds += borrowed.lock_fds
-            pools |= borrowed.pools
-        if job.pool in self._pools and job.pool not in pools:
-            pool_fd = self._pools[job.pool].try_take_slot(note)
+                taken.undo.callback(unlock, fd)
+            taken.lock_fds += borrowed.lock_fds
+            taken.pools |= borrowed.pools
+        # What was borrowed may be a slot of this very pool.
+        if pool in resources.pools and pool not in taken.pools:
+            pool_fd = resources.pools[pool].try_take_slot(taken.note)
             if pool_fd is None:
-                return self._missing(pool_slot(job.pool))
-            undo.callback(unlock, pool_fd)
-            fds.append(pool_fd)
-            pools.add(job.pool)
-        if account is not None:
-            tried = self._trials.try_use_account(account, note)
-            if isinstance(tried, Parked | Tried):
-                return self.limited(account, tried)
-            if isinstance(tried, Trial):
-                undo.callback(unlock, tried.lock_fd)
-                fds.append(tried.lock_fd)
+                return self._missing.watch(pool_slot(pool))
+            taken.undo.callback(unlock, pool_fd)
+            taken.lock_fds.append(pool_fd)
+            taken.pools.add(pool)
+        return self._take_trial(candidate, taken)
+
+    def _take_trial(self, candidate: Candidate, taken: _Taken) -> Missing | None:
+        """Where the limit of the agent's account is just over, take the right to try it alone."""
+        if candidate.account is None:
+            return None
+        tried = self._resources.trials.try_use_account(candidate.account, taken.note)
+        if isinstance(tried, Parked | Tried):
+            return self._missing.watch_account(candidate.account, tried)
+        if isinstance(tried, Trial):
+            taken.undo.callback(unlock, tried.lock_fd)
+            taken.lock_fds.append(tried.lock_fd)
         return None
 
     def _missing_start(self, pool: str, new_worker: WorkerStarted | None) -> Missing | None:
-        """What is missing if the pool's rate allows no start now. Asked for last: what it grants is spent, and a worker that
-        cannot be had must not spend it again and again."""
+        """What is missing if the pool's rate allows no start now."""
         try:
-            wait = self._rates[pool].try_grant_start(_WARM_START_SECONDS if new_worker is None else _COLD_START_SECONDS)
+            wait = self._resources.rates[pool].try_grant_start(_WARM_START_SECONDS if new_worker is None else _COLD_START_SECONDS)
         except OSError as error:
             if error.errno not in SHORTAGES:
                 raise
-            return Missing(SHORTAGE, new_worker=new_worker)  # a worker that nobody hears of would share its number
+            return Missing(SHORTAGE, new_worker=new_worker)  # its worker is recorded, or the next one would get the same number
         return None if wait is None else Missing(pool_rate(pool), time.monotonic() + wait, new_worker)
-
-    def limited(self, account: str, limited: Parked | Tried) -> Missing:
-        """What is missing of an account: looked at from now on until it may be had, for anybody may take back a limit."""
-        if isinstance(limited, Tried):
-            resource, until = trial(account), math.inf
-        else:
-            resource, until = usage_limit(account), time.monotonic() + limited.seconds
-        self._account_of[resource] = account
-        missing = self._missing(resource)
-        return msgspec.structs.replace(missing, until=until, account=account, words=limited.words)
-
-    def _missing(self, resource: str) -> Missing:
-        # The first look is a real one, and takes the stamp: what was freed since the try is seen by it.
-        self._watches.setdefault(resource, _Watch())
-        self._look_soon()
-        return Missing(resource)
-
-    def _stamp(self, resource: str) -> object:
-        if (account := self._account_of.get(resource)) is not None:
-            return self._trials.stamp(account)
-        if resource == ROOM:
-            assert self._capacity is not None
-            return self._capacity.stamp()
-        name = self._pool_of[resource]
-        # Who is nested and waits for a pool may also borrow a slot of it.
-        return self._pools[name].stamp(), None if self._capacity is None else self._capacity.pool_stamp(name)
-
-    def _is_any_free(self, resource: str) -> bool:
-        if (account := self._account_of.get(resource)) is not None:
-            return self._trials.is_free(account) if resource == trial(account) else self._trials.is_past(account)
-        if resource == ROOM:
-            assert self._capacity is not None
-            return self._capacity.is_any_free()
-        name = self._pool_of[resource]
-        return self._pools[name].is_any_free() or (self._capacity is not None and self._capacity.is_pool_free(name))
-
-    def _is_freed(self, resource: str, watch: _Watch, now: float) -> bool:
-        stamp = self._stamp(resource)
-        if stamp == watch.seen and now < watch.look_really_at:
-            return False
-        watch.seen = stamp
-        watch.look_really_at = now + REAL_LOOK_SECONDS
-        return self._is_any_free(resource)
-
-    def _look_soon(self) -> None:
-        self.next_look = self.next_look or time.monotonic() + LOOK_SECONDS
 
     def _is_memory_short(self) -> bool:
         if self._min_free_memory is None:

@@ -1,4 +1,4 @@
-"""Carrying out `StartAttempt`: render the item, take what it needs, record the start, and only then hand it over.
+"""Carrying out `StartAttempt`: prepare the attempt, take what it needs, record its start, and only then hand it over.
 
 Promise: an attempt is sent after its start stands in the journal; the locks it needs are the worker's then, or free again. An
 item that does not start is told to the core (`StartDeclined`), once, in the same turn.
@@ -7,9 +7,8 @@ item that does not start is told to the core (`StartDeclined`), once, in the sam
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import Any, assert_never
+from functools import partial
+from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
@@ -19,111 +18,120 @@ from orchestrator.attempts.message import StartMessages
 from orchestrator.attempts.preparer import NotStarted, Preparer, Ready
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.core import parking, throttle
-from orchestrator.core.budget import left_nano_usd
-from orchestrator.core.events import AccountTold, Declined, Event, StartDeclined
-from orchestrator.core.scheduling import resources_of
-from orchestrator.core.states import ItemRef, RunState, Stop
-from orchestrator.jobsfile.model import Job
+from orchestrator.core.decisions import StartAttempt
+from orchestrator.core.events import AccountTold, Declined, StartDeclined
+from orchestrator.core.states import ItemRef, Stop
+from orchestrator.engines.engine import EngineEvent
 from orchestrator.reading.money.costs import dollars
 from orchestrator.shared.tokens.answers import Joins, Refused, Shared
-from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
-from orchestrator.store.run_history import RunHistory
-from orchestrator.supervisor.admission import Admission, Admitted, Missing, SlotHeld
+from orchestrator.supervisor.admission import Admission, Admitted, Candidate, SlotHeld
 from orchestrator.supervisor.flights import Flights
-from orchestrator.supervisor.narrator import Narrator
-from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.resources import Missing
+from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Joined, Settlements
+from orchestrator.workers.faultpoints import fault_point
 
 
-class Starts:
-    """Of one run. `events`: what the core has not heard yet. `worker_started` is called when there is a new one to listen to."""
+class Preparation(NamedTuple):
+    """How attempts of this run are made ready: their work, the message for a worker, the child run that does it."""
+
+    preparer: Preparer
+    messages: StartMessages
+    children: ChildRuns
+
+
+class AttemptStarts:
+    """Of one run."""
 
     def __init__(
         self,
-        *,
-        history: RunHistory,
-        state: RunState,
-        events: deque[Event],
+        run: Run,
+        preparation: Preparation,
         admission: Admission,
-        tokens: TokenDesk,
         flights: Flights,
-        recorder: Recorder,
         settlements: Settlements,
-        narrator: Narrator,
-        preparer: Preparer,
-        messages: StartMessages,
-        children: ChildRuns,
-        worker_started: Callable[[], None],
     ) -> None:
-        self._state = state
-        self._events = events
+        self._run = run
+        self._preparer, self._messages, self._children = preparation
         self._admission = admission
-        self._tokens = tokens
         self._flights = flights
-        self._recorder = recorder
         self._settlements = settlements
-        self._narrator = narrator
-        self._preparer = preparer
-        self._messages = messages
-        self._children = children
-        self._worker_started = worker_started
-        self._next_sequence = history.next_sequence
+        self._next_sequence = run.history.next_sequence
         self._recorded_through: dict[int, int] = {}
+        """By worker the last attempt of which the end is known."""
 
-    def ended(self, start: records.Started) -> None:
-        """The outcome of this attempt is known: its worker's log is read so far."""
-        self._recorded_through[start.worker] = start.sequence
-
-    def start(self, item: ItemRef, name: str, job: Job, attempt: int, slot: int, account: str | None) -> None:
-        """Begin the attempt, or decline it. `account`: the one that the core had in mind. Raises StateUnwritableError."""
+    def start(self, decision: StartAttempt) -> None:
+        """Begin the attempt, or decline it. Raises StateUnwritableError."""
+        item, account = decision.item, decision.account
+        # What another start of this turn found missing is not tried again by every free slot.
         known = self._known_missing(item[0], account)
         if known is not None:
-            self._events.append(msgspec.structs.replace(known, item=item))
+            self._run.happened(msgspec.structs.replace(known, item=item))
             return
-        self._recorder.catch_up()
-        left = left_nano_usd(self._state, self._state.jobs[item[0]]) if job.is_agent else None
-        rendered = self._preparer.prepare_start(job, item[1], attempt, account, dollars(left))
-        if isinstance(rendered, NotStarted):
-            self._decline(item, rendered)
+        # Templates read what ended in this very turn.
+        self._run.recorder.catch_up()
+        job = self._run.job(item)
+        left = self._run.core.left_nano_usd(item[0]) if job.is_agent else None
+        ready = self._preparer.prepare_start(job, item[1], decision.attempt, account, dollars(left))
+        if isinstance(ready, NotStarted):
+            self._decline(item, ready)
             return
-        found = rendered.prepared.agent.account if rendered.prepared.agent is not None else None
-        if found is not None and found != account and (throttled := self._throttled(item, found)) is not None:
-            self._events.append(throttled)
+        name = self._run.name(item)
+        mark = self._messages.mark(name, decision.attempt)
+        candidate = Candidate(item, name, job, decision.slot, mark, ready.prepared)
+        # An item that found out its account only now was not held back by the core for it.
+        is_new_account = candidate.account is not None and candidate.account != account
+        if is_new_account and (throttled := self._throttled(candidate)) is not None:
+            self._run.happened(throttled)
             return
-        mark = self._messages.mark(name, attempt)
-        answer = self._admission.admit(item, name, job, slot, mark, rendered.prepared)
+        answer = self._admission.admit(candidate)
         if isinstance(answer, Admitted | Missing) and answer.new_worker is not None:
-            self._recorder.add(answer.new_worker)
-            self._worker_started()
-        if isinstance(answer, Admitted):
-            if found is not None and found != account:
-                self._events.append(AccountTold(item, found))
-            self._begin(item, name, job, attempt, slot, mark, rendered, answer)
-        else:
-            self._not_admitted(item, rendered, answer)
+            self._run.recorder.add(answer.new_worker)
+        if not isinstance(answer, Admitted):
+            self._not_admitted(item, ready, answer)
+            return
+        if candidate.account is not None and is_new_account:
+            self._run.happened(AccountTold(item, candidate.account))
+        self._begin(candidate, decision.attempt, ready, answer)
 
-    def _throttled(self, item: ItemRef, account: str) -> StartDeclined | None:
-        """What keeps an item that found out its account just now from starting: the core could not know."""
+    def resume(self, start: records.Started, slot: int) -> list[EngineEvent]:
+        """Take over an attempt that an earlier supervisor started and whose end is not recorded; what is known of it at once."""
+        fault_point("supervisor.resuming")
+        item = self._run.ref(start.job, start.index)
+        name = self._run.name(item)
+        mark = self._messages.mark(name, start.attempt)
+        flight = Flight(item=item, name=name, job=self._run.job(item), start=start, slot=slot, mark=mark)
+        if start.token is not None:
+            self._admission.adopt_token(item, name, start)
+        return self._flights.resume(flight, self._run.history.workers.get(start.worker))
+
+    def note_end(self, start: records.Started) -> None:
+        """The end of this attempt is known, so its worker may forget it."""
+        self._recorded_through[start.worker] = start.sequence
+
+    def _throttled(self, candidate: Candidate) -> StartDeclined | None:
+        """What keeps an attempt from starting while its account is throttled."""
+        account = candidate.account
+        assert account is not None
         running = sum(flight.start.account == account for flight in self._flights)
-        if not throttle.is_full(self._state, account, running):
+        if not self._run.core.is_account_full(account, running):
             return None
-        return StartDeclined(item, Declined.HELD, throttle.rate_limit(account), account=account)
+        return StartDeclined(candidate.item, Declined.HELD, throttle.rate_limit(account), account=account)
 
     def _known_missing(self, order: int, account: str | None) -> StartDeclined | None:
-        """What another start of this turn found missing already: a freed slot of a pool is tried once, not by every free slot."""
-        needed = set(resources_of(self._state.jobs[order].rules))
+        """What another start of this turn found missing already."""
+        needed = self._run.core.resources(order)
         if account is not None:
             needed |= {parking.usage_limit(account), parking.trial(account)}
-        # Of what may be tried again by now nothing is known: repeated, it would answer for itself for ever.
+        # Ignore entries whose `until` has passed: they would decline every later start of this turn without a new try.
         now = time.monotonic()
-        held = (event for event in self._events if isinstance(event, StartDeclined) and event.why is Declined.HELD)
+        held = (event for event in self._run.events if isinstance(event, StartDeclined) and event.why is Declined.HELD)
         return next((event for event in held if event.resource in needed and event.until > now), None)
 
-    def _begin(
-        self, item: ItemRef, name: str, job: Job, attempt: int, slot: int, mark: str, rendered: Ready, admitted: Admitted
-    ) -> None:
-        prepared = rendered.prepared
+    def _begin(self, candidate: Candidate, attempt: int, ready: Ready, admitted: Admitted) -> None:
+        """Record the start, and have the attempt sent once the record stands in the journal."""
+        item, job, prepared = candidate.item, candidate.job, ready.prepared
         worker = admitted.worker.number
         sequence = self._next_sequence
         self._next_sequence += 1
@@ -135,12 +143,12 @@ class Starts:
             sequence=sequence,
             worker=worker,
             at=time.time(),
-            slot=slot,
-            label=rendered.label,
+            slot=candidate.slot,
+            label=ready.label,
             payload=prepared.payload,
             token=prepared.token,
             promotions=admitted.promotions,
-            round=rendered.round,
+            round=ready.round,
             child=child,
             workspace=prepared.place.name if prepared.place is not None else "",
             **_agent_fields(prepared),
@@ -153,54 +161,55 @@ class Starts:
             recorded_through=self._recorded_through.get(worker, -1),
             kept_locks=admitted.locks.kept_count,
             pools=admitted.pools,
-            more_arguments=self._children.arguments(child, name) if child else (),
+            more_arguments=self._children.arguments(child, candidate.name) if child else (),
         )
         if admitted.locks.kept_count:
-            self._tokens.begin_attempt(item, attempt=attempt, worker=worker, sequence=sequence, mark=mark)
-        flight = Flight(item=item, name=name, job=job, start=start, slot=slot, mark=mark)
+            self._admission.begin_token(candidate, start)
+        flight = Flight(item=item, name=candidate.name, job=job, start=start, slot=candidate.slot, mark=candidate.mark)
         self._flights.begin(flight)
-        self._recorder.add(start)
-        self._recorder.then(lambda: self._flights.send(flight, message, admitted.locks))
-        self._narrator.started(flight)
+        # A supervisor that is killed between record and message leaves a start that its resume finds without a worker's log.
+        self._run.recorder.add(start)
+        self._run.recorder.then(partial(self._flights.send, flight, message, admitted.locks))
+        self._run.tell.started(flight)
 
-    def _not_admitted(self, item: ItemRef, rendered: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
-        """Something is missing, or the item's work is done elsewhere: it was, it is, or it must not be done here."""
+    def _not_admitted(self, item: ItemRef, ready: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
+        """Something is missing; or the item's work was done, is being done elsewhere, or must not be done here."""
         match answer:
             case SlotHeld():
-                self._events.append(StartDeclined(item, Declined.SLOT_HELD))
+                self._run.happened(StartDeclined(item, Declined.SLOT_HELD))
             case Missing(resource, until):
-                self._held(item, rendered, answer, StartDeclined(item, Declined.HELD, resource, until, answer.account))
+                self._held(item, ready, answer, StartDeclined(item, Declined.HELD, resource, until, answer.account))
             case Joins(words):
-                self._settlements.joins(item, _joined(rendered, words))
-                self._events.append(StartDeclined(item, Declined.JOINS))
+                self._settlements.joins(item, _joined(ready, words))
+                self._run.happened(StartDeclined(item, Declined.JOINS))
             case Shared(outcome, is_success, deduped_from):
-                self._settlements.shares(item, outcome, deduped_from, _joined(rendered))
-                self._events.append(StartDeclined(item, Declined.SATISFIED if is_success else Declined.REFUSED))
+                self._settlements.shares(item, outcome, deduped_from, _joined(ready))
+                self._run.happened(StartDeclined(item, Declined.SATISFIED if is_success else Declined.REFUSED))
             case Refused(message):
-                prepared = rendered.prepared
-                refused = NotStarted(Declined.REFUSED, message, rendered.label, prepared.token, prepared.payload)
+                prepared = ready.prepared
+                refused = NotStarted(Declined.REFUSED, message, ready.label, prepared.token, prepared.payload)
                 self._decline(item, refused)
             case unknown:
                 assert_never(unknown)
 
-    def _held(self, item: ItemRef, rendered: Ready, missing: Missing, held: StartDeclined) -> None:
+    def _held(self, item: ItemRef, ready: Ready, missing: Missing, held: StartDeclined) -> None:
         """Something is missing; of the limit of an account the job says what is to become of the item."""
-        rules = self._state.jobs[item[0]].rules
+        rules = self._run.core.rules(item[0])
         is_parked = missing.account is not None and missing.resource == parking.usage_limit(missing.account)
         if is_parked and rules.on_usage_limit == "fail":
-            prepared = rendered.prepared
-            self._decline(item, NotStarted(Declined.REFUSED, missing.words, rendered.label, prepared.token, prepared.payload))
+            prepared = ready.prepared
+            self._decline(item, NotStarted(Declined.REFUSED, missing.words, ready.label, prepared.token, prepared.payload))
             return
-        if is_parked and rules.on_usage_limit == "pause" and self._state.stop is Stop.NO:
-            self._narrator.note(f"pausing: {missing.words}; resume the run then")
+        if is_parked and rules.on_usage_limit == "pause" and self._run.core.stop is Stop.NO:
+            self._run.tell.note(f"pausing: {missing.words}; resume the run then")
             until = time.localtime(time.time() + missing.until - time.monotonic())
             words = f"usage limit of {missing.account} until {time.strftime('%Y-%m-%d %H:%M:%S', until)}"
             held = msgspec.structs.replace(held, words=words)
-        self._events.append(held)
+        self._run.happened(held)
 
     def _decline(self, item: ItemRef, why: NotStarted) -> None:
         self._settlements.declined(item, why)
-        self._events.append(StartDeclined(item, why.why))
+        self._run.happened(StartDeclined(item, why.why))
 
 
 def _agent_fields(prepared: Prepared) -> dict[str, Any]:
@@ -212,6 +221,6 @@ def _agent_fields(prepared: Prepared) -> dict[str, Any]:
     return {"agent": work.agent, "account": work.account, "model": work.model, "session": session, "folder": prepared.cwd}
 
 
-def _joined(rendered: Ready, words: str = "") -> Joined:
-    assert rendered.prepared.token is not None
-    return Joined(label=rendered.label, token=rendered.prepared.token, payload=rendered.prepared.payload, words=words)
+def _joined(ready: Ready, words: str = "") -> Joined:
+    assert ready.prepared.token is not None
+    return Joined(label=ready.label, token=ready.prepared.token, payload=ready.prepared.payload, words=words)

@@ -6,16 +6,13 @@ from functools import partial
 
 from orchestrator.attempts.child_runs import spent_by_child
 from orchestrator.attempts.flight import Flight
-from orchestrator.core.budget import Unit, mute_jobs
+from orchestrator.core.budget import Unit
 from orchestrator.core.costs import Cost
-from orchestrator.core.states import RunState
 from orchestrator.reading.money.costs import after_attempt, after_child, after_replay, charge_of, dollars, is_charged
 from orchestrator.reading.money.ledger import ledger_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Spent
-from orchestrator.store.run_history import RunHistory
-from orchestrator.supervisor.narrator import Narrator
-from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.run import Run
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _MUTE: dict[Unit, str] = {
@@ -48,27 +45,24 @@ def cost_with(flight: Flight, outcome: Outcome, spent: Spent | None) -> Cost | N
 class Charges:
     """Of one run. What is told is recorded already."""
 
-    def __init__(self, history: RunHistory, state: RunState, recorder: Recorder, narrator: Narrator) -> None:
-        self._history = history
-        self._state = state
-        self._recorder = recorder
-        self._narrator = narrator
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._warned: set[tuple[str, Unit]] = set()
 
     def begin(self) -> None:
         """Tell what the run has cost under the supervisors before, if agents were at work."""
-        ledger = ledger_of(self._history)
+        ledger = ledger_of(self._run.history)
         if not ledger.is_empty:
-            self._narrator.charged(None, None, None, ledger)
+            self._run.tell.charged(None, None, None, ledger)
 
     def attempt_ended(self, flight: Flight, outcome: Outcome, spent: Spent | None) -> None:
         """The end of an attempt, with which its item has cost `spent`, is about to be recorded."""
         if spent is not None and is_charged(flight.start, outcome, spent):
-            self._recorder.then(partial(self._tell, flight.name, flight.job.id, dollars(spent.last_nano_usd)))
+            self._run.recorder.then(partial(self._tell, flight.name, flight.job.id, dollars(spent.last_nano_usd)))
 
     def _tell(self, name: str, job_id: str, cost_usd: float | None) -> None:
-        self._narrator.charged(name, job_id, cost_usd, ledger_of(self._history))
-        for job, unit in mute_jobs(self._state):
-            if (job.rules.id, unit) not in self._warned:
-                self._warned.add((job.rules.id, unit))
-                self._narrator.note(f"{job.rules.id}: {_MUTE[unit]}")
+        self._run.tell.charged(name, job_id, cost_usd, ledger_of(self._run.history))
+        for job, unit in self._run.core.mute_jobs:
+            if (job, unit) not in self._warned:
+                self._warned.add((job, unit))
+                self._run.tell.note(f"{job}: {_MUTE[unit]}")

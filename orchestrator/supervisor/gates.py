@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from orchestrator.attempts.context import ItemContexts
@@ -19,18 +18,16 @@ from orchestrator.attempts.preparer import NotStarted
 from orchestrator.attempts.rendering import Question, is_wanted, question_of
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.control.messages import Reply
-from orchestrator.core.events import Declined, Event, GateEnd, GateTold, ItemsReopened, LeftAlone
-from orchestrator.core.states import ItemRef, RunState
+from orchestrator.core.events import Declined, GateEnd, GateTold, ItemsReopened, LeftAlone
+from orchestrator.core.states import ItemRef
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.keys import REJECTING
-from orchestrator.jobsfile.model import Job, JobsFile
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.jobsfile.model import Job
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reopened, Status
 from orchestrator.supervisor.gate_answers import answer_of
-from orchestrator.supervisor.narrator import Narrator
-from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.views.prompt import Said
 from orchestrator.workers.faultpoints import fault_point
@@ -53,36 +50,16 @@ class Asker(Protocol):
 
 
 class Gates:
-    """The gates of one run. `events`: what the core has not heard yet. `name_of(item)` is what people call an item."""
+    """The gates of one run. `asker`: the person at the terminal, if there is one."""
 
     def __init__(
-        self,
-        *,
-        reader: RunReader,
-        contexts: ItemContexts,
-        jobs_file: JobsFile,
-        state: RunState,
-        events: deque[Event],
-        recorder: Recorder,
-        settlements: Settlements,
-        narrator: Narrator,
-        asker: Asker | None,
-        selector: Selector,
-        name_of: Callable[[ItemRef], str],
+        self, run: Run, contexts: ItemContexts, selector: Selector, settlements: Settlements, asker: Asker | None
     ) -> None:
-        self._history = reader.history
-        self._reader = reader
+        self._run = run
         self._contexts = contexts
-        self._jobs = jobs_file.jobs
-        self._folder = jobs_file.folder
-        self._state = state
-        self._events = events
-        self._recorder = recorder
-        self._settlements = settlements
-        self._narrator = narrator
-        self._asker = asker
         self._selector = selector
-        self._name_of = name_of
+        self._settlements = settlements
+        self._asker = asker
         self._acted: set[ItemRef] = set()
         """Gates whose recorded answer has had its effect: if they are asked once more, it is not what was meant."""
         self._queue: list[ItemRef] = []
@@ -91,19 +68,19 @@ class Gates:
 
     def ask(self, item: ItemRef) -> None:
         """Carry out `AskGate`: put the question, unless it is answered already or needs no answer."""
-        job, index = self._jobs[item[0]], item[1]
-        self._recorder.catch_up()
+        job, index = self._run.job(item), item[1]
+        self._run.recorder.catch_up()
         label = None
         try:
             context = self._contexts.for_item(job, index, 1)
             label = context["label"] = item_label(job, context)
-            if not self._selector.admits(job.id, index, self._reader.count(job.id), label):
+            if not self._selector.admits(job.id, index, self._run.reader.count(job.id), label):
                 self._tell(item, GateEnd.UNSELECTED, NotStarted(Declined.UNSELECTED, self._selector.reason, label))
                 return
             if not is_wanted(job, context):
                 self._tell(item, GateEnd.SKIPPED, NotStarted(Declined.SKIPPED, "`when` is false", label))
                 return
-            question = question_of(job, context, self._folder)
+            question = question_of(job, context, self._run.jobs_file.folder)
         except (ItemRefused, CaptureMismatch) as refused:
             self._tell(item, GateEnd.REFUSED, NotStarted(Declined.REFUSED, str(refused), label))
             return
@@ -120,17 +97,17 @@ class Gates:
         for order, index in items:
             indices.setdefault(order, []).append(index)
         indices.update({order: [] for order in jobs})
-        job_ids = [self._jobs[order].id for order in indices]
+        job_ids = [self._run.jobs[order].id for order in indices]
         for job_id, each in zip(job_ids, indices.values(), strict=True):
-            self._recorder.add(Reopened(job=job_id, indices=each))
-        self._recorder.commit()
+            self._run.recorder.add(Reopened(job=job_id, indices=each))
+        self._run.recorder.commit()
         fault_point("supervisor.reopened")
         self._contexts.forget_jobs(job_ids)
         for job_id in job_ids:
-            self._narrator.reopened(job_id, self._reader.count(job_id), job_counts(self._reader, job_id))
-        self._events.append(
+            self._run.tell.reopened(job_id, self._run.reader.count(job_id), job_counts(self._run.reader, job_id))
+        self._run.happened(
             ItemsReopened(
-                {(order, index): self._history.jobs[self._jobs[order].id].attempts(index) for order, index in items},
+                {item: self._run.past(item).attempts(item[1]) for item in items},
                 tuple(jobs),
             )
         )
@@ -140,27 +117,27 @@ class Gates:
         answers: dict[ItemRef, GateAnswered] = {}
         try:
             for item in items:
-                past = self._history.jobs[self._jobs[item[0]].id]
-                answer = answer_of(past, item[1], self._name_of(item), choice, message, time.time())
+                past = self._run.past(item)
+                answer = answer_of(past, item[1], self._run.name(item), choice, message, time.time())
                 if answer is not None:
                     answers[item] = answer
         except UserError as error:
             return Reply(False, f"{error.message}; {error.hint}" if error.hint else error.message)
         for answer in answers.values():
-            self._recorder.add(answer)
-        self._recorder.take_checkpoint()
+            self._run.recorder.add(answer)
+        self._run.recorder.take_checkpoint()
         fault_point("supervisor.answered")
         is_late = False
         for item, answer in answers.items():
-            if item[1] in self._state.jobs[item[0]].asking:
+            if self._run.core.is_asking(item):
                 self._act(item, answer, self._label(item))
             else:
                 is_late = True
-        return Reply(True, answered_in_words([self._name_of(item) for item in items], bool(answers), is_late=is_late))
+        return Reply(True, answered_in_words([self._run.name(item) for item in items], bool(answers), is_late=is_late))
 
     # The terminal.
 
-    def look(self) -> None:
+    def show_next_question(self) -> None:
         """Take a question off the terminal that is answered or over; put the next."""
         if self._asker is None:
             return
@@ -171,24 +148,28 @@ class Gates:
             item = heapq.heappop(self._queue)
             asked = self._asked(item)
             if asked is not None and self._is_open(item):
-                self._asker.open(self._name_of(item), asked.question, asked.options, asked.show_file)
+                self._asker.open(self._run.name(item), asked.question, asked.options, asked.show_file)
                 self._open = item
 
     def filenos(self) -> list[int]:
         """What becomes readable when somebody at the terminal says something."""
         return self._asker.filenos() if self._asker is not None and self._open is not None else []
 
-    def read(self) -> None:
-        """Hear what was said at the terminal."""
+    def read_terminal(self) -> Said | EOFError | None:
+        """What was said at the terminal."""
         assert self._asker is not None
-        match self._asker.read():
+        return self._asker.read()
+
+    def take_in(self, said: Said | EOFError | None) -> None:
+        """Act on what was said at the terminal."""
+        match said:
             case Said(choice=choice, message=message) if self._open is not None:
                 self.answer([self._open], choice, message)
             case EOFError():
                 self.leave()
-                self._events.append(LeftAlone())
+                self._run.happened(LeftAlone())
             case _:
-                pass
+                pass  # nothing yet; or the question was closed in this very turn
 
     def leave(self) -> None:
         """Ask nobody any more at the terminal."""
@@ -208,39 +189,39 @@ class Gates:
             label=label,
             show_file=question.show_file,
         )
-        self._recorder.add(asked)
+        self._run.recorder.add(asked)
         self._acted.discard(item)
-        self._narrator.asks(self._name_of(item), asked, is_here=self._asker is not None)
-        self._events.append(GateTold(item, GateEnd.OPEN))
+        self._run.tell.asks(self._run.name(item), asked, is_here=self._asker is not None)
+        self._run.happened(GateTold(item, GateEnd.OPEN))
         heapq.heappush(self._queue, item)
 
     def _act(self, item: ItemRef, answer: GateAnswered, label: str | None) -> None:
-        job = self._jobs[item[0]]
+        job = self._run.job(item)
         self._acted.add(item)
-        self._narrator.answered(self._name_of(item), job.id, label, answer)
+        self._run.tell.answered(self._run.name(item), job.id, label, answer)
         if answer.choice not in REJECTING:
             words = f"{answer.choice}: {answer.message}" if answer.message else answer.choice
             self._tell(item, GateEnd.APPROVED, NotStarted(Declined.SATISFIED, words, label))
         elif job.on_reject.how == "retry":
-            self._events.append(GateTold(item, GateEnd.REJECTED))
+            self._run.happened(GateTold(item, GateEnd.REJECTED))
         else:
             words = f"rejected: {answer.message}" if answer.message else "rejected"
             self._tell(item, GateEnd.REJECTED, NotStarted(Declined.REFUSED, words, label))
 
     def _tell(self, item: ItemRef, how: GateEnd, why: NotStarted) -> None:
         self._settlements.declined(item, why)
-        self._events.append(GateTold(item, how))
+        self._run.happened(GateTold(item, how))
 
     def _recorded_answer(self, item: ItemRef) -> GateAnswered | None:
         """An answer that was given while nobody could act on it. What had failed for its answer is asked anew."""
-        past = self._history.jobs[self._jobs[item[0]].id]
+        past = self._run.past(item)
         gate = past.gates.get(item[1])
         if gate is None or gate.question is None or item in self._acted or past.status(item[1]) is Status.FAILED:
             return None
         return gate.answer
 
     def _is_selected(self, item: ItemRef) -> bool:
-        past, index = self._history.jobs[self._jobs[item[0]].id], item[1]
+        past, index = self._run.past(item), item[1]
         if past.status(index) is not Status.SKIPPED or not self._selector.words:
             return True
         record = past.record(index)
@@ -248,7 +229,7 @@ class Gates:
         return past.is_selected(index) and not is_late
 
     def _asked(self, item: ItemRef) -> GateAsked | None:
-        gate = self._history.jobs[self._jobs[item[0]].id].gates.get(item[1])
+        gate = self._run.past(item).gates.get(item[1])
         return gate.question if gate is not None else None
 
     def _label(self, item: ItemRef) -> str | None:
@@ -256,11 +237,10 @@ class Gates:
         return asked.label if asked is not None else None
 
     def _is_open(self, item: ItemRef) -> bool:
-        order, index = item
-        return index in self._state.jobs[order].asking and self._history.jobs[self._jobs[order].id].is_asking(index)
+        return self._run.core.is_asking(item) and self._run.past(item).is_asking(item[1])
 
     def _why_closed(self, item: ItemRef) -> str:
-        return self._reader.choice(self._jobs[item[0]].id, item[1]) or "not answered"
+        return self._run.reader.choice(self._run.job(item).id, item[1]) or "not answered"
 
 
 def answered_in_words(names: list[str], is_new: bool, *, is_late: bool) -> str:

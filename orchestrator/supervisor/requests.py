@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
 from typing import assert_never
 
 from orchestrator.attempts.workspaces.assignment import followers
@@ -24,63 +24,41 @@ from orchestrator.control.messages import (
     WhyItWaits,
 )
 from orchestrator.core import events
-from orchestrator.core.events import CancelAsked, ChildAnswered, Event
-from orchestrator.core.explanations import (
-    is_waiting,
-    limits_waited_for,
-    spared_now,
-    waiting_counts,
-    waiting_resource,
-    why_it_waits,
-)
+from orchestrator.core.events import CancelAsked, ChildAnswered
 from orchestrator.core.parking import usage_limit
-from orchestrator.core.reopening import to_reopen, why_not
-from orchestrator.core.scheduling import is_over, split_slots
-from orchestrator.core.states import ItemRef, Pending, Running, RunState, Stop, Waiting
-from orchestrator.jobsfile.model import JobsFile
+from orchestrator.core.scheduling import split_slots
+from orchestrator.core.states import ItemRef, Stop
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
 from orchestrator.store.durable_file import write_whole
-from orchestrator.store.run_store import RunStore
-from orchestrator.supervisor.admission import Admission
 from orchestrator.supervisor.gates import Gates
-from orchestrator.supervisor.recorder import Recorder
 from orchestrator.supervisor.reopenings import retries
+from orchestrator.supervisor.resources import MissingResources
+from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
+from orchestrator.supervisor.stops import Stops
 
 
 class Requests:
-    """Of one run. `stop` takes a stop, `ask` an event."""
+    """Of one run."""
 
     def __init__(
         self,
-        *,
-        store: RunStore,
-        recorder: Recorder,
-        settlements: Settlements,
-        state: RunState,
-        admission: Admission,
+        run: Run,
+        missing: MissingResources,
         tokens: TokenDesk,
         gates: Gates,
-        jobs_file: JobsFile,
-        is_inline: bool,
-        stop: Callable[[Stop], None],
-        ask: Callable[[Event], None],
+        settlements: Settlements,
+        stops: Stops,
     ) -> None:
-        self._store = store
-        self._run_id = store.run_dir.run_id
-        self._orders = {job_id: order for order, job_id in enumerate(store.history.header.jobs)}
-        self._recorder = recorder
-        self._settlements = settlements
-        self._state = state
-        self._admission = admission
+        self._run = run
+        self._run_id = run.id
+        self._missing = missing
         self._tokens = tokens
         self._gates = gates
-        self._jobs_file = jobs_file
-        self._is_inline = is_inline
-        self._stop = stop
-        self._ask = ask
+        self._settlements = settlements
+        self._stops = stops
 
     def obey(self, request: Request) -> Reply:
         """Have it done, or say why not."""
@@ -88,8 +66,8 @@ class Requests:
             case StopRequest() | Pause():
                 return self._wind_down(request)
             case Flush():
-                self._recorder.take_checkpoint()
-                return Reply(True, f"all that has ended is durable (generation {self._store.history.generation})")
+                self._run.recorder.take_checkpoint()
+                return Reply(True, f"all that has ended is durable (generation {self._run.history.generation})")
             case SetSlots(slots):
                 return self._set_slots(slots)
             case SetBudget():
@@ -97,106 +75,106 @@ class Requests:
             case CancelRequest(items, replaced_by):
                 return self._cancel(items, replaced_by)
             case Approve(items, choice, message):
-                return self._gates.answer([(self._orders[job_id], index) for job_id, index in items], choice, message)
+                return self._gates.answer([self._run.ref(job_id, index) for job_id, index in items], choice, message)
             case GoOn((job_id, index)):
-                return self._go_on((self._orders[job_id], index))
+                return self._go_on(self._run.ref(job_id, index))
             case RetryRequest():
                 return self._retry(request)
             case Explain(items):
-                return Reply(True, "", [self._explain((self._orders[job_id], index)) for job_id, index in items])
+                return Reply(True, "", [self._explain(self._run.ref(job_id, index)) for job_id, index in items])
             case CountWaiting():
-                spared = spared_now(self._state, time.monotonic())
-                return Reply(True, "", waiting=waiting_counts(self._state), spared=spared)
+                core = self._run.core
+                return Reply(True, "", waiting=core.waiting_counts, spared=core.spared_now(time.monotonic()))
             case unknown:
                 assert_never(unknown)
 
     @property
     def _running_words(self) -> str:
-        running = self._state.running
+        running = self._run.core.running_count
         return "1 item still runs" if running == 1 else f"{running} items still run"
 
     def _set_slots(self, slots: int) -> Reply:
-        if self._is_inline:
+        if self._run.is_inline:
             return Reply(False, f"run {self._run_id} runs inline (slots = 0): stop it, and resume it with --slots {slots}")
-        lanes: set[str] = {job.rules.lane for job in self._state.jobs if not job.rules.is_gate}
-        self._recorder.add(records.SlotsSet(slots=slots))
-        fast_slots = split_slots(slots, self._jobs_file.run.fast_slots, lanes)
-        write_whole(self._store.run_dir.slot_count, str(slots - fast_slots).encode())
-        self._ask(events.SlotsSet(slots, fast_slots))
+        self._run.recorder.add(records.SlotsSet(slots=slots))
+        fast_slots = split_slots(slots, self._run.jobs_file.run.fast_slots, self._run.core.lanes)
+        write_whole(self._run.dir.slot_count, str(slots - fast_slots).encode())
+        self._run.happened(events.SlotsSet(slots, fast_slots))
         return Reply(True, f"run {self._run_id} has {slots} slot{'' if slots == 1 else 's'} now; {self._running_words}")
 
     def _set_budget(self, asked: SetBudget) -> Reply:
         """The core hears of all bounds of the run or the job, as they are with this one."""
-        order = self._orders[asked.job] if asked.job else None
-        table = self._jobs_file.run if order is None else self._jobs_file.jobs[order]
+        order = self._run.order(asked.job) if asked.job else None
+        table = self._run.jobs_file.run if order is None else self._run.jobs_file.jobs[order]
         record = budget_set(asked.kind, asked.amount, asked.job, table)
-        self._recorder.add(record)
-        self._recorder.commit()
-        self._ask(events.BudgetSet(order, bounds_of(table, asked.job, self._store.history.budgets_set)))
+        self._run.recorder.add(record)
+        self._run.recorder.commit()
+        self._run.happened(events.BudgetSet(order, bounds_of(table, asked.job, self._run.history.budgets_set)))
         return Reply(True, f"run {self._run_id} has {in_words(record)} now")
 
     def _cancel(self, items: list[tuple[str, int]] | None, replaced_by: str | None) -> Reply:
         if items is None:
-            self._ask(CancelAsked(None))
+            self._run.happened(CancelAsked(None))
             return Reply(True, f"run {self._run_id} is being cancelled; a resume would run only what has not begun")
-        refs = tuple((self._orders[job_id], index) for job_id, index in items)
+        refs = tuple(self._run.ref(job_id, index) for job_id, index in items)
         if replaced_by is not None:
             for ref in refs:
                 self._settlements.replaced(ref, replaced_by)
-        self._ask(CancelAsked(refs))
+        self._run.happened(CancelAsked(refs))
         return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
 
     def _wind_down(self, request: StopRequest | Pause) -> Reply:
         if isinstance(request, StopRequest):
-            self._stop(Stop.NOW if request.now else Stop.DRAIN)
+            self._stops.asked_by(signal.SIGTERM)
+            self._stops.ask(Stop.NOW if request.now else Stop.DRAIN)
             return Reply(True, f"run {self._run_id} is stopping; {self._running_words}")
-        if self._state.stop.value > Stop.PAUSE.value:
+        if self._run.core.stop.value > Stop.PAUSE.value:
             return Reply(False, f"run {self._run_id} is stopping already")
-        self._stop(Stop.PAUSE)
+        self._stops.ask(Stop.PAUSE)
         return Reply(True, f"run {self._run_id} is being paused; {self._running_words}")
 
     def _retry(self, request: RetryRequest) -> Reply:
-        refs = [(self._orders[job_id], index) for job_id, index in request.items]
-        refusal = why_not(self._state, refs) or self._who_goes_on_there(refs)
+        refs = [self._run.ref(job_id, index) for job_id, index in request.items]
+        refusal = self._run.core.why_not_again(refs) or self._who_goes_on_there(refs)
         if refusal:
             return Reply(False, f"run {self._run_id}: {refusal}")
-        for record in retries(self._store.history, request):
-            self._recorder.add(record)
-        self._gates.reopen(*to_reopen(self._state, refs))
+        for record in retries(self._run.history, request):
+            self._run.recorder.add(record)
+        self._gates.reopen(*self._run.core.to_reopen(refs))
         return Reply(True, f"run {self._run_id} runs {len(refs)} item{'' if len(refs) == 1 else 's'} again")
 
     def _who_goes_on_there(self, items: list[ItemRef]) -> str:
         """Whether an item that goes on in the workspace of one of these is at work in it, in words; empty: none is."""
-        after = followers({job.id: job for job in self._jobs_file.jobs})
-        for order, index in items:
-            job_id = self._state.jobs[order].rules.id
-            while (job_id := after.get(job_id, "")) in self._orders:
-                job = self._state.jobs[self._orders[job_id]]
-                if not job.is_listed:
+        after = followers({job.id: job for job in self._run.jobs})
+        for item in items:
+            job_id = self._run.job(item).id
+            while job_id := after.get(job_id, ""):
+                follower = self._run.ref(job_id, item[1])
+                if not self._run.core.is_listed(follower[0]):
                     break
-                item = job.items[index]
-                if isinstance(item, Running | Waiting) or (isinstance(item, Pending) and index in job.ready):
-                    return f"{job_id}:{index} goes on in its workspace: cancel that first, or wait for its end"
+                if self._run.core.is_in_motion(follower):
+                    return f"{job_id}:{item[1]} goes on in its workspace: cancel that first, or wait for its end"
         return ""
 
     def _go_on(self, item: ItemRef) -> Reply:
-        if is_over(self._state, self._state.jobs[item[0]]):
+        if self._run.core.is_over(item[0]):
             return Reply(True, f"run {self._run_id} is ending, and a resume of it goes on from there")
-        self._ask(ChildAnswered(item))
+        self._run.happened(ChildAnswered(item))
         return Reply(True, f"run {self._run_id} goes on with it")
 
     def _explain(self, item: ItemRef) -> WhyItWaits:
         joined = self._settlements.joined(item)
         if joined is not None:
             return WhyItWaits(joined.words, self._tokens.holder_pids(item), is_waiting=True)
-        words = why_it_waits(self._state, item, time.monotonic())
-        resource = waiting_resource(self._state, item)
-        notes = self._admission.notes(resource) if resource is not None else []
-        if resource is not None and (limit := self._admission.limit_words(resource)) is not None:
+        core = self._run.core
+        words = core.why_it_waits(item, time.monotonic())
+        resource = core.waiting_resource(item)
+        notes = self._missing.notes(resource) if resource is not None else []
+        if resource is not None and (limit := self._missing.limit_words(resource)) is not None:
             words = f"{words}: it holds {limit}"
-        for other in limits_waited_for(self._state, item)[1:]:
-            if (limit := self._admission.limit_words(usage_limit(other))) is not None:
+        for other in core.limits_waited_for(item)[1:]:
+            if (limit := self._missing.limit_words(usage_limit(other))) is not None:
                 words = f"{words}, that of {other} {limit}"
         held_by = [note.partition(" ")[0] for note in notes if note]
         told = f"{words} (held by {', '.join(dict.fromkeys(held_by))})" if held_by else words
-        return WhyItWaits(told, is_waiting=is_waiting(self._state, item))
+        return WhyItWaits(told, is_waiting=core.is_waiting(item))

@@ -5,13 +5,14 @@ Skipped items are looked at again: what they needed may succeed this time. Not t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orchestrator.attempts.items.selection import Chosen
 from orchestrator.core.costs import Costs, Meter
 from orchestrator.core.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, AdoptedAttempt, ItemState, RestoredJob
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.records import Started, Status
+from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import Spending, tokens_of
 
 
@@ -36,51 +37,62 @@ def assign_slots(starts: Iterable[Started], slots: int) -> dict[tuple[str, int],
     return assigned
 
 
-def restore_job(
-    past: JobHistory,
-    slots_of: dict[tuple[str, int], int],
-    starts: dict[tuple[str, int], Started],
-    *,
-    keep_failed: bool,
-    rerun_stale: bool = False,
-    chosen: Chosen = None,
-) -> RestoredJob:
-    """What the core shall know of a listed job. `chosen`: what is selected. What has failed and is not selected stays failed."""
-    assert past.count is not None
-    by_status: dict[Status, ItemState] = {
-        Status.PENDING: PENDING,
-        Status.WAITING: PENDING,
-        Status.RUNNING: PENDING,
-        Status.INTERRUPTED: PENDING,
-        Status.SKIPPED: PENDING,
-        Status.SUCCEEDED: SUCCEEDED,
-        Status.CANCELLED: CANCELLED,
-        Status.FAILED: FAILED if keep_failed else PENDING,
-    }
-    states = [by_status[past.status(index)] for index in range(past.count)]
-    for index in past.gone:
-        states[index] = SKIPPED
-    if rerun_stale:
-        for index in past.indices(Status.SUCCEEDED):
-            if past.is_stale(index):
-                states[index] = PENDING
-    adopted = tuple(
-        AdoptedAttempt(index=index, attempt=starts[job_id, index].attempt, slot=slot, account=starts[job_id, index].account)
-        for (job_id, index), slot in slots_of.items()
-        if job_id == past.id
-    )
-    unselected = set() if chosen is None else set(range(past.count)) - chosen - {each.index for each in adopted}
-    unselected = {index for index in unselected if states[index] is PENDING}
-    for index in unselected:
-        states[index] = FAILED if past.status(index) is Status.FAILED else SKIPPED
-    return RestoredJob(
-        states=states,
-        attempts={index: past.attempts(index) for index, state in enumerate(states) if state is PENDING and past.attempts(index)},
-        adopted=adopted,
-        unselected=sum(states[index] is SKIPPED for index in unselected),
-        gone=len(past.gone),
-        costs=costs_of(past.spending),
-    )
+class RestoredJobs:
+    """The jobs of one run, as the core shall know them. `slots_of`: the slot of each attempt of an earlier supervisor."""
+
+    def __init__(
+        self, history: RunHistory, slots_of: Mapping[tuple[str, int], int], *, keep_failed: bool, rerun_stale: bool
+    ) -> None:
+        self._history = history
+        self._slots_of = slots_of
+        self._keep_failed = keep_failed
+        self._rerun_stale = rerun_stale
+
+    def of_job(self, job_id: str, chosen: Chosen) -> RestoredJob:
+        """What the core knows of a listed job. `chosen`: what is selected; a failed item that is not selected stays failed."""
+        past, starts = self._history.jobs[job_id], self._history.open_starts
+        states = self._states(past)
+        adopted = tuple(
+            AdoptedAttempt(index=index, attempt=starts[of, index].attempt, slot=slot, account=starts[of, index].account)
+            for (of, index), slot in self._slots_of.items()
+            if of == job_id
+        )
+        # What is not selected is skipped from the start, but for what runs already.
+        unselected = set() if chosen is None else set(range(len(states))) - chosen - {each.index for each in adopted}
+        unselected = {index for index in unselected if states[index] is PENDING}
+        for index in unselected:
+            states[index] = FAILED if past.status(index) is Status.FAILED else SKIPPED
+        pending = (index for index, state in enumerate(states) if state is PENDING)
+        return RestoredJob(
+            states=states,
+            attempts={index: past.attempts(index) for index in pending if past.attempts(index)},
+            adopted=adopted,
+            unselected=sum(states[index] is SKIPPED for index in unselected),
+            gone=len(past.gone),
+            costs=costs_of(past.spending),
+        )
+
+    def _states(self, past: JobHistory) -> list[ItemState]:
+        """The state of each item, by what is recorded of it."""
+        assert past.count is not None
+        by_status: dict[Status, ItemState] = {
+            Status.PENDING: PENDING,
+            Status.WAITING: PENDING,
+            Status.RUNNING: PENDING,
+            Status.INTERRUPTED: PENDING,
+            Status.SKIPPED: PENDING,
+            Status.SUCCEEDED: SUCCEEDED,
+            Status.CANCELLED: CANCELLED,
+            Status.FAILED: FAILED if self._keep_failed else PENDING,
+        }
+        states = [by_status[past.status(index)] for index in range(past.count)]
+        for index in past.gone:
+            states[index] = SKIPPED
+        if self._rerun_stale:
+            for index in past.indices(Status.SUCCEEDED):
+                if past.is_stale(index):
+                    states[index] = PENDING
+        return states
 
 
 def costs_of(spending: Spending) -> Costs:

@@ -1,15 +1,81 @@
-"""How a run ended, in an exit code and in words."""
+"""The end of a run: what is recorded and told of it, its exit code, the item that caused it to fail.
+
+Promise: `RunEnded` is the last record, and it survives power loss before the supervisor exits.
+"""
 
 from __future__ import annotations
 
+import shlex
 import signal
+import time
+from collections.abc import Collection
 from typing import assert_never
 
-from orchestrator.core.decisions import RunVerdict
+from orchestrator.attempts.items.selection import Selector
+from orchestrator.attempts.preparer import Preparer
+from orchestrator.attempts.staleness import newly_stale
+from orchestrator.core.decisions import FinishRun, RunVerdict
 from orchestrator.core.states import ItemRef
 from orchestrator.errors import ExitCode
 from orchestrator.reading.item_result import item_fields
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.shared.tokens.desk import TokenDesk
+from orchestrator.store import records
+from orchestrator.supervisor.run import Run
+from orchestrator.supervisor.stops import Stops
+from orchestrator.workers.faultpoints import fault_point
+
+_STALE_NAMES = 5
+
+
+class RunEnd:
+    """Of one run. Nothing of it is in flight any more."""
+
+    def __init__(self, run: Run, preparer: Preparer, selector: Selector, tokens: TokenDesk, stops: Stops) -> None:
+        self._run = run
+        self._preparer = preparer
+        self._selector = selector
+        self._tokens = tokens
+        self._stops = stops
+
+    def record(self, finish: FinishRun, ran: Collection[str]) -> int:
+        """Record how the run ended; its exit code. `ran`: ids of the jobs of which items ran. Raises StateUnwritableError."""
+        run = self._run
+        exit_code = exit_code_of(finish.status, self._stops.first_signal, is_rejected=finish.is_rejected)
+        error_item, error_message = error_in_words(run.reader, finish.error, is_timed_out=run.core.is_timed_out)
+        self._mark_stale_items(ran)
+        for pattern in self._selector.idle_patterns():
+            run.tell.note(f"--only {shlex.quote(pattern)} matches no item")
+        run.recorder.add(
+            records.RunEnded(
+                status=finish.status,
+                at=time.time(),
+                exit_code=exit_code,
+                error_item=error_item,
+                error_message=error_message,
+                reason=finish.reason,
+            )
+        )
+        fault_point("supervisor.ending")
+        # Other runs wait for what is published here, so it goes before our own last checkpoint.
+        for note in self._tokens.finish_publishing():
+            run.tell.note(note)
+        run.recorder.take_checkpoint()
+        fault_point("supervisor.ended")
+        return exit_code
+
+    def _mark_stale_items(self, ran: Collection[str]) -> None:
+        """Succeeded items that would render to something else now keep their outcome; people hear of them."""
+        run = self._run
+        stale = list(newly_stale(run.history, run.jobs, self._preparer, ran))
+        for record in stale:
+            run.recorder.add(record)
+        if stale:
+            names = ", ".join(run.reader.item_name(record.job, record.index) for record in stale[:_STALE_NAMES])
+            run.tell.note(
+                f"{len(stale)} succeeded items are stale, their inputs have changed since they ran ({names}"
+                f"{', …' if len(stale) > _STALE_NAMES else ''}); resume with --rerun-stale runs them again"
+            )
 
 
 def exit_code_of(status: RunVerdict, stop_signal: signal.Signals | None, *, is_rejected: bool = False) -> int:

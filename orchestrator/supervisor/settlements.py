@@ -6,19 +6,21 @@ kept here from the moment it is known until the core has decided.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.preparer import NotStarted
-from orchestrator.core.states import ItemRef, ItemState
+from orchestrator.core.decisions import CloseJob, Settle
+from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState
 from orchestrator.reading.money.costs import after_replay
 from orchestrator.reading.money.ledger import price_of_attempt
+from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
 from orchestrator.store.records import Spent, Status
-from orchestrator.supervisor.narrator import Narrator
-from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.charges import Charges
+from orchestrator.supervisor.run import Run
 from orchestrator.workers.protocol import Outcome
 
 
@@ -62,21 +64,13 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Settlements:
-    """Of one run. `name_of(item)` is what people call an item, `spent_on(item)` what its ends so far say that it has cost."""
+    """Of one run."""
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        narrator: Narrator,
-        job_ids: list[str],
-        name_of: Callable[[ItemRef], str],
-        spent_on: Callable[[ItemRef], Spent | None],
-    ) -> None:
-        self._recorder = recorder
-        self._narrator = narrator
-        self._job_ids = job_ids
-        self._name_of = name_of
-        self._spent_on = spent_on
+    def __init__(self, run: Run, tokens: TokenDesk, charges: Charges) -> None:
+        self._run = run
+        self._recorder = run.recorder
+        self._tokens = tokens
+        self._charges = charges
         self._outcomes: dict[ItemRef, EndedAttempt] = {}
         self._declined: dict[ItemRef, NotStarted] = {}
         self._shared: dict[ItemRef, SharedOutcome] = {}
@@ -111,8 +105,29 @@ class Settlements:
         """The item is about to be cancelled, because `by` (`RUN/ITEM`) takes its token."""
         self._replaced_by[item] = by
 
-    def settle(self, item: ItemRef, state: ItemState, message: str) -> Settled:
-        """Record what the item is now."""
+    def settle(self, decision: Settle) -> None:
+        """Carry out `Settle`: record what the item is now, and let all who are concerned know."""
+        item, state = decision.item, decision.state
+        settled = self._record_item(item, state, decision.message)
+        if settled.ended is not None:
+            self._charges.attempt_ended(settled.ended.flight, settled.ended.outcome, settled.ended.spent)
+        told = partial(self._tokens.settle_item, item, settled.status, settled.outcome, settled.replaced_by)
+        if settled.status is Status.WAITING:
+            # At once: the item may be started again in this very turn, and a lock let go of later would be the new attempt's.
+            told()
+        elif self._tokens.knows(item):
+            # A token's verdict tells of a record, so the record comes first.
+            self._recorder.then(told)
+        if isinstance(state, ENDED_STATES) and self._run.core.has_dependents(item[0]):
+            self._recorder.ended(item)
+
+    def close_job(self, decision: CloseJob) -> None:
+        """Carry out `CloseJob`: nothing more will come of the job."""
+        job_id = self._run.jobs[decision.job].id
+        self._recorder.add(records.JobClosed(job=job_id, status=decision.phase.value))
+        self._run.tell.closed(job_id, decision.phase.value)
+
+    def _record_item(self, item: ItemRef, state: ItemState, message: str) -> Settled:
         status = Status(type(state).__name__.lower())
         ended = self._outcomes.pop(item, None)
         shared = self._shared.pop(item, None)
@@ -129,12 +144,12 @@ class Settlements:
             if item in self._to_tell:
                 self._to_tell.discard(item)
                 self._recorder.add(self._settled(item, status, joined.words, joined))
-                self._narrator.waits(self._name_of(item), self._job_ids[item[0]], joined.label, joined.words)
+                self._run.tell.waits(self._run.name(item), self._run.job(item).id, joined.label, joined.words)
         else:
             told = f"replaced by {replaced_by}" if replaced_by is not None else message
             record = self._settled(item, status, told, joined, replaced_by=replaced_by)
             self._recorder.add(record)
-            self._narrator.settled(self._name_of(item), record.job, record.label, status, record.message)
+            self._run.tell.settled(self._run.name(item), record.job, record.label, status, record.message)
         return Settled(status, ended, replaced_by)
 
     def _settled(
@@ -143,7 +158,7 @@ class Settlements:
         declined = self._declined.pop(item, None)
         told = declined or joined
         return records.ItemSettled(
-            job=self._job_ids[item[0]],
+            job=self._run.job(item).id,
             index=item[1],
             status=status,
             message=declined.message if declined is not None else message,
@@ -154,7 +169,7 @@ class Settlements:
         )
 
     def _shared_outcome(self, item: ItemRef, shared: SharedOutcome, status: Status) -> None:
-        joined, job_id = shared.joined, self._job_ids[item[0]]
+        joined, job_id = shared.joined, self._run.job(item).id
         self._recorder.add(
             records.AttemptEnded(
                 job=job_id,
@@ -166,15 +181,15 @@ class Settlements:
                 payload=joined.payload,
                 token=joined.token,
                 deduped_from=shared.deduped_from,
-                spent=after_replay(self._spent_on(item), shared.outcome),
+                spent=after_replay(self._run.past(item).spent(item[1]), shared.outcome),
             )
         )
-        self._narrator.shared(self._name_of(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
+        self._run.tell.shared(self._run.name(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
 
     def _attempt_ended(self, ended: EndedAttempt, state: ItemState, status: Status) -> None:
         flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
         # Before its end is recorded: what its item has cost so far is what it had cost without it.
-        before = self._spent_on(flight.item) if ended.spent is not None else None
+        before = self._run.past(flight.item).spent(flight.item[1]) if ended.spent is not None else None
         price = price_of_attempt(start, outcome, ended.spent, before)
         self._recorder.add(
             records.AttemptEnded(
@@ -195,4 +210,4 @@ class Settlements:
                 spent=ended.spent,
             )
         )
-        self._narrator.attempt_ended(flight, outcome, state, ended.round, price)
+        self._run.tell.attempt_ended(flight, outcome, state, ended.round, price)

@@ -5,18 +5,19 @@ Only what may be part of a cycle: waits of a run that is nested in an item, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.deadlocks import Wait, holders_in, item_of
-from orchestrator.core.scheduling import ROOM, lane_rooms, may_start, missing_resource, pool_slot
-from orchestrator.core.states import ItemRef, JobState, RunState
+from orchestrator.core.scheduling import ROOM, pool_slot
+from orchestrator.core.states import ItemRef
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.shared.wait_board import Victim, WaitBoard
-from orchestrator.supervisor.admission import Admission
 from orchestrator.supervisor.flights import Flights
+from orchestrator.supervisor.resources import MissingResources
+from orchestrator.supervisor.run import Run
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -26,29 +27,20 @@ class Waiting(msgspec.Struct, frozen=True):
     items: tuple[ItemRef, ...]
 
 
-class Waits:
-    """Of one run. `is_nested`: in an item of another. `name_of(item)` is what people call an item."""
+class WaitsOfRun:
+    """The waits of one run. `is_nested`: the run is an item's of another run."""
 
     def __init__(
-        self,
-        board: WaitBoard,
-        *,
-        state: RunState,
-        tokens: TokenDesk,
-        admission: Admission,
-        flights: Flights,
-        is_nested: bool,
-        name_of: Callable[[ItemRef], str],
+        self, run: Run, board: WaitBoard, tokens: TokenDesk, missing: MissingResources, flights: Flights, *, is_nested: bool
     ) -> None:
+        self._run = run
         self._board = board
-        self._state = state
         self._tokens = tokens
-        self._admission = admission
+        self._missing = missing
         self._flights = flights
         self._is_nested = is_nested
-        self._name_of = name_of
 
-    def look(self, now: float) -> list[tuple[tuple[ItemRef, ...], str]]:
+    def find_victims(self, now: float) -> list[tuple[tuple[ItemRef, ...], str]]:
         """The items that have to fail so that others can go on, and why; mostly none. Raises StateUnwritableError."""
         if now < self._board.next_look:
             return []
@@ -67,39 +59,39 @@ class Waits:
             wait = Wait(item=first, resource=f"token {token!r}", holders=(item_of(holder.mark),), count=len(names))
             yield Waiting(wait, tuple(names))
         reserved = set(self._tokens.reserved_items())
-        for job in self._state.jobs:
-            if may_start(self._state, job):
-                yield from self._before_their_start(job, reserved)
+        for order in self._run.core.startable_jobs():
+            yield from self._before_their_start(order, reserved)
 
-    def _before_their_start(self, job: JobState, reserved: set[ItemRef]) -> Iterator[Waiting]:
-        """Items that would start now, if they could."""
-        order = job.rules.order
-        resource = missing_resource(self._state, job)
-        keepers = [(order, index) for index in sorted(job.due) if (order, index) in reserved]
+    def _before_their_start(self, order: int, reserved: set[ItemRef]) -> Iterator[Waiting]:
+        """The waits of items of a job that would start now, if they could."""
+        resource, pool = self._run.core.missing_resource(order), self._run.jobs[order].pool
+        due = self._run.core.due_items(order)
+        keepers = [item for item in due if item in reserved]
         if resource is None:
-            holders = self._slot_holders(job)
+            holders = self._slot_holders(order)
             yield from (self._wait(item, "a slot", holders, reserves=True) for item in keepers if holders)
             return
-        if resource != ROOM and (job.rules.pool is None or resource != pool_slot(job.rules.pool)):
+        if resource != ROOM and (pool is None or resource != pool_slot(pool)):
             return  # memory, a rate, a shortage: that passes
-        holders = holders_in(self._admission.notes(resource))
+        holders = holders_in(self._missing.notes(resource))
         yield from (self._wait(item, resource, holders, reserves=True) for item in keepers)
-        first = next((index for index in sorted(job.due) if (order, index) not in reserved), None)
+        # Of the items that keep nothing one stands for all: they wait for the same, and nobody waits behind them.
+        first = next((item for item in due if item not in reserved), None)
         if first is not None:
-            yield self._wait((order, first), resource, holders)
+            yield self._wait(first, resource, holders)
 
-    def _slot_holders(self, job: JobState) -> tuple[str, ...]:
+    def _slot_holders(self, order: int) -> tuple[str, ...]:
         """Marks of what runs in the slots that an item of this job may have; none if one is free."""
-        rules, state = job.rules, self._state
-        if rules.max_concurrency is not None and job.running >= rules.max_concurrency:
-            return tuple(flight.mark for flight in self._flights if flight.item[0] == rules.order)
-        if state.free_slots and lane_rooms(state)[rules.lane] > 0:
+        core = self._run.core
+        if core.is_window_full(order):
+            return tuple(flight.mark for flight in self._flights if flight.item[0] == order)
+        if core.has_free_slot(order):
             return ()
-        unknown = ("",) * len(state.set_aside)
-        return tuple(flight.mark for flight in self._flights if self._is_in_lane(flight, job)) + unknown
+        unknown = ("",) * core.slots_set_aside
+        return tuple(flight.mark for flight in self._flights if self._is_in_lane(flight, order)) + unknown
 
-    def _is_in_lane(self, flight: Flight, job: JobState) -> bool:
-        return not self._state.fast_slots or flight.job.lane == job.rules.lane
+    def _is_in_lane(self, flight: Flight, order: int) -> bool:
+        return not self._run.core.has_fast_lane or flight.job.lane == self._run.jobs[order].lane
 
     def _wait(self, item: ItemRef, resource: str, holders: tuple[str, ...], *, reserves: bool = False) -> Waiting:
-        return Waiting(Wait(item=self._name_of(item), resource=resource, holders=holders, reserves=reserves), (item,))
+        return Waiting(Wait(item=self._run.name(item), resource=resource, holders=holders, reserves=reserves), (item,))

@@ -13,7 +13,7 @@ from orchestrator.store.records import ItemSettled, ItemsListed, JobClosed, List
 from orchestrator.store.run_dir import RunDir, create_run_dir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
-from orchestrator.supervisor.restored_jobs import restore_job
+from orchestrator.supervisor.restored_jobs import RestoredJobs
 
 FIRST = msgspec.structs.replace(header("r1"), jobs={"port": True, "sum": False, "old": False})
 SECOND = msgspec.structs.replace(
@@ -80,9 +80,10 @@ def test_a_removed_job_that_comes_back_has_its_past(run_dir: RunDir) -> None:
 
 def test_what_left_the_list_is_never_looked_at_again_unless_it_comes_back(run_dir: RunDir) -> None:
     left = ItemSettled(job="port", index=1, status=Status.SKIPPED, message="no longer in the list", gone=True)
-    job = updated(run_dir, SECOND, ItemsListed(job="port", count=4, revision=1), left, settled(2)).jobs["port"]
+    history = updated(run_dir, SECOND, ItemsListed(job="port", count=4, revision=1), left, settled(2))
+    job = history.jobs["port"]
     assert (job.gone, job.is_void(1), job.is_void(0)) == ({1}, True, False)
-    restored = restore_job(job, {}, {}, keep_failed=False)
+    restored = RestoredJobs(history, {}, keep_failed=False, rerun_stale=False).of_job("port", None)
     assert [type(state).__name__ for state in restored.states] == ["Succeeded", "Skipped", "Pending", "Pending"]
     assert restored.gone == 1
     back = ItemSettled(job="port", index=1, status=Status.PENDING)

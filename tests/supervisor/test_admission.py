@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,9 @@ from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Trials
 from orchestrator.shared.tokens.answers import Joins, Shared
 from orchestrator.store.outcomes import DoneHere
-from orchestrator.supervisor.admission import Admission, Answer, SlotHeld
+from orchestrator.supervisor.admission import Admission, Answer, Candidate, SlotHeld
+from orchestrator.supervisor.resources import MissingResources, Resources
+from orchestrator.supervisor.run import Run as SupervisedRun
 from orchestrator.system.locks.travelling import try_lock
 
 
@@ -37,14 +40,19 @@ def run(tmp_path: Path) -> Iterator[Run]:
 def admit(run: Run, number: int, slot: int, keys: str = "") -> Answer:
     text = f"[run]\n{keys}\n[jobs.port]\nfor_each = [1, 2]\ntoken = '{TOKEN}'\ncommand = ['true']\n"
     jobs_file = load_text(text, path="jobs.toml", folder="/")
-    engine = cast(Engine, NoEngine())
-    admission = Admission(
-        run.home, run.run_dir, jobs_file, engine, run.desk, None, Trials(run.home, Parks(run.home)), pytest.fail
+    resources = Resources(run.home, jobs_file, None, Trials(run.home, Parks(run.home)))
+    supervised = SimpleNamespace(
+        id=run.run_id,
+        dir=run.run_dir,
+        jobs_file=jobs_file,
+        tell=SimpleNamespace(note=pytest.fail),
     )
+    missing = MissingResources(run.run_dir, resources)
+    admission = Admission(cast(SupervisedRun, supervised), resources, missing, cast(Engine, NoEngine()), run.desk)
     prepared = Prepared(
         argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=None, label=None, payload="p", token=TOKEN
     )
-    return admission.admit((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared)
+    return admission.admit(Candidate((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared))
 
 
 def test_a_duplicate_in_its_run_needs_neither_slot_nor_memory_to_join(run: Run) -> None:

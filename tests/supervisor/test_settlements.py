@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 from drivers.store_samples import started
 from drivers.token_driver import job, outcome
 
 from orchestrator.attempts.flight import Flight
+from orchestrator.core.decisions import Settle
 from orchestrator.core.states import ItemRef, Waiting
+from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store.records import AttemptEnded, ItemSettled, Record
+from orchestrator.supervisor.charges import Charges
 from orchestrator.supervisor.narrator import Narrator
-from orchestrator.supervisor.recorder import Recorder
+from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Joined, Settlements
 from orchestrator.views.happenings import Happening
 from orchestrator.views.listeners import Listeners
@@ -43,8 +47,15 @@ class Heard:
 
 
 def settlements_for(listener: Heard, tmp_path: Path) -> Settlements:
-    narrator = Narrator(Listeners([listener]), tmp_path / "log")
-    return Settlements(cast(Recorder, listener), narrator, ["port"], lambda item: f"port:{item[1]}", lambda _: None)
+    """Settlements of a run whose records, and all that is told of it, go to `listener`; its tokens are nobody's."""
+    run = SimpleNamespace(
+        recorder=listener,
+        tell=Narrator(Listeners([listener]), tmp_path / "log"),
+        name=lambda item: f"port:{item[1]}",
+        job=lambda _: job(),
+    )
+    tokens = SimpleNamespace(settle_item=lambda *_: None)
+    return Settlements(cast(Run, run), cast(TokenDesk, tokens), Charges(cast(Run, run)))
 
 
 def joined(words: str) -> Joined:
@@ -56,7 +67,7 @@ def test_an_item_that_asks_again_and_again_is_recorded_once_for_each_reason_to_w
     settlements = settlements_for(listener, tmp_path)
     for words in ("a does its work", "a does its work", "b does its work", "b does its work"):
         settlements.joins(ITEM, joined(words))
-        settlements.settle(ITEM, WAITS, "")
+        settlements.settle(Settle(ITEM, WAITS))
     said = [record.message for record in listener.records if isinstance(record, ItemSettled)]
     assert said == ["a does its work", "b does its work"]
     assert len(listener.told) == 2
@@ -66,12 +77,12 @@ def test_an_item_that_tried_the_work_itself_waits_for_nobody_else_any_more(tmp_p
     listener = Heard()
     settlements = settlements_for(listener, tmp_path)
     settlements.joins(ITEM, joined("a does its work"))
-    settlements.settle(ITEM, WAITS, "")
+    settlements.settle(Settle(ITEM, WAITS))
     flight = Flight(item=ITEM, name="port:0", job=job(), start=started(0), slot=0, mark="m")
     settlements.ended(flight, outcome(), is_round=False)
-    settlements.settle(ITEM, Waiting("backoff", 1.0), "")
+    settlements.settle(Settle(ITEM, Waiting("backoff", 1.0)))
     assert isinstance(listener.records[-1], AttemptEnded)
     assert settlements.joined(ITEM) is None
     settlements.joins(ITEM, joined("a does its work"))
-    settlements.settle(ITEM, WAITS, "")
+    settlements.settle(Settle(ITEM, WAITS))
     assert isinstance(listener.records[-1], ItemSettled)

@@ -1,0 +1,133 @@
+"""What the end of an attempt means: its outcome, looked at step by step, becomes a verdict for the core.
+
+Promise: each attempt that ended is told to the core once, with what is recorded of it parked in `Settlements`. Invariant: a step
+makes an outcome worse or leaves its class; only a loop that asks for the exit code takes a failed command for a success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from orchestrator.attempts.agent.answers import AgentEnds, verdict_on
+from orchestrator.attempts.child_runs import ChildRuns
+from orchestrator.attempts.flight import Flight
+from orchestrator.attempts.loops import Loops, as_round
+from orchestrator.attempts.preparer import Preparer
+from orchestrator.attempts.workspaces.landing_outcome import landing_told
+from orchestrator.attempts.workspaces.notes import WorkspaceNotes
+from orchestrator.core.events import AttemptEnded, ChildAnswered, Verdict
+from orchestrator.errors import StateUnwritableError
+from orchestrator.jobsfile.model import LandAction
+from orchestrator.store.outcomes import checked, verdict_of
+from orchestrator.supervisor.account_limits import AccountLimits
+from orchestrator.supervisor.charges import cost_with, spent_with
+from orchestrator.supervisor.run import Run
+from orchestrator.supervisor.settlements import Settlements
+from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.protocol import AttemptClass, Outcome
+
+Step = Callable[[Flight, Outcome], Outcome]
+
+
+class Means(NamedTuple):
+    """How outcomes of this run are judged, by the parts of `attempts` that know their kinds."""
+
+    children: ChildRuns
+    preparer: Preparer
+    agent_ends: AgentEnds
+    loops: Loops
+
+
+class Meaning(NamedTuple):
+    """What an attempt came to. `is_round`: and with it a round of its loop ended."""
+
+    outcome: Outcome
+    verdict: Verdict
+    is_round: bool
+
+
+class AttemptEnds:
+    """Of one run. `job_ids` are those of which an attempt ended under this supervisor."""
+
+    def __init__(self, run: Run, means: Means, settlements: Settlements, limits: AccountLimits) -> None:
+        self._run = run
+        self._children, self._preparer, self._agent_ends, self._loops = means
+        self._settlements = settlements
+        self._limits = limits
+        self._workspace_notes = WorkspaceNotes(str(run.dir.workspaces), run.tell.note)
+        self.job_ids: set[str] = set()
+        # What the attempt says of itself, with what is known of its kind. The exit code comes last: it is data for a loop only if
+        # no child run, landing or replay explains it.
+        self._telling: tuple[Step, ...] = (
+            self._child_run_ended,
+            self._landed,
+            self._workspace_told,
+            self._played,
+            self._session_carried_over,
+            _exit_code_as_data,
+        )
+        # What it says is looked at: a success without the output or the answer that the job promises is none.
+        self._checking: tuple[Step, ...] = (self._output_checked, self._agent_ends.fitting)
+
+    def take_in(self, flight: Flight, outcome: Outcome) -> None:
+        """Tell the core what the end of this attempt means. Raises StateUnwritableError if its worker could not write."""
+        if outcome.attempt_class is AttemptClass.STATE_ERROR:
+            message = f"{flight.name}: {outcome.message}"
+            raise StateUnwritableError(message, "mend that, then resume the run: what is recorded stays")
+        outcome, verdict, is_round = self.meaning(flight, outcome)
+        fault_point("supervisor.outcome")
+        # What the item has cost is reckoned before its end is recorded, from the ends before.
+        spent = spent_with(self._run.reader, flight, outcome)
+        self._settlements.ended(flight, outcome, is_round=is_round, spent=spent)
+        self.job_ids.add(flight.job.id)
+        # A usage limit stands in its file before the core starts the next item.
+        until = self._limits.ended(flight, outcome, verdict)
+        self._run.happened(AttemptEnded(flight.item, verdict, until, cost=cost_with(flight, outcome, spent)))
+        if verdict is Verdict.PAUSED and self._children.is_answered_since(flight, outcome):
+            self._run.happened(ChildAnswered(flight.item))
+
+    def meaning(self, flight: Flight, outcome: Outcome) -> Meaning:
+        """The outcome after all steps, and the verdict on it."""
+        for step in self._telling:
+            outcome = step(flight, outcome)
+        told = outcome
+        for step in self._checking:
+            outcome = step(flight, outcome)
+        verdict = verdict_on(told, outcome, verdict_of(outcome, flight.asked_end))
+        # The last step, for a loop's condition is asked of a round that did what it should.
+        is_round = flight.job.repeat is not None and verdict is Verdict.SUCCEEDED
+        if is_round:
+            outcome, verdict = self._loops.round_ended(flight, outcome)
+        return Meaning(outcome, verdict, is_round)
+
+    def _child_run_ended(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The exit code of a child run's supervisor, in the words of that run."""
+        if not flight.start.child:
+            return outcome
+        outcome = self._children.came_to(flight, outcome)
+        if outcome.attempt_class is AttemptClass.PAUSED:
+            self._run.tell.child_paused(flight, outcome.message, self._children.questions(flight))
+        return outcome
+
+    def _landed(self, flight: Flight, outcome: Outcome) -> Outcome:
+        return landing_told(outcome, self._run.dir) if isinstance(flight.job.action, LandAction) else outcome
+
+    def _workspace_told(self, flight: Flight, outcome: Outcome) -> Outcome:
+        if outcome.workspace is not None:
+            self._workspace_notes.told(flight.name, outcome.workspace)
+        return outcome
+
+    def _played(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """In a replay the outcome that was recorded, as far as it can be played."""
+        return self._preparer.outcome_as_played(flight.start, outcome)
+
+    def _session_carried_over(self, flight: Flight, outcome: Outcome) -> Outcome:
+        return self._agent_ends.told(flight, outcome)
+
+    def _output_checked(self, flight: Flight, outcome: Outcome) -> Outcome:
+        return checked(outcome, flight.job.output, self._run.dir)
+
+
+def _exit_code_as_data(flight: Flight, outcome: Outcome) -> Outcome:
+    return as_round(outcome, flight.job.repeat)

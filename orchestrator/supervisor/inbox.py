@@ -1,0 +1,86 @@
+"""Where the loop waits: everything that may happen, from any number of sources, as one stream of `Happened`.
+
+Promise: one wait asks each source at most once, and returns at the latest when the core wants to be woken. Invariant: exactly the
+descriptors that the sources name are watched. It refuses to handle: what a happening means (`loop`).
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from orchestrator.supervisor.happened import Happened, TimeCame
+
+LONGEST_WAIT_SECONDS = 0.25
+"""People look at what is shown, and some sources change their descriptors by themselves."""
+
+
+class Source:
+    """Something that may have news: a descriptor says so, or a look finds out. No call blocks. As it stands it has none."""
+
+    def filenos(self) -> Iterable[int]:
+        """Descriptors that become readable when `read` has news. They may be others at each call."""
+        return ()
+
+    def read(self, _fileno: int) -> Iterable[Happened]:
+        """The news behind a descriptor that is readable."""
+        return ()
+
+    @property
+    def next_look(self) -> float | None:
+        """When `look` is due (monotonic seconds); None: the longest wait is short enough for it."""
+        return None
+
+    def look(self, _now: float) -> Iterable[Happened]:
+        """The news that no descriptor tells. Called after each wait; cheap while nothing is due."""
+        return ()
+
+
+class Inbox:
+    """Of one run. `sources` are asked in this order."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._selector = selectors.DefaultSelector()
+        self._watched: dict[Source, set[int]] = {source: set() for source in sources}
+
+    def wait(self, wake: float | None, *, is_in_hurry: bool) -> Iterator[Happened]:
+        """Wait for news, at most until `wake` (monotonic seconds), and give it piece by piece.
+
+        `is_in_hurry`: only look, for there is work to do. The caller takes in each piece before it asks for the next one.
+        """
+        self._watch(self._sources)
+        for key, _ in self._selector.select(0.0 if is_in_hurry else self._timeout(wake)):
+            source: Source = key.data
+            # What was taken in meanwhile may have closed this descriptor.
+            if key.fd in self._watched[source]:
+                yield from source.read(key.fd)
+                # At once: the number of a descriptor that was closed may come back as another source's.
+                self._watch([source])
+        now = time.monotonic()
+        for source in self._sources:
+            yield from source.look(now)
+        if wake is not None and now >= wake:
+            yield TimeCame()
+
+    def close(self) -> None:
+        """Watch nothing any more. The sources are the caller's to close."""
+        self._selector.close()
+
+    def _timeout(self, wake: float | None) -> float:
+        now = time.monotonic()
+        due = [look for look in (wake, *(source.next_look for source in self._sources)) if look is not None]
+        return max(0.0, min([LONGEST_WAIT_SECONDS, *(look - now for look in due)]))
+
+    def _watch(self, sources: Iterable[Source]) -> None:
+        """Watch exactly what these sources name."""
+        named = {source: set(source.filenos()) for source in sources}
+        # First let go of all that is not named, of every source: a number that one has closed may be another's by now.
+        for source, filenos in named.items():
+            for fileno in self._watched[source] - filenos:
+                self._selector.unregister(fileno)
+        for source, filenos in named.items():
+            for fileno in filenos - self._watched[source]:
+                self._selector.register(fileno, selectors.EVENT_READ, source)
+            self._watched[source] = filenos

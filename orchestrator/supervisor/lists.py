@@ -1,0 +1,66 @@
+"""Carrying out `ListItems`: a job's items are listed and selected, recorded, and told to the core.
+
+Promise: the list is durable before `ItemsListed` is recorded, and that is recorded before an item of it starts.
+"""
+
+from __future__ import annotations
+
+from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.listing import ListingError, choose_items, chosen_record, list_job
+from orchestrator.attempts.items.selection import Selector
+from orchestrator.core.events import ItemsListed, ListingFailed
+from orchestrator.jobsfile.model import Job
+from orchestrator.store import records
+from orchestrator.supervisor.restored_jobs import RestoredJobs
+from orchestrator.supervisor.run import Run
+from orchestrator.workers.faultpoints import fault_point
+
+
+class ItemLists:
+    """The lists of one run. `restored`: what the core shall know of a job that was listed before an update."""
+
+    def __init__(self, run: Run, contexts: ItemContexts, selector: Selector, restored: RestoredJobs) -> None:
+        self._run = run
+        self._contexts = contexts
+        self._selector = selector
+        self._restored = restored
+
+    def list_items(self, order: int) -> None:
+        """List the items of a job. One that cannot be listed is told as such. Raises StateUnwritableError."""
+        run, job = self._run, self._run.jobs[order]
+        # `for_each` may read what jobs of this very turn came to.
+        run.recorder.catch_up()
+        try:
+            listing = list_job(run.reader, self._contexts, job)
+        except ListingError as error:
+            self._failed(order, job, f"for_each: {error}")
+            return
+        fault_point("supervisor.listed")
+        was_listed = run.history.jobs[job.id].is_outdated
+        run.recorder.add(records.ItemsListed(job=job.id, count=listing.count, revision=listing.revision))
+        for mark in listing.marks:
+            run.recorder.add(mark)
+        chosen = self._choose_items(job) if self._selector.words else None
+        selected = listing.count if chosen is None else sum(map(len, chosen))
+        run.tell.listed(job.id, listing.count, selected, self._selector.words)
+        restored = None
+        if was_listed:
+            # What the items of the old list came to is read from the records, the marks of the merged list among them.
+            run.recorder.commit()
+            indices = None if chosen is None else frozenset(index for each in chosen for index in each)
+            restored = self._restored.of_job(job.id, indices)
+        run.happened(ItemsListed(order, listing.count, chosen, restored))
+
+    def _failed(self, order: int, job: Job, message: str) -> None:
+        self._run.recorder.add(records.ListingFailed(job=job.id, message=message))
+        self._run.tell.closed(job.id, "failed", message)
+        self._run.happened(ListingFailed(order))
+
+    def _choose_items(self, job: Job) -> tuple[range, ...] | None:
+        """Record which items are selected; None: all of them."""
+        # Labels may tell of the list that was just recorded.
+        self._run.recorder.catch_up()
+        chosen = choose_items(self._run.reader, self._contexts, self._selector, job.id)
+        record = chosen_record(job.id, chosen, self._selector.reason)
+        self._run.recorder.add(record)
+        return None if record.ranges is None else tuple(range(start, end) for start, end in record.ranges)

@@ -1,0 +1,58 @@
+"""What a session is asked for: by a command line, by a program, by the run that it is nested in."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from orchestrator.core.events import Event
+from orchestrator.jobsfile.model import JobsFile
+from orchestrator.shared.nesting.ancestors import Nesting
+from orchestrator.store.records import RunOptions
+from orchestrator.supervisor.gates import Asker
+from orchestrator.system.stop_signals import SIGNALS, StopSources
+
+
+class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`run`: what the command line chose. `nesting`: the items that this run is started by, if it is started by one.
+
+    `first`: what is asked before anything starts (a cancel of a dead run). `replaced_by` (`RUN/ITEM`): on whose behalf that is.
+    """
+
+    run: RunOptions
+    stops: StopSources = SIGNALS
+    nesting: Nesting | None = None
+    is_resumed: bool = False
+    keep_failed: bool = False
+    rerun_stale: bool = False
+    is_update: bool = False
+    """The run was just updated; so shall be its child runs that go on."""
+    asker: Asker | None = None
+    """Whom its gates can ask at once."""
+    first: tuple[Event, ...] = ()
+    replaced_by: str | None = None
+    notes: tuple[str, ...] = ()
+    """What a person should know before anything starts."""
+
+    @property
+    def ancestors(self) -> tuple[str, ...]:
+        """Marks of the attempts that this run is nested in."""
+        return tuple(self.nesting.marks) if self.nesting is not None else ()
+
+    @property
+    def attendant(self) -> Asker | None:
+        """Whom gates can ask: nobody in a nested run, whose terminal is its parent's."""
+        return self.asker if self.nesting is None else None
+
+
+def default_slots() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def slots_of_run(options: RunOptions, jobs_file: JobsFile) -> int:
+    """How many items run at once; 0: inline."""
+    return next(each for each in (options.slots, jobs_file.run.slots, default_slots()) if each is not None)

@@ -1,0 +1,155 @@
+"""The sources of a run's news: each part that may have some, as the inbox asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from orchestrator.control.server import ControlServer
+from orchestrator.core.events import StartDeclined
+from orchestrator.engines.engine import Engine
+from orchestrator.shared.tokens.desk import TokenDesk
+from orchestrator.supervisor.flights import Flights
+from orchestrator.supervisor.gates import Gates
+from orchestrator.supervisor.happened import (
+    Answered,
+    Asked,
+    BecameDurable,
+    Happened,
+    MayBeFree,
+    Signalled,
+    TokenNews,
+    WaitGivenUp,
+)
+from orchestrator.supervisor.inbox import Source
+from orchestrator.supervisor.resources import MissingResources
+from orchestrator.supervisor.run import Run
+from orchestrator.supervisor.waits_of_run import WaitsOfRun
+from orchestrator.system.stop_signals import SignalInbox
+
+
+class Signals(Source):
+    """Signals of this process, and its program's `Stopper`."""
+
+    def __init__(self, inbox: SignalInbox) -> None:
+        self._inbox = inbox
+
+    def filenos(self) -> list[int]:
+        return [self._inbox.fileno()]
+
+    def read(self, _fileno: int = -1) -> Iterator[Happened]:
+        return (Signalled(number) for number in self._inbox.take())
+
+
+class Requests(Source):
+    """Requests through the run's control socket."""
+
+    def __init__(self, server: ControlServer) -> None:
+        self._server = server
+
+    def filenos(self) -> list[int]:
+        return self._server.filenos()
+
+    def read(self, fileno: int) -> Iterator[Happened]:
+        return (Asked(client, request) for client, request in self._server.poll(fileno))
+
+
+class Terminal(Source):
+    """A person at the terminal, to whom a gate has put its question."""
+
+    def __init__(self, gates: Gates) -> None:
+        self._gates = gates
+
+    def filenos(self) -> list[int]:
+        return self._gates.filenos()
+
+    def read(self, _fileno: int) -> Iterator[Happened]:
+        yield Answered(self._gates.read_terminal())
+
+
+class Durability(Source):
+    """The syncer of the run's records. Raises its error: StateUnwritableError."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def filenos(self) -> list[int]:
+        return [self._run.store.sync_fileno()]
+
+    def read(self, _fileno: int) -> Iterator[Happened]:
+        items = self._run.recorder.durable()
+        if items:
+            yield BecameDurable(items)
+
+
+class Attempts(Source):
+    """The engine, which tells of ends of attempts; and child runs that were asked to end."""
+
+    def __init__(self, flights: Flights, engine: Engine) -> None:
+        self._flights = flights
+        self._engine = engine
+
+    def filenos(self) -> list[int]:
+        return [self._flights.asks_fileno(), *self._engine.sources()]
+
+    def read(self, fileno: int) -> Iterable[Happened]:
+        if fileno == self._flights.asks_fileno():
+            self._flights.take_in_asks()
+            return ()
+        return self._engine.take_in(fileno)
+
+    @property
+    def next_look(self) -> float | None:
+        return self._engine.next_look
+
+    def look(self, now: float) -> Iterable[Happened]:
+        return self._engine.look_at_workers(now)
+
+
+class Freed(Source):
+    """Slots and resources that were missing. Nothing tells when a lock is let go of, so a `stat` finds out."""
+
+    def __init__(self, run: Run, missing: MissingResources) -> None:
+        self._run = run
+        self._missing = missing
+
+    @property
+    def next_look(self) -> float | None:
+        return self._missing.next_look
+
+    def look(self, now: float) -> Iterable[Happened]:
+        # A queued `StartDeclined` would put a hold on a resource after the core had heard that it may be free. Nothing would look
+        # at that resource again.
+        if any(isinstance(event, StartDeclined) for event in self._run.events):
+            return ()
+        return (MayBeFree(event) for event in self._missing.poll(now))
+
+
+class Tokens(Source):
+    """What comes of work in flight elsewhere that items of this run joined."""
+
+    def __init__(self, desk: TokenDesk) -> None:
+        self._desk = desk
+
+    def filenos(self) -> list[int]:
+        return self._desk.filenos()
+
+    def read(self, fileno: int) -> Iterable[Happened]:
+        self._desk.take_in(fileno)  # the look after this wait tells what came
+        return ()
+
+    @property
+    def next_look(self) -> float | None:
+        return self._desk.next_look
+
+    def look(self, now: float) -> Iterator[Happened]:
+        return (TokenNews(told) for told in self._desk.poll(now))
+
+
+class Deadlocks(Source):
+    """Circles of waits over several runs, in which an item of this run is the victim."""
+
+    def __init__(self, waits: WaitsOfRun) -> None:
+        self._waits = waits
+
+    def look(self, now: float) -> Iterator[Happened]:
+        return (WaitGivenUp(items, words) for items, words in self._waits.find_victims(now))
