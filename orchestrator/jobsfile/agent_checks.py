@@ -57,13 +57,15 @@ class Surroundings:
 def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, tell: Tell) -> None:
     """Tell what is wrong with the keys of one job about agents. Gives `fields` the `prompt` that stands in a static file."""
     action = fields.get("action")
-    if action is WRONG or isinstance(action, GateAction):  # a gate takes keys of its own alone, and says so itself
+    # Nothing is known of a wrong action; and a gate refuses these keys itself, like all that are not its own.
+    if action is WRONG or isinstance(action, GateAction):
         return
     if not isinstance(action, AgentAction):
         for key in sorted(AGENT_KEYS & own):
             tell(key, "says how an agent works, and this job has none")
         return
     _check_prompt(fields, own, around, tell)
+    # What each key may say, whatever agent it is.
     passed = fields.get("pass_env", ())
     for name in () if passed is WRONG else passed:
         if not _VARIABLES.fullmatch(name):
@@ -71,12 +73,14 @@ def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, te
     model = fields.get("model")
     if isinstance(model, Template) and model.is_static and model.source.strip().startswith("-"):
         tell("model", f"{shown(model.source)} begins with a dash: its CLI would take it for an option")
+    # What does not go together. Only of the job's own keys: a default may be meant for other jobs.
     if "stdin" in own:
         tell("stdin", "does not go with agent: what an agent reads is its prompt")
     if fields.get("schema") is not None and "output" in own and fields.get("output") not in ("json", WRONG):
         tell("output", "does not go with schema: the answer is then JSON, which that describes")
     if fields.get("on_usage_limit") == "fallback" and not fields.get("fallback"):
         tell("on_usage_limit", 'names no agent that takes over: fallback = ["codex"], for example')
+    # The world around the file last, and only for a run that is to begin.
     if around.is_asked:
         _check_names(fields, action, around.profiles, tell)
         _check_schema(fields, around, tell)
@@ -112,9 +116,10 @@ def _check_prompt(fields: JobFields, own: frozenset[str], around: Surroundings, 
     if {"prompt", "prompt_file"} <= own:
         tell("prompt_file", "a job has a prompt or a prompt_file, this has both")
         return
+    # Its own, whichever of the two it is, takes the place of the one that the defaults have.
     for key, other in (("prompt", "prompt_file"), ("prompt_file", "prompt")):
         if key in own:
-            fields.pop(other, None)  # its own, whichever it is, takes the place of the defaults'
+            fields.pop(other, None)
     if "prompt" in fields and "prompt_file" in fields:
         tell("prompt_file", "a job has a prompt or a prompt_file, this has both")
     elif "prompt_file" in fields:

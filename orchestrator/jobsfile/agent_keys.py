@@ -1,6 +1,6 @@
 """The keys of a job that say how an agent works: what it is told, what it may do, where, and for how much.
 
-They are keys of a job like all others (`schema.JobTable`); most of them mean something for jobs with `agent` alone.
+They are keys of a job like all others (`keys.JobTable`); most of them mean something for jobs with `agent` alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from orchestrator.jobsfile.key_types import (
 
 
 class AgentKeys(msgspec.Struct, kw_only=True):
-    """What `schema.JobTable` has besides."""
+    """The keys of `keys.JobTable` about agents."""
 
     agent: Name | None = None
     """Action: an agent CLI, with `prompt` or `prompt_file`. Template of the name of its profile (see `orchestrate agents`)."""

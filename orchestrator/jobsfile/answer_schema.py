@@ -32,7 +32,8 @@ class AnswerSchema(msgspec.Struct, frozen=True):
             found = sorted(self.validator.iter_errors(answer), key=lambda error: [str(each) for each in error.absolute_path])
         except RecursionError:
             return ["the schema refers to itself without end, or the answer is nested too deeply"]
-        except import_module("referencing.exceptions").Unresolvable as error:  # what `read_schema` could not foresee
+        except import_module("referencing.exceptions").Unresolvable as error:
+            # A reference that is only made while the answer is checked: `read_schema` could not see it.
             return [f"the schema refers to what it does not have: {shown(error.ref)}"]
         lines = [f"{error.json_path}: {error.message[:500]}" for error in found[:_MOST_MISTAKES]]
         return lines + ([f"and {len(found) - _MOST_MISTAKES} more"] if len(found) > _MOST_MISTAKES else [])
@@ -69,12 +70,13 @@ def schema_in(text: str, path: str) -> AnswerSchema:
         raise AnswerSchemaError(f"{path}: not JSON: {error}") from error
     if not isinstance(schema, dict | bool):
         raise AnswerSchemaError(f"{path}: expected a JSON Schema, which is an object")
+    # Checked by the draft that it names itself.
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise AnswerSchemaError(f"{path}: not a JSON Schema: {shown(error.message)} at {error.json_path}") from error
-    # This one has the meta-schemas; the default would fetch what it does not know from the network, and block everybody.
+    # This registry has the meta-schemas. The default one would fetch what it does not know from the network, and block the loop.
     registry = import_module("jsonschema_specifications").REGISTRY
     try:
         _look_up_references(schema, registry)

@@ -96,17 +96,19 @@ class ChildFiles:
         """Those of the file at `path` (real), which is one of these."""
         return ChildFiles(self._load, (*self._above, path), self._known)
 
-    def check(self, jobs: Sequence[Job], folder: str, max_depth: int, problems: Problems) -> int:
-        """Tell what is wrong with the children of `jobs`; how deep runs nest. `folder`: what their paths are relative to."""
+    def check_children(self, jobs: Sequence[Job], folder: str, max_depth: int, problems: Problems) -> int:
+        """Tell what is wrong with the children of `jobs`. Returns how deep runs nest. Paths are relative to `folder`."""
         nests = 0
         for job in jobs:
             if not isinstance(job.action, WorkflowAction):
                 continue
+            # One level at least, whatever the file is: of a templated path no more is known before its item starts.
             nests = max(nests, 1)
             if not job.action.path.is_static:
                 continue
             place = ("jobs", job.id, "workflow")
             shown, path = job.action.path.source, os.path.realpath(os.path.join(folder, job.action.path.source))
+            # Before it is loaded: a circle of files would be loaded without end.
             if path in self._above:
                 circle = (*self._above[self._above.index(path) :], path)
                 problems.tell(place, f"a file that runs itself never ends: {' -> '.join(map(os.path.basename, circle))}")
@@ -116,6 +118,7 @@ class ChildFiles:
                 problems.tell(place, child)
                 continue
             nests = max(nests, child.nests + 1)
+            # Values that are templates are checked when the item starts.
             known = {name: _plain(value) for name, value in job.inputs.items() if not templates_in(value)}
             untold = [name for name in job.inputs if name not in known]
             for mistake in mistakes_in(known, child.inputs, untold=untold):

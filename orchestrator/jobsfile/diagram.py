@@ -1,4 +1,4 @@
-"""The graph of a file's jobs, drawn: who waits for whom, job by job or item by item (a chain), as a tree and as Mermaid."""
+"""The graph of a file's jobs, drawn as a tree and as Mermaid: which job waits for which, as a whole or item by item (a chain)."""
 
 from __future__ import annotations
 
@@ -85,11 +85,13 @@ def tree(nodes: Sequence[Node]) -> list[str]:
     lines: list[str] = []
     drawn: set[str] = set()
     roots = deque(node for node in nodes if not node.after)
+    # A root waits for nothing, or lay too deep under another one.
     while roots:
         # (what stands before the job, what stands before those below it, their level, the job)
         waiting = [("", "", 0, roots.popleft())]
         while waiting:
             head, margin, level, node = waiting.pop()
+            # Drawn once, under the first; a root that was drawn below another meanwhile needs no line at all.
             if node.job in drawn:
                 if level:
                     lines.append(f"{head}{node.job} (above)")
@@ -100,6 +102,7 @@ def tree(nodes: Sequence[Node]) -> list[str]:
                 continue
             drawn.add(node.job)
             lines.append(head + "  ".join((node.job, *node.words)))
+            # The last of a stack comes first.
             for place, child in reversed(list(enumerate(below[node.job], start=1))):
                 is_last = place == len(below[node.job])
                 is_chained = node.job in child.follows and node.job not in child.needs

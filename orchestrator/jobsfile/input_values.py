@@ -1,4 +1,4 @@
-"""The values of a run's inputs: from the command line, a file, the environment, the defaults, or who sits at the terminal.
+"""The values of a run's inputs: from the command line, a file, the environment, the defaults, or a person at the terminal.
 
 The first of these that has a value for an input gives it. All that is wrong is told together, each mistake with its source;
 somebody is asked only if nothing else is wrong.
@@ -52,8 +52,8 @@ def resolve_inputs(
     known.take_kept(kept or {})
     known.take_environment(environment or {})
     if ask is not None and not known.problems:
-        known.ask(ask)
-    return known.all()
+        known.ask_for_missing(ask)
+    return known.all_values()
 
 
 def variable_of(name: str) -> str:
@@ -125,7 +125,7 @@ class _Known:
             if name not in self._values and variable in environment:
                 self._take_text(name, environment[variable], f"{variable}: ")
 
-    def ask(self, ask: Ask) -> None:
+    def ask_for_missing(self, ask: Ask) -> None:
         for name in self._missing():
             complaint = ""
             while (text := ask(name, self._specs[name], complaint)) is not None:
@@ -136,7 +136,7 @@ class _Known:
                 self.problems.clear()
                 del self._values[name]
 
-    def all(self) -> dict[str, Any]:
+    def all_values(self) -> dict[str, Any]:
         for name in self._missing():
             description = self._specs[name].description
             self.problems.append(f"-i {name}=…: required{f' ({description})' if description else ''}")
@@ -177,12 +177,14 @@ def _parse(text: str, kind: InputType) -> Any:
     match kind:
         case "string":
             return text
+        # White space around a value is nothing that somebody meant, except in a string.
         case "boolean" if text.strip().lower() in _BOOLEANS:
             return _BOOLEANS[text.strip().lower()]
         case "integer" | "number" if _INTEGER.fullmatch(text.strip()):
             return int(text)
         case "number" if _NUMBER.fullmatch(text.strip()) and math.isfinite(float(text)):
             return float(text)
+        # A list is JSON if it looks so; else what is between the commas.
         case "list" if text.lstrip().startswith("["):
             value = _parse_json(text)
             if isinstance(value, list):

@@ -41,12 +41,14 @@ def build_inputs(tables: Mapping[str, Any], problems: Problems) -> dict[str, Inp
 def _long_form(table: dict[str, Any], place: Place, problems: Problems) -> InputSpec:
     raw, wrong = decode(table, InputTable, place, problems)
     default = raw.default
+    # Without a type, the default tells it; without both it is a string, as everything on a command line is.
     kind: InputType = raw.type or ("string" if default is None or isinstance(default, dict) else _type_of(default))
     spec = InputSpec(
         type=kind, required=raw.required or False, default=default, enum=tuple(raw.enum or ()), description=raw.description or ""
     )
     if raw.required and default is not None:
         problems.tell((*place, "default"), "an input that is required has no default")
+    # Against a wrong type every value would be wrong, too.
     if "type" in wrong:
         return spec
     for index, choice in enumerate(spec.enum):

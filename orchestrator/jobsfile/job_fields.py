@@ -97,6 +97,7 @@ def lay_over(defaults: JobFields, own: JobFields) -> JobFields:
 
 
 def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
+    """What the job does, or WRONG: of the key of its action, which is right by itself."""
     if key == "shell":
         script = compile_written(value, "shell", "a command line", (*place, key), problems)
         return script if script is WRONG else ShellAction(script=script)
@@ -111,6 +112,7 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
         return agent if agent is WRONG else AgentAction(agent=agent)
     if key == "land":
         return LandAction(job=value)
+    # `command`. Only its first word has to be something: an empty argument is an argument.
     argv = compile_list(value, (*place, key), problems)
     if not value[0]:
         problems.tell((*place, key, 0), "expected a program, got an empty string")
@@ -218,15 +220,18 @@ def _workspace(value: Any, place: Place, problems: Problems) -> Any:
         words = '"shared", "worktree", "copy", "temp" or a table such as { kind = "worktree", base = "main" }'
         problems.tell(place, f"expected {words}, got {describe(value)}{meant}")
         return WRONG
+    # A table: it has to say its kind, of which `worktree` takes more keys than the others.
     raw, wrong = decode(value, WorkspaceTable, place, problems)
     if raw.kind is None and "kind" not in value:
         problems.tell(place, f"no kind: expected one of {', '.join(_WORKSPACES)}")
     if raw.kind is None or wrong:
         return WRONG
+    # Keys that git alone understands.
     for key in ("base", "branch", "include"):
         if key in value and raw.kind != "worktree":
             problems.tell((*place, key), f"says how a git worktree is made, and this workspace is of kind {raw.kind}")
             return WRONG
+    # The setup is a shell script, so its values are quoted; the other two are names.
     kinds: tuple[tuple[str, str | None, TemplateKind], ...] = (
         ("base", raw.base, "text"),
         ("branch", raw.branch, "text"),

@@ -64,12 +64,14 @@ def build_jobs(
     if not tables:
         problems.tell(("jobs",), "no jobs: a jobs file has at least one table [jobs.ID]")
     jobs = {id_: _JobChecks(id_, table, tables, defaults, problems) for id_, table in tables.items()}
+    # First what a chain takes over from the job that it follows: every check below sees the workspace that the job will have.
     fields = {id_: job.fields for id_, job in jobs.items()}
     take_over_workspaces(fields)
     check_forks(fields, lambda id_, message: problems.tell(("jobs", id_), message))
     for id_, job in jobs.items():
         job.check_action()
-        job.check_agent(around)  # first: a prompt file is a template of the job's
+        # Before the names: it reads the prompt file, which is a template of the job like any other.
+        job.check_agent(around)
         job.check_names(inputs)
         job.check_pool(pools)
         job.check_token()
@@ -78,6 +80,7 @@ def build_jobs(
         job.check_workflow()
         if not _JOB_ID.fullmatch(id_):
             problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
+    # A job that a gate sends back may read what was said there: that is no need of it, or each such pair would be a circle.
     gates: dict[str, tuple[str, ...]] = {}
     for id_, job in jobs.items():
         if job.goes_back_to is not None:
@@ -85,10 +88,11 @@ def build_jobs(
     needs = {id_: job.find_needs(gates.get(id_, ())) for id_, job in jobs.items()}
     for cycle in find_cycles(needs):
         problems.tell(("jobs", cycle[0]), f"waits for itself: {' -> '.join(cycle)}")
+    # These ask for the needs of other jobs, so all have to be known.
     for job in jobs.values():
         job.check_way_back(needs)
         job.check_land(fields)
-    return tuple(job.build(needs[id_], gates.get(id_, ())) for id_, job in jobs.items())
+    return tuple(job.build_job(needs[id_], gates.get(id_, ())) for id_, job in jobs.items())
 
 
 def _called(job: str) -> str:
@@ -102,6 +106,7 @@ class _JobChecks:
         self._id = id_
         self._known = known
         self._problems = problems
+        # No table at all: it was told, and nothing else about this job is a mistake of its own.
         if not isinstance(table, dict):
             problems.tell(("jobs", id_), f"expected a table, got {describe(table)}")
             self._own = frozenset[str]()
@@ -130,6 +135,7 @@ class _JobChecks:
         return self._fields
 
     def check_action(self) -> None:
+        """Tell that it does nothing."""
         if "action" not in self._fields:
             self._tell(None, "no action: a job has one of command, shell, agent, gate, workflow and land")
 
@@ -230,7 +236,8 @@ class _JobChecks:
                     found.add(other)
         return tuple(id_ for id_ in self._known if id_ in found)
 
-    def build(self, needs: tuple[str, ...], sent_back_by: tuple[str, ...]) -> Job:
+    def build_job(self, needs: tuple[str, ...], sent_back_by: tuple[str, ...]) -> Job:
+        """The job. Only to be used if no mistake was told."""
         values = {key: value for key, value in self._fields.items() if value is not WRONG and key not in ("needs", "action")}
         action: Any = self._fields.get("action")
         if isinstance(action, AgentAction):

@@ -1,6 +1,6 @@
 """The JSON Schema of a jobs file (draft 2020-12), by which editors complete, explain and check it.
 
-It is made of the structs of `schema`: their fields are the keys, and the string under a field says what its key is for. What
+It is made of the structs of `keys`: their fields are the keys, and the string under a field says what its key is for. What
 needs more than a schema (names that exist, templates that compile, cycles) is left to `load`.
 """
 

@@ -64,6 +64,7 @@ def _load(
 ) -> JobsFile:
     folder = around.folder
     problems = Problems(shown_path, text)
+    # The user's config first: its defaults stand behind the file's, and its mistakes are told with the file's.
     config = _user_config(user_config)
     table = plain(parse_toml(text, shown_path), (), problems)
     raw, wrong = decode(table, FileTable, (), problems)
@@ -71,13 +72,15 @@ def _load(
         problems.tell(("name",), "expected a name, got an empty string")
     inputs = build_inputs(raw.inputs or {}, problems)
     known_inputs = None if "inputs" in wrong else inputs
+    # Where [inputs] or [pools] is wrong as a whole its names are not known (None): then no use of a name is a second mistake.
     run = _run_settings(raw.run or {}, known_inputs, problems)
     own_pools = compile_pools(raw.pools or {}, problems)
     pools = build_pools(config.pools, own_pools, config.problems, problems)
     known_pools = None if "pools" in wrong or not config.has_pools else {**config.pools, **own_pools}.keys()
     defaults = lay_over(config.defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
+    # The jobs last: they name inputs, pools and other files.
     jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, known_pools, problems, around)
-    nests = children.check(jobs, folder, run.max_depth, problems) if children is not None else 0
+    nests = children.check_children(jobs, folder, run.max_depth, problems) if children is not None else 0
     lines = problems.lines() + config.problems.lines()
     if lines:
         raise JobsFileError(shown_path, lines)

@@ -1,6 +1,6 @@
 """A jobs file after loading: checked, defaults applied, templates compiled. What the rest of the program works with.
 
-The structs that decode the raw TOML live in `schema`; `load` turns one into the other and tells all mistakes at once.
+The structs that decode the raw TOML live in `keys`; `load` makes these of them, and tells all mistakes at once.
 All durations are seconds, all sizes bytes.
 """
 

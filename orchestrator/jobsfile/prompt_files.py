@@ -21,6 +21,7 @@ def prompt_in(path: str) -> Template:
         raise PromptFileError(f"{path}: not UTF-8 at byte {error.start}") from error
     except ValueError as error:
         raise PromptFileError("a path with a NUL byte names no file") from error
+    # An agent that is told nothing would be paid for nothing.
     if not text.strip():
         raise PromptFileError(f"{path}: expected what to tell the agent, and the file is empty")
     try:

@@ -13,6 +13,7 @@ from orchestrator.jobsfile.template_fields import WRONG, compile_element, compil
 
 
 def compile_source(value: Any, place: Place, problems: Problems) -> Any:
+    """The source of a job's items, or WRONG."""
     match value:
         case list() | str():
             return _list(value, None, place, problems)
@@ -44,12 +45,14 @@ def _source_table(value: dict[str, Any], place: Place, problems: Problems, *, is
         problems.tell(place, f"expected exactly one of {', '.join(possible)}{', got ' if named else ''}{', '.join(named)}")
         return WRONG
     kind = named[0]
+    # What does not go with the one source that it is.
     if kind not in possible:
         problems.tell((*place, kind), "an axis of a matrix is a list or one of " + ", ".join(SOURCES))
         return WRONG
     if kind == "job" and "batch" in value:
         problems.tell((*place, "batch"), "does not go with job: a chain follows its parent item by item")
         return WRONG
+    # A key that is wrong was told: of half a source nothing is built.
     if wrong:
         return WRONG
     return _build_source(kind, raw, place, problems)

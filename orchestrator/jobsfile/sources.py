@@ -95,6 +95,7 @@ def _from_matrix(source: MatrixSource, context: Mapping[str, Any], folder: str) 
 
 
 def _from_file(source: FileSource, context: Mapping[str, Any], folder: str) -> Iterator[Any]:
+    # Refused here, because the system would tell of a folder, or of nothing at all.
     path = _render(source.path, context)
     if not path:
         raise SourceError(f"{source.kind}: the path is empty")
@@ -149,6 +150,7 @@ def _json_lines(path: str, folder: str) -> Iterator[Any]:
 
 
 def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
+    # Of the whole process, and by default small: a field may hold a file.
     csv.field_size_limit(_LONGEST_CSV_FIELD)
     with open(os.path.join(folder, path), encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -156,6 +158,7 @@ def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
             header = next(reader, None)
             if not header:
                 raise SourceError(f"{path}:1: expected a line of column names")
+            # An item is a mapping by these names: of two that are the same one would be lost.
             for name in header:
                 if header.count(name) > 1:
                     raise SourceError(f"{path}:1: the column {name!r} is there twice")

@@ -36,6 +36,7 @@ def compile_environment(table: dict[str, Any], place: Place, problems: Problems)
         if not name or "=" in name or "\0" in name:
             problems.tell((*place, name), "not a name that an environment variable can have")
         match value:
+            # As TOML writes it: Python's `True` is no word that a shell script asks for.
             case bool():
                 text = str(value).lower()
             case int() | float():
@@ -46,6 +47,7 @@ def compile_environment(table: dict[str, Any], place: Place, problems: Problems)
                 problems.tell((*place, name), f"expected a string, a number or a boolean, got {describe(value)}")
                 return WRONG
         environment[name] = compile_text(text, "text", (*place, name), problems)
+    # One wrong variable makes the whole of it wrong: half an environment is none that was meant.
     return WRONG if WRONG in environment.values() else environment
 
 

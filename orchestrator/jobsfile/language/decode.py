@@ -1,4 +1,4 @@
-"""A raw TOML table into its struct of `schema`, every wrong key told in the user's words."""
+"""A raw TOML table becomes its struct of `keys`; every wrong key is told in the user's words."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
 
 _DEEPEST = 64
-"""Nested lists and tables that a file may have. Deeper ones would end in a RecursionError in whoever walks them."""
+"""Nested lists and tables that a file may have. Deeper ones would end in a RecursionError wherever they are walked."""
 
 TableT = TypeVar("TableT", bound=msgspec.Struct)
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A key of a struct of `schema`: `Annotated[type, parser?, Meta(…)] | None`. `name` is what the struct calls it."""
+    """A key of a struct of `keys`: `Annotated[type, parser?, Meta(…)] | None`. `name` is what the struct calls it."""
 
     name: str
     type: Any
@@ -37,12 +37,14 @@ def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: 
     good: dict[str, Any] = {}
     right: set[str] = set()
     for key, value in table.items():
+        # TOML has no null: `plain` has put it in the place of what it has told as a mistake.
         if value is None:
-            continue  # `plain` has told it.
+            continue
         if key not in fields:
             problems.tell((*place, key), f"unknown key{did_you_mean(key, fields)}")
         else:
             try:
+                # One key at a time: msgspec would stop at the first mistake of the table.
                 good[fields[key].name] = _convert(value, fields[key])
                 right.add(key)
             except (ValueError, msgspec.ValidationError):
@@ -61,6 +63,7 @@ def fields_of(struct: type[msgspec.Struct]) -> dict[str, Field]:
 def plain(value: Any, place: Place, problems: Problems) -> Any:
     """`value` as JSON can hold it: dates and times are ISO strings. What no state file can hold is told, and is None."""
     match value:
+        # Each of these TOML can say, and JSON, msgpack or a 64-bit field cannot.
         case datetime.datetime() | datetime.date() | datetime.time():
             return value.isoformat()
         case float() if not math.isfinite(value):

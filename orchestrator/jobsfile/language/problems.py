@@ -75,18 +75,22 @@ def find_lines(text: str) -> dict[Place, int]:
         if not gathered:
             first = number
         gathered.append(line)
+        # A statement over several lines can only end here: everything between is not parsed, which would cost its square.
         if first != number and not any(closer in line for closer in _CLOSERS):
             continue
         statement = "\n".join(gathered)
+        # No lines at all rather than some: with half of them a mistake would be told at a neighbour's.
         budget -= len(statement)
         if budget < 0:
             return {}
         try:
             parsed = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
+            # Not its end yet. The text as a whole is valid, so the end comes.
             continue
         except RecursionError:
-            return {}  # Nested so deeply that it parsed only a few frames higher up.
+            # Nested so deeply that it parsed only a few frames higher up.
+            return {}
         gathered = []
         if line.lstrip().startswith("[") and first == number:
             # What stands below `[[x]]` belongs to one element of a list, which a place does not tell apart.

@@ -70,6 +70,7 @@ class _Environment(SandboxedEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         kind = type(obj)
+        # Exactly these types: a subclass could bring a `__getitem__` of its own.
         if kind is dict or kind is LateMapping:
             try:
                 return obj[argument]
@@ -82,10 +83,12 @@ class _Environment(SandboxedEnvironment):
                 return obj[argument]
             except IndexError:
                 pass
+        # Attributes, of four kinds of objects alone; anything else that Python would find on a value stays out of reach.
         elif isinstance(argument, str):
             if isinstance(obj, LoopContext | Namespace):
                 return super().getattr(obj, argument)
-            if isinstance(obj, tuple) and argument in getattr(obj, "_fields", ()):  # what the filter groupby gives
+            # What the filter groupby gives.
+            if isinstance(obj, tuple) and argument in getattr(obj, "_fields", ()):
                 return getattr(obj, argument)
             if hasattr(kind, "template_field"):
                 fields: Fields = obj
@@ -175,6 +178,7 @@ _ENVIRONMENTS: dict[TemplateKind, _Environment] = {
 
 def compile_source(source: str, kind: TemplateKind) -> Template:
     """Check and compile a source that has a placeholder. Raises TemplateError."""
+    # Before jinja2 reads it: it would take this for a comment, and drop it.
     refuse_shell_length(source)
     environment = _ENVIRONMENTS[kind]
     try:
@@ -185,6 +189,7 @@ def compile_source(source: str, kind: TemplateKind) -> Template:
     check_tree(tree, source, kind, environment)
     names = frozenset(meta.find_undeclared_variables(tree))
     jobs, inputs = fields_named(tree)
+    # A lone `{{ expr }}` keeps its type: it is compiled to an assignment, whose value is read, and not to text.
     lone = _lone_expression(tree) if kind == "value" else None
     try:
         if lone is not None:
@@ -241,6 +246,7 @@ def _in_words(error: Exception, source: str) -> str:
     if error.owner is missing:
         return f"{error.name} is undefined"
     path = _path_of(error.name, source)
+    # What the owner has instead is what helps: keys, a length, or that it has no fields at all.
     if isinstance(error.owner, dict | LateMapping):
         if isinstance(error.name, str) and hasattr(dict, error.name):
             return f"{path} is undefined: only own keys resolve, never methods; the filter | items gives keys and values"

@@ -42,11 +42,13 @@ class ShellCursor:
     def refuse(self, words: str, at: int | None = None) -> NoReturn:
         """Refuse the placeholder that stands at `at`, or comes first after it."""
         found = self.script.find(PLACEHOLDER, self.at if at is None else at)
-        if found < 0:  # an open branch: its loop comes back to the last placeholder
+        # None is left: this is inside an open branch, whose loop comes back to the last placeholder.
+        if found < 0:
             found = self.end - 1
         raise RefusedAt(found, words)
 
     def doubt(self, what: str) -> NoReturn:
+        """Refuse the next placeholder, because nobody knows in which context it stands."""
         self.refuse(
             f"comes after {what}, which not every shell reads alike: put it into a shell variable at the top of the script"
         )
@@ -56,6 +58,7 @@ class ShellCursor:
         found = self.script.find(PLACEHOLDER, self.at, end)
         if found >= 0:
             self.refuse(words, found)
+        # Whole branches may stand in the text; a branch of which one edge lies outside would cut it.
         depth = 0
         for character in self.script[self.at : end]:
             if character in BRANCHES:
@@ -67,16 +70,19 @@ class ShellCursor:
         self.at = end
 
     def find(self, wanted: str, start: int, what: str) -> int:
+        """The position of the end of `what`."""
         found = self.script.find(wanted, start)
         if found < 0:
             self.doubt(f"{what} without an end")
         return found
 
     def step_in_word(self) -> None:
+        """Go on by one character, which belongs to a word."""
         self.at += 1
         self.starts_word = False
 
     def refuse_newline(self) -> None:
+        """Refuse a line break inside quotes if a here-document waits for the end of the line: shells disagree where it begins."""
         if any(self.here_documents):
             self.doubt("a here-document whose line goes on inside quotes")
 

@@ -26,6 +26,7 @@ class ExpansionReader(ShellCursor):
     """Reads what a `"`, a `$` or a backtick has begun. What it opens on the stack, `ShellReader` goes on with."""
 
     def read_double_quotes(self, character: str) -> None:
+        """One step inside double quotes, or in the body of a here-document, where a `"` is mere text."""
         if character == PLACEHOLDER:
             self.refuse(f'stands inside "…"; {QUOTES_UNDONE}')
         if character == "\n":
@@ -42,18 +43,22 @@ class ExpansionReader(ShellCursor):
             self.at += 1
 
     def read_expansion(self, character: str) -> None:
+        """One `$` or backtick, wherever it means something."""
         if character == "`":
             self.pass_backticks()
             return
         is_command = self.stack.is_command()
         after = self.script[self.at + 1 : self.at + 2]
+        # A `$` right before our quote would make `$'…'` of it.
         if after == PLACEHOLDER and is_command:
             self.refuse("stands right after a $, which would change how our quotes are read", self.at + 1)
         if (after and after in BRANCHES) or self.script.startswith("\\\n", self.at + 1):
             self.doubt("a $ before {% %} or the end of a line")
+        # What the `$` opens, by what stands behind it.
         if after == "(":
             self.open_substitution()
         elif after == "{":
+            # Inside double quotes shells disagree about quotes in `${ }`, and so at every depth below.
             above = self.stack[-1]
             is_loose = above.is_loose if above.kind == "parameter" else not is_command
             self.stack.append(Context("parameter", is_loose=is_loose or above.is_loose))
@@ -87,6 +92,7 @@ class ExpansionReader(ShellCursor):
         self.step_in_word()
 
     def pass_backticks(self) -> None:
+        """Go over `…` as a whole: its backslashes are read twice, so no context inside it is followed."""
         self.at += 1
         inside = re.compile(r"(?:[^`\\]|\\.)*", re.DOTALL).match(self.script, self.at)
         end = inside.end() if inside else self.at
@@ -95,6 +101,7 @@ class ExpansionReader(ShellCursor):
             self.refuse(_BACKTICKS, found)
         if end >= len(self.script):
             self.doubt("a backtick without an end")
+        # Only where it is plain do all shells find the same end: no quotes that are open at it, no comment that hides it.
         text = self.script[self.at : end]
         outside_quotes = re.sub(r"""'[^']*'|"(?:[^"\\]|\\[^\n])*"|\\.""", "", text, flags=re.DOTALL)
         is_plain = not any(each in outside_quotes for each in "'\"#") and not any(each in text for each in BRANCHES)
@@ -106,7 +113,9 @@ class ExpansionReader(ShellCursor):
         self.step_in_word()
 
     def read_parameter(self, character: str) -> None:
+        """One step inside `${ }`, to its `}`."""
         match character:
+            # A placeholder; the constant's name would match any character here.
             case "\ud800":
                 self.refuse(_PARAMETER)
             case "}":
@@ -125,6 +134,7 @@ class ExpansionReader(ShellCursor):
                 self.at += 1
 
     def read_quotes_in_parameter(self, quote: str) -> None:
+        """Quotes inside `${ }`: a context of their own where all shells take them for quotes, else text that must not matter."""
         if not self.stack[-1].is_loose and quote == '"':
             self.stack.append(DOUBLE_QUOTES)
             self.at += 1
@@ -137,7 +147,9 @@ class ExpansionReader(ShellCursor):
         self.at += 1
 
     def read_arithmetic(self, character: str) -> None:
+        """One step inside `$(( ))`, to the `))` that ends it."""
         match character:
+            # A placeholder; the constant's name would match any character here.
             case "\ud800":
                 self.refuse(IN_ARITHMETIC)
             case "'" | '"' | "\\":

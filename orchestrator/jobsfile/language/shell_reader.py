@@ -1,8 +1,21 @@
 """Reads a shell script as every POSIX shell does, up to its last placeholder: in which context each placeholder stands.
 
-Invariant: before each step the stack of contexts is what the shell's own is at that character, in every shell and on every
-path through `{% if %}` and `{% for %}`; so a branch must end in the context it began in.
-Not handled, hence refused: whatever shells read in different ways (a `'` inside `"${ }"`, `case` inside `"$( )"`, `$'\\''`).
+Promise: if `scan` returns, each placeholder stands where the shell reads a command, in every POSIX shell and whichever branches
+of the template are rendered.
+Invariant: before each step the stack of contexts is what the shell's own is at that character, in every shell and on every path
+through `{% if %}` and `{% for %}`.
+It refuses what shells read in different ways: a `'` inside `"${ }"`, `case` inside `"$( )"`, `$'\\''`. Such text may stand in a
+script; only no placeholder may come after it, for nobody knows in which context that would be.
+
+How it reads. One character decides which reader goes on (`readers`, by the innermost context): it opens a context, closes one, or
+passes text over which the context does not change. Text that the shell takes as it is (single quotes, comments) is passed as a
+whole, and a placeholder in it is refused.
+
+- Commands and parentheses are read here; quotes, `$`, backticks and arithmetic in `shell_expansions`.
+- A here-document is announced by `<<` and begins after the line has ended. What is announced and not yet begun is kept for each
+  command in the stack; where a line goes on inside a `$( )`, shells disagree on where the document begins: refused.
+- A branch of the template must end as it began: same contexts, same announced documents (`cross_branch`).
+- `starts_word`: a `#` begins a comment only at the start of a word. After a placeholder or a branch nobody knows, hence None.
 """
 
 from __future__ import annotations
@@ -48,6 +61,7 @@ class ShellReader(ExpansionReader):
 
     def scan(self) -> None:
         """Raises RefusedAt for the first placeholder whose value could be read as syntax, or where we cannot be sure."""
+        # Beyond the last placeholder nothing can go wrong with one; but a loop's branch comes back to those before its end.
         while self.at < len(self.script) and (self.at < self.end or self.branches):
             character = self.script[self.at]
             if character in BRANCHES:
@@ -61,6 +75,7 @@ class ShellReader(ExpansionReader):
     # Branches of the template.
 
     def cross_branch(self, character: str) -> None:
+        """Go over the edge of a branch, which must have the same contexts on all of its sides."""
         state = (tuple(self.stack), tuple(self.here_documents))
         if self.stack.is_inside_quotes():
             self.doubt('a {% %} inside "$(…)"')
@@ -76,9 +91,12 @@ class ShellReader(ExpansionReader):
     # Commands.
 
     def read_command(self, character: str) -> None:
+        """One step where the shell reads a command: the words of it, and whatever begins another context."""
+        # `((` may be arithmetic or two subshells: that is decided by its end, and both read these differently.
         if self.stack.is_loose() and character in "'\"#\\`":
             self.doubt("quotes, a backslash or # inside ((…))")
         match character:
+            # What separates words: a `#` behind it begins a comment.
             case " " | "\t" | ";" | "&" | "|" | ">":
                 self.at += 1
                 self.starts_word = True
@@ -110,8 +128,9 @@ class ShellReader(ExpansionReader):
         if character == PLACEHOLDER:
             if self.stack.is_loose():
                 self.refuse(IN_ARITHMETIC)
+            # An empty list gives no word, so a `#` behind it may begin one.
             self.at += 1
-            self.starts_word = None  # an empty list gives no word
+            self.starts_word = None
             return
         if (
             character == "c"
@@ -139,7 +158,8 @@ class ShellReader(ExpansionReader):
             newline = self.script.find("\n", self.at)
             end = len(self.script) if newline < 0 else newline
             if len(self.stack) > 1 and any(each in self.script[self.at : end] for each in _SYNTAX):
-                self.doubt("a comment with quotes or parentheses inside $(…)")  # bash 3.2 takes them for syntax
+                # bash 3.2 takes them for syntax there.
+                self.doubt("a comment with quotes or parentheses inside $(…)")
             self.pass_literal(end, _COMMENT)
         else:
             self.at += 1
@@ -155,7 +175,8 @@ class ShellReader(ExpansionReader):
             if self.here_documents.pop():
                 self.doubt("a here-document that begins after the end of its $(…)")
             self.stack.pop()
-            self.starts_word = None  # this may as well have been the pattern of a case: the context is a command's either way
+            # It may as well have been the end of a pattern of `case`: the context is that of a command either way.
+            self.starts_word = None
 
     # Here-documents.
 
@@ -176,6 +197,7 @@ class ShellReader(ExpansionReader):
         self.starts_word = True
 
     def read_here_document(self) -> HereDocument:
+        """The here-document that `<<` announces: its delimiter is what is left of the word when its quotes are removed."""
         strip_tabs = self.script.startswith("-", self.at)
         self.at += strip_tabs
         while self.script.startswith((" ", "\t"), self.at):
@@ -186,6 +208,7 @@ class ShellReader(ExpansionReader):
             delimiter += "".join(group or "" for group in match.groups())
             is_quoted |= match[4] is None
             self.at = match.end()
+        # The end of the document has to be known now.
         if any(character in BRANCHES + PLACEHOLDER + RAW for character in delimiter):
             self.doubt("a here-document whose delimiter is not fixed")
         after = self.script[self.at : self.at + 1]
@@ -202,11 +225,13 @@ class ShellReader(ExpansionReader):
         self.here_documents[-1] = ()
 
     def pass_here_document(self, document: HereDocument) -> None:
+        """Go over the body of a here-document to the line behind its delimiter. No placeholder may stand in it."""
         begin = self.at
         while True:
             if self.at >= len(self.script):
                 self.at = begin
                 self.refuse(_HERE_DOCUMENT)
+            # Line by line: the delimiter is a line of its own, and nothing else ends the document.
             newline = self.script.find("\n", self.at)
             line_end = len(self.script) if newline < 0 else newline
             line = self.script[self.at : line_end]
@@ -219,7 +244,8 @@ class ShellReader(ExpansionReader):
             self.at = line_end + 1
         body = self.script[begin : self.at]
         if len(self.stack) > 1 and any(each in body for each in _SYNTAX):
-            self.doubt("a here-document with quotes or parentheses inside $(…)")  # bash 3.2, again
+            # bash 3.2, again.
+            self.doubt("a here-document with quotes or parentheses inside $(…)")
         if not document.is_quoted:
             self.check_body(body)
         self.at = min(line_end + 1, len(self.script))

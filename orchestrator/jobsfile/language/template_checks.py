@@ -52,12 +52,15 @@ def check_tree(tree: nodes.Template, source: str, kind: TemplateKind, environmen
 
 
 def _refuse_statements(tree: nodes.Template, kind: TemplateKind) -> None:
+    """Refuse what reaches beyond the template and, in a shell template, what would have its text quoted twice."""
     for node in tree.find_all(nodes.Node):
         for refused, word in _EVERYWHERE_REFUSED.items():
             if isinstance(node, refused):
                 raise TemplateError(f"{{% {word} %}} is not possible: a template stands alone")
+        # jinja2 would take it for a variable `inf`.
         if isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
-            raise TemplateError("a number in it is too large")  # jinja2 would take it for a variable `inf`
+            raise TemplateError("a number in it is too large")
+        # Its own `jobs` would hide ours, and what the template names could not be told from its text.
         if isinstance(node, nodes.Name) and node.ctx != "load" and node.name in ("jobs", "inputs"):
             raise TemplateError(f"{node.name} cannot be set: it is a name of the jobs file")
         if kind != "shell":
@@ -67,6 +70,7 @@ def _refuse_statements(tree: nodes.Template, kind: TemplateKind) -> None:
                 raise TemplateError(f"{{% {word} %}} is not possible in a shell template: its text would be quoted twice")
         if isinstance(node, nodes.For) and node.recursive:
             raise TemplateError("a recursive loop is not possible in a shell template: its text would be quoted twice")
+    # `raw` marks a text as not to be quoted; any filter behind it would make another text of it, without the mark.
     if kind == "shell":
         placed = {id(each) for output in tree.find_all(nodes.Output) for each in output.nodes if _is_raw(each)}
         if any(_is_raw(each) and id(each) not in placed for each in tree.find_all(nodes.Filter)):
@@ -99,12 +103,14 @@ def _script_of(body: list[nodes.Node]) -> str:
     parts: list[str] = []
     for node in body:
         match node:
+            # A literal is the script's own; all else becomes words, or opts out of that.
             case nodes.Output():
                 for each in node.nodes:
                     if isinstance(each, nodes.TemplateData):
                         parts.append(each.data)
                     else:
                         parts.append(RAW if _is_raw(each) else PLACEHOLDER)
+            # Which branch is rendered, and how often, is not known: the reader takes any number of them in any order.
             case nodes.If():
                 branches = [node.body, *(each.body for each in node.elif_), node.else_]
                 parts.append(_branches(branches))
@@ -137,6 +143,7 @@ def fields_named(tree: nodes.Template) -> tuple[frozenset[str], frozenset[str]]:
     """The X of each `jobs.X` and `inputs.X`. Raises TemplateError for a job that is not named literally."""
     found: dict[str, set[str]] = {"jobs": set(), "inputs": set()}
     literal: set[int] = set()
+    # `jobs.port` and `jobs["port"]` are the same; anything else that is done with `jobs` names nothing that could be read.
     for node in tree.find_all(nodes.Expr):
         match node:
             case nodes.Getattr(node=nodes.Name() as owner, attr=str(field)) if owner.name in found:
@@ -147,6 +154,7 @@ def fields_named(tree: nodes.Template) -> tuple[frozenset[str], frozenset[str]]:
                 continue
         found[owner.name].add(field)
         literal.add(id(owner))
+    # What a template needs must be known before it is rendered: `jobs[x]` would be a need that nobody sees.
     for name in tree.find_all(nodes.Name):
         if name.name == "jobs" and name.ctx == "load" and id(name) not in literal:
             raise TemplateError("name the job literally: jobs.ID or jobs['ID']")

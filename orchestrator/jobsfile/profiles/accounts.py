@@ -1,4 +1,4 @@
-"""Whose limits bind an attempt: a key for the provider and account that an agent will use, by which all runs know the same one.
+"""The account whose limits bind an attempt: a key for provider and account, by which all runs know the same one.
 
 The key tells nothing of a secret but whether it is the same: `PROVIDER-` and eight hex digits of a hash over the values of the
 profile's `account_env`. It names files, so of the provider only letters, digits and `-` are kept.

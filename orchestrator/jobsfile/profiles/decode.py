@@ -26,13 +26,13 @@ from orchestrator.jobsfile.profiles.keys import (
 )
 from orchestrator.jobsfile.profiles.profile import ConfigDir, Flags, Level, Origin, Profile
 from orchestrator.jobsfile.profiles.rules import (
+    build_rules,
     check_pattern,
     class_map,
     class_rule,
     event_rule,
     is_class,
     line_rule,
-    rules,
     show_rule,
 )
 from orchestrator.workers.agents.reset_times import RESET_GROUPS
@@ -94,8 +94,9 @@ def decode_profile(table: dict[str, Any], *, name: str, origin: Origin, path: st
         config_dir=None if raw.config_dir is None else _config_dir(raw.config_dir, problems),
         litter=raw.litter or [],
         reading=_reading(raw, common, problems),
-        show=rules(raw.show, "show", ShowTable, show_rule, problems),
+        show=build_rules(raw.show, "show", ShowTable, show_rule, problems),
     )
+    # Only of a profile that is right otherwise: without its events it would also lack what tells a success.
     _raise_for(problems, path)
     _check_success(profile.reading, problems)
     _raise_for(problems, path)
@@ -111,8 +112,8 @@ def _reading(raw: ProfileTable, common: Errors, problems: Problems) -> Reading:
     errors = _errors(raw, common, problems)
     return Reading(
         format=raw.format or "json",
-        events=rules(raw.events, "events", EventTable, event_rule, problems),
-        lines=rules(raw.lines, "lines", LineTable, line_rule, problems),
+        events=build_rules(raw.events, "events", EventTable, event_rule, problems),
+        lines=build_rules(raw.lines, "lines", LineTable, line_rule, problems),
         classes=errors.classes,
         statuses=errors.statuses,
         resets=errors.resets,
@@ -128,7 +129,7 @@ def _errors(raw: ErrorsTable, common: Errors, problems: Problems) -> Errors:
     resets = raw.resets or []
     for index, pattern in enumerate(resets):
         check_pattern(pattern, ("resets", index), problems, groups=RESET_GROUPS, needs_group=True)
-    classes = rules(raw.classes, "classes", ClassTable, class_rule, problems)
+    classes = build_rules(raw.classes, "classes", ClassTable, class_rule, problems)
     statuses = class_map(raw.statuses or {}, ("statuses",), problems)
     return Errors([*classes, *common.classes], {**common.statuses, **statuses}, [*resets, *common.resets])
 
@@ -196,11 +197,13 @@ def _permissions(table: dict[str, Any] | None, problems: Problems, *, is_needed:
         if is_needed:
             problems.tell(("permissions",), "missing: the arguments for read, edit and full, each a list of strings")
         return {}
+    # A level that is missing is one that the CLI cannot be kept to: jobs that ask for it are refused.
     raw, wrong = decode(table, PermissionTable, ("permissions",), problems)
     levels = {}
     for name in _LEVELS:
         value = getattr(raw, name)
         place = ("permissions", name)
+        # Most CLIs take arguments alone, for which a list is enough.
         if isinstance(value, dict):
             level, _wrong = decode(value, LevelTable, place, problems)
             levels[name] = Level(args=level.args or [], env=level.env or {})

@@ -63,6 +63,7 @@ class Profiles:
 
     def _table(self, name: str, seen: list[Path]) -> tuple[dict[str, Any], str]:
         """What the first file of this name that is not in `seen` says, laid over what it extends; and its text."""
+        # Its own name means the next file behind it: so a user's `claude` may extend the one that comes with the program.
         path = next((path for _origin, path in self._files(name) if path not in seen), None)
         if path is None:
             below = str(seen[-1])
@@ -73,6 +74,7 @@ class Profiles:
         table = plain(parse_toml(text, str(path)), (), problems)
         if lines := problems.lines():
             raise JobsFileError(str(path), lines)
+        # Laid over key by key before anything is checked: what the base has wrong may be mended by what is above it.
         base = table.pop("extends", None)
         if base is None:
             return table, text

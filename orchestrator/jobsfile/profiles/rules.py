@@ -22,7 +22,7 @@ RawT = TypeVar("RawT", bound=msgspec.Struct)
 RuleT = TypeVar("RuleT")
 
 
-def rules(
+def build_rules(
     tables: list[dict[str, Any]] | None,
     key: str,
     struct: type[RawT],
@@ -39,6 +39,7 @@ def rules(
 
 def event_rule(raw: EventTable, place: Place, problems: Problems) -> EventRule:
     """`[[events]]`."""
+    # A rule without a condition would read every event alike.
     if not raw.where and not raw.present and not raw.match:
         problems.tell(place, "expected where, present or match: an event rule has to say which events it is for")
     for path, pattern in (matches := _flat(raw.match or {})).items():

@@ -52,13 +52,14 @@ def _installed(profile: Profile, timeout_seconds: float) -> Installed:
 
 
 def _told(argv: list[str], env: dict[str, str], timeout_seconds: float) -> tuple[str, str]:
-    """What a command wrote, and what went wrong in words. CLIs start others: the whole session ends with it."""
+    """What a command wrote, and what went wrong in words. The CLI may start others: its whole session ends with it."""
     try:
         process = subprocess.Popen(
             argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
         return "", f"{argv[0]}: {error.strerror}"
+    # A CLI that waits for a login or the network must not hold up the answer about all the others.
     with process:
         try:
             out, err = process.communicate(timeout=timeout_seconds)
