@@ -44,7 +44,7 @@ def limits_waited_for(state: RunState, item: ItemRef) -> list[str]:
     return [account, *others]
 
 
-def spared(state: RunState, account: str) -> tuple[str, float | None]:
+def how_spared(state: RunState, account: str) -> tuple[str, float | None]:
     """How the account is spared just now, in words, and until when (monotonic seconds) nothing of it starts; empty: it is not."""
     # The strongest first: while somebody tries the account, neither its limit nor a throttle says when others may use it.
     if trial(account) in state.holds:
@@ -60,7 +60,7 @@ def spared(state: RunState, account: str) -> tuple[str, float | None]:
 
 def spared_now(state: RunState, now: float) -> list[str]:
     """A line for each account that is spared."""
-    said = (spared(state, account) for account in state.accounts)
+    said = (how_spared(state, account) for account in state.accounts)
     return [words if until is None else f"{words}, next start in {_seconds(until - now)}" for words, until in said if words]
 
 

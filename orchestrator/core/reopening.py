@@ -9,7 +9,7 @@ from orchestrator.core.scheduling import is_over
 from orchestrator.core.states import Failed, Interrupted, ItemRef, Pending, Phase, Running, RunState, Skipped, Waiting
 
 
-def why_not(state: RunState, items: Sequence[ItemRef]) -> str:
+def why_not_again(state: RunState, items: Sequence[ItemRef]) -> str:
     """Why these items cannot be had once more just now, in words; empty: they can."""
     for order, index in items:
         job = state.jobs[order]
@@ -21,7 +21,7 @@ def why_not(state: RunState, items: Sequence[ItemRef]) -> str:
     return ""
 
 
-def to_reopen(state: RunState, items: Sequence[ItemRef]) -> tuple[tuple[ItemRef, ...], tuple[int, ...]]:
+def items_to_reopen(state: RunState, items: Sequence[ItemRef]) -> tuple[tuple[ItemRef, ...], tuple[int, ...]]:
     """Those of `items` that have ended, with what was skipped behind them; and the jobs that were closed before they were listed.
 
     What has succeeded behind them stays: it is marked stale if it would do something else now.

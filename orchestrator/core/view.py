@@ -157,11 +157,11 @@ class CoreView:
 
     def why_not_again(self, items: Sequence[ItemRef]) -> str:
         """Why these items cannot be had once more just now, in words; empty: they can."""
-        return reopening.why_not(self._state, items)
+        return reopening.why_not_again(self._state, items)
 
     def to_reopen(self, items: Sequence[ItemRef]) -> tuple[tuple[ItemRef, ...], tuple[int, ...]]:
         """The items that run again with these; and the jobs that were closed before they were listed."""
-        return reopening.to_reopen(self._state, items)
+        return reopening.items_to_reopen(self._state, items)
 
     # Accounts of agents.
 
@@ -180,7 +180,7 @@ class CoreView:
 
     def spared(self, account: str) -> tuple[str, float | None]:
         """How the account is spared just now, in words, and until when nothing of it starts; empty: it is not."""
-        return explanations.spared(self._state, account)
+        return explanations.how_spared(self._state, account)
 
     def spared_now(self, now: float) -> list[str]:
         """A line for each account that is spared."""

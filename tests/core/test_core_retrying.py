@@ -6,7 +6,7 @@ import pytest
 from drivers.core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import ItemsReopened, Verdict
-from orchestrator.core.reopening import to_reopen, why_not
+from orchestrator.core.reopening import items_to_reopen, why_not_again
 from orchestrator.core.states import JobRules, Phase, Stop
 
 
@@ -16,12 +16,12 @@ def opened(*rules: JobRules, **counts: int) -> CoreDriver:
 
 
 def refused(run: CoreDriver, *items: str) -> str:
-    return why_not(run.state, [run.ref(item) for item in items])
+    return why_not_again(run.state, [run.ref(item) for item in items])
 
 
 def retry(run: CoreDriver, *items: str) -> None:
     assert refused(run, *items) == ""
-    again, jobs = to_reopen(run.state, [run.ref(item) for item in items])
+    again, jobs = items_to_reopen(run.state, [run.ref(item) for item in items])
     names = {(order, index): f"{run.ids[order]}:{index}" for order, index in again}
     for name in names.values():
         run.ended.pop(name, None)
@@ -83,6 +83,6 @@ def test_an_item_that_has_not_had_its_turn_needs_no_second_one(state: str) -> No
     run = CoreDriver([job("a", 0, attempts=2, retry_delay=9.0)], {"a": 2}, slots=1).open()
     if state == "waiting":
         run.fail("a:0")
-        assert to_reopen(run.state, [run.ref("a:0")]) == ((), ())
+        assert items_to_reopen(run.state, [run.ref("a:0")]) == ((), ())
     else:
-        assert to_reopen(run.state, [run.ref("a:1")]) == ((), ())
+        assert items_to_reopen(run.state, [run.ref("a:1")]) == ((), ())

@@ -97,6 +97,14 @@ def test_the_language_of_jobs_files_knows_no_profile_and_neither_knows_the_jobs(
         assert {names[2] for names in parts if names[:2] == ["orchestrator", "jobsfile"]} == known
 
 
+def test_only_the_loop_changes_the_state_of_the_rules() -> None:
+    """Every other part of a supervisor asks the view of it; `opening` makes it, and hands it on."""
+    outside = [module for module in FILES if not module.startswith("orchestrator.core.")]
+    imports = [(module, node) for module in outside for node in ast.walk(TREES[module]) if isinstance(node, ast.ImportFrom)]
+    holders = {module for module, node in imports if "RunState" in {each.name for each in node.names}}
+    assert holders == {"orchestrator.supervisor.loop", "orchestrator.supervisor.opening"}
+
+
 def test_the_core_has_neither_clock_nor_disk_nor_process() -> None:
     for module in (module for module in FILES if module.startswith("orchestrator.core.")):
         named = {alias.name for node in ast.walk(TREES[module]) if isinstance(node, ast.Import) for alias in node.names}
