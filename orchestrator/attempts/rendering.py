@@ -30,7 +30,7 @@ from orchestrator.attempts.workspaces.place import Workplace
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.child_files import first_of, mistakes_in, read_child
 from orchestrator.jobsfile.language.template import Template
-from orchestrator.jobsfile.language.values import ValueRefused, check_token, describe
+from orchestrator.jobsfile.language.values import ValueRefused, check_token, kind_in_words
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
 from orchestrator.system.own_command import own_argv
 from orchestrator.workers.protocol import Creates
@@ -130,7 +130,7 @@ def truth(template: Template, context: Mapping[str, Any], key: str) -> bool:
         case str(text) if text.strip() in ("true", "false", ""):
             return text.strip() == "true"
         case value:
-            raise ItemRefused(f"{key}: expected true or false, got {describe(value)}; compare it with something")
+            raise ItemRefused(f"{key}: expected true or false, got {kind_in_words(value)}; compare it with something")
 
 
 def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings) -> Prepared:

@@ -23,7 +23,7 @@ def command(file: str, as_json: bool) -> int:
 
     Exit 2 if there are mistakes. In the tree a job stands under the one that it waits for; double lines are chains, item by item.
     """
-    from orchestrator.jobsfile.diagram import nodes_of, tree
+    from orchestrator.jobsfile.diagram import draw_tree, nodes_of
     from orchestrator.jobsfile.load import load, user_config
 
     try:
@@ -39,7 +39,7 @@ def command(file: str, as_json: bool) -> int:
         write_json({"ok": True, "jobs": jobs, "graph": [asdict(node) for node in nodes], "problems": []})
         return 0
     write_line(f"ok: {len(jobs)} job{'s' if len(jobs) != 1 else ''}")
-    lines = tree(nodes)
+    lines = draw_tree(nodes)
     write_lines(f"  {line}" for line in lines[:_MOST_LINES])
     if len(lines) > _MOST_LINES:
         write_line(f"  … {len(lines) - _MOST_LINES} more lines: orchestrate plan --graph tree {shlex.quote(file)}")

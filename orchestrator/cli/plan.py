@@ -130,7 +130,7 @@ def command(
 
 def _print_child_jobs(job: Job, folder: str) -> None:
     """What a job's child runs do, briefly: their jobs, a line each. `plan` of the child file tells more."""
-    from orchestrator.jobsfile.diagram import nodes_of, tree
+    from orchestrator.jobsfile.diagram import draw_tree, nodes_of
     from orchestrator.jobsfile.load import load, user_config
     from orchestrator.jobsfile.model import WorkflowAction
 
@@ -138,22 +138,22 @@ def _print_child_jobs(job: Job, folder: str) -> None:
         return
     child = load(os.path.join(folder, job.action.path.source), user_config=user_config())
     write_line(f"  each run of {job.action.path.source}:")
-    write_lines(f"    {line}" for line in tree(nodes_of(child.jobs)))
+    write_lines(f"    {line}" for line in draw_tree(nodes_of(child.jobs)))
 
 
 def _print_graph(jobs_file: JobsFile, graph: str, *, as_json: bool) -> None:
-    from orchestrator.jobsfile.diagram import mermaid, nodes_of, tree
+    from orchestrator.jobsfile.diagram import draw_mermaid, draw_tree, nodes_of
 
     nodes = nodes_of(jobs_file.jobs)
     if as_json:
         write_json([asdict(node) for node in nodes])
         return
     if graph != "mermaid":
-        write_lines(tree(nodes))
+        write_lines(draw_tree(nodes))
     if graph == "all":
         write_line("")
     if graph != "tree":
-        write_lines(mermaid(nodes))
+        write_lines(draw_mermaid(nodes))
 
 
 def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> Iterator[dict[str, Any]]:

@@ -89,6 +89,7 @@ def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions:
         # There is no such item.
         elif index >= len(job.items):
             continue
+        # It gets its end when its tree is gone: until then the slot is in use.
         elif isinstance(job.items[index], Running):
             _end_one(job, index, "cancel", decisions)
         else:

@@ -76,7 +76,7 @@ def nodes_of(jobs: Sequence[Job]) -> list[Node]:
     ]
 
 
-def tree(nodes: Sequence[Node]) -> list[str]:
+def draw_tree(nodes: Sequence[Node]) -> list[str]:
     """Each job under the first that it waits for, once; where it comes up again it is only named. Double lines are chains."""
     below: dict[str, list[Node]] = {node.job: [] for node in nodes}
     for node in nodes:
@@ -111,7 +111,7 @@ def tree(nodes: Sequence[Node]) -> list[str]:
     return lines
 
 
-def mermaid(nodes: Sequence[Node]) -> list[str]:
+def draw_mermaid(nodes: Sequence[Node]) -> list[str]:
     """A flowchart: fan-outs have double sides, gates pointed ones; thick arrows, which say so, are chains."""
     lines = ["flowchart TD"]
     for node in nodes:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.jobsfile.language.template import RenderError, Template
-from orchestrator.jobsfile.language.values import describe
+from orchestrator.jobsfile.language.values import kind_in_words
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -53,7 +53,7 @@ def _from_list(source: ListSource, context: Mapping[str, Any]) -> Iterator[Any]:
         if isinstance(given, str):
             raise SourceError(f'{values.source} gave text, not a list; output = "lines" makes a list of a job\'s output')
         if not isinstance(given, list):
-            raise SourceError(f"{values.source} gave {describe(given)}, not a list")
+            raise SourceError(f"{values.source} gave {kind_in_words(given)}, not a list")
         values = tuple(given)
     for index, value in enumerate(values):
         item = _render(value, context) if isinstance(value, Template) else value
@@ -73,7 +73,7 @@ def _what_is_not_plain(value: Any) -> str | None:
             return next(filter(None, map(_what_is_not_plain, value)), None)
         case dict():
             return next(filter(None, map(_what_is_not_plain, value.values())), None)
-    return describe(value)
+    return kind_in_words(value)
 
 
 def _render(template: Template, context: Mapping[str, Any]) -> Any:
@@ -101,6 +101,7 @@ def _from_file(source: FileSource, context: Mapping[str, Any], folder: str) -> I
         raise SourceError(f"{source.kind}: the path is empty")
     if "\0" in path:
         raise SourceError(f"{source.kind}: the path holds a NUL byte")
+    # A pattern that matches nothing is a list without items; a file that cannot be read is a mistake.
     if source.kind == "glob":
         yield from _matching(path, folder)
         return
@@ -165,6 +166,7 @@ def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
             for row in reader:
                 if not row:
                     continue
+                # A row of another length is mostly a comma or a quote that was forgotten: its fields would have wrong names.
                 if len(row) != len(header):
                     raise SourceError(f"{path}:{reader.line_num}: {len(row)} fields, but the header has {len(header)}")
                 yield dict(zip(header, row, strict=True))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.jobsfile.diagram import Node, mermaid, nodes_of, tree
+from orchestrator.jobsfile.diagram import Node, draw_mermaid, draw_tree, nodes_of
 from orchestrator.jobsfile.load import load_text
 
 
@@ -43,7 +43,7 @@ def node_of(keys: str) -> Node:
     ],
 )
 def test_a_tree_has_a_job_in_full_once_and_then_refers_to_it(graph: list[Node], lines: list[str]) -> None:
-    assert tree(graph) == lines
+    assert draw_tree(graph) == lines
 
 
 def test_a_tree_says_what_a_job_runs_for_and_when() -> None:
@@ -51,12 +51,14 @@ def test_a_tree_says_what_a_job_runs_for_and_when() -> None:
         Node(job="a"),
         Node(job="b", needs=("a",), for_each="for each of 3 values", when="when failed", repeat="again until x"),
     ]
-    assert tree(graph) == ["a", "└── b  for each of 3 values  when failed  again until x"]
+    assert draw_tree(graph) == ["a", "└── b  for each of 3 values  when failed  again until x"]
 
 
 def test_a_long_chain_stays_within_the_margin_and_loses_no_job() -> None:
     names = [f"j{number}" for number in range(3000)]
-    lines = tree([Node(job=name, needs=(before,) if before else ()) for name, before in zip(names, [None, *names], strict=False)])
+    lines = draw_tree(
+        [Node(job=name, needs=(before,) if before else ()) for name, before in zip(names, [None, *names], strict=False)]
+    )
     assert max(map(len, lines)) < 100
     assert lines[20:22] == [f"{' ' * 76}└── j20 (below)", "j20"]
     assert [line.split()[-1] for line in lines if "(below)" not in line] == names
@@ -66,7 +68,7 @@ def test_what_has_come_up_meanwhile_is_not_drawn_again_below() -> None:
     names = [f"j{number}" for number in range(25)]
     chain = [Node(job=name, needs=(before,) if before else ()) for name, before in zip(names, [None, *names], strict=False)]
     chain[20] = Node(job="j20", needs=("j19", "z"))
-    lines = tree([*chain, Node(job="z")])
+    lines = draw_tree([*chain, Node(job="z")])
     assert [line for line in lines if line.endswith(("j20", "j20 (below)"))] == [f"{' ' * 76}└── j20 (below)", "└── j20"]
 
 
@@ -84,12 +86,12 @@ def graphs(draw: st.DrawFn) -> list[Node]:
 @given(graphs())
 def test_every_job_and_every_edge_is_drawn(graph: list[Node]) -> None:
     """A line below the margin is an edge, and each job stands in full on one line."""
-    lines = tree(graph)
+    lines = draw_tree(graph)
     in_full = [line.split()[-1] for line in lines if not line.endswith(")")]
     assert sorted(in_full) == sorted(node.job for node in graph)
     edges = sum(len(node.after) for node in graph)
     assert sum(line.startswith(("│", " ", "├", "└", "╞", "╘")) for line in lines) == edges
-    arrows = [line for line in mermaid(graph) if "-->" in line or "==>" in line]
+    arrows = [line for line in draw_mermaid(graph) if "-->" in line or "==>" in line]
     assert len(set(arrows)) == edges
 
 
@@ -99,7 +101,7 @@ def test_mermaid_tells_chains_from_needs_and_fan_outs_from_jobs() -> None:
         Node(job="port", needs=("list",), for_each="for each of 3 values"),
         Node(job="fix", follows=("port",)),
     ]
-    assert mermaid(graph) == [
+    assert draw_mermaid(graph) == [
         "flowchart TD",
         '    job_list["list"]',
         '    job_port[["port<br/>for each of 3 values"]]',
@@ -111,14 +113,14 @@ def test_mermaid_tells_chains_from_needs_and_fan_outs_from_jobs() -> None:
 
 @pytest.mark.parametrize("job", ["end", "graph", "subgraph", "class", "style", "click", "default"])
 def test_a_word_of_mermaids_own_may_be_a_jobs_id(job: str) -> None:
-    drawn = mermaid([Node(job=job), Node(job="a", needs=(job,))])
+    drawn = draw_mermaid([Node(job=job), Node(job="a", needs=(job,))])
     assert drawn[1] == f'    job_{job}["{job}"]'
     assert drawn[3] == f"    job_{job} --> job_a"
 
 
 @pytest.mark.parametrize("character", '"#<>&`%\\;')
 def test_what_mermaid_would_obey_is_escaped(character: str) -> None:
-    label = mermaid([Node(job="a", when=f"when {{{{ item {character} 1 }}}}")])[1]
+    label = draw_mermaid([Node(job="a", when=f"when {{{{ item {character} 1 }}}}")])[1]
     assert label == f'    job_a["a<br/>when {{{{ item #{ord(character)}; 1 }}}}"]'
 
 

@@ -70,6 +70,7 @@ def plain(value: Any, place: Place, problems: Problems) -> Any:
             problems.tell(place, f"expected a finite number, got {value}")
         case int() if not -(2**63) <= value < 2**63:
             problems.tell(place, "expected a number of at most 64 bits")
+        # Before the next level is looked at: the recursion ends here.
         case list() | dict() if len(place) > _DEEPEST:
             problems.tell(place[:8], f"nested deeper than {_DEEPEST} levels")
         case list():

@@ -19,7 +19,7 @@ from jinja2.utils import Namespace, missing
 
 from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind
 from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
-from orchestrator.jobsfile.language.values import LateMapping, describe, json_text, text_of
+from orchestrator.jobsfile.language.values import LateMapping, json_text, kind_in_words, text_of
 
 _DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What evaluating an expression over unsuitable data raises. OSError and our own errors are not among them."""
@@ -121,7 +121,7 @@ def _plain(value: Any) -> Any:
         return str.__str__(value)
     if isinstance(value, list | tuple | range | Iterator | Generator) and not isinstance(value, LoopContext):
         return [_plain(each) for each in value]
-    raise RenderError(f"{describe(value)} is not a value; name one of its fields")
+    raise RenderError(f"{kind_in_words(value)} is not a value; name one of its fields")
 
 
 def _as_text(value: Any) -> str:
@@ -187,6 +187,7 @@ def compile_source(source: str, kind: TemplateKind) -> Template:
         where = f"line {error.lineno}: " if "\n" in source.rstrip("\n") else ""
         raise TemplateError(where + " ".join(str(error.message).split())) from None
     check_tree(tree, source, kind, environment)
+    # What the template reads is told by its text alone: needs are known before anything is rendered.
     names = frozenset(meta.find_undeclared_variables(tree))
     jobs, inputs = fields_named(tree)
     # A lone `{{ expr }}` keeps its type: it is compiled to an assignment, whose value is read, and not to text.
@@ -258,7 +259,7 @@ def _in_words(error: Exception, source: str) -> str:
             if hasattr(error.owner, "__len__")
             else f"{path} is undefined"
         )
-    return f"{path} is undefined: {describe(error.owner)} has no field {error.name}"
+    return f"{path} is undefined: {kind_in_words(error.owner)} has no field {error.name}"
 
 
 def _path_of(name: Any, source: str) -> str:

@@ -152,6 +152,7 @@ class ExpansionReader(ShellCursor):
             # A placeholder; the constant's name would match any character here.
             case "\ud800":
                 self.refuse(IN_ARITHMETIC)
+            # Some shells remove these before they calculate, others do not.
             case "'" | '"' | "\\":
                 self.doubt("quotes or a backslash inside $((…))")
             case "\n":
@@ -165,6 +166,7 @@ class ExpansionReader(ShellCursor):
                 self.stack.append(ARITHMETIC_PARENTHESIS)
                 self.at += 1
             case ")":
+                # `$((` whose end is no `))` was a subshell in a `$( )`, all along.
                 if self.stack.pop() is ARITHMETIC_EXPRESSION:
                     if not self.script.startswith("))", self.at):
                         self.doubt("$(( that does not end in ))")

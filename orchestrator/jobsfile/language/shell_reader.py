@@ -100,6 +100,7 @@ class ShellReader(ExpansionReader):
             case " " | "\t" | ";" | "&" | "|" | ">":
                 self.at += 1
                 self.starts_word = True
+            # The end of a line is where announced here-documents begin.
             case "\n":
                 self.at += 1
                 self.starts_word = True
@@ -211,6 +212,7 @@ class ShellReader(ExpansionReader):
         # The end of the document has to be known now.
         if any(character in BRANCHES + PLACEHOLDER + RAW for character in delimiter):
             self.doubt("a here-document whose delimiter is not fixed")
+        # A word that goes on with something else (a `$`, a backtick) is read differently by different shells.
         after = self.script[self.at : self.at + 1]
         if not delimiter or (after and after not in " \t\n;&|<>()"):
             self.doubt("a here-document with an unusual delimiter")
@@ -237,6 +239,7 @@ class ShellReader(ExpansionReader):
             line = self.script[self.at : line_end]
             if (line.lstrip("\t") if document.strip_tabs else line) == document.delimiter:
                 break
+            # Our quotes are mere text there; and a branch might cut off the delimiter.
             if PLACEHOLDER in line:
                 self.refuse(_HERE_DOCUMENT)
             if any(each in line for each in BRANCHES):

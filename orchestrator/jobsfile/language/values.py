@@ -68,7 +68,7 @@ def check_token(text: str) -> None:
         raise ValueRefused(f"the token is {size} bytes; at most {LONGEST_TOKEN_BYTES}")
 
 
-def describe(value: Any) -> str:
+def kind_in_words(value: Any) -> str:
     """What kind of value this is, in the words of the jobs file."""
     if value is None:
         return "null"
