@@ -15,7 +15,7 @@ if not __package__:
 def main() -> None:
     folder, *path = sys.argv[1:]
     if path:
-        # The supervisor tells where modules are, so that no start pays for finding that out (`-S`).
+        # The supervisor says where modules are, so that no start pays for finding them (`-S`).
         sys.path[:] = path
     code = 70
     try:
@@ -30,11 +30,13 @@ def main() -> None:
         from .protocol import WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
         faultpoints.arm(os.environ.get("ORCHESTRATE_WORKER_FAULT"))
+        # Started by hand it is in the terminal's session still, and Ctrl-C would reach its agents.
         if os.getsid(0) != os.getpid():
             os.setsid()
+        # An agent must hold neither: the supervisor would not see that its worker is gone.
         os.set_inheritable(WORKER_SOCKET_FD, False)
         os.set_inheritable(WORKER_LIVENESS_FD, False)
-        # What the supervisor's own parent let leak (a pipe that somebody waits on) must not live as long as a worker or an agent.
+        # A descriptor that the supervisor's own parent leaked (a pipe that somebody waits on) must not live as long as a worker.
         os.closerange(WORKER_LIVENESS_FD + 1, 1 << 20)
         try:
             code = serve(socket.socket(fileno=WORKER_SOCKET_FD), folder)
@@ -42,7 +44,7 @@ def main() -> None:
             code = STATE_UNWRITABLE
             raise
     except BaseException as error:
-        # In one line first: where no file can be opened, there is no traceback either, and our supervisor looks for the reason.
+        # One line first: where no file can be opened there is no traceback either, and the supervisor looks here for the reason.
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()
         import traceback
@@ -50,7 +52,7 @@ def main() -> None:
         traceback.print_exc()
         sys.stderr.flush()
     finally:
-        # Not sys.exit: exit handlers, filelock's among them, would unlock descriptors that an agent may still hold.
+        # Not sys.exit: exit handlers, filelock's among them, would unlock descriptors that an agent may hold still.
         os._exit(code)
 
 

@@ -1,7 +1,8 @@
-"""What an attempt is for: its agent, or its command, and before it the setup of a new workspace, the warming of a folder.
+"""What an attempt is for: its agent or its command; before it the setup of a new workspace and the warming of a config folder.
 
-Both write to the same two captures; an agent does not see what a setup that went well has written. What an agent tells becomes
-the end of the attempt and the report on it (`agents.watch`, `agents.report`): commands do not pay for their import.
+All of them write to the same two captures, one after another; what a setup or a warming that went well wrote is dropped. What an
+agent tells becomes the end of the attempt and the report on it (`agents.watch`, `agents.report`): commands do not pay for the
+import of these modules.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ActionRunner:
         self._stderr = CaptureFile(f"{folder}/stderr")
         self._config: ConfigFolder | None = None
 
-    def enter(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
+    def enter_workspace(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
         """Have a workspace to work in, or say in `course` why there is none."""
 
         def set_up(script: str) -> AttemptEnd:
@@ -64,19 +65,21 @@ class ActionRunner:
         if course.is_well:
             course.heed_asked_end(start, "before it started")
 
-    def configure(self, start: Start, task: ConfigTask, locks: Sequence[int], course: Course) -> Start:
-        """Have a folder for what its CLI keeps, warmed if it is new, or say in `course` why there is none; the start with it.
+    def take_config_folder(self, start: Start, task: ConfigTask, locks: Sequence[int], course: Course) -> Start:
+        """Have a folder for what the agent's CLI keeps, warmed if it is new, or say in `course` why there is none.
 
-        It is held until `let_go`.
+        Returns the start, with the folder in its environment. The folder is held until `let_go_of_config`.
         """
+        # Waiting for the folder and warming it have the attempt's timeout, too; the agent's own begins when it starts.
         course.timeout_at = _timeout_at(start)
         try:
-            self._config = config = self._take_config(start, task, course)
+            self._config = config = self._wait_for_config_folder(start, task, course)
             if config is None:
                 course.heed_asked_end(start, "before it started")
                 return start
             if task.is_own:
                 start = msgspec.structs.replace(start, env={**start.env, task.variable: config.path})
+            # A client that finds its folder empty fills it: two that do so at once get in each other's way.
             if config.needs_warming:
                 outputs = (self._stdout.open(), self._stderr.open())
                 inherited = [*locks, *config.locks]
@@ -84,18 +87,19 @@ class ActionRunner:
                 if not course.is_well:
                     course.end = end._replace(message=f"warming {config.path} ({' '.join(task.warm)}): {end.message}")
                     return start
-                config.warmed()
-            config.ready()
+                config.note_warmed()
+            config.share()
         except CannotStart as error:
             course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
         except OSError as error:
             course.end = not_started(f"{task.folder} cannot be used", error)
+        # An end that came while the folder was warmed: the agent must not start any more.
         if course.is_well:
             course.heed_asked_end(start, "before it started")
         return start
 
-    def _take_config(self, start: Start, task: ConfigTask, course: Course) -> ConfigFolder | None:
-        """None if the attempt's end came first, which `course.asked_end` tells then. Raises OSError."""
+    def _wait_for_config_folder(self, start: Start, task: ConfigTask, course: Course) -> ConfigFolder | None:
+        """The folder, once nobody warms it; None if the attempt's end came first (`course.asked_end`). Raises OSError."""
         from .files.config_folder import BeingWarmed, ConfigFolder
 
         session_id = start.agent.session_id if start.agent is not None else None
@@ -103,11 +107,11 @@ class ActionRunner:
             try:
                 return ConfigFolder.take(task, session_id)
             except BeingWarmed:
-                if not course.wait(self._control, start, _WARMING_PAUSE_SECONDS):
+                if not course.wait_unless_ended(self._control, start, _WARMING_PAUSE_SECONDS):
                     return None
 
-    def let_go(self, course: Course) -> None:
-        """Of the folder of `configure`, if there is one."""
+    def let_go_of_config(self, course: Course) -> None:
+        """Let go of the folder of `take_config_folder`, if there is one."""
         config, self._config = self._config, None
         try:
             if config is not None:
@@ -116,16 +120,17 @@ class ActionRunner:
             words = f"a login that was renewed could not be kept: {error.strerror}"
             course.end = course.end.but(course.end.attempt_class, words)
 
-    def act(self, start: Start, locks: Sequence[int], course: Course) -> None:
+    def run_action(self, start: Start, locks: Sequence[int], course: Course) -> None:
         """From the spawn of the agent or command to the end of its tree, and what it wrote and told."""
         onlooker = None if start.agent is None else self._agent_watch(start, start.agent)
         try:
-            self._act(start, locks, onlooker, course)
+            self._run_action(start, locks, onlooker, course)
         finally:
             if onlooker is not None:
                 onlooker.close()
 
-    def _act(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> None:
+    def _run_action(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> None:
+        # The attempt's time begins with its agent: a setup and a warming had theirs.
         course.timeout_at = _timeout_at(start)
         try:
             spawned = self._spawn(start, locks, onlooker)
@@ -135,7 +140,7 @@ class ActionRunner:
         except OSError as error:
             course.end = not_started("the attempt's files cannot be written", error)
             return
-        # From here on nothing that goes wrong may read as "not started".
+        # Record the process and watch it. From here on nothing that goes wrong may read as "not started".
         watch = self._processes.watch(
             spawned,
             start,
@@ -143,20 +148,22 @@ class ActionRunner:
             Bounds(course.timeout_at, start.limits.stall_timeout_seconds),
             onlooker,
         )
+        # A session that is resumed is known before the agent tells it: a kill right now must not lose it.
         if start.agent is not None and start.agent.session_id is not None:
             self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
         if locks:
-            # 25 ms, once, for `unlock`: now, while the first agent works, not before it starts nor when it has ended. If it
-            # fails, for want of a descriptor, `unlock` will tell.
+            # Import what `unlock` needs (25 ms, once) while the first agent works: not before it starts, nor when it has ended.
+            # If the import fails for want of a descriptor, `unlock` will tell.
             with suppress(OSError, ImportError):
                 import filelock  # noqa: F401
         course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-        course.add(watch)
+        course.add_process(watch)
+        # The report comes before the captures are cut and moved: it reads what is left to read of them.
         if start.agent is not None and onlooker is not None:
             self._report(start.agent, onlooker, course)
-        self._take(start, course)
+        self._take_captures(start, course)
         if course.end.attempt_class in _FOR_NO_REASON and _is_disk_full(self._folder):
-            # It may have failed for that alone, and its output may lack its end: it says nothing of the command.
+            # It may have failed for want of space alone, and its output may lack its end: that says nothing of the command.
             course.end = course.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
 
     def close(self) -> None:
@@ -170,13 +177,14 @@ class ActionRunner:
             watch = self._processes.watch(spawned, start, streams, Bounds(_timeout_at(start)))
             course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         except OSError as error:
-            raise RuntimeError("what comes before the agent could not be watched") from error  # it must not read as "not started"
-        course.add(watch)
+            # No OSError: the caller would take it for "not started".
+            raise RuntimeError("what comes before the agent could not be watched") from error
+        course.add_process(watch)
         if course.is_well:
             for capture in streams:
                 capture.empty()
         else:
-            self._take(start, course)
+            self._take_captures(start, course)
         return course.end
 
     def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None) -> Spawn:
@@ -194,7 +202,8 @@ class ActionRunner:
 
         def tell_session(session_id: str) -> None:
             if self._config is not None:
-                with suppress(OSError):  # then a resume of it does not find it, and the attempt begins another
+                # Without the note a resume does not find the session, and begins another.
+                with suppress(OSError):
                     self._config.note_session(session_id)
             self._append(SessionSeen(sequence=start.sequence, agent=task.agent, session_id=session_id))
             fault_point("worker.session")
@@ -214,7 +223,8 @@ class ActionRunner:
         else:
             course.agent = msgspec.structs.replace(course.agent, text=text)
 
-    def _take(self, start: Start, course: Course) -> None:
+    def _take_captures(self, start: Start, course: Course) -> None:
+        """Cut both captures to what is kept, and move them to their final places."""
         is_sole_writer = not course.leftovers
         try:
             course.stdout = self._stdout.take(start.stdout_path, start.limits.max_output_bytes, is_sole_writer=is_sole_writer)

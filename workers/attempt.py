@@ -52,8 +52,10 @@ class AttemptRunner:
         started_at = time.time()
         began = time.monotonic()
         self.log_error = None
+        # Forget outcomes that stand in the journal, else the log would grow with every attempt.
         if start.recorded_through >= self._last_sequence and self._log is not None:
             self._log.forget()
+        # Before anything is started: a resume finds by this line what a kill leaves behind.
         self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding))
         fault_point("worker.begun")
         course = self._carry_out(start, locks)
@@ -77,11 +79,12 @@ class AttemptRunner:
         )
         if start.agent is not None:
             _keep_record(start, outcome)
+        # Before anything is unlocked or told: a kill from here on loses nothing.
         self.log_error = None
         self._append(Ended(sequence=start.sequence, outcome=outcome))
         self._last_sequence = start.sequence
         fault_point("worker.logged")
-        self._let_go(locks, start.kept_locks)
+        self._let_go_of_locks(locks, start.kept_locks)
         return outcome
 
     def close(self) -> None:
@@ -93,8 +96,8 @@ class AttemptRunner:
             self._log.close()
         self._processes.close()
 
-    def _let_go(self, locks: Sequence[int], kept: int) -> None:
-        """Unlock all but the last `kept`: those are only closed, unless nobody is left who would unlock them."""
+    def _let_go_of_locks(self, locks: Sequence[int], kept: int) -> None:
+        """Unlock all but the last `kept`. Those are only closed, unless no supervisor is left that would unlock them."""
         if kept and self._control.is_supervisor_gone():
             kept = 0
         for place, lock in enumerate(locks):
@@ -105,6 +108,7 @@ class AttemptRunner:
 
     def _carry_out(self, start: Start, locks: Sequence[int]) -> Course:
         """The steps of an attempt, each done if the one before went well."""
+        # An agent that is never started has used nothing: that is known, and no unknown cost.
         course = Course()
         if start.agent is not None:
             from .agents.report import report_of_none
@@ -112,19 +116,23 @@ class AttemptRunner:
             course.agent = report_of_none(start.agent)
         workspace = _workspace(start)
         if self.log_error is not None:
-            # An agent that no record leads to could not be found after a kill: it must not start.
+            # After a kill an agent that no line of the log leads to could not be found: it must not start.
             course.end = not_started("the worker's log cannot be written", self.log_error)
+        # Have everything that the agent stands on, then the agent itself.
         if course.is_well and workspace is not None:
-            self._actions.enter(workspace, start, locks, course)
+            self._actions.enter_workspace(workspace, start, locks, course)
         if course.is_well and start.config is not None:
-            start = self._actions.configure(start, start.config, locks, course)
+            start = self._actions.take_config_folder(start, start.config, locks, course)
         if course.is_well:
-            self._actions.act(start, locks, course)
-        self._actions.let_go(course)
+            self._actions.run_action(start, locks, course)
+        # Before the check, which may take long: other attempts wait for the folder.
+        self._actions.let_go_of_config(course)
+        # Confirm a success, then settle what it promised: a success that the check refuses leaves no file behind.
         if course.is_well and start.check is not None:
             self._check(start, start.check, locks, course)
         if start.creates is not None:
             course.end = creates.settle(start.creates, course.end)
+        # Last: the workspace of a success is committed, and perhaps removed.
         if workspace is not None:
             course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.limits.max_output_bytes)
         return course
@@ -148,7 +156,8 @@ class AttemptRunner:
 
 
 def _keep_record(start: Start, outcome: Outcome) -> None:
-    """For a capsule, which tells that it is missing if it cannot be written: the outcome itself is more important."""
+    """Keep the record for a capsule. A record that cannot be written is passed over: the outcome counts for more, and the capsule
+    tells that the record is missing."""
     from .agents.attempt_record import keep_record
 
     with suppress(OSError):
@@ -158,6 +167,7 @@ def _keep_record(start: Start, outcome: Outcome) -> None:
 def _workspace(start: Start) -> Workspace | None:
     if start.workspace is None:
         return None
-    from .workspaces.workspace import Workspace  # an import that most attempts have no use for
+    # Most attempts have no workspace, and should not pay for the import.
+    from .workspaces.workspace import Workspace
 
     return Workspace(start.workspace, start.mark)

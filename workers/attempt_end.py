@@ -11,6 +11,8 @@ from .wording import duration_in_words, excess_in_words, size_in_words
 
 
 class AttemptEnd(NamedTuple):
+    """How a process of an attempt ended, or why none was started. `signal`: the number that ended it; `ended_by`: why we did."""
+
     attempt_class: AttemptClass
     message: str = ""
     exit_code: int | None = None
@@ -24,11 +26,11 @@ class AttemptEnd(NamedTuple):
 
 
 def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: int) -> AttemptEnd:
-    """`status` is the wait status of the main process; `ended_by` why we ended it, if we did. `used_bytes` is what its processes
-    used when they were found to use more than `memory`.
+    """The end of a process whose wait status is `status`. `ended_by`: why we ended it, if we did. `used_bytes`: what its tree
+    used when that was more than `memory`.
 
-    What we ended is never a success, whatever it exits with: it may have stopped half way. (Of an agent that had told its end
-    before, what it told says more.)
+    A process that we ended is never a success, whatever it exits with: it may have stopped half way. (An agent that told its end
+    before is judged by what it told: `AgentWatch.classify_end`.)
     """
     exit_code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
@@ -42,7 +44,7 @@ def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: in
 
 
 def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tuple[AttemptClass, str]:
-    """The class of what we ended for this reason, and the reason."""
+    """The class of an attempt that we ended for this reason, and the reason in words for people."""
     match ended_by:
         case EndReason.TIMEOUT:
             return AttemptClass.TIMEOUT, f"timed out after {duration_in_words(start.limits.timeout_seconds or 0.0)}"
@@ -60,6 +62,7 @@ def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tupl
         case EndReason.DRAIN:
             return AttemptClass.CANCELLED, "ended by a drain"
         case EndReason.FINDING | EndReason.LINGERING:
+            # What its stream told takes the place of these words.
             return AttemptClass.AGENT_FAILED, "ended for what it told"
         case unknown:
             assert_never(unknown)

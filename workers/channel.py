@@ -68,14 +68,17 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     Blocks until there is one. Raises ChannelError, or OSError: the file of a large message cannot be read; this process has no
     room for the descriptors (EMFILE, and then the kernel has closed them).
     """
+    # A datagram comes whole; of a stream the length comes first, with the descriptors.
     is_stream = sock.type == socket.SOCK_STREAM
     try:
         data, ancillary, flags, _ = sock.recvmsg(_LENGTH.size if is_stream else INLINE_BYTES + 1, _ANCILLARY_BYTES, _CLOEXEC)
     except ConnectionResetError:
         return None
     descriptors = _descriptors(ancillary) if ancillary else []
+    # A message or its descriptors were cut: whatever is left of them must not be taken for the whole.
     if flags & _CUT:
         _close(descriptors)
+        # All bytes came, and fewer descriptors than fit: this process has no room for them.
         if not flags & socket.MSG_TRUNC and len(descriptors) < MAX_DESCRIPTORS:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "descriptors of a message")
         raise ChannelError(f"a message came cut: {len(data)} bytes and {len(descriptors)} descriptors are left of it")
@@ -84,6 +87,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     if is_stream:
         length = _receive_exactly(sock, _LENGTH.size, data)
         data = _receive_exactly(sock, _LENGTH.unpack(length)[0], b"")
+    # The message itself lies in a file.
     if data.startswith(_BY_FILE_PREFIX):
         try:
             data = _read_message_file(_decode_by_file(data).path)

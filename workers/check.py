@@ -35,9 +35,11 @@ class CheckRunner:
 
     def run(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:
         """Confirm the success that `course` is so far, or say in it why it is none."""
+        # An end that came while the agent exited by itself: no check any more.
         course.heed_asked_end(start, "before its check")
         if not course.is_well:
             return
+        # Start it. That it does not start takes the success away: an unconfirmed success is none.
         try:
             spawned = self._start(start, check, locks, course)
         except CannotStart as error:
@@ -51,10 +53,12 @@ class CheckRunner:
         if spawned is None:
             course.heed_asked_end(start, "before its check")
             return
+        # The rest of the attempt's time bounds it; silence does not, for a test may well say nothing for long.
         watch = self._processes.watch(spawned, start, [self._output], Bounds(course.timeout_at))
         found = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-        course.add(watch)
+        course.add_process(watch)
         course.end = _confirmed(course.end, found)
+        # Take the output also of a check that went well, else the next one would write behind it.
         try:
             output = self._output.take(check.path, start.limits.max_output_bytes, is_sole_writer=not watch.leftovers)
         except OSError as error:
@@ -69,11 +73,12 @@ class CheckRunner:
         self._output.forget()
 
     def _start(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> Spawn | None:
-        """Start it; None if the attempt's end came first, which `course.asked_end` tells then."""
+        """Start it; None if the attempt's end came first (`course.asked_end`). Raises CannotStart, OSError."""
         if len(check.script) < _LONGEST_ARGUMENT:
             argv = ["/bin/sh", "-c", check.script]
         else:
             argv = ["/bin/sh", script_file(check.script, self._folder)]
+        # The agent has done its work, and has been paid: wait for room rather than call it a failure.
         give_up_at = time.monotonic() + _SHORTAGE_SECONDS
         while True:
             try:
@@ -82,7 +87,7 @@ class CheckRunner:
             except OSError as error:
                 if error.errno not in SHORTAGES or time.monotonic() >= give_up_at:
                     raise
-            if not course.wait(self._control, start, _SHORTAGE_PAUSE_SECONDS):
+            if not course.wait_unless_ended(self._control, start, _SHORTAGE_PAUSE_SECONDS):
                 return None
 
 

@@ -40,12 +40,12 @@ class Course(msgspec.Struct, kw_only=True):
         return self.end.attempt_class is AttemptClass.OK
 
     def heed_asked_end(self, start: Start, when: str) -> None:
-        """An end that was asked for when the process before had exited by itself keeps the next one from being started."""
+        """Take in an end that was asked for after the last process had exited by itself: the next one must not start."""
         if self.asked_end in _LEAVES_NO_TIME:
             attempt_class, words = end_in_words(self.asked_end, start)
             self.end = self.end._replace(attempt_class=attempt_class, message=f"{words} {when}", ended_by=self.asked_end)
 
-    def wait(self, control: Control, start: Start, seconds: float) -> bool:
+    def wait_unless_ended(self, control: Control, start: Start, seconds: float) -> bool:
         """Wait so long, at most; False if the attempt's end came first, which `asked_end` tells then."""
         for end in control.wait(seconds):
             if end.sequence == start.sequence:
@@ -56,7 +56,7 @@ class Course(msgspec.Struct, kw_only=True):
             return False
         return True
 
-    def add(self, watch: Watch) -> None:
+    def add_process(self, watch: Watch) -> None:
         """A process has ended, and its tree with it."""
         self.asked_end = watch.asked_end
         self.cpu_seconds += watch.cpu_seconds

@@ -60,6 +60,7 @@ def start_worker(folder: str) -> tuple[int, socket.socket]:
     The worker leads its own session: the terminal's Ctrl-C does not reach it. It holds the liveness lock of the folder. What
     it says when it breaks is in `folder`/crash.log. The caller reaps it. Raises OSError, and then nothing is left of it.
     """
+    # Every descriptor of ours is closed below, whatever happens: the worker has copies under fixed numbers.
     given: list[int] = []
     ours, theirs = channel.socket_pair()
     try:
@@ -68,6 +69,7 @@ def start_worker(folder: str) -> tuple[int, socket.socket]:
         log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         given.append(_above_the_targets(os.open(f"{folder}/{CRASH_LOG_NAME}", log_flags, 0o600)))
         given.append(_above_the_targets(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)))
+        # The order counts: a descriptor must not be overwritten before it is copied, so all of them lie above the targets.
         connection, liveness, crash_log, null = given
         actions = [
             (os.POSIX_SPAWN_DUP2, null, 0),

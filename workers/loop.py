@@ -29,7 +29,7 @@ _decode = msgspec.msgpack.Decoder(Start | End).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Supervisor:
+class SupervisorLink:
     """The supervisor as its worker sees it. Also where a running attempt waits (`surroundings.Control`)."""
 
     def __init__(self, sock: socket.socket, folder: str) -> None:
@@ -129,7 +129,7 @@ class Supervisor:
 
 def serve(sock: socket.socket, folder: str) -> int:
     """Serve until the end; returns the exit code."""
-    supervisor = Supervisor(sock, folder)
+    supervisor = SupervisorLink(sock, folder)
     runner = AttemptRunner(folder, supervisor)
     while (received := supervisor.next_start()) is not None:
         start, locks = received

@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command line (default: this process's); its exit code (design section 7)."""
     from orchestrator.cli.invocation import Invocation
 
+    # Every error of a command ends here, as words on stderr and an exit code.
     words = sys.argv[1:] if arguments is None else arguments
     invocation = Invocation()
     try:
@@ -27,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         from orchestrator.cli.output import silence
 
-        silence()  # whoever read our stdout has what it wanted
+        # The reader of our stdout has what it wanted.
+        silence()
         return 0
     except KeyboardInterrupt:
         return 130
@@ -50,6 +52,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.UsageError as mistake:
+        # In our own words: click would print the usage, and no `orchestrate:` before the mistake.
         from orchestrator.errors import UserError
 
         path = mistake.ctx.command_path if mistake.ctx is not None else "orchestrate"
@@ -70,8 +73,10 @@ def _tell(error: Exception, invocation: Invocation) -> int:
     from orchestrator.views.outlet import Outlet
 
     stderr = Outlet(sys.stderr)
+    # A stdout that failed once would fail again when Python closes it, with a traceback of its own.
     if isinstance(error, OutputError):
         silence()
+    # The user's mistake: all of it at once, each on a line, with a hint where there is one.
     if isinstance(error, UserError):
         stderr.line(f"orchestrate: {shown(error.message)}")
         for problem in error.problems if isinstance(error, JobsFileError) else ():
@@ -79,6 +84,7 @@ def _tell(error: Exception, invocation: Invocation) -> int:
         if error.hint:
             stderr.line(f"  {shown(error.hint)}")
         return int(error.exit_code)
+    # Ours: the traceback is kept, not shown.
     stderr.line(f"orchestrate: internal error: {shown(_in_one_line(error))} ({_keep_traceback(error, invocation)})")
     return int(ExitCode.BUG)
 
@@ -98,6 +104,7 @@ def _keep_traceback(error: Exception, invocation: Invocation) -> str:
 
         Outlet(sys.stderr).line(text)
         return "traceback above"
+    # In the run's own log if the command had come so far, else in that of the home.
     path = invocation.crash_log()
     if path is not None:
         try:

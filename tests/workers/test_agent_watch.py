@@ -98,10 +98,10 @@ class TestLooking:
         watch, sessions = self.watch(capture, stderr)
         for _ in range(3):
             write(capture, INIT)
-            assert watch.look() is None
+            assert watch.look_at_streams() is None
         assert sessions == ["s-1"]
         known, sessions = self.watch(capture, stderr, session_id="s-1")
-        known.look()
+        known.look_at_streams()
         assert sessions == []
 
     def test_it_looks_rarely_where_nothing_comes_and_at_once_where_more_stands_there(
@@ -109,13 +109,13 @@ class TestLooking:
     ) -> None:
         watch, _ = self.watch(capture, stderr)
         for _ in range(10):
-            watch.look()
+            watch.look_at_streams()
         idle = watch.pause_seconds()
         write(capture, INIT)
-        watch.look()
+        watch.look_at_streams()
         growing = watch.pause_seconds()
         write(capture, b"x" * (3 << 20))
-        watch.look()
+        watch.look_at_streams()
         assert idle > growing > watch.pause_seconds() == 0
 
     def test_the_grace_begins_with_the_end_that_it_tells(
@@ -125,14 +125,14 @@ class TestLooking:
         monkeypatch.setattr("orchestrator.workers.agents.watch.time.monotonic", lambda: now)
         watch, _ = self.watch(capture, stderr, exit_grace_seconds=5.0)
         write(capture, INIT)
-        assert (watch.look(), watch.has_told_its_end()) == (None, False)
+        assert (watch.look_at_streams(), watch.has_told_its_end()) == (None, False)
         now += 100
         write(capture, SUCCESS)
-        assert (watch.look(), watch.has_told_its_end()) == (None, True)
+        assert (watch.look_at_streams(), watch.has_told_its_end()) == (None, True)
         now += 4.9
-        assert watch.look() is None
+        assert watch.look_at_streams() is None
         now += 0.2
-        assert watch.look() is EndReason.LINGERING
+        assert watch.look_at_streams() is EndReason.LINGERING
 
     def test_what_was_not_read_may_have_been_an_error(
         self, capture: CaptureFile, stderr: CaptureFile, monkeypatch: pytest.MonkeyPatch
@@ -148,7 +148,7 @@ class TestLooking:
         rule = LineRule(pattern="^Error: bad key", stream="stderr", means="retry", class_name="auth")
         watch, _ = self.watch(capture, stderr, reading=msgspec.structs.replace(claude_reading(), lines=[rule]))
         write(stderr, b"Error: bad key\n")
-        assert watch.look() is EndReason.FINDING
+        assert watch.look_at_streams() is EndReason.FINDING
 
 
 class TestCheckOutput:

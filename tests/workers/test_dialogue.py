@@ -54,7 +54,7 @@ class TestTheWatchOfADialogue:
         agent = subprocess.Popen(["sh", "-c", ASKING], stdin=given, stdout=outputs[0], stderr=outputs[1])
         os.close(given)
         try:
-            wait_until(lambda: watch.look() or agent.poll() is not None, "the agent has ended")
+            wait_until(lambda: watch.look_at_streams() or agent.poll() is not None, "the agent has ended")
         finally:
             agent.kill()
             agent.wait()

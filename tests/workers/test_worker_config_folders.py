@@ -94,7 +94,7 @@ def test_who_waits_while_another_warms_the_users_own_folder_hears_its_end(worker
     other = ConfigFolder.take(own, None)
     outcome = worker.shell("echo never", config=own, timeout_seconds=0.3)
     assert (outcome.attempt_class, outcome.stdout.size) == (AttemptClass.TIMEOUT, 0)
-    other.warmed()
+    other.note_warmed()
     other.let_go()
     assert worker.shell("echo $0", config=own).attempt_class is AttemptClass.OK
 
@@ -102,7 +102,7 @@ def test_who_waits_while_another_warms_the_users_own_folder_hears_its_end(worker
 def test_a_warm_folder_of_the_user_is_waited_for_by_nobody(task: ConfigTask) -> None:
     own = msgspec.structs.replace(task, is_own=False)
     first = ConfigFolder.take(own, None)
-    first.warmed()
+    first.note_warmed()
     assert not ConfigFolder.take(own, None).needs_warming
     first.let_go()
 

@@ -32,6 +32,7 @@ def take_left_behind(
     """Read all that stands in the captures of the dead worker in `folder`, however long that takes, and keep them at the two
     paths; all absolute. `task`: how it is read; None: it is only kept. Where a file cannot be read or written `trouble` says so.
     """
+    # A kill in the middle of an earlier call may have moved either file already: take_up brings it back.
     captures = (CaptureFile(f"{folder}/stdout"), CaptureFile(f"{folder}/stderr"))
     report = None
     kept = [EMPTY_CAPTURE, EMPTY_CAPTURE]
@@ -40,6 +41,7 @@ def take_left_behind(
         finals = (stdout_path, stderr_path)
         for capture, final in zip(captures, finals, strict=True):
             capture.take_up(final)
+        # Read before anything is cut and moved.
         if task is not None:
             report = _report(task, *captures)
         for place, (capture, final) in enumerate(zip(captures, finals, strict=True)):
@@ -53,7 +55,7 @@ def take_left_behind(
 
 
 def _report(task: AgentTask, stdout: CaptureFile, stderr: CaptureFile) -> AgentReport:
-    """What it told. When a limit is over is left out: of an attempt that was lost nobody waits for that."""
+    """What the agent told. The end of a limit is left out: nobody waits for it on behalf of an attempt that was lost."""
     watch = AgentWatch(task, stdout, stderr, _hear_no_session)
     watch.read_all()
     _, told = watch.classify_end(AttemptEnd(AttemptClass.LOST))

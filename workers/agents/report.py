@@ -19,6 +19,7 @@ def answer_of(told: AgentTold) -> bytes:
 
 def report_of(task: AgentTask, reader: StreamReader, told: AgentTold) -> AgentReport:
     """The report on an agent that ran, without its answer."""
+    # Sums over a session hold what its earlier attempts used: those were charged already.
     usage = used_since(task.usage_before, told.usage) if task.reading.is_usage_cumulative else told.usage
     return AgentReport(
         agent=task.agent,

@@ -4,8 +4,8 @@ A pattern tells its parts by named groups: `hour` `minute` `ampm` `month` (a nam
 (seconds), or a time from now: `days` `hours` `minutes` `seconds`. A time of day without a date, or a date without a year,
 means the next such time; without a zone it is local time, which is what people are shown.
 
-A time of day is the minute in which the limit ends (23:46:49 is told as 11:46pm), so what counts is the end of that minute:
-who comes at its beginning comes too early, and is told the same again.
+A time of day is the minute in which the limit ends (23:46:49 is told as 11:46pm), so the end of that minute counts: an attempt at
+its beginning would come too early, and be told the same again.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .event_rules import EventRules
 from .failures import Failures, Finding, short
 from .lines import KnownLine, Lines
 from .stream_reader import AgentTold
-from .told import Told
+from .told import ToldSoFar
 
 _LAST_STDERR_BYTES = 64 * 1024
 _LAST_STDERR_LINES = 20
@@ -50,7 +50,7 @@ class AgentStream:
         self._out = Lines(rule for rule in task_reading.lines if rule.stream == "stdout")
         self._err = Lines(rule for rule in task_reading.lines if rule.stream == "stderr")
         self._failures = Failures(task_reading, wall_now)
-        self._told = Told()
+        self._told = ToldSoFar()
         self._has_succeeded = False
         self._has_progressed = False
         self._is_torn = False
@@ -104,6 +104,7 @@ class AgentStream:
 
     def classify(self, *, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes) -> AgentTold:
         """See `StreamReader`."""
+        # Stderr without rules was not read along: a line that says why it failed stands there all the same.
         if not self._is_stderr_live:
             self.feed_stderr(stderr)
         self.close()
@@ -125,6 +126,7 @@ class AgentStream:
     def _end_of(
         self, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes
     ) -> tuple[AttemptClass, str]:
+        # What we ended it for counts for more than what it told, and that for more than how it exited.
         failures = self._failures
         if ended_by is EndReason.FINDING and failures.found is not None:
             return failures.found.attempt_class, failures.found.message
@@ -148,23 +150,27 @@ class AgentStream:
         return self._has_succeeded
 
     def _failed_end(self, exit_code: int | None, signal: int | None, stderr: bytes) -> tuple[AttemptClass, str]:
+        # A failure that it told, if the failure is final or has a name; a vague one may be made clearer by what follows.
         failures = self._failures
         if failures.current is not None and (
             failures.is_final or failures.current.attempt_class is not AttemptClass.AGENT_FAILED
         ):
             return failures.current
         how = f"ended by signal {signal}" if exit_code is None else f"exit code {exit_code}"
+        # It exited as after a success, and told none.
         if exit_code == 0:
             if self._is_torn:
                 return AttemptClass.PROTOCOL_ERROR, "its output breaks off in the middle of an event"
             return AttemptClass.PROTOCOL_ERROR, f"{how}, and its output does not say that it succeeded"
+        # Its last words on stderr, else the last line of text, often say why.
         lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
         lines = lines[-_LAST_STDERR_LINES:] or ([self._last_words] if self._last_words else [])
         message = f"{how}: {lines[-1]}" if lines else how
         if named := self._reading.exit_codes.get(str(exit_code)):
             return AttemptClass(named), message
         if found := failures.class_in(" ".join(lines)):
-            failures.fail(found, " ".join(lines))  # It may say when to come again.
+            # The same words may tell when the limit ends.
+            failures.fail(found, " ".join(lines))
             return found, message
         return AttemptClass.AGENT_FAILED, message
 

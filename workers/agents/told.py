@@ -25,7 +25,7 @@ _NUMBERS = (
 )
 
 
-class Told:
+class ToldSoFar:
     """Grows as the stream is read. None everywhere: not told."""
 
     def __init__(self) -> None:

@@ -4,9 +4,10 @@ Promise: every byte of its streams is read once and in order, also those that `m
 before. Memory does not grow with the stream, but for a line that is not complete. An agent that writes nothing costs two
 looks a second.
 
-Refuses to handle: an agent that writes faster than it can be read, for seconds. Of what it is ahead only the end is read, and
-what was not read may have been an error, so it has not succeeded. What is written in the instant between the last read and a
-cut is lost, too. Cuts while it runs therefore begin `LIVE_ROOM_BYTES` above the limit, where only such an agent gets.
+Refuses to handle: an agent that writes faster than it can be read, for seconds. Of the bytes that it is ahead only the last are
+read. A skipped one may have been part of an error, so such an agent has not succeeded. Bytes that are written between the last
+read and a cut are lost, too. Cuts while the agent runs therefore begin `LIVE_ROOM_BYTES` above the limit, where only such an
+agent gets.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class AgentWatch:
         if self._pipe is not None:
             self._pipe.close()
 
-    def look(self) -> EndReason | None:
+    def look_at_streams(self) -> EndReason | None:
         """See `surroundings.Onlooker`."""
         read = [followed.read(_MOST_BYTES_A_LOOK) for followed in self._followed]
         self._tell_session()
@@ -150,14 +151,17 @@ class AgentWatch:
 
     def classify_end(self, plain: AttemptEnd) -> tuple[AttemptEnd, AgentTold]:
         """What the attempt came to once its tree is gone; `plain` is what it would be for a command."""
+        # All that the stream tells, then what that means beside the exit code.
         self._read_rest()
         size = self._stderr.size()
         tail = self._stderr.read_at(max(size - _STDERR_TAIL_BYTES, 0), _STDERR_TAIL_BYTES)
         told = self.reader.classify(exit_code=plain.exit_code, signal=plain.signal, ended_by=plain.ended_by, stderr=tail)
         self._tell_session()
+        # An end of ours that no stream tells of stands, with the agent's last failure in its words.
         if plain.ended_by not in _SAID_BY_STREAM:
             last = self.reader.last_failure
             return (plain._replace(message=f"{plain.message}; it last told: {last}") if last else plain), told
+        # A success of which not everything was read may have been taken back.
         if told.attempt_class is AttemptClass.OK and any(followed.has_skipped for followed in self._followed):
             words = "wrote faster than it could be read, so it may have told of an error"
             return plain._replace(attempt_class=AttemptClass.PROTOCOL_ERROR, message=words), told

@@ -5,9 +5,9 @@ other's way, and warmed once before anything else uses it.
                         sessions/ID             in which of them that session is: it goes on nowhere else
 
 Promise: no two attempts of this machine's runs use one such folder at once, unless both go on in sessions that are in it; the
-agent has the lock, too, so it is held by who outlives a killed worker. Nobody waits here. What
-is shared with the user's own folder is a link to it; a login that a CLI renewed in its slot (it replaces the file, and so the
-link) is brought back to the user's folder after the attempt, for others and for the user: the old one may be of no use any more.
+agent inherits the lock, so that an agent that outlives a killed worker holds it still. Nobody waits here. A file that is shared
+with the user's own folder is a link to it. A CLI that renews a login in its slot replaces the file, and so the link: the new
+login is brought back to the user's folder after the attempt, because the old one may be of no use any more.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ConfigFolder:
         os.makedirs(task.folder, mode=0o700, exist_ok=True)
         lock: int | None
         if not task.is_own:
-            # The user's own, for all at once; warmed by one of them while the others wait.
+            # The user's own folder, for all at once: one of them warms it while the others wait.
             warm_mark = f"{task.folder}/own.warm"
             if os.path.exists(warm_mark):
                 return cls(task, task.real, None, warm_mark)
@@ -46,11 +46,13 @@ class ConfigFolder:
             if lock is None:
                 raise BeingWarmed
             return cls(task, task.real, lock, warm_mark)
+        # A session goes on only in the folder that holds it, also if another attempt goes on in one there just now.
         number = _number_of(task.folder, session_id)
         if number is None:
             number, lock = _first_free(task.folder)
         else:
             lock = _lock(f"{task.folder}/{number}.lock")
+        # Held: from here on the folder is this attempt's, so it may be filled with links.
         taken = cls(task, f"{task.folder}/{number}", lock, f"{task.folder}/{number}.warm")
         try:
             taken._link()
@@ -69,17 +71,17 @@ class ConfigFolder:
         """Whether the `warm` of the task has not succeeded here yet."""
         return bool(self._task.warm) and not os.path.exists(self._warm_mark)
 
-    def warmed(self) -> None:
-        """It has: nobody need do it again. Survives SIGKILL."""
+    def note_warmed(self) -> None:
+        """Note that the folder is warm: no other attempt need warm it. Survives SIGKILL."""
         os.close(os.open(self._warm_mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    def ready(self) -> None:
-        """The agent is about to start: others may use a folder that is shared by all."""
+    def share(self) -> None:
+        """Let others use a folder that all share: the agent is about to start, and the folder is warm."""
         if not self._task.is_own:
             self._unlock()
 
     def note_session(self, session_id: str) -> None:
-        """That session is in this folder. Survives SIGKILL. Raises OSError."""
+        """Note that the session is in this folder. Survives SIGKILL. Raises OSError."""
         if not self._task.is_own or not _is_name(session_id):
             return
         folder = f"{self._task.folder}/sessions"
@@ -99,7 +101,8 @@ class ConfigFolder:
 
     def _link(self) -> None:
         os.makedirs(self.path, mode=0o700, exist_ok=True)
-        self._bring_back()  # of an attempt that was killed
+        # An attempt that was killed did not bring its renewed logins back.
+        self._bring_back()
         for name in self._task.shared:
             own, real = os.path.join(self.path, name), os.path.join(self._task.real, name)
             if os.path.lexists(own) or not os.path.lexists(real):

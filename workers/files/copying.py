@@ -66,6 +66,7 @@ def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: i
 
     Links are followed inside of `folder` only. Together the copies are at most `limit_bytes`. Raises OSError.
     """
+    # Ordered sets: two patterns may name one file, and a note is told once.
     kept: dict[str, None] = {}
     left_out: dict[str, None] = {}
     room = limit_bytes
@@ -78,6 +79,7 @@ def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: i
             origin, copy = os.path.join(folder, name), os.path.join(target, name)
             if copy in kept:
                 continue
+            # An agent may have made a link to anything that its user may read: nothing outside is kept with the result.
             if not os.path.realpath(origin).startswith(real + os.sep):
                 left_out[f"{name} leads out of the workspace"] = None
             elif not os.path.isfile(origin):
@@ -88,6 +90,7 @@ def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: i
                 room -= size
                 _keep(origin, copy)
                 kept[copy] = None
+    # The copies are durable; now their names, the deepest folders first.
     for made in sorted({os.path.dirname(copy) for copy in kept}, reverse=True):
         sync_folder(made)
     notes = list(left_out)
@@ -110,8 +113,10 @@ def remove_folder(path: str) -> None:
 
     def writable(function: Callable[..., Any], name: str, error: Any) -> None:
         del error
+        # Somebody else was quicker.
         if not os.path.lexists(name):
             return
+        # A name can be removed only from a folder that may be written, and a folder be listed only if it may be read.
         os.chmod(os.path.dirname(name), 0o700)
         if function is not os.unlink and not os.path.islink(name):
             os.chmod(name, 0o700)

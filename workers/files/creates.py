@@ -23,16 +23,19 @@ def clear(promised: Creates) -> None:
 def settle(promised: Creates, end: AttemptEnd) -> AttemptEnd:
     """Keep the promise after a success (the final name then survives power loss, whole); remove the rest after a failure."""
     try:
+        # After a failure half a file must not stay for somebody to take for a whole one.
         if end.attempt_class is not AttemptClass.OK:
             _remove(promised.temporary)
             return end
+        # Durable before the name is: after power loss the final name never stands for half a file.
         _sync(promised.temporary)
         os.replace(promised.temporary, promised.final)
         sync_folder(os.path.dirname(promised.final))
     except FileNotFoundError:
         return end.but(AttemptClass.CREATES_MISSING, f"{promised.final} was not created (nothing at {promised.temporary})")
     except OSError as error:
-        if error.errno in SHORTAGES:  # it says nothing of the command
+        # A shortage says nothing of the command: the item may be tried again.
+        if error.errno in SHORTAGES:
             return end.but(AttemptClass.STATE_ERROR, f"{promised.final} could not be made durable: {error.strerror}")
         if end.attempt_class is AttemptClass.OK:
             return end.but(AttemptClass.CREATES_MISSING, f"{promised.final} could not be put in place: {error.strerror}")

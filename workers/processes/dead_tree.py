@@ -37,11 +37,13 @@ def end_tree_of_dead_worker(lines: Sequence[LogLine], *, mark: str, grace_second
     """
     import psutil
 
+    # Ask all of them to end, and give them the grace.
     found = _tree_of_dead_worker(lines, mark, folder)
     ended = {process.pid for process in found}
     send(found, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
     psutil.wait_procs(found, timeout=max(grace_seconds, 0.001))
+    # Look again after each round: a process that was asked to end may have started others.
     while living := _tree_of_dead_worker(lines, mark, folder):
         ended.update(process.pid for process in living)
         if time.monotonic() < deadline:
@@ -61,6 +63,7 @@ def end_tree_of_dead_worker(lines: Sequence[LogLine], *, mark: str, grace_second
 def _tree_of_dead_worker(lines: Sequence[LogLine], mark: str, folder: str | None) -> list[psutil.Process]:
     import psutil
 
+    # The agent itself, if it is the same process still: its pid may be another's by now.
     spawned = _running_attempt(lines, mark)
     agent: psutil.Process | None = None
     if spawned is not None and is_same_process(spawned.pid, spawned.start_ticks, boot_id()):
@@ -71,14 +74,16 @@ def _tree_of_dead_worker(lines: Sequence[LogLine], mark: str, folder: str | None
     found: dict[int, psutil.Process] = {}
     if agent is not None:
         found.update((process.pid, process) for process in [agent, *descendants_of(agent)])
+    # Then all that carries evidence, and its descendants, which may have shed theirs.
     captures = {f"{folder}/{name}" for name in CAPTURE_NAMES} if folder else set[str]()
     for process in processes_of_user():
         if process.pid in found:
             continue
-        # The session number belongs to the agent only while the agent itself is there to vouch for it.
+        # A session number is evidence only while the agent that leads the session lives: numbers are used again.
         if (agent is not None and is_in_session(process, agent.pid)) or has_mark(process, mark) or _writes_to(process, captures):
             for member in [process, *descendants_of(process)]:
                 found.setdefault(member.pid, member)
+    # A supervisor that runs inside this very attempt must not end itself.
     untouchable = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     return [process for process in found.values() if process.pid not in untouchable and is_living(process)]
 

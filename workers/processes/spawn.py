@@ -58,10 +58,12 @@ def spawn(
     1 and 2.
     """
     environment = _environment_of(start, base)
+    # Locks go high, above every number of ours that is still to be copied.
     actions = [(_DUP2, streams[0], 0), (_DUP2, streams[1], 1), (_DUP2, streams[2], 2)]
     if locks:
         first = max(LOCK_DESCRIPTORS_FROM, *(number + 1 for number in locks))
         actions.extend((_DUP2, lock, first + place) for place, lock in enumerate(locks))
+    # Try each place where the command may stand; keep the reason that says most for the end.
     reason: OSError | None = None
     command = argv[0] if argv else ""
     try:

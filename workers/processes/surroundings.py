@@ -34,7 +34,7 @@ class Stream(Protocol):
 class Onlooker(Protocol):
     """What reads along while the agent writes."""
 
-    def look(self) -> EndReason | None:
+    def look_at_streams(self) -> EndReason | None:
         """Read what has come; why the agent is to be ended now, if it is."""
 
     def pause_seconds(self) -> float:

@@ -173,7 +173,7 @@ class Watch:
     def _look(self) -> float:
         """Have what came read; the time of the next look."""
         assert self._onlooker is not None
-        if (reason := self._onlooker.look()) is not None:
+        if (reason := self._onlooker.look_at_streams()) is not None:
             self._end(reason, self._start.limits.grace_seconds)
         return time.monotonic() + self._onlooker.pause_seconds()
 

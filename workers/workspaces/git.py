@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 LOCK_NAME = "orchestrate.lock"
-"""In a repository's common folder: who adds or removes a worktree holds it, of whatever run."""
+"""In a repository's common folder: a process that adds or removes a worktree holds it, of whatever run."""
 
 IDENTITY = ("orchestrate", "orchestrate@localhost")
 """Who commits where nobody is configured: name and address."""
@@ -22,7 +22,7 @@ IDENTITY = ("orchestrate", "orchestrate@localhost")
 _TIME_LIMIT_SECONDS = 1800.0
 _LOCK_POLL_SECONDS = 0.01
 _LOCK_PATIENCE_SECONDS = 600.0
-"""What is done under the lock takes a fraction of a second; so long only somebody takes who is stopped."""
+"""Work under the lock takes a fraction of a second: a process that holds it so long is stopped."""
 _LONGEST_WORDS = 400
 _QUIET = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
@@ -68,6 +68,7 @@ def git(
     `env` is added to the environment. `lock` is inherited: it stays held until git itself has ended, though its caller is
     killed. `stdout` takes what git writes instead. `given` is its standard input.
     """
+    # Commands without a workspace do not pay for the import.
     import subprocess
 
     argv = ["git", *_QUIET, *arguments]
@@ -84,6 +85,7 @@ def git(
             check=False,
         )
     except FileNotFoundError as error:
+        # The same error says that there is no git and that the folder is gone.
         if not os.path.isdir(folder):
             raise GitFailed(f"{folder}: {error.strerror}") from error
         raise GitFailed("git is not installed") from error
@@ -92,6 +94,7 @@ def git(
     except subprocess.TimeoutExpired as error:
         raise GitFailed(f"git {arguments[0]} did not end in {time_limit_seconds:g} s") from error
     if done.returncode != 0:
+        # git tells of a full disk in words alone. That is no fault of the item's, so it must not look like one.
         said = done.stderr.decode("utf-8", "replace")
         if os.strerror(errno.ENOSPC) in said:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -131,7 +134,7 @@ def identity(folder: str) -> dict[str, str]:
 def locked(repository: str, name: str = LOCK_NAME, *, patience_seconds: float | None = _LOCK_PATIENCE_SECONDS) -> Iterator[int]:
     """Hold a lock of the repository whose root is `repository`, alone of all processes; gives its descriptor for `git`.
 
-    Waits for it that long; None: as long as it takes. Who is killed lets go of it. Raises GitFailed, OSError.
+    Waits for it that long; None: as long as it takes. A process that is killed lets go of it. Raises GitFailed, OSError.
     """
     from filelock import lock_descriptor
 

@@ -39,7 +39,8 @@ class Workspace:
     def __init__(self, task: WorkspaceTask, mark: str) -> None:
         self._task = task
         self._env = {MARK_VARIABLE: mark}
-        if task.kind == "copy":  # a copy has no `.git`; its changes are found by the repository beside it
+        # A copy has no `.git`: its changes are found by the repository beside it.
+        if task.kind == "copy":
             self._env |= {"GIT_DIR": snapshots_of(task.path), "GIT_WORK_TREE": task.path}
         self._record: WorkspaceRecord | None = None
 
@@ -51,6 +52,7 @@ class Workspace:
         task = self._task
         if task.kind == "shared":
             return AttemptEnd(AttemptClass.OK)
+        # Go on in a workspace that is ready, else make it; whatever a killed attempt left of it is cleared away first.
         try:
             record = read_record(task.path)
             if record is not None and record.is_ready and os.path.isdir(task.path):
@@ -63,6 +65,7 @@ class Workspace:
             if error.errno in _OF_THE_MACHINE:
                 raise
             raise CannotStart(f"workspace: {_in_words(error)}") from error
+        # A setup that fails leaves the workspace not ready: the next attempt makes it anew.
         if task.setup is not None:
             end = set_up(task.setup)
             if end.attempt_class is not AttemptClass.OK:
@@ -79,6 +82,7 @@ class Workspace:
         task, record = self._task, self._record
         if record is None and task.kind != "shared":
             return end, None
+        # Artifacts first: commit and patch may remove the workspace that they lie in.
         if end.attempt_class is AttemptClass.OK:
             try:
                 artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes)
@@ -93,6 +97,7 @@ class Workspace:
                 return end, msgspec.structs.replace(
                     report, artifacts=artifacts, artifacts_folder=task.artifacts_folder, note=note
                 )
+        # After a failure the workspace stays: the report says where the next attempt, or a person, finds it.
         if record is None:
             return end, None
         base, branch = task.since or record.base or None, record.branch or None
@@ -103,7 +108,8 @@ class Workspace:
     def _go_on(self, record: WorkspaceRecord) -> None:
         self._record = record
         if record.keep_until is not None:
-            record.keep_until = None  # whoever would remove it then shall not, under the agent
+            # Nobody may remove the workspace under the agent because its time is over.
+            record.keep_until = None
             write_record(self._task.path, record)
         if record.kind == "worktree":
             mend_worktree(self._task.path, record)
@@ -111,8 +117,10 @@ class Workspace:
     def _make(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
         task = self._task
         os.makedirs(os.path.dirname(task.path), mode=0o700, exist_ok=True)
+        # Each kind calls `_begin` before it makes anything: the record comes first.
         match task.kind:
             case "worktree":
+                # An item that was tried before goes on from its branch, which its record names.
                 record = record or WorkspaceRecord(kind="worktree", source=task.source, branch=task.branch)
                 add_worktree(task.path, record, task.base, self._env, self._begin)
                 record.included = self._include()
@@ -155,7 +163,8 @@ class Workspace:
         except GitFailed as failed:
             if failed.exit_code is not None:
                 raise
-            record.base = ""  # without git there is no patch, and a copy needs none
+            # Without git there is no patch, and a copy can do without.
+            record.base = ""
 
     # Keeping.
 
@@ -176,6 +185,7 @@ class Workspace:
         task = self._task
         if record is None:
             return WorkspaceReport(kind="shared")
+        # The two states that the patch lies between, and the branch that has the second.
         base, now, branch = record.base, record.base, record.branch
         if record.kind == "worktree":
             base = task.since or record.base
@@ -183,15 +193,18 @@ class Workspace:
             notes += [note] if note else []
         elif record.kind == "copy" and record.base:
             now = snapshot_of(task.path, self._env, task.litter)
+        # Work in an inner repository is in no patch: it keeps the workspace from being removed.
         inner = unkept_repositories(task.path, base, self._env) if base else []
         notes += [f"{name} is a repository of its own: what was done in it stays in the workspace alone" for name in inner]
         has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
         patch = keep_patch(task, live_patch, (base, now), self._env)
         fault_point("worker.workspace.kept")
+        # Only now, with the patch kept, may the workspace go.
         keep_seconds = None if inner else task.keep_seconds
         try:
             path = self._leave(record, keep_seconds, is_kept=task.is_followed or (has_changed and keep_seconds != 0))
-        except (GitFailed, OSError) as error:  # files of another user: nothing is wrong with the work, which is kept
+        except (GitFailed, OSError) as error:
+            # Files of another user, say: nothing is wrong with the work, which is kept.
             path = task.path
             notes.append(f"{path} cannot be removed: {_in_words(error) if isinstance(error, OSError) else error}")
         return WorkspaceReport(

@@ -39,9 +39,10 @@ def add_worktree(
             forget_worktree(source, path)
         new = () if tip is not None else ("--force", "--no-track", "-b", record.branch)
         where = record.branch if tip is not None else record.base
-        # By force: somebody may have deleted a run of this id, and git still knows its worktree (of a branch that is there it
-        # would say more: that it may be checked out elsewhere). Files come later, without the lock: that can take long.
+        # By force where the branch is new: somebody may have deleted a run of this id, and git still knows its worktree. A branch
+        # that is there is not forced: git then says whether it is checked out elsewhere.
         git(source, "worktree", "add", "--quiet", "--no-checkout", *new, path, where, env=env, lock=lock)
+    # Without the lock: checking out the files can take long.
     fault_point("worker.workspace.added")
     record.is_ours = True
     write_record(path, record)
@@ -56,6 +57,7 @@ def commit_all(
     But not what `litter` (git's glob patterns, from the top) names. Commits that the agent made stay as they are. Raises
     GitFailed, OSError.
     """
+    # An agent may have removed its `.git`: what cannot be mended has no branch to commit to.
     mend_worktree(path, record)
     if not os.path.exists(f"{path}/.git"):
         raise GitFailed("the workspace is no git worktree any more: its .git is gone")

@@ -61,7 +61,7 @@ class CapsuleWriter:
     """Writes members, in the order in which they come, onto `target`."""
 
     def __init__(self, target: IO[bytes]) -> None:
-        # Neither names nor times: they would differ although nothing else does.
+        # Neither names nor times: two archives of the same contents would differ.
         self._zip = gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0)
         self._tar = tarfile.TarFile(fileobj=self._zip, mode="w", format=tarfile.USTAR_FORMAT)
 
@@ -105,6 +105,7 @@ def read_capsule(folder: Path) -> Capsule:
 
 
 def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
+    # The index stands first, so that nothing of a newer format is unpacked.
     first = tar.next()
     content = tar.extractfile(first) if first is not None and first.isfile() and first.name == INDEX else None
     if content is None:
@@ -117,6 +118,7 @@ def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
         capsule = msgspec.json.decode(raw, type=Capsule)
     except msgspec.DecodeError as error:
         raise UserError(f"{archive}: {INDEX}: {error}") from error
+    # The index names files: none may lie outside of the folder that the archive is unpacked into.
     for each in capsule.attempts:
         strange = [name for name in each.files if name not in FILES]
         if strange or not _NAME.fullmatch(f"{each.folder}/told"):

@@ -37,7 +37,7 @@ def compared(parts: Mapping[str, str], places: Mapping[str, str], redactor: Reda
 
 
 def _named(text: str, places: Mapping[str, str]) -> str:
-    """Only where one stands as a whole: a run may have a name that other words begin with, and so may its folder."""
+    """Name a place only where it stands as a whole: other words may begin with the name of a run or of its folder."""
     if not (wanted := sorted(filter(None, places), key=len, reverse=True)):
         return text
     pattern = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, wanted))})(?![\w-])"

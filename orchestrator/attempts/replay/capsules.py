@@ -49,15 +49,18 @@ class CapsuleMaker:
 
     def write(self, target: IO[bytes]) -> Capsule:
         """Write the archive; what is in it. Raises OSError."""
+        # The index stands first: a reader refuses a newer format before it unpacks anything.
         capsule = self._index()
         writer = CapsuleWriter(target)
         writer.add_bytes(INDEX, msgspec.json.encode(self._without_secrets(capsule)) + b"\n")
+        # What the run was to do: the jobs file and the lists of items as they are now.
         run_dir, history = self._records.run_dir, self._records.history
         self._add(writer, "jobs.toml", run_dir.jobs_toml(history.header.revision))
         for job_id, is_fan_out in history.header.jobs.items():
             path = run_dir.items(job_id, history.jobs[job_id].list_revision)
             if is_fan_out and path.exists():
                 self._add(writer, f"items/{job_id}.jsonl", path)
+        # What each attempt was told and wrote.
         for attempt in capsule.attempts:
             for name in attempt.files:
                 if name == "told":
@@ -69,7 +72,7 @@ class CapsuleMaker:
         return capsule
 
     def _without_secrets(self, capsule: Capsule) -> Capsule:
-        """Only what somebody wrote, and nothing that the archive is found its way by: a password may be an ordinary word."""
+        """Redact only what somebody wrote, never the names by which the archive is read: a password may be an ordinary word."""
         return msgspec.structs.replace(
             capsule,
             name=self._redactor.text(capsule.name),
@@ -101,12 +104,14 @@ class CapsuleMaker:
                 return value
 
     def _index(self) -> Capsule:
+        """What the archive holds, in the order of jobs, items and attempts; `_paths` tells afterwards where the files lie."""
         header = self._records.history.header
         attempts: list[CapsuleAttempt] = []
         missing: list[str] = []
         for job in self._records.jobs_file.jobs:
             if not job.is_agent:
                 continue
+            # An attempt of which nothing was kept is named: a replay says then why it cannot go on.
             for index in range(self._records.count(job.id)):
                 missing += self._taken_over(job.id, index)
                 for number in range(1, self._records.history.jobs[job.id].attempts(index) + 1):
@@ -135,7 +140,7 @@ class CapsuleMaker:
         return [f"{self._records.item_name(job_id, index)}, which {origin} did"]
 
     def _attempt(self, job_id: str, index: int, number: int) -> CapsuleAttempt | None:
-        """None: nothing of it was kept, or it has not ended yet."""
+        """The attempt, as far as it was kept; None if nothing was, or it has not ended yet."""
         stdout, stderr = self._records.run_dir.output_paths(job_id, index, number)
         stem = stdout.removesuffix("stdout")
         ended = self._records.history.jobs[job_id].last_end(index)
@@ -167,9 +172,11 @@ class CapsuleMaker:
                 try:
                     yield name, capture_path(capture, self._records.run_dir)
                 except CaptureMismatch:
-                    continue  # it stands in the record alone: then its file lies where it always does, or power was lost
+                    # The capture stands in the record alone: its file lies in its usual place, or was lost with the power.
+                    continue
 
     def _add(self, writer: CapsuleWriter, name: str, path: Path) -> None:
+        """Add a file, redacted. Its size stands before it in the archive, and redaction changes sizes: redact it aside first."""
         stream = self._redactor.stream()
         with path.open("rb") as source, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as redacted:
             while block := source.read(_BLOCK_BYTES):

@@ -69,9 +69,10 @@ class Recorded:
         return found[place]
 
     def _found(self, job: str, index: int, place: int, asked: Mapping[str, str]) -> list[CapsuleAttempt] | None:
-        """The attempts of that item, or of the one that was asked the same: its list may have changed since.
+        """The attempts of that item, or of one that was asked the same: the list of items may have changed since.
 
-        Of a loop, each round asks something else than the first one did: then it is the item at that place.
+        In a loop each round asks something else than the first one did. Then the item with the same index counts, if its attempt
+        at `place` was asked the same.
         """
         own = self._by_item.get((job, index))
         if own is not None and not _mismatch(own[0], 0, asked):
@@ -96,7 +97,7 @@ class Recorded:
         return "; ".join(_mismatch(nearest[0], 0, asked))
 
     def agent_at(self, job: str, index: int, place: int) -> str | None:
-        """Who made that attempt of the item, as far as it is known."""
+        """The agent that made that attempt of the item; None if that is not known."""
         attempts = self._by_item.get((job, index), ())
         report = attempts[min(place, len(attempts) - 1)].record.agent if attempts else None
         return report.agent if report is not None else None
@@ -111,7 +112,7 @@ def _mismatch(attempt: CapsuleAttempt, place: int, asked: Mapping[str, str]) -> 
 
 
 def end_of(attempt: CapsuleAttempt) -> tuple[int, int]:
-    """(exit code, signal or 0) that the player ends with. One that we ended ends by itself: `is_told` says whose class."""
+    """(exit code, signal or 0) that the player ends with. For an agent that we ended the player exits with 0: `is_told`."""
     record = attempt.record
     if record.ended_by is not None:
         return 0, 0
@@ -119,8 +120,11 @@ def end_of(attempt: CapsuleAttempt) -> tuple[int, int]:
 
 
 def is_told(attempt: CapsuleAttempt) -> bool:
-    """Whether its class is taken over as it was recorded: we ended the agent (a timeout, a stall), and no stream tells that."""
+    """Whether the class of the attempt is taken over as it was recorded, because no stream tells it.
+
+    So it is where we ended the agent (a timeout, a stall).
+    """
     record = attempt.record
-    # What a failed attempt had changed in a workspace of its own is not recorded: its check must not look at what is there now.
+    # A failed attempt's changes in a workspace of its own are not recorded: its check must not judge what lies there now.
     is_unseen = record.workspace is not None and record.attempt_class is AttemptClass.CHECK_FAILED
     return record.ended_by not in _ENDED_WELL or is_unseen

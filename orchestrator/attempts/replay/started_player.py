@@ -23,6 +23,7 @@ def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Sta
 
     The player reads no prompt; it gets it so that a capsule of the replay has it, too.
     """
+    # The player ends as the agent did, after it made the agent's changes where they are known.
     exit_code, signal = end_of(attempt)
     argv = program_argv(_PLAYER, str(capsule / attempt.folder), str(exit_code), str(signal))
     if start.workspace is not None and start.workspace.kind != "shared" and "patch" in attempt.files:
