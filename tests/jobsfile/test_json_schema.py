@@ -56,7 +56,7 @@ def test_the_tables_of_a_jobs_file_are_in_it() -> None:
 @pytest.mark.parametrize(("key", "value"), KEYS, ids=[key for key, _ in KEYS])
 def test_a_key_says_what_it_is_for_and_what_it_takes(key: str, value: dict[str, Any]) -> None:
     purpose, _, expected = value["description"].partition("\n\n")
-    assert expected, f"{key}: a string under the field in jobsfile/schema.py says what it is for"
+    assert expected, f"{key}: a string under the field in jobsfile/keys.py says what it is for"
     assert purpose.endswith("."), purpose
     assert value.keys() & {"type", "anyOf", "enum", "$ref"}, f"{key}: Meta(extra_json_schema=…) says which values it takes"
 
