@@ -60,6 +60,8 @@ class _FollowedItem:
         self._sinks = sinks
         self.job_id = job_id
         self.index = index
+        self._is_supervised = True
+        self.look_again()
 
     @property
     def reader(self) -> RunReader:
@@ -68,6 +70,8 @@ class _FollowedItem:
 
     def look_again(self) -> None:
         """Take in what was recorded since the last look."""
+        # The lock first: whatever a supervisor recorded before it let go is then seen, and nothing of the item is missed.
+        self._is_supervised = self.reader.is_alive
         self._follower.take_in_appended()
 
     def start(self) -> Started | None:
@@ -79,12 +83,12 @@ class _FollowedItem:
         found = self.start()
         if found is None or found.sequence != start.sequence:
             return False
-        return self.reader.is_alive or is_locked(self.reader.run_dir.slot_lock(start.slot))
+        return self._is_supervised or is_locked(self.reader.run_dir.slot_lock(start.slot))
 
     def has_ended(self) -> bool:
         """Whether nothing more will come of the item for now."""
         status = self.reader.history.jobs[self.job_id].status(self.index)
-        return status not in _UNSETTLED or not self.reader.is_alive
+        return status not in _UNSETTLED or not self._is_supervised
 
     def attempts(self) -> int:
         """How many attempts there were."""

@@ -73,14 +73,14 @@ def jobs_to_run(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_json: bool) -> None:
-    from orchestrator.reading.money.forecast import together
+    from orchestrator.reading.money.forecast import add_forecasts
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.supervisor.options import slots_of_run
 
     reader = RunReader.read(invocation.find(run_id))
     slots = max(slots_of_run(reader.history.header.options, reader.jobs_file), 1)
     found = list(_forecasts(reader, chosen, slots))
-    usd, seconds = together(found, slots)
+    usd, seconds = add_forecasts(found, slots)
     kept = {job.id for job in chosen}
     unknown = [job.id for job in reader.jobs_file.jobs if job.is_agent and job.id not in kept]
     if as_json:
@@ -94,7 +94,7 @@ def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_jso
 
 
 def _forecasts(reader: RunReader, chosen: Sequence[Job], slots: int) -> Iterator[Forecast]:
-    from orchestrator.reading.money.forecast import Sample, forecast
+    from orchestrator.reading.money.forecast import Sample, forecast_job
     from orchestrator.reading.money.ledger import ledger_of_item
     from orchestrator.store.records import Status
 
@@ -113,7 +113,7 @@ def _forecasts(reader: RunReader, chosen: Sequence[Job], slots: int) -> Iterator
                     samples.append(Sample(ledger.nano_usd, ended.outcome.duration_seconds * ledger.attempts))
         bounds = (slots, job.max_concurrency, pools[job.pool].slots if job.pool in pools else None)
         at_once = min(bound for bound in bounds if bound is not None)
-        yield forecast(job.id, samples, sum(_is_to_run(past, index) for index in range(past.count)), at_once)
+        yield forecast_job(job.id, samples, sum(_is_to_run(past, index) for index in range(past.count)), at_once)
 
 
 def _is_to_run(past: JobHistory, index: int) -> bool:

@@ -1,4 +1,4 @@
-"""`orchestrate list`."""
+"""`orchestrate list`: the runs of this home, newest first, each read for a moment without a lock."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def command(
     """List the runs, newest first."""
     from orchestrator.store.known_runs import list_runs
 
+    # Chosen by what costs least first: parents are told by the headers, all else by a run's whole records.
     depths = _in_families(list_runs(invocation.home()))
     runs = [run for run, depth in depths.items() if with_children or depth == 0]
     oldest = None if since is None else time.time() - since
@@ -55,7 +56,7 @@ def command(
 
 
 def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
-    """The runs in their order, each with its children behind it (the oldest first), and their depth: 0 if they are none's."""
+    """The runs in their order, each with its children behind it (the oldest first), and the depth of each: 0 without a parent."""
     from orchestrator.store.known_runs import parent_of
 
     parents = {run: parent_of(run) for run in runs}
@@ -63,6 +64,7 @@ def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
     for run, parent in parents.items():
         if parent is not None:
             below.setdefault(parent, []).append(run)
+    # A stack: the children of a run come out before the next run, however deep they are nested.
     depths: dict[RunDir, int] = {}
     waiting = [(run, 0) for run in reversed(runs) if parents[run] is None]
     while waiting:
@@ -78,6 +80,7 @@ def _summary(run_dir: RunDir) -> dict[str, Any]:
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.reading.run_summary import run_summary
 
+    # One run that is damaged, or of a newer version, must not hide the others.
     try:
         return run_summary(RunReader.read(run_dir))
     except UserError as error:

@@ -90,7 +90,7 @@ def _print_title(reader: RunReader, job_id: str, index: int, *, is_first: bool) 
 
 
 def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> None:
-    """Of an item whose work is a child run: where the logs of that are."""
+    """If the item's work is a child run, say where the logs of that run are."""
     from orchestrator.reading.item_result import item_fields
 
     child = item_fields(reader, job_id, index)["child"]
@@ -99,6 +99,7 @@ def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> Non
 
 
 def _all_items(reader: RunReader) -> list[tuple[str, int]]:
+    """Every item of the run, in order."""
     return [(job_id, index) for job_id in reader.history.header.jobs for index in range(reader.count(job_id))]
 
 
@@ -115,6 +116,7 @@ def _attempt_of(reader: RunReader, job_id: str, index: int, number: int) -> int:
 
 
 def _attempt_number(reader: RunReader, job_id: str, index: int, attempt: int | None) -> int:
+    """The attempt that is meant (None: the last); 0 if the item has not had it."""
     last = reader.history.jobs[job_id].attempts(index)
     return last if attempt is None else attempt if attempt <= last else 0
 
@@ -122,6 +124,7 @@ def _attempt_number(reader: RunReader, job_id: str, index: int, attempt: int | N
 def _print_item(
     reader: RunReader, sinks: Sinks, job_id: str, index: int, attempt: int | None, lines: int | None, *, only_stderr: bool
 ) -> None:
+    """Print the streams of one attempt of an item, one behind the other. Raises UserError: there was no such attempt."""
     number = _attempt_number(reader, job_id, index, attempt)
     if attempt is not None and number == 0:
         had = reader.history.jobs[job_id].attempts(index)

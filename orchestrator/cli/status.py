@@ -1,4 +1,4 @@
-"""`orchestrate status [RUN]`."""
+"""`orchestrate status [RUN]`: how a run stands at this moment, read without a lock. No output of an item is opened for it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     from orchestrator.views.end_report import status_lines
 
     reader = open_run(invocation, run)
+    # What waits for a pool or a rate is not recorded: only a living supervisor knows it.
     is_alive = reader.is_alive
     told = told_counts(reader)
     if as_json:
         write_json(run_summary(reader, told.waiting))
         return 0
+    # People are told more than the counts: what runs, what failed and why, what asks, what was denied, which limits hold.
     now = time.time()
     running = running_items(reader, now) if is_alive else []
     write_lines(
@@ -55,7 +57,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
 
 
 def _limit_lines(parks: Sequence[Park], spared: Sequence[str]) -> list[str]:
-    """A line for each account that is limited. Of one that is parked the file says more than the supervisor."""
+    """A line for each account that is limited. If an account is parked its file tells until when, and the supervisor does not."""
     from orchestrator.shared.limits.parks import park_words
 
     others = [line for line in spared if not any(park.account in line for park in parks)]

@@ -16,32 +16,36 @@ STREAMS = ("stdout", "stderr", "check")
 
 
 def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: str) -> BinaryIO | None:
-    """Stream `name` of one attempt: from its file, else from its record, else live; None if it is empty.
+    """Stream `name` of one attempt, wherever it stands now; None if it is empty.
 
-    It is stdout, stderr, or check: what its check wrote when that failed.
+    `name`: stdout, stderr, or check (what the attempt's check wrote when it failed).
     """
+    # An attempt that runs writes into a file of its worker, which becomes its own when it ends: just now, perhaps.
     running = reader.history.open_starts.get((job_id, index))
     if running is not None and running.attempt == attempt:
         live = open_live_output(reader.run_dir, running, name) if name != "check" else None
         return live or _opened(_final_path(reader, job_id, index, attempt, name))
+    # An attempt that has ended left a file for each stream that is not empty.
     from_file = _opened(_final_path(reader, job_id, index, attempt, name))
     if from_file is not None:
         return from_file
+    # After power loss a small stream may be in the record only.
     ended = reader.history.jobs[job_id].last_end(index)
     if ended is None or ended.attempt != attempt:
         return None
     outcome = ended.outcome
     capture = {"stdout": outcome.stdout, "stderr": outcome.stderr, "check": outcome.check}[name]
-    # After power loss a small stream may be in the record only.
     return io.BytesIO(capture.inline) if capture.inline else None
 
 
 def _final_path(reader: RunReader, job_id: str, index: int, attempt: int, name: str) -> Path:
+    """Where the stream of an attempt lies once it has ended."""
     stdout, stderr = reader.run_dir.output_paths(job_id, index, attempt)
     return Path({"stdout": stdout, "stderr": stderr, "check": f"{stdout.removesuffix('stdout')}check"}[name])
 
 
 def _opened(path: Path) -> BinaryIO | None:
+    """The file, open; None if there is none."""
     try:
         return path.open("rb")
     except FileNotFoundError:

@@ -1,4 +1,8 @@
-"""`orchestrate wait RUN`."""
+"""`orchestrate wait RUN`.
+
+It watches the supervisor's lock, which the kernel frees when its holder dies, and reads the records once, when the run is over:
+to follow them meanwhile would read what nobody looks at.
+"""
 
 from __future__ import annotations
 

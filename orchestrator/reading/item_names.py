@@ -10,7 +10,8 @@ from orchestrator.store.records import AttemptEnded, ItemSettled
 
 
 def label_of(records: Records, job_id: str, index: int, record: AttemptEnded | ItemSettled | None = None) -> str | None:
-    """What people call the item, as it was recorded; else its value if that is short."""
+    """What people call the item, as it was recorded; else its value if that is short. `record`: the last word on the item."""
+    # What was recorded last is what people saw last.
     if record is not None and record.label is not None:
         return record.label
     start = records.history.open_starts.get((job_id, index))
@@ -19,12 +20,13 @@ def label_of(records: Records, job_id: str, index: int, record: AttemptEnded | I
     gate = records.history.jobs[job_id].gates.get(index)
     if gate is not None and gate.question is not None and gate.question.label is not None:
         return gate.question.label
+    # Nothing was ever rendered of it: its value tells it from the others.
     value = records.value(job_id, index)
     return str(value) if isinstance(value, str | int | float) and len(str(value)) <= 80 else None
 
 
 def recorded_label(records: Records, job_id: str, index: int) -> str | None:
-    """What the item was called when it was started, or settled without a start; None if it was not yet."""
+    """What the item was called when it was started, or settled without a start; None if neither has happened."""
     record, start = records.history.jobs[job_id].record(index), records.history.open_starts.get((job_id, index))
     return next((each.label for each in (record, start) if each is not None and each.label is not None), None)
 
@@ -35,7 +37,8 @@ def find_round(records: Records, reference: str) -> tuple[list[tuple[str, int]],
     if not mark or not (number.isascii() and number.isdigit()):
         return find_items(records, reference), None
     try:
-        return find_items(records, reference), None  # a label may end so, too
+        # A label may end in `#` and digits, too.
+        return find_items(records, reference), None
     except UserError:
         return find_items(records, base), int(number)
 
@@ -43,6 +46,7 @@ def find_round(records: Records, reference: str) -> tuple[list[tuple[str, int]],
 def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
     """The items that `reference` names: `JOB`, `JOB:INDEX`, `JOB:LABEL`, or a glob over these. Raises UserError."""
     job_id, colon, rest = reference.partition(":")
+    # The cheap and exact meanings first: a label that looks like a glob is still found as the label that it is.
     if job_id in records.history.header.jobs:
         count = records.count(job_id)
         if not colon:
@@ -52,6 +56,7 @@ def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
         found = [(job_id, index) for index in range(count) if _shown_label(records, job_id, index) == rest]
         if found:
             return found
+    # A glob is tried on the name and on the label of each item.
     found = [
         (each, index)
         for each in records.history.header.jobs

@@ -1,4 +1,4 @@
-"""What of a run waits for a choice."""
+"""The questions of a run that wait for a choice: those of its gates, and of its child runs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from orchestrator.workers.protocol import AttemptClass
 
 
 def open_questions(reader: RunReader) -> Iterator[OpenQuestion]:
-    """What waits for a choice, in item order: of an item whose child run waits, what that asks."""
+    """What waits for a choice, in item order. An item whose child run is paused asks what that run asks."""
     for job_id in reader.history.header.jobs:
         past = reader.history.jobs[job_id]
+        # The questions of a child run are shown under the name of the item here; `gate` and `run_id` say where they are answered.
         for index in past.indices(Status.WAITING):
             ended = past.last_end(index)
             if ended is not None and ended.child and ended.outcome.attempt_class is AttemptClass.PAUSED:
                 name, label = reader.item_name(job_id, index), ended.label
                 asked_there = open_questions(reader.child(ended.child))
                 yield from (msgspec.structs.replace(each, item=name, label=label) for each in asked_there)
+        # The job's own, if it is a gate.
         for index in sorted(past.gates):
             asked = past.gates[index].question
             if asked is not None and past.is_asking(index):

@@ -12,13 +12,15 @@ from orchestrator.store.records import Selection
 
 
 def run_summary(records: Records, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """The object of `run --json` and `status --json`. `waiting`: of each job, what its supervisor knows to wait."""
+    """The object of `run --json` and `status --json`. `waiting`: how many items of a job wait, as its supervisor says."""
     header, ended, ledger = records.history.header, records.history.ended, ledger_of(records.history)
+    # The run's counts are the sums of its jobs'.
     counts = {each: job_counts(records, each, (waiting or {}).get(each, 0)) for each in header.jobs}
     total: dict[str, int] = {}
     for of_job in counts.values():
         for word, number in of_job.items():
             total[word] = total.get(word, 0) + number
+    # Only a run that has ended, and failed, has an error.
     error = None
     if ended is not None and ended.error_message is not None:
         error = {"item": ended.error_item, "message": ended.error_message}
@@ -42,7 +44,7 @@ def run_summary(records: Records, waiting: Mapping[str, int] | None = None) -> d
 
 
 def _selection(records: Records) -> dict[str, Any] | None:
-    """`items`: of all listed jobs; `selected`: so many of them; `jobs_left_out`: those of which none is."""
+    """How many of all listed `items` are `selected`, and of how many jobs none is (`jobs_left_out`); None: all are."""
     selection = records.history.selection
     if selection == Selection():
         return None

@@ -1,4 +1,4 @@
-"""In which state people see a run, its jobs and its items: an interruption is found out here, it is not recorded."""
+"""In which state people see a run, its jobs and its items. An interruption is not recorded, it is found out here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from orchestrator.store.records import Status
 
 
 def run_status(records: Records) -> str:
-    """The run's state in the words of the contract; `interrupted` is found out, not stored."""
+    """The run's state in the words of the contract: running, or as it ended, or interrupted if it never said how."""
     if records.is_alive:
         return "running"
     return records.history.ended.status if records.history.ended is not None else "interrupted"
@@ -15,6 +15,7 @@ def run_status(records: Records) -> str:
 
 def job_status(records: Records, job_id: str) -> str:
     """The job's state: pending, running, waiting, succeeded, failed, skipped, cancelled, interrupted."""
+    # What was recorded of the whole job counts first.
     past = records.history.jobs[job_id]
     if past.closed is not None:
         return past.closed
@@ -22,6 +23,7 @@ def job_status(records: Records, job_id: str) -> str:
         return "failed"
     if past.count is None:
         return "pending"
+    # The job is listed and not closed: somebody works at it, or did when the run was interrupted.
     if records.is_alive:
         return "running"
     if past.counts()[Status.FAILED]:
@@ -30,13 +32,14 @@ def job_status(records: Records, job_id: str) -> str:
 
 
 def job_counts(records: Records, job_id: str, waiting: int = 0) -> dict[str, int]:
-    """How many items stand in which state (only states that occur).
+    """How many items are seen in which state (only states that occur).
 
-    `waiting`: so many wait at least. That an item waits for a pool or a rate is not recorded: it stands there as pending.
+    `waiting`: how many wait, as their supervisor says. An item that waits for a pool or a rate is recorded as pending.
     """
     past = records.history.jobs[job_id]
     if past.count is None:
         return {} if records.history.header.jobs[job_id] else {past.status(0).value: 1}
+    # Of the items that wait, those at a gate wait without a supervisor, too; all others are interrupted then.
     counts: dict[str, int] = {}
     asking = sum(past.status(index) is Status.WAITING for index in past.gates if past.is_asking(index))
     for status, number in past.counts().items():
@@ -44,6 +47,7 @@ def job_counts(records: Records, job_id: str, waiting: int = 0) -> dict[str, int
         for word, part in ((status.value, seen), (seen_status(records, status), number - seen)):
             if part:
                 counts[word] = counts.get(word, 0) + part
+    # Those that wait unrecorded are moved from the pending ones, and never more than there are.
     unrecorded = min(counts.get("pending", 0), waiting - counts.get("waiting", 0))
     if unrecorded > 0:
         counts["waiting"] = counts.get("waiting", 0) + unrecorded
@@ -52,9 +56,13 @@ def job_counts(records: Records, job_id: str, waiting: int = 0) -> dict[str, int
 
 
 def seen_status(records: Records, status: Status, *, is_asking: bool = False) -> str:
-    """A start or a backoff without a living supervisor is an interruption. Who waits for a choice needs no supervisor."""
+    """The recorded status of an item as people see it.
+
+    Without a supervisor an item that runs, or waits to be tried again, is interrupted. One that waits for a choice still waits.
+    """
     if status not in (Status.RUNNING, Status.WAITING) or records.is_alive:
         return status.value
     is_paused = records.history.ended is not None and records.history.ended.status == "paused"
-    waits = status is Status.WAITING and (is_asking or is_paused)  # all other waits end with the session
+    # All other waits end with the session.
+    waits = status is Status.WAITING and (is_asking or is_paused)
     return (Status.WAITING if waits else Status.INTERRUPTED).value

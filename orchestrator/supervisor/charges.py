@@ -8,7 +8,14 @@ from orchestrator.attempts.child_runs import spent_by_child
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.budget import Unit
 from orchestrator.core.costs import Cost
-from orchestrator.reading.money.costs import after_attempt, after_child, after_replay, charge_of, dollars, is_charged
+from orchestrator.reading.money.costs import (
+    charge_of,
+    dollars,
+    is_charged,
+    spent_after_attempt,
+    spent_after_child,
+    spent_after_replay,
+)
 from orchestrator.reading.money.ledger import ledger_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Spent
@@ -26,11 +33,11 @@ def spent_with(reader: RunReader, flight: Flight, outcome: Outcome) -> Spent | N
     start = flight.start
     before = reader.history.jobs[start.job].spent(start.index)
     if start.child:
-        return after_child(before, start.child, spent_by_child(reader.run_dir.beside(start.child)))
+        return spent_after_child(before, start.child, spent_by_child(reader.run_dir.beside(start.child)))
     if start.played is not None:
         is_played = outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
-        return after_replay(before, outcome) if is_played else before  # else it is played once more
-    return after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
+        return spent_after_replay(before, outcome) if is_played else before  # else it is played once more
+    return spent_after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
 
 
 def cost_with(flight: Flight, outcome: Outcome, spent: Spent | None) -> Cost | None:

@@ -14,7 +14,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.preparer import NotStarted
 from orchestrator.core.decisions import CloseJob, Settle
 from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState
-from orchestrator.reading.money.costs import after_replay
+from orchestrator.reading.money.costs import spent_after_replay
 from orchestrator.reading.money.ledger import price_of_attempt
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
@@ -181,7 +181,7 @@ class Settlements:
                 payload=joined.payload,
                 token=joined.token,
                 deduped_from=shared.deduped_from,
-                spent=after_replay(self._run.past(item).spent(item[1]), shared.outcome),
+                spent=spent_after_replay(self._run.past(item).spent(item[1]), shared.outcome),
             )
         )
         self._run.tell.shared(self._run.name(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)

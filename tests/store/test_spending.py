@@ -14,7 +14,7 @@ from drivers.store_samples import LISTED, ended, new_run, settled, started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.reading.money.costs import after_attempt, after_child, after_replay, charge_of, nano_usd
+from orchestrator.reading.money.costs import charge_of, nano_usd, spent_after_attempt, spent_after_child, spent_after_replay
 from orchestrator.reading.money.ledger import Ledger, ledger_of, ledger_of_item
 from orchestrator.store.load import read_history
 from orchestrator.store.records import AgentSpent, AttemptEnded, ItemSettled, Reopened, RunHeader, Spent, Started, Status
@@ -50,7 +50,7 @@ def end(
     job: str = "port",
 ) -> AttemptEnded:
     """As the supervisor records it."""
-    spent = after_attempt(history.jobs[job].spent(index), came, agent="claude", model="m", is_adopted=is_adopted)
+    spent = spent_after_attempt(history.jobs[job].spent(index), came, agent="claude", model="m", is_adopted=is_adopted)
     record = ended(index, attempt, status, job=job)
     return msgspec.structs.replace(record, outcome=came, spent=spent, is_adopted=is_adopted)
 
@@ -100,12 +100,12 @@ def test_a_lost_attempt_is_one_of_unknown_cost(store: RunStore) -> None:
 
 @pytest.mark.parametrize("how", [AttemptClass.CANNOT_START, AttemptClass.SHORTAGE])
 def test_what_never_began_is_no_attempt(how: AttemptClass) -> None:
-    assert after_attempt(None, silent(how), agent="claude", model=None, is_adopted=False) is None
+    assert spent_after_attempt(None, silent(how), agent="claude", model=None, is_adopted=False) is None
     assert charge_of(silent(how), "claude") is None
 
 
 def test_a_command_costs_nothing_that_we_count(store: RunStore) -> None:
-    assert after_attempt(None, silent(AttemptClass.OK), agent=None, model=None, is_adopted=False) is None
+    assert spent_after_attempt(None, silent(AttemptClass.OK), agent=None, model=None, is_adopted=False) is None
     store.append([started(0), ended(0)])
     assert ledger(store).is_empty
 
@@ -118,7 +118,7 @@ def test_what_is_no_amount_of_money_is_unknown(told: float | None) -> None:
 def test_a_tenth_of_a_cent_ten_thousand_times_is_ten_dollars_exactly() -> None:
     spent = None
     for _ in range(10_000):
-        spent = after_attempt(spent, outcome(0.001), agent="claude", model="m", is_adopted=False)
+        spent = spent_after_attempt(spent, outcome(0.001), agent="claude", model="m", is_adopted=False)
     assert spent is not None
     assert ledger_of_item(spent).cost_usd == 10.0
 
@@ -132,7 +132,7 @@ def test_each_agent_and_model_is_told_apart(store: RunStore) -> None:
 
 def test_a_replayed_outcome_costs_nothing_and_counts_as_saved(store: RunStore) -> None:
     shared = msgspec.structs.replace(
-        ended(3), outcome=outcome(0.4), deduped_from="r0/port:1", spent=after_replay(None, outcome(0.4))
+        ended(3), outcome=outcome(0.4), deduped_from="r0/port:1", spent=spent_after_replay(None, outcome(0.4))
     )
     store.append([shared])
     assert ledger(store) == Ledger(replayed=1, replayed_nano_usd=400_000_000)
@@ -140,7 +140,7 @@ def test_a_replayed_outcome_costs_nothing_and_counts_as_saved(store: RunStore) -
 
 def test_an_item_that_paid_for_an_attempt_and_then_shared_an_outcome_keeps_its_cost(store: RunStore) -> None:
     store.append([begin(0), end(store.history, 0, 1, outcome(0.1, how=AttemptClass.CANCELLED), Status.INTERRUPTED)])
-    spent = after_replay(store.history.jobs["port"].spent(0), outcome(0.4))
+    spent = spent_after_replay(store.history.jobs["port"].spent(0), outcome(0.4))
     store.append([msgspec.structs.replace(ended(0, 0), outcome=outcome(0.4), deduped_from="r0/port:1", spent=spent)])
     found = ledger(store)
     assert (found.nano_usd, found.replayed_nano_usd, found.attempts) == (100_000_000, 400_000_000, 1)
@@ -291,7 +291,7 @@ def test_the_ledger_is_the_sum_of_the_attempts_whenever_checkpoints_are_taken(st
             if step.how == "checkpoint":
                 store.take_checkpoint()
             elif step.how == "replayed":
-                spent = after_replay(store.history.jobs["port"].spent(step.index), came)
+                spent = spent_after_replay(store.history.jobs["port"].spent(step.index), came)
                 store.append([msgspec.structs.replace(ended(step.index, 0), outcome=came, deduped_from="r/p", spent=spent)])
                 expected["replayed"] += step.cost or 0
             else:
@@ -324,7 +324,7 @@ def test_what_a_child_run_costs_is_told_of_its_item_whichever_run_it_goes_on_wit
     for attempt, (child, agents) in enumerate(
         [("one", of_child(1, 100)), ("one", of_child(3, 250)), ("two", of_child(1, 40))], 1
     ):
-        spent = after_child(store.history.jobs["port"].spent(0), child, agents)
+        spent = spent_after_child(store.history.jobs["port"].spent(0), child, agents)
         store.append([msgspec.structs.replace(ended(0, attempt, Status.WAITING), spent=spent)])
     assert spent is not None
     assert (spent.last_nano_usd, spent.last_tokens) == (40, 1)
@@ -333,4 +333,4 @@ def test_what_a_child_run_costs_is_told_of_its_item_whichever_run_it_goes_on_wit
 
 
 def test_a_child_run_without_agents_costs_nothing_that_is_recorded() -> None:
-    assert after_child(None, "one", []) is None
+    assert spent_after_child(None, "one", []) is None

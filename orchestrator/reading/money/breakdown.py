@@ -1,4 +1,4 @@
-"""What agents have cost over many runs, by what somebody asks for."""
+"""What agents have cost over many runs, summed by model, job, run or agent (`orchestrate cost`)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ _KEYS: dict[By, Callable[[RunHeader, str, AgentSpent], str]] = {
 def costs_by(by: By, histories: Iterable[RunHistory]) -> tuple[dict[str, Ledger], Ledger]:
     """What attempts have cost by model, job (`NAME/JOB`), run or agent, the dearest first; and all of them together.
 
-    Where nothing is known comes last. What was saved is told of all together alone.
+    A key of which no cost is known comes last. What was saved is told in the sum of all alone.
     """
     parts: dict[str, list[AgentSpent]] = {}
     wholes: list[Spent] = []
     for history in histories:
         for job_id, job in history.jobs.items():
-            wholes.append(msgspec.structs.replace(job.spending.whole(), children={}))  # they are runs of their own here
+            # A child run is one of `histories` itself: with its parent's sum it would be counted twice.
+            wholes.append(msgspec.structs.replace(job.spending.whole(), children={}))
             for spent in wholes[-1].agents:
                 parts.setdefault(_KEYS[by](history.header, job_id, spent), []).append(spent)
     ledgers = {key: ledger_of_items([Spent(agents=each)]) for key, each in parts.items()}

@@ -1,4 +1,4 @@
-"""Which budgets hold: those of the jobs file, and those that somebody set since in the place of them."""
+"""Which budgets hold: those of the jobs file, and those that replaced them since (`orchestrate set`)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ Budgets = Mapping[tuple[str, str], BudgetSet]
 
 
 def bounds_of(table: Job | RunSettings, job_id: str, budgets: Budgets) -> Bounds:
-    """What a job, or the run (`job_id` ""), may cost: as the file says, or as was set in the place of just that."""
+    """What a job, or the run (`job_id` ""), may cost.
+
+    The jobs file says so, unless a budget was set while the file said the same: an update with another budget counts again.
+    """
     dollars, tokens = (_amount(kind, table, job_id, budgets) for kind in ("budget_usd", "budget_tokens"))
     return Bounds(nano_usd=nano_usd(dollars), tokens=None if tokens is None else round(tokens))
 
 
 def budget_set(kind: Kind, amount: float, job_id: str, table: Job | RunSettings) -> BudgetSet:
-    """The record of a budget that is set in the place of what `table` (the job's, or the run's) says."""
+    """The record of a budget that replaces what `table` (of the job, or of the run) says now."""
     return BudgetSet(kind=kind, amount=amount, instead_of=getattr(table, kind), job=job_id)
 
 
 def in_words(record: BudgetSet) -> str:
-    """`a budget of 40.00 USD`, `a budget of 5.00 USD for port`."""
+    """The record for people: `a budget of 40.00 USD`, `a budget of 5.00 USD for port`."""
     amount = f"{record.amount:.2f} USD" if record.kind == "budget_usd" else f"{record.amount:,.0f} tokens"
     return f"a budget of {amount}" + (f" for {record.job}" if record.job else "")
 

@@ -1,7 +1,7 @@
 """What an item has cost once one more of its attempts has ended. Pure.
 
-What is not told is unknown and stays so: an attempt of an agent that told nothing (killed, lost, or an agent that never tells)
-is counted, without a cost. An attempt that was never begun is none.
+A cost that no agent told is unknown and stays so: an attempt whose agent was killed, was lost, or never tells, is counted
+without a cost. An attempt that never began is not counted.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE)
 
 
 def nano_usd(dollars: float | None) -> int | None:
-    """Whole billionths of a dollar; None for what is unknown, or no amount of money: what an agent tells may be anything."""
+    """Whole billionths of a dollar; None if unknown, or if the number is no amount of money: an agent may tell anything."""
     if dollars is None or not 0 <= dollars <= MOST_DOLLARS:
         return None
     return round(dollars * NANO)
 
 
 def dollars(nano: int | None) -> float | None:
-    """The number for JSON: the float that is nearest."""
+    """Dollars for JSON: the nearest float."""
     return None if nano is None else nano / NANO
 
 
@@ -41,37 +41,38 @@ def usage_of_attempt(outcome: Outcome) -> Usage | None:
 
 
 def is_paid(outcome: Outcome, agent: str | None) -> bool:
-    """Whether it was an agent's attempt that began. `agent`: who was to make it; None: none was."""
+    """Whether the attempt began and was an agent's. `agent`: which one was to make it; None: a command was."""
     return outcome.attempt_class not in _NOTHING_BEGAN and (outcome.agent is not None or agent is not None)
 
 
 def charge_of(outcome: Outcome, agent: str | None) -> Cost | None:
-    """What the attempt is charged with. `agent` as of `is_paid`; None: it was no agent's."""
+    """What the attempt is charged with; None if it is not paid for. `agent` as of `is_paid`."""
     if not is_paid(outcome, agent):
         return None
     return Cost(nano_usd=cost_of_attempt(outcome), tokens=tokens_of(usage_of_attempt(outcome)))
 
 
 def is_charged(start: Started, outcome: Outcome, spent: Spent | None) -> bool:
-    """Whether an attempt costs something, known or not: an agent's, or a child run's with agents. What was played costs nothing.
+    """Whether the attempt cost something, known or not: one of an agent, or of a child run with agents.
 
-    `spent`: what its item has cost with it.
+    An attempt that was played from a capsule cost nothing. `spent`: what the item has cost with this attempt.
     """
     return spent is not None and start.played is None and (bool(start.child) or is_paid(outcome, start.agent))
 
 
-def after_attempt(
+def spent_after_attempt(
     before: Spent | None, outcome: Outcome, *, agent: str | None, model: str | None, is_adopted: bool
 ) -> Spent | None:
-    """What the item has cost with this attempt; None: no agent has worked for it.
+    """What the item has cost with this attempt; None if no agent has worked for the item.
 
-    `agent`, `model`: who was to make it, for an attempt that could not even tell that. `is_adopted`: its outcome was taken over
-    from a supervisor that was killed; a lost one, or one that was ended, was not worth anything.
+    `agent`, `model`: which was to make the attempt; they count where the outcome names none. `is_adopted`: the outcome was taken
+    over from a supervisor that was killed.
     """
     if not is_paid(outcome, agent):
         return before
     report, cost, usage = outcome.agent, cost_of_attempt(outcome), usage_of_attempt(outcome)
     tokens = tokens_of(usage)
+    # Unknown is counted beside the sums, so that a sum never passes for more than is known.
     attempt = AgentSpent(
         agent=report.agent if report is not None else agent or "",
         model=report.model or model if report is not None else model,
@@ -82,6 +83,7 @@ def after_attempt(
         usage=usage or Usage(),
     )
     past = before or Spent()
+    # A lost attempt, or one that was ended, has to be paid for again: its adoption saved nothing.
     is_kept = is_adopted and outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
     return msgspec.structs.replace(
         past,
@@ -93,14 +95,15 @@ def after_attempt(
     )
 
 
-def after_child(before: Spent | None, child: str, agents: Sequence[AgentSpent]) -> Spent | None:
-    """What the item has cost once an attempt of its child run `child` has ended, whose agents have cost that in all.
+def spent_after_child(before: Spent | None, child: str, agents: Sequence[AgentSpent]) -> Spent | None:
+    """What the item has cost once an attempt of its child run `child` has ended. `agents`: what that run has cost in all.
 
-    The last attempt cost what that is more than before.
+    None if no agent has worked for the item.
     """
     if before is None and not agents:
         return None
     past = before or Spent()
+    # A child run tells its whole sum each time: the last attempt cost what has been added since.
     known = Spent(children={child: list(past.children.get(child, ()))})
     spent = msgspec.structs.replace(past, children={**past.children, child: list(agents)})
     since = Spending()
@@ -113,8 +116,8 @@ def after_child(before: Spent | None, child: str, agents: Sequence[AgentSpent]) 
     )
 
 
-def after_replay(before: Spent | None, outcome: Outcome) -> Spent | None:
-    """What the item has cost, and what it was spared, with the outcome of somebody else's work."""
+def spent_after_replay(before: Spent | None, outcome: Outcome) -> Spent | None:
+    """What the item has cost, and was spared, once it has taken over the outcome of another item's work."""
     if outcome.agent is None:
         return before
     past = before or Spent()
@@ -126,7 +129,7 @@ def after_replay(before: Spent | None, outcome: Outcome) -> Spent | None:
 
 
 def _with(spent: list[AgentSpent], attempt: AgentSpent) -> list[AgentSpent]:
-    """The list with one more attempt, each agent and model once, in the order in which they came."""
+    """`spent` with one more attempt: each agent and model once, in the order in which they came."""
     for place, each in enumerate(spent):
         if (each.agent, each.model) == (attempt.agent, attempt.model):
             return [*spent[:place], add_spent(each, attempt), *spent[place + 1 :]]

@@ -1,7 +1,8 @@
-"""What the rest of a job will probably cost, and how long it will take, from the items that have run. Pure.
+"""What the rest of a job will probably cost, and how long it will take, judged by the items that have run. Pure.
 
-The likely sum is so many times the mean. Nine times in ten the real one is below `p90`, if the items that ran are like the
-others: it grows with their spread, and with how few they are. One item alone tells nothing of a spread.
+The likely sum (`p50`) is the mean times the number of items that remain. Nine times in ten the real sum is below `p90`, if the
+items that ran are like the others. `p90` grows with the spread of the items that ran, and the fewer they are; one item alone
+tells nothing of a spread.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Likely(msgspec.Struct, frozen=True):
-    """A number that is not known yet: its middle, and what nine in ten are below. None: nobody can tell."""
+    """A number that is not known yet: its middle, and the value that nine in ten are below. None: too little is known."""
 
     p50: float | None = None
     p90: float | None = None
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one job. `item_…` is of one item, `rest_…` of the `remaining` ones together; costs in dollars, times in seconds.
+    """The forecast of one job. `item_…`: one item, `rest_…`: the `remaining` items together; costs in dollars, times in seconds.
 
-    `unknown` of the `sampled` items told no cost. `at_once`: so many run at a time.
+    `unknown` of the `sampled` items told no cost. `at_once`: how many items run at a time.
     """
 
     job: str
@@ -44,13 +45,15 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     item_seconds: Likely
     rest_usd: Likely
     rest_seconds: Likely
-    """Of the clock, with `at_once` at a time."""
+    """Seconds of the clock, with `at_once` items at a time."""
 
 
-def forecast(job: str, samples: Sequence[Sample], remaining: int, at_once: int) -> Forecast:
-    """What `remaining` more items of the job will probably come to."""
+def forecast_job(job: str, samples: Sequence[Sample], remaining: int, at_once: int) -> Forecast:
+    """What `remaining` more items of the job will probably cost and take."""
+    # An item of unknown cost still tells how long an item takes.
     costs = [sample.nano_usd / 1e9 for sample in samples if sample.nano_usd is not None]
     seconds = [sample.seconds for sample in samples]
+    # The clock runs for the work of all items divided by how many run at once.
     work = _sum_of(seconds, remaining)
     wide = max(min(at_once, remaining), 1)
     item_seconds = Likely(quantile(seconds, 0.5), quantile(seconds, 0.9))
@@ -63,7 +66,7 @@ def forecast(job: str, samples: Sequence[Sample], remaining: int, at_once: int) 
         item_usd=Likely(quantile(costs, 0.5), quantile(costs, 0.9)),
         item_seconds=item_seconds,
         rest_usd=_sum_of(costs, remaining),
-        # However many run at once, the last one takes its time.
+        # However many run at once, the run lasts as long as one item at least.
         rest_seconds=Likely(
             _at_least(work.p50, wide, item_seconds.p50 if remaining else 0.0),
             _at_least(work.p90, wide, item_seconds.p90 if remaining else 0.0),
@@ -71,13 +74,13 @@ def forecast(job: str, samples: Sequence[Sample], remaining: int, at_once: int) 
     )
 
 
-def together(forecasts: Sequence[Forecast], slots: int) -> tuple[Likely, Likely]:
-    """(dollars, seconds of the clock) of all jobs together, of which `slots` items run at a time."""
+def add_forecasts(forecasts: Sequence[Forecast], slots: int) -> tuple[Likely, Likely]:
+    """(dollars, seconds of the clock) of all jobs together, with `slots` items at a time."""
     return _added([each.rest_usd for each in forecasts]), _clock(forecasts, slots)
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The value below which that share of `values` lies, between two of them in proportion; None of nothing."""
+    """The value below which that share of `values` lies, in proportion between the two nearest; None without values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -104,7 +107,7 @@ def _at_least(work: float | None, wide: int, longest: float | None) -> float | N
 
 
 def _added(parts: Sequence[Likely]) -> Likely:
-    """Sums; of the spreads as of things that have nothing to do with each other. Unknown if one part is."""
+    """The sum of the parts; unknown if one of them is. The spreads add up as those of independent numbers."""
     middles = [part.p50 for part in parts if part.p50 is not None]
     if len(middles) < len(parts):
         return Likely()
@@ -114,7 +117,7 @@ def _added(parts: Sequence[Likely]) -> Likely:
 
 
 def _clock(forecasts: Sequence[Forecast], slots: int) -> Likely:
-    """No job is done sooner than it would be alone, and no more than `slots` items run at once."""
+    """Seconds of the clock of all jobs: no job ends sooner than it would alone, and at most `slots` items run at once."""
     parts = [each.rest_seconds for each in forecasts]
     work = [min(each.at_once, max(each.remaining, 1)) / max(slots, 1) for each in forecasts]
     found = []

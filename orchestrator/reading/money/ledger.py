@@ -1,4 +1,4 @@
-"""What a run has cost, and what it was spared: read from its records alone."""
+"""What a run has cost, and what it was spared: summed from its records alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from orchestrator.workers.protocol import Outcome, Usage
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
-    """`nano_usd`: billionths of a dollar, of the attempts whose cost is known (None: of none); `unknown`: so many others.
+    """`nano_usd`: billionths of a dollar, of the attempts whose cost is known (None: of none); `unknown`: how many others.
 
-    `replayed_nano_usd`, `adopted_nano_usd`: what outcomes had cost that were taken over instead of being paid once more: those
-    of other items, and those of workers that had outlived their supervisor. `paid_twice`: attempts of items whose work was done
-    and that nobody had asked for again; there must be none.
+    `replayed_nano_usd`: what outcomes of other items had cost that were taken over instead of being paid once more;
+    `adopted_nano_usd`: the same of workers that outlived their supervisor. `untold`: attempts whose tokens are unknown.
+    `paid_twice`: attempts of items whose work was done and that nobody had asked for again; there must be none.
     """
 
     attempts: int = 0
@@ -40,7 +40,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost_usd(self) -> float | None:
-        """Dollars, of the attempts whose cost is known. Who only took over what others had done has spent 0."""
+        """Dollars, of the attempts whose cost is known (None: of none); 0 if only outcomes of other items were taken over."""
         return 0.0 if self.replayed and not self.attempts else dollars(self.nano_usd)
 
     def as_json(self) -> dict[str, Any]:
@@ -60,13 +60,13 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ledger_of(history: RunHistory) -> Ledger:
-    """Of the whole run, with what its child runs cost, and jobs that an update has removed since."""
+    """The ledger of the whole run, with its child runs, and with jobs that an update has removed since."""
     jobs = [job.spending for job in history.jobs.values()]
     return msgspec.structs.replace(_sum([job.whole() for job in jobs]), paid_twice=sum(job.paid_twice for job in jobs))
 
 
 def ledger_of_item(spent: Spent, before: Spent | None = None) -> Ledger:
-    """Of one item alone; with `before`, of what has come since then."""
+    """The ledger of one item; with `before`, of what the item has cost since it had cost that."""
     since = Spending()
     since.take(0, spent, before)
     return _sum([since.whole()])
@@ -87,12 +87,12 @@ def price_of_attempt(start: Started, outcome: Outcome, spent: Spent | None, befo
 
 
 def ledger_of_items(spent: Sequence[Spent]) -> Ledger:
-    """Of several together."""
+    """The ledger of several items together."""
     return _sum(spent)
 
 
 def usage_json(usage: Usage) -> dict[str, int] | None:
-    """What was told; None if nothing was."""
+    """The counts that agents told, by kind; None if they told none."""
     told = {field: count for field in Usage.__struct_fields__ if (count := getattr(usage, field)) is not None}
     return told or None
 
