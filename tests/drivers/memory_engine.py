@@ -1,0 +1,261 @@
+"""An engine without a process: an attempt ends when the test says so, and goes on while nobody supervises its run.
+
+The attempts run in a `World`, which outlives the engine as workers outlive their supervisor. The real loop waits for descriptors,
+so the engine has one: it is readable as long as the story has a next step, and each time the loop reads it the story makes one.
+A story is a generator of the test's: it looks at what runs, ends attempts, asks the supervisor, and yields to let the loop turn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from orchestrator.engines.engine import Attempt, AttemptLost, AttemptOver, EngineEvent, OutcomeArrived, ReadyWorker
+from orchestrator.store.records import WorkerStarted
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.held import HeldLocks
+from orchestrator.workers.protocol import AttemptClass, Capture, EndReason, Outcome, Start
+
+TURNS_AT_MOST = 20_000
+"""So often may the loop turn in one story: the steps of a story are few, but it yields while the syncer writes to the disk."""
+
+
+def ok(text: str = "") -> Outcome:
+    """A success that wrote `text`."""
+    return outcome(AttemptClass.OK, text, exit_code=0)
+
+
+def failed(exit_code: int = 1) -> Outcome:
+    """A command that says that it failed."""
+    return outcome(AttemptClass.COMMAND_FAILED, exit_code=exit_code)
+
+
+def ended_by(reason: EndReason) -> Outcome:
+    """What a worker tells of an attempt that it was asked to end."""
+    return outcome(AttemptClass.CANCELLED, ended_by=reason, message="ended")
+
+
+def outcome(attempt_class: AttemptClass, text: str = "", **more: object) -> Outcome:
+    """Any outcome; its times are made up."""
+    stdout = Capture(size=len(text), inline=text.encode()) if text else Capture()
+    return Outcome(
+        attempt_class=attempt_class,
+        started_at=1.0,
+        finished_at=2.0,
+        duration_seconds=1.0,
+        stdout=stdout,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+class _Running(msgspec.Struct):
+    attempt: Attempt
+    message: Start
+    locks: HeldLocks
+
+
+class World:
+    """What runs, whoever supervises it. Items are named as people name them."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        """Every start, in order."""
+        self.most_at_once = 0
+        self._running: dict[int, _Running] = {}
+        self._ended: dict[int, AttemptOver] = {}
+        """What nobody has taken in yet, by sequence."""
+        self.ends_told: list[int] = []
+        """The sequence of each end that was told: an attempt is told over once."""
+
+    @property
+    def running(self) -> list[str]:
+        """The items whose attempts run, in the order of their starts."""
+        return [each.message.item for each in self._running.values()]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing runs, and each end was taken in."""
+        return not self._running and not self._ended
+
+    def message(self, item: str) -> Start:
+        """What the running attempt of `item` was told to do."""
+        return self._find(item).message
+
+    def begin(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
+        """The attempt runs from now on, and holds its locks."""
+        assert attempt.slot not in self.slots, f"slot {attempt.slot} is taken"
+        self._running[attempt.start.sequence] = _Running(attempt, message, locks)
+        self.started.append(message.item)
+        self.most_at_once = max(self.most_at_once, len(self._running))
+
+    def end(self, item: str, came_to: Outcome) -> None:
+        """The attempt of `item` ends: its locks are free, and its outcome waits for a supervisor."""
+        sequence = self._let_go(item)
+        self._ended[sequence] = OutcomeArrived(-1, sequence, came_to)
+
+    def lose(self, item: str, words: str = "the machine is gone") -> None:
+        """Nobody will ever know how the attempt of `item` ended."""
+        sequence = self._let_go(item)
+        self._ended[sequence] = AttemptLost(-1, sequence, words)
+
+    def take_over(self, sequence: int) -> AttemptOver | None:
+        """The end of an attempt that nobody has heard of yet, if it has ended; once."""
+        over = self._ended.pop(sequence, None)
+        if over is not None:
+            self.ends_told.append(sequence)
+        return over
+
+    def has(self, sequence: int) -> bool:
+        """Whether this attempt runs."""
+        return sequence in self._running
+
+    @property
+    def slots(self) -> list[int]:
+        """The slots in which an attempt runs."""
+        return [each.attempt.slot for each in self._running.values()]
+
+    def _let_go(self, item: str) -> int:
+        running = self._find(item)
+        sequence = running.attempt.start.sequence
+        del self._running[sequence]
+        running.locks.let_go()
+        return sequence
+
+    def _find(self, item: str) -> _Running:
+        found = [each for each in self._running.values() if each.message.item == item]
+        assert len(found) == 1, f"{item} does not run; what runs: {self.running}"
+        return found[0]
+
+
+Step = Iterator[None]
+Story = Callable[["MemoryEngine"], Step]
+
+
+class MemoryEngine:
+    """Fills `Engine`. `asked`: who was asked to end, why, with which grace at most.
+
+    `obeys`: what is asked to end ends at once, as an agent does that heeds SIGTERM; else when the test says so.
+    """
+
+    def __init__(self, world: World, run_dir: RunDir, next_worker: int, story: Story) -> None:
+        self.world = world
+        self.run_dir = run_dir
+        self.asked: list[tuple[str, str, float | None]] = []
+        self.obeys = True
+        self.is_closed = False
+        self._next_worker = next_worker
+        self._workers: dict[int, int] = {}
+        self._mine: dict[int, Attempt] = {}
+        self._steps: Step | None = story(self)
+        self._turns = 0
+        self._read_fd, self._write_fd = os.pipe()
+        os.write(self._write_fd, b".")
+
+    # What a story does.
+
+    @property
+    def running(self) -> list[str]:
+        """The items whose attempts run, in the order of their starts."""
+        return self.world.running
+
+    def ok(self, item: str, text: str = "") -> None:
+        """The attempt of `item` succeeds."""
+        self.world.end(item, ok(text))
+
+    def fail(self, item: str, exit_code: int = 1) -> None:
+        """The attempt of `item` fails."""
+        self.world.end(item, failed(exit_code))
+
+    def lose(self, item: str) -> None:
+        """The attempt of `item` is lost."""
+        self.world.lose(item)
+
+    def until_running(self, *items: str) -> Step:
+        """Let the loop turn until exactly these run, started in this order."""
+        while self.running != list(items):
+            yield
+
+    # What the supervisor does.
+
+    next_look: float | None = None
+
+    def prepare(self, slot: int) -> ReadyWorker:
+        """A worker of its own for each slot, told when it is new."""
+        number = self._workers.get(slot)
+        if number is not None:
+            return ReadyWorker(number, None)
+        number = self._workers[slot] = self._next_worker
+        self._next_worker += 1
+        return ReadyWorker(number, WorkerStarted(worker=number, pid=1, start_ticks=-1, boot_id="memory"))
+
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
+        """It runs in the world."""
+        self._mine[attempt.start.sequence] = attempt
+        self.world.begin(attempt, message, locks)
+
+    def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
+        """It is asked to end."""
+        if not self.world.has(attempt.start.sequence):
+            return
+        self.asked.append((attempt.name, reason.value, grace_at_most))
+        if self.obeys or grace_at_most == 0:
+            self.world.end(attempt.name, ended_by(reason))
+
+    def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:  # noqa: ARG002 - the world knows
+        """It may run on in the world, or have ended there meanwhile; of what never came there nobody knows anything."""
+        sequence = attempt.start.sequence
+        self._mine[sequence] = attempt
+        if self.world.has(sequence):
+            return []
+        return self._told() or [self._lost(attempt)]
+
+    def has_living_worker(self, slot: int) -> bool:  # noqa: ARG002 - whichever
+        """No worker of the world dies without its attempt."""
+        return True
+
+    def sources(self) -> Sequence[int]:
+        """One, which is readable as long as the story goes on."""
+        return [self._read_fd]
+
+    def take_in(self, fileno: int) -> list[EngineEvent]:
+        """Let the story make its next step, and tell what ended in it."""
+        assert fileno == self._read_fd
+        self._turns += 1
+        assert self._turns < TURNS_AT_MOST, f"the story waits for what does not come; what runs: {self.running}"
+        if self._steps is not None:
+            try:
+                next(self._steps)
+            except StopIteration:
+                self._steps = None
+        told = self._told()
+        # A story that is over has nothing to tell any more; what runs then would run for ever.
+        if self._steps is None and not told:
+            assert not self.running, f"the story is over, and these run: {self.running}"
+            os.read(self._read_fd, 1)
+        return told
+
+    def look_at_workers(self, now: float) -> list[EngineEvent]:  # noqa: ARG002 - whenever
+        """Nothing that the descriptor does not tell."""
+        return []
+
+    def close(self) -> None:
+        """What runs goes on in the world."""
+        assert not self.is_closed
+        self.is_closed = True
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def _told(self) -> list[EngineEvent]:
+        told: list[EngineEvent] = []
+        for sequence, attempt in list(self._mine.items()):
+            over = self.world.take_over(sequence)
+            if over is not None:
+                del self._mine[sequence]
+                told.append(msgspec.structs.replace(over, slot=attempt.slot))
+        return told
+
+    def _lost(self, attempt: Attempt) -> AttemptLost:
+        del self._mine[attempt.start.sequence]
+        return AttemptLost(attempt.slot, attempt.start.sequence, "nobody knows of it")
