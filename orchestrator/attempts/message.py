@@ -34,18 +34,18 @@ class StartMessages:
     """The messages of one run. `nesting`: the items that the run is started by; `replay`: what is played, if the run is one."""
 
     def __init__(
-        self, reader: Records, jobs_file: JobsFile, nesting: Nesting | None = None, replay: Replay | None = None
+        self, records: Records, jobs_file: JobsFile, nesting: Nesting | None = None, replay: Replay | None = None
     ) -> None:
-        header = reader.history.header
-        self._reader = reader
+        header = records.history.header
+        self._records = records
         self._max_depth = jobs_file.run.max_depth
-        self._workspaces = Workspaces(reader, jobs_file)
+        self._workspaces = Workspaces(records, jobs_file)
         self._nesting = nesting
         self._replay = replay
-        self._home = str(reader.run_dir.home)
+        self._home = str(records.run_dir.home)
         self._run_id = header.run_id
         # A replay knows one name more: that of the run which was recorded.
-        self._places = replay.places if replay is not None else places_of(reader.run_dir, header.run_id, jobs_file.folder)
+        self._places = replay.places if replay is not None else places_of(records.run_dir, header.run_id, jobs_file.folder)
         self.run_mark = f"{nesting.marks[-1]}/{header.mark}" if nesting is not None else header.mark
         """What the mark of every attempt of this run begins with."""
 
@@ -78,8 +78,8 @@ class StartMessages:
 
         `recorded_through` and `kept_locks` as in `Start`; `more_arguments` stand behind the prepared ones.
         """
-        item = self._reader.item_name(job.id, started.index)
-        stdout_path, stderr_path = self._reader.run_dir.output_paths(job.id, started.index, started.attempt)
+        item = self._records.item_name(job.id, started.index)
+        stdout_path, stderr_path = self._records.run_dir.output_paths(job.id, started.index, started.attempt)
         # Files of the attempt beside its two streams differ from them in the suffix alone.
         stem = stdout_path.removesuffix("stdout")
         start = Start(
@@ -114,7 +114,7 @@ class StartMessages:
 
     def _holding_of(self, job: Job, item: str, pools: list[str]) -> Holding:
         """What the attempt lends to the runs that are started inside it."""
-        run, nesting = str(self._reader.run_dir.path), self._nesting
+        run, nesting = str(self._records.run_dir.path), self._nesting
         if nesting is None:
             return Holding(run=run, root=run, item=item, lane=job.lane, pools=pools, max_depth=self._max_depth)
         return Holding(
@@ -156,7 +156,7 @@ class StartMessages:
             return None
         return ConfigTask(
             variable=config.variable,
-            folder=str(agent_folder(self._reader.run_dir.home, work.agent)),
+            folder=str(agent_folder(self._records.run_dir.home, work.agent)),
             real=os.path.abspath(os.path.expanduser(os.environ.get(config.variable) or config.default)),
             is_own=config.per_slot,
             shared=config.shared,

@@ -64,26 +64,26 @@ class Preparer:
 
     def __init__(
         self,
-        reader: Records,
+        records: Records,
         contexts: ItemContexts,
         loops: Loops,
         jobs_file: JobsFile,
         selector: Selector,
         chooser: Chooser | None = None,
     ) -> None:
-        self._reader = reader
+        self._records = records
         self._contexts = contexts
         self._loops = loops
         self._jobs_file = jobs_file
         self._selector = selector
         self._chooser = chooser or Chooser(os.environ, lambda _account: 0.0)
         self._find_agent = finder(jobs_file)
-        self._workspaces = Workspaces(reader, jobs_file)
+        self._workspaces = Workspaces(records, jobs_file)
         self.replay: Replay | None = None
-        if reader.history.header.options.replay:
+        if records.history.header.options.replay:
             from orchestrator.attempts.replay.replay import Replay
 
-            self.replay = Replay(reader, jobs_file.folder)
+            self.replay = Replay(records, jobs_file.folder)
 
     # What an attempt does.
 
@@ -120,7 +120,7 @@ class Preparer:
             context = self._contexts.for_item(job, index, attempt)
             label = context["label"] = item_label(job, context)
             # Whether it runs at all, before anything else is rendered: a template may make sense only where it does.
-            if not self._selector.admits(job.id, index, self._reader.count(job.id), label):
+            if not self._selector.admits(job.id, index, self._records.count(job.id), label):
                 return NotStarted(Declined.UNSELECTED, self._selector.reason, label)
             if job.when is not None and not is_wanted(job, context):
                 return NotStarted(Declined.SKIPPED, "`when` is false", label)
@@ -142,7 +142,7 @@ class Preparer:
             return NotStarted(Declined.SATISFIED, "", label)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
-        is_asked = index in self._reader.history.jobs[job.id].retries
+        is_asked = index in self._records.history.jobs[job.id].retries
         return Ready(msgspec.structs.replace(prepared, is_asked=True) if is_asked else prepared, label, number)
 
     def _render(
@@ -156,7 +156,7 @@ class Preparer:
         )
         surroundings = Surroundings(
             folder=self._jobs_file.folder,
-            temporary_suffix=self._reader.history.header.mark,
+            temporary_suffix=self._records.history.header.mark,
             run_env=self._jobs_file.run.env,
             place=self._workspaces.place(job, index, attempt, context),
             agents=agents,
@@ -173,7 +173,7 @@ class Preparer:
         """How the attempt before ended, if it was at the same work, and what a person wants to be other this time."""
         if not job.is_agent:
             return NOTHING_BEFORE
-        past = self._reader.history.jobs[job.id]
+        past = self._records.history.jobs[job.id]
         retry = past.retries.get(index)
         ended = None if attempt == 1 or past.is_set_back(index) else past.last_end(index)
         last = None if ended is None else LastEnd(ended.outcome, ended.folder)
@@ -207,7 +207,7 @@ class Preparer:
 
     def _keeps_outcome(self, job: Job, index: int, payload: str) -> bool:
         """Whether an item that an update set back succeeded with this very payload, which was not known at the update."""
-        past = self._reader.history.jobs[job.id]
+        past = self._records.history.jobs[job.id]
         ended = past.last_end(index) if past.is_set_back(index) else None
         return ended is not None and ended.status is Status.SUCCEEDED and ended.payload == payload
 

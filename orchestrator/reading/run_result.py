@@ -53,23 +53,23 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     child: str | None = None
     """Id of the run of its child file."""
     cost_usd: float | None = None
-    """What all its attempts cost in dollars, as far as their agents told; None: of none it is known."""
+    """What all its attempts cost in dollars, as far as their agents told; None: no agent told."""
     usage: dict[str, int] | None = None
-    """The tokens that all its attempts used, by name as in `workers.protocol.Usage`; what was not told is not there."""
+    """The tokens that all its attempts used, by kind as in `workers.protocol.Usage`; a kind that no agent told is not there."""
     unknown_costs: int | None = None
     """How many of its attempts told no cost."""
     session_id: str | None = None
     agent: str | None = None
     model: str | None = None
     denials: list[str] | None = None
-    """What its agent was not allowed to do, a line each."""
+    """What its agent was not allowed to do, a line a denial."""
     workspace: str | None = None
     branch: str | None = None
     commit: str | None = None
     patch: str | None = None
-    """The path of what it changed in its workspace, as a diff."""
+    """The path of a diff: what the item changed in its workspace."""
     artifacts: list[str] | None = None
-    """Paths of the files that were kept."""
+    """Paths of the files that were kept of its workspace."""
     error: str | None = None
 
 
@@ -82,14 +82,14 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a run failed. `item`: the failing item that comes first in the file; None if it was none of them (a timeout)."""
+    """Why a run failed. `item`: the failing item that comes first in the file; None if no item is the reason (a timeout)."""
 
     item: str | None
     message: str
 
 
 class RunSelection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was restricted to: `selected` of all `items` that are listed; `jobs_left_out`: of so many jobs none."""
+    """The part of a run that was selected: `selected` of all listed `items`; of `jobs_left_out` jobs no item is."""
 
     only: list[str]
     limit: int | None
@@ -128,7 +128,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def results(self) -> Results:
-        """The items. Read from the run's records when first asked for: as they are then, if the run was resumed since.
+        """The items, read from the run's records when they are first asked for. If the run was resumed since, as they are then.
 
         Raises UserError (the run was pruned), StateRefusedError.
         """
@@ -138,8 +138,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 class Results(Sequence[ItemResult]):
     """The items of a run, jobs in file order, each job's items in item order, whichever ended first.
 
-    Each is read from disk when it is asked for, and not kept: a run of 100,000 items costs some bytes an item. An output that
-    is damaged is None, and `error` says so.
+    An item is read from disk when it is asked for, and not kept: a run of 100,000 items costs some bytes an item. If an output
+    is damaged, `output` is None and `error` says so.
     """
 
     def __init__(self, reader: RunReader) -> None:
@@ -169,14 +169,14 @@ class Results(Sequence[ItemResult]):
         raise IndexError(place)
 
     def where(self, *, job: str | None = None, status: str | None = None) -> Iterator[ItemResult]:
-        """Those of one job (KeyError if the run has none of that id), in one state (ValueError), or both."""
+        """The items of one job (KeyError: the run has none of that id), in one state (ValueError: no such state), or both."""
         if job is not None:
             self._counts[job]
         wanted = None if status is None else Status(status)
         return (_as_struct(shown_result(self._reader, *item)) for item in items_seen_as(self._reader, job, wanted))
 
     def find(self, reference: str) -> list[ItemResult]:
-        """Those that `reference` names, as on the command line: JOB, JOB:INDEX, JOB:LABEL, a glob. Raises UserError if none."""
+        """The items that `reference` names, as on the command line: JOB, JOB:INDEX, JOB:LABEL, a glob. Raises UserError."""
         return [_as_struct(shown_result(self._reader, *found)) for found in find_items(self._reader, reference)]
 
 
