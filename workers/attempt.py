@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .action import ActionRunner, not_started
+from .action import ActionRunner
+from .attempt_end import not_started
 from .course import Course
 from .faultpoints import fault_point
 from .files import creates
+from .files.capture import CaptureFile
 from .locks import unlock
 from .log import LOG_NAME, LogWriter
+from .preparation import PreparationRunner
 from .processes.identity import boot_id
 from .processes.runner import ProcessRunner
 from .processes.surroundings import Control
@@ -44,7 +47,9 @@ class AttemptRunner:
         self._log: LogWriter | None = None
         self._last_sequence = -1
         self._processes = ProcessRunner(folder, control, strangers, self._append, self._keep_log_error)
-        self._actions = ActionRunner(folder, control, self._processes, self._append)
+        self._captures = (CaptureFile(f"{folder}/stdout"), CaptureFile(f"{folder}/stderr"))
+        self._preparations = PreparationRunner(folder, control, self._processes, self._captures)
+        self._actions = ActionRunner(folder, self._processes, self._captures, self._preparations, self._append)
         self._checks: CheckRunner | None = None
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:
@@ -89,7 +94,8 @@ class AttemptRunner:
 
     def close(self) -> None:
         """Let go of all files. The process is what it was again, but for its current directory."""
-        self._actions.close()
+        for capture in self._captures:
+            capture.forget()
         if self._checks is not None:
             self._checks.close()
         if self._log is not None:
@@ -120,13 +126,13 @@ class AttemptRunner:
             course.end = not_started("the worker's log cannot be written", self.log_error)
         # Have everything that the agent stands on, then the agent itself.
         if course.is_well and workspace is not None:
-            self._actions.enter_workspace(workspace, start, locks, course)
+            self._preparations.enter_workspace(workspace, start, locks, course)
         if course.is_well and start.config is not None:
-            start = self._actions.take_config_folder(start, start.config, locks, course)
+            start = self._preparations.take_config_folder(start, start.config, locks, course)
         if course.is_well:
             self._actions.run_action(start, locks, course)
         # Before the check, which may take long: other attempts wait for the folder.
-        self._actions.let_go_of_config(course)
+        self._preparations.let_go_of_config(course)
         # Confirm a success, then settle what it promised: a success that the check refuses leaves no file behind.
         if course.is_well and start.check is not None:
             self._check(start, start.check, locks, course)

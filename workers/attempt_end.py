@@ -6,6 +6,7 @@ import os
 from signal import Signals
 from typing import NamedTuple, assert_never
 
+from .processes.spawn import SHORTAGES
 from .protocol import AttemptClass, EndReason, Start
 from .wording import duration_in_words, excess_in_words, size_in_words
 
@@ -66,6 +67,13 @@ def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tupl
             return AttemptClass.AGENT_FAILED, "ended for what it told"
         case unknown:
             assert_never(unknown)
+
+
+def not_started(what: str, error: OSError) -> AttemptEnd:
+    """Nothing was started: for want of room, or because `what` went wrong."""
+    if error.errno in SHORTAGES:
+        return AttemptEnd(AttemptClass.SHORTAGE, f"no room on this machine just now: {error.strerror}")
+    return AttemptEnd(AttemptClass.STATE_ERROR, f"{what}: {error.strerror}")
 
 
 def _signal_name(number: int) -> str:

@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from .attempt_end import AttemptEnd, end_in_words
+from .files.capture import CaptureFile
 from .processes.surroundings import Control
 from .processes.watch import Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
@@ -62,3 +63,21 @@ class Course(msgspec.Struct, kw_only=True):
         self.cpu_seconds += watch.cpu_seconds
         self.max_rss_bytes = max(self.max_rss_bytes, watch.max_rss * _RSS_UNIT_BYTES)
         self.leftovers += len(watch.leftovers)
+
+    def take_captures(self, captures: tuple[CaptureFile, CaptureFile], start: Start) -> None:
+        """Cut both captures to what is kept, and move them to their final places."""
+        stdout, stderr = captures
+        limit, is_sole_writer = start.limits.max_output_bytes, not self.leftovers
+        try:
+            self.stdout = stdout.take(start.stdout_path, limit, is_sole_writer=is_sole_writer)
+            self.stderr = stderr.take(start.stderr_path, limit, is_sole_writer=is_sole_writer)
+        except OSError as error:
+            # Neither file is used again: what stands in it must not become the next attempt's output.
+            stdout.forget()
+            stderr.forget()
+            self.end = self.end.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+
+
+def timeout_at(start: Start) -> float:
+    """When an attempt that begins now has had its time, by the monotonic clock."""
+    return float("inf") if start.limits.timeout_seconds is None else time.monotonic() + start.limits.timeout_seconds

@@ -7,11 +7,11 @@ import time
 
 
 def unlock(fd: int) -> None:
-    """Unlock, for every copy of the descriptor wherever it is; tell those who wait for it; close. Raises OSError.
+    """Unlock, for every copy of the descriptor in any process; wake those that wait for it; close. Raises OSError.
 
-    Closing alone would not do: what escaped from an attempt's tree may hold the same open file for ever. Waiters look for the
-    touch. Its time is given in full nanoseconds: the kernel's own stamps stand still for 4 ms, and two releases would look
-    like one. Not filelock's lock objects: they unlock at garbage collection and at exit, under an agent that still runs.
+    Closing alone would not do: a process that escaped from an attempt's tree may hold the same open file for ever. Waiters look
+    for the touch. Its time is given in full nanoseconds: the kernel's own stamps stand still for 4 ms, and two releases would
+    look like one. filelock's objects would not do: they unlock at garbage collection and at exit, under an agent that still runs.
     """
     from filelock import unlock_descriptor
 

@@ -11,7 +11,7 @@ import msgspec
 from ..protocol.reading import Scalar
 
 LARGEST = 2**40
-"""No attempt has used so many tokens: who tells more counts wrongly, and sums of less fit everywhere."""
+"""No attempt has used so many tokens: a CLI that tells more counts wrongly, and sums of less fit everywhere."""
 _LONGEST_JSON_IN_TEXT = 1 << 20
 
 

@@ -1,7 +1,8 @@
 """What an agent's attempt left whose worker was killed: read and kept as the worker would have done.
 
-Promise: what the agent told of its costs before its end is known, whoever lived to hear it; a kill in the middle of this loses
-nothing, for it may be done again. Invariant: the attempt's tree is confirmed ended, so nobody writes to its files any more.
+Promise: what the agent told of its costs before its end is known, although its worker did not live to hear it. A kill in the
+middle of this loses nothing, for it may be done again. Invariant: the attempt's tree is confirmed ended, so nobody writes to its
+files any more.
 
 Refuses to handle: what the attempt came to. Nobody saw how the agent exited, and its check was not carried out.
 """

@@ -161,7 +161,7 @@ def _make_folder(folder: str) -> None:
 def _sync_names(folder: str, top: str) -> None:
     """Make the names in `folder` durable, and its own and those of its parents up to `top`, which was there before.
 
-    The parents too when they exist: who made them may have had no need to sync them.
+    The parents too when they exist: the process that made them may have had no need to sync them.
     """
     sync_folder(folder)
     while folder != top and folder not in _durable_folders:

@@ -63,7 +63,7 @@ class ConfigFolder:
 
     @property
     def locks(self) -> list[int]:
-        """Descriptors that whoever is started in the folder is to inherit."""
+        """Descriptors that every process started in the folder is to inherit."""
         return [] if self._lock is None else [self._lock]
 
     @property

@@ -1,4 +1,4 @@
-"""The lines of a worker's log: what whoever comes after a kill finds of an attempt.
+"""The lines of a worker's log: what is found of an attempt after a kill.
 
 Each line is one of `LogLine` as JSON, a space, and the CRC-32 of the JSON in eight hex digits (`workers/log.py`).
 """

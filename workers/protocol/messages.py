@@ -35,10 +35,10 @@ MARK_VARIABLE = "ORCHESTRATE_MARK"
 """Environment variable by which every process of an attempt is found. The mark of a nested attempt starts with its parent's."""
 
 LIVENESS_LOCK_NAME = "alive.lock"
-"""In a worker's folder: locked as long as the worker lives. Who finds it free knows that nobody ends its agent any more."""
+"""In a worker's folder: locked as long as the worker lives. Found free, it tells that nobody ends the worker's agent any more."""
 
 BORROW_LOCK_NAME = "borrow.lock"
-"""In a worker's folder: who holds it uses the slots (run and pool) of the attempt that the worker runs."""
+"""In a worker's folder: its holder uses the slots (run and pool) of the attempt that the worker runs."""
 
 
 class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defaults=True):

@@ -74,7 +74,7 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_grace_seconds: float = 10.0
     max_events: int | None = None
     asked: dict[str, str] = {}
-    """What it was asked, part by part, for who wants to know whether it is asked the same again; long parts as hashes."""
+    """What the agent is asked, part by part, to be compared with another run; long parts as hashes."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ LOCK_NAME = "orchestrate.lock"
 """In a repository's common folder: a process that adds or removes a worktree holds it, of whatever run."""
 
 IDENTITY = ("orchestrate", "orchestrate@localhost")
-"""Who commits where nobody is configured: name and address."""
+"""The author of commits where none is configured: name and address."""
 
 _TIME_LIMIT_SECONDS = 1800.0
 _LOCK_POLL_SECONDS = 0.01
