@@ -13,7 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.views.happenings import Happening, RunBegan
 from orchestrator.views.listener import Listener
 from orchestrator.views.listeners import Listeners
-from orchestrator.views.outlet import Outlet, own_stream, waits_for_reader
+from orchestrator.views.outlet import Outlet, outlet_to, waits_for_reader
 from orchestrator.views.prompt import Prompt, has_terminal
 from orchestrator.workers.protocol import MARK_VARIABLE
 
@@ -75,8 +75,9 @@ def supervise(
             as_json=shown.as_json,
             keeps_stdin=reads_stdin,
         )
-    listeners = _chosen_listeners(invocation, shown)
-    report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown))
+    outlet = outlet_to(sys.stderr)
+    listeners = _chosen_listeners(invocation, shown, outlet)
+    report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown, outlet))
     if report.status == "skipped" and not shown.quiet:
         Outlet(sys.stderr).line(f"skipped: run {report.run_id} of this file goes on")
     if shown.as_json:
@@ -101,16 +102,16 @@ def _report(
             Outlet(sys.stderr).line(f"orchestrate: {type(failed).__name__} failed while the run went on: see its supervisor.log")
 
 
-def _chosen_listeners(invocation: Invocation, shown: Shown) -> Listeners:
+def _chosen_listeners(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listeners:
     """What the options ask for, and what must always be heard. An exporter is one more line here, a slow one."""
-    view = _chosen_view(invocation, shown)
+    view = _chosen_view(invocation, shown, outlet)
     listeners: list[Listener] = [_RunFinder(invocation)]
     slow: list[Listener] = []
     if shown.events:
         from orchestrator.cli.output import own_stdout, stdout_bytes
         from orchestrator.views.json_lines import EventLines
 
-        if waits_for_reader(sys.stdout):
+        if waits_for_reader(sys.stdout) or (sys.stdout is not None and sys.stdout.isatty()):
             slow.append(EventLines(own_stdout()))
         else:
             listeners.append(EventLines(stdout_bytes()))
@@ -118,10 +119,9 @@ def _chosen_listeners(invocation: Invocation, shown: Shown) -> Listeners:
     return Listeners(listeners, slow)
 
 
-def _chosen_view(invocation: Invocation, shown: Shown) -> Listener:
+def _chosen_view(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listener:
     from orchestrator.views.plain_lines import PlainLines, Quiet
 
-    outlet = Outlet(own_stream(sys.stderr) if waits_for_reader(sys.stderr) else sys.stderr)
     program = invocation.program()
     if shown.quiet:
         return Quiet(outlet, program)
@@ -132,9 +132,8 @@ def _chosen_view(invocation: Invocation, shown: Shown) -> Listener:
     return PlainLines(outlet, program)
 
 
-def _prompt(listeners: Listeners, shown: Shown) -> Prompt | None:
+def _prompt(listeners: Listeners, shown: Shown, outlet: Outlet) -> Prompt | None:
     """Somebody who sits at the terminal and sees what we say there can be asked, unless they want to hear nothing."""
-    outlet = Outlet(sys.stderr)
     if shown.quiet or shown.as_json or sys.stdin is None or not outlet.isatty() or os.environ.get(MARK_VARIABLE):
         return None
     return Prompt(sys.stdin.fileno(), outlet, listeners) if has_terminal(sys.stdin.fileno()) else None

@@ -2,8 +2,8 @@
 
 Promise: a run never waits for a listener and never ends because of one.
 - A listener is called on the thread of the loop and must return at once. The terminal's view is such a listener: a question at
-  a gate is written to the same terminal by the loop, and what is drawn must stand still from then on. A view of its own thread
-  could only promise that if the loop waited for it.
+  a gate is written to the same terminal by the loop, and what is drawn must stand still from then on. A view on a thread of its
+  own could only promise that if the loop waited for it. So it draws on the loop's, and never waits for the terminal (`outlet`).
 - A slow listener, which may have to wait for somebody, has a bounded queue and a thread of its own (`queued_listener`). What
   does not fit into the queue is lost to it, and counted; all others hear the number at the end.
 - A listener that raises is silenced: it is closed and hears nothing more. supervisor.log has the traceback, the others a note.

@@ -1,4 +1,8 @@
-"""A text stream that goes silent when whoever read it has gone: a view must never end a run. No secret of ours passes it."""
+"""Where a view writes its text: a stream that goes silent when its reader has gone. No secret of ours passes it.
+
+A view must never end a run, nor hold it up. A terminal may stand still (Ctrl-S, a connection that stalls): it is written without
+waiting for it, and what it does not take is kept until it does. A pipe is the matter of `queued_listener`. A file takes all.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ import stat
 from typing import IO, TextIO
 
 from orchestrator.system.redaction import of_this_process
+
+MOST_UNWRITTEN_BYTES = 1 << 20
+"""Of what a terminal is to show while it stands still: some 10,000 lines. What comes after them is counted."""
 
 
 class Outlet:
@@ -20,6 +27,11 @@ class Outlet:
     def is_open(self) -> bool:
         """Whether somebody may still be reading."""
         return self._stream is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that was written is not out yet: then a new picture would come too late to be true."""
+        return False
 
     def line(self, text: str) -> None:
         """Write one line and flush it."""
@@ -46,6 +58,10 @@ class Outlet:
             except (OSError, ValueError):
                 self._stream = None
 
+    def finish(self) -> None:
+        """Wait until all that was written is out: the last word. Nothing is held up by it any more but the exit."""
+        self.flush()
+
     def isatty(self) -> bool:
         """Whether a terminal is behind it."""
         return self._stream is not None and self._stream.isatty()
@@ -57,10 +73,71 @@ class Outlet:
         return self._stream.fileno()
 
 
+class TerminalOutlet(Outlet):
+    """Writes to the terminal behind `stream` without ever waiting for it, but for `finish`.
+
+    `fd` is the same terminal, opened once more: others who have it open do not want their writes to fail when it stands still.
+    """
+
+    def __init__(self, stream: TextIO, fd: int) -> None:
+        super().__init__(stream)
+        self._fd = fd
+        self._unwritten = bytearray()
+        self._dropped = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the terminal has not taken everything."""
+        self.flush()
+        return bool(self._unwritten)
+
+    def write(self, text: str) -> int:
+        """Keep `text`, without secrets, until the terminal takes it; `flush` tries."""
+        if self._stream is None:
+            return len(text)
+        if len(self._unwritten) < MOST_UNWRITTEN_BYTES:
+            self._unwritten += of_this_process().text(text).encode(self.encoding, "backslashreplace")
+        else:
+            self._dropped += text.count("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what the terminal takes now."""
+        try:
+            while self._unwritten:
+                del self._unwritten[: os.write(self._fd, self._unwritten)]
+                if not self._unwritten and self._dropped:
+                    dropped, self._dropped = self._dropped, 0
+                    self.write(f"note: {dropped} lines are not shown: the terminal stood still\n")
+        except BlockingIOError:
+            return
+        except OSError:  # it hung up
+            self._stream = None
+            self._unwritten.clear()
+
+    def finish(self) -> None:
+        """Write everything, and wait for the terminal if it stands still."""
+        os.set_blocking(self._fd, True)
+        self.flush()
+
+
+def outlet_to(stream: TextIO | None) -> Outlet:
+    """The outlet that a view of a run needs, by what is behind `stream`. A pipe's is for a thread of its own."""
+    if stream is not None and waits_for_reader(stream):
+        return Outlet(own_stream(stream))
+    if stream is not None and stream.isatty():
+        try:
+            fd = os.open(os.ttyname(stream.fileno()), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return Outlet(stream)  # a terminal of another user, or one that has no name here: a container's
+        return TerminalOutlet(stream, fd)
+    return Outlet(stream)
+
+
 def waits_for_reader(stream: IO[str] | None) -> bool:
     """Whether what is written to `stream` has to be read by somebody before more can be written: a pipe or a socket.
 
-    A file takes all. A terminal is not meant: see `listeners`.
+    A file takes all, and a terminal is written without waiting for it.
     """
     if stream is None:
         return False

@@ -43,11 +43,13 @@ class PlainLines:
             if line is not None:
                 self._outlet.line(line)
 
-    def refresh(self, now: float) -> None:
-        """Lines do not change."""
+    def refresh(self, now: float) -> None:  # noqa: ARG002 - lines show no time
+        """Lines do not change; a terminal that stood still may take them now."""
+        self._outlet.flush()
 
     def close(self) -> None:
-        """Nothing to restore."""
+        """See that all lines are out."""
+        self._outlet.finish()
 
 
 class Quiet:
@@ -68,7 +70,8 @@ class Quiet:
         """Nothing is shown."""
 
     def close(self) -> None:
-        """Nothing to restore."""
+        """See that the report is out."""
+        self._outlet.finish()
 
 
 def line_of(happening: Happening) -> str | None:

@@ -1,7 +1,8 @@
 """The live view: a bar a job, what runs now and for how long, rate and time left; failures and notes scroll above it.
 
-Promise: nothing is drawn but in `show` (seldom) and `refresh` (about four times a second), so an item costs a few dictionary
-operations, and no thread beside the supervisor's draws. What people named is text, never markup and never an escape sequence.
+Promise: nothing is drawn but in `hear` (seldom) and `refresh` (about four times a second), so an item costs a few dictionary
+operations, and no thread beside the supervisor's draws. A terminal that stands still is not waited for: lines are kept, pictures
+left out. What people named is text, never markup and never an escape sequence.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ from orchestrator.views.outlet import Outlet
 from orchestrator.views.plain_lines import answered_line, asked_line, began_line
 
 MOST_RUNNING = 8
+MOST_UNSAID = 10_000
+"""Lines that are kept while they cannot be shown."""
+
 _BAR_WIDTH = 30
 _ENDED = ("succeeded", "failed", "skipped", "cancelled")
 
@@ -70,6 +74,7 @@ class LiveView:
     """Draws on `outlet`. `clock` gives monotonic seconds. Bounded in height by the terminal's."""
 
     def __init__(self, outlet: Outlet, program: str, *, force: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._outlet = outlet
         # Outlet is what rich needs of a file: it writes, flushes, and asks isatty, fileno and encoding.
         self._console = Console(file=outlet, force_terminal=True if force else None, highlight=False)  # type: ignore[arg-type]
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
@@ -81,8 +86,11 @@ class LiveView:
         self._running: dict[str, _Running] = {}
         self._charged: Charged | None = None
         self._spared: dict[str, AccountSpared] = {}
-        self._held_back: list[str] | None = None
-        """What is to be said when nobody types on the terminal any more."""
+        self._unsaid: list[str] = []
+        """What is to be said when nobody types on the terminal any more, and it takes something."""
+        self._unsaid_more = 0
+        """So many lines more did not fit into `_unsaid`."""
+        self._is_typed_on = False
 
     def hear(self, happening: Happening) -> None:
         """Take in one happening."""
@@ -122,13 +130,20 @@ class LiveView:
                 assert_never(unknown)
 
     def refresh(self, now: float) -> None:
-        """Draw what is so now."""
+        """Draw what is so now. A terminal that has not taken the last picture gets no other: it would be old when it came."""
+        if self._outlet.is_behind:
+            return
+        self._say_unsaid()
         if self._live.is_started:
             self._live.update(self.picture(now), refresh=True)
 
     def close(self) -> None:
-        """Take the live part away and show the cursor again."""
+        """Take the live part away, show the cursor again, and see that all is said. Waits for a terminal that stands still."""
         self._live.stop()
+        self._outlet.finish()
+        self._is_typed_on = False
+        self._say_unsaid()
+        self._outlet.finish()
 
     def picture(self, now: float | None = None) -> Group:
         """The live part as it is at `now` (monotonic seconds; None: by the clock)."""
@@ -199,11 +214,10 @@ class LiveView:
                 self._say(answered_line(happening))
             case PromptOpened():
                 self._live.stop()
-                self._held_back = []
+                self._is_typed_on = True
             case PromptClosed():
-                held_back, self._held_back = self._held_back or [], None
-                for line in held_back:
-                    self._say(line)
+                self._is_typed_on = False
+                self._say_unsaid()
                 self._live.start()
             case unknown:
                 assert_never(unknown)
@@ -234,11 +248,22 @@ class LiveView:
         return self._jobs.setdefault(job, _JobBar())
 
     def _say(self, line: str) -> None:
-        if self._held_back is not None:
-            self._held_back.append(line)
+        if len(self._unsaid) < MOST_UNSAID:
+            self._unsaid.append(line)
+        else:
+            self._unsaid_more += 1
+        self._say_unsaid()
+
+    def _say_unsaid(self) -> None:
+        if self._is_typed_on or not self._unsaid or self._outlet.is_behind:
             return
-        style = "red" if line.startswith("FAILED") else ""
-        self._console.print(Text(line, style=style), soft_wrap=True)
+        lines, self._unsaid = self._unsaid, []
+        if self._unsaid_more:
+            lines.append(f"note: {self._unsaid_more} more lines are not shown")
+            self._unsaid_more = 0
+        for line in lines:
+            style = "red" if line.startswith("FAILED") else ""
+            self._console.print(Text(line, style=style), soft_wrap=True)
 
 
 def _spared_line(spared: AccountSpared, now: float) -> Text:

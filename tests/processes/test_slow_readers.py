@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +80,23 @@ def test_a_run_ends_although_nobody_reads_its_lines_and_a_late_reader_has_them_a
         assert process.wait(LIMIT_SECONDS) == 0
     assert len([line for line in lines if line.startswith("skipped port:")]) == ITEMS
     assert lines[-1].startswith(f"completed: {ITEMS} skipped in ")
+
+
+def test_a_run_ends_although_its_terminal_stands_still(run_dir: RunDir, tmp_path: Path) -> None:
+    screen, terminal = os.openpty()
+    termios.tcflow(terminal, termios.TCOOFF)
+    with supervised(tmp_path, "--progress", "never", stdout=subprocess.DEVNULL, stderr=terminal) as process:
+        wait_for_end(run_dir)
+        termios.tcflow(terminal, termios.TCOON)
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the last one who has it open has left
+            while more := os.read(screen, 1 << 16):
+                shown += more
+        assert process.wait(LIMIT_SECONDS) == 0
+    os.close(screen)
+    assert shown.count(b"skipped port:") == ITEMS
+    assert b"completed: " in shown.splitlines()[-1]
 
 
 def test_readers_that_leave_change_neither_the_run_nor_its_exit_code(run_dir: RunDir, tmp_path: Path) -> None:
