@@ -76,27 +76,19 @@ def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
 def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, message: str) -> str:
     """Nobody supervises the run: keep the answer for its resume, and say so. Raises RunHeldError if one has just begun."""
     from orchestrator.reading.run_records import item_id
-    from orchestrator.runs.locking import lock_run
-    from orchestrator.store.run_store import RunStore
+    from orchestrator.runs.offline_recorder import OfflineRecorder
     from orchestrator.supervisor.gate_answers import answer_of
 
-    lock = lock_run(run_dir)
-    try:
-        store = RunStore.open(run_dir)
-        try:
-            header, now = store.history.header, time.time()
-            names = [item_id(job_id, index, is_fan_out=header.jobs[job_id]) for job_id, index in items]
-            answers = [
-                answer_of(store.history.jobs[job_id], index, name, choice, message, now)
-                for (job_id, index), name in zip(items, names, strict=True)
-            ]
-            if any(answers):
-                store.append([answer for answer in answers if answer is not None])
-                store.take_checkpoint()
-        finally:
-            store.close()
-    finally:
-        lock.release()
+    with OfflineRecorder.lock_and_open(run_dir) as recorder:
+        history, now = recorder.history, time.time()
+        names = [item_id(job_id, index, is_fan_out=history.header.jobs[job_id]) for job_id, index in items]
+        answers = [
+            answer_of(history.jobs[job_id], index, name, choice, message, now)
+            for (job_id, index), name in zip(items, names, strict=True)
+        ]
+        if any(answers):
+            recorder.record_group([answer for answer in answers if answer is not None])
+            recorder.make_durable()
     what = names[0] if len(names) == 1 else f"{len(names)} gates"
     return f"{what}: answered{'' if any(answers) else ' so already'}"
 
@@ -125,9 +117,9 @@ def _resume(invocation: Invocation, run_dir: RunDir) -> int:
     from orchestrator.cli.supervising import Shown, supervise
 
     def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs.commands import resume_run
+        from orchestrator.runs.commands import ResumeRequest, resume_run
 
-        return resume_run(run_dir, listeners, asker=prompt)
+        return resume_run(run_dir, ResumeRequest(), listeners, asker=prompt)
 
     flush()
     return supervise(invocation, Shown(quiet=False, progress="auto", events=False, as_json=False, detach=False), start)

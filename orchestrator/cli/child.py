@@ -39,11 +39,12 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
     given = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, Any])
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs.commands import run_child
+        from orchestrator.runs.commands import ChildRequest, run_child
         from orchestrator.store.records import RunOptions
 
         options = RunOptions(keep_going=keep_going, fresh=fresh)
-        return run_child(home, file, given, options, listeners, run_id=run_id, parent=parent, is_update=update)
+        request = ChildRequest(path=file, given=given, run_id=run_id, parent=parent, options=options, is_update=update)
+        return run_child(home, request, listeners)
 
     code = supervise(invocation, Shown(quiet=True, progress="never", events=False, as_json=False, detach=False), start)
     assert invocation.run_dir is not None

@@ -82,11 +82,12 @@ def command(
     shown = Shown(**view)
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs.commands import run_each
+        from orchestrator.runs.commands import EachRequest, run_each
         from orchestrator.store.records import RunOptions, Selection
 
         options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
-        report = run_each(home, text, _lines(), options, listeners, folder=os.getcwd(), run_id=run_id)
+        request = EachRequest(jobs_text=text, lines=_lines(), folder=os.getcwd(), options=options, run_id=run_id)
+        report = run_each(home, request, listeners)
         if not (shown.as_json or shown.events or shown.detach):
             _print_outputs(home, report.run_id)
         return report

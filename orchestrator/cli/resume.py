@@ -80,19 +80,16 @@ def command(
         return 0
 
     def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs.commands import resume_run
+        from orchestrator.runs.commands import ResumeRequest, resume_run
+        from orchestrator.store.records import RunOptions
 
-        return resume_run(
-            run_dir,
-            listeners,
+        wanted = ResumeRequest(
+            options=RunOptions(slots=slots, keep_going=keep_going, fresh=fresh),
             keep_failed=keep_failed,
             rerun_stale=rerun_stale,
-            slots=slots,
-            keep_going=keep_going,
-            fresh=fresh,
             selection=selection,
-            asker=prompt,
             update=request if update else None,
         )
+        return resume_run(run_dir, wanted, listeners, asker=prompt)
 
     return supervise(invocation, Shown(**view), start)

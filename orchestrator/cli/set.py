@@ -103,20 +103,12 @@ def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetS
 def _set_for_resumes(run_dir: RunDir, record: SlotsSet | BudgetSet) -> int:
     """Nobody supervises the run: record it for the next resume. Raises RunHeldError if one has just begun."""
     from orchestrator.reading.money.budgets import in_words
-    from orchestrator.runs.locking import lock_run
+    from orchestrator.runs.offline_recorder import OfflineRecorder
     from orchestrator.store.records import SlotsSet
-    from orchestrator.store.run_store import RunStore
 
-    lock = lock_run(run_dir)
-    try:
-        store = RunStore.open(run_dir)
-        try:
-            store.append([record])
-            store.take_checkpoint()
-        finally:
-            store.close()
-    finally:
-        lock.release()
+    with OfflineRecorder.lock_and_open(run_dir) as recorder:
+        recorder.record_group([record])
+        recorder.make_durable()
     slots = record.slots if isinstance(record, SlotsSet) else 0
     what = f"{slots} slot{'' if slots == 1 else 's'}" if isinstance(record, SlotsSet) else in_words(record)
     write_line(f"run {run_dir.run_id} has no living supervisor: a resume of it will have {what}")

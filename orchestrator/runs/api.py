@@ -18,8 +18,8 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_result import RunResult, run_result
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs import commands as runs
-from orchestrator.runs.launch import Overlap, RunRequest
 from orchestrator.runs.listener import CallbackListener, OnEvent
+from orchestrator.runs.run_requests import Overlap, ResumeRequest, RunRequest
 from orchestrator.store.home import home_folder
 from orchestrator.store.known_runs import find_run
 from orchestrator.store.records import RunOptions, Selection
@@ -126,18 +126,15 @@ def resume(
         raise ValueError("everything, or only and limit")
     _check_slots(slots)
     run_dir = _find(run, home)
+    request = ResumeRequest(
+        options=RunOptions(slots=slots, keep_going=keep_going, fresh=fresh),
+        keep_failed=keep_failed,
+        rerun_stale=rerun_stale,
+        selection=selection if everything or selection != Selection() else None,
+    )
     with CallbackListener(on_event, stopper) as listener:
-        report = runs.resume_run(
-            run_dir,
-            Listeners([listener]),
-            keep_failed=keep_failed,
-            rerun_stale=rerun_stale,
-            slots=slots,
-            keep_going=keep_going,
-            fresh=fresh,
-            selection=selection if everything or selection != Selection() else None,
-            stops=StopSources(signals=signals, stopper=listener.stopper),
-        )
+        stops = StopSources(signals=signals, stopper=listener.stopper)
+        report = runs.resume_run(run_dir, request, Listeners([listener]), stops=stops)
     return _result(run_dir, report)
 
 

@@ -1,12 +1,19 @@
-"""Starting and resuming runs: what the library and the commands `run`, `each`, `resume` and `cancel` stand on."""
+"""Starting runs and going on with them: the functions that the library and the commands stand on.
+
+Each of them goes the same way:
+
+1. Refuse what cannot be done: a run inside an item of the run itself, a child run whose parent goes on.
+2. Hold the run: `launch` makes a new one or finds the unfinished one, `lock_run` takes one that is named.
+3. Record what was asked for, while nobody supervises the run: an update, a retry, a selection.
+4. Supervise it: `supervise` for a new run, `begin_next_session` for one that goes on.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from orchestrator.attempts.items.selection import check_patterns
 from orchestrator.attempts.staleness import stale_count
@@ -17,17 +24,19 @@ from orchestrator.errors import ExitCode, RunHeldError, UserError
 from orchestrator.jobsfile.load import user_config
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
-from orchestrator.runs.launch import RunRequest, create, launch
-from orchestrator.runs.locking import lock_run
-from orchestrator.runs.update_plan import UpdatePlan, UpdateRequest
-from orchestrator.shared.nesting.ancestors import Nesting, find_ancestors
+from orchestrator.runs.launch import launch_run
+from orchestrator.runs.locking import holding, lock_run
+from orchestrator.runs.new_run import NewRun, create_run
+from orchestrator.runs.next_session import begin_next_session, refuse_while_parent_lives
+from orchestrator.runs.run_requests import DEFAULT_OPTIONS, ChildRequest, EachRequest, ResumeRequest, RunRequest, UpdateRequest
+from orchestrator.runs.update_plan import UpdatePlan
+from orchestrator.shared.nesting.ancestors import find_ancestors
 from orchestrator.shared.nesting.inside import refuse_inside
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.load import read_history
-from orchestrator.store.records import RunHeader, RunOptions, Selection, Status
+from orchestrator.store.records import RunOptions, Status
 from orchestrator.store.run_dir import RunDir
-from orchestrator.store.run_store import RunStore
-from orchestrator.store.supervisor_lock import SupervisorLock
+from orchestrator.store.run_history import RunHistory
 from orchestrator.supervisor.gates import Asker
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.options import SessionOptions, slots_of_run
@@ -39,6 +48,9 @@ from orchestrator.views.listeners import Listeners
 from orchestrator.workers.faultpoints import fault_point
 
 __all__ = [
+    "ChildRequest",
+    "EachRequest",
+    "ResumeRequest",
     "RunReport",
     "RunRequest",
     "UpdateRequest",
@@ -55,13 +67,14 @@ __all__ = [
 def run_file(
     home: Path, request: RunRequest, listeners: Listeners, *, stops: StopSources = SIGNALS, asker: Asker | None = None
 ) -> RunReport:
-    """Run a jobs file, or continue its newest unfinished run (`resume`). Raises UserError and its kinds.
+    """Run a jobs file, or continue its newest unfinished run (`request.resume`). Raises UserError and its kinds.
 
     `asker`: whom its gates can ask at once; without one the run pauses when only gates are left.
     """
     from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load
 
+    # Everything that can be refused is refused before a run exists: mistakes of the file first, then of the command line.
     nesting = find_ancestors(os.environ)
     jobs_file = request.loaded or load(request.jobs_file, folder=request.folder, user_config=user_config())
     if request.capsule is not None:
@@ -79,130 +92,98 @@ def run_file(
         environment=os.environ,
         ask=request.ask_input,
     )
-    launched = launch(home, jobs_file, inputs, request, stops.stopper)
+    launched = launch_run(home, jobs_file, inputs, request, stops.stopper)
     if isinstance(launched, RunDir):
         return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, run_summary(RunReader.read(launched)))
-    with _releasing(launched.lock):
+    session = SessionOptions(run=request.options, stops=stops, nesting=nesting, asker=asker)
+    with holding(launched.lock):
         if launched.store is None:
-            return _resume(launched.run_dir, listeners, request.options, nesting, selection=selection, stops=stops, asker=asker)
-        session = SessionOptions(run=request.options, stops=stops, nesting=nesting, asker=asker)
+            return begin_next_session(launched.run_dir, session, listeners, selection)
         return supervise(launched.store, jobs_file, listeners, session)
 
 
-def run_each(
-    home: Path,
-    jobs_text: str,
-    lines: Iterable[str],
-    options: RunOptions,
-    listeners: Listeners,
-    *,
-    folder: str,
-    run_id: str | None = None,
-) -> RunReport:
-    """Run the jobs file that `orchestrate each` made; its one job `each` runs over `lines`."""
+def run_each(home: Path, request: EachRequest, listeners: Listeners) -> RunReport:
+    """Run the jobs file that `orchestrate each` made. Raises UserError and its kinds."""
     from orchestrator.jobsfile.load import load_text
 
     nesting = find_ancestors(os.environ)
-    jobs_file = load_text(jobs_text, path=os.path.join(folder, "each.toml"), folder=folder, is_recorded=False)
-    launched = create(home, jobs_file, {}, options, run_id, lines=lines)
-    assert launched.store is not None
-    with _releasing(launched.lock):
-        return supervise(launched.store, jobs_file, listeners, SessionOptions(run=options, nesting=nesting))
+    path = os.path.join(request.folder, "each.toml")
+    jobs_file = load_text(request.jobs_text, path=path, folder=request.folder, is_recorded=False)
+    new = NewRun(jobs_file=jobs_file, options=request.options, run_id=request.run_id, lines=request.lines)
+    return _supervise_new(home, new, listeners, SessionOptions(run=request.options, nesting=nesting))
 
 
-def run_child(
-    home: Path,
-    path: str,
-    given: dict[str, Any],
-    options: RunOptions,
-    listeners: Listeners,
-    *,
-    run_id: str,
-    parent: str,
-    is_update: bool = False,
-) -> RunReport:
-    """Run a jobs file as the child of an item (`parent`: `RUN/ITEM`), or go on with that run. `given`: its inputs, typed.
-
-    `is_update`: if it goes on, by the file as it is now. Raises UserError and its kinds.
-    """
+def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunReport:
+    """Run a jobs file as the child of an item, or go on with that run. Raises UserError and its kinds."""
     from orchestrator.jobsfile.child_files import values_of
     from orchestrator.jobsfile.load import load
 
     nesting = find_ancestors(os.environ)
     if nesting is None:
-        raise UserError("a child run is only started by its item", f"run the file itself: orchestrate run {path}")
-    run_dir = RunDir.of(home, run_id)
+        raise UserError("a child run is only started by its item", f"run the file itself: orchestrate run {request.path}")
+    session = SessionOptions(run=request.options, nesting=nesting)
+    run_dir = RunDir.of(home, request.run_id)
+    # The run that an earlier attempt of the item began goes on. One that happens to have its id is never touched.
     if run_dir.checkpoint.exists():
-        if read_header(run_dir.checkpoint).parent != parent:
-            raise UserError(f"run {run_id} exists, and is not the child run of {parent}", f"remove or rename {run_dir.path}")
-        with _releasing(lock_run(run_dir)):
-            if is_update:
-                _update(run_dir, UpdateRequest(), Narrator(listeners, run_dir.log).note)
-            return _resume(run_dir, listeners, options, nesting)
-    jobs_file = load(path, user_config=user_config())
-    launched = create(home, jobs_file, values_of(given, jobs_file.inputs), options, run_id, parent=parent)
-    assert launched.store is not None
-    with _releasing(launched.lock):
-        return supervise(launched.store, jobs_file, listeners, SessionOptions(run=options, nesting=nesting))
+        if read_header(run_dir.checkpoint).parent != request.parent:
+            raise UserError(
+                f"run {request.run_id} exists, and is not the child run of {request.parent}",
+                f"remove or rename {run_dir.path}",
+            )
+        with holding(lock_run(run_dir)):
+            if request.is_update:
+                _update_run(run_dir, UpdateRequest(), listeners)
+            return begin_next_session(run_dir, session, listeners)
+    jobs_file = load(request.path, user_config=user_config())
+    new = NewRun(
+        jobs_file=jobs_file,
+        inputs=values_of(request.given, jobs_file.inputs),
+        options=request.options,
+        run_id=request.run_id,
+        parent=request.parent,
+    )
+    return _supervise_new(home, new, listeners, session)
 
 
 def resume_run(
     run_dir: RunDir,
+    request: ResumeRequest,
     listeners: Listeners,
     *,
-    keep_failed: bool = False,
-    rerun_stale: bool = False,
-    slots: int | None = None,
-    keep_going: bool = False,
-    fresh: bool = False,
-    selection: Selection | None = None,
-    update: UpdateRequest | None = None,
     stops: StopSources = SIGNALS,
     asker: Asker | None = None,
 ) -> RunReport:
-    """Continue a run: what has not succeeded, of what is selected (`selection`; None: as before). `asker` as of `run_file`.
+    """Continue a run: what has not succeeded, of what is selected. `asker`: as of `run_file`.
 
-    `update`: by the jobs file as it is now. Raises RunHeldError if somebody supervises it; JobsFileError that has every mistake
-    of an edited file: then nothing was changed.
+    Raises RunHeldError if somebody supervises it; JobsFileError with every mistake of an edited file: then nothing was changed.
     """
-    # It would adopt the attempt that it runs in, and wait for it.
+    # The run would adopt the attempt that this process is part of, and wait for it.
     refuse_inside(run_dir, "a resume")
-    _refuse_while_parent_lives(run_dir)
-    nesting = find_ancestors(os.environ)
-    options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh)
-    with _releasing(lock_run(run_dir)):
-        if update is not None:
-            _update(run_dir, update, Narrator(listeners, run_dir.log).note)
-        if selection is not None:
-            check_patterns(selection.only, read_history(run_dir).header.jobs)
-        report = _resume(
-            run_dir,
-            listeners,
-            options,
-            nesting,
-            keep_failed=keep_failed,
-            rerun_stale=rerun_stale,
-            is_update=update is not None,
-            selection=selection,
-            stops=stops,
-            asker=asker,
-        )
+    refuse_while_parent_lives(run_dir)
+    session = SessionOptions(
+        run=request.options,
+        stops=stops,
+        nesting=find_ancestors(os.environ),
+        keep_failed=request.keep_failed,
+        rerun_stale=request.rerun_stale,
+        asker=asker,
+    )
+    with holding(lock_run(run_dir)):
+        if request.update is not None:
+            _update_run(run_dir, request.update, listeners)
+        # After the update: its file may have other jobs.
+        if request.selection is not None:
+            check_patterns(request.selection.only, read_history(run_dir).header.jobs)
+        first = msgspec.structs.replace(session, is_update=request.update is not None)
+        report = begin_next_session(run_dir, first, listeners, request.selection)
         # Running one job again may make those after it stale: each pass comes one job further.
-        while rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
-            report = _resume(
-                run_dir, listeners, options, nesting, keep_failed=keep_failed, rerun_stale=True, stops=stops, asker=asker
-            )
+        while request.rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
+            report = begin_next_session(run_dir, session, listeners)
         return report
 
 
 def retry_items(
-    run_dir: RunDir,
-    asked: RetryRequest,
-    listeners: Listeners,
-    *,
-    slots: int | None = None,
-    keep_going: bool = False,
-    asker: Asker | None = None,
+    run_dir: RunDir, asked: RetryRequest, options: RunOptions, listeners: Listeners, *, asker: Asker | None = None
 ) -> RunReport:
     """Run items of a run that nobody supervises one more time, and go on with it; what else has failed stays so.
 
@@ -211,39 +192,22 @@ def retry_items(
     from orchestrator.runs.retry import record_retry
 
     refuse_inside(run_dir, "a retry")
-    _refuse_while_parent_lives(run_dir)
-    nesting = find_ancestors(os.environ)
-    with _releasing(lock_run(run_dir)):
+    refuse_while_parent_lives(run_dir)
+    session = SessionOptions(run=options, nesting=find_ancestors(os.environ), keep_failed=True, asker=asker)
+    with holding(lock_run(run_dir)):
         record_retry(run_dir, asked)
         fault_point("runs.retry_recorded")
-        options = RunOptions(slots=slots, keep_going=keep_going)
-        return _resume(run_dir, listeners, options, nesting, keep_failed=True, asker=asker)
+        return begin_next_session(run_dir, session, listeners)
 
 
 def plan_update(run_dir: RunDir, request: UpdateRequest) -> UpdatePlan:
     """What `resume_run` with this `update` would do; changes nothing. Errors as of `resume_run`."""
-    from orchestrator.runs.update import draft_update, read_edited
+    from orchestrator.runs.edited_file import read_edited
+    from orchestrator.runs.update_draft import draft_update
 
     if is_locked(run_dir.supervisor_lock):
         raise RunHeldError(f"run {run_dir.run_id} goes on", f"end it first: orchestrate stop {run_dir.run_id}")
     return draft_update(run_dir, read_edited(run_dir, request)).plan
-
-
-def _update(run_dir: RunDir, request: UpdateRequest, note: Callable[[str], None]) -> None:
-    """Let the run, which is locked, have the jobs file as it is now."""
-    from orchestrator.runs.end_old_attempts import end_attempts
-    from orchestrator.runs.update import commit_update, draft_update, read_edited
-
-    edited = read_edited(run_dir, request)
-    draft = draft_update(run_dir, edited)
-    for line in draft.plan.lines():
-        note(line)
-    with closing(RunStore.open(run_dir)) as store:
-        if draft.to_end:
-            note(f"ending what still runs and would do something else now ({len(draft.to_end)})")
-            end_attempts(store, draft.to_end, note)
-            draft = draft_update(run_dir, edited)
-        commit_update(store, draft)
 
 
 def cancel_dead_run(
@@ -253,93 +217,40 @@ def cancel_dead_run(
 
     None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the items' token.
     """
-    with _releasing(lock_run(run_dir)):
-        # Read under the lock: its supervisor may have completed it only just now, and then that is what it came to.
+    with holding(lock_run(run_dir)):
+        # Read under the lock: the supervisor may have completed the run just now, and then that is what it came to.
         history = read_history(run_dir)
         if history.ended is not None and history.ended.status in ("completed", "cancelled"):
             return None
-        orders = {job_id: order for order, job_id in enumerate(history.header.jobs)}
-        if items is None:
-            # What waits is restored as pending, which a cancel of the run leaves: a gate would be asked again by the next resume.
-            waiting = tuple(
-                (orders[job_id], index) for job_id in orders for index in history.jobs[job_id].indices(Status.WAITING)
-            )
-            first: tuple[Event, ...] = (CancelAsked(waiting), CancelAsked(None))
-            return _resume(run_dir, listeners, RunOptions(), None, keep_failed=True, first=first)
-        refs = tuple((orders[job_id], index) for job_id, index in items)
-        first = (CancelAsked(refs), StopAsked(Stop.DRAIN))
-        return _resume(run_dir, listeners, RunOptions(), None, keep_failed=True, first=first, replaced_by=replaced_by)
-
-
-def _resume(
-    run_dir: RunDir,
-    listeners: Listeners,
-    options: RunOptions,
-    nesting: Nesting | None,
-    *,
-    stops: StopSources = SIGNALS,
-    keep_failed: bool = False,
-    rerun_stale: bool = False,
-    is_update: bool = False,
-    first: tuple[Event, ...] = (),
-    replaced_by: str | None = None,
-    selection: Selection | None = None,
-    asker: Asker | None = None,
-) -> RunReport:
-    store = RunStore.open(run_dir)
-    if selection is not None and selection != store.history.selection:
-        store.append([selection])
-    past = store.history.header.options
-    session = SessionOptions(
-        run=RunOptions(
-            slots=next((each for each in (options.slots, store.history.slots_set, past.slots) if each is not None), None),
-            keep_going=options.keep_going or past.keep_going,
-            fresh=options.fresh or past.fresh,
-        ),
-        stops=stops,
-        nesting=nesting,
-        is_resumed=True,
-        keep_failed=keep_failed,
-        rerun_stale=rerun_stale,
-        is_update=is_update,
-        asker=asker,
-        first=first,
-        replaced_by=replaced_by,
-        notes=() if first else tuple(_file_notes(run_dir, store.history.header)),
-    )
-    return supervise(store, RunReader(run_dir, store.history).jobs_file, listeners, session)
-
-
-def _refuse_while_parent_lives(run_dir: RunDir) -> None:
-    """A child run goes on with its item: two who resume it would be in each other's way."""
-    parent = read_header(run_dir.checkpoint).parent
-    if parent is None:
-        return
-    above, _, item = parent.partition("/")
-    if is_locked(run_dir.beside(above).supervisor_lock):
-        raise RunHeldError(
-            f"run {run_dir.run_id} is the child run of {item} of run {above}, which goes on",
-            f"it goes on with that item; see orchestrate why {above} {item}",
+        session = SessionOptions(
+            run=DEFAULT_OPTIONS,
+            keep_failed=True,
+            first=_cancels_of(history, items),
+            replaced_by=replaced_by if items is not None else None,
         )
+        return begin_next_session(run_dir, session, listeners)
 
 
-def _file_notes(run_dir: RunDir, header: RunHeader) -> Iterator[str]:
-    """One note if the jobs file is not what the run has of it. One that cannot be read is none of ours: the run has its copy."""
-    if header.each:
-        return
-    from orchestrator.jobsfile.language.toml_text import read_text
-
-    try:
-        text = read_text(header.jobs_file)
-    except UserError:
-        return
-    if text.encode() != run_dir.jobs_toml(header.revision).read_bytes():
-        yield f"{header.jobs_file} has changed: this run goes on as it began (resume --update takes the file as it is now)"
+def _cancels_of(history: RunHistory, items: list[tuple[str, int]] | None) -> tuple[Event, ...]:
+    """What a session is asked first of all so that it cancels these items, or the run, and starts nothing."""
+    orders = {job_id: order for order, job_id in enumerate(history.header.jobs)}
+    if items is not None:
+        return CancelAsked(tuple((orders[job_id], index) for job_id, index in items)), StopAsked(Stop.DRAIN)
+    # Items that wait are restored as pending, which a cancel of the run leaves so: a gate would be asked again by the next
+    # resume. So they are cancelled by name.
+    waiting = tuple((orders[job_id], index) for job_id in orders for index in history.jobs[job_id].indices(Status.WAITING))
+    return CancelAsked(waiting), CancelAsked(None)
 
 
-@contextmanager
-def _releasing(lock: SupervisorLock) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        lock.release()
+def _supervise_new(home: Path, new: NewRun, listeners: Listeners, session: SessionOptions) -> RunReport:
+    launched = create_run(home, new)
+    assert launched.store is not None, "a new run has its records open"
+    with holding(launched.lock):
+        return supervise(launched.store, new.jobs_file, listeners, session)
+
+
+def _update_run(run_dir: RunDir, request: UpdateRequest, listeners: Listeners) -> None:
+    """Let the run, which this process holds, have the jobs file as it is now. Raises JobsFileError, StateUnwritableError."""
+    from orchestrator.runs.update import update_run
+
+    update_run(run_dir, request, Narrator(listeners, run_dir.log).note)

@@ -16,9 +16,9 @@ from orchestrator.attempts.loops import as_round
 from orchestrator.engines.choice import choose_engine
 from orchestrator.engines.engine import EngineEvent, Noted
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.runs.offline_recorder import OfflineRecorder
 from orchestrator.store.outcomes import checked
 from orchestrator.store.records import AttemptEnded, Started, Status
-from orchestrator.store.run_store import RunStore
 from orchestrator.supervisor.charges import spent_with
 from orchestrator.supervisor.flights import Flights
 from orchestrator.system.descriptor_readers import Readers
@@ -27,19 +27,19 @@ from orchestrator.workers.protocol import AttemptClass, Outcome
 _WAIT_SECONDS = 1.0
 
 
-def end_attempts(store: RunStore, starts: Sequence[Started], note: Callable[[str], None]) -> None:
+def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Callable[[str], None]) -> None:
     """End those attempts, each with the grace that it was started with. Raises StateUnwritableError."""
-    reader = RunReader(store.run_dir, store.history, alive=True)
+    reader = RunReader(recorder.run_dir, recorder.history, alive=True)
     agent_task = LostAgents(reader, finder(reader.jobs_file)).task
-    engine = choose_engine(len(starts), store.run_dir, store.history.next_worker, agent_task)
-    flights = Flights(engine, store.run_dir)
+    engine = choose_engine(len(starts), recorder.run_dir, recorder.history.next_worker, agent_task)
+    flights = Flights(engine, recorder.run_dir)
 
     def take_in(events: Sequence[EngineEvent]) -> None:
         for event in events:
             if isinstance(event, Noted):
                 note(event.words)
             elif (ended := flights.take_in(event)) is not None:
-                store.append([_record(reader, *ended)])
+                recorder.record_group([_record(reader, *ended)])
 
     def read_engine(fileno: int) -> None:
         take_in(engine.take_in(fileno))
@@ -48,8 +48,8 @@ def end_attempts(store: RunStore, starts: Sequence[Started], note: Callable[[str
     readers = Readers()
     try:
         for slot, start in enumerate(starts):
-            flight = _flight(store, reader, start, slot)
-            take_in(flights.resume(flight, store.history.workers.get(start.worker)))
+            flight = _flight(recorder, reader, start, slot)
+            take_in(flights.resume(flight, recorder.history.workers.get(start.worker)))
             flights.end(flight.item, "drain", None)
         readers.set(read_engine, engine.sources())
         readers.set(lambda _fileno: flights.take_in_asks(), [flights.asks_fileno()])
@@ -62,10 +62,10 @@ def end_attempts(store: RunStore, starts: Sequence[Started], note: Callable[[str
         readers.close()
 
 
-def _flight(store: RunStore, reader: RunReader, start: Started, slot: int) -> Flight:
+def _flight(recorder: OfflineRecorder, reader: RunReader, start: Started, slot: int) -> Flight:
     """The attempt, in a slot of its own. Its item is told by the slot: the core, which numbers items, is not asked here."""
     name = reader.item_name(start.job, start.index)
-    mark = f"{store.history.header.mark}/{name}/{start.attempt}"
+    mark = f"{recorder.history.header.mark}/{name}/{start.attempt}"
     return Flight(item=(slot, 0), name=name, job=reader.job(start.job), start=start, slot=slot, mark=mark)
 
 

@@ -1,4 +1,4 @@
-"""What an update of a run comes to, job by job: what is asked for, and what is shown before anything is done. Pure."""
+"""What an update of a run comes to, job by job, as it is shown before anything is done. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.jobsfile.input_values import Ask
-from orchestrator.store.records import Selection
-
 Fate = Literal["kept", "rerun", "checked", "unfinished", "running", "cancelled", "new", "gone"]
-"""Of an item. `kept`: with its outcome. `rerun`: it would do something else now. `checked`: what it reads will run again, and it
-keeps its outcome unless it would then do something else. `unfinished`: it had not succeeded, and runs as in any resume.
-`running`: it runs just now, and is let. `cancelled`: it stays so. `new`, `gone`: its value is new in the list, or no longer in
-it."""
+"""What becomes of an item. `kept`: it keeps its outcome. `rerun`: it would do something else now. `checked`: what it reads will
+run again, and it keeps its outcome unless it would then do something else. `unfinished`: it had not succeeded, and runs as in any
+resume. `running`: it runs just now, and runs on. `cancelled`: it stays so. `new`, `gone`: its value is new in the list, or no
+longer in it."""
 
 _WORDS: dict[Fate, tuple[str, str]] = {
     "kept": ("kept", "kept"),
@@ -31,17 +28,8 @@ _TOLD = frozenset({"rerun", "new", "gone"})
 _MOST_NAMES = 3
 
 
-class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Values for inputs, as of `run`: for new ones, or instead of those that the run has. `selection`: instead of the run's."""
-
-    inputs: tuple[str, ...] = ()
-    inputs_file: str | None = None
-    ask_input: Ask | None = None
-    selection: Selection | None = None
-
-
 class JobUpdate(msgspec.Struct, kw_only=True):
-    """One job. `change` is about the job itself: it is not in the old file, or not in the new one."""
+    """One job. `change`: of the job itself; `new`: it is not in the old file; `removed`: it is not in the new one."""
 
     id: str
     change: Literal["none", "new", "removed"] = "none"
@@ -53,14 +41,14 @@ class JobUpdate(msgspec.Struct, kw_only=True):
     is_listed_later: bool = False
     """Its list is evaluated again only when what it reads has run."""
 
-    def count(self, fate: Fate, name: Callable[[], str]) -> None:
-        """One more item has this fate. `name` is asked for what people call it, if it is to be named."""
+    def count_item(self, fate: Fate, name: Callable[[], str]) -> None:
+        """One more item has this fate. `name()`: what people call it; asked only if it is to be named."""
         self.counts[fate] = self.counts.get(fate, 0) + 1
         if fate in _TOLD and self.counts[fate] <= _MOST_NAMES:
             self.names.setdefault(fate, []).append(name())
 
     def line(self) -> str:
-        """All of it in one line."""
+        """The job in one line."""
         if self.change == "removed":
             return f"{self.id}: removed" if self.is_single else f"{self.id}: removed, {self.counts.get('gone', 0)} items"
         parts = ["new"] if self.change == "new" else []

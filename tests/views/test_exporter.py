@@ -10,7 +10,7 @@ from typing import Any, assert_never
 import pytest
 from drivers.run_driver import RunDriver
 
-from orchestrator.runs.commands import RunReport, RunRequest, resume_run, run_file
+from orchestrator.runs.commands import ResumeRequest, RunReport, RunRequest, resume_run, run_file
 from orchestrator.store.records import RunOptions
 from orchestrator.store.run_dir import RunDir
 from orchestrator.views.happenings import (
@@ -177,6 +177,6 @@ def test_a_run_that_goes_on_has_only_new_sequences(agent_driver: RunDriver) -> N
 
     run_file(agent_driver.home, request, Listeners([Heard()]))
     (agent_driver.folder / "done").touch()
-    resume_run(RunDir(agent_driver.home / "runs" / "r"), Listeners([Heard()]))
+    resume_run(RunDir(agent_driver.home / "runs" / "r"), ResumeRequest(), Listeners([Heard()]))
     sequences = [each.sequence for each in heard if isinstance(each, ItemStarted)]
     assert len(set(sequences)) == len(sequences) == 2

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.core import tokens as rules
 from orchestrator.core.deadlocks import item_of
@@ -33,8 +34,7 @@ from orchestrator.system.locks.lock_file import try_lock_in_state
 from orchestrator.workers.protocol import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class DeskParts:
+class DeskParts(msgspec.Struct, frozen=True):
     """Where the tokens of one run are: each token is in one part at a time."""
 
     files: TokenFiles

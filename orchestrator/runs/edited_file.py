@@ -1,0 +1,59 @@
+"""The jobs file of a run as it is now, and the inputs that the run has with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from orchestrator.attempts.items.selection import check_patterns
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.input_values import resolve_inputs
+from orchestrator.jobsfile.load import load
+from orchestrator.jobsfile.model import JobsFile
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.runs.run_requests import UpdateRequest
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
+
+
+class EditedFile(msgspec.Struct, frozen=True):
+    """The jobs file as it is now, and the inputs that the run has with it. `notes`: what a person should know of them."""
+
+    jobs_file: JobsFile
+    inputs: dict[str, Any]
+    notes: list[str]
+
+
+def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
+    """Read the file that the run was made of once more. Raises UserError, JobsFileError with every mistake."""
+    reader = RunReader(run_dir, read_history(run_dir), alive=False)
+    old, selection = reader.history.header, request.selection or reader.history.selection
+    if old.each:
+        raise UserError(f"run {old.run_id} was made by `orchestrate each`: it has no jobs file that could have changed")
+    # With the user's defaults as they were when the run began: only the file was edited.
+    config = run_dir.config_toml
+    jobs_file = load(old.jobs_file, folder=old.folder, user_config=str(config) if config.exists() else None)
+    check_patterns(selection.only, [job.id for job in jobs_file.jobs])
+    inputs = resolve_inputs(
+        jobs_file.inputs,
+        request.inputs,
+        file=request.inputs_file,
+        kept=old.inputs,
+        environment=os.environ,
+        ask=request.ask_input,
+    )
+    return EditedFile(jobs_file, inputs, list(_input_notes(old.inputs, inputs, reader.jobs_file, jobs_file)))
+
+
+def _input_notes(kept: Mapping[str, Any], inputs: Mapping[str, Any], before: JobsFile, now: JobsFile) -> Iterator[str]:
+    """What a person may not expect of the inputs, in words."""
+    dropped = [name for name in kept if name not in inputs]
+    if dropped:
+        yield f"no longer declared, and dropped: input {', '.join(dropped)}"
+    for name, spec in now.inputs.items():
+        past = before.inputs.get(name)
+        if past is not None and past.default != spec.default and inputs[name] == kept.get(name) != spec.default:
+            yield f"input {name} keeps the value that the run has, not the file's new default (-i {name}=… gives another)"

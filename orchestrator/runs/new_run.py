@@ -1,0 +1,125 @@
+"""A new run: its directory is made and locked, and all that it needs is written before it exists.
+
+Promise: a run exists from the moment when its first checkpoint stands, which is written last. What a kill leaves before that is
+no run: no reader sees it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.errors import StateUnwritableError
+from orchestrator.jobsfile.load import user_config
+from orchestrator.jobsfile.model import JobsFile
+from orchestrator.runs.locking import lock_run, require_descriptors
+from orchestrator.runs.run_requests import DEFAULT_OPTIONS
+from orchestrator.store.durable_file import unwritable, write_durably
+from orchestrator.store.item_list import write_item_list
+from orchestrator.store.records import RunHeader, RunOptions
+from orchestrator.store.run_dir import RunDir, create_run_dir, new_run_id
+from orchestrator.store.run_store import RunStore
+from orchestrator.store.supervisor_lock import SupervisorLock
+
+AGAIN = "free some space there or mend that, then run it again"
+"""The hint where a run could not be made: there is nothing to resume."""
+
+
+class NewRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is made of. `inputs`: values of the types that the file declares. `run_id`: None: one is made up.
+
+    `lines`: the items of the one job `each`; None: the file was not made by `orchestrate each`. `parent` (`RUN/ITEM`): the item
+    whose child it is. `capsule`: the archive that it replays.
+    """
+
+    jobs_file: JobsFile
+    inputs: dict[str, Any] = {}
+    options: RunOptions = DEFAULT_OPTIONS
+    run_id: str | None = None
+    lines: Iterable[str] | None = None
+    parent: str | None = None
+    capsule: str | None = None
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """A run that this process now holds. `store` is open if the run is new."""
+
+    run_dir: RunDir
+    lock: SupervisorLock
+    store: RunStore | None
+
+
+def create_run(home: Path, new: NewRun) -> Launched:
+    """Make a new run, held by this process. Raises UserError (the id is taken), StateUnwritableError."""
+    # Before the directory: a process without descriptors must not leave one behind.
+    require_descriptors()
+    now = time.time()
+    run_dir = create_run_dir(home, new_run_id(now) if new.run_id is None else new.run_id)
+    with _unborn(run_dir):
+        # Locked before it exists: whoever sees the run finds its supervisor.
+        lock = lock_run(run_dir)
+        try:
+            _write_files(run_dir, new)
+            return Launched(run_dir, lock, RunStore.create(run_dir, _header(run_dir, new, now), new.jobs_file.text))
+        except BaseException:
+            lock.release()
+            raise
+
+
+def _write_files(run_dir: RunDir, new: NewRun) -> None:
+    """Write all that the run reads later, but for its records. Raises OSError, StateUnwritableError."""
+    for name in ("items", "slots", "workers", "outputs"):
+        (run_dir.path / name).mkdir(mode=0o700, exist_ok=True)
+    # A later resume reads the defaults that hold now, whatever the user changes meanwhile.
+    config = user_config()
+    if config is not None:
+        write_durably(run_dir.config_toml, Path(config).read_bytes())
+    if new.lines is not None:
+        write_item_list(run_dir.items("each", 0), new.lines)
+    if new.capsule is not None:
+        _unpack_capsule(Path(new.capsule), run_dir)
+
+
+def _header(run_dir: RunDir, new: NewRun, now: float) -> RunHeader:
+    return RunHeader(
+        run_id=run_dir.run_id,
+        nonce=secrets.token_hex(6),
+        name=new.jobs_file.name,
+        jobs_file=new.jobs_file.path,
+        folder=new.jobs_file.folder,
+        created_at=now,
+        jobs={job.id: job.for_each is not None for job in new.jobs_file.jobs},
+        inputs=new.inputs,
+        options=new.options,
+        each=new.lines is not None,
+        parent=new.parent,
+    )
+
+
+def _unpack_capsule(capsule: Path, run_dir: RunDir) -> None:
+    """Unpack what the run replays. Survives SIGKILL, not power loss: then the archive is replayed once more."""
+    from orchestrator.attempts.replay.archive import unpack  # only a replay pays for the import of what reads archives
+
+    try:
+        unpack(capsule, run_dir.capsule)
+    except OSError as error:
+        raise unwritable(run_dir.capsule, error) from error
+
+
+@contextmanager
+def _unborn(run_dir: RunDir) -> Iterator[None]:
+    """Give an error of writing the hint to run again: there is nothing to resume before the first checkpoint stands."""
+    try:
+        yield
+    except OSError as error:
+        raise StateUnwritableError(f"{run_dir.path}: {error.strerror}", AGAIN) from error
+    except StateUnwritableError as error:
+        if run_dir.checkpoint.exists():
+            raise
+        raise StateUnwritableError(error.message, AGAIN) from error

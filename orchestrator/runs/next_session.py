@@ -1,0 +1,81 @@
+"""The next session of a run that exists: its options are settled, its records are opened, and it is supervised.
+
+The caller holds the run's lock, and has recorded what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from orchestrator.errors import RunHeldError, UserError
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.runs.offline_recorder import OfflineRecorder
+from orchestrator.store.checkpoint import read_header
+from orchestrator.store.records import RunHeader, RunOptions, Selection
+from orchestrator.store.run_dir import RunDir
+from orchestrator.store.run_history import RunHistory
+from orchestrator.store.run_store import RunStore
+from orchestrator.supervisor.options import SessionOptions
+from orchestrator.supervisor.session import RunReport, supervise
+from orchestrator.system.locks.holders import is_locked
+from orchestrator.views.listeners import Listeners
+
+
+def begin_next_session(
+    run_dir: RunDir, wanted: SessionOptions, listeners: Listeners, selection: Selection | None = None
+) -> RunReport:
+    """Supervise the run to its end, or until it is stopped. `selection`: instead of the run's; None: as before.
+
+    `wanted.run`: what of the run's own options is to be other now. Raises as `supervise` does.
+    """
+    store = RunStore.open(run_dir)
+    # From now on every session has this selection, also one that is not told of it.
+    if selection is not None and selection != store.history.selection:
+        OfflineRecorder(store).record_group([selection])
+    session = msgspec.structs.replace(
+        wanted,
+        run=_settled_options(wanted.run, store.history),
+        is_resumed=True,
+        # A cancel goes on with nothing: what became of the file is of no interest there.
+        notes=() if wanted.first else tuple(_file_notes(run_dir, store.history.header)),
+    )
+    return supervise(store, RunReader(run_dir, store.history).jobs_file, listeners, session)
+
+
+def refuse_while_parent_lives(run_dir: RunDir) -> None:
+    """Raise RunHeldError for a child run whose parent goes on: the item goes on with it, and two would be in each other's way."""
+    parent = read_header(run_dir.checkpoint).parent
+    if parent is None:
+        return
+    above, _, item = parent.partition("/")
+    if is_locked(run_dir.beside(above).supervisor_lock):
+        raise RunHeldError(
+            f"run {run_dir.run_id} is the child run of {item} of run {above}, which goes on",
+            f"it goes on with that item; see orchestrate why {above} {item}",
+        )
+
+
+def _settled_options(wanted: RunOptions, history: RunHistory) -> RunOptions:
+    """The options of a session: what is wanted now, what was set since the run began, what it began with, in this order."""
+    past = history.header.options
+    return RunOptions(
+        slots=next((each for each in (wanted.slots, history.slots_set, past.slots) if each is not None), None),
+        keep_going=wanted.keep_going or past.keep_going,
+        fresh=wanted.fresh or past.fresh,
+    )
+
+
+def _file_notes(run_dir: RunDir, header: RunHeader) -> Iterator[str]:
+    """One note if the jobs file has changed since the run took its copy. A file that cannot be read is no reason for one."""
+    if header.each:
+        return
+    from orchestrator.jobsfile.language.toml_text import read_text
+
+    try:
+        text = read_text(header.jobs_file)
+    except UserError:
+        return
+    if text.encode() != run_dir.jobs_toml(header.revision).read_bytes():
+        yield f"{header.jobs_file} has changed: this run goes on as it began (resume --update takes the file as it is now)"
