@@ -38,7 +38,7 @@ def command(
     The answer is kept durably. A run that goes on acts on it at once; one that has paused does when it is resumed.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import Approve
 

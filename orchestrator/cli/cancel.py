@@ -30,7 +30,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     Of a whole run, items that had not begun stay pending: `resume RUN` runs them, `run FILE --resume` begins a new run.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import CancelRequest
 

@@ -26,7 +26,7 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
     [redacted:NAME] in it.
     """
     from orchestrator.attempts.replay.capsules import CapsuleMaker, described
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
 
     reader = open_run(invocation, run)
     maker = CapsuleMaker(reader)

@@ -27,7 +27,7 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
     Of an item that has not succeeded: what its workspace has so far.
     """
     from orchestrator.attempts.workspaces.changes import items_with_changes, patch_of
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_names import find_items
 
     reader = open_run(invocation, run)

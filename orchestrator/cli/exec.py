@@ -24,7 +24,7 @@ from orchestrator.views.outlet import Outlet
 def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     """Run an item's command by hand: same argv, folder, environment and standard input. Exits as it does; records nothing."""
     from orchestrator.cli.by_hand import prepared_by_hand
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_names import find_items
 
     reader = open_run(invocation, run)

@@ -51,7 +51,7 @@ def command(
     """
     from orchestrator.attempts.workspaces.landing import landing
     from orchestrator.attempts.workspaces.place import repository_of
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")

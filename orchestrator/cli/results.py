@@ -39,7 +39,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Print one result an item, in item order, of a run (default: the newest)."""
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_result import items_seen_as, shown_result, shown_rounds
 
     if as_json:

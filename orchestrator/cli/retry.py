@@ -51,7 +51,7 @@ def command(
     goes on with it as with a resume, but what else has failed stays so.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.cli.reading import open_run
+    from orchestrator.cli.shown_run import open_run
     from orchestrator.cli.supervising import Shown, supervise
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import RetryRequest

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
-    from orchestrator.cli.reading import child_runs, denied_items, failures_of, open_run, running_items
-    from orchestrator.cli.waiting import limits_in_the_way, told_counts
+    from orchestrator.cli.shown_run import child_runs, denied_items, failures_of, open_run, running_items
+    from orchestrator.cli.why_waiting import limits_in_the_way, told_counts
     from orchestrator.reading.open_questions import open_questions
     from orchestrator.reading.run_summary import run_summary
     from orchestrator.views.end_report import status_lines

@@ -13,7 +13,7 @@ from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_lines
 
 if TYPE_CHECKING:
-    from orchestrator.cli.waiting import Waits
+    from orchestrator.cli.why_waiting import WaitExplanations
     from orchestrator.reading.run_reader import RunReader
 
 _MOST_ITEMS = 20
@@ -28,8 +28,8 @@ _IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent
 @pass_invocation
 def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> int:
     """Tell in words why an item is what it is: its state, its attempts, what it needs, when it runs, where its log is."""
-    from orchestrator.cli.reading import open_run
-    from orchestrator.cli.waiting import Waits
+    from orchestrator.cli.shown_run import open_run
+    from orchestrator.cli.why_waiting import WaitExplanations
     from orchestrator.reading.item_names import find_items
     from orchestrator.reading.seen_statuses import job_status
     from orchestrator.system.wording import shown
@@ -37,7 +37,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     reader = open_run(invocation, run)
     items = find_items(reader, item)
     told = items if as_json else items[:_MOST_ITEMS]
-    waits = Waits(reader, told)
+    waits = WaitExplanations(reader, told)
     answers = (_answer(reader, waits, invocation.program(), *each) for each in told)
     if as_json:
         write_json(list(answers))
@@ -54,7 +54,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     return 0
 
 
-def _answer(reader: RunReader, waits: Waits, program: str, job_id: str, index: int) -> dict[str, Any]:
+def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: str, index: int) -> dict[str, Any]:
     from orchestrator.cli.class_advice import advice_on
     from orchestrator.reading.item_result import shown_result
     from orchestrator.reading.seen_statuses import job_status
@@ -118,7 +118,7 @@ def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _reason(reader: RunReader, waits: Waits, program: str, job_id: str, index: int, result: dict[str, Any]) -> str:
+def _reason(reader: RunReader, waits: WaitExplanations, program: str, job_id: str, index: int, result: dict[str, Any]) -> str:
     """What the state means for this item, and when it would run."""
     go_on = f"{program} resume {reader.run_dir.run_id}"
     again = f"{program} retry {reader.run_dir.run_id} {shlex.quote(result['item'])}"
@@ -201,7 +201,7 @@ def _why_skipped(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:
     return "its `when` was false, or what it needs did not succeed"
 
 
-def _why_pending(reader: RunReader, waits: Waits, go_on: str, job_id: str, index: int) -> str:
+def _why_pending(reader: RunReader, waits: WaitExplanations, go_on: str, job_id: str, index: int) -> str:
     from orchestrator.reading.seen_statuses import job_status
 
     if not reader.is_alive:

@@ -15,8 +15,8 @@ import pytest
 from drivers.store_samples import new_run, settled
 from drivers.token_samples import living_holder, record, write
 
-from orchestrator.cli import waiting
-from orchestrator.cli.waiting import Waits, waiting_counts
+from orchestrator.cli import why_waiting
+from orchestrator.cli.why_waiting import WaitExplanations, waiting_counts
 from orchestrator.control.messages import CountWaiting, Explain, Reply, Request, WhyItWaits
 from orchestrator.control.server import ControlServer
 from orchestrator.reading.run_reader import RunReader
@@ -87,7 +87,7 @@ def test_a_stopped_holder_is_named_with_its_pid_and_a_running_one_too(tmp_path: 
             os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
             wait = WhyItWaits("r0/port:4 does the same work", [running.pid, stopped.pid, running.pid, stopped.pid])
             with answering(reader.run_dir.path, explained(lambda _: wait)):
-                words = Waits(reader, [("port", 0)]).words("port", 0)
+                words = WaitExplanations(reader, [("port", 0)]).words("port", 0)
         finally:
             for process in (stopped, running):
                 process.kill()
@@ -110,10 +110,10 @@ def test_a_stopped_agent_of_the_tokens_holder_is_named_although_nobody_answers(t
             write(tmp_path, record("work", "held", holder=living_holder()))
             lock = try_lock(reader.run_dir.supervisor_lock)
             assert lock is not None
-            assert Waits(reader, []).words("port", 0) == "r0/port:4 does the same work"
+            assert WaitExplanations(reader, []).words("port", 0) == "r0/port:4 does the same work"
             agent.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, agent.pid, os.WSTOPPED)
-            words = Waits(reader, []).words("port", 0)
+            words = WaitExplanations(reader, []).words("port", 0)
             os.close(lock)
         finally:
             agent.kill()
@@ -125,16 +125,16 @@ def test_a_thousand_items_are_asked_for_in_answers_that_fit_a_socket(tmp_path: P
     reader = waiting_run(tmp_path, count=1000)
     items = [("port", index) for index in range(1000)]
     with answering(reader.run_dir.path, explained(lambda index: WhyItWaits(f"word {index} " + "x" * 900))):
-        waits = Waits(reader, items)
+        waits = WaitExplanations(reader, items)
     assert all(waits.words(*item).startswith(f"word {item[1]} ") for item in items)
 
 
 def test_without_an_answer_the_record_tells_and_the_silence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(why_waiting, "_PATIENCE_SECONDS", 0.1)
     reader = waiting_run(tmp_path)
     server = ControlServer(reader.run_dir.path)
     try:
-        words = Waits(reader, [("port", 0)]).words("port", 0)
+        words = WaitExplanations(reader, [("port", 0)]).words("port", 0)
     finally:
         server.close()
     assert words == "r0/port:4 does the same work; run r1: its supervisor does not answer"
@@ -143,13 +143,13 @@ def test_without_an_answer_the_record_tells_and_the_silence_is_told(tmp_path: Pa
 def test_a_supervisor_of_another_version_is_no_reason_to_fail(tmp_path: Path) -> None:
     reader = waiting_run(tmp_path)
     with answering(reader.run_dir.path, lambda _: Reply(False, "not understood")):
-        assert Waits(reader, [("port", 0)]).words("port", 0) == "r0/port:4 does the same work"
+        assert WaitExplanations(reader, [("port", 0)]).words("port", 0) == "r0/port:4 does the same work"
 
 
 def test_a_run_without_a_supervisor_is_not_asked(tmp_path: Path) -> None:
     reader = waiting_run(tmp_path)
     reader.alive = False
-    assert Waits(reader, [("port", 0)]).words("port", 0) == "r0/port:4 does the same work"
+    assert WaitExplanations(reader, [("port", 0)]).words("port", 0) == "r0/port:4 does the same work"
 
 
 def test_what_the_supervisor_knows_to_wait_is_counted_as_waiting_and_no_longer_as_pending(tmp_path: Path) -> None:

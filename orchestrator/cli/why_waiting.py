@@ -59,7 +59,7 @@ def limits_in_the_way(reader: RunReader) -> list[Park]:
     return [park for park in parks if park.account in used]
 
 
-class Waits:
+class WaitExplanations:
     """What `items`, each (job id, index), of one run wait for."""
 
     def __init__(self, reader: RunReader, items: Sequence[tuple[str, int]]) -> None:
