@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.store.formats import format_of
+from orchestrator.store.formats import format_of, format_told
 from orchestrator.store.lines import CheckpointHead, Line
 from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import refused
@@ -31,13 +31,6 @@ SEPARATOR = b",\n"
 HEAD_END = b',"records":[\n'
 _LAST_LINE = re.compile(rb'\n\],"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = len('\n],"crc":4294967295}\n')
-
-
-class _Format(msgspec.Struct):
-    format: int
-
-
-_format_decoder = msgspec.json.Decoder(_Format)
 
 
 def journal_name(generation: int) -> str:
@@ -50,7 +43,7 @@ def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:
     line, end, _ = _from(source, 0).partition(b"\n")
     document = line.removesuffix(HEAD_END[:-1]) + b"}"
     try:
-        head = format_of(source.path, _format_decoder.decode(document).format).decode_head(document)
+        head = format_of(source.path, format_told(document) or 0).decode_head(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refused(source.path, f"damaged: {error}") from error
     if not end or not line.endswith(HEAD_END[:-1]) or head.journal != journal_name(head.generation):

@@ -1,5 +1,7 @@
 """The formats of checkpoint and journal: which there have been, and how a file of each is read.
 
+Records of tokens, parks of accounts and capsules have formats of their own, with their readers; the same holds for them.
+
 Promise: what any version has written loads for ever. Refused, and left as it is: a file of a format that this program does not
 know yet.
 
@@ -20,12 +22,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from orchestrator.store.lines import CheckpointHead, Line, decode_head, decode_lines, decode_record
 from orchestrator.store.records import Record
 from orchestrator.store.refusals import newer, refused
 
 FORMAT = 1
 """The format that this program writes."""
+
+
+class _Told(msgspec.Struct):
+    format: int | None = None
+
+
+_decode_told = msgspec.json.Decoder(_Told).decode
+
+
+def format_told(document: bytes) -> int | None:
+    """The format that a JSON object tells, whatever else is in it; None: it tells none.
+
+    Raises msgspec.DecodeError, UnicodeDecodeError.
+    """
+    return _decode_told(document).format
 
 
 class Format(NamedTuple):

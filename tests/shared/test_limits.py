@@ -179,6 +179,15 @@ def test_a_file_of_a_later_version_or_another_account_tells_nothing(machine: Mac
         assert machine.other_run().find_park(ACCOUNT) is None
 
 
+def test_what_a_later_version_knows_of_a_limit_is_never_overwritten(machine: Machine) -> None:
+    machine.file().parent.mkdir()
+    machine.file().write_bytes(b'{"format": 2, "account": {"name": "x"}}')
+    park = machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")
+    assert machine.file().read_bytes() == b'{"format": 2, "account": {"name": "x"}}'
+    assert machine.parks.find_park(ACCOUNT) == park, "this run keeps to it"
+    assert "newer format" in machine.notes[0]
+
+
 def test_a_writer_that_never_goes_on_keeps_nobody(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.file().parent.mkdir()

@@ -18,6 +18,7 @@ from typing import IO, Any
 import msgspec
 
 from orchestrator.errors import UserError
+from orchestrator.store.formats import format_told
 from orchestrator.workers.agents.attempt_record import AttemptRecord
 
 FORMAT = 1
@@ -100,8 +101,8 @@ def unpack(archive: Path, folder: Path) -> Capsule:
 
 
 def read_capsule(folder: Path) -> Capsule:
-    """The index of a capsule that was unpacked there. Raises OSError, msgspec.DecodeError."""
-    return msgspec.json.decode((folder / INDEX).read_bytes(), type=Capsule)
+    """The index of a capsule that was unpacked there. Raises UserError (of a newer format), OSError, msgspec.DecodeError."""
+    return _decode_index((folder / INDEX).read_bytes(), folder / INDEX)
 
 
 def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
@@ -112,10 +113,7 @@ def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
         raise UserError(f"{archive}: is no capsule: it does not begin with {INDEX}")
     try:
         raw = content.read(_LARGEST_INDEX)
-        found = msgspec.json.decode(raw, type=_Version).format
-        if found > FORMAT:
-            raise UserError(f"{archive}: has format {found}, and this version knows {FORMAT}", "install a newer orchestrate")
-        capsule = msgspec.json.decode(raw, type=Capsule)
+        capsule = _decode_index(raw, archive)
     except msgspec.DecodeError as error:
         raise UserError(f"{archive}: {INDEX}: {error}") from error
     # The index names files: none may lie outside of the folder that the archive is unpacked into.
@@ -126,8 +124,13 @@ def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
     return capsule
 
 
-class _Version(msgspec.Struct):
-    format: int
+def _decode_index(raw: bytes, place: Path) -> Capsule:
+    """The index that lies at `place`, read by its format. Raises UserError (a newer one), msgspec.DecodeError."""
+    match format_told(raw):
+        case int() as found if found > FORMAT:
+            raise UserError(f"{place}: has format {found}, and this version knows {FORMAT}", "install a newer orchestrate")
+        case _:  # 1, and what tells none, which the decoder refuses in words
+            return msgspec.json.decode(raw, type=Capsule)
 
 
 def _unpack_files(tar: tarfile.TarFile, folder: Path, archive: Path) -> None:

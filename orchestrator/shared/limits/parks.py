@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -29,6 +29,7 @@ from orchestrator.shared.limits.park import (
     standing_park,
 )
 from orchestrator.store.durable_file import unwritable, write_whole
+from orchestrator.store.formats import format_told
 from orchestrator.store.home import limits_folder
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.processes.identity import boot_id
@@ -118,7 +119,7 @@ class Parks:
             least = self._least_seconds
             told = park_of(account, resets_at, told_by, clock, source=source, reached_at=reached_at, least_seconds=least)
             park = standing_park(self._read(account), told, clock)
-            if not is_mine:
+            if not is_mine or self._is_newer(account):
                 # Other runs cannot be told. This run keeps to the park all the same.
                 self._seen[account] = self.stamp(account), park
             elif park is told:
@@ -185,15 +186,35 @@ class Parks:
         return True
 
     def _read(self, account: str) -> Park | None:
+        """What the file tells; None if it is missing, damaged, of another account, or of a format that is not known yet."""
+        data = self._bytes_of(account)
         try:
-            park = _DECODER.decode(self._path(account).read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError):
+            match format_told(data):
+                case 1:
+                    park = _DECODER.decode(data)
+                case _:
+                    return None
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
+        return park if park.account == account else None
+
+    def _is_newer(self, account: str) -> bool:
+        """Whether a later version wrote the file: it is left as it is."""
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            if (format_told(self._bytes_of(account)) or 0) > FORMAT:
+                self._note(f"{self._path(account)} is of a newer format: other runs are not told of the usage limit")
+                return True
+        return False
+
+    def _bytes_of(self, account: str) -> bytes:
+        try:
+            return self._path(account).read_bytes()
+        except FileNotFoundError:
+            return b""
         except OSError as error:
             if error.errno in SHORTAGES:
                 raise
             raise unwritable(self._path(account), error) from error
-        return park if park.format == FORMAT and park.account == account else None
 
     def _path(self, account: str) -> Path:
         return self._folder / f"{account}.json"

@@ -19,11 +19,13 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.durable_file import unwritable, write_all
+from orchestrator.store.formats import format_told
 from orchestrator.store.home import tokens_folder
 from orchestrator.workers.processes.identity import boot_clock, boot_id
 from orchestrator.workers.protocol import Outcome
 
 FORMAT = 1
+"""Of what this program writes. A record that tells no format has format 1, and none of format 1 tells it."""
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +61,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     `at`, `clock`: when the record was written, by the wall clock and in seconds since boot `boot`.
     """
 
-    format: int = FORMAT
+    format: int = 1
     token: str
     payload: str
     claim: str
@@ -169,9 +171,10 @@ def read_record(path: str | Path) -> TokenRecord | None:
         # A power loss leaves this of a rename whose content was never synced (`write_held`). The holder is gone with it.
         return None
     try:
-        record = _decode(data)
+        match format_told(data):
+            case None | 1:
+                return _decode(data)
+            case found:
+                raise StateRefusedError(f"{path}: of a newer format ({found})", "update orchestrate")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StateRefusedError(f"{path}: damaged: {error}", f"orchestrate tokens forget {Path(path).stem}") from error
-    if record.format > FORMAT:
-        raise StateRefusedError(f"{path}: of a newer format ({record.format})", "update orchestrate")
-    return record
