@@ -179,7 +179,8 @@ def test_a_file_of_a_later_version_or_another_account_tells_nothing(machine: Mac
         assert machine.other_run().find_park(ACCOUNT) is None
 
 
-def test_what_a_later_version_knows_of_a_limit_is_never_overwritten(machine: Machine) -> None:
+def test_what_a_later_version_knows_of_a_limit_is_never_overwritten(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
     machine.file().parent.mkdir()
     machine.file().write_bytes(b'{"format": 2, "account": {"name": "x"}}')
     park = machine.parks.tell_limit(ACCOUNT, NOON.wall + HOUR, "r/a:1")

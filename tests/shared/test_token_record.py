@@ -82,7 +82,7 @@ def test_a_record_cut_at_any_byte_is_refused_and_never_another_record(files: Tok
 
 
 def test_a_newer_format_is_told_as_one_whatever_else_has_changed(files: TokenFiles) -> None:
-    path = files.record("t")
+    path = files.record_path("t")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b'{"format": 2, "token": ["t"]}')
     with pytest.raises(StateRefusedError, match="newer format"):
