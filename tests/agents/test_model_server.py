@@ -8,22 +8,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from drivers.model_server import ModelServer, Usage, small_claude
 from drivers.model_server.scenario import Step, shell_call, step, steps_of
-from drivers.run_driver import wait_until
+from drivers.processes import wait_until
 
 LIMIT_SECONDS = 20.0
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
 
 
 class Answer:

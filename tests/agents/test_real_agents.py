@@ -16,10 +16,10 @@ import loopback
 import packages
 import psutil
 import pytest
-from conftest import processes_of
 from drivers.model_server import ModelServer
 from drivers.model_server.scenario import shell_call, step
-from drivers.run_driver import RunDriver, wait_until
+from drivers.processes import processes_of, wait_until
+from drivers.run_driver import RunDriver
 from real_agents import CLIENTS, RealAgents
 
 pytestmark = pytest.mark.agents

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 KEY = "sk-ant-api03-0123456789abcdef0123"
 PASSWORD = "correct horse battery staple"

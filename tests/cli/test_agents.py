@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Profile

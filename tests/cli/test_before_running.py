@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 PLAN = """
 inputs.word = "x y"

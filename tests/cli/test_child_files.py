@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 PARENT = """
 name = "top"

@@ -7,11 +7,10 @@ import select
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.gate import Gate
 from drivers.sweeps import sweep
 
@@ -22,14 +21,6 @@ from orchestrator.views.outlet import Outlet
 from orchestrator.views.plain_lines import Quiet
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """The gate at which the living run's items stand."""
-    made = Gate(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

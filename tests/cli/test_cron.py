@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import describe, kill, processes_of
 from drivers.gate import Gate
+from drivers.processes import describe, kill, processes_of
 
 from orchestrator.errors import ExitCode
 from orchestrator.jobsfile.load import load_text
@@ -100,13 +100,6 @@ class Cron:
     def supervisor(self) -> int:
         """Pid of the newest run's supervisor."""
         return int(json.loads((self.run_folders()[-1] / "supervisor.json").read_text())["pid"])
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    made = Gate(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.git_repository import forget_configuration
 
 from orchestrator.cli import main

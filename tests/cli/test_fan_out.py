@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conftest import WAIT, RunCli
+from drivers.command_line import RunCli
+from drivers.processes import WAIT
 
 
 def results(run_cli: RunCli, run: str = "jobs.toml") -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.gate import Gate
 
 LIMIT_SECONDS = 60.0
@@ -69,14 +69,6 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         os.close(self._ours)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """Where the job stands beside which the question is open."""
-    made = Gate(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from conftest import WAIT, RunCli
+from drivers.command_line import RunCli
+from drivers.processes import WAIT
 
 
 def results(run_cli: RunCli, run: str = "jobs.toml") -> dict[str, tuple[str, str | None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 WORKFLOW = """
 workflow: {id: story, name: A story, version: 1.0.0}

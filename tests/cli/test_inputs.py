@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 JOBS = """
 [inputs.module]

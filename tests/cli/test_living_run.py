@@ -10,18 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.gate import Gate
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """The gate at which the living run's items stand."""
-    made = Gate(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

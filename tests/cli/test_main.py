@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 from orchestrator import __version__
 from orchestrator.cli import main

@@ -7,17 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCli
-from drivers.fake_agents import STATE_VARIABLE, Witness, add_profile
+from drivers.command_line import RunCli
+from drivers.fake_agents import Witness, add_profile
 
 LEDGER = "· saved 0.00 USD by replay and adoption · paid twice 0"
-
-
-@pytest.fixture
-def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Witness:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    add_profile(tmp_path)
-    return Witness(tmp_path / "state")
 
 
 def write(folder: Path, script: str, *, count: int = 4, run: str = "", keys: str = "") -> None:

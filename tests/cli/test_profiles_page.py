@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 from orchestrator.jobsfile.language.decode import fields_of
 from orchestrator.jobsfile.profiles import keys as tables

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 JOBS = r"""
 name = "story"

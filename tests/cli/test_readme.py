@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 
 from orchestrator.cli import main
 from orchestrator.errors import ExitCode

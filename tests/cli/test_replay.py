@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.sweeps import sweep
 
 SECRET = "sk-ant-api03-0123456789abcdef0123"

@@ -5,22 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.gate import Gate
-from drivers.run_driver import wait_until
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """Where the one item that does the work stands."""
-    made = Gate(tmp_path)
-    yield made
-    made.close()
+from drivers.processes import wait_until
 
 
 @pytest.fixture

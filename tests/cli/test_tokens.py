@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.token_samples import MARK, living_holder, record, write
 
 from orchestrator.cli import checkup

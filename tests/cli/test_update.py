@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.run_driver import Command, RunDriver, is_living
+from drivers.processes import is_living
+from drivers.run_driver import Command, RunDriver
 
 from orchestrator.errors import ExitCode
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def update(driver: RunDriver, *arguments: str) -> Command:

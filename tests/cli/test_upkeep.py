@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.gate import Gate
 
 from orchestrator.cli import checkup
@@ -30,14 +29,6 @@ def two_runs(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text(FAILING)
     assert run_cli("run", "good.toml", "--run-id", "good").returncode == 0
     assert run_cli("run", "bad.toml", "--run-id", "bad").returncode == 1
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    """Where an item stands while its supervisor is killed."""
-    made = Gate(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCli
-from drivers.git_repository import Repository, forget_configuration
+from drivers.command_line import RunCli
+from drivers.git_repository import Repository
 
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.run_dir import RunDir
+
+pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
 PORT = """
 [jobs.port]
@@ -24,11 +26,6 @@ for_each = ["one", "two", "three"]
 shell = "echo {{ item }} > {{ item }}.txt"
 workspace = "worktree"
 """
-
-
-@pytest.fixture(autouse=True)
-def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forget_configuration(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from drivers.run_driver import Command, RunDriver, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import Command, RunDriver
 
 ITEMS = [f"work:{index}" for index in range(6)]
 GATED = "work:4"

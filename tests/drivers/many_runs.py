@@ -11,7 +11,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from drivers.run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until, why
+from drivers.processes import LIMIT_SECONDS, wait_until
+from drivers.run_driver import Command, RunDriver, why
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history

@@ -13,15 +13,14 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
-from conftest import SETTLE_SECONDS, describe, processes_of
 
+from drivers.processes import LIMIT_SECONDS, SETTLE_SECONDS, describe, processes_of, wait_until
 from orchestrator.control.client import NoSupervisor, ask
 from orchestrator.control.messages import Explain
 from orchestrator.errors import ExitCode
@@ -31,25 +30,7 @@ from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.processes.identity import is_same_process
 
-LIMIT_SECONDS = 60.0
-"""For every wait. Only a hang takes that long: a test that passes never comes near it, whatever else the machine does."""
 KILLED = -signal.SIGKILL
-
-
-def is_living(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SECONDS) -> Any:
-    """The first true value of `condition`. Fails after `limit` seconds."""
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {limit:g} s: {what}"
-        time.sleep(0.005)
-    return value
 
 
 def why(run_folder: Path, item: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from drivers.run_driver import Command, RunDriver, wait_until, why
+from drivers.processes import wait_until
+from drivers.run_driver import Command, RunDriver, why
 from orchestrator.control.client import ask
 from orchestrator.control.messages import CancelRequest
 from orchestrator.reading.item_result import item_results

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +12,11 @@ import msgspec
 import psutil
 from filelock import lock_descriptor
 
+from drivers.processes import LIMIT_SECONDS, wait_until
 from orchestrator.workers import channel
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.log import read_log
 from orchestrator.workers.protocol import End, Ended, EndReason, Limits, LogLine, Outcome, Spawned, Start
-
-LIMIT_SECONDS = 60.0
-
-
-def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SECONDS) -> Any:
-    """The first true value of `condition`."""
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {limit} s: {what}"
-        time.sleep(0.005)
-    return value
-
-
-def is_living(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def pids_in(path: Path, count: int) -> list[int]:
-    """The pids that agents have written to `path`, one a line, once there are `count`."""
-    wait_until(lambda: len(read_pids(path)) >= count, f"{count} pids in {path}")
-    return read_pids(path)
-
-
-def read_pids(path: Path) -> list[int]:
-    return [int(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []
 
 
 class WorkerDriver:

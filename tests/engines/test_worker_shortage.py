@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from drivers.processes import LIMIT_SECONDS
 from drivers.sweeps import sweep
-from drivers.worker_driver import LIMIT_SECONDS, WorkerDriver
+from drivers.worker_driver import WorkerDriver
 
 from orchestrator.core.events import Verdict
 from orchestrator.engines.engine import AttemptLost, EngineEvent, Noted, OutcomeArrived, ReadyWorker

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from drivers.run_driver import Command, RunDriver, is_living, wait_until
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
+from drivers.processes import is_living, wait_until
+from drivers.run_driver import Command, RunDriver
 
 
 def write_two(driver: RunDriver, keys: str = "", slots: int = 1) -> None:

@@ -7,15 +7,13 @@ import signal
 
 import pytest
 from drivers.fake_agents import Witness
-from drivers.run_driver import RunDriver, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import RunDriver
 from drivers.sweeps import sweep
 
 from orchestrator.errors import ExitCode
 
-
-@pytest.fixture
-def driver(agent_driver: RunDriver) -> RunDriver:
-    return agent_driver
+pytestmark = pytest.mark.usefixtures("witness")
 
 
 def write(driver: RunDriver, script: str, *, keys: str = "", slots: int = 2) -> None:

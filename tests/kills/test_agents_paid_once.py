@@ -7,30 +7,21 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import kill, processes_of
 from drivers.model_server import ModelServer, small_claude
-from drivers.run_driver import KILLED, Command, RunDriver, wait_until
+from drivers.processes import kill, processes_of, wait_until
+from drivers.run_driver import KILLED, Command, RunDriver
 
 PROMPTS = [f"scenario:hold say {number}" for number in range(4)]
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-
-
-@pytest.fixture
-def driver(tmp_path: Path, home: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
+def driver(driver: RunDriver, tmp_path: Path) -> RunDriver:
     small_claude.install(tmp_path)
-    write(made, PROMPTS)
-    yield made
-    made.close()
+    write(driver, PROMPTS)
+    return driver
 
 
 def write(driver: RunDriver, prompts: list[str]) -> None:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from drivers.run_driver import KILLED, RunDriver
 from drivers.sweeps import sweep
 
 ITEMS = 4
 LINKS = ("fetch", "clean", "store")
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write_chain(driver: RunDriver) -> None:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from conftest import processes_of
 from drivers.many_runs import ManyRuns
-from drivers.run_driver import KILLED, wait_until
+from drivers.processes import processes_of, wait_until
+from drivers.run_driver import KILLED
 from drivers.sweeps import sweep
 
 
 @pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[ManyRuns]:
+def runs(runs: ManyRuns) -> ManyRuns:
     """A parent with one slot, whose child has three leaves: the first is done at once, the others wait for the gate."""
-    made = ManyRuns(tmp_path, home)
-    body = made.witnessed(f"test {{{{ item }}}} = 0 || {made.gated()}")
-    made.write(f"[jobs.leaf]\nfor_each = [0, 1, 2]\nshell = '''{body}'''\n", "leaf.toml")
-    made.write('[run]\nslots = 1\n[jobs.go]\nworkflow = "leaf.toml"\n', "top.toml")
-    yield made
-    made.close()
+    body = runs.witnessed(f"test {{{{ item }}}} = 0 || {runs.gated()}")
+    runs.write(f"[jobs.leaf]\nfor_each = [0, 1, 2]\nshell = '''{body}'''\n", "leaf.toml")
+    runs.write('[run]\nslots = 1\n[jobs.go]\nworkflow = "leaf.toml"\n', "top.toml")
+    return runs
 
 
 def assert_finishes(runs: ManyRuns, *again: str) -> None:

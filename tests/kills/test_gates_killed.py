@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from drivers.run_driver import KILLED, RunDriver, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import KILLED, RunDriver
 
 from orchestrator.errors import ExitCode
 
@@ -26,11 +24,9 @@ shell = '''{push}; echo {{{{ jobs.ship.message }}}}'''
 
 
 @pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    made.write(JOBS.format(draft=made.witnessed(), beside=made.witnessed(made.gated()), push=made.witnessed()))
-    yield made
-    made.close()
+def driver(driver: RunDriver) -> RunDriver:
+    driver.write(JOBS.format(draft=driver.witnessed(), beside=driver.witnessed(driver.gated()), push=driver.witnessed()))
+    return driver
 
 
 def approve(driver: RunDriver, *arguments: str, code: int = 0) -> str:

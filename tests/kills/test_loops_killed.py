@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from drivers.run_driver import KILLED, RunDriver
 from drivers.sweeps import sweep
@@ -14,13 +11,6 @@ JOBS = """
 shell = '''{body}; echo {{{{ round }}}}{{{{ output | default('', true) }}}}'''
 repeat = {{ until = "{{{{ round == 3 }}}}" }}
 """
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def assert_each_round_ran_once(driver: RunDriver) -> None:

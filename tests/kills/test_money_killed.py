@@ -6,19 +6,17 @@ from typing import Any
 
 import pytest
 from drivers.fake_agents import Witness
-from drivers.run_driver import RunDriver, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import RunDriver
 from drivers.sweeps import sweep
 
 from orchestrator.reading.money.ledger import Ledger, ledger_of
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
 
+pytestmark = pytest.mark.usefixtures("witness")
+
 KILLED = -9
-
-
-@pytest.fixture
-def driver(agent_driver: RunDriver) -> RunDriver:
-    return agent_driver
 
 
 def write(driver: RunDriver, script: str, **run: Any) -> None:

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from drivers.run_driver import Command, RunDriver, wait_until
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
+from drivers.processes import wait_until
+from drivers.run_driver import Command, RunDriver
 
 
 @pytest.fixture

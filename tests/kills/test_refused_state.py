@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,6 @@ from drivers.run_driver import KILLED, RunDriver
 from drivers.sweeps import sweep
 
 from orchestrator.cli import main
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def newer_checkpoint(run: Path) -> str:

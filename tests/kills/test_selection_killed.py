@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from drivers.run_driver import KILLED, RunDriver
 
@@ -25,11 +22,9 @@ shell = '''{body}'''
 
 
 @pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    made.write(JOBS.format(body=made.witnessed()))
-    yield made
-    made.close()
+def driver(driver: RunDriver) -> RunDriver:
+    driver.write(JOBS.format(body=driver.witnessed()))
+    return driver
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,9 @@ from pathlib import Path
 
 import pytest
 from drivers.batch import GATED, ITEMS, assert_every_result_is_there, wait_for_the_others, write_batch
-from drivers.run_driver import RunDriver, is_living, wait_until
+from drivers.processes import is_living, wait_until
+from drivers.run_driver import RunDriver
 from drivers.sweeps import sweep
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(

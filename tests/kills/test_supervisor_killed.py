@@ -6,12 +6,12 @@ Workers outlive it, so not even what runs at that moment runs again.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from drivers.batch import ITEMS, assert_every_result_is_there, let_end, wait_for_the_others, write_batch
-from drivers.run_driver import KILLED, Command, RunDriver, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import KILLED, Command, RunDriver
 
 POINTS = {
     "supervisor.listed": (1,),
@@ -59,13 +59,6 @@ RESUME_FAULTS = [
     "supervisor.ended:1",
 ]
 """Where each resume of the row is killed; one that does not come there goes as far as it can."""
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def assert_once(driver: RunDriver) -> None:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from drivers.run_driver import is_living
+from drivers.processes import is_living
 from drivers.sweeps import sweep
 from drivers.token_runs import TOKEN, TokenRuns
 
 from orchestrator.shared.tokens.record import TokenFiles
 
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[TokenRuns]:
-    made = TokenRuns(tmp_path, home)
-    yield made
-    made.close()
+RUNS = TokenRuns
 
 
 # The lock file.

@@ -5,20 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from drivers.run_driver import is_living, wait_until
+from drivers.processes import is_living, wait_until
 from drivers.sweeps import sweep
 from drivers.token_runs import TOKEN, TokenRuns
 
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[TokenRuns]:
-    made = TokenRuns(tmp_path, home)
-    yield made
-    made.close()
+RUNS = TokenRuns
 
 
 # The supervisor is killed.

@@ -7,21 +7,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from conftest import processes_of
-from drivers.run_driver import Command, wait_until
+from drivers.processes import processes_of, wait_until
+from drivers.run_driver import Command
 from drivers.token_runs import TokenRuns
 
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[TokenRuns]:
-    made = TokenRuns(tmp_path, home)
-    yield made
-    made.close()
+RUNS = TokenRuns
 
 
 def orphans(runs: TokenRuns) -> list[psutil.Process]:

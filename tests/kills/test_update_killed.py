@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from drivers.run_driver import KILLED, RunDriver
 from drivers.sweeps import sweep
@@ -38,13 +35,6 @@ POINTS = [
     ),
     pytest.param("checkpoint.switched", NEW),
 ]
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def told(driver: RunDriver) -> dict[str, tuple[str, str | None]]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -70,13 +68,6 @@ class Edit(msgspec.Struct):
         for port, review in zip(ports, reviews, strict=False):
             expected = f"{self.words['review']} {port['output']}" if port["status"] == "succeeded" else None
             assert (review["status"], review["output"]) == (port["status"], expected)
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def take(driver: RunDriver, dice: random.Random) -> None:

@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from drivers.batch import ITEMS, OTHERS, assert_every_result_is_there, let_end, write_batch
-from drivers.run_driver import KILLED, Command, RunDriver, is_living, wait_until
+from drivers.processes import is_living, wait_until
+from drivers.run_driver import KILLED, Command, RunDriver
 from drivers.sweeps import sweep
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
-
 
 ONCE_POINTS = ["worker.begun", "worker.logged", "worker.sent"]
 """Before the agent starts, and after its outcome is in the log: a kill there makes no item run twice."""

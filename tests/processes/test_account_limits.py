@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from drivers.fake_agents import STATE_VARIABLE, Witness, add_profile
 from drivers.many_runs import ManyRuns
-from drivers.run_driver import KILLED, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import KILLED
 
 from orchestrator.core.throttle import FIRST_WAIT_SECONDS
 from orchestrator.shared.limits.parks import LEAST_VARIABLE, Parks

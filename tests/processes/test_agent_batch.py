@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from drivers.model_server import Exchange, ModelServer, small_claude
@@ -19,19 +17,6 @@ CENT = 0.01
 CONCURRENCY = 8
 UNTOLD = ("cut", "599", "hang")
 """Steps after which the agent dies or is ended before it has told its cost: of the first it was charged."""
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-
-
-@pytest.fixture
-def driver(tmp_path: Path, home: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def fate(index: int) -> str:

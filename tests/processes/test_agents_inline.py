@@ -6,10 +6,7 @@ import pytest
 from drivers.fake_agents import Witness
 from drivers.run_driver import RunDriver
 
-
-@pytest.fixture
-def driver(agent_driver: RunDriver) -> RunDriver:
-    return agent_driver
+pytestmark = pytest.mark.usefixtures("witness")
 
 
 def test_an_agent_is_read_ended_and_checked(driver: RunDriver) -> None:

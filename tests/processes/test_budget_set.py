@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 from drivers.fake_agents import Witness
-from drivers.run_driver import RunDriver, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import RunDriver
 
-
-@pytest.fixture
-def driver(agent_driver: RunDriver) -> RunDriver:
-    return agent_driver
+pytestmark = pytest.mark.usefixtures("witness")
 
 
 def test_a_raised_budget_lets_items_start_while_the_first_still_runs(driver: RunDriver, tmp_path: Path) -> None:

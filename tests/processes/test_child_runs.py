@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from drivers.many_runs import ManyRuns
-from drivers.run_driver import KILLED, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import KILLED
 from drivers.sweeps import sweep
 
 from orchestrator.reading.item_result import shown_rounds
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.seen_statuses import run_status
-
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[ManyRuns]:
-    made = ManyRuns(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write_leaf(runs: ManyRuns, body: str, *, items: int = 3, run: str = "slots = 8") -> None:

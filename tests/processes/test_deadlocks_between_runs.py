@@ -5,20 +5,10 @@ That it takes no more than 5 s is promised where looks can be counted: `test_wai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from drivers.many_runs import ManyRuns, nested
-from drivers.run_driver import wait_until
+from drivers.processes import wait_until
 from drivers.sweeps import sweep
-
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[ManyRuns]:
-    made = ManyRuns(tmp_path, home)
-    yield made
-    made.close()
 
 
 def tolerant(command: str) -> str:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from drivers.many_runs import ManyRuns, nested
 from drivers.sweeps import sweep
 
 FULL = "it waits for a slot of the {} lane: all are in use"
-
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[ManyRuns]:
-    made = ManyRuns(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write(runs: ManyRuns, run: str, *, quick: str = "", long_items: int = 8, quick_items: int = 8) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-from drivers.run_driver import LIMIT_SECONDS, RunDriver, wait_until
+from drivers.processes import LIMIT_SECONDS, wait_until
+from drivers.run_driver import RunDriver
 
 from orchestrator import (
     JobsFileError,
@@ -47,13 +48,6 @@ for_each = { job = "a" }
 continue_on_error = true
 shell = "test {{ item }} != y"
 """
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:

@@ -5,23 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from conftest import SETTLE_SECONDS, processes_of
 from drivers.many_runs import ORCHESTRATE, ManyRuns, nested
-from drivers.run_driver import is_living, wait_until
+from drivers.processes import SETTLE_SECONDS, is_living, processes_of, wait_until
 
 ROOM = "a slot that an item around this run lends"
-
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[ManyRuns]:
-    made = ManyRuns(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write_fan_out(runs: ManyRuns, job: str, items: int, body: str, *, run: str = "slots = 8", keys: str = "") -> None:

@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from drivers.many_runs import ManyRuns
-from drivers.run_driver import is_living, wait_until
+from drivers.processes import is_living, wait_until
 
 A_SECOND = 1_000_000_000
-
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[ManyRuns]:
-    made = ManyRuns(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write_in_pool(runs: ManyRuns, job: str, items: int, body: str, pool: str, keys: str = "") -> None:

@@ -8,13 +8,13 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import no_process_left
-from drivers.run_driver import LIMIT_SECONDS, Command, RunDriver, wait_until, why
+from drivers.processes import LIMIT_SECONDS, no_process_left, wait_until
+from drivers.run_driver import Command, RunDriver, why
 
 from orchestrator.control.client import ask
 from orchestrator.control.messages import Flush
@@ -22,13 +22,6 @@ from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
 
 SLOTS = 16
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def limited(driver: RunDriver, limit: str, *, before: Sequence[str] = ()) -> Command:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers.run_driver import RunDriver, wait_until
+from drivers.processes import wait_until
+from drivers.run_driver import RunDriver
 from drivers.sweeps import sweep
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write(driver: RunDriver, *, items: str, body: str, keys: str = "", slots: int = 8) -> None:

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from drivers.run_driver import RunDriver
 
 from orchestrator.errors import ExitCode
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def test_a_succeeded_item_whose_inputs_changed_is_told_as_stale_and_runs_again_when_asked(driver: RunDriver) -> None:

@@ -9,21 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from drivers.run_driver import LIMIT_SECONDS, Command, RunDriver, is_living, wait_until
+from drivers.processes import LIMIT_SECONDS, is_living, wait_until
+from drivers.run_driver import Command, RunDriver
 from drivers.sweeps import sweep
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write_two(driver: RunDriver, *, slots: int = 1, keys: str = "", run: str = "", before: str = ":") -> None:

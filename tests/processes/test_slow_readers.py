@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from drivers.run_driver import LIMIT_SECONDS, wait_until
+from drivers.processes import LIMIT_SECONDS, wait_until
 
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.run_dir import RunDir

@@ -13,14 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import no_process_left, processes_of
-from drivers.run_driver import Command, RunDriver, is_living, wait_until, why
+from drivers.processes import is_living, no_process_left, processes_of, wait_until
+from drivers.run_driver import Command, RunDriver, why
 from drivers.sweeps import sweep
 
 from orchestrator.control.address import SOCKET_NAME
@@ -28,13 +27,6 @@ from orchestrator.control.client import NoSupervisor, ask
 from orchestrator.control.messages import CancelRequest, Flush, Pause, SetSlots, StopRequest
 
 ORCHESTRATE = shlex.join([sys.executable, "-m", "orchestrator"])
-
-
-@pytest.fixture
-def driver(home: Path, tmp_path: Path) -> Iterator[RunDriver]:
-    made = RunDriver(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write(driver: RunDriver, body: str, *, items: int = 2, run: str = "slots = 1", keys: str = "") -> list[str]:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from drivers.run_driver import Command, is_living, wait_until
+from drivers.processes import is_living, wait_until
+from drivers.run_driver import Command
 from drivers.token_runs import TOKEN, TokenRuns
 
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[TokenRuns]:
-    made = TokenRuns(tmp_path, home)
-    yield made
-    made.close()
+RUNS = TokenRuns
 
 
 HOUR = 'token_ttl = "1h"'

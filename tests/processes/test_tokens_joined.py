@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from drivers.run_driver import wait_until
+from drivers.processes import wait_until
 from drivers.token_runs import TOKEN, TokenRuns
 
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[TokenRuns]:
-    made = TokenRuns(tmp_path, home)
-    yield made
-    made.close()
+RUNS = TokenRuns
 
 
 def held_by(pid: int) -> tuple[int, int, int]:

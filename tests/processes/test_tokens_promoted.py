@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from drivers.run_driver import Command
@@ -13,12 +11,7 @@ from drivers.token_runs import TOKEN, TokenRuns
 
 from orchestrator.core.tokens import PROMOTIONS_ALLOWED
 
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[TokenRuns]:
-    made = TokenRuns(tmp_path, home)
-    yield made
-    made.close()
+RUNS = TokenRuns
 
 
 def waiters(runs: TokenRuns, count: int) -> dict[str, Command]:

@@ -12,25 +12,19 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import pytest
 from drivers.run_driver import Command
 from drivers.token_runs import TokenRuns
+
+RUNS = TokenRuns
 
 WITHIN_SECONDS = 0.020
 PRIMARY, BLOCKER = "p", "b"
 
 ItemOfRound = Callable[[int], str]
 """`RUN/ITEM`."""
-
-
-@pytest.fixture
-def runs(home: Path, tmp_path: Path) -> Iterator[TokenRuns]:
-    made = TokenRuns(tmp_path, home)
-    yield made
-    made.close()
 
 
 def write_file(runs: TokenRuns, name: str, items: Iterable[tuple[str, int]], slots: int, ttl: str) -> None:

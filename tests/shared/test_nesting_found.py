@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers.worker_driver import LIMIT_SECONDS, WorkerDriver, wait_until
+from drivers.processes import LIMIT_SECONDS, wait_until
+from drivers.worker_driver import WorkerDriver
 
 from orchestrator.errors import UserError
 from orchestrator.shared.nesting.ancestors import find_ancestors, worker_above

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
-from drivers.run_driver import is_living, wait_until
+from drivers.processes import is_living, wait_until
 from drivers.store_samples import started
 from drivers.token_driver import ITEM, TOKEN, LockOf, Run, outcome
 

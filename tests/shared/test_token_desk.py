@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.run_driver import LIMIT_SECONDS, is_living, wait_until
+from drivers.processes import LIMIT_SECONDS, is_living, wait_until
 from drivers.sweeps import sweep
 from drivers.token_driver import ITEM, TOKEN, Run
 

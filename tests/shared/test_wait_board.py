@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.run_driver import LIMIT_SECONDS, wait_until
+from drivers.processes import LIMIT_SECONDS, wait_until
 
 from orchestrator.core.deadlocks import Wait
 from orchestrator.errors import StateUnwritableError

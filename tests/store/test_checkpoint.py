@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers.store_samples import LISTED, ended, new_run, started
+from drivers.store_samples import LISTED, ended, started
 
 from orchestrator.control.messages import RetryRequest
 from orchestrator.errors import StateRefusedError, StateUnwritableError, UserError
@@ -22,16 +22,7 @@ from orchestrator.store.run_store import JOURNAL_GROWTH, SMALLEST_JOURNAL_BYTES,
 from orchestrator.supervisor.reopenings import retries
 from orchestrator.workers.faultpoints import arm
 
-
-@pytest.fixture(autouse=True)
-def _disarmed():
-    yield
-    arm(None)
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> RunDir:
-    return new_run(tmp_path)
+pytestmark = pytest.mark.usefixtures("disarmed")
 
 
 def files(run_dir: RunDir) -> set[str]:

@@ -63,11 +63,6 @@ FAULTS = [
 ]
 
 
-@pytest.fixture
-def run_dir(tmp_path: Path) -> RunDir:
-    return new_run(tmp_path)
-
-
 def writer(run_dir: RunDir, groups: int, *, fault: str = "", prefix: tuple[str, ...] = ()) -> int:
     """Run the writer to its end; its exit status."""
     samples = str(Path(__file__).parent.parent)

@@ -15,6 +15,8 @@ from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.item_list import ItemList, write_item_list
 from orchestrator.workers.faultpoints import arm
 
+pytestmark = pytest.mark.usefixtures("disarmed")
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: (
@@ -22,12 +24,6 @@ JSON = st.recursive(
     ),
     max_leaves=5,
 )
-
-
-@pytest.fixture(autouse=True)
-def _disarmed():
-    yield
-    arm(None)
 
 
 @pytest.fixture

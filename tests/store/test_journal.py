@@ -14,11 +14,7 @@ from orchestrator.store.lines import EndLine
 from orchestrator.store.records import Status
 from orchestrator.workers.faultpoints import arm
 
-
-@pytest.fixture(autouse=True)
-def _disarmed():
-    yield
-    arm(None)
+pytestmark = pytest.mark.usefixtures("disarmed")
 
 
 @pytest.fixture

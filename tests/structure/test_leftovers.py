@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import kill, processes_of
+from drivers.processes import kill, processes_of
 
 WAIT_FOR_EVER = "import sys; print('ready', flush=True); sys.stdin.read()"
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from drivers.answering_reader import AnsweringReader
-from drivers.worker_driver import WorkerDriver, wait_until
+from drivers.processes import wait_until
+from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers import launch
 from orchestrator.workers.agents import formats

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 from drivers.fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, claude_reading
-from drivers.worker_driver import WorkerDriver, is_living, wait_until
+from drivers.processes import is_living, wait_until
+from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers.protocol import (
     AgentReport,

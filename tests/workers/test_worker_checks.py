@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from drivers.fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, claude_reading
-from drivers.worker_driver import WorkerDriver, is_living, may_be_locked, pids_in, wait_until
+from drivers.processes import is_living, pids_in, wait_until
+from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.protocol import AgentTask, AttemptClass, Check, Creates, EndReason, Outcome, Spawned, Start
@@ -29,11 +29,7 @@ class CheckDriver(WorkerDriver):
         return self.start("/bin/sh", "-c", script, check=Check(script=check, path=str(self.root / "outputs/check")), **settings)
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[CheckDriver]:
-    driver = CheckDriver(tmp_path)
-    yield driver
-    driver.close()
+WORKER = CheckDriver
 
 
 def test_a_check_that_passes_leaves_the_success_as_it_was(worker: CheckDriver) -> None:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from drivers.worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
+from drivers.processes import pids_in, wait_until
+from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.files.config_folder import ConfigFolder
 from orchestrator.workers.protocol import AttemptClass, ConfigTask
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
-    driver = WorkerDriver(tmp_path)
-    yield driver
-    driver.close()
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from drivers.worker_driver import WorkerDriver, is_living, may_be_locked, pids_in, wait_until
+from drivers.processes import is_living, pids_in, wait_until
+from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks

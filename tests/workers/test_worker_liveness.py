@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
-from drivers.worker_driver import WorkerDriver, may_be_locked, pids_in, wait_until
+from drivers.command_line import RunCli
+from drivers.processes import pids_in, wait_until
+from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
@@ -20,11 +21,10 @@ from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, WORKER_FOLDER_VARI
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
-    driver = WorkerDriver(tmp_path)
-    yield driver
-    driver.close()
-    end_tree_of_dead_worker(driver.log(), mark=driver.mark, grace_seconds=0, folder=str(driver.folder))
+def worker(worker: WorkerDriver) -> Iterator[WorkerDriver]:
+    yield worker
+    worker.close()
+    end_tree_of_dead_worker(worker.log(), mark=worker.mark, grace_seconds=0, folder=str(worker.folder))
 
 
 def is_alive(worker: WorkerDriver) -> bool:

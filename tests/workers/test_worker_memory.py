@@ -5,23 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-from drivers.worker_driver import WorkerDriver, is_living, pids_in
+from drivers.processes import is_living, pids_in
+from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers.protocol import AttemptClass, EndReason
 
 MIB = 1 << 20
 TAKE = f"{sys.executable} -S -c 'import os, time; print(os.getpid(), flush=True); held = bytearray(60 << 20); time.sleep(600)'"
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
-    driver = WorkerDriver(tmp_path)
-    yield driver
-    driver.close()
 
 
 def test_what_outgrows_its_memory_is_ended_and_told_in_words(worker: WorkerDriver) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from drivers.worker_driver import WorkerDriver
 from orchestrator.workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
-    driver = WorkerDriver(tmp_path)
-    yield driver
-    driver.close()
 
 
 def content(capture: Capture) -> bytes:

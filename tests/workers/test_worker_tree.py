@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drivers.processes import is_living, pids_in, wait_until
 from drivers.sweeps import sweep
-from drivers.worker_driver import WorkerDriver, is_living, pids_in, wait_until
+from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers.protocol import AttemptClass, EndReason
 
@@ -26,13 +26,6 @@ DETACHED = {
     "a stopped process": "sh -c 'echo $$ >> pids; kill -STOP $$; sleep 600' & while ! test -s pids; do :; done",
 }
 DEAF = "trap '' TERM; echo $$ >> pids; while :; do sleep 600; done"
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
-    driver = WorkerDriver(tmp_path)
-    yield driver
-    driver.close()
 
 
 @pytest.mark.parametrize("script", DETACHED.values(), ids=DETACHED.keys())

@@ -7,15 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from drivers.git_repository import Repository, forget_configuration
-from drivers.worker_driver import WorkerDriver, is_living, may_be_locked, wait_until
+from drivers.git_repository import Repository
+from drivers.processes import is_living, wait_until
+from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
@@ -25,22 +25,12 @@ from orchestrator.workers.workspaces.record import read_record
 from orchestrator.workers.workspaces.removal import remove_workspace
 from orchestrator.workers.workspaces.workspace import Workspace
 
-
-@pytest.fixture(autouse=True)
-def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forget_configuration(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repo", **{"a.txt": "a\n", ".gitignore": ".env\nbuild/\n"})
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
-    driver = WorkerDriver(tmp_path)
-    yield driver
-    driver.close()
 
 
 class Item:

@@ -1,0 +1,99 @@
+"""Processes of a test: waiting for what they do, with a hard limit, and finding those that belong to a home."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+LIMIT_SECONDS = 60.0
+"""For every wait. Only a hang takes that long: a test that passes never comes near it, whatever else the machine does."""
+
+SETTLE_SECONDS = 30.0
+"""How long a worker may take to notice that its supervisor is gone, on a machine that has much else to do."""
+
+WAIT = "i=0; until test -e NAME; do i=$((i+1)); test $i -lt 3000 || exit 9; sleep 0.01; done"
+"""A shell script that waits for the file NAME, for half a minute at most."""
+
+
+def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SECONDS) -> Any:
+    """The first true value of `condition`. Fails after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {limit:g} s: {what}"
+        time.sleep(0.005)
+    return value
+
+
+def is_living(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def pids_in(path: Path, count: int) -> list[int]:
+    """The pids that agents have written to `path`, one a line, once there are `count`."""
+    wait_until(lambda: len(read_pids(path)) >= count, f"{count} pids in {path}")
+    return read_pids(path)
+
+
+def read_pids(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []
+
+
+@contextmanager
+def no_process_left(home: Path) -> Iterator[None]:
+    """Afterwards no process belongs to a run in `home`, or it fails; also what a block that failed has left is ended."""
+    try:
+        yield
+    except BaseException:
+        kill(processes_of(home))
+        raise
+    _, left = psutil.wait_procs(processes_of(home), timeout=SETTLE_SECONDS)
+    if left:
+        told = "\n".join(describe(process) for process in left)
+        kill(left)
+        pytest.fail(f"this test left processes behind:\n{told}")
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Living processes that belong to a run in `home`: by its name in their environment or command line, or by their cwd.
+
+    The cwd finds jobs that were started with an empty environment: a test's jobs run in its own folder, which holds its home.
+    """
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [process for process in psutil.process_iter() if process.pid not in mine and _belongs_to(process, home)]
+
+
+def _belongs_to(process: psutil.Process, home: Path) -> bool:
+    try:
+        if process.environ().get("ORCHESTRATE_HOME") == str(home):
+            return True
+        return any(str(home) in word for word in process.cmdline()) or Path(process.cwd()).is_relative_to(home.parent)
+    except psutil.Error:  # gone, a zombie, or another user's: not ours
+        return False
+
+
+def describe(process: psutil.Process) -> str:
+    """`PID COMMAND`, also of a process that has gone meanwhile."""
+    try:
+        return f"{process.pid} {process.cmdline()}"
+    except psutil.Error:
+        return f"{process.pid} (gone)"
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """SIGKILL to all, and wait until they are gone."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(processes, timeout=SETTLE_SECONDS)
