@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import RunCli
+from drivers.command_line import RunCli
 from drivers.recorded_runs import NAMES, PLACE, RUN, bytes_of, copy_recording, lay_out, told_by_old_program
 
 from orchestrator.attempts.context import ItemContexts

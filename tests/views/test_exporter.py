@@ -34,6 +34,8 @@ from orchestrator.views.happenings import (
 )
 from orchestrator.views.listeners import Listeners
 
+pytestmark = pytest.mark.usefixtures("witness")
+
 
 class SpanExporter:
     """One JSON line a span: of each attempt, and at the end of the run. This is the one file."""
@@ -129,9 +131,9 @@ def spans_of(spans: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [span for span in spans if span["name"] == name]
 
 
-def test_an_exporter_has_a_span_for_each_attempt_with_all_that_is_known_of_it(agent_driver: RunDriver) -> None:
-    request = RunRequest(jobs_file=str(agent_driver.write(JOBS)), run_id="r")
-    report, spans = exported(agent_driver.folder, lambda listeners: run_file(agent_driver.home, request, listeners))
+def test_an_exporter_has_a_span_for_each_attempt_with_all_that_is_known_of_it(driver: RunDriver) -> None:
+    request = RunRequest(jobs_file=str(driver.write(JOBS)), run_id="r")
+    report, spans = exported(driver.folder, lambda listeners: run_file(driver.home, request, listeners))
     assert [span["status"] for span in spans_of(spans, "plain:0")] == ["ok"]
     assert [(span["attempt"], span["status"]) for span in spans_of(spans, "plain:1")] == [
         (1, "command_failed"),
@@ -152,17 +154,17 @@ def test_an_exporter_has_a_span_for_each_attempt_with_all_that_is_known_of_it(ag
 
 
 @pytest.mark.parametrize("refusal", ["rate_limit", "overloaded"])
-def test_an_attempt_after_which_its_item_waits_for_its_account_has_its_end_told(agent_driver: RunDriver, refusal: str) -> None:
-    agent_driver.write(f"[jobs.a]\nagent = 'fake'\nprompt = '''\nDo it.\nfake: {refusal} | ok\n'''\n")
-    request = RunRequest(jobs_file=str(agent_driver.folder / "jobs.toml"), run_id="r")
-    report, spans = exported(agent_driver.folder, lambda listeners: run_file(agent_driver.home, request, listeners))
+def test_an_attempt_after_which_its_item_waits_for_its_account_has_its_end_told(driver: RunDriver, refusal: str) -> None:
+    driver.write(f"[jobs.a]\nagent = 'fake'\nprompt = '''\nDo it.\nfake: {refusal} | ok\n'''\n")
+    request = RunRequest(jobs_file=str(driver.folder / "jobs.toml"), run_id="r")
+    report, spans = exported(driver.folder, lambda listeners: run_file(driver.home, request, listeners))
     assert report.exit_code == 0
     assert [span["status"] for span in spans_of(spans, "a")] == [refusal, "ok"]
 
 
-def test_a_run_that_goes_on_has_only_new_sequences(agent_driver: RunDriver) -> None:
-    agent_driver.write("[jobs.a]\nshell = 'test -e done'\n")
-    request = RunRequest(jobs_file=str(agent_driver.folder / "jobs.toml"), run_id="r", options=RunOptions(slots=1))
+def test_a_run_that_goes_on_has_only_new_sequences(driver: RunDriver) -> None:
+    driver.write("[jobs.a]\nshell = 'test -e done'\n")
+    request = RunRequest(jobs_file=str(driver.folder / "jobs.toml"), run_id="r", options=RunOptions(slots=1))
     heard: list[Happening] = []
 
     class Heard:
@@ -175,8 +177,8 @@ def test_a_run_that_goes_on_has_only_new_sequences(agent_driver: RunDriver) -> N
         def close(self) -> None:
             pass
 
-    run_file(agent_driver.home, request, Listeners([Heard()]))
-    (agent_driver.folder / "done").touch()
-    resume_run(RunDir(agent_driver.home / "runs" / "r"), ResumeRequest(), Listeners([Heard()]))
+    run_file(driver.home, request, Listeners([Heard()]))
+    (driver.folder / "done").touch()
+    resume_run(RunDir(driver.home / "runs" / "r"), ResumeRequest(), Listeners([Heard()]))
     sequences = [each.sequence for each in heard if isinstance(each, ItemStarted)]
     assert len(set(sequences)) == len(sequences) == 2
