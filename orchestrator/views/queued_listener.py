@@ -25,6 +25,11 @@ PATIENCE_SECONDS = 30.0
 reader that has stopped costs it."""
 
 
+REST_SECONDS = 0.05
+"""How long the thread rests after it has given all that was queued. Waking it for each of a thousand events a second would cost the
+run a tenth of its time: the two threads share one interpreter."""
+
+
 class QueuedListener:
     """Hands on to `listener`, on a thread. What that raises comes out of the next `hear`, `refresh` or `close`, once.
 
@@ -45,6 +50,8 @@ class QueuedListener:
         self._taken = 0
         self._in_hand = 0
         """1 while the listener is given an event."""
+        self._is_idle = False
+        """The thread waits for news, and is to be woken; else it looks by itself when it is done, or has rested."""
         self._is_closing = False
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -83,6 +90,7 @@ class QueuedListener:
         with self._changed:
             self._queue_gap()
             self._is_closing = True
+            self._is_idle = True  # it may be resting, and shall not now
             self._wake()
         while self._thread is not None and self._thread.is_alive():
             before = self._taken
@@ -103,7 +111,9 @@ class QueuedListener:
 
     def _wake(self) -> None:
         if self._thread is not None:
-            self._changed.notify_all()
+            if self._is_idle:
+                self._is_idle = False
+                self._changed.notify_all()
             return
         thread = threading.Thread(target=self._serve, name=f"listener-{type(self.listener).__name__}", daemon=True)
         try:
@@ -154,12 +164,19 @@ class QueuedListener:
     def _next(self) -> Happening | float | None:
         """What the listener is given next; a number: a refresh. None: nothing more comes."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._refresh_at is not None or self._is_closing)
+            if not self._has_news():
+                self._changed.wait_for(lambda: self._is_closing, REST_SECONDS)
+            while not self._has_news():
+                self._is_idle = True
+                self._changed.wait()
             # A refresh goes first: behind a long queue it would come late, and it is 0.25 s until the next.
             if self._refresh_at is not None and not self._is_closing:
                 now, self._refresh_at = self._refresh_at, None
                 return now
             return self._queue.popleft() if self._queue else None
+
+    def _has_news(self) -> bool:
+        return bool(self._queue) or self._refresh_at is not None or self._is_closing
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
