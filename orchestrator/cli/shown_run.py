@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.seen_statuses import run_status
-from orchestrator.store.outcomes import in_words
+from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.views.end_report import MOST_FAILURES, ChildRun, DeniedItem, Failure, RunningItem
 
@@ -58,7 +58,9 @@ def failures_of(reader: RunReader) -> list[Failure]:
             found.append(Failure((order, 0), job_id, None, past.listing_failed, 0))
         for index in islice(past.indices(Status.FAILED), MOST_FAILURES - len(found)):
             record = past.record(index)
-            message = "" if record is None else in_words(record.outcome) if isinstance(record, AttemptEnded) else record.message
+            message = (
+                "" if record is None else outcome_in_words(record.outcome) if isinstance(record, AttemptEnded) else record.message
+            )
             label = label_of(reader, job_id, index, record)
             found.append(Failure((order, index), reader.item_name(job_id, index), label, message, past.attempts(index)))
         if len(found) >= MOST_FAILURES:

@@ -15,7 +15,8 @@ from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import seen_status
 from orchestrator.store.captures import CaptureMismatch, check_capture_stands
 from orchestrator.store.job_history import JobHistory
-from orchestrator.store.outcomes import answer_of, in_words
+from orchestrator.store.outcomes import outcome_in_words
+from orchestrator.store.outputs import answer_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
 
@@ -163,7 +164,7 @@ def _settled_message(past: JobHistory, index: int, record: AttemptEnded | ItemSe
 def _check_output_stands(records: Records, ended: AttemptEnded | None) -> None:
     """Raise CaptureMismatch if the file of a success's output is missing or has another size. It is not opened."""
     if ended is not None and ended.outcome.attempt_class is AttemptClass.OK:
-        check_capture_stands(answer_of(ended.outcome), records.run_dir)
+        check_capture_stands(answer_capture(ended.outcome), records.run_dir)
 
 
 def _identity_part(
@@ -189,7 +190,7 @@ def _identity_part(
 
 def _error_of(outcome: Outcome) -> str | None:
     is_agents_success = outcome.agent is not None and outcome.attempt_class is AttemptClass.OK
-    return None if is_agents_success else in_words(outcome) or None
+    return None if is_agents_success else outcome_in_words(outcome) or None
 
 
 def _workspace_part(report: WorkspaceReport | None) -> dict[str, Any]:

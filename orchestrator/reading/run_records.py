@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.store.item_list import ItemList
-from orchestrator.store.outcomes import answer_of, check_text, shaped_output
+from orchestrator.store.outcomes import check_text
+from orchestrator.store.outputs import answer_capture, shape_output
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
@@ -99,7 +100,7 @@ class Records(Protocol):
 
         Raises CaptureMismatch, BadOutputError (no check has said yet that it has this shape).
         """
-        return shaped_output(outcome, job.output, self.read_capture(answer_of(outcome)))
+        return shape_output(outcome, job.output, self.read_capture(answer_capture(outcome)))
 
     def check_output(self, job_id: str, index: int) -> str:
         """What the check of the item's last attempt said if it failed, the end of it; else empty.

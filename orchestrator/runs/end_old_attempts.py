@@ -17,7 +17,7 @@ from orchestrator.engines.choice import choose_engine
 from orchestrator.engines.engine import EngineEvent, Noted
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.offline_recorder import OfflineRecorder
-from orchestrator.store.outcomes import checked
+from orchestrator.store.outcomes import with_output_checked
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.supervisor.charges import spent_with
 from orchestrator.supervisor.flights import Flights
@@ -71,7 +71,7 @@ def _flight(recorder: OfflineRecorder, reader: RunReader, start: Started, slot: 
 
 def _record(reader: RunReader, flight: Flight, outcome: Outcome) -> AttemptEnded:
     job, start = flight.job, flight.start
-    outcome = checked(as_round(outcome, job.repeat), job.output, reader.run_dir)
+    outcome = with_output_checked(as_round(outcome, job.repeat), job.output, reader.run_dir)
     is_done = outcome.attempt_class is AttemptClass.OK
     return AttemptEnded(
         job=start.job,

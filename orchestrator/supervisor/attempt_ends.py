@@ -19,7 +19,7 @@ from orchestrator.attempts.workspaces.notes import WorkspaceNotes
 from orchestrator.core.events import AttemptEnded, ChildAnswered, Verdict
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import LandAction
-from orchestrator.store.outcomes import checked, verdict_of
+from orchestrator.store.outcomes import verdict_of, with_output_checked
 from orchestrator.supervisor.account_limits import AccountLimits
 from orchestrator.supervisor.charges import cost_with, spent_with
 from orchestrator.supervisor.run import Run
@@ -126,7 +126,7 @@ class AttemptEnds:
         return self._agent_ends.told(flight, outcome)
 
     def _output_checked(self, flight: Flight, outcome: Outcome) -> Outcome:
-        return checked(outcome, flight.job.output, self._run.dir)
+        return with_output_checked(outcome, flight.job.output, self._run.dir)
 
 
 def _exit_code_as_data(flight: Flight, outcome: Outcome) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger, Price
-from orchestrator.store.outcomes import in_words
+from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import GateAnswered, GateAsked, Status
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings
@@ -86,7 +86,7 @@ class Narrator:
                 happenings.ItemEnded(
                     status=type(state).__name__.lower(),
                     attempts=flight.start.attempt,
-                    message=in_words(outcome),
+                    message=outcome_in_words(outcome),
                     duration_s=round(outcome.duration_seconds, 3),
                     exit_code=outcome.exit_code,
                     **told,
@@ -94,7 +94,7 @@ class Narrator:
             )
         elif state.due == math.inf or outcome.attempt_class in _REFUSED:
             # Nobody can say when it goes on: it retries nothing, it waits.
-            self._listeners.hear(happenings.ItemWaiting(message=in_words(outcome), **told))
+            self._listeners.hear(happenings.ItemWaiting(message=outcome_in_words(outcome), **told))
         elif round_ended:
             self._listeners.hear(
                 happenings.ItemRoundEnded(
@@ -109,7 +109,7 @@ class Narrator:
         else:
             self._listeners.hear(
                 happenings.ItemRetrying(
-                    attempt=flight.start.attempt, message=in_words(outcome), wait_s=_seconds_until(state.due), **told
+                    attempt=flight.start.attempt, message=outcome_in_words(outcome), wait_s=_seconds_until(state.due), **told
                 )
             )
 
@@ -200,7 +200,7 @@ class Narrator:
                 label=label,
                 status=status.value,
                 attempts=0,
-                message=in_words(outcome),
+                message=outcome_in_words(outcome),
                 duration_s=round(outcome.duration_seconds, 3),
                 exit_code=outcome.exit_code,
                 at=time.time(),

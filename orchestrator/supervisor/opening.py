@@ -22,7 +22,7 @@ from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.money.budgets import bounds_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch, verify_capture
-from orchestrator.store.outcomes import answer_of
+from orchestrator.store.outputs import answer_capture
 from orchestrator.store.records import ItemsChosen, ItemSettled, Record, Started, Status
 from orchestrator.store.run_store import RunStore
 from orchestrator.supervisor.account_limits import accounts_of
@@ -139,7 +139,7 @@ def _damaged(store: RunStore, job_id: str) -> dict[int, str]:
         try:
             verify_capture(ended.outcome.stdout, store.run_dir)
             verify_capture(ended.outcome.stderr, store.run_dir)
-            verify_capture(answer_of(ended.outcome), store.run_dir)
+            verify_capture(answer_capture(ended.outcome), store.run_dir)
         except CaptureMismatch as mismatch:
             damaged[index] = str(mismatch)
     return damaged

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.model import OutputKind
-from orchestrator.store.outcomes import check_output, checked, in_words, output_of, verdict_of
+from orchestrator.store.captures import read_capture
+from orchestrator.store.outcomes import check_text, outcome_in_words, verdict_of, with_output_checked
+from orchestrator.store.outputs import read_output
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Capture, Outcome
 
@@ -25,7 +26,7 @@ def outcome_with(stdout: Capture) -> Outcome:
 
 @pytest.mark.parametrize("kind", ["lines", "json", "jsonl"])
 def test_an_output_that_was_cut_is_no_list_and_no_json(kind: OutputKind, tmp_path: Path) -> None:
-    found = checked(outcome_with(CUT), kind, RunDir(tmp_path))
+    found = with_output_checked(outcome_with(CUT), kind, RunDir(tmp_path))
     assert found.attempt_class is AttemptClass.BAD_OUTPUT
     assert found.message == f'the output was cut at max_output: output = "{kind}" needs all of it'
     assert verdict_of(found, None) is Verdict.FAILED
@@ -33,13 +34,13 @@ def test_an_output_that_was_cut_is_no_list_and_no_json(kind: OutputKind, tmp_pat
 
 def test_text_that_was_cut_is_text_that_says_so(tmp_path: Path) -> None:
     outcome = outcome_with(CUT)
-    assert checked(outcome, "text", RunDir(tmp_path)) is outcome
+    assert with_output_checked(outcome, "text", RunDir(tmp_path)) is outcome
 
 
 @pytest.mark.parametrize("kind", ["text", "lines", "json", "jsonl"])
 def test_an_output_that_is_whole_is_left_as_it_is(kind: OutputKind, tmp_path: Path) -> None:
     outcome = outcome_with(Capture(size=2, inline=b"1\n"))
-    assert checked(outcome, kind, RunDir(tmp_path)) is outcome
+    assert with_output_checked(outcome, kind, RunDir(tmp_path)) is outcome
 
 
 # Agents.
@@ -63,14 +64,14 @@ def agent_outcome(answer: bytes, attempt_class: AttemptClass = AttemptClass.OK, 
     ],
 )
 def test_the_json_of_an_answer_may_stand_in_a_fence(answer: str, tmp_path: Path) -> None:
-    assert output_of(agent_outcome(answer.encode()), "json", RunDir(tmp_path)) == {"n": 1}
+    assert read_output(agent_outcome(answer.encode()), "json", RunDir(tmp_path)) == {"n": 1}
 
 
 @pytest.mark.parametrize("answer", ["", "Sure!", '{"n": 1', "```json\n1\n```\nor\n```json\n2\n```", "```json\n1"])
 def test_an_answer_that_is_no_json_is_none_and_the_next_attempt_is_told_why(answer: str, tmp_path: Path) -> None:
-    found = checked(agent_outcome(answer.encode()), "json", RunDir(tmp_path))
+    found = with_output_checked(agent_outcome(answer.encode()), "json", RunDir(tmp_path))
     assert found.attempt_class is AttemptClass.BAD_OUTPUT
-    assert check_output(found, RunDir(tmp_path)).startswith("the output is not JSON: ")
+    assert check_text(read_capture(found.check, RunDir(tmp_path))).startswith("the output is not JSON: ")
 
 
 def test_the_end_of_a_long_check_is_what_a_prompt_gets(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_the_end_of_a_long_check_is_what_a_prompt_gets(tmp_path: Path) -> None:
     path = tmp_path / "check"
     path.write_bytes(said)
     long = Capture(size=len(said), path=str(path))
-    found = check_output(msgspec.structs.replace(agent_outcome(b""), check=long), RunDir(tmp_path))
+    found = check_text(read_capture(long, RunDir(tmp_path)))
     assert found.startswith("[… 20009 characters before this are left out]\n")
     assert found.endswith("2 failed")
     assert len(found) < 31_000
@@ -97,4 +98,4 @@ def test_the_end_of_a_long_check_is_what_a_prompt_gets(tmp_path: Path) -> None:
     ],
 )
 def test_people_are_told_the_class_of_an_agents_failure_and_what_was_denied(outcome: Outcome, words: str) -> None:
-    assert in_words(outcome) == words
+    assert outcome_in_words(outcome) == words

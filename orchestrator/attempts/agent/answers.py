@@ -13,7 +13,7 @@ from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.outcomes import fitting
+from orchestrator.store.outcomes import with_answer_checked
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
@@ -34,7 +34,9 @@ class AgentEnds:
         """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none."""
         job = flight.job
         return (
-            outcome if job.schema is None else fitting(outcome, job.output, self._records.run_dir, partial(self._schema, flight))
+            outcome
+            if job.schema is None
+            else with_answer_checked(outcome, job.output, self._records.run_dir, partial(self._schema, flight))
         )
 
     def _schema(self, flight: Flight) -> AnswerSchema:

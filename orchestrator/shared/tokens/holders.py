@@ -13,7 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.jobsfile.answer_schema import schema_in
 from orchestrator.shared.tokens.record import Holder, TokenRecord
 from orchestrator.store.load import read_history
-from orchestrator.store.outcomes import checked, fitting
+from orchestrator.store.outcomes import with_answer_checked, with_output_checked
 from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
@@ -100,10 +100,10 @@ class Holders:
     def _read(self, outcome: Outcome, record: TokenRecord) -> Outcome:
         """The outcome as the holder's supervisor would have read it."""
         run_dir, schema = self._run_dir(record.holder.run_id), record.schema
-        outcome = checked(outcome, record.output, run_dir)
+        outcome = with_output_checked(outcome, record.output, run_dir)
         if schema is None:
             return outcome
-        return fitting(outcome, record.output, run_dir, lambda: schema_in(schema, record.holder.words))
+        return with_answer_checked(outcome, record.output, run_dir, lambda: schema_in(schema, record.holder.words))
 
     def may_have_left_processes(self, holder: Holder) -> bool:
         """Whether the attempt was begun, in this boot, and its tree was never confirmed ended."""

@@ -1,0 +1,74 @@
+"""What an attempt answered, in the shape that its job promises."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, assert_never
+
+import msgspec
+
+from orchestrator.jobsfile.model import OutputKind
+from orchestrator.store.captures import read_capture
+from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.protocol import Capture, Outcome
+
+
+class BadOutputError(Exception):
+    """The output is not what `output` promised; one line in words."""
+
+
+def parse_output(kind: OutputKind, stdout: bytes) -> Any:
+    """Give a job's output its shape: text (one final newline dropped), list of lines, JSON value, list of JSON values.
+
+    Bytes that are not UTF-8 are replaced in text and lines. Raises BadOutputError for json and jsonl.
+    """
+    match kind:
+        case "text":
+            text = stdout.decode("utf-8", "replace")
+            return text[:-1] if text.endswith("\n") else text
+        case "lines":
+            lines = stdout.decode("utf-8", "replace").split("\n")
+            return lines[:-1] if lines[-1] == "" else lines
+        case "json":
+            try:
+                return msgspec.json.decode(stdout)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise BadOutputError(f"the output is not JSON: {error}") from error
+        case "jsonl":
+            return [_parse_line(number, line) for number, line in enumerate(stdout.split(b"\n"), 1) if line.strip()]
+        case unknown:
+            assert_never(unknown)
+
+
+def answer_capture(outcome: Outcome) -> Capture:
+    """What an attempt's output is made of: what its agent answered, of a command its stdout."""
+    return outcome.stdout if outcome.agent is None else outcome.agent.text
+
+
+def read_output(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Any:
+    """The output of an attempt, in the shape `kind`. Raises CaptureMismatch, BadOutputError."""
+    return shape_output(outcome, kind, read_capture(answer_capture(outcome), run_dir))
+
+
+def shape_output(outcome: Outcome, kind: OutputKind, answer: bytes) -> Any:
+    """The output of an attempt whose `answer_capture` is these bytes, in the shape `kind`. Raises BadOutputError."""
+    return parse_output(kind, answer if outcome.agent is None or kind != "json" else without_fence(answer))
+
+
+def without_fence(answer: bytes) -> bytes:
+    """The JSON of an answer that stands in a fence (```json … ```): models like to put one around, whatever they are told.
+
+    So with text around the fence if there is one fence alone; anything else is left as it is.
+    """
+    blocks = _FENCE.findall(answer)
+    return blocks[0] if len(blocks) == 1 and answer.count(b"```") == 2 else answer
+
+
+_FENCE = re.compile(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+
+
+def _parse_line(number: int, line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadOutputError(f"line {number} of the output is not JSON: {error}") from error
