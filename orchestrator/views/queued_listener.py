@@ -26,8 +26,8 @@ reader that has stopped costs it."""
 
 
 REST_SECONDS = 0.05
-"""How long the thread rests after it has given all that was queued. Waking it for each of a thousand events a second would cost the
-run a tenth of its time: the two threads share one interpreter."""
+"""How long the thread rests after it has given all that was queued. Waking it for each of a thousand events a second would cost
+the run a tenth of its time: the two threads share one interpreter."""
 
 
 class QueuedListener:
