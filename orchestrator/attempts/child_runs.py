@@ -19,10 +19,12 @@ from orchestrator.errors import ExitCode
 from orchestrator.reading.open_questions import open_questions
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.checkpoint import read_header
-from orchestrator.store.records import AgentSpent, AttemptEnded, RunOptions, Spent, Status
+from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.store.run_dir import LONGEST_RUN_ID, RunDir
 from orchestrator.store.run_history import RunHistory
+from orchestrator.store.settings_records import RunOptions
 from orchestrator.store.spending import children_of
+from orchestrator.store.spending_records import AgentSpent, Spent
 from orchestrator.views.happenings import OpenQuestion
 from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome
 

@@ -18,7 +18,7 @@ from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.records import Selection
+from orchestrator.store.settings_records import Selection
 
 
 def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace: bool = True) -> tuple[Prepared, dict[str, str]]:

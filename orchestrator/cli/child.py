@@ -40,7 +40,7 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import ChildRequest, run_child
-        from orchestrator.store.records import RunOptions
+        from orchestrator.store.settings_records import RunOptions
 
         options = RunOptions(keep_going=keep_going, fresh=fresh)
         request = ChildRequest(path=file, given=given, run_id=run_id, parent=parent, options=options, is_update=update)

@@ -83,7 +83,7 @@ def command(
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import EachRequest, run_each
-        from orchestrator.store.records import RunOptions, Selection
+        from orchestrator.store.settings_records import RunOptions, Selection
 
         options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
         request = EachRequest(jobs_text=text, lines=_lines(), folder=os.getcwd(), options=options, run_id=run_id)

@@ -32,7 +32,7 @@ def forecast_run(invocation: Invocation, request: RunRequest, jobs_file: JobsFil
     import msgspec
 
     from orchestrator.runs.commands import run_file
-    from orchestrator.store.records import Selection
+    from orchestrator.store.settings_records import Selection
 
     chosen = jobs_to_run(jobs_file.jobs)
     if not any(job.is_agent and job.for_each is not None for job in chosen):

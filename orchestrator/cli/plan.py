@@ -101,7 +101,7 @@ def command(
     from orchestrator.attempts.items.selection import Selector, check_patterns
     from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load, user_config
-    from orchestrator.store.records import Selection
+    from orchestrator.store.settings_records import Selection
 
     jobs_file = load(file, folder=folder, user_config=user_config())
     if graph is not None:
@@ -110,7 +110,7 @@ def command(
     if forecast is not None:
         from orchestrator.cli.forecast import forecast_run
         from orchestrator.runs.commands import RunRequest
-        from orchestrator.store.records import RunOptions
+        from orchestrator.store.settings_records import RunOptions
 
         request = RunRequest(
             jobs_file=file, inputs=inputs, inputs_file=inputs_file, ask_input=input_asker(), options=RunOptions(), folder=folder

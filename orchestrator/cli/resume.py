@@ -64,7 +64,7 @@ def command(
         raise click.UsageError("--dry-run, -i and --inputs are about --update: give --update too")
     run_dir = invocation.find(run)
     from orchestrator.runs.commands import UpdateRequest
-    from orchestrator.store.records import Selection
+    from orchestrator.store.settings_records import Selection
 
     selection = Selection(only=only, limit=limit) if everything or only or limit is not None else None
     ask_input = None if view["quiet"] or view["detach"] else input_asker()
@@ -81,7 +81,7 @@ def command(
 
     def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import ResumeRequest, resume_run
-        from orchestrator.store.records import RunOptions
+        from orchestrator.store.settings_records import RunOptions
 
         wanted = ResumeRequest(
             options=RunOptions(slots=slots, keep_going=keep_going, fresh=fresh),

@@ -82,7 +82,7 @@ def command(
 
     def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import retry_items
-        from orchestrator.store.records import RunOptions
+        from orchestrator.store.settings_records import RunOptions
 
         return retry_items(run_dir, asked, RunOptions(slots=slots, keep_going=keep_going), listeners, asker=prompt)
 

@@ -81,7 +81,7 @@ def command(
 
     def start(home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import RunRequest, run_file
-        from orchestrator.store.records import RunOptions, Selection
+        from orchestrator.store.settings_records import RunOptions, Selection
 
         selection = Selection(only=only, limit=limit)
         options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh, selection=selection, replay=replay is not None)

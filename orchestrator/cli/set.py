@@ -14,8 +14,8 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.control.messages import SetBudget, SetSlots
     from orchestrator.reading.money.budgets import Kind
-    from orchestrator.store.records import BudgetSet, SlotsSet
     from orchestrator.store.run_dir import RunDir
+    from orchestrator.store.settings_records import BudgetSet, SlotsSet
 
 _KNOWN = "slots=N, budget_usd=N, budget_tokens=N or JOB.budget_usd=N can, as in: orchestrate set RUN slots=4"
 
@@ -85,7 +85,7 @@ def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetS
     from orchestrator.control.messages import SetSlots
     from orchestrator.reading.money.budgets import budget_set
     from orchestrator.reading.run_reader import RunReader
-    from orchestrator.store.records import SlotsSet
+    from orchestrator.store.settings_records import SlotsSet
 
     if isinstance(wanted, SetSlots):
         return SlotsSet(slots=wanted.slots)
@@ -104,7 +104,7 @@ def _set_for_resumes(run_dir: RunDir, record: SlotsSet | BudgetSet) -> int:
     """Nobody supervises the run: record it for the next resume. Raises RunHeldError if one has just begun."""
     from orchestrator.reading.money.budgets import in_words
     from orchestrator.runs.offline_recorder import OfflineRecorder
-    from orchestrator.store.records import SlotsSet
+    from orchestrator.store.settings_records import SlotsSet
 
     with OfflineRecorder.lock_and_open(run_dir) as recorder:
         recorder.record_group([record])

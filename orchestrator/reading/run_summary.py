@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.reading.money.ledger import ledger_of
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import job_counts, job_status, run_status
-from orchestrator.store.records import Selection
+from orchestrator.store.settings_records import Selection
 
 
 def run_summary(records: Records, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from orchestrator.runs.listener import CallbackListener, OnEvent
 from orchestrator.runs.run_requests import Overlap, ResumeRequest, RunRequest
 from orchestrator.store.home import home_folder
 from orchestrator.store.known_runs import find_run
-from orchestrator.store.records import RunOptions, Selection
 from orchestrator.store.run_dir import RunDir
+from orchestrator.store.settings_records import RunOptions, Selection
 from orchestrator.system.stop_signals import Stopper, StopSources
 from orchestrator.views.listeners import Listeners
 

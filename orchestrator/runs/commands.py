@@ -34,9 +34,10 @@ from orchestrator.shared.nesting.ancestors import find_ancestors
 from orchestrator.shared.nesting.inside import refuse_inside
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.load import read_history
-from orchestrator.store.records import RunOptions, Status
+from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
+from orchestrator.store.settings_records import RunOptions
 from orchestrator.supervisor.gates import Asker
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.options import SessionOptions, slots_of_run

@@ -22,9 +22,10 @@ from orchestrator.runs.locking import lock_run, require_descriptors
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.item_list import write_item_list
-from orchestrator.store.records import RunHeader, RunOptions
+from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir, create_run_dir, new_run_id
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.settings_records import RunOptions
 from orchestrator.store.supervisor_lock import SupervisorLock
 
 AGAIN = "free some space there or mend that, then run it again"

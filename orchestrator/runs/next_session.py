@@ -13,10 +13,11 @@ from orchestrator.errors import RunHeldError, UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.offline_recorder import OfflineRecorder
 from orchestrator.store.checkpoint import read_header
-from orchestrator.store.records import RunHeader, RunOptions, Selection
+from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.settings_records import RunOptions, Selection
 from orchestrator.supervisor.options import SessionOptions
 from orchestrator.supervisor.session import RunReport, supervise
 from orchestrator.system.locks.holders import is_locked

@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.jobsfile.input_values import Ask
 from orchestrator.jobsfile.model import JobsFile
-from orchestrator.store.records import RunOptions, Selection
+from orchestrator.store.settings_records import RunOptions, Selection
 
 Overlap = Literal["allow", "skip", "wait", "fail"]
 DEFAULT_OPTIONS = RunOptions()

@@ -30,8 +30,9 @@ from orchestrator.runs.update_plan import Fate, JobUpdate, UpdatePlan
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.load import read_history
 from orchestrator.store.places import JOURNAL
-from orchestrator.store.records import ItemSettled, ItemsListed, ListOutdated, Record, RunHeader, Selection, Started, Status
+from orchestrator.store.records import ItemSettled, ItemsListed, ListOutdated, Record, RunHeader, Started, Status
 from orchestrator.store.run_dir import RunDir
+from orchestrator.store.settings_records import Selection
 
 
 class Draft(msgspec.Struct, frozen=True):

@@ -19,20 +19,11 @@ from orchestrator.store.formats import FORMAT
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.lines import CheckpointHead
 from orchestrator.store.places import CHECKPOINT, Places, Sources
-from orchestrator.store.records import (
-    ItemsListed,
-    JobClosed,
-    JobSpent,
-    ListingFailed,
-    ListOutdated,
-    Record,
-    Reopened,
-    SlotsSet,
-    Spent,
-    Status,
-)
+from orchestrator.store.records import ItemsListed, JobClosed, ListingFailed, ListOutdated, Record, Reopened, Status
 from orchestrator.store.run_history import RunHistory
+from orchestrator.store.settings_records import SlotsSet
 from orchestrator.store.source_file import BLOCK_BYTES
+from orchestrator.store.spending_records import JobSpent, Spent
 
 _encode = msgspec.json.Encoder().encode
 

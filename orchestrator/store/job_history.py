@@ -24,15 +24,14 @@ from orchestrator.store.records import (
     ItemSettled,
     ItemsListed,
     JobClosed,
-    JobSpent,
     ListingFailed,
     ListOutdated,
     RetryAsked,
-    Spent,
     Started,
     Status,
 )
 from orchestrator.store.spending import Spending
+from orchestrator.store.spending_records import JobSpent, Spent
 
 _STATUSES = list(Status)
 _CODES: dict[Status, int] = {status: code for code, status in enumerate(_STATUSES)}

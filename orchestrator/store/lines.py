@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.store.records import Commit, Fact, Record, Spent, Started, Status
+from orchestrator.store.records import Commit, Fact, Record, Started, Status
 from orchestrator.store.refusals import refused
+from orchestrator.store.spending_records import Spent
 
 
 class CheckpointHead(msgspec.Struct, frozen=True, kw_only=True):

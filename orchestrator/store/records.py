@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.workers.protocol import Outcome, Usage
+from orchestrator.store.settings_records import BudgetSet, RunOptions, Selection, SlotsSet
+from orchestrator.store.spending_records import JobSpent, Spent
+from orchestrator.workers.protocol import Outcome
 
 
 class Status(StrEnum):
@@ -30,28 +32,6 @@ class Status(StrEnum):
 RunStatus = Literal["running", "completed", "failed", "paused", "cancelled", "interrupted"]
 """States of a run. `interrupted` may be stored (after a drain); a run that is stored as `running` without a living supervisor
 is told as `interrupted` too."""
-
-
-class Selection(msgspec.Struct, frozen=True, tag="selection", kw_only=True, omit_defaults=True):
-    """What of the jobs file is to run (`--only`, `--limit`); without either all of it. As a record: so from now on."""
-
-    only: tuple[str, ...] = ()
-    """Patterns: `JOB`, `JOB:INDEX`, `JOB:LABEL`, also with `*` and `?`."""
-    limit: int | None = None
-    """So many items of each fan-out, the first that match."""
-
-
-class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the command line chose for a run; kept for its resumes. None: as the jobs file says."""
-
-    slots: int | None = None
-    keep_going: bool = False
-    fresh: bool = False
-    """Outcomes of earlier runs are not replayed (`run --fresh`); work that is in flight is still joined."""
-    selection: Selection = Selection()
-    """At first; a resume may choose another."""
-    replay: bool = False
-    """Agents are not started: what the capsule in the run's folder recorded of them is played."""
 
 
 class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defaults=True):
@@ -168,41 +148,6 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """The name of the workspace that it works in (`RunDir.workspace`); empty: none of its own."""
 
 
-class AgentSpent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What attempts of one agent with one model have cost: `nano_usd` those whose cost was told, `unknown` others were there.
-
-    Money is counted in billionths of a dollar: whole numbers, so that sums are exact in any order. `usage` is what was told;
-    `untold` attempts told none.
-    """
-
-    agent: str
-    model: str | None = None
-    attempts: int = 0
-    unknown: int = 0
-    nano_usd: int = 0
-    untold: int = 0
-    usage: Usage = Usage()
-
-
-class Spent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What an item has cost so far in this run, over all attempts that agents made for it, whatever came of them.
-
-    `replayed` outcomes were taken over from other items (they count no attempt), `adopted` ones from workers that had outlived
-    their supervisor; what these had cost, as far as it is known, would else have been paid once more.
-    """
-
-    agents: list[AgentSpent] = []
-    children: dict[str, list[AgentSpent]] = {}
-    """What agents of its child runs have cost, by the id of the run, whose own records tell it too."""
-    last_nano_usd: int | None = None
-    """Of the last attempt alone; None: unknown."""
-    last_tokens: int | None = None
-    replayed: int = 0
-    replayed_nano_usd: int = 0
-    adopted: int = 0
-    adopted_nano_usd: int = 0
-
-
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
     """An attempt ended with `outcome`; the item is `status` after it (`waiting`: another attempt will come).
 
@@ -307,32 +252,6 @@ class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_de
     def change(self) -> tuple[str, str | None, str | None]:
         """What is other than before; it is part of what the item does."""
         return (self.feedback, self.model, self.prompt)
-
-
-class SlotsSet(msgspec.Struct, frozen=True, tag="slots", kw_only=True):
-    """`orchestrate set RUN slots=N`: from now on this many, also in resumes."""
-
-    slots: int
-
-
-class BudgetSet(msgspec.Struct, frozen=True, tag="budget", kw_only=True, omit_defaults=True):
-    """`orchestrate set RUN budget_usd=40`: from now on so much, of the run or of a job, also in resumes.
-
-    It stands in for `instead_of`, the file's own number (None: it has none): once an update changes that, the file counts again.
-    """
-
-    kind: Literal["budget_usd", "budget_tokens"]
-    amount: float
-    instead_of: float | None = None
-    job: str = ""
-
-
-class JobSpent(msgspec.Struct, frozen=True, tag="job_spent", kw_only=True, omit_defaults=True):
-    """Of a job, what no end of an item tells: the cost of items that an update let begin anew, and how often was paid twice."""
-
-    job: str
-    spent: Spent = Spent()
-    paid_twice: int = 0
 
 
 class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True):

@@ -9,7 +9,6 @@ from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine
 from orchestrator.store.places import JOURNAL, Sources
 from orchestrator.store.records import (
     AttemptEnded,
-    BudgetSet,
     Commit,
     Fact,
     GateAnswered,
@@ -18,7 +17,6 @@ from orchestrator.store.records import (
     ItemSettled,
     ItemsListed,
     JobClosed,
-    JobSpent,
     ListingFailed,
     ListOutdated,
     Record,
@@ -26,13 +24,13 @@ from orchestrator.store.records import (
     RetryAsked,
     RunEnded,
     RunHeader,
-    Selection,
-    SlotsSet,
     Started,
     Status,
     SupervisorStarted,
     WorkerStarted,
 )
+from orchestrator.store.settings_records import BudgetSet, Selection, SlotsSet
+from orchestrator.store.spending_records import JobSpent
 
 
 class RunHistory:

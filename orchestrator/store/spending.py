@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from orchestrator.store.records import AgentSpent, Spent
+from orchestrator.store.spending_records import AgentSpent, Spent
 from orchestrator.workers.protocol import Usage
 
 NANO = 1_000_000_000

@@ -18,7 +18,7 @@ from orchestrator.reading.money.costs import (
 )
 from orchestrator.reading.money.ledger import ledger_of
 from orchestrator.reading.run_reader import RunReader
-from orchestrator.store.records import Spent
+from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.run import Run
 from orchestrator.workers.protocol import AttemptClass, Outcome
 

@@ -9,7 +9,7 @@ import msgspec
 from orchestrator.core.events import Event
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.shared.nesting.ancestors import Nesting
-from orchestrator.store.records import RunOptions
+from orchestrator.store.settings_records import RunOptions
 from orchestrator.supervisor.gates import Asker
 from orchestrator.system.stop_signals import SIGNALS, StopSources
 

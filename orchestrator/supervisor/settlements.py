@@ -18,7 +18,8 @@ from orchestrator.reading.money.costs import spent_after_replay
 from orchestrator.reading.money.ledger import price_of_attempt
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
-from orchestrator.store.records import Spent, Status
+from orchestrator.store.records import Status
+from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.charges import Charges
 from orchestrator.supervisor.run import Run
 from orchestrator.workers.protocol import Outcome

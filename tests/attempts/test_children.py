@@ -15,9 +15,10 @@ from orchestrator.core.events import Verdict
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
 from orchestrator.store.outcomes import verdict_of
-from orchestrator.store.records import Record, RunEnded, RunOptions, Status
+from orchestrator.store.records import Record, RunEnded, Status
 from orchestrator.store.run_dir import check_run_id, create_run_dir
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.settings_records import RunOptions
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 WORK = ChildWork("/project/child.toml", {"name": "x"})

@@ -18,9 +18,10 @@ from orchestrator.jobsfile.language.decode import fields_of
 from orchestrator.jobsfile.load import load_text
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.places import JOURNAL
-from orchestrator.store.records import ItemsListed, Selection
+from orchestrator.store.records import ItemsListed
 from orchestrator.store.run_dir import create_run_dir
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.settings_records import Selection
 
 COMMAND = 'command = ["true"]'
 AGENT = 'agent = "demo"\nprompt = "go on"'

@@ -8,7 +8,7 @@ from orchestrator.attempts.items.selection import LATER, LabelsUnknown, Later, S
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import Job
-from orchestrator.store.records import Selection
+from orchestrator.store.settings_records import Selection
 
 VALUES = ["a", "b", "c", "d", "e", "ab"]
 """The items of every fan-out here."""

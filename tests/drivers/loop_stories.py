@@ -26,9 +26,10 @@ from orchestrator.control.messages import Flush, Reply, Request, SetBudget
 from orchestrator.engines.engine import AgentTaskOf, Engine
 from orchestrator.runs.commands import RunReport, RunRequest, resume_run, run_file
 from orchestrator.store.load import read_history
-from orchestrator.store.records import AttemptEnded, BudgetSet, GateAnswered, Record, RunOptions, Started
+from orchestrator.store.records import AttemptEnded, GateAnswered, Record, Started
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.settings_records import BudgetSet, RunOptions
 from orchestrator.supervisor import session
 from orchestrator.supervisor.gates import Asker
 from orchestrator.system.locks.holders import is_locked

@@ -20,10 +20,11 @@ from orchestrator.reading.follower import RunFollower
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.load import read_history
 from orchestrator.store.places import Places
-from orchestrator.store.records import Record, RunHeader, SlotsSet, Started, Status
+from orchestrator.store.records import Record, RunHeader, Started, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.settings_records import SlotsSet
 from orchestrator.store.source_file import SourceFile
 from orchestrator.store.spending import Spending
 

@@ -24,12 +24,12 @@ from orchestrator.store.records import (
     Record,
     Reopened,
     RunEnded,
-    Selection,
     Status,
 )
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.settings_records import Selection
 
 
 def observed(history: RunHistory) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from orchestrator.attempts.preparer import Preparer
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
-from orchestrator.store.records import Selection, Status
+from orchestrator.store.records import Status
+from orchestrator.store.settings_records import Selection
 from orchestrator.workers.log import parse_log
 
 FINISHED = {"1-commands/finished", "5-workspaces/replayed"}

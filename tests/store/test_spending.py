@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from orchestrator.reading.money.costs import charge_of, nano_usd, spent_after_attempt, spent_after_child, spent_after_replay
 from orchestrator.reading.money.ledger import Ledger, ledger_of, ledger_of_item
 from orchestrator.store.load import read_history
-from orchestrator.store.records import AgentSpent, AttemptEnded, ItemSettled, Reopened, RunHeader, Spent, Started, Status
+from orchestrator.store.records import AttemptEnded, ItemSettled, Reopened, RunHeader, Started, Status
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.spending import tokens_of
+from orchestrator.store.spending_records import AgentSpent, Spent
 from orchestrator.supervisor.restored_jobs import costs_of
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, Usage
 

@@ -11,8 +11,8 @@ import pytest
 from drivers.run_driver import RunDriver
 
 from orchestrator.runs.commands import ResumeRequest, RunReport, RunRequest, resume_run, run_file
-from orchestrator.store.records import RunOptions
 from orchestrator.store.run_dir import RunDir
+from orchestrator.store.settings_records import RunOptions
 from orchestrator.views.happenings import (
     AccountSpared,
     Charged,

@@ -19,7 +19,7 @@ from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
-from orchestrator.store.records import Selection
+from orchestrator.store.settings_records import Selection
 
 Chosen = frozenset[int] | None
 """Indices of a job's items; None: all."""

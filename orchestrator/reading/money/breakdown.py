@@ -8,8 +8,9 @@ from typing import Literal
 import msgspec
 
 from orchestrator.reading.money.ledger import Ledger, ledger_of_items
-from orchestrator.store.records import AgentSpent, RunHeader, Spent
+from orchestrator.store.records import RunHeader
 from orchestrator.store.run_history import RunHistory
+from orchestrator.store.spending_records import AgentSpent, Spent
 
 By = Literal["model", "job", "run", "agent"]
 

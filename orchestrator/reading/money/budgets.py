@@ -8,7 +8,7 @@ from typing import Literal
 from orchestrator.core.costs import Bounds
 from orchestrator.jobsfile.model import Job, RunSettings
 from orchestrator.reading.money.costs import nano_usd
-from orchestrator.store.records import BudgetSet
+from orchestrator.store.settings_records import BudgetSet
 
 Kind = Literal["budget_usd", "budget_tokens"]
 

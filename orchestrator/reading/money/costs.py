@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from orchestrator.core.costs import MOST_DOLLARS, Cost
-from orchestrator.store.records import AgentSpent, Spent, Started
+from orchestrator.store.records import Started
 from orchestrator.store.spending import NANO, Spending, add_spent, tokens_of
+from orchestrator.store.spending_records import AgentSpent, Spent
 from orchestrator.workers.protocol import AttemptClass, Outcome, Usage
 
 _NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE)

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from orchestrator.reading.money.costs import dollars, is_charged
-from orchestrator.store.records import Spent, Started
+from orchestrator.store.records import Started
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import Spending, add_usage, children_of, cost_of, tokens_of
+from orchestrator.store.spending_records import Spent
 from orchestrator.workers.protocol import Outcome, Usage
 
 
