@@ -30,7 +30,7 @@ from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, Stop
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.shared.tokens.desk import TokenDesk
-from orchestrator.store import records
+from orchestrator.store import settings_records
 from orchestrator.store.durable_file import write_whole
 from orchestrator.supervisor.gates import Gates
 from orchestrator.supervisor.reopenings import retries
@@ -96,7 +96,7 @@ class Requests:
     def _set_slots(self, slots: int) -> Reply:
         if self._run.is_inline:
             return Reply(False, f"run {self._run_id} runs inline (slots = 0): stop it, and resume it with --slots {slots}")
-        self._run.recorder.add(records.SlotsSet(slots=slots))
+        self._run.recorder.add(settings_records.SlotsSet(slots=slots))
         fast_slots = split_slots(slots, self._run.jobs_file.run.fast_slots, self._run.core.lanes)
         write_whole(self._run.dir.slot_count, str(slots - fast_slots).encode())
         self._run.happened(events.SlotsSet(slots, fast_slots))
