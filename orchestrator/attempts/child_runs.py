@@ -1,10 +1,11 @@
-"""Child runs (`workflow`): which run does an item's work, what its end means for the item, and how it is asked to end, too.
+"""Child runs (`workflow`): which run does an item's work, and what its end means for the item.
 
-A child is a nested run of its own: it borrows the slots of its item, has its own records, and survives what its parent survives.
-The process of its item's attempt is its supervisor.
+A child is a nested run: it borrows the slots of its item, has records of its own, and survives what its parent survives. The
+process of its item's attempt is its supervisor.
 
-Promise: an item that is tried again, or resumed, goes on with its child: what has succeeded there never runs again. Only an item
-that begins anew (it has succeeded before, a round of its loop has ended, it is given other inputs) has a new one.
+Promise: an item that is tried again, or resumed, goes on with its child run: what has succeeded there never runs again. Only an
+item that begins anew (it has succeeded before, a round of its loop has ended, it is given other inputs) gets a new child run.
+It refuses to handle: asking a child to end (`supervisor/child_asks`).
 """
 
 from __future__ import annotations
@@ -32,10 +33,8 @@ _HASH_LETTERS = 12
 
 
 def child_id(parent: str, item: str, attempt: int) -> str:
-    """The id of the child run that `attempt` of an item begins, the same whoever asks. `item`: `JOB:INDEX` or `JOB`.
-
-    A job's id has no `.` and no `-`, so no two items of a run share one.
-    """
+    """The id of the child run that `attempt` of an item begins, the same whoever asks. `item`: `JOB:INDEX` or `JOB`."""
+    # Two items of a run never share an id: it is the parent's with the item's name behind a dot.
     name = f"{parent}.{item.replace(':', '.')}" + (f"-{attempt}" if attempt > 1 else "")
     if len(name) <= LONGEST_RUN_ID and ".." not in name:  # a run's id may end in a dot
         return name
@@ -43,9 +42,9 @@ def child_id(parent: str, item: str, attempt: int) -> str:
 
 
 class ChildRuns:
-    """The children of one run. `options`: what its command line chose, as far as it holds for them, too.
+    """The child runs of one run. `options`: what its command line chose, as far as it holds for child runs.
 
-    `is_update`: those that go on take their files as they are now, as their parent did.
+    `is_update`: child runs that go on take their files as they are now, as their parent did.
     """
 
     def __init__(self, reader: RunReader, options: RunOptions, *, is_update: bool = False) -> None:
@@ -56,28 +55,30 @@ class ChildRuns:
         self._arguments = [word for word, is_so in chosen if is_so]
 
     def arguments(self, child: str, item: str) -> list[str]:
-        """What the command line of a child has besides its file. `item`: `JOB:INDEX` or `JOB`."""
+        """The words of a child's command line behind its file. `item`: `JOB:INDEX` or `JOB`."""
         return ["--run-id", child, "--parent", f"{self._run_id}/{item}", *self._arguments]
 
     def run_of(self, job_id: str, index: int, attempt: int, work: ChildWork) -> str:
         """The id of the child run in which `attempt` of the item does its work."""
+        # The latest attempt that is known, whether its end is recorded or not.
         past = self._reader.history.jobs[job_id]
         ended, unended = past.last_end(index), past.unended.get(index)
         last = unended if unended is not None and (ended is None or unended.attempt > ended.attempt) else ended
+        # Its child run goes on, unless that work is done, or the inputs are others now.
         is_done = isinstance(last, AttemptEnded) and (last.status is Status.SUCCEEDED or last.round > 0)
         if last is not None and last.child and not is_done and self._is_same(last.child, work):
             return last.child
         return child_id(self._run_id, self._reader.item_name(job_id, index), attempt)
 
-    def came_to(self, flight: Flight, outcome: Outcome) -> Outcome:
-        """What the end of a child's supervisor means for the item."""
+    def read_end(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The outcome, with what the end of the child run's supervisor means for the item."""
         child = self._run_dir.beside(flight.start.child)
         if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or not child.checkpoint.exists():
             return outcome
         return child_outcome(outcome, RunReader.read(child).history, self._run_id)
 
-    def questions(self, flight: Flight) -> list[OpenQuestion]:
-        """What the child run of an attempt that ended waits for."""
+    def questions_of(self, flight: Flight) -> list[OpenQuestion]:
+        """The questions that the child run of an ended attempt waits for."""
         return list(open_questions(self._reader.child(flight.start.child)))
 
     def is_answered_since(self, flight: Flight, outcome: Outcome) -> bool:
@@ -90,7 +91,7 @@ class ChildRuns:
         )
 
     def _is_same(self, child: str, work: ChildWork) -> bool:
-        """Whether that run does this work, or was never born: its id is free then."""
+        """Whether that run does this work, or was never born: then its id is free."""
         run_dir = self._run_dir.beside(child)
         if not run_dir.checkpoint.exists():
             return True
@@ -108,7 +109,7 @@ def spent_by_child(child: RunDir) -> list[AgentSpent]:
 
 
 def child_outcome(outcome: Outcome, child: RunHistory, parent: str) -> Outcome:
-    """The outcome of an attempt that failed as a command, which was to supervise the run `child`."""
+    """The outcome of an attempt that was to supervise the run `child`, and ended with an exit code other than 0."""
     run_id = child.header.run_id
     go_on = f"then orchestrate resume {parent}"
     match outcome.exit_code:

@@ -131,7 +131,7 @@ class StartMessages:
     def _workspace_task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask | None:
         if prepared.place is None:
             return None
-        task = self._workspaces.task(prepared, item, stdout_path)
+        task = self._workspaces.make_task(prepared, item, stdout_path)
         return task if prepared.agent is None else msgspec.structs.replace(task, litter=prepared.agent.litter)
 
     def _agent_task(self, work: AgentWork, text_path: str) -> AgentTask:

@@ -1,7 +1,7 @@
-"""Succeeded items whose rendered inputs have changed since: they keep their outcome and are marked `stale`.
+"""Stale items: they have succeeded, and would render to something else now. They keep their outcome and are marked.
 
-Only what ran before a job can change what its items render to, because a run keeps its own jobs file, inputs and item lists.
-So a session looks at the jobs that need one whose items it ran.
+What an item renders to changes only through jobs that its job needs, because a run keeps its own jobs file, inputs and item
+lists. So a session looks only at jobs that need a job of which it ran items.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orchestrator.store.run_history import RunHistory
 
 
 def newly_stale(history: RunHistory, jobs: Sequence[Job], preparer: Preparer, ran: Collection[str]) -> Iterator[ItemSettled]:
-    """The records that mark stale items. `ran`: ids of the jobs of which this session ran items."""
+    """The records that mark stale items which are not marked yet. `ran`: ids of the jobs of which this session ran items."""
     for job in jobs:
         past = history.jobs[job.id]
         if job.is_gate or not any(need in ran for need in job.needs):
@@ -36,6 +36,6 @@ def newly_stale(history: RunHistory, jobs: Sequence[Job], preparer: Preparer, ra
 
 
 def stale_count(history: RunHistory) -> int:
-    """How many items of a run are marked."""
+    """How many items of a run are marked as stale."""
     jobs = [history.jobs[job_id] for job_id in history.header.jobs]
     return sum(past.is_stale(index) for past in jobs for index in past.indices(Status.SUCCEEDED))

@@ -64,7 +64,7 @@ def command(
     with landing(repository, lambda words: Outlet(sys.stderr).line(f"note: {words}")) as land:
         branch = land.branch
         for job_id, index in _chosen(reader, items):
-            came_to.append(land.land(_change(reader, job_id, index, script, no_check=no_check)))
+            came_to.append(land.land_change(_change(reader, job_id, index, script, no_check=no_check)))
             if not as_json:
                 _print(came_to[-1])
     if as_json:

@@ -182,7 +182,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
             except SourceError as wrong:
                 values[job.id], error = None, str(wrong)
             known = values[job.id] or []
-            chosen = selector.choose(job.id, len(known), partial(_label, jobs_file, values, context))
+            chosen = selector.select_items(job.id, len(known), partial(_label, jobs_file, values, context))
             indices = range(len(known)) if chosen is None else sorted(chosen)
             plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
             plan.update(workspace=job.workspace.kind if not job.is_gate else None)

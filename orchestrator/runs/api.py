@@ -1,6 +1,6 @@
-"""The library: what a program calls that has no need of a command line. `orchestrator` gives its names; docs/library.md.
+"""The library: the functions that a program calls in place of commands. `orchestrator` gives their names; docs/library.md.
 
-The commands stand on the same functions (`runs`). Nothing is printed, and no question is asked.
+The commands stand on the same functions (`commands`). Nothing is printed, and no question is asked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The library for asyncio: a run in a thread of its own, its events in the loop's. Apart, for asyncio is dear to import."""
+"""The library for asyncio: a run in a thread of its own, its events in the loop's thread.
+
+A module of its own, because asyncio is dear to import.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,7 @@ def _beside_the_loop(call: Callable[P, RunResult]) -> Callable[P, Coroutine[Any,
 
 
 async def _ended(future: asyncio.Future[RunResult], stopper: Stopper) -> RunResult:
+    """The result, once the run has ended. Raises CancelledError then if the task was cancelled meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -50,7 +54,8 @@ async def _ended(future: asyncio.Future[RunResult], stopper: Stopper) -> RunResu
         except asyncio.CancelledError as error:
             stopper.stop(now=cancelled is not None)
             cancelled = error
-        except BaseException:  # the loop itself is given up
+        except BaseException:
+            # The loop itself is given up: nobody will wait for the run.
             stopper.stop()
             raise
     result = future.result()

@@ -1,7 +1,7 @@
-"""Ending attempts of a dead supervisor that an update leaves no use for, before the update is made.
+"""Ending attempts of a dead supervisor for which an update leaves no use, before the update is made.
 
-Promise: when `end_attempts` returns none of them lives, and each has its end in the records. One that had succeeded meanwhile has
-succeeded; any other is interrupted, so that also without the update a resume would run it again.
+Promise: when `end_attempts` returns none of them lives, and the end of each is recorded. An attempt that succeeded meanwhile has
+succeeded. Any other is interrupted, so that a resume would run its item again also without the update.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Cal
 
     readers = Readers()
     try:
+        # Adopt each attempt, as a resume would, and ask for its end at once.
         for slot, start in enumerate(starts):
             flight = _flight(recorder, reader, start, slot)
             take_in(flights.resume(flight, recorder.history.workers.get(start.worker)))
             flights.end(flight.item, "drain", None)
         readers.set(read_engine, engine.sources())
         readers.set(lambda _fileno: flights.take_in_asks(), [flights.asks_fileno()])
+        # Until each has ended. Where workers cannot be waited for they are looked at.
         while flights:
             now = time.monotonic()
             readers.wait(_WAIT_SECONDS if engine.next_look is None else min(max(0.0, engine.next_look - now), _WAIT_SECONDS))
@@ -63,7 +65,7 @@ def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Cal
 
 
 def _flight(recorder: OfflineRecorder, reader: RunReader, start: Started, slot: int) -> Flight:
-    """The attempt, in a slot of its own. Its item is told by the slot: the core, which numbers items, is not asked here."""
+    """The attempt, in a slot of its own. The slot stands for its item: there is no core here that numbers items."""
     name = reader.item_name(start.job, start.index)
     mark = f"{recorder.history.header.mark}/{name}/{start.attempt}"
     return Flight(item=(slot, 0), name=name, job=reader.job(start.job), start=start, slot=slot, mark=mark)

@@ -1,4 +1,4 @@
-"""How a program that runs jobs files by the library hears what happens: each happening is given to a function of its own."""
+"""The listener of a program that runs jobs files by the library: each happening is given to a function of the program's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OnEvent = Callable[[happenings.Happening], object]
 
 
 class CallbackListener:
-    """Calls `on_event`. What that raises drains the run, is its last call, and is raised when the context is left.
+    """Calls `on_event`. An error that it raises drains the run, ends the calls, and is raised when the context is left.
 
-    `stopper` is what the run is to heed: it hears also what the given one hears.
+    `stopper`: the one that the run heeds. It hears also what the given one hears.
     """
 
     def __init__(self, on_event: OnEvent | None, given: Stopper | None) -> None:
@@ -38,7 +38,7 @@ class CallbackListener:
         error.add_note(f"on_event had raised {self._error!r} before")
 
     def hear(self, happening: happenings.Happening) -> None:
-        """Pass it on."""
+        """Give the happening to the program."""
         if self._on_event is None or self._error is not None:
             return
         try:

@@ -143,7 +143,7 @@ class _Drafter:
         if relisted is not None:
             unsettled |= self._merge_list(job, past, update, relisted)
         self._unsettled[job.id] = unsettled
-        # Nothing of the job will change: items that read `jobs.ID.status` are compared with what they saw when it was done.
+        # Nothing of the job will change. Close it, so that items which read `jobs.ID.status` are compared with what they saw.
         if not unsettled:
             past.closed = "cancelled" if past.counts()[Status.CANCELLED] else "succeeded"
 

@@ -68,7 +68,7 @@ class AttemptEnds:
             _exit_code_as_data,
         )
         # What it says is looked at: a success without the output or the answer that the job promises is none.
-        self._checking: tuple[Step, ...] = (self._output_checked, self._agent_ends.fitting)
+        self._checking: tuple[Step, ...] = (self._output_checked, self._agent_ends.check_answer)
 
     def take_in(self, flight: Flight, outcome: Outcome) -> None:
         """Tell the core what the end of this attempt means. Raises StateUnwritableError if its worker could not write."""
@@ -105,9 +105,9 @@ class AttemptEnds:
         """The exit code of a child run's supervisor, in the words of that run."""
         if not flight.start.child:
             return outcome
-        outcome = self._children.came_to(flight, outcome)
+        outcome = self._children.read_end(flight, outcome)
         if outcome.attempt_class is AttemptClass.PAUSED:
-            self._run.tell.child_paused(flight, outcome.message, self._children.questions(flight))
+            self._run.tell.child_paused(flight, outcome.message, self._children.questions_of(flight))
         return outcome
 
     def _landed(self, flight: Flight, outcome: Outcome) -> Outcome:
@@ -115,7 +115,7 @@ class AttemptEnds:
 
     def _workspace_told(self, flight: Flight, outcome: Outcome) -> Outcome:
         if outcome.workspace is not None:
-            self._workspace_notes.told(flight.name, outcome.workspace)
+            self._workspace_notes.note_report(flight.name, outcome.workspace)
         return outcome
 
     def _played(self, flight: Flight, outcome: Outcome) -> Outcome:
@@ -123,7 +123,7 @@ class AttemptEnds:
         return self._preparer.outcome_as_played(flight.start, outcome)
 
     def _session_carried_over(self, flight: Flight, outcome: Outcome) -> Outcome:
-        return self._agent_ends.told(flight, outcome)
+        return self._agent_ends.carry_session_over(flight, outcome)
 
     def _output_checked(self, flight: Flight, outcome: Outcome) -> Outcome:
         return with_output_checked(outcome, flight.job.output, self._run.dir)

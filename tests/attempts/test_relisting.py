@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow, merge
+from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
 
 VALUES = st.recursive(
     st.sampled_from([None, True, 1, 1.0, 0, False, "", "a", "b", "1"]),
@@ -41,12 +41,12 @@ def as_json(value: Any) -> bytes:
 )
 def test_a_list_is_merged(old: str, gone: tuple[int, ...], new: str, relisted: tuple[str, list[int], list[int]]) -> None:
     added, left, back = relisted
-    assert merge(old, gone, new) == Relisted(list(added), left, back)
+    assert merge_list(old, gone, new) == Relisted(list(added), left, back)
 
 
 def test_values_are_equal_as_json_says_them() -> None:
-    assert merge([{"a": 1, "b": 2}], (), [{"b": 2, "a": 1}]).is_same
-    assert merge([1], (), [1.0, True, "1"]) == Relisted([1.0, True, "1"], [0], [])
+    assert merge_list([{"a": 1, "b": 2}], (), [{"b": 2, "a": 1}]).is_same
+    assert merge_list([1], (), [1.0, True, "1"]) == Relisted([1.0, True, "1"], [0], [])
 
 
 @given(st.lists(st.lists(VALUES, max_size=6), max_size=6))
@@ -55,7 +55,7 @@ def test_however_often_a_list_changes_no_index_means_two_values(lists: list[list
     gone: set[int] = set()
     for new in lists:
         before, was_gone = list(values), set(gone)
-        relisted = merge(values, gone, new)
+        relisted = merge_list(values, gone, new)
         values += relisted.added
         gone = (gone | set(relisted.gone)) - set(relisted.back)
         assert values[: len(before)] == before
@@ -70,12 +70,12 @@ def test_however_often_a_list_changes_no_index_means_two_values(lists: list[list
 
 
 def test_a_chain_grows_and_shrinks_with_its_parent() -> None:
-    assert follow("ab", {0}, "abc", {1}) == Relisted(["c"], [1], [0])
-    assert follow("ab", (), "ab", ()).is_same
+    assert follow_parent("ab", {0}, "abc", {1}) == Relisted(["c"], [1], [0])
+    assert follow_parent("ab", (), "ab", ()).is_same
 
 
 @pytest.mark.parametrize(("parent", "index"), [("ba", 0), ("ax", 1), ("a", 1), ("", 0)])
 def test_a_chain_that_would_follow_other_items_is_refused(parent: str, index: int) -> None:
     with pytest.raises(MeaningChanged) as refused:
-        follow("ab", (), parent, ())
+        follow_parent("ab", (), parent, ())
     assert refused.value.index == index

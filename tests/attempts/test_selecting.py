@@ -57,7 +57,7 @@ def selected(jobs: tuple[Job, ...], *only: str, limit: int | None = None) -> dic
     told = {}
     for job in jobs:
         count = 1 if job.for_each is None else len(VALUES)
-        chosen = selector.choose(job.id, count, label)
+        chosen = selector.select_items(job.id, count, label)
         if job.id not in selector.left_out:
             told[job.id] = "".join(map(str, range(count) if chosen is None else sorted(chosen)))
     return told
@@ -139,7 +139,7 @@ default = ["a"]
             raise LabelsUnknown(job_id)
         return early_label(by_id[job_id], index, VALUES[index], {})
 
-    assert selector.choose("one", 6, label) is None
+    assert selector.select_items("one", 6, label) is None
 
 
 def test_patterns_that_match_nothing_are_told() -> None:
@@ -153,15 +153,15 @@ def test_patterns_that_match_nothing_are_told() -> None:
     def label(_: str, index: int) -> str:
         return VALUES[index]
 
-    selector.choose("port", 6, label)
+    selector.select_items("port", 6, label)
     assert list(selector.idle_patterns()) == ["port:zz"], "of `other` nobody knows yet"
-    selector.choose("other", 6, label)
+    selector.select_items("other", 6, label)
     assert list(selector.idle_patterns()) == ["port:zz", "o*r:zz"]
 
 
 def test_a_limit_does_not_make_a_pattern_idle() -> None:
     selector = Selector(Selection(only=("port:a", "port:e"), limit=1), JOBS)
-    assert selector.choose("port", 6, lambda _, index: VALUES[index]) == {0}
+    assert selector.select_items("port", 6, lambda _, index: VALUES[index]) == {0}
     assert not list(selector.idle_patterns())
 
 

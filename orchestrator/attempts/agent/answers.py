@@ -1,4 +1,4 @@
-"""What comes of an agent's attempt besides what its worker says: sums of its session, and its answer against its schema."""
+"""The end of an agent's attempt: what its session had told before is carried over, and its answer is held against its schema."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
 class AgentEnds:
-    """Of one run. `folder` (absolute): where relative paths of its jobs file start."""
+    """The ends of the agents of one run. `folder` (absolute): where relative paths of its jobs file start."""
 
     def __init__(self, records: Records, contexts: ItemContexts, folder: str) -> None:
         self._records = records
         self._contexts = contexts
         self._folder = folder
 
-    def told(self, flight: Flight, outcome: Outcome) -> Outcome:
-        """The outcome, with what its session had told before where the attempt told nothing of it."""
+    def carry_session_over(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The outcome, with what its session had told before, where the attempt told nothing of that."""
         ended = self._records.history.jobs[flight.job.id].last_end(flight.item[1]) if flight.start.session is not None else None
         return outcome if ended is None else carried_over(outcome, LastEnd(ended.outcome, ended.folder))
 
-    def fitting(self, flight: Flight, outcome: Outcome) -> Outcome:
-        """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none."""
+    def check_answer(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """The outcome, or `check_failed` in its place if the answer of a success does not fit its schema."""
         job = flight.job
         return (
             outcome
@@ -51,11 +51,12 @@ class AgentEnds:
 
 
 def verdict_on(said: Outcome, outcome: Outcome, verdict: Verdict) -> Verdict:
-    """`verdict` of `outcome`, or `CORRECTABLE`, where the agent failed in nothing but this.
+    """The verdict on an agent's attempt: `verdict` of `outcome`, or `CORRECTABLE`: one more attempt that counts for none.
 
-    It says that it succeeded (`said`), and its answer is wrong; or its session could not go on: a CLI that was killed tells the
-    id of a session before it keeps it.
+    `said`: the outcome before its answer was checked.
     """
+    # Either the agent says that it succeeded, and its answer is wrong. Or the session could not go on: a CLI that was killed
+    # tells the id of a session before it keeps the session.
     if said.agent is None or verdict is not Verdict.FAILED:
         return verdict
     is_answer = said.attempt_class is AttemptClass.OK and outcome.attempt_class in _OF_THE_ANSWER

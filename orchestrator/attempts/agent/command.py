@@ -1,7 +1,8 @@
-"""How one attempt of an agent is called: argv, environment and standard input, from its profile and what the job asks for.
+"""The call of an agent for one attempt: argv, environment and standard input, from its profile and what the job asks.
 
-Promise: the prompt is on argv only where the CLI takes it in no other way. What a profile has no flag for is left out here;
-whether that matters (a schema that the CLI does not know, a session that it cannot resume) is for who asks to see to.
+Promise: the prompt is on argv only where the CLI takes it in no other way. What a profile has no flag for is left out.
+It refuses to handle: whether that matters (a schema that the CLI does not know, a session that it cannot resume): `work` sees to
+that.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ ALWAYS_PASSED = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
     *("SSH_AUTH_SOCK", "GIT_*", "VIRTUAL_ENV", "ORCHESTRATE_*"),
 )
-"""What every agent gets of our own environment: where things are and how the network is reached. Keys of whatever service are
-passed only where a profile or a job names them: an agent runs what a model wrote."""
+"""What every agent gets of our own environment: where things are and how the network is reached. Keys of services are passed only
+where a profile or a job names them, because an agent runs what a model wrote."""
 
 _SCHEMA_BYTES = 100_000
 """Largest schema that is put on argv."""
@@ -30,8 +31,8 @@ _SCHEMA_BYTES = 100_000
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a job asks of its agent for one attempt, rendered.
 
-    `prompt` is all that it is told now. `schema_path` (absolute) and `schema_text` are those of its answer's JSON Schema,
-    `session_id` that of the session that goes on, `budget_usd` what the attempt may cost.
+    `prompt`: all that the agent is told now. `schema_path` (absolute), `schema_text`: the JSON Schema of its answer.
+    `session_id`: the session that goes on. `budget_usd`: what the attempt may cost.
     """
 
     prompt: str
@@ -48,7 +49,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """`script`: the prompt, where it goes by a file whose path is appended to argv. `env` is set, `env_allowed` passes."""
+    """How an agent is called. `script`: the prompt, if it goes by a file whose path is appended to argv.
+
+    `env`: variables that are set; `env_allowed`: names that pass of our own environment.
+    """
 
     argv: list[str]
     stdin: str | None
@@ -58,8 +62,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def call_of(profile: Profile, asked: Asked) -> Call:
-    """How the agent is called. The caller sees to it that argv fits the kernel's limits."""
+    """How the agent is called. The caller checks that argv fits the kernel's limits."""
     level = profile.permissions[asked.permissions]
+    # The program, what the permissions need, flags, the job's own arguments, the session; the prompt is last.
     words = filled_command(profile.command)
     words += level.args
     words += _flags(profile, asked)
@@ -80,7 +85,7 @@ def call_of(profile: Profile, asked: Asked) -> Call:
 
 
 def takes_schema(profile: Profile, schema_text: str) -> bool:
-    """Whether the CLI itself is given this schema; else the prompt has to say it."""
+    """Whether the CLI itself is given this schema; otherwise the prompt has to contain it."""
     flags = profile.flags
     return flags.schema_file is not None or (flags.schema_inline is not None and len(schema_text.encode()) <= _SCHEMA_BYTES)
 
@@ -112,14 +117,14 @@ def _flags(profile: Profile, asked: Asked) -> list[str]:
 
 
 def _prompt_words(profile: Profile, prompt: str) -> tuple[list[str], str | None]:
-    """What stands at the end of argv, and the prompt if it goes by a file, whose path comes behind that."""
+    """The end of argv; and the prompt if it goes by a file, whose path comes behind that."""
     match profile.prompt:
         case "stdin":
             return list(profile.prompt_args), None
         case "file":
             return [each for each in profile.prompt_args if each != "{prompt_file}"], prompt
         case "argument":
-            # One that begins with a dash would be taken for an option.
+            # A prompt that begins with a dash would be taken for an option.
             shown = f" {prompt}" if prompt.startswith("-") else prompt
             return _filled(profile.prompt_args or ["{prompt}"], {"prompt": shown}), None
 

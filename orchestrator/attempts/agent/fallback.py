@@ -1,9 +1,9 @@
-"""Which agent does an item's work: the job's own, or the first of its `fallback` whose account is not parked.
+"""Fallbacks: which agent does an item's work, the job's own or the first of its `fallback` whose account is not parked.
 
-Promise: what an item does is the same whichever takes it. A model is only asked of an agent of the provider that the job's own
-agent has, and `args` only of the same program: elsewhere they mean something else, or nothing. A fallback that is not installed
-is none: an item that it took would fail at once, where another hour of waiting helps.
-It refuses to handle: what happens if all are parked (core), going on with a session (no agent goes on with another's).
+Promise: an item does the same work whichever agent does it. A fallback gets the job's model only if it has the provider of the
+job's own agent, and the job's `args` only if it is the same program: elsewhere they mean something else, or nothing. A fallback
+that is not installed is passed over: an item that it took would fail at once, where waiting for the account helps.
+It refuses to handle: what happens if all accounts are parked (core); going on with a session (no agent goes on with another's).
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from orchestrator.jobsfile.profiles.accounts import account_of
 from orchestrator.jobsfile.profiles.profile import Profile
 
 FindProfile = Callable[[str], Profile]
-"""The profile of an agent by its name. Raises UserError: there is none, or it is wrong."""
+"""The profile of an agent by its name. Raises UserError: there is none, or it has mistakes."""
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """An agent, and the account that it uses; None: none."""
+    """An agent, and the account that it uses; None: it uses none."""
 
     profile: Profile
     account: str | None
 
 
 Choose = Callable[[Sequence[Profile], Mapping[str, str | None]], Choice]
-"""Which of these agents, the job's own first, does the work, in the environment that the job declares (None: removed)."""
+"""Which of these agents (the job's own first) does the work. The second argument: the environment that the job declares."""
 
 
 def own_agent(profiles: Sequence[Profile], declared: Mapping[str, str | None]) -> Choice:
-    """The job's own, whatever is known of its account: for who starts nothing."""
+    """The job's own agent, whatever is known of its account: where nothing is started."""
     return Choice(profiles[0], account_of(profiles[0], declared, {}))
 
 
 def is_installed(profile: Profile, declared: Mapping[str, str | None], environ: Mapping[str, str]) -> bool:
-    """Whether its program is where its attempt will look for it; one relative to the folder of the item is taken for there."""
+    """Whether the program is where an attempt will look for it. One that is relative to the item's folder counts as there."""
     program = profile.command[0]
     if program == "{python}" or ("/" in program and not os.path.isabs(program)):
         return True
@@ -58,9 +58,9 @@ def _no_note(_words: str) -> None:
 
 
 class Chooser:
-    """`environ`: what agents inherit. `seconds_left(account)`: until it may be used; 0: it may be used now.
+    """Chooses the agents of one run. `environ`: what agents inherit. `seconds_left(account)`: until it may be used; 0: now.
 
-    `note` hears once of each fallback that is passed over because it is not installed.
+    `note` gets words, once for each fallback that is passed over because it is not installed.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Chooser:
         self._missing: set[str] = set()
 
     def choose(self, profiles: Sequence[Profile], declared: Mapping[str, str | None], wanted: str | None = None) -> Choice:
-        """The one that uses the `wanted` account, if there is one; else the first that may be used, now or at all."""
+        """The agent that uses the `wanted` account, if there is one; else the one that may be used soonest."""
         profiles = [profiles[0], *(each for each in profiles[1:] if self._is_there(each, declared))]
         accounts = [account_of(profile, declared, self._environ) for profile in profiles]
         if wanted in accounts:
@@ -99,7 +99,8 @@ def accounts_of_job(job: Job, run_env: Mapping[str, Template], find: FindProfile
     try:
         profiles = [find(name) for name in (job.action.agent.source.strip(), *job.fallback)]
     except UserError:
-        return ()  # each item says so when it is rendered
+        return ()  # each item fails with these words when it is rendered
+    # The variables that tell an account, and where programs are looked for. One that is a template differs from item to item.
     declared: dict[str, str | None] = {}
     looked_at = {"PATH"} if job.fallback else set()
     for name in looked_at.union(*(profile.account_env for profile in profiles)):

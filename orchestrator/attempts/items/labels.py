@@ -17,7 +17,7 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
-    """One line by which people know the item: `label`, else a short scalar item. Raises ItemRefused."""
+    """One line by which people know the item: `label`, else the item itself if it is short and no list. Raises ItemRefused."""
     if job.label is not None:
         text = rendered_text(job.label, context, "label")
         if len(text) > _LONGEST_LABEL:
@@ -31,6 +31,7 @@ def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
 
 
 def _on_one_line(text: str) -> str:
+    """`text` with the characters escaped that a terminal would act on."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,6 +1,6 @@
-"""Evaluating a job's `for_each`, and recording the list durably before the first item starts; which of it is selected.
+"""Listing a job: its `for_each` is evaluated, and the list is written durably before the first item starts.
 
-Once, unless the run is updated: then the list is evaluated again and merged with what stands (`relisting`).
+That happens once. Only an update of the run has a list evaluated again, and merged with the one that stands (`merging`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.attempts.context import ItemContexts
-from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow, merge
+from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
 from orchestrator.attempts.items.selection import LATER, Chosen, LabelsUnknown, Later, Selector, early_label
 from orchestrator.jobsfile.model import ChainSource, Job, chain_of
 from orchestrator.reading.item_names import recorded_label
@@ -27,7 +27,7 @@ class ListingError(Exception):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """A list that stands durably in the file of `revision`. `marks`: what is to be recorded of items of an earlier list."""
+    """A list that stands durably in the file of `revision`. `marks`: records of items that an earlier list had, or has again."""
 
     count: int
     revision: int = 0
@@ -35,15 +35,13 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
-    """Record the items of `job` durably. Raises ListingError, StateUnwritableError.
-
-    A list that stands already (the supervisor was killed before it could record that) is taken as it is.
-    """
+    """Write the items of `job` durably. Raises ListingError, StateUnwritableError."""
     if job.for_each is None:
         return Listing(1)
     past = records.history.jobs[job.id]
     revision = records.history.header.revision
     path = records.run_dir.items(job.id, revision)
+    # An update left the list to be evaluated in its job's turn: merge it, so that an index keeps its value.
     if past.is_outdated:
         relisted = list_again(records, contexts, job)
         marks = tuple(marks_of(job.id, relisted))
@@ -51,6 +49,7 @@ def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
         if not relisted.added:
             return Listing(len(old), past.list_revision, marks)
         return Listing(write_item_list(path, chain(old, relisted.added)), revision, marks)
+    # The supervisor was killed after the list stood and before that was recorded: items of it may have been seen.
     if path.exists():
         return Listing(len(ItemList(path)), revision)
     from orchestrator.jobsfile.sources import SourceError
@@ -62,16 +61,16 @@ def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
 
 
 def list_again(records: Records, contexts: ItemContexts, job: Job) -> Relisted:
-    """What becomes of a list that stands. Nothing is written. Raises ListingError."""
+    """What becomes of a list that stands if it is evaluated now. Nothing is written. Raises ListingError."""
     from orchestrator.jobsfile.sources import SourceError
 
     past, old = records.history.jobs[job.id], records.values(job.id)
     try:
         if not isinstance(job.for_each, ChainSource):
-            return merge(old, past.gone, _values(records, contexts, job))
+            return merge_list(old, past.gone, _values(records, contexts, job))
         parents = job.for_each.jobs
         gone = set[int]().union(*(records.history.jobs[parent].gone for parent in parents))
-        return follow(old, past.gone, list(_values(records, contexts, job)), gone)
+        return follow_parent(old, past.gone, list(_values(records, contexts, job)), gone)
     except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
     except MeaningChanged as changed:
@@ -80,7 +79,7 @@ def list_again(records: Records, contexts: ItemContexts, job: Job) -> Relisted:
 
 
 def marks_of(job_id: str, relisted: Relisted) -> Iterator[ItemSettled]:
-    """The records that say which items are no longer in the list, and which are again."""
+    """The records of the items that are no longer in the list, and of those that are in it again."""
     for index in relisted.gone:
         yield ItemSettled(job=job_id, index=index, status=Status.SKIPPED, message="no longer in the list", gone=True)
     for index in relisted.back:
@@ -103,18 +102,18 @@ def _values(records: Records, contexts: ItemContexts, job: Job) -> Iterator[Any]
 
 
 def choose_items(records: Records, contexts: ItemContexts, selector: Selector, job_id: str) -> Chosen:
-    """The items of a listed job that are selected; a job that is left out need not be listed."""
+    """The items of a listed job that are selected; a job that is left out whole need not be listed."""
 
     def label(of: str, index: int) -> str | Later | None:
         job = records.job(of)
         found = early_label(job, index, _value(records, job, index), contexts.for_job())
         return recorded_label(records, of, index) or LATER if found is LATER else found
 
-    return selector.choose(job_id, records.count(job_id), label)
+    return selector.select_items(job_id, records.count(job_id), label)
 
 
 def chosen_record(job_id: str, chosen: Chosen, reason: str) -> ItemsChosen:
-    """What is recorded of it."""
+    """The record of the items that are selected of a job."""
     if chosen is None:
         return ItemsChosen(job=job_id)
     return ItemsChosen(job=job_id, ranges=list(_ranges(sorted(chosen))), message=reason)

@@ -1,6 +1,6 @@
-"""The items of a job whose list is evaluated again: an index that once meant a value means that value for ever. Pure.
+"""Merging a list that is evaluated again into the one that stands: an index means the same value for ever. Pure.
 
-Two values are equal if JSON says them alike (keys of an object in any order; 1 is not 1.0, nor true).
+Two values are equal if they are the same JSON (keys of an object in any order; 1 is neither 1.0 nor true).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Relisted(msgspec.Struct, frozen=True):
-    """What became of a list. `added`: values to append; `gone`, `back`: indices that are no longer in the list, or are again."""
+    """What becomes of a list. `added`: values to append; `gone`, `back`: indices that are no longer in the list, or are again."""
 
     added: list[Any]
     gone: list[int]
@@ -23,7 +23,7 @@ class Relisted(msgspec.Struct, frozen=True):
 
     @property
     def is_same(self) -> bool:
-        """Whether nothing became of it."""
+        """Whether the list stays as it is."""
         return not (self.added or self.gone or self.back)
 
 
@@ -35,12 +35,13 @@ class MeaningChanged(Exception):
         self.index = index
 
 
-def merge(old: Iterable[Any], gone: Collection[int], new: Iterable[Any]) -> Relisted:
-    """Find the values of `new` in `old`, of whose items `gone` were missing already. Of equal values each has its own index."""
+def merge_list(old: Iterable[Any], gone: Collection[int], new: Iterable[Any]) -> Relisted:
+    """The list `old`, whose indices `gone` are missing already, with the values `new`. Of equal values each has its own index."""
     places: dict[bytes, tuple[deque[int], deque[int]]] = {}
     for index, value in enumerate(old):
         there, missing = places.setdefault(_encode(value), (deque(), deque()))
         (missing if index in gone else there).append(index)
+    # Take the index of an equal value: one that is in the list first, then one that was missing.
     added: list[Any] = []
     back: list[int] = []
     for value in new:
@@ -55,8 +56,8 @@ def merge(old: Iterable[Any], gone: Collection[int], new: Iterable[Any]) -> Reli
     return Relisted(added, left, sorted(back))
 
 
-def follow(old: Iterable[Any], gone: Collection[int], parent: Sequence[Any], parent_gone: Collection[int]) -> Relisted:
-    """The same of a chain, whose item i goes with item i of its parent. Raises MeaningChanged."""
+def follow_parent(old: Iterable[Any], gone: Collection[int], parent: Sequence[Any], parent_gone: Collection[int]) -> Relisted:
+    """The same for a chain, whose item i follows item i of its parent. Raises MeaningChanged."""
     count = 0
     for index, value in enumerate(old):
         if index >= len(parent) or _encode(value) != _encode(parent[index]):

@@ -1,8 +1,10 @@
-"""Which items of a run are selected by `--only` and `--limit`: a pure reading of the jobs, their counts and their labels.
+"""Which items of a run `--only` and `--limit` select: a pure reading of the jobs, their counts and their labels.
 
-A job is named by a pattern, or needed by one that is, or left out. Of a named job the items that match are selected, with
-`--limit` the first of them; of a needed one all, or, where only chains need it, the items that theirs follow. An item of a chain
-is only selected if those that it follows are. What comes out does not depend on what has run: a resume selects the same.
+A job is named by a pattern, or needed by a named job, or left out.
+* Of a named job the items that match are selected; with `--limit` the first of these.
+* Of a needed job all items are selected; where only chains need it, the items that selected items follow.
+* An item of a chain is selected only if the items that it follows are.
+Promise: the selection does not depend on what has run, so a resume selects the same items.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ Chosen = frozenset[int] | None
 
 
 class Later(Enum):
-    """A label that is only known when the item starts: it names what comes of the items that it follows."""
+    """A label that is known only when the item starts, because it reads what came of the items that it follows."""
 
     LATER = "later"
 
@@ -53,7 +55,7 @@ def check_patterns(only: Iterable[str], job_ids: Collection[str]) -> None:
 
 
 class Selector:
-    """What `selection` selects of `jobs`."""
+    """The selection of one run, for its `jobs`. `words` and `reason` are for people."""
 
     def __init__(self, selection: Selection, jobs: Sequence[Job]) -> None:
         self.words = words_of(selection)
@@ -72,8 +74,8 @@ class Selector:
         """The jobs of which no item is selected, whatever their items are."""
         return frozenset(self._jobs.keys() - self._named - self._needed)
 
-    def choose(self, job_id: str, count: int, labels: Labels) -> Chosen:
-        """The items that are selected of a job that has `count`."""
+    def select_items(self, job_id: str, count: int, labels: Labels) -> Chosen:
+        """The items that are selected of a job with `count` items. Raises LabelsUnknown."""
         if job_id in self.left_out:
             return frozenset()
         if not self.words:
@@ -93,7 +95,7 @@ class Selector:
             if ":" in pattern and pattern not in self._matched and jobs <= self._looked_at:
                 yield pattern
 
-    # For `_Choice`.
+    # What `_Choice` asks.
 
     def is_named(self, job_id: str) -> bool:
         return job_id in self._named
@@ -108,7 +110,7 @@ class Selector:
         return [each for each in self._followers[job_id] if each in self._named or each in self._needed]
 
     def matches(self, job_id: str, index: int, count: int, label: Callable[[], str | Later | None]) -> bool:
-        """Whether a pattern names the item, or may do so: its label may only be known later."""
+        """Whether a pattern names the item, or may do so where its label is known only later."""
         is_matched = not self._selection.only
         for pattern in self._selection.only:
             if not _names(pattern, job_id):
@@ -119,8 +121,8 @@ class Selector:
             is_matched = is_matched or found is not False
         return is_matched
 
-    def first(self, job_id: str, indices: Iterable[int]) -> frozenset[int]:
-        """As many of `indices` as `--limit` allows; a job without `for_each` has one item anyway."""
+    def limit_items(self, job_id: str, indices: Iterable[int]) -> frozenset[int]:
+        """The first of `indices`, as many as `--limit` allows."""
         limit = self._selection.limit
         if limit is None:
             return frozenset(indices)
@@ -128,12 +130,13 @@ class Selector:
         for index in indices:
             taken.append(index)
             if len(taken) == limit:
-                # What else would have matched is not looked at, so of no pattern it can be said that it matches nothing.
+                # The other items are not looked at, so no pattern of this job can be reported as matching nothing.
                 self._matched |= {pattern for pattern in self._selection.only if _names(pattern, job_id)}
                 break
         return frozenset(taken)
 
     def _needed_by(self, named: set[str]) -> set[str]:
+        """The jobs that named jobs need, directly or not, and that are not named."""
         needed: set[str] = set()
         to_do = list(named)
         while to_do:
@@ -145,7 +148,7 @@ class Selector:
 
 
 class _Choice:
-    """One question. All jobs of a chain have as many items as each other, so one index means the same item in all of them."""
+    """One call of `select_items`. All jobs of a chain have the same count, so an index means the same item in all of them."""
 
     def __init__(self, selector: Selector, count: int, labels: Labels) -> None:
         self._selector = selector
@@ -159,16 +162,19 @@ class _Choice:
         return self._known[job_id]
 
     def _selected(self, job_id: str) -> Chosen:
+        """The items of a job, from those of the jobs around it. Raises LabelsUnknown."""
         selector = self._selector
         if selector.is_named(job_id):
             return self._taken(job_id)
         if selector.is_needed_whole(job_id):
             return self._bound(job_id)
+        # Only chains need it: the items that their selected items follow.
         chosen: frozenset[int] = frozenset()
         for follower in selector.selected_followers(job_id):
             try:
                 theirs = self.selected(follower)
             except LabelsUnknown:
+                # Which items the follower selects is not known yet, so any may be needed.
                 theirs = None
             if theirs is None:
                 return self._bound(job_id)
@@ -176,16 +182,16 @@ class _Choice:
         return chosen
 
     def _taken(self, job_id: str) -> Chosen:
-        """Of a named job: what matches, of what is selected of the named jobs that it follows."""
+        """Of a named job: the items that match, among those that the named jobs which it follows leave."""
         bound = self._parents_bound(job_id)
         indices = range(self._count) if bound is None else sorted(bound)
-        return self._selector.first(job_id, (index for index in indices if self._is_matched(job_id, index)))
+        return self._selector.limit_items(job_id, (index for index in indices if self._is_matched(job_id, index)))
 
     def _is_matched(self, job_id: str, index: int) -> bool:
         return self._selector.matches(job_id, index, self._count, lambda: self._labels(job_id, index))
 
     def _bound(self, job_id: str) -> Chosen:
-        """What the named jobs that it follows, directly or not, leave of it."""
+        """The items that the named jobs which it follows, directly or not, leave of it."""
         return self.selected(job_id) if self._selector.is_named(job_id) else self._parents_bound(job_id)
 
     def _parents_bound(self, job_id: str) -> Chosen:
@@ -214,7 +220,7 @@ def early_label(job: Job, index: int, value: Any, context: Mapping[str, Any]) ->
     try:
         return item_label(job, names)
     except ItemRefused:
-        return None  # it has none, and fails for that if it is selected by its index
+        return None  # the item has no label, and fails for that if it is selected by its index
 
 
 def _names(pattern: str, job_id: str) -> bool:

@@ -1,9 +1,9 @@
-"""Where an item works: which workspace, made of what, and where in it.
+"""The assignment of workspaces: in which one an item works, what it is made of, and where in it the attempt runs.
 
 Promise: the workspace of an item is the same for all its attempts, unless an update gave it other work to do. Two items never
-have one at the same time but for a chain, of which the later goes on where the earlier has ended.
-
-The folders themselves are made and finished by the worker (`workers/workspaces.py`); nothing here looks into one.
+share a workspace, except in a chain, where the later item goes on where the earlier one has ended.
+It refuses to handle: the folders themselves, which the worker makes and finishes (`workers/workspaces`). Nothing here looks into
+one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from orchestrator.workers.protocol import WorkspaceReport, WorkspaceTask
 
 
 class Workspaces:
-    """Those of one run."""
+    """The workspaces of one run."""
 
     def __init__(self, records: Records, jobs_file: JobsFile) -> None:
         self._records = records
@@ -52,12 +52,13 @@ class Workspaces:
             include=settings.include,
             setup=rendered_text(settings.setup, context, "workspace.setup") if settings.setup is not None else None,
             artifacts=artifacts,
-            is_followed=job.id in self._followers or job.repeat is not None,  # by its own next round
+            # A loop is followed by its own next round.
+            is_followed=job.id in self._followers or job.repeat is not None,
             keep_seconds=settings.keep,
         )
 
-    def task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask:
-        """What the worker gets."""
+    def make_task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask:
+        """What the worker is to do about the workspace of an attempt that has one."""
         place = prepared.place
         assert place is not None
         stem = stdout_path.removesuffix("stdout")
@@ -83,7 +84,8 @@ class Workspaces:
         )
 
     def _which(self, job: Job, index: int, attempt: int) -> tuple[str, str | None, str | None]:
-        """Name of the workspace; the commit that it starts from, if that is another item's; from which its own work counts."""
+        """The name of the workspace; the commit that it starts from, if another item made that; the commit from which on the
+        item's own work counts."""
         past = self._records.history.jobs[job.id]
         last = _last(past.last_end(index), past.unended.get(index), self._records.history.open_starts.get((job.id, index)))
         before, report = self._parent(job, index)
@@ -91,14 +93,16 @@ class Workspaces:
         name = f"{job.id}/{index}{_suffix_of(job.workspace.kind)}"
         if last is not None and _is_of_kind(last.workspace, job.workspace.kind):
             if past.is_set_back(index) or past.is_stale(index):
-                return f"{name}-{attempt}", commit, None  # other work: it begins anew, and what was done stays where it is
+                # Other work: it begins in a new workspace, and what was done stays where it is.
+                return f"{name}-{attempt}", commit, None
             return last.workspace, commit, commit if last.workspace == before else None
+        # The first attempt of a chain item goes on in the workspace of its parent, if it is the one that follows there.
         if before and self._followers.get(parent_of(job, self._jobs)) == job.id:
             return before, commit, commit
         return name, commit, None
 
     def _parent(self, job: Job, index: int) -> tuple[str, WorkspaceReport | None]:
-        """Of a chain item: the workspace of the item that it follows (empty: it has none here), and what became of it."""
+        """The workspace of the item that a chain item follows, empty if there is none of this kind; and what became of it."""
         parent = self._jobs.get(parent_of(job, self._jobs))
         if parent is None or parent.workspace.kind != job.workspace.kind:
             return "", None
@@ -131,7 +135,7 @@ class Workspaces:
 
 
 def followers(jobs: Mapping[str, Job]) -> dict[str, str]:
-    """Of each job whose workspaces another goes on in: which. Of several chains the first in the file."""
+    """Job id -> the job that goes on in its workspaces. Of several chains the first in the file does."""
     found: dict[str, str] = {}
     for job in jobs.values():
         above = jobs.get(parent_of(job, jobs))
@@ -141,7 +145,7 @@ def followers(jobs: Mapping[str, Job]) -> dict[str, str]:
 
 
 def _suffix_of(kind: str) -> str:
-    """The kind is part of a name: an item of a job that was given another kind never takes the one for the other."""
+    """The kind is part of a name: after an update to another kind an item never works in a workspace of the old kind."""
     return "" if kind == "worktree" else f".{kind}"
 
 
@@ -163,7 +167,7 @@ def _word(job: Job, key: str, context: Mapping[str, Any]) -> str:
 
 
 def _patterns(job: Job, context: Mapping[str, Any]) -> tuple[str, ...]:
-    """The patterns of `artifacts`; a lone placeholder that gives a list is several."""
+    """The patterns of `artifacts`; a lone placeholder that gives a list gives several. Raises ItemRefused."""
     found: list[str] = []
     for template in job.artifacts:
         value = value_of_template(template, context, "artifacts")

@@ -1,4 +1,4 @@
-"""What the items of a run changed in workspaces of their own: from its records, or of one that goes on from its workspace."""
+"""What items changed in workspaces of their own: from the run's records, or from the workspace of an item that goes on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def commit_of(records: Records, job_id: str, index: int) -> str | None:
 
 
 def patch_of(records: Records, job_id: str, index: int) -> bytes:
-    """What the item changed; empty: nothing. Raises UserError if that cannot be told."""
+    """The patch of what the item changed; empty: nothing. Raises UserError if that cannot be found out."""
     name = records.item_name(job_id, index)
     try:
         report = report_of(records, job_id, index)
@@ -57,7 +57,7 @@ def patch_of(records: Records, job_id: str, index: int) -> bytes:
 
 
 def _so_far(path: str, base: str | None) -> bytes:
-    """What a workspace has that is not finished: with an index of our own, so that nothing in it is disturbed."""
+    """The patch of a workspace that is not finished. Made with an index of our own, so that nothing in it is disturbed."""
     record = read_record(path)
     if record is None or not record.base or not os.path.isdir(path):
         return b""

@@ -1,4 +1,4 @@
-"""Workspaces that nobody needs any more: of a run that is pruned, of one whose `keep` is over, of runs that somebody deleted."""
+"""Removing workspaces that nobody needs: of a run that is pruned, those whose `keep` is over, those of deleted runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from orchestrator.workers.workspaces.worktrees import forget_missing
 
 
 def remove_all(run_dir: RunDir) -> list[str]:
-    """Remove every workspace of the run; in words what git would not do. Branches with commits stay. Raises OSError."""
+    """Remove every workspace of the run; in words what git refused. Branches with commits stay. Raises OSError."""
     return [words for path in _paths(run_dir) if (words := _removed(path, is_over=True))]
 
 
 def remove_expired(run_dir: RunDir, now: float) -> list[str]:
-    """Remove those whose time is over at `now` (seconds since the epoch). Only for who holds the run. As `remove_all`."""
+    """Remove the workspaces whose time is over at `now` (epoch seconds). The caller holds the run. Otherwise as `remove_all`."""
     expired = []
     for path in _paths(run_dir):
         record = read_record(str(path))
@@ -30,7 +30,7 @@ def remove_expired(run_dir: RunDir, now: float) -> list[str]:
 
 
 def forget_deleted(home: Path, folders: Iterable[str]) -> list[str]:
-    """Have the repositories that `folders` are in forget the worktrees of runs that are gone; in words what git would not do."""
+    """Have the repositories that `folders` are in forget the worktrees of deleted runs; in words what git refused."""
     told: list[str] = []
     for repository in sorted({found for folder in folders if (found := repository_of(folder)) is not None}):
         try:
@@ -41,7 +41,7 @@ def forget_deleted(home: Path, folders: Iterable[str]) -> list[str]:
 
 
 def _paths(run_dir: RunDir) -> Iterator[Path]:
-    """The workspaces that are recorded, whether they are there or not."""
+    """The workspaces that have a record, whether they are there or not."""
     for record in sorted(run_dir.workspaces.glob("*/*.json")):
         yield record.with_suffix("")
 

@@ -1,12 +1,13 @@
-"""Bringing home what items did in workspaces of their own: into what is checked out in the user's repository, one after another.
+"""Landing: what items did in workspaces of their own is brought into the checkout of the user's repository, item by item.
 
 Promise: after each item the repository stands at a commit that has all of that item's work and passed its check, or it stands
-as it did before the item; what is landed once is not landed again; branch and patch stay whatever comes of it. A clean checkout
-is the condition: then all that has to be taken back is ours. Files that git does not know are never touched.
+as it did before the item. What is landed once is not landed again. Branch and patch stay, whatever comes of them. The checkout
+has to be clean: then all that is taken back is ours. Files that git does not know are never touched.
 
-A worktree's commit is merged (`--no-ff`): so a later item of a chain, which has the commits of those before it, never meets
-itself in a conflict, and that something is landed can be asked of git alone. Of a copy there is only a patch: it is applied in
-three ways, and its commit says which it was. A merge is committed after its check: killed before, it is not landed.
+The commit of a worktree is merged (`--no-ff`). So a later item of a chain, which has the commits of the earlier ones, never
+conflicts with itself, and git alone can tell whether something is landed. Of a copy there is only a patch: it is applied by a
+three-way merge, and its commit says which patch it was. A merge is committed after its check: a landing that is killed before
+has landed nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from orchestrator.errors import UserError
 from orchestrator.workers.workspaces.git import GitFailed, asked, git, identity, locked
 
 LOCK_NAME = "orchestrate-land.lock"
-"""In a repository's common folder: who lands holds it."""
+"""In a repository's common folder: held while something is landed."""
 
 _LONGEST_CHECK_OUTPUT = 4000
 _MERGE = ("-c", "rerere.enabled=false", "-c", "merge.verifySignatures=false")
@@ -36,7 +37,7 @@ LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed
 
 
 class CheckScript(msgspec.Struct, frozen=True):
-    """A script for /bin/sh that tells by exit 0 that all is well; in `cwd` (absolute), with these variables besides."""
+    """A script for /bin/sh whose exit code 0 says that all is well. `cwd`: absolute; `env`: variables besides our own."""
 
     script: str
     cwd: str
@@ -58,7 +59,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Landed(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it. `commit` is the one that brought it home; `files` those in conflict."""
+    """What came of landing a change. `commit`: the one that has it; `files`: those in conflict."""
 
     item: str
     label: str | None
@@ -71,14 +72,15 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
-    """Land in the checkout at `repository` (its root), alone of all who do. Raises UserError unless it is clean.
+    """Land in the checkout at `repository` (its root), while no other process does. Raises UserError unless it is clean.
 
-    What a landing that was killed left there is taken back first; `note` hears of it.
+    What a killed landing left there is taken back first; `note` gets words about that.
     """
     try:
         with ExitStack() as held:
             try:
-                held.enter_context(locked(repository, LOCK_NAME, patience_seconds=None))  # checks take as long as they take
+                # Without a limit: another landing holds the lock as long as its checks take.
+                held.enter_context(locked(repository, LOCK_NAME, patience_seconds=None))
                 told = take_back(repository)
             except OSError as error:
                 raise GitFailed(f"nothing can be landed there: {error.strerror}") from error
@@ -87,25 +89,26 @@ def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
             _refuse_dirty(repository)
             yield Landing(repository)
     except GitFailed as failed:
-        is_locked = ".lock': File exists" in str(failed)  # whose it is nobody can tell: git keeps one open under an editor, too
+        # A lock file of git's own. Nobody can tell whose it is: git keeps one while an editor is open, too.
+        is_locked = ".lock': File exists" in str(failed)
         hint = "if no git is at work there, one was killed: remove that file, then again" if is_locked else ""
         raise UserError(f"{repository}: {failed}", hint) from failed
 
 
 class Landing:
-    """Lands one change after another. Use `landing`."""
+    """Lands one change after another. Made by `landing`."""
 
     def __init__(self, repository: str) -> None:
         self._repository = repository
 
     @property
     def branch(self) -> str | None:
-        """What is checked out; None: no branch."""
+        """The branch that is checked out; None: none is."""
         name = asked(self._repository, "symbolic-ref", "--quiet", "--short", "HEAD")
         return name or None
 
-    def land(self, change: Change) -> Landed:
-        """Land it, or leave everything as it is. Raises GitFailed for what has nothing to do with the change."""
+    def land_change(self, change: Change) -> Landed:
+        """Land the change, or leave everything as it is. Raises GitFailed for errors that the change is no cause of."""
         if change.commit is None and not change.patch:
             return _came_to(change, "unchanged")
         if (there := self._landed_before(change)) is not None:
@@ -117,9 +120,12 @@ class Landing:
             raise GitFailed(f"{change.item} could not be landed: {error.strerror}") from error
 
     def _land_on(self, before: str, change: Change) -> Landed:
+        """Land the change on the commit `before`; the checkout is clean again when this returns or raises."""
+        # Before git is asked: it would write over files that it ignores.
         if unknown := self._unknown_in_the_way(change):
             words = f"git does not know {', '.join(unknown)} here, and the item has it, too"
             return _came_to(change, "conflict", files=unknown, message=words)
+        # From here on a killed landing leaves something half done: the mark says so to the next one.
         mark_landing(self._repository, before)
         try:
             files, words = self._bring(change)
@@ -138,12 +144,12 @@ class Landing:
             before = git(self._repository, "rev-parse", "HEAD")
             return _came_to(change, "landed", commit=before)
         finally:
-            # Also what a check has written over: the checkout was clean, so nothing of the user's is among it.
+            # This takes back also what a check has written over. The checkout was clean, so nothing of the user's is lost.
             git(self._repository, "reset", "--hard", "--quiet", before)
             unmark_landing(self._repository)
 
     def _landed_before(self, change: Change) -> str | None:
-        """The commit that has it already."""
+        """The commit that has the change already; None if none has."""
         if change.commit is not None:
             is_there = asked(self._repository, "merge-base", "--is-ancestor", change.commit, "HEAD") is not None
             return change.commit if is_there else None
@@ -151,9 +157,9 @@ class Landing:
         return found or None
 
     def _unknown_in_the_way(self, change: Change) -> list[str]:
-        """Files of the user's that a merge would write over: git takes those that it ignores for worth nothing."""
+        """Files of the user's that a merge would write over, because git takes files that it ignores for worthless."""
         if change.commit is None:
-            return []  # `git apply` refuses by itself
+            return []  # `git apply` refuses such files by itself
         added = git(self._repository, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=A", f"HEAD...{change.commit}")
         places = {place for name in added.split("\0") if name for place in _on_the_way(self._repository, name)}
         if not places:
@@ -162,7 +168,7 @@ class Landing:
         return sorted(place for place in places if not any(f"{name}/".startswith(f"{place}/") for name in known))
 
     def _bring(self, change: Change) -> tuple[list[str], str]:
-        """Put the change into index and checkout; the files in conflict and why it cannot be, if it cannot."""
+        """Put the change into index and checkout. If that cannot be: the files in conflict, and why; else [], ""."""
         try:
             if change.commit is not None:
                 git(
@@ -201,7 +207,7 @@ def _came_to(
 
 
 def _on_the_way(repository: str, name: str) -> Iterator[str]:
-    """What stands where the file `name` is to be, or one of its folders; relative to `repository`."""
+    """The path, relative to `repository`, that stands where the file `name` or one of its folders is to be; at most one."""
     place = ""
     for part in name.split("/"):
         place = os.path.join(place, part)
@@ -214,7 +220,7 @@ def _on_the_way(repository: str, name: str) -> Iterator[str]:
 
 
 def _trailer(change: Change) -> str:
-    """What the commit that lands the change says of it, and no other does."""
+    """The line by which the commit that lands this change is found again."""
     told = f"Orchestrate-Item: {change.run_id}/{change.item}"
     return told if change.commit is not None else f"{told} {sha256(change.patch).hexdigest()[:16]}"
 
@@ -234,7 +240,7 @@ def _refuse_dirty(repository: str) -> None:
 def _failure(check: CheckScript) -> str:
     """Why the check did not pass; empty if it did."""
     variables = {name: value for name, value in {**os.environ, **check.env}.items() if value is not None}
-    # Not a pipe: what a check leaves behind has it open, too, and may never end.
+    # A file, no pipe: a process that the check leaves behind has a pipe open, too, and may never end.
     with TemporaryFile() as output:
         try:
             process = subprocess.Popen(
@@ -254,6 +260,7 @@ def _failure(check: CheckScript) -> str:
         except subprocess.TimeoutExpired:
             words = f"the check did not end in {check.timeout_seconds:g} s"
         finally:
+            # Its whole group: what the check left behind must not change the checkout later.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -1,4 +1,4 @@
-"""What the end of a `land` job means, in words: its exit code alone would not tell which items did not land."""
+"""The outcome of a `land` job in words: its exit code alone does not say which items did not land."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MOST_NAMED = 5
 
 
 def landing_told(outcome: Outcome, run_dir: RunDir) -> Outcome:
-    """The outcome with the items in its message that conflicted or failed their check, if that is why it failed."""
+    """The outcome, with the items in its message that conflicted or failed their check, if it failed for that."""
     if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or outcome.exit_code != 1:
         return outcome
     try:
         told = msgspec.json.decode(read_capture(outcome.stdout, run_dir), type=dict[str, Any])
         counted = [_counted(told["conflicts"], "conflict"), _counted(told["failed_checks"], "failed check")]
     except (msgspec.DecodeError, CaptureMismatch, KeyError, TypeError):
-        return outcome  # not what `land --json` says: the exit code is all there is to tell
+        return outcome  # not the output of `land --json`: then the exit code says all that is known
     words = ", ".join(each for each in counted if each)
     return msgspec.structs.replace(outcome, message=f"{words}; the others are landed") if words else outcome
 

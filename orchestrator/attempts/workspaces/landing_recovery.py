@@ -1,4 +1,4 @@
-"""A landing that was killed: taken back by the next one, without losing what anybody may have done there since.
+"""The recovery of a landing that was killed: the next one takes it back, without losing what a person has done there since.
 
 Invariant: the mark stands in the checkout's own git folder from before the first change of a landing until after the last.
 """
@@ -18,7 +18,7 @@ MARK_NAME = "orchestrate-landing.json"
 
 
 class LandingMark(msgspec.Struct, frozen=True):
-    """`head`: the commit that was checked out before."""
+    """Says that a change is being landed. `head`: the commit that was checked out before."""
 
     head: str
 
@@ -30,24 +30,22 @@ def mark_landing(repository: str, head: str) -> None:
 
 
 def unmark_landing(repository: str) -> None:
-    """It is landed, or taken back."""
+    """The change is landed, or taken back."""
     with suppress(FileNotFoundError):
         os.unlink(_mark_path(repository))
 
 
 def take_back(repository: str) -> str | None:
-    """Take back what a landing that was killed left half done; in words, what was done about it.
-
-    Only if what is checked out is still what it was then, or was just committed by it. All that was changed in tracked files is
-    kept under a ref: some of it may be somebody's own, done since. Raises GitFailed, OSError.
-    """
+    """Take back what a killed landing left half done; in words what was done, None if nothing was. Raises GitFailed, OSError."""
     try:
         with open(_mark_path(repository), "rb") as file:
             mark = msgspec.json.decode(file.read(), type=LandingMark)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+    # Only where the same commit is checked out as then, or the one that the landing made: anything else is the user's doing.
     told = None
     if mark.head in (commit_of(repository, "HEAD"), commit_of(repository, "HEAD^1")):
+        # All changes of tracked files are kept under a ref: some may be a person's own, made since.
         kept = _kept(repository)
         git(repository, "reset", "--hard", "--quiet", "HEAD")
         told = f"a landing in {repository} was killed: it is taken back" + (f"; what it left is {kept}" if kept else "")
@@ -56,10 +54,11 @@ def take_back(repository: str) -> str | None:
 
 
 def _kept(repository: str) -> str | None:
-    """Keep the tracked files as they are now under a ref; its name; None if nothing is changed."""
+    """Keep the tracked files as they are now under a ref. Returns its name, None if nothing is changed."""
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
-        # With an index of our own: that of the checkout may have conflicts in it. Its names are those of the landing, too.
+        # An index of our own: that of the checkout may have conflicts. The names are taken from the checkout's, which has also
+        # the files that the landing added.
         names = git(repository, "ls-files", "-z").encode("utf-8", "surrogateescape")
         git(repository, "read-tree", "HEAD", env=env)
         git(repository, "update-index", "--add", "--remove", "-z", "--stdin", env=env, given=names)

@@ -1,4 +1,4 @@
-"""What a person should know of the workspaces of a run while it goes on: what was not kept, and how much disk they take."""
+"""Notes on the workspaces of a run while it goes on: what was not kept, and how much disk they take."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from orchestrator.workers.protocol import WorkspaceReport
 from orchestrator.workers.workspaces.git import GitFailed, git
 
 MUCH_BYTES = 10 << 30
-"""More than this in all workspaces of a run is told."""
+"""A person is told if all workspaces of a run take more than this."""
 
 LITTLE_FREE_BYTES = 1 << 30
-"""Less than this free on the disk that has them is told."""
-
+"""A person is told if less than this is free on their disk."""
 
 _PATIENCE_SECONDS = 5.0
-"""For git to say what is not committed: a very large repository may take longer, and a run does not wait for that."""
+"""How long git has to say what is not committed. A very large repository may need longer, and a run does not wait for that."""
 
 
 def uncommitted_told(jobs_file: JobsFile) -> str | None:
-    """In words, that new worktrees of the run will lack what is not committed; None if nothing is to be said."""
+    """In words: new worktrees of the run will lack what is not committed. None if everything is."""
     if not any(job.workspace.kind == "worktree" and job.workspace.base is None for job in jobs_file.jobs):
         return None
     repository = repository_of(jobs_file.folder)
@@ -33,7 +32,7 @@ def uncommitted_told(jobs_file: JobsFile) -> str | None:
         asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
         changed = git(repository, *asked, time_limit_seconds=_PATIENCE_SECONDS).splitlines()
     except (GitFailed, OSError):
-        return None  # the items will tell
+        return None  # if git does not work here, the items say so
     if not changed:
         return None
     files = f"{len(changed)} file{'s have' if len(changed) != 1 else ' has'}"
@@ -41,7 +40,7 @@ def uncommitted_told(jobs_file: JobsFile) -> str | None:
 
 
 class WorkspaceNotes:
-    """Of one run, whose workspaces are in `folder`. Tells of the disk once. What earlier sessions made is not counted."""
+    """The notes of one run, whose workspaces are in `folder`. The disk is noted once. Earlier sessions do not count."""
 
     def __init__(self, folder: str, note: Callable[[str], None]) -> None:
         self._folder = folder
@@ -50,7 +49,7 @@ class WorkspaceNotes:
         self._total = 0
         self._has_told = False
 
-    def told(self, item: str, report: WorkspaceReport) -> None:
+    def note_report(self, item: str, report: WorkspaceReport) -> None:
         """An attempt of `item` ended with `report`."""
         if report.note:
             self._note(f"{item}: {report.note}")
@@ -59,9 +58,9 @@ class WorkspaceNotes:
         self._total += report.bytes_on_disk - self._sizes.get(report.path, 0)
         self._sizes[report.path] = report.bytes_on_disk
         if not self._has_told:
-            self._look()
+            self._look_at_disk()
 
-    def _look(self) -> None:
+    def _look_at_disk(self) -> None:
         found = os.statvfs(self._folder)
         free = found.f_bavail * found.f_frsize
         shown = f"the workspaces of this run take {sized(self._total)} in {self._folder}"

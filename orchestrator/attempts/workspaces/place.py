@@ -1,4 +1,4 @@
-"""Where one attempt works, and what of that is kept."""
+"""The place where one attempt works, and what of that is kept."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from orchestrator.jobsfile.model import ChainSource, Job
 
 
 def parent_of(job: Job, jobs: Mapping[str, Job]) -> str:
-    """The one job that its items follow in a chain; empty: there is none, or there are several.
-
-    A gate does no work: who follows it follows what it follows. `jobs`: all of the file, which has no cycle.
-    """
+    """The one job that its items follow in a chain; empty: there is none, or there are several. `jobs`: all of the file."""
+    # A gate does no work, so a job behind a gate follows the job that the gate follows. The file has no cycle.
     parent = job.for_each.jobs[0] if isinstance(job.for_each, ChainSource) and len(job.for_each.jobs) == 1 else ""
     above = jobs.get(parent)
     return parent_of(above, jobs) if above is not None and above.is_gate else parent
@@ -35,8 +33,8 @@ def repository_of(folder: str) -> str | None:
 class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """Where one attempt works. `path` (absolute) stands for `root`: what lies below the one lies below the other.
 
-    `name` is the workspace's below the run's folder of them; empty: shared, and `path` is `root`. `wanted_base`: what the jobs
-    file says of `base`, which may be the commit of another item. The other fields are those of `WorkspaceTask`.
+    `name`: of the workspace, below the run's folder of workspaces; empty: it is shared, and `path` is `root`. `wanted_base`: what
+    the jobs file says; `base` may be the commit of another item. The other fields are those of `WorkspaceTask`.
     """
 
     kind: Literal["shared", "worktree", "copy", "temp"]
@@ -64,7 +62,7 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def does(self) -> tuple[Any, ...]:
-        """What of it tells whether two items do the same."""
+        """The parts that tell whether two items do the same work."""
         if self.kind == "shared":
             return (self.kind, self.artifacts)
         return (self.kind, self.root if self.kind != "temp" else "", self.wanted_base, self.setup, self.artifacts)
