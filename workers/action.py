@@ -19,7 +19,6 @@ from .faultpoints import fault_point
 from .files import creates
 from .files.capture import CaptureFile, keep_bytes
 from .files.given import script_file
-from .preparation import PreparationRunner
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
 from .processes.surroundings import Bounds
@@ -27,6 +26,7 @@ from .protocol import AgentTask, AttemptClass, LogLine, SessionSeen, Start
 
 if TYPE_CHECKING:
     from .agents.watch import AgentWatch
+    from .files.config_folder import ConfigFolder
 
 _FOR_NO_REASON = (AttemptClass.COMMAND_FAILED, AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR)
 
@@ -34,7 +34,7 @@ _FOR_NO_REASON = (AttemptClass.COMMAND_FAILED, AttemptClass.AGENT_FAILED, Attemp
 class ActionRunner:
     """Runs actions, one after another, with the files of one worker's `folder`. `append` writes a line to the worker's log.
 
-    `captures` are stdout and stderr, `preparations` has the config folder that the agent uses.
+    `captures` are stdout and stderr.
     """
 
     def __init__(
@@ -42,18 +42,16 @@ class ActionRunner:
         folder: str,
         processes: ProcessRunner,
         captures: tuple[CaptureFile, CaptureFile],
-        preparations: PreparationRunner,
         append: Callable[[LogLine], None],
     ) -> None:
         self._folder = folder
         self._processes = processes
         self._stdout, self._stderr = self._captures = captures
-        self._preparations = preparations
         self._append = append
 
     def run_action(self, start: Start, locks: Sequence[int], course: Course) -> None:
         """From the spawn of the agent or command to the end of its tree, and what it wrote and told."""
-        onlooker = None if start.agent is None else self._agent_watch(start, start.agent)
+        onlooker = None if start.agent is None else self._agent_watch(start, start.agent, course)
         try:
             self._run_action(start, locks, onlooker, course)
         finally:
@@ -64,7 +62,7 @@ class ActionRunner:
         # The attempt's time begins with its agent: a setup and a warming had theirs.
         course.timeout_at = timeout_at(start)
         try:
-            spawned = self._spawn(start, locks, onlooker)
+            spawned = self._spawn(start, locks, onlooker, course.config)
         except CannotStart as error:
             course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
             return
@@ -97,21 +95,24 @@ class ActionRunner:
             # It may have failed for want of space alone, and its output may lack its end: that says nothing of the command.
             course.end = course.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
 
-    def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None) -> Spawn:
+    def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, config: ConfigFolder | None) -> Spawn:
         """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
         argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
         outputs = (self._stdout.open(), self._stderr.open())
         if start.creates is not None:
             creates.clear(start.creates)
-        inherited = [*locks, *self._preparations.config_locks]
+        inherited = locks if config is None else [*locks, *config.locks]
         given: str | int | None = onlooker.open_dialogue(start.stdin or "") if onlooker is not None else None
         return self._processes.start(start, argv, start.stdin if given is None else given, outputs, inherited)
 
-    def _agent_watch(self, start: Start, task: AgentTask) -> AgentWatch:
+    def _agent_watch(self, start: Start, task: AgentTask, course: Course) -> AgentWatch:
         from .agents.watch import AgentWatch
 
         def tell_session(session_id: str) -> None:
-            self._preparations.note_session(session_id)
+            if course.config is not None:
+                # Without the note a resume does not find the session, and begins another.
+                with suppress(OSError):
+                    course.config.note_session(session_id)
             self._append(SessionSeen(sequence=start.sequence, agent=task.agent, session_id=session_id))
             fault_point("worker.session")
 

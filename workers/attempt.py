@@ -49,7 +49,7 @@ class AttemptRunner:
         self._processes = ProcessRunner(folder, control, strangers, self._append, self._keep_log_error)
         self._captures = (CaptureFile(f"{folder}/stdout"), CaptureFile(f"{folder}/stderr"))
         self._preparations = PreparationRunner(folder, control, self._processes, self._captures)
-        self._actions = ActionRunner(folder, self._processes, self._captures, self._preparations, self._append)
+        self._actions = ActionRunner(folder, self._processes, self._captures, self._append)
         self._checks: CheckRunner | None = None
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,6 +14,9 @@ from .processes.surroundings import Control
 from .processes.watch import Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
 
+if TYPE_CHECKING:
+    from .files.config_folder import ConfigFolder
+
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -20,7 +24,8 @@ _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 class Course(msgspec.Struct, kw_only=True):
     """One attempt on its way. `timeout_at` is a time of the monotonic clock, for all its processes together.
 
-    `asked_end` is why the tree of its last process was to end, also if the process had exited before.
+    `asked_end` is why the tree of its last process was to end, also if the process had exited before. `config` is the folder that
+    its agent's CLI uses, as long as it is held.
     """
 
     end: AttemptEnd = AttemptEnd(AttemptClass.OK)
@@ -34,6 +39,7 @@ class Course(msgspec.Struct, kw_only=True):
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     leftovers: int = 0
+    config: ConfigFolder | None = None
 
     @property
     def is_well(self) -> bool:

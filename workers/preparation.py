@@ -7,7 +7,6 @@ fails it is the output of the attempt.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,18 +37,6 @@ class PreparationRunner:
         self._control = control
         self._processes = processes
         self._captures = captures
-        self._config: ConfigFolder | None = None
-
-    @property
-    def config_locks(self) -> Sequence[int]:
-        """Descriptors that the agent is to inherit, so that it holds its config folder although its worker is killed."""
-        return () if self._config is None else self._config.locks
-
-    def note_session(self, session_id: str) -> None:
-        """Note which config folder the session is in. Without the note a resume does not find the session, and begins another."""
-        if self._config is not None:
-            with suppress(OSError):
-                self._config.note_session(session_id)
 
     def enter_workspace(self, workspace: Workspace, start: Start, locks: Sequence[int], course: Course) -> None:
         """Have a workspace to work in, or say in `course` why there is none."""
@@ -76,7 +63,7 @@ class PreparationRunner:
         # Waiting for the folder and warming it have the attempt's timeout, too; the agent's own begins when it starts.
         course.timeout_at = timeout_at(start)
         try:
-            self._config = config = self._wait_for_config_folder(start, task, course)
+            course.config = config = self._wait_for_config_folder(start, task, course)
             if config is None:
                 course.heed_asked_end(start, "before it started")
                 return start
@@ -115,7 +102,7 @@ class PreparationRunner:
 
     def let_go_of_config(self, course: Course) -> None:
         """Let go of the folder of `take_config_folder`, if there is one."""
-        config, self._config = self._config, None
+        config, course.config = course.config, None
         try:
             if config is not None:
                 config.let_go()

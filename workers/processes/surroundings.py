@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from ..protocol import End, EndReason
 
@@ -44,7 +46,7 @@ class Onlooker(Protocol):
         """Whether the agent had done its work by now, as far as it told: nothing that ends it now takes that back."""
 
 
-class Host(NamedTuple):
+class Host(msgspec.Struct, frozen=True):
     """The process that watches. `strangers` are its children from before (`tree.children_now`), which are no attempt's.
 
     `is_subreaper`: orphans of its attempts come to it.
@@ -55,7 +57,7 @@ class Host(NamedTuple):
     is_subreaper: bool
 
 
-class Bounds(NamedTuple):
+class Bounds(msgspec.Struct, frozen=True):
     """When a process is ended: at `timeout_at` (monotonic clock), or after `stall_seconds` without output (None: never)."""
 
     timeout_at: float = float("inf")
