@@ -33,7 +33,7 @@ _HASH_LETTERS = 12
 
 
 def child_id(parent: str, item: str, attempt: int) -> str:
-    """The id of the child run that `attempt` of an item begins, the same whoever asks. `item`: `JOB:INDEX` or `JOB`."""
+    """The id of the child run that `attempt` of an item begins: always the same one. `item`: `JOB:INDEX` or `JOB`."""
     # Two items of a run never share an id: it is the parent's with the item's name behind a dot.
     name = f"{parent}.{item.replace(':', '.')}" + (f"-{attempt}" if attempt > 1 else "")
     if len(name) <= LONGEST_RUN_ID and ".." not in name:  # a run's id may end in a dot
@@ -110,6 +110,7 @@ def spent_by_child(child: RunDir) -> list[AgentSpent]:
 
 def child_outcome(outcome: Outcome, child: RunHistory, parent: str) -> Outcome:
     """The outcome of an attempt that was to supervise the run `child`, and ended with an exit code other than 0."""
+    # The exit codes of `orchestrate child`. A child that is paused or stopped waits, as a gate does, for the parent's resume.
     run_id = child.header.run_id
     go_on = f"then orchestrate resume {parent}"
     match outcome.exit_code:

@@ -54,7 +54,7 @@ class StartMessages:
         return f"{self.run_mark}/{item}/{attempt}"
 
     def environment(self, item: str, attempt: int, prepared: Prepared) -> dict[str, str | None]:
-        """What is added to the environment of whoever starts the attempt; None removes a variable."""
+        """The changes to the environment that the attempt starts with; None removes a variable."""
         return {
             **prepared.env,
             "ORCHESTRATE_HOME": self._home,

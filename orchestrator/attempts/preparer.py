@@ -1,7 +1,7 @@
 """From a decision `StartAttempt` to what the attempt will do, or to the reason why it does not start.
 
-`Preparer` evaluates the item's templates with the names of its run and asks who else has a say: the selection, `when`, the
-loop, `creates`, a replay. The message for the worker is made of that in `message.py`. Nothing here starts anything.
+`Preparer` evaluates the item's templates with the names of its run. The selection, `when`, the loop, `creates` and a replay have
+a say in it. The message for the worker is made of that in `message.py`. Nothing here starts anything.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Ready(msgspec.Struct, frozen=True):
     prepared: Prepared
     label: str | None
     round: int = 0
-    """Of a loop; 0: the job is none."""
+    """The round that the attempt makes; 0: the job is no loop."""
 
 
 class Preparer:
@@ -164,7 +164,7 @@ class Preparer:
         return render_attempt(job, context, surroundings)
 
     def _choose_of(self, job: Job, index: int, account: str | None) -> Choose:
-        """Who chooses the agent. A replay has no accounts: the capsule says which agent it was."""
+        """How the agent is chosen. A replay has no accounts: the capsule says which agent it was."""
         if self.replay is None:
             return partial(self._chooser.choose, wanted=account)
         return self.replay.choice(job, index)
@@ -179,7 +179,7 @@ class Preparer:
         last = None if ended is None else LastEnd(ended.outcome, ended.folder)
         return Before(last, retry, retry is not None and ended is not None and ended.attempt <= retry.attempts)
 
-    # What an item would do now, for whoever compares it with what it did.
+    # What an item would do now, to be compared with what it did.
 
     def is_same(self, job: Job, index: int, ended: AttemptEnded | None) -> bool:
         """Whether the item would do now what its attempt `ended` did; also if it has nothing to do at all."""

@@ -63,7 +63,7 @@ def create_run(home: Path, new: NewRun) -> Launched:
     now = time.time()
     run_dir = create_run_dir(home, new_run_id(now) if new.run_id is None else new.run_id)
     with _unborn(run_dir):
-        # Locked before it exists: whoever sees the run finds its supervisor.
+        # Locked before it exists: a reader that sees the run finds its supervisor.
         lock = lock_run(run_dir)
         try:
             _write_files(run_dir, new)

@@ -3,8 +3,8 @@
 The update is drafted first (`update_draft`), which changes nothing. Then the new text and the new lists are written durably under
 new names, and one group of the journal makes the update.
 
-Promise: whoever is killed when, the run has the old file or the new one. An attempt that would do something else by the new file
-has ended before the update is made.
+Promise: after a kill at any moment the run has the old file or the new one. An attempt that would do something else by the new
+file has ended before the update is made.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The board on disk where runs tell what they wait for, so that a deadlock between them is found: HOME/waits/RUN.json.
 
 The board has only waits that may be part of a cycle: those of runs that are nested in an item, and those of items that keep a
-token for which somebody on the board waits. A file is only a cache: it is in the page cache, replaced by rename, and removed
+token for which another run on the board waits. A file is only a cache: it is in the page cache, replaced by rename, and removed
 when nothing waits. A file whose supervisor is gone counts for nothing. A wait is posted once it was observed without a change
 for `SETTLE_SECONDS`. `seen` is the time of the second-last observation, because the note in a lock file may still name the
 previous holder for an instant.
@@ -129,6 +129,7 @@ class WaitBoard:
         return waits_that_matter(known, self._mark, is_nested=bool(self._ancestors), named=named)
 
     def _post(self, waits: list[Wait], seen: float, now: float) -> None:
+        """Put the waits on the board in the place of those that are there. Raises OSError."""
         if not waits:
             self.close()
             return
@@ -143,6 +144,7 @@ class WaitBoard:
             ancestors=self._ancestors,
             waits=tuple(waits),
         )
+        # By rename: readers take no lock, and must never see half a file.
         temporary = temporary_path(self._path)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         temporary.write_bytes(msgspec.json.encode(content))
@@ -198,7 +200,7 @@ class WaitBoard:
                 file = _DECODER.decode(path.read_bytes())
             except (FileNotFoundError, msgspec.DecodeError):
                 continue  # removed meanwhile; or of another version, which finds its deadlocks by itself
-            # A supervisor that was killed leaves its file: whoever reads it next tidies up.
+            # A killed supervisor leaves its file: the next reader removes it.
             if not is_same_process(file.pid, file.start_ticks, file.boot_id):
                 path.unlink(missing_ok=True)
             elif file.format == _FORMAT and file.seen >= now - STALE_SECONDS:

@@ -99,6 +99,7 @@ def _flags(profile: Profile, asked: Asked) -> list[str]:
     """The arguments of all flags that are made use of, in the order of `Flags`."""
     flags = profile.flags
     words: list[str] = []
+    # A flag that the profile has not is left out, and so is one whose value the job does not give.
     values = (
         (flags.model, "model", asked.model),
         (flags.cwd, "cwd", asked.cwd),
@@ -108,6 +109,7 @@ def _flags(profile: Profile, asked: Asked) -> list[str]:
     for flag, name, value in values:
         if flag is not None and value is not None:
             words += _filled(flag, {name: f"{value:g}" if isinstance(value, float) else str(value)})
+    # A schema by a file where the CLI takes one, else on argv, if it is small enough for that.
     if asked.schema_path is not None and asked.schema_text is not None and takes_schema(profile, asked.schema_text):
         if flags.schema_file is not None:
             words += _filled(flags.schema_file, {"schema_file": asked.schema_path})

@@ -69,7 +69,7 @@ def no_agents(name: str) -> Profile:
 class Before(msgspec.Struct, frozen=True):
     """What came before an attempt. `last`: how the attempt before ended; None: this is the first, or its work is another now.
 
-    `retry`: what a person changed who asked for the item once more; `is_asked`: this attempt is the first since then.
+    `retry`: the wishes of a person who asked for the item once more; `is_asked`: this attempt is the first since then.
     """
 
     last: LastEnd | None = None

@@ -57,7 +57,7 @@ def merge_list(old: Iterable[Any], gone: Collection[int], new: Iterable[Any]) ->
 
 
 def follow_parent(old: Iterable[Any], gone: Collection[int], parent: Sequence[Any], parent_gone: Collection[int]) -> Relisted:
-    """The same for a chain, whose item i follows item i of its parent. Raises MeaningChanged."""
+    """The list `old` of a chain, whose item i follows item i of its parent, with the list `parent`. Raises MeaningChanged."""
     count = 0
     for index, value in enumerate(old):
         if index >= len(parent) or _encode(value) != _encode(parent[index]):

@@ -182,7 +182,7 @@ class _Choice:
         return chosen
 
     def _taken(self, job_id: str) -> Chosen:
-        """Of a named job: the items that match, among those that the named jobs which it follows leave."""
+        """The selected items of a named job: those that match, among those that its named parents leave."""
         bound = self._parents_bound(job_id)
         indices = range(self._count) if bound is None else sorted(bound)
         return self._selector.limit_items(job_id, (index for index in indices if self._is_matched(job_id, index)))
@@ -191,7 +191,7 @@ class _Choice:
         return self._selector.matches(job_id, index, self._count, lambda: self._labels(job_id, index))
 
     def _bound(self, job_id: str) -> Chosen:
-        """The items that the named jobs which it follows, directly or not, leave of it."""
+        """The items of a job that the named jobs above it in its chain leave."""
         return self.selected(job_id) if self._selector.is_named(job_id) else self._parents_bound(job_id)
 
     def _parents_bound(self, job_id: str) -> Chosen:

@@ -130,7 +130,7 @@ class Workspaces:
             return _word(job, "branch", context) + suffix
         from orchestrator.workers.workspaces.worktrees import OUR_BRANCHES
 
-        # What a run may be called is a name of a branch too, but for its end.
+        # Every id of a run is a name for a branch too, except for its end: git refuses `.lock` and a final dot.
         return f"{OUR_BRANCHES}{self._records.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"
 
 

@@ -65,6 +65,7 @@ def _so_far(path: str, base: str | None) -> bytes:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
         if record.kind == "copy":
             env |= {"GIT_DIR": snapshots_of(path), "GIT_WORK_TREE": path}
+        # All files against the base, without those that were only copied in beside it.
         git(path, "read-tree", base or record.base, env=env)
         git(path, "add", "--all", env=env)
         if record.included:

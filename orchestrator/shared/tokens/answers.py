@@ -13,7 +13,7 @@ from orchestrator.workers.protocol import Outcome
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """The token that an item wants, and for what work.
 
-    `makes_file`: the file that the item promises is missing, so what was done before does not count for it. `is_asked`: somebody
+    `makes_file`: the file that the item promises is missing, so what was done before does not count for it. `is_asked`: a person
     wants the work done once more, so what another run did before does not count. `schema`: the JSON Schema for its answer.
     """
 

@@ -175,7 +175,7 @@ class Asks:
         # The holder is dead, but processes that it left have inherited the lock.
         if self._dead_holders.must_end_processes(record):
             return self._join_behind_dead(asking, record)
-        # Somebody is taking the token over and has not written that yet; or no evidence leads to the processes that hold it.
+        # Another run is taking the token over and has not written that yet; or no evidence leads to the processes that hold it.
         return self._join(asking, record, f"the lock of token {asking.token!r} is held since {record.holder.words} is gone")
 
     def _meet_free(self, asking: Asking, record: TokenRecord | None) -> Answer | rules.Run:
@@ -198,7 +198,7 @@ class Asks:
                 return Shared(kept, record.is_success, record.holder.words)
             judgement = rules.Run()  # its output is gone: there is nothing to share
         if isinstance(judgement, rules.Reject):
-            # The work was lost too often. Publish that, or each of those who wait would take it over in turn.
+            # The work was lost too often. Publish that, or each waiting item would take it over in turn.
             if judgement.is_final and record is not None:
                 self._dead_holders.publish_verdict(record, lost_outcome(judgement.message), is_success=False)
             return Refused(judgement.message)

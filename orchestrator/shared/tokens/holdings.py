@@ -99,6 +99,7 @@ class Holdings:
     def begin_attempt(self, item: ItemRef, *, attempt: int, worker: int, sequence: int, mark: str) -> TokenRecord:
         """Note who has the token, before anything of the attempt runs. Raises StateUnwritableError."""
         held = self._by_item[item]
+        # The record leads to the attempt by its worker, sequence and mark: that is how a dead holder's processes are found.
         at, clock, boot = now_stamps()
         job_id, _, index = held.name.partition(":")
         held.record = TokenRecord(

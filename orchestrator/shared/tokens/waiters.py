@@ -187,7 +187,7 @@ class Waiters:
         match record.state:
             case "done":
                 self.share_verdict(token, record)
-                # Some are left to whom this verdict is no news: one of them may take the token now.
+                # Items are left that knew this verdict before they waited: one of them may take the token now.
                 if joined.items:
                     self.have_one_ask_again(token)
             case "held" if holders.lives(record.holder):
@@ -231,7 +231,7 @@ class Waiters:
                 same.append(item)
             else:
                 self.tell(SharedWith((item,), outcome, record.is_success, record.holder.words))
-        # Of this run's own work all items have the same outcome: one word for all.
+        # Work of this run has one outcome for all its joiners: tell them together.
         if same:
             self.tell(SharedWith(tuple(same), record.outcome, record.is_success, record.holder.words))
 
