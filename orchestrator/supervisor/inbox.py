@@ -17,10 +17,15 @@ LONGEST_WAIT_SECONDS = 0.25
 
 
 class Source:
-    """Something that may have news: a descriptor says so, or a look finds out. No call blocks. As it stands it has none."""
+    """Something that may have news: a descriptor says so, or a look finds out. No call blocks. As it stands it has none.
+
+    `is_fixed`: its descriptors are the same for ever, so they are asked for once.
+    """
+
+    is_fixed = True
 
     def filenos(self) -> Iterable[int]:
-        """Descriptors that become readable when `read` has news. They may be others at each call."""
+        """Descriptors that become readable when `read` has news."""
         return ()
 
     def read(self, _fileno: int) -> Iterable[Happened]:
@@ -44,20 +49,23 @@ class Inbox:
         self._sources = sources
         self._selector = selectors.DefaultSelector()
         self._watched: dict[Source, set[int]] = {source: set() for source in sources}
+        self._watch(sources)
+        self._changing = [source for source in sources if not source.is_fixed]
 
     def wait(self, wake: float | None, *, is_in_hurry: bool) -> Iterator[Happened]:
         """Wait for news, at most until `wake` (monotonic seconds), and give it piece by piece.
 
         `is_in_hurry`: only look, for there is work to do. The caller takes in each piece before it asks for the next one.
         """
-        self._watch(self._sources)
+        self._watch(self._changing)
         for key, _ in self._selector.select(0.0 if is_in_hurry else self._timeout(wake)):
             source: Source = key.data
             # What was taken in meanwhile may have closed this descriptor.
             if key.fd in self._watched[source]:
                 yield from source.read(key.fd)
-                # At once: the number of a descriptor that was closed may come back as another source's.
-                self._watch([source])
+                if not source.is_fixed:
+                    # At once: the number of a descriptor that was closed may come back as another source's.
+                    self._watch([source])
         now = time.monotonic()
         for source in self._sources:
             yield from source.look(now)

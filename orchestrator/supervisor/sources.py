@@ -41,7 +41,9 @@ class Signals(Source):
 
 
 class Requests(Source):
-    """Requests through the run's control socket."""
+    """Requests through the run's control socket. A client is a descriptor more."""
+
+    is_fixed = False
 
     def __init__(self, server: ControlServer) -> None:
         self._server = server
@@ -55,6 +57,8 @@ class Requests(Source):
 
 class Terminal(Source):
     """A person at the terminal, to whom a gate has put its question."""
+
+    is_fixed = False
 
     def __init__(self, gates: Gates) -> None:
         self._gates = gates
@@ -83,6 +87,8 @@ class Durability(Source):
 
 class Attempts(Source):
     """The engine, which tells of ends of attempts; and child runs that were asked to end."""
+
+    is_fixed = False
 
     def __init__(self, flights: Flights, engine: Engine) -> None:
         self._flights = flights

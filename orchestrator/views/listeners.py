@@ -37,7 +37,8 @@ class Listeners:
         self, listeners: Sequence[Listener], slow: Sequence[Listener] = (), *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._slow = [QueuedListener(each) for each in slow]
-        self._listeners: list[Listener] = [*listeners, *self._slow]
+        self._listeners: tuple[Listener, ...] = (*listeners, *self._slow)
+        """Those that still hear. A tuple: one may be silenced while the others are told something."""
         self._clock = clock
         self._log: Path | None = None
         self.next_refresh = -math.inf
@@ -50,7 +51,13 @@ class Listeners:
 
     def hear(self, happening: Happening) -> None:
         """Tell all listeners, in the order in which they were given. Never raises for a listener."""
-        self._call_each(lambda listener: listener.hear(happening))
+        failures: list[tuple[Listener, Exception]] = []
+        for listener in self._listeners:
+            try:
+                listener.hear(happening)
+            except Exception as error:
+                failures.append((listener, error))
+        self._silence_failed(failures)
         # A busy turn of the loop may last longer than a refresh may wait.
         self.refresh_if_due(self._clock())
 
@@ -59,7 +66,13 @@ class Listeners:
         if now < self.next_refresh:
             return
         self.next_refresh = now + REFRESH_SECONDS
-        self._call_each(lambda listener: listener.refresh(now))
+        failures: list[tuple[Listener, Exception]] = []
+        for listener in self._listeners:
+            try:
+                listener.refresh(now)
+            except Exception as error:
+                failures.append((listener, error))
+        self._silence_failed(failures)
 
     def close(self) -> None:
         """Close all listeners, the slow ones first: what was lost to them is told to the others. Called again, it does nothing.
@@ -75,24 +88,18 @@ class Listeners:
                     self._note(f"{type(slow.listener).__name__}: {lost_in_words(slow.lost)}")
         finally:
             # Also when somebody has interrupted the wait: a live view has to give the cursor back.
-            for listener in tuple(self._listeners):
+            for listener in self._listeners:
                 self._close(listener)
 
-    def _call_each(self, call: Callable[[Listener], None]) -> None:
-        failures: list[tuple[Listener, Exception]] = []
-        for listener in tuple(self._listeners):
-            try:
-                call(listener)
-            except Exception as error:
-                failures.append((listener, error))
-        # Only now: the others hear the happening itself before they hear of the failure.
+    def _silence_failed(self, failures: Sequence[tuple[Listener, Exception]]) -> None:
+        """Only now, behind the loop over all: the others hear the happening itself before they hear of a failure."""
         for failed, why in failures:
             self._silence(failed, why)
 
     def _silence(self, listener: Listener, error: Exception) -> None:
         if listener not in self._listeners:
             return  # what it did when it heard of another's failure has silenced it already
-        self._listeners.remove(listener)
+        self._listeners = tuple(each for each in self._listeners if each is not listener)
         self.silenced.append(_behind_queue(listener))
         try:
             listener.close()  # a live view gives the cursor back
@@ -103,7 +110,7 @@ class Listeners:
     def _close(self, listener: Listener) -> None:
         if listener not in self._listeners:
             return
-        self._listeners.remove(listener)
+        self._listeners = tuple(each for each in self._listeners if each is not listener)
         try:
             listener.close()
         except Exception as error:
