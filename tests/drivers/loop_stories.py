@@ -140,9 +140,10 @@ class LoopStories:
             return run_file(self.folder / "home", request, Listeners([self.heard]), asker=asker)
 
     def resume(self, story: Story, *, slots: int = 2, **options: Any) -> RunReport:
-        """Go on with the run. `options`: of `resume_run`."""
+        """Go on with the run. `options`: of `ResumeRequest`."""
+        request = ResumeRequest(options=RunOptions(slots=slots), **options)
         with self._on_stage(story):
-            return resume_run(self.run_dir, Listeners([self.heard]), slots=slots, **options)
+            return resume_run(self.run_dir, request, Listeners([self.heard]))
 
     def abandon(self, text: str, story: Story, **options: Any) -> None:
         """Run it until the story leaves it (`raise AbandonedError`): its supervisor is gone without a word, as by SIGKILL."""
