@@ -1,4 +1,4 @@
-"""`orchestrate agents`."""
+"""`orchestrate agents`: the agent CLIs that jobs can name, and the usage limits of their accounts."""
 
 from __future__ import annotations
 
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
 def command(invocation: Invocation, *, file: str | None, forgotten: str | None, as_json: bool) -> int:
     """List the agents that the jobs of FILE can name (default: those of jobs files in this folder).
 
-    Profiles lie in the folder `agents` beside the jobs file, in $XDG_CONFIG_HOME/orchestrate/agents, and in the program; the
-    first of a name counts. CAN: resume its sessions, keep to a schema by itself, tell its cost and its usage (tokens), bound
-    its turns and its budget; needs_check: only a check can tell that it succeeded. Exit 1 if a profile has mistakes. Accounts
-    whose usage limit is reached come below.
+    Profiles lie in the folder `agents` beside the jobs file, in $XDG_CONFIG_HOME/orchestrate/agents, and in the program. Of
+    several profiles with one name the first counts.
+
+    The column CAN tells what the agent does by itself: resume its sessions, keep to a schema, tell its cost and its usage
+    (tokens), bound its turns and its budget. With needs_check, only a check can tell that the agent succeeded.
+
+    Accounts whose usage limit is reached come below. Exit 1 if a profile has mistakes.
     """
     if forgotten is not None:
         return _forget(invocation.home(), forgotten, as_json=as_json)
@@ -46,6 +49,7 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
     from orchestrator.jobsfile.profiles.versions import installed
     from orchestrator.shared.limits.parks import Parks, park_words
 
+    # A profile with mistakes must not hide the others: it gets a row, and its mistakes come below.
     profiles = Profiles(os.path.dirname(os.path.realpath(file)) if file else os.getcwd())
     read: list[Profile] = []
     wrong: dict[str, JobsFileError] = {}
@@ -54,6 +58,7 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
             read.append(profiles.get(name))
         except JobsFileError as error:
             wrong[name] = error
+    # All CLIs are asked for their version at once, for each takes a moment to start.
     rows = [_row(profile, found) for profile, found in zip(read, installed(read), strict=True)]
     if as_json:
         write_json(sorted([*rows, *(_wrong_row(name, error) for name, error in wrong.items())], key=lambda row: row["name"]))
@@ -129,6 +134,7 @@ def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError], limits: 
     from orchestrator.system.wording import shown
     from orchestrator.views.tables import aligned
 
+    # One row an agent; what its CLI or its profile says may hold anything, so it is made safe for a terminal.
     table = []
     for row in rows:
         version = "not installed" if row["program"] is None else row["version"] or f"unknown: {row['trouble']}"
@@ -136,6 +142,7 @@ def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError], limits: 
         can = " ".join(name for name, is_able in row["can"].items() if is_able) + (" needs_check" if row["needs_check"] else "")
         table.append([shown(row["name"]), shown(version, 60) + untested, ", ".join(row["tested"]) or "-", row["from"], can])
     write_lines(aligned(["AGENT", "VERSION", "TESTED", "FROM", "CAN"], table))
+    # Below the table, for they are sentences.
     for error in wrong.values():
         write_line("")
         write_lines(shown(problem) for problem in error.problems)

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 def command(
     invocation: Invocation, *, run: str | None, gate: str | None, last: bool, choice: str | None, message: str, resume: bool
 ) -> int:
-    """Answer a gate that a run waits at, from any shell: GATE is its job, JOB:INDEX, JOB:LABEL or a glob over open gates.
+    """Answer a gate that a run waits at, from any shell.
 
-    The answer is kept durably. A run that goes on acts on it at once; one that has paused does when it is resumed.
+    GATE is the gate's job, JOB:INDEX, JOB:LABEL, or a glob over open gates. The answer is kept durably. A run that goes on acts
+    on the answer at once; a run that has paused acts on it when it is resumed.
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.shown_run import open_run
@@ -43,7 +44,7 @@ def command(
     from orchestrator.control.messages import Approve
 
     if last and run is not None:
-        run, gate = None, run  # with --last the first word is the gate
+        run, gate = None, run  # with --last no run is named: the first word is the gate
     reader = open_run(invocation, named_run(run, last=last))
     if gate is None:
         raise UserError("which gate?", f"orchestrate status {reader.run_dir.run_id} shows those that wait for an answer")
@@ -51,10 +52,12 @@ def command(
     items = _chosen(reader, gate)
     try:
         return say(ask(reader.run_dir.path, Approve(items, choice, message)))
-    except NoSupervisor:  # or it ended before it answered: the same answer twice does no harm
+    except NoSupervisor:
+        # Nobody supervises the run, or the supervisor ended before it answered: recording the same answer twice does no harm.
         words = _record(reader.run_dir, items, choice, message)
     from orchestrator.store.known_runs import outermost
 
+    # A child run goes on with the item that it is part of: resuming the child alone would leave its parent waiting.
     told = _tell_above(reader.run_dir)
     last_run = outermost(reader.run_dir)
     write_line(f"{words}; {told or f'go on with: orchestrate resume {last_run.run_id}'}")
@@ -62,7 +65,7 @@ def command(
 
 
 def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
-    """The gates that are meant: the open ones, else all that are called so, of which it is said why they take no answer."""
+    """The open gates that `reference` names; if none of them is open, all of them: each then says why it takes no answer."""
     from orchestrator.reading.item_names import find_items
 
     gates = [(job_id, index) for job_id, index in find_items(reader, reference) if reader.job(job_id).is_gate]
@@ -74,18 +77,23 @@ def _chosen(reader: RunReader, reference: str) -> list[tuple[str, int]]:
 
 
 def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, message: str) -> str:
-    """Nobody supervises the run: keep the answer for its resume, and say so. Raises RunHeldError if one has just begun."""
+    """Keep the answer for the resume of a run that nobody supervises; what was done, in words.
+
+    Raises RunHeldError if a supervisor has just begun, UserError if a gate takes no such answer: then none was kept.
+    """
     from orchestrator.reading.run_records import item_id
     from orchestrator.runs.offline_recorder import OfflineRecorder
     from orchestrator.supervisor.gate_answers import answer_of
 
     with OfflineRecorder.lock_and_open(run_dir) as recorder:
+        # Under the run's lock: all of these gates take the answer, or none does.
         history, now = recorder.history, time.time()
         names = [item_id(job_id, index, is_fan_out=history.header.jobs[job_id]) for job_id, index in items]
         answers = [
             answer_of(history.jobs[job_id], index, name, choice, message, now)
             for (job_id, index), name in zip(items, names, strict=True)
         ]
+        # None: the gate has this very answer already.
         if any(answers):
             recorder.record_group([answer for answer in answers if answer is not None])
             recorder.make_durable()
@@ -94,7 +102,7 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
 
 
 def _tell_above(run_dir: RunDir) -> str:
-    """A child run goes on with its parent: have the next one above that is supervised do so now. What it says; empty: none is."""
+    """Have the nearest supervised run above this child run start the child's item again; its reply, empty without such a run."""
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import GoOn
     from orchestrator.reading.item_names import find_items
@@ -105,11 +113,13 @@ def _tell_above(run_dir: RunDir) -> str:
     parent = parent_of(run_dir)
     if parent is None:
         return ""
+    # The header of the child run says which item it is: that item is what goes on in the parent.
     above = run_dir.beside(parent)
     [item] = find_items(RunReader.read(above), (read_header(run_dir.checkpoint).parent or "").partition("/")[2])
     try:
         return ask(above.path, GoOn(item)).message
     except NoSupervisor:
+        # A parent may be a child run itself, and have paused too: its own parent resumes it.
         return _tell_above(above)
 
 

@@ -1,4 +1,4 @@
-"""What an item does, for who does it by hand, outside of its run."""
+"""What an item's attempt does, prepared for a person who does it by hand (`exec`, `why`), outside of the run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from orchestrator.store.settings_records import Selection
 
 
 def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace: bool = True) -> tuple[Prepared, dict[str, str]]:
-    """What the item's last attempt did (or its first would do), and the environment for it. Raises UserError.
+    """What the item's last attempt did, or its first would do, and the whole environment for it.
 
-    `in_workspace`: where it did that, if its workspace is still there.
+    `in_workspace`: in the item's own workspace, if that is still there; else in the folder of the run. Raises UserError for a
+    gate, and for an item whose templates cannot be rendered now.
     """
+    # The same parts as a supervisor's, but with all items selected: whoever asks for an item by hand means that item.
     attempt = max(reader.history.jobs[job_id].attempts(index), 1)
     header, job = reader.history.header, reader.job(job_id)
     if job.is_gate:
@@ -38,8 +40,9 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
     try:
         context = contexts.for_item(job, index, attempt)
         context["label"] = item_label(job, context)
-        # The round that was the last, once more.
+        # In a loop the last round, once more: the next one may never come.
         context.update(loops.names(job, index, max(reader.history.jobs[job_id].rounds_done(index), 1)))
+        # A workspace that is gone is not made again for this.
         is_there = in_workspace and reader.workspace(job_id, index) is not None
         surroundings = Surroundings(
             folder=header.folder,
@@ -51,8 +54,9 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
         prepared = render_attempt(job, context, surroundings)
     except (ItemRefused, CaptureMismatch) as refused:
         raise UserError(f"{reader.item_name(job_id, index)}: {refused}") from refused
-    # Without the attempt's mark: a resume must not take this for something that the item left behind.
+    # Without the attempt's mark: a resume would take this process for something that the item left behind, and end it.
     changes = StartMessages(reader, reader.jobs_file).environment(reader.item_name(job_id, index), attempt, prepared)
+    # An agent sees of the environment only what its profile lets through, by hand as in the run.
     passed = dict(os.environ)
     if prepared.agent is not None:
         passed = {name: value for name, value in passed.items() if is_passed(name, prepared.agent.env_allowed)}

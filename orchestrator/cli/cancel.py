@@ -1,4 +1,4 @@
-"""`orchestrate cancel RUN [ITEM…]`."""
+"""`orchestrate cancel RUN [ITEM…]`: end what runs or waits, for good, also in a run that nobody supervises."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 @click.option("--replaced-by", metavar="RUN/ITEM", hidden=True, help="On behalf of an item that takes the token of ITEM.")
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], last: bool, replaced_by: str | None) -> int:
-    """Cancel a run, or some of its items: what runs or waits is ended, and a resume leaves that as it is.
+    """Cancel a run, or some of its items: what runs or waits is ended, and a resume does not run it again.
 
-    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Works on a run without a living supervisor, too.
+    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. A run without a living supervisor can be cancelled, too.
 
-    Of a whole run, items that had not begun stay pending: `resume RUN` runs them, `run FILE --resume` begins a new run.
+    Cancelling a whole run leaves items that had not started pending. `resume RUN` runs them; `run FILE --resume` starts a new
+    run.
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.shown_run import open_run
@@ -35,20 +36,22 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     from orchestrator.control.messages import CancelRequest
 
     if last and run is not None:
-        items = (run, *items)  # with --last the first word is an item already
+        items = (run, *items)  # with --last no run is named: the first word is an item
         run = None
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items) if items else None
+    # A living supervisor cancels; without one this process takes the run, ends its workers and records the cancel.
     try:
         code = say(ask(reader.run_dir.path, CancelRequest(chosen, replaced_by)))
     except NoSupervisor:
         code = _cancel_dead(reader.run_dir, chosen, replaced_by)
+    # After the parent: its item no longer starts them anew.
     _cancel_children(invocation, reader, chosen)
     return code
 
 
 def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
-    """All that the user named. Raises UserError when nothing is there yet: a cancel may not be promised and then forgotten."""
+    """All items that the user named. Raises UserError if there are none yet: a cancel must not be promised and then forgotten."""
     from orchestrator.reading.item_names import find_items
 
     chosen = {found: None for item in items for found in find_items(reader, item)}
@@ -60,7 +63,7 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
 
 
 def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tuple[str, int]] | None) -> None:
-    """Cancel the child runs that nobody supervises: those that go on are told by who supervises their item."""
+    """Cancel the child runs of these items (None: of all) that nobody supervises. A supervised one is told by its item's run."""
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.store.known_runs import list_children
     from orchestrator.system.locks.holders import is_locked
@@ -79,7 +82,7 @@ def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tupl
 
 
 def _cancel_dead(run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:
-    """Nobody supervises the run: take it, end what still runs, record it. Exit 0 if that worked, whatever the run came to."""
+    """Take a run that nobody supervises, end what still runs, record the cancel; 0, whatever status the run has then."""
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.reading.seen_statuses import run_status
     from orchestrator.runs.commands import cancel_dead_run

@@ -1,4 +1,4 @@
-"""`orchestrate capsule RUN`."""
+"""`orchestrate capsule RUN`: archive what a run's agents did, to be played by `run --replay`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from orchestrator.views.outlet import Outlet
 def command(invocation: Invocation, *, run: str | None, path: str | None, as_json: bool) -> int:
     """Write an archive of what the agents of a run were told, wrote and changed, without secrets.
 
-    `orchestrate run FILE --replay ARCHIVE` plays it: the jobs file runs, no agent does, for no money and without a network.
-    Values of environment variables with a name such as API_KEY or TOKEN, and whatever looks like a key, are
-    [redacted:NAME] in it.
+    `orchestrate run FILE --replay ARCHIVE` plays the archive: the jobs file runs and no agent does, so it costs no money and
+    needs no network. In the archive, values of environment variables with a name such as API_KEY or TOKEN, and whatever looks
+    like a key, are [redacted:NAME].
     """
     from orchestrator.attempts.replay.capsules import CapsuleMaker, described
     from orchestrator.cli.shown_run import open_run
 
     reader = open_run(invocation, run)
     maker = CapsuleMaker(reader)
+    # To stdout goes the archive alone: a summary would stand in the middle of it.
     if path == "-":
         capsule = maker.write(sys.stdout.buffer)
         sys.stdout.buffer.flush()
@@ -44,9 +45,11 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
             write_line(
                 f"{path}: {count} attempt{'s' if count != 1 else ''} of agents; play it: orchestrate run FILE --replay {path}"
             )
+    # What is not in it: an attempt that has not ended, or of which nothing was kept, cannot be played.
     if capsule.missing:
         some = "; ".join(capsule.missing[:5]) + (f" and {len(capsule.missing) - 5} more" if len(capsule.missing) > 5 else "")
         Outlet(sys.stderr).line(f"note: not in it, for they have not ended or nothing was kept of them: {some}")
+    # An agent without a workspace of its own changed files that other agents and people change, too.
     if maker.unseen_jobs:
         jobs = ", ".join(maker.unseen_jobs)
         Outlet(sys.stderr).line(f"note: what agents changed in the folder itself is not in it: {jobs} (see `workspace`)")

@@ -1,4 +1,4 @@
-"""`orchestrate check FILE`."""
+"""`orchestrate check FILE`: every mistake of a jobs file, or how its jobs hang together."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, JobsFileError
 
 _MOST_LINES = 50
-"""Of the tree: who checks a file does not want to see its mistakes scroll by."""
+"""Lines of the tree that are shown: a long one would scroll away what stands above it."""
 
 
 @click.command("check")
 @click.argument("file")
 @json_option
 def command(file: str, as_json: bool) -> int:
-    """Tell every mistake of a jobs file, each with its place, or else how its jobs hang together; run nothing.
+    """Tell every mistake of a jobs file, each with its place; without mistakes, show how its jobs hang together. Run nothing.
 
-    Exit 2 if there are mistakes. In the tree a job stands under the one that it waits for; double lines are chains, item by item.
+    In the tree a job stands below the job that it waits for. Double lines are chains: item waits for item. Exit 2 if there are
+    mistakes.
     """
     from orchestrator.jobsfile.diagram import draw_tree, nodes_of
     from orchestrator.jobsfile.load import load, user_config
@@ -29,6 +30,7 @@ def command(file: str, as_json: bool) -> int:
     try:
         jobs_file = load(file, user_config=user_config())
     except JobsFileError as error:
+        # For people the mistakes are told as those of any command; a program gets the same object as without mistakes.
         if not as_json:
             raise
         write_json({"ok": False, "jobs": [], "graph": [], "problems": error.problems})
@@ -38,6 +40,7 @@ def command(file: str, as_json: bool) -> int:
     if as_json:
         write_json({"ok": True, "jobs": jobs, "graph": [asdict(node) for node in nodes], "problems": []})
         return 0
+    # The verdict first, then as much of the tree as fits a screen.
     write_line(f"ok: {len(jobs)} job{'s' if len(jobs) != 1 else ''}")
     lines = draw_tree(nodes)
     write_lines(f"  {line}" for line in lines[:_MOST_LINES])

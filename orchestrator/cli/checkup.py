@@ -1,4 +1,4 @@
-"""What `doctor` examines: each finding says in words what is and, where that is bad, what would come of it."""
+"""What `doctor` examines. Each finding says in words what is and, if that is bad, what a run would suffer from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was examined. `bad`: runs would not work; `note`: worth knowing."""
+    """One thing that was examined. `bad`: runs would fail; `note`: worth knowing."""
 
     level: Literal["ok", "note", "bad"]
     check: str
@@ -34,7 +34,7 @@ class Finding:
 
 
 def examine(home: Path) -> list[Finding]:
-    """Everything, in order."""
+    """All findings, in the order in which they are shown."""
     return [
         *_program(),
         _privacy(home),
@@ -50,7 +50,7 @@ def examine(home: Path) -> list[Finding]:
 
 
 def _places(home: Path) -> list[Path]:
-    """The home, and what of it that all runs share lies on another file system (a mount, a link): its locks may be others."""
+    """The home, and those shared folders in it that lie on another file system (a mount, a link): locks may not work there."""
     device = home.stat().st_dev
     shared = [folder for folder in (tokens_folder(home), pools_folder(home), limits_folder(home)) if folder.is_dir()]
     return [home, *(folder for folder in shared if folder.stat().st_dev != device)]
@@ -99,6 +99,7 @@ def _locking(home: Path) -> Finding:
     """Whether a lock taken through one descriptor is refused to another, and free again when the first is closed."""
     from filelock import lock_descriptor
 
+    # Two descriptors of one file, as two processes would have them.
     probe = home / f".doctor-{os.getpid()}.lock"
     first = second = -1
     try:
@@ -111,8 +112,9 @@ def _locking(home: Path) -> Finding:
         for fd in (first, second):
             if fd >= 0:
                 os.close(fd)
-        if first >= 0:  # on a read-only file system removing what is not there is an error, too
+        if first >= 0:  # on a read-only file system it is an error to remove even a file that is not there
             probe.unlink(missing_ok=True)
+    # A file system that gives one lock twice would let two supervisors write one run.
     if not taken or also:
         return Finding("bad", "locks", f"the file system of {home} gives one lock to two at once: move the home to a local disk")
     return Finding("ok", "locks", f"work on the file system of {home}")
@@ -140,10 +142,11 @@ def _processes() -> Finding:
 
 
 def _agents() -> Iterator[Finding]:
-    """The agent CLIs that this machine has. What is not installed is no trouble, until a job names it."""
+    """The agent CLIs of this machine. One that is not installed is no trouble until a job names it."""
     from orchestrator.jobsfile.profiles.load import Profiles
     from orchestrator.jobsfile.profiles.versions import installed
 
+    # A profile that is refused is told, and the others are examined all the same.
     profiles = Profiles()
     read = []
     for name in profiles.names():
@@ -151,6 +154,7 @@ def _agents() -> Iterator[Finding]:
             read.append(profiles.get(name))
         except JobsFileError as error:
             yield Finding("bad", name, f"its profile is refused: {shown(error.problems[0])}")
+    # One finding for each CLI that is there, and one for all that are not.
     missing = []
     for profile, found in zip(read, installed(read), strict=True):
         tested = ", ".join(profile.tested) or "none"
@@ -186,7 +190,7 @@ def _tokens(home: Path) -> Iterator[Finding]:
 
 
 def _pools(home: Path) -> Iterator[Finding]:
-    """Who uses the pools that all runs share. The notes in lock files are only words: the lock alone counts."""
+    """Which runs hold slots of the shared pools. A slot is held if its lock is; the note in its file only says by whom."""
     from orchestrator.system.locks.holders import is_locked
 
     for folder in sorted(pools_folder(home).glob("*/")):
@@ -212,6 +216,7 @@ def _interrupted(home: Path) -> Iterator[Finding]:
 
     left = []
     for run_dir in list_runs(home):
+        # A supervised run goes on: nothing is to be done about it.
         if is_locked(run_dir.supervisor_lock):
             continue
         try:
@@ -221,6 +226,7 @@ def _interrupted(home: Path) -> Iterator[Finding]:
             continue
         if ended is None or ended.status == "interrupted":
             left.append(run_dir.run_id)
+    # One line for all, however many there are: `list` has them one by one.
     if left:
         yield Finding("note", "runs", f"interrupted, and can be resumed: {_first(left)}")
     else:

@@ -1,4 +1,4 @@
-"""`orchestrate cost`."""
+"""`orchestrate cost`: what agents have cost, over all runs of this home."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, since: float | None, by: str, as_json: bool) -> int:
-    """Tell what agents have cost over all runs, child runs too. An attempt that told no cost is counted apart."""
+    """Tell what agents have cost over all runs, child runs included. Attempts that told no cost are counted apart."""
     from orchestrator.reading.money.breakdown import costs_by
 
     unreadable: list[str] = []
@@ -43,7 +43,10 @@ def command(invocation: Invocation, *, since: float | None, by: str, as_json: bo
 
 
 def _histories(invocation: Invocation, oldest: float | None, unreadable: list[str]) -> Iterator[RunHistory]:
-    """The records of each run that began late enough; ids of those that cannot be read are added to `unreadable`, and told."""
+    """The records of each run that began at `oldest` or later (seconds since the epoch; None: of each run).
+
+    A run that cannot be read is told on stderr, and its id is added to `unreadable`.
+    """
     from orchestrator.errors import UserError
     from orchestrator.store.checkpoint import read_header
     from orchestrator.store.known_runs import list_runs

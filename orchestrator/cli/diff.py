@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 @click.option("--stat", is_flag=True, help="Only which files, and how much of each.")
 @pass_invocation
 def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -> int:
-    """Print what an item changed in its workspace, as a patch for `git apply` (default: of all that succeeded, one by one).
+    """Print what an item changed in its workspace, as a patch for `git apply` (default: all items that succeeded, one by one).
 
-    Of an item that has not succeeded: what its workspace has so far.
+    An item that has not succeeded has the changes that stand in its workspace now.
     """
     from orchestrator.attempts.workspaces.changes import items_with_changes, patch_of
     from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_names import find_items
 
+    # A named item is shown whatever it came to; without a name only those that succeeded, as `land` takes them.
     reader = open_run(invocation, run)
     items = find_items(reader, item) if item is not None else items_with_changes(reader)
     told = 0
@@ -38,6 +39,7 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
         if not patch:
             continue
         told += 1
+        # Patches stand one behind the other: each needs a title, and `git apply` must still take them all.
         if len(items) > 1:
             _print_title(reader, job_id, index)
         write_bytes(_stat_of(patch) if stat else patch)
@@ -47,7 +49,7 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
 
 
 def _print_title(reader: RunReader, job_id: str, index: int) -> None:
-    """A line that `git apply` passes over."""
+    """Write a title that `git apply` passes over."""
     from orchestrator.reading.item_names import label_of
     from orchestrator.system.wording import title
 

@@ -1,4 +1,4 @@
-"""`orchestrate doctor`."""
+"""`orchestrate doctor`: examine the machine and the state folder; find, and end, what dead runs left behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.errors import ExitCode
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, orphans: bool, kill: bool, as_json: bool) -> int:
-    """Check this machine and the state folder. Exit 1 if something would keep runs from working."""
+    """Check this machine and the state folder. Exit 1 if something would make runs fail."""
     if kill and not orphans:
         raise click.UsageError("--kill ends what --orphans finds: give --orphans too")
     if orphans:
@@ -37,6 +37,7 @@ def _orphans(invocation: Invocation, *, kill: bool, as_json: bool) -> int:
     from orchestrator.engines.orphans import end, find_orphans
     from orchestrator.system.wording import lasting, shown
 
+    # To list them harms nothing, so it needs no consent; to end them does.
     found = find_orphans(invocation.home())
     survivors = end(found) if kill else set()
     if as_json:

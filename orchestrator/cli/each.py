@@ -1,4 +1,4 @@
-"""`orchestrate each -- CMD {}`: a run made from lines of stdin."""
+"""`orchestrate each -- CMD {}`: a run with one item for each line of stdin."""
 
 from __future__ import annotations
 
@@ -58,12 +58,13 @@ def command(
 ) -> int:
     """Run a command, or an agent, once for each line of stdin: a normal run, recorded and resumable.
 
-    {} (or {{ item }}) stands for the line, anywhere in an argument; without one the line is added at the end. A line is one
-    argument, byte for byte: blanks and quotes mean nothing, and no shell reads it. Afterwards what the items wrote to their
-    stdout is printed in the order of the lines.
+    {} (or {{ item }}) stands for the line, anywhere in an argument. Without a {} the line is added as the last argument. A line
+    is one argument, byte for byte: blanks and quotes mean nothing, and no shell reads it. At the end the stdout of all items is
+    printed, in the order of the lines.
 
-    With --agent NAME -p TEXT an agent is told TEXT instead, and its answers are printed.
+    With --agent NAME -p TEXT an agent is told TEXT for each line, and its answers are printed.
     """
+    # Either a command or an agent: half of each would run something that was not meant.
     of_an_agent = {"--prompt": prompt, "--model": model, "--permissions": permissions, "--workspace": workspace}
     given = [option for option, value in of_an_agent.items() if value is not None]
     if agent is None and given:
@@ -72,6 +73,7 @@ def command(
         raise click.UsageError("--agent goes with -p TEXT" + (", and with no command" if words else ""))
     if agent is None and not words:
         raise click.UsageError("Missing argument '-- CMD [ARG | {}]...'.")
+    # The command line becomes a jobs file: from here on it is a run like any other.
     if agent is None or prompt is None:
         text = jobs_text(words)
     else:
@@ -88,6 +90,7 @@ def command(
         options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
         request = EachRequest(jobs_text=text, lines=_lines(), folder=os.getcwd(), options=options, run_id=run_id)
         report = run_each(home, request, listeners)
+        # Where stdout is for JSON, or nobody reads it, `logs` has the outputs.
         if not (shown.as_json or shown.events or shown.detach):
             _print_outputs(home, report.run_id)
         return report
@@ -96,7 +99,7 @@ def command(
 
 
 def _lines() -> Iterator[str]:
-    """Lines of stdin without their newline. Raises UserError for one that is not UTF-8: the state could not tell it."""
+    """The lines of stdin, without newlines. Raises UserError for a line that is not UTF-8: records could not hold it."""
     stream: BinaryIO | None = sys.stdin.buffer if sys.stdin is not None else None
     if stream is None:
         return
@@ -124,8 +127,10 @@ def _print_outputs(home: Path, run_id: str) -> None:
         answers = (reader.output("each", index) for index in range(reader.count("each")))
         write_bytes("".join(f"{answer}\n" for answer in answers if answer is not None).encode())
         return
-    sinks = Sinks(reader, is_raw=True)  # what a program prints is data
+    # As bytes: what a program prints is data.
+    sinks = Sinks(reader, is_raw=True)
     for index in range(reader.count("each")):
+        # An item that was never started has no output.
         attempt = reader.history.jobs["each"].attempts(index)
         stream = open_stream(reader, "each", index, attempt, "stdout") if attempt else None
         if stream is not None:

@@ -1,4 +1,4 @@
-"""The jobs file that `each` makes of a command line. What the user typed stays what it was, but for `{}` and `{{ item }}`."""
+"""The jobs file that `each` makes of a command line. All that the user typed is literal, but for `{}` and `{{ item }}`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from orchestrator.errors import UserError
 
 _PLACEHOLDER = re.compile(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
 _MEANT_FOR_A_TEMPLATE = re.compile(r"\{(?=[{%#\r]|\Z)|\r")
-"""A brace that would begin a placeholder, a tag or a comment, also together with what follows it; and the carriage return,
-which templates turn into a newline."""
+"""A brace that a template would take for the beginning of a placeholder, a tag or a comment, also with the text behind it; and
+the carriage return, which templates turn into a newline."""
 
 
 _OTHER_NAME = re.compile(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
-"""What looks like a placeholder. A program may want it (`docker ps --format {{.ID}}` does); an agent that is told `{{ itm }}` is
-paid for nothing."""
+"""What looks like a placeholder, and is none of ours. To a command it is passed on, which may want it (`docker ps --format
+{{.ID}}`). In a prompt it is refused: an agent that is told `{{ itm }}` is paid for nothing."""
 
 
 def jobs_text(words: Sequence[str]) -> str:
@@ -33,8 +33,10 @@ def jobs_text(words: Sequence[str]) -> str:
 def agent_jobs_text(
     agent: str, prompt: str, *, model: str | None, permissions: str | None, workspace: str | None, slots: int | None
 ) -> str:
-    """The TOML of a run of an agent over items.txt. `slots`: so many at once. Errors as of `jobs_text`, and for a prompt that
-    is empty or names what there is not."""
+    """The TOML of a run of an agent over items.txt, `slots` items at once.
+
+    Raises UserError as `jobs_text` does, and for a prompt that is empty or has an unknown placeholder.
+    """
     if not prompt.strip():
         raise UserError("the prompt is empty", "say with -p what the agent is to do with each line")
     _refuse_other_names("--agent", agent)
@@ -68,7 +70,7 @@ def _as_expression(found: re.Match[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string. What a terminal might obey is escaped, since --print shows it."""
+    """A TOML basic string. Control characters are escaped: --print shows the text on a terminal, which would obey them."""
     try:
         text.encode()
     except UnicodeEncodeError:

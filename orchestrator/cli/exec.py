@@ -1,4 +1,4 @@
-"""`orchestrate exec RUN ITEM`: an item's command by hand."""
+"""`orchestrate exec RUN ITEM`: run an item's command by hand."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ from orchestrator.views.outlet import Outlet
 @click.option("--shell", is_flag=True, help="Start your shell there instead of the command.")
 @pass_invocation
 def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
-    """Run an item's command by hand: same argv, folder, environment and standard input. Exits as it does; records nothing."""
+    """Run an item's command by hand: same argv, folder, environment and standard input. Nothing is recorded.
+
+    Exits as the command does.
+    """
     from orchestrator.cli.by_hand import prepared_by_hand
     from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_names import find_items
 
+    # One item: this process becomes its command.
     reader = open_run(invocation, run)
     items = find_items(reader, item)
     if len(items) != 1:
@@ -35,6 +39,7 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     prepared, environment = prepared_by_hand(reader, job_id, index)
     if prepared.child is not None and not shell:
         raise UserError(f"{item} is a run of another file", f"by hand: orchestrate run {shlex.quote(prepared.child.path)}")
+    # What the worker would do before it starts the command, without its captures, limits and locks.
     try:
         os.chdir(prepared.cwd)
     except OSError as error:
@@ -43,6 +48,7 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
         Outlet(sys.stderr).line(f"note: it writes {shown(prepared.creates.temporary)}, and by hand nothing renames that")
     if shell:
         _become([os.environ.get("SHELL") or "/bin/sh"], environment)
+    # A shell script that is too long for an argument is read from a descriptor, so that no file is left behind.
     argv = list(prepared.argv)
     _set_stdin(prepared.stdin)
     if prepared.script is not None:
@@ -67,7 +73,7 @@ def _readable(text: str) -> int:
 
 
 def _become(argv: list[str], environment: dict[str, str]) -> None:
-    """Replace this process: signals, terminal and exit code are the command's."""
+    """Replace this process by the command: signals, terminal and exit code are the command's own. Raises UserError."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(BrokenPipeError):

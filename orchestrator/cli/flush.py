@@ -1,4 +1,4 @@
-"""`orchestrate flush RUN`."""
+"""`orchestrate flush RUN`: make durable now what would be durable in a moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `orchestrate`: knows every command by name and one line, and imports only the one that is called."""
+"""The command `orchestrate`: it knows each command by its name and one line, and imports only the command that is called."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ COMMANDS = {
     "each": "Run a command, or an agent, once for each line of stdin, as xargs does.",
     "init": "Copy an example jobs file here, or list the examples.",
     "import": "Make a jobs file of a Spec Kit workflow (YAML).",
-    "resume": "Go on with a run: all that has not succeeded.",
+    "resume": "Go on with a run: run all that has not succeeded.",
     "check": "Tell every mistake of a jobs file; run nothing.",
     "plan": "Show the items and commands of a jobs file; run nothing.",
     "schema": "Print the JSON Schema of jobs files, for editors.",
     "agents": "List the agent CLIs that jobs can use: their versions, and what each can do.",
     "list": "List the runs, newest first.",
     "status": "Tell how a run stands: counts, what runs, what failed and why.",
-    "why": "Tell in words why an item is what it is.",
+    "why": "Tell in words why an item waits, failed or was skipped.",
     "logs": "Print what items wrote.",
     "results": "Print one result an item, in item order.",
     "capsule": "Write an archive of what a run's agents did, for run --replay.",
@@ -39,12 +39,12 @@ COMMANDS = {
     "pause": "Have a run pause: start nothing more, and go on with it later.",
     "stop": "Have a run drain: start nothing more, let what runs finish.",
     "flush": "Make finished outcomes durable now; disturb nothing.",
-    "set": "Change how many items of a run go at once, or its budget: set RUN slots=4.",
+    "set": "Change how many items of a run are at work at once, or its budget: set RUN slots=4.",
     "tokens": "List what tokens stand for, or forget one.",
     "prune": "Remove old runs, and tokens.",
     "doctor": "Check this machine and the state folder.",
 }
-"""In the order that help shows them. `module_of` a command has it as `command`."""
+"""Name -> its line in the help, in the order of the help. The module of a command (`module_of`) has it as `command`."""
 
 
 def module_of(name: str) -> str:
@@ -53,11 +53,11 @@ def module_of(name: str) -> str:
 
 
 HIDDEN = ("child",)
-"""Commands that only we call."""
+"""Commands that only orchestrate itself calls."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called."""
+    """A group that imports a command when it is called: no call pays for the others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the table."""
@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command, and give it the option that all have."""
+        """Import one command, and give it and its own commands the option --home."""
         del ctx
         if cmd_name not in COMMANDS and cmd_name not in HIDDEN:
             return None
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a suggestion for a name that is nearly one."""
+        """As click does, with a suggestion for a name that is close to one of ours."""
         if args and args[0] not in COMMANDS and args[0] not in HIDDEN and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {close[0]}?" if close else "orchestrate --help lists the commands"
@@ -85,7 +85,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table, without importing anything."""
+        """Write the table of commands, without importing any."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

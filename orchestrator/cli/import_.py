@@ -1,4 +1,4 @@
-"""`orchestrate import FILE`."""
+"""`orchestrate import FILE`: a jobs file made of somebody else's workflow file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from orchestrator.errors import ExitCode, UserError
 @click.argument("file")
 @click.option("-o", "--output", metavar="FILE", help="Write the jobs file here (never over a file that is there), not to stdout.")
 def command(file: str, output: str | None) -> int:
-    """Make a jobs file of a Spec Kit workflow (YAML). Tells on stderr what is different; exit 1 if something was not carried."""
+    """Make a jobs file of a Spec Kit workflow (YAML). What differs is told on stderr. Exit 1 if something could not be carried."""
     from orchestrator.cli.importing.translation import translate
     from orchestrator.system.wording import shown
     from orchestrator.views.outlet import Outlet
 
+    # The whole text first: a file that cannot be read leaves nothing behind.
     made = translate(file)
     content = made.text.encode("utf-8")
     if output is None:
         write_bytes(content)
     else:
         _write_new(Path(output), content)
+    # A line for each difference, with its place in the workflow, also where the jobs file goes to stdout.
     stderr = Outlet(sys.stderr)
     for note in made.notes:
         stderr.line(shown(note.told(file)))

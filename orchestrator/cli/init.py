@@ -1,4 +1,4 @@
-"""`orchestrate init [EXAMPLE]`."""
+"""`orchestrate init [EXAMPLE]`: begin with an example that ships with the program."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SCHEMA = "jobs.schema.json"
 @click.argument("example", required=False)
 @json_option
 def command(example: str | None, as_json: bool) -> int:
-    """Copy an example jobs file into this folder (never over a file that is there); without a name, list the examples.
+    """Copy an example jobs file into this folder. Without a name, list the examples.
 
-    Beside it come the files that it runs, and jobs.schema.json, by which editors complete and explain its keys; what is
-    there already is left as it is.
+    A file that is here already is never overwritten. Beside the example come the files that it runs, and jobs.schema.json, by
+    which editors complete and explain its keys.
     """
     from orchestrator.system.shipped_files import examples_folder
 
@@ -35,6 +35,7 @@ def command(example: str | None, as_json: bool) -> int:
         close = get_close_matches(example, examples, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(examples)}"
         raise UserError(f"no example {example!r}", hint)
+    # The example itself must be new. The files beside it may be here from another example.
     target = Path(f"{example}.toml")
     if not _copy(examples[example], target):
         raise UserError(f"{target} is here already, and is left as it is", "move it away, or go to another folder")
@@ -48,7 +49,7 @@ def command(example: str | None, as_json: bool) -> int:
 
 
 def _children(example: Path) -> list[str]:
-    """The files that an example runs."""
+    """The names of the jobs files that an example runs as child runs."""
     from orchestrator.jobsfile.load import load
     from orchestrator.jobsfile.model import WorkflowAction
 
@@ -57,7 +58,7 @@ def _children(example: Path) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Whether there was none. Raises OutputError."""
+    """Copy a file if there is none at `target`; whether it was copied. Raises OutputError."""
     try:
         with target.open("xb") as file:
             file.write(source.read_bytes())
@@ -78,6 +79,6 @@ def _list(examples: dict[str, Path], *, as_json: bool) -> None:
 
 
 def _about(path: Path) -> str:
-    """The first comment says what an example is for; `#:` is for editors."""
+    """What an example is for: its first comment. (A line that begins with `#:` is for editors.)"""
     lines = path.read_text("utf-8").splitlines()
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")

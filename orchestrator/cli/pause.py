@@ -1,4 +1,4 @@
-"""`orchestrate pause RUN`."""
+"""`orchestrate pause RUN`: start nothing more, and wait without a limit for what runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.cli.options import last_option, named_run, run_argument
 @click.option("--wait", "waits", is_flag=True, help="Return once the run has ended.")
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, last: bool, waits: bool) -> int:
-    """Have a run pause: start nothing more, let what runs finish however long it takes. `resume` goes on with it."""
+    """Have a run pause: start nothing more, let what runs finish however long it takes. `resume` goes on with the run."""
     from orchestrator.cli.asking import ask_to_end
     from orchestrator.control.messages import Pause
 

@@ -1,4 +1,4 @@
-"""Asking who sits at the terminal for the inputs that nobody has given."""
+"""Asking a person at the terminal for inputs that were not given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def input_asker() -> Ask | None:
-    """What asks a person; None where nobody would see the question, or could answer it."""
+    """A function that asks a person for an input; None where nobody would see the question or could answer it."""
     if sys.stdin is None or not sys.stdin.isatty() or not Outlet(sys.stderr).isatty():
         return None
     return _ask
@@ -37,5 +37,5 @@ def _ask(name: str, spec: InputSpec, complaint: str) -> str | None:
         if not line:
             outlet.line("")
             return None  # Ctrl-D
-        if line.strip():  # somebody who only pressed Enter did not mean the empty text
+        if line.strip():  # a person who only pressed Enter did not mean the empty text
             return line.removesuffix("\n")

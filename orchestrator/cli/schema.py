@@ -1,4 +1,4 @@
-"""`orchestrate schema`."""
+"""`orchestrate schema`: the JSON Schema of jobs files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from orchestrator.cli.output import write_to
 def command(path: str | None) -> int:
     """Print the JSON Schema of jobs files, by which editors complete, explain and check them.
 
-    A jobs file whose first line is `#:schema ./jobs.schema.json` has it in editors that know Taplo, such as VS Code with Even
-    Better TOML, after `orchestrate schema -o jobs.schema.json` in its folder.
+    To use it: run `orchestrate schema -o jobs.schema.json` in the folder of a jobs file, and begin the file with the line
+    `#:schema ./jobs.schema.json`. Editors that know Taplo (such as VS Code with Even Better TOML) then find it.
     """
     import json
 

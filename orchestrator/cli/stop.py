@@ -1,4 +1,4 @@
-"""`orchestrate stop RUN`."""
+"""`orchestrate stop RUN`: start nothing more, and let what runs finish, or end it (`--now`)."""
 
 from __future__ import annotations
 
