@@ -1,4 +1,4 @@
-"""`--detach`: a run that goes on without its terminal. The caller waits until the run has begun, so a mistake is told at once."""
+"""`--detach`: a run that goes on without its terminal. The caller waits until the run has begun, so that it tells mistakes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _decode = msgspec.json.Decoder(Happening).decode
 
 
 def go_to_background(run: Callable[[Listener], int], *, as_json: bool, keeps_stdin: bool) -> int:
-    """Fork; the child calls `run(listener)` in a session of its own. In the caller: print the run's id, or what went wrong.
+    """Fork. The child calls `run(listener)` in a session of its own; the caller prints the run's id, or what went wrong.
 
-    Fork and not a new process: the child has the same options without parsing them again, and this process has no threads.
-    Returns twice, each time with the exit code of the process it returns in.
+    Returns twice: each process gets its own exit code. A fork is safe here, for this process has no threads yet; in a new
+    process the options would have to be parsed again.
     """
     reading, writing = os.pipe()
-    # Unlinked: it holds what the child says on stderr before its run begins, and needs no cleaning up.
+    # Holds what the child says on stderr before its run begins. It has no name, so nothing is left to remove.
     with tempfile.TemporaryFile() as said:
         pid = os.fork()
         if pid == 0:

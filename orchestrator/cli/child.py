@@ -1,6 +1,6 @@
-"""`orchestrate child FILE`: what the attempt of a job with `workflow` is. It is not shown: only a supervisor calls it.
+"""`orchestrate child FILE`: the attempt of an item whose job has `workflow`. Help does not show it: only a supervisor calls it.
 
-The inputs come as one JSON object on stdin, typed, however large they are; the results go as one to stdout.
+The inputs come as one JSON object on stdin, with their types and of any size. The results go to stdout as one JSON object.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
 
 
 def _told(run_dir: RunDir) -> Iterator[bytes]:
-    """`{run_id, status, jobs: {ID: {status, output}}, results: […]}`, in pieces: the results may be large."""
+    """`{run_id, status, jobs: {ID: {status, output}}, results: […]}`, in pieces, for the results may be large."""
     from orchestrator.attempts.context import JobView
     from orchestrator.reading.item_result import item_results
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.reading.seen_statuses import job_status, run_status
     from orchestrator.views.json_lines import json_line, json_list
 
+    # As of a run that has ended: its supervisor was this process, whose lock is gone.
     reader = RunReader.read(run_dir)
-    reader.alive = False  # this process was its supervisor
+    reader.alive = False
     jobs = {
         job_id: {"status": job_status(reader, job_id), "output": JobView(reader, job_id).template_field("output")}
         for job_id in reader.history.header.jobs

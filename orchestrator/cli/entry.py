@@ -1,6 +1,6 @@
-"""The entry point: calls a command and turns whatever it raises into words on stderr and an exit code.
+"""The entry point: it calls a command, and turns whatever the command raises into words on stderr and an exit code.
 
-Nothing is imported here that a command may not need: `orchestrate --version` has to be quick.
+A module that some command does not need is imported only where it is needed: `orchestrate --version` has to be quick.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
     from orchestrator.cli.group import orchestrate
 
     try:
-        # Not `orchestrate.main()`: that one turns a broken pipe into exit 1 and Ctrl-C into "Aborted!".
+        # Not by `orchestrate.main()`, which turns a broken pipe into exit 1 and Ctrl-C into "Aborted!".
         with orchestrate.make_context("orchestrate", list(words), obj=invocation) as context:
             return int(orchestrate.invoke(context) or 0)
     except click.exceptions.Exit as done:
@@ -94,10 +94,11 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _keep_traceback(error: Exception, invocation: Invocation) -> str:
-    """Put the traceback where it can be found later; where that is, in words."""
+    """Put the traceback into the run's log, or the home's crash.log, or on stderr; where it is, in words."""
     import time
     import traceback
 
+    # A person sees one line of a bug; whoever mends it needs all of it.
     text = "".join(traceback.format_exception(error))
     if os.environ.get(_TRACEBACK_VARIABLE) == "1":
         from orchestrator.views.outlet import Outlet
@@ -106,6 +107,7 @@ def _keep_traceback(error: Exception, invocation: Invocation) -> str:
         return "traceback above"
     # In the run's own log if the command had come so far, else in that of the home.
     path = invocation.crash_log()
+    # A home that cannot be written may be the very error: then the words say how to see the traceback.
     if path is not None:
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a", encoding="utf-8") as log:

@@ -25,21 +25,24 @@ if TYPE_CHECKING:
 
 
 def forecast_run(invocation: Invocation, request: RunRequest, jobs_file: JobsFile, count: int, *, as_json: bool) -> int:
-    """Run the first `count` items of each fan-out as a normal run, print the forecast; the exit code is that of the run.
+    """Run the first `count` items of each fan-out as a normal run, and print the forecast; the exit code of the run.
 
-    What waits for a whole fan-out is left out: it would take a few items for all of them. Raises UserError: no agent is left.
+    A job that needs a whole fan-out is left out: it would take the first items for all of them. Raises UserError if no agent is
+    left then.
     """
     import msgspec
 
     from orchestrator.runs.commands import run_file
     from orchestrator.store.settings_records import Selection
 
+    # Only agents over items are forecast: the cost of one item says something of the others.
     chosen = jobs_to_run(jobs_file.jobs)
     if not any(job.is_agent and job.for_each is not None for job in chosen):
         raise UserError(
             f"{jobs_file.path}: there is nothing to forecast: no agent works over items before a whole fan-out is done",
             "orchestrate run --limit N runs a few items of each job all the same",
         )
+    # A normal run with a selection: what it does is recorded, and `resume --all` does the rest.
     only = () if len(chosen) == len(jobs_file.jobs) else tuple(job.id for job in chosen)
     options = msgspec.structs.replace(request.options, selection=Selection(only=only, limit=count))
     reports: list[RunReport] = []
@@ -55,7 +58,7 @@ def forecast_run(invocation: Invocation, request: RunRequest, jobs_file: JobsFil
 
 
 def jobs_to_run(jobs: Sequence[Job]) -> list[Job]:
-    """Those that wait for no whole fan-out, neither themselves nor through another. An item of a chain waits for one item."""
+    """The jobs that need no whole fan-out, neither themselves nor through another job. (An item of a chain needs one item.)"""
     from orchestrator.jobsfile.model import barriers_of
 
     by_id = {job.id: job for job in jobs}
@@ -77,10 +80,12 @@ def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_jso
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.supervisor.options import slots_of_run
 
+    # Read back from the records: an interrupted run has its forecast, too, of what it did.
     reader = RunReader.read(invocation.find(run_id))
     slots = max(slots_of_run(reader.history.header.options, reader.jobs_file), 1)
     found = list(_forecasts(reader, chosen, slots))
     usd, seconds = add_forecasts(found, slots)
+    # Jobs that were left out are named, so that nobody takes the sum for all that is to come.
     kept = {job.id for job in chosen}
     unknown = [job.id for job in reader.jobs_file.jobs if job.is_agent and job.id not in kept]
     if as_json:
@@ -98,6 +103,7 @@ def _forecasts(reader: RunReader, chosen: Sequence[Job], slots: int) -> Iterator
     from orchestrator.reading.money.ledger import ledger_of_item
     from orchestrator.store.records import Status
 
+    # Samples are the items that ended here: those that succeeded, and those that failed, which cost as much.
     pools = reader.jobs_file.pools
     for job in chosen:
         past = reader.history.jobs[job.id]
@@ -109,15 +115,16 @@ def _forecasts(reader: RunReader, chosen: Sequence[Job], slots: int) -> Iterator
                 ended = past.last_end(index)
                 if ended is not None and ended.spent is not None and ended.spent.agents:
                     ledger = ledger_of_item(ended.spent)
-                    # Attempts that failed took about as long as the last one: the time of each is not kept.
+                    # Only the time of the last attempt is kept: the ones before it are taken to have lasted as long.
                     samples.append(Sample(ledger.nano_usd, ended.outcome.duration_seconds * ledger.attempts))
+        # The tightest bound says how many of the rest run at once, and so how long it takes.
         bounds = (slots, job.max_concurrency, pools[job.pool].slots if job.pool in pools else None)
         at_once = min(bound for bound in bounds if bound is not None)
         yield forecast_job(job.id, samples, sum(_is_to_run(past, index) for index in range(past.count)), at_once)
 
 
 def _is_to_run(past: JobHistory, index: int) -> bool:
-    """Whether the item was left out, or has not had its turn."""
+    """Whether a resume with --all would run the item: it was left out, or has not had its turn."""
     from orchestrator.store.records import Status
 
     if past.status(index) is Status.SKIPPED:
@@ -140,6 +147,7 @@ def _as_json(found: Forecast) -> dict[str, Any]:
 def _lines(found: Sequence[Forecast], usd: Likely, seconds: Likely) -> Iterator[str]:
     from orchestrator.views.tables import aligned
 
+    # A row a job, then one line with the sum, and what the sum leaves out.
     header = ["JOB", "RAN", "COST P50", "P90", "TIME P50", "P90", "TO GO", "AT ONCE", "THEIR COST P50", "P90", "TIME P50", "P90"]
     rows = [
         [

@@ -15,7 +15,10 @@ from orchestrator.errors import ExitCode, UserError
 @click.argument("file")
 @click.option("-o", "--output", metavar="FILE", help="Write the jobs file here (never over a file that is there), not to stdout.")
 def command(file: str, output: str | None) -> int:
-    """Make a jobs file of a Spec Kit workflow (YAML). What differs is told on stderr. Exit 1 if something could not be carried."""
+    """Make a jobs file of a Spec Kit workflow (YAML). What differs is told on stderr.
+
+    Exit 1 if something could not be carried over.
+    """
     from orchestrator.cli.importing.translation import translate
     from orchestrator.system.wording import shown
     from orchestrator.views.outlet import Outlet

@@ -1,7 +1,7 @@
-"""The tokens of a home, as `tokens`, `prune`, `why` and `doctor` see them; and forgetting one, under its lock.
+"""The tokens of a home, as `tokens`, `prune`, `why` and `doctor` see them; and how a token is forgotten, under its lock.
 
-Readers take no lock. A token is forgotten only while nobody holds its lock, nobody keeps it through a backoff, and no process of
-its last holder lives: the record is what would lead the next holder to such a process.
+Reading takes no lock. A token is forgotten only while nobody holds its lock, no run keeps it through a backoff, and no process of
+its last holder lives. The reason for the last: by the record the next holder finds such a process, and ends it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 class KnownToken:
     """One token. `record` is None if it cannot be read: then `trouble` says why.
 
-    `state`: `in flight`, `lost` (its holder died), `succeeded`, `failed`, why it was released (`cancelled`, …), or `unreadable`.
-    `pids`: the living processes that hold it: of the supervisor, the worker and the agent, as far as they live.
+    `state`: `in flight`, `lost` (its holder died), `succeeded`, `failed`, `unreadable`, or why it was released (`cancelled`, …).
+    `pids`: the living ones of the processes that hold it, which are a supervisor, a worker and an agent.
     """
 
     key: str
@@ -44,12 +44,12 @@ class KnownToken:
 
     @property
     def token(self) -> str | None:
-        """Its text, if that can be read."""
+        """Its text; None if the record cannot be read."""
         return self.record.token if self.record is not None else None
 
 
 def known_tokens(home: Path) -> Iterator[KnownToken]:
-    """Every token that has a record."""
+    """Every token that has a record, in order of the keys."""
     for path in sorted(tokens_folder(home).glob("*.json")):
         known = _known(home, path)
         if known is not None:
@@ -57,7 +57,7 @@ def known_tokens(home: Path) -> Iterator[KnownToken]:
 
 
 def find_token(home: Path, token: str) -> KnownToken | None:
-    """What is known of one token."""
+    """What is known of one token; None if it has no record."""
     return _known(home, TokenFiles(home).record_path(token))
 
 
@@ -83,7 +83,10 @@ def forget(home: Path, word: str) -> None:
 
 
 def forget_older(home: Path, age_seconds: float, *, is_dry: bool) -> list[KnownToken]:
-    """Forget every token that nothing was heard of for so long,; what was forgotten."""
+    """Forget each token whose record is `age_seconds` old or older and that is not in use; those that were forgotten.
+
+    `is_dry`: forget none, and tell those that would be.
+    """
     forgotten = []
     for known in known_tokens(home):
         if known.record is None or known.record.age < age_seconds or known.state == "in flight":
@@ -98,25 +101,27 @@ def forget_older(home: Path, age_seconds: float, *, is_dry: bool) -> list[KnownT
 
 
 def _is_text(word: str) -> bool:
-    """Whether it is UTF-8, as every token is: an argument of the command line may be any bytes."""
+    """Whether `word` is UTF-8. An argument of the command line may be any bytes; a token is always text."""
     return not any("\ud800" <= character <= "\udfff" for character in word)
 
 
 def _remove(home: Path, key: str, *, of: str | None = None) -> str:
-    """Remove a token's files; in words why not, if it is in use. `of`: only if it is still this claim's."""
+    """Remove a token's files; empty, or in words why it stays. `of`: remove it only if it still belongs to this claim."""
+    # Under its lock: nobody can take the token up in between.
     record_path, lock_path = tokens_folder(home) / f"{key}.json", tokens_folder(home) / f"{key}.lock"
     try:
         fd = try_lock(lock_path)
         if fd is None:
             return f"is in flight{_by(_known(home, record_path))}"
         try:
+            # Read again under the lock: what was read without it may be old.
             known = _known(home, record_path)
             record = known.record if known is not None else None
             if of is not None and (record is None or record.claim != of):
                 return "has been taken since"
             hindrance = _hindrance(home, record) if record is not None else ""
             if not hindrance:
-                # Who has the lock file open already finds, once it has the lock, that another file stands there (`try_lock`).
+                # A process that has the lock file open already, and gets the lock next, sees that the file is gone (`try_lock`).
                 record_path.unlink(missing_ok=True)
                 lock_path.unlink()
             return hindrance
@@ -127,7 +132,7 @@ def _remove(home: Path, key: str, *, of: str | None = None) -> str:
 
 
 def _hindrance(home: Path, record: TokenRecord) -> str:
-    """Why a record whose lock is free may not go, in words; empty if it may."""
+    """Why a record must stay although its lock is free, in words; empty if it may go."""
     if record.state != "held":
         return ""
     if Holders(home).lives(record.holder):
@@ -172,7 +177,7 @@ def _processes(home: Path, holder: Holder) -> tuple[int, ...]:
 
 
 def _left_behind(mark: str) -> int | None:
-    """A living process of the attempt with this mark, or of one that is nested in it."""
+    """The pid of a living process of the attempt with this mark, or of an attempt nested in it; None without one."""
     import psutil
 
     for process in psutil.process_iter():

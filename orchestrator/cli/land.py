@@ -1,4 +1,4 @@
-"""`orchestrate land RUN [ITEM…]`: what items did in workspaces of their own, brought home."""
+"""`orchestrate land RUN [ITEM…]`: merge what items did in workspaces of their own into the user's checkout."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ _LISTS = {
 def command(
     invocation: Invocation, *, run: str, items: tuple[str, ...], script: str | None, no_check: bool, as_json: bool
 ) -> int:
-    """Merge what items did in their workspaces into what is checked out, in item order (default: all that succeeded).
+    """Merge what items did in their workspaces into what is checked out, in item order (default: all items that succeeded).
 
-    After each the check of its job runs there; do not edit files there meanwhile. What conflicts, or fails its check, is taken
-    back and listed, and the others go on. Nothing is lost: branches and patches stay. Exits with 1 if anything did not land.
+    After each merge the check of the item's job runs in the checkout; do not edit files there meanwhile. A merge that conflicts,
+    or fails its check, is taken back and listed, and the next item is merged. Nothing is lost: branches and patches stay. Exit 1
+    if anything did not land.
     """
     from orchestrator.attempts.workspaces.landing import landing
     from orchestrator.attempts.workspaces.place import repository_of
@@ -55,11 +56,13 @@ def command(
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")
+    # Landing needs commits; without a repository a patch is the way.
     reader = open_run(invocation, run)
     folder = reader.history.header.folder
     repository = repository_of(folder)
     if repository is None:
         raise UserError(f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} | patch -p1")
+    # One after the other, each told as soon as it has landed: a check may take long.
     came_to: list[Landed] = []
     with landing(repository, lambda words: Outlet(sys.stderr).line(f"note: {words}")) as land:
         branch = land.branch
@@ -75,11 +78,15 @@ def command(
 
 
 def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, int]]:
-    """The items that are meant, each once, in order of the jobs in the file and of the items; only what has succeeded."""
+    """The succeeded items with a workspace that `references` name, each once, in order of the jobs in the file and the items.
+
+    An item that is named and cannot land is told on stderr.
+    """
     from orchestrator.attempts.workspaces.changes import items_with_changes, report_of
     from orchestrator.reading.item_names import find_items
     from orchestrator.store.records import Status
 
+    # Without a name only what has something to land; a named item that has nothing is told of.
     if not references:
         return items_with_changes(reader)
     order = {job_id: place for place, job_id in enumerate(reader.history.header.jobs)}
@@ -101,6 +108,7 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
     from orchestrator.cli.by_hand import prepared_by_hand
     from orchestrator.reading.item_names import label_of
 
+    # The check of the job, or the one of the command line, is prepared as by hand: in the checkout, not in the workspace.
     report = report_of(reader, job_id, index)
     assert report is not None
     check = None
@@ -109,6 +117,7 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
         wanted = script if script is not None else prepared.check
         assert wanted is not None
         check = CheckScript(wanted, prepared.cwd, environment, reader.job(job_id).limits.timeout_seconds)
+    # A copy has no commit, only a patch.
     return Change(
         run_id=reader.run_dir.run_id,
         item=reader.item_name(job_id, index),

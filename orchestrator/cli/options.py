@@ -16,7 +16,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def age_seconds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
-    """Callback of an option that takes an age (`20h`, `30d`, `90s`; a bare number is seconds): seconds."""
+    """Callback of an option that takes an age, in seconds: `20h`, `30d`, `90s`; a bare number is seconds."""
     if value is None:
         return None
     unit = _SECONDS.get(value[-1:].lower())
@@ -31,7 +31,7 @@ def age_seconds(_context: click.Context, _parameter: click.Parameter, value: str
 
 
 def run_argument(function: F) -> F:
-    """RUN: an id, a unique prefix, a jobs file, or nothing for the newest."""
+    """The argument RUN: an id, a unique prefix of one, a jobs file, or nothing for the newest run."""
     return click.argument("run", required=False, metavar="[RUN]")(function)
 
 
@@ -43,7 +43,7 @@ def json_option(function: F) -> F:
 def output_option(function: F) -> F:
     """-o."""
     return click.option(
-        "-o", "--output", "path", metavar="FILE", help="Write to FILE (-: stdout), which is replaced once all is written."
+        "-o", "--output", "path", metavar="FILE", help="Write to FILE (-: stdout). FILE is replaced once all is written."
     )(function)
 
 
@@ -60,7 +60,7 @@ def inputs_options(function: F) -> F:
 def folder_option(function: F) -> F:
     """-C."""
     return click.option(
-        "-C", "folder", metavar="DIR", help="The folder that relative paths start from (default: the jobs file's)."
+        "-C", "folder", metavar="DIR", help="The folder that relative paths start from (default: the folder of the jobs file)."
     )(function)
 
 
@@ -70,12 +70,12 @@ def run_id_option(function: F) -> F:
 
 
 def last_option(function: F) -> F:
-    """--last, for commands that change something: the newest run must be asked for."""
+    """--last, for commands that change something: there the newest run is never meant by saying nothing."""
     return click.option("--last", is_flag=True, help="The newest run.")(function)
 
 
 def named_run(run: str | None, *, last: bool) -> str | None:
-    """The reference that RUN or --last gives. Raises UserError without either, or with both."""
+    """The reference that RUN or --last gives; None: the newest run. Raises UserError for neither and for both."""
     if run is None and not last:
         raise UserError("which run? This command changes something", "name a RUN (orchestrate list), or give --last")
     if run is not None and last:
@@ -84,7 +84,7 @@ def named_run(run: str | None, *, last: bool) -> str | None:
 
 
 def view_options(function: F) -> F:
-    """How a run is shown while it goes on."""
+    """The options that say how a run is shown while it goes on."""
     for option in (
         click.option("--quiet", is_flag=True, help="Say nothing on success."),
         click.option(
@@ -106,30 +106,33 @@ def fresh_option(function: F) -> F:
     return click.option(
         "--fresh",
         is_flag=True,
-        help="Replay no outcome of an earlier run, whatever token_ttl says; work in flight is still joined.",
+        help="Take no outcome of an earlier run, whatever token_ttl says. Work in flight is still joined.",
     )(function)
 
 
 def selection_options(function: F) -> F:
     """--only and --limit."""
     function = click.option(
-        "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items of each fan-out (that --only names)."
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Only the first N items of each fan-out (of those that --only names).",
     )(function)
     return click.option(
         "--only",
         multiple=True,
         metavar="GLOB",
-        help="Only these jobs or items (JOB, JOB:INDEX, JOB:LABEL, with * and ?) and what they need. Repeatable.",
+        help="Only these jobs or items and what they need: JOB, JOB:INDEX or JOB:LABEL, with * and ?. Repeatable.",
     )(function)
 
 
 def bounds_options(function: F) -> F:
     """-j and -k."""
-    function = click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with the other items.")(function)
+    function = click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with all other items.")(function)
     return click.option(
         "-j",
         "--slots",
         type=click.IntRange(0, MOST_SLOTS),
         metavar="N",
-        help="How many items run at once; 0: inline, no workers.",
+        help="How many items run at once. 0: one, inline, without workers.",
     )(function)

@@ -1,4 +1,4 @@
-"""Data to stdout. A closed pipe raises BrokenPipeError, which `main` takes as "the reader has enough"; others are told."""
+"""Data to stdout. A closed pipe raises BrokenPipeError, which `main` takes for "the reader has enough". Other errors are told."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OutputError(UserError):
 
 
 def stdout_bytes() -> BinaryIO | None:
-    """Stdout for bytes; None when this process was started without one."""
+    """Stdout for bytes; None if this process was started without a stdout."""
     return sys.stdout.buffer if sys.stdout is not None else None
 
 
@@ -51,7 +51,7 @@ def write_line(text: str) -> None:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Write lines for people to stdout: without the secrets that what failed may have told."""
+    """Write lines for people to stdout, without secrets: a message may hold what a failed command printed."""
     for line in lines:
         write_line(of_this_process().text(line))
 
@@ -78,10 +78,11 @@ def write_to(path: str | None, chunks: Iterable[bytes]) -> None:
 
 @contextlib.contextmanager
 def replaced(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` once all of it is written. Raises UserError if it cannot be.
+    """A new file that takes the place of `path` once all of it is written. Raises UserError if it cannot be written.
 
-    What is there and no regular file (a device, a FIFO, a link) is written itself: in its place others would find a file.
+    A device, a FIFO or a link at `path` is written itself: replaced by a file, it would be gone for all others.
     """
+    # Beside the target, for only a rename within one file system replaces at once.
     is_special = os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode)
     temporary = path if is_special else f"{path}.new-{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if is_special else os.O_EXCL)
@@ -99,12 +100,12 @@ def replaced(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 
 def silence() -> None:
-    """Nobody reads stdout any more. The descriptor is replaced: what is still buffered would fail once more at the exit."""
+    """Let stdout lead nowhere, for its reader has gone. Otherwise what is still buffered would fail once more at the exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def flush() -> None:
-    """Have what was written seen. Raises BrokenPipeError, OutputError."""
+    """Write what is buffered. Raises BrokenPipeError, OutputError."""
     stream = stdout_bytes()
     if stream is None:
         return

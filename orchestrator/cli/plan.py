@@ -1,4 +1,4 @@
-"""`orchestrate plan FILE`."""
+"""`orchestrate plan FILE`: what a run would do, as far as that can be said before anything has run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class _NotYetKnown(Exception):
-    """A template asked for what a job will have come to; `args[0]` is the job's id."""
+    """A template asked for the result of a job that has not run; `args[0]` is the job's id."""
 
 
 class _LaterJob:
-    """`jobs.ID` before anything has run: whatever is asked of it, the answer comes after the job."""
+    """`jobs.ID` before anything has run: every field of it is known only after the job."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
@@ -52,10 +52,10 @@ _DRAWINGS = ["all", "tree", "mermaid"]
 
 
 class _PlanCommand(click.Command):
-    """`--graph` alone is `--graph all`: what stands behind it is its word only if it is one of its words, else it is FILE."""
+    """`--graph` alone means `--graph all`. The next word belongs to it only if it names a drawing; any other word is FILE."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, with the word put in."""
+        """As click does, with `=all` added to a `--graph` that has no word."""
         end = args.index("--") if "--" in args else len(args)
         for place in range(end - 1, -1, -1):
             if args[place] == "--graph" and (place + 1 == len(args) or args[place + 1] not in _DRAWINGS):
@@ -92,9 +92,9 @@ def command(
     forecast: int | None,
     as_json: bool,
 ) -> int:
-    """Show the items of each job and the command of each item; run nothing. What needs another job's output says so.
+    """Show the items of each job and the command of each item; run nothing. A command that needs another job's output says so.
 
-    Only --forecast runs something: a normal run, and `orchestrate resume RUN --all` runs the rest of it.
+    Only --forecast runs something: it begins a normal run, and `orchestrate resume RUN --all` runs the rest of that.
     """
     if forecast is not None and (graph is not None or only or limit is not None):
         raise click.UsageError("--forecast cannot be given with --graph, --only or --limit")
@@ -103,10 +103,12 @@ def command(
     from orchestrator.jobsfile.load import load, user_config
     from orchestrator.store.settings_records import Selection
 
+    # A drawing needs the file alone, neither inputs nor items.
     jobs_file = load(file, folder=folder, user_config=user_config())
     if graph is not None:
         _print_graph(jobs_file, graph, as_json=as_json)
         return 0
+    # A forecast is a run: it takes the options of one, and its exit code.
     if forecast is not None:
         from orchestrator.cli.forecast import forecast_run
         from orchestrator.runs.commands import RunRequest
@@ -116,6 +118,7 @@ def command(
             jobs_file=file, inputs=inputs, inputs_file=inputs_file, ask_input=input_asker(), options=RunOptions(), folder=folder
         )
         return forecast_run(invocation, request, jobs_file, forecast, as_json=as_json)
+    # All else is worked out job by job, so that of millions of items only one is in memory.
     check_patterns(only, [job.id for job in jobs_file.jobs])
     values = resolve_inputs(jobs_file.inputs, inputs, file=inputs_file, environment=os.environ, ask=input_asker())
     plan = _plan(jobs_file, values, Selector(Selection(only=only, limit=limit), jobs_file.jobs))
@@ -129,7 +132,7 @@ def command(
 
 
 def _print_child_jobs(job: Job, folder: str) -> None:
-    """What a job's child runs do, briefly: their jobs, a line each. `plan` of the child file tells more."""
+    """Write the jobs of a job's child file, a line each. `plan` of the child file tells more."""
     from orchestrator.jobsfile.diagram import draw_tree, nodes_of
     from orchestrator.jobsfile.load import load, user_config
     from orchestrator.jobsfile.model import WorkflowAction
@@ -157,14 +160,16 @@ def _print_graph(jobs_file: JobsFile, graph: str, *, as_json: bool) -> None:
 
 
 def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> Iterator[dict[str, Any]]:
-    """One object a job: its `Node`, `lane`, `pool`, `after` (the job its items wait for, else null), `error`, `items`.
+    """One object a job: its `Node`, `lane`, `pool`, `after`, `error`, `items`, `unselected`, `is_left_out`.
 
-    `items` are those that are selected; `unselected`: how many others there are; `is_left_out`: nothing of it is selected.
+    `after` is the job that must have run before the items are known, else null; `items` are the selected items, `unselected`
+    the number of the others; with `is_left_out` no item of the job is selected.
     """
     from orchestrator.attempts.agent.work import finder
     from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
+    # What templates see: real inputs, a made-up run id, and jobs of which nothing is known yet.
     find = finder(jobs_file)
     context = {
         "inputs": inputs,
@@ -174,6 +179,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
     values: dict[str, Values | None] = {}
     with TemporaryDirectory(prefix="orchestrate-plan-") as scratch:
         for job, node in zip(jobs_file.jobs, nodes_of(jobs_file.jobs), strict=True):
+            # Which items there are: known, known only after another job, or a mistake in the source.
             after, error = None, None
             try:
                 values[job.id] = _values(job, values, context, jobs_file.folder, scratch)
@@ -181,6 +187,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
                 values[job.id], after = None, unknown.args[0]
             except SourceError as wrong:
                 values[job.id], error = None, str(wrong)
+            # Which of them a run with these --only and --limit would run.
             known = values[job.id] or []
             chosen = selector.select_items(job.id, len(known), partial(_label, jobs_file, values, context))
             indices = range(len(known)) if chosen is None else sorted(chosen)
@@ -193,7 +200,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
 def _label(
     jobs_file: JobsFile, known: dict[str, Values | None], context: dict[str, Any], job_id: str, index: int
 ) -> str | Later | None:
-    """What the item will be called, as far as that is known now. Raises LabelsUnknown."""
+    """The item's label, as far as it is known before the run. Raises LabelsUnknown if the items themselves are not known."""
     from orchestrator.attempts.items.selection import LATER, LabelsUnknown, early_label
     from orchestrator.jobsfile.model import chain_of
 
@@ -213,12 +220,13 @@ def _label(
 def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], folder: str, scratch: str) -> Values:
     """A job's item values; one None for a job without `for_each`. Raises _NotYetKnown, SourceError.
 
-    Those of a file are laid down in `scratch`: there may be millions.
+    Values that come from a file are written to `scratch`: there may be millions.
     """
     from orchestrator.jobsfile.model import ChainSource, FileSource
     from orchestrator.jobsfile.sources import list_items
     from orchestrator.store.item_list import ItemList, write_item_list
 
+    # A chain has the items of the job that it follows.
     source = job.for_each
     if source is None:
         return [None]
@@ -228,6 +236,7 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
             raise _NotYetKnown(source.jobs[0])
         return parent
     items = list_items(source, context, folder)
+    # As a run lays them down, so that an item is read where it is shown.
     if not isinstance(source, FileSource):
         return list(items)
     path = Path(scratch, "items", f"{job.id}.jsonl")
@@ -245,7 +254,8 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
 
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
     item.update(label=None, argv=None, cwd=None, told=None, check=None, child=None, token=None, asks=None, after=None, note=None)
-    if job.sent_back_by:  # nobody has said anything yet
+    # What templates of this item see. A gate that may send the item back has not been answered yet; a chain's parent comes later.
+    if job.sent_back_by:
         said = {gate: {"message": "", "output": None} for gate in job.sent_back_by}
         base = {**base, "jobs": {**base["jobs"], **said}}
     context = {**base, "index": index, "attempt": {"number": 1, "check_output": ""}}
@@ -254,6 +264,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
     if isinstance(job.for_each, ChainSource):
         later = {parent: _LaterJob(parent) for parent in job.for_each.jobs}
         context["parent"] = later if len(later) > 1 else later[job.for_each.jobs[0]]
+    # Rendered as a start would render it, up to the first template that asks for something later.
     try:
         item["label"] = context["label"] = item_label(job, context)
         if job.when is not None and not is_wanted(job, context):
@@ -273,6 +284,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
     except ItemRefused as refused:
         item["note"] = f"refused: {refused}"
     else:
+        # Everything is known: the command (or child run) itself, and whether its file is there already.
         if prepared.child is None:
             item.update(argv=prepared.argv, cwd=prepared.cwd)
         else:
@@ -286,6 +298,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
 def _print_job(job: dict[str, Any]) -> None:
     from orchestrator.system.wording import shown
 
+    # A job whose items are not shown says in one line why not.
     write_line(_job_line(job))
     if job["is_left_out"]:
         write_line("  not selected")
@@ -296,6 +309,7 @@ def _print_job(job: dict[str, Any]) -> None:
     if job["error"] is not None:
         write_line(f"  for_each: {shown(job['error'])}")
         return
+    # The items come one by one, so only the end tells how many there were.
     count = 0
     for item in job["items"]:
         count += 1
@@ -321,6 +335,7 @@ def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
     from orchestrator.jobsfile.language.values import json_text
     from orchestrator.system.wording import shown, title
 
+    # First what the item is, then the one thing that it does, then what goes with that.
     yield f"  {title(item['item'], item['label'])}" + (f"  ({shown(item['note'])})" if item["note"] else "")
     if item["after"] is not None:
         yield f"    {'question' if is_gate else 'command'} known after {item['after']}"
@@ -331,7 +346,7 @@ def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
         yield f"    run {shown(os.path.relpath(item['child']['jobs_file']), 200)}{f': {shown(given, 2000)}' if given else ''}"
     elif item["argv"] is not None:
         argv = item["argv"]
-        # A script reads worse when it is quoted once more.
+        # A script as it was written: quoted once more it would be hard to read.
         is_script = argv[:2] == ["/bin/sh", "-c"] and len(argv) == 3
         yield f"    shell: {shown(argv[2], 2000)}" if is_script else f"    {shown(shlex.join(argv), 2000)}"
     if item["told"] is not None:

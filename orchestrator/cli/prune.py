@@ -1,4 +1,4 @@
-"""`orchestrate prune --older-than 30d`."""
+"""`orchestrate prune --older-than 30d`: remove old runs with all they kept, and forget old tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _UNFINISHED = ("failed", "interrupted", "paused", "running")
 def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry_run: bool, as_json: bool) -> int:
     """Remove old runs, with their outputs and workspaces, and forget old tokens. Branches with commits stay.
 
-    Never a run that goes on or a token in flight, nor what this version cannot read.
+    A run that goes on, a token in flight, and what this version cannot read are never removed.
     """
     from orchestrator.attempts.workspaces.expiry import forget_deleted
     from orchestrator.cli.known_tokens import forget_older
@@ -47,11 +47,13 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     removed: list[dict[str, Any]] = []
     home = invocation.home()
     unborn = [(run_dir, _UNBORN) for run_dir in list_unborn(home) if run_dir.path.stat().st_mtime < oldest]
-    # A child run goes with its parent, whose items it has the results of.
+    # A child run goes with its parent: it holds the results of the parent's items.
     alone = [run_dir for run_dir in list_runs(home) if parent_of(run_dir) is None]
     for run_dir, status in [*((run_dir, _status_if_old(run_dir, oldest)) for run_dir in alone), *unborn]:
         if status is None or (keep_failed and status in _UNFINISHED):
             continue
+        # All or nothing: one child that must stay keeps its parent. Children go first, so that a kill in between leaves no
+        # child whose parent is gone.
         children = [(child, _status(child)) for child in reversed(list_children(home, run_dir.run_id))]
         if not all(_could_be_removed(*child) for child in children):
             continue
@@ -62,6 +64,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
             removed.append({"run_id": each.run_id, "token": None, "status": word, "bytes": size})
             if not as_json:
                 write_line(f"{'would remove' if dry_run else 'removed'} {each.run_id} ({word}, {sized(size)})")
+    # Repositories still list the worktrees that went with their runs.
     if not dry_run:
         _tell(forget_deleted(home, _folders(home)))
     tokens = forget_older(home, older_than, is_dry=dry_run)
@@ -80,7 +83,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
 
 
 def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
-    """The state of a run that last did something before `oldest`; None for another, a living one, or one that cannot be read."""
+    """The status of a run that did nothing since `oldest` (seconds since the epoch); None for any other, or an unreadable one."""
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.reading.seen_statuses import run_status
     from orchestrator.store.load import read_history
@@ -98,7 +101,7 @@ def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
 
 
 def _status(run_dir: RunDir) -> str:
-    """The state of a child run, of whatever age; one that cannot be read stays, and its parent with it."""
+    """The status of a child run, whatever its age. A child that cannot be read stays, and its parent with it."""
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.reading.seen_statuses import run_status
 
@@ -109,12 +112,12 @@ def _status(run_dir: RunDir) -> str:
 
 
 def _could_be_removed(run_dir: RunDir, status: str) -> bool:
-    """What `_remove` would come to, without taking a lock: one held for a look could turn a resume away."""
+    """Whether `_remove` would remove the run; takes no lock, for a lock held for a look could turn a resume away."""
     return status not in ("running", _UNREADABLE) and not _attempt_runs(run_dir)
 
 
 def _attempt_runs(run_dir: RunDir) -> bool:
-    """Whether an attempt still runs; says so. Workers outlive their supervisor: what they write may not vanish under them."""
+    """Whether an attempt still runs, and a note if so. Workers outlive their supervisor: their files must not go under them."""
     from orchestrator.system.locks.holders import is_locked
     from orchestrator.views.outlet import Outlet
 
@@ -125,7 +128,11 @@ def _attempt_runs(run_dir: RunDir) -> bool:
 
 
 def _remove(run_dir: RunDir) -> bool:
-    """Remove the run under its supervisor lock; False if somebody supervises it or one of its attempts still runs."""
+    """Remove the run, under its supervisor lock. False if it is supervised, or one of its attempts still runs.
+
+    Raises StateUnwritableError: what is left is no run any more, or still a whole one.
+    """
+    # Nobody can resume the run while it goes.
     from orchestrator.attempts.workspaces.expiry import remove_all
     from orchestrator.store.supervisor_lock import SupervisorLock
     from orchestrator.workers.files.copying import remove_folder
@@ -138,7 +145,7 @@ def _remove(run_dir: RunDir) -> bool:
     try:
         if _attempt_runs(run_dir):
             return False
-        # First what makes it a run: killed half-way, the rest is no run, and its id is free.
+        # The checkpoint first, for it makes a folder a run: after a kill half-way the rest is no run, and its id is free.
         with contextlib.suppress(FileNotFoundError):
             run_dir.checkpoint.unlink()
         _tell(remove_all(run_dir))
@@ -153,7 +160,7 @@ def _remove(run_dir: RunDir) -> bool:
 
 
 def _folders(home: Path) -> set[str]:
-    """Where repositories may be that know workspaces of runs: this folder, and those of the runs that are left."""
+    """Folders whose repositories may list workspaces of runs: this folder, and those of the runs that are left."""
     from orchestrator.store.checkpoint import read_header
     from orchestrator.store.known_runs import list_runs
 
@@ -172,7 +179,7 @@ def _tell(notes: list[str]) -> None:
 
 
 def _size(run_dir: RunDir) -> int:
-    """Bytes that the run's files take on disk."""
+    """Bytes on disk of all files of the run."""
     total = 0
     for folder, _, names in os.walk(run_dir.path):
         for name in names:

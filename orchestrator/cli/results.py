@@ -1,4 +1,4 @@
-"""`orchestrate results [RUN]`."""
+"""`orchestrate results [RUN]`: one result an item, as a table, JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def command(
     path: str | None,
     as_json: bool,
 ) -> int:
-    """Print one result an item, in item order, of a run (default: the newest)."""
+    """Print the results of a run (default: the newest), one an item, in item order."""
     from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_result import items_seen_as, shown_result, shown_rounds
 
@@ -46,7 +46,7 @@ def command(
         form = "json"
     reader = open_run(invocation, run)
     chosen = _chosen(fields, form)
-    # An output may be large: it is read for those who see it.
+    # An output may be large, so it is read only if it is shown.
     with_output = "output" in chosen
     if rounds:
         of_items = (shown_rounds(reader, *item, with_output=with_output) for item in items_seen_as(reader))
@@ -54,7 +54,7 @@ def command(
     else:
         items = items_seen_as(reader, status=None if status is None else Status(status))
         results = (shown_result(reader, *item, with_output=with_output) for item in items)
-    # The word that is shown counts: an item of a gate is seen as waiting, whatever is recorded.
+    # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
     results = (each for each in results if status is None or each["status"] == status)
     if form == "table":
         results = map(_with_denials, results)
@@ -65,7 +65,7 @@ def command(
 
 
 def _with_denials(result: dict[str, Any]) -> dict[str, Any]:
-    """A table has no room for all that was denied: how often, where it would say what went wrong."""
+    """The result with the number of denials in place of an error: a table has no room for the denials themselves."""
     return result if result["error"] or not result["denials"] else {**result, "error": f"{len(result['denials'])} denied"}
 
 

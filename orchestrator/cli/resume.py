@@ -1,4 +1,4 @@
-"""`orchestrate resume [RUN]`."""
+"""`orchestrate resume [RUN]`: go on with a run that ended before all of it was done."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @click.command("resume")
 @run_argument
-@click.option("--keep-failed", is_flag=True, help="Leave the items that failed as they are.")
+@click.option("--keep-failed", is_flag=True, help="Do not run failed items again.")
 @click.option("--rerun-stale", is_flag=True, help="Run succeeded items again whose inputs have changed since.")
 @selection_options
 @click.option("--all", "everything", is_flag=True, help="Run also what --only and --limit left out so far.")
-@click.option("--update", is_flag=True, help="Go on with the jobs file as it is now: what it changes runs again.")
+@click.option("--update", is_flag=True, help="Take the jobs file as it is now: items whose work it changes run again.")
 @click.option("--dry-run", is_flag=True, help="With --update: show what would be kept, and change nothing.")
 @inputs_options
 @fresh_option
@@ -53,10 +53,10 @@ def command(
     keep_going: bool,
     **view: Any,
 ) -> int:
-    """Go on with a run (default: the newest): interrupted, pending and failed items run, the succeeded never again.
+    """Go on with a run (default: the newest): interrupted, pending and failed items run; succeeded items never run again.
 
-    A run has its own copy of the jobs file. With --update it takes the file as it is now: items that would do something else
-    run again, all others keep their outcomes; inputs keep their values unless -i gives others.
+    A run keeps its own copy of the jobs file. With --update the run takes the file as it is now: items that would do something
+    else run again, and all others keep their outcomes. Inputs keep their values unless -i gives others.
     """
     if everything and (only or limit is not None):
         raise click.UsageError("--all cannot be given with --only or --limit")
@@ -66,9 +66,11 @@ def command(
     from orchestrator.runs.commands import UpdateRequest
     from orchestrator.store.settings_records import Selection
 
+    # None: the run stays restricted as it was. An empty selection lifts the restriction.
     selection = Selection(only=only, limit=limit) if everything or only or limit is not None else None
     ask_input = None if view["quiet"] or view["detach"] else input_asker()
     request = UpdateRequest(inputs=inputs, inputs_file=inputs_file, ask_input=ask_input, selection=selection)
+    # A plan takes no lock and starts nothing.
     if dry_run:
         from orchestrator.runs.commands import plan_update
 

@@ -1,4 +1,4 @@
-"""`orchestrate retry RUN [ITEM…]`."""
+"""`orchestrate retry RUN [ITEM…]`: run items one more time, also with other words, another model or another prompt."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @run_argument
 @click.argument("items", nargs=-1, metavar="[ITEM]...")
 @last_option
-@click.option("-m", "--feedback", metavar="TEXT", help="What its agent is told, in the session that it had.")
+@click.option("-m", "--feedback", metavar="TEXT", help="Tell the item's agent TEXT, in the session that it had.")
 @click.option("--model", metavar="M", help="Another model, from now on.")
-@click.option("--edit", is_flag=True, help="Another prompt, from now on: yours, from your editor. It begins a session anew.")
+@click.option("--edit", is_flag=True, help="Edit the prompt, from now on, in your editor. The agent begins a new session.")
 @bounds_options
 @view_options
 @pass_invocation
@@ -45,10 +45,10 @@ def command(
     keep_going: bool,
     **view: Any,
 ) -> int:
-    """Run items one more time, whatever they came to, also with a change; default: all that failed or were cancelled.
+    """Run items one more time, whatever they came to, also with a change (default: all items that failed or were cancelled).
 
-    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Only so do cancelled items run again. A run that goes on takes it in; any other
-    goes on with it as with a resume, but what else has failed stays so.
+    ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. Cancelled items run again only by this command. A run that goes on runs the
+    items beside its others. Any other run is resumed with these items, and its other failed items stay failed.
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.shown_run import open_run
@@ -59,10 +59,11 @@ def command(
     from orchestrator.system.locks.holders import is_locked
 
     if last and run is not None:
-        items = (run, *items)  # with --last the first word is an item already
+        items = (run, *items)  # with --last no run is named: the first word is an item
         run = None
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items)
+    # Everything is refused before anything is changed: a retry of several items is one request.
     for option, word in (("--feedback", feedback), ("--model", model)):
         if word is not None and not word.strip():
             raise UserError(f"{option} is empty", "say something, or leave it out")
@@ -72,13 +73,14 @@ def command(
         _refuse_change(reader, chosen, feedback, model)
     prompt = _edited(reader, chosen) if edit else None
     asked = RetryRequest(chosen, (feedback or "").strip(), model, prompt)
+    # Child runs first: the item's next attempt resumes its child run, which must have something to run.
     run_dir = reader.run_dir
     reopen_children(run_dir, chosen)
     if is_locked(run_dir.supervisor_lock):
         try:
             return say(ask(run_dir.path, asked))
-        except NoSupervisor:  # it has just ended: asked twice, it is done once
-            pass
+        except NoSupervisor:
+            pass  # the supervisor has just ended: recorded once more below, the retry still happens once
 
     def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import retry_items
@@ -93,6 +95,7 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
     from orchestrator.reading.item_names import find_items
     from orchestrator.runs.retry import failed_or_cancelled
 
+    # Without a name: what a person would name after a run that failed.
     run_id = reader.run_dir.run_id
     if not items:
         found = failed_or_cancelled(reader.history)
@@ -102,6 +105,7 @@ def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
     chosen = list({found: None for item in items for found in find_items(reader, item)})
     if not chosen:
         raise UserError(f"{', '.join(items)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
+    # An item that the run was told to leave out would wait for others that are left out, too.
     for job_id, index in chosen:
         if not reader.history.jobs[job_id].is_selected(index):
             name = reader.item_name(job_id, index)
@@ -129,7 +133,7 @@ def _edited(reader: RunReader, items: list[tuple[str, int]]) -> str:
     if len(items) != 1:
         raise UserError(f"--edit is about one item, and these are {len(items)}", "name one as JOB:INDEX")
     if not (sys.stdin.isatty() or os.environ.get("VISUAL") or os.environ.get("EDITOR")):
-        # The editor that is there anyway would wait for keys that nobody can press.
+        # Some editor is installed nearly everywhere, and would wait for keys that nobody can press.
         raise UserError("--edit opens an editor, and there is no terminal", "set EDITOR to a command that edits the file")
     work = prepared_by_hand(reader, *items[0], in_workspace=False)[0].agent
     assert work is not None

@@ -1,4 +1,4 @@
-"""`orchestrate run FILE`."""
+"""`orchestrate run FILE`: run a jobs file, or go on with its newest unfinished run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     default="allow",
     help="What to do while another run of this file goes on.",
 )
-@click.option("--replay", metavar="ARCHIVE", help="Start no agent: play what a capsule recorded of them. For no money.")
+@click.option("--replay", metavar="ARCHIVE", help="Start no agent: play what a capsule recorded of agents. Costs no money.")
 @fresh_option
 @view_options
 @pass_invocation
@@ -70,12 +70,11 @@ def command(
     """Run a jobs file.
 
     Exit code: 0 completed, 1 something failed, 2 a mistake of yours, 3 paused, 4 cancelled, 5 a gate rejected, 74 state not
-    writable, 75 held
-    by another process, 130/143/129 interrupted and resumable.
+    writable, 75 held by another process, 130/143/129 interrupted and resumable.
     """
+    # Options that would silently mean nothing are refused.
     if max_age is not None and not resume:
         raise click.UsageError("--max-age says which run --resume may continue: give --resume too")
-
     if replay is not None and resume:
         raise click.UsageError("--replay begins a new run: leave --resume out, or use orchestrate resume RUN")
 
@@ -83,6 +82,7 @@ def command(
         from orchestrator.runs.commands import RunRequest, run_file
         from orchestrator.store.settings_records import RunOptions, Selection
 
+        # Inputs are asked for only where somebody sits at the terminal and did not want to be left alone.
         selection = Selection(only=only, limit=limit)
         options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh, selection=selection, replay=replay is not None)
         request = RunRequest(

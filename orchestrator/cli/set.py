@@ -1,4 +1,4 @@
-"""`orchestrate set RUN slots=4`, `set RUN budget_usd=40`."""
+"""`orchestrate set RUN slots=4`, `set RUN budget_usd=40`: change a run's bounds, while it goes on or for its resumes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ _KNOWN = "slots=N, budget_usd=N, budget_tokens=N or JOB.budget_usd=N can, as in:
 @last_option
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...], last: bool) -> int:
-    """Change how many items of a run go at once (slots), or what it or one of its jobs may cost, now and in its resumes.
+    """Change how many items of a run are at work at once (slots), or what the run or one of its jobs may cost.
 
-    KEY is slots, budget_usd, budget_tokens, JOB.budget_usd or JOB.budget_tokens. What runs is not disturbed.
+    KEY is slots, budget_usd, budget_tokens, JOB.budget_usd or JOB.budget_tokens. The change holds at once and in all resumes.
+    Items that run are not disturbed.
     """
     from orchestrator.cli.asking import say
     from orchestrator.control.client import NoAnswer, NoSupervisor, ask
 
     if last and run is not None:
-        settings = (run, *settings)  # with --last the first word is a setting already
+        settings = (run, *settings)  # with --last no run is named: the first word is a setting
         run = None
     wanted = _parsed(settings)
     run_dir = invocation.find(named_run(run, last=last))
@@ -42,7 +43,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
     try:
         return say(ask(run_dir.path, wanted))
     except NoAnswer:
-        raise  # whether it has it now, nobody knows
+        raise  # the supervisor may have it or not: recording it beside the supervisor could contradict it
     except NoSupervisor:
         return _set_for_resumes(run_dir, record)
 
@@ -81,7 +82,7 @@ def _amount(kind: str, value: str) -> float:
 
 
 def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetSet:
-    """What is recorded of it. Raises UserError: the run has no such job, or nobody is paid for it."""
+    """The record of the change. Raises UserError if the run has no such job, or no agent does it."""
     from orchestrator.control.messages import SetSlots
     from orchestrator.reading.money.budgets import budget_set
     from orchestrator.reading.run_reader import RunReader
@@ -89,6 +90,7 @@ def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetS
 
     if isinstance(wanted, SetSlots):
         return SlotsSet(slots=wanted.slots)
+    # Only an agent costs something: a budget of another job would bound nothing.
     jobs_file = RunReader.read(run_dir).jobs_file
     jobs = {job.id: job for job in jobs_file.jobs}
     if wanted.job and (wanted.job not in jobs or not jobs[wanted.job].is_agent):
@@ -101,11 +103,12 @@ def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetS
 
 
 def _set_for_resumes(run_dir: RunDir, record: SlotsSet | BudgetSet) -> int:
-    """Nobody supervises the run: record it for the next resume. Raises RunHeldError if one has just begun."""
+    """Record the change for the next resume of a run that nobody supervises; 0. Raises RunHeldError if one has just begun."""
     from orchestrator.reading.money.budgets import in_words
     from orchestrator.runs.offline_recorder import OfflineRecorder
     from orchestrator.store.settings_records import SlotsSet
 
+    # Durable before it is promised.
     with OfflineRecorder.lock_and_open(run_dir) as recorder:
         recorder.record_group([record])
         recorder.make_durable()

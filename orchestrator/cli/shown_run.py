@@ -1,4 +1,4 @@
-"""What the commands that read a run share: opening it, and what of it the views want to know."""
+"""What the commands that show a run share: how it is opened, and the parts of `status` that views put into words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def open_run(invocation: Invocation, reference: str | None) -> RunReader:
-    """The run that `reference` names (None: the newest), to be read. Raises UserError."""
+    """A reader of the run that `reference` names (None: the newest). Raises UserError."""
     return RunReader.read(invocation.find(reference))
 
 
@@ -31,7 +31,7 @@ def running_items(reader: RunReader, now: float) -> list[RunningItem]:
 
 
 def child_runs(reader: RunReader) -> list[ChildRun]:
-    """The child runs that have not completed, in order of the jobs and items; the first of them."""
+    """The first child runs that have not completed, in order of the jobs and items."""
     from orchestrator.jobsfile.model import WorkflowAction
 
     history = reader.history
@@ -69,7 +69,7 @@ def failures_of(reader: RunReader) -> list[Failure]:
 
 
 def denied_items(reader: RunReader) -> list[DeniedItem]:
-    """The first items that succeeded although something was denied to their agents, in order."""
+    """The first items that succeeded although their agents were denied something, in order."""
     found: list[DeniedItem] = []
     for job_id in reader.history.header.jobs:
         past = reader.history.jobs[job_id]

@@ -1,4 +1,4 @@
-"""Where what an attempt wrote goes: to stdout as it is, without its secrets, or as the lines that people read of an agent."""
+"""How an attempt's output reaches stdout: as it is, without its secrets, or, of an agent, as lines that people can read."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 1 << 16
 _LINES_BEFORE = 300
-"""So many lines before the last ones are looked at, too: a private key that begins there may go on in what is shown."""
+"""Lines before the shown ones that are read, too: a private key that begins in them may go on in the lines that are shown."""
 
 
 class Sink(Protocol):
-    """Takes one stream of one attempt. With `lines`, only so many of what is there until `settle` are shown: the last ones."""
+    """Takes one stream of one attempt. With `lines`, only the last lines of what comes before the first `settle` are shown."""
 
     def begin(self, stream: BinaryIO) -> int:
-        """The offset from which on it wants the stream."""
+        """The offset (bytes) from which on it wants the stream."""
         ...
 
     def feed(self, data: bytes) -> None:
-        """Take in what has come."""
+        """Take in the next bytes."""
         ...
 
     def settle(self) -> None:
-        """Nothing more comes for now: show what is certain."""
+        """Nothing more comes for now: show all that later bytes cannot change."""
         ...
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Sink(Protocol):
 
 
 class Sinks:
-    """The sinks of one command. `is_raw`: every byte as it was written."""
+    """The sinks of one command. `is_raw`: they show every byte as it was written."""
 
     def __init__(self, reader: RunReader, *, is_raw: bool) -> None:
         self._reader = reader
@@ -53,7 +53,7 @@ class Sinks:
         self._profiles: Profiles | None = None
 
     def sink(self, job_id: str, index: int, attempt: int, name: str, lines: int | None) -> Sink:
-        """For stream `name` (as of `open_stream`) of that attempt."""
+        """The sink for the stream `name` (as of `open_stream`) of that attempt."""
         from orchestrator.jobsfile.model import AgentAction
 
         if self._redactor is None:
@@ -67,7 +67,7 @@ class Sinks:
         return _Readable(self._redactor, ShownLines(profile, time.time), lines, "[check] " if name == "check" else "")
 
     def _profile(self, agent: str) -> Profile | None:
-        """None if there is none any more, or it cannot be read: then the stream is shown line by line."""
+        """The agent's profile; None if it is gone or cannot be read: then the stream is shown line by line."""
         from orchestrator.errors import UserError
         from orchestrator.jobsfile.profiles.load import Profiles
 
@@ -80,7 +80,7 @@ class Sinks:
 
 
 def copy_stream(stream: BinaryIO, sink: Sink) -> None:
-    """Give all of the stream that the sink wants to it."""
+    """Give the stream to the sink, from where the sink wants it, to the end."""
     stream.seek(sink.begin(stream))
     while block := stream.read(_BLOCK_BYTES):
         sink.feed(block)
@@ -180,7 +180,9 @@ def tail_start(stream: BinaryIO, lines: int) -> int:
     end = stream.seek(0, io.SEEK_END)
     if lines == 0 or end == 0:
         return end
-    position, wanted = end - 1, lines  # the newline that ends the last line separates nothing
+    # Backwards, block by block, so that the end of a large file is found without reading the file. The newline that ends the last
+    # line separates nothing.
+    position, wanted = end - 1, lines
     while position > 0:
         start = max(position - _BLOCK_BYTES, 0)
         stream.seek(start)
@@ -196,7 +198,7 @@ def tail_start(stream: BinaryIO, lines: int) -> int:
 
 
 def _agent_of(reader: RunReader, job_id: str, index: int, attempt: int) -> str | None:
-    """The agent of that attempt, as it was recorded or kept; else what the jobs file says."""
+    """The name of the agent of that attempt, as it was recorded or kept; else as the jobs file says; else None."""
     from orchestrator.jobsfile.model import AgentAction
     from orchestrator.workers.agents.attempt_record import kept_record, record_path
 

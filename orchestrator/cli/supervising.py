@@ -1,4 +1,4 @@
-"""What `run`, `each` and `resume` share: the view they show, going to the background, and their last word."""
+"""What the commands that supervise a run share: who hears of it, how it goes to the background, and the last word."""
 
 from __future__ import annotations
 
@@ -60,12 +60,13 @@ def supervise(
     *,
     reads_stdin: bool = False,
 ) -> int:
-    """Call `start(home, listeners, prompt)` with the listeners that were asked for; print what was asked for; the exit code.
+    """Call `start(home, listeners, prompt)` with the listeners that `shown` asks for, and print what it asks for; the exit code.
 
-    The prompt is None where nobody can be asked. `reads_stdin`: standard input has items, and no answers.
+    The prompt is None where nobody can be asked. `reads_stdin`: standard input has items, and no answers. Raises UserError.
     """
     if shown.events and shown.as_json:
         raise UserError("--events and --json cannot both be given", "the last line of --events has the summary")
+    # In the background only the caller listens, until the run has begun.
     if shown.detach:
         _refuse_detach(shown)
         from orchestrator.cli.background import go_to_background
@@ -75,13 +76,14 @@ def supervise(
             as_json=shown.as_json,
             keeps_stdin=reads_stdin,
         )
+    # One outlet for the view and the prompt: what both write to a terminal stays in order.
     outlet = outlet_to(sys.stderr)
     listeners = _chosen_listeners(invocation, shown, outlet)
     report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown, outlet))
     if report.status == "skipped" and not shown.quiet:
         Outlet(sys.stderr).line(f"skipped: run {report.run_id} of this file goes on")
+    # The run is over: its exit code stands, whether or not somebody still reads the summary.
     if shown.as_json:
-        # The run is over and its exit code must stand, whether or not somebody still reads.
         _print_summary(report.summary)
     return report.exit_code
 
@@ -97,13 +99,13 @@ def _report(
         return start(home, listeners, prompt)
     finally:
         listeners.close()
-        # It may have been the view that failed, which would have shown it.
+        # Others were told by a note. If the view itself failed, the user has seen none.
         for failed in listeners.silenced:
             Outlet(sys.stderr).line(f"orchestrate: {type(failed).__name__} failed while the run went on: see its supervisor.log")
 
 
 def _chosen_listeners(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listeners:
-    """What the options ask for, and what must always be heard. An exporter is one more line here, a slow one."""
+    """The listeners that the options ask for, and the one that is always there. An exporter is one more line: a slow listener."""
     view = _chosen_view(invocation, shown, outlet)
     listeners: list[Listener] = [_RunFinder(invocation)]
     slow: list[Listener] = []
@@ -133,7 +135,7 @@ def _chosen_view(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listen
 
 
 def _prompt(listeners: Listeners, shown: Shown, outlet: Outlet) -> Prompt | None:
-    """Somebody who sits at the terminal and sees what we say there can be asked, unless they want to hear nothing."""
+    """A prompt if a person can be asked: they sit at a terminal, see what is written to it, and want to hear something."""
     if shown.quiet or shown.as_json or sys.stdin is None or not outlet.isatty() or os.environ.get(MARK_VARIABLE):
         return None
     return Prompt(sys.stdin.fileno(), outlet, listeners) if has_terminal(sys.stdin.fileno()) else None

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from orchestrator.cli.known_tokens import KnownToken
 
 _WIDTH = 200
-"""Of what is shown of a token: some are whole prompts."""
+"""Characters of a token that are shown: some tokens are whole prompts."""
 
 
 @click.group("tokens")
 def command() -> None:
-    """Tokens: work that is done once, whoever asks for it. List what they stand for, or forget one."""
+    """Tokens: work that is done once, however many runs ask for it. List what tokens stand for, or forget one."""
 
 
 @command.command("list")
 @json_option
 @pass_invocation
 def list_command(invocation: Invocation, *, as_json: bool) -> int:
-    """List the tokens, newest first: who does the work of those in flight, and what came of the others."""
+    """List the tokens, newest first. Those in flight tell who does the work, the others what came of it."""
     from orchestrator.cli.known_tokens import known_tokens
 
     told = sorted(map(_told, known_tokens(invocation.home())), key=lambda each: each["age_s"] or 0.0)
@@ -43,9 +43,10 @@ def list_command(invocation: Invocation, *, as_json: bool) -> int:
 @click.argument("token")
 @pass_invocation
 def forget_command(invocation: Invocation, *, token: str) -> int:
-    """Forget what came of TOKEN (all of its text, or its key as in `tokens list --json`): who asks next does the work anew.
+    """Forget what came of TOKEN: the next run that asks for it does the work anew.
 
-    A token in flight is not forgotten (exit 75): cancel the item that has it.
+    TOKEN is all of its text, or its key as in `tokens list --json`. A token in flight is not forgotten (exit 75): cancel the
+    item that has it.
     """
     from orchestrator.cli.known_tokens import forget
     from orchestrator.system.wording import shown
@@ -72,7 +73,7 @@ def _told(known: KnownToken) -> dict[str, Any]:
 
 
 def _in_quotes(token: str) -> str:
-    """As a shell would need it, if one could not see otherwise where it begins and ends."""
+    """The token quoted as for a shell, if one could not see otherwise where it begins and ends."""
     is_plain = token.strip() == token and token.isprintable() and token[:1] not in ("", "'", '"')
     return token if is_plain else shlex.quote(token)
 

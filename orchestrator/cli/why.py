@@ -1,4 +1,4 @@
-"""`orchestrate why RUN ITEM`."""
+"""`orchestrate why RUN ITEM`: what an item waits for, or why it failed, and what can be done about it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ _IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> int:
-    """Tell in words why an item is what it is: its state, its attempts, what it needs, when it runs, where its log is."""
+    """Tell in words why an item waits, failed or was skipped: its state, attempts and needs, when it runs, where its log is."""
     from orchestrator.cli.shown_run import open_run
     from orchestrator.cli.why_waiting import WaitExplanations
     from orchestrator.reading.item_names import find_items
     from orchestrator.reading.seen_statuses import job_status
     from orchestrator.system.wording import shown
 
+    # For people the first items only: the supervisor is asked about each of them, and a screen has an end.
     reader = open_run(invocation, run)
     items = find_items(reader, item)
     told = items if as_json else items[:_MOST_ITEMS]
@@ -42,6 +43,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     if as_json:
         write_json(list(answers))
         return 0
+    # A job that has no items yet is answered for itself.
     if not items:
         write_lines([f"{item} of run {reader.run_dir.run_id} has no items ({job_status(reader, item)})"])
         failure = reader.history.jobs[item].listing_failed
@@ -59,6 +61,7 @@ def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
     from orchestrator.reading.item_result import shown_result
     from orchestrator.reading.seen_statuses import job_status
 
+    # What is recorded, then what only the living supervisor knows, then the advice that follows from both.
     result = shown_result(reader, job_id, index)
     job = reader.job(job_id)
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
@@ -79,6 +82,7 @@ def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
 def _in_words(answer: dict[str, Any]) -> Iterator[str]:
     from orchestrator.system.wording import lasting, shown, title
 
+    # The answer first; below it, a line each, the facts that it rests on.
     yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
     if answer["reason"]:
         yield f"  {shown(answer['reason'])}"
@@ -120,10 +124,12 @@ def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:
 
 def _reason(reader: RunReader, waits: WaitExplanations, program: str, job_id: str, index: int, result: dict[str, Any]) -> str:
     """What the state means for this item, and when it would run."""
+    # The commands that would change the state, as the user would type them.
     go_on = f"{program} resume {reader.run_dir.run_id}"
     again = f"{program} retry {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     if result["deduped_from"] and result["status"] in ("succeeded", "failed"):
         return f"{result['deduped_from']} did the same work: this item shares its outcome, and nothing was started for it"
+    # The special reasons of a status stand before its general one.
     match result["status"]:
         case "running":
             return _why_running(reader, job_id, index, is_promoted=bool(result["promoted"]))
@@ -151,7 +157,7 @@ def _reason(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
 
 
 def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str | None:
-    """None unless it waits for somebody's choice, itself or in its child run, or for that run to go on."""
+    """Why an item waits for a person's choice, its own or one in its child run, or for its paused child run; else None."""
     from orchestrator.reading.open_questions import open_questions
 
     asked = next((each for each in open_questions(reader) if each.item == result["item"]), None)
@@ -164,7 +170,7 @@ def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str 
 
 
 def _why_paused(reader: RunReader, job_id: str) -> str:
-    """Why nobody goes on with the run, as far as it is about this job; empty: nothing is said, or somebody does."""
+    """Why the run is paused, as far as that concerns this job; empty if it is supervised, or no reason is recorded."""
     from orchestrator.core.budget import words_about_job
 
     ended = reader.history.ended
@@ -204,6 +210,7 @@ def _why_skipped(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:
 def _why_pending(reader: RunReader, waits: WaitExplanations, go_on: str, job_id: str, index: int) -> str:
     from orchestrator.reading.seen_statuses import job_status
 
+    # Nobody supervises the run: then the end of the run is the reason, whatever the item would wait for.
     if not reader.is_alive:
         ended = reader.history.ended
         halted = ended.error_item if ended is not None else None
@@ -211,12 +218,14 @@ def _why_pending(reader: RunReader, waits: WaitExplanations, go_on: str, job_id:
         if paused := _why_paused(reader, job_id):
             because = f"the run is paused ({paused})"
         return f"it was never started: {because}; {go_on} runs it"
+    # A need that has not ended comes before a slot.
     closed = ("succeeded", "failed", "skipped", "cancelled")
     open_needs = [need for need in reader.job(job_id).needs if job_status(reader, need) not in closed]
     if open_needs:
         return f"it waits for {', '.join(open_needs)}"
     from orchestrator.store.records import Status
 
+    # Otherwise the item stands in line: what the supervisor says of it, else that it wants a slot, and how many are before it.
     before = sum(1 for other in reader.history.jobs[job_id].indices(Status.PENDING) if other < index)
     bound = reader.job(job_id).max_concurrency
     otherwise = "it waits for a slot" if bound is None else f"it waits for a slot (at most {bound} of {job_id} run at once)"

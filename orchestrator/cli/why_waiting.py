@@ -1,6 +1,7 @@
-"""What items wait for: the living supervisor is asked, the records are read where it does not answer.
+"""What items wait for: as the living supervisor says, or, where none answers, as the records say.
 
-A holder that is merely stopped (SIGSTOP) is named here and never robbed: only its owner knows why it is stopped.
+A process that holds something and is stopped (SIGSTOP) is named here, and nothing is taken from it: only its owner knows why it
+is stopped.
 """
 
 from __future__ import annotations
@@ -19,23 +20,26 @@ if TYPE_CHECKING:
     from orchestrator.shared.limits.park import Park
 
 _ITEMS_A_QUESTION = 50
-"""A supervisor never waits for its asker: an answer must fit the buffer of a socket."""
+"""Items in one question. A supervisor never waits for its asker, so an answer must fit the buffer of a socket."""
 
 _PATIENCE_SECONDS = 5.0
 _WAITING = (Status.PENDING, Status.WAITING)
 
 
 _PATIENCE_OF_COUNTS_SECONDS = 0.3
-"""`status` is watched: rather soon than exact."""
+"""For counts. A person watches `status`: an answer that comes soon is worth more than one that is exact."""
 
 
 def waiting_counts(reader: RunReader) -> dict[str, int]:
-    """Job id -> items that wait, as the living supervisor tells; empty where none answers at once: then the records must do."""
+    """Job id -> number of items that wait, as the living supervisor says; empty if none answers at once."""
     return told_counts(reader).waiting
 
 
 def told_counts(reader: RunReader) -> Reply:
-    """What the living supervisor says of all that waits: items (`waiting`) and accounts (`spared`)."""
+    """What the living supervisor says of items that wait (`waiting`) and accounts that are spared (`spared`).
+
+    A reply that is not `ok`: no supervisor answered at once, and the records must do.
+    """
     from orchestrator.control.client import ask
     from orchestrator.control.messages import CountWaiting, Reply
 
@@ -44,11 +48,11 @@ def told_counts(reader: RunReader) -> Reply:
     try:
         return ask(reader.run_dir.path, CountWaiting(), _PATIENCE_OF_COUNTS_SECONDS)
     except UserError:
-        return Reply(False, "")  # it is stopped, busy, or ends just now; a mistake of another kind is no UserError
+        return Reply(False, "")  # the supervisor is stopped, busy, or ends just now; a bug would be no UserError
 
 
 def limits_in_the_way(reader: RunReader) -> list[Park]:
-    """The usage limits that keep items of this run from starting, or would, as far as its accounts are known without them."""
+    """The usage limits of the accounts that this run's jobs name: they keep its items from starting, now or in a resume."""
     from orchestrator.shared.limits.parks import Parks
     from orchestrator.supervisor.account_limits import accounts_of
 
@@ -60,7 +64,7 @@ def limits_in_the_way(reader: RunReader) -> list[Park]:
 
 
 class WaitExplanations:
-    """What `items`, each (job id, index), of one run wait for."""
+    """What `items` of one run, each (job id, index), wait for. The supervisor is asked once, when this is made."""
 
     def __init__(self, reader: RunReader, items: Sequence[tuple[str, int]]) -> None:
         self._reader = reader
@@ -72,11 +76,11 @@ class WaitExplanations:
             try:
                 self._ask(waiting)
             except UserError as error:
-                # It may be stopped itself; then what was recorded is all there is.
+                # The supervisor may be stopped itself: then the records are all there is.
                 self._silence = error.message
 
     def words(self, job_id: str, index: int) -> str:
-        """One line; empty if nothing is known beyond the item's state."""
+        """What the item waits for, in one line; empty if nothing is known beyond its status."""
         record = self._reader.history.jobs[job_id].record(index)
         waiting = record if isinstance(record, ItemSettled) and record.status is Status.WAITING else None
         pids = self._stopped_holders(waiting.token) if waiting is not None and waiting.token is not None else []
@@ -88,7 +92,7 @@ class WaitExplanations:
         return "; ".join(each for each in said if each)
 
     def is_waiting(self, job_id: str, index: int) -> bool:
-        """Whether the supervisor says that the item was tried and waits; a wait for a pool is not recorded."""
+        """Whether the supervisor says that the item was tried and waits. Not every wait is recorded: a wait for a pool is not."""
         told = self._told.get((job_id, index))
         return told is not None and told.is_waiting
 
@@ -100,11 +104,11 @@ class WaitExplanations:
             asked = items[start : start + _ITEMS_A_QUESTION]
             reply = ask(self._reader.run_dir.path, Explain(asked), _PATIENCE_SECONDS)
             if not reply.ok:
-                return  # one of another version: the records must do
+                return  # a supervisor of another version: the records must do
             self._told.update(zip(asked, reply.waits, strict=True))
 
     def _stopped_holders(self, token: str) -> list[int]:
-        """Supervisor, worker or agent of the token's holder, as far as they are stopped."""
+        """The pids of those processes of the token's holder (supervisor, worker, agent) that are stopped."""
         from orchestrator.cli.known_tokens import find_token
 
         if token not in self._stopped:
@@ -115,7 +119,7 @@ class WaitExplanations:
 
 
 def _held_by(pids: Sequence[int]) -> Iterator[str]:
-    """`held by process 123`, and which of the processes are stopped; each is named once."""
+    """`held by process 123`, and a sentence for each process that is stopped. Each process is named once."""
     stopped = {pid: is_stopped(pid) for pid in pids}
     running = [str(pid) for pid in stopped if not stopped[pid]]
     if running:

@@ -20,7 +20,7 @@ from orchestrator.views.listeners import Listeners
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _REFUSED = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWORK, AttemptClass.USAGE_LIMIT)
-"""Classes after which an item waits for its account, and nobody can tell when its turn comes."""
+"""Classes after which an item waits for its account: nobody can say when its turn comes."""
 
 
 class Narrator:
@@ -73,7 +73,10 @@ class Narrator:
         )
 
     def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int, price: Price) -> None:
-        """An attempt ended and its item is `state` after it. `round_ended`: the round of a loop that it ended; 0: none."""
+        """An attempt ended and cost `price`; its item is `state` now. `round_ended`: the round of a loop that it ended; 0: none.
+
+        Exactly one happening tells the end of an attempt: which one depends on what its item does next.
+        """
         told: dict[str, Any] = {
             "item": flight.name,
             "job": flight.job.id,
@@ -81,6 +84,7 @@ class Narrator:
             "at": time.time(),
             **_attempt_told(flight, outcome, price),
         }
+        # The item came to its end.
         if not isinstance(state, Waiting):
             self._listeners.hear(
                 happenings.ItemEnded(
@@ -92,9 +96,10 @@ class Narrator:
                     **told,
                 )
             )
+        # The item waits for something that has no time yet, so a time to the next attempt would be wrong.
         elif state.due == math.inf or outcome.attempt_class in _REFUSED:
-            # Nobody can say when it goes on: it retries nothing, it waits.
             self._listeners.hear(happenings.ItemWaiting(message=outcome_in_words(outcome), **told))
+        # The next round is no retry: nothing failed.
         elif round_ended:
             self._listeners.hear(
                 happenings.ItemRoundEnded(
@@ -114,7 +119,7 @@ class Narrator:
             )
 
     def child_paused(self, flight: Flight, message: str, questions: Sequence[OpenQuestion]) -> None:
-        """The child run of an item paused: `questions` wait there for a choice."""
+        """The child run of an item paused. `questions`: its gates that wait for a choice."""
         self.note(f"{flight.name} waits: {message}")
         for each in questions:
             self._listeners.hear(
@@ -132,7 +137,7 @@ class Narrator:
             )
 
     def charged(self, name: str | None, job_id: str | None, cost_usd: float | None, ledger: Ledger) -> None:
-        """An agent's attempt ended and cost that; the run has cost `ledger`. Without a name: before this supervisor began."""
+        """An agent's attempt of the item `name` cost `cost_usd`, the run so far `ledger`. No name: before this supervisor."""
         self._listeners.hear(
             happenings.Charged(
                 item=name,
@@ -162,11 +167,11 @@ class Narrator:
         )
 
     def waits(self, name: str, job_id: str, label: str | None, message: str) -> None:
-        """The item's work is done elsewhere just now: it waits for what comes of that."""
+        """The item waits for work that is done elsewhere. `message`: where."""
         self._listeners.hear(happenings.ItemWaiting(item=name, job=job_id, label=label, message=message, at=time.time()))
 
     def asks(self, name: str, asked: GateAsked, *, is_here: bool) -> None:
-        """A gate's question is out. `is_here`: it is put to who sits at the terminal."""
+        """A gate asks. `is_here`: the question is put at this supervisor's terminal."""
         self._listeners.hear(
             happenings.GateAsked(
                 item=name,
@@ -180,7 +185,7 @@ class Narrator:
         )
 
     def answered(self, name: str, job_id: str, label: str | None, answer: GateAnswered) -> None:
-        """A choice was made at a gate, and is acted on now."""
+        """A choice was made at a gate, and the run acts on it now."""
         self._listeners.hear(
             happenings.GateAnswered(
                 item=name, job=job_id, label=label, choice=answer.choice, message=answer.message, at=answer.at
@@ -209,7 +214,7 @@ class Narrator:
         )
 
     def listed(self, job_id: str, count: int, selected: int, selection: str) -> None:
-        """A job's items are known, and how many of them are `selected` by `selection`, in words."""
+        """A job's items are known: `count` in all. `selection`, in words, selects `selected` of them."""
         counts = {Status.SKIPPED.value: count - selected} if selected < count else {}
         self._listeners.hear(happenings.JobListed(job=job_id, count=count, counts=counts))
         if counts:
@@ -227,7 +232,7 @@ class Narrator:
         self._listeners.hear(happenings.AccountSpared(account=account, words=words, until=epoch, at=time.time()))
 
     def note(self, message: str) -> None:
-        """Something a person should know."""
+        """Something that a person should know: told to the listeners and to supervisor.log."""
         append_log(self._log, message)
         self._listeners.hear(happenings.Noted(message=message, at=time.time()))
 

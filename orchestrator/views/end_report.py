@@ -1,4 +1,4 @@
-"""What is said of a run in the end and by `status`: what came of it, what failed, why, and the command that shows its log."""
+"""What is said of a run at its end and by `status`: its result, what failed and why, and the commands that show or do more."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from orchestrator.views.happenings import (
 )
 
 MOST_FAILURES = 10
-"""How many failures are told one by one."""
+"""Failures that are told one by one."""
 
 MOST_RUNNING = 20
 MOST_QUESTIONS = 10
@@ -40,7 +40,7 @@ MOST_QUESTIONS = 10
 
 @dataclass(frozen=True, slots=True, order=True)
 class Failure:
-    """An item that failed. Failures sort in the order of their jobs in the file, then of their items."""
+    """An item that failed. Failures sort by `place`: the order of the job in the file, then the index of the item."""
 
     place: tuple[int, int]
     item: str
@@ -51,7 +51,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RunningItem:
-    """An attempt that goes on: for `seconds` so far."""
+    """An attempt that has run for `seconds` so far."""
 
     item: str
     label: str | None
@@ -61,7 +61,7 @@ class RunningItem:
 
 @dataclass(frozen=True, slots=True)
 class ChildRun:
-    """A run of another file that does the work of `item`."""
+    """The child run that does the work of `item`."""
 
     item: str
     run_id: str
@@ -70,7 +70,7 @@ class ChildRun:
 
 @dataclass(frozen=True, slots=True)
 class DeniedItem:
-    """An item that succeeded although its agent was not allowed to do all that it tried."""
+    """An item that succeeded although its agent was denied something that it tried."""
 
     item: str
     label: str | None
@@ -78,11 +78,11 @@ class DeniedItem:
 
 
 WHOLE_RUN = "the run"
-"""Named in the place of an item where the run failed and no item of it; no item can be called so."""
+"""Stands for an item where the run failed and none of its items did. No item can have this name."""
 
 
 class EndReport:
-    """Gathers from happenings what the end report says; keeps only the first failures in item order, however many there are."""
+    """Gathers from happenings what the end report says. Of many failures it keeps the first `MOST_FAILURES` in item order."""
 
     def __init__(self, program: str) -> None:
         self._program = program
@@ -93,8 +93,8 @@ class EndReport:
         self._questions: dict[tuple[str, str], OpenQuestion] = {}
         """By item and gate: a child run may ask several things."""
 
-    def take_in(self, happening: Happening) -> None:
-        """Remember what the report will need."""
+    def hear(self, happening: Happening) -> None:
+        """Remember what the report will say."""
         match happening:
             case RunBegan():
                 self._job_order = {job: order for order, job in enumerate(happening.jobs)}
@@ -132,7 +132,8 @@ class EndReport:
                 assert_never(unknown)
 
     def lines(self, finished: RunFinished) -> Iterator[str]:
-        """The report, a line each, the verdict last."""
+        """The lines of the report: what failed, what is asked, and last how the run ended and what can be done now."""
+        # An error that is no item's (a time limit, a list that failed) stands above the failures.
         summary = finished.summary
         count = int(summary.get("counts", {}).get("failed", 0))
         failures = list(self._failures)
@@ -141,6 +142,7 @@ class EndReport:
             failures.insert(0, Failure((-1, 0), error["item"] or WHOLE_RUN, None, error["message"] or "", 0))
         yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
         yield from question_lines(self._program, finished.run_id, list(self._questions.values()))
+        # Last, for that is what stays in sight.
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
         yield f"{finished.status}: {counted(summary.get('counts', {}))}{took} · run {finished.run_id}"
         if (line := ledger_line(summary)) is not None:
@@ -159,7 +161,7 @@ class EndReport:
 
 
 def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion]) -> Iterator[str]:
-    """What waits for a choice, and the commands that make it."""
+    """The questions that wait for a choice, each with the command that makes it."""
     for each in questions[:MOST_QUESTIONS]:
         yield f"asks {title(each.item, each.label)}: {shown(each.question, 300)} [{', '.join(each.options)}]"
         if each.show_file is not None:
@@ -170,7 +172,7 @@ def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion])
 
 
 def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count: int) -> Iterator[str]:
-    """What failed, why, and the command that shows its log; `count` failed in all."""
+    """The failures, each with the command that shows more. `count`: how many items failed in all."""
     for failure in failures[:MOST_FAILURES]:
         yield f"FAILED {title(failure.item, failure.label)}: {after_attempts(failure.message, failure.attempts)}"
         if failure.attempts:
@@ -196,10 +198,11 @@ def status_lines(
     denied: Sequence[DeniedItem] = (),
     limits: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The text of `status`: `summary` is the object of `status --json`. `is_each`: there is no jobs file of the user's.
+    """The text of `status`. `summary`: the object of `status --json`; `now`: seconds since the epoch.
 
-    `limits`: how the accounts of its agents are limited.
+    `is_each`: the run has no jobs file of the user's. `limits`: how the accounts of its agents are limited, in words.
     """
+    # What the run is, and since when.
     run_id, status = summary["run_id"], summary["status"]
     yield f"run {run_id}  {shown(summary['name'])}  {status}"
     ended = summary["finished_at"]
@@ -210,10 +213,12 @@ def status_lines(
         yield f"  started {at_time(started)}, ended {at_time(ended)}"
     file = summary["jobs_file"]
     yield f"  each, in {shown(os.path.dirname(file))}" if is_each else f"  file {shown(file)}"
+    # How far each job is, and what holds it up.
     width = max((len(job["id"]) for job in summary["jobs"]), default=0)
     for job in summary["jobs"]:
         yield f"  {job['id']:<{width}}  {job['status']:<11}  {counted(job['counts'])}"
     yield from (f"  {shown(words)}" for words in limits)
+    # What goes on just now, here and in child runs; the first of each.
     if running:
         yield "running now:"
         for each in running[:MOST_RUNNING]:
@@ -225,11 +230,13 @@ def status_lines(
         yield f"child run of {child.item}: {child.run_id} is {child.status}"
     if len(children) > MOST_FAILURES:
         yield f"and more child runs: {program} list --all"
+    # What went wrong. An error that is also a failed item's is told once, with the item.
     yield from _denied_lines(program, run_id, denied)
     error = summary["error"]
     if error and not any(failure.item == error["item"] for failure in failures):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
     yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
+    # What it cost, why it stands still, and what can be done about it.
     if (line := ledger_line(summary)) is not None:
         yield line
     yield from _reason_lines(program, run_id, summary)
@@ -248,7 +255,7 @@ def _denied_lines(program: str, run_id: str, denied: Sequence[DeniedItem]) -> It
 
 
 def ledger_line(summary: dict[str, Any]) -> str | None:
-    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent was at work."""
+    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent worked."""
     ledger = summary.get("ledger")
     if ledger is None:
         return None
@@ -260,7 +267,7 @@ def ledger_line(summary: dict[str, Any]) -> str | None:
 
 
 def _reason_lines(program: str, run_id: str, summary: dict[str, Any]) -> Iterator[str]:
-    """Why a run is paused, and what changes that."""
+    """Why a paused run is paused, and the command that changes that."""
     if summary["status"] == "paused" and (reason := summary.get("reason")):
         yield shown(reason, 300)
         if reason.startswith("budget"):
@@ -268,7 +275,7 @@ def _reason_lines(program: str, run_id: str, summary: dict[str, Any]) -> Iterato
 
 
 def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
-    """What of the run is selected, if that is not all of it, and how to run the rest."""
+    """How much of the run is selected, and how to run the rest; None if all of it is selected."""
     selection = summary.get("selection")
     if selection is None or (selection["selected"] == selection["items"] and not selection["jobs_left_out"]):
         return None
@@ -281,7 +288,7 @@ def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
 
 
 def _can_go_on(status: str, summary: dict[str, Any]) -> bool:
-    """Whether a resume would run anything: cancelled items are only for `retry`."""
+    """Whether a resume would run anything. (Cancelled items run again only by `retry`.)"""
     if status not in ("failed", "interrupted", "paused"):
         return False
     return any(job["status"] not in ("succeeded", "skipped", "cancelled") for job in summary["jobs"])
@@ -291,7 +298,7 @@ def ended_line(ended: ItemEnded) -> str:
     """One line for an item's end: `ok  port:3 tests/test_a.py 2.1s`."""
     word = STATUS_WORDS.get(ended.status, ended.status)
     said = title(ended.item, ended.label)
-    # The time that it took is the other's: nothing ran for this item.
+    # An item that shares an outcome took no time itself: the duration is that of the other item.
     shared = f" (shared from {shown(ended.deduped_from, 200)})" if ended.deduped_from else ""
     if ended.status == "succeeded":
         took = f" {lasting(ended.duration_s)}" if ended.duration_s is not None and not shared else ""

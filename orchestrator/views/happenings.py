@@ -19,7 +19,7 @@ import msgspec
 
 
 class RunBegan(msgspec.Struct, frozen=True, tag="run_began", tag_field="event", kw_only=True):
-    """A supervisor took the run. `jobs`: ids in file order. `is_resumed`: it had run before."""
+    """A supervisor took the run. `jobs`: ids in file order. `is_resumed`: an earlier supervisor had it before."""
 
     run_id: str
     name: str
@@ -30,7 +30,7 @@ class RunBegan(msgspec.Struct, frozen=True, tag="run_began", tag_field="event", 
 
 
 class JobListed(msgspec.Struct, frozen=True, tag="job_listed", tag_field="event", kw_only=True):
-    """A job's items are known. `counts`: how many stand in which state already (a resume, or a gate sent some back)."""
+    """A job's items are known. `counts`: status -> number of items that have it already (a resume, or a gate sent some back)."""
 
     job: str
     count: int
@@ -117,9 +117,9 @@ class ItemWaiting(msgspec.Struct, frozen=True, tag="item_waiting", tag_field="ev
 
 
 class GateAsked(msgspec.Struct, frozen=True, tag="gate_asked", tag_field="event", kw_only=True):
-    """An item waits for somebody's choice. `is_here`: the question is put to who sits at the terminal.
+    """An item waits for a person's choice. `is_here`: the question is put at the terminal of this supervisor.
 
-    `run_id`, `gate`: where the choice is made, if it is the item's child run that asks.
+    `run_id`, `gate`: the gate that asks, if it belongs to the item's child run.
     """
 
     item: str
@@ -134,7 +134,7 @@ class GateAsked(msgspec.Struct, frozen=True, tag="gate_asked", tag_field="event"
 
 
 class GateAnswered(msgspec.Struct, frozen=True, tag="gate_answered", tag_field="event", kw_only=True):
-    """The choice was made, and is acted on."""
+    """The choice was made, and the run acts on it now."""
 
     item: str
     job: str
@@ -145,17 +145,17 @@ class GateAnswered(msgspec.Struct, frozen=True, tag="gate_answered", tag_field="
 
 
 class PromptOpened(msgspec.Struct, frozen=True, tag="prompt_opened", tag_field="event", kw_only=True):
-    """Somebody types on the terminal from now on: nothing else may draw there."""
+    """A person types at the terminal from now on: no view may draw there."""
 
 
 class PromptClosed(msgspec.Struct, frozen=True, tag="prompt_closed", tag_field="event", kw_only=True):
-    """The terminal is the view's again."""
+    """The question is gone: views may draw at the terminal again."""
 
 
 class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event", kw_only=True):
     """An item came to its end (`status`). `attempts` 0: it was never started (skipped, found done, refused, or done elsewhere).
 
-    `deduped_from` (`RUN/ITEM`): whose outcome it shares.
+    `deduped_from` (`RUN/ITEM`): the item whose outcome this one shares.
     """
 
     item: str
@@ -187,10 +187,10 @@ class JobClosed(msgspec.Struct, frozen=True, tag="job_closed", tag_field="event"
 
 
 class Charged(msgspec.Struct, frozen=True, tag="charged", tag_field="event", kw_only=True):
-    """An agent's attempt has ended: `cost_usd` is what it cost (None: it did not tell). The rest is of the run so far.
+    """An agent's attempt has ended and cost `cost_usd` (None: it did not tell). All other numbers are of the run so far.
 
-    `spent_usd`: of the attempts whose cost is known (None: of none); `unknown_costs`: so many others. `item` None: all that was
-    spent before this supervisor began.
+    `attempts`: of agents; `spent_usd`: what those with a known cost have cost (None: there is none); `unknown_costs`: how many
+    others there are. `item` None: this tells what was spent before this supervisor began.
     """
 
     item: str | None
@@ -203,8 +203,10 @@ class Charged(msgspec.Struct, frozen=True, tag="charged", tag_field="event", kw_
 
 
 class AccountSpared(msgspec.Struct, frozen=True, tag="account", tag_field="event", kw_only=True):
-    """How an account of agents is spared from now on, in words; empty: it is not any more. `until`: nothing of it starts before
-    (seconds since the epoch)."""
+    """How an account of agents is spared from now on, in words; empty: it is spared no longer.
+
+    `until`: no attempt of the account starts before this time (seconds since the epoch); None: attempts start, but fewer.
+    """
 
     account: str
     words: str
@@ -250,7 +252,7 @@ Happening = (
 
 
 class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that goes on when somebody has made a choice. `run_id`, `gate`: where that is done (`approve RUN GATE`)."""
+    """An item that goes on once a person has made a choice, by `approve RUN_ID GATE`."""
 
     item: str
     label: str | None

@@ -51,7 +51,7 @@ def _write_whole(stream: BinaryIO, data: bytes) -> None:
 
 
 def json_list(values: Iterable[object]) -> Iterator[bytes]:
-    """One list of JSON, a value a line, in pieces, so that no more than one value need be in memory."""
+    """One list of JSON, a value a line, in pieces: no more than one value need be in memory."""
     before = b"[\n"
     for value in values:
         yield before + json_line(value).rstrip(b"\n")
@@ -60,7 +60,7 @@ def json_list(values: Iterable[object]) -> Iterator[bytes]:
 
 
 def json_line(value: object) -> bytes:
-    """`value` as one line of JSON, also when a name in it is not UTF-8 (such bytes become lone surrogates: `\\udcff`)."""
+    """`value` as one line of JSON. A name in it that is not UTF-8 has lone surrogates for its odd bytes (`\\udcff`)."""
     try:
         return _encode(value) + b"\n"
     except UnicodeEncodeError:

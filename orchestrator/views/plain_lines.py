@@ -1,4 +1,4 @@
-"""Plain lines, for cron and pipes: one for each item that ends, and the end report. `Quiet` says nothing of a success."""
+"""Plain lines, for cron and pipes: one for each item that ends, then the end report. `Quiet` reports failures alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from orchestrator.views.outlet import Outlet
 
 
 class PlainLines:
-    """Says each thing once, as it happens. `program`: how the user calls orchestrate, for the commands it names."""
+    """Says each thing once, as it happens. `program`: how the user calls orchestrate, for commands in the report."""
 
     def __init__(self, outlet: Outlet, program: str) -> None:
         self._outlet = outlet
@@ -37,7 +37,7 @@ class PlainLines:
 
     def hear(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one; at the end, the report."""
-        self._report.take_in(happening)
+        self._report.hear(happening)
         lines = self._report.lines(happening) if isinstance(happening, RunFinished) else (line_of(happening),)
         for line in lines:
             if line is not None:
@@ -60,8 +60,8 @@ class Quiet:
         self._report = EndReport(program)
 
     def hear(self, happening: Happening) -> None:
-        """Listen; speak at the end, if it was not good."""
-        self._report.take_in(happening)
+        """Write the report at the end, if the run did not complete."""
+        self._report.hear(happening)
         if isinstance(happening, RunFinished) and happening.exit_code != 0:
             for line in self._report.lines(happening):
                 self._outlet.line(line)
@@ -75,7 +75,9 @@ class Quiet:
 
 
 def line_of(happening: Happening) -> str | None:
-    """What is said of a happening; None: nothing, for it only changes a picture, or others say it."""
+    """The line that tells a happening; None for a happening that only changes a picture, or that others tell."""
+    # A question that stands at the terminal is written there by the prompt. A job that closed without a message has items that
+    # told why. The report has the end.
     match happening:
         case RunBegan():
             return began_line(happening)
@@ -108,23 +110,23 @@ def began_line(began: RunBegan) -> str:
 
 
 def asked_line(asked: GateAsked) -> str:
-    """What a gate asks, and which choices there are."""
+    """The question of a gate, and its choices."""
     return f"asks {title(asked.item, asked.label)}: {shown(asked.question, 300)} [{', '.join(asked.options)}]"
 
 
 def answered_line(answered: GateAnswered) -> str:
-    """Which choice was made."""
+    """The choice that was made at a gate."""
     said = f": {shown(answered.message, 300)}" if answered.message else ""
     return f"answered {title(answered.item, answered.label)} {answered.choice}{said}"
 
 
 def round_line(ended: ItemRoundEnded) -> str:
-    """Which round of a loop ended, and when the next one comes."""
+    """The round of a loop that ended, and when the next one comes."""
     later = f", the next in {lasting(ended.wait_s)}" if ended.wait_s >= 1 else ""
     return f"round {ended.round} of {title(ended.item, ended.label)} {lasting(ended.duration_s)}{later}"
 
 
 def retry_line(retrying: ItemRetrying) -> str:
-    """What went wrong with an attempt, and when the next one comes."""
+    """The failure of an attempt, and when the next one comes."""
     said = f"{title(retrying.item, retrying.label)} {shown(retrying.message, 300)}"
     return f"retry {said}, attempt {retrying.attempt + 1} in {lasting(retrying.wait_s)}"

@@ -1,7 +1,8 @@
-"""Asking at the terminal: one question at a time, its answer read without blocking, nothing but a whole choice ever taken.
+"""Asking a person at the terminal: one question at a time, answered by a whole line, read without blocking.
 
-Promise: what was typed before a question stood there is no answer to it; an empty line, the end of the input and a signal are
-none either. It reads only while its process has the terminal: a process in the background would be stopped for it.
+Promise: no answer is taken that was not meant. Text that was typed before the question stood there, an empty line, the end of the
+input and a signal are no answers. The terminal is read only while this process is in its foreground: the kernel would stop a
+process in the background for it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _LONGEST_LINE_BYTES = 1 << 16
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What somebody chose, and what they said with it."""
+    """The option that a person chose, and the message that they added (may be empty)."""
 
     choice: str
     message: str
 
 
 def has_terminal(fd: int) -> bool:
-    """Whether this process may read the terminal `fd` now: it is one, and ours is its foreground process group."""
+    """Whether this process may read `fd` now: it is a terminal, and our process group is in its foreground."""
     try:
         return os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp()
     except OSError:
@@ -50,10 +51,12 @@ class Prompt:
         self._typed = b""
 
     def open(self, name: str, question: str, options: Sequence[str], show_file: str | None) -> None:
-        """Put the question of the gate `name`."""
+        """Put the question of the gate `name`. `show_file`: a file whose beginning is shown above it; None: none."""
+        # Before a word is written: a view that draws now would draw over the question.
         self._listeners.hear(PromptOpened())
         self._options = options
         self._typed = b""
+        # Keys that were pressed before the question stood there are no answer to it.
         if has_terminal(self._fd):
             termios.tcflush(self._fd, termios.TCIFLUSH)
         for line in file_lines(show_file) if show_file is not None else ():
@@ -63,18 +66,19 @@ class Prompt:
         self._prompt()
 
     def close(self, words: str) -> None:
-        """Take the question back, and say why."""
+        """Take the question back, and say why in `words`. Without an open question it does nothing."""
         if self._options:
             self._options = ()
             self._outlet.line(f"({words})")
             self._listeners.hear(PromptClosed())
 
     def filenos(self) -> list[int]:
-        """The terminal."""
+        """The terminal: readable when a line was typed."""
         return [self._fd]
 
     def read(self) -> Said | EOFError | None:
-        """What was chosen; EOFError: nobody can be asked here any more; None: nothing yet."""
+        """The choice that was made; None: none yet; EOFError: nobody can be asked here any more. Does not block."""
+        # In the background now, hung up, or Ctrl-D: the question stays open, and is answered elsewhere.
         if not has_terminal(self._fd):
             return EOFError()
         try:
@@ -83,13 +87,14 @@ class Prompt:
             data = b""
         if not data:
             return EOFError()
+        # A terminal gives whole lines; several may have come at once, and one may be cut.
         self._typed += data
         *lines, self._typed = self._typed.split(b"\n")
         self._typed = self._typed[-_LONGEST_LINE_BYTES:]
         for line in lines:
             said = understood(line.decode("utf-8", "replace"), self._options)
             if isinstance(said, Said):
-                # No word of another line is an answer to the next question.
+                # The lines behind it are dropped: they were typed before the next question stood there.
                 self._options = ()
                 self._listeners.hear(PromptClosed())
                 return said
@@ -103,7 +108,11 @@ class Prompt:
 
 
 def understood(line: str, options: Sequence[str]) -> Said | str:
-    """The choice that a line makes, `CHOICE [MESSAGE]`, in upper or lower case or as the only one that begins so; else words."""
+    """The choice that a line (`CHOICE [MESSAGE]`) makes; a text that says why it makes none.
+
+    A choice may be written in upper or lower case, and shortened as long as only one option begins so.
+    """
+    # The exact option first: `yes` must be possible beside `yes-to-all`.
     word, _, message = line.strip().partition(" ")
     word = word.rstrip(":,")
     if not word:
@@ -118,9 +127,9 @@ def understood(line: str, options: Sequence[str]) -> Said | str:
 
 
 def file_lines(path: str) -> list[str]:
-    """The beginning of a text file, as it may be shown on a terminal; in words, why it cannot be."""
+    """The beginning of a text file, as lines that are safe for a terminal; one line that says why it cannot be shown."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO does not hold us up
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # without waiting for the writer of a FIFO
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return [f"{shown(path)} is not a file"]

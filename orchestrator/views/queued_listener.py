@@ -37,6 +37,7 @@ class QueuedListener:
     """
 
     def __init__(self, listener: Listener, *, most_queued: int = MOST_QUEUED, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        # What the loop's thread sets, the listener's thread sets, or both: all of it only under `_changed`.
         self.listener = listener
         self.lost = 0
         self._most_queued = most_queued
@@ -51,7 +52,7 @@ class QueuedListener:
         self._in_hand = 0
         """1 while the listener is given an event."""
         self._is_idle = False
-        """The thread waits for news, and is to be woken; else it looks by itself when it is done, or has rested."""
+        """The thread waits for news and must be woken. Otherwise it looks for news by itself, after its work or its rest."""
         self._is_closing = False
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -90,7 +91,7 @@ class QueuedListener:
         with self._changed:
             self._queue_gap()
             self._is_closing = True
-            self._is_idle = True  # it may be resting, and shall not now
+            self._is_idle = True  # a thread that rests is woken, too
             self._wake()
         while self._thread is not None and self._thread.is_alive():
             before = self._taken

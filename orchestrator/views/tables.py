@@ -1,4 +1,4 @@
-"""Plain tables: columns as wide as what stands in them."""
+"""Plain tables: each column is as wide as its widest cell."""
 
 from __future__ import annotations
 

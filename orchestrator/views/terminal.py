@@ -1,8 +1,8 @@
 """The live view: a bar a job, what runs now and for how long, rate and time left; failures and notes scroll above it.
 
-Promise: nothing is drawn but in `hear` (seldom) and `refresh` (about four times a second), so an item costs a few dictionary
-operations, and no thread beside the supervisor's draws. A terminal that stands still is not waited for: lines are kept, pictures
-left out. What people named is text, never markup and never an escape sequence.
+Promise: the view draws in `refresh` (about four times a second) and, for a line that scrolls, in `hear` (seldom). So an item
+costs a few dictionary operations, and no thread but the supervisor's draws. A terminal that stands still is not waited for: lines
+are kept, pictures are left out. Names that people chose are text, never markup and never an escape sequence.
 """
 
 from __future__ import annotations
@@ -87,41 +87,44 @@ class LiveView:
         self._charged: Charged | None = None
         self._spared: dict[str, AccountSpared] = {}
         self._unsaid: list[str] = []
-        """What is to be said when nobody types on the terminal any more, and it takes something."""
+        """Lines to be said when nobody types at the terminal and it takes them."""
         self._unsaid_more = 0
-        """So many lines more did not fit into `_unsaid`."""
+        """The number of lines that did not fit into `_unsaid`."""
         self._is_typed_on = False
 
     def hear(self, happening: Happening) -> None:
         """Take in one happening."""
-        self._report.take_in(happening)
+        self._report.hear(happening)
         match happening:
+            # The frame: which jobs there are, and how many items each has.
             case RunBegan():
                 self._began = self._clock()
                 self._jobs = {job: _JobBar() for job in happening.jobs}
                 self._say(began_line(happening))
                 self._live.start()
             case JobListed():
-                bar = self._bar(happening.job)
+                bar = self._bar_of(happening.job)
                 bar.total, bar.counts, bar.is_closed = happening.count, dict(happening.counts), False
+            # Items: only the numbers change; a failure is a line of its own.
             case ItemStarted():
                 said = title(happening.item, happening.label, 60)
                 self._running[happening.item] = _Running(said, happening.attempt, self._clock())
-                bar = self._bar(happening.job)
+                bar = self._bar_of(happening.job)
                 bar.running += 1
                 bar.waiting.discard(happening.item)
             case ItemRetrying() | ItemRoundEnded():
-                self._stopped(happening.item, happening.job)
+                self._drop_running(happening.item, happening.job)
             case ItemWaiting() | AccountSpared() | GateAsked() | GateAnswered() | PromptOpened() | PromptClosed():
-                self._waits(happening)
+                self._show_wait(happening)
             case ItemEnded():
-                self._item_ended(happening)
+                self._count_end(happening)
+            # Words about the run as a whole.
             case JobClosed():
-                self._bar(happening.job).is_closed = True
+                self._bar_of(happening.job).is_closed = True
                 if happening.status == "failed" and happening.message:
                     self._say(f"FAILED {happening.job}: {shown(happening.message, 300)}")
             case Charged() | Noted():
-                self._told(happening)
+                self._show_told(happening)
             case RunFinished():
                 self._live.stop()
                 for line in self._report.lines(happening):
@@ -130,7 +133,7 @@ class LiveView:
                 assert_never(unknown)
 
     def refresh(self, now: float) -> None:
-        """Draw what is so now. A terminal that has not taken the last picture gets no other: it would be old when it came."""
+        """Draw the picture of `now`. A terminal that has not taken the last picture gets no other: it would be old by then."""
         if self._outlet.is_behind:
             return
         self._say_unsaid()
@@ -139,6 +142,7 @@ class LiveView:
 
     def close(self) -> None:
         """Take the live part away, show the cursor again, and see that all is said. Waits for a terminal that stands still."""
+        # The rest of the last picture first: lines may only come behind it.
         self._live.stop()
         self._outlet.finish()
         self._is_typed_on = False
@@ -156,6 +160,7 @@ class LiveView:
         return Group(self._bars(max(self._console.height - len(lines) - 4, 3)), *lines, Text(self._pace(now), style="dim"))
 
     def _bars(self, height: int) -> Table:
+        # More jobs than lines: those that are at work are shown first, then the others, all in file order.
         table = Table.grid(padding=(0, 2))
         active = [job for job, bar in self._jobs.items() if bar.total is not None and not bar.is_closed]
         rest = [job for job in self._jobs if job not in active]
@@ -163,6 +168,7 @@ class LiveView:
         for job, bar in self._jobs.items():
             if job not in chosen:
                 continue
+            # A closed job is full also if some of its items never ran.
             failed = bar.counts.get("failed", 0)
             style = "red" if failed else "green"
             table.add_row(
@@ -186,6 +192,7 @@ class LiveView:
         return Text(f"  {running.title}  {lasting(now - running.since)}{attempt}", no_wrap=True, overflow="ellipsis")
 
     def _pace(self, now: float) -> str:
+        # A rate needs two ends at least. Only what ended under this supervisor counts: the rest took its time before.
         elapsed = now - self._began
         said = lasting(elapsed)
         if self._charged is not None:
@@ -198,20 +205,22 @@ class LiveView:
         pace = f"{rate:.1f} items/s" if rate >= 1 else f"{rate * 60:.1f} items/min"
         return f"{said}  {pace}" + (f"  about {lasting(left / rate)} left{' or more' if unknown else ''}" if left else "")
 
-    def _waits(self, happening: ItemWaiting | AccountSpared | GateAsked | GateAnswered | PromptOpened | PromptClosed) -> None:
+    def _show_wait(self, happening: ItemWaiting | AccountSpared | GateAsked | GateAnswered | PromptOpened | PromptClosed) -> None:
         match happening:
+            # An item that waits runs no longer, and is no longer to be seen among those that do.
             case AccountSpared():
                 self._spared[happening.account] = happening
             case ItemWaiting():
-                self._stopped(happening.item, happening.job)
-                self._bar(happening.job).waiting.add(happening.item)
+                self._drop_running(happening.item, happening.job)
+                self._bar_of(happening.job).waiting.add(happening.item)
             case GateAsked():
-                self._bar(happening.job).waiting.add(happening.item)
+                self._bar_of(happening.job).waiting.add(happening.item)
                 if not happening.is_here:
                     self._say(asked_line(happening))
             case GateAnswered():
-                self._bar(happening.job).waiting.discard(happening.item)
+                self._bar_of(happening.job).waiting.discard(happening.item)
                 self._say(answered_line(happening))
+            # While a person types, lines wait and the live part is away.
             case PromptOpened():
                 self._live.stop()
                 self._is_typed_on = True
@@ -222,16 +231,16 @@ class LiveView:
             case unknown:
                 assert_never(unknown)
 
-    def _item_ended(self, ended: ItemEnded) -> None:
-        self._stopped(ended.item, ended.job)
-        bar = self._bar(ended.job)
+    def _count_end(self, ended: ItemEnded) -> None:
+        self._drop_running(ended.item, ended.job)
+        bar = self._bar_of(ended.job)
         bar.waiting.discard(ended.item)
         bar.counts[ended.status] = bar.counts.get(ended.status, 0) + 1
         self._ended_here += ended.attempts > 0
         if ended.status == "failed":
             self._say(ended_line(ended))
 
-    def _told(self, happening: Charged | Noted) -> None:
+    def _show_told(self, happening: Charged | Noted) -> None:
         match happening:
             case Charged():
                 self._charged = happening
@@ -240,11 +249,11 @@ class LiveView:
             case unknown:
                 assert_never(unknown)
 
-    def _stopped(self, item: str, job: str) -> None:
+    def _drop_running(self, item: str, job: str) -> None:
         if self._running.pop(item, None) is not None:
-            self._bar(job).running -= 1
+            self._bar_of(job).running -= 1
 
-    def _bar(self, job: str) -> _JobBar:
+    def _bar_of(self, job: str) -> _JobBar:
         return self._jobs.setdefault(job, _JobBar())
 
     def _say(self, line: str) -> None:

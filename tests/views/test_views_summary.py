@@ -56,7 +56,7 @@ def test_no_resume_is_advised_where_only_cancelled_items_are_left() -> None:
 
 def test_a_run_that_failed_without_an_item_names_no_item_to_ask_about() -> None:
     report = EndReport("orchestrate")
-    report.take_in(began())
+    report.hear(began())
     lines = list(report.lines(finished("failed", {"item": None, "message": "the run's timeout passed"})))
     assert lines[0] == "FAILED the run: the run's timeout passed"
     assert not any("why" in line for line in lines)
