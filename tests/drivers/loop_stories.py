@@ -24,7 +24,7 @@ from drivers.memory_engine import MemoryEngine, Step, Story, World
 from orchestrator.control.address import reachable
 from orchestrator.control.messages import Flush, Reply, Request, SetBudget
 from orchestrator.engines.engine import AgentTaskOf, Engine
-from orchestrator.runs.commands import RunReport, RunRequest, resume_run, run_file
+from orchestrator.runs.commands import ResumeRequest, RunReport, RunRequest, resume_run, run_file
 from orchestrator.store.load import read_history
 from orchestrator.store.records import AttemptEnded, GateAnswered, Record, Started
 from orchestrator.store.run_dir import RunDir
