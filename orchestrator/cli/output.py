@@ -53,7 +53,7 @@ def write_line(text: str) -> None:
 def write_lines(lines: Iterable[str]) -> None:
     """Write lines for people to stdout, without secrets: a message may hold what a failed command printed."""
     for line in lines:
-        write_line(of_this_process().text(line))
+        write_line(of_this_process().redact_text(line))
 
 
 def write_json(value: object) -> None:

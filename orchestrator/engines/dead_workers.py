@@ -69,7 +69,7 @@ class DeadWorkers:
     def tell_never_begun(self, attempt: Attempt) -> None:
         """Have `take_in` tell it lost: its worker died before it could be sent, and that was told already."""
         self._endings[attempt.start.sequence] = _Ending(attempt, None)
-        self._threads.begin(attempt.start.sequence, lambda: None)
+        self._threads.begin_work(attempt.start.sequence, lambda: None)
 
     def hurry(self, attempt: Attempt, grace_at_most: float | None) -> bool:
         """Have its tree ended sooner, if it is being ended here. False: it is not."""
@@ -81,7 +81,7 @@ class DeadWorkers:
         end_tree = ending.end_tree
         if grace_at_most is not None and end_tree is not None:
             grace = grace_of(attempt, grace_at_most)
-            self._threads.begin(_NO_ATTEMPT, lambda: end_tree(grace))
+            self._threads.begin_work(_NO_ATTEMPT, lambda: end_tree(grace))
         return True
 
     def fileno(self) -> int:
@@ -90,7 +90,7 @@ class DeadWorkers:
 
     def take_in(self) -> list[EngineEvent]:
         """The attempts whose trees are gone. Raises what ending one raised: then it is not known to be gone."""
-        endings = [self._endings.pop(number) for number in self._threads.take() if number != _NO_ATTEMPT]
+        endings = [self._endings.pop(number) for number in self._threads.take_done() if number != _NO_ATTEMPT]
         return [_never_begun(ending.attempt) if ending.left is None else _lost(ending.attempt, ending.left) for ending in endings]
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class DeadWorkers:
             ending.left = read_left()
 
         self._endings[attempt.start.sequence] = ending
-        self._threads.begin(attempt.start.sequence, end_and_read)
+        self._threads.begin_work(attempt.start.sequence, end_and_read)
 
     def _reader_of_left(self, attempt: Attempt, lines: Sequence[LogLine]) -> Callable[[], LeftBehind]:
         """What tells, once the tree has ended, what is known of the attempt. It may be called in any thread."""

@@ -43,7 +43,7 @@ def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Cal
 
     def read_engine(fileno: int) -> None:
         take_in(engine.take_in(fileno))
-        readers.set(read_engine, engine.sources())
+        readers.watch_filenos(read_engine, engine.sources())
 
     readers = Readers()
     try:
@@ -52,12 +52,14 @@ def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Cal
             flight = _flight(recorder, reader, start, slot)
             take_in(flights.resume(flight, recorder.history.workers.get(start.worker)))
             flights.end(flight.item, "drain", None)
-        readers.set(read_engine, engine.sources())
-        readers.set(lambda _fileno: flights.take_in_asks(), [flights.asks_fileno()])
+        readers.watch_filenos(read_engine, engine.sources())
+        readers.watch_filenos(lambda _fileno: flights.take_in_asks(), [flights.asks_fileno()])
         # Until each has ended. Where workers cannot be waited for they are looked at.
         while flights:
             now = time.monotonic()
-            readers.wait(_WAIT_SECONDS if engine.next_look is None else min(max(0.0, engine.next_look - now), _WAIT_SECONDS))
+            readers.wait_readable(
+                _WAIT_SECONDS if engine.next_look is None else min(max(0.0, engine.next_look - now), _WAIT_SECONDS)
+            )
             take_in(engine.look_at_workers(time.monotonic()))
     finally:
         flights.close()

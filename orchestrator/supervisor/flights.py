@@ -91,7 +91,7 @@ class Flights:
         for flight in self._by_slot.values():
             if flight.start.child:
                 # Nothing follows when it is told, so its number is none of an attempt.
-                self._asks.begin(-1, partial(tell, self._child_folder(flight), request, flight.has_ended))
+                self._asks.begin_work(-1, partial(tell, self._child_folder(flight), request, flight.has_ended))
 
     def asks_fileno(self) -> int:
         """Descriptor for `take_in_asks`."""
@@ -99,7 +99,7 @@ class Flights:
 
     def take_in_asks(self) -> None:
         """Child runs were asked to end, and have ended or had their time for it: end what is left of their attempts."""
-        for sequence in self._asks.take():
+        for sequence in self._asks.take_done():
             flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
             if flight is not None:
                 self._engine.end(flight, EndReason(flight.asked_end or "drain"), self._after_ask[sequence])
@@ -117,7 +117,7 @@ class Flights:
         self._after_ask[sequence] = grace_at_most
         request = CancelRequest() if flight.asked_end == "cancel" else StopRequest(now=True)
         patience = CHILD_END_SECONDS + grace_of(flight, grace_at_most)
-        self._asks.begin(sequence, partial(have_ended, self._child_folder(flight), request, flight.has_ended, patience))
+        self._asks.begin_work(sequence, partial(have_ended, self._child_folder(flight), request, flight.has_ended, patience))
 
     def _child_folder(self, flight: Flight) -> Path:
         return self._run_dir.beside(flight.start.child).path

@@ -37,7 +37,7 @@ class Signals(Source):
         return [self._inbox.fileno()]
 
     def read(self, _fileno: int = -1) -> Iterator[Happened]:
-        return (Signalled(number) for number in self._inbox.take())
+        return (Signalled(number) for number in self._inbox.take_signals())
 
 
 class Requests(Source):

@@ -1,7 +1,7 @@
-"""Which runs this process supervises, one a thread: those that run items inline bear no other beside them.
+"""Which runs this process supervises, one a thread: a run that runs its items inline is the only run of its process.
 
-An inline run (`slots = 0`) takes every child of the process for its item's, waits for all of them, ends what its item leaves,
-changes the current directory, and needs a SIGCHLD handler, which only the main thread may have.
+Reasons: an inline run (`slots = 0`) takes each child of the process for a child of its item, waits for all of them, ends those
+that are left, and changes the current directory. It needs a SIGCHLD handler, which only the main thread may have.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _hosted: list[bool] = []
 
 @contextmanager
 def hosting(*, is_inline: bool) -> Iterator[None]:
-    """A run goes on in this thread. Raises UserError (inline in another thread than the main one), RunHeldError (see above)."""
+    """A run goes on in this thread. Raises UserError (inline, and not the main thread), RunHeldError (beside an inline run)."""
     with _lock:
         check_hosting(is_inline=is_inline)
         _hosted.append(is_inline)
@@ -31,7 +31,7 @@ def hosting(*, is_inline: bool) -> Iterator[None]:
 
 
 def check_hosting(*, is_inline: bool) -> None:
-    """Raise what `hosting` would, before there is a run that could not begin."""
+    """Raise what `hosting` would raise: to be asked before a run is made that could not begin."""
     if is_inline and threading.current_thread() is not threading.main_thread():
         raise UserError(
             "slots = 0 runs items in this very process, which only its main thread can do",

@@ -1,13 +1,13 @@
-"""Secrets out of what people are shown: the values of environment variables with a telling name, and shapes of known keys.
+"""Takes secrets out of what people are shown: the values of environment variables with a telling name, and shapes of known keys.
 
-Promise: what is redacted does not depend on how the bytes were cut into chunks; each secret becomes `[redacted:NAME]`, NAME the
-variable's or the kind of key; all other bytes stay as they are. A secret that is written in JSON is one, too.
+Promise: the result does not depend on how the bytes were cut into chunks. Each secret becomes `[redacted:NAME]`, where NAME is
+the variable's name or the kind of key; all other bytes stay as they are. A secret that is written as JSON is found, too.
 
-Invariant: no shape is longer than `_LONGEST_SHAPE`, so what begins at a byte is decided by the bytes up to there; only private
-keys and values with line breaks in them go on beyond the end of a line.
+Invariant: no shape is longer than `_LONGEST_SHAPE`, so the bytes up to there decide whether a secret begins at a byte. Only
+private keys, and values with line breaks in them, go on beyond the end of a line.
 
-Refused: short values (they are words and numbers of ordinary text), secrets in another encoding (base64, a cipher), and those
-of another environment than the one that asks: what a run's supervisor had and nobody has now is known by its shape alone.
+Not found: short values (words and numbers of ordinary text), secrets in another encoding (base64, a cipher), and secrets of
+another environment than this process has. What a run's supervisor had, and this process has not, is found by its shape alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TELLING = (
     r"|\w*PASSPHRASE|\w*(?<!BY)(?<!COM)PASS|PWD|CREDENTIALS?|AUTHORIZATION|PAT|DSN)(?:_\w{1,8})?$"
 )
 _ONLY_ABOUT_ONE = r"(?i)(?:^|_)(?:FILE|PATH|DIR|SOCK|ID|NAME|URL|TTL|TYPE|AGE|COUNT|LIMIT|LENGTH|HELPER)$|^(?:OLD)?PWD$"
-"""Names of what is no secret itself. PWD is the folder that a shell is in; of others that end so, the value tells."""
+"""Names of variables that tell about a secret and hold none. PWD is a shell's folder; other names that end so may hold one."""
 
 _LONGEST_TOKEN = 8192
 _LONGEST_KEY_BLOCK = 16_384
@@ -39,14 +39,14 @@ _NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01
 
 
 class _Shape(NamedTuple):
-    """A kind of key. Each has `needle` in it, `offset` bytes behind its beginning: looking for that is quick."""
+    """A kind of key. `needle` is in each of them, `offset` bytes behind its beginning: to look for the needle is quick."""
 
     name: str
     needle: bytes
     pattern: bytes
     offset: int = 0
     is_word: bool = True
-    """It does not begin in the middle of a word."""
+    """The key does not begin in the middle of a word."""
 
 
 _SHAPES = (
@@ -99,7 +99,7 @@ def is_telling(name: str) -> bool:
 
 
 class _Seeker(NamedTuple):
-    """How one secret is found. `pattern` None: the needle is all of it; a group in it: only that is the secret."""
+    """How one secret is found. Without a `pattern` the needle is the secret; if the pattern has a group, the group is."""
 
     name: bytes
     needle: bytes
@@ -108,17 +108,17 @@ class _Seeker(NamedTuple):
     is_word: bool = False
 
     def seek(self, data: bytes, begin: int) -> int:
-        """Where the next one that may be one begins, from `begin` on; -1: there is none."""
+        """Where the next candidate begins, from `begin` on; -1: there is none."""
         at = data.find(self.needle, begin + self.offset)
         return at - self.offset if at >= 0 else -1
 
     @property
     def beginning(self) -> bytes:
-        """One that begins has this in it, also if it goes on behind a space."""
+        """What a secret has in it as soon as it has begun, also if it goes on behind a space."""
         return self.needle if self.pattern is not None else re.split(rb"\s", self.needle, maxsplit=1)[0][:4]
 
     def span(self, data: bytes, at: int) -> tuple[int, int] | None:
-        """The secret that begins at `at`, if it is one."""
+        """Begin and end of the secret that begins at `at`; None: what stands there is none."""
         if self.pattern is None:
             return at, at + len(self.needle)
         if self.is_word and at > 0 and data[at - 1] in _NAME_BYTES:
@@ -138,19 +138,20 @@ class Redactor:
                 for form in _forms(value):
                     names.setdefault(form, name)
         self.values = sorted(names, key=lambda each: (-len(each), each))
-        """Longest first: one may be the beginning of another."""
+        """Longest first: a value may be the beginning of another."""
         self._seekers = [_Seeker(names[value].encode(), value) for value in self.values] + _shape_seekers()
         self._needles = [seeker.needle for seeker in self._seekers]
 
     def redact(self, data: bytes) -> bytes:
         """`data` without its secrets."""
-        for needle in self._needles:  # most lines have none: this is what they cost
+        # Most lines have no needle in them: this loop is all that they cost.
+        for needle in self._needles:
             if needle in data:
-                return self.part(data, 0, len(data))[0]
+                return self.redact_part(data, 0, len(data))[0]
         return data
 
-    def text(self, text: str) -> str:
-        """The same for text, of any characters."""
+    def redact_text(self, text: str) -> str:
+        """`text` without its secrets, whatever characters it has."""
         data = text.encode("utf-8", "surrogatepass")
         redacted = self.redact(data)
         return text if redacted is data else redacted.decode("utf-8", "surrogatepass")
@@ -168,17 +169,19 @@ class Redactor:
         """No secret is longer, in bytes."""
         return max([_LONGEST_SHAPE, *map(len, self.values)])
 
-    def part(self, data: bytes, begin: int, end: int) -> tuple[bytes, int]:
+    def redact_part(self, data: bytes, begin: int, end: int) -> tuple[bytes, int]:
         """`data` from `begin` without the secrets that begin before `end`, and where that ended: at `end`, or behind a secret.
 
-        Of two that overlap the one that begins first counts.
+        Of two secrets that overlap the one that begins first counts.
         """
+        # The nearest candidate of each seeker; the nearest of all is on top. So the data is gone through once.
         found = [(at, order) for order, seeker in enumerate(self._seekers) if (at := seeker.seek(data, begin)) >= 0]
         heapify(found)
         parts, given = [], begin
         while found and found[0][0] < end:
             at, order = found[0]
             seeker = self._seekers[order]
+            # A candidate inside of a secret that was taken out already is part of that.
             span = seeker.span(data, at) if at >= given else None
             if span is not None:
                 parts += [data[given : span[0]], b"[redacted:%s]" % seeker.name]
@@ -200,7 +203,7 @@ def _shape_seekers() -> list[_Seeker]:
 
 @cache
 def _compiled(pattern: bytes) -> re.Pattern[bytes]:
-    """Only when something may be of the shape: a short run has no use for any of them."""
+    """Compiled when a candidate is found: a short run needs none of the patterns."""
     return re.compile(pattern)
 
 
@@ -225,19 +228,21 @@ class RedactedStream:
         """Where in `_held` that begins which was not given out yet; the byte before it is kept for what looks behind."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take in `chunk`; what is certain by now."""
+        """Take in `chunk`; the bytes that are certain by now, redacted."""
         before = len(self._held)
         self._held += chunk
         newline = self._held.rfind(b"\n", before) + 1
         given = b""
+        # Whole lines are certain, up to where a secret begins that may go on in the next line.
         if newline:
             given = self._give(min(newline, self._open_block(newline), self._open_value(newline)))
+        # A line without an end must not be held for ever: what begins so far back has ended.
         if len(self._held) - self._begin > 4 * self._longest:
             given += self._give(len(self._held) - self._longest)
         return given
 
     def settle(self) -> bytes:
-        """Nothing comes for now: what of the last line is certain although it has not ended."""
+        """Nothing comes for now: the bytes of the unfinished last line that are certain, redacted."""
         held = bytes(self._held[self._begin :])
         if b"\n" in held or self._redactor.is_suspect(held):
             return b""
@@ -246,14 +251,14 @@ class RedactedStream:
         return self._give(self._begin + tail.start())
 
     def close(self) -> bytes:
-        """The rest."""
+        """The rest, redacted."""
         return self._give(len(self._held))
 
     def _give(self, end: int) -> bytes:
         if end <= self._begin:
             return b""
         held = bytes(self._held)
-        given, stop = self._redactor.part(held, self._begin, end)
+        given, stop = self._redactor.redact_part(held, self._begin, end)
         kept = max(stop - 1, 0)
         del self._held[:kept]
         self._begin = stop - kept
@@ -268,7 +273,7 @@ class RedactedStream:
         return next((start for start in opened if len(self._held) - start <= _LONGEST_SHAPE), end)
 
     def _open_value(self, end: int) -> int:
-        """The same for a value with line breaks in it."""
+        """Where a value with line breaks begins that may go on behind `end`; else `end`."""
         found = [end - len(prefix) for prefix in self._prefixes if self._held.endswith(prefix, 0, end)]
         return min(found, default=end)
 

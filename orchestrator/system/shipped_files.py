@@ -18,12 +18,12 @@ def examples_folder() -> Path:
 
 
 def agents_folder() -> Path:
-    """The folder with the shipped profiles (`NAME.toml`). Raises as above."""
+    """The folder with the shipped profiles (`NAME.toml`). Raises UserError if this installation has none."""
     return _configs() / "agents"
 
 
 def agent_errors_file() -> Path:
-    """What providers say when a call fails, for every profile. Raises as above."""
+    """The file that tells, for every profile, what providers say when a call fails. Raises UserError as `agents_folder`."""
     return _configs() / "agent_errors.toml"
 
 

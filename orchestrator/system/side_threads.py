@@ -1,7 +1,9 @@
-"""Work that must not hold up the loop: ending what a dead worker left behind, which may take as long as its grace, and asking
-child runs to end.
+"""Work that must not hold up the loop: it may take seconds, and the loop has others to serve.
 
-One short-lived thread for each (never one an item), which touches nothing of the loop's but a pipe.
+Examples are the end of what a dead worker left behind, which may take as long as its grace, and the request to a child run.
+Each piece of work has one short-lived thread (never one an item), which touches nothing of the loop but a pipe.
+
+Promise: work that raised is never told as done; its exception comes out of `take_done`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable
 
 
 class SideThreads:
-    """Does work beside the loop; `fileno` is readable when some is done."""
+    """Does work beside the loop; `fileno` is readable when a piece of it is done."""
 
     def __init__(self) -> None:
         self._read_fd, self._write_fd = os.pipe()
@@ -22,8 +24,8 @@ class SideThreads:
         self._is_closed = False
         self._closing = threading.Lock()
 
-    def begin(self, number: int, work: Callable[[], object]) -> None:
-        """Call `work` in a thread; `take` tells `number` when it is done."""
+    def begin_work(self, number: int, work: Callable[[], object]) -> None:
+        """Call `work` in a thread; `take_done` tells `number` when it is done. Numbers need not differ."""
 
         def do() -> None:
             failure: BaseException | None = None
@@ -31,19 +33,21 @@ class SideThreads:
                 work()
             except BaseException as error:
                 failure = error
+            # Told first, then woken: the loop finds it whenever it wakes.
             self._done.append((number, failure))
             with self._closing:
+                # After `close` the number of the pipe may be another file's.
                 if not self._is_closed:
                     os.write(self._write_fd, b".")
 
         threading.Thread(target=do, name=f"beside-{number}", daemon=True).start()
 
     def fileno(self) -> int:
-        """Readable when `take` has something."""
+        """Readable when `take_done` has something."""
         return self._read_fd
 
-    def take(self) -> list[int]:
-        """The numbers of what is done. Raises what the work raised: then it is not known to be done."""
+    def take_done(self) -> list[int]:
+        """The numbers of the work that is done. Raises what a piece of work raised: that one is not done."""
         try:
             os.read(self._read_fd, 4096)
         except BlockingIOError:
@@ -57,7 +61,7 @@ class SideThreads:
         return done
 
     def close(self) -> None:
-        """Wait for none: a run that cannot write ends soon, and what it leaves unended has no end recorded: a resume ends it."""
+        """Wait for nothing: a run that cannot write must end soon. Work that is cut off has no end recorded; a resume does it."""
         with self._closing:
             self._is_closed = True
             os.close(self._read_fd)

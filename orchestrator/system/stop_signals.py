@@ -23,9 +23,9 @@ _NOW = 2
 
 
 class Stopper:
-    """Stops runs of this process: from another thread, from a callback, from a signal handler, also before they begin.
+    """Stops runs of this process: from another thread, from a callback, from a signal handler.
 
-    It may be given to any number of runs at once, and stays pressed: a run that gets it later ends before anything starts.
+    One Stopper may be given to any number of runs. It stays pressed: a run that gets it later ends before anything starts.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Stopper:
 
 
 class StopSources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a supervisor heeds: `signals` of its process (in the main thread; no other has them), a `stopper`."""
+    """What stops a supervisor: with `signals` those of its process (only in the main thread), and a `stopper`."""
 
     signals: bool = True
     stopper: Stopper | None = None
@@ -111,17 +111,18 @@ class SignalInbox:
         """Readable after a signal."""
         return self._read_fd
 
-    def take(self) -> list[signal.Signals]:
+    def take_signals(self) -> list[signal.Signals]:
         """The signals that came since the last call, in order."""
         self._empty()
         noted = list(self._noted)
-        del self._noted[: len(noted)]  # what another thread adds meanwhile stays, and has written its byte
+        # A signal that another thread adds meanwhile stays, and has written its byte: the next call takes it.
+        del self._noted[: len(noted)]
         return noted
 
     @contextmanager
     def _catching(self) -> Iterator[None]:
         old_handlers = {number: signal.getsignal(number) for number in CAUGHT}
-        # None: a handler that is not Python's (faulthandler's), which could not be put back.
+        # An ignored signal stays ignored. None is a handler that is not Python's (faulthandler's): it could not be put back.
         caught = [number for number, handler in old_handlers.items() if handler not in (signal.SIG_IGN, None)]
         for number in caught:
             signal.signal(number, self._note)
@@ -144,7 +145,8 @@ class SignalInbox:
         self._wake()
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: readable already
+        # A full pipe is readable already.
+        with contextlib.suppress(BlockingIOError):
             os.write(self._write_fd, b".")
 
     def _empty(self) -> None:

@@ -40,7 +40,7 @@ class Outlet:
 
     def write(self, text: str) -> int:
         """Write `text`, without secrets: what failed is told in the words of whatever failed."""
-        text = of_this_process().text(text)
+        text = of_this_process().redact_text(text)
         if self._stream is not None:
             try:
                 self._stream.write(text)
@@ -96,7 +96,7 @@ class TerminalOutlet(Outlet):
         if self._stream is None:
             return len(text)
         if len(self._unwritten) < MOST_UNWRITTEN_BYTES:
-            self._unwritten += of_this_process().text(text).encode(self.encoding, "backslashreplace")
+            self._unwritten += of_this_process().redact_text(text).encode(self.encoding, "backslashreplace")
         else:
             self._dropped += text.count("\n")
         return len(text)

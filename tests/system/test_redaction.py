@@ -101,27 +101,31 @@ def test_bytes_without_secrets_stay_as_they_are(data: bytes, cuts: list[int], se
 @pytest.mark.parametrize("name", SHAPES)
 def test_each_shape_is_told_by_its_name(name: str) -> None:
     around = AROUND.get(name, "key={}")
-    assert REDACTOR.text(around.format(SHAPES[name])) == around.format(f"[redacted:{name}]")
+    assert REDACTOR.redact_text(around.format(SHAPES[name])) == around.format(f"[redacted:{name}]")
 
 
 def test_a_value_is_told_by_the_name_of_its_variable_and_the_longer_one_wins() -> None:
-    assert REDACTOR.text("plain-value-0-and-more, plain-value-0") == "[redacted:LONGER_SECRET], [redacted:DEPLOY_TOKEN]"
+    assert REDACTOR.redact_text("plain-value-0-and-more, plain-value-0") == "[redacted:LONGER_SECRET], [redacted:DEPLOY_TOKEN]"
 
 
 def test_json_stays_json() -> None:
     value = {"said": [VALUES["SERVICE_API_KEY"], VALUES["SIGNING_PRIVATE_KEY"], SHAPES["private key"]]}
-    redacted = json.loads(REDACTOR.text(json.dumps(value)))
+    redacted = json.loads(REDACTOR.redact_text(json.dumps(value)))
     assert redacted == {"said": ["[redacted:SERVICE_API_KEY]", "[redacted:SIGNING_PRIVATE_KEY]", "[redacted:private key]"]}
 
 
 def test_a_key_that_begins_in_one_text_of_json_takes_nothing_of_the_next() -> None:
     value = [SHAPES["private key"][:400], "kept", "-----END RSA PRIVATE KEY-----"]
-    assert json.loads(REDACTOR.text(json.dumps(value))) == ["[redacted:private key]", "kept", "-----END RSA PRIVATE KEY-----"]
+    assert json.loads(REDACTOR.redact_text(json.dumps(value))) == [
+        "[redacted:private key]",
+        "kept",
+        "-----END RSA PRIVATE KEY-----",
+    ]
 
 
 def test_a_private_key_that_was_cut_off_is_redacted_as_far_as_it_goes() -> None:
     cut = SHAPES["private key"][:500]
-    assert REDACTOR.text(f"{cut}\n\nand then it ended here") == "[redacted:private key]\n\nand then it ended here"
+    assert REDACTOR.redact_text(f"{cut}\n\nand then it ended here") == "[redacted:private key]\n\nand then it ended here"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_a_private_key_that_was_cut_off_is_redacted_as_far_as_it_goes() -> None:
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
-    assert REDACTOR.text(text) == text
+    assert REDACTOR.redact_text(text) == text
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ def wait_for(endings: SideThreads) -> None:
 def test_endings_are_told_as_they_are_done_and_by_their_number() -> None:
     endings = SideThreads()
     may_end = threading.Event()
-    endings.begin(1, lambda: may_end.wait(LIMIT_SECONDS))
-    endings.begin(2, lambda: None)
+    endings.begin_work(1, lambda: may_end.wait(LIMIT_SECONDS))
+    endings.begin_work(2, lambda: None)
     wait_for(endings)
-    assert endings.take() == [2]
-    assert endings.take() == []
+    assert endings.take_done() == [2]
+    assert endings.take_done() == []
     may_end.set()
     wait_for(endings)
-    assert endings.take() == [1]
+    assert endings.take_done() == [1]
     endings.close()
 
 
@@ -35,10 +35,10 @@ def test_an_ending_that_failed_is_no_ending() -> None:
         raise PermissionError("process 7 may not be signalled")
 
     endings = SideThreads()
-    endings.begin(1, fail)
+    endings.begin_work(1, fail)
     wait_for(endings)
     with pytest.raises(PermissionError, match="process 7"):
-        endings.take()
+        endings.take_done()
     endings.close()
 
 
@@ -54,7 +54,7 @@ def test_closing_waits_for_no_ending_and_one_that_is_done_later_touches_nothing(
         may_end.wait(LIMIT_SECONDS)
 
     endings = SideThreads()
-    endings.begin(1, end_tree)
+    endings.begin_work(1, end_tree)
     assert has_begun.wait(LIMIT_SECONDS)
     endings.close()
     assert threads[0].is_alive()

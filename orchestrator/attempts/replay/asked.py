@@ -29,7 +29,7 @@ def compared(parts: Mapping[str, str], places: Mapping[str, str], redactor: Reda
     asked = {}
     for name, text in parts.items():
         text = _named(text, places)
-        text = redactor.text(text)
+        text = redactor.redact_text(text)
         is_long = name in _HASHED or len(text) > _LONGEST
         if text:
             asked[name] = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if is_long else text

@@ -75,7 +75,7 @@ class CapsuleMaker:
         """Redact only what somebody wrote, never the names by which the archive is read: a password may be an ordinary word."""
         return msgspec.structs.replace(
             capsule,
-            name=self._redactor.text(capsule.name),
+            name=self._redactor.redact_text(capsule.name),
             inputs=self._texts(capsule.inputs),
             attempts=[
                 msgspec.structs.replace(each, label=self._texts(each.label), record=self._record(each.record))
@@ -88,14 +88,14 @@ class CapsuleMaker:
         if agent is not None:
             told = {name: self._texts(getattr(agent, name)) for name in ("model", "session_id", "denials")}
             agent = msgspec.structs.replace(agent, **told)
-        message, told_to = self._redactor.text(record.message), self._texts(record.told)
+        message, told_to = self._redactor.redact_text(record.message), self._texts(record.told)
         return msgspec.structs.replace(record, asked=self._texts(record.asked), told=told_to, message=message, agent=agent)
 
     def _texts(self, value: Any) -> Any:
         """The value with all texts in it redacted."""
         match value:
             case str():
-                return self._redactor.text(value)
+                return self._redactor.redact_text(value)
             case list():
                 return [self._texts(each) for each in value]
             case dict():

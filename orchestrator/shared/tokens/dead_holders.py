@@ -52,7 +52,7 @@ class DeadHolders:
             number = self._next_ending
             self._next_ending += 1
             self._ending[number] = record.claim
-            self._endings.begin(number, lambda: self._holders.end_processes(record.holder))
+            self._endings.begin_work(number, lambda: self._holders.end_processes(record.holder))
         return True
 
     def publish_verdict(self, record: TokenRecord, outcome: Outcome, is_success: bool) -> TokenRecord:
@@ -70,7 +70,7 @@ class DeadHolders:
 
     def take_in_endings(self) -> bool:
         """Whether the processes of some holder are ended now. Raises what an ending raised: then nobody knows."""
-        ended = self._endings.take()
+        ended = self._endings.take_done()
         self._ended.update(self._ending.pop(number) for number in ended)
         return bool(ended)
 
