@@ -1,4 +1,4 @@
-"""What one step does, as the keys of a job: command, prompt, shell, gate, fan-in, init."""
+"""The action of one step (command, prompt, shell, gate, fan-in, init) as the keys of a job."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from orchestrator.cli.importing.workflow import Step, Workflow
 from orchestrator.jobsfile.profiles.load import Profiles
 
 _DEFAULT_TIMEOUT = "5m"
-"""Of a shell and of a prompt step, in Spec Kit."""
+"""The timeout of a shell step and of a prompt step without one, as Spec Kit has it."""
 _DOTTED = "amp auggie codebuddy firebender gemini generic goose kilocode kiro-cli omp opencode pi qwen shai tabnine"
 _DOTTED_COMMANDS = frozenset(_DOTTED.split())
-"""Agents whose commands are called /speckit.plan; all others know a skill, /speckit-plan."""
+"""Agents whose commands are called /speckit.plan. All other agents have skills, which are called /speckit-plan."""
 _SKILL_SIGNS = {"codex": "$", "zcode": "$", "command-code": "$", "kimi": "/skill:"}
-"""What stands before the name of a skill, where it is not a slash."""
+"""What stands before the name of a skill, for agents that use no slash."""
 _FALLBACK_AGENT = "claude"
 _LONE_INPUT = re.compile(r"\s*\{\{(.*)\}\}\s*", re.DOTALL)
 _REJECTING = ("reject", "abort")
 
 
 def form_of(step: Step, json_steps: frozenset[str]) -> Form:
-    """What the output of a step's job is."""
+    """The form of the output of a step's job."""
     match step.type:
         case "shell":
             return "json" if step.get("output_format") == "json" or step.id in json_steps else "shell"
@@ -41,13 +41,13 @@ def form_of(step: Step, json_steps: frozenset[str]) -> Form:
 
 
 class Actions:
-    """Fills in the keys of jobs."""
+    """Fills in the keys of the jobs of one workflow."""
 
     def __init__(self, workflow: Workflow) -> None:
         self._workflow = workflow
 
     def fill(self, job: MadeJob, scope: Scope) -> None:
-        """Give `job` the action of its step, and what belongs to it."""
+        """Give `job` the action of its step, with all that belongs to the action."""
         step, printer = job.step, Printer(scope)
         match step.type:
             case "shell":
@@ -61,7 +61,7 @@ class Actions:
             case _:
                 self._init(job, scope, printer)
         if step.get("continue_on_error") and step.type != "gate":
-            job.keys["max_failures"] = "100%"  # unlike continue_on_error the run has not failed for it
+            job.keys["max_failures"] = "100%"  # with our own continue_on_error the run would count as failed
             job.can_be_null = True
 
     def _shell(self, job: MadeJob, scope: Scope, printer: Printer) -> None:
@@ -78,12 +78,14 @@ class Actions:
 
     def _agent(self, job: MadeJob, scope: Scope, printer: Printer) -> None:
         step = job.step
+        # Who does it, with which model, and what it may do: Spec Kit's agents edit files.
         agent = self._agent_name(step, scope)
         job.keys["agent"] = self._computed_agent(job, printer) or agent
         model = step.get("model") or self._workflow.model
         if model:
             job.keys["model"] = self._text(job, printer, model)
         job.keys["permissions"] = "edit"
+        # A prompt says all itself. A command is called by its name, in the agent's own way, with its arguments behind it.
         if step.type == "prompt":
             job.keys["prompt"] = self._text(job, printer, step.get("prompt"))
             job.keys["timeout"] = step.get("timeout", _DEFAULT_TIMEOUT)
@@ -101,14 +103,15 @@ class Actions:
         job.keys["prompt"] = f"{prompt} {self._text(job, printer, arguments)}" if arguments else prompt
 
     def _computed_agent(self, job: MadeJob, printer: Printer) -> str | None:
-        """The template of an agent that is computed, and never the project's own; None: it has to be named."""
+        """The template of an agent that is computed and can never be "auto"; None: the agent has to be named."""
         named = job.step.get("integration") or self._workflow.integration
-        # How a command is called depends on the agent, so there it has to be known now.
+        # The way in which a command is called depends on the agent, so the agent of a command has to be known now.
         if job.step.type != "prompt" or named is None or "{{" not in named or self._default_of(named) in (None, "auto"):
             return None
         return self._text(job, printer, named)
 
     def _agent_name(self, step: Step, scope: Scope) -> str:
+        # Whatever cannot be carried gets an agent that works, and a note.
         named = step.get("integration") or self._workflow.integration
         if named is None:
             scope.lost(f"it names no integration; {_FALLBACK_AGENT} is put in")
@@ -127,7 +130,7 @@ class Actions:
         return str(named)
 
     def _default_of(self, template: str) -> str | None:
-        """The default of the input that a lone placeholder names."""
+        """The default of the input that a template names, if the template is that placeholder alone; else None."""
         lone = _LONE_INPUT.fullmatch(template)
         if lone is None or "{{" in lone[1]:
             return None
@@ -143,10 +146,12 @@ class Actions:
 
     def _gate(self, job: MadeJob, scope: Scope, printer: Printer) -> None:
         step = job.step
+        # Here a rejection is written in lower case.
         options: list[str] = step.get("options", ["approve", "reject"])
         kept = [each.lower() if each.lower() in _REJECTING else each for each in options]
         if kept != options:
             scope.changed("its rejecting options are in lower case now")
+        # A gate needs a question, also where Spec Kit's message is empty.
         on_reject = step.get("on_reject", "abort")
         message = step.get("message")
         question = self._text(job, printer, message if isinstance(message, str) else str(message))
@@ -160,7 +165,8 @@ class Actions:
         job.can_be_skipped = on_reject == "skip" and any(each in _REJECTING for each in kept)
 
     def _fan_in(self, job: MadeJob, scope: Scope, printer: Printer) -> None:
-        """A command that gives back the JSON that is made for it: a job has an output only by running something."""
+        """A `cat` that gives back the JSON of its stdin: a job has an output only if it runs something."""
+        # The outputs of the steps that it waits for, then the fields that the step adds.
         ids = [str(each) for each in job.step.get("wait_for")]
         gathered = {"results": Code(f"[{', '.join(scope.whole_output(id_).text for id_ in ids)}]")}
         for id_ in ids:

@@ -1,4 +1,4 @@
-"""Jinja2 that a translation makes: an expression with what is known of its value, put together with the right parentheses."""
+"""Jinja2 expressions that a translation makes, each with what is known of its value, combined with the right parentheses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Level = Literal[0, 1, 2, 3, 4]
 """How tightly the outermost operator binds: or, and, not, a comparison, all else."""
 
 MOST, LEAST = "9e99", "-9e99"
-"""More, and less, than any number that a workflow compares with."""
+"""A number above, and one below, all numbers that a workflow compares with."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEMPLATE_SIGN = re.compile(r"\{[{%#]")
@@ -30,7 +30,7 @@ class Code:
     jobs: frozenset[str] = frozenset()
 
     def inside(self, level: Level) -> str:
-        """The text as an operand of something that binds as `level` does."""
+        """The text as an operand of an operator that binds as tightly as `level`."""
         return self.text if self.level > level else f"({self.text})"
 
     def filtered(self, filter_: str, kind: Kind) -> Code:
@@ -38,7 +38,7 @@ class Code:
         return replace(self, text=f"{self.inside(3)} | {filter_}", kind=kind, is_nullable=False, level=4)
 
     def without_null(self) -> Code:
-        """The value, and empty text where it is null: what Spec Kit puts into a text."""
+        """The value, or empty text if it is null: that is what Spec Kit puts into a text."""
         if not self.is_nullable:
             return self
         if self.kind == "text":
@@ -55,7 +55,7 @@ class Code:
         return replace(self, text=f"not not {self.inside(2)}", kind="boolean", is_nullable=False, level=2)
 
     def ordered(self, otherwise: str) -> str:
-        """An operand of <: text that looks like a number counts as one, and `otherwise` stands in for what is none."""
+        """An operand of <: text that looks like a number counts as that number, and `otherwise` replaces any other value."""
         if self.kind == "number" and not self.is_nullable:
             return self.inside(3)
         is_number_likely = self.kind == "unknown" and not self.is_nullable
@@ -100,7 +100,7 @@ def jobs_of(codes: Iterable[Code]) -> frozenset[str]:
 
 
 def join_codes(word: Literal["and", "or"], codes: Iterable[Code]) -> Code:
-    """`a and b and c`, true or false. One alone is itself."""
+    """`a and b and c`, as true or false. A single expression is itself."""
     parts = list(codes)
     if len(parts) == 1:
         return parts[0].truth()
@@ -117,5 +117,5 @@ def negated(code: Code) -> Code:
 
 
 def plain_text(text: str) -> str:
-    """Text that a template gives back as it is, whatever signs are in it."""
+    """A template that gives `text` back as it is, also if it has signs of a template in it."""
     return _TEMPLATE_SIGN.sub(lambda found: f"{{% raw %}}{found[0]}{{% endraw %}}", text)

@@ -1,7 +1,7 @@
 """The expressions of a Spec Kit workflow, `{{ steps.test.output.exit_code != 0 }}`, as trees; nothing is evaluated here.
 
-What that language has: paths (`a.b-c[0].d`), text, numbers, true, false, null and lists, `or`, `and`, `not`, comparisons,
-`in`, `not in`, and filters behind `|`, which bind weakest of all. Parentheses are read as everybody means them.
+The language has paths (`a.b-c[0].d`), text, numbers, true, false, null, lists, `or`, `and`, `not`, comparisons, `in`, `not in`,
+and filters behind `|`, which bind weakest of all. Parentheses have their usual meaning.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Comparison = Literal["==", "!=", ">", "<", ">=", "<=", "in", "not in"]
 
 
 class ExpressionError(Exception):
-    """Not an expression of that language; one line that says why."""
+    """A text that is no expression of this language; the message says why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,15 @@ Expression = Literally | ListOf | Path | Logic | Not | Compare | Filtered
 
 
 def parse_expression(source: str) -> Expression:
-    """The tree of what stands between `{{` and `}}`. Raises ExpressionError."""
+    """The tree of the text between `{{` and `}}`. Raises ExpressionError."""
     if len(source) > _LONGEST:
         raise ExpressionError(f"longer than {_LONGEST} characters")
     return _Parser(_tokens(source)).whole()
 
 
 def split_template(text: str) -> list[str | Expression | ExpressionError]:
-    """The pieces of a text: plain text, and what its placeholders say. A `{{` without an end is plain text."""
+    """The pieces of a text: plain text, and the trees of its placeholders (or the error of one). A `{{` without end is text."""
+    # A placeholder that cannot be read is told with its text, and the rest is read all the same.
     pieces: list[str | Expression | ExpressionError] = []
     at = 0
     while (start := text.find("{{", at)) >= 0:
@@ -121,7 +122,7 @@ def split_template(text: str) -> list[str | Expression | ExpressionError]:
 
 
 def paths_parsed_as_json(text: str) -> list[Path]:
-    """The paths of a text's placeholders that are read as JSON: `a.b | from_json`."""
+    """The paths in a text's placeholders whose values are read as JSON: `a.b | from_json`."""
     found: list[Path] = []
     waiting = [piece for piece in split_template(text) if not isinstance(piece, str | ExpressionError)]
     while waiting:
@@ -146,7 +147,7 @@ def _number(text: str) -> int | float:
 
 
 def _end_of_placeholder(text: str, start: int) -> int:
-    """Where the `}}` stands that is not inside quotes; if there is none, the first; -1 if there is none at all."""
+    """The place of the first `}}` outside of quotes; without one, of the first `}}` at all; -1 without any."""
     quote = ""
     for at in range(start, len(text)):
         if quote:
@@ -252,6 +253,7 @@ class _Parser:
         return None
 
     def _primary(self) -> Expression:
+        # A value, a path, or something in brackets.
         kind, text = self._next()
         match kind:
             case "text":

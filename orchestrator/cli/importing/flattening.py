@@ -1,9 +1,10 @@
 """Nested steps become flat jobs: order by `needs`, branches by `when`, loops by `repeat` or written out, fan-outs by `for_each`.
 
-Spec Kit runs one step after the other, so each job needs the one before it. A job in a branch says its condition by `when`,
-unless what it needs is skipped exactly where it would be; a job behind a branch says `when = true`, because a skipped need
-would skip it as well. A loop of one command is that job with `repeat`. A loop of several steps is written out, round by
-round: the later rounds' jobs have their condition in `when`.
+Order: Spec Kit runs one step after the other, so each job needs the job before it.
+Branches: a job in a branch has the condition of the branch as its `when`, unless the jobs that it needs are skipped in exactly
+the same cases. A job behind a branch has `when = true`: a skipped need would skip it, too.
+Loops: a loop of one command is that job with `repeat`. A loop of several steps is written out, round by round; the jobs of later
+rounds have the condition of the loop as their `when`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ _REPEATABLE = frozenset({"command", "prompt", "shell"})
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a step stands. `items`: the `for_each` of the fan-out around, of which `chain` is the last job for each item."""
+    """Where a step stands: in which branches (`guards`), loop and fan-out.
+
+    `items`: the `for_each` of the fan-out, which names `item_jobs`; `chain`: the job before this one inside of the fan-out.
+    `loop`: the ids of all steps of the loop.
+    """
 
     guards: Guards = ()
     items: str | list[object] | None = None
@@ -36,12 +41,12 @@ class _Place:
 
 
 class Flattening:
-    """One workflow on its way; `jobs` in the order in which Spec Kit would run them."""
+    """One workflow as flat jobs: `jobs` has them in the order in which Spec Kit would run the steps."""
 
     def __init__(self, workflow: Workflow, known: Known) -> None:
         self.jobs: list[MadeJob] = []
         self.left_over: list[str] = []
-        """Places whose notes have no job behind them to stand above."""
+        """Ids of steps whose notes have no job below which they could stand: the next job takes them."""
         self._known = known
         self._actions = Actions(workflow)
         self._ids = JobIds()
@@ -51,7 +56,7 @@ class Flattening:
             self._settle(job)
 
     def _walk(self, steps: Sequence[Step], place: _Place, after: list[MadeJob]) -> list[MadeJob]:
-        """Make the jobs of `steps` behind `after`; gives the jobs that what follows has to wait for."""
+        """Make the jobs of `steps`, which wait for `after`; the jobs that whatever follows has to wait for."""
         for step in steps:
             first = len(self.jobs)
             after = self._make(step, place, after)
@@ -83,7 +88,8 @@ class Flattening:
     def _action(
         self, step: Step, place: _Place, after: list[MadeJob], *, round_of: str = "", fan_out: Step | None = None
     ) -> MadeJob:
-        """`fan_out`: whose template the step is, all of it. The others know the job by its name then."""
+        """Make the job of a step that does something. `fan_out`: the step is its whole template, and other steps name it so."""
+        # The job takes the notes of steps before it that became no jobs.
         known_as = fan_out or step
         job = MadeJob(self._ids.make(known_as.id), step, place.guards, list(after), form_of(step, self._known.json_steps))
         job.is_whole_fan_out = fan_out is not None
@@ -94,6 +100,7 @@ class Flattening:
             scope = replace(scope, waits_for=tuple(map(str, step.get("wait_for"))))
         if place.items is not None:
             self._give_items(job, place)
+        # Known to the steps behind it only once it is whole: a step cannot name itself.
         self._actions.fill(job, scope)
         self.jobs.append(job)
         self._by_id[job.id] = job
@@ -173,6 +180,7 @@ class Flattening:
         return job
 
     def _written_out(self, loop: Step, body: Sequence[Step], place: _Place, after: list[MadeJob]) -> list[MadeJob]:
+        # A file that nobody could read helps nobody.
         rounds = loop.get("max_iterations", _DEFAULT_ROUNDS)
         size = sum(1 for step in body for _ in step.within())
         scope = self._scope(loop, place)
@@ -185,6 +193,7 @@ class Flattening:
         guards = place.guards
         ends: list[MadeJob] = []
         for number in range(1, rounds + 1):
+            # A round runs if the one before has run and the condition still holds; `do-while` asks only from the second round on.
             if number > 1 or loop.type == "while":
                 asking = replace(scope, guards=guards, loop=place.loop | ids)
                 holds = Printer(asking).truth(condition)
@@ -195,7 +204,7 @@ class Flattening:
         return after
 
     def _round_guard(self, holds: Code, before: Guards, number: int, first: int) -> Guard:
-        """The condition of a round: the one before has run, and the loop goes on."""
+        """The condition of a round: the round before has run, and the loop goes on."""
         if number == 1:
             return Guard(holds)
         anchor = next((job for job in self.jobs[first:] if job.guards == before and not job.can_be_skipped), None)
@@ -239,23 +248,25 @@ class Flattening:
     # Order and conditions.
 
     def _settle(self, job: MadeJob) -> None:
-        """Work out `when`: what the job's guards say, unless its needs say it by being skipped."""
+        """Give the job its `when`: the conditions of its guards, unless its needs are skipped wherever these do not hold."""
+        # Nothing is to be said if the needs run in exactly the same cases.
         needs = [*job.after, *(self._by_id[id_] for id_ in sorted(job.named)), *([job.chain] if job.chain else [])]
         is_sure = all(need.runs_where(job.guards) and not need.can_be_skipped for need in needs)
         if is_sure and (not job.guards or any(need.guards == job.guards for need in needs)):
             return
+        # The innermost guard that holds only where the others hold says everything before it, too.
         guards = job.guards
         last = max((place for place, guard in enumerate(guards) if guard.is_all), default=0)
         codes = [guard.code for guard in guards[last:]]
         job.when = f"{{{{ {join_codes('and', codes).text} }}}}" if codes else True
         for_each = job.keys.get("for_each")
         if isinstance(for_each, str) and job.named:
-            # The list is made before `when` is asked, and what it names may have been skipped.
+            # The list is made before `when` is asked: a job that it names may have been skipped, and have no output.
             job.keys["for_each"] = f"{{{{ {for_each[3:-3].strip()} | default([], true) }}}}"
 
 
 def _concurrency(fan_out: Step) -> int:
-    """Spec Kit runs one item at a time unless it is told otherwise, and takes what is no number for 1."""
+    """How many items run at once, as in Spec Kit: one, unless a number says otherwise."""
     try:
         return max(1, int(fan_out.get("max_concurrency", 1)))
     except (ValueError, OverflowError):
@@ -263,7 +274,7 @@ def _concurrency(fan_out: Step) -> int:
 
 
 def _plain(value: object, scope: Scope) -> object:
-    """An item that TOML has a form for."""
+    """An item in a form that TOML has. Raises nothing: what TOML has no form for becomes empty text, and is told."""
     match value:
         case dict():
             return {key: _plain(each, scope) for key, each in value.items()}

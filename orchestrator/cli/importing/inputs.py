@@ -1,4 +1,4 @@
-"""The inputs of a Spec Kit workflow as those of a jobs file."""
+"""The inputs of a Spec Kit workflow, as inputs of a jobs file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _KEYS = frozenset({"type", "required", "default", "enum", "prompt", "description
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """`tables`: [inputs.NAME] by name. `codes`: what `inputs.OLD_NAME` of an expression is."""
+    """`tables`: name -> the table [inputs.NAME]. `codes`: old name -> the expression for `inputs.OLD_NAME`."""
 
     tables: dict[str, dict[str, Any]]
     codes: dict[str, Code]
 
 
 def translate_inputs(declared: Mapping[str, Table], notes: Notes, mistakes: Mistakes) -> Inputs:
-    """All inputs. Tells defaults and choices that do not fit."""
+    """All inputs. Defaults and choices that do not fit their type are told as mistakes."""
     inputs = Inputs({}, {})
     for old, table in declared.items():
+        # A name that jobs files do not allow is changed; templates are translated by the old one.
         place = f"inputs.{old}"
         name = old
         if not _NAME.fullmatch(old):
@@ -41,12 +42,14 @@ def translate_inputs(declared: Mapping[str, Table], notes: Notes, mistakes: Mist
         if not isinstance(type_, str) or type_ not in _KINDS:
             mistakes.tell(table.line_of("type"), f"{place}: type: expected one of {', '.join(_KINDS)}")
             continue
+        # What the table says, and what of it has no place here.
         made = _made(table, type_, place, mistakes)
         for key in table.keys() - _KEYS:
             notes.lost(table.line_of(key), place, f"the key {key}")
         if old == "integration" and made.get("default") == "auto":
             notes.changed(table.line, place, "auto means nothing here, and no job asks for it: each names its agent")
             made.pop("enum", None)
+        # An input without a default may be missing: expressions have to expect null.
         inputs.tables[name] = made
         is_nullable = "default" not in made and not made.get("required", False)
         inputs.codes[old] = Code(field_of("inputs", [name]), _KINDS[type_], is_nullable)
@@ -54,6 +57,7 @@ def translate_inputs(declared: Mapping[str, Table], notes: Notes, mistakes: Mist
 
 
 def _made(table: Table, type_: str, place: str, mistakes: Mistakes) -> dict[str, Any]:
+    # Values are converted as Spec Kit converts them: "yes" is true, and "3" a number.
     made: dict[str, Any] = {"type": type_}
     default = table.get("default")
     if default is not None:
@@ -61,7 +65,7 @@ def _made(table: Table, type_: str, place: str, mistakes: Mistakes) -> dict[str,
         if made["default"] is None:
             mistakes.tell(table.line_of("default"), f"{place}: default: {default!r} is no {type_}")
     elif table.get("required"):
-        made["required"] = True  # with a default it is never missing
+        made["required"] = True  # an input with a default is never missing
     choices = table.get("enum")
     if choices is not None:
         fitting = [_fitting(each, type_) for each in choices] if isinstance(choices, list) and choices else [None]
@@ -77,7 +81,7 @@ def _made(table: Table, type_: str, place: str, mistakes: Mistakes) -> dict[str,
 
 
 def _fitting(value: Any, type_: str) -> Any:
-    """The value as one of the type, or None."""
+    """The value converted to the type; None if it does not fit."""
     match type_:
         case "string":
             return value if isinstance(value, str) else None

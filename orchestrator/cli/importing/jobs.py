@@ -1,4 +1,4 @@
-"""The jobs that a translation makes, and what is known of them while it goes on."""
+"""The jobs that a translation makes, and what is known of each of them meanwhile."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from orchestrator.cli.importing.code import Code
 from orchestrator.cli.importing.workflow import Step
 
 _LONGEST_ID = 56
-"""Of the 64 characters of a job's id: there is room for a number behind it."""
+"""Characters of an id that is made: a job's id may have 64, which leaves room for a number."""
 
 Form = Literal["shell", "json", "agent", "gate", "fan-in"]
-"""Which fields a step's output has, and what they are here."""
+"""The form of a step's output: it says which fields the output has in Spec Kit, and what they are here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guard:
-    """A condition that steps stand under. `is_all`: it holds only where those around it hold, so they need not be said."""
+    """A condition under which steps run. `is_all`: it holds only where all outer ones hold, so those need not be written."""
 
     code: Code
     is_all: bool = False
@@ -29,11 +29,11 @@ Guards = tuple[Guard, ...]
 
 @dataclass(slots=True, eq=False)
 class MadeJob:
-    """A job of the new file. `keys` in the order in which they are written; `needs` and `when` are worked out of the rest.
+    """A job of the new file. `keys`: in the order in which they are written. `needs` and `when` are derived from the rest.
 
-    `after`: the jobs before it. `named`: those that its templates name. `places`: the steps whose notes stand above it.
-    `can_be_skipped`: a choice skips it although its guards hold. `chain`: the job whose items it follows.
-    `is_whole_fan_out`: it is known by the name of a fan-out, all of whose template it is.
+    `after`: the jobs before it. `named`: the jobs that its templates name. `places`: the steps whose notes stand above it.
+    `can_be_skipped`: a choice may skip it although its guards hold. `chain`: the job that it follows item by item.
+    `is_whole_fan_out`: it is the whole template of a fan-out, and known by the fan-out's name.
     """
 
     id: str
@@ -52,18 +52,18 @@ class MadeJob:
     when: str | bool | None = None
 
     def runs_where(self, guards: Guards) -> bool:
-        """Whether it has run wherever `guards` hold."""
+        """Whether the job has run in all cases in which `guards` hold."""
         return self.guards == guards[: len(self.guards)]
 
 
 class JobIds:
-    """Gives each step an id that a job may have, and none twice."""
+    """Gives each step an id that a job may have; no id is given twice."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
 
     def make(self, wanted: str) -> str:
-        """A new id, as near to `wanted` as can be."""
+        """A new id, as close to `wanted` as possible."""
         base = re.sub(r"[^a-z0-9_]+", "_", wanted.lower()).strip("_")[:_LONGEST_ID] or "step"
         if not base[0].isalpha():
             base = f"step_{base}"[:_LONGEST_ID]

@@ -1,4 +1,4 @@
-"""What a person has to know about a translation: what is different, what is lost, and what was wrong with the workflow."""
+"""What a person has to know about a translation: differences, losses, and mistakes of the workflow itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing to know. `line` is of the workflow (0: all of it). `is_lost`: it could not be carried, and has to be mended."""
+    """One thing to know. `line`: of the workflow (0: of all of it). `is_lost`: it was not carried, and a person must mend it."""
 
     line: int
     place: str
@@ -22,7 +22,7 @@ class Note:
 
 @dataclass(slots=True)
 class Notes:
-    """All notes of a translation, each once, in the order in which they came up."""
+    """All notes of a translation, each once, in the order in which they were made."""
 
     all: list[Note] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ class Notes:
 
 @dataclass(slots=True)
 class Mistakes:
-    """What is wrong with a workflow by its own rules: lines with their places."""
+    """The mistakes of a workflow by Spec Kit's own rules: lines with their places."""
 
     path: str
     lines: list[str] = field(default_factory=list)

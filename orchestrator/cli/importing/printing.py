@@ -1,7 +1,7 @@
 """Turns the trees of Spec Kit's expressions into Jinja2, and its texts into templates.
 
-Where the two differ the Jinja2 says what Spec Kit does: null is empty in a text, `default` stands in for null and empty text
-only, text that looks like a number is ordered as one. `Names` says what a path means.
+Where the two languages differ, the Jinja2 does as Spec Kit does: null is empty in a text, `default` replaces null and empty text
+only, and text that looks like a number is ordered as a number. `Names` says what a path means.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from orchestrator.cli.importing.expressions import (
 
 
 class Results(Protocol):
-    """The outputs of several steps or items, of which each is a mapping in Spec Kit and none is here."""
+    """The outputs of several steps or items. In Spec Kit each of them is a mapping; here none is."""
 
     def whole(self) -> Code:
-        """All of them, as near as can be."""
+        """All outputs, as close to Spec Kit's as possible."""
 
     def each(self, parts: Sequence[str]) -> Code:
         """One field of each, as a list."""
@@ -39,10 +39,10 @@ class Names(Protocol):
     """What paths mean at one place of a workflow."""
 
     def code_of(self, path: Path) -> Code | Results:
-        """The value of a path; what it is not told of is null."""
+        """The value of a path; null for a path that leads nowhere."""
 
     def parsed(self, path: Path) -> Code | None:
-        """The value of `path | from_json`, if that can be had."""
+        """The value of `path | from_json`; None if that has no value here."""
 
     def lost(self, words: str) -> None:
         """Something of an expression could not be carried."""
@@ -50,19 +50,19 @@ class Names(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """What stands between `{{` and `}}` of a template."""
+    """The expression between `{{` and `}}` of a template."""
 
     code: Code
 
 
 class Printer:
-    """Prints for one place."""
+    """Prints the expressions of one place, whose names are `names`."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
 
     def pieces(self, text: str) -> list[str | Placeholder]:
-        """A text's own pieces, and its placeholders as Jinja2; what could not be read is null, and told."""
+        """A text's own pieces, and its placeholders as Jinja2. A placeholder that cannot be read is null, and told."""
         pieces: list[str | Placeholder] = []
         for piece in split_template(text):
             match piece:
@@ -76,7 +76,7 @@ class Printer:
         return pieces
 
     def value(self, text: str) -> Code:
-        """The value of a text: of a lone placeholder its own, else text."""
+        """The value of a text: if the text is one placeholder, that placeholder's value; else text."""
         match self.pieces(text.strip()):
             case [Placeholder(code=code)]:
                 return code
@@ -99,7 +99,8 @@ class Printer:
         return literal(False) if value == NULL else value.truth()
 
     def code(self, tree: Expression) -> Code:
-        """One expression."""
+        """One expression as Jinja2."""
+        # A node of the tree is a piece of Jinja2; how tightly it binds goes along, for the parentheses.
         match tree:
             case Literally(value=value):
                 return literal(value)
@@ -119,7 +120,7 @@ class Printer:
                 return self._filtered(tree)
 
     def _operand(self, tree: Expression) -> Code:
-        """Text is compared with nothing here: `x and y` takes any text for true but the empty one."""
+        """An operand of `and`, `or` and `not`: there any text counts as true but the empty one, also the word false."""
         code = self.code(tree)
         if code.kind == "text" and not isinstance(tree, Literally):
             return Code(f"{code.without_null().inside(3)} != ''", "boolean", False, 3, code.jobs)
@@ -134,7 +135,7 @@ class Printer:
             case "in" | "not in":
                 texts = left.inside(3), right.without_null().inside(3)
             case _ if "number" in (left.kind, right.kind):
-                # What is no number is neither less nor more: the comparison is false.
+                # A value that is no number is neither less nor more: it is replaced so that the comparison is false.
                 outer = (MOST, LEAST) if "<" in tree.operator else (LEAST, MOST)
                 texts = left.ordered(outer[0]), right.ordered(outer[1])
             case _:
@@ -142,6 +143,7 @@ class Printer:
         return Code(f"{texts[0]} {tree.operator} {texts[1]}", "boolean", False, 3, jobs)
 
     def _filtered(self, tree: Filtered) -> Code:
+        # Two filters are no filters here: from_json says how a job's output is read, map may stand for many steps.
         if tree.name == "from_json":
             found = self._names.parsed(tree.value) if isinstance(tree.value, Path) else None
             if found is None:
@@ -161,7 +163,8 @@ class Printer:
                 if kept.kind == "text":
                     return kept
                 return Code(f"{kept.inside(3)} | join({argument.text})", "text", jobs=jobs)
-            case _:  # contains
+            # contains
+            case _:
                 owner = value.without_null()
                 return Code(f"{argument.inside(3)} in {owner.inside(3)}", "boolean", False, 3, jobs)
 
@@ -175,7 +178,7 @@ class Printer:
                 return found.each(argument.value.split("."))
         code = self.code(value)
         if code.kind not in ("list", "unknown"):
-            return Code("[]", "list")  # the fields of what is no list
+            return Code("[]", "list")  # a value that is no list has no elements with fields
         kept = code.filtered("default([], true)", "list") if code.is_nullable else code
         return kept.filtered(f"map(attribute={quoted(argument.value)}) | list", "list")
 
@@ -188,7 +191,7 @@ def written(piece: str | Placeholder) -> str:
 
 
 def _default(value: Code, argument: Code) -> Code:
-    """Spec Kit's default stands in for null and empty text, Jinja2's for all that is false or for what is not there."""
+    """`default` as in Spec Kit, where it replaces null and empty text; Jinja2's replaces all that is false, or all undefined."""
     jobs = jobs_of((value, argument))
     kind = value.kind if value.kind == argument.kind else "unknown"
     if value == NULL:

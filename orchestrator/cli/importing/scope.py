@@ -1,6 +1,6 @@
 """What the names of Spec Kit's expressions mean at one place of a workflow: `inputs`, `steps`, `item`, `fan_in`, `context`.
 
-In Spec Kit a path that leads nowhere is null, and so it is here; where that is hardly meant, a note tells.
+A path that leads nowhere is null, as in Spec Kit. Where that is hardly what the author meant, a note tells of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Part = str | int
 
 @dataclass(frozen=True, slots=True)
 class Branching:
-    """A step that became conditions: `if` and `switch`. Its outputs by name."""
+    """A step that became conditions of jobs (`if`, `switch`, a loop), with its outputs by name."""
 
     step: Step
     outputs: Mapping[str, Code]
@@ -31,7 +31,11 @@ class Branching:
 
 @dataclass(slots=True)
 class Known:
-    """What is known in the whole workflow: `inputs` by name; `ran`: what steps became, latest last."""
+    """What is known in the whole workflow.
+
+    `inputs`: by name. `steps`: by id. `json_steps`: ids of steps whose output is read as JSON. `ran`: id -> what the step became
+    so far, in order (a step of a loop that is written out becomes several jobs). `being_read`: paths that are being translated.
+    """
 
     notes: Notes
     inputs: Mapping[str, Code]
@@ -43,10 +47,11 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The names at one place. `step` is who asks, `item` whether there is one, `chain` the job whose item is `parent`.
+    """The names at one place, which belongs to `step`.
 
-    `round_of`: a step whose rounds the place is asked about: its own output is the last round's. `loop`: the ids of the loop
-    around, in whose first round not all of them have run. `waits_for`: of a fan-in.
+    `has_item`: the place is inside of a fan-out. `chain`: the job that the place follows item by item; its item is `parent`.
+    `round_of`: the place is the condition of this step's rounds, where the step's output is that of its last round. `loop`: ids
+    of the steps of the loop around; in its first round not all of them have run. `waits_for`: the steps that a fan-in gathers.
     """
 
     known: Known
@@ -59,11 +64,11 @@ class Scope:
     waits_for: tuple[str, ...] | None = None
 
     def lost(self, words: str) -> None:
-        """Tell what could not be carried."""
+        """Note that something could not be carried."""
         self.known.notes.lost(self.step.line, self.step.id, words)
 
     def changed(self, words: str) -> None:
-        """Tell what is worth a look."""
+        """Note that something is different here, and worth a look."""
         self.known.notes.changed(self.step.line, self.step.id, words)
 
     def code_of(self, path: Path) -> Code | Results:
@@ -83,7 +88,7 @@ class Scope:
         return NULL
 
     def parsed(self, path: Path) -> Code | None:
-        """What `path | from_json` is: the output of a step whose job reads it as JSON."""
+        """The value of `path | from_json`: the output of a step whose job reads it as JSON; None for any other path."""
         match path.parts:
             case ("steps", str(id_), "output", "stdout") if id_ in self.known.json_steps:
                 found = self._step(id_, ["output", "data"])
@@ -113,6 +118,8 @@ class Scope:
             return self._of_same_item(latest, rest)
         if isinstance(latest, MadeJob) and latest.is_fan_out:
             return self._fan_out(latest, rest)
+        # A step in a branch, or in a loop that is written out, became several jobs, some of which may be skipped: the value is
+        # that of the last one that has run. One that has certainly run hides all before it.
         candidates: list[Code] = []
         is_certain = False
         for each in reversed(ran):
@@ -136,7 +143,7 @@ class Scope:
         return self._unknown(("steps", self.round_of, *rest))
 
     def _of_same_item(self, job: MadeJob, rest: Sequence[Part]) -> Code:
-        """A step before this one inside a fan-out: its result for this item."""
+        """The result, for the same item, of a step that stands before this one inside of a fan-out."""
         result = "parent" if job is self.chain else f"jobs.{job.id}.results[index]"
         jobs = frozenset({job.id})
         match rest:
@@ -153,6 +160,7 @@ class Scope:
                 case ["output", str(name)] if name in ran.outputs:
                     return ran.outputs[name]
             return self._unknown(("steps", ran.step.id, *rest))
+        # A fan-in has its whole output; the fields of all others depend on their form.
         job, jobs = f"jobs.{ran.id}", frozenset({ran.id})
         match rest:
             case ["output"] if ran.form == "fan-in":
@@ -166,6 +174,7 @@ class Scope:
         return self._unknown(("steps", ran.step.id, *rest))
 
     def _output(self, ran: MadeJob, name: str, more: Sequence[Part]) -> Code:
+        # By form and field; a field that no job has may be a key of the step itself, which Spec Kit repeats in the output.
         output, jobs = f"jobs.{ran.id}.output", frozenset({ran.id})
         match ran.form, name:
             case "fan-in", _:
@@ -190,7 +199,7 @@ class Scope:
         return self._repeated(ran.step, (name, *more))
 
     def _repeated(self, step: Step, parts: tuple[Part, ...]) -> Code:
-        """What the step's own table says there: Spec Kit repeats it in the step's output."""
+        """The value of a key in the step's own table: Spec Kit repeats the table in the step's output."""
         value: Any = step.table
         for part in parts:
             value = value.get(part) if isinstance(value, dict) else None
@@ -199,7 +208,7 @@ class Scope:
             return self._unknown(("steps", step.id, "output", *parts))
         if not isinstance(value, str):
             return literal(value)
-        self.known.being_read.add(place)  # a text may name itself
+        self.known.being_read.add(place)  # a text that names itself would be read for ever
         try:
             return Printer(self).value(value)
         finally:
@@ -242,7 +251,7 @@ class Scope:
         return self._unknown(("fan_in", "results", *rest))
 
     def whole_output(self, id_: str) -> Code:
-        """What a fan-in gathers of one step."""
+        """The output of one step, as a fan-in gathers it."""
         ran = self.known.ran.get(id_, [])
         if not ran:
             return NULL
@@ -268,7 +277,7 @@ class _ItemResults:
     job: MadeJob
 
     def whole(self) -> Code:
-        """The outputs alone."""
+        """The outputs of all items, without the other fields of their results."""
         self.scope.changed(f"steps.{self.job.step.id}.output.results: the outputs alone, in item order")
         return Code(f"jobs.{self.job.id}.outputs", "list", jobs=frozenset({self.job.id}))
 
@@ -296,7 +305,7 @@ class _StepOutputs:
     ids: tuple[str, ...]
 
     def whole(self) -> Code:
-        """The outputs alone."""
+        """The outputs of all steps, without the other fields of their results."""
         return self._list(self.scope.whole_output(id_) for id_ in self.ids)
 
     def each(self, parts: Sequence[str]) -> Code:
@@ -310,7 +319,7 @@ class _StepOutputs:
 
 
 def _choice(gate: MadeJob, output: str) -> Code:
-    """What was chosen. A gate that may be rejected and passed by is skipped then, and has no output."""
+    """The choice at a gate. A gate whose rejection skips it has no output then: the value is the rejecting option."""
     code = Code(output, "text", False, 4, frozenset({gate.id}))
     if not gate.can_be_skipped:
         return code

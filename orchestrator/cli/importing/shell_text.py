@@ -1,8 +1,8 @@
-"""Placeholders in a shell script: Spec Kit pastes values in, here each becomes one quoted word.
+"""Placeholders in a shell script. Spec Kit pastes values into the script; here each value becomes one quoted word.
 
-So a placeholder that stands inside quotes has to come out of them: `"a {{ x }} b"` becomes `"a "{{ x }}" b"`. Which quotes it
-stands in is not guessed: each way is tried, and the rules of shell templates (`jobsfile.quoting`) say which one holds. Where
-none does (a here-document, a comment) the value stays unquoted, as it was, by `| raw`.
+So a placeholder inside quotes has to come out of them: `"a {{ x }} b"` becomes `"a "{{ x }}" b"`. The kind of quotes around a
+placeholder is not guessed: each kind is tried, and the rules of shell templates (`jobsfile.language.shell_quoting`) say which one
+holds. Where none holds (a here-document, a comment) the value stays unquoted, as in Spec Kit, by `| raw`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _LONGEST_SHOWN = 60
 
 
 def script_of(pieces: list[str | Placeholder], changed: Callable[[str], None]) -> str:
-    """The script as a shell template. `changed` hears of values that are not quoted, and why."""
+    """The script as a shell template. `changed` is told of each value that is not quoted, and why."""
+    # A script that is one value is code, and no word of it.
     places = [number for number, piece in enumerate(pieces) if isinstance(piece, Placeholder)]
     if len(places) == 1 and all(not piece.strip() for piece in pieces if isinstance(piece, str)):
         changed("the whole command is a value, so it is not quoted (| raw)")
@@ -30,6 +31,7 @@ def script_of(pieces: list[str | Placeholder], changed: Callable[[str], None]) -
     if len(places) > _MOST_PLACEHOLDERS:
         changed(f"more than {_MOST_PLACEHOLDERS} values in one command: none is quoted (| raw)")
         return _joined(pieces, dict.fromkeys(places, "raw"))
+    # From the first placeholder that cannot stand as it does: a way holds if it moves the first mistake further back.
     ways = dict.fromkeys(places, "")
     while (misplaced := _first_misplaced(pieces, ways)) is not None:
         at = places[misplaced.ordinal]
@@ -47,7 +49,7 @@ def script_of(pieces: list[str | Placeholder], changed: Callable[[str], None]) -
 
 
 def _is_escaped(pieces: list[str | Placeholder], at: int) -> bool:
-    """Whether a backslash stands before the placeholder: it would take the quote for itself."""
+    """Whether a backslash stands before the placeholder: it would escape the quote that is put there."""
     before = pieces[at - 1] if at else ""
     return isinstance(before, str) and (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
@@ -66,12 +68,13 @@ def _first_misplaced(pieces: list[str | Placeholder], ways: dict[int, str]) -> M
 
 
 def _joined(pieces: list[str | Placeholder], ways: dict[int, str]) -> str:
-    """The pieces in a row; quotes with nothing in them are left out where a placeholder is a whole word."""
+    """The pieces in a row. Empty quotes are left out where a placeholder is a whole word: `"{{ x }}"` becomes `{{ x }}`."""
     script = ""
     open_quote = ""
-    """The quote that was closed for a placeholder, and has to be opened again for what follows."""
+    """The quote that was closed for a placeholder and must be opened again for the next piece."""
     for at, piece in enumerate(pieces):
         way = ways.get(at, "")
+        # Inside quotes: close them before the placeholder, unless they were opened only for it.
         if way in _QUOTES:
             assert isinstance(piece, Placeholder)
             if not open_quote:
@@ -80,6 +83,7 @@ def _joined(pieces: list[str | Placeholder], ways: dict[int, str]) -> str:
             script += written(piece) or "''"
             open_quote = way
             continue
+        # Outside: open again what was closed, unless the piece closes it at once.
         if isinstance(piece, Placeholder):
             script += open_quote + (_raw(piece) if way == "raw" else written(piece) or "''")
         elif open_quote and piece.startswith(open_quote) and piece[1:2] in _AFTER_A_WORD:

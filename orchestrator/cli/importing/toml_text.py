@@ -1,4 +1,4 @@
-"""Writes values as TOML that a person would have written: tables as the caller lays them out, long text over lines."""
+"""Writes values as TOML that a person could have written: tables as the caller lays them out, long text over several lines."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _NOT_IN_LINES = re.compile(r'[\x00-\x08\x0b-\x1f\x7f"\\\ud800-\udfff]')
 
 
 def key_text(key: str) -> str:
-    """A key, quoted where TOML asks for it."""
+    """A key, quoted if TOML needs it."""
     return key if _BARE_KEY.fullmatch(key) else _quoted(key)
 
 
 def assignment(key: str, value: Any) -> str:
-    """`key = value`, without a final newline. `value`: what TOML can say."""
+    """`key = value`, without a final newline. Raises TypeError for a value that TOML has no form for."""
     return f"{key_text(key)} = {value_text(value, may_span_lines=True)}"
 
 
 def value_text(value: Any, *, may_span_lines: bool = False) -> str:
-    """One value. Raises TypeError for what TOML has no form for."""
+    """One value. Raises TypeError for a value that TOML has no form for."""
+    # Booleans before numbers: in Python they are numbers, too.
     match value:
         case bool():
             return "true" if value else "false"
@@ -52,7 +53,7 @@ def comment(text: str) -> str:
 
 def _string(text: str, *, may_span_lines: bool) -> str:
     if "\n" in text and may_span_lines:
-        # The newline after the opening quotes is no part of the text.
+        # The newline behind the opening quotes is no part of the text. Literal text needs no escapes, so it comes first.
         if not _NOT_IN_LITERAL.search(text) and "'''" not in text and not text.endswith("'"):
             return f"'''\n{text}'''"
         return '"""\n' + _NOT_IN_LINES.sub(_escape, text) + '"""'
@@ -68,5 +69,5 @@ def _quoted(text: str) -> str:
 def _escape(found: re.Match[str]) -> str:
     character = found[0]
     if "\ud800" <= character <= "\udfff":
-        return "\\uFFFD"  # half a character, which no TOML can hold
+        return "\\uFFFD"  # a lone surrogate is half a character, which no TOML can hold
     return _ESCAPES.get(character) or f"\\u{ord(character):04X}"

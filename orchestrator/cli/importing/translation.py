@@ -1,4 +1,4 @@
-"""A Spec Kit workflow file in, the text of a jobs file out, with notes on what is different and what is lost."""
+"""Translates a Spec Kit workflow file into the text of a jobs file, with notes on differences and losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orchestrator.errors import JobsFileError
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """`text`: a jobs file. `notes`: what a person has to know, in the order of the workflow's lines."""
+    """`text`: of the jobs file. `notes`: what a person has to know, in the order of the workflow's lines."""
 
     text: str
     notes: list[Note]
@@ -35,7 +35,7 @@ class Translation:
 
 
 def translate(path: str) -> Translation:
-    """The workflow at `path` as a jobs file. Raises UserError, and JobsFileError that has all mistakes of the workflow."""
+    """The workflow at `path` as a jobs file. Raises UserError; JobsFileError, which has all mistakes of the workflow."""
     notes, mistakes = Notes(), Mistakes(path)
     workflow = read_workflow(read_yaml(path), path, notes)
     inputs = translate_inputs(workflow.inputs, notes, mistakes)
@@ -51,7 +51,7 @@ def translate(path: str) -> Translation:
 
 
 def _json_steps(steps: Iterable[Step]) -> Iterator[str]:
-    """The shell steps whose output something reads as JSON."""
+    """The ids of the shell steps whose output some expression reads as JSON."""
     for step in steps:
         for text in _texts(step.table):
             for found in paths_parsed_as_json(text):
@@ -75,6 +75,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _lines(
     workflow: Workflow, path: str, inputs: Mapping[str, Mapping[str, Any]], made: Flattening, notes: Notes
 ) -> Iterator[str]:
+    # The head says where the file comes from, and what its reader has to look for.
     file = PurePath(path).name
     yield comment(f"{workflow.description or workflow.id or file}")
     yield comment(f"Made of the Spec Kit workflow {file} by `orchestrate import`.")
@@ -85,6 +86,7 @@ def _lines(
             "In shell each {{ }} is one quoted word, also where it stood inside quotes; {{ … | raw }} is pasted in as it is."
         )
     yield from _told(notes.of(""))
+    # Then name, inputs and jobs; a note stands above what it is about, and once.
     yield ""
     yield assignment("name", _name(workflow, path))
     for name, table in inputs.items():
@@ -101,6 +103,7 @@ def _lines(
                 told.add(place)
                 yield from _told(notes.of(place))
         yield from _job(job)
+    # Steps behind which no job came have their notes at the end.
     rest = [place for place in made.left_over if place not in told]
     for place in rest:
         lines = list(_told(notes.of(place)))

@@ -1,4 +1,4 @@
-"""A Spec Kit workflow as its file says it: steps, inputs, defaults; with all mistakes by that format's own rules."""
+"""A Spec Kit workflow as its file has it: steps, inputs, defaults. All mistakes by that format's own rules are told at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from orchestrator.cli.importing.yaml_file import Table
 from orchestrator.errors import JobsFileError
 
 _EVERY_KEY = frozenset({"id", "type", "continue_on_error"})
-_AGENT_KEYS = frozenset({"integration", "model"})
 _REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
     "command": {"command": (str,)},
     "prompt": {"prompt": (str,)},
@@ -61,12 +60,12 @@ class Step:
     template: Step | None = None
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A key as written; the default also where it is null."""
+        """The value of a key; `default` if the key is missing or null."""
         value = self.table.get(key)
         return default if value is None else value
 
     def within(self) -> Iterator[Step]:
-        """Itself and all steps inside it."""
+        """The step itself, then all steps inside of it."""
         yield self
         for steps in self.branches.values():
             for step in steps:
@@ -77,7 +76,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A whole workflow; `inputs` by name as their tables say."""
+    """A whole workflow. `inputs`: name -> its table."""
 
     id: str
     description: str
@@ -88,7 +87,8 @@ class Workflow:
 
 
 def read_workflow(document: Any, path: str, notes: Notes) -> Workflow:
-    """The workflow that a YAML document is. Raises JobsFileError that has every mistake."""
+    """The workflow that a YAML document describes. Raises JobsFileError, which has every mistake."""
+    # A file that is no workflow at all has one mistake: the others would say nothing.
     mistakes = Mistakes(path)
     if not isinstance(document, Table):
         raise JobsFileError(path, [f"{path}:1: not a workflow: the file is not a mapping"])
@@ -96,6 +96,7 @@ def read_workflow(document: Any, path: str, notes: Notes) -> Workflow:
         actions = isinstance(document.get("jobs"), dict)
         hint = "; this looks like GitHub Actions, and only Spec Kit workflows can be imported" if actions else ""
         raise JobsFileError(path, [f"{path}:{document.line_of('steps')}: not a workflow: it has no list of steps{hint}"])
+    # From here on mistakes are gathered, part by part.
     version = document.get("schema_version", "1.0")
     if str(version) != "1.0":
         mistakes.tell(document.line_of("schema_version"), f"schema_version {version!r}: only 1.0 is known")
@@ -161,6 +162,7 @@ class _Reader:
         return tuple(steps)
 
     def _step(self, table: Table, seen: set[str], *, in_template: bool) -> Step | None:
+        # Without an id and a known type nothing else of the step can be judged.
         id_ = table.get("id")
         if not isinstance(id_, str) or not id_ or ":" in id_:
             self._mistakes.tell(table.line_of("id"), f"a step has an id, which is text without a colon, got {id_!r}")
@@ -174,6 +176,7 @@ class _Reader:
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_REQUIRED)}"
             self._mistakes.tell(table.line_of("type"), f"step {id_}: unknown type {type_!r}; {hint}")
             return None
+        # The step itself first: `wait_for` may name only steps before it, and those inside it come later.
         self._check_keys(table, id_, type_)
         self._check_values(table, id_, type_, seen)
         branches: dict[str, tuple[Step, ...]] = {
@@ -187,6 +190,7 @@ class _Reader:
             if not isinstance(listed, list):
                 self._mistakes.tell(cases.line_of(key), f"step {id_}: case {key}: expected a list of steps")
             branches[f"case {key}"] = self.steps(listed, cases.line_of(key), seen, in_template=in_template)
+        # The template of a fan-out has ids of its own: it stands for many steps.
         template = None
         if type_ == "fan-out" and isinstance(table.get("step"), Table):
             inner = table["step"]
@@ -196,6 +200,7 @@ class _Reader:
         return Step(id_, type_, table.line, table, branches, template)
 
     def _check_keys(self, table: Table, id_: str, type_: str) -> None:
+        # An unknown key is no mistake in Spec Kit, but nothing that could be carried.
         required, optional = _REQUIRED[type_], _OPTIONAL[type_]
         for key in required:
             if key not in table:
@@ -217,6 +222,7 @@ class _Reader:
         def refuse(key: str, words: str) -> None:
             self._mistakes.tell(table.line_of(key), f"step {id_}: {key}: {words}")
 
+        # Values of the right type that cannot work; a wrong type was told by the check of the keys.
         timeout = table.get("timeout")
         if isinstance(timeout, int | float) and not (timeout > 0 and math.isfinite(timeout)):
             refuse("timeout", "expected a positive number of seconds")

@@ -1,7 +1,7 @@
 """Reads a YAML file as plain data that knows its lines.
 
-Promise: no tag makes an object, and no file makes more than a bounded amount of data, however its aliases and merges
-multiply each other. PyYAML is an optional part of the installation; without it the user is told how to get it.
+Promise: a tag never makes an object, and a file makes a bounded amount of data, however its aliases and merges multiply each
+other. PyYAML is an optional part of the installation; a user who does not have it is told how to get it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class Table(dict[str, Any]):
-    """A mapping of a YAML file. `line` is where it begins, `lines` where each key stands (from 1)."""
+    """A mapping of a YAML file. `line`: where it begins; `lines`: key -> its line (from 1)."""
 
     def __init__(self, line: int) -> None:
         super().__init__()
@@ -28,18 +28,19 @@ class Table(dict[str, Any]):
         self.lines: dict[str, int] = {}
 
     def line_of(self, key: str) -> int:
-        """The line of a key, or of the table."""
+        """The line of a key; of the table if it has no such key."""
         return self.lines.get(key, self.line)
 
 
 def read_yaml(path: str) -> Any:
-    """The one document of the file: tables, lists, scalars. Raises UserError, JobsFileError for what YAML is not."""
+    """The one document of the file: tables, lists, scalars. Raises UserError; JobsFileError for a file that is no YAML."""
     try:
         import yaml
     except ImportError:
         raise UserError(
             "import needs PyYAML, which is not installed", "pip install 'orchestrate-runs[import]' brings it"
         ) from None
+    # The nodes only: what they become is made, and counted, here.
     text = _read(path)
     loader = yaml.SafeLoader(text)
     try:
@@ -79,7 +80,7 @@ def _refused(path: str, line: int, words: str) -> JobsFileError:
 
 
 class _Reader:
-    """Counts every value that it makes, also those behind aliases."""
+    """Makes values of nodes, and counts each value, an alias's each time."""
 
     def __init__(self, loader: yaml.SafeLoader, path: str) -> None:
         self._loader = loader
@@ -107,6 +108,7 @@ class _Reader:
             raise self._wrong(node, "not a value of its kind; quote it") from None
 
     def _table(self, node: Any, depth: int) -> Table:
+        # A key of the mapping itself goes before one that is merged in, wherever the merge stands.
         table = Table(node.start_mark.line + 1)
         merged: list[Table] = []
         for key_node, value_node in node.value:
