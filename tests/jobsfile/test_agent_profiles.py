@@ -230,6 +230,7 @@ def test_a_rule_that_is_wrong_says_what_it_lacks(config: Path, rule: str, words:
         ('prompt_args = ["{prompt}"]\n', "{prompt} is no placeholder here (known: none)"),
         ("resets = ['x']\n", "resets[0]: expected named groups"),
         ("resets = ['(?P<our>x)']\n", "the group our means nothing here; did you mean hour?"),
+        ('format = "jsn"\n', 'format: expected one of "json" and "text"'),
         ('format = "text"\n', 'lines: expected a line that means "progress"'),
     ],
 )

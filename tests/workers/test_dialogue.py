@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from drivers.answering_reader import AnsweringReader
@@ -24,7 +24,7 @@ from orchestrator.workers.agents.watch import AgentWatch
 from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.files.capture import CaptureFile
 from orchestrator.workers.protocol import AgentTask, AttemptClass, EndReason
-from orchestrator.workers.protocol.reading import Reading
+from orchestrator.workers.protocol.reading import Format, Reading
 
 ASKING = 'read prompt; echo "ask $prompt"; read first; echo "ask $first"; read second; echo "bye"; cat; echo "$second" >&2'
 """Ends only when its stdin does, and tells on stderr what it was told last."""
@@ -40,6 +40,10 @@ def captures(tmp_path: Path) -> Iterator[list[CaptureFile]]:
 
 def task() -> AgentTask:
     return AgentTask(agent="asking", reading=Reading(), text_path="")
+
+
+def test_each_format_that_a_profile_may_name_has_a_reader() -> None:
+    assert set(formats.READERS) == set(get_args(Format))
 
 
 class TestTheWatchOfADialogue:

@@ -13,6 +13,9 @@ from typing import Literal
 
 import msgspec
 
+Format = Literal["json", "text"]
+"""Of a stream; `workers.agents.formats` says which reader reads it."""
+
 Scalar = str | int | float | bool | None
 
 EventMeaning = Literal["success", "failure", "error", "retry", "progress", "begin"]
@@ -106,7 +109,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     session tells includes what it told before. `needs_check`: without a check nobody can tell that it succeeded.
     """
 
-    format: Literal["json", "text"] = "json"
+    format: Format = "json"
     events: list[EventRule] = []
     lines: list[LineRule] = []
     classes: list[ClassRule] = []

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from orchestrator.workers.protocol.reading import EventMeaning, LineMeaning
+from orchestrator.workers.protocol.reading import Format as StreamFormat
 
 FailureName = Literal[
     "agent_failed",
@@ -44,7 +45,7 @@ Strings = Annotated[dict[str, str], Meta(description="a table of strings")]
 Counts = Annotated[dict[str, Annotated[int, Meta(ge=1, le=100)]], Meta(description="a table of whole numbers from 1 to 100")]
 Level = Annotated[Any, Meta(description="a list of strings, or a table such as { args = […], env = { … } }")]
 FailureClass = Annotated[FailureName, Meta(description=_one_of(FailureName))]
-Format = Annotated[Literal["json", "text"], Meta(description=_one_of(Literal["json", "text"]))]
+Format = Annotated[StreamFormat, Meta(description=_one_of(StreamFormat))]
 Way = Annotated[Literal["stdin", "file", "argument"], Meta(description=_one_of(Literal["stdin", "file", "argument"]))]
 Scope = Annotated[Literal["call", "session"], Meta(description=_one_of(Literal["call", "session"]))]
 Stream = Annotated[Literal["stdout", "stderr"], Meta(description=_one_of(Literal["stdout", "stderr"]))]
