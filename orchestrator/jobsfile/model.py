@@ -294,7 +294,7 @@ def templates_in(value: Any) -> list[Template]:
 
 def templates_of(job: Job) -> list[Template]:
     """All templates of a job."""
-    return [template for attribute in msgspec.structs.fields(job) for template in templates_in(getattr(job, attribute.name))]
+    return [template for name in job.__struct_fields__ for template in templates_in(getattr(job, name))]
 
 
 def chain_of(job: Job) -> tuple[str, ...]:
