@@ -23,9 +23,11 @@ class Joiners:
         """Have the core hear what the items come to, with what is to be recorded of them."""
         match told:
             case SharedWith(items, outcome, is_success, deduped_from):
-                for item in items:
+                # A stop of this very turn may have ended them: they keep that end, and joined nothing any more.
+                waiting = tuple(item for item in items if self._settlements.joined(item) is not None)
+                for item in waiting:
                     self._settlements.shares(item, outcome, deduped_from)
-                self._run.happened(VerdictShared(items, is_success))
+                self._run.happened(VerdictShared(waiting, is_success))
             case RefusedAll(items, message):
                 self.refuse(items, message)
             case TryAgain(items):

@@ -139,7 +139,8 @@ class Settlements:
             self._attempt_ended(ended, state, status)
             if replaced_by is not None:
                 self._recorder.add(self._settled(item, status, f"replaced by {replaced_by}", joined, replaced_by=replaced_by))
-        elif shared is not None:
+        # A stop that came just before the verdict ends the item otherwise: then the work of others is not its own.
+        elif shared is not None and status in (Status.SUCCEEDED, Status.FAILED):
             self._shared_outcome(item, shared, status)
         elif joined is not None and is_joining:
             if item in self._to_tell:

@@ -6,7 +6,6 @@ no lock is held, each attempt was told over once and has one end in the records.
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import socket
@@ -23,6 +22,7 @@ from drivers.fake_agents import add_profile
 from drivers.memory_engine import MemoryEngine, Step, Story, World
 from orchestrator.control.address import reachable
 from orchestrator.control.messages import Flush, Reply, Request, SetBudget
+from orchestrator.core.states import RunState
 from orchestrator.engines.engine import AgentTaskOf, Engine
 from orchestrator.runs.commands import ResumeRequest, RunReport, RunRequest, resume_run, run_file
 from orchestrator.store.load import read_history
@@ -32,6 +32,8 @@ from orchestrator.store.run_store import RunStore
 from orchestrator.store.settings_records import BudgetSet, RunOptions
 from orchestrator.supervisor import session
 from orchestrator.supervisor.gates import Asker
+from orchestrator.supervisor.loop import Loop
+from orchestrator.supervisor.parts import Parts
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.views.happenings import Happening, Noted
 from orchestrator.views.listeners import Listeners
@@ -43,13 +45,13 @@ class AbandonedError(BaseException):
 
 
 def open_files() -> Counter[str]:
-    """What the descriptors of this process are open at."""
-    gc.collect()  # a history lets go of its files when nobody has it any more
+    """What the descriptors of this process are open at, but for what a history reads: that goes when nobody has the history."""
     found: Counter[str] = Counter()
     for name in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):  # the listing's own
-            found[os.readlink(f"/proc/self/fd/{name}").partition(":")[0]] += 1
-    return found
+            path = os.readlink(f"/proc/self/fd/{name}").partition(":")[0].removesuffix(" (deleted)")
+            found[path] += not path.endswith((".json", ".jsonl"))
+    return +found
 
 
 class Heard:
@@ -88,9 +90,9 @@ class Terminal:
         while self.question != question:
             yield
 
-    def say(self, choice: str, message: str = "") -> None:
-        """Answer the question."""
-        self._said.append(Said(choice, message))
+    def say(self, choice: str | None, message: str = "") -> None:
+        """Answer the question; None: leave."""
+        self._said.append(EOFError() if choice is None else Said(choice, message))
         os.write(self._write_fd, b".")
 
     def open(self, name: str, question: str, options: Sequence[str], show_file: str | None) -> None:  # noqa: ARG002 - shown to nobody
@@ -118,8 +120,11 @@ class LoopStories:
         self.records: list[Record] = []
         self.engines: list[MemoryEngine] = []
         self._story: Story | None = None
+        self.loop: Loop
+        """That of the living supervisor."""
         (folder / "home").mkdir(mode=0o700)
         monkeypatch.setattr(session, "choose_engine", self._choose_engine)
+        monkeypatch.setattr(session, "Loop", self._make_loop)
         append = RunStore.append
 
         def append_and_note(store: RunStore, records: Sequence[Record]) -> int:
@@ -157,11 +162,16 @@ class LoopStories:
         """That of the last supervisor."""
         return self.engines[-1]
 
+    def connect(self) -> socket.socket:
+        """A client of the living supervisor, who has said nothing yet."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with reachable(self.run_dir.path) as address:
+            connection.connect(address)
+        return connection
+
     def ask(self, request: Request) -> Generator[None, None, Reply]:
         """Ask the living supervisor: `reply = yield from stories.ask(...)` in a story. It answers while the loop turns."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            with reachable(self.run_dir.path) as address:
-                connection.connect(address)
+        with self.connect() as connection:
             connection.sendall(msgspec.json.encode(request) + b"\n")
             answer = b""
             while True:
@@ -219,6 +229,10 @@ class LoopStories:
         self.engines.append(MemoryEngine(self.world, run_dir, next_worker, self._story))
         return self.engines[-1]
 
+    def _make_loop(self, state: RunState, parts: Parts) -> Loop:
+        self.loop = Loop(state, parts)
+        return self.loop
+
     @contextmanager
     def _on_stage(self, story: Story) -> Iterator[None]:
         """The invariants of every run hold behind the block, whatever was done in it."""
@@ -228,6 +242,8 @@ class LoopStories:
             yield
         finally:
             self._story = None
+            # It has the history, which has the run's files open.
+            del self.loop
         assert self.engine.is_closed
         self._check_attempts()
         assert not is_locked(self.run_dir.supervisor_lock)
@@ -235,7 +251,7 @@ class LoopStories:
             left = [path.name for path in (self.run_dir.path / "slots").glob("*.lock") if is_locked(path)]
             assert left == [], "locks of slots are held, and nothing runs"
             left = open_files() - open_before
-            assert left == Counter(), "descriptors are left open"
+            assert left == Counter(), f"descriptors are left open: {left}"
 
     def _check_attempts(self) -> None:
         """Each attempt that was started has one end in the records, unless it still runs or nobody has heard of its end."""
@@ -243,6 +259,8 @@ class LoopStories:
         assert len({start.sequence for start in starts}) == len(starts)
         ends = Counter((end.job, end.index, end.attempt) for end in self.records if isinstance(end, AttemptEnded))
         assert not [key for key, count in ends.items() if count > 1], "an attempt has two ends"
+        shared = {end.status.value for end in self.records if isinstance(end, AttemptEnded) and end.deduped_from is not None}
+        assert shared <= {"succeeded", "failed"}, "an item has the outcome of another, and another end"
         open_starts = read_history(self.run_dir).open_starts.values()
         ended = {(start.job, start.index, start.attempt) for start in starts if start not in open_starts}
         assert ended <= ends.keys(), "an attempt has no end"

@@ -209,7 +209,7 @@ class MemoryEngine:
         self._mine[sequence] = attempt
         if self.world.has(sequence):
             return []
-        return self._told() or [self._lost(attempt)]
+        return self.tell_ended() or [self._lost(attempt)]
 
     def has_living_worker(self, slot: int) -> bool:  # noqa: ARG002 - whichever
         """No worker of the world dies without its attempt."""
@@ -229,7 +229,7 @@ class MemoryEngine:
                 next(self._steps)
             except StopIteration:
                 self._steps = None
-        told = self._told()
+        told = self.tell_ended()
         # A story that is over has nothing to tell any more; what runs then would run for ever.
         if self._steps is None and not told:
             assert not self.running, f"the story is over, and these run: {self.running}"
@@ -247,7 +247,8 @@ class MemoryEngine:
         os.close(self._read_fd)
         os.close(self._write_fd)
 
-    def _told(self) -> list[EngineEvent]:
+    def tell_ended(self) -> list[EngineEvent]:
+        """What has ended and was not told yet."""
         told: list[EngineEvent] = []
         for sequence, attempt in list(self._mine.items()):
             over = self.world.take_over(sequence)
