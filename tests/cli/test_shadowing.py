@@ -100,6 +100,7 @@ def installed_script() -> list[str]:
 
 
 WAYS = {
+    # Left to make test-slow: the child run of the others is started so.
     "as we start ourselves": (own_argv, PACKAGES),
     "by the console script": (installed_script, PACKAGES),
     # Of two regular packages Python itself takes the one in the current folder: `-m` is not ours to change.
@@ -108,7 +109,7 @@ WAYS = {
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow if "ourselves" in way else ()) for way in WAYS])
 def test_supervisor_worker_child_run_nested_run_landing_agent_and_player_are_ours(folder: Path, way: str) -> None:
     command, regular = WAYS[way]
     orchestrate = command()
@@ -162,7 +163,7 @@ def test_the_entry_module_says_what_is_wrong_when_it_stands_alone(tmp_path: Path
 def test_the_tests_themselves_test_ours(folder: Path) -> None:
     """One test that starts a command, run from a project with packages of these names on the path of modules."""
     project = Project(folder, *PACKAGES)
-    tested = f"{ROOT}/tests/cli/test_child_files.py::test_child_runs_are_named_with_their_parents_and_go_with_them"
+    tested = f"{ROOT}/tests/cli/test_child_files.py::test_a_plan_shows_what_each_child_is_given_and_the_jobs_that_it_has"
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", tested]
     assert "1 passed" in project.told(*argv, path=str(project.folder))
     assert project.imported() == []
