@@ -1,4 +1,7 @@
-"""Captured streams as their outcomes tell them: small ones from the record itself, large ones from their file, verified."""
+"""Captured streams as outcomes tell them: a small one from the record itself, a large one from its file, compared with its hash.
+
+Nothing here trusts a file by its name: what is not what was recorded is a CaptureMismatch, and no success stands on it.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,8 @@ def capture_path(capture: Capture, run_dir: RunDir) -> Path:
 def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
     """The same stream at `target`, so that it stays when the run `source` is pruned: a second name of the file, else a copy.
 
-    Raises CaptureMismatch if it is gone or not what was recorded, OSError if it cannot be kept.
+    Survives SIGKILL, not power loss: a hash in the record finds a file that came back empty.
+    Raises CaptureMismatch if the stream is gone or not what was recorded, OSError if it cannot be kept.
     """
     if capture.size == 0:
         return capture
@@ -79,7 +83,8 @@ def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
     Path(target).unlink(missing_ok=True)
     try:
         os.link(capture_path(capture, source), target)
-    except OSError:  # gone (a small one is in the record too), another file system, too many names
+    except OSError:
+        # Gone (a small stream is in the record, too), on another file system, or of too many names.
         Path(target).write_bytes(data)
     return msgspec.structs.replace(capture, path=target)
 

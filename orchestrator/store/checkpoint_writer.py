@@ -55,6 +55,7 @@ class CheckpointWriter:
             next_worker=history.next_worker,
             counts={job.id: {s: n for s, n in job.counts().items() if n} for job in history.jobs.values()},
         )
+        # Each line's place is noted while the document is laid out: the history reads from the checkpoint afterwards.
         buffer = bytearray(_encode(head)[:-1] + HEAD_END)
         crc = 0
         written = 0
@@ -88,8 +89,9 @@ class CheckpointWriter:
             job.rounds = places.rounds
 
     def _lines(self) -> Iterator[tuple[bytes, Places | None, int]]:
-        """Each line, and the column that will remember its place (for items)."""
+        """(line, places, index): of an item's line also where its place is noted."""
         history = self._history
+        # What is known of the run, and of each job as a whole, comes before anything of an item: the fold needs the lists first.
         facts: list[Record] = [history.header]
         if history.supervisor is not None:
             facts.append(history.supervisor)
@@ -113,11 +115,13 @@ class CheckpointWriter:
             yield _encode(history.ended), None, 0
 
     def _item_lines(self, job: JobHistory) -> Iterator[tuple[bytes, Places | None, int]]:
+        """The lines of one job's items, in an order that folds to the same: each later line may take back an earlier one."""
         new = self._places[job.id] = _JobPlaces(Places(), Places(), {})
         history = self._history
         for index in range(job.known):
             for record in _gate_records(job, index):
                 yield _encode(record), None, 0
+            # The ends of a loop's rounds. The last of them may be the item's last end: then one line serves both.
             end = job.ends.get(index)
             is_told = end is not None
             last_round = 0
@@ -130,8 +134,9 @@ class CheckpointWriter:
                     yield history.sources.line(place), rounds, number
             if end is not None:
                 yield history.sources.line(end), new.ends, index
-                if last_round:  # one line, which both point at
+                if last_round:
                     new.rounds[index].copy(last_round, new.ends, index)
+            # What came of the item since its last end: a start that was settled, a settlement, a start that is open.
             if (unended := job.unended.get(index)) is not None:
                 yield _encode(unended), None, 0
             if (place := job.settlements.get(index)) is not None:
@@ -139,6 +144,7 @@ class CheckpointWriter:
                 is_told = True
             if (start := history.open_starts.get((job.id, index))) is not None:
                 yield _encode(start), None, 0
+            # An end before it would make it ended again.
             if job.status(index) is Status.PENDING and is_told:
                 yield _encode(Reopened(job=job.id, indices=[index])), None, 0
 

@@ -29,7 +29,7 @@ def unwritable(path: Path, error: OSError, *, is_run: bool = True) -> StateUnwri
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
-    """Write all of `data`, however many calls it takes. Raises OSError."""
+    """Write all of `data`, however many calls it takes. Survives SIGKILL. Raises OSError."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
@@ -68,6 +68,7 @@ def write_durably(path: Path, data: bytes | Iterable[bytes]) -> None:
             sync_folder(path.parent)
             fault_point("file.folder_synced")
         except OSError as error:
+            # Renamed or not: whichever content stands there is whole.
             raise unwritable(path, error) from error
     except BaseException:
         # Only tidiness: the next writer overwrites a temporary file that cannot be removed now.

@@ -33,6 +33,7 @@ def write_item_list(path: Path, values: Iterable[Any]) -> int:
     Raises StateUnwritableError; an error of `values` propagates as it is. Either way nothing is left at `path`.
     """
     try:
+        # The folder's own name must survive, too, or a durable list would lie in a folder that is gone.
         path.parent.mkdir(mode=0o700, exist_ok=True)
         sync_folder(path.parent.parent)
     except OSError as error:
@@ -43,6 +44,7 @@ def write_item_list(path: Path, values: Iterable[Any]) -> int:
         nonlocal count
         crc = 0
         buffer = bytearray()
+        # A list of a million values is written a block at a time: memory does not grow with it.
         for value in values:
             _encoder.encode_into(value, buffer, -1)
             buffer += b"\n"
@@ -83,6 +85,7 @@ class ItemList:
         return (self[index] for index in range(len(self)))
 
     def _scan(self, path: Path) -> None:
+        """Note where each line begins, and compare the checksum: a value of a damaged list must not reach an item."""
         size = self._source.size()
         last = _LAST_LINE.search(self._source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
         if last is None:

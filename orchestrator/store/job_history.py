@@ -41,9 +41,9 @@ _WAITING = _CODES[Status.WAITING]
 
 
 class GateHistory(msgspec.Struct):
-    """One item of a gate: the question that is out or was last, the choice that was made of it, and the last that sent back.
+    """One item of a gate: its last question, the answer to it, and the last answer that sent items back.
 
-    Without a question it is to be asked, perhaps anew.
+    Without a question the gate is to be asked, perhaps anew.
     """
 
     question: GateAsked | None = None
@@ -58,11 +58,11 @@ class JobHistory:
         self.id = job_id
         self.count: int | None = None
         self.chosen: ItemsChosen | None = None
-        """What is selected of it, if that is not all."""
+        """Which of its items are selected; None: all."""
         self.list_revision = 0
         """Which file has the item list (`RunDir.items`)."""
         self.is_outdated = False
-        """The list is to be evaluated again before anything more of the job starts."""
+        """Whether its list is to be evaluated again before anything more of the job starts."""
         self.gone: set[int] = set()
         """Items whose values are no longer in the list."""
         self.listing_failed: str | None = None
@@ -73,11 +73,11 @@ class JobHistory:
         self.rounds: dict[int, Places] = {}
         """Of an item of a loop: where the end of each of its rounds stands, by the number of the round."""
         self.unended: dict[int, Started] = {}
-        """Last starts that never came to an end, because the item was settled: they tell how many attempts there were."""
+        """By item: its last start, if the item was settled without an end. It tells how many attempts there were."""
         self.retries: dict[int, RetryAsked] = {}
-        """The last time that somebody asked for one more time of an item."""
+        """By item: the last request for one more time."""
         self.gates: dict[int, GateHistory] = {}
-        """Of a gate: what became of the question of each item that was asked."""
+        """By item, of a gate: its question and the answers."""
         self.spending = Spending()
         self._damaged: set[int] = set()
         """Items that had succeeded, and whose outcome was lost or spoiled since."""
@@ -168,20 +168,22 @@ class JobHistory:
 
     def spent(self, index: int) -> Spent | None:
         """What item `index` has cost so far, read from disk; None if no agent worked for it. Raises StateRefusedError."""
-        place = self.ends.get(index) if self.spending.knows(index) else None
+        place = self.ends.get(index) if self.spending.is_known(index) else None
         line = decode_line(self.sources.line(place)) if place else None
         return line.spent if isinstance(line, EndLine) else None
 
     def started(self, start: Started, *, is_new: bool, is_open: bool) -> None:
-        """An attempt was about to begin. `is_new`: just now, and is not only told once more by a checkpoint.
+        """An attempt is about to begin. `is_new`: the journal tells it, so it is not told once more by a checkpoint.
 
-        `is_open`: the end of the one before was not waited for.
+        `is_open`: the attempt before has no end yet.
         """
         index = start.index
+        # Nobody had asked for this attempt: its item had succeeded, or another attempt of it was under way.
         if is_new and start.agent and (is_open or index in self._damaged or self._has_settled(index)):
             self.spending.paid_twice += 1
         self._damaged.discard(index)
         self._set(start.index, _RUNNING, start.attempt)
+        # The first round of a loop forgets the rounds that the item had before it began anew.
         if start.round == 1:
             self.rounds.pop(start.index, None)
         if self.unended:
@@ -190,12 +192,14 @@ class JobHistory:
     def attempt_ended(self, record: EndLine | AttemptEnded, source: int, offset: int, length: int) -> None:
         """An attempt ended; its line stands at `offset` of `source`."""
         index = record.index
+        # What the end before told is read from its place, so before the place is overwritten.
         if record.spent is not None:
-            self.spending.take(index, record.spent, self.spent(index))
+            self.spending.take_end(index, record.spent, self.spent(index))
         self._set(index, _CODES[record.status], record.attempt)
         self.ends.put(index, source, offset, length)
         if record.round:
             self.rounds.setdefault(index, Places()).put(record.round, source, offset, length)
+        # An end is the last word: what settled the item before counts no more.
         self.settlements.remove(index)
         if self.unended:
             self.unended.pop(index, None)
@@ -203,14 +207,16 @@ class JobHistory:
             self._stale.discard(index)
 
     def settled(self, record: SettledLine | ItemSettled, start: Started | None, source: int, offset: int, length: int) -> None:
-        """The item came to a status without an end of its attempt, which `start` is if it had begun one."""
+        """The item came to a status without an end. `start`: its attempt, if one had begun."""
         index = record.index
-        if record.status is Status.INTERRUPTED and self.spending.knows(index) and self.status(index) is Status.SUCCEEDED:
+        # A paid success that became interrupted lost its output: its next attempt is paid for a second time.
+        if record.status is Status.INTERRUPTED and self.spending.is_known(index) and self.status(index) is Status.SUCCEEDED:
             self._damaged.add(index)
         elif record.status is Status.PENDING:
             self._damaged.discard(index)
         self._set(index, _CODES[record.status], 0)
         self.settlements.put(index, source, offset, length)
+        # The start stays known, or the next attempt would get its number.
         if start is not None:
             self.unended[index] = start
         if record.stale:
@@ -221,14 +227,15 @@ class JobHistory:
             self.gone.add(index)
         else:
             self.gone.discard(index)
+        # An update set the item back: from now on the jobs file says what it does, and a gate is asked anew.
         if record.status is Status.PENDING:
-            self.retries.pop(index, None)  # an update set it back: what the jobs file says counts
-        if record.status is Status.PENDING and (gate := self.gates.get(index)) is not None:
-            gate.question = gate.answer = None  # it is to be asked anew
+            self.retries.pop(index, None)
+            if (gate := self.gates.get(index)) is not None:
+                gate.question = gate.answer = None
 
     def _has_settled(self, index: int) -> bool:
         """Whether an agent has done the item well, and nothing has asked for it since."""
-        return self.spending.knows(index) and self.status(index) is Status.SUCCEEDED and index not in self._stale
+        return self.spending.is_known(index) and self.status(index) is Status.SUCCEEDED and index not in self._stale
 
     @property
     def unselected(self) -> int:

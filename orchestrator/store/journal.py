@@ -59,6 +59,7 @@ class Journal:
         except OSError as error:
             raise unwritable(path, error) from error
         journal = cls(path, generation, 0, fd)
+        # The header, then its bytes, then its name: a checkpoint that names this journal must find it after any power loss.
         try:
             journal._append([JournalHeader(format=FORMAT, generation=generation, run=run_id)])
             sync_data(fd)
@@ -74,19 +75,23 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, generation: int, size: int) -> Journal:
-        """Go on after byte `size`, which is where the file ends. Raises StateUnwritableError."""
+        """Go on after byte `size`, where the file ends. Writes nothing. Raises StateUnwritableError."""
         try:
             return cls(path, generation, size, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
         except OSError as error:
             raise unwritable(path, error) from error
 
     def append(self, records: Sequence[Record]) -> list[tuple[int, int]]:
-        """Write one group; (offset, length) of each record's line. Survives SIGKILL. Raises StateUnwritableError."""
+        """Write one group; (offset, length) of each record's line. Survives SIGKILL; power loss once the file is synced.
+
+        Raises StateUnwritableError.
+        """
         return self._append(records)
 
     def _append(self, records: Sequence[Record | JournalHeader]) -> list[tuple[int, int]]:
         if self._failure is not None:
             raise self._failure
+        # All lines and their commit in one buffer: one write, so that SIGKILL leaves all of the group or a torn tail.
         group = bytearray()
         places = []
         for record in records:
@@ -104,6 +109,7 @@ class Journal:
         except OSError as error:
             self._failure = unwritable(self.path, error)
             raise self._failure from error
+        # A short write is not completed: what the kernel kept of it is a torn tail, which the next lock holder sets aside.
         if written != len(group):
             self._failure = StateUnwritableError(
                 f"{self.path}: cannot write state: a write was cut short, as on a full disk",
@@ -172,13 +178,15 @@ class JournalRead:
     def __iter__(self) -> Iterator[tuple[Line, int, int]]:
         for base, data in self._blocks():
             lines = data.split(b"\n")
-            lines.pop()  # what follows the last line end is not a line (yet)
+            # What follows the last line end is not a line (yet).
+            lines.pop()
             decoded = self._format.decode_lines(lines)
             offsets = list(accumulate(map(len, lines), _after_line_end, initial=base))
             first = 0
             for position, line in enumerate(decoded):
                 if type(line) is not Commit:
                     continue
+                # Nothing of a group is given before its commit is known to be good.
                 if not self._is_valid(line, data[self.valid_bytes - base : offsets[position] - base]):
                     self._refuse_damage()
                     return

@@ -1,6 +1,7 @@
-"""What another run's item came to, kept by this run with all that its outcome names: that one may be pruned.
+"""The outcome of another run's item, kept by this run with all files that it names: the other run may be pruned.
 
-What is kept is a second name of the same file where the file system can, else a copy. The folder of a workspace stays that run's.
+A kept file is a second name of the same file where the file system can, else a copy. Survives SIGKILL, not power loss. The folder
+of a workspace stays with the other run.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.protocol import AgentReport, Outcome, WorkspaceReport
 
 
-def kept_outcome(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome | None:
-    """The outcome with its files in this run's own folder; None if they are gone or not what they were.
+def keep_outcome(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> Outcome | None:
+    """The outcome with its files in this run's own folder; None if a file is gone or not what it was.
 
     Raises StateUnwritableError.
     """
@@ -30,8 +31,8 @@ def kept_outcome(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> 
             stdout=keep_capture(outcome.stdout, run_dir, stdout),
             stderr=keep_capture(outcome.stderr, run_dir, stderr),
             check=keep_capture(outcome.check, run_dir, f"{stem}check"),
-            agent=_kept_answer(run_dir, outcome.agent, f"{stem}answer"),
-            workspace=_kept_work(run_dir, outcome.workspace, stem),
+            agent=_keep_answer(run_dir, outcome.agent, f"{stem}answer"),
+            workspace=_keep_work(run_dir, outcome.workspace, stem),
         )
     except CaptureMismatch:
         return None
@@ -39,20 +40,20 @@ def kept_outcome(run_dir: RunDir, job_id: str, index: int, outcome: Outcome) -> 
         raise unwritable(run_dir.path, error) from error
 
 
-def _kept_answer(run_dir: RunDir, report: AgentReport | None, path: str) -> AgentReport | None:
+def _keep_answer(run_dir: RunDir, report: AgentReport | None, path: str) -> AgentReport | None:
     return None if report is None else msgspec.structs.replace(report, text=keep_capture(report.text, run_dir, path))
 
 
-def _kept_work(run_dir: RunDir, report: WorkspaceReport | None, stem: str) -> WorkspaceReport | None:
+def _keep_work(run_dir: RunDir, report: WorkspaceReport | None, stem: str) -> WorkspaceReport | None:
     if report is None:
         return None
     folder = f"{stem}files"
-    kept = [_kept(each, os.path.join(folder, os.path.relpath(each, report.artifacts_folder))) for each in report.artifacts]
+    kept = [_keep_file(each, os.path.join(folder, os.path.relpath(each, report.artifacts_folder))) for each in report.artifacts]
     patch = keep_capture(report.patch, run_dir, f"{stem}patch")
     return msgspec.structs.replace(report, path=None, patch=patch, artifacts=kept, artifacts_folder=folder)
 
 
-def _kept(source: str, target: str) -> str:
+def _keep_file(source: str, target: str) -> str:
     Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         os.unlink(target)

@@ -78,7 +78,7 @@ def _created_at(run_dir: RunDir) -> float:
     try:
         return read_header(run_dir.checkpoint).created_at
     except StateRefusedError:
-        # It is still a run, and whoever opens it is told what is wrong with it.
+        # A damaged run is listed: the command that opens it says what is wrong.
         return run_dir.checkpoint.stat().st_mtime
 
 
@@ -94,9 +94,10 @@ def find_run(home: Path, reference: str | None) -> RunDir:
         return newest
     if is_run_id(reference) and (exact := RunDir.of(home, reference)).checkpoint.exists():
         return exact
+    # From here on every run is looked at: an exact id, which scripts use, has not come so far.
     runs = list_runs(home)
     named = {run.run_id: run for run in runs if reference and run.run_id.startswith(reference)}
-    # A child's id begins like its parent's, which is the one that is meant.
+    # The id of a child run begins with its parent's id: a prefix of both means the parent.
     candidates = [run_id for run_id, run in named.items() if len(named) == 1 or parent_of(run) not in named]
     if len(candidates) == 1:
         return RunDir.of(home, candidates[0])

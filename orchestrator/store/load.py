@@ -69,6 +69,7 @@ def _moment(run_dir: RunDir) -> tuple[int, ...]:
 
 def load_run(run_dir: RunDir) -> LoadedRun:
     """One reading of checkpoint and journal. Raises FileNotFoundError, StateRefusedError."""
+    # The journal is opened at once after the head that names it: a writer that takes a checkpoint meanwhile removes it.
     checkpoint = SourceFile(run_dir.checkpoint)
     head, start = read_head(checkpoint)
     format_ = format_of(run_dir.checkpoint, head.format)
@@ -78,11 +79,13 @@ def load_run(run_dir: RunDir) -> LoadedRun:
     if not isinstance(first, RunHeader) or first.run_id != head.run:
         raise refused(run_dir.checkpoint, "damaged: it has no header")
     history = RunHistory(first, head.generation, Sources(checkpoint, journal_file, format_))
+    # The fold: all that the checkpoint tells, then all that was appended since.
     for line, offset, length in lines:
         history.apply(line, CHECKPOINT, offset, length)
     journal = JournalRead(journal_file, head.generation, head.run, format_)
     for line, offset, length in journal:
         history.apply(line, JOURNAL, offset, length)
+    # Numbers are never given twice: those of records that no checkpoint keeps are told by its head.
     history.next_sequence = max(history.next_sequence, head.next_sequence)
     history.next_worker = max(history.next_worker, head.next_worker)
     return LoadedRun(history, checkpoint, journal)

@@ -1,7 +1,8 @@
 """The records of a run: what the journal's lines and the checkpoint's entries say. One language for both.
 
 A record is a fact that has happened, told by the supervisor (the only writer). Loading a run is one fold over the records of
-its checkpoint and then of its journal (`history`). Times are seconds since the epoch, for people; no rule depends on them.
+its checkpoint and then of its journal (`run_history`). Times are seconds since the epoch, for people; no rule depends on them.
+A new field has a default that means what was before it: lines of all versions load (`formats`).
 """
 
 from __future__ import annotations
@@ -57,11 +58,11 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     revision: int = 0
     """How often the run was updated: its copy of the jobs file, and the item lists made since, carry this number."""
     removed: dict[str, bool] = {}
-    """As `jobs`: those that updates took out. Nobody sees their records, but they count again if the job comes back."""
+    """As `jobs`: the jobs that updates took out. Their records are not shown, but count again if a job comes back."""
 
     @property
     def mark(self) -> str:
-        """`RUN.NONCE`: what tells this run's processes and temporary files from those of any other on the machine."""
+        """`RUN.NONCE`: tells this run's processes and temporary files from those of any other run on the machine."""
         return f"{self.run_id}.{self.nonce}"
 
 
@@ -136,7 +137,7 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """The id of the child run (`workflow`) that does the work."""
     agent: str | None = None
     account: str | None = None
-    """Whose limits bind it: a key that tells the provider, and no secret."""
+    """The account whose limits bind the agent: a key that tells the provider, and no secret."""
     model: str | None = None
     session: str | None = None
     """The session of the agent that goes on with this attempt; None: it begins one."""
@@ -145,7 +146,7 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     played: tuple[int, int] | None = None
     """In a replay: (index, attempt) of the recorded attempt of this job that is played instead of an agent."""
     workspace: str = ""
-    """The name of the workspace that it works in (`RunDir.workspace`); empty: none of its own."""
+    """The name of the workspace that the attempt works in (`RunDir.workspace`); empty: none of its own."""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
@@ -171,18 +172,18 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     folder: str = ""
     """Where its agent worked (absolute)."""
     workspace: str = ""
-    """The name of the workspace that it worked in."""
+    """The name of the workspace that the attempt worked in."""
     is_adopted: bool = False
     """A worker of a supervisor that was killed made the attempt."""
     spent: Spent | None = None
-    """Of the item so far; None: no agent has worked for it."""
+    """What the item has cost so far; None: no agent has worked for it."""
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):
     """An item came to `status` without an attempt: skipped, found done (`creates`), refused by its template, cancelled.
 
     Also a change of a word later on: a `waiting` item whose run ended is `interrupted`; a succeeded one may become `stale`.
-    `pending`: an update set it back. It keeps its outcome if that is of the very payload that it has when its turn comes.
+    `pending`: an update set the item back. The item keeps its outcome if it has the same payload when its turn comes.
     """
 
     job: str

@@ -99,7 +99,7 @@ class RunDir(msgspec.Struct, frozen=True):
 
     @property
     def workspaces(self) -> Path:
-        """Where items work apart from each other; beside each its record (`workers/workspaces.py`)."""
+        """Where items work apart from each other; beside each its record (`workers/workspaces/record.py`)."""
         return self.path / "workspaces"
 
     def workspace(self, name: str) -> Path:
@@ -142,6 +142,7 @@ def create_run_dir(home: Path, run_id: str) -> RunDir:
     """
     check_run_id(run_id)
     run_dir = RunDir.of(home, run_id)
+    # Each folder, then its name in the folder above: a run that is told about must be there after a power loss.
     try:
         run_dir.path.parent.mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):

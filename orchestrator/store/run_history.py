@@ -1,4 +1,8 @@
-"""The fold: what a run's records, from its checkpoint and then its journal, come to."""
+"""The fold: what a run's records, from its checkpoint and then its journal, come to.
+
+Invariant: a checkpoint of this history, and all records that came before it, fold to the same. Nothing is decided here: a record
+is a fact, also if a rule of today would not have made it.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +38,9 @@ from orchestrator.store.spending_records import JobSpent
 
 
 class RunHistory:
-    """What a run's records say, up to date with the last record applied. `jobs` has every job of the run, in file order; behind
-    them those that an update removed.
+    """What a run's records say, up to the last record applied.
+
+    `jobs` has every job of the run in file order, and behind them the jobs that an update removed.
     """
 
     def __init__(self, header: RunHeader, generation: int, sources: Sources) -> None:
@@ -86,6 +91,7 @@ class RunHistory:
                 for job in self.jobs.values():
                     job.closed = None
                 serving = {start.worker for start in self.open_starts.values()}
+                # A worker that serves no open start is of no use to a new supervisor: its attempts have ended.
                 self.workers = {number: worker for number, worker in self.workers.items() if number in serving}
             case WorkerStarted():
                 self.workers[record.worker] = record
@@ -115,14 +121,14 @@ class RunHistory:
     def _updated(self, header: RunHeader) -> None:
         """The run goes on with another jobs file. What is a fan-out now and was none, or the other way round, begins anew."""
         known = {**self.header.removed, **self.header.jobs}
+        # A job that was removed before anything of it was recorded has no history to go on with.
         anew = {
-            job_id
-            for job_id, is_fan_out in header.jobs.items()
-            if known.get(job_id) is not is_fan_out or job_id not in self.jobs  # removed before anything of it was recorded
+            job_id for job_id, is_fan_out in header.jobs.items() if known.get(job_id) is not is_fan_out or job_id not in self.jobs
         }
         past = {**self.jobs, **{job_id: JobHistory(job_id, self.sources) for job_id in anew}}
+        # Money that was spent stays spent, whatever becomes of the items.
         for job_id in anew & self.jobs.keys():
-            past[job_id].spending = self.jobs[job_id].spending.begun_anew()
+            past[job_id].spending = self.jobs[job_id].spending.begin_anew()
         self.jobs = {job_id: past.pop(job_id) for job_id in header.jobs} | past
         self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] not in anew}
         self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] not in anew}
@@ -142,12 +148,12 @@ class RunHistory:
                 job.retries[record.index] = record
             case Reopened(indices=indices):
                 job.reopened(indices)
-                # What they did is to be done again: they must not find that it is done.
+                # The work of these items is to be done again: their tokens must not find it done.
                 again = {(record.job, index) for index in indices}
                 self.done_tokens = {token: item for token, item in self.done_tokens.items() if item not in again}
 
     def _note_token(self, record: EndLine | AttemptEnded) -> None:
-        """Within one run the same work is done once, however long ago: the item that did it is kept in mind."""
+        """Within one run the same work is done once, however long ago: remember the item that did it."""
         assert record.token is not None
         if record.status is Status.SUCCEEDED:
             self.done_tokens[record.token] = (record.job, record.index)

@@ -54,6 +54,7 @@ class RunStore:
         Raises UserError if it exists already, StateUnwritableError.
         """
         check_unborn(run_dir)
+        # The checkpoint comes last, for it makes the directory a run: a kill before it leaves no run that lacks something.
         write_durably(run_dir.jobs_toml(0), jobs_text.encode())
         Journal.create(run_dir.journal(1), 1, header.run_id).close()
         empty = SourceFile(run_dir.journal(1))
@@ -73,6 +74,7 @@ class RunStore:
                 raise
             raise cannot_load(error) from error
         generation = loaded.history.generation
+        # The tail is copied durably before it is cut: it may be what somebody needs to find out what happened.
         if loaded.journal.torn:
             _set_torn_tail_aside(run_dir, generation, loaded.journal)
         _remove_leavings(run_dir, generation)
@@ -83,12 +85,13 @@ class RunStore:
 
         Raises StateUnwritableError; the history then does not have the group.
         """
-        self._check()
+        self._check_failure()
         try:
             places = self._journal.append(records)
         except StateUnwritableError as error:
             self._failure = error
             raise
+        # Folded in only now: the history never has what the journal has not.
         for record, (offset, length) in zip(records, places, strict=True):
             self.history.apply(record, JOURNAL, offset, length)
         self._group += 1
@@ -96,7 +99,7 @@ class RunStore:
 
     def request_sync(self) -> None:
         """Have everything appended so far made durable, soon. Does not wait."""
-        self._syncer.request(self._group)
+        self._syncer.request_sync(self._group)
 
     def sync_fileno(self) -> int:
         """Readable when `durable_through` has news."""
@@ -104,7 +107,7 @@ class RunStore:
 
     def durable_through(self) -> int:
         """The last group that survives power loss. Raises StateUnwritableError."""
-        self._check()
+        self._check_failure()
         return self._syncer.durable_through()
 
     @property
@@ -117,7 +120,7 @@ class RunStore:
 
         Raises StateUnwritableError: whichever generation then stands on disk is whole.
         """
-        self._check()
+        self._check_failure()
         try:
             self._take_checkpoint()
         except StateUnwritableError as error:
@@ -128,6 +131,7 @@ class RunStore:
             raise self._failure from error
 
     def _take_checkpoint(self) -> None:
+        # The new journal stands before the checkpoint that names it; until the rename the old generation is the run.
         generation = self.history.generation + 1
         path = self.run_dir.journal(generation)
         journal = Journal.create(path, generation, self.history.header.run_id)
@@ -137,12 +141,14 @@ class RunStore:
         except BaseException:
             journal.close()
             raise
+        # From here on the new generation is the run. The old journal stays open until nothing points into it or syncs it.
         writer.adopt(Sources(SourceFile(self.run_dir.checkpoint), SourceFile(path)))
         self._checkpoint_bytes = writer.size
-        self._syncer.switch(journal.fd, path, self._group)
+        self._syncer.switch_file(journal.fd, path, self._group)
         old, self._journal = self._journal, journal
         old.close()
         fault_point("checkpoint.switched")
+        # A kill before this leaves a journal that no checkpoint names: `_remove_leavings` removes it.
         old.path.unlink()
 
     def close(self) -> None:
@@ -152,7 +158,7 @@ class RunStore:
         if self._failure is None:
             self._failure = StateUnwritableError(f"{self.run_dir.path}: this store is closed")
 
-    def _check(self) -> None:
+    def _check_failure(self) -> None:
         if self._failure is None:
             self._failure = self._syncer.failure
         if self._failure is not None:
@@ -160,6 +166,7 @@ class RunStore:
 
 
 def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) -> None:
+    """Copy the tail to a file of its own, then cut the journal behind its last valid group. Both survive power loss."""
     path = run_dir.journal(generation)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     write_durably(run_dir.path / f"journal-{generation}.torn-{stamp}", read.tail())
@@ -176,7 +183,10 @@ def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) ->
 
 
 def _remove_leavings(run_dir: RunDir, generation: int) -> None:
-    """Remove what a killed writer left of a checkpoint: the temporary file, journals of other generations."""
+    """Remove what a killed writer left of a checkpoint: the temporary file, journals of other generations.
+
+    Survives power loss.
+    """
     try:
         temporary_path(run_dir.checkpoint).unlink(missing_ok=True)
         for path in run_dir.path.glob("journal-*.jsonl"):

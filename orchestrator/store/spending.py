@@ -1,7 +1,8 @@
 """What the agents of one job have cost, folded from the ends of its items.
 
-Each end tells what its item has cost so far, over all attempts. So what an end adds is the difference to the end before it, and
-the sums come out the same from a journal that has every end and from a checkpoint that has the last ones. Money is whole
+Each end tells what its item has cost so far, over all attempts. So an end adds the difference to the end before it.
+
+Invariant: the sums of a journal, which has every end, and of a checkpoint, which has the last ones, are the same. Money is whole
 billionths of a dollar. Memory: 16 bytes an item, and only for jobs of agents.
 """
 
@@ -51,7 +52,7 @@ def cost_of(spent: Iterable[AgentSpent]) -> int | None:
 
 
 class Spending:
-    """Of one job. `by_agent`: what attempts have cost, by agent and model; `of_children`: those of its items' child runs."""
+    """Of one job. `by_agent`: what its attempts have cost, by agent and model; `of_children`: what its child runs' have cost."""
 
     def __init__(self) -> None:
         self.by_agent: dict[tuple[str, str | None], AgentSpent] = {}
@@ -65,11 +66,11 @@ class Spending:
         self._last_nano_usd = array("q")
         self._last_tokens = array("q")
 
-    def knows(self, index: int) -> bool:
+    def is_known(self, index: int) -> bool:
         """Whether something was spent, or saved, for item `index`."""
         return index < len(self._last_nano_usd) and self._last_nano_usd[index] != _NOTHING
 
-    def take(self, index: int, spent: Spent, before: Spent | None) -> None:
+    def take_end(self, index: int, spent: Spent, before: Spent | None) -> None:
         """The item has cost `spent` so far; `before` is what its end before this one told."""
         self._count(spent, before or Spent())
         self._put(self._last_nano_usd, index, spent.last_nano_usd)
@@ -81,8 +82,8 @@ class Spending:
         self.former = former
         self.paid_twice += paid_twice
 
-    def begun_anew(self) -> Spending:
-        """The same sums, of a job that has none of its items any more."""
+    def begin_anew(self) -> Spending:
+        """The same sums, of a job that has begun anew and has none of these items any more."""
         new = Spending()
         new.take_former(self.whole(), self.paid_twice)
         return new
@@ -151,6 +152,9 @@ def _combined(one: AgentSpent, other: AgentSpent, sign: int) -> AgentSpent:
 
 
 def _each(one: Usage, other: Usage, sign: int) -> Usage:
-    """Field by field. Sums only grow: what is told of less is told of more, so a difference is untold only where both are."""
+    """`one` plus or minus `other`, field by field. A field is untold only if both leave it untold.
+
+    Reason: sums only grow, so a field that was told of the smaller sum is told of the larger one.
+    """
     pairs = ((field, getattr(one, field), getattr(other, field)) for field in _USAGE_FIELDS)
     return Usage(**{field: (a or 0) + sign * (b or 0) for field, a, b in pairs if a is not None or b is not None})

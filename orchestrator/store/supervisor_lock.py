@@ -1,4 +1,7 @@
-"""The lock that makes a process the supervisor of a run: one at a time, until it lets go or dies."""
+"""The lock that makes a process the supervisor of a run: one at a time, until it lets go or dies.
+
+The kernel frees the lock with its holder. supervisor.json beside it says who that is: only a cache, for messages, never believed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class SupervisorLock:
 
     def try_acquire(self, timeout_seconds: float = 1.0) -> None:
         """Take the lock and note in supervisor.json who did. Raises RunHeldError (who has it), StateUnwritableError."""
-        # 35 ms of import that a reader must not pay.
+        # Imported here: it takes 35 ms, which a reader must not pay.
         import filelock
 
         path = self._run_dir.supervisor_lock
@@ -41,7 +44,7 @@ class SupervisorLock:
             raise StateUnwritableError(
                 f"{path}: cannot be locked: {error.strerror or error}", "mend that, then try again"
             ) from error
-        # filelock unlocks when the object is collected: whoever owns this object owns the lock.
+        # filelock unlocks when its object is collected: the lock lasts as long as this attribute.
         self._lock = lock
         self._note_holder()
 
@@ -52,16 +55,17 @@ class SupervisorLock:
             self._lock = None
 
     def _note_holder(self) -> None:
+        """Write supervisor.json: only a cache. A folder that takes no note takes no records: then the lock is let go."""
         pid = os.getpid()
         note = {"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id(), "since": time.time()}
         try:
-            # Only words for messages.
             write_whole(self._run_dir.supervisor_json, json.dumps(note).encode())
         except StateUnwritableError:
             self.release()
             raise
 
     def _holder_in_words(self) -> tuple[str, str]:
+        """Message and hint. The kernel says who took the lock; the note says since when, if it is of that process."""
         pid = holder_pid(self._run_dir.supervisor_lock)
         since = ""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -41,7 +41,7 @@ class Syncer:
         self._thread = threading.Thread(target=self._run, name="syncer", daemon=True)
         self._thread.start()
 
-    def request(self, group: int) -> None:
+    def request_sync(self, group: int) -> None:
         """Make everything through `group` durable, soon. Does not wait."""
         self._requested = group
         # Waking a thread costs more than all the rest of an append: only one that waits for a request is woken. It says that it
@@ -64,7 +64,7 @@ class Syncer:
                 raise self.failure
             return self._durable
 
-    def switch(self, fd: int, path: Path, durable: int) -> None:
+    def switch_file(self, fd: int, path: Path, durable: int) -> None:
         """Sync `fd` from now on; everything through group `durable` is durable elsewhere. Waits for a sync under way."""
         with self._condition:
             self._condition.wait_for(lambda: not self._is_syncing)
@@ -91,27 +91,32 @@ class Syncer:
             os.write(self._writer, b"!")
 
     def _run(self) -> None:
+        """The thread: wait for a request, rest, sync once for all that came meanwhile."""
         last_began = -SHORTEST_INTERVAL_SECONDS
         while True:
             with self._condition:
                 self._is_idle = True
                 self._condition.wait_for(lambda: self._closing.is_set() or self._requested > self._durable)
                 self._is_idle = False
+            # Rest before the next fdatasync: more groups come in meanwhile and share it. A close ends the rest at once.
             self._closing.wait(max(0.0, last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()))
             with self._condition:
                 if self._closing.is_set():
                     return
                 goal, fd = self._requested, self._fd
                 if goal <= self._durable:
-                    continue  # a checkpoint made it durable meanwhile
+                    # A checkpoint made the groups durable while this thread rested.
+                    continue
                 last_began = time.monotonic()
                 self._is_syncing = True
+                # Without the condition: the loop asks `durable_through` while the disk works. `switch_file` waits for the flag.
                 self._condition.release()
                 error = _try_sync(fd)
                 self._condition.acquire()
                 self._is_syncing = False
                 self._condition.notify_all()
                 if error is not None:
+                    # Never tried again: the kernel may have dropped the pages, and would call the next fdatasync a success.
                     self.failure = unwritable(self._path, error)
                     self._tell()
                     return

@@ -23,7 +23,7 @@ from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Trials
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.shared.wait_board import WaitBoard
-from orchestrator.store.kept_outcome import kept_outcome
+from orchestrator.store.kept_outcome import keep_outcome
 from orchestrator.supervisor import sources
 from orchestrator.supervisor.account_limits import AccountLimits
 from orchestrator.supervisor.admission import Admission
@@ -136,5 +136,5 @@ def _token_desk(run: Run, options: SessionOptions) -> TokenDesk:
         is_fresh=options.run.fresh,
         ancestors=options.ancestors,
         done_here=run.reader.done_with,
-        keep=lambda item, outcome: kept_outcome(run.dir, run.job(item).id, item[1], outcome),
+        keep=lambda item, outcome: keep_outcome(run.dir, run.job(item).id, item[1], outcome),
     )

@@ -139,7 +139,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many outputs were in memory whenever one more had been read."""
     living: weakref.WeakSet[Watched] = weakref.WeakSet()
     counts: list[int] = []
-    shape = run_records.shaped_output
+    shape = run_records.shape_output
 
     def shaped(outcome: Outcome, kind: OutputKind, answer: bytes) -> Any:
         output = Watched(shape(outcome, kind, answer))
@@ -147,7 +147,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         counts.append(sum(len(each.text) == 100_000 for each in living))
         return output
 
-    monkeypatch.setattr(run_records, "shaped_output", shaped)
+    monkeypatch.setattr(run_records, "shape_output", shaped)
     return counts
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orchestrator.store.captures import read_capture
-from orchestrator.store.kept_outcome import kept_outcome
+from orchestrator.store.kept_outcome import keep_outcome
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Capture, Outcome, WorkspaceReport
 
@@ -50,7 +50,7 @@ def outcome_in(folder: Path) -> Outcome:
 def test_all_that_an_outcome_names_is_kept_when_the_other_run_is_pruned(tmp_path: Path) -> None:
     theirs, ours = tmp_path / "theirs", RunDir(tmp_path / "ours")
     theirs.mkdir()
-    kept = kept_outcome(ours, "port", 3, outcome_in(theirs))
+    kept = keep_outcome(ours, "port", 3, outcome_in(theirs))
     shutil.rmtree(theirs)
     assert kept is not None
     assert kept.agent is not None
@@ -68,4 +68,4 @@ def test_all_that_an_outcome_names_is_kept_when_the_other_run_is_pruned(tmp_path
 def test_an_outcome_of_which_a_part_is_gone_is_not_kept(tmp_path: Path, gone: str) -> None:
     outcome = outcome_in(tmp_path)
     (tmp_path / gone).unlink()
-    assert kept_outcome(RunDir(tmp_path / "ours"), "port", 3, outcome) is None
+    assert keep_outcome(RunDir(tmp_path / "ours"), "port", 3, outcome) is None

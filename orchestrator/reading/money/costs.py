@@ -108,7 +108,7 @@ def spent_after_child(before: Spent | None, child: str, agents: Sequence[AgentSp
     known = Spent(children={child: list(past.children.get(child, ()))})
     spent = msgspec.structs.replace(past, children={**past.children, child: list(agents)})
     since = Spending()
-    since.take(0, Spent(children={child: list(agents)}), known)
+    since.take_end(0, Spent(children={child: list(agents)}), known)
     more = since.of_children.values()
     return msgspec.structs.replace(
         spent,

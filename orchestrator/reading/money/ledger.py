@@ -69,7 +69,7 @@ def ledger_of(history: RunHistory) -> Ledger:
 def ledger_of_item(spent: Spent, before: Spent | None = None) -> Ledger:
     """The ledger of one item; with `before`, of what the item has cost since it had cost that."""
     since = Spending()
-    since.take(0, spent, before)
+    since.take_end(0, spent, before)
     return _sum([since.whole()])
 
 
