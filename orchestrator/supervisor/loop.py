@@ -95,7 +95,6 @@ class Loop:
                 run.recorder.take_checkpoint()
             parts.gates.show_next_question()
             parts.limits.tell_changes(time.monotonic())
-            run.tell.refresh_if_due(time.monotonic())
             for happened in parts.inbox.wait(run.core.next_wake, is_in_hurry=bool(run.events)):
                 self.take_in(happened)
 

@@ -118,6 +118,7 @@ class Parts:
             sources.Freed(self.run, self.missing),
             sources.Tokens(self.tokens),
             sources.Deadlocks(self.waits),
+            sources.Views(self.run.tell),
         )
 
     def close(self) -> None:

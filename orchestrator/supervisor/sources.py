@@ -21,6 +21,7 @@ from orchestrator.supervisor.happened import (
     WaitGivenUp,
 )
 from orchestrator.supervisor.inbox import Source
+from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.resources import MissingResources
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.waits_of_run import WaitsOfRun
@@ -53,6 +54,21 @@ class Requests(Source):
 
     def read(self, fileno: int) -> Iterator[Happened]:
         return (Asked(client, request) for client, request in self._server.poll(fileno))
+
+
+class Views(Source):
+    """Views, which show that time passes. They have no news for the loop: they only need a look in time, however busy it is."""
+
+    def __init__(self, narrator: Narrator) -> None:
+        self._narrator = narrator
+
+    @property
+    def next_look(self) -> float:
+        return self._narrator.next_refresh
+
+    def look(self, now: float) -> Iterable[Happened]:
+        self._narrator.refresh_if_due(now)
+        return ()
 
 
 class Terminal(Source):
