@@ -18,7 +18,7 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_result import RunResult, run_result
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs import commands as runs
-from orchestrator.runs.listener import CallbackListener, OnEvent
+from orchestrator.runs.callback_listener import CallbackListener, OnEvent
 from orchestrator.runs.run_requests import Overlap, ResumeRequest, RunRequest
 from orchestrator.store.home import home_folder
 from orchestrator.store.known_runs import find_run

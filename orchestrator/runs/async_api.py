@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, cast
 
 from orchestrator.reading.run_result import RunResult
 from orchestrator.runs.api import resume, run
-from orchestrator.runs.listener import CallbackListener, OnEvent
+from orchestrator.runs.callback_listener import CallbackListener, OnEvent
 from orchestrator.system.stop_signals import Stopper
 
 P = ParamSpec("P")
