@@ -43,7 +43,7 @@ def list_command(invocation: Invocation, *, as_json: bool) -> int:
 @click.argument("token")
 @pass_invocation
 def forget_command(invocation: Invocation, *, token: str) -> int:
-    """Forget what came of TOKEN: the next run that asks for it does the work anew.
+    """Forget what came of TOKEN. The next run that asks for it does the work anew.
 
     TOKEN is all of its text, or its key as in `tokens list --json`. A token in flight is not forgotten (exit 75): cancel the
     item that has it.
