@@ -1,7 +1,7 @@
 """The home folder: where it lies, that nobody else may read it, and where each thing lies below it.
 
 No other module knows a name that stands below HOME; below a run's own folder `run_dir` does. The layout is drawn in
-docs/architecture.md, "The state on disk".
+docs/architecture/state-on-disk.md.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _FOLDER_SIZE = 1000
 
 
 class RunDir(msgspec.Struct, frozen=True):
-    """The directory of one run, and the paths in it (docs/architecture.md, "The state on disk")."""
+    """The directory of one run, and the paths in it (docs/architecture/state-on-disk.md)."""
 
     path: Path
 
