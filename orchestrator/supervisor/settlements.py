@@ -7,6 +7,7 @@ kept here from the moment it is known until the core has decided.
 from __future__ import annotations
 
 from functools import partial
+from typing import assert_never
 
 import msgspec
 
@@ -51,6 +52,10 @@ class EndedAttempt(msgspec.Struct, frozen=True):
     spent: Spent | None
 
 
+ItemEnd = EndedAttempt | SharedOutcome | NotStarted
+"""What stands behind the next state of an item: its own attempt, somebody else's, or that there was none, with the reason."""
+
+
 class Settled(msgspec.Struct, frozen=True):
     """What an item is now. `ended`: its own attempt, if one just ended; `replaced_by`: who takes its token."""
 
@@ -72,31 +77,31 @@ class Settlements:
         self._recorder = run.recorder
         self._tokens = tokens
         self._charges = charges
-        self._outcomes: dict[ItemRef, EndedAttempt] = {}
-        self._declined: dict[ItemRef, NotStarted] = {}
-        self._shared: dict[ItemRef, SharedOutcome] = {}
+        self._ends: dict[ItemRef, ItemEnd] = {}
+        """Parked until the core says what the item is now."""
         self._joining: dict[ItemRef, Joined] = {}
         self._to_tell: set[ItemRef] = set()
-        """Of those who joined: whose wait, or the reason for it, is not recorded yet."""
+        """Items that have joined, and whose wait, or the reason for it, is not recorded yet."""
         self._replaced_by: dict[ItemRef, str] = {}
 
     def ended(self, flight: Flight, outcome: Outcome, *, is_round: bool, spent: Spent | None = None) -> None:
         """The attempt of an item ended. `is_round`: and with it a round of its loop. `spent`: what the item has cost with it."""
-        self._outcomes[flight.item] = EndedAttempt(flight, outcome, flight.start.round if is_round else 0, spent)
+        self._ends[flight.item] = EndedAttempt(flight, outcome, flight.start.round if is_round else 0, spent)
 
     def declined(self, item: ItemRef, not_started: NotStarted) -> None:
         """The item was not started, and why."""
-        self._declined[item] = not_started
+        self._ends[item] = not_started
 
     def joins(self, item: ItemRef, joined: Joined) -> None:
         """The item waits for what comes of work in flight."""
-        if self._joining.get(item) != joined:  # who asks again once a second, for days, has nothing new to tell
+        # An item that asks again once a second, for days, has nothing new to tell.
+        if self._joining.get(item) != joined:
             self._joining[item] = joined
             self._to_tell.add(item)
 
     def shares(self, item: ItemRef, outcome: Outcome, deduped_from: str, joined: Joined | None = None) -> None:
         """The item has this outcome. `joined` may be left out if it has waited for it."""
-        self._shared[item] = SharedOutcome(joined or self._joining[item], outcome, deduped_from)
+        self._ends[item] = SharedOutcome(joined or self._joining[item], outcome, deduped_from)
 
     def joined(self, item: ItemRef) -> Joined | None:
         """What the item waits for, if it has joined something."""
@@ -130,47 +135,59 @@ class Settlements:
 
     def _record_item(self, item: ItemRef, state: ItemState, message: str) -> Settled:
         status = Status(type(state).__name__.lower())
-        ended = self._outcomes.pop(item, None)
-        shared = self._shared.pop(item, None)
-        is_joining = status is Status.WAITING and ended is None
+        end = self._ends.pop(item, None)
+        own = end if isinstance(end, EndedAttempt) else None
+        # An item that waits after an attempt of its own waits for its next one, and no longer for anybody else's.
+        is_joining = status is Status.WAITING and own is None
         joined = self._joining.get(item) if is_joining else self._joining.pop(item, None)
         replaced_by = self._replaced_by.pop(item, None) if status is Status.CANCELLED else None
-        if ended is not None:
-            self._attempt_ended(ended, state, status)
-            if replaced_by is not None:
-                self._recorder.add(self._settled(item, status, f"replaced by {replaced_by}", joined, replaced_by=replaced_by))
-        # A stop that came just before the verdict ends the item otherwise: then the work of others is not its own.
-        elif shared is not None and status in (Status.SUCCEEDED, Status.FAILED):
-            self._shared_outcome(item, shared, status)
-        elif joined is not None and is_joining:
-            if item in self._to_tell:
-                self._to_tell.discard(item)
-                self._recorder.add(self._settled(item, status, joined.words, joined))
-                self._run.tell.waits(self._run.name(item), self._run.job(item).id, joined.label, joined.words)
-        else:
-            told = f"replaced by {replaced_by}" if replaced_by is not None else message
-            record = self._settled(item, status, told, joined, replaced_by=replaced_by)
-            self._recorder.add(record)
-            self._run.tell.settled(self._run.name(item), record.job, record.label, status, record.message)
-        return Settled(status, ended, replaced_by)
+        if replaced_by is not None:
+            message = f"replaced by {replaced_by}"
+        match end:
+            case EndedAttempt():
+                self._record_attempt(end, state, status)
+                if replaced_by is not None:
+                    self._recorder.add(self._without_attempt(item, status, message, joined, replaced_by))
+            # A stop that came just before the verdict ends the item otherwise: then the work of others is not its own.
+            case SharedOutcome() if status in (Status.SUCCEEDED, Status.FAILED):
+                self._record_shared(item, end, status)
+            case NotStarted():
+                self._record_refusal(self._without_attempt(item, status, end.message, end, replaced_by), item, status)
+            case SharedOutcome() | None if joined is not None and is_joining:
+                self._record_wait(item, status, joined)
+            case SharedOutcome() | None:
+                self._record_refusal(self._without_attempt(item, status, message, joined, replaced_by), item, status)
+            case unknown:
+                assert_never(unknown)
+        return Settled(status, own, replaced_by)
 
-    def _settled(
-        self, item: ItemRef, status: Status, message: str, joined: Joined | None, *, replaced_by: str | None = None
+    def _record_refusal(self, record: records.ItemSettled, item: ItemRef, status: Status) -> None:
+        self._recorder.add(record)
+        self._run.tell.settled(self._run.name(item), record.job, record.label, status, record.message)
+
+    def _record_wait(self, item: ItemRef, status: Status, joined: Joined) -> None:
+        """Once for each reason to wait."""
+        if item in self._to_tell:
+            self._to_tell.discard(item)
+            self._recorder.add(self._without_attempt(item, status, joined.words, joined))
+            self._run.tell.waits(self._run.name(item), self._run.job(item).id, joined.label, joined.words)
+
+    def _without_attempt(
+        self, item: ItemRef, status: Status, message: str, wanted: Joined | NotStarted | None, replaced_by: str | None = None
     ) -> records.ItemSettled:
-        declined = self._declined.pop(item, None)
-        told = declined or joined
+        """The record of an item that is `status` without an attempt. `wanted`: its label and token, as far as they were known."""
         return records.ItemSettled(
             job=self._run.job(item).id,
             index=item[1],
             status=status,
-            message=declined.message if declined is not None else message,
-            label=told.label if told is not None else None,
-            token=told.token if told is not None else None,
-            payload=told.payload if told is not None else "",
+            message=message,
+            label=wanted.label if wanted is not None else None,
+            token=wanted.token if wanted is not None else None,
+            payload=wanted.payload if wanted is not None else "",
             replaced_by=replaced_by,
         )
 
-    def _shared_outcome(self, item: ItemRef, shared: SharedOutcome, status: Status) -> None:
+    def _record_shared(self, item: ItemRef, shared: SharedOutcome, status: Status) -> None:
         joined, job_id = shared.joined, self._run.job(item).id
         self._recorder.add(
             records.AttemptEnded(
@@ -188,7 +205,7 @@ class Settlements:
         )
         self._run.tell.shared(self._run.name(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
 
-    def _attempt_ended(self, ended: EndedAttempt, state: ItemState, status: Status) -> None:
+    def _record_attempt(self, ended: EndedAttempt, state: ItemState, status: Status) -> None:
         flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
         # Before its end is recorded: what its item has cost so far is what it had cost without it.
         before = self._run.past(flight.item).spent(flight.item[1]) if ended.spent is not None else None
