@@ -96,13 +96,13 @@ class Stage:
         pool.mkdir(parents=True)
         self._pool_fd = try_lock(pool / "0.lock")
         self._is_syncing = True
-        request = Syncer.request
+        request = Syncer.request_sync
 
         def hold(syncer: Syncer, group: int) -> None:
             if self._is_syncing:
                 request(syncer, group)
 
-        monkeypatch.setattr(Syncer, "request", hold)
+        monkeypatch.setattr(Syncer, "request_sync", hold)
         # That what is written survives a power loss is told by other tests; a disk would take most of the time of these.
         for name in ("fsync", "fdatasync"):
             monkeypatch.setattr(os, name, lambda _fd: None)
