@@ -47,7 +47,7 @@ _MODULES = {
     "errors": ("ExitCode", "JobsFileError", "RunHeldError", "StateRefusedError", "StateUnwritableError", "UserError"),
     "jobsfile.model": ("JobsFile",),
     "runs.api": ("load", "read_run", "resume", "run"),
-    "runs.listener": ("happenings",),
+    "runs.callback_listener": ("happenings",),
     "reading.run_result": ("ItemResult", "JobResult", "Results", "RunError", "RunResult", "RunSelection"),
     "system.stop_signals": ("Stopper",),
 }
