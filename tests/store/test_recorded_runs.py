@@ -9,17 +9,18 @@ import gzip
 import json
 import stat
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from drivers.command_line import RunCli
 from drivers.recorded_runs import NAMES, PLACE, RUN, bytes_of, copy_recording, lay_out, told_by_old_program
 
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
 from orchestrator.attempts.preparer import Preparer
+from orchestrator.cli.entry import main
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
@@ -27,7 +28,28 @@ from orchestrator.store.records import Status
 from orchestrator.store.settings_records import Selection
 from orchestrator.workers.log import parse_log
 
+Cli = Callable[..., tuple[int, str]]
+
 FINISHED = {"1-commands/finished", "5-workspaces/replayed"}
+
+
+@pytest.fixture
+def cli(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """A command line in this very process, in the recorded project: its exit code, and all that it said.
+
+    With a process for each, these tests would start Python two hundred times to read a few lines.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path / "project")
+        capfd.readouterr()
+        code = main(list(words))
+        told = capfd.readouterr()
+        return code, told.out + told.err
+
+    assert home.parent == tmp_path
+    return call
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,21 +67,21 @@ def test_the_bytes_of_an_old_run_load_and_stay_as_they_are(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_old_run_is_told_as_its_own_program_told_it(name: str, home: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_an_old_run_is_told_as_its_own_program_told_it(name: str, home: Path, tmp_path: Path, cli: Cli) -> None:
     lay_out(name, tmp_path)
     told = told_by_old_program(name, tmp_path)
     before = bytes_of(home)
 
-    status = json.loads(run_cli("status", RUN, "--json").stdout)
+    status = json.loads(cli("status", RUN, "--json")[1])
     if told["status"]["cost_usd"] is None:  # it was not counted yet; what the records tell of it is known now
         told["status"]["cost_usd"] = status["cost_usd"]
     assert {key: status[key] for key in told["status"]} == told["status"]
-    results = json.loads(run_cli("results", RUN, "--json").stdout)
+    results = json.loads(cli("results", RUN, "--json")[1])
     for now, old in zip(results, told["results"], strict=True):
         assert {key: now[key] for key in old} == old
     for item in {*list(told["logs"])[:1], *list(told["logs"])[-1:]}:
-        assert run_cli("logs", RUN, item).stdout == told["logs"][item]
-    listed = {each["run_id"]: each["status"] for each in json.loads(run_cli("list", "--json").stdout)}
+        assert cli("logs", RUN, item)[1] == told["logs"][item]
+    listed = {each["run_id"]: each["status"] for each in json.loads(cli("list", "--json")[1])}
     assert listed[RUN] == told["status"]["status"]
 
     assert bytes_of(home) == before, "a reader changes nothing"
@@ -148,21 +170,16 @@ def test_each_recording_that_has_not_ended_is_resumed_here() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(WAYS))
-@pytest.mark.usefixtures("home")
-def test_an_old_run_goes_on_to_its_end_and_repeats_nothing_that_had_succeeded(
-    name: str, tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def test_an_old_run_goes_on_to_its_end_and_repeats_nothing_that_had_succeeded(name: str, tmp_path: Path, cli: Cli) -> None:
     lay_out(name, tmp_path)
     way = WAYS[name]
-    project = tmp_path / "project"
     if way.first:
-        assert run_cli(*way.first, cwd=project).returncode in (0, 3)
-    ended = run_cli("resume", RUN, *way.resume, cwd=project)
-    assert ended.returncode == 0, ended.stderr
+        assert cli(*way.first)[0] in (0, 3)
+    code, said = cli("resume", RUN, *way.resume)
+    assert code == 0, said
 
     assert ran(tmp_path) == Counter(way.ran.split()) + Counter(way.again.split())
-    results = {each["item"]: each for each in json.loads(run_cli("results", RUN, "--json").stdout)}
+    results = {each["item"]: each for each in json.loads(cli("results", RUN, "--json")[1])}
     for old in told_by_old_program(name, tmp_path)["results"]:
         if old["status"] == "succeeded":
             now = results[old["item"]]
@@ -211,11 +228,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("kind", LATER)
-@pytest.mark.usefixtures("home")
-def test_what_a_later_version_wrote_is_refused_and_left_as_it_is(
-    kind: str, tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def test_what_a_later_version_wrote_is_refused_and_left_as_it_is(kind: str, tmp_path: Path, cli: Cli) -> None:
     case = LATER[kind]
     lay_out(case.recording, tmp_path)
     files = sorted(tmp_path.glob(case.files))
@@ -224,9 +237,9 @@ def test_what_a_later_version_wrote_is_refused_and_left_as_it_is(
     before = {path: path.read_bytes() for path in files}
     assert before
 
-    ended = run_cli(*case.command, cwd=tmp_path / "project")
+    code, said = cli(*case.command)
 
-    assert (ended.returncode, case.said in ended.stdout + ended.stderr) == (case.exit_code, True), ended.stdout + ended.stderr
+    assert (code, case.said in said) == (case.exit_code, True), said
     assert {path: path.read_bytes() for path in files} == before
 
 
