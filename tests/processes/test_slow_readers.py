@@ -18,8 +18,8 @@ from drivers.processes import LIMIT_SECONDS, wait_until
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.run_dir import RunDir
 
-ITEMS = 1500
-"""Enough events to fill a pipe (64 KiB) several times."""
+ITEMS = 4000
+"""Enough to fill a pipe (64 KiB) twice over, by lines as by events."""
 
 
 @pytest.fixture
