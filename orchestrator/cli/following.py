@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from orchestrator.cli.output import flush
 from orchestrator.cli.sinks import Sink, Sinks, copy_stream
 from orchestrator.cli.streams import open_stream
-from orchestrator.engines.live_output import open_live_output
+from orchestrator.engines.onlookers import open_live_output
 from orchestrator.store.records import Status
 from orchestrator.system.locks.holders import is_locked
 

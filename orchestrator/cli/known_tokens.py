@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.engines.onlookers import living_process
 from orchestrator.errors import RunHeldError, StateRefusedError, UserError
 from orchestrator.shared.tokens.holders import Holders
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, read_record
@@ -22,7 +23,6 @@ from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.system.wording import cut
 from orchestrator.workers.locks import unlock
-from orchestrator.workers.processes.identity import is_same_process
 from orchestrator.workers.protocol import MARK_VARIABLE
 
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -171,8 +171,8 @@ def _processes(home: Path, holder: Holder) -> tuple[int, ...]:
         worker = read_history(RunDir.of(home, holder.run_id)).workers.get(holder.worker)
     except (UserError, FileNotFoundError):
         worker = None
-    if worker is not None and is_same_process(worker.pid, worker.start_ticks, worker.boot_id):
-        found.append(worker.pid)
+    if worker is not None and (pid := living_process(worker)) is not None:
+        found.append(pid)
     return tuple(dict.fromkeys(found))
 
 

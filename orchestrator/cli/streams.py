@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.engines.live_output import open_live_output
+from orchestrator.engines.onlookers import open_live_output
 
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader

@@ -1,11 +1,12 @@
-"""What an attempt that runs has written so far: for those who only look at a run, and have no engine of their own."""
+"""For those who only look at a run and have no engine of their own: what its attempts write just now, which workers live."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-from orchestrator.store.records import Started
+from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.processes.identity import is_same_process
 
 
 def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO | None:
@@ -18,3 +19,8 @@ def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO |
         return (run_dir.worker_folder(start.worker) / stream).open("rb")
     except FileNotFoundError:
         return None
+
+
+def living_process(worker: WorkerStarted) -> int | None:
+    """The pid of a worker whose process is there, be it a zombie; None if it is gone, and for one that is no process of ours."""
+    return worker.pid if is_same_process(worker.pid, worker.start_ticks, worker.boot_id) else None

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.engines.onlookers import living_process
 from orchestrator.errors import UserError
 from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
-from orchestrator.workers.processes.identity import is_same_process
 from orchestrator.workers.protocol import MARK_VARIABLE
 
 _GRACE_SECONDS = 5.0
@@ -95,9 +95,10 @@ def _mark_if_abandoned(run_dir: RunDir) -> str | None:
 
 def _is_living(worker: WorkerStarted) -> bool:
     """A zombie is dead: in a container whose first process waits for nobody it would stay for ever."""
-    if not is_same_process(worker.pid, worker.start_ticks, worker.boot_id):
+    pid = living_process(worker)
+    if pid is None:
         return False
     try:
-        return psutil.Process(worker.pid).status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
