@@ -12,6 +12,7 @@ What is driven without a process:
 
 Real processes:
 
+- `engine_driver`: one slot of an engine of this machine, and the next supervisor that finds what it has left.
 - `worker_driver`: one worker, spoken to as a supervisor would.
 - `run_driver`: one run through the command line; its jobs witness what they do, its supervisor may be killed at any point.
   `token_runs` (runs of the same work) and `many_runs` (runs inside and beside each other) stand on it.

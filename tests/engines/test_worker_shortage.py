@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
-from drivers.processes import LIMIT_SECONDS
+from drivers.engine_driver import EngineDriver
 from drivers.sweeps import sweep
 from drivers.worker_driver import WorkerDriver
 
 from orchestrator.core.events import Verdict
-from orchestrator.engines.engine import AttemptLost, EngineEvent, Noted, OutcomeArrived, ReadyWorker
-from orchestrator.engines.local import LocalEngine
+from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived, ReadyWorker
 from orchestrator.store.outcomes import verdict_of
-from orchestrator.store.records import Started
-from orchestrator.store.run_dir import RunDir
-from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
 from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.protocol import AttemptClass, Creates, Limits, Spawned, Start
+from orchestrator.workers.protocol import AttemptClass, Creates, Spawned
 
 MakeWorker = Callable[[str], WorkerDriver]
 
@@ -136,65 +130,9 @@ def test_descriptors_that_find_no_room_are_a_shortage_and_none_is_left(tmp_path:
         assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-class Attempt(msgspec.Struct, frozen=True):
-    """What an engine is told of one."""
-
-    start: Started
-    mark: str
-    slot: int = 0
-    name: str = "job:0"
-    limits: Limits = Limits(grace_seconds=0.1)
-
-
-class Engine:
-    """A local engine with one slot, spoken to as the supervisor does."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.run_dir = RunDir(root)
-        self.engine = LocalEngine(self.run_dir, 0, lambda _start: None)
-        self._workers = 0
-        self._sequence = -1
-
-    def run(self, *argv: str, stdin: str | None = None, room: int | None = None) -> list[EngineEvent]:
-        """What becomes of one attempt, until its worker waits for the next or is gone; `room`: of descriptors for its sending."""
-        self._sequence += 1
-        worker = self.engine.prepare(0).number
-        self._workers = worker + 1
-        message = Start(
-            sequence=self._sequence,
-            item="job:0",
-            attempt=1,
-            mark=f"test-{self.root}",
-            argv=list(argv),
-            stdin=stdin,
-            cwd=str(self.root),
-            stdout_path=f"{self.root}/stdout",
-            stderr_path=f"{self.root}/stderr",
-        )
-        start = Started(job="job", index=0, attempt=1, sequence=self._sequence, worker=worker, at=0.0)
-        attempt = Attempt(start, message.mark)
-        if room is None:
-            self.engine.start(attempt, message, HeldLocks(()))
-        else:
-            with room_for_descriptors(room):
-                self.engine.start(attempt, message, HeldLocks(()))
-        told: list[EngineEvent] = []
-        while not any(isinstance(event, OutcomeArrived | AttemptLost) for event in told):
-            readable, _, _ = select.select(self.engine.sources(), [], [], LIMIT_SECONDS)
-            assert readable, f"nothing within {LIMIT_SECONDS} s"
-            told += self.engine.take_in(readable[0])
-        return told
-
-    def end_worker(self) -> None:
-        """Have the worker of the slot replaced."""
-        self.engine.close()
-        self.engine = LocalEngine(self.run_dir, self._workers, lambda _start: None)
-
-
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    driver = Engine(tmp_path)
+def engine(tmp_path: Path) -> Iterator[EngineDriver]:
+    driver = EngineDriver(tmp_path)
     yield driver
     driver.engine.close()
 
@@ -209,7 +147,7 @@ def limited_python(path: Path, limit: str, monkeypatch: pytest.MonkeyPatch) -> N
 class TestInTheEngine:
     @pytest.mark.parametrize("limit", [*(f"ulimit -n {count}" for count in range(5, 11)), "ulimit -v 4000", "ulimit -v 10000"])
     def test_a_worker_that_has_no_room_itself_is_a_shortage_and_the_next_one_works(
-        self, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+        self, engine: EngineDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
     ) -> None:
         """Whoever tells it: the loader, a Python without files, the worker's own imports."""
         with monkeypatch.context() as patch:
@@ -219,13 +157,13 @@ class TestInTheEngine:
         assert (arrived.sequence, arrived.outcome.attempt_class) == (0, AttemptClass.SHORTAGE), arrived.outcome
         assert "no room" in arrived.outcome.message
         if not died:  # it came up, and could not start an agent
-            engine.end_worker()
+            engine.next_supervisor()
         (well,) = engine.run("cat", stdin="text")
         assert isinstance(well, OutcomeArrived)
         assert well.outcome.attempt_class is AttemptClass.OK
 
     def test_a_worker_that_is_broken_is_lost_and_no_shortage(
-        self, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, engine: EngineDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
             limited_python(tmp_path / "python", "echo broken >&2; exit 1", patch)
@@ -234,10 +172,10 @@ class TestInTheEngine:
         assert "exited with 1" in died.words
         assert isinstance(lost, AttemptLost)
 
-    def test_a_start_that_cannot_be_sent_is_a_shortage_and_the_next_one_works(self, engine: Engine) -> None:
+    def test_a_start_that_cannot_be_sent_is_a_shortage_and_the_next_one_works(self, engine: EngineDriver) -> None:
         engine.run("true")
         large = "x" * 100_000
-        arrived, died = engine.run("sh", "-c", "echo ran >> witness", stdin=large, room=0)
+        arrived, died = engine.run("sh", "-c", "echo ran >> witness", stdin=large, while_sent=room_for_descriptors(0))
         assert isinstance(arrived, OutcomeArrived)
         assert isinstance(died, Noted)
         assert (arrived.sequence, arrived.outcome.attempt_class) == (1, AttemptClass.SHORTAGE)
@@ -247,7 +185,7 @@ class TestInTheEngine:
         assert isinstance(well, OutcomeArrived)
         assert well.outcome.stdout.inline == b"100000\n"
 
-    def test_an_attempt_that_was_begun_is_never_a_shortage(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_attempt_that_was_begun_is_never_a_shortage(self, engine: EngineDriver, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its worker breaks for want of memory with an agent beside it: that is a loss, and its tree must be ended."""
         monkeypatch.setenv("ORCHESTRATE_WORKER_FAULT", "worker.spawned:1:ENOMEM")
         *died, lost = engine.run("true")
@@ -256,7 +194,7 @@ class TestInTheEngine:
         log = engine.run_dir.worker_folder(0) / LOG_NAME
         assert [type(line).__name__ for line in read_log(str(log))] == ["Begun"]
 
-    def test_a_slot_whose_worker_cannot_be_made_has_the_idle_one_of_another(self, engine: Engine) -> None:
+    def test_a_slot_whose_worker_cannot_be_made_has_the_idle_one_of_another(self, engine: EngineDriver) -> None:
         engine.run("true")
         local = engine.engine
         with room_for_descriptors(0):
@@ -265,9 +203,9 @@ class TestInTheEngine:
                 local.prepare(0)
         assert local.prepare(3) == ReadyWorker(0, None), "one that is meant for a start is nobody else's"
 
-    def test_a_worker_that_cannot_be_made_leaves_nothing_behind(self, engine: Engine) -> None:
+    def test_a_worker_that_cannot_be_made_leaves_nothing_behind(self, engine: EngineDriver) -> None:
         engine.run("true")
-        engine.end_worker()
+        engine.next_supervisor()
         open_before = len(os.listdir("/proc/self/fd"))
         for room in range(5):
             with room_for_descriptors(room), pytest.raises(OSError, match="Too many open files"):
