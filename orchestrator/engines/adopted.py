@@ -34,7 +34,9 @@ class AdoptedWorkers:
         self._by_slot: dict[int, _Adopted] = {}
 
     def try_adopt(self, attempt: Attempt, worker: WorkerStarted) -> bool:
-        """Watch this worker if it lives; False if it is gone."""
+        """Watch this worker if it lives; False if it is gone, or no process of this machine."""
+        if worker.pid == 0:
+            return False
         pidfd = None
         if hasattr(os, "pidfd_open"):
             try:

@@ -22,5 +22,5 @@ def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO |
 
 
 def living_process(worker: WorkerStarted) -> int | None:
-    """The pid of a worker whose process is there, be it a zombie; None if it is gone, and for one that is no process of ours."""
+    """The pid of a worker whose process is there, be it a zombie; None if it is gone, or no process of this machine."""
     return worker.pid if is_same_process(worker.pid, worker.start_ticks, worker.boot_id) else None

@@ -75,13 +75,18 @@ class SupervisorStarted(msgspec.Struct, frozen=True, tag="supervisor", kw_only=T
     at: float
 
 
-class WorkerStarted(msgspec.Struct, frozen=True, tag="worker", kw_only=True):
-    """A worker process began to serve. `worker` is its number, never used again in this run; its files are in workers/NUMBER."""
+class WorkerStarted(msgspec.Struct, frozen=True, tag="worker", kw_only=True, omit_defaults=True):
+    """A worker began to serve. `worker` is its number, never used again in this run. All else is its engine's alone.
+
+    A worker of this machine is found by its process; its files are in workers/NUMBER. `data`: by which an engine finds a worker
+    that is no process of this machine.
+    """
 
     worker: int
-    pid: int
-    start_ticks: int
-    boot_id: str
+    pid: int = 0
+    start_ticks: int = 0
+    boot_id: str = ""
+    data: str = ""
 
 
 class ItemsListed(msgspec.Struct, frozen=True, tag="listed", kw_only=True, omit_defaults=True):

@@ -188,7 +188,7 @@ class MemoryEngine:
             return ReadyWorker(number, None)
         number = self._workers[slot] = self._next_worker
         self._next_worker += 1
-        return ReadyWorker(number, WorkerStarted(worker=number, pid=1, start_ticks=-1, boot_id="memory"))
+        return ReadyWorker(number, WorkerStarted(worker=number, data=f"slot {slot} of the world"))
 
     def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
         """It runs in the world."""

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from drivers.engine_driver import EngineDriver
@@ -98,6 +99,16 @@ def test_a_worker_is_told_once_and_serves_one_attempt_after_the_other(driver: En
         attempt = driver.begin("true")
         assert attempt.start.worker == first.number
         driver.until_over()
+
+
+@ANY_ENGINE
+def test_the_record_of_a_worker_has_the_form_that_it_always_had(driver: EngineDriver) -> None:
+    record = driver.engine.prepare(0).record
+    assert record is not None
+    assert msgspec.json.encode(record) == (
+        b'{"type":"worker","worker":0,"pid":%d,"start_ticks":%d,"boot_id":"%s"}'
+        % (record.pid, record.start_ticks, record.boot_id.encode())
+    )
 
 
 class TestAWorkerThatDies:
@@ -199,8 +210,15 @@ class TestTheNextSupervisor:
         assert isinstance(over, AttemptLost)
         assert over.words == "disk full"
 
-    def test_what_no_worker_has_begun_is_lost(self, driver: EngineDriver) -> None:
-        driver.worker = WorkerStarted(worker=0, pid=os.getpid(), start_ticks=1, boot_id="of another boot")
+    @pytest.mark.parametrize(
+        "worker",
+        [
+            WorkerStarted(worker=0, pid=os.getpid(), start_ticks=1, boot_id="of another boot"),
+            WorkerStarted(worker=0, data="of an engine elsewhere"),
+        ],
+    )
+    def test_what_no_worker_has_begun_is_lost(self, driver: EngineDriver, worker: WorkerStarted) -> None:
+        driver.worker = worker
         driver.resume(driver.attempt(worker=0))
         over = driver.until_over()
         assert isinstance(over, AttemptLost)
