@@ -19,7 +19,7 @@ from orchestrator.store.formats import FORMAT
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.lines import CheckpointHead
 from orchestrator.store.places import CHECKPOINT, Places, Sources
-from orchestrator.store.records import ItemsListed, JobClosed, ListingFailed, ListOutdated, Record, Reopened, Status
+from orchestrator.store.records import ItemsListed, JobClosed, ListingFailed, ListOutdated, Record, Reopened
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.settings_records import SlotsSet
 from orchestrator.store.source_file import BLOCK_BYTES
@@ -144,8 +144,8 @@ class CheckpointWriter:
                 is_told = True
             if (start := history.open_starts.get((job.id, index))) is not None:
                 yield _encode(start), None, 0
-            # An end before it would make it ended again.
-            if job.status(index) is Status.PENDING and is_told:
+            # Its end, or its settlement, would else be its last word again.
+            if job.is_to_run(index) and is_told:
                 yield _encode(Reopened(job=job.id, indices=[index])), None, 0
 
 

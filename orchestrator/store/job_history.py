@@ -6,7 +6,6 @@ when somebody asks for it.
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from operator import itemgetter
@@ -14,6 +13,7 @@ from typing import assert_never
 
 import msgspec
 
+from orchestrator.store.item_columns import ItemColumns
 from orchestrator.store.lines import EndLine, SettledLine, decode_line
 from orchestrator.store.places import Places, Sources
 from orchestrator.store.records import (
@@ -32,12 +32,6 @@ from orchestrator.store.records import (
 )
 from orchestrator.store.spending import Spending
 from orchestrator.store.spending_records import JobSpent, Spent
-
-_STATUSES = list(Status)
-_CODES: dict[Status, int] = {status: code for code, status in enumerate(_STATUSES)}
-_PENDING = _CODES[Status.PENDING]
-_RUNNING = _CODES[Status.RUNNING]
-_WAITING = _CODES[Status.WAITING]
 
 
 class GateHistory(msgspec.Struct):
@@ -81,26 +75,28 @@ class JobHistory:
         self.spending = Spending()
         self._damaged: set[int] = set()
         """Items that had succeeded, and whose outcome was lost or spoiled since."""
-        self._statuses = array("B")
-        self._attempts = array("I")
+        self._items = ItemColumns()
         self._stale: set[int] = set()
-        self._counts = [0] * len(_STATUSES)
 
     @property
     def known(self) -> int:
         """Every item that a record tells of has an index below this."""
-        return len(self._statuses)
+        return len(self._items)
 
     def status(self, index: int) -> Status:
         """What item `index` is; `running` means that an attempt started and its end is not recorded."""
-        code = self._statuses[index] if index < len(self._statuses) else _PENDING
-        if code == _PENDING and self.chosen is not None and not self._is_chosen(index):
+        status = self._items.status(index)
+        if status is Status.PENDING and self.chosen is not None and not self._is_chosen(index):
             return Status.SKIPPED
-        return _STATUSES[code]
+        return status
+
+    def is_to_run(self, index: int) -> bool:
+        """Whether the item has its turn still before it, or once more, should it be selected."""
+        return self._items.status(index) is Status.PENDING
 
     def attempts(self, index: int) -> int:
         """The number of the last attempt of item `index`, so how many have been started; 0 before the first."""
-        return self._attempts[index] if index < len(self._attempts) else 0
+        return self._items.attempts(index)
 
     def rounds_done(self, index: int) -> int:
         """How many rounds of a loop item `index` has done (since it began anew the last time)."""
@@ -130,7 +126,7 @@ class JobHistory:
 
     def counts(self) -> dict[Status, int]:
         """How many items have each status; every status is there."""
-        counts = dict(zip(_STATUSES, self._counts, strict=True))
+        counts = self._items.counts()
         # Until its items are listed, nobody knows how many of them wait for their turn.
         counts[Status.PENDING] = max(counts[Status.PENDING] + (self.count or 0), 0)
         if self.chosen is not None:
@@ -144,11 +140,7 @@ class JobHistory:
         if self.chosen is not None and status in (Status.PENDING, Status.SKIPPED):
             yield from (index for index in range(self.count or 0) if self.status(index) is status)
             return
-        code = _CODES[status]
-        known = self._statuses
-        yield from (index for index, each in enumerate(known) if each == code and (code or index < (self.count or 0)))
-        if code == _PENDING:
-            yield from range(len(known), self.count or 0)
+        yield from self._items.indices(status, self.count or 0)
 
     def record(self, index: int) -> AttemptEnded | ItemSettled | None:
         """The last word on item `index`, read from disk. Raises StateRefusedError."""
@@ -182,7 +174,7 @@ class JobHistory:
         if is_new and start.agent and (is_open or index in self._damaged or self._has_settled(index)):
             self.spending.paid_twice += 1
         self._damaged.discard(index)
-        self._set(start.index, _RUNNING, start.attempt)
+        self._items.put(start.index, Status.RUNNING, start.attempt)
         # The first round of a loop forgets the rounds that the item had before it began anew.
         if start.round == 1:
             self.rounds.pop(start.index, None)
@@ -195,7 +187,7 @@ class JobHistory:
         # What the end before told is read from its place, so before the place is overwritten.
         if record.spent is not None:
             self.spending.take_end(index, record.spent, self.spent(index))
-        self._set(index, _CODES[record.status], record.attempt)
+        self._items.put(index, record.status, record.attempt)
         self.ends.put(index, source, offset, length)
         if record.round:
             self.rounds.setdefault(index, Places()).put(record.round, source, offset, length)
@@ -214,7 +206,7 @@ class JobHistory:
             self._damaged.add(index)
         elif record.status is Status.PENDING:
             self._damaged.discard(index)
-        self._set(index, _CODES[record.status], 0)
+        self._items.put(index, record.status)
         self.settlements.put(index, source, offset, length)
         # The start stays known, or the next attempt would get its number.
         if start is not None:
@@ -262,8 +254,7 @@ class JobHistory:
         return place > 0 and index < self._ranges[place - 1][1]
 
     def _chosen_and_pending(self) -> int:
-        known = self._statuses
-        return sum(known[start:end].count(_PENDING) + max(end - max(start, len(known)), 0) for start, end in self._ranges)
+        return sum(self._items.pending_in(start, end) for start, end in self._ranges)
 
     def apply(self, record: ItemsListed | ListOutdated | ItemsChosen | ListingFailed | JobSpent | JobClosed) -> None:
         """Take in a fact about the job as a whole."""
@@ -290,7 +281,7 @@ class JobHistory:
         """A gate's question is out."""
         gate = self.gates.setdefault(record.index, GateHistory())
         gate.question, gate.answer = record, None
-        self._set(record.index, _WAITING, 0)
+        self._items.put(record.index, Status.WAITING)
         self.settlements.remove(record.index)
 
     def answered(self, record: GateAnswered) -> None:
@@ -307,23 +298,10 @@ class JobHistory:
         """These items run again, from their first round; how many attempts they have had is kept."""
         self.closed = None
         for index in indices:
-            self._set(index, _PENDING, 0)
+            self._items.put(index, Status.PENDING)
             self.rounds.pop(index, None)
             self._stale.discard(index)
             self._damaged.discard(index)
             if (gate := self.gates.get(index)) is not None:
                 gate.sent_back = gate.answer or gate.sent_back
                 gate.question = gate.answer = None
-
-    def _set(self, index: int, code: int, attempt: int) -> None:
-        statuses = self._statuses
-        if index >= len(statuses):
-            # Doubled, so that items which come in order do not copy the arrays each time.
-            missing = max(index + 1 - len(statuses), len(statuses))
-            statuses.frombytes(bytes(missing))
-            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
-        self._counts[statuses[index]] -= 1
-        self._counts[code] += 1
-        statuses[index] = code
-        if attempt:
-            self._attempts[index] = attempt

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.reading.follower import RunFollower
+from orchestrator.store.item_columns import ItemColumns
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.load import read_history
 from orchestrator.store.places import Places
@@ -53,7 +54,7 @@ _ticks = itertools.count(1)
 
 def as_data(value: Any) -> Any:
     """All that a history holds, also where its lines stand; not the files themselves."""
-    if isinstance(value, RunHistory | JobHistory | Places | Spending):
+    if isinstance(value, RunHistory | JobHistory | ItemColumns | Places | Spending):
         return {name: as_data(each) for name, each in vars(value).items() if name != "sources"}
     if isinstance(value, dict):
         return {key: as_data(each) for key, each in value.items()}

@@ -16,7 +16,7 @@ from orchestrator.errors import StateRefusedError, StateUnwritableError, UserErr
 from orchestrator.store import durable_file
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.load import read_history
-from orchestrator.store.records import ItemSettled, Reopened, RetryAsked, Status
+from orchestrator.store.records import ItemsChosen, ItemSettled, Reopened, RetryAsked, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import JOURNAL_GROWTH, SMALLEST_JOURNAL_BYTES, RunStore
 from orchestrator.supervisor.reopenings import retries
@@ -46,6 +46,16 @@ def test_a_checkpoint_is_one_json_document_with_a_record_a_line(run_dir: RunDir)
         ("start", 2),
     ]
     assert len(text.splitlines()) == 2 + len(document["records"])
+
+
+def test_an_item_that_is_to_run_again_stays_so_through_a_checkpoint_also_if_it_is_not_selected_any_more(run_dir: RunDir) -> None:
+    store = RunStore.open(run_dir)
+    chosen = ItemsChosen(job="port", ranges=[])
+    store.append([LISTED, chosen, started(0), ended(0), Reopened(job="port", indices=[0])])
+    assert store.history.jobs["port"].status(0) is Status.SKIPPED
+    store.take_checkpoint()
+    store.close()
+    assert read_history(run_dir).jobs["port"].status(0) is Status.SKIPPED
 
 
 def test_the_old_generation_is_gone_after_a_checkpoint(run_dir: RunDir) -> None:

@@ -1,0 +1,67 @@
+"""The status and the number of attempts of each item of a job: 5 bytes an item, and a count for each status.
+
+Nothing is listed here: an index that no record has told of is pending, and has had no attempt.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from orchestrator.store.records import Status
+
+_STATUSES = list(Status)
+_CODES: dict[Status, int] = {status: code for code, status in enumerate(_STATUSES)}
+_PENDING = _CODES[Status.PENDING]
+assert _PENDING == 0, "new places of a column are zero bytes"
+
+
+class ItemColumns:
+    """Of one job."""
+
+    def __init__(self) -> None:
+        self._statuses = array("B")
+        self._attempts = array("I")
+        self._counts = [0] * len(_STATUSES)
+
+    def __len__(self) -> int:
+        """Every item that a record tells of has an index below this."""
+        return len(self._statuses)
+
+    def status(self, index: int) -> Status:
+        return _STATUSES[self._statuses[index]] if index < len(self._statuses) else Status.PENDING
+
+    def attempts(self, index: int) -> int:
+        """The number of the item's last attempt; 0 before the first."""
+        return self._attempts[index] if index < len(self._attempts) else 0
+
+    def put(self, index: int, status: Status, attempt: int = 0) -> None:
+        """The item is `status` now. `attempt`: the number of its last attempt; 0: as before."""
+        statuses = self._statuses
+        if index >= len(statuses):
+            # Doubled, so that items which come in order do not copy the arrays each time.
+            missing = max(index + 1 - len(statuses), len(statuses))
+            statuses.frombytes(bytes(missing))
+            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
+        code = _CODES[status]
+        self._counts[statuses[index]] -= 1
+        self._counts[code] += 1
+        statuses[index] = code
+        if attempt:
+            self._attempts[index] = attempt
+
+    def counts(self) -> dict[Status, int]:
+        """How many items have each status; that of pending ones is below 0 by how many have left it."""
+        return dict(zip(_STATUSES, self._counts, strict=True))
+
+    def indices(self, status: Status, count: int) -> Iterator[int]:
+        """The items of a list of `count` that have `status`, in order. Also beyond the list, if they are not pending."""
+        code = _CODES[status]
+        yield from (index for index, each in enumerate(self._statuses) if each == code and (code or index < count))
+        if code == _PENDING:
+            yield from range(len(self._statuses), count)
+
+    def pending_in(self, first: int, end: int) -> int:
+        """How many of the items from `first` up to before `end` are pending."""
+        known = self._statuses
+        return known[first:end].count(_PENDING) + max(end - max(first, len(known)), 0)
