@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ import msgspec
 
 from orchestrator.engines.engine import AgentTaskOf, Attempt, EngineEvent, Noted, OutcomeArrived, ReadyWorker, grace_of
 from orchestrator.engines.kept_descriptors import keep_descriptors
+from orchestrator.engines.reaping import exit_code_of, reap_by, reap_later
 from orchestrator.engines.taken_over import TakenOver
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
@@ -106,6 +106,7 @@ class LocalEngine:
         if self._taken_over.try_end(attempt, reason, grace_at_most):
             return
         worker = self._by_slot.get(attempt.slot)
+        # One that has died meanwhile is told by its socket.
         if worker is not None:
             end = End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace_of(attempt, grace_at_most))
             self._send(worker, _encode(end), ())
@@ -131,16 +132,18 @@ class LocalEngine:
         worker = self._by_fileno.get(fileno)
         if worker is None:
             return self._taken_over.take_in(fileno)
+        # The end of the file is the end of the worker, whatever ended it.
         received = channel.receive(worker.connection)
         if received is None:
             return self._bury(worker)
+        # Its only message: the attempt has ended, its tree is gone, its locks are free. So it may have the next one.
         ended = _decode(received[0])
         worker.running = None
         worker.is_prepared = False
         if ended.outcome.attempt_class is AttemptClass.SHORTAGE:
             # Idle workers may be what the machine has no room for: sixteen of them would keep each other from ever working.
             self._forget(worker)
-            _wait_for(worker.process.pid, time.monotonic() + GOODBYE_SECONDS)
+            reap_by(worker.process.pid, time.monotonic() + GOODBYE_SECONDS)
         return [OutcomeArrived(worker.slot, ended.sequence, ended.outcome)]
 
     def look_at_workers(self, now: float) -> list[EngineEvent]:
@@ -154,9 +157,9 @@ class LocalEngine:
         deadline = time.monotonic() + GOODBYE_SECONDS
         for worker in self._by_slot.values():
             if worker.running is None:
-                _wait_for(worker.process.pid, deadline)
+                reap_by(worker.process.pid, deadline)
             else:
-                _reap_later(worker.process.pid)
+                reap_later(worker.process.pid)
         self._by_slot.clear()
         self._by_fileno.clear()
         self._taken_over.close()
@@ -197,7 +200,7 @@ class LocalEngine:
     def _bury(self, worker: _Worker) -> list[EngineEvent]:
         """It is gone. If the machine had no room for it, its attempt was never begun: a shortage, and no loss."""
         self._forget(worker)
-        code = _exit_code(worker.process.pid)
+        code = exit_code_of(worker.process.pid)
         number = worker.process.worker
         if worker.running is not None and _found_no_room(worker, worker.running, code):
             why = f"see {worker.folder}/{CRASH_LOG_NAME}" if worker.shortage is None else worker.shortage.strerror
@@ -224,27 +227,3 @@ def _found_no_room(worker: _Worker, attempt: Attempt, code: int | None) -> bool:
 def _shortage(message: str) -> Outcome:
     now = time.time()
     return Outcome(attempt_class=AttemptClass.SHORTAGE, started_at=now, finished_at=now, duration_seconds=0.0, message=message)
-
-
-def _wait_for(pid: int, deadline: float) -> None:
-    """Reap a worker that was let go. One that is stopped (SIGSTOP) must not hold us for ever."""
-    pause = 0.0005
-    with contextlib.suppress(ChildProcessError):  # somebody else in this process reaps children
-        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
-            time.sleep(pause)
-            pause = min(pause * 2, 0.05)
-
-
-def _reap_later(pid: int) -> None:
-    """A program that goes on after its run broke off shall keep no zombie of a worker that goes on, too."""
-    # Without room for a thread a zombie is the least of its troubles.
-    with contextlib.suppress(RuntimeError):
-        threading.Thread(target=_exit_code, args=(pid,), name=f"reap-{pid}", daemon=True).start()
-
-
-def _exit_code(pid: int) -> int | None:
-    """Of a worker that has ended, negative of a signal; None if the program around us reaps children that are not its own."""
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:
-        return None

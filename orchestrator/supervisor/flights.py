@@ -64,7 +64,10 @@ class Flights:
         flight = next((each for each in self._by_slot.values() if each.item == item), None)
         if flight is None:
             return  # it has ended meanwhile
+        # The first reason holds: an item that was cancelled stays so, though the run is stopped a moment later.
         flight.asked_end = flight.asked_end or reason
+        # A child run that is asked first ends its items in order. There is no time for that in a kill, and nobody to ask once its
+        # processes are being ended.
         if flight.start.child and grace_at_most != 0 and self._engine.has_living_worker(flight.slot):
             self._end_child(flight, grace_at_most)
         else:
@@ -72,6 +75,7 @@ class Flights:
 
     def take_in(self, event: AttemptOver) -> tuple[Flight, Outcome] | None:
         """The flight that is over, with what it came to; None if it was none of these."""
+        # An end of what ran in the slot before must not end what runs there now.
         flight = self._by_slot.get(event.slot)
         if flight is None or flight.start.sequence != event.sequence:
             return None

@@ -54,6 +54,16 @@ def open_files() -> Counter[str]:
     return +found
 
 
+def fan_out(count: int, keys: str = "", job: str = "a") -> str:
+    """A job of so many items, in a jobs file."""
+    return f"[jobs.{job}]\nfor_each = {list(range(count))}\ncommand = ['work']\n{keys}\n"
+
+
+def one(job: str, keys: str = "") -> str:
+    """A job of one item, in a jobs file."""
+    return f"[jobs.{job}]\ncommand = ['work']\n{keys}\n"
+
+
 class Heard:
     """A listener: all that was told."""
 

@@ -1,0 +1,69 @@
+"""A run whose supervisor is gone without a word goes on where it was: by the real loop, on an engine without a process."""
+
+from __future__ import annotations
+
+import pytest
+from drivers.loop_stories import AbandonedError, LoopStories, fan_out
+from drivers.memory_engine import MemoryEngine, Step, outcome
+
+from orchestrator.workers.protocol import AttemptClass
+
+
+class TestResume:
+    def test_what_still_runs_is_taken_over_and_not_started_again(self, stories: LoopStories) -> None:
+        def leaving(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            raise AbandonedError
+
+        def resumed(engine: MemoryEngine) -> Step:
+            yield
+            engine.ok("a:1")
+            yield from engine.until_running("a:0", "a:2")
+            engine.ok("a:0")
+            engine.ok("a:2")
+
+        stories.abandon(fan_out(3), leaving)
+        assert stories.resume(resumed).exit_code == 0
+        assert stories.world.started == ["a:0", "a:1", "a:2"]
+        assert stories.statuses("a") == ["succeeded"] * 3
+
+    def test_what_ended_meanwhile_is_taken_in_and_not_done_again(self, stories: LoopStories) -> None:
+        def leaving(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            raise AbandonedError
+
+        def resumed(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:1")
+            engine.ok("a:1")
+
+        stories.abandon(fan_out(2), leaving)
+        stories.world.end("a:0", outcome(AttemptClass.OK, "done", exit_code=0))
+        stories.world.lose("a:1")
+        assert stories.resume(resumed).exit_code == 0
+        assert stories.world.started == ["a:0", "a:1", "a:1"]
+
+    @pytest.mark.parametrize("moment", range(1, 9))
+    def test_a_supervisor_that_goes_at_any_turn_loses_nothing_and_starts_nothing_twice(
+        self, stories: LoopStories, moment: int
+    ) -> None:
+        """Each of its turns is left once; what runs then ends while nobody looks."""
+
+        def finishing(engine: MemoryEngine) -> Step:
+            while not all(status == "succeeded" for status in stories.statuses("a") or ["not listed"]):
+                for item in engine.running:
+                    engine.ok(item)
+                yield
+
+        def leaving(engine: MemoryEngine) -> Step:
+            for turn, _ in enumerate(finishing(engine)):
+                if turn == moment:
+                    raise AbandonedError
+                yield
+            raise AbandonedError
+
+        stories.abandon(fan_out(10), leaving, slots=1)
+        for item in stories.world.running:
+            stories.world.end(item, outcome(AttemptClass.OK, "done", exit_code=0))
+        assert stories.resume(finishing).exit_code == 0
+        assert sorted(stories.world.started) == [f"a:{index}" for index in range(10)]
+        assert sorted(stories.ends()) == [("a", index, "succeeded") for index in range(10)]

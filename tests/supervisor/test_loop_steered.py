@@ -1,0 +1,217 @@
+"""A run that is stopped, asked, and bounded while it goes on: by the real loop, on an engine without a process."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from drivers.loop_stories import LoopStories, fan_out
+from drivers.memory_engine import MemoryEngine, Step, outcome
+
+from orchestrator.control.messages import (
+    CancelRequest,
+    Explain,
+    Flush,
+    Pause,
+    RetryRequest,
+    SetBudget,
+    SetSlots,
+    StopRequest,
+)
+from orchestrator.workers.protocol import AgentReport, AttemptClass
+
+
+class TestStops:
+    def test_a_drain_starts_nothing_more_and_waits_for_what_runs(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            signal.raise_signal(signal.SIGINT)
+            yield
+            yield
+            engine.ok("a:0")
+            yield
+            yield
+            assert engine.running == ["a:1"]
+            engine.ok("a:1")
+
+        report = stories.run(fan_out(3), story)
+        assert (report.status, report.exit_code) == ("interrupted", 130)
+        assert stories.statuses("a") == ["succeeded", "succeeded", "pending"]
+        assert stories.engine.asked == []
+
+    def test_a_drain_that_takes_too_long_asks_what_runs_to_end(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            signal.raise_signal(signal.SIGTERM)
+            while engine.running:
+                yield
+
+        report = stories.run("[run]\ndrain_timeout = '0s'\n" + fan_out(1), story)
+        assert report.exit_code == 143
+        assert stories.engine.asked == [("a:0", "drain", None)]
+        assert stories.statuses("a") == ["interrupted"]
+
+    def test_a_second_signal_ends_what_runs_at_once(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            signal.raise_signal(signal.SIGINT)
+            yield
+            signal.raise_signal(signal.SIGINT)
+            while engine.running:
+                yield
+
+        assert stories.run(fan_out(3), story).exit_code == 130
+        assert [grace for _, _, grace in stories.engine.asked] == [1.0, 1.0]
+        assert stories.statuses("a") == ["interrupted", "interrupted", "pending"]
+
+    def test_a_third_signal_kills(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            engine.obeys = False
+            yield from engine.until_running("a:0")
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+                yield
+            while engine.running:
+                yield
+
+        assert stories.run(fan_out(1), story).exit_code == 130
+        assert [grace for _, _, grace in stories.engine.asked] == [1.0, 0.0]
+
+    @pytest.mark.parametrize("is_now", [False, True])
+    def test_a_stop_that_is_asked_for_is_a_drain_or_ends_at_once(self, stories: LoopStories, *, is_now: bool) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(StopRequest(now=is_now))).ok
+            if not is_now:
+                engine.ok("a:0")
+            while engine.running:
+                yield
+
+        assert stories.run(fan_out(2), story, slots=1).exit_code == 143
+        assert stories.statuses("a") == ["interrupted" if is_now else "succeeded", "pending"]
+
+    def test_a_pause_lets_what_runs_finish_and_a_resume_goes_on(self, stories: LoopStories) -> None:
+        def first(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(Pause())).ok
+            engine.ok("a:0")
+
+        def second(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:1")
+            engine.ok("a:1")
+
+        assert stories.run(fan_out(2), first, slots=1).exit_code == 3
+        assert stories.resume(second).exit_code == 0
+
+    def test_a_cancelled_run_ends_what_runs_and_never_starts_the_rest(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(CancelRequest())).ok
+            while engine.running:
+                yield
+
+        assert stories.run(fan_out(2), story, slots=1).exit_code == 4
+        assert stories.statuses("a") == ["cancelled", "pending"]
+        assert stories.engine.asked == [("a:0", "cancel", None)]
+
+    def test_a_run_that_takes_too_long_is_ended_and_has_failed(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            while not stories.engine.asked:
+                yield
+            while engine.running:
+                yield
+
+        assert stories.run("[run]\ntimeout = '0.05s'\n" + fan_out(1), story).exit_code == 1
+
+
+class TestRequests:
+    @pytest.mark.parametrize("way", ["asked", "by a signal"])
+    def test_a_flush_makes_durable_what_has_ended_and_disturbs_nothing(self, stories: LoopStories, way: str) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            engine.ok("a:0")
+            yield from engine.until_running("a:1", "a:2")
+            before = stories.generation()
+            if way == "asked":
+                assert (yield from stories.ask(Flush())).ok
+            else:
+                signal.raise_signal(signal.SIGUSR1)
+            while stories.generation() == before:
+                yield
+            assert engine.running == ["a:1", "a:2"]
+            engine.ok("a:1")
+            engine.ok("a:2")
+
+        assert stories.run(fan_out(3), story).exit_code == 0
+        assert stories.engine.asked == []
+
+    def test_more_slots_are_used_at_once_and_fewer_once_they_are_free(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(SetSlots(3))).ok
+            yield from engine.until_running("a:0", "a:1", "a:2")
+            assert (yield from stories.ask(SetSlots(1))).ok
+            engine.ok("a:0")
+            engine.ok("a:1")
+            yield from engine.until_running("a:2")
+            for _ in range(5):
+                yield
+            assert engine.running == ["a:2"]
+            engine.ok("a:2")
+            yield from engine.until_running("a:3")
+            engine.ok("a:3")
+
+        assert stories.run(fan_out(4), story, slots=1).exit_code == 0
+
+    def test_somebody_may_ask_why_an_item_waits(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            reply = yield from stories.ask(Explain([("a", 0), ("a", 1)]))
+            assert [why.words for why in reply.waits] == ["", "it waits for a slot: all are in use"]
+            engine.ok("a:0")
+            yield from engine.until_running("a:1")
+            engine.ok("a:1")
+
+        assert stories.run(fan_out(2), story, slots=1).exit_code == 0
+
+    def test_an_item_runs_once_more_while_the_run_goes_on(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            engine.fail("a:0")
+            yield from engine.until_running("a:1")
+            assert (yield from stories.ask(RetryRequest([("a", 0)]))).ok
+            yield from engine.until_running("a:1", "a:0")
+            engine.ok("a:0")
+            engine.ok("a:1")
+
+        assert stories.run(fan_out(2, "continue_on_error = true"), story).exit_code == 0
+        assert stories.statuses("a") == ["succeeded", "succeeded"]
+
+
+AGENT = "agent = 'fake'\nprompt = 'work'\n"
+
+
+def paid(usd: float) -> AgentReport:
+    return AgentReport(agent="fake", cost_usd=usd, cost_told=usd)
+
+
+class TestBudgets:
+    def test_nothing_starts_that_would_go_beyond_the_budget_until_it_is_raised(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            stories.world.end("a:0", outcome(AttemptClass.OK, "done", exit_code=0, agent=paid(0.6)))
+            while stories.world.running or "a:0" not in stories.world.started:
+                yield
+
+        def resumed(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:1")
+            stories.world.end("a:1", outcome(AttemptClass.OK, "done", exit_code=0, agent=paid(0.6)))
+            yield
+
+        stories.add_agent()
+        text = f"[run]\nbudget_usd = 1.0\n[jobs.a]\nfor_each = [0, 1]\n{AGENT}"
+        assert stories.run(text, story).exit_code == 3
+        assert stories.statuses("a") == ["succeeded", "pending"]
+        stories.set_budget(SetBudget("budget_usd", 5.0), instead_of=1.0)
+        assert stories.resume(resumed).exit_code == 0
+        assert stories.world.started == ["a:0", "a:1"]
