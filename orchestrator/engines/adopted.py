@@ -75,7 +75,7 @@ class AdoptedWorkers:
     @property
     def needs_polling(self) -> bool:
         """Whether `take_gone` must be called every `POLL_SECONDS`."""
-        return any(adopted.pidfd is None for adopted in self._by_slot.values())
+        return bool(self._by_slot) and any(adopted.pidfd is None for adopted in self._by_slot.values())
 
     def take_gone(self) -> list[Attempt]:
         """The attempts whose workers are gone, each once."""

@@ -24,8 +24,8 @@ class Source:
 
     is_fixed = True
 
-    def filenos(self) -> Iterable[int]:
-        """Descriptors that become readable when `read` has news."""
+    def filenos(self) -> Sequence[int]:
+        """Descriptors that become readable when `read` has news; each call gives a sequence of its own."""
         return ()
 
     def read(self, _fileno: int) -> Iterable[Happened]:
@@ -46,11 +46,12 @@ class Inbox:
     """Of one run. `sources` are asked in this order."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
         self._selector = selectors.DefaultSelector()
-        self._watched: dict[Source, set[int]] = {source: set() for source in sources}
+        self._watched: dict[Source, Sequence[int]] = dict.fromkeys(sources, ())
         self._watch(sources)
         self._changing = [source for source in sources if not source.is_fixed]
+        # The others would be asked for nothing, turn by turn.
+        self._looking = [source for source in sources if type(source).look is not Source.look]
 
     def wait(self, wake: float | None, *, is_in_hurry: bool) -> Iterator[Happened]:
         """Wait for news, at most until `wake` (monotonic seconds), and give it piece by piece.
@@ -67,7 +68,7 @@ class Inbox:
                     # At once: the number of a descriptor that was closed may come back as another source's.
                     self._watch([source])
         now = time.monotonic()
-        for source in self._sources:
+        for source in self._looking:
             yield from source.look(now)
         if wake is not None and now >= wake:
             yield TimeCame()
@@ -78,17 +79,22 @@ class Inbox:
 
     def _timeout(self, wake: float | None) -> float:
         now = time.monotonic()
-        due = [look for look in (wake, *(source.next_look for source in self._sources)) if look is not None]
-        return max(0.0, min([LONGEST_WAIT_SECONDS, *(look - now for look in due)]))
+        due = now + LONGEST_WAIT_SECONDS if wake is None else min(wake, now + LONGEST_WAIT_SECONDS)
+        for source in self._looking:
+            look = source.next_look
+            if look is not None and look < due:
+                due = look
+        return max(0.0, due - now)
 
     def _watch(self, sources: Iterable[Source]) -> None:
         """Watch exactly what these sources name."""
-        named = {source: set(source.filenos()) for source in sources}
+        # Mostly nothing has changed, and a source may name hundreds.
+        changed = [(source, named) for source in sources if (named := source.filenos()) != self._watched[source]]
         # First let go of all that is not named, of every source: a number that one has closed may be another's by now.
-        for source, filenos in named.items():
-            for fileno in self._watched[source] - filenos:
+        for source, named in changed:
+            for fileno in set(self._watched[source]).difference(named):
                 self._selector.unregister(fileno)
-        for source, filenos in named.items():
-            for fileno in filenos - self._watched[source]:
+        for source, named in changed:
+            for fileno in set(named).difference(self._watched[source]):
                 self._selector.register(fileno, selectors.EVENT_READ, source)
-            self._watched[source] = filenos
+            self._watched[source] = named

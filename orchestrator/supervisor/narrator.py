@@ -236,10 +236,6 @@ class Narrator:
         append_log(self._log, message)
         self._listeners.hear(happenings.Noted(message=message, at=time.time()))
 
-    def refresh(self) -> None:
-        """`refresh_if_due` by the clock: for a loop that has no `now` at hand."""
-        self.refresh_if_due(time.monotonic())
-
 
 def _attempt_told(flight: Flight, outcome: Outcome, price: Price) -> dict[str, Any]:
     report = outcome.agent

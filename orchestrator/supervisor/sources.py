@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 
 from orchestrator.control.server import ControlServer
 from orchestrator.core.events import StartDeclined
@@ -139,11 +140,13 @@ class Freed(Source):
         return self._missing.next_look
 
     def look(self, now: float) -> Iterable[Happened]:
+        if self._missing.next_look is None or now < self._missing.next_look:
+            return ()
         # A queued `StartDeclined` would put a hold on a resource after the core had heard that it may be free. Nothing would look
         # at that resource again.
         if any(isinstance(event, StartDeclined) for event in self._run.events):
             return ()
-        return (MayBeFree(event) for event in self._missing.poll(now))
+        return map(MayBeFree, self._missing.poll(now))
 
 
 class Tokens(Source):
@@ -163,8 +166,8 @@ class Tokens(Source):
     def next_look(self) -> float | None:
         return self._desk.next_look
 
-    def look(self, now: float) -> Iterator[Happened]:
-        return (TokenNews(told) for told in self._desk.poll(now))
+    def look(self, now: float) -> Iterable[Happened]:
+        return map(TokenNews, self._desk.poll(now))
 
 
 class Deadlocks(Source):
@@ -173,5 +176,5 @@ class Deadlocks(Source):
     def __init__(self, waits: WaitsOfRun) -> None:
         self._waits = waits
 
-    def look(self, now: float) -> Iterator[Happened]:
-        return (WaitGivenUp(items, words) for items, words in self._waits.find_victims(now))
+    def look(self, now: float) -> Iterable[Happened]:
+        return starmap(WaitGivenUp, self._waits.find_victims(now))

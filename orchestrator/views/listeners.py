@@ -57,7 +57,8 @@ class Listeners:
                 listener.hear(happening)
             except Exception as error:
                 failures.append((listener, error))
-        self._silence_failed(failures)
+        if failures:
+            self._silence_failed(failures)
         # A busy turn of the loop may last longer than a refresh may wait.
         self.refresh_if_due(self._clock())
 
@@ -72,7 +73,8 @@ class Listeners:
                 listener.refresh(now)
             except Exception as error:
                 failures.append((listener, error))
-        self._silence_failed(failures)
+        if failures:
+            self._silence_failed(failures)
 
     def close(self) -> None:
         """Close all listeners, the slow ones first: what was lost to them is told to the others. Called again, it does nothing.

@@ -1,0 +1,96 @@
+"""Where the loop waits: a turn in which nothing changes costs little, and nothing is watched for a source that closed it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from orchestrator.supervisor.happened import Happened
+from orchestrator.supervisor.inbox import Inbox, Source
+
+
+class Pipes(Source):
+    """Reads pipes, each to its end, and closes those that have ended."""
+
+    is_fixed = False
+
+    def __init__(self) -> None:
+        self.open: list[int] = []
+        self.read_from: list[int] = []
+
+    def add(self) -> int:
+        """A pipe more; the end to write to."""
+        reading, writing = os.pipe()
+        self.open.append(reading)
+        return writing
+
+    def filenos(self) -> list[int]:
+        return list(self.open)
+
+    def read(self, fileno: int) -> Iterable[Happened]:
+        self.read_from.append(fileno)
+        if not os.read(fileno, 100):
+            self.open.remove(fileno)
+            os.close(fileno)
+        return ()
+
+
+class Opens(Source):
+    """Opens a pipe for `pipes` when it is asked for its look."""
+
+    def __init__(self, pipes: Pipes) -> None:
+        self._pipes = pipes
+        self.writing = -1
+
+    def look(self, _now: float) -> Iterator[Happened]:
+        if self.writing < 0:
+            self.writing = self._pipes.add()
+        return iter(())
+
+
+def test_a_descriptor_that_comes_back_under_the_number_of_a_closed_one_is_watched_again() -> None:
+    pipes = Pipes()
+    opens = Opens(pipes)
+    first = pipes.add()
+    number = pipes.open[0]
+    inbox = Inbox([pipes, opens])
+    os.close(first)
+    # The end of the first pipe is read, and the look behind it opens another one, which gets the number that is free.
+    assert list(inbox.wait(None, is_in_hurry=True)) == []
+    assert pipes.open == [number]
+    os.write(opens.writing, b".")
+    assert list(inbox.wait(None, is_in_hurry=True)) == []
+    assert pipes.read_from == [number, number]
+    inbox.close()
+    for fd in (number, opens.writing):
+        os.close(fd)
+
+
+def test_a_turn_without_a_change_registers_nothing_and_looks_only_where_there_is_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Plain(Source):
+        @property
+        def next_look(self) -> float | None:
+            asked.append("a source that never looks")
+            return None
+
+    class Looks(Source):
+        def look(self, _now: float) -> Iterable[Happened]:
+            asked.append("a look")
+            return ()
+
+    pipes = Pipes()
+    writing = [pipes.add() for _ in range(5)]
+    inbox = Inbox([Plain(), pipes, Looks()])
+    list(inbox.wait(None, is_in_hurry=False))
+    for name in ("register", "unregister"):
+        monkeypatch.setattr(inbox._selector, name, lambda *_: asked.append("the selector"))
+    os.write(writing[0], b".")
+    list(inbox.wait(None, is_in_hurry=False))
+    assert asked == ["a look", "a look"]
+    inbox.close()
+    for fd in (*pipes.open, *writing):
+        os.close(fd)
