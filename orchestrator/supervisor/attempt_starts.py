@@ -175,6 +175,7 @@ class AttemptStarts:
     def _not_admitted(self, item: ItemRef, ready: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
         """Something is missing; or the item's work was done, is being done elsewhere, or must not be done here."""
         match answer:
+            # Nothing of these four was started or taken, so nothing has to be given back.
             case SlotHeld():
                 self._run.happened(StartDeclined(item, Declined.SLOT_HELD))
             case Missing(resource, until):

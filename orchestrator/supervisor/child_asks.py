@@ -40,8 +40,9 @@ def tell(folder: Path, request: Request, is_over: Callable[[], bool]) -> None:
         try:
             ask(folder, request, _ANSWER_SECONDS)
         except NoSupervisor:
-            time.sleep(_POLL_SECONDS)  # it comes up, or it is about to be over
+            time.sleep(_POLL_SECONDS)  # the child's supervisor comes up, or is about to be over
         except UserError:
-            continue  # stopped, or busy: it took a second or more to find that out
+            # Stopped by a signal, or busy. A stopped one is found out at once, so without a pause this would spin.
+            time.sleep(_POLL_SECONDS)
         else:
             return

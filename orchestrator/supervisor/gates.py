@@ -61,7 +61,7 @@ class Gates:
         self._settlements = settlements
         self._asker = asker
         self._acted: set[ItemRef] = set()
-        """Gates whose recorded answer has had its effect: if they are asked once more, it is not what was meant."""
+        """Gates whose recorded answer has had its effect: asked once more, they want a new one."""
         self._queue: list[ItemRef] = []
         self._open: ItemRef | None = None
         """The gate whose question is on the terminal."""
@@ -69,6 +69,7 @@ class Gates:
     def ask(self, item: ItemRef) -> None:
         """Carry out `AskGate`: put the question, unless it is answered already or needs no answer."""
         job, index = self._run.job(item), item[1]
+        # The question may tell of what ended in this very turn.
         self._run.recorder.catch_up()
         label = None
         try:
@@ -84,6 +85,7 @@ class Gates:
         except (ItemRefused, CaptureMismatch) as refused:
             self._tell(item, GateEnd.REFUSED, NotStarted(Declined.REFUSED, str(refused), label))
             return
+        # `approve` may have recorded an answer while nobody supervised the run.
         answer = self._recorded_answer(item)
         if answer is not None:
             self._act(item, answer, label)
@@ -91,7 +93,7 @@ class Gates:
             self._put(item, job, question, label)
 
     def reopen(self, items: Sequence[ItemRef], jobs: Sequence[int] = ()) -> None:
-        """Carry out `ReopenItems`. What was not selected is not. `jobs`: also these, closed before they were listed."""
+        """Carry out `ReopenItems`, for items that are selected. `jobs`: also these, closed before they were listed."""
         items = [item for item in items if self._is_selected(item)]
         indices: dict[int, list[int]] = {}
         for order, index in items:
@@ -100,8 +102,10 @@ class Gates:
         job_ids = [self._run.jobs[order].id for order in indices]
         for job_id, each in zip(job_ids, indices.values(), strict=True):
             self._run.recorder.add(Reopened(job=job_id, indices=each))
+        # Now, and not at the end of the turn: the attempts so far, which the core is told, are read from the history.
         self._run.recorder.commit()
         fault_point("supervisor.reopened")
+        # What templates have read of these jobs is no longer so.
         self._contexts.forget_jobs(job_ids)
         for job_id in job_ids:
             self._run.tell.reopened(job_id, self._run.reader.count(job_id), job_counts(self._run.reader, job_id))
@@ -114,6 +118,7 @@ class Gates:
 
     def answer(self, items: Sequence[ItemRef], choice: str | None, message: str) -> Reply:
         """Take this answer to all of these gates, or to none."""
+        # All answers are looked at before one is recorded, so a wrong one leaves every gate as it was.
         answers: dict[ItemRef, GateAnswered] = {}
         try:
             for item in items:
@@ -125,6 +130,7 @@ class Gates:
             return Reply(False, f"{error.message}; {error.hint}" if error.hint else error.message)
         for answer in answers.values():
             self._run.recorder.add(answer)
+        # A person hears "answered" only once a power cut cannot take the answer away.
         self._run.recorder.take_checkpoint()
         fault_point("supervisor.answered")
         is_late = False
@@ -138,7 +144,7 @@ class Gates:
     # The terminal.
 
     def show_next_question(self) -> None:
-        """Take a question off the terminal that is answered or over; put the next."""
+        """Take a question off the terminal that is answered or over. Put the next one, in the order of the items."""
         if self._asker is None:
             return
         if self._open is not None and not self._is_open(self._open):
@@ -213,7 +219,7 @@ class Gates:
         self._run.happened(GateTold(item, how))
 
     def _recorded_answer(self, item: ItemRef) -> GateAnswered | None:
-        """An answer that was given while nobody could act on it. What had failed for its answer is asked anew."""
+        """An answer that nobody could act on when it was given. A gate that failed for its answer is asked anew."""
         past = self._run.past(item)
         gate = past.gates.get(item[1])
         if gate is None or gate.question is None or item in self._acted or past.status(item[1]) is Status.FAILED:
@@ -244,7 +250,7 @@ class Gates:
 
 
 def answered_in_words(names: list[str], is_new: bool, *, is_late: bool) -> str:
-    """What is said to who answered. `is_late`: only a resume acts on it."""
+    """The reply to an answer. `is_late`: only a resume acts on it."""
     what = names[0] if len(names) == 1 else f"{len(names)} gates"
     if not is_new:
         return f"{what}: answered so already"

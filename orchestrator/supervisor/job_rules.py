@@ -31,6 +31,7 @@ def rules_of(
 
 
 def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_left_out: bool, budgets: Budgets) -> JobRules:
+    # The core knows jobs by their order alone, so that every name in the file becomes a number here.
     limit = job.max_failures
     return JobRules(
         id=job.id,

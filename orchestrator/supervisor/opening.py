@@ -86,6 +86,7 @@ def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_f
     changed: list[Record] = []
     for job in jobs_file.jobs:
         past = store.history.jobs[job.id]
+        # Of a job that is not listed yet nothing can be selected; what an earlier session recorded of it is taken back.
         if past.count is None and job.id not in selector.left_out:
             if past.chosen is not None:
                 changed.append(chosen_record(job.id, None, ""))
@@ -94,6 +95,7 @@ def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_f
         record = chosen_record(job.id, chosen[job.id], selector.reason)
         if record != (past.chosen or ItemsChosen(job=job.id)):
             changed.append(record)
+        # Items that a stopped session left open, and that nobody wants any more, shall not look as if they were to go on.
         for status in (Status.INTERRUPTED, Status.WAITING) if chosen[job.id] is not None else ():
             changed += [
                 ItemSettled(job=job.id, index=index, status=Status.SKIPPED, message=selector.reason)

@@ -47,13 +47,16 @@ class Recorder:
 
     def commit(self) -> None:
         """Write the group, then act. Raises StateUnwritableError; the actions are then not done."""
+        # An action may add records of its own (an attempt that cannot be sent): they are one more group.
         while self._records or self._actions:
             if self._records:
+                # Taken first: after a failed write nothing of this group may be written once more.
                 records, self._records = self._records, []
                 self._is_read = False
                 fault_point("supervisor.deciding")
                 group = self._store.append(records)
                 fault_point("supervisor.recorded")
+                # What these items give to others may be read once this group is durable.
                 if self._ended:
                     self._awaiting.append((group, self._ended))
                     self._ended = []
@@ -64,7 +67,7 @@ class Recorder:
                 fault_point("supervisor.acted")
 
     def catch_up(self) -> None:
-        """A start reads jobs, rounds, child runs and agents' ends in the history: commit what this turn knows of them before."""
+        """Commit what a start may read in the history: ends of jobs, rounds, child runs and agents of this very turn."""
         if self._is_read:
             self.commit()
 

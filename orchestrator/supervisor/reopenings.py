@@ -16,6 +16,7 @@ def retries(history: RunHistory, asked: RetryRequest) -> list[Record]:
     for job_id, index in asked.items:
         past = history.jobs[job_id]
         attempts = past.attempts(index)
+        # An earlier retry's change stays until one asks for another: feedback alone does not take a model back.
         model, prompt, is_prompt_kept = asked.model, asked.prompt, False
         if (earlier := past.retries.get(index)) is not None:
             model = earlier.model if model is None else model

@@ -1,4 +1,7 @@
-"""What is asked of a living supervisor from outside (`control`), turned into events of the core and answers in words."""
+"""Requests to a living supervisor (`control`), turned into events of the core and into replies in words.
+
+Promise: a reply is sent after what was asked is recorded or told to the core. Nothing here waits for what comes of it.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +65,7 @@ class Requests:
 
     def obey(self, request: Request) -> Reply:
         """Have it done, or say why not."""
+        # A request names items by job id and index; the core by the order of the job.
         match request:
             case StopRequest() | Pause():
                 return self._wind_down(request)
@@ -108,6 +112,7 @@ class Requests:
         table = self._run.jobs_file.run if order is None else self._run.jobs_file.jobs[order]
         record = budget_set(asked.kind, asked.amount, asked.job, table)
         self._run.recorder.add(record)
+        # The bounds that hold are read from the history, with this one in it.
         self._run.recorder.commit()
         self._run.happened(events.BudgetSet(order, bounds_of(table, asked.job, self._run.history.budgets_set)))
         return Reply(True, f"run {self._run_id} has {in_words(record)} now")

@@ -75,6 +75,7 @@ class RestoredJobs:
     def _states(self, past: JobHistory) -> list[ItemState]:
         """The state of each item, by what is recorded of it."""
         assert past.count is not None
+        # A state that needed a living supervisor is none any more; what was skipped is decided anew, by what it needs.
         by_status: dict[Status, ItemState] = {
             Status.PENDING: PENDING,
             Status.WAITING: PENDING,
@@ -86,6 +87,7 @@ class RestoredJobs:
             Status.FAILED: FAILED if self._keep_failed else PENDING,
         }
         states = [by_status[past.status(index)] for index in range(past.count)]
+        # An update took these out of the list. Their numbers stay, so that `JOB:INDEX` means the same for ever.
         for index in past.gone:
             states[index] = SKIPPED
         if self._rerun_stale:

@@ -50,6 +50,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, option
 
     Raises StateUnwritableError, StateRefusedError, and what `hosting` raises.
     """
+    # The listeners hear from the first note on, also of a run that cannot begin.
     run_dir = store.run_dir
     narrator = Narrator(listeners, run_dir.log)
     reader = RunReader(run_dir, store.history, alive=True)
@@ -59,7 +60,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, option
 
             jobs_file = as_replayed(jobs_file)
         with hosting(is_inline=slots_of_run(options.run, jobs_file) == 0):
-            exit_code = _supervised(store, reader, jobs_file, narrator, options)
+            exit_code = _with_shortages_told(store, reader, jobs_file, narrator, options)
     except StateUnwritableError as error:
         append_log(run_dir.log, f"{error.message}; what is recorded stays, and the run can be resumed")
         raise
@@ -71,10 +72,12 @@ def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, option
     return RunReport(run_dir.run_id, summary["status"], exit_code, summary)
 
 
-def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions) -> int:
-    """`_supervise`, with a machine that ran out of descriptors or processes under the supervisor itself told as what it is."""
+def _with_shortages_told(
+    store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions
+) -> int:
+    """Run the session. A machine that ran out of descriptors or processes under the supervisor is the user's to mend, not our bug."""
     try:
-        return _supervise(store, reader, jobs_file, narrator, options)
+        return _run_session(store, reader, jobs_file, narrator, options)
     except OSError as error:
         if error.errno not in SHORTAGES:
             raise
@@ -85,7 +88,7 @@ def _supervised(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrato
         ) from error
 
 
-def _supervise(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions) -> int:
+def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions) -> int:
     run_dir = store.run_dir
     slots = slots_of_run(options.run, jobs_file)
     opened = open_session(store, reader, jobs_file, options, slots)

@@ -1,4 +1,4 @@
-"""What is recorded of an item when the core says what it is now, and who hears of it.
+"""What is recorded of an item when the core says what it is now, and which parts hear of it.
 
 The core speaks of states; what is behind one (an attempt's outcome, the outcome of somebody else's work, a refusal in words) is
 kept here from the moment it is known until the core has decided.
@@ -189,6 +189,7 @@ class Settlements:
 
     def _record_shared(self, item: ItemRef, shared: SharedOutcome, status: Status) -> None:
         joined, job_id = shared.joined, self._run.job(item).id
+        # Attempt 0: the item made none. Its cost counts as saved.
         self._recorder.add(
             records.AttemptEnded(
                 job=job_id,
