@@ -75,7 +75,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, option
 def _with_shortages_told(
     store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions
 ) -> int:
-    """Run the session. A machine that ran out of descriptors or processes under the supervisor is the user's to mend, not our bug."""
+    """Run the session. A machine without descriptors or processes for the supervisor is the user's to mend, not our bug."""
     try:
         return _run_session(store, reader, jobs_file, narrator, options)
     except OSError as error:
