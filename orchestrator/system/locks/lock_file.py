@@ -43,7 +43,10 @@ def try_lock_in_state(path: str | Path) -> int | None:
 
 
 def note_holder(fd: int, note: str, path: Path) -> None:
-    """Write into the lock file who holds it now. Raises StateUnwritableError, OSError for a shortage; the lock stays."""
+    """Write into the lock file who holds it now: only a cache, for people. The lock stays if this raises.
+
+    Raises StateUnwritableError, OSError for a shortage.
+    """
     try:
         fault_point("lock.noting")
         # The rest of a longer note stays behind the line: to cut it off costs every start one more call of the system.
@@ -53,7 +56,7 @@ def note_holder(fd: int, note: str, path: Path) -> None:
 
 
 def try_take(path: Path, note: str) -> int | None:
-    """`try_lock_in_state`, and `note_holder`; nothing is held if it raises."""
+    """`try_lock_in_state`, and `note_holder`; if this raises, nothing is held."""
     fd = try_lock_in_state(path)
     if fd is None:
         return None
@@ -66,7 +69,7 @@ def try_take(path: Path, note: str) -> int | None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether the lock could be had just now (it is let go at once): also what a kill has freed, without a touch."""
+    """Whether the lock could be had just now; it is tried and let go at once, so a lock that a kill has freed is free."""
     fd = try_lock_in_state(path)
     if fd is None:
         return False
@@ -75,7 +78,7 @@ def is_free(path: Path) -> bool:
 
 
 def note_of_holder(path: Path) -> str | None:
-    """What the one who holds the lock has noted; None if nobody holds it. The lock is not taken to find that out."""
+    """What the holder of the lock has noted; None if nobody holds it. Takes no lock."""
     return path.read_bytes().partition(b"\n")[0].decode(errors="replace") if is_locked(path) else None
 
 
