@@ -1,10 +1,12 @@
-"""The command line under test: `python -m orchestrator` run to its end."""
+"""The command line under test: `python -m orchestrator`, forked from a warm process or started anew."""
 
 from __future__ import annotations
 
 import os
+import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +14,8 @@ from typing import Protocol
 import psutil
 import pytest
 
-from drivers.processes import kill, processes_of
+from drivers.processes import LIMIT_SECONDS, kill, processes_of
+from drivers.warm_program import WarmProcess, warm_program
 
 
 class RunCli(Protocol):
@@ -24,16 +27,20 @@ class RunCli(Protocol):
         stdin: str | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 60.0,
+        timeout: float = LIMIT_SECONDS,
     ) -> subprocess.CompletedProcess[str]: ...
 
 
 class Program:
-    """The real program with the home `home`, in `folder` unless a call says otherwise."""
+    """The program with the home `home`, in `folder` unless a call says otherwise.
 
-    def __init__(self, home: Path, folder: Path) -> None:
+    Warm unless a call brings an input, or an environment that Python reads when it starts.
+    """
+
+    def __init__(self, home: Path, folder: Path, *, is_warm: bool) -> None:
         self._home = home
         self._folder = folder
+        self._is_warm = is_warm
 
     def __call__(
         self,
@@ -41,25 +48,77 @@ class Program:
         stdin: str | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = 60.0,
+        timeout: float = LIMIT_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "orchestrator", *(os.fspath(argument) for argument in arguments)]
-        process = subprocess.Popen(
-            argv,
+        words = [os.fspath(argument) for argument in arguments]
+        folder, environment = cwd or self._folder, {**os.environ, **(env or {})}
+        is_warm = self._is_warm and stdin is None and not warm_program().needs_own_interpreter(environment)
+        running = Warm(words, folder, environment) if is_warm else Started(words, folder, environment, stdin)
+        try:
+            stdout, stderr = running.communicate(timeout)
+        except subprocess.TimeoutExpired:
+            own = psutil.Process(running.process.pid)
+            kill([*own.children(recursive=True), own, *processes_of(self._home)])
+            stdout, stderr = running.communicate(LIMIT_SECONDS)
+            pytest.fail(
+                f"still running after {timeout:g} s: {words}\nstdout: {text(stdout)[-2000:]}\nstderr: {text(stderr)[-2000:]}"
+            )
+        return subprocess.CompletedProcess(words, running.process.wait(timeout), text(stdout), text(stderr))
+
+
+def text(output: bytes) -> str:
+    return output.decode("utf-8", "surrogateescape")
+
+
+class Started:
+    """A Python of its own for one command line."""
+
+    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: str | None) -> None:
+        self._stdin = None if stdin is None else stdin.encode("utf-8", "surrogateescape")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *words],
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=cwd or self._folder,
-            env={**os.environ, **(env or {})},
-            text=True,
-            encoding="utf-8",
-            errors="surrogateescape",
+            cwd=folder,
+            env=environment,
         )
-        try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout)
-        except subprocess.TimeoutExpired:
-            own = psutil.Process(process.pid)
-            kill([*own.children(recursive=True), own, *processes_of(self._home)])
-            stdout, stderr = process.communicate()
-            pytest.fail(f"still running after {timeout:g} s: {argv}\nstdout: {stdout[-2000:]}\nstderr: {stderr[-2000:]}")
-        return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+
+    def communicate(self, timeout: float) -> tuple[bytes, bytes]:
+        """All of stdout and stderr, once nobody has them open. Raises subprocess.TimeoutExpired; may be called again then."""
+        return self.process.communicate(self._stdin, timeout)
+
+
+class Warm:
+    """A fork of the warm process for one command line."""
+
+    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        pipes = [os.pipe(), os.pipe()]
+        self._said = {reading: bytearray() for reading, _ in pipes}
+        self._open = selectors.DefaultSelector()
+        for reading in self._said:
+            self._open.register(reading, selectors.EVENT_READ)
+        stdout, stderr = (writing for _, writing in pipes)
+        with open(os.devnull, "rb") as nothing:
+            streams = (nothing.fileno(), stdout, stderr)
+            self.process: WarmProcess = warm_program().start(words, cwd=folder, env=environment, streams=streams)
+        os.close(stdout)
+        os.close(stderr)
+
+    def communicate(self, timeout: float) -> tuple[bytes, bytes]:
+        """As of `Started`."""
+        deadline = time.monotonic() + timeout
+        while self._open.get_map():
+            ready = self._open.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise subprocess.TimeoutExpired(self.process.args, timeout)
+            for key, _ in ready:
+                if data := os.read(key.fd, 65536):
+                    self._said[key.fd] += data
+                else:
+                    self._open.unregister(key.fd)
+                    os.close(key.fd)
+        self._open.close()
+        self.process.wait(max(0.0, deadline - time.monotonic()))
+        stdout, stderr = (bytes(said) for said in self._said.values())
+        return stdout, stderr

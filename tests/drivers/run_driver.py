@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from drivers.processes import LIMIT_SECONDS, SETTLE_SECONDS, describe, processes_of, wait_until
+from drivers.warm_program import WarmProcess, warm_program
 from orchestrator.control.client import NoSupervisor, ask
 from orchestrator.control.messages import Explain
 from orchestrator.errors import ExitCode
@@ -46,18 +47,27 @@ def why(run_folder: Path, item: str) -> str:
 class Command:
     """One command line that goes on beside the test; what it says goes to files."""
 
-    def __init__(self, argv: list[str], folder: Path, env: Mapping[str, str], number: int, *, own_session: bool) -> None:
+    def __init__(
+        self, words: list[str], folder: Path, env: Mapping[str, str], number: int, *, own_session: bool, before: Sequence[str]
+    ) -> None:
+        """`before`: a command that starts it. A fork of the warm process otherwise, which is killed as any other."""
         self._stdout, self._stderr = folder / f"said-{number}.out", folder / f"said-{number}.err"
-        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=folder,
-                env={**os.environ, **env},
-                start_new_session=own_session,
-            )
+        environment = {**os.environ, **env}
+        self._process: WarmProcess | subprocess.Popen[bytes]
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr, open(os.devnull, "rb") as nothing:
+            if before or warm_program().needs_own_interpreter(environment):
+                self._process = subprocess.Popen(
+                    [*before, sys.executable, "-m", "orchestrator", *words],
+                    stdin=nothing,
+                    stdout=stdout,
+                    stderr=stderr,
+                    cwd=folder,
+                    env=environment,
+                    start_new_session=own_session,
+                )
+            else:
+                streams = (nothing.fileno(), stdout.fileno(), stderr.fileno())
+                self._process = warm_program().start(words, cwd=folder, env=environment, streams=streams, own_session=own_session)
 
     @property
     def pid(self) -> int:
@@ -145,8 +155,8 @@ class RunDriver:
     ) -> Command:
         """Start `orchestrate ARGUMENTS` with armed faults; by the command `before`, if there is one."""
         faults = {"ORCHESTRATE_FAULT": fault, "ORCHESTRATE_WORKER_FAULT": worker_fault}
-        argv = [*before, sys.executable, "-m", "orchestrator", *arguments]
-        command = Command(argv, self.folder, faults | env, len(self._commands), own_session=own_session)
+        number = len(self._commands)
+        command = Command([*arguments], self.folder, faults | env, number, own_session=own_session, before=before)
         self._commands.append(command)
         return command
 

@@ -1,0 +1,234 @@
+"""A process that has imported the program, and forks a process of its own for each call. `warm_program` speaks to it.
+
+Promise: what runs in a fork finds what it would find after `python -m MODULE WORDS`: arguments, environment (also what
+`/proc` tells of it), folder, streams, signals, session, `sys.path`, and no descriptor but its streams. It runs `__main__.py`, and
+ends as Python ends: exit handlers, flushed streams, exit code, traceback.
+Invariant: this process has one thread and opens no file of a run, so a fork inherits no lock of anybody's.
+What it refuses, because Python reads it before any code can run: see `warm_program.needs_own_interpreter`.
+
+    python warm_server.py CONTROL
+
+On the socket CONTROL comes a socket for each call. On that come three descriptors and the call; back go the pid and, when the
+process has ended, its exit code.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import io
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from types import ModuleType
+from typing import Any
+
+import orchestrator
+
+LENGTH = struct.Struct("=I")
+NUMBER = struct.Struct("=i")
+LOADED_LATE = (
+    "jinja2.sandbox",
+    "rich.console",
+    "rich.live",
+    "rich.table",
+    "rich.text",
+    "tempfile",
+    "subprocess",
+    "tomllib",
+    "zlib",
+)
+"""What commands import when they need it, of others."""
+
+
+class Server:
+    """Forks on request until the other side of the socket `control` is closed."""
+
+    def __init__(self, control: int) -> None:
+        self._control = control
+        self._connections: dict[int, int] = {}
+        """Process -> where its exit code is waited for."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def serve(self) -> dict[str, Any]:
+        """Returns in each forked process, with the call that it is for; elsewhere never."""
+        woken, waking = os.pipe()
+        os.set_blocking(waking, False)
+        os.set_blocking(woken, False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests: they close the socket
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == woken:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(woken, 4096)
+                    self._reap()
+                elif call := self._take_call():
+                    return call
+
+    def _take_call(self) -> dict[str, Any] | None:
+        """Fork for the next call. In the forked process: the call."""
+        [connection] = receive_descriptors(self._control, 1)[1] or [None]
+        if connection is None:
+            os._exit(0)
+        size, streams = receive_descriptors(connection, LENGTH.size)
+        call: dict[str, Any] = json.loads(read_exactly(connection, LENGTH.unpack(size)[0]))
+        # A signal that comes before the new process handles signals as Python does waits for that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        pid = os.fork()
+        if pid == 0:
+            take_streams(streams)
+            reset_signals()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            return call
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        for stream in streams:
+            os.close(stream)
+        self._connections[pid] = connection
+        self._tell(pid, pid)
+        return None
+
+    def _reap(self) -> None:
+        for pid in list(self._connections):
+            # The pid stays taken until its end is told: nobody sends a signal to another process of the same number.
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                continue
+            self._tell(pid, ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
+            os.waitpid(pid, 0)
+            os.close(self._connections.pop(pid))
+
+    def _tell(self, pid: int, number: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+            os.write(self._connections[pid], NUMBER.pack(number))
+
+
+def receive_descriptors(connection: int, size: int) -> tuple[bytes, list[int]]:
+    """At most `size` bytes and the descriptors that came with them; empty at the end."""
+    with socket.socket(fileno=os.dup(connection)) as receiving:
+        data, descriptors, _, _ = socket.recv_fds(receiving, size, 3)
+    return data, descriptors
+
+
+def read_exactly(connection: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += os.read(connection, size - len(data))
+    return data
+
+
+def take_streams(streams: list[int]) -> None:
+    """Standard streams, as Python makes them when it starts; no other descriptor stays open."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    is_buffered = not sys.stdout.write_through  # else: PYTHONUNBUFFERED
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        first: io.TextIOWrapper = getattr(sys, name)
+        raw = io.FileIO(number, "wb" if number else "rb", closefd=False)
+        raw.name = f"<{name}>"
+        buffer: Any = raw
+        if number == 0:
+            buffer = io.BufferedReader(raw)
+        elif is_buffered:
+            buffer = io.BufferedWriter(raw)
+        made = io.TextIOWrapper(
+            buffer,
+            first.encoding,
+            first.errors,
+            newline="\n",
+            line_buffering=is_buffered and (number == 2 or raw.isatty()),
+            write_through=not is_buffered,
+        )
+        made.mode = "w" if number else "r"  # type: ignore[misc]
+        setattr(sys, name, made)
+        setattr(sys, f"__{name}__", made)
+
+
+def reset_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def become(module: str, words: list[str], cwd: str, environment: dict[str, str], *, own_session: bool) -> None:
+    """What a new process has from its parent."""
+    if own_session:
+        os.setsid()
+    os.chdir(cwd)
+    sys.path[0] = os.getcwd()
+    sys.orig_argv = [sys.executable, "-m", module, *words]
+    sys.argv = ["-m", *words]
+    ctypes.CDLL(None).clearenv()  # also what libraries have set behind Python's back
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    show_in_proc(sys.orig_argv, environment)
+    sys.modules["__main__"] = ModuleType("__main__")
+
+
+def show_in_proc(argv: list[str], environment: dict[str, str] | None = None) -> None:
+    """Write both where the kernel reads `/proc/PID/cmdline` and `/proc/PID/environ`, as far as there is room.
+
+    The room is what this process was started with. The C library reads the environment there until all of it was set anew.
+    """
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    arguments_start, arguments_end, environment_start, environment_end = (int(field) for field in fields[45:49])
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        _fill(memory, arguments_start, arguments_end, argv)
+        if environment is not None:
+            _fill(memory, environment_start, environment_end, [f"{name}={value}" for name, value in environment.items()])
+
+
+def _fill(memory: io.FileIO, start: int, end: int, words: list[str]) -> None:
+    text = b"".join(os.fsencode(word) + b"\0" for word in words)[: end - start - 1]
+    memory.seek(start)
+    memory.write(text.ljust(end - start, b"\0"))
+
+
+def keep_modules() -> None:
+    """Have Python's end leave alone what was loaded before the fork: taking it apart costs more than most commands do."""
+    loaded = dict(sys.modules)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded))
+
+    def forget() -> None:
+        for name in loaded.keys() - {"sys", "builtins"}:
+            sys.modules.pop(name, None)
+
+    atexit.register(forget)  # the first is called last: behind every exit handler of the program
+
+
+def main() -> None:
+    for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in LOADED_LATE:
+        importlib.import_module(name)
+    show_in_proc([sys.executable, *sys.argv[:2]])
+    assert threading.active_count() == 1, "a thread would be missing in every fork"
+    gc.collect()
+    gc.freeze()  # a collection would copy every page of what is shared
+    call = Server(int(sys.argv[1])).serve()
+    keep_modules()
+    become(**call)
+    runpy._run_module_as_main(call["module"])  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()
