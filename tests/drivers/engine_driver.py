@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from drivers.worker_driver import LIMIT_SECONDS
+from drivers.processes import LIMIT_SECONDS
 from orchestrator.engines.engine import AttemptLost, AttemptOver, Engine, EngineEvent, Noted, OutcomeArrived
 from orchestrator.engines.inline import InlineEngine
 from orchestrator.engines.local import LocalEngine
