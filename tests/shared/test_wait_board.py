@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drivers.processes import LIMIT_SECONDS, wait_until
@@ -18,7 +19,7 @@ from drivers.processes import LIMIT_SECONDS, wait_until
 from orchestrator.core.deadlocks import Wait
 from orchestrator.errors import StateUnwritableError
 from orchestrator.shared import wait_board as waits
-from orchestrator.shared.wait_board import OBSERVE_SECONDS, STALE_SECONDS, Victim, WaitBoard
+from orchestrator.shared.wait_board import OBSERVE_SECONDS, REFRESH_SECONDS, STALE_SECONDS, Victim, WaitBoard
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.faultpoints import arm
@@ -29,6 +30,7 @@ FOUND_WITHIN_SECONDS = 5.0
 PARTY = """
 import select, sys, time
 from pathlib import Path
+from typing import Any
 from orchestrator.core.deadlocks import Wait
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.store.run_dir import RunDir
@@ -291,14 +293,35 @@ def test_a_board_that_takes_nothing_any_more_hides_no_end(bench: Bench) -> None:
     assert len(bench.posted()) == len(posted) - 1
 
 
-def test_waiting_costs_next_to_nothing(bench: Bench) -> None:
-    """Thirty nested runs on the board: the looks of one run take less than 1 % of a core."""
+def test_waiting_costs_next_to_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty nested runs on the board: once a second one of them reads each posting once and writes its own; its other looks
+    touch no file."""
     others = [(bench.board(f"o{number}", f"r.n/o:{number}/1"), [FOR_B]) for number in range(30)]
-    board, seconds, spent = bench.board("n", "r.n/a/1"), 15, 0.0
+    board, seconds = bench.board("n", "r.n/a/1"), 15
+    touched: list[str] = []
+    of_each_look: list[int] = []
     for _ in range(round(seconds / OBSERVE_SECONDS)):
         bench.look(1, *others)
-        began = time.process_time()
-        board.look_at_board([FOR_B], bench.now)
-        spent += time.process_time() - began
+        with monkeypatch.context() as patch:
+            count_calls(patch, touched, Path, "read_bytes", "write_bytes")
+            count_calls(patch, touched, os, "listdir")
+            board.look_at_board([FOR_B], bench.now)
+        of_each_look.append(len(touched))
+        touched.clear()
     assert len(bench.posted()) == 31
-    assert spent / seconds < 0.01
+    assert len([count for count in of_each_look if count]) <= seconds / REFRESH_SECONDS + 1
+    assert max(of_each_look) <= 30 + 2
+
+
+def count_calls(patch: pytest.MonkeyPatch, called: list[str], owner: Any, *names: str) -> None:
+    """Note in `called` each call of these functions of `owner`."""
+    for name in names:
+        patch.setattr(owner, name, counting(getattr(owner, name), called))
+
+
+def counting(function: Callable[..., Any], called: list[str]) -> Callable[..., Any]:
+    def counted(*arguments: Any) -> Any:
+        called.append(function.__name__)
+        return function(*arguments)
+
+    return counted
