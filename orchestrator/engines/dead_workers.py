@@ -69,7 +69,7 @@ class DeadWorkers:
     def tell_never_begun(self, attempt: Attempt) -> None:
         """Have `take_in` tell it lost: its worker died before it could be sent, and that was told already."""
         self._endings[attempt.start.sequence] = _Ending(attempt, None)
-        self._threads.begin_work(attempt.start.sequence, lambda: None)
+        self._threads.tell_done(attempt.start.sequence)
 
     def hurry(self, attempt: Attempt, grace_at_most: float | None) -> bool:
         """Have its tree ended sooner, if it is being ended here. False: it is not."""

@@ -33,14 +33,13 @@ class SideThreads:
                 work()
             except BaseException as error:
                 failure = error
-            # Told first, then woken: the loop finds it whenever it wakes.
-            self._done.append((number, failure))
-            with self._closing:
-                # After `close` the number of the pipe may be another file's.
-                if not self._is_closed:
-                    os.write(self._write_fd, b".")
+            self._tell(number, failure)
 
         threading.Thread(target=do, name=f"beside-{number}", daemon=True).start()
+
+    def tell_done(self, number: int) -> None:
+        """Have `take_done` tell `number`, for which nothing is to be done. Makes no thread: perhaps there is no room for one."""
+        self._tell(number, None)
 
     def fileno(self) -> int:
         """Readable when `take_done` has something."""
@@ -66,3 +65,11 @@ class SideThreads:
             self._is_closed = True
             os.close(self._read_fd)
             os.close(self._write_fd)
+
+    def _tell(self, number: int, failure: BaseException | None) -> None:
+        # Told first, then woken: the loop finds it whenever it wakes.
+        self._done.append((number, failure))
+        with self._closing:
+            # After `close` the number of the pipe may be another file's.
+            if not self._is_closed:
+                os.write(self._write_fd, b".")

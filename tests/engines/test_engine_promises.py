@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,10 @@ def lock(path: Path) -> int:
     fd = try_lock(path)
     assert fd is not None
     return fd
+
+
+def no_room(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def until_written(path: Path) -> None:
@@ -136,14 +141,19 @@ class TestAWorkerThatDies:
         driver.engine.end(attempt, EndReason.DRAIN, 0.0)
         assert isinstance(driver.until_over(), AttemptLost)
 
-    def test_an_attempt_that_was_prepared_for_it_is_lost_and_never_sent(self, driver: EngineDriver, tmp_path: Path) -> None:
+    def test_an_attempt_that_was_prepared_for_it_is_lost_and_never_sent(
+        self, driver: EngineDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         slot = tmp_path / "slot.lock"
         driver.prepare()
         os.kill(self.pid(driver), signal.SIGKILL)
         driver.wait()
         assert driver.notes() == ["worker 0 was ended by signal 9"]
         attempt = driver.attempt(worker=0)
-        driver.engine.start(attempt, driver.message(attempt, "true"), HeldLocks([lock(slot)]))
+        # What ended the worker may be a machine without room for a process, which has none for a thread either.
+        with monkeypatch.context() as without_room:
+            without_room.setattr(threading.Thread, "start", no_room)
+            driver.engine.start(attempt, driver.message(attempt, "true"), HeldLocks([lock(slot)]))
         assert not is_locked(slot)
         over = driver.until_over()
         assert isinstance(over, AttemptLost)
