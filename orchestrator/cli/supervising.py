@@ -118,6 +118,11 @@ def _chosen_listeners(invocation: Invocation, shown: Shown, outlet: Outlet) -> L
         else:
             listeners.append(EventLines(stdout_bytes()))
     (slow if waits_for_reader(sys.stderr) else listeners).append(view)
+    # `2>&1 | …`: one thread, so that each line stands behind its event, and none is torn by another.
+    if len(slow) > 1 and os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno()):
+        from orchestrator.views.together import Together
+
+        slow = [Together(slow)]
     return Listeners(listeners, slow)
 
 

@@ -111,3 +111,22 @@ def test_readers_that_leave_change_neither_the_run_nor_its_exit_code(run_dir: Ru
     history = RunReader.read(run_dir).history
     assert history.ended is not None
     assert history.ended.status == "completed"
+
+
+@pytest.mark.usefixtures("home")
+def test_events_and_lines_in_one_pipe_keep_the_order_in_which_things_happened(tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text("""
+[jobs.port]
+for_each = [0, 1, 2, 3, 4, 5]
+command = ["true"]
+""")
+    reading, writing = os.pipe()
+    with supervised(tmp_path, "--events", stdout=writing, stderr=writing) as process:
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            told = pipe.read().decode().splitlines()
+        assert process.wait(LIMIT_SECONDS) == 0
+    ends = [(place, json.loads(line)) for place, line in enumerate(told) if line.startswith('{"event":"item_ended"')]
+    assert len(ends) == 6
+    for place, event in ends:
+        assert f" {event['item']} " in told[place + 1], "the line of an item stands behind its event, and nothing between them"
