@@ -60,7 +60,7 @@ class CheckRunner:
         course.end = _confirmed(course.end, found)
         # Take the output also of a check that went well, else the next one would write behind it.
         try:
-            output = self._output.take(check.path, start.limits.max_output_bytes, is_sole_writer=not watch.leftovers)
+            output = self._output.take_capture(check.path, start.limits.max_output_bytes, is_sole_writer=not watch.leftovers)
         except OSError as error:
             self._output.forget()
             course.end = course.end.but(AttemptClass.STATE_ERROR, f"check: its output could not be kept: {error.strerror}")

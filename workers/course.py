@@ -75,8 +75,8 @@ class Course(msgspec.Struct, kw_only=True):
         stdout, stderr = captures
         limit, is_sole_writer = start.limits.max_output_bytes, not self.leftovers
         try:
-            self.stdout = stdout.take(start.stdout_path, limit, is_sole_writer=is_sole_writer)
-            self.stderr = stderr.take(start.stderr_path, limit, is_sole_writer=is_sole_writer)
+            self.stdout = stdout.take_capture(start.stdout_path, limit, is_sole_writer=is_sole_writer)
+            self.stderr = stderr.take_capture(start.stderr_path, limit, is_sole_writer=is_sole_writer)
         except OSError as error:
             # Neither file is used again: what stands in it must not become the next attempt's output.
             stdout.forget()

@@ -95,7 +95,7 @@ class PreparationRunner:
         session_id = start.agent.session_id if start.agent is not None else None
         while True:
             try:
-                return ConfigFolder.take(task, session_id)
+                return ConfigFolder.take_folder(task, session_id)
             except BeingWarmed:
                 if not course.wait_unless_ended(self._control, start, _WARMING_PAUSE_SECONDS):
                     return None

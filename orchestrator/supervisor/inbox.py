@@ -25,19 +25,19 @@ class Source:
     is_fixed = True
 
     def filenos(self) -> Sequence[int]:
-        """Descriptors that become readable when `read` has news; each call gives a sequence of its own."""
+        """Descriptors that become readable when `read_news` has some; each call gives a sequence of its own."""
         return ()
 
-    def read(self, _fileno: int) -> Iterable[Happened]:
+    def read_news(self, _fileno: int) -> Iterable[Happened]:
         """The news behind a descriptor that is readable."""
         return ()
 
     @property
     def next_look(self) -> float | None:
-        """When `look` is due (monotonic seconds); None: the longest wait is short enough for it."""
+        """When `look_for_news` is due (monotonic seconds); None: the longest wait is short enough for it."""
         return None
 
-    def look(self, _now: float) -> Iterable[Happened]:
+    def look_for_news(self, _now: float) -> Iterable[Happened]:
         """The news that no descriptor tells. Called after each wait; cheap while nothing is due."""
         return ()
 
@@ -51,7 +51,7 @@ class Inbox:
         self._watch(sources)
         self._changing = [source for source in sources if not source.is_fixed]
         # The others would be asked for nothing, turn by turn.
-        self._looking = [source for source in sources if type(source).look is not Source.look]
+        self._looking = [source for source in sources if type(source).look_for_news is not Source.look_for_news]
 
     def wait(self, wake: float | None, *, is_in_hurry: bool) -> Iterator[Happened]:
         """Wait for news, at most until `wake` (monotonic seconds), and give it piece by piece.
@@ -63,13 +63,13 @@ class Inbox:
             source: Source = key.data
             # What was taken in meanwhile may have closed this descriptor.
             if key.fd in self._watched[source]:
-                yield from source.read(key.fd)
+                yield from source.read_news(key.fd)
                 if not source.is_fixed:
                     # At once: the number of a descriptor that was closed may come back as another source's.
                     self._watch([source])
         now = time.monotonic()
         for source in self._looking:
-            yield from source.look(now)
+            yield from source.look_for_news(now)
         if wake is not None and now >= wake:
             yield TimeCame()
 

@@ -66,7 +66,7 @@ class Loop:
         """
         self._parts.charges.begin()
         # A process that was told to stop already starts nothing.
-        for happened in self._parts.signals.read():
+        for happened in self._parts.signals.read_news():
             self.take_in(happened)
         for event in first:
             if isinstance(event, CancelAsked) and replaced_by is not None:

@@ -38,7 +38,7 @@ class Signals(Source):
     def filenos(self) -> list[int]:
         return [self._inbox.fileno()]
 
-    def read(self, _fileno: int = -1) -> Iterator[Happened]:
+    def read_news(self, _fileno: int = -1) -> Iterator[Happened]:
         return (Signalled(number) for number in self._inbox.take_signals())
 
 
@@ -53,7 +53,7 @@ class Requests(Source):
     def filenos(self) -> list[int]:
         return self._server.filenos()
 
-    def read(self, fileno: int) -> Iterator[Happened]:
+    def read_news(self, fileno: int) -> Iterator[Happened]:
         return (Asked(client, request) for client, request in self._server.poll(fileno))
 
 
@@ -67,7 +67,7 @@ class Views(Source):
     def next_look(self) -> float:
         return self._narrator.next_refresh
 
-    def look(self, now: float) -> Iterable[Happened]:
+    def look_for_news(self, now: float) -> Iterable[Happened]:
         self._narrator.refresh_if_due(now)
         return ()
 
@@ -83,7 +83,7 @@ class Terminal(Source):
     def filenos(self) -> list[int]:
         return self._gates.filenos()
 
-    def read(self, _fileno: int) -> Iterator[Happened]:
+    def read_news(self, _fileno: int) -> Iterator[Happened]:
         yield Answered(self._gates.read_terminal())
 
 
@@ -96,7 +96,7 @@ class Durability(Source):
     def filenos(self) -> list[int]:
         return [self._run.store.sync_fileno()]
 
-    def read(self, _fileno: int) -> Iterator[Happened]:
+    def read_news(self, _fileno: int) -> Iterator[Happened]:
         items = self._run.recorder.durable()
         if items:
             yield BecameDurable(items)
@@ -114,7 +114,7 @@ class Attempts(Source):
     def filenos(self) -> list[int]:
         return [self._flights.asks_fileno(), *self._engine.sources()]
 
-    def read(self, fileno: int) -> Iterable[Happened]:
+    def read_news(self, fileno: int) -> Iterable[Happened]:
         if fileno == self._flights.asks_fileno():
             self._flights.take_in_asks()
             return ()
@@ -124,7 +124,7 @@ class Attempts(Source):
     def next_look(self) -> float | None:
         return self._engine.next_look
 
-    def look(self, now: float) -> Iterable[Happened]:
+    def look_for_news(self, now: float) -> Iterable[Happened]:
         return self._engine.look_at_workers(now)
 
 
@@ -139,7 +139,7 @@ class Freed(Source):
     def next_look(self) -> float | None:
         return self._missing.next_look
 
-    def look(self, now: float) -> Iterable[Happened]:
+    def look_for_news(self, now: float) -> Iterable[Happened]:
         if self._missing.next_look is None or now < self._missing.next_look:
             return ()
         # A queued `StartDeclined` would put a hold on a resource after the core had heard that it may be free. Nothing would look
@@ -158,7 +158,7 @@ class Tokens(Source):
     def filenos(self) -> list[int]:
         return self._desk.filenos()
 
-    def read(self, fileno: int) -> Iterable[Happened]:
+    def read_news(self, fileno: int) -> Iterable[Happened]:
         self._desk.take_in(fileno)  # the look after this wait tells what came
         return ()
 
@@ -166,7 +166,7 @@ class Tokens(Source):
     def next_look(self) -> float | None:
         return self._desk.next_look
 
-    def look(self, now: float) -> Iterable[Happened]:
+    def look_for_news(self, now: float) -> Iterable[Happened]:
         return map(TokenNews, self._desk.poll(now))
 
 
@@ -176,5 +176,5 @@ class Deadlocks(Source):
     def __init__(self, waits: WaitsOfRun) -> None:
         self._waits = waits
 
-    def look(self, now: float) -> Iterable[Happened]:
+    def look_for_news(self, now: float) -> Iterable[Happened]:
         return starmap(WaitGivenUp, self._waits.find_victims(now))

@@ -116,7 +116,7 @@ class Stage:
         """Somebody else has let go of the slot of the pool, and a look finds it."""
         self._let_pool_go()
         parts = self.loop._parts
-        return sources.Freed(self.loop._run, parts.missing).look(time.monotonic() + 10.0)
+        return sources.Freed(self.loop._run, parts.missing).look_for_news(time.monotonic() + 10.0)
 
     def say(self, choice: str | None) -> Iterator[Happened]:
         """Somebody at the terminal has typed a choice, if a question stands there; None: nobody sits there any more."""

@@ -29,7 +29,7 @@ class Pipes(Source):
     def filenos(self) -> list[int]:
         return list(self.open)
 
-    def read(self, fileno: int) -> Iterable[Happened]:
+    def read_news(self, fileno: int) -> Iterable[Happened]:
         self.read_from.append(fileno)
         if not os.read(fileno, 100):
             self.open.remove(fileno)
@@ -44,7 +44,7 @@ class Opens(Source):
         self._pipes = pipes
         self.writing = -1
 
-    def look(self, _now: float) -> Iterator[Happened]:
+    def look_for_news(self, _now: float) -> Iterator[Happened]:
         if self.writing < 0:
             self.writing = self._pipes.add()
         return iter(())
@@ -78,7 +78,7 @@ def test_a_turn_without_a_change_registers_nothing_and_looks_only_where_there_is
             return None
 
     class Looks(Source):
-        def look(self, _now: float) -> Iterable[Happened]:
+        def look_for_news(self, _now: float) -> Iterable[Happened]:
             asked.append("a look")
             return ()
 

@@ -64,7 +64,7 @@ class TestFollowing:
         followed.read_rest()
         assert b"".join(heard) == b"".join(f"line {number:03}\n".encode() for number in range(40))
         assert (capture.size(), followed.written()) == (150, 360)
-        kept = capture.take(capture.path + ".kept", 100, is_sole_writer=True)
+        kept = capture.take_capture(capture.path + ".kept", 100, is_sole_writer=True)
         assert (kept.is_cut, (kept.inline or b"")[:9]) == (True, b"line 000\n")
         assert b"".join(heard)[:100] == (kept.inline or b"")[:100]
 
@@ -160,7 +160,7 @@ class TestCheckOutput:
         made.forget()
 
     def kept(self, output: CheckOutput, limit: int = 1 << 30) -> bytes:
-        return Path(output.take(output.path + ".kept", limit, is_sole_writer=True).path or "").read_bytes()
+        return Path(output.take_capture(output.path + ".kept", limit, is_sole_writer=True).path or "").read_bytes()
 
     def test_a_short_one_is_kept_whole(self, output: CheckOutput) -> None:
         write(output, b"a\nb\n")

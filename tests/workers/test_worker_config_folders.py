@@ -26,7 +26,7 @@ def task(tmp_path: Path) -> ConfigTask:
 
 
 def test_each_attempt_at_a_time_has_its_own_folder_and_later_ones_find_it_warm(worker: WorkerDriver, task: ConfigTask) -> None:
-    other = ConfigFolder.take(task, None)
+    other = ConfigFolder.take_folder(task, None)
     script = "pwd; echo $STATE; cat $STATE/login $STATE/warmed"
     said = [worker.shell(script, config=task).stdout.inline for _ in range(2)]
     expected = f"{worker.root}\n{task.folder}/1\nfirstwarm\n".encode()
@@ -60,14 +60,14 @@ def test_the_users_own_folder_is_warmed_once_for_all(worker: WorkerDriver, task:
 
 
 def test_a_session_goes_on_in_the_folder_where_it_began(task: ConfigTask) -> None:
-    first = ConfigFolder.take(task, None)
-    second = ConfigFolder.take(task, None)
+    first = ConfigFolder.take_folder(task, None)
+    second = ConfigFolder.take_folder(task, None)
     second.note_session("its-id")
     second.note_session("../escape")
     for folder in (first, second):
         folder.let_go()
-    assert ConfigFolder.take(task, "its-id").path == second.path
-    assert ConfigFolder.take(task, "../escape").path == first.path
+    assert ConfigFolder.take_folder(task, "its-id").path == second.path
+    assert ConfigFolder.take_folder(task, "../escape").path == first.path
     assert os.listdir(f"{task.folder}/sessions") == ["its-id"]
 
 
@@ -84,7 +84,7 @@ def test_a_killed_worker_lets_go_of_its_folder(worker: WorkerDriver, task: Confi
 def test_who_waits_while_another_warms_the_users_own_folder_hears_its_end(worker: WorkerDriver, task: ConfigTask) -> None:
     """It holds a slot, and perhaps a token: a warming that hangs must not keep it for ever."""
     own = msgspec.structs.replace(task, is_own=False)
-    other = ConfigFolder.take(own, None)
+    other = ConfigFolder.take_folder(own, None)
     outcome = worker.shell("echo never", config=own, timeout_seconds=0.3)
     assert (outcome.attempt_class, outcome.stdout.size) == (AttemptClass.TIMEOUT, 0)
     other.note_warmed()
@@ -94,9 +94,9 @@ def test_who_waits_while_another_warms_the_users_own_folder_hears_its_end(worker
 
 def test_a_warm_folder_of_the_user_is_waited_for_by_nobody(task: ConfigTask) -> None:
     own = msgspec.structs.replace(task, is_own=False)
-    first = ConfigFolder.take(own, None)
+    first = ConfigFolder.take_folder(own, None)
     first.note_warmed()
-    assert not ConfigFolder.take(own, None).needs_warming
+    assert not ConfigFolder.take_folder(own, None).needs_warming
     first.let_go()
 
 

@@ -46,7 +46,7 @@ def take_left_behind(
         if task is not None:
             report = _report(task, *captures)
         for place, (capture, final) in enumerate(zip(captures, finals, strict=True)):
-            kept[place] = capture.take(final, max_output_bytes, is_sole_writer=True)
+            kept[place] = capture.take_capture(final, max_output_bytes, is_sole_writer=True)
     except OSError as error:
         trouble = f"what it left could not be kept: {error.strerror}"
     finally:

@@ -192,7 +192,7 @@ class AgentStream:
             elif name in ("resets_at", "resets_in"):
                 self._failures.take_reset(event, paths, is_from_now=name == "resets_in")
             else:
-                self._told.take(name, paths, event, adds=rule.adds)
+                self._told.take_value(name, paths, event, adds=rule.adds)
         if rule.parts_answer:
             self._told.part_answer()
         is_bad = rule.means in ("failure", "error", "retry")

@@ -39,7 +39,7 @@ class ToldSoFar:
         self._is_between = False
         self._is_of_lines = False
 
-    def take(self, name: TakeName, paths: Sequence[str], event: dict[str, Any], *, adds: bool) -> None:
+    def take_value(self, name: TakeName, paths: Sequence[str], event: dict[str, Any], *, adds: bool) -> None:
         """Take what stands in an event under `name`, as `workers.protocol.reading.EventRule` says."""
         if name in _NUMBERS:
             self._number(name, number_at(event, paths), adds=adds)

@@ -74,7 +74,7 @@ class CaptureFile:
             os.ftruncate(self._descriptor, 0)
         self.dropped = 0
 
-    def take(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
+    def take_capture(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
         """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises OSError.
 
         `is_sole_writer` False: something may still hold the file, so that it is not used again.

@@ -33,7 +33,7 @@ class ConfigFolder:
         self._warm_mark = warm_mark
 
     @classmethod
-    def take(cls, task: ConfigTask, session_id: str | None) -> ConfigFolder:
+    def take_folder(cls, task: ConfigTask, session_id: str | None) -> ConfigFolder:
         """A folder that nobody uses, or the one that has the session to go on with. Raises BeingWarmed, OSError."""
         os.makedirs(task.folder, mode=0o700, exist_ok=True)
         lock: int | None

@@ -31,7 +31,7 @@ def keep_patch(task: WorkspaceTask, live_path: str, between: tuple[str, str], en
     file = CaptureFile(live_path)
     try:
         git(task.path, *DIFF, before, after, "--", env=env, stdout=file.open())
-        return file.take(task.patch_path, _UNBOUNDED, is_sole_writer=True)
+        return file.take_capture(task.patch_path, _UNBOUNDED, is_sole_writer=True)
     finally:
         file.forget()
 
