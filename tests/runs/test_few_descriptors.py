@@ -81,8 +81,8 @@ def test_a_supervisor_that_finds_no_descriptor_says_so_and_is_no_bug(
     def short(*_: object) -> int:
         raise OSError(number, os.strerror(number), "/proc/1/stat")
 
-    monkeypatch.setattr(session, "_supervise", short)
+    monkeypatch.setattr(session, "_run_session", short)
     store = type("Store", (), {"run_dir": create_run_dir(tmp_path, "run")})()
 
     with pytest.raises(StateUnwritableError, match=r"/proc/1/stat"):
-        session._supervised(store, None, None, None, None)  # type: ignore[arg-type]
+        session._with_shortages_told(store, None, None, None, None)  # type: ignore[arg-type]
