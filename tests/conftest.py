@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -21,6 +22,12 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     _forget_others_packages()
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all modules stay until the end: no collection of garbage has to walk through them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _forget_others_packages() -> None:

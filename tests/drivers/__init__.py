@@ -25,5 +25,7 @@ Real processes:
 - `recorded_runs`: runs that earlier versions of the program recorded, laid out in a test's folder.
 - `git_repository`: a repository that nothing configured on this machine reaches.
 
+`our_source`: the program's own files, for the tests of its structure.
+
 For parametrize: `sweeps`, of which the quick suite runs a few and `make test-slow` all.
 """

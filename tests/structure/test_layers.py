@@ -7,8 +7,7 @@ import graphlib
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from drivers.our_source import FILES, ROOT, imports, module_of, tree_of
 
 LAYERS = [
     {"workers", "errors"},
@@ -27,50 +26,13 @@ LOOSE = {"__init__", "__main__", "errors", "demo_agent"}
 """The modules in the root of `orchestrator/`."""
 
 
-def module_of(path: Path) -> str:
-    """The name by which others import it: `orchestrator/workers` is a link to `workers/`."""
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    return f"orchestrator.{name}" if name.split(".")[0] == "workers" else name
-
-
-FILES = {
-    module_of(path): path
-    for package in ("workers", "orchestrator")
-    for path in sorted((ROOT / package).rglob("*.py"))
-    if not path.is_relative_to(ROOT / "orchestrator" / "workers")
-}
-TREES = {module: ast.parse(path.read_text("utf-8")) for module, path in FILES.items()}
-
-
-def package_of(module: str, level: int) -> list[str]:
-    """What the dots of an import stand for; none of an absolute one."""
-    parts = module.split(".") if FILES[module].name == "__init__.py" else module.split(".")[:-1]
-    return parts[: len(parts) - level + 1] if level else []
-
-
-def imports_of(module: str) -> set[str]:
-    """Our modules that a module imports, also inside functions and for types alone."""
-    found = set()
-    for node in ast.walk(TREES[module]):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            source = ".".join([*package_of(module, node.level), *filter(None, [node.module])])
-            inner = {f"{source}.{each.name}" for each in node.names}
-            found |= inner & set(FILES) or {source}
-    return found & set(FILES)
-
-
-IMPORTS = {module: imports_of(module) for module in FILES}
-
-
 def folder_of(module: str) -> str:
     return [*module.split("."), "__init__"][1]
 
 
 def test_a_folder_imports_only_lower_layers() -> None:
     """`import orchestrator` is for the version, everywhere: the names of the library are loaded when they are asked for."""
-    pairs = [(module, other) for module, others in IMPORTS.items() for other in sorted(others) if other != "orchestrator"]
+    pairs = [(module, other) for module, others in imports().items() for other in sorted(others) if other != "orchestrator"]
     upward = [
         f"{module} imports {other}"
         for module, other in pairs
@@ -80,34 +42,34 @@ def test_a_folder_imports_only_lower_layers() -> None:
 
 
 def test_no_files_import_in_a_circle() -> None:
-    graphlib.TopologicalSorter(IMPORTS).prepare()
+    graphlib.TopologicalSorter(imports()).prepare()
 
 
 def test_workers_import_nothing_of_orchestrator_and_the_core_only_itself() -> None:
     for alone in ("orchestrator.workers", "orchestrator.core"):
         inside = {module for module in FILES if f"{module}.".startswith(f"{alone}.")}
         assert inside
-        assert {other for module in inside for other in IMPORTS[module]} <= inside
+        assert {other for module in inside for other in imports()[module]} <= inside
 
 
 def test_the_language_of_jobs_files_knows_no_profile_and_neither_knows_the_jobs() -> None:
     for folder, known in (("language", {"language"}), ("profiles", {"language", "profiles"})):
         inside = [module for module in FILES if module.startswith(f"orchestrator.jobsfile.{folder}.")]
-        parts = [other.split(".") for module in inside for other in IMPORTS[module]]
+        parts = [other.split(".") for module in inside for other in imports()[module]]
         assert {names[2] for names in parts if names[:2] == ["orchestrator", "jobsfile"]} == known
 
 
 def test_only_the_loop_changes_the_state_of_the_rules() -> None:
     """Every other part of a supervisor asks the view of it; `opening` makes it, and hands it on."""
     outside = [module for module in FILES if not module.startswith("orchestrator.core.")]
-    imports = [(module, node) for module in outside for node in ast.walk(TREES[module]) if isinstance(node, ast.ImportFrom)]
+    imports = [(module, node) for module in outside for node in ast.walk(tree_of(module)) if isinstance(node, ast.ImportFrom)]
     holders = {module for module, node in imports if "RunState" in {each.name for each in node.names}}
     assert holders == {"orchestrator.supervisor.loop", "orchestrator.supervisor.opening"}
 
 
 def test_the_core_has_neither_clock_nor_disk_nor_process() -> None:
     for module in (module for module in FILES if module.startswith("orchestrator.core.")):
-        named = {alias.name for node in ast.walk(TREES[module]) if isinstance(node, ast.Import) for alias in node.names}
+        named = {alias.name for node in ast.walk(tree_of(module)) if isinstance(node, ast.Import) for alias in node.names}
         assert not {"os", "time", "pathlib", "subprocess", "socket", "signal", "random"} & named, module
 
 
@@ -117,7 +79,7 @@ def test_few_modules_lie_loose_in_the_root() -> None:
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES.values()}, key=str), ids=lambda path: path.name)
 def test_every_folder_says_what_it_is_for(folder: Path) -> None:
-    words = ast.get_docstring(TREES[module_of(folder / "__init__.py")]) or ""
+    words = ast.get_docstring(tree_of(module_of(folder / "__init__.py"))) or ""
     assert len(words.split()) >= 30, f"{folder.relative_to(ROOT)}: a paragraph: what it is for, what never happens in it"
 
 
