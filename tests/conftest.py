@@ -22,6 +22,9 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     _forget_others_packages()
+    from drivers.sweeps import register_profiles  # not before `register_assert_rewrite`
+
+    register_profiles()
 
 
 def pytest_collection_finish() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from drivers.command_line import RunCli
-from hypothesis import example, given, settings
+from drivers.sweeps import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.attempts.rendering import Surroundings, render_attempt
@@ -25,7 +26,7 @@ def argv_of(words: list[str], item: str) -> list[str]:
     return render_attempt(jobs_file.jobs[0], context, Surroundings(folder="/x", temporary_suffix="t")).argv
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @example(["{\r"], "")
 @given(st.lists(TEXT | BRACES, max_size=3), TEXT)
 def test_what_was_typed_and_what_was_read_arrive_as_they_are(words: list[str], item: str) -> None:

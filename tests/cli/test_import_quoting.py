@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, assume, given, settings
+from drivers.sweeps import examples
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from orchestrator.cli.importing.code import Code
@@ -15,7 +16,7 @@ TEXTS = st.lists(SIGNS, max_size=6).map("".join)
 VALUE = Placeholder(Code("inputs.x", "text"))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@examples(200, *HealthCheck, derandomize=True)
 @given(st.lists(TEXTS, min_size=2, max_size=5))
 def test_a_script_with_pasted_values_becomes_a_shell_template(texts: list[str]) -> None:
     assume(not any(text.endswith("{") for text in texts[:-1]))  # no text: `{{{` begins a placeholder that begins with a brace

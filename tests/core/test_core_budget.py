@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from drivers.core_driver import CoreDriver, job
-from hypothesis import given, settings
+from drivers.sweeps import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.budget import MUTE_AFTER, expected, in_words, left_nano_usd, mute_jobs, refusal, words_about_job
@@ -259,7 +260,7 @@ def test_a_resume_starts_what_the_budget_allows_with_what_was_spent_before(dolla
 amounts = st.one_of(st.none(), st.integers(0, 3 * DOLLAR))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     paid=st.lists(amounts, min_size=30, max_size=30),
     budget=st.integers(1, 20 * DOLLAR),
@@ -298,7 +299,7 @@ def test_what_has_ended_and_what_is_expected_stay_within_the_bound_and_every_run
         assert in_words(refused) == driver.finish.reason  # type: ignore[union-attr]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(price=st.integers(1, DOLLAR), budget=st.integers(1, 20 * DOLLAR), slots=st.integers(1, 8))
 def test_where_all_cost_the_same_the_budget_holds_to_the_last_of_its_units(price: int, budget: int, slots: int) -> None:
     driver = CoreDriver([agent("port", 0)], {"port": 40}, slots=slots, budget=Bounds(nano_usd=budget)).open()

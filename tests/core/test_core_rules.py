@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from drivers.core_driver import START_OF_TIME, CoreDriver
 from drivers.core_model import Model, Ref, words_of
+from drivers.sweeps import examples
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -447,7 +448,7 @@ def play(scenario: Scenario, data: st.DataObject, steps: int) -> None:
     contest.check_end()
 
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+QUICK = examples(240, *HealthCheck, derandomize=True)
 THOROUGH = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from drivers.sweeps import examples
 from drivers.wait_world import POOLS, TOKENS, World
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -15,10 +16,6 @@ from orchestrator.core.deadlocks import Deadlock, find_deadlocks
 SETTLE = 2.0
 
 SEEDS = st.integers(0, 1 << 32)
-
-
-def examples(count: int) -> settings:
-    return settings(max_examples=count, deadline=None)
 
 
 def step(world: World, dice: random.Random) -> None:
@@ -127,4 +124,4 @@ def test_who_reads_in_another_order_chooses_the_same_victims(seed: int, steps: i
     ],
 )
 def test_it_holds_in_a_thousand_worlds(rule: Any) -> None:
-    examples(1000)(given(SEEDS, st.integers(20, 150))(rule.hypothesis.inner_test))()
+    settings(max_examples=1000, deadline=None)(given(SEEDS, st.integers(20, 150))(rule.hypothesis.inner_test))()

@@ -6,6 +6,23 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+IN_FULL = 100
+"""`max_examples` of the Hypothesis profile `thorough`, in which a property draws as many examples as its test says."""
+
+
+def register_profiles() -> None:
+    """`quick`, which is loaded: a quarter of the examples. `thorough`, which test-slow names: all of them."""
+    settings.register_profile("thorough", max_examples=IN_FULL, deadline=None)
+    settings.register_profile("quick", max_examples=IN_FULL // 4, deadline=None)
+    settings.load_profile("quick")
+
+
+def examples(count: int, *suppressed: HealthCheck, derandomize: bool = False) -> settings:
+    """Settings of a property that draws `count` examples in full. `suppressed`: what Hypothesis is not to complain of."""
+    drawn = max(1, count * settings().max_examples // IN_FULL)
+    return settings(max_examples=drawn, deadline=None, suppress_health_check=suppressed, derandomize=derandomize)
 
 
 def sweep(variations: Iterable[Any], *, quick: int) -> list[Any]:

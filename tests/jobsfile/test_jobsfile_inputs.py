@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import JobsFileError
@@ -182,7 +182,6 @@ def test_who_is_asked_is_asked_again_until_the_answer_fits_and_only_for_what_is_
     assert told.value.problems == ["-i name=…: required (which one)"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(), st.builds("{}={}".format, st.sampled_from(TYPES), st.text()))))
 def test_whatever_is_given_is_read_or_refused_in_words(given_pairs: list[str]) -> None:
     specs: dict[str, InputSpec] = {kind: InputSpec(type=kind) for kind in TYPES}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from drivers.jobs_schema import refusals
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import JobsFileError
@@ -469,7 +469,6 @@ def written(value: Any) -> str:
             return str(value.isoformat())
 
 
-@settings(deadline=None)
 @given(documents)
 def test_whatever_a_file_says_it_loads_or_its_mistakes_are_told(document: dict[str, Any]) -> None:
     text = "\n".join(f"{written(key)} = {written(value)}" for key, value in document.items())
@@ -484,7 +483,6 @@ def test_whatever_a_file_says_it_loads_or_its_mistakes_are_told(document: dict[s
     assert all(problem.startswith("jobs.toml:") and problem.isprintable() for problem in problems)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_whatever_text_comes_is_refused_in_words(text: str) -> None:
     with pytest.raises(JobsFileError) as told:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from drivers.jobs_schema import accepts
-from hypothesis import given, settings
+from drivers.sweeps import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.jobsfile.key_types import parse_max_failures
@@ -91,13 +92,11 @@ def test_what_is_no_duration_is_refused(written: Any) -> None:
         parse_duration(written)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 99), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 def test_the_parts_of_a_duration_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
     assert parse_duration(f"{days}d{hours}h{minutes}m{seconds}s") == days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
-@settings(deadline=None)
 @given(ANYTHING)
 def test_a_duration_is_a_number_that_a_clock_can_hold_or_is_refused(written: Any) -> None:
     try:
@@ -144,7 +143,6 @@ def test_what_is_no_size_is_refused(written: Any) -> None:
         parse_size(written)
 
 
-@settings(deadline=None)
 @given(ANYTHING)
 def test_a_size_is_a_number_that_a_file_can_have_or_is_refused(written: Any) -> None:
     try:
@@ -155,7 +153,6 @@ def test_a_size_is_a_number_that_a_file_can_have_or_is_refused(written: Any) -> 
     assert 0 <= size <= LARGEST_BYTES
 
 
-@settings(deadline=None)
 @given(ANYTHING)
 def test_a_count_is_at_least_one_or_is_refused(written: Any) -> None:
     try:
@@ -177,7 +174,6 @@ def test_what_is_no_count_is_refused(written: Any) -> None:
         parse_count(written)
 
 
-@settings(deadline=None)
 @given(st.floats(0, 100))
 def test_a_percentage_is_read_back_as_written(percent: float) -> None:
     assert parse_percent(f"{percent:f}%") == float(f"{percent:f}")
@@ -241,7 +237,6 @@ def test_a_rate_refuses_what_gives_no_starts_or_no_time(written: Any) -> None:
         parse_rate(written)
 
 
-@settings(deadline=None)
 @given(ANYTHING)
 def test_a_rate_is_always_one_that_can_be_kept(written: Any) -> None:
     try:
@@ -268,7 +263,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("parse", "form"), FORMS, ids=["duration", "size", "count", "percent", "rate"])
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(written=WRITTEN | st.integers(-2, 200) | st.floats(-2, 200).filter(lambda number: number % 1) | st.booleans() | st.none())
 def test_editors_are_told_what_is_parsed(parse: Callable[[Any], Any], form: dict[str, Any], written: Any) -> None:
     """To JSON 1.0 is a whole number; a rate of no starts, or in no time, is left to the parser."""

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drivers.sweeps import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.jobsfile.language.compiler import compile_template
@@ -52,7 +53,7 @@ WORDS = compile_template("printf '%s\\0' {{ item }} end\n", "shell")
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 @given(values=st.lists(VALUES, min_size=1, max_size=40))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, HealthCheck.function_scoped_fixture)
 def test_every_text_arrives_byte_for_byte(shell: list[str], values: list[str]) -> None:
     script = "".join(ARGUMENT.render({"item": value}) for value in values) + WORDS.render({"item": values})
     ended = subprocess.run([*shell, "-s"], input=script.encode(), capture_output=True, timeout=60, check=True)
@@ -117,11 +118,7 @@ SCRIPTS = st.builds("{}{{{{ item }}}}{}".format, AROUND, AROUND).map(compiled).f
     yes=st.booleans(),
     two=st.sampled_from([[], [1], [1, 2]]),
 )
-@settings(
-    max_examples=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
+@examples(80, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much, HealthCheck.too_slow)
 def test_no_value_becomes_syntax_in_a_script_that_was_taken(
     shell: list[str], template: Template, values: list[str], yes: bool, two: list[int], tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from drivers.store_samples import LISTED, answered, asked, ended, header, new_run, settled, started, supervisor, worker
-from hypothesis import given, settings
+from drivers.sweeps import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, UserError
@@ -114,7 +115,7 @@ class Writer:
         os.utime(self.journal, ns=(0, next(_ticks) * 1_000_000))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(steps=st.lists(STEPS, max_size=12))
 def test_the_followed_history_is_the_one_that_is_read_anew(steps: list[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     run_dir = new_run(tmp_path_factory.mktemp("home"))

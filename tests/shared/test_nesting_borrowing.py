@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drivers.sweeps import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.shared.nesting.ancestors import Lender, Nesting
@@ -221,7 +222,7 @@ class World:
             os.close(fd)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(80, HealthCheck.function_scoped_fixture)
 @given(slots=st.integers(1, 3), steps=st.lists(st.tuples(st.sampled_from("ssne"), st.integers(0, 99)), max_size=50))
 def test_however_runs_are_nested_working_items_never_outnumber_the_slots_and_the_innermost_run_goes_on(
     tmp_path_factory: pytest.TempPathFactory, slots: int, steps: list[tuple[str, int]]

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drivers.sweeps import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StateUnwritableError
@@ -92,7 +93,7 @@ def test_starts_that_take_a_while_to_happen_count_from_when_they_may_happen(cloc
     assert granted(log, 5) == 2, "the second was not noted before the first, which may have come later"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, HealthCheck.function_scoped_fixture)
 @given(
     steps=st.lists(st.tuples(st.floats(0, 2), st.floats(0, 1), st.floats(0, 1)), max_size=60),
     bound=st.integers(1, 5),
@@ -110,7 +111,7 @@ def test_starts_that_lag_never_crowd_in_one_span(
     assert all(later - first > 3 - 1e-6 for first, later in zip(happened, happened[bound:], strict=False))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, HealthCheck.function_scoped_fixture)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 1), st.floats(0, 4), st.integers(-(10**6), 10**6)), max_size=60),
     bounds=st.tuples(st.integers(1, 6), st.integers(1, 6)),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from drivers.store_samples import LISTED, answered, asked, ended, new_run, settled, started, supervisor, worker
-from hypothesis import HealthCheck, given, settings
+from drivers.sweeps import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, UserError
@@ -233,7 +234,7 @@ def _no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_disk")
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, HealthCheck.function_scoped_fixture)
 @given(steps=st.lists(RECORDS | st.just("checkpoint") | st.just("reopen"), max_size=25))
 def test_neither_a_checkpoint_nor_a_reopening_changes_the_history(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drivers.sweeps import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
@@ -31,7 +32,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "items" / "port.jsonl"
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, HealthCheck.function_scoped_fixture)
 @given(values=st.lists(JSON, max_size=10))
 def test_values_come_back_as_they_were(path: Path, values: list[Any]) -> None:
     assert write_item_list(path, iter(values)) == len(values)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from drivers.store_samples import LISTED, ended, new_run, read_journal, settled, started
-from hypothesis import HealthCheck, given, settings
+from drivers.sweeps import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError
@@ -97,7 +98,7 @@ def test_every_damaged_byte_gives_a_prefix_or_a_refusal(path: Path, flips: list[
     assert refused == last_group * len(flips)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, HealthCheck.function_scoped_fixture)
 @given(data=st.data())
 def test_any_bytes_in_any_place_never_crash_nor_invent(path: Path, data: st.DataObject) -> None:
     whole = path.read_bytes()

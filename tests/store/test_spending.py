@@ -11,7 +11,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 from drivers.store_samples import LISTED, ended, new_run, settled, started
-from hypothesis import given, settings
+from drivers.sweeps import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.reading.money.costs import charge_of, nano_usd, spent_after_attempt, spent_after_child, spent_after_replay
@@ -278,7 +279,7 @@ attempts = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(attempts)
 def test_the_ledger_is_the_sum_of_the_attempts_whenever_checkpoints_are_taken(steps: list[Attempt]) -> None:
     expected: dict[str, Fraction] = {"paid": Fraction(0), "replayed": Fraction(0), "adopted": Fraction(0)}

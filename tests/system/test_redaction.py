@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.system.redaction import Redactor, is_telling
@@ -77,7 +77,6 @@ def redacted_in_chunks(data: bytes, cuts: list[int], settles: bool) -> bytes:
     return given + stream.close()
 
 
-@settings(deadline=None)
 @given(
     parts=st.lists(st.tuples(st.integers(0, len(MATERIAL) - 1), st.sampled_from([" ", "\n", '"', ", "])), max_size=8),
     cuts=st.lists(st.integers(0, 4000) | st.integers(0, 200_000), max_size=12),
@@ -90,7 +89,6 @@ def test_no_secret_survives_and_the_cuts_make_no_difference(parts: list[tuple[st
     assert redacted_in_chunks(text.encode(), cuts, settles) == whole
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=6), st.booleans())
 def test_bytes_without_secrets_stay_as_they_are(data: bytes, cuts: list[int], settles: bool) -> None:
     assert redacted_in_chunks(data, cuts, settles) == REDACTOR.redact(data)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from drivers.recorded_agents import RECORDED_AT, SAMPLES, ended, read, reading_of, sample
-from hypothesis import example, given, settings
+from drivers.sweeps import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.jobsfile.profiles.load import Profiles
@@ -34,7 +35,6 @@ def chunks(data: bytes, cuts: list[int]) -> list[bytes]:
 @given(name=st.sampled_from(SAMPLES), cuts=st.lists(st.integers(0, 200_000), max_size=40))
 @example(name="claude/ok", cuts=list(range(3000)))
 @example(name="aider/limit", cuts=list(range(2500)))
-@settings(deadline=None)
 def test_any_chunking_reads_the_same(name: str, cuts: list[int]) -> None:
     whole = read(name)
     cut = AgentStream(reading_of(name.split("/")[0]), lambda: RECORDED_AT)
@@ -54,7 +54,7 @@ def last_byte_that_counts(name: str) -> int:
 
 
 @given(name=st.sampled_from(SUCCESSES), place=st.integers(0, 200_000))
-@settings(deadline=None, max_examples=300)
+@examples(300)
 def test_a_stream_cut_anywhere_is_never_a_success(name: str, place: int) -> None:
     stream = AgentStream(reading_of(name.split("/")[0]), lambda: RECORDED_AT)
     stream.feed(sample(name).stdout[: place % last_byte_that_counts(name)])
@@ -99,7 +99,7 @@ def events_of(agent: str) -> st.SearchStrategy[Any]:
 
 
 @given(data=st.data(), agent=st.sampled_from(AGENTS), exit_code=st.sampled_from([0, 1, 53, 145, None]))
-@settings(deadline=None, max_examples=200)
+@examples(200)
 def test_no_event_of_an_unexpected_type_raises_or_passes_for_a_success(
     data: st.DataObject, agent: str, exit_code: int | None
 ) -> None:
@@ -124,7 +124,7 @@ def test_no_event_of_an_unexpected_type_raises_or_passes_for_a_success(
 
 
 @given(agent=st.sampled_from(AGENTS), data=st.binary(max_size=300), stderr=st.binary(max_size=300))
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @example(agent="claude", data=b'{"type":"result","subtype":"success","is_error":false,"result":"half \\ud83d"}\n', stderr=b"")
 @example(agent="claude", data=b"[" * 100_000, stderr=b"")
 @example(agent="claude", data=b'{"type":' * 100_000 + b"1" + b"}" * 100_000, stderr=b"")
