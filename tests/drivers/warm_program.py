@@ -31,7 +31,7 @@ class WarmProcess:
     def __init__(self, connection: socket.socket, args: Sequence[str]) -> None:
         self.args = args
         self.returncode: int | None = None
-        self._connection = connection.detach()
+        self._connection = connection
         self._lock = threading.Lock()
         self.pid = self._read_number()
 
@@ -55,21 +55,19 @@ class WarmProcess:
         with self._lock:
             if self.returncode is None and select.select([self._connection], [], [], timeout)[0]:
                 self.returncode = self._read_number()
-                self._close()
+                # From now on nobody needs its number any more; gone is the process when the other side closes.
+                self._connection.shutdown(socket.SHUT_WR)
+                self._connection.recv(1)
+                self._connection.close()
             return self.returncode
 
     def _read_number(self) -> int:
-        data = os.read(self._connection, NUMBER.size)
+        data = self._connection.recv(NUMBER.size)
         assert len(data) == NUMBER.size, "the server of warm processes is gone"
         return int(NUMBER.unpack(data)[0])
 
-    def _close(self) -> None:
-        if self._connection >= 0:
-            os.close(self._connection)
-            self._connection = -1
-
     def __del__(self) -> None:
-        self._close()  # of one that nobody waits for
+        self._connection.close()  # of one that nobody waits for
 
 
 class WarmProgram:

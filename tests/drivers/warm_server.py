@@ -9,7 +9,7 @@ What it refuses, because Python reads it before any code can run: see `warm_prog
     python warm_server.py CONTROL
 
 On the socket CONTROL comes a socket for each call. On that come three descriptors and the call; back go the pid and, when the
-process has ended, its exit code.
+process has ended, its exit code. Once that was taken in (no more comes from the other side) the process is waited for.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ class Server:
         self._control = control
         self._connections: dict[int, int] = {}
         """Process -> where its exit code is waited for."""
+        self._told: dict[int, int] = {}
+        """Connection -> the process whose end was told there, and which is not waited for yet."""
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._poll = select.poll()
 
     def serve(self) -> dict[str, Any]:
         """Returns in each forked process, with the call that it is for; elsewhere never."""
@@ -69,15 +72,16 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests: they close the socket
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(woken, select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(woken, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll():
+            for descriptor, _ in self._poll.poll():
                 if descriptor == woken:
                     with contextlib.suppress(BlockingIOError):
                         os.read(woken, 4096)
-                    self._reap()
+                    self._tell_ends()
+                elif descriptor in self._told:
+                    self._wait_for(descriptor)
                 elif call := self._take_call():
                     return call
 
@@ -103,15 +107,21 @@ class Server:
         self._tell(pid, pid)
         return None
 
-    def _reap(self) -> None:
+    def _tell_ends(self) -> None:
         for pid in list(self._connections):
-            # The pid stays taken until its end is told: nobody sends a signal to another process of the same number.
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is None:
                 continue
             self._tell(pid, ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
-            os.waitpid(pid, 0)
-            os.close(self._connections.pop(pid))
+            connection = self._connections.pop(pid)
+            self._told[connection] = pid
+            self._poll.register(connection, select.POLLIN)
+
+    def _wait_for(self, connection: int) -> None:
+        """The other side has taken in the end, or is gone. Until then the process was a zombie, as every child of a test is."""
+        os.waitpid(self._told.pop(connection), 0)
+        self._poll.unregister(connection)
+        os.close(connection)
 
     def _tell(self, pid: int, number: int) -> None:
         with contextlib.suppress(BrokenPipeError):  # nobody waits for it

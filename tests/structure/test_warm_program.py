@@ -155,6 +155,14 @@ def test_a_signal_that_comes_at_once_is_not_lost(stage: Stage) -> None:
         assert process.wait(60) == -number
 
 
+def test_one_that_has_ended_keeps_its_number_until_it_is_waited_for(stage: Stage) -> None:
+    stage.write("pass")
+    process = stage.start()
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, "it has ended")
+    assert process.wait(60) == 0
+    assert not psutil.pid_exists(process.pid)
+
+
 def test_an_environment_that_python_reads_when_it_starts_needs_a_started_process() -> None:
     program = warm_program()
     assert not program.needs_own_interpreter(os.environ)
