@@ -92,8 +92,8 @@ def test_no_constructor_takes_more_than_six_arguments() -> None:
     """More of them are parts that want a struct of their own: the supervisor had seventeen."""
     taken = {
         f"{module}.{each.name}": len(part.args.args) + len(part.args.kwonlyargs) - 1
-        for module, tree in TREES.items()
-        for each in ast.walk(tree)
+        for module in FILES
+        for each in ast.walk(tree_of(module))
         if isinstance(each, ast.ClassDef)
         for part in each.body
         if isinstance(part, ast.FunctionDef) and part.name == "__init__"
