@@ -136,6 +136,28 @@ def test_sigterm_ends_the_attempt_and_then_the_worker(worker: WorkerDriver) -> N
     assert worker.wait_exit() == 0
 
 
+def test_an_agent_that_a_sweep_ended_before_its_worker_heard_of_it_did_not_fail(worker: WorkerDriver) -> None:
+    """A service manager signals one process after the other, in any order: here the worker learns of both at once."""
+    worker.start("sleep", "600")
+    agent = worker.agent()
+    os.kill(worker.pid, signal.SIGSTOP)
+    os.kill(agent.pid, signal.SIGTERM)
+    wait_until(lambda: not is_living(agent.pid), "the agent has died")
+    os.kill(worker.pid, signal.SIGTERM)
+    os.kill(worker.pid, signal.SIGCONT)
+    outcome = worker.outcome()
+    assert (outcome.attempt_class, outcome.ended_by) == (AttemptClass.CANCELLED, EndReason.DRAIN)
+    assert worker.wait_exit() == 0
+
+
+def test_an_agent_that_somebody_ended_alone_has_failed(worker: WorkerDriver) -> None:
+    worker.start("sleep", "600")
+    os.kill(worker.agent().pid, signal.SIGTERM)
+    outcome = worker.outcome()
+    assert (outcome.attempt_class, outcome.signal) == (AttemptClass.COMMAND_FAILED, signal.SIGTERM)
+    assert worker.run("true").attempt_class is AttemptClass.OK
+
+
 def test_sigterm_ends_an_idle_worker(worker: WorkerDriver) -> None:
     worker.run("true")
     os.kill(worker.pid, signal.SIGTERM)

@@ -15,13 +15,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..protocol import EndReason, Start
+from ..protocol import End, EndReason, Start
 from . import tree
 from .spawn import SHORTAGES
 from .surroundings import Bounds, Host, Onlooker, Stream
 
 if TYPE_CHECKING:
     import psutil
+
+_SAME_MOMENT_SECONDS = 0.1
+"""How long after a process died of SIGTERM the worker's own SIGTERM still counts as the same one. A sweep over many processes
+signals one after the other."""
 
 _FIRST_KILL_PAUSE_SECONDS = 0.01
 _LONGEST_KILL_PAUSE_SECONDS = 1.0
@@ -66,6 +70,7 @@ class Watch:
         self._bounds = bounds
         self._onlooker = onlooker
         # How far it has come: the last growth of the output, and the next round of kills.
+        self._died_at = 0.0
         self._written = 0
         self._wrote_at = 0.0
         self._has_seen_leftovers = False
@@ -87,9 +92,7 @@ class Watch:
             if self.status is not None and not (self._host.is_subreaper and not self._host.strangers):
                 # No SIGCHLD tells of the end of a process that is no child of ours: look for it.
                 deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
-            ends = self._host.control.wait(max(deadline - time.monotonic(), 0.0))
-            # Reap before ends are heeded: a process that exited by itself was not ended by us.
-            is_gone = self._reap()
+            is_gone, ends = self._wait_and_reap(deadline)
             for end in ends:
                 if end.sequence == self._start.sequence:
                     self._end(end.reason, end.grace_seconds)
@@ -116,6 +119,25 @@ class Watch:
     def _is_ending(self) -> bool:
         return self._kill_at != _FOREVER
 
+    def _wait_and_reap(self, deadline: float) -> tuple[bool, Sequence[End]]:
+        """Whether the tree is gone, and the ends that were asked for."""
+        ends = self._host.control.wait(max(deadline - time.monotonic(), 0.0))
+        # Reap before ends are heeded: a process that exited by itself was not ended by us.
+        is_gone = self._reap()
+        if is_gone and not ends and self._may_have_died_with_us():
+            ends = self._host.control.wait(_SAME_MOMENT_SECONDS)
+        return is_gone, ends
+
+    def _may_have_died_with_us(self) -> bool:
+        """Whether the process was ended by SIGTERM in this very moment, and not by us.
+
+        Whatever ends all processes of a machine, or of an item that this run is nested in, signals the worker too. Then the
+        process died of that, and did not fail.
+        """
+        if self.status is None or self.ended_by is not None or not os.WIFSIGNALED(self.status):
+            return False
+        return os.WTERMSIG(self.status) == signal.SIGTERM and time.monotonic() - self._died_at <= _SAME_MOMENT_SECONDS
+
     @staticmethod
     def _size_pause(room_bytes: int) -> float:
         """Seconds until a stream could have outgrown its limit at the speed of a fast disk; rarely where the limit is far."""
@@ -138,6 +160,7 @@ class Watch:
             self.max_rss = max(self.max_rss, usage.ru_maxrss)
             if pid == self._pid:
                 self.status = status
+                self._died_at = time.monotonic()
 
     def _end_leftovers(self, *, has_children: bool) -> bool:
         """The main process is gone: begin to end what it left behind. Whether anything of it lives.
@@ -161,6 +184,8 @@ class Watch:
 
     def _end(self, reason: EndReason, grace_seconds: float) -> None:
         """Begin to end the tree; of a tree that is being ended already, shorten the grace."""
+        if reason is EndReason.DRAIN and self._may_have_died_with_us():
+            self.ended_by = reason
         if self.status is None and self.ended_by is None:
             # Ask before the signal goes out: what the agent tells after it may come of the signal.
             is_done = self._onlooker is not None and self._onlooker.has_told_its_end()
