@@ -135,7 +135,7 @@ import os, sys, time
 from pathlib import Path
 from drivers.token_driver import Run, outcome
 from orchestrator.store.records import Status
-from orchestrator.shared.tokens.answers import Granted, Joins, Shared, SharedWith, TryAgain, TryAgain
+from orchestrator.shared.tokens.answers import Granted, Joins, Shared, SharedWith, TryAgain
 
 home, run_id, count, witness = sys.argv[1:]
 run = Run(Path(home), run_id, is_itself=True)
