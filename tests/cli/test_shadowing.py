@@ -159,6 +159,7 @@ def test_the_entry_module_says_what_is_wrong_when_it_stands_alone(tmp_path: Path
     assert "install orchestrate-runs again" in ran.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_the_tests_themselves_test_ours(folder: Path) -> None:
     """One test that starts a command, run from a project with packages of these names on the path of modules."""

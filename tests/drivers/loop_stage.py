@@ -20,7 +20,7 @@ from drivers.loop_stories import LoopStories, Terminal
 from drivers.memory_engine import MemoryEngine, Step
 from orchestrator.control.messages import Reply, Request
 from orchestrator.core.decide import check_invariants
-from orchestrator.core.states import Running, Waiting
+from orchestrator.core.states import ItemRef, Running, Waiting
 from orchestrator.errors import ExitCode
 from orchestrator.shared.tokens.answers import ReplaceAsked
 from orchestrator.store.syncer import Syncer
@@ -95,8 +95,12 @@ class Stage:
         store = self.loop._run.store
         self._is_syncing = True
         store.request_sync()
-        assert select.select([store.sync_fileno()], [], [], 30.0)[0]
-        items = self.loop._run.recorder.durable()
+        recorder = self.loop._run.recorder
+        items: tuple[ItemRef, ...] = ()
+        # The first news may be of a sync that was under way when syncing was held up: it tells of earlier groups alone.
+        while recorder._awaiting:
+            assert select.select([store.sync_fileno()], [], [], 30.0)[0]
+            items += recorder.durable()
         if items:
             yield BecameDurable(items)
 
