@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CPUS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
-# One more than there are CPUs: a test of processes waits for them a good part of its time.
-TESTERS := $(shell echo $$(($(CPUS) + 1)))
+# Twice as many as there are CPUs: a test of processes waits for them a good part of its time.
+TESTERS := $(shell echo $$(($(CPUS) * 2)))
 QUICKSTART := configs/examples/quickstart.toml
 # Root makes it without help.
 OWN_NETWORK = $(shell test "$$(id -u)" = 0 || ! unshare -rn true 2>/dev/null || echo unshare -rn)
