@@ -6,7 +6,6 @@ succeeded. Any other is interrupted, so that a resume would run its item again a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.attempts.agent.lost import LostAgents
@@ -14,17 +13,17 @@ from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.loops import as_round
 from orchestrator.engines.choice import choose_engine
-from orchestrator.engines.engine import EngineEvent, Noted
+from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.offline_recorder import OfflineRecorder
 from orchestrator.store.outcomes import with_output_checked
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.supervisor.charges import spent_with
 from orchestrator.supervisor.flights import Flights
-from orchestrator.system.descriptor_readers import Readers
+from orchestrator.supervisor.happened import Happened
+from orchestrator.supervisor.inbox import Inbox
+from orchestrator.supervisor.sources import Attempts
 from orchestrator.workers.protocol import AttemptClass, Outcome
-
-_WAIT_SECONDS = 1.0
 
 
 def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Callable[[str], None]) -> None:
@@ -34,36 +33,28 @@ def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Cal
     engine = choose_engine(len(starts), recorder.run_dir, recorder.history.next_worker, agent_task)
     flights = Flights(engine, recorder.run_dir)
 
-    def take_in(events: Sequence[EngineEvent]) -> None:
-        for event in events:
-            if isinstance(event, Noted):
-                note(event.words)
-            elif (ended := flights.take_in(event)) is not None:
-                recorder.record_group([_record(reader, *ended)])
+    inbox = Inbox([Attempts(flights, engine)])
 
-    def read_engine(fileno: int) -> None:
-        take_in(engine.take_in(fileno))
-        readers.watch_filenos(read_engine, engine.sources())
+    def take_in(happened: Happened) -> None:
+        if isinstance(happened, Noted):
+            note(happened.words)
+        elif isinstance(happened, OutcomeArrived | AttemptLost) and (ended := flights.take_in(happened)) is not None:
+            recorder.record_group([_record(reader, *ended)])
 
-    readers = Readers()
     try:
         # Adopt each attempt, as a resume would, and ask for its end at once.
         for slot, start in enumerate(starts):
             flight = _flight(recorder, reader, start, slot)
-            take_in(flights.resume(flight, recorder.history.workers.get(start.worker)))
+            for known in flights.resume(flight, recorder.history.workers.get(start.worker)):
+                take_in(known)
             flights.end(flight.item, "drain", None)
-        readers.watch_filenos(read_engine, engine.sources())
-        readers.watch_filenos(lambda _fileno: flights.take_in_asks(), [flights.asks_fileno()])
-        # Until each has ended. Where workers cannot be waited for they are looked at.
+        # Until each has ended: the loop's own wait, with attempts as the only source.
         while flights:
-            now = time.monotonic()
-            readers.wait_readable(
-                _WAIT_SECONDS if engine.next_look is None else min(max(0.0, engine.next_look - now), _WAIT_SECONDS)
-            )
-            take_in(engine.look_at_workers(time.monotonic()))
+            for happened in inbox.wait(None, is_in_hurry=False):
+                take_in(happened)
     finally:
         flights.close()
-        readers.close()
+        inbox.close()
 
 
 def _flight(recorder: OfflineRecorder, reader: RunReader, start: Started, slot: int) -> Flight:
