@@ -6,7 +6,6 @@ the import of these modules.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -27,8 +26,6 @@ from .protocol import AgentTask, AttemptClass, LogLine, SessionSeen, Start
 if TYPE_CHECKING:
     from .agents.watch import AgentWatch
     from .files.config_folder import ConfigFolder
-
-_FOR_NO_REASON = (AttemptClass.COMMAND_FAILED, AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR)
 
 
 class ActionRunner:
@@ -91,9 +88,6 @@ class ActionRunner:
         if start.agent is not None and onlooker is not None:
             self._report(start.agent, onlooker, course)
         course.take_captures(self._captures, start)
-        if course.end.attempt_class in _FOR_NO_REASON and _is_disk_full(self._folder):
-            # It may have failed for want of space alone, and its output may lack its end: that says nothing of the command.
-            course.end = course.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
 
     def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, config: ConfigFolder | None) -> Spawn:
         """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
@@ -130,9 +124,3 @@ class ActionRunner:
             course.end = course.end.but(AttemptClass.STATE_ERROR, f"its answer could not be kept: {error.strerror}")
         else:
             course.agent = msgspec.structs.replace(course.agent, text=text)
-
-
-def _is_disk_full(folder: str) -> bool:
-    """Whether nothing more can be written there. A file system that does not tell its size is not full."""
-    found = os.statvfs(folder)
-    return found.f_blocks > 0 and (found.f_bfree if os.geteuid() == 0 else found.f_bavail) == 0

@@ -58,6 +58,9 @@ class CheckRunner:
         found = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         course.add_process(watch)
         course.end = _confirmed(course.end, found)
+        # It may have failed for want of space alone: that says nothing of what the agent did.
+        if course.end.attempt_class is AttemptClass.CHECK_FAILED and self._output.is_disk_full():
+            course.end = course.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
         # Take the output also of a check that went well, else the next one would write behind it.
         try:
             output = self._output.take_capture(check.path, start.limits.max_output_bytes, is_sole_writer=not watch.leftovers)

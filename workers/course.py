@@ -17,6 +17,12 @@ from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReas
 if TYPE_CHECKING:
     from .files.config_folder import ConfigFolder
 
+_MAY_COME_OF_FULL_DISK = (
+    AttemptClass.COMMAND_FAILED,
+    AttemptClass.AGENT_FAILED,
+    AttemptClass.PROTOCOL_ERROR,
+    AttemptClass.STALLED,
+)
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -74,6 +80,9 @@ class Course(msgspec.Struct, kw_only=True):
         """Cut both captures to what is kept, and move them to their final places."""
         stdout, stderr = captures
         limit, is_sole_writer = start.limits.max_output_bytes, not self.leftovers
+        # Before the cut, which makes room.
+        if self._is_spoiled(captures, limit):
+            self.end = self.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
         try:
             self.stdout = stdout.take_capture(start.stdout_path, limit, is_sole_writer=is_sole_writer)
             self.stderr = stderr.take_capture(start.stderr_path, limit, is_sole_writer=is_sole_writer)
@@ -82,6 +91,16 @@ class Course(msgspec.Struct, kw_only=True):
             stdout.forget()
             stderr.forget()
             self.end = self.end.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+
+    def _is_spoiled(self, captures: tuple[CaptureFile, CaptureFile], limit: int) -> bool:
+        """Whether a full disk took the worth of what the attempt came to."""
+        # An output that lacks its end is nobody's, whatever the exit code.
+        if self.is_well:
+            return any(each.may_lack_bytes(limit) for each in captures)
+        # A failure may come of the full disk alone: that says nothing of the command.
+        if self.end.attempt_class not in _MAY_COME_OF_FULL_DISK:
+            return False
+        return any(each.is_disk_full() or each.may_lack_bytes(limit) for each in captures)
 
 
 def timeout_at(start: Start) -> float:

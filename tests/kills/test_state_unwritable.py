@@ -182,6 +182,39 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
     driver.close()
 
 
+@pytest.mark.parametrize("slots", [2, pytest.param(0, marks=pytest.mark.slow)])
+def test_an_output_that_the_disk_did_not_take_whole_is_no_success_whatever_the_exit_code(
+    tmp_path: Path, small_disk: Path, slots: int
+) -> None:
+    driver = RunDriver(tmp_path, small_disk / "home")
+    driver.write(
+        f"[run]\nslots = {slots}\n"
+        '[jobs.list]\nshell = "seq 200000 || true"\noutput = "lines"\n'
+        '[jobs.count]\nshell = "echo {{ jobs.list.output | length }}; touch counted"\n'
+    )
+    command = driver.run()
+    assert command.exit_code() == 74, command.stderr
+    assert "the disk that takes its output is full" in command.stderr
+    assert [each["status"] for each in driver.results() if each["item"] == "list"] != ["succeeded"]
+    assert not (driver.folder / "counted").exists(), "it would have read half of the list"
+    remount(small_disk, "size=16m")
+    driver.assert_exit(driver.run(), 0)
+    assert [each["output"] for each in driver.results() if each["item"] == "count"] == ["200000"]
+    driver.close()
+
+
+@pytest.mark.slow
+def test_a_check_that_fails_for_a_full_disk_is_no_failure_of_what_it_checks(tmp_path: Path, small_disk: Path) -> None:
+    driver = RunDriver(tmp_path, small_disk / "home")
+    driver.write("[jobs.go]\nshell = 'true'\ncheck = 'head -c 1m /dev/zero'\n")
+    command = driver.run()
+    assert command.exit_code() == 74, command.stderr
+    assert "the disk that takes its output is full" in command.stderr
+    remount(small_disk, "size=16m")
+    driver.assert_exit(driver.run(), 0)
+    driver.close()
+
+
 def test_a_disk_that_is_full_from_the_start(tmp_path: Path, small_disk: Path) -> None:
     driver = RunDriver(tmp_path, small_disk / "home")
     items = write_large(driver)

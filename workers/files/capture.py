@@ -3,10 +3,15 @@
 Promise: the bytes kept are the first bytes written, unchanged; whatever the agent writes, memory stays bounded. The agent
 writes straight into a file that only ever grows at its end (O_APPEND), so cutting it back to `max_output` never touches what
 came first. A file that stayed empty is used again: most attempts then create and remove nothing.
+
+Promise: what a full disk did not take is known (`may_lack_bytes`), whatever the agent made of its failed write. A file system
+takes a write up to the end of a block, so a file that ends elsewhere lacks nothing. Refuses to handle: a disk that is full for
+less than the time between two looks (`cut_to`), and has room again when the agent ends.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
@@ -18,6 +23,11 @@ from .syncing import sync_data, sync_folder
 _durable_folders: set[str] = set()
 """Folders whose own names this process has made durable; only a cache."""
 
+_SMALLEST_BLOCK_BYTES = 512
+"""No file system has smaller blocks: where one refuses more bytes, the size of the file is a multiple of this."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 
 class CaptureFile:
     """The live file at `path` (absolute). `open` before each attempt, `take` after it."""
@@ -26,11 +36,14 @@ class CaptureFile:
         self.path = path
         self.dropped = 0
         """How many bytes of the running attempt were cut off."""
+        self._was_refused = False
+        """Whether the disk had no room, at a look while the agent ran, for what comes next."""
         self._descriptor: int | None = None
 
     def open(self) -> int:
         """The descriptor of an empty file for the agent to write to. Raises OSError."""
         self.dropped = 0
+        self._was_refused = False
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._descriptor = os.open(self.path, flags, 0o600)
@@ -66,13 +79,29 @@ class CaptureFile:
             assert self._descriptor is not None
             os.ftruncate(self._descriptor, limit)
             self.dropped += size - limit
+        elif size and not self.dropped and not self._was_refused:
+            # Of what is kept. A file that is empty so far is left for the end: most agents write nothing to stderr for hours.
+            self._was_refused = not self._has_room(size)
         return max(limit - size, 0)
+
+    def is_disk_full(self) -> bool:
+        """Whether nothing more can be written where the file lies."""
+        return self._descriptor is not None and _is_full(self._descriptor)
+
+    def may_lack_bytes(self, limit: int) -> bool:
+        """Whether the disk may have refused some of the first `limit` bytes that were written. Asked before they are kept."""
+        size = self.size()
+        if self._descriptor is None or self.dropped or size > limit:
+            # The bytes that are kept were all there when the others were cut off.
+            return self._was_refused
+        return self._was_refused or not self._has_room(size)
 
     def empty(self) -> None:
         """Drop all that was written, if nobody writes any more: what comes next is another's."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
         self.dropped = 0
+        self._was_refused = False
 
     def take_capture(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
         """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises OSError.
@@ -97,6 +126,16 @@ class CaptureFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _has_room(self, size: int) -> bool:
+        """Whether the disk takes more at the end of this file, which has `size` bytes now."""
+        if size % _SMALLEST_BLOCK_BYTES:
+            return True
+        assert self._descriptor is not None
+        if _is_full(self._descriptor):
+            return False
+        # A quota is full before its disk is. One output in 512 ends at such a place by chance, and pays for a look that is exact.
+        return size == 0 or _takes_a_file(f"{self.path}.room")
 
     def _move(self, descriptor: int, final_path: str, limit: int) -> Capture:
         fault_point("worker.capture")
@@ -132,6 +171,25 @@ def _kept(descriptor: int, path: str, final_path: str, *, is_cut: bool) -> Captu
     sync_data(descriptor)
     _sync_names(os.path.dirname(final_path), os.path.commonpath([path, final_path]))
     return Capture(size=size, path=final_path, sha256=digest, is_cut=is_cut)
+
+
+def _is_full(descriptor: int) -> bool:
+    """Whether nothing more can be written there. A file system that does not tell its size is not full."""
+    found = os.fstatvfs(descriptor)
+    return found.f_blocks > 0 and (found.f_bfree if os.geteuid() == 0 else found.f_bavail) == 0
+
+
+def _takes_a_file(path: str) -> bool:
+    """Whether a file of one byte, which is removed again, fits there."""
+    try:
+        with open(path, "wb", buffering=0) as file:
+            file.write(b"x")
+    except OSError as error:
+        return error.errno not in _NO_ROOM
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+    return True
 
 
 def _has_bytes(path: str) -> bool:
