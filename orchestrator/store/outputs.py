@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any, assert_never
 
-import msgspec
-
 from orchestrator.jobsfile.model import OutputKind
-from orchestrator.store.captures import read_capture
+from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_json
 from orchestrator.workers.protocol import Capture, Outcome
+from orchestrator.workers.wording import size_in_words
 
 
-class BadOutputError(Exception):
-    """The output is not what `output` promised; one line in words."""
+class BadOutputError(CaptureMismatch):
+    """The output is not what `output` promised; one line in words. Nothing can stand on it, as on one that was damaged."""
 
 
 def parse_output(kind: OutputKind, stdout: bytes) -> Any:
@@ -31,10 +31,13 @@ def parse_output(kind: OutputKind, stdout: bytes) -> Any:
             return lines[:-1] if lines[-1] == "" else lines
         case "json":
             try:
-                return msgspec.json.decode(stdout)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise BadOutputError(f"the output is not JSON: {error}") from error
+                return decode_json(stdout)
+            except ForeignBytesError as error:
+                raise BadOutputError(f"the output is {error}") from error
         case "jsonl":
+            # The lines are values all at once.
+            if len(stdout) > LARGEST_BYTES:
+                raise BadOutputError(f"the output is larger than {size_in_words(LARGEST_BYTES)}")
             return [_parse_line(number, line) for number, line in enumerate(stdout.split(b"\n"), 1) if line.strip()]
         case unknown:
             assert_never(unknown)
@@ -60,8 +63,9 @@ def without_fence(answer: bytes) -> bytes:
 
     So with text around the fence if there is one fence alone; anything else is left as it is.
     """
-    blocks = _FENCE.findall(answer)
-    return blocks[0] if len(blocks) == 1 and answer.count(b"```") == 2 else answer
+    # Counted first: to look for the end of each of a million fences would take for ever.
+    found = _FENCE.search(answer) if answer.count(b"```") == 2 else None
+    return answer if found is None else found[1]
 
 
 _FENCE = re.compile(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
@@ -69,6 +73,6 @@ _FENCE = re.compile(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", 
 
 def _parse_line(number: int, line: bytes) -> Any:
     try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadOutputError(f"line {number} of the output is not JSON: {error}") from error
+        return decode_json(line)
+    except ForeignBytesError as error:
+        raise BadOutputError(f"line {number} of the output is {error}") from error

@@ -32,6 +32,24 @@ def test_an_output_that_was_cut_is_no_list_and_no_json(kind: OutputKind, tmp_pat
     assert verdict_of(found, None) is Verdict.FAILED
 
 
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (b"[" * 1100, "the output is nested deeper than 200 levels"),
+        (b"[" * 990 + b"]" * 990, "the output is nested deeper than 200 levels"),
+        (b'{"a":' * 990 + b"1" + b"}" * 990, "the output is nested deeper than 200 levels"),
+        (b"9" * 400, "the output is out of range: it holds a number that no double can hold"),
+        (b"[1e400]", "the output is not as it should be: Number out of range"),
+        (b'"caf\xe9"', "the output is not JSON: Invalid UTF-8 encoded string"),
+    ],
+)
+def test_json_that_nobody_could_use_is_a_bad_output(kind: OutputKind, output: bytes, words: str, tmp_path: Path) -> None:
+    found = with_output_checked(outcome_with(Capture(size=len(output), inline=output)), kind, RunDir(tmp_path))
+    assert found.attempt_class is AttemptClass.BAD_OUTPUT
+    assert found.message.replace("line 1 of ", "").startswith(words)
+
+
 def test_text_that_was_cut_is_text_that_says_so(tmp_path: Path) -> None:
     outcome = outcome_with(CUT)
     assert with_output_checked(outcome, "text", RunDir(tmp_path)) is outcome
@@ -72,6 +90,11 @@ def test_an_answer_that_is_no_json_is_none_and_the_next_attempt_is_told_why(answ
     found = with_output_checked(agent_outcome(answer.encode()), "json", RunDir(tmp_path))
     assert found.attempt_class is AttemptClass.BAD_OUTPUT
     assert check_text(read_capture(found.check, RunDir(tmp_path))).startswith("the output is not JSON: ")
+
+
+def test_an_answer_of_fences_without_end_is_looked_at_once(tmp_path: Path) -> None:
+    answer = b"```json\n" * 100_000  # to look for the end of each of them would take minutes
+    assert with_output_checked(agent_outcome(answer), "json", RunDir(tmp_path)).attempt_class is AttemptClass.BAD_OUTPUT
 
 
 def test_the_end_of_a_long_check_is_what_a_prompt_gets(tmp_path: Path) -> None:

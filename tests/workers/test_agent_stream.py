@@ -262,7 +262,7 @@ def test_numbers_are_the_last_told_or_add_up() -> None:
     assert (verdict.cost_usd, verdict.usage) == (1.0, Usage(input_tokens=140, output_tokens=14, cache_read_tokens=60))
 
 
-@pytest.mark.parametrize("wrong", ["7", True, -1, None, [3], {"a": 1}, 1e300, 2**62, float("inf")])
+@pytest.mark.parametrize("wrong", ["7", True, -1, None, [3], {"a": 1}, 1e300, 2**62, float("inf"), 10**300, 10**400, -(10**400)])
 def test_a_number_of_another_type_is_unknown_and_never_0(wrong: object) -> None:
     reading = Reading(
         events=[EventRule(where={"type": ["step"]}, take={"cost_usd": ["cost"], "input_tokens": ["in"], "turns": ["n"]})]

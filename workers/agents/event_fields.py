@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from ..foreign import ForeignBytesError, decode_forgiving
 from ..protocol.reading import Scalar
 
 LARGEST = 2**40
 """No attempt has used so many tokens: a CLI that tells more counts wrongly, and sums of less fit everywhere."""
+_ABSURD = 2**60
 _LONGEST_JSON_IN_TEXT = 1 << 20
 
 
@@ -92,24 +93,13 @@ def _below(value: Any, key: str) -> Sequence[Any]:
 def _json_of(text: bytes) -> Any:
     """None for what is no JSON."""
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _forgiven_json_of(text)
-
-
-def _forgiven_json_of(text: bytes) -> Any:
-    """JavaScript cuts texts between the halves of a surrogate pair and writes half a character: it counts as a `?`. Python
-    writes NaN: it counts as null."""
-    import json  # Hardly ever needed.
-
-    try:
-        value = json.loads(text.decode("utf-8", "replace"), parse_constant=lambda _name: None)
-        return msgspec.json.decode(json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"))
-    except (ValueError, RecursionError, msgspec.DecodeError):
+        return decode_forgiving(text)
+    except ForeignBytesError:
         return None
 
 
 def _number(value: Any) -> float | int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    # Whole numbers may have 300 digits: a sum of such is more than a float can be added to.
+    return max(-_ABSURD, min(value, _ABSURD))
