@@ -16,6 +16,7 @@ class AnsweringReader:
     def __init__(self, _reading: Reading | None = None, _wall_now: Callable[[], float] | None = None) -> None:
         self.events = 0
         self.has_ended = False
+        self.is_waiting = False
         self.is_over = False
         self.session_id: str | None = None
         self.model: str | None = None
@@ -49,4 +50,4 @@ class AnsweringReader:
         del signal, stderr  # nothing here depends on them
         is_well = self.is_over and (exit_code == 0 or ended_by is EndReason.LINGERING)
         attempt_class = AttemptClass.OK if is_well else AttemptClass.PROTOCOL_ERROR
-        return AgentTold(attempt_class, "", "\n".join(self._heard), None, None, None, None, None, [], None)
+        return AgentTold(attempt_class, "", "\n".join(self._heard), None, None, None, None, None, [], None, [])

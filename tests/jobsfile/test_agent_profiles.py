@@ -189,7 +189,8 @@ means = "sucess"
         ':14: patience.ratelimit: expected a class such as "auth" or "rate_limit", '
         'got a string ("ratelimit"); did you mean rate_limit?',
         ':17: statuses.401: expected a class such as "auth" or "rate_limit", got a string ("athu"); did you mean auth?',
-        ':19: events[0].means: expected one of "success", "failure", "error", "retry", "progress" and "begin", '
+        ':19: events[0].means: expected one of "success", "failure", "error", "retry", "progress", "begin", "task_opened", '
+        '"task_closed", "tasks_open", "trouble" and "mended", '
         'got a string ("sucess"); did you mean success?',
         ": command: missing: the program and its arguments, as a list of strings",
     ]

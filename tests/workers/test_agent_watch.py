@@ -21,6 +21,7 @@ from orchestrator.workers.protocol.reading import LineRule
 
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"m"}\n'
 SUCCESS = b'{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"s-1"}\n'
+TASK = b'{"type":"system","subtype":"task_%b","task_id":"t-1"}\n'
 
 
 @pytest.fixture
@@ -133,6 +134,59 @@ class TestLooking:
         assert watch.look_at_streams() is None
         now += 0.2
         assert watch.look_at_streams() is EndReason.LINGERING
+
+    def test_one_that_waits_for_its_tasks_is_not_ended_while_it_tells_of_them_or_works_on_what_they_came_to(
+        self, capture: CaptureFile, stderr: CaptureFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr("orchestrator.workers.agents.watch.time.monotonic", lambda: now)
+        watch, _ = self.watch(capture, stderr, exit_grace_seconds=10.0, task_grace_seconds=600.0)
+
+        def tell(line: bytes, after: float) -> tuple[EndReason | None, bool]:
+            nonlocal now
+            now += after
+            write(capture, line)
+            return watch.look_at_streams(), watch.has_told_its_end()
+
+        write(capture, INIT + TASK % b"started")
+        for line, after in [
+            (SUCCESS, 0),  # "I wait for my task": an end that is asked for here is no success
+            (TASK % b"progress", 500),
+            (b"", 24),
+            (TASK % b'notification","status":"completed', 24),
+            (b"", 60),  # the model thinks of what the task came to
+            (INIT, 0),
+            (b"", 1000),  # its patience is that of any turn
+        ]:
+            assert tell(line, after) == (None, False), line
+        assert tell(SUCCESS, 0) == (None, True)
+        assert tell(b'{"type":"system","subtype":"hook_response"}\n', 9) == (None, True)
+        assert tell(b"", 9) == (None, True), "counted from the last event"
+        assert tell(b"", 2) == (EndReason.LINGERING, True)
+
+    def test_a_task_of_which_nothing_more_is_heard_is_not_waited_for_for_ever(
+        self, capture: CaptureFile, stderr: CaptureFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr("orchestrator.workers.agents.watch.time.monotonic", lambda: now)
+        watch, _ = self.watch(capture, stderr, task_grace_seconds=600.0)
+        write(capture, INIT + TASK % b"started" + SUCCESS)
+        assert watch.look_at_streams() is None
+        now += 601
+        assert watch.look_at_streams() is EndReason.LINGERING
+        end, _ = watch.classify_end(AttemptEnd(AttemptClass.AGENT_FAILED, "", None, 15, EndReason.LINGERING))
+        assert (end.attempt_class, end.message) == (
+            AttemptClass.STALLED,
+            "waited for 1 of its tasks, which told nothing more, and was ended",
+        )
+
+    def test_a_success_behind_which_events_come_without_end_is_ended_and_stays_one(
+        self, capture: CaptureFile, stderr: CaptureFile
+    ) -> None:
+        watch, _ = self.watch(capture, stderr, max_events=100)
+        write(capture, INIT + SUCCESS + b'{"type":"tick"}\n' * 100)
+        assert watch.look_at_streams() is EndReason.EVENTS
+        assert watch.has_told_its_end(), "so it is ended as one that lingers"
 
     def test_what_was_not_read_may_have_been_an_error(
         self, capture: CaptureFile, stderr: CaptureFile, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,7 @@ def report_of(task: AgentTask, reader: StreamReader, told: AgentTold) -> AgentRe
         reset_source=told.reset_source,
         denials=told.denials,
         turns=told.turns,
+        notes=told.notes,
         events=reader.events,
     )
 

@@ -17,10 +17,12 @@ from typing import Any
 
 from ..protocol import AttemptClass, EndReason
 from ..protocol.reading import EventMeaning, EventRule, LineMeaning, Reading
+from .ending import Ending
 from .event_fields import event_of, texts_at
 from .event_rules import EventRules
 from .failures import Failures, Finding, short
 from .lines import KnownLine, Lines
+from .notes import Notes
 from .stream_reader import AgentTold
 from .told import ToldSoFar
 
@@ -44,19 +46,29 @@ class AgentStream:
 
     def __init__(self, task_reading: Reading, wall_now: Callable[[], float]) -> None:
         self.events = 0
-        self.has_ended = False
         self._reading = task_reading
         self._rules = EventRules(task_reading.events)
         self._out = Lines(rule for rule in task_reading.lines if rule.stream == "stdout")
         self._err = Lines(rule for rule in task_reading.lines if rule.stream == "stderr")
         self._failures = Failures(task_reading, wall_now)
         self._told = ToldSoFar()
-        self._has_succeeded = False
+        self._ending = Ending()
+        self._notes = Notes()
         self._has_progressed = False
         self._is_torn = False
         self._is_closed = False
         self._is_stderr_live = False
         self._last_words = ""
+
+    @property
+    def has_ended(self) -> bool:
+        """See `StreamReader`."""
+        return self._ending.has_ended
+
+    @property
+    def is_waiting(self) -> bool:
+        """See `StreamReader`."""
+        return self._ending.is_waiting
 
     @property
     def session_id(self) -> str | None:
@@ -121,6 +133,7 @@ class AgentStream:
             reset_source=self._failures.reset_source,
             denials=list(told.denials),
             turns=told.turns,
+            notes=self._notes.of_success(told, len(self._ending.open_tasks)) if attempt_class is AttemptClass.OK else [],
         )
 
     def _end_of(
@@ -134,6 +147,9 @@ class AgentStream:
             attempt_class, words = _OUR_END[ended_by]
             return attempt_class, f"{words}; it last told: {failures.current.message}" if failures.current else words
         is_lingering = ended_by is EndReason.LINGERING
+        # Its success is not its last word: it waited for what is not done.
+        if is_lingering and self._ending.is_waiting and (left := len(self._ending.open_tasks)):
+            return AttemptClass.STALLED, f"waited for {left} of its tasks, which told nothing more, and was ended"
         if self._is_success and (exit_code == 0 or is_lingering):
             return AttemptClass.OK, "told its success, did not exit, and was ended" if is_lingering else ""
         attempt_class, message = self._failed_end(exit_code, signal, stderr)
@@ -147,7 +163,7 @@ class AgentStream:
             return False
         if self._reading.format == "text":
             return self._has_progressed and self._failures.current is None
-        return self._has_succeeded
+        return self._ending.has_succeeded
 
     def _failed_end(self, exit_code: int | None, signal: int | None, stderr: bytes) -> tuple[AttemptClass, str]:
         # A failure that it told, if the failure is final or has a name; a vague one may be made clearer by what follows.
@@ -189,14 +205,27 @@ class AgentStream:
         for name, paths in rule.take.items():
             if name == "message":
                 message = " ".join(texts_at(event, paths)) or message
+            elif name == "task":
+                continue
             elif name in ("resets_at", "resets_in"):
                 self._failures.take_reset(event, paths, is_from_now=name == "resets_in")
             else:
                 self._told.take_value(name, paths, event, adds=rule.adds)
         if rule.parts_answer:
             self._told.part_answer()
-        is_bad = rule.means in ("failure", "error", "retry")
-        self._hear(rule.means, self._failures.class_of(rule, event, message) if is_bad else None, message)
+        # Of events alone: what stderr tells may have been written before them.
+        self._ending.hear(rule.means)
+        match rule.means:
+            case "failure" | "error" | "retry":
+                self._hear(rule.means, self._failures.class_of(rule, event, message), message)
+            case "task_opened" | "task_closed" | "tasks_open":
+                self._ending.hear_of_tasks(rule.means, texts_at(event, rule.take.get("task", [])))
+            case "trouble":
+                self._notes.trouble(message)
+            case "mended":
+                self._notes.mend(message)
+            case _:
+                self._hear(rule.means, None, message)
 
     def _read_text(self, lines: Lines, line: bytes) -> None:
         for read in lines.read(line.decode("utf-8", "replace").rstrip()):
@@ -222,12 +251,7 @@ class AgentStream:
             case "success" | "progress":
                 self._has_progressed = True
                 self._failures.go_on()
-            case "begin":
-                self._has_succeeded = self.has_ended = False
             case "failure" | "error":
                 self._failures.fail_for_good(attempt_class, message)
             case "retry":
                 self._failures.retry(attempt_class, message)
-        if means in ("success", "failure"):
-            self.has_ended = True
-            self._has_succeeded = means == "success"

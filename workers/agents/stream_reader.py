@@ -17,7 +17,8 @@ from .failures import Finding
 class AgentTold(NamedTuple):
     """What an attempt came to. `structured` is the answer to a schema. None: not told, never 0 for that.
 
-    `usage` and `cost_usd` are as the CLI told them, so sums over a session where its reading says so.
+    `usage` and `cost_usd` are as the CLI told them, so sums over a session where its reading says so. `notes`: of a success, in
+    how far nothing may have been done.
     """
 
     attempt_class: AttemptClass
@@ -30,6 +31,7 @@ class AgentTold(NamedTuple):
     reset_source: ResetSource | None
     denials: list[str]
     turns: int | None
+    notes: list[str]
 
 
 class Dialogue(Protocol):
@@ -51,11 +53,17 @@ class StreamReader(Protocol):
 
     Promise of every reader: however the stream is cut into chunks, the result is the same; whatever stands in it, nothing raises;
     what is not known is never a success. `events` counts what the agent wrote. `has_ended`: it told its end, so it ought to exit
-    now. `dialogue` None: the agent is told nothing while it runs.
+    now, unless it `is_waiting`: it has tasks of its own in the background, and may work on when they are done. `dialogue` None:
+    the agent is told nothing while it runs.
     """
 
     events: int
-    has_ended: bool
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    @property
+    def is_waiting(self) -> bool: ...
 
     @property
     def dialogue(self) -> Dialogue | None: ...
@@ -82,5 +90,6 @@ class StreamReader(Protocol):
 
     def classify(self, *, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes) -> AgentTold:
         """What the attempt came to. `exit_code` or `signal` is how the main process ended, `ended_by` why we ended it, if we
-        did; `lingering` says that we did so after its terminal event. `stderr` is all of it, or its end.
+        did; `lingering` says that we did so after its terminal event, when nothing came any more. `stderr` is all of it, or its
+        end.
         """

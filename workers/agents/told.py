@@ -56,6 +56,8 @@ class ToldSoFar:
         match name:
             case _ if name in _NUMBERS:
                 self._number(name, number_of(text), adds=True)
+            case "denials" if len(self.denials) < _MOST_DENIALS:
+                self.denials.append(" ".join(text.split())[:_LONGEST_DENIAL])
             case "session" if _SESSION_ID.fullmatch(text):
                 self.session_id = text
             case "model" if text:

@@ -101,7 +101,8 @@ class AgentWatch:
         self._followed = followed
         self._pipe: DialoguePipe | None = None
         self._pause_seconds = 0.0
-        self._ended_at: float | None = None
+        self._quiet_since: float | None = None
+        self._events_read = 0
 
     def open_dialogue(self, prompt: str) -> int | None:
         """The descriptor that is to become the agent's stdin, which its owner closes; None if its reader does not speak with it.
@@ -142,7 +143,7 @@ class AgentWatch:
     def has_told_its_end(self) -> bool:
         """See `surroundings.Onlooker`."""
         self._read_rest()
-        return self.reader.has_ended
+        return self.reader.has_ended and not self.reader.is_waiting
 
     def read_all(self) -> None:
         """Read all that was written, however long that takes: nobody waits for it."""
@@ -169,13 +170,16 @@ class AgentWatch:
 
     def _reason_to_end(self) -> EndReason | None:
         reader, now = self.reader, time.monotonic()
-        if reader.has_ended:
-            self._ended_at = self._ended_at or now
-        else:
-            self._ended_at = None
-        if self._ended_at is not None:
-            return EndReason.LINGERING if now - self._ended_at >= self._task.exit_grace_seconds else None
-        if reader.finding is not None:
+        # Counted from the last event: one that still tells something has not come to its end, whatever it told before.
+        if not reader.has_ended:
+            self._quiet_since = None
+        elif self._quiet_since is None or reader.events != self._events_read:
+            self._quiet_since, self._events_read = now, reader.events
+        if self._quiet_since is not None:
+            grace = self._task.task_grace_seconds if reader.is_waiting else self._task.exit_grace_seconds
+            if now - self._quiet_since >= grace:
+                return EndReason.LINGERING
+        elif reader.finding is not None:
             return EndReason.FINDING
         return EndReason.EVENTS if self._has_too_many_events else None
 

@@ -122,7 +122,8 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     `text` is its answer; with a schema, the JSON of it. `usage` and `cost_usd` are of this attempt alone, `usage_told` and
     `cost_told` as it told them, which may be sums over a resumed session. `resets_at`: when a usage limit ends (seconds since
-    the epoch). `denials`: what it was not allowed to do, a line each.
+    the epoch). `denials`: what it was not allowed to do, a line each. `notes`: of a success, in how far nothing may have
+    been done.
     """
 
     agent: str
@@ -139,6 +140,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     denials: list[str] = []
     turns: int | None = None
     events: int = 0
+    notes: list[str] = []
 
 
 class WorkspaceReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,12 +18,28 @@ Format = Literal["json", "text"]
 
 Scalar = str | int | float | bool | None
 
-EventMeaning = Literal["success", "failure", "error", "retry", "progress", "begin"]
+EventMeaning = Literal[
+    "success",
+    "failure",
+    "error",
+    "retry",
+    "progress",
+    "begin",
+    "task_opened",
+    "task_closed",
+    "tasks_open",
+    "trouble",
+    "mended",
+]
 """What an event says of the attempt.
 
 `success`, `failure`: the terminal event. `error`: it failed, and the CLI ends by itself now. `retry`: a call failed, and the
 CLI would try again by itself. `progress`: a call went well, so what was retried before it is past. `begin`: work goes on, so
-a terminal event before it was none.
+a terminal event before it was none; `progress` and `retry` behind a success mean that, too.
+
+`task_opened`, `task_closed`: of the work that goes on in the background, for which the CLI may wait behind its terminal event;
+`tasks_open`: these and no others are open. `task` is taken from each.
+`trouble`: something went wrong that a success may follow, and that is told with it, in `words`; `mended`: these words are past.
 """
 
 LineMeaning = Literal["error", "retry", "progress", "answer_begins", "answer_ends"]
@@ -46,9 +62,10 @@ TakeName = Literal[
     "reasoning_tokens",
     "resets_at",
     "resets_in",
+    "task",
 ]
 """What is taken from an event. `answer` replaces the answer so far, `answer_part` is put behind it. `resets_at` is a time
-(seconds or milliseconds since the epoch, or ISO 8601), `resets_in` seconds from now."""
+(seconds or milliseconds since the epoch, or ISO 8601), `resets_in` seconds from now. `task`: the names of tasks."""
 
 
 class EventRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -61,7 +61,8 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `text_path` is where its answer goes if it is long. `session_id` is the session that argv resumes; `usage_before` and
     `cost_before` are what that session had told before, to be taken off where the agent tells sums. No event may come for
-    the `stall_timeout_seconds` of the limits; after its last event the agent has `exit_grace_seconds` to exit.
+    the `stall_timeout_seconds` of the limits; after its last event the agent has `exit_grace_seconds` to exit, but
+    `task_grace_seconds` while it waits for tasks of its own: its CLI is bound to give them up before.
     """
 
     agent: str
@@ -72,6 +73,7 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     usage_before: Usage | None = None
     cost_before: float | None = None
     exit_grace_seconds: float = 10.0
+    task_grace_seconds: float = 900.0
     max_events: int | None = None
     asked: dict[str, str] = {}
     """What the agent is asked, part by part, to be compared with another run; long parts as hashes."""
