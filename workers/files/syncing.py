@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from ..interruption import do_heeding
 
 
 def sync_data(fd: int) -> None:
@@ -20,6 +26,72 @@ def sync_data(fd: int) -> None:
 def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Return once the names in `folder` survive power loss. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: str) -> None:
+    """Have `folder`, and those above it that are missing (0700); their names survive power loss. Raises OSError."""
+    if os.path.isdir(folder):
+        return
+    parent = os.path.dirname(folder)
+    make_folder(parent)
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    sync_folder(parent)
+
+
+def sync_trees(folders: Sequence[str]) -> None:
+    """Return once all that was written below `folders`, by whatever process, survives power loss, names too.
+
+    Linux syncs the whole file system in one call, where a call for each file takes twenty times as long. Raises OSError, and
+    Interrupted.
+    """
+    if sys.platform == "linux":
+        # Once is enough for folders that lie on one file system.
+        folders = list({os.stat(folder).st_dev: folder for folder in folders}.values())
+    for folder in folders:
+        do_heeding(partial(_sync_tree, folder))
+
+
+def _sync_tree(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _sync_file_system(fd):
+            return
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                _sync_file(os.path.join(parent, name))
+            sync_folder(parent)
+        sync_data(fd)  # one flush of the disk's cache for all of them
+    finally:
+        os.close(fd)
+
+
+def _sync_file_system(fd: int) -> bool:
+    """Whether the system can sync the file system that `fd` lies on, and has."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        return False
+    if syncfs(fd) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number == errno.ENOSYS:
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def _sync_file(path: str) -> None:
+    # Neither a link nor a FIFO: what it leads to is not ours, and opening it might wait for ever.
+    if not os.path.isfile(path) or os.path.islink(path):
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         os.fsync(fd)
     finally:

@@ -2,16 +2,25 @@
 
 Promise: no call asks anything, runs a hook, signs, or takes another repository than the one that `folder` is in, whatever
 the environment says (a run may be started by a git hook, which sets GIT_DIR). What git refuses is `GitFailed`, in its words.
-A call has a time limit, for a filter or a file system may hang; it is not ended by a cancel before that.
+What git has written is on the disk before a name leads to it: after power loss a repository has the old state or the new one.
+A call that only reads takes no lock. A call has a time limit, for a filter or a file system may hang, and hears the end of its
+attempt. One that is given up is asked to end (SIGTERM) and waited for: SIGKILL would leave its locks in somebody's repository.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from ..interruption import HEED_SECONDS, heed, pause
+
+if TYPE_CHECKING:
+    import subprocess
 
 LOCK_NAME = "orchestrate.lock"
 """In a repository's common folder: a process that adds or removes a worktree holds it, of whatever run."""
@@ -23,7 +32,13 @@ _TIME_LIMIT_SECONDS = 1800.0
 _LOCK_POLL_SECONDS = 0.01
 _LOCK_PATIENCE_SECONDS = 600.0
 """Work under the lock takes a fraction of a second: a process that holds it so long is stopped."""
+_END_SECONDS = 30.0
+"""How long a git that was asked to end is waited for: the kernel may be in the midst of a write that it does not let go of."""
+
 _LONGEST_WORDS = 400
+_DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync", "-c", "core.fsyncObjectFiles=true")
+"""The last is for git before 2.36, which knows only that; what a later one says of it is `_NO_WORD`."""
+_NO_WORD = "warning: core.fsyncObjectFiles is deprecated"
 _QUIET = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
     *("-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false", "-c", "advice.detachedHead=false", "-c", "core.quotePath=false"),
@@ -38,12 +53,20 @@ _QUIET = (
         "commit.cleanup=whitespace",
     ),
 )
-_PLACES = (
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX"),
-    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS"),
-    *("GIT_CONFIG_COUNT", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_LITERAL_PATHSPECS", "GIT_TRACE"),
+LOCAL_VARIABLES = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_NAMESPACE"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_NO_REPLACE_OBJECTS"),
+    *("GIT_REPLACE_REF_BASE", "GIT_IMPLICIT_WORK_TREE", "GIT_INTERNAL_SUPER_PREFIX"),
+    *("GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"),
 )
-"""Variables that would have git look elsewhere, or write otherwise."""
+"""Variables that belong to one repository (`git rev-parse --local-env-vars`), such as a hook of it has: in another, or in another
+worktree of it, git would write to the wrong place by them."""
+
+_OTHERWISE = (
+    *("GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_TRACE"),
+    *("GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"),
+)
+"""Variables that would have git understand us otherwise, or write otherwise."""
 
 
 class GitFailed(Exception):
@@ -68,22 +91,8 @@ def git(
     `env` is added to the environment. `lock` is inherited: it stays held until git itself has ended, though its caller is
     killed. `stdout` takes what git writes instead. `given` is its standard input.
     """
-    # Commands without a workspace do not pay for the import.
-    import subprocess
-
-    argv = ["git", *_QUIET, *arguments]
     try:
-        done = subprocess.run(
-            argv,
-            cwd=folder,
-            env={**_environment(folder), **(env or {})},
-            input=given if given is not None else b"",
-            stdout=subprocess.PIPE if stdout is None else stdout,
-            stderr=subprocess.PIPE,
-            pass_fds=() if lock is None else (lock,),
-            timeout=time_limit_seconds,
-            check=False,
-        )
+        exit_code, out, err = _run(folder, arguments, env, lock, stdout, given, time_limit_seconds)
     except FileNotFoundError as error:
         # The same error says that there is no git and that the folder is gone.
         if not os.path.isdir(folder):
@@ -91,15 +100,66 @@ def git(
         raise GitFailed("git is not installed") from error
     except NotADirectoryError as error:
         raise GitFailed(f"{folder}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise GitFailed(f"git {arguments[0]} did not end in {time_limit_seconds:g} s") from error
-    if done.returncode != 0:
+    if exit_code != 0:
         # git tells of a full disk in words alone. That is no fault of the item's, so it must not look like one.
-        said = done.stderr.decode("utf-8", "replace")
+        said = err.decode("utf-8", "replace")
         if os.strerror(errno.ENOSPC) in said:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        raise GitFailed(_words(said, arguments, done.returncode), done.returncode)
-    return (done.stdout or b"").decode("utf-8", "surrogateescape").removesuffix("\n")
+        raise GitFailed(_words(said, arguments, exit_code), exit_code)
+    return (out or b"").decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def _run(
+    folder: str,
+    arguments: Sequence[str],
+    env: Mapping[str, str] | None,
+    lock: int | None,
+    stdout: int | None,
+    given: bytes | None,
+    time_limit_seconds: float,
+) -> tuple[int, bytes | None, bytes]:
+    """See `git`. The exit code, and both outputs."""
+    # Commands without a workspace do not pay for the import.
+    import subprocess
+
+    process = subprocess.Popen(
+        ["git", *_DURABLE, *_QUIET, *arguments],
+        cwd=folder,
+        env={**_environment(folder), **(env or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+        pass_fds=() if lock is None else (lock,),
+        # Its own session: it can be ended with all that it has started, and a Ctrl-C that ends us lets it finish its step.
+        start_new_session=True,
+    )
+    give_up_at = time.monotonic() + time_limit_seconds
+    try:
+        while True:
+            try:
+                out, err = process.communicate(given, timeout=min(HEED_SECONDS, time_limit_seconds))
+                return process.returncode, out, err
+            except subprocess.TimeoutExpired:
+                given = None  # it is on its way
+            heed()
+            if time.monotonic() >= give_up_at:
+                raise GitFailed(f"git {arguments[0]} did not end in {time_limit_seconds:g} s")
+    except BaseException:
+        _end(process)
+        raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask git to end, which removes its locks then, and what it has started; wait for it."""
+    import subprocess
+
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGCONT)
+    # One that does not end now is left behind: it still holds the lock that was handed on to it.
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=_END_SECONDS)
 
 
 def asked(folder: str, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
@@ -115,6 +175,11 @@ def asked(folder: str, *arguments: str, env: Mapping[str, str] | None = None) ->
 def commit_of(folder: str, name: str) -> str | None:
     """The commit that `name`, which does not begin with a hyphen, names; None if there is none."""
     return asked(folder, "rev-parse", "--verify", "--quiet", name + "^{commit}")
+
+
+def common_folder(repository: str) -> str:
+    """The folder of git's own files (absolute) that the worktrees of the repository whose root is `repository` share."""
+    return os.path.join(repository, git(repository, "rev-parse", "--git-common-dir"))
 
 
 def identity(folder: str) -> dict[str, str]:
@@ -138,8 +203,7 @@ def locked(repository: str, name: str = LOCK_NAME, *, patience_seconds: float | 
     """
     from filelock import lock_descriptor
 
-    folder = git(repository, "rev-parse", "--git-common-dir")
-    path = os.path.join(repository, folder, name)
+    path = os.path.join(common_folder(repository), name)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     give_up_at = None if patience_seconds is None else time.monotonic() + patience_seconds
     try:
@@ -147,7 +211,7 @@ def locked(repository: str, name: str = LOCK_NAME, *, patience_seconds: float | 
         while not lock_descriptor(descriptor, blocking=False):
             if give_up_at is not None and time.monotonic() > give_up_at:
                 raise GitFailed(f"{path}: another process has held this lock for {patience_seconds:g} s; is one stopped?")
-            time.sleep(_LOCK_POLL_SECONDS)
+            pause(_LOCK_POLL_SECONDS)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -156,10 +220,11 @@ def locked(repository: str, name: str = LOCK_NAME, *, patience_seconds: float | 
 def _environment(folder: str) -> dict[str, str]:
     """This process's, so that git finds the user's configuration. It does not look for a repository above `folder`'s parent:
     one that a user keeps in his home must not take in a workspace that lost its own `.git`."""
-    kept = {name: value for name, value in os.environ.items() if name not in _PLACES}
+    kept = {name: value for name, value in os.environ.items() if name not in (*LOCAL_VARIABLES, *_OTHERWISE)}
     return {
         **kept,
         "LC_ALL": "C",
+        "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "true",
         "SSH_ASKPASS": "true",
@@ -169,7 +234,7 @@ def _environment(folder: str) -> dict[str, str]:
 
 
 def _words(said: str, arguments: Sequence[str], exit_code: int) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(_NO_WORD)]
     told = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))] or lines[-3:]
     words = "; ".join(told) or f"exit code {exit_code}"
     settings = arguments.count("-c")  # they stand first, each with its value

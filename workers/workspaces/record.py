@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from ..files.syncing import sync_data
+from ..files.syncing import sync_data, sync_folder
 
 
 class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -48,9 +48,10 @@ def read_record(path: str) -> WorkspaceRecord | None:
 
 
 def write_record(path: str, record: WorkspaceRecord) -> None:
-    """Replaced whole; survives power loss, but perhaps as it was before. Raises OSError."""
+    """Replaced whole; survives power loss. Raises OSError."""
     temporary = f"{record_path(path)}.new"
     with open(temporary, "wb", buffering=0) as file:
         file.write(msgspec.json.encode(record))
         sync_data(file.fileno())
     os.replace(temporary, record_path(path))
+    sync_folder(os.path.dirname(path))

@@ -5,7 +5,8 @@ as it was left. Nothing that an agent did is lost by what stands here: only a wo
 whose changes are on its branch and in its patch. Killed at any instruction, the next attempt of the item either goes on in the
 workspace or makes it anew, on the same branch and from the same commit.
 
-Invariant: the record beside the workspace is written before anything else of it exists, and names its branch.
+Invariant: the record beside the workspace is written before anything else of it exists, and names its branch. What a record or
+an outcome says is there survives power loss: the files and git's own are synced before it is written.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import msgspec
 from ..attempt_end import AttemptEnd
 from ..faultpoints import fault_point
 from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
+from ..files.syncing import make_folder, sync_trees
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
 from .changes import keep_patch, snapshot_of
-from .git import GitFailed, git
+from .git import GitFailed, common_folder, git
 from .inner_repositories import unkept_repositories
 from .record import WorkspaceRecord, read_record, snapshots_of, write_record
 from .removal import remove_workspace
@@ -70,6 +72,9 @@ class Workspace:
             end = set_up(task.setup)
             if end.attempt_class is not AttemptClass.OK:
                 return end._replace(message=f"setup: {end.message}")
+        # After power loss files would be empty in a workspace that is called ready, and be committed so.
+        if task.kind != "temp" or task.setup is not None:
+            sync_trees([task.path])
         self._record.is_ready = True
         write_record(task.path, self._record)
         return AttemptEnd(AttemptClass.OK)
@@ -116,7 +121,7 @@ class Workspace:
 
     def _make(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
         task = self._task
-        os.makedirs(os.path.dirname(task.path), mode=0o700, exist_ok=True)
+        make_folder(os.path.dirname(task.path))
         # Each kind calls `_begin` before it makes anything: the record comes first.
         match task.kind:
             case "worktree":
@@ -199,10 +204,16 @@ class Workspace:
         has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
         patch = keep_patch(task, live_patch, (base, now), self._env)
         fault_point("worker.workspace.kept")
-        # Only now, with the patch kept, may the workspace go.
         keep_seconds = None if inner else task.keep_seconds
+        is_kept = task.is_followed or (has_changed and keep_seconds != 0)
+        # What the outcome tells of, commits of the agent too: it must survive power loss.
+        folders = [task.path] if is_kept else []
+        if record.kind == "worktree" and has_changed:
+            folders.append(common_folder(record.source))
+        sync_trees(folders)
+        # Only now, with patch and commit kept, may the workspace go.
         try:
-            path = self._leave(record, keep_seconds, is_kept=task.is_followed or (has_changed and keep_seconds != 0))
+            path = self._leave(record, keep_seconds, is_kept=is_kept)
         except (GitFailed, OSError) as error:
             # Files of another user, say: nothing is wrong with the work, which is kept.
             path = task.path

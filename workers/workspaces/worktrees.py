@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from ..faultpoints import fault_point
-from .git import GitFailed, asked, commit_of, git, identity, locked
+from ..files.syncing import sync_trees
+from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
 from .record import WorkspaceRecord, write_record
 
 OUR_BRANCHES = "orchestrate/"
@@ -33,6 +34,8 @@ def add_worktree(
         is_first = not record.base
         if is_first:
             record.base = _resolved(source, base)
+        else:
+            mend_repository(source)
         tip = _tip(record, is_first=is_first)
         begin(record)
         if not is_first:
@@ -46,6 +49,8 @@ def add_worktree(
     fault_point("worker.workspace.added")
     record.is_ours = True
     write_record(path, record)
+    # git itself syncs refs, but not what it keeps of a worktree: emptied by a power cut that would break the user's repository.
+    sync_trees([common_folder(source)])
     git(path, "reset", "--hard", "--quiet", env=env)
 
 
@@ -93,6 +98,21 @@ def mend_worktree(path: str, record: WorkspaceRecord) -> None:
                 os.unlink(os.path.join(path, place))
 
 
+def mend_repository(source: str) -> None:
+    """Make a repository usable again in which a power cut has emptied what leads a worktree to it: git then refuses nearly all.
+
+    The caller holds the lock.
+    """
+    worktrees = os.path.join(common_folder(source), "worktrees")
+    with suppress(FileNotFoundError):
+        for name in os.listdir(worktrees):
+            path = os.path.join(worktrees, name, "commondir")
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if os.stat(path).st_size == 0:
+                    with open(path, "w") as file:
+                        file.write("../..\n")
+
+
 def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool) -> bool:
     """Have the repository forget the worktree, whose folder is gone; its branch, too, unless it has commits of its own.
 
@@ -132,6 +152,7 @@ def forget_worktree(source: str, path: str) -> None:
 def forget_missing(repository: str, below: str) -> list[str]:
     """Have the repository forget the worktrees below folder `below` that are gone; their paths. Raises GitFailed, OSError."""
     with locked(repository):
+        mend_repository(repository)
         gone = [
             path
             for path in _listed(repository)

@@ -25,7 +25,8 @@ import msgspec
 
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from orchestrator.errors import UserError
-from orchestrator.workers.workspaces.git import GitFailed, asked, git, identity, locked
+from orchestrator.workers.files.syncing import sync_trees
+from orchestrator.workers.workspaces.git import GitFailed, asked, common_folder, git, identity, locked
 
 LOCK_NAME = "orchestrate-land.lock"
 """In a repository's common folder: held while something is landed."""
@@ -135,6 +136,8 @@ class Landing:
                 return _came_to(change, "check_failed", message=said)
             message = f"Land {change.item}{f': {change.label}' if change.label else ''}\n\n{_trailer(change)}\n"
             author = identity(self._repository)
+            # The files before the commit: after power loss git would take empty ones for the user's changes.
+            sync_trees([self._repository])
             git(
                 self._repository,
                 *("commit", "--quiet", "--no-verify", "--allow-empty", "--cleanup=verbatim", "--file=-"),
@@ -146,6 +149,7 @@ class Landing:
         finally:
             # This takes back also what a check has written over. The checkout was clean, so nothing of the user's is lost.
             git(self._repository, "reset", "--hard", "--quiet", before)
+            sync_trees([self._repository, common_folder(self._repository)])
             unmark_landing(self._repository)
 
     def _landed_before(self, change: Change) -> str | None:

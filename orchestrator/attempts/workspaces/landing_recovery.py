@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
+from orchestrator.workers.files.syncing import sync_data, sync_folder, sync_trees
 from orchestrator.workers.workspaces.git import commit_of, git, identity
 
 MARK_NAME = "orchestrate-landing.json"
@@ -24,9 +25,13 @@ class LandingMark(msgspec.Struct, frozen=True):
 
 
 def mark_landing(repository: str, head: str) -> None:
-    """A change is about to be landed on `head`. Survives SIGKILL."""
-    with open(_mark_path(repository), "wb") as file:
+    """A change is about to be landed on `head`. Survives power loss: what git writes from now on does, too."""
+    path = _mark_path(repository)
+    with open(f"{path}.new", "wb", buffering=0) as file:
         file.write(msgspec.json.encode(LandingMark(head)))
+        sync_data(file.fileno())
+    os.replace(f"{path}.new", path)
+    sync_folder(os.path.dirname(path))
 
 
 def unmark_landing(repository: str) -> None:
@@ -48,6 +53,7 @@ def take_back(repository: str) -> str | None:
         # All changes of tracked files are kept under a ref: some may be a person's own, made since.
         kept = _kept(repository)
         git(repository, "reset", "--hard", "--quiet", "HEAD")
+        sync_trees([repository])
         told = f"a landing in {repository} was killed: it is taken back" + (f"; what it left is {kept}" if kept else "")
     unmark_landing(repository)
     return told
