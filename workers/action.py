@@ -118,8 +118,11 @@ class ActionRunner:
 
         course.end, told = onlooker.classify_end(course.end)
         course.agent = report_of(task, onlooker.reader, told)
+        answer = answer_of(told)
+        if task.expect == "answer" and not answer.strip():
+            course.refuse_success('nothing was said, and expect = "answer"')
         try:
-            text = keep_bytes(answer_of(told), f"{self._folder}/text", task.text_path)
+            text = keep_bytes(answer, f"{self._folder}/text", task.text_path)
         except OSError as error:
             course.end = course.end.but(AttemptClass.STATE_ERROR, f"its answer could not be kept: {error.strerror}")
         else:

@@ -141,6 +141,8 @@ class AttemptRunner:
         # Last: the workspace of a success is committed, and perhaps removed.
         if workspace is not None:
             course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.limits.max_output_bytes)
+            if start.agent is not None and start.agent.expect == "change" and not workspace.has_changed:
+                course.refuse_success('nothing was changed, and expect = "change"')
         return course
 
     def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:

@@ -52,6 +52,11 @@ class Course(msgspec.Struct, kw_only=True):
         """Whether the next step may be done."""
         return self.end.attempt_class is AttemptClass.OK
 
+    def refuse_success(self, words: str) -> None:
+        """Of an agent that says it succeeded: it has not, for its success lacks what is expected of it. Other ends stay."""
+        if self.is_well:
+            self.end = self.end._replace(attempt_class=AttemptClass.AGENT_FAILED, message=words)
+
     def heed_asked_end(self, start: Start, when: str) -> None:
         """Take in an end that was asked for after the last process had exited by itself: the next one must not start."""
         if self.asked_end in _LEAVES_NO_TIME:

@@ -146,6 +146,7 @@ class StartMessages:
             usage_before=session.usage_before if session is not None else None,
             cost_before=session.cost_before if session is not None else None,
             max_events=MOST_EVENTS,
+            expect=work.expect,
             asked=compared(work.asked, self._places, of_this_process()),
         )
 

@@ -7,7 +7,7 @@ from orchestrator.workers.protocol import AttemptClass
 _ADVICE: dict[AttemptClass, str] = {
     AttemptClass.CHECK_FAILED: "the agent says that it succeeded, and the check (or the schema of its answer) says otherwise",
     AttemptClass.BAD_OUTPUT: "the agent says that it succeeded, and its answer is not the JSON that was asked for",
-    AttemptClass.AGENT_FAILED: "the agent failed, and does not say in words that are known why; its log tells more",
+    AttemptClass.AGENT_FAILED: "the agent failed for no reason that is known, or its success lacks what is expected; see its log",
     AttemptClass.AUTH: "the agent is not logged in, or its key is wrong; log in: run `{program}` once, or set its key (pass_env)",
     AttemptClass.BILLING: "the account cannot pay: see to it at the provider",
     AttemptClass.USAGE_LIMIT: "the account has used up what it may in a time, and goes on when that is over",

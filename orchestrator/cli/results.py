@@ -57,16 +57,18 @@ def command(
     # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
     results = (each for each in results if status is None or each["status"] == status)
     if form == "table":
-        results = map(_with_denials, results)
+        results = map(_with_notes, results)
     rows = ({field: result[field] for field in chosen} for result in results)
     chunks = _FORMS[form](rows, chosen)
     write_to(path, chunks)
     return 0
 
 
-def _with_denials(result: dict[str, Any]) -> dict[str, Any]:
-    """The result with the number of denials in place of an error: a table has no room for the denials themselves."""
-    return result if result["error"] or not result["denials"] else {**result, "error": f"{len(result['denials'])} denied"}
+def _with_notes(result: dict[str, Any]) -> dict[str, Any]:
+    """The result with the notes and the number of denials in place of an error: a table has no room for more."""
+    denied = [f"{len(result['denials'])} denied"] if result["denials"] else []
+    notes = [*(result["notes"] or []), *denied]
+    return result if result["error"] or not notes else {**result, "error": "; ".join(notes)}
 
 
 def _chosen(fields: str | None, form: str) -> list[str]:

@@ -10,7 +10,7 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.seen_statuses import run_status
 from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import AttemptEnded, Status
-from orchestrator.views.end_report import MOST_FAILURES, ChildRun, DeniedItem, Failure, RunningItem
+from orchestrator.views.end_report import MOST_FAILURES, ChildRun, Failure, NotedItem, RunningItem
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
@@ -68,16 +68,16 @@ def failures_of(reader: RunReader) -> list[Failure]:
     return found[:MOST_FAILURES]
 
 
-def denied_items(reader: RunReader) -> list[DeniedItem]:
-    """The first items that succeeded although their agents were denied something, in order."""
-    found: list[DeniedItem] = []
+def noted_items(reader: RunReader) -> list[NotedItem]:
+    """The first items that succeeded and of which a person should know more: little was done, or something was denied."""
+    found: list[NotedItem] = []
     for job_id in reader.history.header.jobs:
         past = reader.history.jobs[job_id]
         for index in past.indices(Status.SUCCEEDED) if reader.job(job_id).is_agent else ():
             ended = past.last_end(index)
-            denials = ended.outcome.agent.denials if ended is not None and ended.outcome.agent is not None else []
-            if denials:
-                found.append(DeniedItem(reader.item_name(job_id, index), label_of(reader, job_id, index, ended), denials))
+            note = outcome_in_words(ended.outcome) if ended is not None else ""
+            if note:
+                found.append(NotedItem(reader.item_name(job_id, index), label_of(reader, job_id, index, ended), note))
             if len(found) > MOST_FAILURES:
                 return found
     return found

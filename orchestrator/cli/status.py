@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
-    from orchestrator.cli.shown_run import child_runs, denied_items, failures_of, open_run, running_items
+    from orchestrator.cli.shown_run import child_runs, failures_of, noted_items, open_run, running_items
     from orchestrator.cli.why_waiting import limits_in_the_way, told_counts
     from orchestrator.reading.open_questions import open_questions
     from orchestrator.reading.run_summary import run_summary
@@ -35,7 +35,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     if as_json:
         write_json(run_summary(reader, told.waiting))
         return 0
-    # People are told more than the counts: what runs, what failed and why, what asks, what was denied, which limits hold.
+    # People are told more than the counts: what runs, what failed and why, what asks, what successes lack, which limits hold.
     now = time.time()
     running = running_items(reader, now) if is_alive else []
     write_lines(
@@ -49,7 +49,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
             is_alive=is_alive,
             is_each=reader.history.header.each,
             children=child_runs(reader),
-            denied=denied_items(reader),
+            noted=noted_items(reader),
             limits=_limit_lines(limits_in_the_way(reader), told.spared),
         )
     )

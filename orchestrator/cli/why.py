@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_ITEMS = 20
 _TOLD = ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
-_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent", "model", "session_id", "denials")
+_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent", "model", "session_id", "denials", "notes")
 
 
 @click.command("why")
@@ -114,6 +114,8 @@ def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:
 
     if answer["advice"]:
         yield f"  that means: {answer['advice']}"
+    if answer["notes"]:
+        yield f"  note: {shown('; '.join(answer['notes']), 1000)}"
     if answer["denials"]:
         yield f"  denied: {shown(', '.join(answer['denials']), 1000)}"
     if answer["agent"]:

@@ -78,6 +78,10 @@ def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, te
         tell("stdin", "does not go with agent: what an agent reads is its prompt")
     if fields.get("schema") is not None and "output" in own and fields.get("output") not in ("json", WRONG):
         tell("output", "does not go with schema: the answer is then JSON, which that describes")
+    # Also of a default: nothing else would tell that it holds for none of the job's items.
+    workspace = fields.get("workspace", Workspace())
+    if fields.get("expect") == "change" and isinstance(workspace, Workspace) and workspace.kind == "shared":
+        tell("expect", '"change" needs a workspace of its own, else nobody can tell who changed what: workspace = "worktree"')
     if fields.get("on_usage_limit") == "fallback" and not fields.get("fallback"):
         tell("on_usage_limit", 'names no agent that takes over: fallback = ["codex"], for example')
     # The world around the file last, and only for a run that is to begin.

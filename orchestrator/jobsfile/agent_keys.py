@@ -11,6 +11,7 @@ from orchestrator.jobsfile.key_types import (
     Count,
     Dollars,
     Duration,
+    Expected,
     Flag,
     Limit,
     Name,
@@ -43,6 +44,8 @@ class AgentKeys(msgspec.Struct, kw_only=True):
     """How many turns the agent may take, where its CLI can bound them."""
     schema: Name | None = None
     """Template of the path of a JSON Schema that the agent's answer has to fit. Implies `output = "json"`."""
+    expect: Expected | None = None
+    """What a success has to come with, or it has failed: an "answer" that is not empty, or a "change" in its own workspace."""
     resume_session: Flag | None = None
     """Whether the attempt after a crash, a timeout, a limit or a failed check goes on in the session of the one before."""
     resume_prompt: Script | None = None

@@ -25,6 +25,7 @@ from orchestrator.jobsfile.model import (
     Permissions,
     Rate,
 )
+from orchestrator.workers.protocol import Expectation
 
 
 def parse_max_failures(value: Any) -> MaxFailures:
@@ -218,5 +219,6 @@ WorkspaceKind = Annotated[
     Literal["shared", "worktree", "copy", "temp"], Meta(description='one of "shared", "worktree", "copy" and "temp"')
 ]
 Permission = Annotated[Permissions, Meta(description='one of "read", "edit" and "full"')]
+Expected = Annotated[Expectation, Meta(description='one of "answer" and "change"')]
 UsageLimit = Annotated[OnUsageLimit, Meta(description='one of "wait", "pause", "fail" and "fallback"')]
 Dollars = Annotated[float, Meta(ge=0, le=MOST_DOLLARS, description=f"an amount in US dollars, from 0 to {MOST_DOLLARS}")]

@@ -289,7 +289,7 @@ PAYLOAD_KEYS = frozenset(
     {
         *("command", "shell", "agent", "workflow", "land", "inputs"),
         *("cwd", "env", "stdin", "output", "creates", "workspace", "check", "artifacts"),
-        *("prompt", "prompt_file", "model", "permissions", "args", "schema"),
+        *("prompt", "prompt_file", "model", "permissions", "args", "schema", "expect"),
     }
 )
 """Keys that say what the work is: with another value, rendered, the item has another payload. Then a token no longer stands for
@@ -313,7 +313,7 @@ GATE_KEYS = frozenset({"options", "on_reject", "show_file"})
 
 AGENT_KEYS = frozenset(
     {
-        *("prompt", "prompt_file", "model", "permissions", "args", "max_turns", "schema", "pass_env"),
+        *("prompt", "prompt_file", "model", "permissions", "args", "max_turns", "schema", "expect", "pass_env"),
         *("resume_session", "resume_prompt", "retry_prompt"),
         *("budget_usd", "budget_tokens", "estimate_usd", "on_usage_limit", "fallback"),
     }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.jobsfile.language.template import Template
-from orchestrator.workers.protocol import DEFAULT_LIMITS, Limits
+from orchestrator.workers.protocol import DEFAULT_LIMITS, Expectation, Limits
 
 OutputKind = Literal["text", "lines", "json", "jsonl"]
 InputType = Literal["string", "integer", "number", "boolean", "list"]
@@ -230,6 +230,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     args: tuple[Template, ...] = ()
     max_turns: int | None = None
     schema: Template | None = None
+    expect: Expectation | None = None
     resume_session: bool = True
     resume_prompt: Template | None = None
     retry_prompt: Template | None = None

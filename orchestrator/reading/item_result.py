@@ -15,7 +15,7 @@ from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import seen_status
 from orchestrator.store.captures import CaptureMismatch, check_capture_stands
 from orchestrator.store.job_history import JobHistory
-from orchestrator.store.outcomes import outcome_in_words
+from orchestrator.store.outcomes import notes_of, outcome_in_words
 from orchestrator.store.outputs import answer_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
@@ -24,7 +24,7 @@ RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
     *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
-    *("child", "cost_usd", "usage", "unknown_costs", "session_id", "agent", "model", "denials"),
+    *("child", "cost_usd", "usage", "unknown_costs", "session_id", "agent", "model", "denials", "notes"),
     *("workspace", "branch", "commit", "patch", "artifacts", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
@@ -136,7 +136,7 @@ def _fields_at(
         stdout=outcome.stdout.path,
         stderr=outcome.stderr.path,
         error=_error_of(outcome),
-        **_agent_part(outcome.agent),
+        **_agent_part(outcome.agent, outcome),
         **_spent_part(ended, None),
         **_workspace_part(outcome.workspace),
         workspace=records.workspace(job_id, index),
@@ -213,8 +213,8 @@ def _spent_part(ended: AttemptEnded, round_before: AttemptEnded | None) -> dict[
     return {"cost_usd": ledger.cost_usd, "usage": usage_json(ledger.usage), "unknown_costs": ledger.unknown}
 
 
-def _agent_part(report: AgentReport | None) -> dict[str, Any]:
-    """What an agent told of its last attempt."""
+def _agent_part(report: AgentReport | None, outcome: Outcome) -> dict[str, Any]:
+    """What an agent told of its last attempt, which came to `outcome`."""
     if report is None:
         return {}
     return {
@@ -222,4 +222,5 @@ def _agent_part(report: AgentReport | None) -> dict[str, Any]:
         "model": report.model,
         "session_id": report.session_id,
         "denials": report.denials,
+        "notes": notes_of(outcome),
     }

@@ -63,6 +63,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     denials: list[str] | None = None
     """What its agent was not allowed to do, a line a denial."""
+    notes: list[str] | None = None
+    """In how far its agent's success may be none: nothing was said, for example."""
     workspace: str | None = None
     branch: str | None = None
     commit: str | None = None

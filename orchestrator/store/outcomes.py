@@ -15,7 +15,15 @@ from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.outputs import BadOutputError, answer_capture, read_output
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture, EndReason, Outcome
+from orchestrator.workers.protocol import (
+    EMPTY_CAPTURE,
+    INLINE_OUTPUT_BYTES,
+    AgentReport,
+    AttemptClass,
+    Capture,
+    EndReason,
+    Outcome,
+)
 
 LONGEST_CHECK_OUTPUT = 30_000
 """Characters of a check's output that a prompt gets: the last ones, where it says what went wrong."""
@@ -30,15 +38,28 @@ class DoneHere(msgspec.Struct, frozen=True):
 
 
 def outcome_in_words(outcome: Outcome) -> str:
-    """What people are told of an attempt that ended: its message, of an agent's with its class, and what was denied to it."""
+    """What people are told of an attempt that ended: its message; of an agent's failure with its class, of its success with its
+    notes and with what was denied to it."""
     report = outcome.agent
     if report is None:
         return outcome.message
     if outcome.attempt_class is AttemptClass.OK:
-        denied = f"{len(report.denials)} denied ({', '.join(dict.fromkeys(report.denials))})" if report.denials else ""
-        return "; ".join(filter(None, (outcome.message, denied)))
+        return "; ".join(filter(None, (*notes_of(outcome), denied_words(report))))
     word = outcome.attempt_class.value
     return outcome.message if outcome.message.startswith(word) else f"{word}: {outcome.message or 'it says no more'}"
+
+
+def notes_of(outcome: Outcome) -> list[str]:
+    """What a person should know of an agent's success, besides what was denied to it; empty of any other end."""
+    report = outcome.agent
+    if report is None or outcome.attempt_class is not AttemptClass.OK:
+        return []
+    return [*([outcome.message] if outcome.message else []), *report.notes]
+
+
+def denied_words(report: AgentReport) -> str:
+    """`2 denied (Bash, Write)`; empty if nothing was."""
+    return f"{len(report.denials)} denied ({', '.join(dict.fromkeys(report.denials))})" if report.denials else ""
 
 
 def check_text(check: bytes) -> str:

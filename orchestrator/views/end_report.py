@@ -69,12 +69,12 @@ class ChildRun:
 
 
 @dataclass(frozen=True, slots=True)
-class DeniedItem:
-    """An item that succeeded although its agent was denied something that it tried."""
+class NotedItem:
+    """An item that succeeded, and of which a person should know more."""
 
     item: str
     label: str | None
-    denials: list[str]
+    note: str
 
 
 WHOLE_RUN = "the run"
@@ -195,7 +195,7 @@ def status_lines(
     is_alive: bool,
     is_each: bool = False,
     children: Sequence[ChildRun] = (),
-    denied: Sequence[DeniedItem] = (),
+    noted: Sequence[NotedItem] = (),
     limits: Sequence[str] = (),
 ) -> Iterator[str]:
     """The text of `status`. `summary`: the object of `status --json`; `now`: seconds since the epoch.
@@ -231,7 +231,7 @@ def status_lines(
     if len(children) > MOST_FAILURES:
         yield f"and more child runs: {program} list --all"
     # What went wrong. An error that is also a failed item's is told once, with the item.
-    yield from _denied_lines(program, run_id, denied)
+    yield from _noted_lines(program, run_id, noted)
     error = summary["error"]
     if error and not any(failure.item == error["item"] for failure in failures):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
@@ -247,11 +247,11 @@ def status_lines(
         yield f"go on with: {program} resume {run_id}"
 
 
-def _denied_lines(program: str, run_id: str, denied: Sequence[DeniedItem]) -> Iterator[str]:
-    for item in denied[:MOST_FAILURES]:
-        yield f"ok     {title(item.item, item.label)}: {len(item.denials)} denied ({shown(', '.join(item.denials), 200)})"
-    if len(denied) > MOST_FAILURES:
-        yield f"       and more: {program} results {run_id} --fields item,denials"
+def _noted_lines(program: str, run_id: str, noted: Sequence[NotedItem]) -> Iterator[str]:
+    for item in noted[:MOST_FAILURES]:
+        yield f"ok     {title(item.item, item.label)}: {shown(item.note, 300)}"
+    if len(noted) > MOST_FAILURES:
+        yield f"       and more: {program} results {run_id} --fields item,notes,denials"
 
 
 def ledger_line(summary: dict[str, Any]) -> str | None:

@@ -69,6 +69,7 @@ CHANGED: dict[str, tuple[str, str]] = {
     "args": (AGENT, f'{AGENT}\nargs = ["--more"]'),
     "max_turns": (AGENT, f"{AGENT}\nmax_turns = 3"),
     "schema": (AGENT, f'{AGENT}\nschema = "answer.json"'),
+    "expect": (AGENT, f'{AGENT}\nexpect = "answer"'),
     "resume_session": (AGENT, f"{AGENT}\nresume_session = false"),
     "resume_prompt": (AGENT, f'{AGENT}\nresume_prompt = "on"'),
     "retry_prompt": (AGENT, f'{AGENT}\nretry_prompt = "again"'),

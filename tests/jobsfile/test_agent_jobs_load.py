@@ -52,6 +52,16 @@ def mistakes(folder: Path, text: str) -> list[str]:
         (AGENT + 'schema = "bad.json"', "bad.json: not JSON: "),
         (AGENT + 'schema = "odd.json"', "odd.json: not a JSON Schema: "),
         (AGENT + 'schema = "good.json"\noutput = "text"', "5: jobs.a.output: does not go with schema"),
+        (
+            AGENT + 'expect = "answr"',
+            '4: jobs.a.expect: expected one of "answer" and "change", got a string ("answr"); did you mean answer?',
+        ),
+        (
+            AGENT + 'expect = "change"',
+            '4: jobs.a.expect: "change" needs a workspace of its own, else nobody can tell who changed what',
+        ),
+        (AGENT + 'workspace = "shared"\nexpect = "change"', '5: jobs.a.expect: "change" needs a workspace of its own'),
+        ('shell = "true"\nexpect = "answer"', "3: jobs.a.expect: says how an agent works, and this job has none"),
         ('agent = "demo"\nprompt_file = "no.md"', "no.md: No such file or directory"),
         ('agent = "demo"\nprompt_file = "broken.md"', "broken.md: "),
         ('agent = "demo"\nprompt_file = "empty.md"', "empty.md: expected what to tell the agent, and the file is empty"),
@@ -102,6 +112,14 @@ def test_a_prompt_file_is_a_template_of_the_job_and_names_what_it_needs(tmp_path
     (tmp_path / "ask.md").write_text("Sum up {{ jobs.b.output }}")
     text = '[jobs.a]\nagent = "demo"\nprompt_file = "ask.md"\n[jobs.b]\nshell = "true"\n'
     assert loaded(tmp_path, text)["a"].needs == ("b",)
+
+
+def test_what_is_expected_of_an_agent_may_be_a_default(tmp_path: Path) -> None:
+    defaults = '[defaults]\nexpect = "change"\nworkspace = "copy"\n'
+    jobs = loaded(tmp_path, f'{defaults}[jobs.a]\n{AGENT}[jobs.b]\nshell = "true"')
+    assert [job.expect for job in jobs.values()] == ["change", None]
+    (found,) = mistakes(tmp_path, f'{defaults}[jobs.a]\n{AGENT}workspace = "shared"')
+    assert 'expect of [defaults]: "change" needs a workspace of its own' in found
 
 
 def test_a_schema_makes_the_output_json(tmp_path: Path) -> None:

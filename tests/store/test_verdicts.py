@@ -117,6 +117,7 @@ def test_the_end_of_a_long_check_is_what_a_prompt_gets(tmp_path: Path) -> None:
         (agent_outcome(b""), ""),
         (agent_outcome(b"", denials=["Bash", "Bash", "Write"]), "3 denied (Bash, Write)"),
         (agent_outcome(b"", message="it lingered", denials=["Bash"]), "it lingered; 1 denied (Bash)"),
+        (agent_outcome(b"", notes=["nothing was said"], denials=["Bash"]), "nothing was said; 1 denied (Bash)"),
         (outcome_with(CUT), ""),
     ],
 )

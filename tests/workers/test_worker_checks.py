@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 from drivers.fake_agents import FAKE_ARGV, STATE_VARIABLE, Witness, claude_reading
+from drivers.git_repository import Repository
 from drivers.processes import is_living, pids_in, wait_until
 from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
-from orchestrator.workers.protocol import AgentTask, AttemptClass, Check, Creates, EndReason, Outcome, Spawned, Start
+from orchestrator.workers.protocol import (
+    AgentTask,
+    AttemptClass,
+    Check,
+    Creates,
+    EndReason,
+    Outcome,
+    Spawned,
+    Start,
+    WorkspaceTask,
+)
 
 FAILED = AttemptClass.CHECK_FAILED
 
@@ -157,6 +168,7 @@ class TestOfAnAgent:
             reading=claude_reading(),
             text_path=str(worker.root / "answer"),
             exit_grace_seconds=settings.pop("exit", 10.0),
+            expect=settings.pop("expect", None),
         )
         env = {STATE_VARIABLE: str(worker.root / "state")}
         path = str(worker.root / "outputs/check")
@@ -175,6 +187,45 @@ class TestOfAnAgent:
     def test_a_failure_by_the_stream_with_exit_0_is_not_checked(self, worker: CheckDriver) -> None:
         assert self.tell(worker, "fail", "touch checked").attempt_class is AttemptClass.AGENT_FAILED
         assert not (worker.root / "checked").exists()
+
+    @pytest.mark.parametrize(
+        ("script", "is_well"), [("ok text=' '", False), ("ok text=yes", True), ("ok structured=0 text=", True)]
+    )
+    def test_without_the_answer_that_is_expected_it_has_failed_and_is_not_checked(
+        self, worker: CheckDriver, script: str, is_well: bool
+    ) -> None:
+        outcome = self.tell(worker, script, "touch checked", expect="answer")
+        told = (AttemptClass.OK, "") if is_well else (AttemptClass.AGENT_FAILED, 'nothing was said, and expect = "answer"')
+        assert ((outcome.attempt_class, outcome.message), (worker.root / "checked").exists()) == (told, is_well)
+
+    @pytest.mark.usefixtures("no_git_configuration")
+    @pytest.mark.parametrize("kind", ["worktree", "copy", "temp"])
+    def test_without_the_change_that_is_expected_it_has_failed(self, worker: CheckDriver, kind: Any) -> None:
+        repository = Repository(worker.root / "repo", a="a\n")
+        path = worker.root / "workspaces" / "item"
+        task = WorkspaceTask(
+            kind=kind,
+            path=str(path),
+            source=str(repository.path),
+            cwd=str(path),
+            branch="item",
+            message="item\n",
+            patch_path=str(worker.root / "patch"),
+            keep_seconds=0.0,
+        )
+        tries = [
+            self.tell(worker, script, check, expect="change", workspace=task, cwd=str(path))
+            for script, check in [
+                ("ok", "true"),
+                ("ok write=made:x", "exit 1"),
+                ("ok text=unchanged", "true"),  # the item has changed something: an attempt before has
+            ]
+        ]
+        assert [(each.attempt_class, each.message) for each in tries] == [
+            (AttemptClass.AGENT_FAILED, 'nothing was changed, and expect = "change"'),
+            (AttemptClass.CHECK_FAILED, "check: exit code 1"),
+            (AttemptClass.OK, ""),
+        ]
 
     def test_one_that_lingers_is_checked_once_it_is_gone(self, worker: CheckDriver) -> None:
         outcome = self.tell(worker, "ok pid=pids linger", "! kill -0 $(cat pids)", exit=0.2)

@@ -34,7 +34,7 @@ from .outcome import (
     Usage,
     WorkspaceReport,
 )
-from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Holding, Limits, WorkspaceTask
+from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Expectation, Holding, Limits, WorkspaceTask
 
 __all__ = [
     "BORROW_LOCK_NAME",
@@ -61,6 +61,7 @@ __all__ = [
     "End",
     "EndReason",
     "Ended",
+    "Expectation",
     "Holding",
     "Limits",
     "LogLine",

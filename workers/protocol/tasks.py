@@ -56,6 +56,10 @@ class Creates(msgspec.Struct, frozen=True):
     final: str
 
 
+Expectation = Literal["answer", "change"]
+"""What the success of an agent has to come with: an answer that is not empty, or a change in its workspace."""
+
+
 class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """That an attempt is an agent's, and how what it writes is read.
 
@@ -75,6 +79,7 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_grace_seconds: float = 10.0
     task_grace_seconds: float = 900.0
     max_events: int | None = None
+    expect: Expectation | None = None
     asked: dict[str, str] = {}
     """What the agent is asked, part by part, to be compared with another run; long parts as hashes."""
 

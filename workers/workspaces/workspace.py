@@ -45,6 +45,8 @@ class Workspace:
         if task.kind == "copy":
             self._env |= {"GIT_DIR": snapshots_of(task.path), "GIT_WORK_TREE": task.path}
         self._record: WorkspaceRecord | None = None
+        self.has_changed = True
+        """Whether anything of the item's own was changed in it, as far as that can be known; after `finish`."""
 
     def enter(self, set_up: Callable[[str], AttemptEnd]) -> AttemptEnd:
         """Go on in the workspace, or make it; `set_up(script)` runs the setup. An end other than OK: there is no workspace.
@@ -202,6 +204,7 @@ class Workspace:
         inner = unkept_repositories(task.path, base, self._env) if base else []
         notes += [f"{name} is a repository of its own: what was done in it stays in the workspace alone" for name in inner]
         has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
+        self.has_changed = has_changed and (now != base or not now or bool(inner))
         patch = keep_patch(task, live_patch, (base, now), self._env)
         fault_point("worker.workspace.kept")
         keep_seconds = None if inner else task.keep_seconds

@@ -41,6 +41,7 @@ from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.profiles.profile import ConfigDir, Profile
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.store.records import RetryAsked
+from orchestrator.workers.protocol import Expectation
 from orchestrator.workers.protocol.reading import Reading
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     session: Resumed | None = None
     schema: str | None = None
+    expect: Expectation | None = None
     litter: list[str] = []
     config: ConfigDir | None = None
     asked: dict[str, str] = {}
@@ -194,6 +196,7 @@ def agent_work(
         model=asked.model,
         session=resumed,
         schema=schema_text,
+        expect=job.expect,
         litter=profile.litter,
         config=profile.config_dir,
         asked={
@@ -208,6 +211,8 @@ def agent_work(
     )
     # The job's own agent, not the one that was chosen: a fallback does the same work. A changed retry is other work.
     does: tuple[Any, ...] = ("agent", own_name, prompt, model, args, job.allowed, schema_text, job.output)
+    if job.expect is not None:
+        does = (*does, "expect", job.expect)
     return work, call, does if before.retry is None or before.retry.change == _NO_CHANGE else (*does, before.retry.change)
 
 
