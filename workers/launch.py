@@ -11,32 +11,15 @@ import sys
 from filelock import lock_descriptor
 
 from . import channel
-from .processes.spawn import SHORTAGES
 from .protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
 CRASH_LOG_NAME = "crash.log"
-
-_SHORTAGE_WORDS = (
-    "MemoryError",
-    "failed to map segment",
-    *(words for number in SHORTAGES for words in (os.strerror(number), f": Error {number}\n")),
-)
 
 
 def worker_argv(folder: str) -> list[str]:
     """The command line of a worker. It is told our module path: finding it anew (`site`) costs a fifth of Python's own start."""
     main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     return [sys.executable, "-I", "-S", main, folder, *(os.path.abspath(entry) for entry in sys.path)]
-
-
-def died_of_shortage(folder: str) -> bool:
-    """Whether the worker that served in `folder` said, as it broke, that the machine had no room for it.
-
-    Words, because the dynamic loader and a Python that does not come up have nothing else to tell it by.
-    """
-    with open(f"{folder}/{CRASH_LOG_NAME}", errors="replace") as file:
-        said = file.read()
-    return any(words in said for words in _SHORTAGE_WORDS)
 
 
 def lock_liveness(folder: str) -> int:

@@ -21,6 +21,7 @@ _ADVICE: dict[AttemptClass, str] = {
     AttemptClass.STALLED: "it wrote nothing for `stall_timeout`, or the same over and over: it was hanging",
     AttemptClass.DENIED: 'it was not allowed to do what it had to: see its denials, and `permissions` ("read", "edit", "full")',
     AttemptClass.PROTOCOL_ERROR: "it exited as after a success and never said that it had one: that counts as none",
+    AttemptClass.NOT_BEGUN: "no worker came up to begin it: the machine lacks memory or processes, or this Python is broken",
     AttemptClass.LOST: "its worker was killed",
 }
 

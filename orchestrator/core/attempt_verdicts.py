@@ -1,8 +1,8 @@
 """What the verdict on an attempt makes of its item, and what it tells of its account, the machine and the money.
 
 An attempt uses up one of the item's `attempts` if its verdict speaks against the item: FAILED, or CORRECTABLE for the second
-time. A lost worker, a shortage, a throttle, a parked account and a drain speak against something else: they are counted apart
-(`Tries.losses`, `Tries.refusals`), or not at all.
+time. A lost worker, one that never began, a shortage, a throttle, a parked account and a drain speak against something else:
+they are counted apart (`Tries.losses`, `Tries.refusals`, `Shortage.deaths`), or not at all.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ _ENDS: dict[Verdict, ItemState] = {
 def _state_after(state: RunState, job: JobState, index: int, running: Running, end: AttemptEnded, now: float) -> ItemState:
     """What the verdict makes of the item, and what it counts against. Only what would wait may be ended by a stop instead."""
     tries = job.tries[index]
+    if end.verdict not in (Verdict.NOT_BEGUN, Verdict.SHORTAGE):
+        shortage.note_begun(state)
     match end.verdict:
         # Final whatever was asked meanwhile: a success that came before its cancellation took effect stays one.
         case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
@@ -86,6 +88,11 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
             shortage.note_shortage(state, now)
             waiting = Waiting(SHORTAGE, now)
             is_last = False
+        case Verdict.NOT_BEGUN:
+            # Never the item's fault, but no machine is waited for that is broken.
+            tries.used -= 1
+            is_last = shortage.note_death(state, now)
+            waiting = Waiting(SHORTAGE, now)
         case Verdict.CORRECTABLE if not tries.is_corrected:
             tries.losses = tries.refusals = 0
             tries.used -= 1

@@ -27,6 +27,8 @@ class Verdict(Enum):
     """Failed, and another attempt would fail in the same way (no such command, its template is wrong)."""
     SHORTAGE = "shortage"
     """The machine had no room for one more process: nothing was started."""
+    NOT_BEGUN = "not begun"
+    """Its worker died before anything was started."""
     THROTTLED = "throttled"
     """The provider takes no more just now, or cannot be reached; nothing is wrong with the item."""
     PARKED = "parked"

@@ -271,6 +271,8 @@ class Shortage(msgspec.Struct):
     """Seconds between the last shortage and the trial after it."""
     waited_until: float = -math.inf
     """When (monotonic seconds) that wait was over."""
+    deaths: int = 0
+    """Waits in a row that began with a worker that died before it had begun its attempt."""
 
 
 class Account(msgspec.Struct):

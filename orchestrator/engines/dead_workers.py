@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.engines.engine import AgentTaskOf, Attempt, AttemptLost, EngineEvent, Noted, OutcomeArrived, grace_of
+from orchestrator.engines.engine import (
+    AgentTaskOf,
+    Attempt,
+    AttemptLost,
+    AttemptOver,
+    EngineEvent,
+    Noted,
+    OutcomeArrived,
+    grace_of,
+)
+from orchestrator.engines.worker_ends import lines_of, never_sent
 from orchestrator.errors import UserError
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.side_threads import SideThreads
-from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
-from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, LogLine, SessionSeen, Spawned
+from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, LogLine, Outcome, SessionSeen, Spawned
 
 if TYPE_CHECKING:
     from orchestrator.workers.agents.left_behind import LeftBehind
@@ -31,11 +40,13 @@ class _Ending(msgspec.Struct):
     """The end of one attempt's tree. `left`: written by the thread that ends it, before it tells that it is done.
 
     `end_tree`: ends it with so many seconds of grace, in any thread. None: the attempt never began, so there is none.
+    `outcome`: what is known already.
     """
 
     attempt: Attempt
     end_tree: Callable[[float], object] | None
     left: LeftBehind | None = None
+    outcome: Outcome | None = None
 
 
 class DeadWorkers:
@@ -55,20 +66,20 @@ class DeadWorkers:
     def take_over(self, attempt: Attempt, words: str) -> list[EngineEvent]:
         """Find out what the attempt came to whose worker is dead, as `words` say; what cannot be told at once comes later."""
         # The last word of a worker may stand in its log alone: it was killed before it could send it.
-        lines = self._lines_of(attempt)
+        lines = lines_of(self._run_dir, attempt.start.worker, attempt.start.sequence)
         outcome = next((line.outcome for line in lines if isinstance(line, Ended)), None)
         if outcome is not None:
             return [OutcomeArrived(attempt.slot, attempt.start.sequence, outcome)]
         # Begun is logged before anything is spawned: without it there is no tree that could still run.
         if not lines:
-            return [_never_begun(attempt)]
+            return [OutcomeArrived(attempt.slot, attempt.start.sequence, never_sent())]
         # An agent may run on without its worker, and would run beside the next attempt: its tree is ended first.
         self._begin_ending(attempt, lines)
         return [Noted(f"{attempt.name}: {words}; ending what it left behind")]
 
-    def tell_never_begun(self, attempt: Attempt) -> None:
-        """Have `take_in` tell it lost: its worker died before it could be sent, and that was told already."""
-        self._endings[attempt.start.sequence] = _Ending(attempt, None)
+    def tell_not_begun(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Have `take_in` tell `outcome`: its worker died before it could be sent, and that was told already."""
+        self._endings[attempt.start.sequence] = _Ending(attempt, None, outcome=outcome)
         self._threads.tell_done(attempt.start.sequence)
 
     def hurry(self, attempt: Attempt, grace_at_most: float | None) -> bool:
@@ -91,7 +102,7 @@ class DeadWorkers:
     def take_in(self) -> list[EngineEvent]:
         """The attempts whose trees are gone. Raises what ending one raised: then it is not known to be gone."""
         endings = [self._endings.pop(number) for number in self._threads.take_done() if number != _NO_ATTEMPT]
-        return [_never_begun(ending.attempt) if ending.left is None else _lost(ending.attempt, ending.left) for ending in endings]
+        return [_end_of(ending) for ending in endings]
 
     def close(self) -> None:
         """Wait for none: what is not ended has no end recorded, so a resume ends it."""
@@ -146,10 +157,6 @@ class DeadWorkers:
 
         return read_left
 
-    def _lines_of(self, attempt: Attempt) -> list[LogLine]:
-        log = self._run_dir.worker_folder(attempt.start.worker) / LOG_NAME
-        return [line for line in read_log(str(log)) if line.sequence == attempt.start.sequence]
-
 
 def _session_seen(lines: Sequence[LogLine]) -> AgentReport | None:
     """The session in which the agent's work goes on, if nothing else is known of it."""
@@ -157,11 +164,11 @@ def _session_seen(lines: Sequence[LogLine]) -> AgentReport | None:
     return AgentReport(agent=seen[-1].agent, session_id=seen[-1].session_id) if seen else None
 
 
-def _never_begun(attempt: Attempt) -> AttemptLost:
-    return AttemptLost(attempt.slot, attempt.start.sequence, "its worker ended before it began")
-
-
-def _lost(attempt: Attempt, left: LeftBehind) -> AttemptLost:
+def _end_of(ending: _Ending) -> AttemptOver:
+    attempt, left = ending.attempt, ending.left
+    if ending.outcome is not None:
+        return OutcomeArrived(attempt.slot, attempt.start.sequence, ending.outcome)
+    assert left is not None, "the tree is told gone once what it left was read"
     words = f"worker {attempt.start.worker} ended before the attempt did"
     return AttemptLost(
         attempt.slot,

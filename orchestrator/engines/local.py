@@ -19,15 +19,15 @@ from orchestrator.engines.engine import AgentTaskOf, Attempt, EngineEvent, Noted
 from orchestrator.engines.kept_descriptors import keep_descriptors
 from orchestrator.engines.reaping import exit_code_of, reap_by, reap_later
 from orchestrator.engines.taken_over import TakenOver
+from orchestrator.engines.worker_ends import end_in_words, lines_of, not_begun, shortage
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
-from orchestrator.workers.launch import CRASH_LOG_NAME, died_of_shortage, start_worker
-from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
-from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, Outcome, Start
+from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, Start
 
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
@@ -58,6 +58,8 @@ class LocalEngine:
         self._taken_over = TakenOver(run_dir, agent_task)
         self._by_slot: dict[int, _Worker] = {}
         self._by_fileno: dict[int, _Worker] = {}
+        self._died_idle: dict[int, str] = {}
+        """By number the workers that died while nothing was sent to them, and how, in words."""
 
     @property
     def next_look(self) -> float | None:
@@ -89,7 +91,8 @@ class LocalEngine:
         with locks.handed_over() as lock_fds:
             # It died after it was prepared: its end woke the loop in the very turn that had its work recorded.
             if worker is None or worker.process.worker != attempt.start.worker:
-                self._taken_over.tell_never_begun(attempt)
+                words = self._died_idle.get(attempt.start.worker, "its worker ended before it was sent")
+                self._taken_over.tell_not_begun(attempt, not_begun(self._run_dir, attempt.start.worker, words))
                 return
             worker.running = attempt
             try:
@@ -198,32 +201,17 @@ class LocalEngine:
         worker.connection.close()
 
     def _bury(self, worker: _Worker) -> list[EngineEvent]:
-        """It is gone. If the machine had no room for it, its attempt was never begun: a shortage, and no loss."""
+        """It is gone. What it had not begun is no loss, by whatever it died: that is told as it is, and tried again."""
         self._forget(worker)
-        code = exit_code_of(worker.process.pid)
-        number = worker.process.worker
-        if worker.running is not None and _found_no_room(worker, worker.running, code):
-            why = f"see {worker.folder}/{CRASH_LOG_NAME}" if worker.shortage is None else worker.shortage.strerror
-            message = f"no room on this machine just now for a worker: {why}"
-            outcome = OutcomeArrived(worker.slot, worker.running.start.sequence, _shortage(message))
-            return [outcome, Noted(f"worker {number}: {message}")]
-        words = f"worker {number} {_end_in_words(worker, code)}"
-        events: list[EngineEvent] = [Noted(words)]
-        return events if worker.running is None else events + self._taken_over.worker_died(worker.running, words)
-
-
-def _end_in_words(worker: _Worker, code: int | None) -> str:
-    if code is None:
-        return "ended; somebody else in this process waited for it"
-    return f"was ended by signal {-code}" if code < 0 else f"exited with {code}; see {worker.folder}/{CRASH_LOG_NAME}"
-
-
-def _found_no_room(worker: _Worker, attempt: Attempt, code: int | None) -> bool:
-    if worker.shortage is None and not ((code is None or code > 0) and died_of_shortage(worker.folder)):
-        return False
-    return all(line.sequence != attempt.start.sequence for line in read_log(f"{worker.folder}/{LOG_NAME}"))
-
-
-def _shortage(message: str) -> Outcome:
-    now = time.time()
-    return Outcome(attempt_class=AttemptClass.SHORTAGE, started_at=now, finished_at=now, duration_seconds=0.0, message=message)
+        number, attempt = worker.process.worker, worker.running
+        words = end_in_words(self._run_dir, number, exit_code_of(worker.process.pid))
+        if attempt is None:
+            self._died_idle[number] = words
+            return [Noted(words)]
+        if worker.shortage is not None:
+            outcome = shortage(worker.shortage)
+            return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome), Noted(f"worker {number}: {outcome.message}")]
+        if not lines_of(self._run_dir, number, attempt.start.sequence):
+            outcome = not_begun(self._run_dir, number, words)
+            return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome)]
+        return [Noted(words), *self._taken_over.worker_died(attempt, words)]

@@ -42,9 +42,9 @@ class TakenOver:
         """A worker of our own that ran `attempt` is dead, as `words` say."""
         return self._dead.take_over(attempt, words)
 
-    def tell_never_begun(self, attempt: Attempt) -> None:
-        """Have `take_in` tell it lost: its worker died before it could be sent."""
-        self._dead.tell_never_begun(attempt)
+    def tell_not_begun(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Have `take_in` tell this of an attempt whose worker died before it could be sent."""
+        self._dead.tell_not_begun(attempt, outcome)
 
     def try_end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> bool:
         """Have the attempt ended if it is one of these; False if a worker of ours has it."""

@@ -147,6 +147,7 @@ _VERDICTS = {
     AttemptClass.USAGE_LIMIT: Verdict.PARKED,
     AttemptClass.PAUSED: Verdict.PAUSED,
     AttemptClass.SHORTAGE: Verdict.SHORTAGE,
+    AttemptClass.NOT_BEGUN: Verdict.NOT_BEGUN,
     AttemptClass.LOST: Verdict.LOST,
     AttemptClass.STATE_ERROR: Verdict.DRAINED,
 }
@@ -155,6 +156,9 @@ _VERDICTS = {
 
 def verdict_of(outcome: Outcome, asked_end: str | None) -> Verdict:
     """What `outcome` means. `asked_end`: why this supervisor asked for its end ("cancel", "drain"), if it did."""
+    # Its supervisor ended before it was sent: no worker has failed to begin it.
+    if outcome.attempt_class is AttemptClass.NOT_BEGUN and outcome.ended_by is EndReason.DRAIN:
+        return Verdict.DRAINED
     if outcome.attempt_class is not AttemptClass.CANCELLED:
         return _VERDICTS[outcome.attempt_class]
     if asked_end is not None:

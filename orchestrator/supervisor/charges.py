@@ -9,6 +9,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.core.budget import Unit
 from orchestrator.core.costs import Cost
 from orchestrator.reading.money.costs import (
+    NOT_PLAYED,
     charge_of,
     dollars,
     is_charged,
@@ -20,7 +21,7 @@ from orchestrator.reading.money.ledger import ledger_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.run import Run
-from orchestrator.workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import Outcome
 
 _MUTE: dict[Unit, str] = {
     "nano_usd": "its agent tells no costs, so budget_usd cannot bound it: budget_tokens can, or estimate_usd, as what each costs",
@@ -35,7 +36,7 @@ def spent_with(reader: RunReader, flight: Flight, outcome: Outcome) -> Spent | N
     if start.child:
         return spent_after_child(before, start.child, spent_by_child(reader.run_dir.beside(start.child)))
     if start.played is not None:
-        is_played = outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
+        is_played = outcome.attempt_class not in NOT_PLAYED
         return spent_after_replay(before, outcome) if is_played else before  # else it is played once more
     return spent_after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
 

@@ -11,7 +11,7 @@ from orchestrator.attempts.agent.sessions import LastEnd, carried_over, session_
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Capture, Outcome, Usage
 
 INTERRUPTED = {"timeout", "stalled", "lost", "cancelled", "usage_limit", "rate_limit", "overloaded", "network", "turns", "memory"}
-INTERRUPTED |= {"shortage", "state_error"}  # of room for one more process, on the disk
+INTERRUPTED |= {"shortage", "not_begun", "state_error"}  # of room for one more process, on the disk
 UNCHECKED = {"check_failed", "bad_output"}
 
 

@@ -292,6 +292,7 @@ class Contest:
         verdicts = [Verdict.SUCCEEDED] * 8 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST, Verdict.PAUSED]
         verdicts += [Verdict.CORRECTABLE] * 2
         verdicts += [Verdict.SHORTAGE] * (12 if self.mood == "short" else 1)
+        verdicts += [Verdict.NOT_BEGUN] * (6 if self.mood == "short" else 1)
         verdicts += [Verdict.THROTTLED, Verdict.THROTTLED, Verdict.PARKED] * (5 if self.mood == "limited" else 1)
         ending = self.endings().get(self.run.ref(item))
         if ending is not None:

@@ -212,6 +212,61 @@ def test_an_attempt_that_found_no_room_uses_none_up_however_often() -> None:
     assert run.result == ("failed", "a:0")
 
 
+def test_workers_that_die_before_they_have_begun_are_tried_again_with_pauses_and_then_given_up() -> None:
+    """Ten in a row, each after a wait of its own; a start that follows is failed at its first."""
+    run = CoreDriver([job("a", 0, continue_on_error=True)], {"a": 3}, slots=1).open()
+    waits = []
+    for _ in range(9):
+        run.end("a:0", Verdict.NOT_BEGUN)
+        assert run.ended["a:0"] == "waiting"
+        waits.append(run.wake())
+        run.pass_time_to_next_wake()
+    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0])
+    run.end("a:0", Verdict.NOT_BEGUN)
+    assert run.ended["a:0"] == "failed"
+    run.pass_time_to_next_wake()
+    run.end("a:1", Verdict.NOT_BEGUN)
+    assert run.ended["a:1"] == "failed", "no worker has come up since"
+    run.pass_time_to_next_wake()
+    run.succeed("a:2")
+    assert run.result == ("failed", "a:0")
+
+
+def test_deaths_that_another_item_may_have_caused_are_never_the_last() -> None:
+    """It may have the memory that a worker needs: while it runs, each 5 s one more is tried."""
+    run = CoreDriver([job("a", 0)], {"a": 2}, slots=2).open()
+    for _ in range(50):
+        run.end("a:1", Verdict.NOT_BEGUN)
+        assert run.ended["a:1"] == "waiting"
+        run.pass_time_to_next_wake()
+    run.end("a:1", Verdict.NOT_BEGUN)
+    run.succeed("a:0")
+    run.pass_time_to_next_wake()
+    run.end("a:1", Verdict.NOT_BEGUN)
+    assert run.ended["a:1"] == "waiting", "a worker has come up meanwhile, so they can"
+    run.pass_time_to_next_wake()
+    run.succeed("a:1")
+    assert run.result == ("completed", None)
+
+
+def test_deaths_that_all_slots_meet_at_once_are_one() -> None:
+    run = CoreDriver([job("a", 0)], {"a": 16}, slots=16).open()
+    for index in range(16):
+        run.end(f"a:{index}", Verdict.NOT_BEGUN)
+    assert run.wake() == pytest.approx(0.1)
+    assert set(run.ended.values()) == {"waiting"}
+
+
+def test_a_worker_that_never_began_is_no_lost_one_and_uses_up_no_attempt() -> None:
+    run = CoreDriver([single("a", 0)]).open()
+    for verdict in (Verdict.LOST, Verdict.NOT_BEGUN, Verdict.LOST, Verdict.NOT_BEGUN, Verdict.NOT_BEGUN):
+        run.end("a:0", verdict)
+        if not run.running:
+            run.pass_time_to_next_wake()
+    run.fail("a:0")
+    assert run.result == ("failed", "a:0")
+
+
 def test_a_shortage_is_no_lost_worker_and_forgives_none() -> None:
     run = CoreDriver([single("a", 0)]).open()
     for verdict in (Verdict.LOST, Verdict.SHORTAGE, Verdict.SHORTAGE, Verdict.SHORTAGE, Verdict.LOST):

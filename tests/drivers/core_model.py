@@ -65,6 +65,7 @@ class Model:
     at_once: int | None = None
     """So many there was room for on the machine when one more found none."""
     shortages: int = 0
+    deaths: int = 0
     """In a row, with less than five seconds between a wait and the next."""
     uses: dict[Ref, str] = field(default_factory=dict)
     """Of the running items: their account."""
@@ -435,6 +436,7 @@ class Model:
         self.missing.pop("room", None)
         self.missing.pop(f"pool {rules.pool}", None)
         wait = 0.0
+        self.deaths *= verdict in (Verdict.NOT_BEGUN, Verdict.SHORTAGE)
         match verdict:
             case Verdict.PAUSED:
                 self.wait_or_end(ref, math.inf)
@@ -457,6 +459,8 @@ class Model:
                 self.losses[ref] = self.losses.get(ref, 0) + 1
             case Verdict.SHORTAGE:
                 self.found_short(now)
+            case Verdict.NOT_BEGUN if self.is_last_death(now) and ref not in self.ending:
+                return self.put(ref, "failed")
         is_last = self.failures.get(ref, 0) >= rules.attempts or self.losses.get(ref, 0) >= 3
         if is_last and verdict in (Verdict.FAILED, Verdict.CORRECTABLE, Verdict.LOST) and ref not in self.ending:
             return self.put(ref, "failed")
@@ -518,6 +522,12 @@ class Model:
     def found_to_need(self, ref: Ref, account: str) -> None:
         if self.word(ref) == "waiting":
             self.needs_account[ref] = account
+
+    def is_last_death(self, now: float) -> bool:
+        """Ten waits in a row that began with a death, and nothing else runs."""
+        self.deaths += now >= self.wait_ends
+        self.found_short(now)
+        return self.deaths >= 10 and len(self.all_refs("running")) == 1
 
     def found_short(self, now: float) -> None:
         """Waits 0.1, 0.2, 0.4 … at most 5 s; who finds it out while it is known already does not make it longer."""

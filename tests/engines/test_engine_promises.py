@@ -13,9 +13,11 @@ import psutil
 import pytest
 from drivers.engine_driver import EngineDriver
 
+from orchestrator.core.events import Verdict
 from orchestrator.engines.engine import AttemptLost, OutcomeArrived
 from orchestrator.engines.inline import InlineEngine
 from orchestrator.engines.local import LocalEngine
+from orchestrator.store.outcomes import verdict_of
 from orchestrator.store.records import WorkerStarted
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.locks.holders import is_locked
@@ -141,7 +143,7 @@ class TestAWorkerThatDies:
         driver.engine.end(attempt, EndReason.DRAIN, 0.0)
         assert isinstance(driver.until_over(), AttemptLost)
 
-    def test_an_attempt_that_was_prepared_for_it_is_lost_and_never_sent(
+    def test_an_attempt_that_was_prepared_for_it_is_not_begun_and_never_sent(
         self, driver: EngineDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         slot = tmp_path / "slot.lock"
@@ -156,8 +158,9 @@ class TestAWorkerThatDies:
             driver.engine.start(attempt, driver.message(attempt, "true"), HeldLocks([lock(slot)]))
         assert not is_locked(slot)
         over = driver.until_over()
-        assert isinstance(over, AttemptLost)
-        assert over.words == "its worker ended before it began"
+        assert isinstance(over, OutcomeArrived)
+        assert over.outcome.attempt_class is AttemptClass.NOT_BEGUN
+        assert over.outcome.message == "it was not begun: worker 0 was ended by signal 9"
         driver.told = []
         assert isinstance(driver.run("true")[-1], OutcomeArrived), "the slot has another worker then"
 
@@ -227,12 +230,13 @@ class TestTheNextSupervisor:
             WorkerStarted(worker=0, data="of an engine elsewhere"),
         ],
     )
-    def test_what_no_worker_has_begun_is_lost(self, driver: EngineDriver, worker: WorkerStarted) -> None:
+    def test_what_no_worker_has_begun_is_no_loss_and_no_death(self, driver: EngineDriver, worker: WorkerStarted) -> None:
         driver.worker = worker
         driver.resume(driver.attempt(worker=0))
         over = driver.until_over()
-        assert isinstance(over, AttemptLost)
-        assert over.words == "its worker ended before it began"
+        assert isinstance(over, OutcomeArrived)
+        assert over.outcome.message == "it was not begun when its supervisor ended"
+        assert verdict_of(over.outcome, None) is Verdict.DRAINED, "it is tried again at once, and counts for nothing"
 
 
 def test_an_inline_attempt_ends_with_its_supervisor_and_leaves_its_outcome(tmp_path: Path) -> None:

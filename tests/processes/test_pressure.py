@@ -130,6 +130,15 @@ def test_an_agent_that_cannot_be_spawned_waits_until_it_can(driver: RunDriver, e
     assert_all_done_once(driver, items)
 
 
+def test_a_worker_that_dies_before_it_has_begun_costs_no_attempt_and_no_loss(driver: RunDriver) -> None:
+    """Each worker does one item, and is killed as it begins its next one."""
+    items = write(driver, ":", items=6)
+    command = driver.run("--slots", "1", worker_fault="worker.log.write:4")
+    driver.assert_exit(command, 0)
+    assert "it was not begun: worker 0 was ended by signal 9" in command.stderr
+    assert_all_done_once(driver, items)
+
+
 # Memory.
 
 

@@ -62,6 +62,9 @@ class AttemptClass(StrEnum):
     """Its processes together used more than `memory`, and were ended."""
     SHORTAGE = "shortage"
     """The machine had no room for one more process or file just now: nothing was started, and nothing is wrong with the item."""
+    NOT_BEGUN = "not_begun"
+    """Its worker died, or its supervisor before it was sent: nothing of it was started, and nothing is wrong with the item. Given
+    by the supervisor."""
     STATE_ERROR = "state_error"
     """The worker could not write this attempt's files (disk full, EIO, read-only)."""
     LOST = "lost"

@@ -32,10 +32,11 @@ _INTERRUPTED = frozenset(
         AttemptClass.TURNS,
         AttemptClass.MEMORY,
         AttemptClass.SHORTAGE,  # of room for the agent or its check: nothing is said of the session, which may be paid for
+        AttemptClass.NOT_BEGUN,  # likewise: of its worker
         AttemptClass.STATE_ERROR,  # likewise: a full disk took what the agent wrote, not its session
     }
 )
-_NOT_BEGUN = frozenset({AttemptClass.LOST, AttemptClass.SHORTAGE})
+_NOT_BEGUN = frozenset({AttemptClass.LOST, AttemptClass.SHORTAGE, AttemptClass.NOT_BEGUN})
 """Ends that may come before the agent is even started: then there is no report on it."""
 _UNCHECKED = frozenset({AttemptClass.CHECK_FAILED, AttemptClass.BAD_OUTPUT})
 _KILLED = frozenset({128 + 1, 128 + 2, 128 + 9, 128 + 15})

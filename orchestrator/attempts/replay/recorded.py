@@ -25,6 +25,7 @@ _OF_THAT_DAY = frozenset(
         AttemptClass.LOST,
         AttemptClass.CANCELLED,
         AttemptClass.SHORTAGE,
+        AttemptClass.NOT_BEGUN,
         AttemptClass.STATE_ERROR,
         AttemptClass.CANNOT_START,
     }

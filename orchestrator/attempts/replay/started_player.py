@@ -12,8 +12,9 @@ from orchestrator.attempts.agent.fallback import Choice, Choose
 from orchestrator.attempts.replay.archive import CapsuleAttempt
 from orchestrator.attempts.replay.recorded import Recorded, end_of, is_told
 from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.reading.money.costs import NOT_PLAYED
 from orchestrator.system.own_command import program_argv
-from orchestrator.workers.protocol import AttemptClass, Outcome, Start
+from orchestrator.workers.protocol import Outcome, Start
 
 _PLAYER = "attempts/replay/player.py"
 
@@ -40,7 +41,7 @@ def started_instead(start: Start, attempt: CapsuleAttempt, capsule: Path) -> Sta
 
 def taken_over(attempt: CapsuleAttempt, outcome: Outcome) -> Outcome:
     """The outcome of a played attempt; where no stream tells how it ended, as it was recorded."""
-    if not is_told(attempt) or outcome.attempt_class in (AttemptClass.LOST, AttemptClass.CANCELLED):
+    if not is_told(attempt) or outcome.attempt_class in NOT_PLAYED:
         return outcome
     record = attempt.record
     return msgspec.structs.replace(outcome, attempt_class=record.attempt_class, ended_by=record.ended_by, message=record.message)

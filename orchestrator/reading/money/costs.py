@@ -16,7 +16,11 @@ from orchestrator.store.spending import NANO, Spending, add_spent, tokens_of
 from orchestrator.store.spending_records import AgentSpent, Spent
 from orchestrator.workers.protocol import AttemptClass, Outcome, Usage
 
-_NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE)
+_NOTHING_BEGAN = (AttemptClass.CANNOT_START, AttemptClass.SHORTAGE, AttemptClass.NOT_BEGUN)
+"""Ends of attempts of which nothing was ever started."""
+
+NOT_PLAYED = (AttemptClass.LOST, AttemptClass.CANCELLED, *_NOTHING_BEGAN)
+"""Ends of attempts in a replay that say nothing of what was recorded: it is not told in their place, and will be played."""
 
 
 def nano_usd(dollars: float | None) -> int | None:
