@@ -25,7 +25,6 @@ from .protocol import AgentTask, AttemptClass, LogLine, SessionSeen, Start
 
 if TYPE_CHECKING:
     from .agents.watch import AgentWatch
-    from .files.config_folder import ConfigFolder
 
 
 class ActionRunner:
@@ -59,7 +58,7 @@ class ActionRunner:
         # The attempt's time begins with its agent: a setup and a warming had theirs.
         course.timeout_at = timeout_at(start)
         try:
-            spawned = self._spawn(start, locks, onlooker, course.config)
+            spawned = self._spawn(start, locks, onlooker, course)
         except CannotStart as error:
             course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
             return
@@ -89,13 +88,13 @@ class ActionRunner:
             self._report(start.agent, onlooker, course)
         course.take_captures(self._captures, start)
 
-    def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, config: ConfigFolder | None) -> Spawn:
+    def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn:
         """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
         argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
         outputs = (self._stdout.open(), self._stderr.open())
         if start.creates is not None:
-            creates.clear(start.creates)
-        inherited = locks if config is None else [*locks, *config.locks]
+            course.promised_before = creates.clear(start.creates)
+        inherited = locks if course.config is None else [*locks, *course.config.locks]
         given: str | int | None = onlooker.open_dialogue(start.stdin or "") if onlooker is not None else None
         return self._processes.start(start, argv, start.stdin if given is None else given, outputs, inherited)
 

@@ -81,6 +81,7 @@ class AttemptRunner:
             agent=course.agent,
             check=course.check,
             workspace=course.workspace,
+            unproven=course.unproven,
         )
         if start.agent is not None:
             _keep_record(start, outcome)
@@ -137,7 +138,7 @@ class AttemptRunner:
         if course.is_well and start.check is not None:
             self._check(start, start.check, locks, course)
         if start.creates is not None:
-            course.end = creates.settle(start.creates, course.end)
+            course.end, course.unproven = creates.settle(start.creates, course.end, course.promised_before)
         # Last: the workspace of a success is committed, and perhaps removed.
         if workspace is not None:
             course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.limits.max_output_bytes)

@@ -10,6 +10,7 @@ import msgspec
 
 from .attempt_end import AttemptEnd, end_in_words
 from .files.capture import CaptureFile
+from .files.creates import Before
 from .processes.surroundings import Control
 from .processes.watch import Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
@@ -42,6 +43,9 @@ class Course(msgspec.Struct, kw_only=True):
     agent: AgentReport | None = None
     check: Capture = EMPTY_CAPTURE
     workspace: WorkspaceReport | None = None
+    promised_before: Before = Before()
+    unproven: str = ""
+    """Of a failed attempt: what stands at the final name of its `creates`, as `files.creates.fingerprint` says."""
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     leftovers: int = 0

@@ -28,7 +28,8 @@ from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
-from orchestrator.workers.protocol import Outcome
+from orchestrator.workers.files.creates import fingerprint
+from orchestrator.workers.protocol import AttemptClass, Creates, Outcome
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.replay import Replay
@@ -140,7 +141,7 @@ class Preparer:
         # Done already: nothing is to be paid for twice.
         if self._keeps_outcome(job, index, prepared.payload):
             return NotStarted(Declined.SATISFIED, "", label)
-        if prepared.creates is not None and os.path.exists(prepared.creates.final):
+        if prepared.creates is not None and self._has_made(job, index, prepared.creates):
             return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
         is_asked = index in self._records.history.jobs[job.id].retries
         return Ready(msgspec.structs.replace(prepared, is_asked=True) if is_asked else prepared, label, number)
@@ -156,7 +157,7 @@ class Preparer:
         )
         surroundings = Surroundings(
             folder=self._jobs_file.folder,
-            temporary_suffix=self._records.history.header.mark,
+            temporary_suffix=f"{self._records.history.header.mark}/{job.id}:{index}",
             run_env=self._jobs_file.run.env,
             place=self._workspaces.place(job, index, attempt, context),
             agents=agents,
@@ -210,6 +211,24 @@ class Preparer:
         past = self._records.history.jobs[job.id]
         ended = past.last_end(index) if past.is_set_back(index) else None
         return ended is not None and ended.status is Status.SUCCEEDED and ended.payload == payload
+
+    def _has_made(self, job: Job, index: int, creates: Creates) -> bool:
+        """Whether the file of `creates` is there, and shows that the item is done."""
+        if not os.path.exists(creates.final):
+            return False
+        past = self._records.history.jobs[job.id]
+        ended = past.last_end(index) if past.attempts(index) else None
+        # The file was there before the item, or a success made it.
+        if not past.attempts(index) or (ended is not None and ended.status is Status.SUCCEEDED):
+            return True
+        # A failed attempt may have left it.
+        unproven = ended.outcome.unproven if ended is not None else ""
+        if unproven and fingerprint(creates.final) == unproven:
+            return False
+        # Nobody saw what an attempt left whose worker was killed. One that writes to the temporary name ends with the rename, so
+        # the file is whole; one that writes the final name itself may have been half way.
+        is_seen = ended is not None and ended.outcome.attempt_class is not AttemptClass.LOST and index not in past.unended
+        return is_seen or any("creates" in template.names for template in templates_of(job))
 
     # What an attempt came to.
 

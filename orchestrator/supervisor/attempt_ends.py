@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from orchestrator.attempts.agent.answers import AgentEnds, verdict_on
 from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.flight import Flight
@@ -65,6 +67,7 @@ class AttemptEnds:
             self._workspace_told,
             self._played,
             self._session_carried_over,
+            self._unproven_carried_over,
             _exit_code_as_data,
         )
         # What it says is looked at: a success without the output or the answer that the job promises is none.
@@ -124,6 +127,13 @@ class AttemptEnds:
 
     def _session_carried_over(self, flight: Flight, outcome: Outcome) -> Outcome:
         return self._agent_ends.carry_session_over(flight, outcome)
+
+    def _unproven_carried_over(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """A lost attempt takes nothing back of what was known before it: nobody saw what it has left."""
+        if flight.job.creates is None or outcome.attempt_class is not AttemptClass.LOST:
+            return outcome
+        before = self._run.history.jobs[flight.job.id].last_end(flight.item[1])
+        return outcome if before is None else msgspec.structs.replace(outcome, unproven=before.outcome.unproven)
 
     def _output_checked(self, flight: Flight, outcome: Outcome) -> Outcome:
         return with_output_checked(outcome, flight.job.output, self._run.dir)

@@ -13,6 +13,7 @@ from orchestrator.core.states import ItemRef
 from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked
 from orchestrator.store.run_store import RunStore
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.protocol import AttemptClass
 
 _READ = (JobClosed, ItemsListed, GateAnswered, Reopened, RetryAsked)
 """Records of which templates may read."""
@@ -35,7 +36,9 @@ class Recorder:
         self._records.append(record)
         self._is_read |= isinstance(record, _READ)
         if isinstance(record, AttemptEnded):
-            self._is_read |= bool(record.round or record.child or record.folder or record.outcome.check.size)
+            outcome = record.outcome
+            told = record.round or record.child or record.folder or outcome.check.size or outcome.unproven
+            self._is_read |= bool(told) or outcome.attempt_class is AttemptClass.LOST
 
     def then(self, action: Callable[[], None]) -> None:
         """Do this after the next commit, in order."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from drivers.worker_driver import WorkerDriver
 
+from orchestrator.workers.files.creates import fingerprint
 from orchestrator.workers.protocol import AttemptClass, Creates
 
 CANNOT_START = AttemptClass.CANNOT_START
@@ -216,12 +217,53 @@ class TestCreates:
         assert Path(promised.final).read_text() == "half\n"
         assert not Path(promised.temporary).exists()
 
-    def test_a_failure_leaves_neither(self, worker: WorkerDriver) -> None:
-        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        outcome = worker.shell("echo half > .new; exit 9", creates=promised)
-        assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.COMMAND_FAILED, 9)
+    def test_what_a_failure_had_made_is_set_aside_each_time_and_told(self, worker: WorkerDriver) -> None:
+        """`convert && rm source`, and then something fails: what was made may be all that there is."""
+        promised = Creates(temporary=f"{worker.root}/.new.gz", final=f"{worker.root}/file.gz")
+        for number, said in ((1, "first"), (2, "second")):
+            outcome = worker.shell(f"echo {said} > .new.gz; exit 9", creates=promised)
+            assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.COMMAND_FAILED, 9)
+            assert outcome.message == f"exit code 9; what it had made is kept as {worker.root}/.kept-{number}.new.gz"
+        assert outcome.unproven == "", "nothing stands at the final name"
+        assert {path.name: path.read_text() for path in worker.root.glob(".*.gz")} == {
+            ".kept-1.new.gz": "first\n",
+            ".kept-2.new.gz": "second\n",
+        }
         assert not Path(promised.final).exists()
-        assert not Path(promised.temporary).exists()
+
+    def test_what_a_failure_had_made_empty_leaves_nothing(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        assert worker.shell("no-such-command > .new", creates=promised).message == "exit code 127"
+        assert worker.shell("mkdir .new; exit 3", creates=promised).message == "exit code 3"
+        assert not list(worker.root.glob("*.new"))
+
+    def test_what_a_killed_attempt_had_made_is_set_aside_and_told_by_the_next(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        Path(promised.temporary).write_text("of one that was killed")
+        outcome = worker.shell("echo whole > .new", creates=promised)
+        assert (outcome.attempt_class, Path(promised.final).read_text()) == (AttemptClass.OK, "whole\n")
+        assert outcome.message == f"what an attempt before it had made is kept as {worker.root}/.kept-1.new"
+        assert (worker.root / ".kept-1.new").read_text() == "of one that was killed"
+
+    def test_a_command_that_writes_the_final_name_itself_has_created_it(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        failed = worker.shell("echo half > file; exit 1", creates=promised)
+        assert (failed.attempt_class, bool(failed.unproven)) == (AttemptClass.COMMAND_FAILED, True)
+        assert failed.unproven == fingerprint(promised.final)
+        # A file that it has not touched is none that it made, and one that it has is.
+        same = worker.shell("test -e file", creates=promised)
+        assert same.attempt_class is AttemptClass.CREATES_MISSING
+        assert "file was not created: it was there before, and has not changed" in same.message
+        made = worker.shell("echo whole > file", creates=promised)
+        assert (made.attempt_class, made.message, made.unproven) == (AttemptClass.OK, "", "")
+        assert Path(promised.final).read_text() == "whole\n"
+
+    def test_a_folder_is_another_once_anything_in_it_is(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/folder")
+        failed = worker.shell("mkdir -p folder/deep; echo half > folder/deep/a; exit 1", creates=promised)
+        assert failed.unproven == fingerprint(promised.final) != ""
+        made = worker.shell("echo whole > folder/deep/a", creates=promised)
+        assert made.attempt_class is AttemptClass.OK, made
 
     def test_a_success_without_the_file_is_a_failure(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
@@ -245,7 +287,8 @@ class TestCreates:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
         outcome = worker.shell("echo a > .new", creates=promised)
         assert outcome.attempt_class is AttemptClass.CREATES_MISSING
-        assert outcome.message == f"{promised.final} could not be put in place: Is a directory"
+        kept = f"what it had made is kept as {worker.root}/.kept-1.new"
+        assert outcome.message == f"{promised.final} could not be put in place: Is a directory; {kept}"
 
     def test_what_a_leftover_would_still_write_is_ended_before_the_rename(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")

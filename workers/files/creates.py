@@ -1,8 +1,17 @@
-"""The file or folder an attempt promises: made under a temporary name, durable and renamed when it succeeded, else removed."""
+"""The file or folder an attempt promises (`creates`): made under a temporary name, durable and renamed when the attempt succeeds.
+
+Promise: the final name stands for what a success made, whole, also after power loss. What a failed attempt made is never removed,
+for its command may have removed what it was made of: it is set aside under a name of its own, and told.
+Invariant: a file at the final name proves nothing if a failed attempt of this item may have left it there (`fingerprint`).
+
+A command may also write the final name itself. Then the file is there before it is whole, so a killed attempt leaves half of it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..attempt_end import AttemptEnd
 from ..processes.spawn import SHORTAGES, CannotStart
@@ -10,51 +19,127 @@ from ..protocol import AttemptClass, Creates
 from .syncing import sync_folder
 
 
-def clear(promised: Creates) -> None:
-    """Remove what an attempt that was killed left under the temporary name. Raises CannotStart, or OSError (SHORTAGES)."""
+class Before(NamedTuple):
+    """What stood there when the attempt began: the fingerprint at the final name, and in words what was set aside."""
+
+    final: str = ""
+    note: str = ""
+
+
+class Settled(NamedTuple):
+    """What the attempt came to. `unproven`: of a failure, the fingerprint of what stands at the final name."""
+
+    end: AttemptEnd
+    unproven: str = ""
+
+
+def fingerprint(path: str) -> str:
+    """What stands at `path`, as text that is another once the file, or anything in the folder, is another; "" for nothing."""
     try:
-        _remove(promised.temporary)
+        found = _mark(os.stat(path))
+        if not os.path.isdir(path):
+            return found
+    except OSError:
+        return ""
+    import hashlib
+
+    digest = hashlib.sha256(found.encode())
+    for inside in _all_in(path):
+        try:
+            digest.update(f"{inside} {_mark(os.lstat(inside))}\n".encode("utf-8", "surrogateescape"))
+        except OSError:  # it goes while it is looked at: another look finds another folder
+            digest.update(b"gone\n")
+    return digest.hexdigest()[:32]
+
+
+def clear(promised: Creates) -> Before:
+    """Set aside what an attempt that was killed left under the temporary name. Raises CannotStart, or OSError (SHORTAGES)."""
+    try:
+        kept = _set_aside(promised.temporary)
     except OSError as error:
         if error.errno in SHORTAGES:
             raise
         raise CannotStart(f"creates: {promised.temporary} stands in the way: {error.strerror}") from error
+    return Before(fingerprint(promised.final), f"what an attempt before it had made is kept as {kept}" if kept else "")
 
 
-def settle(promised: Creates, end: AttemptEnd) -> AttemptEnd:
-    """Keep the promise after a success (the final name then survives power loss, whole); remove the rest after a failure."""
+def settle(promised: Creates, end: AttemptEnd, before: Before) -> Settled:
+    """Keep the promise after a success; after a failure set aside what was made, and note what may not be taken for it."""
+    if end.attempt_class is AttemptClass.OK:
+        end = _keep(promised, end, before.final)
+    if before.note:
+        end = end.but(end.attempt_class, before.note)
+    if end.attempt_class is AttemptClass.OK:
+        return Settled(end)
+    # Half a file must not stay under a name that the next attempt writes to.
     try:
-        # After a failure half a file must not stay for somebody to take for a whole one.
-        if end.attempt_class is not AttemptClass.OK:
-            _remove(promised.temporary)
-            return end
+        kept = _set_aside(promised.temporary)
+    except OSError as error:
+        end = end.but(end.attempt_class, f"{promised.temporary} could not be set aside: {error.strerror}")
+    else:
+        if kept:
+            end = end.but(end.attempt_class, f"what it had made is kept as {kept}")
+    return Settled(end, fingerprint(promised.final))
+
+
+def _keep(promised: Creates, end: AttemptEnd, before: str) -> AttemptEnd:
+    """The success, with the final name durable; or in words why it is none. `before`: the fingerprint when it began."""
+    temporary, final = promised.temporary, promised.final
+    try:
         # Durable before the name is: after power loss the final name never stands for half a file.
-        _sync(promised.temporary)
-        os.replace(promised.temporary, promised.final)
-        sync_folder(os.path.dirname(promised.final))
-    except FileNotFoundError:
-        return end.but(AttemptClass.CREATES_MISSING, f"{promised.final} was not created (nothing at {promised.temporary})")
+        if os.path.exists(temporary):
+            _sync(temporary)
+            os.replace(temporary, final)
+        elif not (now := fingerprint(final)):
+            return end.but(AttemptClass.CREATES_MISSING, f"{final} was not created (nothing at {temporary})")
+        elif now == before:
+            words = f"{final} was not created: it was there before, and has not changed (nothing at {temporary})"
+            return end.but(AttemptClass.CREATES_MISSING, words)
+        else:
+            # The command wrote the final name itself.
+            _sync(final)
+        sync_folder(os.path.dirname(final))
     except OSError as error:
         # A shortage says nothing of the command: the item may be tried again.
         if error.errno in SHORTAGES:
-            return end.but(AttemptClass.STATE_ERROR, f"{promised.final} could not be made durable: {error.strerror}")
-        if end.attempt_class is AttemptClass.OK:
-            return end.but(AttemptClass.CREATES_MISSING, f"{promised.final} could not be put in place: {error.strerror}")
-        return end.but(end.attempt_class, f"{promised.temporary} could not be removed: {error.strerror}")
+            return end.but(AttemptClass.STATE_ERROR, f"{final} could not be made durable: {error.strerror}")
+        return end.but(AttemptClass.CREATES_MISSING, f"{final} could not be put in place: {error.strerror}")
     return end
 
 
-def _remove(path: str) -> None:
+def _set_aside(path: str) -> str:
+    """Give what stands at `path` a name that nobody writes to; the name. "" if nothing is there, or nothing is in it."""
     try:
-        os.unlink(path)
+        found = os.lstat(path)
     except FileNotFoundError:
-        return
-    except (IsADirectoryError, PermissionError):
-        # macOS says EPERM of a folder where Linux says EISDIR.
-        if not os.path.isdir(path) or os.path.islink(path):
-            raise
-        import shutil
+        return ""
+    # A redirection makes an empty file before its command is found: keeping these would litter folders, and save nothing.
+    if os.path.isdir(path) and not os.path.islink(path):
+        if not os.listdir(path):
+            os.rmdir(path)
+            return ""
+    elif found.st_size == 0 and not os.path.islink(path):
+        os.unlink(path)
+        return ""
+    folder, name = os.path.split(path)
+    number = 1
+    # Two failed attempts have each their own: the first may have removed what the second would need.
+    while os.path.lexists(kept := os.path.join(folder, f".kept-{number}{name}")):
+        number += 1
+    os.rename(path, kept)
+    return kept
 
-        shutil.rmtree(path)
+
+def _mark(found: os.stat_result) -> str:
+    return f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}"
+
+
+def _all_in(folder: str) -> Iterator[str]:
+    """All paths below a folder, in an order that stays the same."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted([*folders, *names]):
+            yield os.path.join(parent, name)
 
 
 def _sync(path: str) -> None:

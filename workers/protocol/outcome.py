@@ -25,7 +25,7 @@ class AttemptClass(StrEnum):
     CANNOT_START = "cannot_start"
     """The command does not exist, may not be executed, or does not fit the kernel's argument limit: trying again is useless."""
     CREATES_MISSING = "creates_missing"
-    """Exit 0, and the file that `creates` promised was not there."""
+    """Exit 0, and the file that `creates` promised was not there, or was there before and is the same."""
     BAD_OUTPUT = "bad_output"
     """Exit 0, and the output is not what `output = "json"` or `"jsonl"` promised. Given by the supervisor, which reads it."""
     LOOP_FAILED = "loop_failed"
@@ -192,3 +192,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     check: Capture = EMPTY_CAPTURE
     """What a failed `check` wrote."""
     workspace: WorkspaceReport | None = None
+    unproven: str = ""
+    """Of a failure with `creates`: what stood at the final name when it had ended. As long as that is the same it proves nothing,
+    for a failed attempt of this item may have made it."""

@@ -1,0 +1,54 @@
+"""`creates` through the command line: what is told as made was made by a success, and nothing that a failure made is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from drivers.command_line import RunCli
+
+JOBS = """
+[defaults]
+continue_on_error = true
+retry = "0s"
+[jobs.grows]
+creates = "grown"
+attempts = 2
+shell = "echo line >> grown; test $(wc -l < grown) -eq 2"
+[jobs.never]
+creates = "never"
+attempts = 2
+shell = "echo {{ attempt.number }} > never; exit 1"
+[jobs.convert]
+creates = "film.mp4"
+shell = "cat film.raw > {{ creates }} && rm film.raw; exit 1"
+"""
+
+
+def results(run_cli: RunCli) -> dict[str, tuple[str, int, str | None]]:
+    told = run_cli("results", "jobs.toml", "--json", "--fields", "item,status,attempts,error")
+    assert told.returncode == 0, told.stderr
+    return {each["item"]: (each["status"], each["attempts"], each["error"]) for each in json.loads(told.stdout)}
+
+
+def test_a_failed_attempts_file_proves_nothing_and_is_lost_to_nobody(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(JOBS)
+    (tmp_path / "film.raw").write_text("an hour of it")
+    told = run_cli("run", "jobs.toml")
+    assert told.returncode == 1, told.stderr
+    (kept,) = tmp_path.glob(".kept-1.*.mp4")
+    assert kept.read_text() == "an hour of it"
+    words = f"exit code 1; what it had made is kept as {kept}"
+    assert results(run_cli) == {
+        "grows": ("succeeded", 2, None),
+        "never": ("failed", 2, "exit code 1"),
+        "convert": ("failed", 1, words),
+    }
+    assert f"FAILED convert: {words}" in told.stderr.splitlines()
+    assert str(kept) in run_cli("why", "jobs.toml", "convert").stdout
+    # A resume does not take the file for the work either, until a person has made it.
+    assert run_cli("resume", "jobs.toml").returncode == 1
+    assert results(run_cli)["never"] == ("failed", 4, "exit code 1")
+    (tmp_path / "never").write_text("by hand")
+    run_cli("resume", "jobs.toml")
+    assert results(run_cli)["never"] == ("succeeded", 4, f"{tmp_path}/never exists")
