@@ -147,6 +147,7 @@ def _combined(one: AgentSpent, other: AgentSpent, sign: int) -> AgentSpent:
         unknown=one.unknown + sign * other.unknown,
         nano_usd=one.nano_usd + sign * other.nano_usd,
         untold=one.untold + sign * other.untold,
+        after_loss=one.after_loss + sign * other.after_loss,
         usage=_each(one.usage, other.usage, sign),
     )
 

@@ -11,7 +11,8 @@ class AgentSpent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """What attempts of one agent with one model have cost: `nano_usd` those whose cost was told, `unknown` others were there.
 
     Money is counted in billionths of a dollar: whole numbers, so that sums are exact in any order. `usage` is what was told;
-    `untold` attempts told none.
+    `untold` attempts told none. `after_loss` of them made again what an attempt did that was lost: whether that was paid for, and
+    so paid for twice, nobody knows.
     """
 
     agent: str
@@ -21,6 +22,7 @@ class AgentSpent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     nano_usd: int = 0
     untold: int = 0
     usage: Usage = Usage()
+    after_loss: int = 0
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -36,6 +38,8 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     last_nano_usd: int | None = None
     """Of the last attempt alone; None: unknown."""
     last_tokens: int | None = None
+    is_lost: bool = False
+    """The last attempt was lost: the next one makes it again."""
     replayed: int = 0
     replayed_nano_usd: int = 0
     adopted: int = 0

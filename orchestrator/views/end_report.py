@@ -255,7 +255,10 @@ def _noted_lines(program: str, run_id: str, noted: Sequence[NotedItem]) -> Itera
 
 
 def ledger_line(summary: dict[str, Any]) -> str | None:
-    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent worked."""
+    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent worked.
+
+    `paid twice unknown (of 2 that were lost)`: a worker was killed, and what its agent had been paid for is not known.
+    """
     ledger = summary.get("ledger")
     if ledger is None:
         return None
@@ -263,7 +266,10 @@ def ledger_line(summary: dict[str, Any]) -> str | None:
     words = f"{spent(ledger['cost_usd'], ledger['unknown_costs'])} in {attempts} attempt{'' if attempts == 1 else 's'}"
     used = f" · {tokens:,} tokens" if tokens is not None and ledger["unknown_costs"] else ""
     saved = ledger["saved_by_replay_usd"] + ledger["saved_by_adoption_usd"]
-    return f"{words}{used} · saved {dollars(saved)} by replay and adoption · paid twice {ledger['paid_twice']}"
+    twice, lost = ledger["paid_twice"], ledger["unknown_paid_twice"]
+    known = [] if twice is None else [str(twice)]
+    unknown = [f"unknown (of {lost} that {'was' if lost == 1 else 'were'} lost)"] if lost else []
+    return f"{words}{used} · saved {dollars(saved)} by replay and adoption · paid twice {', '.join([*known, *unknown])}"
 
 
 def _reason_lines(program: str, run_id: str, summary: dict[str, Any]) -> Iterator[str]:

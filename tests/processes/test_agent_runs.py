@@ -96,6 +96,8 @@ def test_a_killed_worker_loses_no_session(driver: RunDriver, witness: Witness) -
     assert second["prompt"].strip() == RESUME_PROMPT
     result = driver.result("long")
     assert (result["output"], result["attempts"], result["cost_usd"]) == ("whole", 2, 0.25)
+    ledger = driver.ask("status", driver.run_id)["ledger"]
+    assert (ledger["paid_twice"], ledger["unknown_paid_twice"]) == (None, 1), "nobody knows whether the killed one was answered"
 
 
 def test_only_what_is_named_of_the_environment_reaches_an_agent(

@@ -97,7 +97,9 @@ def test_a_lost_attempt_is_one_of_unknown_cost(store: RunStore) -> None:
     assert ledger(store) == Ledger(attempts=1, nano_usd=None, unknown=1, untold=1)
     store.append([begin(0, 2)])
     store.append([end(store.history, 0, 2, outcome(0.5))])
-    assert ledger(store) == Ledger(attempts=2, nano_usd=500_000_000, unknown=1, untold=1, usage=Usage(input_tokens=10))
+    assert ledger(store) == Ledger(
+        attempts=2, nano_usd=500_000_000, unknown=1, untold=1, usage=Usage(input_tokens=10), after_loss=1
+    )
 
 
 @pytest.mark.parametrize("how", [AttemptClass.CANNOT_START, AttemptClass.SHORTAGE])
@@ -198,6 +200,22 @@ def test_what_somebody_asked_for_again_is_not_paid_twice(store: RunStore, asked:
     store.append([begin(0, 2)])
     store.take_checkpoint()  # it has the start behind a success, too
     assert ledger(store).paid_twice == 0
+
+
+def test_whether_what_is_made_again_after_a_loss_is_paid_twice_is_unknown(store: RunStore) -> None:
+    """Its agent may have been answered before its worker was killed."""
+    store.append([begin(0), end(store.history, 0, 1, silent(AttemptClass.LOST), Status.WAITING)])
+    assert ledger(store).as_json()["paid_twice"] == 0, "nothing was made again"
+    store.append([begin(0, 2)])
+    store.append([end(store.history, 0, 2, silent(AttemptClass.LOST), Status.WAITING)])
+    store.append([begin(0, 3)])
+    store.append([end(store.history, 0, 3, outcome(0.5))])
+    told = ledger(store).as_json()
+    assert (told["paid_twice"], told["unknown_paid_twice"], told["unknown_costs"]) == (None, 2, 2)
+    store.take_checkpoint()
+    store.append([begin(0, 4)])
+    told = ledger(store).as_json()
+    assert (told["paid_twice"], told["unknown_paid_twice"]) == (1, 2), "one more, for certain"
 
 
 @pytest.mark.parametrize("status", [Status.WAITING, Status.FAILED, Status.INTERRUPTED, Status.CANCELLED])

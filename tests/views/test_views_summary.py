@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from drivers.views_story import began, finished
 
 from orchestrator.views.end_report import EndReport, Failure, RunningItem, ledger_line, status_lines
@@ -74,13 +75,27 @@ def test_columns_are_as_wide_as_what_stands_in_them() -> None:
 
 def ledger(**more: Any) -> dict[str, Any]:
     known = {"attempts": 208, "cost_usd": 4.12, "unknown_costs": 0, "tokens": 12345}
-    saved = {"saved_by_replay_usd": 0.5, "saved_by_adoption_usd": 0.38, "paid_twice": 0}
+    saved = {"saved_by_replay_usd": 0.5, "saved_by_adoption_usd": 0.38, "paid_twice": 0, "unknown_paid_twice": 0}
     return {"ledger": {**known, **saved, **more}}
 
 
 def test_the_ledger_says_what_was_spent_saved_and_paid_twice() -> None:
     assert ledger_line(ledger()) == "spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0"
     assert ledger_line({"ledger": None}) is None
+
+
+@pytest.mark.parametrize(
+    ("twice", "lost", "words"),
+    [
+        (None, 1, "paid twice unknown (of 1 that was lost)"),
+        (None, 3, "paid twice unknown (of 3 that were lost)"),
+        (1, 3, "paid twice 1, unknown (of 3 that were lost)"),
+    ],
+)
+def test_what_may_have_been_paid_twice_is_unknown_and_never_0(twice: int | None, lost: int, words: str) -> None:
+    told = ledger_line(ledger(paid_twice=twice, unknown_paid_twice=lost))
+    assert told is not None
+    assert told.endswith(f" · {words}")
 
 
 def test_the_ledger_tells_tokens_where_a_cost_is_unknown() -> None:

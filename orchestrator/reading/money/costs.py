@@ -78,6 +78,7 @@ def spent_after_attempt(
     report, cost, usage = outcome.agent, cost_of_attempt(outcome), usage_of_attempt(outcome)
     tokens = tokens_of(usage)
     # Unknown is counted beside the sums, so that a sum never passes for more than is known.
+    past = before or Spent()
     attempt = AgentSpent(
         agent=report.agent if report is not None else agent or "",
         model=report.model or model if report is not None else model,
@@ -86,8 +87,8 @@ def spent_after_attempt(
         nano_usd=cost or 0,
         untold=int(tokens is None),
         usage=usage or Usage(),
+        after_loss=int(past.is_lost),
     )
-    past = before or Spent()
     # A lost attempt, or one that was ended, has to be paid for again: its adoption saved nothing.
     is_kept = is_adopted and outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
     return msgspec.structs.replace(
@@ -95,6 +96,7 @@ def spent_after_attempt(
         agents=_with(past.agents, attempt),
         last_nano_usd=cost,
         last_tokens=tokens,
+        is_lost=outcome.attempt_class is AttemptClass.LOST,
         adopted=past.adopted + is_kept,
         adopted_nano_usd=past.adopted_nano_usd + (cost or 0) * is_kept,
     )
@@ -128,6 +130,7 @@ def spent_after_replay(before: Spent | None, outcome: Outcome) -> Spent | None:
     past = before or Spent()
     return msgspec.structs.replace(
         past,
+        is_lost=False,  # what it does from here on is no repetition of an attempt of its own
         replayed=past.replayed + 1,
         replayed_nano_usd=past.replayed_nano_usd + (cost_of_attempt(outcome) or 0),
     )

@@ -20,7 +20,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `replayed_nano_usd`: what outcomes of other items had cost that were taken over instead of being paid once more;
     `adopted_nano_usd`: the same of workers that outlived their supervisor. `untold`: attempts whose tokens are unknown.
-    `paid_twice`: attempts of items whose work was done and that nobody had asked for again; there must be none.
+    `paid_twice`: attempts of items whose work was done and that nobody had asked for again; there must be none. `after_loss`:
+    attempts that made again what a lost one did; whether that had been paid for is unknown.
     """
 
     attempts: int = 0
@@ -33,6 +34,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     adopted: int = 0
     adopted_nano_usd: int = 0
     paid_twice: int = 0
+    after_loss: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -43,6 +45,11 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     def cost_usd(self) -> float | None:
         """Dollars, of the attempts whose cost is known (None: of none); 0 if only outcomes of other items were taken over."""
         return 0.0 if self.replayed and not self.attempts else dollars(self.nano_usd)
+
+    @property
+    def known_paid_twice(self) -> int | None:
+        """How many attempts were paid for twice for certain; None if that is of none, and not known of others."""
+        return None if self.after_loss and not self.paid_twice else self.paid_twice
 
     def as_json(self) -> dict[str, Any]:
         """The object `ledger` of `run --json`; costs in dollars."""
@@ -56,7 +63,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
             "saved_by_replay_usd": dollars(self.replayed_nano_usd),
             "adopted": self.adopted,
             "saved_by_adoption_usd": dollars(self.adopted_nano_usd),
-            "paid_twice": self.paid_twice,
+            "paid_twice": self.known_paid_twice,
+            "unknown_paid_twice": self.after_loss,
         }
 
 
@@ -113,4 +121,5 @@ def _sum(spent: Sequence[Spent]) -> Ledger:
         replayed_nano_usd=sum(each.replayed_nano_usd for each in spent),
         adopted=sum(each.adopted for each in spent),
         adopted_nano_usd=sum(each.adopted_nano_usd for each in spent),
+        after_loss=sum(each.after_loss for each in agents),
     )
