@@ -1,19 +1,23 @@
 """The JSON Schema that an agent's answer has to fit: read from its file, checked itself, and what checks an answer by it.
 
-The package jsonschema is an optional part of the installation, and dear to import: only a job with `schema` loads it.
+The package jsonschema is an optional part of the installation, and dear to import: only a job with `schema` loads it. It takes
+schemas at their word, and raises whatever a strange one leads to: here that is one error, in words.
 """
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from orchestrator.jobsfile.language.suggestions import shown
+from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
 _MOST_MISTAKES = 5
+_MOST_LOOKED_AT = 1000
+"""Mistakes of one answer: each has the text of all that is wrong in it."""
 
 
 class AnswerSchemaError(Exception):
@@ -29,12 +33,16 @@ class AnswerSchema(msgspec.Struct, frozen=True):
     def mistakes_in(self, answer: Any) -> list[str]:
         """What in `answer` (plain data) does not fit, a line each, the first few; empty: it fits."""
         try:
-            found = sorted(self.validator.iter_errors(answer), key=lambda error: [str(each) for each in error.absolute_path])
+            errors = islice(self.validator.iter_errors(answer), _MOST_LOOKED_AT)
+            found = sorted(errors, key=lambda error: [str(each) for each in error.absolute_path])
         except RecursionError:
             return ["the schema refers to itself without end, or the answer is nested too deeply"]
         except import_module("referencing.exceptions").Unresolvable as error:
             # A reference that is only made while the answer is checked: `read_schema` could not see it.
             return [f"the schema refers to what it does not have: {shown(error.ref)}"]
+        except Exception as error:
+            # A keyword of a schema that the library understands only when it comes to it.
+            return [f"the schema cannot be applied: {_in_words(error)}"]
         lines = [f"{error.json_path}: {error.message[:500]}" for error in found[:_MOST_MISTAKES]]
         return lines + ([f"and {len(found) - _MOST_MISTAKES} more"] if len(found) > _MOST_MISTAKES else [])
 
@@ -65,24 +73,32 @@ def schema_in(text: str, path: str) -> AnswerSchema:
     """The JSON Schema that `text` is, which the file at `path` has or had. Raises AnswerSchemaError."""
     jsonschema = load_checker()
     try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AnswerSchemaError(f"{path}: not JSON: {error}") from error
+        schema = decode_json(text.encode())
+    except ForeignBytesError as error:
+        raise AnswerSchemaError(f"{path}: {error}") from error
     if not isinstance(schema, dict | bool):
         raise AnswerSchemaError(f"{path}: expected a JSON Schema, which is an object")
-    # Checked by the draft that it names itself.
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        kind.check_schema(schema)
+        return AnswerSchema(text, _validator_of(schema, jsonschema))
     except jsonschema.SchemaError as error:
         raise AnswerSchemaError(f"{path}: not a JSON Schema: {shown(error.message)} at {error.json_path}") from error
-    # This registry has the meta-schemas. The default one would fetch what it does not know from the network, and block the loop.
-    registry = import_module("jsonschema_specifications").REGISTRY
-    try:
-        _look_up_references(schema, registry)
     except import_module("referencing.exceptions").Unresolvable as error:
         raise AnswerSchemaError(f"{path}: refers to what is not in this file: {shown(error.ref)}") from error
-    return AnswerSchema(text, kind(schema, registry=registry))
+    except RecursionError as error:
+        raise AnswerSchemaError(f"{path}: nested too deeply for a JSON Schema") from error
+    except Exception as error:
+        raise AnswerSchemaError(f"{path}: cannot be used as a JSON Schema: {_in_words(error)}") from error
+
+
+def _validator_of(schema: Any, jsonschema: Any) -> Any:
+    """Raises what the library raises, for a strange schema whatever that leads to."""
+    # Checked by the draft that it names itself.
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    kind.check_schema(schema)
+    # This registry has the meta-schemas. The default one would fetch what it does not know from the network, and block the loop.
+    registry = import_module("jsonschema_specifications").REGISTRY
+    _look_up_references(schema, registry)
+    return kind(schema, registry=registry)
 
 
 def _look_up_references(schema: Any, registry: Any) -> None:
@@ -97,3 +113,7 @@ def _look_up_references(schema: Any, registry: Any) -> None:
             if isinstance(reference, str):
                 resolver.lookup(reference)
         open_ones += [(resolver.in_subresource(each), each) for each in part.subresources()]
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__} {shown(str(error))}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema
+from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema, schema_in
 
 
 def schema_of(folder: Path, schema: object) -> AnswerSchema:
@@ -48,3 +49,42 @@ def test_a_schema_without_end_is_a_mistake_and_not_an_error_of_ours(tmp_path: Pa
     ]
     hidden = schema_of(tmp_path, {"$ref": "#/x-parts/a", "x-parts": {"a": {"$ref": "#/nope"}}})
     assert hidden.mistakes_in(1) == ['the schema refers to what it does not have: "/nope"']
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ('{"items":' * 150 + "{}" + "}" * 150, "nested too deeply"),
+        ("[" * 1100, "nested deeper than"),
+        ('{"minimum": ' + "9" * 400 + "}", "out of range"),
+        ('{"$schema": "http://["}', "cannot be used as a JSON Schema: ValueError"),
+        ('{"$schema": 3}', "cannot be used as a JSON Schema"),
+        ('{"$ref": "#/allOf/x", "allOf": [{}]}', "cannot be used as a JSON Schema"),
+        ('{"$schema": "http://json-schema.org/draft-03/schema#", "dependencies": {"a": "b"}, "extends": 1}', "JSON Schema"),
+    ],
+)
+def test_whatever_a_schema_makes_the_library_raise_is_told_in_words(schema: str, words: str) -> None:
+    with pytest.raises(AnswerSchemaError, match=f"s.json: .*{words}"):
+        schema_in(schema, "s.json")
+
+
+def test_what_the_library_raises_of_an_answer_is_what_is_wrong_with_it() -> None:
+    named_by_its_title = schema_in('{"$ref": "#/title", "title": "x"}', "s.json")
+    assert named_by_its_title.mistakes_in(1)[0].startswith("the schema cannot be applied: AttributeError ")
+
+
+def test_of_a_million_mistakes_a_thousand_are_looked_at() -> None:
+    looked_at: list[int] = []
+
+    class Wrong:
+        absolute_path: tuple[str, ...] = ()
+        json_path, message = "$", "wrong"
+
+    class Endless:
+        def iter_errors(self, _answer: Any) -> Any:
+            while True:
+                looked_at.append(1)
+                yield Wrong()
+
+    assert len(AnswerSchema("", Endless()).mistakes_in([])) == 6
+    assert len(looked_at) == 1000
