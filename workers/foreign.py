@@ -8,6 +8,7 @@ It refuses to handle: what only this program can have written, and what a value 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -20,12 +21,16 @@ DEEPEST = 200
 """Lists and tables inside each other. What walks a value by recursion has room for that, and for what is put around it."""
 LARGEST_BYTES = 256 << 20
 """JSON takes up to twenty times its bytes once it is values."""
+LARGEST_NUMBER = int(sys.float_info.max)
+"""A larger one cannot be reckoned with, and above some thousand digits not even be written."""
 
 _CONTAINERS = frozenset((list, dict))
-_LARGEST_NUMBER = int(sys.float_info.max)
-_FIRST_DIGITS = len(str(_LARGEST_NUMBER))
+_FIRST_DIGITS = len(str(LARGEST_NUMBER))
 """A whole number of fewer digits is in the range of a double."""
 _ALL_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
+_AT_BYTE = re.compile(r" \(byte ([0-9]+)\)\Z")
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+"""The first half of a surrogate pair without the second."""
 _TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 
 T = TypeVar("T")
@@ -81,7 +86,18 @@ def _decoded(decode: Callable[[bytes], T], data: bytes, largest: int) -> T:
     except msgspec.ValidationError as error:
         raise ForeignBytesError(f"not as it should be: {error}") from error
     except (ValueError, OverflowError) as error:
-        raise ForeignBytesError(f"not JSON: {error}") from error
+        raise ForeignBytesError(f"not JSON: {_placed(str(error), data)}") from error
+
+
+def _placed(words: str, data: bytes) -> str:
+    """The words of msgspec for what is malformed, with the line and the column that an editor has."""
+    found = _AT_BYTE.search(words)
+    if found is None:
+        is_half = _HALF_CHARACTER.search(data) is not None
+        return "it holds half a character" if is_half else "it ends too early" if words == "Input data was truncated" else words
+    at = int(found[1])
+    line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+    return f"{words[: found.start()].removeprefix('JSON is malformed: ')} (line {line}, column {column})"
 
 
 def _forgive(data: bytes) -> Any:
@@ -129,4 +145,4 @@ def _huge_numbers_in(held: list[Any]) -> Iterator[tuple[Any, Any]]:
     for level in ([held], *_levels_of(held[0])):
         for container in level:
             places = container.items() if type(container) is dict else enumerate(container)
-            yield from ((container, key) for key, value in places if type(value) is int and abs(value) > _LARGEST_NUMBER)
+            yield from ((container, key) for key, value in places if type(value) is int and abs(value) > LARGEST_NUMBER)

@@ -198,7 +198,10 @@ def _what_it_does(
 
 def _payload(does: tuple[Any, ...], creates: Creates | None) -> str:
     """16 hex digits of a hash over what an item does."""
-    encoded = _encode((does, creates and creates.final))
+    try:
+        encoded = _encode((does, creates and creates.final))
+    except OverflowError as error:  # inputs of a child run: all else is text
+        raise ItemRefused("inputs: a number of more than 64 bits") from error
     # The temporary name, which the action may contain, is another one in each run: it must not make it other work.
     if creates is not None:
         stem = os.path.basename(creates.temporary)[: len(".0123456789ab.part")]

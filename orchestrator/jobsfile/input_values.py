@@ -19,6 +19,7 @@ from orchestrator.jobsfile.language.problems import Problems
 from orchestrator.jobsfile.language.suggestions import did_you_mean, shown
 from orchestrator.jobsfile.language.toml_text import parse_toml, read_text
 from orchestrator.jobsfile.model import InputSpec, InputType
+from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
 Ask = Callable[[str, InputSpec, str], str | None]
 """Asks a person for the input of this name. The text: what is wrong with the last answer, "" at first. None: no answer."""
@@ -84,8 +85,8 @@ class _Known:
         table = {}
         for name, value in values.items():
             try:
-                table[name] = json.loads(json.dumps(value))  # as the state will keep it: a tuple is a list
-            except (TypeError, ValueError, RecursionError):
+                table[name] = decode_json(json.dumps(value).encode())  # as the state will keep it: a tuple is a list
+            except (TypeError, ValueError, RecursionError, ForeignBytesError):
                 problems.tell((name,), f"expected {self._expected(name)}, got {type(value).__name__}")
                 self._values[name] = None
         self._take_table(table, problems)
@@ -166,7 +167,7 @@ def _parse_json_table(text: str, path: str) -> dict[str, Any]:
     try:
         table = _parse_json(text)
     except ValueError as error:
-        raise JobsFileError(path, [f"{path}: invalid JSON: {error}"]) from None
+        raise JobsFileError(path, [f"{path}: {error}"]) from None
     if not isinstance(table, dict):
         raise JobsFileError(path, [f'{path}: expected an object such as {{"INPUT": VALUE}}'])
     return table
@@ -196,11 +197,7 @@ def _parse(text: str, kind: InputType) -> Any:
 
 def _parse_json(text: str) -> Any:
     """Raises ValueError."""
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no number that JSON knows")
-
     try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+        return decode_json(text.encode())
+    except ForeignBytesError as error:
+        raise ValueError(str(error)) from None

@@ -11,14 +11,14 @@ import glob
 import itertools
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-
-import msgspec
 
 from orchestrator.jobsfile.language.template import RenderError, Template
 from orchestrator.jobsfile.language.values import kind_in_words
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
+from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_CSV_FIELD = (1 << 31) - 1
@@ -140,13 +140,12 @@ def _lines(path: str, folder: str) -> Iterator[tuple[int, str]]:
 
 
 def _json_lines(path: str, folder: str) -> Iterator[Any]:
-    decode = msgspec.json.Decoder().decode
     for number, text in _lines(path, folder):
         if text.isspace():
             continue
         try:
-            yield decode(text)
-        except (msgspec.DecodeError, RecursionError) as error:
+            yield decode_json(text.encode())
+        except ForeignBytesError as error:
             raise SourceError(f"{path}:{number}: {error}") from error
 
 
@@ -160,9 +159,10 @@ def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
             if not header:
                 raise SourceError(f"{path}:1: expected a line of column names")
             # An item is a mapping by these names: of two that are the same one would be lost.
-            for name in header:
-                if header.count(name) > 1:
-                    raise SourceError(f"{path}:1: the column {name!r} is there twice")
+            names = Counter(header)
+            twice = next((name for name in header if names[name] > 1), None)
+            if twice is not None:
+                raise SourceError(f"{path}:1: the column {twice!r} is there twice")
             for row in reader:
                 if not row:
                     continue

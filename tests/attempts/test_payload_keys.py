@@ -144,3 +144,8 @@ def test_every_key_of_a_job_is_tried_here() -> None:
 def test_a_key_changes_the_payload_if_it_says_what_the_work_is(key: str, folder: Path) -> None:
     one, other = CHANGED[key]
     assert (payload(folder, one) != payload(folder, other)) == (key in PAYLOAD_KEYS)
+
+
+def test_a_number_that_no_payload_can_hold_is_a_mistake_of_the_item(folder: Path) -> None:
+    with pytest.raises(AssertionError, match="it would not start"):
+        payload(folder, f'{CHILD}\ninputs = {{ one = "{{{{ 2 ** 70 + index }}}}" }}\nfor_each = [1]')

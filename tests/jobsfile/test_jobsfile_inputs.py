@@ -142,11 +142,14 @@ def test_mistakes_of_all_sources_are_told_at_once_each_with_its_source(tmp_path:
         ('{"count": null}', "v.json: count: expected a whole number, got null"),
         ('{"count": 99999999999999999999}', "v.json: count: expected a number of at most 64 bits"),
         ("[1]", 'v.json: expected an object such as {"INPUT": VALUE}'),
-        ('{"count": NaN}', "v.json: invalid JSON: NaN is no number that JSON knows"),
-        ("{", "v.json: invalid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ("[" * 100_000, "v.json: invalid JSON: nested too deeply"),
+        ('{"count": NaN}', "v.json: not JSON: invalid character (line 1, column 11)"),
+        ('{\n"count" 1}', "v.json: not JSON: expected ':' (line 2, column 9)"),
+        ("{", "v.json: not JSON: it ends too early"),
+        ("[" * 100_000, "v.json: nested deeper than 200 levels"),
+        ('{"tags": ["\\ud800"]}', "v.json: not JSON: it holds half a character"),
+        ('{"count": ' + "9" * 400 + "}", "v.json: out of range: it holds a number that no double can hold"),
     ],
-    ids=range(6),
+    ids=range(9),
 )
 def test_a_file_of_inputs_that_makes_no_sense_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str

@@ -66,6 +66,18 @@ def test_a_template_that_gives_no_list_is_told(value: Any, told: str) -> None:
     assert refusal(ListSource(values=compile_template("{{ xs }}", "value")), xs=value) == told
 
 
+def test_a_number_that_nothing_could_write_is_no_item() -> None:
+    source = ListSource(values=compile_template("{{ [n, -(n ** 400)] }}", "value"))
+    assert refusal(source, n=10) == "it gives a number that no double can hold"
+    assert items(source, n=1) == [1, -1]
+
+
+def test_a_table_may_have_many_columns(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(50_000)]  # each compared with each would take a minute
+    (tmp_path / "x.csv").write_text(f"{','.join(names)},c7\n")
+    assert refusal(a_file("csv", "x.csv"), tmp_path) == "x.csv:1: the column 'c7' is there twice"
+
+
 def test_an_undefined_name_is_told() -> None:
     assert (
         refusal(ListSource(values=compile_template("{{ run.x }}", "value")), run={"id": "r"})
@@ -136,7 +148,7 @@ def test_each_line_of_jsonl_is_a_value(tmp_path: Path) -> None:
     assert items(a_file("jsonl", "x.jsonl"), tmp_path) == [{"b": 1, "a": [None, True]}, "007", 123456789012345678901234567890]
 
 
-@pytest.mark.parametrize("line", ["{", "NaN", "[1] 2", "'a'", "[" * 100_000])
+@pytest.mark.parametrize("line", ["{", "NaN", "[1] 2", "'a'", "[" * 100_000, "[" * 990 + "]" * 990, "9" * 400, '"\\ud800"'])
 def test_a_line_that_is_not_json_is_told_with_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "x.jsonl").write_text(f"1\n{line}\n")
     assert refusal(a_file("jsonl", "x.jsonl"), tmp_path).startswith("x.jsonl:2: ")

@@ -43,10 +43,11 @@ def nested(levels: int, inside: str = "") -> str:
         ("9" * 5000, "out of range"),
         ("1e400", "out of range"),
         ("NaN", "not JSON"),
-        ('"\\ud800"', "not JSON"),
-        ("", "not JSON"),
-        ("{}{}", "not JSON"),
-        ('{"a": 1', "not JSON"),
+        ('"\\ud800"', "not JSON: it holds half a character"),
+        ("", "not JSON: it ends too early"),
+        ("{}{}", r"not JSON: trailing characters \(line 1, column 4\)"),
+        ('{"a": 1,\n "b" 2}', r"not JSON: expected ':' \(line 2, column 6\)"),
+        ('{"a": 1', "not JSON: it ends too early"),
     ],
 )
 def test_what_cannot_be_kept_is_one_error_whoever_decodes_it(text: str, words: str) -> None:

@@ -20,6 +20,7 @@ from jinja2.utils import Namespace, missing
 from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind
 from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
 from orchestrator.jobsfile.language.values import LateMapping, json_text, kind_in_words, text_of
+from orchestrator.workers.foreign import LARGEST_NUMBER
 
 _DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What evaluating an expression over unsuitable data raises. OSError and our own errors are not among them."""
@@ -109,7 +110,11 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 def _plain(value: Any) -> Any:
     """`value` as plain data: tuples, ranges and what filters such as `map` yield become lists."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool or kind is float or value is None:
+    if kind is str or kind is bool or kind is float or value is None:
+        return value
+    if kind is int:
+        if abs(value) > LARGEST_NUMBER:
+            raise RenderError("it gives a number that no double can hold")
         return value
     if kind is list:
         return value if all(type(each) is str for each in value) else [_plain(each) for each in value]
