@@ -13,6 +13,7 @@ import zlib
 import msgspec
 
 from .faultpoints import fault_point
+from .foreign import ForeignBytesError, decode_struct
 from .protocol import LogLine
 
 LOG_NAME = "log"
@@ -79,8 +80,8 @@ def parse_log(data: bytes) -> list[LogLine]:
         if crc != b"%08x" % zlib.crc32(body):
             continue
         try:
-            lines.append(_decode(body))
-        except msgspec.DecodeError:
+            lines.append(decode_struct(_decode, body))
+        except ForeignBytesError:
             # A kind of line that this version does not know, or damage that the checksum fits by chance.
             continue
     return lines

@@ -17,12 +17,15 @@ from orchestrator.control.address import reachable
 from orchestrator.control.messages import Reply, Request
 from orchestrator.errors import RunHeldError, UserError
 from orchestrator.system.locks.holders import holder_pid, is_locked, is_stopped
+from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 
 _SOON_SECONDS = 1.0
 """A supervisor that has not answered by then may be stopped: that is looked at."""
 
 _QUEUE_SECONDS = 0.05
 """Between two tries to connect to a supervisor that begins, ends, or has too many at its door."""
+
+_decode = msgspec.json.Decoder(Reply).decode
 
 
 class NoSupervisor(UserError):
@@ -56,7 +59,13 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
     # The connection ended without a line: the supervisor died after it had taken the request, and nobody knows what it did.
     if not answer:
         raise NoAnswer(f"run {folder.name}: its supervisor ended before it answered", "orchestrate status tells where it stands")
-    return msgspec.json.decode(answer, type=Reply)
+    try:
+        return decode_struct(_decode, answer)
+    except ForeignBytesError as error:
+        # Cut off by its end; or the supervisor is of another version.
+        raise NoAnswer(
+            f"run {folder.name}: its supervisor's answer is {error}", "orchestrate status tells where it stands"
+        ) from error
 
 
 def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) -> None:

@@ -17,12 +17,15 @@ import msgspec
 from orchestrator.control.address import SOCKET_NAME, reachable
 from orchestrator.control.messages import Reply, Request
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 _REQUEST_BYTES = 1 << 20
 """A client that sends more than that without the end of a line is let go."""
 _DEAF_SECONDS = 0.25
 """How long the listener is not watched after a connection could not be taken: it stays readable, and the loop would spin."""
+
+_decode = msgspec.json.Decoder(Request).decode
 
 
 class ControlServer:
@@ -67,10 +70,10 @@ class ControlServer:
         if not received.endswith(b"\n"):
             return []
         try:
-            return [(fileno, msgspec.json.decode(bytes(received), type=Request))]
-        except msgspec.DecodeError as error:
+            return [(fileno, decode_struct(_decode, bytes(received)))]
+        except ForeignBytesError as error:
             # Perhaps a client of another version: it is told, and the run goes on.
-            self.answer(fileno, Reply(False, f"not understood: {error}"))
+            self.answer(fileno, Reply(False, f"not understood: it is {error}"))
             return []
 
     def answer(self, client: int, reply: Reply) -> None:

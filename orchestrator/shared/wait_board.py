@@ -26,6 +26,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_id, is_same_process, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
 
@@ -197,8 +198,8 @@ class WaitBoard:
             if path.suffix != ".json" or name.startswith(".") or path == self._path:
                 continue
             try:
-                file = _DECODER.decode(path.read_bytes())
-            except (FileNotFoundError, msgspec.DecodeError):
+                file = decode_struct(_DECODER.decode, path.read_bytes())
+            except (FileNotFoundError, ForeignBytesError):
                 continue  # removed meanwhile; or of another version, which finds its deadlocks by itself
             # A killed supervisor leaves its file: the next reader removes it.
             if not is_same_process(file.pid, file.start_ticks, file.boot_id):

@@ -19,13 +19,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from orchestrator.store.formats import format_of, format_told
 from orchestrator.store.lines import CheckpointHead, Line
 from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
+from orchestrator.workers.foreign import ForeignBytesError
 
 SEPARATOR = b",\n"
 HEAD_END = b',"records":[\n'
@@ -44,8 +43,8 @@ def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:
     document = line.removesuffix(HEAD_END[:-1]) + b"}"
     try:
         head = format_of(source.path, format_told(document) or 0).decode_head(document)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise refused(source.path, f"damaged: {error}") from error
+    except ForeignBytesError as error:
+        raise refused(source.path, f"damaged: it is {error}") from error
     if not end or not line.endswith(HEAD_END[:-1]) or head.journal != journal_name(head.generation):
         raise refused(source.path, "damaged")
     return head, len(line) + 1

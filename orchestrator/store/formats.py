@@ -27,6 +27,7 @@ import msgspec
 from orchestrator.store.lines import CheckpointHead, Line, decode_head, decode_lines, decode_record
 from orchestrator.store.records import Record
 from orchestrator.store.refusals import newer, refused
+from orchestrator.workers.foreign import decode_struct
 
 FORMAT = 1
 """The format that this program writes."""
@@ -40,11 +41,8 @@ _decode_told = msgspec.json.Decoder(_Told).decode
 
 
 def format_told(document: bytes) -> int | None:
-    """The format that a JSON object tells, whatever else is in it; None: it tells none.
-
-    Raises msgspec.DecodeError, UnicodeDecodeError.
-    """
-    return _decode_told(document).format
+    """The format that a JSON object tells, whatever else is in it; None: it tells none. Raises ForeignBytesError."""
+    return decode_struct(_decode_told, document).format
 
 
 class Format(NamedTuple):

@@ -6,7 +6,7 @@ place (file, offset, length), only when somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from orchestrator.store.records import Commit, Fact, Record, Started, Status
 from orchestrator.store.refusals import refused
 from orchestrator.store.spending_records import Spent
+from orchestrator.workers.foreign import decode_struct
 
 
 class CheckpointHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +63,26 @@ class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
 Line = EndLine | Started | SettledLine | Commit | JournalHeader | Fact
 """What a line decodes to in the pass."""
 
-decode_head: Callable[[bytes], CheckpointHead] = msgspec.json.Decoder(CheckpointHead).decode
-"""The first line of a checkpoint, as a JSON object of its own. Raises msgspec.DecodeError, UnicodeDecodeError."""
+_head_decoder: msgspec.json.Decoder[CheckpointHead] = msgspec.json.Decoder(CheckpointHead)
 
 _block_decoder: msgspec.json.Decoder[list[Line]] = msgspec.json.Decoder(list[Line])
 _line_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _record_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+_DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a line raises that no version has written."""
+
+
+def decode_head(document: bytes) -> CheckpointHead:
+    """The first line of a checkpoint, as a JSON object of its own. Raises ForeignBytesError."""
+    return decode_struct(_head_decoder.decode, document)
 
 
 def decode_line(line: bytes) -> Line | None:
     """The line's light form; None if it is damaged or of an unknown kind."""
     try:
         return _line_decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _DAMAGE:
         return None
 
 
@@ -82,7 +90,7 @@ def decode_lines(lines: Sequence[bytes]) -> Sequence[Line | None]:
     """The light form of each of `lines`, None for those that are damaged. One call into C when none is."""
     try:
         decoded = _block_decoder.decode(b"[" + b",".join(lines) + b"]")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _DAMAGE:
         return [decode_line(line) for line in lines]
     # Damage can make two lines read as one value or one as two: then only the slow way tells which is which.
     return decoded if len(decoded) == len(lines) else [decode_line(line) for line in lines]
@@ -92,5 +100,5 @@ def decode_record(line: bytes, path: Path) -> Record:
     """The whole record of a line. Raises StateRefusedError."""
     try:
         return _record_decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _DAMAGE as error:
         raise refused(path, f"damaged: {error}") from error

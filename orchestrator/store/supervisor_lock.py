@@ -15,6 +15,7 @@ from orchestrator.errors import RunHeldError, StateUnwritableError
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import holder_pid
+from orchestrator.workers.foreign import ForeignBytesError, decode_json
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class SupervisorLock:
         """Message and hint. The kernel says who took the lock; the note says since when, if it is of that process."""
         pid = holder_pid(self._run_dir.supervisor_lock)
         since = ""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            note = json.loads(self._run_dir.supervisor_json.read_text())
+        with contextlib.suppress(OSError, ForeignBytesError, OverflowError, ValueError, KeyError, TypeError):
+            note = decode_json(self._run_dir.supervisor_json.read_bytes())
             if pid in (None, note["pid"]):
                 pid = int(note["pid"])
                 since = time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(note["since"]))

@@ -76,14 +76,38 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> No
     assert [each.name for each in tmp_path.rglob("*") if each.is_file()] == ["evil.tar.gz", INDEX]
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "link.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
+def test_what_is_no_plain_file_is_refused_and_not_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar.gz"
+    for kind in b"123456LKSxgXV":  # links, devices, a folder, long names, sparse files, headers of pax: 50 MB of one, say
+        with tarfile.open(path, "w:gz", format=tarfile.USTAR_FORMAT) as tar:
+            info = tarfile.TarInfo(INDEX)
+            info.type, info.linkname, info.size = bytes([kind]), "/etc/passwd", 50 << 20
+            tar.addfile(info)
+        with pytest.raises(UserError, match=r"it holds 'capsule\.json', which is no plain file"):
+            unpack(path, tmp_path / "into")
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
         info = tarfile.TarInfo(INDEX)
-        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": INDEX, "comment": "x" * 10_000}
         tar.addfile(info)
-    with pytest.raises(UserError, match="does not begin with"):
+    with pytest.raises(UserError, match="no plain file"):
         unpack(path, tmp_path / "into")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [("[" * 990 + "]" * 990, "nested deeper"), ("9" * 400, "out of range"), ("3", "Expected `object`, got `int`"), ("[", "JSON")],
+)
+def test_an_index_that_cannot_be_kept_is_told_in_words(inputs: str, words: str, tmp_path: Path) -> None:
+    for key in ("inputs", "a key that nobody knows"):
+        target = io.BytesIO()
+        writer = CapsuleWriter(target)
+        known = msgspec.json.encode(capsule()).removesuffix(b"}")
+        writer.add_bytes(INDEX, known + f',"{key}":{inputs}}}'.encode())
+        writer.close()
+        (tmp_path / "x").write_bytes(target.getvalue())
+        if key == "inputs" or "got" not in words:
+            with pytest.raises(UserError, match=rf"capsule\.json: it is .*{words}"):
+                unpack(tmp_path / "x", tmp_path / "into")
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive", archive(attempt())[:-40], archive(attempt())[:120]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from orchestrator.control import client as control
 from orchestrator.control.address import SOCKET_NAME
-from orchestrator.control.client import NoSupervisor, ask
+from orchestrator.control.client import NoAnswer, NoSupervisor, ask
 from orchestrator.control.messages import Reply, StopRequest
 from orchestrator.control.server import ControlServer
 from orchestrator.errors import ExitCode, RunHeldError
@@ -74,3 +75,40 @@ def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monke
     os.close(lock)
     assert answers == [Reply(True, "yes")]
     assert not (tmp_path / SOCKET_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"[" * 5000, b'{"type":"stop","now":' + b"[" * 990 + b"]" * 990 + b"}", b"\xff\xfe", b'{"type":"dance"}', b"9" * 400],
+)
+def test_what_is_no_request_is_told_to_its_client_and_concerns_nobody_else(tmp_path: Path, request_line: bytes) -> None:
+    server = ControlServer(tmp_path)
+    (door,) = server.filenos()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(tmp_path / SOCKET_NAME))
+        connection.sendall(request_line + b"\n")
+        server.poll(door)
+        client = next(fileno for fileno in server.filenos() if fileno != door)
+        assert server.poll(client) == []
+        assert b"not understood: it is " in connection.recv(65536)
+    assert server.filenos() == [door]
+    server.close()
+
+
+@pytest.mark.parametrize("answer", [b"[" * 5000, b'{"ok":tr', b"\xff\xfe"])
+def test_an_answer_that_cannot_be_read_leaves_the_asker_where_no_answer_does(tmp_path: Path, answer: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / SOCKET_NAME))
+        listener.listen()
+
+        def say() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        supervisor = threading.Thread(target=say)
+        supervisor.start()
+        with pytest.raises(NoAnswer, match="its supervisor's answer is"):
+            ask(tmp_path, StopRequest())
+        supervisor.join(30)

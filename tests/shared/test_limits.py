@@ -163,7 +163,7 @@ def test_somebody_takes_a_limit_back_by_hand(machine: Machine) -> None:
     assert machine.trials.find_missing(ACCOUNT) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe", b"[]", b'{"format":1,"account":"x"'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe", b"[]", b'{"format":1,"account":"x"', b"[" * 5000])
 def test_a_damaged_file_tells_of_no_limit_and_is_replaced(machine: Machine, content: bytes) -> None:
     machine.file().parent.mkdir()
     machine.file().write_bytes(content)

@@ -63,7 +63,7 @@ def test_what_a_power_loss_left_of_an_unsynced_record_is_none(files: TokenFiles,
     assert files.find_record("ship") is None
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b'{"token": 3}', b"\xff\xfe"])
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"token": 3}', b"\xff\xfe", b'{"x":' + b"[" * 5000])
 def test_a_damaged_record_is_refused_and_left_as_it_is(files: TokenFiles, data: bytes) -> None:
     path = files.record_path("ship")
     path.write_bytes(data)

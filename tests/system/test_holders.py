@@ -82,9 +82,10 @@ def test_a_second_supervisor_is_told_who_has_the_run(tmp_path: Path) -> None:
         with pytest.raises(RunHeldError, match=f"supervised by process {process.pid} since ") as caught:
             SupervisorLock(run_dir).try_acquire(timeout_seconds=0.05)
         assert caught.value.exit_code is ExitCode.HELD
-        run_dir.supervisor_json.write_text('{"pid": "not to be trusted"')
-        with pytest.raises(RunHeldError):
-            SupervisorLock(run_dir).try_acquire(timeout_seconds=0)
+        for note in ('{"pid": "not to be trusted"', "[" * 5000, f'{{"pid": {process.pid}, "since": 1e300}}', "caf\xe9"):
+            run_dir.supervisor_json.write_bytes(note.encode("latin-1"))
+            with pytest.raises(RunHeldError):
+                SupervisorLock(run_dir).try_acquire(timeout_seconds=0)
     lock = SupervisorLock(run_dir)
     lock.try_acquire()
     lock.release()

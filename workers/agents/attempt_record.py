@@ -10,6 +10,7 @@ import os
 
 import msgspec
 
+from ..foreign import ForeignBytesError, decode_struct
 from ..protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, EndReason, Outcome, Start
 
 
@@ -30,6 +31,9 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     agent: AgentReport | None = None
     workspace: str | None = None
     """The kind of workspace that it had to itself."""
+
+
+_decode = msgspec.json.Decoder(AttemptRecord).decode
 
 
 def record_of(outcome: Outcome, asked: dict[str, str] | None = None, told: str | None = None) -> AttemptRecord:
@@ -72,6 +76,6 @@ def kept_record(path: str) -> AttemptRecord | None:
     """The record at `path`; None if there is none, or half of one."""
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=AttemptRecord)
-    except (FileNotFoundError, msgspec.DecodeError):
+            return decode_struct(_decode, file.read())
+    except (FileNotFoundError, ForeignBytesError):
         return None

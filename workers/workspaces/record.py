@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from ..files.syncing import sync_data, sync_folder
+from ..foreign import ForeignBytesError, decode_struct
 
 
 class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -28,6 +29,9 @@ class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Seconds since the epoch; None: as long as the run."""
 
 
+_decode = msgspec.json.Decoder(WorkspaceRecord).decode
+
+
 def record_path(path: str) -> str:
     """Where the record of the workspace `path` stands."""
     return f"{path}.json"
@@ -42,8 +46,8 @@ def read_record(path: str) -> WorkspaceRecord | None:
     """What is recorded of the workspace `path`; None: nothing that is whole."""
     try:
         with open(record_path(path), "rb") as file:
-            return msgspec.json.decode(file.read(), type=WorkspaceRecord)
-    except (FileNotFoundError, msgspec.DecodeError):
+            return decode_struct(_decode, file.read())
+    except (FileNotFoundError, ForeignBytesError):
         return None
 
 

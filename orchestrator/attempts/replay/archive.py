@@ -11,7 +11,6 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +19,7 @@ import msgspec
 from orchestrator.errors import UserError
 from orchestrator.store.formats import format_told
 from orchestrator.workers.agents.attempt_record import AttemptRecord
+from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_struct
 
 FORMAT = 1
 INDEX = "capsule.json"
@@ -27,7 +27,8 @@ FILES = ("told", "stdout", "stderr", "answer", "check", "patch")
 """What of an attempt is kept, where there is any: its prompt, its streams, its answer, its failed check, its changes."""
 
 _NAME = re.compile(r"capsule\.json|jobs\.toml|items/[a-z][a-z0-9_]*\.jsonl|attempts/[a-z][a-z0-9_]*/\d+-\d+/[a-z]+")
-_LARGEST_INDEX = 1 << 30
+_PLAIN_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
+_BLOCK_BYTES = 1 << 20
 
 
 class CapsuleAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,6 +59,9 @@ class Capsule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: list[str] = []
 
 
+_decode_capsule = msgspec.json.Decoder(Capsule).decode
+
+
 class CapsuleWriter:
     """Writes members, in the order in which they come, onto `target`."""
 
@@ -83,6 +87,45 @@ class CapsuleWriter:
         self._zip.close()
 
 
+class CapsuleReader:
+    """Gives the members of an archive, in their order. Only plain files: what else a header may tell (a link, a sparse file, a
+    long name, a size in a record of its own) is refused and not obeyed. Nothing is read into memory but what is asked for.
+
+    Methods raise tarfile.TarError, gzip.BadGzipFile, EOFError and zlib.error for what is no archive, or half of one.
+    """
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._stream = gzip.GzipFile(fileobj=source, mode="rb")
+        self._left = self._padding = 0
+
+    def next_member(self) -> tarfile.TarInfo | None:
+        """The next file, whose content is to be `read`; None: that was the last."""
+        while self._left:
+            self.read(_BLOCK_BYTES)
+        self._take(self._padding)
+        header = self._take(tarfile.BLOCKSIZE)
+        if not header.strip(b"\0"):
+            self._stream.read(_BLOCK_BYTES)  # to its end: only there a damage shows
+            return None
+        member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+        if member.type not in _PLAIN_FILES or member.size < 0:
+            raise tarfile.ReadError(f"it holds {member.name!r}, which is no plain file")
+        self._left, self._padding = member.size, -member.size % tarfile.BLOCKSIZE
+        return member
+
+    def read(self, at_most: int) -> bytes:
+        """The next bytes of the file; none at its end."""
+        data = self._take(min(at_most, self._left))
+        self._left -= len(data)
+        return data
+
+    def _take(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise EOFError("it breaks off")
+        return data
+
+
 def unpack(archive: Path, folder: Path) -> Capsule:
     """Read a capsule into `folder`, which is made. Raises UserError for what is none, OSError where it cannot be written."""
     try:
@@ -90,32 +133,31 @@ def unpack(archive: Path, folder: Path) -> Capsule:
     except OSError as error:
         raise UserError(f"{archive}: cannot be read: {error.strerror}") from error
     try:
-        with file, tarfile.open(fileobj=file, mode="r:gz") as tar:
-            capsule = _read_index(tar, archive)
+        with file:
+            reader = CapsuleReader(file)
+            capsule = _read_index(reader, archive)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / INDEX).write_bytes(msgspec.json.encode(capsule))
-            _unpack_files(tar, folder, archive)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            _unpack_files(reader, folder, archive)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise UserError(f"{archive}: is no capsule, or a damaged one: {error}") from error
     return capsule
 
 
 def read_capsule(folder: Path) -> Capsule:
-    """The index of a capsule that was unpacked there. Raises UserError (of a newer format), OSError, msgspec.DecodeError."""
+    """The index of a capsule that was unpacked there. Raises UserError (of a newer format), OSError, ForeignBytesError."""
     return _decode_index((folder / INDEX).read_bytes(), folder / INDEX)
 
 
-def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
+def _read_index(reader: CapsuleReader, archive: Path) -> Capsule:
     # The index stands first, so that nothing of a newer format is unpacked.
-    first = tar.next()
-    content = tar.extractfile(first) if first is not None and first.isfile() and first.name == INDEX else None
-    if content is None:
+    first = reader.next_member()
+    if first is None or first.name != INDEX:
         raise UserError(f"{archive}: is no capsule: it does not begin with {INDEX}")
     try:
-        raw = content.read(_LARGEST_INDEX)
-        capsule = _decode_index(raw, archive)
-    except msgspec.DecodeError as error:
-        raise UserError(f"{archive}: {INDEX}: {error}") from error
+        capsule = _decode_index(reader.read(LARGEST_BYTES + 1), archive)
+    except ForeignBytesError as error:
+        raise UserError(f"{archive}: {INDEX}: it is {error}") from error
     # The index names files: none may lie outside of the folder that the archive is unpacked into.
     for each in capsule.attempts:
         strange = [name for name in each.files if name not in FILES]
@@ -125,28 +167,22 @@ def _read_index(tar: tarfile.TarFile, archive: Path) -> Capsule:
 
 
 def _decode_index(raw: bytes, place: Path) -> Capsule:
-    """The index that lies at `place`, read by its format. Raises UserError (a newer one), msgspec.DecodeError."""
+    """The index that lies at `place`, read by its format. Raises UserError (a newer one), ForeignBytesError."""
     match format_told(raw):
         case int() as found if found > FORMAT:
             raise UserError(f"{place}: has format {found}, and this version knows {FORMAT}", "install a newer orchestrate")
         case _:  # 1, and what tells none, which the decoder refuses in words
-            return msgspec.json.decode(raw, type=Capsule)
+            return decode_struct(_decode_capsule, raw)
 
 
-def _unpack_files(tar: tarfile.TarFile, folder: Path, archive: Path) -> None:
-    for member in _members(tar):
-        content = tar.extractfile(member) if member.isfile() else None
-        if content is None or not _NAME.fullmatch(member.name):
+def _unpack_files(reader: CapsuleReader, folder: Path, archive: Path) -> None:
+    while (member := reader.next_member()) is not None:
+        if not _NAME.fullmatch(member.name):
             raise UserError(f"{archive}: is no capsule: it holds {member.name!r}")
         target = folder / member.name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if target.exists():
             raise UserError(f"{archive}: is no capsule: it holds {member.name!r} twice")
         with target.open("xb") as file:
-            while block := content.read(1 << 20):
+            while block := reader.read(_BLOCK_BYTES):
                 file.write(block)
-
-
-def _members(tar: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:
-    while (member := tar.next()) is not None:
-        yield member

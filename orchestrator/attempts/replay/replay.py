@@ -19,6 +19,7 @@ from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job, JobsFile, Retry, WorkflowAction
 from orchestrator.reading.run_records import Records
 from orchestrator.system.redaction import of_this_process
+from orchestrator.workers.foreign import ForeignBytesError
 from orchestrator.workers.protocol import Outcome, Start
 
 
@@ -30,7 +31,7 @@ class Replay:
         self._folder = records.run_dir.capsule
         try:
             self._recorded = Recorded(self._folder)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ForeignBytesError) as error:
             raise UserError(
                 f"run {records.run_dir.run_id} is a replay, and its capsule cannot be read: {error}", "replay the archive again"
             ) from error

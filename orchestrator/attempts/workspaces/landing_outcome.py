@@ -8,6 +8,7 @@ import msgspec
 
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.foreign import ForeignBytesError, decode_json
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _MOST_NAMED = 5
@@ -18,9 +19,9 @@ def landing_told(outcome: Outcome, run_dir: RunDir) -> Outcome:
     if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or outcome.exit_code != 1:
         return outcome
     try:
-        told = msgspec.json.decode(read_capture(outcome.stdout, run_dir), type=dict[str, Any])
+        told = decode_json(read_capture(outcome.stdout, run_dir))
         counted = [_counted(told["conflicts"], "conflict"), _counted(told["failed_checks"], "failed check")]
-    except (msgspec.DecodeError, CaptureMismatch, KeyError, TypeError):
+    except (ForeignBytesError, CaptureMismatch, KeyError, TypeError):
         return outcome  # not the output of `land --json`: then the exit code says all that is known
     words = ", ".join(each for each in counted if each)
     return msgspec.structs.replace(outcome, message=f"{words}; the others are landed") if words else outcome

@@ -13,6 +13,7 @@ from contextlib import suppress
 import msgspec
 
 from orchestrator.workers.files.syncing import sync_data, sync_folder, sync_trees
+from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.workspaces.git import commit_of, git, identity
 
 MARK_NAME = "orchestrate-landing.json"
@@ -22,6 +23,9 @@ class LandingMark(msgspec.Struct, frozen=True):
     """Says that a change is being landed. `head`: the commit that was checked out before."""
 
     head: str
+
+
+_decode = msgspec.json.Decoder(LandingMark).decode
 
 
 def mark_landing(repository: str, head: str) -> None:
@@ -44,8 +48,8 @@ def take_back(repository: str) -> str | None:
     """Take back what a killed landing left half done; in words what was done, None if nothing was. Raises GitFailed, OSError."""
     try:
         with open(_mark_path(repository), "rb") as file:
-            mark = msgspec.json.decode(file.read(), type=LandingMark)
-    except (FileNotFoundError, msgspec.DecodeError):
+            mark = decode_struct(_decode, file.read())
+    except (FileNotFoundError, ForeignBytesError):
         return None
     # Only where the same commit is checked out as then, or the one that the landing made: anything else is the user's doing.
     told = None

@@ -32,6 +32,7 @@ from orchestrator.store.durable_file import unwritable, write_whole
 from orchestrator.store.formats import format_told
 from orchestrator.store.home import limits_folder
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_id
 from orchestrator.workers.processes.spawn import SHORTAGES
 from orchestrator.workers.protocol import ResetSource
@@ -191,16 +192,16 @@ class Parks:
         try:
             match format_told(data):
                 case 1:
-                    park = _DECODER.decode(data)
+                    park = decode_struct(_DECODER.decode, data)
                 case _:
                     return None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except ForeignBytesError:
             return None
         return park if park.account == account else None
 
     def _is_newer(self, account: str) -> bool:
         """Whether a later version wrote the file: it is left as it is."""
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with suppress(ForeignBytesError):
             if (format_told(self._bytes_of(account)) or 0) > FORMAT:
                 self._note(f"{self._path(account)} is of a newer format: other runs are not told of the usage limit")
                 return True

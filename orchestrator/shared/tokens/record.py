@@ -21,6 +21,7 @@ from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.durable_file import unwritable, write_all
 from orchestrator.store.formats import format_told
 from orchestrator.store.home import tokens_folder
+from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_clock, boot_id
 from orchestrator.workers.protocol import Outcome
 
@@ -173,8 +174,8 @@ def read_record(path: str | Path) -> TokenRecord | None:
     try:
         match format_told(data):
             case None | 1:
-                return _decode(data)
+                return decode_struct(_decode, data)
             case found:
                 raise StateRefusedError(f"{path}: of a newer format ({found})", "update orchestrate")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StateRefusedError(f"{path}: damaged: {error}", f"orchestrate tokens forget {Path(path).stem}") from error
+    except ForeignBytesError as error:
+        raise StateRefusedError(f"{path}: damaged: it is {error}", f"orchestrate tokens forget {Path(path).stem}") from error
