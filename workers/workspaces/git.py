@@ -38,6 +38,7 @@ _END_SECONDS = 30.0
 _LONGEST_WORDS = 400
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync", "-c", "core.fsyncObjectFiles=true")
 """The last is for git before 2.36, which knows only that; what a later one says of it is `_NO_WORD`."""
+_DIED = " died of signal "
 _NO_WORD = "warning: core.fsyncObjectFiles is deprecated"
 _QUIET = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
@@ -75,6 +76,11 @@ class GitFailed(Exception):
     def __init__(self, words: str, exit_code: int | None = None) -> None:
         super().__init__(words)
         self.exit_code = exit_code
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal of somebody else's ended it, or a git that it had started."""
+        return self.exit_code is not None and (self.exit_code < 0 or _DIED in str(self))
 
 
 def git(

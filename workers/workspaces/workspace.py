@@ -62,7 +62,7 @@ class Workspace:
             if record is not None and record.is_ready and os.path.isdir(task.path):
                 self._go_on(record)
                 return AttemptEnd(AttemptClass.OK)
-            self._record = self._make(record)
+            self._record = self._make_after_all(record)
         except GitFailed as failed:
             raise CannotStart(f"workspace: {failed}") from failed
         except OSError as error:
@@ -120,6 +120,15 @@ class Workspace:
             write_record(self._task.path, record)
         if record.kind == "worktree":
             mend_worktree(self._task.path, record)
+
+    def _make_after_all(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
+        """A new workspace; once more if somebody killed git: that says nothing of the item."""
+        try:
+            return self._make(record)
+        except GitFailed as failed:
+            if not failed.was_killed:
+                raise
+        return self._make(read_record(self._task.path))
 
     def _make(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
         task = self._task
@@ -181,7 +190,7 @@ class Workspace:
         try:
             return self._keep(live_patch, record, notes)
         except GitFailed as failed:
-            if failed.exit_code is None or failed.exit_code >= 0:
+            if not failed.was_killed:
                 raise
         if record is not None and record.kind == "worktree":
             mend_worktree(self._task.path, record)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from ..faultpoints import fault_point
 from ..files.syncing import sync_trees
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
+from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
 from .record import WorkspaceRecord, write_record
 
 OUR_BRANCHES = "orchestrate/"
@@ -35,7 +36,9 @@ def add_worktree(
         if is_first:
             record.base = _resolved(source, base)
         else:
+            # Killed before: no git of ours is at work here any more, for it would hold the lock that we hold.
             mend_repository(source)
+            remove_branch_lock(os.path.join(common_folder(source), branch_lock(record.branch)))
         tip = _tip(record, is_first=is_first)
         begin(record)
         if not is_first:
@@ -85,17 +88,12 @@ def commit_all(
 def mend_worktree(path: str, record: WorkspaceRecord) -> None:
     """Make a worktree usable again: without the locks of a git that was killed, joined to its repository if its `.git` is gone.
 
-    Only when every process of the attempt before has ended.
+    Only when every process of the attempt before has ended. Raises GitFailed: somebody holds the lock of its branch.
     """
     if not os.path.lexists(f"{path}/.git"):
         with suppress(GitFailed), locked(record.source):
             git(record.source, "worktree", "repair")
-    names = ("index.lock", "HEAD.lock", f"refs/heads/{record.branch}.lock")
-    with suppress(GitFailed):  # then what needs git here will tell
-        told = git(path, "rev-parse", *(word for name in names for word in ("--git-path", name)))
-        for place in told.splitlines():
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(path, place))
+    remove_left_locks(path, record.branch)
 
 
 def mend_repository(source: str) -> None:
