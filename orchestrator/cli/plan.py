@@ -166,6 +166,8 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
     the number of the others; with `is_left_out` no item of the job is selected.
     """
     from orchestrator.attempts.agent.work import finder
+    from orchestrator.errors import UserError
+    from orchestrator.jobsfile.created_files import SameFile
     from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
@@ -187,6 +189,8 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
                 values[job.id], after = None, unknown.args[0]
             except SourceError as wrong:
                 values[job.id], error = None, str(wrong)
+            except SameFile as same:
+                raise UserError(f"jobs.{job.id}.creates: {same.in_words(job.id)}") from same
             # Which of them a run with these --only and --limit would run.
             known = values[job.id] or []
             chosen = selector.select_items(job.id, len(known), partial(_label, jobs_file, values, context))
@@ -222,6 +226,7 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
 
     Values that come from a file are written to `scratch`: there may be millions.
     """
+    from orchestrator.attempts.items.listing import with_files_checked
     from orchestrator.jobsfile.model import ChainSource, FileSource
     from orchestrator.jobsfile.sources import list_items
     from orchestrator.store.item_list import ItemList, write_item_list
@@ -236,6 +241,8 @@ def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], 
             raise _NotYetKnown(source.jobs[0])
         return parent
     items = list_items(source, context, folder)
+    if job.creates is not None:
+        items = with_files_checked(job, job.creates, items, context, {"inputs", "run"})
     # As a run lays them down, so that an item is read where it is shown.
     if not isinstance(source, FileSource):
         return list(items)

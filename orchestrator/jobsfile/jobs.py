@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.jobsfile.agent_checks import Surroundings, agent_values, check_agent, check_land, check_place
 from orchestrator.jobsfile.chained_places import check_forks, take_over_workspaces
+from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
 from orchestrator.jobsfile.cycles import find_cycles
 from orchestrator.jobsfile.job_fields import JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.key_types import JOB_ID
@@ -39,10 +40,13 @@ from orchestrator.jobsfile.model import (
     InputSpec,
     Job,
     LandAction,
+    ListSource,
+    MatrixSource,
     OnReject,
     WorkflowAction,
     templates_in,
 )
+from orchestrator.jobsfile.sources import SourceError, list_items
 from orchestrator.jobsfile.template_fields import WRONG
 from orchestrator.workers.protocol import Limits
 
@@ -92,6 +96,10 @@ def build_jobs(
     for job in jobs.values():
         job.check_way_back(needs)
         job.check_land(fields)
+        # A run's copy was right for an earlier version, and its run must be able to go on.
+        if around.is_asked:
+            job.check_when(needs)
+            job.check_created_files()
     return tuple(job.build_job(needs[id_], gates.get(id_, ())) for id_, job in jobs.items())
 
 
@@ -176,6 +184,22 @@ class _JobChecks:
         if self._fields.get("repeat") is not None and self._fields.get("creates") is not None:
             self._tell("creates", "does not go with repeat: the file is there after the first round, so no other would run")
 
+    def check_created_files(self) -> None:
+        """Tell two items of a list that is written down here, of which both would make the same file."""
+        fields, source = self._fields, self._fields.get("for_each")
+        given = [fields.get(key) for key in ("creates", "cwd", "when", "token")]
+        creates, cwd, when, token = (each if isinstance(each, Template) else None for each in given)
+        if creates is None or WRONG in given or not isinstance(source, ListSource | MatrixSource) or templates_in(source):
+            return
+        files = CreatedFiles(creates, cwd, when, token, {"item", "index"})
+        try:
+            for index, item in enumerate(list_items(source, {}, "")):
+                files.add(index, {"item": item, "index": index})
+        except SourceError:
+            return  # what no item can be is told when the list is made
+        except SameFile as same:
+            self._tell("creates", same.in_words(self._id))
+
     def check_gate(self) -> None:
         """Tell keys of the job's own table that mean nothing for a gate, or only for one."""
         action = self._fields.get("action", WRONG)
@@ -207,6 +231,11 @@ class _JobChecks:
             self._tell("on_reject", f"no job is called {_called(target)}{did_you_mean(target, before)}")
         elif target not in before:
             self._tell("on_reject", f"{target} is not a job that {self._id} needs, so it cannot go back to it")
+
+    def check_when(self, needs: Mapping[str, tuple[str, ...]]) -> None:
+        """Tell a job to run after a failure that could be nobody's: it would never run."""
+        if self._fields.get("when") == "failed" and not needs[self._id]:
+            self._tell("when", '"failed" is about what the job needs, and this job needs nothing: it would never run')
 
     def check_workflow(self) -> None:
         """Tell what a child run cannot have, and what only a child run can."""

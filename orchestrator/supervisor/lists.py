@@ -33,7 +33,7 @@ class ItemLists:
         try:
             listing = list_job(run.reader, self._contexts, job)
         except ListingError as error:
-            self._failed(order, job, f"for_each: {error}")
+            self._failed(order, job, f"{error.key}: {error}")
             return
         fault_point("supervisor.listed")
         was_listed = run.history.jobs[job.id].is_outdated

@@ -25,6 +25,14 @@ shell = "cat film.raw > {{ creates }} && rm film.raw; exit 1"
 """
 
 
+TWICE = """
+[jobs.pack]
+for_each = { lines = "names" }
+creates = "out/{{ item }}.gz"
+shell = "mkdir -p out; echo {{ item }} > {{ creates }}"
+"""
+
+
 def results(run_cli: RunCli) -> dict[str, tuple[str, int, str | None]]:
     told = run_cli("results", "jobs.toml", "--json", "--fields", "item,status,attempts,error")
     assert told.returncode == 0, told.stderr
@@ -52,3 +60,19 @@ def test_a_failed_attempts_file_proves_nothing_and_is_lost_to_nobody(run_cli: Ru
     (tmp_path / "never").write_text("by hand")
     run_cli("resume", "jobs.toml")
     assert results(run_cli)["never"] == ("succeeded", 4, f"{tmp_path}/never exists")
+
+
+def test_two_items_that_would_make_one_file_are_named_and_none_of_them_runs(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(TWICE)
+    (tmp_path / "names").write_text("a\nb\n./a\n")
+    words = "pack:0 and pack:2 would both make out/a.gz; name in it what tells them apart"
+    planned = run_cli("plan", "jobs.toml")
+    assert (planned.returncode, f"orchestrate: jobs.pack.creates: {words}" in planned.stderr) == (2, True)
+    told = run_cli("run", "jobs.toml")
+    assert (told.returncode, f"FAILED pack: creates: {words}" in told.stderr) == (1, True)
+    assert not (tmp_path / "out").exists()
+    # The list that failed does not stand: a resume makes it anew.
+    (tmp_path / "names").write_text("a\nb\n")
+    again = run_cli("resume", "jobs.toml")
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.gz", "b.gz"]

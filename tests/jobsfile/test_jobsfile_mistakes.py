@@ -190,6 +190,35 @@ def test_a_mistake_in_a_job_is_told_in_words(keys: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("when = 'failed'", 'when: "failed" is about what the job needs, and this job needs nothing: it would never run'),
+        ("when = 'failed'\nneeds = ['port']", None),
+        ("when = 'failed'\nfor_each = { job = 'port' }", None),
+        ("for_each = [1, 2]\ncreates = 'made'", "creates: a:0 and a:1 would both make made; name in it what tells them apart"),
+        ("for_each = ['x', 'y', './x']\ncreates = 'out/{{ item }}.gz'", "creates: a:0 and a:2 would both make out/x.gz; name"),
+        ("for_each = { matrix = { n = [1, 2], m = ['x', 'y'] } }\ncreates = '{{ item.n }}'", "creates: a:0 and a:1 would both"),
+        ("for_each = [1, 2]\ncreates = 'made'\ncwd = '{{ item }}'", None),
+        ("for_each = [1, 2]\ncreates = 'made'\nwhen = '{{ item == 1 }}'", None),
+        ("for_each = [1, 2]\ncreates = 'made'\ntoken = 'one'", None),
+        ("for_each = [1, 2]\ncreates = 'made'\ntoken = '{{ item }}'", "creates: a:0 and a:1 would both make made"),
+        ("for_each = [1, 2]\ncreates = '{{ inputs.who }}'", None),  # known when the list is made
+        ("for_each = ['only one']\ncreates = 'made'", None),
+    ],
+)
+def test_what_could_never_go_well_is_told_of_a_file_but_not_of_the_copy_that_a_run_has(keys: str, problem: str | None) -> None:
+    text = f'inputs.who = "x"\n[jobs.port]\nshell = "true"\n[jobs.a]\nshell = "true"\n{keys}\n'
+    load_text(text, path="jobs.toml", folder="/project")
+    try:
+        load_text(text, path="jobs.toml", folder="/project", is_recorded=False)
+    except JobsFileError as told:
+        (found,) = told.problems
+        assert f"jobs.a.{problem}" in found
+    else:
+        assert problem is None
+
+
+@pytest.mark.parametrize(
     "keys",
     [
         "for_each = 3\nlabel = '{{ item }} {{ parent }}'",

@@ -5,7 +5,7 @@ That happens once. Only an update of the run has a list evaluated again, and mer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, groupby
 from typing import Any
 
@@ -14,6 +14,8 @@ import msgspec
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
 from orchestrator.attempts.items.selection import LATER, Chosen, LabelsUnknown, Later, Selector, early_label
+from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
+from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import ChainSource, Job, chain_of
 from orchestrator.reading.item_names import recorded_label
 from orchestrator.reading.run_records import Records
@@ -23,7 +25,11 @@ from orchestrator.store.records import ItemsChosen, ItemSettled, Status
 
 
 class ListingError(Exception):
-    """`for_each` could not be evaluated; one line in words."""
+    """A job could not be listed; one line in words. `key`: where the mistake is."""
+
+    def __init__(self, message: str, key: str = "for_each") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -54,10 +60,31 @@ def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
         return Listing(len(ItemList(path)), revision)
     from orchestrator.jobsfile.sources import SourceError
 
+    values = _values(records, contexts, job)
+    if job.creates is not None:
+        # What a gate said is known item by item, when the item starts.
+        base = contexts.for_job()
+        values = with_files_checked(job, job.creates, values, base, set(base) - ({"jobs"} if job.sent_back_by else set()))
     try:
-        return Listing(write_item_list(path, _values(records, contexts, job)), revision)
+        return Listing(write_item_list(path, values), revision)
     except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
+    except SameFile as same:
+        raise ListingError(same.in_words(job.id), "creates") from same
+
+
+def with_files_checked(
+    job: Job, creates: Template, values: Iterable[Any], base: Mapping[str, Any], known: Collection[str]
+) -> Iterator[Any]:
+    """The values as they come. `known`: the names in `base` that templates may ask for by now.
+
+    Raises SameFile at the second item that would make the same file.
+    """
+    when = job.when if isinstance(job.when, Template) else None
+    files = CreatedFiles(creates, job.cwd, when, job.token, {"item", "index", *known})
+    for index, value in enumerate(values):
+        files.add(index, {**base, "item": value, "index": index})
+        yield value
 
 
 def list_again(records: Records, contexts: ItemContexts, job: Job) -> Relisted:
