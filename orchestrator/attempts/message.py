@@ -5,12 +5,12 @@ Nothing is decided here and no template is evaluated: what the attempt does is `
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from orchestrator.attempts.agent.command import config_task
 from orchestrator.attempts.agent.work import AgentWork
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.replay.asked import compared, places_of
@@ -18,7 +18,6 @@ from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.shared.nesting.ancestors import Nesting
-from orchestrator.store.home import agent_folder
 from orchestrator.store.records import Started
 from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
@@ -155,11 +154,4 @@ class StartMessages:
         config = work.config
         if config is None or config.variable in prepared.env or not (config.per_slot or config.warm):
             return None
-        return ConfigTask(
-            variable=config.variable,
-            folder=str(agent_folder(self._records.run_dir.home, work.agent)),
-            real=os.path.abspath(os.path.expanduser(os.environ.get(config.variable) or config.default)),
-            is_own=config.per_slot,
-            shared=config.shared,
-            warm=config.warm,
-        )
+        return config_task(self._records.run_dir.home, work.agent, config)

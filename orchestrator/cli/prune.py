@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.store.run_dir import RunDir
+    from orchestrator.workers.files.config_expiry import Forgotten
 
 _UNBORN = "never began"
 _UNREADABLE = "unreadable"
@@ -34,9 +35,10 @@ _UNFINISHED = ("failed", "interrupted", "paused", "running")
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry_run: bool, as_json: bool) -> int:
-    """Remove old runs, with their outputs and workspaces, and forget old tokens. Branches with commits stay.
+    """Remove old runs, with their outputs and workspaces, and forget old tokens and sessions. Branches with commits stay.
 
-    A run that goes on, a token in flight, and what this version cannot read are never removed.
+    A run that goes on, a token in flight, and what this version cannot read are never removed, nor a session of an agent that a
+    run which is left could go on in. Folders of agents that hold no session any more go, too.
     """
     from orchestrator.attempts.workspaces.expiry import forget_deleted
     from orchestrator.cli.known_tokens import forget_older
@@ -61,16 +63,22 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
             size = _size(each)
             if not (_could_be_removed(each, word) if dry_run else _remove(each)):
                 break
-            removed.append({"run_id": each.run_id, "token": None, "status": word, "bytes": size})
+            removed.append({"run_id": each.run_id, "token": None, "agent": None, "status": word, "bytes": size})
             if not as_json:
                 write_line(f"{'would remove' if dry_run else 'removed'} {each.run_id} ({word}, {sized(size)})")
     # Repositories still list the worktrees that went with their runs.
     if not dry_run:
         _tell(forget_deleted(home, _folders(home)))
     tokens = forget_older(home, older_than, is_dry=dry_run)
+    agents = _forget_agents_state(home, oldest, {each["run_id"] for each in removed}, is_dry=dry_run)
     if as_json:
-        forgotten = ({"run_id": None, "token": each.token, "status": each.state, "bytes": 0} for each in tokens)
-        write_json([*removed, *forgotten])
+        nothing = {"run_id": None, "token": None, "agent": None, "bytes": 0}
+        forgotten = ({**nothing, "token": each.token, "status": each.state} for each in tokens)
+        sessions = ({**nothing, "agent": name, "status": f"session {each}"} for name, found in agents for each in found.sessions)
+        slots = (
+            {**nothing, "agent": name, "status": each.path, "bytes": each.size} for name, found in agents for each in found.slots
+        )
+        write_json([*removed, *forgotten, *sessions, *slots])
     else:
         total = sum(each["bytes"] for each in removed)
         write_line(
@@ -79,7 +87,27 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         if tokens:
             plural = "s" if len(tokens) != 1 else ""
             write_line(f"{len(tokens)} token{plural}{' would be' if dry_run else ''} forgotten")
+        for name, found in agents:
+            told = (
+                f"{len(found.sessions)} sessions and {len(found.slots)} folders ({sized(sum(each.size for each in found.slots))})"
+            )
+            write_line(f"{name}: {told}{' would be' if dry_run else ''} forgotten")
     return 0
+
+
+def _forget_agents_state(home: Path, oldest: float, gone: set[str], *, is_dry: bool) -> list[tuple[str, Forgotten]]:
+    """What is forgotten of what agents keep, by the name of the agent. Raises StateUnwritableError."""
+    from orchestrator.attempts.agent.expiry import forget_agents_state
+
+    notes: list[str] = []
+    try:
+        found = list(forget_agents_state(home, oldest, gone, notes, is_dry=is_dry))
+    except OSError as error:
+        raise StateUnwritableError(
+            f"{error.filename}: cannot be removed: {error.strerror}", "mend that, then prune again"
+        ) from error
+    _tell(notes)
+    return [(name, forgotten) for name, forgotten in found if forgotten.sessions or forgotten.slots]
 
 
 def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:

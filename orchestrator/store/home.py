@@ -44,9 +44,14 @@ def limits_folder(home: Path) -> Path:
     return home / "limits"
 
 
+def agents_folder(home: Path) -> Path:
+    """One folder an agent, by its name."""
+    return home / "agents"
+
+
 def agent_folder(home: Path, name: str) -> Path:
     """What the CLI of an agent keeps, a folder a slot."""
-    return home / "agents" / name
+    return agents_folder(home) / name
 
 
 def waits_folder(home: Path) -> Path:

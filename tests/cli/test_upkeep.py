@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from drivers.command_line import RunCli
+from drivers.fake_agents import Witness
 from drivers.gate import Gate
 
 from orchestrator.cli import checkup
@@ -174,3 +175,39 @@ def test_a_file_system_that_gives_a_lock_twice_is_found_out(home: Path, monkeypa
     monkeypatch.setattr("filelock.lock_descriptor", lambda _fd, **_options: True)
     finding = next(each for each in checkup.examine(home) if each.check == "locks")
     assert (finding.level, "gives one lock to two at once" in finding.message) == ("bad", True)
+
+
+def test_prune_forgets_sessions_that_no_run_could_go_on_in_and_folders_of_agents_without_any(
+    run_cli: RunCli, home: Path, tmp_path: Path, witness: Witness
+) -> None:
+    (tmp_path / "ask.toml").write_text('[jobs.ask]\nagent = "fake"\nprompt = "fake: ok"\n')
+    assert run_cli("run", "ask.toml", "--run-id", "asked").returncode == 0
+    session = witness.prompts()[0]["session"]
+    slots = home / "agents" / "opencode"
+    for number, sessions in enumerate([[session], ["gone"], []]):
+        (slots / str(number)).mkdir(parents=True)
+        (slots / f"{number}.lock").touch()
+        for each in sessions:
+            (slots / "sessions").mkdir(exist_ok=True)
+            (slots / "sessions" / each).write_text(str(number))
+    (home / "agents" / "unheard-of" / "0").mkdir(parents=True)
+    for path in slots.glob("**/*"):
+        os.utime(path, (1000.0, 1000.0))
+
+    def left() -> set[str]:
+        return {str(path.relative_to(slots)) for path in slots.glob("**/*") if not path.name.endswith(".lock")}
+
+    told = run_cli("prune", "--older-than", "1h", "--dry-run")
+    assert "opencode: 1 sessions and 2 folders (0 B) would be forgotten" in told.stdout.splitlines()
+    assert 'unheard-of is left: there is no agent "unheard-of"' in told.stderr
+    assert left() == {"0", "1", "2", "sessions", f"sessions/{session}", "sessions/gone"}
+    removed = json.loads(run_cli("prune", "--older-than", "1h", "--json").stdout)
+    assert [(each["agent"], each["status"]) for each in removed] == [
+        ("opencode", "session gone"),
+        ("opencode", str(slots / "1")),
+        ("opencode", str(slots / "2")),
+    ]
+    assert left() == {"0", "sessions", f"sessions/{session}"}
+    os.utime(slots / "0.lock", (1000.0, 1000.0))
+    run_cli("prune", "--older-than", "0s")
+    assert left() == {"sessions"}, "its run is gone, too"

@@ -11,6 +11,8 @@ import pytest
 from drivers.processes import pids_in, wait_until
 from drivers.worker_driver import WorkerDriver, may_be_locked
 
+from orchestrator.workers.files import config_folder
+from orchestrator.workers.files.config_expiry import forget_old_state
 from orchestrator.workers.files.config_folder import ConfigFolder
 from orchestrator.workers.protocol import AttemptClass, ConfigTask
 
@@ -69,6 +71,54 @@ def test_a_session_goes_on_in_the_folder_where_it_began(task: ConfigTask) -> Non
     assert ConfigFolder.take_folder(task, "its-id").path == second.path
     assert ConfigFolder.take_folder(task, "../escape").path == first.path
     assert os.listdir(f"{task.folder}/sessions") == ["its-id"]
+
+
+def test_old_sessions_that_nobody_needs_go_and_then_the_folders_that_hold_none(task: ConfigTask) -> None:
+    folders = [ConfigFolder.take_folder(task, None) for _ in range(5)]
+    for folder, session in zip(folders, ["needed", "old", "young", "of-one-that-runs"], strict=False):
+        Path(folder.path, "state").write_text("x" * 5000)
+        folder.note_session(session)
+    folders[1].note_session("old-too")
+    # An agent that renewed its login and was killed: the slot has the only good one.
+    login = Path(folders[1].path, "login")
+    login.unlink()
+    login.write_text("renewed")
+    os.utime(login, (2e9, 2e9))
+    runs = folders.pop(3)
+    for folder in folders:
+        folder.note_warmed()
+        folder.let_go()
+    for path in Path(task.folder).glob("**/*"):
+        os.utime(path, (1000.0, 1000.0), follow_symlinks=False)
+    Path(task.folder, "sessions", "young").touch()
+
+    def forget(*, is_dry: bool) -> tuple[set[str], list[str]]:
+        found = forget_old_state(task, 2000.0, {"needed"}.__contains__, is_dry=is_dry)
+        assert [each.size > 0 for each in found.slots] == [True] * len(found.slots)
+        return set(found.sessions), [os.path.basename(each.path) for each in found.slots]
+
+    expected = ({"old", "old-too"}, ["1", "4"])
+    assert forget(is_dry=True) == expected
+    assert len(os.listdir(f"{task.folder}/sessions")) == 5
+    assert forget(is_dry=False) == expected
+    assert set(os.listdir(f"{task.folder}/sessions")) == {"needed", "young", "of-one-that-runs"}
+    assert {path.name for path in Path(task.folder).iterdir() if path.is_dir()} == {"0", "2", "3", "sessions"}
+    assert Path(task.real, "login").read_text() == "renewed"
+    assert not Path(task.folder, "1.warm").exists(), "the next one is warmed again"
+    assert Path(task.folder, "1.lock").exists(), "else two could hold it"
+    assert forget(is_dry=False) == (set(), [])
+    runs.let_go()
+
+
+def test_notes_of_sessions_are_bounded(task: ConfigTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_folder, "MOST_SESSIONS", 20)
+    folder = ConfigFolder.take_folder(task, None)
+    for number in range(50):
+        folder.note_session(f"s-{number}")
+        os.utime(f"{task.folder}/sessions/s-{number}", (number, number))
+    kept = os.listdir(f"{task.folder}/sessions")
+    assert len(kept) <= 20
+    assert {f"s-{number}" for number in range(35, 50)} <= set(kept), "the newest"
 
 
 def test_a_killed_worker_lets_go_of_its_folder(worker: WorkerDriver, task: ConfigTask) -> None:

@@ -8,6 +8,8 @@ Promise: no two attempts of this machine's runs use one such folder at once, unl
 agent inherits the lock, so that an agent that outlives a killed worker holds it still. Nobody waits here. A file that is shared
 with the user's own folder is a link to it. A CLI that renews a login in its slot replaces the file, and so the link: the new
 login is brought back to the user's folder after the attempt, because the old one may be of no use any more.
+
+At most `MOST_SESSIONS` notes of sessions are kept, the newest. What else is old and of no use `config_expiry` takes away.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from contextlib import suppress
 
 from ..locks import unlock
 from ..protocol import ConfigTask
+from .copying import remove_folder
+
+MOST_SESSIONS = 10_000
 
 
 class BeingWarmed(Exception):
@@ -61,6 +66,12 @@ class ConfigFolder:
             raise
         return taken
 
+    @classmethod
+    def take_idle_slot(cls, task: ConfigTask, number: int) -> ConfigFolder | None:
+        """Slot `number` as it lies there, to be removed; None: an attempt uses it. Raises OSError."""
+        lock = _lock(f"{task.folder}/{number}.lock")
+        return None if lock is None else cls(task, f"{task.folder}/{number}", lock, f"{task.folder}/{number}.warm")
+
     @property
     def locks(self) -> list[int]:
         """Descriptors that every process started in the folder is to inherit."""
@@ -90,6 +101,16 @@ class ConfigFolder:
         with open(temporary, "w", encoding="ascii") as file:
             file.write(os.path.basename(self.path))
         os.replace(temporary, f"{folder}/{session_id}")
+        _bound(folder)
+
+    def remove(self) -> None:
+        """Remove a slot's own folder, with all its CLI has kept there; its logins are brought back first. Raises OSError."""
+        if os.path.isdir(self.path):
+            self._bring_back()
+        # Before the folder: what a kill leaves half removed is warmed again.
+        with suppress(FileNotFoundError):
+            os.unlink(self._warm_mark)
+        remove_folder(self.path)
 
     def let_go(self) -> None:
         """The attempt has ended, and all its processes. Raises OSError if a renewed login could not be brought back."""
@@ -150,6 +171,20 @@ def _number_of(folder: str, session_id: str | None) -> int | None:
     with suppress(FileNotFoundError, ValueError), open(f"{folder}/sessions/{session_id}", encoding="ascii") as file:
         return int(file.read())
     return None
+
+
+def _bound(sessions: str) -> None:
+    """Forget the oldest notes where there are too many; a tenth more than that, so that this is seldom done."""
+    names = os.listdir(sessions)
+    if len(names) <= MOST_SESSIONS:
+        return
+    times: list[tuple[float, str]] = []
+    for name in names:
+        with suppress(FileNotFoundError):
+            times.append((os.stat(f"{sessions}/{name}").st_mtime, name))
+    for _, name in sorted(times)[: len(names) - MOST_SESSIONS * 9 // 10]:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{sessions}/{name}")
 
 
 def _is_name(session_id: str) -> bool:

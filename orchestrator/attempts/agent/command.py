@@ -7,13 +7,17 @@ that.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from orchestrator.jobsfile.model import Permissions
-from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.jobsfile.profiles.profile import ConfigDir, Profile
+from orchestrator.store.home import agent_folder
 from orchestrator.system.own_command import filled_command
+from orchestrator.workers.protocol import ConfigTask
 
 ALWAYS_PASSED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TERM", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*"),
@@ -81,6 +85,18 @@ def call_of(profile: Profile, asked: Asked) -> Call:
         script=script,
         env={**profile.env, **level.env},
         env_allowed=list(dict.fromkeys(passed)),
+    )
+
+
+def config_task(home: Path, agent: str, config: ConfigDir) -> ConfigTask:
+    """Where the CLI of `agent` keeps its state, as an attempt is told it."""
+    return ConfigTask(
+        variable=config.variable,
+        folder=str(agent_folder(home, agent)),
+        real=os.path.abspath(os.path.expanduser(os.environ.get(config.variable) or config.default)),
+        is_own=config.per_slot,
+        shared=config.shared,
+        warm=config.warm,
     )
 
 

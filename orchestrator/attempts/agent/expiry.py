@@ -1,0 +1,74 @@
+"""Forgetting what agent CLIs keep below HOME/agents: sessions that no run of the home can go on in, and slots without any.
+
+Promise: a session stays that the last attempt of an item has told, or one that runs, in any run that is left; where one of these
+cannot be read, all sessions stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from functools import cache
+from pathlib import Path
+
+from orchestrator.attempts.agent.command import config_task
+from orchestrator.errors import StateRefusedError, UserError
+from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.store.home import agents_folder
+from orchestrator.store.known_runs import list_runs
+from orchestrator.store.load import read_history
+from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.files.config_expiry import Forgotten, forget_old_state
+from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.protocol import SessionSeen
+
+
+def forget_agents_state(
+    home: Path, oldest: float, gone: Set[str], notes: list[str], *, is_dry: bool
+) -> Iterator[tuple[str, Forgotten]]:
+    """For each agent what is forgotten of what is older than `oldest` (seconds since the epoch). `gone`: ids of runs that do not
+    count any more. `notes` gets in words what had to stay. `is_dry`: nothing is done. Raises OSError.
+    """
+    profiles = Profiles()
+
+    @cache
+    def needed() -> frozenset[str] | None:
+        try:
+            return frozenset(session for run in list_runs(home) if run.run_id not in gone for session in _sessions_of(run))
+        except StateRefusedError as error:
+            notes.append(f"sessions of agents stay: {error.message}")
+            return None
+
+    def is_needed(session: str) -> bool:
+        # Asked only once a note is old, for it reads every run.
+        found = needed()
+        return found is None or session in found
+
+    for folder in sorted(agents_folder(home).glob("*/")):
+        # The profile knows which files of a slot are the user's logins: without it a renewed one could be lost.
+        try:
+            config = profiles.get(folder.name).config_dir
+        except UserError as error:
+            notes.append(f"{folder} is left: {error.message}")
+            continue
+        if config is not None and config.per_slot:
+            yield folder.name, forget_old_state(config_task(home, folder.name, config), oldest, is_needed, is_dry=is_dry)
+
+
+def _sessions_of(run_dir: RunDir) -> Iterator[str]:
+    """Those that an item of the run could go on in. Raises StateRefusedError."""
+    try:
+        history = read_history(run_dir)
+    except FileNotFoundError:
+        return
+    for job in history.jobs.values():
+        for index in range(job.known):
+            ended = job.last_end(index) if job.spending.is_known(index) else None
+            if ended is not None and ended.outcome.agent is not None and ended.outcome.agent.session_id is not None:
+                yield ended.outcome.agent.session_id
+    # Of an attempt without an end the log of its worker alone may tell.
+    for start in history.open_starts.values():
+        if start.agent is not None:
+            yield from (start.session,) if start.session is not None else ()
+            for line in read_log(str(run_dir.path / "workers" / str(start.worker) / LOG_NAME)):
+                if isinstance(line, SessionSeen):
+                    yield line.session_id

@@ -1,0 +1,122 @@
+"""What is taken away of the folders in which agent CLIs keep their state (`config_folder`): old sessions that nobody will go on
+in, and the folders of slots that hold no session.
+
+Promise: what an attempt uses stays, and so does a session that somebody may go on in, with the folder that it lies in. A kill in
+the middle leaves nothing that a later attempt would trip over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from ..protocol import ConfigTask
+from .config_folder import ConfigFolder
+
+
+class RemovedSlot(NamedTuple):
+    """The folder of a slot, and how many bytes it had on disk."""
+
+    path: str
+    size: int
+
+
+class Forgotten(NamedTuple):
+    """What was taken away, or would be: the ids of sessions, the folders of slots."""
+
+    sessions: list[str]
+    slots: list[RemovedSlot]
+
+
+def forget_old_state(task: ConfigTask, oldest: float, is_needed: Callable[[str], bool], *, is_dry: bool) -> Forgotten:
+    """Forget the sessions that were last used before `oldest` (seconds since the epoch) and that are not needed; then remove the
+    slots that no session is in and that nobody has used since then. `is_dry`: nothing is done. Raises OSError.
+    """
+    sessions = f"{task.folder}/sessions"
+    numbers = _slots(task.folder)
+    held = {number for number in numbers if _is_held(f"{task.folder}/{number}.lock")}
+    forgotten = []
+    for name, number, used_at in _noted(sessions):
+        # The session of an attempt that runs may stand in no record yet.
+        if used_at < oldest and number not in held and not is_needed(name):
+            forgotten.append(name)
+            if not is_dry:
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{sessions}/{name}")
+    idle = [number for number in sorted(numbers - held) if _mtime(f"{task.folder}/{number}.lock") < oldest]
+    removed = (_remove_slot(task, number, set(forgotten), is_dry=is_dry) for number in idle)
+    return Forgotten(forgotten, [slot for slot in removed if slot is not None])
+
+
+def _remove_slot(task: ConfigTask, number: int, forgotten: set[str], *, is_dry: bool) -> RemovedSlot | None:
+    """Remove a slot unless it is used, or has a session; `forgotten` ones count no more."""
+    path = f"{task.folder}/{number}"
+    if not os.path.isdir(path) or _has_session(task.folder, number, forgotten):
+        return None
+    found = RemovedSlot(path, _bytes_below(path))
+    if is_dry:
+        return found
+    taken = ConfigFolder.take_idle_slot(task, number)
+    if taken is None:
+        return None
+    try:
+        # Asked again: an attempt may have had it meanwhile. From here on none can take it.
+        if _has_session(task.folder, number, forgotten):
+            return None
+        taken.remove()
+    finally:
+        taken.let_go()
+    return found
+
+
+def _has_session(folder: str, number: int, forgotten: set[str]) -> bool:
+    return any(each == number and name not in forgotten for name, each, _ in _noted(f"{folder}/sessions"))
+
+
+def _noted(sessions: str) -> list[tuple[str, int, float]]:
+    """(session, slot, time of its last use) of all that are noted; slot -1 of a note that tells none."""
+    found = []
+    with suppress(FileNotFoundError):
+        for name in os.listdir(sessions):
+            number = -1
+            with suppress(FileNotFoundError):
+                with suppress(ValueError), open(f"{sessions}/{name}", encoding="ascii") as file:
+                    number = int(file.read(20))
+                found.append((name, number, os.stat(f"{sessions}/{name}").st_mtime))
+    return found
+
+
+def _slots(folder: str) -> set[int]:
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return {int(name) for name in names if name.isdecimal() and name.isascii()}
+
+
+def _is_held(lock: str) -> bool:
+    from filelock import lock_descriptor
+
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not lock_descriptor(descriptor, blocking=False)
+    finally:
+        os.close(descriptor)
+
+
+def _mtime(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _bytes_below(path: str) -> int:
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return total
