@@ -26,6 +26,7 @@ from orchestrator.core.states import (
     Waiting,
     waiting_for_choice,
 )
+from orchestrator.core.turns import note_money
 
 
 def attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: list[Decision]) -> None:
@@ -33,7 +34,9 @@ def attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: lis
     index = end.item[1]
     # Slot, money and resources are given back before the item gets its new state: what follows from that sees them free.
     job, running = scheduling.take_back_slot(state, end.item)
-    budget.charge_attempt(job, index, end.cost)
+    budget.charge_attempt(state, job, index, end.cost)
+    if job.rules.is_paid:
+        note_money(state)
     scheduling.free_slot(state, running.slot)
     for resource in scheduling.freed_by_end(job.rules):
         state.holds.pop(resource, None)
@@ -43,7 +46,7 @@ def attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: lis
     if isinstance(ended, Waiting):
         # Items of a job without `accounts` find out at each start which one they need: it waits in the line of that account.
         held_by = running.account if end.verdict is Verdict.THROTTLED and not job.rules.accounts else None
-        let_wait(job, index, ended, held_by=held_by)
+        let_wait(state, job, index, ended, held_by=held_by)
         decisions.append(Settle(end.item, ended))
     else:
         settle_item(state, job, index, ended, decisions)

@@ -12,7 +12,7 @@ What is expected of an attempt, the first of these that is known:
 4. nothing is known: one item starts alone, and the others wait for what it tells.
 
 An attempt that does not tell what it cost counts as much as is expected of one. Where nobody tells anything (`MUTE_AFTER`
-attempts, and none has told) a bound bounds nothing: that is said, once (`mute_jobs`).
+attempts, and none has told) a bound bounds nothing: that is said, once (`mute_units`).
 
 All of this follows from what is recorded: a resume with the same budget starts what this supervisor would have started.
 """
@@ -20,12 +20,12 @@ All of this follows from what is recorded: a resume with the same budget starts 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
-from orchestrator.core.costs import Cost, Meter
+from orchestrator.core.costs import UNBOUND, Cost, Costs, Meter, Total
 from orchestrator.core.states import JobState, RunState
 
 MUTE_AFTER = 2
@@ -57,10 +57,19 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     is_first: bool = False
 
 
-def charge_attempt(job: JobState, index: int, cost: Cost | None) -> None:
+def charge_attempt(state: RunState, job: JobState, index: int, cost: Cost | None) -> None:
     """An attempt of item `index` has ended; None: it was no agent's, or never began."""
     if cost is not None:
+        _count(state, job, -1)
         job.costs.charge(index, cost)
+        _count(state, job, 1)
+
+
+def take_over_costs(state: RunState, job: JobState, costs: Costs) -> None:
+    """What the job has cost under an earlier supervisor, or before its run was updated."""
+    _count(state, job, -1)
+    job.costs = costs
+    _count(state, job, 1)
 
 
 def refusal(state: RunState, job: JobState) -> Refusal | None:
@@ -70,26 +79,26 @@ def refusal(state: RunState, job: JobState) -> Refusal | None:
     return next(_refusals(state, job), None)
 
 
-def mute_jobs(state: RunState) -> Iterator[tuple[JobState, Unit]]:
-    """Jobs that have a budget over them and tell nothing of what they use in its unit, so that it does not bound them."""
-    for job in state.jobs:
-        for unit in UNITS:
-            meter = _meter(job, unit)
-            is_mute = meter.unknown >= MUTE_AFTER and not meter.told and not expected(state, job, unit)
-            if is_mute and _bounds(state, job, unit):
-                yield job, unit
+def mute_units(state: RunState, job: JobState) -> Iterator[Unit]:
+    """The units of budgets over this job that do not bound it, because it tells nothing of what it uses."""
+    for unit in UNITS:
+        meter = _meter(job, unit)
+        is_mute = meter.unknown >= MUTE_AFTER and not meter.told and not expected(state, job, unit)
+        if is_mute and _bounds(state, job, unit):
+            yield unit
 
 
 def expected(state: RunState, job: JobState, unit: Unit) -> int | None:
     """What an attempt of this job will probably cost; None: nobody knows."""
-    median = _meter(job, unit).median
-    if median is not None:
-        return median
-    if unit == "nano_usd" and job.rules.estimate_nano_usd is not None:
-        return job.rules.estimate_nano_usd
-    meters = [_meter(each, unit) for each in state.jobs]
-    told = sum(meter.told for meter in meters)
-    return sum(meter.known for meter in meters) // told if told else None
+    own = _own_price(job, unit)
+    return getattr(state.totals, unit).mean if own is None else own
+
+
+def is_unpriced(job: JobState) -> bool:
+    """Whether the job's items cost money, and nothing but the run as a whole tells how much, or how much they may: if one of two
+    such jobs is refused money, so is the other."""
+    has_price = any(_own_price(job, unit) is not None for unit in UNITS)
+    return job.rules.is_paid and not has_price and job.budget == UNBOUND
 
 
 def left_nano_usd(state: RunState, job: JobState) -> int | None:
@@ -99,7 +108,7 @@ def left_nano_usd(state: RunState, job: JobState) -> int | None:
     there is money was seen to before.
     """
     own = expected(state, job, "nano_usd") or 0
-    left = [bound - sum(_used(state, jobs, "nano_usd")) + own for _, bound, jobs in _bounds(state, job, "nano_usd")]
+    left = [bound - sum(_used(state, whose, "nano_usd")) + own for whose, bound in _bounds(state, job, "nano_usd")]
     return max(min(left), 1) if left else None
 
 
@@ -136,18 +145,18 @@ def words_about_job(reason: str, job_id: str) -> str:
 def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
     """Each bound that keeps the next item of the job from starting, in the order in which people are told of them."""
     for unit in UNITS:
-        for name, bound, jobs in _bounds(state, job, unit):
+        for whose, bound in _bounds(state, job, unit):
             # All that is counted is put together first: a refusal says it in words.
             likely = expected(state, job, unit)
-            spent, unknown_amount, running_amount = _used(state, jobs, unit)
+            spent, unknown_amount, running_amount = _used(state, whose, unit)
             refused = Refusal(
                 unit=unit,
-                job=name,
+                job=None if whose is None else whose.rules.id,
                 bound=bound,
                 spent=spent,
-                unknown=sum(_meter(each, unit).unknown for each in jobs),
+                unknown=(getattr(state.totals, unit) if whose is None else _meter(whose, unit)).unknown,
                 unknown_amount=unknown_amount,
-                running=sum(each.running for each in jobs),
+                running=sum(each.running for each in _at_work(state)) if whose is None else whose.running,
                 running_amount=running_amount,
                 expected=likely or 0,
             )
@@ -159,34 +168,50 @@ def _refusals(state: RunState, job: JobState) -> Iterator[Refusal]:
                 yield msgspec.structs.replace(refused, is_first=True)
 
 
-def _used(state: RunState, jobs: Sequence[JobState], unit: Unit) -> tuple[int, int, int]:
-    """Of these jobs: what is known to be spent, what attempts that did not tell count as, what running ones probably cost."""
-    spent = unknown_amount = running_amount = 0
-    for each in jobs:
-        meter = _meter(each, unit)
-        spent += meter.known
-        if meter.unknown or each.running:
-            price = expected(state, each, unit) or 0
-            unknown_amount += meter.unknown * price
-            running_amount += each.running * price
-    return spent, unknown_amount, running_amount
+def _used(state: RunState, whose: JobState | None, unit: Unit) -> tuple[int, int, int]:
+    """Of a job (None: of all): what is known to be spent, what attempts that did not tell count as, what running ones will cost.
+
+    It is asked before each start: of all jobs only those are looked at that are at work, the rest is summed up already.
+    """
+    if whose is None:
+        total: Total = getattr(state.totals, unit)
+        running_amount = sum(each.running * (expected(state, each, unit) or 0) for each in _at_work(state))
+        return total.known, total.unknown_amount + total.unpriced * (total.mean or 0), running_amount
+    meter, price = _meter(whose, unit), expected(state, whose, unit) or 0
+    return meter.known, meter.unknown * price, whose.running * price
 
 
-def _bounds(state: RunState, job: JobState, unit: Unit) -> list[tuple[str | None, int, list[JobState]]]:
-    """Each bound that holds for the job: whose it is (None: the run's), how much, and the jobs that it bounds together."""
-    found: list[tuple[str | None, int, list[JobState]]] = []
+def _bounds(state: RunState, job: JobState, unit: Unit) -> list[tuple[JobState | None, int]]:
+    """Each bound that holds for the job: whose it is (None: the run's, of all jobs together), and how much."""
+    found: list[tuple[JobState | None, int]] = []
     if (bound := getattr(state.budget, unit)) is not None:
-        found.append((None, bound, [each for each in state.jobs if each.rules.is_paid]))
+        found.append((None, bound))
     if (bound := getattr(job.budget, unit)) is not None:
-        found.append((job.rules.id, bound, [job]))
+        found.append((job, bound))
     return found
 
 
 def _is_first_in_flight(state: RunState, unit: Unit) -> bool:
     """Whether an agent is at work that may tell what an item costs, which nobody knows yet."""
-    paid = [job for job in state.jobs if job.rules.is_paid]
-    is_mute = sum(_meter(job, unit).unknown for job in paid) >= MUTE_AFTER
-    return not is_mute and any(job.running and expected(state, job, unit) is None for job in paid)
+    is_mute = getattr(state.totals, unit).unknown >= MUTE_AFTER
+    return not is_mute and any(expected(state, job, unit) is None for job in _at_work(state))
+
+
+def _at_work(state: RunState) -> Iterator[JobState]:
+    """The jobs that cost money of which items run."""
+    return (job for order in state.agenda.at_work if (job := state.jobs[order]).rules.is_paid)
+
+
+def _own_price(job: JobState, unit: Unit) -> int | None:
+    """What an attempt of this job will probably cost, as far as the job itself tells."""
+    median = _meter(job, unit).median
+    return job.rules.estimate_nano_usd if median is None and unit == "nano_usd" else median
+
+
+def _count(state: RunState, job: JobState, times: int) -> None:
+    for unit in UNITS:
+        total: Total = getattr(state.totals, unit)
+        total.count(_meter(job, unit), _own_price(job, unit), times)
 
 
 def _meter(job: JobState, unit: Unit) -> Meter:

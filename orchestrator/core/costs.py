@@ -69,6 +69,42 @@ class Costs(msgspec.Struct):
         self.tokens.charge(index, cost.tokens)
 
 
+class Total(msgspec.Struct):
+    """What all jobs of a run have cost, in one unit. `known`, `told`, `unknown`: as in `Meter`.
+
+    `unknown_amount`: what those of the `unknown` attempts count as that are of jobs with a price of their own; `unpriced`: how
+    many the others are.
+    """
+
+    known: int = 0
+    told: int = 0
+    unknown: int = 0
+    unknown_amount: int = 0
+    unpriced: int = 0
+
+    def count(self, meter: Meter, price: int | None, times: int) -> None:
+        """Count what a job has cost in (`times` 1), or out (-1). `price`: of its next attempt, as far as the job itself tells."""
+        self.known += times * meter.known
+        self.told += times * meter.told
+        self.unknown += times * meter.unknown
+        if price is None:
+            self.unpriced += times * meter.unknown
+        else:
+            self.unknown_amount += times * meter.unknown * price
+
+    @property
+    def mean(self) -> int | None:
+        """Of all attempts that told; None: none has."""
+        return self.known // self.told if self.told else None
+
+
+class Totals(msgspec.Struct):
+    """What all jobs of a run have cost, in both units: no start adds up what each job has cost."""
+
+    nano_usd: Total = msgspec.field(default_factory=Total)
+    tokens: Total = msgspec.field(default_factory=Total)
+
+
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What a run or a job may cost. None: no bound."""
 

@@ -2,7 +2,7 @@
 
 Promise: bounds are never exceeded (slots, max_concurrency); every item ends, or the run ends `interrupted`, `cancelled` or
 `failed` and names it; a halt is told by the failing item that comes first in (job order, index).
-Invariant: free slots + running items + slots set aside = slots (`check_invariants`).
+Invariant: free slots + running items + slots set aside = slots; each job stands where it belongs (`invariants`).
 It refuses to handle: clocks (`now` is given, monotonic seconds), disks, processes, and what an outcome says beyond its verdict.
 
 A call has three steps.
@@ -17,10 +17,9 @@ with it is asked in one place, for every event alike.
 
 from __future__ import annotations
 
-import math
 from typing import assert_never
 
-from orchestrator.core import gates, scheduling, throttle
+from orchestrator.core import gates, scheduling, throttle, turns
 from orchestrator.core.attempt_verdicts import attempt_ended
 from orchestrator.core.decisions import Decision
 from orchestrator.core.declined_starts import start_declined
@@ -50,6 +49,7 @@ from orchestrator.core.events import (
 from orchestrator.core.initial_state import list_items, restore_job
 from orchestrator.core.item_ends import cancel_item, halt_run, release_chain_item, settle_item
 from orchestrator.core.item_waits import make_due
+from orchestrator.core.job_changes import wake_watchers
 from orchestrator.core.job_order import begin_job, close_job, close_jobs, finish_run, open_jobs
 from orchestrator.core.states import (
     FAILED,
@@ -59,7 +59,6 @@ from orchestrator.core.states import (
     JobState,
     Pending,
     Phase,
-    Running,
     RunState,
     Stop,
     Waiting,
@@ -110,37 +109,6 @@ def next_wake(state: RunState) -> float | None:
     return min(scheduling.wake_times(state), default=None)
 
 
-def check_invariants(state: RunState) -> None:
-    """Raise AssertionError if a slot was made or lost, or a counter does not match the items. For tests, after each step."""
-    running = [item for job in state.jobs for item in job.items if isinstance(item, Running)]
-    # Adopted attempts may hold slots beyond the run's own number: those are none of its slots.
-    own_slots = [item.slot for item in running if item.slot < state.slots]
-    slots = own_slots + state.free_slots + [slot for slot in state.set_aside if slot < state.slots]
-    assert len(set(slots)) == len(slots), "a slot is used twice"
-    assert len(slots) == state.slots, "a slot was made or lost"
-    for job in state.jobs:
-        # An item that is in no line, or in two, would wait for ever, or start twice.
-        untold = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due == math.inf}
-        assert job.joining | job.asking == untold, "job.joining or job.asking is wrong"
-        assert not job.joining & job.asking, "an item waits twice"
-        assert job.posing <= job.asking, "job.posing is wrong"
-        assert job.running == sum(isinstance(item, Running) for item in job.items), "job.running is wrong"
-        # A budget is only as good as the sums that it is compared with.
-        for meter in (job.costs.nano_usd, job.costs.tokens):
-            assert sorted(meter.last.values()) == meter.in_order, "the order of costs is wrong"
-            assert len(meter.last) <= meter.told, "more items have told a cost than attempts"
-        if job.rules.max_concurrency is not None:
-            assert job.running <= job.rules.max_concurrency, "max_concurrency is exceeded"
-        # Stale entries of the heaps are allowed; a waiting item without an entry is not.
-        waiting = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due < math.inf}
-        assert waiting <= {index for _, index in job.backoff}.union(job.due, *job.held.values()), "a waiting item is lost"
-    for name, account in state.accounts.items():
-        assert account.running == sum(item.account == name for item in running), "account.running is wrong"
-        assert account.bound is None or account.bound >= 1, "an account may run nothing"
-    if state.is_finished:
-        assert not running, "the run is finished and something runs"
-
-
 def _told(
     state: RunState,
     event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded | AccountTold,
@@ -172,6 +140,8 @@ def _items_listed(state: RunState, listed: ItemsListed, decisions: list[Decision
         restore_job(state, job, listed.restored)
     else:
         list_items(job, listed.count, listed.chosen)
+    # Chains that follow it may have their lists, too.
+    wake_watchers(state, job)
     if job.is_cancelled_ahead:
         cancel_item(state, job, 0, decisions)
     begin_job(state, job, decisions)
@@ -205,7 +175,7 @@ def _join_ended(state: RunState, items: tuple[ItemRef, ...], now: float, decisio
         if scheduling.is_over(state, job):
             settle_item(state, job, index, INTERRUPTED, decisions)
         else:
-            make_due(job, index, "token", now)
+            make_due(state, job, index, "token", now)
 
 
 def _outcomes_durable(state: RunState, items: tuple[ItemRef, ...], decisions: list[Decision]) -> None:
@@ -213,6 +183,7 @@ def _outcomes_durable(state: RunState, items: tuple[ItemRef, ...], decisions: li
     for order, index in items:
         job = state.jobs[order]
         job.undurable.discard(index)
+        state.agenda.changed.add(order)
         for child in job.chain_children:
             release_chain_item(state, state.jobs[child], index, decisions)
 
@@ -238,12 +209,12 @@ def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
     # Before `RunOpened` a resume tells what ended meanwhile: to decide on half of that would start what is done.
     if state.is_finished or not state.is_open:
         return
-    # Close before opening: a job that opens asks how those it needs were closed.
+    # Close before opening: a job that opens asks how those it needs were closed. A job that opens may close in the same breath
+    # (all of its items are skipped), and let others open.
     close_jobs(state, decisions)
-    open_jobs(state, decisions)
-    # A job that opens may close in the same breath (all of its items are skipped), and let others open.
-    while close_jobs(state, decisions):
-        open_jobs(state, decisions)
+    while open_jobs(state, decisions):
+        close_jobs(state, decisions)
     gates.ask_gates(state, decisions)
-    scheduling.start_items(state, now, decisions)
+    turns.start_items(state, now, decisions)
     finish_run(state, decisions)
+    scheduling.drop_stale_times(state)

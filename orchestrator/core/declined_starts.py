@@ -18,6 +18,7 @@ from orchestrator.core.states import (
     Waiting,
 )
 from orchestrator.core.stopping import stop_run
+from orchestrator.core.turns import note_money
 
 
 def start_declined(state: RunState, declined: StartDeclined, now: float, decisions: list[Decision]) -> None:
@@ -25,6 +26,8 @@ def start_declined(state: RunState, declined: StartDeclined, now: float, decisio
     # The slot first: the item no longer has it, whatever becomes of the item.
     job, running = scheduling.take_back_slot(state, declined.item)
     index = declined.item[1]
+    if job.rules.is_paid:
+        note_money(state)
     if declined.why is Declined.SLOT_HELD:
         # Else the next item would be given this slot, and be declined, over and over, until its holder lets it go.
         state.set_aside.add(running.slot)
@@ -82,7 +85,7 @@ def _not_started(
     if not isinstance(item, Waiting):
         settle_item(state, job, index, item, decisions)
         return
-    let_wait(job, index, item, held_by=held_by, is_joining=True)
+    let_wait(state, job, index, item, held_by=held_by, is_joining=True)
     if item.due == math.inf:
         # A join is recorded, with the work that it joined. A start that is merely tried again soon leaves no record.
         decisions.append(Settle((job.rules.order, index), item))

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
+from orchestrator.core.ancestry import jobs_before, jobs_behind
 from orchestrator.core.decisions import AskGate, Decision, ReopenItems
 from orchestrator.core.events import GateEnd, GateTold, ItemsReopened, LeftAlone
 from orchestrator.core.item_ends import halt_run, settle_item, settle_unstarted
 from orchestrator.core.item_waits import make_due
+from orchestrator.core.job_changes import enter_phase
 from orchestrator.core.scheduling import may_start, take_next
 from orchestrator.core.states import (
     FAILED,
@@ -34,13 +36,16 @@ from orchestrator.core.states import (
     Waiting,
     waiting_for_choice,
 )
+from orchestrator.core.turns import review
 
 
 def ask_gates(state: RunState, decisions: list[Decision]) -> None:
     """Put the question of each gate whose turn has come: all at once, for a question takes nothing from anybody."""
-    for job in state.jobs:
-        while job.rules.is_gate and may_start(state, job) and (index := take_next(state, job)) is not None:
-            _ask(job, index, decisions)
+    review(state)
+    for order in sorted(state.agenda.gates):
+        job = state.jobs[order]
+        while may_start(state, job) and (index := take_next(state, job)) is not None:
+            _ask(state, job, index, decisions)
 
 
 def take_in_gate_event(state: RunState, event: GateTold | ItemsReopened | LeftAlone, decisions: list[Decision]) -> None:
@@ -52,9 +57,11 @@ def take_in_gate_event(state: RunState, event: GateTold | ItemsReopened | LeftAl
             _reopen(state, attempts)
             # Closed before they were listed, because what they needed had failed: that is looked at once more.
             for order in jobs:
-                state.jobs[order].phase = Phase.BLOCKED
+                enter_phase(state, state.jobs[order], Phase.BLOCKED)
         case LeftAlone():
             state.is_attended = False
+            # Nothing waits for an answer at the terminal any more.
+            state.agenda.changed.update(range(len(state.jobs)))
         case unknown:
             assert_never(unknown)
 
@@ -63,7 +70,7 @@ def child_answered(state: RunState, item: ItemRef, now: float) -> None:
     """Let an item go on that waits for a choice in its child run. One that does not wait (any more) is left as it is."""
     job, index = state.jobs[item[0]], item[1]
     if index in job.asking and not job.rules.is_gate:
-        make_due(job, index, "child", now)
+        make_due(state, job, index, "child", now)
 
 
 def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> None:
@@ -74,6 +81,7 @@ def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> N
     if index not in job.asking:
         return
     job.posing.discard(index)
+    state.agenda.changed.add(order)
     match event.how:
         case GateEnd.OPEN:
             pass
@@ -88,6 +96,7 @@ def _gate_told(state: RunState, event: GateTold, decisions: list[Decision]) -> N
 def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
     """Let these items run again. `attempts`: how many each has had, so that the next has a number of its own."""
     state.is_reopening = False
+    state.agenda.failed_before.clear()
     # Jobs that reopen together run in the order of their needs, as they did the first time.
     way = {order for order, _ in attempts}
     for (order, index), number in attempts.items():
@@ -97,19 +106,21 @@ def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
         if isinstance(item, Running | Pending):
             continue
         _take_back_end(job, index)
+        state.agenda.changed.add(order)
         job.items[index] = PENDING
         job.tries[index] = Tries(number=number)
         job.next_index = min(job.next_index, index)
         # It opens as it did the first time, when what it needs is at rest.
         if job.is_closed or way & set(job.rules.needs):
-            job.phase = Phase.BLOCKED
+            enter_phase(state, job, Phase.BLOCKED)
 
 
-def _ask(job: JobState, index: int, decisions: list[Decision]) -> None:
+def _ask(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
     """Have the question put; until it is out (`GateEnd.OPEN`) the run is in motion."""
     job.items[index] = waiting_for_choice("gate")
     job.asking.add(index)
     job.posing.add(index)
+    state.agenda.changed.add(job.rules.order)
     decisions.append(AskGate((job.rules.order, index)))
 
 
@@ -124,7 +135,7 @@ def _rejected(state: RunState, job: JobState, index: int, decisions: list[Decisi
         case "skip":
             settle_item(state, job, index, SKIPPED, decisions)
         case "retry" if job.rules.retry_from is None:
-            _ask(job, index, decisions)
+            _ask(state, job, index, decisions)
         case "retry":
             state.is_reopening = True
             decisions.append(ReopenItems(_way_back(state, job, index)))
@@ -140,10 +151,7 @@ def _way_back(state: RunState, gate: JobState, index: int) -> tuple[ItemRef, ...
     assert gate.rules.retry_from is not None
     # All jobs on a way from the job to the gate: what they did is of no use once that job has done something else.
     first = gate.rules.retry_from
-    way = {gate.rules.order}
-    for order in range(len(state.jobs)):
-        if order == first or (comes_from(state, order, first) and comes_from(state, gate.rules.order, order)):
-            way.add(order)
+    way = {first, gate.rules.order} | (jobs_behind(state, [first]) & jobs_before(state, gate.rules.order))
     # Over chains alone, item 3 of the gate depends on item 3 of each: a rejection of one must not undo the others.
     is_chain = all(not way & set(state.jobs[order].rules.needs) for order in way - {first})
     return tuple(
@@ -152,20 +160,6 @@ def _way_back(state: RunState, gate: JobState, index: int) -> tuple[ItemRef, ...
         for each in range(len(state.jobs[order].items))
         if (each == index or not is_chain) and not isinstance(state.jobs[order].items[each], Running | Pending)
     )
-
-
-def comes_from(state: RunState, order: int, first: int) -> bool:
-    """Whether job `order` needs job `first`, directly or through others."""
-    seen: set[int] = set()
-    todo = [order]
-    while todo:
-        rules = state.jobs[todo.pop()].rules
-        for before in {*rules.needs, *rules.chain} - seen:
-            if before == first:
-                return True
-            seen.add(before)
-            todo.append(before)
-    return False
 
 
 def _take_back_end(job: JobState, index: int) -> None:

@@ -6,7 +6,11 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core import throttle
+from orchestrator.core.agenda import Agenda
+from orchestrator.core.ancestry import chain_depths
+from orchestrator.core.budget import take_over_costs
 from orchestrator.core.costs import UNBOUND, Bounds
+from orchestrator.core.job_changes import count_running, enter_phase
 from orchestrator.core.states import PENDING, SKIPPED, JobRules, JobState, Pending, Phase, RestoredJob, Running, RunState, Tries
 
 
@@ -30,9 +34,14 @@ def open_run(
     # Whether others depend on a job decides whether its ends have to be durable before anything follows from them.
     for job in jobs:
         for parent in job.rules.chain:
-            jobs[parent].chain_children += (job.rules.order,)
+            jobs[parent].chain_children.append(job.rules.order)
         for need in (*job.rules.needs, *job.rules.chain):
-            jobs[need].has_dependents = True
+            jobs[need].dependents.append(job.rules.order)
+    # What is begun is brought to its end first: of a chain the last jobs come before the first ones.
+    depths = chain_depths(rules)
+    by_rank = sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, -depths[order], order))
+    for rank, order in enumerate(by_rank):
+        jobs[order].rank = rank
     state = RunState(
         jobs=jobs,
         slots=slots,
@@ -42,12 +51,24 @@ def open_run(
         drain_timeout=drain_timeout,
         timeout_at=None if timeout is None else now + timeout,
         is_attended=is_attended,
-        by_priority=sorted(range(len(jobs)), key=lambda order: (-rules[order].priority, order)),
+        by_rank=by_rank,
+        agenda=Agenda(changed=set(range(len(jobs))), to_open=set(range(len(jobs)))),
+        ceilings=_ceilings(rules),
     )
     # Last: what was adopted takes slots and accounts of the state.
     for order, past in (restored or {}).items():
         restore_job(state, jobs[order], past)
     return state
+
+
+def _ceilings(rules: Sequence[JobRules]) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for rule in rules:
+        for account in rule.accounts:
+            bounded, unbounded = found.get(account, (0, 0))
+            bound = rule.max_concurrency
+            found[account] = (bounded, unbounded + 1) if bound is None else (bounded + bound, unbounded)
+    return found
 
 
 def list_items(job: JobState, count: int, chosen: Sequence[range] | None = None) -> None:
@@ -78,7 +99,7 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
     """
     job.gone = past.gone
     if past.costs is not None:
-        job.costs = past.costs
+        take_over_costs(state, job, past.costs)
     # Count all items as unfinished first: `count_end` takes each that has ended off again.
     job.items = list(past.states)
     job.is_listed = True
@@ -92,7 +113,7 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
         if adopted.account is not None:
             throttle.note_account(state, job, adopted.index, adopted.account)
         job.tries[adopted.index] = Tries(number=adopted.attempt, used=1)
-        job.running += 1
+        count_running(state, job, 1)
         # The run may have fewer slots now than when it began: then the slot is none of its slots.
         if adopted.slot in state.free_slots:
             state.free_slots.remove(adopted.slot)
@@ -103,5 +124,5 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
         job.is_stopped = True
     # Nothing left to do: it closes with the first event, whatever became of the jobs that it needs.
     if not job.unfinished:
-        job.phase = Phase.OPEN
+        enter_phase(state, job, Phase.OPEN)
     heapq.heapify(state.free_slots)

@@ -32,6 +32,7 @@ def settle_item(
 ) -> None:
     """Give an item its end, tell it, and bring about what follows from it."""
     # It is in no line any more. Entries of heaps stay, and are dropped when they come up (`scheduling`).
+    state.agenda.changed.add(job.rules.order)
     job.items[index] = ended
     job.tries.pop(index, None)
     job.joining.discard(index)
@@ -74,6 +75,7 @@ def halt_run(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
     is_first = state.halted_by is None
     state.halted_by = ref if state.halted_by is None else min(state.halted_by, ref)
     if is_first:
+        state.agenda.changed.update(range(len(state.jobs)))
         for job in state.jobs:
             if not job.rules.is_cleanup:
                 end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
@@ -108,6 +110,7 @@ def release_chain_item(state: RunState, child: JobState, index: int, decisions: 
     states = [parent.items[index] for parent in parents]
     if _chain_wants(child, states):
         heapq.heappush(child.ready, index)
+        state.agenda.changed.add(child.rules.order)
         return
     blamed = next((p for p, item in zip(parents, states, strict=True) if not isinstance(item, Succeeded)), parents[0])
     settle_item(state, child, index, SKIPPED, decisions, f"{blamed.rules.id}:{index} is {_word(blamed.items[index])}")

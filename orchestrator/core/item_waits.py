@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import math
 
-from orchestrator.core.scheduling import is_over
+from orchestrator.core.scheduling import is_over, note_backoff
 from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemState, JobState, Running, RunState, Waiting
 
 
@@ -27,12 +27,15 @@ def unless_over(state: RunState, job: JobState, running: Running, wanted: ItemSt
     return INTERRUPTED if isinstance(wanted, Waiting) and is_over(state, job) else wanted
 
 
-def let_wait(job: JobState, index: int, waiting: Waiting, *, held_by: str | None = None, is_joining: bool = False) -> None:
+def let_wait(
+    state: RunState, job: JobState, index: int, waiting: Waiting, *, held_by: str | None = None, is_joining: bool = False
+) -> None:
     """Put an item into the line in which it waits.
 
     `held_by`: the account for which it waits, in a job that cannot tell of its items which they need. `is_joining`: without a
     time it waits for a verdict; else for a choice.
     """
+    state.agenda.changed.add(job.rules.order)
     job.items[index] = waiting
     if waiting.due == math.inf:
         (job.joining if is_joining else job.asking).add(index)
@@ -40,10 +43,12 @@ def let_wait(job: JobState, index: int, waiting: Waiting, *, held_by: str | None
         heapq.heappush(job.held.setdefault(held_by, []), index)
     else:
         heapq.heappush(job.backoff, (waiting.due, index))
+        note_backoff(state, job, waiting.due)
 
 
-def make_due(job: JobState, index: int, reason: str, now: float) -> None:
+def make_due(state: RunState, job: JobState, index: int, reason: str, now: float) -> None:
     """What the item waited for has come: it may have the next slot."""
+    state.agenda.changed.add(job.rules.order)
     job.joining.discard(index)
     job.asking.discard(index)
     job.items[index] = Waiting(reason, now)

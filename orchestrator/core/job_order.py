@@ -14,38 +14,55 @@ from __future__ import annotations
 from typing import assert_never
 
 from orchestrator.core import budget
+from orchestrator.core.ancestry import has_failed
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
 from orchestrator.core.item_ends import release_chain_item, settle_item
-from orchestrator.core.scheduling import has_startable, may_start
+from orchestrator.core.job_changes import enter_phase
+from orchestrator.core.resting import has_money, is_at_rest
+from orchestrator.core.scheduling import note_backoff
 from orchestrator.core.states import CLOSED_PHASES, SKIPPED, Cancelled, Failed, ItemRef, JobState, Pending, Phase, RunState, Stop
+from orchestrator.core.turns import review, wants_to_start
 
 
-def open_jobs(state: RunState, decisions: list[Decision]) -> None:
-    """Have each job listed (or skipped) whose needs are met. A skipped job may let the next one open: repeat until still."""
+def open_jobs(state: RunState, decisions: list[Decision]) -> bool:
+    """Have each job listed (or skipped) whose needs are met; tells whether there was one.
+
+    A skipped job may let the next one open: repeat until still.
+    """
     if state.stop is not Stop.NO or state.is_cancelled:
-        return
-    is_changed = True
-    while is_changed:
-        is_changed = False
-        for job in state.jobs:
-            if job.phase is Phase.BLOCKED and _open(state, job, decisions):
-                is_changed = True
+        return False
+    agenda, is_any = state.agenda, False
+    failed: dict[int, bool] = {}
+    while True:
+        # Of a halted run it tells which jobs are at rest by now.
+        review(state)
+        if not agenda.to_open:
+            return is_any
+        orders, agenda.to_open = sorted(agenda.to_open), set()
+        for order in orders:
+            job = state.jobs[order]
+            if job.phase is Phase.BLOCKED and _open(state, job, decisions, failed):
+                is_any = True
 
 
-def close_jobs(state: RunState, decisions: list[Decision]) -> bool:
-    """Close each open job of which nothing is left; tells whether there was one."""
-    is_any = False
-    for job in state.jobs:
-        is_still = not job.running and not job.undurable and not job.joining
-        if job.phase is Phase.OPEN and is_still and (job.is_stopped or not job.unfinished):
+def close_jobs(state: RunState, decisions: list[Decision]) -> None:
+    """Close each open job of which nothing is left. A closed job may end what is left of the chains that follow it."""
+    while True:
+        review(state)
+        if not state.agenda.closable:
+            return
+        orders, state.agenda.closable = sorted(state.agenda.closable), set()
+        for order in orders:
+            job = state.jobs[order]
             close_job(state, job, _closing_phase(job), decisions)
-            is_any = True
-    return is_any
 
 
 def begin_job(state: RunState, job: JobState, decisions: list[Decision]) -> None:
     """Open a listed job: its items may start from now on, or are skipped."""
-    job.phase = Phase.OPEN
+    enter_phase(state, job, Phase.OPEN)
+    # It may have had attempts before, whose workers outlived their supervisor and whose items wait by now.
+    for due, _ in job.backoff:
+        note_backoff(state, job, due)
     for index, item in enumerate(job.items):
         if job.skip_reason and isinstance(item, Pending):
             settle_item(state, job, index, SKIPPED, decisions, job.skip_reason)
@@ -56,7 +73,7 @@ def begin_job(state: RunState, job: JobState, decisions: list[Decision]) -> None
 def close_job(state: RunState, job: JobState, phase: Phase, decisions: list[Decision]) -> None:
     """Close one job. If items of it never had their turn, the chain items that wait for them are told."""
     assert phase in CLOSED_PHASES
-    job.phase = phase
+    enter_phase(state, job, phase)
     decisions.append(CloseJob(job.rules.order, phase))
     if job.unfinished:
         for child in job.chain_children:
@@ -66,7 +83,10 @@ def close_job(state: RunState, job: JobState, phase: Phase, decisions: list[Deci
 
 def finish_run(state: RunState, decisions: list[Decision]) -> None:
     """Finish the run if nothing moves and nothing can."""
-    if state.is_finished or state.is_reopening or any(_is_in_motion(state, job) for job in state.jobs):
+    if state.is_finished or state.is_reopening:
+        return
+    review(state)
+    if state.agenda.moving or any(has_money(state, state.jobs[order]) for order in state.agenda.wanting):
         return
     # A wrong rule would show here as a run that waits for ever: better to say so.
     if not _may_end(state):
@@ -78,8 +98,11 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
     decisions.append(FinishRun(verdict, error, state.is_rejected, reason))
 
 
-def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
-    """Open, list or skip a blocked job if its time has come; tells whether it did."""
+def _open(state: RunState, job: JobState, decisions: list[Decision], failed: dict[int, bool]) -> bool:
+    """Open, list or skip a blocked job if its time has come; tells whether it did. Else it watches one job for which it waits.
+
+    `failed`: as of `ancestry.has_failed`.
+    """
     rules = job.rules
     # Nothing of it is selected: no need to wait for what it needs, nor to make a list of which no item runs.
     if rules.is_left_out and not job.is_listed:
@@ -90,16 +113,19 @@ def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
     needs = [state.jobs[order] for order in rules.needs]
     parents = [state.jobs[order] for order in rules.chain]
     # Needs are barriers; of a chain's parents only the list is needed, for item by item decides.
-    if not all(_is_at_rest(state, need) for need in needs):
-        return False
-    if not all(parent.is_listed or _is_at_rest(state, parent) for parent in parents):
+    awaited = next((need for need in needs if not is_at_rest(state, need)), None)
+    if awaited is None:
+        awaited = next((parent for parent in parents if not parent.is_listed and not is_at_rest(state, parent)), None)
+    if awaited is not None:
+        # One is enough: when that one is at rest, all are looked at again.
+        awaited.watchers.add(rules.order)
         return False
     # A parent that will never have a list has no items to follow.
     unlisted = next((parent for parent in parents if not parent.is_listed), None)
     if unlisted is not None:
         close_job(state, job, Phase.SKIPPED, decisions)
         return True
-    job.skip_reason = _reason_to_skip(state, job, needs)
+    job.skip_reason = _reason_to_skip(state, job, needs, failed)
     # Listed under an earlier supervisor: a list is made once.
     if job.is_listed:
         begin_job(state, job, decisions)
@@ -108,38 +134,17 @@ def _open(state: RunState, job: JobState, decisions: list[Decision]) -> bool:
     if job.skip_reason and not rules.is_single:
         close_job(state, job, Phase.SKIPPED, decisions)
         return True
-    job.phase = Phase.LISTING
+    enter_phase(state, job, Phase.LISTING)
     decisions.append(ListItems(rules.order))
     return True
 
 
-def _is_at_rest(state: RunState, need: JobState) -> bool:
-    """Whether the job is closed or, in a halted run, will never move again: then cleanup jobs that need it may open."""
-    if need.is_closed:
-        return True
-    if not state.is_halted or _is_in_motion(state, need):
-        return False
-    # Items of a chain are still skipped, or cleaned up after, while its parents move. Any other cleanup job closes in the end.
-    chain = need.rules.chain
-    if need.rules.is_cleanup and not (chain and need.phase is Phase.OPEN):
-        return False
-    return all(_is_at_rest(state, state.jobs[order]) for order in chain)
-
-
-def _has_failed(state: RunState, need: JobState) -> bool:
-    """Whether a job failed, or did not succeed because one before it had failed."""
-    if need.is_stopped or (need.failed and not need.rules.limits_failures):
-        return True
-    before = (*need.rules.needs, *need.rules.chain)
-    return need.phase is not Phase.SUCCEEDED and any(_has_failed(state, state.jobs[order]) for order in before)
-
-
-def _reason_to_skip(state: RunState, job: JobState, needs: list[JobState]) -> str:
+def _reason_to_skip(state: RunState, job: JobState, needs: list[JobState], failed: dict[int, bool]) -> str:
     match job.rules.when_word:
         case "always":
             return ""
         case "failed":
-            is_wanted = bool(job.rules.chain) or any(_has_failed(state, need) for need in needs)
+            is_wanted = bool(job.rules.chain) or any(has_failed(state, order, failed) for order in job.rules.needs)
             return "" if is_wanted else "nothing that it needs failed"
         case None:
             blocking = next((need for need in needs if need.blocks_dependents), None)
@@ -163,18 +168,8 @@ def _closing_phase(job: JobState) -> Phase:
     return Phase.SUCCEEDED
 
 
-def _is_in_motion(state: RunState, job: JobState) -> bool:
-    """Whether something of the job will happen without anybody outside doing anything."""
-    if job.running or job.undurable or job.joining or job.posing or job.phase is Phase.LISTING:
-        return True
-    # Somebody sits at the terminal: the run waits for the answer, and does not pause.
-    if job.asking and job.rules.is_gate and state.is_attended:
-        return True
-    return may_start(state, job) and has_startable(job) and budget.refusal(state, job) is None
-
-
 def _lacks_money(state: RunState, job: JobState) -> bool:
-    return may_start(state, job) and has_startable(job) and budget.refusal(state, job) is not None
+    return wants_to_start(state, job) and not has_money(state, job)
 
 
 def _reason_to_pause(state: RunState) -> str:

@@ -52,7 +52,9 @@ def park_account(state: RunState, account: str, until: float) -> None:
     state.accounts.setdefault(account, Account())
     # Only for news: told again, the same limit would send the same items to try the same accounts.
     for job in state.jobs if is_new else ():
-        _release_held(job, account)
+        if account in job.held:
+            _release_held(job, account)
+            state.agenda.changed.add(job.rules.order)
 
 
 def _release_held(job: JobState, account: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.gates import comes_from
+from orchestrator.core.ancestry import jobs_behind
 from orchestrator.core.scheduling import is_over
 from orchestrator.core.states import Failed, Interrupted, ItemRef, Pending, Phase, Running, RunState, Skipped, Waiting
 
@@ -34,9 +34,10 @@ def items_to_reopen(state: RunState, items: Sequence[ItemRef]) -> tuple[tuple[It
     }
     firsts = {order for order, _ in again}
     unlisted = []
+    behind = jobs_behind(state, firsts)
     for order, job in enumerate(state.jobs):
         # A job of which only a part was asked for has items that are skipped for good; nobody can tell them from the others here.
-        if job.unselected or order in firsts or not any(comes_from(state, order, first) for first in firsts):
+        if job.unselected or order in firsts or order not in behind:
             continue
         if not job.is_listed and job.phase is Phase.SKIPPED:
             unlisted.append(order)

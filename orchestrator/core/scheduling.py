@@ -1,16 +1,11 @@
-"""Which item starts next: the sliding window of a job, the run's slots and lanes, what is not to be had, priorities, backoffs.
+"""What a start needs and finds missing, and the lines in which the items of one job wait for theirs.
 
-Promise: an item starts as soon as everything that it needs is free. Jobs of higher priority come first, then jobs in the order of
-the file; within a job, items in item order. An item that waits holds neither a slot nor a place in its job's window.
-
-Each start passes six bounds, in `start_items` and nowhere else: the run's slots, its lane's slots, room on the machine
-(`shortage`), the account (`throttle`, `parking`), the budgets (`budget`), and `max_concurrency`. A resource that somebody else
-has (a pool's slot, memory, …) is found out at the start alone; the core only remembers in `RunState.holds` that it is missing, so
-that it is not tried again by each item that needs it.
+A resource that somebody else has (a pool's slot, memory, …) is found out at the start alone; the core only remembers in
+`RunState.holds` that it is missing, so that it is not tried again by each item that needs it.
 
 No start looks through the items of a job: `next_index` moves over those that have begun, heaps have those that wait. An item that
-ends while it stands in a heap stays there, and is dropped when it comes up (`_drop_stale`). So a start and an end cost as much in
-a job of ten items as in one of a million.
+ends while it stands in a heap stays there, and is dropped when it comes up (`drop_stale`). So a start and an end cost as much in
+a job of ten items as in one of a million. Which job comes next is said in `turns`.
 """
 
 from __future__ import annotations
@@ -20,11 +15,11 @@ import math
 import zlib
 from collections.abc import Iterator
 
-from orchestrator.core import budget, shortage, throttle
-from orchestrator.core.decisions import Decision, StartAttempt
+from orchestrator.core import shortage, throttle
+from orchestrator.core.job_changes import count_running
 from orchestrator.core.parking import account_for, missing_limit
 from orchestrator.core.shortage import SHORTAGE
-from orchestrator.core.states import ItemRef, JobRules, JobState, Pending, Phase, Running, RunState, Stop, Tries, Waiting
+from orchestrator.core.states import ItemRef, JobRules, JobState, Pending, Phase, Running, RunState, Stop, Waiting
 
 LOSSES_ALLOWED = 3
 """Workers that an item may lose in a row before it is failed: a command that kills its worker must not loop for ever."""
@@ -102,10 +97,8 @@ def lane_rooms(state: RunState) -> dict[str, int]:
     room = run_room(state)
     if not state.fast_slots:
         return {"main": room, "fast": room}
-    rooms = {"main": state.slots - state.fast_slots, "fast": state.fast_slots}
-    for job in state.jobs:
-        rooms[job.rules.lane] -= job.running
-    return {lane: min(room, own) for lane, own in rooms.items()}
+    main = state.slots - state.fast_slots - (state.running - state.running_fast)
+    return {"main": min(room, main), "fast": min(room, state.fast_slots - state.running_fast)}
 
 
 def split_slots(slots: int, asked: int | None, lanes: set[str]) -> int:
@@ -146,51 +139,18 @@ def has_startable(job: JobState) -> bool:
 
     Drops stale entries of the heaps on the way.
     """
-    _drop_stale(job)
-    if job.due or job.backoff or job.ready or job.joining or job.held:
-        return True
-    return not job.rules.chain and _next_pending(job) is not None
+    return has_ready(job) or bool(job.backoff or job.joining or job.held)
 
 
-def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
-    """Fill the free slots: jobs by priority, then file order; items in item order, whether they start or start again."""
-    for job in state.jobs:
-        _collect_due(job, now)
-    # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number, and count as well.
-    room = min(run_room(state), shortage.room_for_more(state))
-    rooms = lane_rooms(state)
-    # The list of a more urgent job is about to come: its items must not find all slots given to less urgent ones.
-    urgency = max((job.rules.priority for job in state.jobs if job.phase is Phase.LISTING), default=None)
-    for order in state.by_priority:
-        job = state.jobs[order]
-        if urgency is not None and job.rules.priority < urgency:
-            break
-        # These hold for all items of the job alike, so they are asked once.
-        if job.rules.is_gate or not may_start(state, job) or missing_resource(state, job) is not None:
-            continue
-        account = account_for(state, job.rules)
-        while state.free_slots and room > 0 and rooms[job.rules.lane] > 0 and throttle.room_of_account(state, account) > 0:
-            # Asked anew for each item: what the one before is expected to cost is counted already.
-            if budget.refusal(state, job) is not None:
-                break
-            index = take_next(state, job)
-            if index is None:
-                break
-            # From here on the item runs, as far as the rules go; if it is declined, all of this is taken back.
-            slot = heapq.heappop(state.free_slots)
-            tries = job.tries.get(index)
-            if tries is None:
-                tries = job.tries[index] = Tries()
-            tries.number += 1
-            tries.used += 1
-            job.items[index] = Running(tries.number, slot)
-            if account is not None:
-                throttle.note_account(state, job, index, account)
-            job.running += 1
-            room -= 1
-            rooms[job.rules.lane] -= 1
-            decisions.append(StartAttempt((order, index), tries.number, slot, account))
-    shortage.note_starts(state, now)
+def has_ready(job: JobState) -> bool:
+    """Whether an item of the job needs nothing more but what all items of the job need. Drops stale entries, too."""
+    drop_stale(job)
+    return bool(job.due or job.ready) or (not job.rules.chain and _next_pending(job) is not None)
+
+
+def has_free_place(job: JobState) -> bool:
+    """Whether one more item of the job may run, as far as its `max_concurrency` goes."""
+    return job.rules.max_concurrency is None or job.running < job.rules.max_concurrency
 
 
 def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
@@ -198,7 +158,7 @@ def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
     job = state.jobs[item[0]]
     running = job.items[item[1]]
     assert isinstance(running, Running), f"{job.rules.id}:{item[1]} does not run"
-    job.running -= 1
+    count_running(state, job, -1)
     if running.account is not None:
         state.accounts[running.account].running -= 1
     return job, running
@@ -212,7 +172,7 @@ def free_slot(state: RunState, slot: int) -> None:
 
 def wake_times(state: RunState) -> list[float]:
     """Monotonic times at which something is due without any event."""
-    times = [job.backoff[0][0] for job in state.jobs if job.backoff and may_start(state, job)]
+    times = [state.agenda.backoffs[0][0]] if state.agenda.backoffs else []
     times += [until for until in state.holds.values() if until != math.inf]
     if state.drain_until is not None:
         times.append(state.drain_until)
@@ -221,18 +181,40 @@ def wake_times(state: RunState) -> list[float]:
     return times
 
 
-def _collect_due(job: JobState, now: float) -> None:
+def note_backoff(state: RunState, job: JobState, due: float) -> None:
+    """An item of the job waits for that time."""
+    heapq.heappush(state.agenda.backoffs, (due, job.rules.order))
+
+
+def collect_due(state: RunState, now: float) -> None:
     """Let items whose time has come wait for a slot: a time that has passed would wake the supervisor again and again."""
-    while job.backoff and job.backoff[0][0] <= now:
-        heapq.heappush(job.due, heapq.heappop(job.backoff)[1])
+    backoffs = state.agenda.backoffs
+    while backoffs and backoffs[0][0] <= now:
+        _, order = heapq.heappop(backoffs)
+        job = state.jobs[order]
+        state.agenda.changed.add(order)
+        while job.backoff and job.backoff[0][0] <= now:
+            heapq.heappush(job.due, heapq.heappop(job.backoff)[1])
+
+
+def drop_stale_times(state: RunState) -> None:
+    """Forget times that nobody waits for any more: they would wake the supervisor for nothing."""
+    backoffs = state.agenda.backoffs
+    while backoffs:
+        due, order = backoffs[0]
+        job = state.jobs[order]
+        drop_stale(job)
+        if job.backoff and job.backoff[0][0] <= due and may_start(state, job):
+            return
+        heapq.heappop(backoffs)
 
 
 def take_next(state: RunState, job: JobState) -> int | None:
     """The item of this job that starts next: it is taken off the list of those that are to start."""
-    if job.rules.max_concurrency is not None and job.running >= job.rules.max_concurrency:
+    if not has_free_place(job):
         return None
     # Before the heads of the heaps are compared: a stale head would hide what stands behind it.
-    _drop_stale(job)
+    drop_stale(job)
     pending = _first_ready(job) if job.rules.chain else _next_pending(job)
     again = min((heap for heap in (job.due, *_free_of_hold(state, job)) if heap), key=lambda heap: heap[0], default=None)
     # Item order goes before everything: item 2 that is tried again comes before item 5 that has not begun.
@@ -266,7 +248,7 @@ def _first_ready(job: JobState) -> int | None:
     return job.ready[0] if job.ready else None
 
 
-def _drop_stale(job: JobState) -> None:
+def drop_stale(job: JobState) -> None:
     """Take items off the heads of the heaps that have ended since they were put there."""
     while job.ready and not isinstance(job.items[job.ready[0]], Pending):
         heapq.heappop(job.ready)

@@ -18,7 +18,8 @@ from typing import Literal
 
 import msgspec
 
-from orchestrator.core.costs import UNBOUND, Bounds, Costs
+from orchestrator.core.agenda import Agenda
+from orchestrator.core.costs import UNBOUND, Bounds, Costs, Totals
 
 ItemRef = tuple[int, int]
 """(order of the job in the file, index of the item)."""
@@ -221,8 +222,13 @@ class JobState(msgspec.Struct):
     budget: Bounds = UNBOUND
     is_cancelled_ahead: bool = False
     """Its one item was cancelled before it was listed."""
-    has_dependents: bool = False
-    chain_children: tuple[int, ...] = ()
+    dependents: list[int] = msgspec.field(default_factory=list)
+    """Jobs that need this one, or follow its items."""
+    chain_children: list[int] = msgspec.field(default_factory=list)
+    watchers: set[int] = msgspec.field(default_factory=set)
+    """Blocked jobs that wait for this one to be listed, or to be at rest."""
+    rank: int = 0
+    """Its place in `RunState.by_rank`."""
 
     def count_end(self, ended: ItemState) -> None:
         """One more of its items has ended, as `ended`."""
@@ -236,6 +242,11 @@ class JobState(msgspec.Struct):
                 self.cancelled += 1
             case _:
                 pass
+
+    @property
+    def has_dependents(self) -> bool:
+        """Whether its ends have to be durable before anything follows from them."""
+        return bool(self.dependents)
 
     @property
     def is_closed(self) -> bool:
@@ -323,12 +334,16 @@ class RunState(msgspec.Struct):
     is_open: bool = False
     """Nothing starts before `RunOpened`: a resume tells first what ended meanwhile."""
     is_finished: bool = False
-    by_priority: list[int] = msgspec.field(default_factory=list)
-
-    @property
-    def running(self) -> int:
-        """How many items run."""
-        return sum(job.running for job in self.jobs)
+    running: int = 0
+    """How many items run; `running_fast`: of these, in the fast lane."""
+    running_fast: int = 0
+    by_rank: list[int] = msgspec.field(default_factory=list)
+    """All jobs, in the order in which their items come to start. See `turns`."""
+    agenda: Agenda = msgspec.field(default_factory=Agenda)
+    totals: Totals = msgspec.field(default_factory=Totals)
+    """What all jobs together have cost."""
+    ceilings: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    """Account -> the sum of `max_concurrency` of the jobs that use it, and how many of them have none."""
 
     @property
     def is_halted(self) -> bool:

@@ -13,7 +13,9 @@ import msgspec
 from orchestrator.core.decisions import Decision, EndAttempt, ListItems
 from orchestrator.core.events import BudgetSet, CancelAsked, SlotsSet, StopAsked
 from orchestrator.core.item_ends import cancel_item, end_waiting_items
+from orchestrator.core.job_changes import enter_phase
 from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemRef, JobState, Phase, Running, RunState, Stop
+from orchestrator.core.turns import note_money
 
 EndWord = Literal["cancel", "drain"]
 
@@ -35,6 +37,7 @@ def obey_request(
         case BudgetSet(order, bounds):
             whose = state if order is None else state.jobs[order]
             whose.budget = bounds
+            note_money(state)
         case unknown:
             assert_never(unknown)
 
@@ -53,6 +56,7 @@ def stop_run(state: RunState, how: Stop, now: float, decisions: list[Decision]) 
     if how.value <= state.stop.value:
         return
     state.stop = how
+    state.agenda.changed.update(range(len(state.jobs)))
     # What waits holds nothing, so its end can be told at once; a resume goes on with it.
     for job in state.jobs:
         end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=True)
@@ -78,6 +82,7 @@ def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions:
     """Cancel the run, or these items, whatever each is at: running, waiting, not begun, not even listed."""
     if items is None:
         state.is_cancelled = True
+        state.agenda.changed.update(range(len(state.jobs)))
         for job in state.jobs:
             end_waiting_items(state, job, CANCELLED, decisions, with_joining=True)
         end_running(state, "cancel", decisions)
@@ -105,7 +110,7 @@ def _cancel_unlisted(state: RunState, job: JobState, decisions: list[Decision]) 
         return
     job.is_cancelled_ahead = True
     if job.phase is Phase.BLOCKED:
-        job.phase = Phase.LISTING
+        enter_phase(state, job, Phase.LISTING)
         decisions.append(ListItems(job.rules.order))
 
 

@@ -51,8 +51,9 @@ def is_full(state: RunState, name: str, running: int) -> bool:
 
 def ceiling(state: RunState, name: str) -> int:
     """How many of this account could run at once if it were never throttled."""
-    bounds = [job.rules.max_concurrency or state.slots for job in state.jobs if name in job.rules.accounts]
-    return min(state.slots, sum(bounds)) if bounds else state.slots
+    # Of each job its bound; of one without a bound, and of jobs that find out at their start, all slots.
+    bounded, unbounded = state.ceilings.get(name, (0, 1))
+    return min(state.slots, bounded + unbounded * state.slots)
 
 
 def wait_alone(refusals: int) -> float:

@@ -50,11 +50,6 @@ class CoreView:
         """Job id -> how many of its items were tried and wait now, holding nothing."""
         return explanations.waiting_counts(self._state)
 
-    @property
-    def mute_jobs(self) -> list[tuple[str, budget.Unit]]:
-        """Job id and unit of each budget that bounds nothing, because the job's agents tell nothing of what they use."""
-        return [(job.rules.id, unit) for job, unit in budget.mute_jobs(self._state)]
-
     # Slots.
 
     @property
@@ -124,6 +119,10 @@ class CoreView:
     def left_nano_usd(self, order: int) -> int | None:
         """What an attempt of the job that is about to begin may cost at most, in billionths of a dollar; None: no bound."""
         return budget.left_nano_usd(self._state, self._state.jobs[order])
+
+    def mute_units(self, order: int) -> list[budget.Unit]:
+        """The unit of each budget that does not bound the job, because its agents tell nothing of what they use."""
+        return list(budget.mute_units(self._state, self._state.jobs[order]))
 
     # One item.
 

@@ -66,11 +66,13 @@ class Charges:
     def attempt_ended(self, flight: Flight, outcome: Outcome, spent: Spent | None) -> None:
         """The end of an attempt, with which its item has cost `spent`, is about to be recorded."""
         if spent is not None and is_charged(flight.start, outcome, spent):
-            self._run.recorder.then(partial(self._tell, flight.name, flight.job.id, dollars(spent.last_nano_usd)))
+            self._run.recorder.then(partial(self._tell, flight, dollars(spent.last_nano_usd)))
 
-    def _tell(self, name: str, job_id: str, cost_usd: float | None) -> None:
-        self._run.tell.charged(name, job_id, cost_usd, ledger_of(self._run.history))
-        for job, unit in self._run.core.mute_jobs:
-            if (job, unit) not in self._warned:
-                self._warned.add((job, unit))
-                self._run.tell.note(f"{job}: {_MUTE[unit]}")
+    def _tell(self, flight: Flight, cost_usd: float | None) -> None:
+        job_id = flight.job.id
+        self._run.tell.charged(flight.name, job_id, cost_usd, ledger_of(self._run.history))
+        # Of the other jobs nothing has changed.
+        for unit in self._run.core.mute_units(flight.item[0]):
+            if (job_id, unit) not in self._warned:
+                self._warned.add((job_id, unit))
+                self._run.tell.note(f"{job_id}: {_MUTE[unit]}")

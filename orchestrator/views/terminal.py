@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import assert_never
 
 from rich.console import Console, Group
@@ -162,11 +163,12 @@ class LiveView:
     def _bars(self, height: int) -> Table:
         # More jobs than lines: those that are at work are shown first, then the others, all in file order.
         table = Table.grid(padding=(0, 2))
-        active = [job for job, bar in self._jobs.items() if bar.total is not None and not bar.is_closed]
-        rest = [job for job in self._jobs if job not in active]
-        chosen = {*[*active, *rest][:height]}
+        active = [job for job, bar in self._jobs.items() if bar.total is not None and not bar.is_closed][:height]
+        shown_jobs = set(active)
+        rest = islice((job for job in self._jobs if job not in shown_jobs), height - len(active))
+        shown_jobs.update(rest)
         for job, bar in self._jobs.items():
-            if job not in chosen:
+            if job not in shown_jobs:
                 continue
             # A closed job is full also if some of its items never ran.
             failed = bar.counts.get("failed", 0)

@@ -8,7 +8,7 @@ from drivers.sweeps import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.budget import MUTE_AFTER, expected, in_words, left_nano_usd, mute_jobs, refusal, words_about_job
+from orchestrator.core.budget import MUTE_AFTER, Unit, expected, in_words, left_nano_usd, mute_units, refusal, words_about_job
 from orchestrator.core.costs import Bounds, Cost, Costs, Meter
 from orchestrator.core.events import Verdict
 from orchestrator.core.states import PENDING, SUCCEEDED, JobRules, RestoredJob
@@ -30,6 +30,10 @@ def bound(dollars: float | None = None, tokens: int | None = None) -> Bounds:
 
 def pay(driver: CoreDriver, item: str, dollars: float | None, verdict: Verdict = Verdict.SUCCEEDED) -> None:
     driver.end(item, verdict, Cost(nano_usd=None if dollars is None else usd(dollars)))
+
+
+def mute_of(driver: CoreDriver) -> list[tuple[str, Unit]]:
+    return [(each.rules.id, unit) for each in driver.state.jobs for unit in mute_units(driver.state, each)]
 
 
 def run_of(count: int, dollars: float, *, slots: int = 4, **rules: object) -> CoreDriver:
@@ -162,10 +166,10 @@ def test_one_attempt_that_tells_nothing_is_followed_by_another_alone() -> None:
 def test_an_agent_that_never_tells_is_not_bounded_and_that_is_known() -> None:
     driver = run_of(9, 1.0)
     for index in range(MUTE_AFTER):
-        assert list(mute_jobs(driver.state)) == []
+        assert mute_of(driver) == []
         pay(driver, f"port:{index}", None)
     assert len(driver.running) == 4
-    assert [(each.rules.id, unit) for each, unit in mute_jobs(driver.state)] == [("port", "nano_usd")]
+    assert mute_of(driver) == [("port", "nano_usd")]
     driver.succeed_all()
     assert driver.result == ("completed", None)
 
@@ -176,7 +180,7 @@ def test_with_an_estimate_an_agent_that_never_tells_is_bounded_all_the_same() ->
         pay(driver, next(iter(driver.running)), None)
     assert driver.started == ["port:0", "port:1", "port:2"]
     assert driver.result == ("paused", None)
-    assert list(mute_jobs(driver.state)) == []
+    assert mute_of(driver) == []
 
 
 def test_tokens_bound_agents_that_tell_no_cost() -> None:

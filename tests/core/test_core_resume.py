@@ -139,7 +139,7 @@ def test_a_restored_job_is_skipped_if_what_it_needs_now_fails() -> None:
 def test_a_restored_chain_goes_on_where_it_was() -> None:
     restored = {"a": past(SUCCEEDED, SUCCEEDED, PENDING, FAILED), "b": past(SUCCEEDED, PENDING, PENDING, PENDING)}
     run = CoreDriver([job("a", 0, continue_on_error=True), job("b", 1, chain=(0,))], slots=4, restored=restored).open()
-    assert list(run.running) == ["a:2", "b:1"]
+    assert list(run.running) == ["b:1", "a:2"]
     assert run.ended["b:3"] == "skipped"
     run.succeed("a:2", "b:1", "b:2")
     assert run.states_of("b") == ["succeeded", "succeeded", "succeeded", "skipped"]

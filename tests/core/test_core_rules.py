@@ -29,7 +29,7 @@ from orchestrator.core.states import (
     Stop,
 )
 
-NAMES = "abcdef"
+NAMES = "abcdefghijklmnopqrstuvwxyz"
 
 MOODS = ["calm", "held", "short", "joining", "resized", "limited", "limited"]
 """What happens often in a run: rules that meet seldom in a run of everything meet in a run of one thing."""
@@ -61,8 +61,7 @@ def chosen_of(draw: Callable[..., Any], count: int) -> tuple[range, ...]:
 @st.composite
 def graphs(draw: Callable[..., Any]) -> Scenario:
     """Up to six jobs. One may stand before what it needs in the file; `by_need` is an order in which each needs earlier ones."""
-    number = draw(st.integers(1, 6))
-    by_need = draw(st.permutations(range(number)))
+    by_need = draw(st.permutations(range(draw(st.integers(1, 6)))))
     counts: dict[int, int] = {}
     rules: dict[int, JobRules] = {}
     selects = rarely(draw)
@@ -77,34 +76,77 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
         needs = draw(st.lists(st.sampled_from(before), max_size=2, unique=True)) if before else []
         is_single = not chain and rarely(draw)
         counts[order] = counts[chain[0]] if chain else 1 if is_single else draw(st.sampled_from([3, 6, 2, 1, 4, 9, 0]))
-        tolerance = draw(st.sampled_from(["none", "none", "continue", "count", "percent", "both"]))
-        rules[order] = JobRules(
-            id=NAMES[order],
-            order=order,
-            needs=tuple(sorted(needs)),
-            chain=tuple(chain),
-            when_word=draw(st.sampled_from([None, None, None, "always", "failed"])),
-            has_own_when=rarely(draw),
-            is_single=is_single,
-            max_concurrency=draw(st.sampled_from([None, None, 1, 2])),
-            lane=draw(st.sampled_from(["main", "main", "fast"])),
-            pool=draw(st.sampled_from([None, None, "p", "q"])),
-            priority=draw(st.sampled_from([0, 0, 0, 1, -1])),
-            continue_on_error=tolerance in ("continue", "both"),
-            max_failures=draw(st.integers(0, 2)) if tolerance in ("count", "both") else None,
-            max_failures_percent=draw(st.sampled_from([0.0, 20.0, 50.0])) if tolerance == "percent" else None,
-            attempts=draw(st.integers(1, 3)),
-            retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
-            retry_jitter=0.0,
-            is_gate=asks and (place == 0 or draw(st.booleans())),
-            on_reject=draw(st.sampled_from(["abort", "skip", "retry"])),
-            is_left_out=selects and rarely(draw),
-            accounts=draw(st.sampled_from([(), (), ("x",), ("y",), ("x", "y"), ("y", "x")])),
-            on_usage_limit=draw(st.sampled_from(["wait", "wait", "wait", "pause", "fail"])),
-        )
+        is_gate = asks and (place == 0 or draw(st.booleans()))
+        rules[order] = rule_of(draw, order, needs, chain, is_single=is_single, is_gate=is_gate, selects=selects)
+    return scenario_of(draw, rules, counts, selects=selects)
+
+
+@st.composite
+def layers(draw: Callable[..., Any]) -> Scenario:
+    """Up to twenty-four jobs, wide and deep: each needs, or follows, the whole layer before, so that many ways lead down."""
+    width, depth = draw(st.integers(1, 4)), draw(st.integers(2, 6))
+    number = width * depth
+    place_of = draw(st.sampled_from([range(number), range(number - 1, -1, -1)]))
+    counts: dict[int, int] = {}
+    rules: dict[int, JobRules] = {}
+    of_chain = draw(st.integers(1, 3))
+    for layer in range(depth):
+        before = [place_of[(layer - 1) * width + each] for each in range(width)] if layer else []
+        for each in range(width):
+            order = place_of[layer * width + each]
+            chain = before if before and draw(st.integers(0, 2)) == 2 else []
+            chain = [other for other in chain if counts[other] == of_chain]
+            needs = [other for other in before if other not in chain]
+            is_single = not chain and draw(st.booleans())
+            counts[order] = 1 if is_single else of_chain
+            is_gate = not layer and rarely(draw)
+            rules[order] = rule_of(draw, order, needs, chain, is_single=is_single, is_gate=is_gate, selects=False)
+    return scenario_of(draw, rules, counts, selects=False)
+
+
+def rule_of(
+    draw: Callable[..., Any],
+    order: int,
+    needs: list[int],
+    chain: list[int],
+    *,
+    is_single: bool,
+    is_gate: bool,
+    selects: bool,
+) -> JobRules:
+    """A job that needs and follows these, with any other rules."""
+    tolerance = draw(st.sampled_from(["none", "none", "continue", "count", "percent", "both"]))
+    return JobRules(
+        id=NAMES[order],
+        order=order,
+        needs=tuple(sorted(needs)),
+        chain=tuple(chain),
+        when_word=draw(st.sampled_from([None, None, None, "always", "failed"])),
+        has_own_when=rarely(draw),
+        is_single=is_single,
+        max_concurrency=draw(st.sampled_from([None, None, 1, 2])),
+        lane=draw(st.sampled_from(["main", "main", "fast"])),
+        pool=draw(st.sampled_from([None, None, "p", "q"])),
+        priority=draw(st.sampled_from([0, 0, 0, 1, -1])),
+        continue_on_error=tolerance in ("continue", "both"),
+        max_failures=draw(st.integers(0, 2)) if tolerance in ("count", "both") else None,
+        max_failures_percent=draw(st.sampled_from([0.0, 20.0, 50.0])) if tolerance == "percent" else None,
+        attempts=draw(st.integers(1, 3)),
+        retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
+        retry_jitter=0.0,
+        is_gate=is_gate,
+        on_reject=draw(st.sampled_from(["abort", "skip", "retry"])),
+        is_left_out=selects and rarely(draw),
+        accounts=draw(st.sampled_from([(), (), ("x",), ("y",), ("x", "y"), ("y", "x")])),
+        on_usage_limit=draw(st.sampled_from(["wait", "wait", "wait", "pause", "fail"])),
+    )
+
+
+def scenario_of(draw: Callable[..., Any], rules: dict[int, JobRules], counts: dict[int, int], *, selects: bool) -> Scenario:
+    """These jobs in a run with any number of slots."""
     slots = draw(st.integers(1, 4))
     return Scenario(
-        rules=[rules[order] for order in range(number)],
+        rules=[rules[order] for order in range(len(rules))],
         counts={NAMES[order]: count for order, count in counts.items()},
         slots=slots,
         fast_slots=draw(st.sampled_from([0, draw(st.integers(0, slots - 1))])),
@@ -117,7 +159,7 @@ def graphs(draw: Callable[..., Any]) -> Scenario:
 @st.composite
 def resumed(draw: Callable[..., Any]) -> Scenario:
     """A graph of which an earlier supervisor has done some: any states, also ones that a tidy history would not leave."""
-    scenario: Scenario = draw(graphs())
+    scenario: Scenario = draw(graphs() if draw(st.integers(0, 2)) else layers())
     beyond = draw(st.sampled_from([0, 0, 3]))
     slots = draw(st.permutations(range(scenario.slots + beyond)))
     left = list(scenario.rules)
@@ -459,6 +501,12 @@ def test_a_run_goes_as_the_model_says(scenario: Scenario, data: st.DataObject) -
     play(scenario, data, steps=50)
 
 
+@examples(60, *HealthCheck, derandomize=True)
+@given(layers(), st.data())
+def test_a_wide_and_deep_run_goes_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
+    play(scenario, data, steps=80)
+
+
 @QUICK
 @given(resumed(), st.data())
 def test_a_resumed_run_goes_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
@@ -467,6 +515,6 @@ def test_a_resumed_run_goes_as_the_model_says(scenario: Scenario, data: st.DataO
 
 @pytest.mark.slow
 @THOROUGH
-@given(st.one_of(graphs(), resumed()), st.data())
+@given(st.one_of(graphs(), layers(), resumed()), st.data())
 def test_ten_thousand_runs_go_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
     play(scenario, data, steps=120)

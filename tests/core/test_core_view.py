@@ -133,6 +133,6 @@ def test_a_job_whose_agents_tell_no_cost_is_mute_where_a_budget_should_bind_it()
     assert view.left_nano_usd(0) == 1000
     assert driver.started == ["port:0"], "one starts alone, and the others wait for what it tells"
     driver.end("port:0", Verdict.SUCCEEDED, Cost())
-    assert view.mute_jobs == []
+    assert view.mute_units(0) == []
     driver.end("port:1", Verdict.SUCCEEDED, Cost())
-    assert view.mute_jobs == [("port", "nano_usd")]
+    assert view.mute_units(0) == ["nano_usd"]

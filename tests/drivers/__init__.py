@@ -3,6 +3,7 @@
 What is driven without a process:
 
 - `core_driver`: plays the supervisor for the core; events in, decisions out, invariants checked after each event.
+  `core_crowd` plays it in runs of many jobs, and counts what an event costs.
   `core_model` is the core once more, as plainly as it can be said, and `wait_world` a world of runs that hold and wait.
 - `loop_stories`: runs by the real loop, store and parts on `memory_engine`, whose attempts end when the test's story says so.
   `loop_stage` is such a run at a point where anything may happen to it.

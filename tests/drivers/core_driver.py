@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core.costs import UNBOUND, Bounds, Cost
-from orchestrator.core.decide import check_invariants, decide, next_wake
+from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.decisions import (
     AskGate,
     CloseJob,
@@ -50,6 +50,7 @@ from orchestrator.core.events import (
     VerdictShared,
 )
 from orchestrator.core.initial_state import open_run
+from orchestrator.core.invariants import check_invariants
 from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
 
 START_OF_TIME = 1000.0

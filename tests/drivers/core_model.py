@@ -240,20 +240,31 @@ class Model:
     def has_joined(self, order: int) -> bool:
         return any(ref[0] == order for ref in self.joined)
 
-    def is_at_rest(self, order: int) -> bool:
-        if self.is_closed(order):
-            return True
-        if not self.halting or self.moves(order):
-            return False
-        chain = self.rules[order].chain
-        may_still_open_or_close = self.is_cleanup(order) and (not chain or self.jobs[order].phase == "blocked")
-        return not may_still_open_or_close and all(map(self.is_at_rest, chain))
+    def at_rest(self) -> set[int]:
+        """The jobs that are closed, and in a halted run those that never move again: added until none is left to add."""
+        found = {order for order in range(len(self.jobs)) if self.is_closed(order)}
+        still = [order for order in range(len(self.jobs)) if self.halting and self.comes_to_nothing(order)]
+        while more := {order for order in still if found.issuperset(self.rules[order].chain)} - found:
+            found |= more
+        return found
 
-    def has_failed(self, order: int) -> bool:
-        if self.is_stopped(order) or (self.refs(order, "failed") and not self.is_limited(order)):
-            return True
-        before = self.rules[order].needs + self.rules[order].chain
-        return self.jobs[order].phase != "succeeded" and any(map(self.has_failed, before))
+    def comes_to_nothing(self, order: int) -> bool:
+        """Of a halted run: whether the job itself does nothing more, unless the jobs whose items it follows do."""
+        may_still_open_or_close = self.is_cleanup(order) and (not self.rules[order].chain or self.jobs[order].phase == "blocked")
+        return not may_still_open_or_close and not self.moves(order)
+
+    def with_failures(self) -> set[int]:
+        """The jobs that failed, or did not succeed because one before them had failed: added one by one."""
+        orders = range(len(self.jobs))
+        found = {o for o in orders if self.is_stopped(o) or (self.refs(o, "failed") and not self.is_limited(o))}
+        behind = [order for order in orders if self.jobs[order].phase != "succeeded"]
+        while more := {o for o in behind if found.intersection(self.rules[o].needs + self.rules[o].chain)} - found:
+            found |= more
+        return found
+
+    def depth(self, order: int) -> int:
+        """How far down a chain the job stands."""
+        return max((1 + self.depth(parent) for parent in self.rules[order].chain), default=0)
 
     def blocks(self, order: int) -> bool:
         if self.jobs[order].phase == "failed":
@@ -595,7 +606,7 @@ class Model:
         listing = [rule.priority for rule in self.rules if self.jobs[rule.order].phase == "listing"]
         while (free := self.free_slots()) and len(self.all_refs("running")) < self.slots and self.has_machine_room():
             candidates = [
-                (-rule.priority, *ref)
+                (-rule.priority, -self.depth(rule.order), *ref)
                 for rule in self.rules
                 if rule.max_concurrency is None or len(self.refs(rule.order, "running")) < rule.max_concurrency
                 if all(rule.priority >= urgency for urgency in listing)
@@ -605,7 +616,7 @@ class Model:
             ]
             if not candidates:
                 break
-            _, order, index = min(candidates)
+            _, _, order, index = min(candidates)
             starts.append(((order, index), free[0]))
             account = self.account_of((order, index)) if self.rules[order].accounts else None
             self.put((order, index), "running")
@@ -653,6 +664,7 @@ class Model:
     def open_one(self) -> bool:
         if self.stop is not Stop.NO or self.is_cancelled:
             return False
+        at_rest, with_failures = self.at_rest(), self.with_failures()
         for order, job in enumerate(self.jobs):
             rules = job.rules
             if job.phase == "blocked" and rules.is_left_out and job.words is None:
@@ -660,15 +672,15 @@ class Model:
                 return True
             if job.phase != "blocked" or (self.halting and not self.is_cleanup(order)):
                 continue
-            if not all(map(self.is_at_rest, rules.needs)):
+            if not at_rest.issuperset(rules.needs):
                 continue
-            if not all(self.jobs[parent].words is not None or self.is_at_rest(parent) for parent in rules.chain):
+            if not all(self.jobs[parent].words is not None or parent in at_rest for parent in rules.chain):
                 continue
             if any(self.jobs[parent].words is None for parent in rules.chain):
                 job.phase = "skipped"
                 return True
             if rules.when_word == "failed":
-                job.is_skipped_whole = not rules.chain and not any(map(self.has_failed, rules.needs))
+                job.is_skipped_whole = not rules.chain and not with_failures.intersection(rules.needs)
             elif rules.when_word is None and not rules.has_own_when:
                 job.is_skipped_whole = any(map(self.blocks, rules.needs))
             if job.words is not None:

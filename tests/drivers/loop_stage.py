@@ -19,7 +19,7 @@ import pytest
 from drivers.loop_stories import LoopStories, Terminal
 from drivers.memory_engine import MemoryEngine, Step
 from orchestrator.control.messages import Reply, Request
-from orchestrator.core.decide import check_invariants
+from orchestrator.core.invariants import check_invariants
 from orchestrator.core.states import ItemRef, Running, Waiting
 from orchestrator.errors import ExitCode
 from orchestrator.shared.tokens.answers import ReplaceAsked

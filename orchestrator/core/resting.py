@@ -1,0 +1,53 @@
+"""Which jobs are at rest: they are closed or, in a halted run, will never move again. Then cleanup jobs that need them may open.
+
+In a halted run a job is at rest when nothing of it goes on by itself, nothing of it will start, and the jobs whose items it
+follows are at rest: items of a chain are still skipped, or cleaned up after, while its parents move. That is kept for each job
+(`Agenda.resting`) and told on along the chains when it changes, so nobody walks up a chain to find it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.core import budget
+from orchestrator.core.job_changes import wake_watchers
+from orchestrator.core.states import JobState, Phase, RunState
+
+
+def is_at_rest(state: RunState, job: JobState) -> bool:
+    """Whether nothing more will come of the job in this run. As of the last look (`turns.review`)."""
+    return job.is_closed or job.rules.order in state.agenda.resting
+
+
+def has_money(state: RunState, job: JobState) -> bool:
+    """Whether the job may start an item, as far as money goes."""
+    return budget.refusal(state, job) is None
+
+
+def settle_rest(state: RunState, changed: Iterable[int]) -> None:
+    """Find out anew, in a halted run, which jobs are at rest. `changed`: those of which something has changed."""
+    resting = state.agenda.resting
+    todo = list(changed)
+    while todo:
+        order = todo.pop()
+        job = state.jobs[order]
+        if _rests(state, job) == (order in resting):
+            continue
+        if order in resting:
+            resting.discard(order)
+        else:
+            resting.add(order)
+            wake_watchers(state, job)
+        todo += job.chain_children
+
+
+def _rests(state: RunState, job: JobState) -> bool:
+    order, rules = job.rules.order, job.rules
+    if job.is_closed:
+        return True
+    if order in state.agenda.moving or (order in state.agenda.wanting and has_money(state, job)):
+        return False
+    # Any other cleanup job closes in the end.
+    if rules.is_cleanup and not (rules.chain and job.phase is Phase.OPEN):
+        return False
+    return all(is_at_rest(state, state.jobs[parent]) for parent in rules.chain)

@@ -1,0 +1,206 @@
+"""Whose turn it is: where each job stands in the agenda, and which item starts next.
+
+Promise: an item starts as soon as everything that it needs is free. Jobs of higher priority come first; then those that stand
+further down a chain, so that results come out early and what was begun is brought to its end; then jobs in the order of the file
+(`RunState.by_rank`). Within a job, items start in item order. An item that waits holds neither a slot nor a place in its job's
+window.
+
+Each start passes six bounds, in `start_items` and nowhere else: the run's slots, its lane's slots, room on the machine
+(`shortage`), the account (`throttle`, `parking`), the budgets (`budget`), and `max_concurrency`.
+
+No start looks through the jobs: those that can start an item stand in lines, one for all jobs that need the same. A line whose
+first job lacks something is not looked at again in the same turn.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from orchestrator.core import budget, shortage, throttle
+from orchestrator.core.agenda import Line, Queue
+from orchestrator.core.decisions import Decision, StartAttempt
+from orchestrator.core.job_changes import count_running
+from orchestrator.core.parking import account_for
+from orchestrator.core.resting import settle_rest
+from orchestrator.core.scheduling import (
+    collect_due,
+    has_free_place,
+    has_ready,
+    has_startable,
+    lane_rooms,
+    may_start,
+    missing_of_account,
+    missing_resource,
+    run_room,
+    take_next,
+)
+from orchestrator.core.states import JobState, Phase, Running, RunState, Tries
+
+
+def review(state: RunState) -> None:
+    """Put each job of which something has changed where it belongs now."""
+    agenda = state.agenda
+    if not agenda.changed:
+        return
+    changed, agenda.changed = agenda.changed, set()
+    for order in changed:
+        _put_in_place(state, state.jobs[order])
+    if state.is_halted:
+        settle_rest(state, changed)
+
+
+def note_money(state: RunState) -> None:
+    """Something was paid, or is expected to be paid no more, or may be paid now: who was refused money is asked again."""
+    agenda = state.agenda
+    agenda.changed |= agenda.lacking
+    agenda.lacking.clear()
+    # In a halted run a job that has no money may be at rest.
+    if state.is_halted:
+        agenda.changed |= agenda.wanting
+
+
+def is_moving(state: RunState, job: JobState) -> bool:
+    """Whether something of the job will happen without any start, and without anybody outside doing anything."""
+    if job.running or job.undurable or job.joining or job.posing or job.phase is Phase.LISTING:
+        return True
+    # Somebody sits at the terminal: the run waits for the answer, and does not pause.
+    return bool(job.asking) and job.rules.is_gate and state.is_attended
+
+
+def wants_to_start(state: RunState, job: JobState) -> bool:
+    """Whether an item of the job can still start: now, or when its time has come."""
+    return may_start(state, job) and has_startable(job)
+
+
+def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
+    """Fill the free slots: jobs by rank, items in item order, whether they start or start again."""
+    agenda = state.agenda
+    collect_due(state, now)
+    review(state)
+    # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number, and count as well.
+    room = min(run_room(state), shortage.room_for_more(state))
+    rooms = lane_rooms(state)
+    # The list of a more urgent job is about to come: its items must not find all slots given to less urgent ones.
+    urgency = max(agenda.listing, default=None)
+    lacking_lines: set[Line] = set()
+    while state.free_slots and room > 0 and (found := _first_line(state, lacking_lines)) is not None:
+        line, job = found
+        order, account = job.rules.order, account_for(state, job.rules)
+        # All others that are left are no more urgent than this one.
+        if urgency is not None and job.rules.priority < urgency:
+            break
+        if rooms[line.lane] <= 0 or not _is_to_be_had(state, line, job, account):
+            lacking_lines.add(line)
+            continue
+        # Asked anew for each item: what the one before is expected to cost is counted already.
+        if budget.refusal(state, job) is not None:
+            # Of what is refused to one of many alike nobody else of them need ask.
+            if line.is_unpriced:
+                lacking_lines.add(line)
+            else:
+                agenda.lacking.add(order)
+            continue
+        index = take_next(state, job)
+        assert index is not None, f"{job.rules.id} stands in a line and has nothing to start"
+        # From here on the item runs, as far as the rules go; if it is declined, all of this is taken back.
+        slot = heapq.heappop(state.free_slots)
+        tries = job.tries.get(index)
+        if tries is None:
+            tries = job.tries[index] = Tries()
+        tries.number += 1
+        tries.used += 1
+        job.items[index] = Running(tries.number, slot)
+        if account is not None:
+            throttle.note_account(state, job, index, account)
+        count_running(state, job, 1)
+        room -= 1
+        rooms[line.lane] -= 1
+        decisions.append(StartAttempt((order, index), tries.number, slot, account))
+    shortage.note_starts(state, now)
+
+
+def _put_in_place(state: RunState, job: JobState) -> None:
+    agenda, order = state.agenda, job.rules.order
+    _keep(agenda.moving, order, is_moving(state, job))
+    is_still = not job.running and not job.undurable and not job.joining
+    _keep(agenda.closable, order, job.phase is Phase.OPEN and is_still and (job.is_stopped or not job.unfinished))
+    wants = wants_to_start(state, job)
+    _keep(agenda.wanting, order, wants)
+    _keep(agenda.gates, order, wants and job.rules.is_gate)
+    if not wants or job.rules.is_gate:
+        return
+    # A line whose items the job does not have any more lets it go when it comes up there.
+    line = line_of(job)
+    if _belongs(state, line, job):
+        _stand_in_line(state, line, job)
+    for account in job.held:
+        _stand_in_line(state, line._replace(held=account), job)
+
+
+def line_of(job: JobState) -> Line:
+    """Where items of the job stand that no account was found for yet."""
+    rules = job.rules
+    return Line(rules.lane, rules.pool, rules.accounts, rules.on_usage_limit, budget.is_unpriced(job))
+
+
+def _keep(among: set[int], order: int, is_there: bool) -> None:
+    if is_there:
+        among.add(order)
+    else:
+        among.discard(order)
+
+
+def _stand_in_line(state: RunState, line: Line, job: JobState) -> None:
+    queue = state.agenda.lines.get(line)
+    if queue is None:
+        queue = state.agenda.lines[line] = Queue()
+    if job.rank not in queue.ranks:
+        queue.ranks.add(job.rank)
+        heapq.heappush(queue.heap, job.rank)
+
+
+def _first_line(state: RunState, besides: set[Line]) -> tuple[Line, JobState] | None:
+    """The line whose first job comes first of all, with that job; lines of `besides` are left out."""
+    found: tuple[Line, JobState] | None = None
+    emptied = []
+    for line, queue in state.agenda.lines.items():
+        if line in besides:
+            continue
+        job = _first_job(state, line, queue)
+        if job is None:
+            emptied.append(line)
+        elif found is None or job.rank < found[1].rank:
+            found = line, job
+    for line in emptied:
+        del state.agenda.lines[line]
+    return found
+
+
+def _first_job(state: RunState, line: Line, queue: Queue) -> JobState | None:
+    while queue.heap:
+        job = state.jobs[state.by_rank[queue.heap[0]]]
+        if _belongs(state, line, job):
+            return job
+        queue.ranks.discard(heapq.heappop(queue.heap))
+    return None
+
+
+def _belongs(state: RunState, line: Line, job: JobState) -> bool:
+    """Whether the job has an item for this line, and room for it in its window, and was not refused money.
+
+    What an item of a job is expected to cost may have changed since the job came to the line.
+    """
+    if line.is_unpriced != budget.is_unpriced(job):
+        return False
+    if not may_start(state, job) or not has_free_place(job) or job.rules.order in state.agenda.lacking:
+        return False
+    return has_ready(job) if line.held is None else bool(job.held.get(line.held))
+
+
+def _is_to_be_had(state: RunState, line: Line, job: JobState, account: str | None) -> bool:
+    """Whether what the items of this line need is to be had now, as far as is known."""
+    if missing_resource(state, job) is not None or throttle.room_of_account(state, account) <= 0:
+        return False
+    if line.held is None:
+        return True
+    return throttle.room_of_account(state, line.held) > 0 and missing_of_account(state, line.held, job.rules) is None
