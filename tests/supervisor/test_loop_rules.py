@@ -5,7 +5,7 @@ from __future__ import annotations
 from drivers.loop_stories import LoopStories, Terminal, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step
 
-from orchestrator.control.messages import Approve, CancelRequest
+from orchestrator.control.messages import Approve
 
 
 class TestOrder:
@@ -162,51 +162,6 @@ class TestFailures:
         assert stories.run(fan_out(4, "max_failures = 1"), story).exit_code == 1
         assert stories.statuses("a")[:3] == ["failed", "failed", "succeeded"]
         assert "a:3" not in stories.world.started
-
-
-class TestTokens:
-    def test_an_item_joins_the_work_of_another_of_its_run_and_takes_no_slot(self, stories: LoopStories) -> None:
-        def story(engine: MemoryEngine) -> Step:
-            yield from engine.until_running("a:0", "b")
-            engine.ok("b")
-            yield from engine.until_running("a:0")
-            engine.ok("a:0", "done")
-
-        report = stories.run(fan_out(3, "token = 'ship'") + one("b"), story)
-        assert report.exit_code == 0
-        assert stories.world.started == ["a:0", "b"]
-        assert stories.statuses("a") == ["succeeded"] * 3
-
-    def test_a_failure_is_shared_and_nobody_tries_it_again(self, stories: LoopStories) -> None:
-        def story(engine: MemoryEngine) -> Step:
-            yield from engine.until_running("a:0")
-            engine.fail("a:0")
-
-        assert stories.run(fan_out(2, "token = 'ship'\ncontinue_on_error = true"), story).exit_code == 1
-        assert stories.statuses("a") == ["failed", "failed"]
-        assert stories.world.started == ["a:0"]
-
-    def test_a_cancelled_holder_is_followed_by_one_that_joined(self, stories: LoopStories) -> None:
-        def story(engine: MemoryEngine) -> Step:
-            yield from engine.until_running("a:0")
-            assert (yield from stories.ask(CancelRequest([("a", 0)]))).ok
-            yield from engine.until_running("a:1")
-            engine.ok("a:1")
-
-        stories.run(fan_out(2, "token = 'ship'"), story)
-        assert stories.statuses("a") == ["cancelled", "succeeded"]
-
-    def test_one_that_joins_waits_through_the_backoff_of_the_other(self, stories: LoopStories) -> None:
-        def story(engine: MemoryEngine) -> Step:
-            yield from engine.until_running("a:0")
-            engine.fail("a:0")
-            yield
-            yield from engine.until_running("a:0")
-            engine.ok("a:0")
-
-        keys = "token = 'ship'\nattempts = 2\nretry = { delay = '0s' }"
-        assert stories.run(fan_out(2, keys), story).exit_code == 0
-        assert stories.world.started == ["a:0", "a:0"]
 
 
 GATE = "[jobs.go]\ngate = 'Ship it?'\nneeds = ['a']\n"
