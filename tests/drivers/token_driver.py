@@ -13,17 +13,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from drivers.store_samples import new_run
 from orchestrator.core.states import ItemRef
 from orchestrator.jobsfile.model import CommandAction, Job
 from orchestrator.shared.tokens.answers import Answer, Asking, Granted, Joins, Told, Wanted
 from orchestrator.shared.tokens.desk import TokenDesk
-from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
+from orchestrator.shared.tokens.record import TokenFiles, TokenRecord, encode_record
 from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.records import Record, Started, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
 from orchestrator.system.locks.travelling import try_lock
+from orchestrator.workers.faultpoints import arm
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.log import LogWriter
 from orchestrator.workers.processes.identity import boot_id, start_ticks
@@ -40,6 +43,19 @@ def job(**keys: Any) -> Job:
 def outcome(attempt_class: AttemptClass = AttemptClass.OK, said: str = "done") -> Outcome:
     stdout = Capture(size=len(said), inline=said.encode())
     return Outcome(attempt_class=attempt_class, started_at=1.0, finished_at=2.0, duration_seconds=1.0, stdout=stdout)
+
+
+FAILED = outcome(AttemptClass.COMMAND_FAILED)
+HOUR = 3600.0
+
+
+def granted(answer: Answer) -> Granted:
+    assert isinstance(answer, Granted), answer
+    return answer
+
+
+def kinds(told: list[Told]) -> list[type]:
+    return [type(each) for each in told]
 
 
 class Worker:
@@ -112,10 +128,9 @@ class Run:
 
     def takes(self, number: int = 0, **keys: Any) -> Granted:
         """Ask, be granted the token, begin."""
-        granted = self.ask(number, **keys)
-        assert isinstance(granted, Granted), granted
+        answer = granted(self.ask(number, **keys))
         self.begins(number)
-        return granted
+        return answer
 
     def begins(self, number: int = 0, *, attempt: int = 1, worker: int = 0, sequence: int = 0) -> None:
         self.desk.begin_attempt((0, number), attempt=attempt, worker=worker, sequence=sequence, mark=self.mark(number, attempt))
@@ -182,9 +197,42 @@ class Run:
     def record(self, token: str = TOKEN) -> TokenRecord | None:
         return TokenFiles(self.home).find_record(token)
 
+    def rewrite(self, **changes: Any) -> None:
+        """The record as if it had come to that."""
+        known = self.record()
+        assert known is not None
+        TokenFiles(self.home).record_path(TOKEN).write_bytes(encode_record(msgspec.structs.replace(known, **changes)))
+
     def _keep(self, item: ItemRef, what: Outcome) -> Outcome | None:
         self.kept.append(item)
         return what if self.can_keep else None
+
+
+class DeskRuns:
+    """Runs of one home, which end with the test."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._made: list[Run] = []
+
+    def __call__(self, run_id: str, **keys: Any) -> Run:
+        """A run with this id; a second one with the same is its resume. `keys`: of `Run`."""
+        self._made.append(Run(self._home, run_id, **keys))
+        return self._made[-1]
+
+    def killed_while_it_runs(self, **keys: Any) -> Run:
+        """The run `a`, whose worker has begun port:0; the supervisor is dead, the worker lives. `keys`: of what it asked."""
+        run = self("a")
+        worker = run.worker()
+        run.takes(**keys)
+        worker.begins(run.mark())
+        run.dies()
+        return run
+
+    def close(self) -> None:
+        arm(None)
+        for run in self._made:
+            run.close()
 
 
 class LockOf:
