@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
-from drivers.token_driver import HOUR, ITEM, DeskRuns, granted, kinds, outcome
+from drivers.token_driver import FAILED, HOUR, ITEM, DeskRuns, granted, kinds, outcome
 
 from orchestrator.shared.tokens.answers import Granted, Refused, RefusedAll, Shared, SharedWith, TryAgain, Unregistered
 from orchestrator.store.records import Status
+from orchestrator.workers.protocol import Outcome
 
 
-def test_a_joiner_of_another_run_shares_what_was_published(runs: DeskRuns) -> None:
-    run, other = runs("a"), runs("b")
+@pytest.mark.parametrize(("verdict", "is_success"), [(outcome(), True), (FAILED, False)])
+def test_a_joiner_of_another_run_shares_what_was_published(runs: DeskRuns, verdict: Outcome, is_success: bool) -> None:
+    run, other, late = runs("a"), runs("b"), runs("c")
     run.takes(0)
     other.joins(0)
-    done = outcome()
-    run.ends(0, done)
-    assert other.hears() == [SharedWith((ITEM,), done, True, "a/port:0")]
+    run.ends(0, verdict)
+    assert other.hears() == [SharedWith((ITEM,), verdict, is_success, "a/port:0")]
     assert other.kept == [ITEM]
+    assert isinstance(late.ask(0, token_ttl=HOUR), Shared if is_success else Granted), "a failure stands for nothing later on"
 
 
-@pytest.mark.parametrize(("ttl", "expected"), [(HOUR, Shared), (0.0, Granted)])
-def test_what_is_done_is_replayed_within_the_askers_ttl(runs: DeskRuns, ttl: float, expected: type) -> None:
+def test_work_in_flight_in_another_run_refuses_other_work_and_who_says_so_and_lets_run_anyway(runs: DeskRuns) -> None:
     run, other = runs("a"), runs("b")
     run.takes(0)
+    before = run.record()
+    for number, keys, words in (
+        (0, {"payload": "other"}, "a/port:0 has p, this item has other"),
+        (1, {"if_running": "reject"}, "a/port:0 does its work"),
+    ):
+        refused = other.ask(number, **keys)
+        assert isinstance(refused, Refused)
+        assert words in refused.message
+    assert isinstance(other.ask(2, if_running="run_anyway"), Unregistered)
+    other.ends(2)
+    assert run.record() == before, "what it came to is nobody's"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"token_ttl": HOUR}, Shared),
+        ({"token_ttl": 0.0}, Granted),
+        ({}, Granted),
+        ({"token_ttl": HOUR, "if_done": "rerun"}, Granted),
+        ({"token_ttl": HOUR, "if_done": "reject"}, Refused),
+        ({"token_ttl": HOUR, "payload": "new"}, Granted),
+        ({"token_ttl": HOUR, "payload": "new", "if_changed": "reject"}, Refused),
+    ],
+)
+def test_what_is_done_is_replayed_done_again_or_refused_as_the_asker_says(
+    runs: DeskRuns, keys: dict[str, Any], expected: type
+) -> None:
+    run, other, third = runs("a"), runs("b"), runs("c")
+    run.takes(0)
     run.ends(0)
-    assert isinstance(other.ask(0, token_ttl=ttl), expected)
+    answer = other.ask(0, **keys)
+    assert isinstance(answer, expected)
+    if isinstance(answer, Refused):
+        assert "a/port:0" in answer.message
+    if isinstance(answer, Granted):
+        other.begins(0)
+        other.ends(0)
+        again = third.ask(0, token_ttl=HOUR, payload=keys.get("payload", "p"))
+        assert isinstance(again, Shared)
+        assert again.deduped_from == "b/port:0", "the last verdict counts"
 
 
 @pytest.mark.parametrize("jump", [-HOUR, HOUR])

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 from drivers.processes import is_living, wait_until
-from drivers.token_driver import ITEM, DeskRuns, granted, kinds
+from drivers.token_driver import FAILED, ITEM, DeskRuns, granted, kinds, outcome
 
-from orchestrator.shared.tokens.answers import RefusedAll, ReplaceAsked, TryAgain
+from orchestrator.shared.tokens.answers import RefusedAll, ReplaceAsked, SharedWith, TryAgain
 from orchestrator.store.records import Status
 
 
-def test_an_item_is_cancelled_for_the_one_that_replaces_it(runs: DeskRuns) -> None:
+@pytest.mark.parametrize("is_backoff", [False, True], ids=["runs", "waits for its next attempt"])
+def test_an_item_is_cancelled_for_the_one_that_replaces_it(runs: DeskRuns, is_backoff: bool) -> None:
     run = runs("a")
     run.takes(0)
+    if is_backoff:
+        run.ends(0, FAILED, Status.WAITING)
     run.joins(1, if_running="replace", payload="other")
     assert run.desk.poll(time.monotonic()) == [ReplaceAsked((0, 0), "a/port:1")]
     run.ends(0, status=Status.CANCELLED, by="a/port:1")
@@ -94,16 +97,24 @@ def test_a_run_that_ends_waits_for_no_command_that_it_gave(
     os.waitpid(int(pid), 0)
 
 
-def test_joiners_of_one_that_was_replaced_join_the_replacer_or_fail_by_their_payload(runs: DeskRuns) -> None:
-    run, other, same, different = runs("a"), runs("b"), runs("c"), runs("d")
+@pytest.mark.parametrize("payload", ["p", "new"])
+def test_joiners_of_one_that_was_replaced_join_the_replacer_or_fail_by_their_payload(runs: DeskRuns, payload: str) -> None:
+    run, other, joiners = runs("a"), runs("b"), [runs("c"), runs("d")]
     run.takes(0)
-    same.joins(0)
-    different.joins(0)
+    for joiner in joiners:
+        joiner.joins(0)
     run.ends(0, status=Status.CANCELLED, by="b/port:0")
-    for joiner in (same, different):
+    for joiner in joiners:
         assert kinds(joiner.hears()) == [TryAgain]
         assert "kept for b/port:0" in joiner.joins(0).words
-    other.takes(0, payload="new", if_running="replace")
-    told = [*same.hears(), *different.hears()]
-    assert kinds(told) == [RefusedAll, RefusedAll]
-    assert all(isinstance(each, RefusedAll) and "b/port:0 has new, this item has p" in each.message for each in told)
+    other.takes(0, payload=payload, if_running="replace")
+    told = [each for joiner in joiners for each in joiner.hears()]
+    if payload == "new":
+        assert kinds(told) == [RefusedAll, RefusedAll]
+        assert all(isinstance(each, RefusedAll) and "b/port:0 has new, this item has p" in each.message for each in told)
+        return
+    assert told == []
+    done = outcome()
+    other.ends(0, done)
+    for joiner in joiners:
+        assert joiner.hears() == [SharedWith((ITEM,), done, True, "b/port:0")]

@@ -64,7 +64,7 @@ def test_all_that_an_outcome_names_is_kept_when_the_other_run_is_pruned(tmp_path
     assert str(theirs) not in msgspec.json.encode(kept).decode()
 
 
-@pytest.mark.parametrize("gone", ["0-1.check", "0-1.answer", "0-1.patch", "0-1.files/out/a.json"])
+@pytest.mark.parametrize("gone", ["0-1.stdout", "0-1.err", "0-1.check", "0-1.answer", "0-1.patch", "0-1.files/out/a.json"])
 def test_an_outcome_of_which_a_part_is_gone_is_not_kept(tmp_path: Path, gone: str) -> None:
     outcome = outcome_in(tmp_path)
     (tmp_path / gone).unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from orchestrator.shared.limits.trials import Trials
 from orchestrator.shared.tokens.answers import Joins, Shared
 from orchestrator.store.outcomes import DoneHere
 from orchestrator.supervisor.admission import Admission, Answer, Candidate, SlotHeld
-from orchestrator.supervisor.resources import MissingResources, Resources
+from orchestrator.supervisor.resources import Missing, MissingResources, Resources
 from orchestrator.supervisor.run import Run as SupervisedRun
 from orchestrator.system.locks.travelling import try_lock
 
@@ -37,8 +38,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
     made.close()
 
 
-def admit(run: Run, number: int, slot: int, keys: str = "") -> Answer:
-    text = f"[run]\n{keys}\n[jobs.port]\nfor_each = [1, 2]\ntoken = '{TOKEN}'\ncommand = ['true']\n"
+def admit(run: Run, number: int, slot: int, keys: str = "", *, pool: str = "") -> Answer:
+    text = f"[run]\n{keys}\n{pool}\n[jobs.port]\nfor_each = [1, 2]\ntoken = '{TOKEN}'\ncommand = ['true']\n"
+    if pool:
+        text += "pool = 'narrow'\n"
     jobs_file = load_text(text, path="jobs.toml", folder="/")
     resources = Resources(run.home, jobs_file, None, Trials(run.home, Parks(run.home)))
     supervised = SimpleNamespace(
@@ -76,3 +79,17 @@ def test_what_the_run_has_done_needs_neither_slot_nor_memory_to_be_shared(run: R
     shared = admit(run, 1, slot=0, keys="min_free_memory = '1000000 GB'")
     assert isinstance(shared, Shared)
     assert not run.run_dir.slot_lock(0).exists()
+
+
+def test_an_item_that_waits_for_its_pool_keeps_no_token(run: Run) -> None:
+    """Or of two runs of the same work one would have the token, and the other the pool."""
+    pool_lock = run.home / "pools" / "narrow" / "0.lock"
+    pool_lock.parent.mkdir(parents=True)
+    held = try_lock(pool_lock)
+    assert held is not None
+    assert isinstance(admit(run, 0, slot=0, pool="[pools.narrow]\nslots = 1"), Missing)
+    assert not run.desk.knows((0, 0))
+    other = Run(run.home, "b")
+    other.takes(0)
+    other.close()
+    os.close(held)
