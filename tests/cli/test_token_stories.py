@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import psutil
@@ -56,19 +54,3 @@ def test_the_second_waits_shares_and_a_fresh_one_runs(run_cli: RunCli, gate: Gat
     gate.open()
     assert run_cli("run", "--run-id", "fifth", "work.toml").returncode == 0
     assert told(run_cli, "results", "fifth")["deduped_from"] is None
-
-
-@pytest.mark.usefixtures("two_runs")
-@pytest.mark.slow
-def test_a_holder_that_is_stopped_is_named_and_not_robbed(run_cli: RunCli, gate: Gate, home: Path) -> None:
-    log = (home / "runs" / "first" / "workers" / "0" / "log").read_text()
-    agent = next(json.loads(line[:-9])["pid"] for line in log.splitlines() if '"spawned"' in line)
-    os.kill(agent, signal.SIGSTOP)
-    try:
-        assert f"process {agent} is stopped (SIGSTOP)" in run_cli("why", "second", "go").stdout
-        assert told(run_cli, "why", "second", "go")["status"] == "waiting"
-    finally:
-        os.kill(agent, signal.SIGCONT)
-    gate.open()
-    assert run_cli("wait", "second").returncode == 0
-    assert told(run_cli, "results", "second")["deduped_from"] == "first/go"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 from drivers.run_driver import Command
+from drivers.sweeps import sweep
 from drivers.token_runs import TokenRuns
 
 RUNS = TokenRuns
@@ -67,7 +68,8 @@ def assert_all_said_their_own(runs: TokenRuns, run_id: str) -> None:
         assert (result["status"], result["output"]) == ("succeeded", result["label"]), result
 
 
-def race_two_runs(runs: TokenRuns, rounds: int, ttl: str) -> None:
+@pytest.mark.parametrize(("rounds", "ttl"), sweep([(20, "0s"), (20, "1h"), (300, "0s"), (300, "1h")], quick=2))
+def test_a_duplicate_of_another_run_around_the_end_of_its_primary(runs: TokenRuns, rounds: int, ttl: str) -> None:
     for gate in (PRIMARY, BLOCKER):
         runs.gated(gate)
     write_file(runs, "primary", ((PRIMARY, number) for number in range(rounds)), 1, ttl)
@@ -83,7 +85,8 @@ def race_two_runs(runs: TokenRuns, rounds: int, ttl: str) -> None:
     assert 0 <= done_again <= (0 if ttl == "1h" else rounds)
 
 
-def race_in_one_run(runs: TokenRuns, rounds: int) -> None:
+@pytest.mark.parametrize("rounds", sweep([20, 300], quick=1))
+def test_a_duplicate_of_the_same_run_around_the_end_of_its_primary(runs: TokenRuns, rounds: int) -> None:
     for gate in (PRIMARY, BLOCKER):
         runs.gated(gate)
     items = ((gate, number) for number in range(rounds) for gate in (PRIMARY, BLOCKER, PRIMARY))
@@ -92,23 +95,3 @@ def race_in_one_run(runs: TokenRuns, rounds: int) -> None:
     race(runs, [command], rounds, lambda n: f"first/go:{3 * n}", lambda n: f"first/go:{3 * n + 1}")
     assert_all_said_their_own(runs, "first")
     assert len(runs.starts()) == 2 * rounds, "within one run what is done is done"
-
-
-@pytest.mark.parametrize("ttl", ["0s", "1h"])
-def test_a_duplicate_of_another_run_around_the_end_of_its_primary(runs: TokenRuns, ttl: str) -> None:
-    race_two_runs(runs, 20, ttl)
-
-
-def test_a_duplicate_of_the_same_run_around_the_end_of_its_primary(runs: TokenRuns) -> None:
-    race_in_one_run(runs, 20)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ttl", ["0s", "1h"])
-def test_a_duplicate_of_another_run_around_the_end_of_its_primary_300_times(runs: TokenRuns, ttl: str) -> None:
-    race_two_runs(runs, 300, ttl)
-
-
-@pytest.mark.slow
-def test_a_duplicate_of_the_same_run_around_the_end_of_its_primary_300_times(runs: TokenRuns) -> None:
-    race_in_one_run(runs, 300)

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import pytest
 from drivers.loop_stories import LoopStories, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step
+from drivers.token_driver import ITEM, Run, granted
 
-from orchestrator.control.messages import CancelRequest
+from orchestrator.control.messages import CancelRequest, StopRequest
 from orchestrator.core.tokens import PROMOTIONS_ALLOWED
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.shared.tokens.answers import TryAgain
 
 SHIP = "token = 'ship'\n"
 GO_ON = "continue_on_error = true\n"
@@ -30,7 +32,7 @@ def results(stories: LoopStories, *fields: str) -> list[tuple[object, ...]]:
 
 
 def until(stories: LoopStories, job: str, statuses: Sequence[str]) -> Step:
-    """Let the loop turn until so much is recorded of the items of a job."""
+    """Let the loop turn until so much is recorded of a job's items: also a story's last step, or one would hang that errs."""
     while stories.statuses(job) != list(statuses):
         yield
 
@@ -54,6 +56,7 @@ def test_64_duplicates_start_once_and_take_no_slot_from_the_items_behind_them(st
             engine.ok(other)
         yield from until(stories, "a", ["running", *["waiting"] * 63])
         engine.ok("a:0", "done")
+        yield from until(stories, "a", ["succeeded"] * 64)
 
     assert stories.run(fan_out(64, SHIP) + fan_out(3, job="b"), story).exit_code == 0
     assert stories.world.started == ["a:0", "b:0", "b:1", "b:2"]
@@ -67,6 +70,7 @@ def test_duplicates_queued_before_the_first_of_them_has_a_slot_start_once(storie
         engine.ok("b")
         yield from engine.until_running("a:0")
         engine.ok("a:0", "done")
+        yield from until(stories, "a", ["succeeded"] * 8)
 
     assert stories.run(one("b") + fan_out(8, SHIP), story, slots=1).exit_code == 0
     assert stories.world.started == ["b", "a:0"]
@@ -77,6 +81,7 @@ def test_a_failure_is_shared_with_its_exit_code_and_nobody_tries_it_again(storie
     def story(engine: MemoryEngine) -> Step:
         yield from engine.until_running("a:0")
         engine.fail("a:0", 7)
+        yield from until(stories, "a", ["failed"] * 6)
 
     assert stories.run(fan_out(6, SHIP + GO_ON), story, slots=3).exit_code == 1
     assert results(stories, "status", "exit_code") == [("failed", 7)] * 6
@@ -93,6 +98,7 @@ def test_one_that_joins_waits_through_the_backoffs_of_the_other(stories: LoopSto
             yield
         yield from engine.until_running("a:0")
         engine.ok("a:0", "done")
+        yield from until(stories, "a", ["succeeded"] * 2)
 
     assert stories.run(fan_out(2, f"{SHIP}attempts = 3\nretry = {{ delay = '0s' }}"), story).exit_code == 0
     assert stories.world.started == ["a:0"] * 3
@@ -106,6 +112,7 @@ def test_what_a_run_has_done_is_shared_in_it_always(stories: LoopStories, if_don
     def story(engine: MemoryEngine) -> Step:
         yield from engine.until_running("a")
         engine.ok("a", "done")
+        yield from until(stories, "b", ["succeeded"])
 
     text = one("a", SHIP) + one("b", f"{SHIP}needs = ['a']\nif_done = '{if_done}'")
     assert stories.run(text, story, fresh=True).exit_code == 0
@@ -121,6 +128,7 @@ def test_other_work_under_a_token_in_flight_fails_and_both_are_named(stories: Lo
         yield from engine.until_running("a:0")
         yield from until(stories, "a", ["running", "failed", "waiting"])
         engine.ok("a:0", "done")
+        yield from until(stories, "a", ["succeeded", "failed", "succeeded"])
 
     text = f"[jobs.a]\nfor_each = ['x', 'y', 'x']\ncommand = ['work', '{{{{ item }}}}']\n{SHIP}{GO_ON}"
     assert stories.run(text, story).exit_code == 1
@@ -138,6 +146,7 @@ def test_who_runs_anyway_runs_beside_the_holder_and_what_it_comes_to_is_nobodys(
         engine.ok("b", "beside")
         yield from until(stories, "b", ["succeeded"])
         engine.ok("a", "done")
+        yield from until(stories, "c", ["succeeded"])
 
     text = one("a", SHIP) + one("b", f"{SHIP}if_running = 'run_anyway'") + one("c", SHIP)
     assert stories.run(text, story, slots=3).exit_code == 0
@@ -173,6 +182,7 @@ def test_a_cancelled_holder_is_followed_by_one_that_joined_and_the_others_wait_f
         assert (yield from stories.ask(CancelRequest([("a", 0)]))).ok
         yield from engine.until_running("a:1")
         engine.ok("a:1", "done")
+        yield from until(stories, "a", ["cancelled", *["succeeded"] * 3])
 
     assert stories.run(fan_out(4, SHIP + GO_ON), story, slots=4).exit_code == 1
     assert stories.statuses("a") == ["cancelled", *["succeeded"] * 3]
@@ -187,10 +197,42 @@ def test_work_that_is_lost_four_times_in_a_row_fails_for_all_that_wait(stories: 
             yield from engine.until_running(f"a:{number}")
             yield from until(stories, "a", [*["cancelled"] * number, "running", *["waiting"] * (5 - number)])
             assert (yield from stories.ask(CancelRequest([("a", number)]))).ok
-        yield
+        yield from until(stories, "a", [*["cancelled"] * 4, "failed", "failed"])
 
     assert stories.run(fan_out(6, SHIP + GO_ON), story).exit_code == 1
     assert stories.world.started == [f"a:{number}" for number in range(PROMOTIONS_ALLOWED + 1)]
     assert stories.statuses("a") == [*["cancelled"] * 4, "failed", "failed"]
     words = [str(error) for (error,) in results(stories, "error")[4:]]
     assert ["lost 4 times in a row" in each for each in words] == [True, True]
+
+
+def test_a_stopped_holder_leaves_its_work_to_another_run_and_the_waiters_of_its_own_run_to_the_resume(
+    stories: LoopStories,
+) -> None:
+    other = Run(stories.folder / "home", "other")
+
+    def stopped(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("a:0")
+        yield from until(stories, "a", ["running", "waiting"])
+        held = other.record()
+        assert held is not None
+        other.joins(payload=held.payload)
+        assert (yield from stories.ask(StopRequest(now=True))).ok
+
+    def again(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("a:0")
+        engine.ok("a:0", "done")
+        yield from until(stories, "a", ["succeeded"] * 2)
+
+    assert stories.run(fan_out(2, SHIP), stopped).exit_code == 143
+    assert stories.statuses("a") == ["interrupted", "interrupted"]
+    released = other.record()
+    assert released is not None
+    assert other.hears() == [TryAgain((ITEM,))]
+    assert granted(other.ask(payload=released.payload)).promotions == 1
+    other.begins()
+    other.ends()
+    assert stories.resume(again).exit_code == 0
+    assert stories.world.started == ["a:0", "a:0"]
+    assert shares(stories)[1] == shared_with("r/a:0")
+    other.close()
