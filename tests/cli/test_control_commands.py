@@ -23,15 +23,6 @@ from orchestrator.views.plain_lines import Quiet
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
 
 
-@pytest.fixture
-def living_run(run_cli: RunCli, gate: Gate, tmp_path: Path) -> str:
-    """The id of a run in the background whose go:0 stands at the gate, and go:1 waits for its slot."""
-    (tmp_path / "living.toml").write_text(f"[run]\nslots = 1\n\n[jobs.go]\nfor_each = ['a', 'b']\nshell = '''{gate.script}'''\n")
-    assert run_cli("run", "--detach", "--run-id", "living", "living.toml").returncode == 0
-    gate.wait_until_reached()
-    return "living"
-
-
 def statuses(run_cli: RunCli, run_id: str) -> list[str]:
     return run_cli("results", run_id, "--format", "csv", "--fields", "status").stdout.splitlines()[1:]
 

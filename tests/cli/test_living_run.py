@@ -9,22 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from drivers.command_line import RunCli
 from drivers.gate import Gate
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
-
-
-@pytest.fixture
-def living_run(run_cli: RunCli, gate: Gate, tmp_path: Path) -> str:
-    """The id of a run in the background whose go:0 stands at the gate, and go:1 waits for its slot."""
-    script = f"echo before {{{{ item }}}}; {gate.script}; echo after {{{{ item }}}}; echo err >&2"
-    (tmp_path / "living.toml").write_text(f"[run]\nslots = 1\n\n[jobs.go]\nfor_each = ['a', 'b']\nshell = '''{script}'''\n")
-    told = run_cli("run", "--detach", "--run-id", "living", "living.toml")
-    assert (told.returncode, told.stdout, told.stderr) == (0, "living\n", "")
-    gate.wait_until_reached()
-    return "living"
 
 
 @contextmanager

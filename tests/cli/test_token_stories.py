@@ -6,21 +6,9 @@ import json
 from pathlib import Path
 
 import psutil
-import pytest
 from drivers.command_line import RunCli
 from drivers.gate import Gate
 from drivers.processes import wait_until
-
-
-@pytest.fixture
-def two_runs(run_cli: RunCli, gate: Gate, tmp_path: Path) -> None:
-    """The run `first`, whose item stands at the gate, and the run `second` of the same work."""
-    job = f"[jobs.go]\ntoken = 'the work'\ntoken_ttl = '1h'\nshell = '''{gate.script}; echo done'''\n"
-    (tmp_path / "work.toml").write_text(job)
-    assert run_cli("run", "--detach", "--run-id", "first", "work.toml").returncode == 0
-    gate.wait_until_reached()
-    assert run_cli("run", "--detach", "--run-id", "second", "work.toml").returncode == 0
-    wait_until(lambda: told(run_cli, "why", "second", "go")["status"] == "waiting", "second/go to wait")
 
 
 def told(run_cli: RunCli, *words: str) -> dict[str, object]:
@@ -29,8 +17,14 @@ def told(run_cli: RunCli, *words: str) -> dict[str, object]:
     return found
 
 
-@pytest.mark.usefixtures("two_runs")
-def test_the_second_waits_shares_and_a_fresh_one_runs(run_cli: RunCli, gate: Gate) -> None:
+def test_the_second_waits_shares_and_a_fresh_one_runs(run_cli: RunCli, gate: Gate, tmp_path: Path) -> None:
+    job = f"[jobs.go]\ntoken = 'the work'\ntoken_ttl = '1h'\nshell = '''{gate.script}; echo done'''\n"
+    (tmp_path / "work.toml").write_text(job)
+    assert run_cli("run", "--detach", "--run-id", "first", "work.toml").returncode == 0
+    gate.wait_until_reached()
+    assert run_cli("run", "--detach", "--run-id", "second", "work.toml").returncode == 0
+    wait_until(lambda: told(run_cli, "why", "second", "go")["status"] == "waiting", "second/go to wait")
+
     held = told(run_cli, "tokens", "list")
     assert (held["token"], held["state"], held["holder"]) == ("the work", "in flight", "first/go")
     assert psutil.pid_exists(int(str(held["pid"])))
