@@ -6,36 +6,13 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from drivers.command_line import RunCli
-from drivers.token_samples import MARK, living_holder, record, write
+from drivers.token_samples import MARK, living_holder, record, supervising, token_locked, write
 
 from orchestrator.cli import checkup
 from orchestrator.shared.tokens.record import TokenFiles
-from orchestrator.system.locks.travelling import try_lock
-from orchestrator.workers.locks import unlock
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """This process holds the lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = try_lock(path)
-    assert fd is not None
-    try:
-        yield
-    finally:
-        unlock(fd)
-
-
-@contextmanager
-def supervising(home: Path) -> Iterator[None]:
-    """This process is the supervisor of r1."""
-    with held(home / "runs" / "r1" / "supervisor.lock"):
-        yield
 
 
 def files_of(home: Path) -> set[str]:
@@ -102,7 +79,7 @@ def test_tokens_that_differ_by_blanks_alone_do_not_look_alike(run_cli: RunCli, h
 
 def test_a_token_in_flight_is_not_forgotten_and_its_holder_is_named(run_cli: RunCli, home: Path) -> None:
     write(home, record("port", "held", holder=living_holder()))
-    with supervising(home), held(TokenFiles(home).lock_path("port")):
+    with supervising(home), token_locked(home, "port"):
         told = run_cli("tokens", "forget", "port")
     assert told.returncode == 75
     assert f"token 'port' is in flight: r1/port:3 (process {os.getpid()}) does its work" in told.stderr
@@ -151,7 +128,7 @@ def test_prune_forgets_old_tokens_and_leaves_those_in_flight_and_the_young(run_c
         record("in flight", "held", holder=living_holder()),
         record("young", age=5),
     )
-    with supervising(home), held(TokenFiles(home).lock_path("old, but looked at")):
+    with supervising(home), token_locked(home, "old, but looked at"):
         dry = run_cli("prune", "--older-than", "30m", "--dry-run").stdout
         assert len(files_of(home)) == 12
         told = run_cli("prune", "--older-than", "30m", "--json").stdout

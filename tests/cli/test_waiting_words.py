@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from drivers.store_samples import new_run, settled
-from drivers.token_samples import living_holder, record, write
+from drivers.token_samples import living_holder, record, supervising, write
 
 from orchestrator.cli import why_waiting
 from orchestrator.cli.why_waiting import WaitExplanations, waiting_counts
@@ -24,7 +24,6 @@ from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.records import ItemsListed, Status
 from orchestrator.store.run_store import RunStore
-from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.log import LogWriter
 from orchestrator.workers.processes.identity import start_ticks
 from orchestrator.workers.protocol import Spawned
@@ -108,13 +107,11 @@ def test_a_stopped_agent_of_the_tokens_holder_is_named_although_nobody_answers(t
             log.append(Spawned(sequence=7, pid=agent.pid, start_ticks=start_ticks(agent.pid) or -1))
             log.close()
             write(tmp_path, record("work", "held", holder=living_holder()))
-            lock = try_lock(reader.run_dir.supervisor_lock)
-            assert lock is not None
-            assert WaitExplanations(reader, []).words("port", 0) == "r0/port:4 does the same work"
-            agent.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, agent.pid, os.WSTOPPED)
-            words = WaitExplanations(reader, []).words("port", 0)
-            os.close(lock)
+            with supervising(tmp_path):
+                assert WaitExplanations(reader, []).words("port", 0) == "r0/port:4 does the same work"
+                agent.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, agent.pid, os.WSTOPPED)
+                words = WaitExplanations(reader, []).words("port", 0)
         finally:
             agent.kill()
     assert f"process {agent.pid} is stopped (SIGSTOP)" in words

@@ -27,7 +27,6 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.faultpoints import arm
-from orchestrator.workers.locks import unlock
 from orchestrator.workers.log import LogWriter
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Capture, Ended, Outcome, Spawned
@@ -233,20 +232,3 @@ class DeskRuns:
         arm(None)
         for run in self._made:
             run.close()
-
-
-class LockOf:
-    """Somebody who looks at a token for a moment: he has its lock and writes nothing."""
-
-    def __init__(self, home: Path, token: str = TOKEN) -> None:
-        path = TokenFiles(home).lock_path(token)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = try_lock(path)
-        assert self._fd is not None
-
-    def __enter__(self) -> LockOf:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._fd is not None
-        unlock(self._fd)

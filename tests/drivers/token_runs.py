@@ -9,22 +9,17 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from drivers.many_runs import ManyRuns
 from drivers.processes import wait_until
-from drivers.run_driver import Command, RunDriver, why
+from drivers.run_driver import Command
 from orchestrator.control.client import ask
 from orchestrator.control.messages import CancelRequest
-from orchestrator.reading.item_result import item_results
-from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.tokens.record import TokenFiles, TokenRecord
-from orchestrator.store.load import read_history
-from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.protocol import Spawned
 
 TOKEN = "the work"
 
 
-class TokenRuns(RunDriver):
+class TokenRuns(ManyRuns):
     """Several runs, each with an id. Jobs that ask for `TOKEN` are called `go` unless a test says otherwise."""
 
     # Jobs.
@@ -77,56 +72,21 @@ class TokenRuns(RunDriver):
 
     def cancel(self, run_id: str, item: str = "go") -> None:
         job, _, index = item.partition(":")
-        assert ask(self.dir_of(run_id).path, CancelRequest([(job, int(index or 0))])).ok
+        assert ask(self.folder_of(run_id).path, CancelRequest([(job, int(index or 0))])).ok
 
     # What is known.
 
-    def results_of(self, run_id: str) -> list[dict[str, Any]]:
-        return list(item_results(RunReader.read(self.dir_of(run_id))))
-
     def result_of(self, run_id: str, item: str = "go") -> dict[str, Any]:
-        return next(result for result in self.results_of(run_id) if result["item"] == item)
-
-    def statuses_of(self, run_id: str) -> list[str]:
-        """In item order."""
-        return [result["status"] for result in self.results_of(run_id)]
+        return self.results_of(run_id)[item]
 
     def status_of(self, run_id: str, item: str = "go") -> str | None:
         """None while the run or the item does not exist."""
-        if not (self.dir_of(run_id).path / "checkpoint.json").exists():
-            return None
-        return next((result["status"] for result in self.results_of(run_id) if result["item"] == item), None)
-
-    def why(self, run_id: str, item: str = "go") -> str:
-        return why(self.dir_of(run_id).path, item)
+        return self.statuses(run_id).get(item) if self.folder_of(run_id).checkpoint.exists() else None
 
     def record(self, token: str = TOKEN) -> TokenRecord:
         record = TokenFiles(self.home).find_record(token)
         assert record is not None
         return record
-
-    def worker_in(self, run_id: str, item: str = "go") -> int:
-        """Pid of the worker that runs an item."""
-        job, _, index = item.partition(":")
-        history = wait_until(lambda: self._started(run_id, job, int(index or 0)), f"the start of {run_id}/{item} is recorded")
-        start = history.open_starts[job, int(index or 0)]
-        return int(history.workers[start.worker].pid)
-
-    def agent_in(self, run_id: str, worker: int = 0) -> int:
-        """Pid of the agent that a worker started last."""
-        log = self.dir_of(run_id).worker_folder(worker) / LOG_NAME
-
-        def spawned() -> int | None:
-            return next((line.pid for line in reversed(read_log(str(log))) if isinstance(line, Spawned)), None)
-
-        return int(wait_until(spawned, f"the agent of {run_id} is recorded"))
-
-    def dir_of(self, run_id: str) -> RunDir:
-        return RunDir(self.home / "runs" / run_id)
-
-    def _started(self, run_id: str, job: str, index: int) -> Any:
-        history = read_history(self.dir_of(run_id))
-        return history if (job, index) in history.open_starts else None
 
     # What must be true.
 

@@ -1,13 +1,17 @@
-"""Records of tokens, as a desk leaves them, for the tests of the commands."""
+"""Records of tokens, as a desk leaves them, and their locks while somebody has them."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, encode_record
+from orchestrator.system.locks.travelling import try_lock
+from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 
 MARK = "r1.n/port:3/1"
@@ -56,3 +60,25 @@ def write(home: Path, *records: TokenRecord) -> None:
     for each in records:
         files.record_path(each.token).write_bytes(encode_record(each))
         files.lock_path(each.token).touch()
+
+
+@contextmanager
+def lock_held(path: Path) -> Iterator[None]:
+    """Somebody holds the lock, and writes nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = try_lock(path)
+    assert fd is not None
+    try:
+        yield
+    finally:
+        unlock(fd)
+
+
+def token_locked(home: Path, token: str) -> AbstractContextManager[None]:
+    """Somebody looks at a token for a moment."""
+    return lock_held(TokenFiles(home).lock_path(token))
+
+
+def supervising(home: Path) -> AbstractContextManager[None]:
+    """This process is the supervisor of r1."""
+    return lock_held(home / "runs" / "r1" / "supervisor.lock")

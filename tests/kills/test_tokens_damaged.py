@@ -50,7 +50,7 @@ def test_a_lock_file_removed_under_an_orphan_lets_nobody_in_before_it_is_dead(
 ) -> None:
     runs.job()
     holder = runs.holder()
-    agent, worker = runs.agent_in("first"), runs.worker_in("first")
+    worker, agent = runs.process_of("first", "go")
     holder.send(signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
     holder.kill()
@@ -112,7 +112,7 @@ def test_a_disk_that_is_full_at_a_verdict_while_another_item_runs(runs: TokenRun
     runs.job(run="slots = 2", more=other)
     holder = runs.holder(fault="token.publishing:1:ENOSPC")
     runs.wait_for("begin", "first/other")
-    worker = runs.worker_in("first", "other")
+    worker, _ = runs.process_of("first", "other")
     runs.open_gate()
     assert holder.exit_code() == 74, holder.stderr
     assert is_living(worker)

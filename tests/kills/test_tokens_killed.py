@@ -20,10 +20,10 @@ RUNS = TokenRuns
 def test_the_same_token_run_again_at_once_joins_the_agent_that_outlived_its_supervisor(runs: TokenRuns) -> None:
     runs.job()
     holder = runs.holder()
-    worker = runs.worker_in("first")
+    worker, _ = runs.process_of("first", "go")
     holder.kill()
     second = runs.waiter("second")
-    assert "first/go" in runs.why("second")
+    assert "first/go" in runs.why("second", "go")
     runs.open_gate()
     runs.assert_exit(second, 0)
     assert not is_living(worker)
@@ -38,7 +38,7 @@ def test_the_failure_of_an_agent_that_outlived_its_supervisor_is_no_verdict(runs
     """Its run might have tried again: nobody may tell in its place. Who waits takes the work over, alone."""
     runs.job(f"{runs.gated()}; test $ORCHESTRATE_RUN = second && echo done")
     holder = runs.holder()
-    runs.worker_in("first")
+    runs.process_of("first", "go")
     holder.kill()
     second = runs.waiter("second")
     runs.open_gate()
@@ -55,7 +55,7 @@ def test_the_failure_of_an_agent_that_outlived_its_supervisor_is_no_verdict(runs
 def test_a_resume_and_a_new_run_at_once_after_the_supervisor_was_killed(runs: TokenRuns) -> None:
     runs.job()
     holder = runs.holder()
-    runs.worker_in("first")
+    runs.process_of("first", "go")
     holder.kill()
     resume, second = runs.launch("resume", "first"), runs.start("second")
     wait_until(lambda: "adopted go" in resume.stderr or not resume.is_running, "it is adopted")
@@ -99,7 +99,8 @@ def test_a_killed_worker_costs_an_attempt_and_the_waiter_gets_the_next(runs: Tok
     runs.job()
     holder = runs.holder()
     second = runs.waiter("second")
-    os.kill(runs.worker_in("first"), signal.SIGKILL)
+    worker, _ = runs.process_of("first", "go")
+    os.kill(worker, signal.SIGKILL)
     assert runs.begin_of(2) == "first/go"
     assert runs.status_of("second") == "waiting"
     runs.open_gate()
@@ -126,7 +127,7 @@ def test_an_orphaned_agent_is_ended_before_the_work_starts_anew(runs: TokenRuns,
     else:
         runs.write(f"[jobs.go]\ntoken = {TOKEN!r}\nshell = '''{script}'''\n")
     holder = runs.holder()
-    agent, worker = runs.agent_in("first"), runs.worker_in("first")
+    worker, agent = runs.process_of("first", "go")
     second = runs.waiter("second") if is_waiting else None
     os.kill(holder.pid, signal.SIGSTOP)  # or it would see the worker's death and end the agent itself
     os.kill(worker, signal.SIGKILL)
@@ -148,7 +149,8 @@ def test_an_orphaned_agent_is_ended_before_the_work_starts_anew(runs: TokenRuns,
 def test_a_stopped_holder_is_named_and_never_robbed(runs: TokenRuns, whom: str) -> None:
     runs.job()
     holder = runs.holder()
-    pid = {"supervisor": holder.pid, "worker": runs.worker_in("first"), "agent": runs.agent_in("first")}[whom]
+    worker, agent = runs.process_of("first", "go")
+    pid = {"supervisor": holder.pid, "worker": worker, "agent": agent}[whom]
     os.kill(pid, signal.SIGSTOP)
     try:
         second = runs.waiter("second")

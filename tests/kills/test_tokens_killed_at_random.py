@@ -46,7 +46,7 @@ def test_everything_is_killed_and_resumed_with_tokens(runs: TokenRuns) -> None:
     for run in ("first", "second"):
         born = runs.home / "runs" / run / "checkpoint.json"
         wait_until(born.exists, f"run {run} exists")
-        wait_until(lambda run=run: runs.statuses_of(run)[:2] == ["succeeded"] * 2, f"the first two of {run} are done")
+        wait_until(lambda run=run: list(runs.statuses(run).values())[:2] == ["succeeded"] * 2, f"the first two of {run} are done")
     for _ in range(2):
         workers = [pid for run in ("first", "second") for pid in workers_in(runs, run)]
         for command in commands:
@@ -65,7 +65,7 @@ def test_everything_is_killed_and_resumed_with_tokens(runs: TokenRuns) -> None:
         runs.assert_exit(command, 0)
     runs.assert_never_two_at_once()
     for run in ("first", "second"):
-        assert [result["output"] for result in runs.results_of(run)] == items
+        assert [result["output"] for result in runs.results_of(run).values()] == items
     ends = [line.split()[1] for line in runs.witness.read_text().splitlines() if line.startswith("end ")]
     assert len(ends) == len(items), "paid twice"
 
@@ -113,7 +113,7 @@ def kill_at_random(runs: TokenRuns, seed: int, times: int) -> None:
         runs.assert_exit(command, 0, 60.0)
     runs.assert_never_two_at_once()
     for name in commands:
-        assert [result["output"] for result in runs.results_of(name)] == items + items
+        assert [result["output"] for result in runs.results_of(name).values()] == items + items
     ends = [line for line in runs.witness.read_text().splitlines() if line.startswith("end ")]
     assert len(ends) <= len(items) + len(killed), "more was paid twice than workers were killed"
 

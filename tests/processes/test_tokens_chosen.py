@@ -35,9 +35,9 @@ def test_beside_a_holder_of_another_run_an_item_is_refused_runs_anyway_or_joins(
     assert runs.starts() == ["first/go", "second/anyway"]
     assert (runs.folder / "overlaps").exists(), "the two must have run at once, or this test sees nothing"
     fields = ("status", "attempts", "deduped_from")
-    found = [tuple(result[field] for field in fields) for result in runs.results_of("second")]
+    found = [tuple(result[field] for field in fields) for result in runs.results_of("second").values()]
     assert found == [("failed", 0, None), ("failed", 0, None), ("succeeded", 1, None)]
-    other, rejected, _ = [str(result["error"]) for result in runs.results_of("second")]
+    other, rejected, _ = [str(result["error"]) for result in runs.results_of("second").values()]
     assert all(word in other for word in (TOKEN, "in flight", "first/go", runs.record().payload)), other
     assert f"token {TOKEN!r} is in flight: first/go does its work" in rejected
     runs.assert_shared("third", "first/go")
@@ -82,8 +82,7 @@ def test_replace_of_a_holder_whose_supervisor_was_killed(runs: TokenRuns) -> Non
     runs.job()
     runs.job("echo new", REPLACES, name="new.toml")
     holder = runs.holder()
-    agent = runs.agent_in("first")
-    runs.worker_in("first")
+    _, agent = runs.process_of("first", "go")
     holder.kill()
     runs.assert_exit(runs.start("second", file="new.toml"), 0)
     assert not is_living(agent)
@@ -117,7 +116,7 @@ def test_a_large_output_that_was_shared_survives_the_prune_of_the_run_that_made_
     runs.assert_shared("second", "first/go", large)
     pruned = runs.ask("prune", "--older-than", "0s")
     assert [(each["run_id"], each["token"]) for each in pruned] == [("first", None), (None, TOKEN)]
-    assert not runs.dir_of("first").path.exists()
+    assert not runs.folder_of("first").path.exists()
     runs.assert_shared("second", "first/go", large)
     runs.open_gate()
     runs.assert_exit(second, 0)

@@ -64,7 +64,7 @@ def race(runs: TokenRuns, commands: list[Command], rounds: int, primary: ItemOfR
 
 
 def assert_all_said_their_own(runs: TokenRuns, run_id: str) -> None:
-    for result in runs.results_of(run_id):
+    for result in runs.results_of(run_id).values():
         assert (result["status"], result["output"]) == ("succeeded", result["label"]), result
 
 

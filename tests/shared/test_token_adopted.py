@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from drivers.store_samples import started
-from drivers.token_driver import FAILED, ITEM, TOKEN, DeskRuns, LockOf, granted, outcome
+from drivers.token_driver import FAILED, ITEM, TOKEN, DeskRuns, granted, outcome
+from drivers.token_samples import token_locked
 
 from orchestrator.shared.tokens import publications
 from orchestrator.shared.tokens.answers import Shared, SharedWith, TryAgain
@@ -69,7 +70,7 @@ def test_a_verdict_whose_lock_somebody_keeps_is_told_by_who_takes_the_token_over
     again.adopts()
     other.joins(0)
     run.workers[0].die()
-    with LockOf(tmp_path):
+    with token_locked(tmp_path, TOKEN):
         again.desk.settle_item(ITEM, status, verdict, None)
         (note,) = again.desk.finish_publishing()
         assert f"port:0: what came of it is not published, for process {os.getpid()} keeps the lock" in note

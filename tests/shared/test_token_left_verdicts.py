@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from drivers.store_samples import started
-from drivers.token_driver import FAILED, HOUR, ITEM, TOKEN, DeskRuns, LockOf, granted, kinds, outcome
+from drivers.token_driver import FAILED, HOUR, ITEM, TOKEN, DeskRuns, granted, kinds, outcome
+from drivers.token_samples import token_locked
 
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import Repeat
@@ -39,7 +40,7 @@ def test_who_asked_while_another_took_the_outcome_from_the_log_shares_it(runs: D
     other.hears()
     assert third.hears() == [TryAgain((ITEM,))]
     assert isinstance(other.ask(0), Shared)
-    with LockOf(tmp_path):
+    with token_locked(tmp_path, TOKEN):
         third.joins(0)
     assert kinds(third.hears()) == [SharedWith]
 

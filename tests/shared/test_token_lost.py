@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drivers.token_driver import ITEM, DeskRuns, LockOf, granted, kinds, outcome
+from drivers.token_driver import ITEM, TOKEN, DeskRuns, granted, kinds, outcome
+from drivers.token_samples import token_locked
 
 from orchestrator.shared.tokens.answers import Refused, SharedWith, TryAgain
 from orchestrator.store.records import Status
@@ -69,7 +70,7 @@ def test_a_lock_that_was_only_looked_at_makes_nobody_an_heir(runs: DeskRuns, tmp
     run.takes(0)
     run.ends(0, status=Status.CANCELLED)
     run.rewrite(promotions=3)
-    with LockOf(tmp_path):
+    with token_locked(tmp_path, TOKEN):
         other.joins(0)
     assert other.hears() == [TryAgain((ITEM,))]
     assert granted(other.ask(0)).promotions == 0

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from drivers.token_driver import FAILED, HOUR, ITEM, TOKEN, DeskRuns, LockOf, granted, outcome
+from drivers.token_driver import FAILED, HOUR, ITEM, TOKEN, DeskRuns, granted, outcome
+from drivers.token_samples import token_locked
 
 from orchestrator.shared.tokens.answers import Granted, Joins, Refused, Shared, SharedWith, TryAgain, Unregistered
 from orchestrator.store.outcomes import DoneHere
@@ -92,7 +93,7 @@ def test_through_a_backoff_the_token_stays_reserved_and_holds_no_lock(runs: Desk
     run.takes(0)
     run.ends(0, FAILED, Status.WAITING)
     other.joins(0)
-    with LockOf(tmp_path):  # the lock itself is free
+    with token_locked(tmp_path, TOKEN):  # the lock itself is free
         assert run.desk.reserved_items() == [ITEM]
     granted(run.ask(0))
     run.begins(0, attempt=2, sequence=1)
@@ -107,7 +108,7 @@ def test_who_asks_for_its_own_token_while_somebody_looks_at_it_keeps_it(runs: De
     run.takes(0)
     run.joins(1)
     run.ends(0, FAILED, Status.WAITING)
-    with LockOf(tmp_path):
+    with token_locked(tmp_path, TOKEN):
         run.joins(0)
         run.ends(0, FAILED, Status.WAITING)
     assert TryAgain((ITEM,)) in run.hears()
@@ -150,7 +151,7 @@ def test_at_the_end_everything_is_let_go(runs: DeskRuns, tmp_path: Path) -> None
     assert sum(len(each.items) for each in told if isinstance(each, SharedWith)) == 20
     assert not any(run.desk.knows((0, number)) for number in [*range(20), *range(100, 120)])
     for number in range(20):
-        with LockOf(tmp_path, f"t{number}"):
+        with token_locked(tmp_path, f"t{number}"):
             known = run.record(f"t{number}")
             assert known is not None
             assert known.state == "done"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from drivers.token_driver import TOKEN, Run
+from drivers.token_samples import lock_held
 
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.engines.engine import Engine
@@ -21,7 +21,6 @@ from orchestrator.store.outcomes import DoneHere
 from orchestrator.supervisor.admission import Admission, Answer, Candidate, SlotHeld
 from orchestrator.supervisor.resources import Missing, MissingResources, Resources
 from orchestrator.supervisor.run import Run as SupervisedRun
-from orchestrator.system.locks.travelling import try_lock
 
 
 class NoEngine:
@@ -59,14 +58,11 @@ def admit(run: Run, number: int, slot: int, keys: str = "", *, pool: str = "") -
 
 
 def test_a_duplicate_in_its_run_needs_neither_slot_nor_memory_to_join(run: Run) -> None:
-    slot_lock = run.run_dir.slot_lock(1)
-    slot_lock.parent.mkdir(exist_ok=True)
-    held = try_lock(slot_lock)
-    assert held is not None
-    assert isinstance(admit(run, 0, slot=1), SlotHeld)
-    run.takes(0)
-    assert isinstance(admit(run, 1, slot=1), Joins)
-    assert isinstance(admit(run, 1, slot=1, keys="min_free_memory = '1000000 GB'"), Joins)
+    with lock_held(run.run_dir.slot_lock(1)):
+        assert isinstance(admit(run, 0, slot=1), SlotHeld)
+        run.takes(0)
+        assert isinstance(admit(run, 1, slot=1), Joins)
+        assert isinstance(admit(run, 1, slot=1, keys="min_free_memory = '1000000 GB'"), Joins)
 
 
 def test_what_the_run_has_done_needs_neither_slot_nor_memory_to_be_shared(run: Run) -> None:
@@ -83,13 +79,9 @@ def test_what_the_run_has_done_needs_neither_slot_nor_memory_to_be_shared(run: R
 
 def test_an_item_that_waits_for_its_pool_keeps_no_token(run: Run) -> None:
     """Or of two runs of the same work one would have the token, and the other the pool."""
-    pool_lock = run.home / "pools" / "narrow" / "0.lock"
-    pool_lock.parent.mkdir(parents=True)
-    held = try_lock(pool_lock)
-    assert held is not None
-    assert isinstance(admit(run, 0, slot=0, pool="[pools.narrow]\nslots = 1"), Missing)
+    with lock_held(run.home / "pools" / "narrow" / "0.lock"):
+        assert isinstance(admit(run, 0, slot=0, pool="[pools.narrow]\nslots = 1"), Missing)
     assert not run.desk.knows((0, 0))
     other = Run(run.home, "b")
     other.takes(0)
     other.close()
-    os.close(held)
