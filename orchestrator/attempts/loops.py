@@ -85,10 +85,13 @@ class Loops:
         if number < repeat.max:
             return outcome, Verdict.ROUND
         # No round is left: that is a failure only where the user said that the condition must come to hold.
-        if not repeat.must:
-            return outcome, Verdict.SUCCEEDED
         still = "not true" if repeat.is_until else "still true"
-        return _failed(outcome, f"repeat.{key} is {still} after {repeat.max} rounds, and must = true"), Verdict.HOPELESS
+        words = f"repeat.{key} is {still} after {repeat.max} round{'' if repeat.max == 1 else 's'}"
+        if repeat.must:
+            return _failed(outcome, f"{words}, and must = true"), Verdict.HOPELESS
+        # A success, and not the end that the loop was to come to: people hear of it.
+        message = f"{outcome.message}; {words}" if outcome.message else words
+        return msgspec.structs.replace(outcome, message=message), Verdict.SUCCEEDED
 
 
 def as_round(outcome: Outcome, repeat: Repeat | None) -> Outcome:

@@ -69,11 +69,15 @@ def failures_of(reader: RunReader) -> list[Failure]:
 
 
 def noted_items(reader: RunReader) -> list[NotedItem]:
-    """The first items that succeeded and of which a person should know more: little was done, or something was denied."""
+    """The first items that succeeded and of which a person should know more: little was done, or something was denied.
+
+    Only of the kinds of jobs that can have such items: the others may have succeeded a million times.
+    """
     found: list[NotedItem] = []
     for job_id in reader.history.header.jobs:
-        past = reader.history.jobs[job_id]
-        for index in past.indices(Status.SUCCEEDED) if reader.job(job_id).is_agent else ():
+        past, job = reader.history.jobs[job_id], reader.job(job_id)
+        may_tell = job.is_agent or job.repeat is not None or job.creates is not None
+        for index in past.indices(Status.SUCCEEDED) if may_tell else ():
             ended = past.last_end(index)
             note = outcome_in_words(ended.outcome) if ended is not None else ""
             if note:

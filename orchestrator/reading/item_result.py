@@ -136,7 +136,8 @@ def _fields_at(
         stdout=outcome.stdout.path,
         stderr=outcome.stderr.path,
         error=_error_of(outcome),
-        **_agent_part(outcome.agent, outcome),
+        notes=notes_of(outcome) or ([] if outcome.agent is not None else None),
+        **_agent_part(outcome.agent),
         **_spent_part(ended, None),
         **_workspace_part(outcome.workspace),
         workspace=records.workspace(job_id, index),
@@ -189,8 +190,7 @@ def _identity_part(
 
 
 def _error_of(outcome: Outcome) -> str | None:
-    is_agents_success = outcome.agent is not None and outcome.attempt_class is AttemptClass.OK
-    return None if is_agents_success else outcome_in_words(outcome) or None
+    return None if outcome.attempt_class is AttemptClass.OK else outcome_in_words(outcome) or None
 
 
 def _workspace_part(report: WorkspaceReport | None) -> dict[str, Any]:
@@ -213,8 +213,8 @@ def _spent_part(ended: AttemptEnded, round_before: AttemptEnded | None) -> dict[
     return {"cost_usd": ledger.cost_usd, "usage": usage_json(ledger.usage), "unknown_costs": ledger.unknown}
 
 
-def _agent_part(report: AgentReport | None, outcome: Outcome) -> dict[str, Any]:
-    """What an agent told of its last attempt, which came to `outcome`."""
+def _agent_part(report: AgentReport | None) -> dict[str, Any]:
+    """What an agent told of its last attempt."""
     if report is None:
         return {}
     return {
@@ -222,5 +222,4 @@ def _agent_part(report: AgentReport | None, outcome: Outcome) -> dict[str, Any]:
         "model": report.model,
         "session_id": report.session_id,
         "denials": report.denials,
-        "notes": notes_of(outcome),
     }

@@ -64,7 +64,7 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     denials: list[str] | None = None
     """What its agent was not allowed to do, a line a denial."""
     notes: list[str] | None = None
-    """In how far its agent's success may be none: nothing was said, for example."""
+    """What is to be known of its success: its agent said nothing, for example, or the condition of its loop never held."""
     workspace: str | None = None
     branch: str | None = None
     commit: str | None = None

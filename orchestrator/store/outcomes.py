@@ -50,11 +50,10 @@ def outcome_in_words(outcome: Outcome) -> str:
 
 
 def notes_of(outcome: Outcome) -> list[str]:
-    """What a person should know of an agent's success, besides what was denied to it; empty of any other end."""
-    report = outcome.agent
-    if report is None or outcome.attempt_class is not AttemptClass.OK:
+    """What a person should know of a success, besides what was denied to its agent; empty of any other end."""
+    if outcome.attempt_class is not AttemptClass.OK:
         return []
-    return [*([outcome.message] if outcome.message else []), *report.notes]
+    return [*([outcome.message] if outcome.message else []), *(outcome.agent.notes if outcome.agent is not None else [])]
 
 
 def denied_words(report: AgentReport) -> str:

@@ -88,6 +88,8 @@ class EndReport:
         self._program = program
         self._job_order: dict[str, int] = {}
         self._failures: list[Failure] = []
+        self._noted: list[NotedItem] = []
+        """In the order in which they ended; one more than are told."""
         self._began_at: float | None = None
         self._run_id = ""
         self._questions: dict[tuple[str, str], OpenQuestion] = {}
@@ -116,12 +118,8 @@ class EndReport:
                 # The item's child run goes on, and tells again what it asks.
                 if self._questions:
                     self._questions = {key: asked for key, asked in self._questions.items() if key[0] != item}
-            case ItemEnded(status=status, item=item):
-                # An item that was interrupted is still to be answered: the next supervisor asks again.
-                if status != "interrupted":
-                    self._questions.pop((item, item), None)
-                if status == "failed":
-                    self._keep(item, happening.job, happening.label, happening.message, happening.attempts)
+            case ItemEnded():
+                self._take_end(happening)
             case JobClosed(status="failed", message=message) if message:
                 self._keep(happening.job, happening.job, None, message, 0)
             case JobClosed() | JobListed() | ItemRetrying() | ItemRoundEnded() | ItemWaiting() | Charged() | AccountSpared():
@@ -133,6 +131,7 @@ class EndReport:
 
     def lines(self, finished: RunFinished) -> Iterator[str]:
         """The lines of the report: what failed, what is asked, and last how the run ended and what can be done now."""
+        yield from _noted_lines(self._program, finished.run_id, self._noted)
         # An error that is no item's (a time limit, a list that failed) stands above the failures.
         summary = finished.summary
         count = int(summary.get("counts", {}).get("failed", 0))
@@ -152,6 +151,16 @@ class EndReport:
             yield f"  {words}"
         if _can_go_on(finished.status, summary):
             yield f"  go on with: {self._program} resume {finished.run_id}"
+
+    def _take_end(self, ended: ItemEnded) -> None:
+        # An item that was interrupted is still to be answered: the next supervisor asks again.
+        if ended.status != "interrupted":
+            self._questions.pop((ended.item, ended.item), None)
+        # A success of which there is more to say; not one that was found done, which says so each time.
+        if ended.status == "succeeded" and ended.attempts and ended.message and len(self._noted) <= MOST_FAILURES:
+            self._noted.append(NotedItem(ended.item, ended.label, ended.message))
+        if ended.status == "failed":
+            self._keep(ended.item, ended.job, ended.label, ended.message, ended.attempts)
 
     def _keep(self, item: str, job: str, label: str | None, message: str, attempts: int) -> None:
         _, _, index = item.partition(":")

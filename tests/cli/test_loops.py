@@ -67,7 +67,11 @@ shell = "exit 1"
 repeat = { while = "{{ exit_code == 0 }}" }
 """
     )
-    assert run_cli("run", "jobs.toml").returncode == 1
+    told = run_cli("run", "jobs.toml")
+    assert told.returncode == 1
+    # In its line, and once more in the report at the end: a success that is none of what the loop was for.
+    assert "ok     gives_up: repeat.until is not true after 2 rounds" in told.stderr.splitlines()
+    assert "ok     gives_up: repeat.until is not true after 2 rounds" in run_cli("status", "jobs.toml").stdout.splitlines()
     said = {each["item"]: each for each in results(run_cli)}
     assert {item: (each["status"], each["class"], each["exit_code"], each["round"]) for item, each in said.items()} == {
         "passes": ("succeeded", "ok", 0, 3),
@@ -77,5 +81,7 @@ repeat = { while = "{{ exit_code == 0 }}" }
         "asks_nonsense": ("failed", "loop_failed", 0, 1),
         "never": ("succeeded", None, None, None),
     }
+    assert (said["gives_up"]["error"], said["gives_up"]["notes"]) == (None, ["repeat.until is not true after 2 rounds"])
+    assert said["passes"]["notes"] is None
     assert said["must_pass"]["error"] == "repeat.until is not true after 2 rounds, and must = true"
     assert "repeat.until: expected true or false" in str(said["asks_nonsense"]["error"])

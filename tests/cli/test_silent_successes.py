@@ -36,8 +36,9 @@ def test_a_success_in_which_nothing_was_done_is_told_with_a_note_and_is_none_whe
 ) -> None:
     (tmp_path / "jobs.toml").write_text(JOBS)
     lines = run_cli("run", "--run-id", "r", "-j", "1", "jobs.toml").stderr.splitlines()
-    (mute,) = [line for line in lines if line.startswith("ok") and "mute" in line]
+    mute, at_the_end = [line for line in lines if line.startswith("ok") and "mute" in line]
     assert mute.endswith("(nothing was said; it took no turn; 1 denied (Bash))")
+    assert at_the_end == "ok     mute: nothing was said; it took no turn; 1 denied (Bash)"
     assert any("well" in line and "(" not in line for line in lines)
     assert 'FAILED says: agent_failed: nothing was said, and expect = "answer"' in lines
     assert 'FAILED does: agent_failed: nothing was changed, and expect = "change"' in lines
