@@ -21,6 +21,7 @@ from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.records import Started
 from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
+from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.replay import Replay
@@ -54,7 +55,10 @@ class StartMessages:
 
     def environment(self, item: str, attempt: int, prepared: Prepared) -> dict[str, str | None]:
         """The changes to the environment that the attempt starts with; None removes a variable."""
+        is_apart = prepared.place is not None and prepared.place.kind != "shared"
         return {
+            # The run may be started by a git hook: by its variables a git in a workspace would write to the user's index.
+            **(dict.fromkeys(LOCAL_VARIABLES) if is_apart else {}),
             **prepared.env,
             "ORCHESTRATE_HOME": self._home,
             "ORCHESTRATE_RUN": self._run_id,

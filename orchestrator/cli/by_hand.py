@@ -19,6 +19,7 @@ from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.settings_records import Selection
+from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
 
 
 def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace: bool = True) -> tuple[Prepared, dict[str, str]]:
@@ -58,6 +59,9 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
     changes = StartMessages(reader, reader.jobs_file).environment(reader.item_name(job_id, index), attempt, prepared)
     # An agent sees of the environment only what its profile lets through, by hand as in the run.
     passed = dict(os.environ)
+    if not in_workspace:
+        # A landing may be started by a git hook, and its check must not take the hook's index for the checkout's.
+        passed = {name: value for name, value in passed.items() if name not in LOCAL_VARIABLES}
     if prepared.agent is not None:
         passed = {name: value for name, value in passed.items() if is_passed(name, prepared.agent.env_allowed)}
     environment = {name: value for name, value in {**passed, **changes}.items() if value is not None}

@@ -17,6 +17,7 @@ from drivers.git_repository import Repository
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
@@ -255,6 +256,59 @@ def test_a_jobs_file_in_a_subfolder_works_in_the_same_place_of_the_worktree(runs
     assert [Path(path).name for path in results["port"]["artifacts"]] == ["a.txt", "set.up"]
     assert results["checked:0"]["output"].split("\n")[1:] == ["README", "good", "sub"]
     assert results["checked:0"]["attempts"] == 2
+
+
+def test_a_run_that_a_git_hook_started_leaves_the_users_index_alone(runs: Runs, run_cli: RunCli) -> None:
+    """The hook's variables lead to the user's index, and to it alone."""
+    work = "git rev-parse --show-toplevel || true; echo new > new.txt; git add new.txt || true; env | grep ^GIT_INDEX || true"
+    runs.repository.write(
+        "jobs.toml",
+        f"""
+        [jobs.tree]
+        shell = {work!r}
+        workspace = {{ kind = "worktree", setup = "echo set > up.txt; git add up.txt" }}
+        check = "git diff --cached --quiet HEAD -- new.txt && exit 1; exit 0"
+
+        [jobs.copy]
+        shell = {work!r}
+        workspace = "copy"
+
+        [jobs.temp]
+        shell = {work!r}
+        workspace = "temp"
+
+        [jobs.declared]
+        shell = "echo $GIT_INDEX_FILE"
+        workspace = "worktree"
+        env = {{ GIT_INDEX_FILE = "of-the-job" }}
+
+        [jobs.shared]
+        shell = "env | grep ^GIT_INDEX"
+
+        [jobs.home]
+        land = "tree"
+        """,
+    )
+    runs.repository.commit("the jobs file")
+    # As `git commit FILE` has it in its hooks: an index besides the usual one.
+    index = runs.repository.path / ".git" / "next-index-1.lock"
+    shutil.copy(runs.repository.path / ".git" / "index", index)
+    before = index.read_bytes()
+    variables = {"GIT_DIR": ".git", "GIT_INDEX_FILE": str(index), "GIT_PREFIX": "", "GIT_WORK_TREE": str(runs.repository.path)}
+    done = run_cli("run", "jobs.toml", "--run-id", "r", cwd=runs.repository.path, env=variables)
+    assert done.returncode == 0, done.stderr
+    assert index.read_bytes() == before
+    results = runs.results()
+    assert results["tree"]["output"] == results["tree"]["workspace"]
+    said = [results[job]["output"] for job in ("copy", "temp", "declared", "shared")]
+    assert said == ["", "", "of-the-job", f"GIT_INDEX_FILE={index}"]
+    assert {"new.txt", "up.txt"} < set(runs.repository.git("ls-tree", "--name-only", results["tree"]["branch"]).split())
+    assert [each["item"] for each in results["home"]["output"]["landed"]] == ["tree"]
+    assert runs.repository.git("status", "--porcelain") == ""
+
+
+def test_the_variables_of_one_repository_are_those_that_git_names(repository: Repository) -> None:
+    assert set(repository.git("rev-parse", "--local-env-vars").split()) <= set(LOCAL_VARIABLES)
 
 
 def test_what_cannot_be_is_refused_for_the_item_in_words(run_cli: RunCli, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ import msgspec
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from orchestrator.errors import UserError
 from orchestrator.workers.files.syncing import sync_trees
-from orchestrator.workers.workspaces.git import GitFailed, asked, common_folder, git, identity, locked
+from orchestrator.workers.workspaces.git import LOCAL_VARIABLES, GitFailed, asked, common_folder, git, identity, locked
 
 LOCK_NAME = "orchestrate-land.lock"
 """In a repository's common folder: held while something is landed."""
@@ -243,7 +243,8 @@ def _refuse_dirty(repository: str) -> None:
 
 def _failure(check: CheckScript) -> str:
     """Why the check did not pass; empty if it did."""
-    variables = {name: value for name, value in {**os.environ, **check.env}.items() if value is not None}
+    ours = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+    variables = {name: value for name, value in {**ours, **check.env}.items() if value is not None}
     # A file, no pipe: a process that the check leaves behind has a pipe open, too, and may never end.
     with TemporaryFile() as output:
         try:
