@@ -1,12 +1,16 @@
-"""For those who only look at a run and have no engine of their own: what its attempts write just now, which workers live."""
+"""For those who only look at a run and have no engine of their own: what its attempts write and which sessions their agents
+have told just now, which workers live.
+"""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
+from orchestrator.engines.worker_ends import lines_of
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.processes.identity import is_same_process
+from orchestrator.workers.protocol import SessionSeen
 
 
 def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO | None:
@@ -19,6 +23,12 @@ def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO |
         return (run_dir.worker_folder(start.worker) / stream).open("rb")
     except FileNotFoundError:
         return None
+
+
+def logged_sessions(run_dir: RunDir, start: Started) -> list[str]:
+    """The sessions that the attempt's agent has told, as its worker's log says; no record may tell them yet."""
+    lines = lines_of(run_dir, start.worker, start.sequence)
+    return [line.session_id for line in lines if isinstance(line, SessionSeen)]
 
 
 def living_process(worker: WorkerStarted) -> int | None:

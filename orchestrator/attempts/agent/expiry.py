@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from orchestrator.attempts.agent.command import config_task
+from orchestrator.engines.onlookers import logged_sessions
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.store.home import agents_folder
@@ -18,8 +19,6 @@ from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.files.config_expiry import Forgotten, forget_old_state
-from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.protocol import SessionSeen
 
 
 def forget_agents_state(
@@ -69,6 +68,4 @@ def _sessions_of(run_dir: RunDir) -> Iterator[str]:
     for start in history.open_starts.values():
         if start.agent is not None:
             yield from (start.session,) if start.session is not None else ()
-            for line in read_log(str(run_dir.path / "workers" / str(start.worker) / LOG_NAME)):
-                if isinstance(line, SessionSeen):
-                    yield line.session_id
+            yield from logged_sessions(run_dir, start)
