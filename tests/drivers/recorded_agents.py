@@ -3,6 +3,10 @@
 Situations: `ok`; `tool`, `tool-denied`: a tool call; `401` `429` `500`: what the server answers; `quota`: no money left;
 `limit…`: the usage limit; `ctx`: the prompt is too long; `cut`: replies break off; `term`: it hung, and got SIGTERM;
 `no-key`: nobody is logged in; `no-network`: nobody answers.
+A week later: `garbage`: replies that are none; `cutok`: one breaks off, then all is well; `404`: there is no such model;
+`limit-window…`, `429after3600…`: a limit, and the attempt after it (`-attempt2`) in its session; `limit-to-the-end`: it tried
+until it gave up; `quota-retry-in`: it waited for 25 seconds, and was let in; `perm-read`, `perm-edit`: what it was not allowed
+to do; `edit-write`: what it was; `schema-bad`: an answer of another form.
 """
 
 from __future__ import annotations
@@ -38,13 +42,13 @@ _EXIT_CODES = {
 
 
 class Sample(Struct):
-    """`exit_code` is negative for a signal. `was_hung`: the recorder gave up after 100 seconds; `was_ended`: it sent SIGTERM."""
+    """`exit_code` is negative for a signal. `was_hung`: the recorder gave up after 100 seconds; `ended_by`: why it ended it."""
 
     stdout: bytes
     stderr: bytes
     exit_code: int
     was_hung: bool
-    was_ended: bool
+    ended_by: EndReason | None
 
 
 @cache
@@ -53,7 +57,9 @@ def sample(name: str) -> Sample:
     report = json.loads(path.read_bytes()) if (path := folder / "report.json").exists() else {}
     stdout, stderr = (path.read_bytes() if (path := folder / each).exists() else b"" for each in ("stdout", "stderr"))
     code = report.get("rc", _EXIT_CODES.get(name, 0))
-    return Sample(stdout, stderr, code, bool(report.get("timed_out")), bool(report.get("signals")))
+    # A reason of ours, or a time and a signal: the recorder's own.
+    ends = [EndReason(each) if isinstance(each, str) else EndReason.CANCEL for each in report.get("signals", ())]
+    return Sample(stdout, stderr, code, bool(report.get("timed_out")), ends[0] if ends else None)
 
 
 @cache
@@ -74,8 +80,8 @@ def ended(name: str, stream: AgentStream, ended_by: EndReason | None = None) -> 
     recorded = sample(name)
     if ended_by is None and recorded.was_hung:
         ended_by = EndReason.STALLED if stream.finding is None else EndReason.FINDING
-    elif ended_by is None and recorded.was_ended:
-        ended_by = EndReason.CANCEL
+    elif ended_by is None:
+        ended_by = recorded.ended_by
     code = recorded.exit_code
     return stream.classify(
         exit_code=code if code >= 0 else None, signal=-code if code < 0 else None, ended_by=ended_by, stderr=recorded.stderr

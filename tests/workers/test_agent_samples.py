@@ -1,6 +1,7 @@
 """The truth table: what each recorded sample of a real agent CLI comes to, read through its shipped profile.
 
-`found` is what is known while the CLI still runs and would go on trying. What a sample does not tell is None, never 0.
+`found` is what is known while the CLI still runs and would go on trying. What a sample does not tell is None, never 0. A
+reply that was cut and its repetition are one text for gemini and qwen (`cutok`): nothing in their streams tells them apart.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from orchestrator.workers.protocol import AttemptClass, EndReason, Usage
     AttemptClass.TURNS,
     AttemptClass.BUDGET,
 )
+AGENT_FAILED, PROTOCOL_ERROR = AttemptClass.AGENT_FAILED, AttemptClass.PROTOCOL_ERROR
 (AUTH, BILLING, CONTEXT, NETWORK) = (AttemptClass.AUTH, AttemptClass.BILLING, AttemptClass.CONTEXT, AttemptClass.NETWORK)
 (RATE_LIMIT, OVERLOADED, USAGE_LIMIT) = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.USAGE_LIMIT)
 
@@ -48,12 +50,15 @@ class Told(Struct, frozen=True):
 
 TABLE = {
     "aider/401": Told(AUTH),
+    "aider/404": Told(PROTOCOL_ERROR),
     "aider/429": Told(RATE_LIMIT, found=RATE_LIMIT),
     "aider/500": Told(OVERLOADED, found=OVERLOADED),
     "aider/ctx": Told(CONTEXT),
     "aider/cut": Told(OK, text="FAKE-AN", usage=(595, 4, None, None, None)),
+    "aider/garbage": Told(OVERLOADED, found=OVERLOADED),
     "aider/limit": Told(USAGE_LIMIT, found=USAGE_LIMIT),
     "aider/ok": Told(OK, text=ANSWER, usage=(595, 7, None, None, None)),
+    "aider/perm-read": Told(OK, text="```bash\ntouch bydash.txt\n```", usage=(103, 20, None, None, None)),
     "aider/quota": Told(BILLING, found=BILLING),
     "aider/term": Told(CANCELLED),
     "aider/tool": Told(OK, text=ANSWER, usage=(595, 7, None, None, None)),
@@ -65,6 +70,7 @@ TABLE = {
     "claude/budget-cap": Told(BUDGET, session="0e1cf8f5-9c5", usage=(200, 40, 60, 0, None), cost_usd=2 * CLAUDE_CALL, turns=2),
     "claude/ctx": Told(CONTEXT, session="f58c767a-db8", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/cut": Told(OK, text=ANSWER, session="aadc6c3e-ad4", usage=(100, 20, 30, 0, None), cost_usd=CLAUDE_CALL, turns=1),
+    "claude/garbage": Told(AGENT_FAILED, session="3bd5c2da-9ca", usage=(0, 0, 0, 0, None), cost_usd=0, turns=1),
     "claude/json-schema": Told(
         OK,
         text='{"answer":42}',
@@ -77,6 +83,12 @@ TABLE = {
     "claude/limit": Told(RATE_LIMIT, session="94a1123c-580", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/limit-subscription": Told(
         USAGE_LIMIT, session="f4dcf14e-e3c", usage=(0, 0, 0, 0, None), cost_usd=0.0, resets_at=1795218409.0, turns=1
+    ),
+    "claude/limit-window": Told(
+        USAGE_LIMIT, session="89fcabcb-a16", usage=(0, 0, 0, 0, None), cost_usd=0, resets_at=1795985943.0, turns=1
+    ),
+    "claude/limit-window-attempt2": Told(
+        OK, text=ANSWER, session="89fcabcb-a16", usage=(112, 20, 30, 0, None), cost_usd=0.000645, turns=1
     ),
     "claude/no-key": Told(AUTH, session="45baec0e-d0c", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/no-network": Told(NETWORK, session="c77a297d-44b", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
@@ -96,15 +108,20 @@ TABLE = {
     "claude/turns-cap": Told(TURNS, session="c8112811-ef9", usage=(200, 40, 60, 0, None), cost_usd=2 * CLAUDE_CALL, turns=3),
     "codex/401": Told(AUTH, found=AUTH, session="01a1fac2-786"),
     "codex/429": Told(RATE_LIMIT, session="01a1fac3-28c"),
+    "codex/429after3600": Told(RATE_LIMIT, found=RATE_LIMIT, session="01a22929-89a"),
+    "codex/429after3600-attempt2": Told(OK, text=ANSWER, session="01a22929-89a", usage=(76, 20, 30, 0, 0)),
     "codex/500": Told(OVERLOADED, found=OVERLOADED, session="01a1facd-697"),
     "codex/ctx": Told(CONTEXT, session="01a1facc-d76"),
     "codex/cut": Told(NETWORK, found=NETWORK, session="01a1fad2-758"),
+    "codex/garbage": Told(NETWORK, found=NETWORK, session="01a22913-321"),
     "codex/json-schema": Told(OK, text='{"answer": 42}', session="01a1fad4-23f", usage=(70, 20, 30, 0, 0)),
     "codex/limit": Told(USAGE_LIMIT, session="01a1fac9-ab3", resets_at=4102444860.0),
     "codex/limit-2h": Told(USAGE_LIMIT, session="01a1faed-356", resets_at=1795218420.0),
+    "codex/limit-window": Told(USAGE_LIMIT, session="01a22918-655", resets_at=1795294620.0),
     "codex/no-key": Told(AUTH, session="01a1fefa-f5a"),
     "codex/no-network": Told(NETWORK, found=NETWORK, session="01a1fefb-525"),
     "codex/ok": Told(OK, text=ANSWER, session="01a1fac2-538", usage=(70, 20, 30, 0, 0)),
+    "codex/perm-read": Told(OK, text=ANSWER, session="01a22918-269", usage=(228, 60, 90, 0, 0), denials=("patch rejected: w",)),
     "codex/quota": Told(BILLING, session="01a1facb-306"),
     "codex/resume-1": Told(OK, text=ANSWER, session="01a1fad4-23f", usage=(140, 40, 60, 0, 0)),
     "codex/resume-2": Told(OK, text=ANSWER, session="01a1fad4-23f", usage=(210, 60, 90, 0, 0)),
@@ -118,7 +135,10 @@ TABLE = {
     "copilot/cut": Told(NETWORK, found=NETWORK, session="5bbecd89-603"),
     "copilot/limit": Told(USAGE_LIMIT, found=USAGE_LIMIT, session="4c3a4cd1-a02", resets_at=4102444800.0),
     "copilot/ok": Told(OK, text=ANSWER, session="198702d1-5d7"),
+    "copilot/perm-edit": Told(OK, text=ANSWER, session="7329e871-ad2", denials=("Permission denied",)),
+    "copilot/perm-read": Told(OK, text=ANSWER, session="9b9605cd-cd7", denials=("Permission to run", "Permission to run")),
     "copilot/quota": Told(BILLING, found=BILLING, session="9053bec2-353"),
+    "copilot/schema-bad": Told(OK, text='{"answer":"no"}', session="81711a9e-6c1"),
     "copilot/term": Told(CANCELLED),
     "copilot/tool": Told(OK, text=ANSWER, session="2cd67532-b33"),
     "copilot/tool-denied": Told(OK, text=ANSWER, session="c92f238c-481", denials=("Permission denied",)),
@@ -127,19 +147,25 @@ TABLE = {
     "gemini/500": Told(OVERLOADED, found=OVERLOADED, session="71074fc7-ac6"),
     "gemini/ctx": Told(CONTEXT, session="ef7742a0-87a", usage=(0, 0, 0, None, None)),
     "gemini/cut": Told(NETWORK, text="FAKE-ANFAKE-ANFAKE-ANFAKE-AN", session="b612c9fc-907", usage=(280, 80, 120, None, None)),
+    "gemini/cutok": Told(OK, text="FAKE-ANFAKE-ANSWER-42", session="97d8096a-6ad", usage=(539, 40, 60, None, None)),
+    "gemini/garbage": Told(AGENT_FAILED, session="3f35366d-c92", usage=(0, 0, 0, None, None)),
     "gemini/limit": Told(USAGE_LIMIT, found=USAGE_LIMIT, session="d09b4c2a-871"),
     "gemini/ok": Told(OK, text=ANSWER, session="fc4d66f7-667", usage=(70, 20, 30, None, None)),
     "gemini/quota": Told(USAGE_LIMIT, found=USAGE_LIMIT, session="1561ddeb-2e5"),
+    "gemini/quota-retry-in": Told(OK, text=ANSWER, session="bf4e0c37-a93", usage=(76, 20, 30, None, None)),
     "gemini/term": Told(CANCELLED, session="bbd3345e-945"),
     "gemini/tool": Told(OK, text=ANSWER, session="df8669cf-6e4", usage=(140, 40, 60, None, None)),
     "gemini/tool-denied": Told(OK, text=ANSWER, session="38c3050a-3ce", usage=(70, 20, 30, None, None)),
     "opencode/401": Told(AUTH, session="ses_e053d724"),
+    "opencode/404": Told(AGENT_FAILED, session="ses_dd6e95a5"),
     "opencode/429": Told(RATE_LIMIT, session="ses_e053c101"),
     "opencode/500": Told(OVERLOADED, session="ses_e0532138"),
     "opencode/ctx": Told(CONTEXT, session="ses_e0532d8a"),
     "opencode/cut": Told(NETWORK, found=NETWORK, text="FAKE-AN", session="ses_e052d3a3"),
     "opencode/limit": Told(USAGE_LIMIT, session="ses_e05362de", resets_at=4102444800.0),
+    "opencode/limit-to-the-end": Told(USAGE_LIMIT, session="ses_dd6b2a0f", resets_at=1795992856.0),
     "opencode/ok": Told(OK, text=ANSWER, session="ses_e053d9af", usage=(70, 20, 30, 0, 0), cost_usd=0.00011),
+    "opencode/perm-read": Told(OK, text=ANSWER, session="ses_dd6da473", usage=(73, 20, 30, 0, 0), cost_usd=0.000113),
     "opencode/quota": Told(BILLING, session="ses_e05347e4"),
     "opencode/term": Told(CANCELLED),
     "opencode/tool": Told(OK, text=ANSWER, session="ses_e0535363", usage=(140, 40, 60, 0, 0), cost_usd=0.00022),
@@ -149,9 +175,13 @@ TABLE = {
     "qwen/500": Told(STALLED, session="50033b0f-b90"),
     "qwen/ctx": Told(CONTEXT, session="5ebea817-434", turns=1),
     "qwen/cut": Told(NETWORK, session="1200196d-b8b", turns=1),
+    "qwen/cutok": Told(OK, text="FAKE-ANFAKE-ANSWER-42", session="0bfd5659-b70", usage=(575, 40, 60, None, None), turns=1),
+    "qwen/edit-write": Told(OK, text=ANSWER, session="d851ab74-88a", usage=(152, 40, 60, None, None), turns=2),
     "qwen/limit": Told(STALLED, session="3c328517-d8c"),
+    "qwen/limit3600": Told(CANCELLED, session="abaff82b-74f"),
     "qwen/ok": Told(OK, text=ANSWER, session="c532cc67-008", usage=(140, 40, 60, None, None), turns=1),
     "qwen/quota": Told(STALLED, session="caadb86e-caa"),
+    "qwen/schema-bad": Told(AGENT_FAILED, session="3d2637bd-9dc", turns=1),
     "qwen/term": Told(CANCELLED, session="6d18a9bc-be3"),
 }
 
