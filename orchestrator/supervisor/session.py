@@ -10,7 +10,7 @@ import msgspec
 
 from orchestrator.attempts.agent.lost import LostAgents
 from orchestrator.attempts.agent.work import finder
-from orchestrator.attempts.workspaces.notes import uncommitted_told
+from orchestrator.attempts.workspaces.notes import branches_told, uncommitted_told
 from orchestrator.core.view import CoreView
 from orchestrator.engines.choice import choose_engine
 from orchestrator.errors import StateUnwritableError
@@ -129,8 +129,10 @@ def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:
         run.tell.note("this is a replay: what agents did is played from a capsule, and none is started")
     for note in options.notes:
         run.tell.note(note)
-    if not options.is_resumed and (told := uncommitted_told(run.jobs_file)) is not None:
-        run.tell.note(told)
+    if not options.is_resumed:
+        for told in (branches_told(run.jobs_file), uncommitted_told(run.jobs_file)):
+            if told is not None:
+                run.tell.note(told)
     for order, past in opened.restored.items():
         job_id = run.jobs[order].id
         run.tell.restored(job_id, len(past.states), job_counts(run.reader, job_id))

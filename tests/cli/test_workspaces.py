@@ -258,6 +258,17 @@ def test_a_jobs_file_in_a_subfolder_works_in_the_same_place_of_the_worktree(runs
     assert results["checked:0"]["attempts"] == 2
 
 
+def test_a_branch_that_is_called_as_ours_begin_is_told_once_and_hinders_nothing(runs: Runs, run_cli: RunCli) -> None:
+    runs.repository.write("jobs.toml", PORT)
+    runs.repository.commit("the jobs file")
+    runs.repository.git("branch", "orchestrate")
+    done = run_cli("run", "jobs.toml", "--run-id", "r", cwd=runs.repository.path)
+    told = f"{runs.repository.path} has a branch orchestrate, so the branches of this run begin with orchestrate+2/"
+    assert (done.returncode, done.stderr.count(told), done.stderr.count("orchestrate+2")) == (0, 1, 1)
+    assert runs.results()["port:1"]["branch"] == "orchestrate+2/r/port.1"
+    assert runs.land() == {"landed": ["port:0", "port:1", "port:2"]}
+
+
 def test_a_run_that_a_git_hook_started_leaves_the_users_index_alone(runs: Runs, run_cli: RunCli) -> None:
     """The hook's variables lead to the user's index, and to it alone."""
     work = "git rev-parse --show-toplevel || true; echo new > new.txt; git add new.txt || true; env | grep ^GIT_INDEX || true"

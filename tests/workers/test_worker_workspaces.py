@@ -224,6 +224,37 @@ def test_a_branch_that_is_somebody_elses_is_refused_in_words(worker: WorkerDrive
     assert "has no commit 'nowhere'" in outcome.message
 
 
+def test_names_that_git_cannot_have_beside_each_other_are_numbered(tmp_path: Path, repository: Repository) -> None:
+    """`src` beside `src/x`, in whichever order; and a branch of the user's that is called as ours begin."""
+    repository.git("branch", "orchestrate")
+    wanted = ["port/src", "port/src/x", "port/src/x/y", "deep/a/b", "deep/a", "deep/a+2/c", "orchestrate/run/port.0"]
+    made: list[str] = []
+    for number, branch in enumerate(wanted):
+        item = Item(tmp_path, "worktree", repository.path, f"port.{number}", branch=branch)
+        workspace = Workspace(item.task, "mark")
+        assert workspace.enter(lambda _: AttemptEnd(AttemptClass.OK)).attempt_class is AttemptClass.OK
+        (item.path / f"{number}.txt").touch()
+        _, report = workspace.finish(AttemptEnd(AttemptClass.OK), str(tmp_path / "patch"), 1000)
+        assert report is not None
+        assert repository.head(f"refs/heads/{report.branch}") == report.commit
+        made.append(f"{report.branch}{' (told)' if report.note else ''}")
+    assert made == [
+        "port/src",
+        "port/src+2/x (told)",
+        "port/src+2/x+2/y (told)",
+        "deep/a/b",
+        "deep/a+2 (told)",
+        "deep/a+2+2/c (told)",
+        "orchestrate+2/run/port.0",
+    ]
+    # What we have named goes with its workspace once it is merged, what the user has named stays.
+    for number, branch in ((6, "orchestrate+2/run/port.0"), (1, "port/src+2/x")):
+        repository.git("merge", "-q", f"refs/heads/{branch}")
+        remove_workspace(str(tmp_path / f"workspaces/port.{number}"))
+    assert {"orchestrate", "port/src+2/x"} < repository.branches()
+    assert "orchestrate+2/run/port.0" not in repository.branches()
+
+
 def test_a_copy_has_the_files_as_they_are_and_a_patch_without_git_in_it(worker: WorkerDriver, repository: Repository) -> None:
     repository.write("a.txt", "not committed\n")
     repository.write(".env", "ignored\n")

@@ -24,6 +24,7 @@ from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files
 from ..files.syncing import make_folder, sync_trees
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
+from .branch_names import is_named_by_us
 from .changes import keep_patch, snapshot_of
 from .git import GitFailed, common_folder, git
 from .inner_repositories import unkept_repositories
@@ -45,6 +46,7 @@ class Workspace:
         if task.kind == "copy":
             self._env |= {"GIT_DIR": snapshots_of(task.path), "GIT_WORK_TREE": task.path}
         self._record: WorkspaceRecord | None = None
+        self._notes: list[str] = []
         self.has_changed = True
         """Whether anything of the item's own was changed in it, as far as that can be known; after `finish`."""
 
@@ -100,7 +102,7 @@ class Workspace:
                 blame = AttemptClass.STATE_ERROR if error.errno in _OF_THE_MACHINE else AttemptClass.COMMAND_FAILED
                 end = end.but(blame, f"its changes could not be kept: {_in_words(error)}")
             else:
-                note = "; ".join(notes)
+                note = "; ".join([*self._notes, *notes])
                 return end, msgspec.structs.replace(
                     report, artifacts=artifacts, artifacts_folder=task.artifacts_folder, note=note
                 )
@@ -108,7 +110,7 @@ class Workspace:
         if record is None:
             return end, None
         base, branch = task.since or record.base or None, record.branch or None
-        return end, WorkspaceReport(kind=record.kind, path=task.path, base=base, branch=branch)
+        return end, WorkspaceReport(kind=record.kind, path=task.path, base=base, branch=branch, note="; ".join(self._notes))
 
     # Making.
 
@@ -138,7 +140,12 @@ class Workspace:
             case "worktree":
                 # An item that was tried before goes on from its branch, which its record names.
                 record = record or WorkspaceRecord(kind="worktree", source=task.source, branch=task.branch)
+                wanted = record.branch
                 add_worktree(task.path, record, task.base, self._env, self._begin)
+                if record.branch != wanted and not is_named_by_us(wanted):
+                    self._notes.append(
+                        f"its branch is {record.branch}: beside the branches that are there git cannot have {wanted}"
+                    )
                 record.included = self._include()
             case "copy":
                 record = WorkspaceRecord(kind="copy", source=task.source)

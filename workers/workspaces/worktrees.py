@@ -12,12 +12,10 @@ from contextlib import suppress
 
 from ..faultpoints import fault_point
 from ..files.syncing import sync_trees
+from .branch_names import free_branch, is_named_by_us
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
 from .record import WorkspaceRecord, write_record
-
-OUR_BRANCHES = "orchestrate/"
-"""What the names of branches begin with that nobody has named."""
 
 _UNKNOWN = "is not a working tree"
 """What git says of a folder that it knows nothing of."""
@@ -28,6 +26,7 @@ def add_worktree(
 ) -> None:
     """Add the worktree at `path` that `record` tells of; without a base: an item's first attempt, which starts from `base`.
 
+    Where git has no room for its new branch, because of others, `record` has another name for it then.
     `begin` records what is about to be made, and clears away what was left at `path`. Raises GitFailed, OSError.
     """
     source = record.source
@@ -43,11 +42,22 @@ def add_worktree(
         begin(record)
         if not is_first:
             forget_worktree(source, path)
-        new = () if tip is not None else ("--force", "--no-track", "-b", record.branch)
-        where = record.branch if tip is not None else record.base
-        # By force where the branch is new: somebody may have deleted a run of this id, and git still knows its worktree. A branch
-        # that is there is not forced: git then says whether it is checked out elsewhere.
-        git(source, "worktree", "add", "--quiet", "--no-checkout", *new, path, where, env=env, lock=lock)
+        add = ("worktree", "add", "--quiet", "--no-checkout")
+        if tip is not None:
+            # Not by force: git then says whether the branch is checked out elsewhere.
+            git(source, *add, path, record.branch, env=env, lock=lock)
+        else:
+            # By force: somebody may have deleted a run of this id, and git still knows its worktree.
+            new = (*add, "--force", "--no-track")
+            try:
+                git(source, *new, "-b", record.branch, path, record.base, env=env, lock=lock)
+            except GitFailed:
+                free = free_branch(source, record.branch)
+                if free == record.branch:
+                    raise
+                record.branch = free
+                begin(record)
+                git(source, *new, "-b", free, path, record.base, env=env, lock=lock)
     # Without the lock: checking out the files can take long.
     fault_point("worker.workspace.added")
     record.is_ours = True
@@ -133,7 +143,7 @@ def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool)
 
 
 def _is_landed(record: WorkspaceRecord, tip: str) -> bool:
-    if not record.branch.startswith(OUR_BRANCHES):
+    if not is_named_by_us(record.branch):
         return False  # the user has named it, and may have a use for it
     return asked(record.source, "merge-base", "--is-ancestor", tip, "HEAD") is not None
 

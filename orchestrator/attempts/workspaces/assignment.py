@@ -128,7 +128,7 @@ class Workspaces:
         suffix = f"-{again}" if again else ""
         if job.workspace.branch is not None:
             return _word(job, "branch", context) + suffix
-        from orchestrator.workers.workspaces.worktrees import OUR_BRANCHES
+        from orchestrator.workers.workspaces.branch_names import OUR_BRANCHES
 
         # Every id of a run is a name for a branch too, except for its end: git refuses `.lock` and a final dot.
         return f"{OUR_BRANCHES}{self._records.run_dir.run_id.removesuffix('.lock').rstrip('.')}/{item}{suffix}"

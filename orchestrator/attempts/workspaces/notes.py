@@ -9,6 +9,7 @@ from orchestrator.attempts.workspaces.place import repository_of
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.system.wording import sized
 from orchestrator.workers.protocol import WorkspaceReport
+from orchestrator.workers.workspaces.branch_names import OUR_BRANCHES, free_branch
 from orchestrator.workers.workspaces.git import GitFailed, git
 
 MUCH_BYTES = 10 << 30
@@ -37,6 +38,23 @@ def uncommitted_told(jobs_file: JobsFile) -> str | None:
         return None
     files = f"{len(changed)} file{'s have' if len(changed) != 1 else ' has'}"
     return f"{files} changes in {repository} that are not committed: worktrees start without them"
+
+
+def branches_told(jobs_file: JobsFile) -> str | None:
+    """In words: the branches of the run do not begin as usual, for the repository has a branch of that name."""
+    if not any(job.workspace.kind == "worktree" and job.workspace.branch is None for job in jobs_file.jobs):
+        return None
+    repository = repository_of(jobs_file.folder)
+    if repository is None:
+        return None
+    usual = OUR_BRANCHES.rstrip("/")
+    try:
+        begins = free_branch(repository, f"{usual}/x").removesuffix("/x")
+    except (GitFailed, OSError):
+        return None  # if git does not work here, the items say so
+    if begins == usual:
+        return None
+    return f"{repository} has a branch {usual}, so the branches of this run begin with {begins}/"
 
 
 class WorkspaceNotes:
