@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -21,9 +22,14 @@ GO_ON = "continue_on_error = true\n"
 
 
 @pytest.fixture(autouse=True)
-def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop turns all the time while a story waits, and only so often: a look may not be a tenth of a second away."""
+def nothing_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop turns all the time while a story waits, and only so often: neither a look nor the disk may take its time.
+
+    That a verdict is durable before it is told is asked of the publisher (`tests/shared/test_token_publisher.py`).
+    """
     monkeypatch.setattr("orchestrator.shared.tokens.desk.LOOK_SECONDS", 0.001)
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _fd: None)
 
 
 def results(stories: LoopStories, *fields: str) -> list[tuple[object, ...]]:
