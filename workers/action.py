@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .attempt_end import AttemptEnd, end_of, not_started
+from .attempt_end import AttemptEnd, end_of, not_started, with_oom_kills_told
 from .course import Course, timeout_at
 from .faultpoints import fault_point
 from .files import creates
 from .files.capture import CaptureFile, keep_bytes
 from .files.given import script_file
+from .processes.oom_kills import killed_since
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
 from .processes.surroundings import Bounds
@@ -86,6 +87,7 @@ class ActionRunner:
         # The report comes before the captures are cut and moved: it reads what is left to read of them.
         if start.agent is not None and onlooker is not None:
             self._report(start.agent, onlooker, course)
+        course.end = with_oom_kills_told(course.end, killed_since(spawned.oom_kills))
         course.take_captures(self._captures, start)
 
     def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn:

@@ -44,6 +44,14 @@ def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: in
     return AttemptEnd(AttemptClass.COMMAND_FAILED, words, exit_code, number)
 
 
+def with_oom_kills_told(end: AttemptEnd, killed: int) -> AttemptEnd:
+    """The end, with what may explain a failure that is none of ours: meanwhile the kernel `killed` so many processes."""
+    if not killed or end.ended_by is not None or end.attempt_class is AttemptClass.OK:
+        return end
+    processes = "a process" if killed == 1 else f"{killed} processes"
+    return end.but(end.attempt_class, f"the kernel killed {processes} here for want of memory")
+
+
 def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tuple[AttemptClass, str]:
     """The class of an attempt that we ended for this reason, and the reason in words for people."""
     match ended_by:

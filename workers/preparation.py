@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .attempt_end import AttemptEnd, end_of, not_started
+from .attempt_end import AttemptEnd, end_of, not_started, with_oom_kills_told
 from .course import Course, timeout_at
 from .files.capture import CaptureFile
 from .files.given import script_file
+from .processes.oom_kills import killed_since
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
 from .processes.surroundings import Bounds, Control
@@ -114,6 +115,7 @@ class PreparationRunner:
         try:
             watch = self._processes.watch(spawned, start, self._captures, Bounds(timeout_at(start)))
             course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+            course.end = with_oom_kills_told(course.end, killed_since(spawned.oom_kills))
         except OSError as error:
             # No OSError: the caller would take it for "not started".
             raise RuntimeError("what comes before the agent could not be watched") from error

@@ -15,16 +15,18 @@ from ..files.given import stdin_file
 from ..protocol import LogLine, Spawned, Start
 from . import tree
 from .identity import boot_clock, start_ticks_of_child
+from .oom_kills import oom_kills
 from .spawn import CannotStart, base_environment, ignored_signals, spawn
 from .surroundings import Bounds, Control, Host, Onlooker, Stream
 from .watch import Watch
 
 
 class Spawn(NamedTuple):
-    """A process that was just started, after `clock_before` (`identity.boot_clock`)."""
+    """A process that was just started, after `clock_before` (`identity.boot_clock`) and so many `oom_kills`."""
 
     pid: int
     clock_before: int
+    oom_kills: int | None
 
 
 class ProcessRunner:
@@ -60,8 +62,8 @@ class ProcessRunner:
         stdin = self._null if given is None else given if isinstance(given, int) else stdin_file(given, self._folder)
         try:
             enter(start.cwd)
-            clock = boot_clock()
-            return Spawn(spawn(start, argv, self._environment, self._ignored, (stdin, *outputs), locks), clock)
+            clock, killed = boot_clock(), oom_kills()
+            return Spawn(spawn(start, argv, self._environment, self._ignored, (stdin, *outputs), locks), clock, killed)
         finally:
             if stdin != self._null:
                 os.close(stdin)

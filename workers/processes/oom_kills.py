@@ -1,0 +1,44 @@
+"""How many processes the kernel has killed for want of memory in the control group that this process is in (cgroup v2).
+
+The count has those of groups below, too, and of everything else that runs in the group: another item's, for example. So it
+explains an end, and decides nothing. Where it cannot be read nothing is known.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+GROUPS = "/sys/fs/cgroup"
+OWN_GROUP = "/proc/self/cgroup"
+
+
+def oom_kills() -> int | None:
+    """So many so far; None: not known."""
+    path = _events_path()
+    return None if path is None else _count_in(path)
+
+
+def killed_since(before: int | None) -> int:
+    """So many since there were `before`; 0 if that is not known."""
+    now = None if before is None else oom_kills()
+    return 0 if before is None or now is None else max(now - before, 0)
+
+
+@cache
+def _events_path() -> str | None:
+    try:
+        with open(OWN_GROUP, encoding="utf-8", errors="surrogateescape") as file:
+            own = next((line[len("0::") :].rstrip("\n") for line in file if line.startswith("0::")), None)
+    except OSError:
+        return None
+    # In a container the name of the group may be that which the machine outside knows: then the group is the top of what it sees.
+    places = [] if own is None else [f"{GROUPS}{own.rstrip('/')}", GROUPS]
+    return next((path for place in places if _count_in(path := f"{place}/memory.events") is not None), None)
+
+
+def _count_in(path: str) -> int | None:
+    try:
+        with open(path, encoding="ascii") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), None)
+    except (OSError, ValueError, IndexError):
+        return None
