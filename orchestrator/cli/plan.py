@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +19,9 @@ from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
     from orchestrator.attempts.agent.fallback import FindProfile
-    from orchestrator.attempts.items.selection import Later, Selector
+    from orchestrator.attempts.items.foreseen import Values
+    from orchestrator.attempts.items.selection import Selector
     from orchestrator.jobsfile.model import Job, JobsFile
-    from orchestrator.store.item_list import ItemList
-
-    Values = list[Any] | ItemList
-
-
-class _NotYetKnown(Exception):
-    """A template asked for the result of a job that has not run; `args[0]` is the job's id."""
-
-
-class _LaterJob:
-    """`jobs.ID` before anything has run: every field of it is known only after the job."""
-
-    def __init__(self, job_id: str) -> None:
-        self._job_id = job_id
-
-    def template_field(self, name: str) -> Any:
-        """Raises _NotYetKnown."""
-        del name
-        raise _NotYetKnown(self._job_id)
 
 
 _LONGEST_PROMPT = 200
@@ -101,6 +82,7 @@ def command(
     from orchestrator.attempts.items.selection import Selector, check_patterns
     from orchestrator.jobsfile.input_values import resolve_inputs
     from orchestrator.jobsfile.load import load, user_config
+    from orchestrator.runs.selection_check import check_selection
     from orchestrator.store.settings_records import Selection
 
     # A drawing needs the file alone, neither inputs nor items.
@@ -121,6 +103,7 @@ def command(
     # All else is worked out job by job, so that of millions of items only one is in memory.
     check_patterns(only, [job.id for job in jobs_file.jobs])
     values = resolve_inputs(jobs_file.inputs, inputs, file=inputs_file, environment=os.environ, ask=input_asker())
+    check_selection(Selection(only=only), jobs_file, values)
     plan = _plan(jobs_file, values, Selector(Selection(only=only, limit=limit), jobs_file.jobs))
     if as_json:
         write_json([{**job, "items": list(job["items"])} for job in plan])
@@ -166,26 +149,22 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
     the number of the others; with `is_left_out` no item of the job is selected.
     """
     from orchestrator.attempts.agent.work import finder
+    from orchestrator.attempts.items.foreseen import NotYetKnown, context_before, label_before, values_of
     from orchestrator.errors import UserError
     from orchestrator.jobsfile.created_files import SameFile
     from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
-    # What templates see: real inputs, a made-up run id, and jobs of which nothing is known yet.
     find = finder(jobs_file)
-    context = {
-        "inputs": inputs,
-        "run": {"id": "RUN", "name": jobs_file.name, "folder": jobs_file.folder},
-        "jobs": {job.id: _LaterJob(job.id) for job in jobs_file.jobs},
-    }
+    context = context_before(jobs_file, inputs)
     values: dict[str, Values | None] = {}
     with TemporaryDirectory(prefix="orchestrate-plan-") as scratch:
         for job, node in zip(jobs_file.jobs, nodes_of(jobs_file.jobs), strict=True):
             # Which items there are: known, known only after another job, or a mistake in the source.
             after, error = None, None
             try:
-                values[job.id] = _values(job, values, context, jobs_file.folder, scratch)
-            except _NotYetKnown as unknown:
+                values[job.id] = values_of(job, values, context, jobs_file.folder, scratch)
+            except NotYetKnown as unknown:
                 values[job.id], after = None, unknown.args[0]
             except SourceError as wrong:
                 values[job.id], error = None, str(wrong)
@@ -193,7 +172,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
                 raise UserError(f"jobs.{job.id}.creates: {same.in_words(job.id)}") from same
             # Which of them a run with these --only and --limit would run.
             known = values[job.id] or []
-            chosen = selector.select_items(job.id, len(known), partial(_label, jobs_file, values, context))
+            chosen = selector.select_items(job.id, len(known), partial(label_before, jobs_file, values, context))
             indices = range(len(known)) if chosen is None else sorted(chosen)
             plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
             plan.update(workspace=job.workspace.kind if not job.is_gate else None)
@@ -201,58 +180,9 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
             yield {**plan, "items": map(partial(_item, jobs_file, job, known, context, find), indices)}
 
 
-def _label(
-    jobs_file: JobsFile, known: dict[str, Values | None], context: dict[str, Any], job_id: str, index: int
-) -> str | Later | None:
-    """The item's label, as far as it is known before the run. Raises LabelsUnknown if the items themselves are not known."""
-    from orchestrator.attempts.items.selection import LATER, LabelsUnknown, early_label
-    from orchestrator.jobsfile.model import chain_of
-
-    jobs = {job.id: job for job in jobs_file.jobs}
-    first = job_id
-    while chain_of(jobs[first]):
-        first = chain_of(jobs[first])[0]
-    values = known.get(first)
-    if values is None:
-        raise LabelsUnknown(first)
-    try:
-        return early_label(jobs[job_id], index, values[index], context)
-    except _NotYetKnown:
-        return LATER
-
-
-def _values(job: Job, known: dict[str, Values | None], context: dict[str, Any], folder: str, scratch: str) -> Values:
-    """A job's item values; one None for a job without `for_each`. Raises _NotYetKnown, SourceError.
-
-    Values that come from a file are written to `scratch`: there may be millions.
-    """
-    from orchestrator.attempts.items.listing import with_files_checked
-    from orchestrator.jobsfile.model import ChainSource, FileSource
-    from orchestrator.jobsfile.sources import list_items
-    from orchestrator.store.item_list import ItemList, write_item_list
-
-    # A chain has the items of the job that it follows.
-    source = job.for_each
-    if source is None:
-        return [None]
-    if isinstance(source, ChainSource):
-        parent = known.get(source.jobs[0])
-        if parent is None:
-            raise _NotYetKnown(source.jobs[0])
-        return parent
-    items = list_items(source, context, folder)
-    if job.creates is not None:
-        items = with_files_checked(job, job.creates, items, context, {"inputs", "run"})
-    # As a run lays them down, so that an item is read where it is shown.
-    if not isinstance(source, FileSource):
-        return list(items)
-    path = Path(scratch, "items", f"{job.id}.jsonl")
-    write_item_list(path, items)
-    return ItemList(path)
-
-
 def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, index: int) -> dict[str, Any]:
     from orchestrator.attempts.agent.work import AgentSurroundings
+    from orchestrator.attempts.items.foreseen import LaterJob, NotYetKnown
     from orchestrator.attempts.items.labels import item_label
     from orchestrator.attempts.rendering import Surroundings, is_wanted, question_of, render_attempt
     from orchestrator.attempts.template_texts import ItemRefused
@@ -269,7 +199,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
     if job.for_each is not None:
         context["item"] = values[index]
     if isinstance(job.for_each, ChainSource):
-        later = {parent: _LaterJob(parent) for parent in job.for_each.jobs}
+        later = {parent: LaterJob(parent) for parent in job.for_each.jobs}
         context["parent"] = later if len(later) > 1 else later[job.for_each.jobs[0]]
     # Rendered as a start would render it, up to the first template that asks for something later.
     try:
@@ -286,7 +216,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
             agents=AgentSurroundings(find=find),
         )
         prepared = render_attempt(job, context, surroundings)
-    except _NotYetKnown as unknown:
+    except NotYetKnown as unknown:
         item["after"] = unknown.args[0]
     except ItemRefused as refused:
         item["note"] = f"refused: {refused}"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import fnmatch
 
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.reading.run_records import Records
 from orchestrator.store.records import AttemptEnded, ItemSettled
+
+_MOST_NAMES = 1000
+"""Items of a job whose names are compared with one that no item has."""
 
 
 def label_of(records: Records, job_id: str, index: int, record: AttemptEnded | ItemSettled | None = None) -> str | None:
@@ -66,10 +70,18 @@ def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
     ]
     if not found:
         raise UserError(
-            f"run {records.run_dir.run_id} has no item {reference!r}",
+            f"run {records.run_dir.run_id} has no item {reference!r}{_nearest(records, job_id, reference)}",
             f"its jobs are: {', '.join(records.history.header.jobs)}; an item is JOB:INDEX or JOB:LABEL",
         )
     return found
+
+
+def _nearest(records: Records, job_id: str, reference: str) -> str:
+    """The name that was probably meant, among those of the job's first items if there is such a job; else among the jobs."""
+    if job_id not in records.history.header.jobs:
+        return did_you_mean(job_id, records.history.header.jobs)
+    indices = range(min(records.count(job_id), _MOST_NAMES))
+    return did_you_mean(reference, (f"{job_id}:{_shown_label(records, job_id, index) or index}" for index in indices))
 
 
 def _shown_label(records: Records, job_id: str, index: int) -> str | None:

@@ -29,6 +29,7 @@ from orchestrator.runs.locking import holding, lock_run
 from orchestrator.runs.new_run import NewRun, create_run
 from orchestrator.runs.next_session import begin_next_session, refuse_while_parent_lives
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS, ChildRequest, EachRequest, ResumeRequest, RunRequest, UpdateRequest
+from orchestrator.runs.selection_check import check_selection, check_selection_again
 from orchestrator.runs.update_plan import UpdatePlan
 from orchestrator.shared.nesting.ancestors import find_ancestors
 from orchestrator.shared.nesting.inside import refuse_inside
@@ -93,6 +94,7 @@ def run_file(
         environment=os.environ,
         ask=request.ask_input,
     )
+    check_selection(selection, jobs_file, inputs)
     launched = launch_run(home, jobs_file, inputs, request, stops.stopper)
     if isinstance(launched, RunDir):
         return RunReport(launched.run_id, "skipped", ExitCode.COMPLETED, run_summary(RunReader.read(launched)))
@@ -174,7 +176,7 @@ def resume_run(
             _update_run(run_dir, request.update, listeners)
         # After the update: its file may have other jobs.
         if request.selection is not None:
-            check_patterns(request.selection.only, read_history(run_dir).header.jobs)
+            check_selection_again(request.selection, run_dir)
         first = msgspec.structs.replace(session, is_update=request.update is not None)
         report = begin_next_session(run_dir, first, listeners, request.selection)
         # Running one job again may make those after it stale: each pass comes one job further.

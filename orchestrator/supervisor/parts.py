@@ -97,7 +97,7 @@ class Parts:
         means = Means(children, preparer, agent_ends, loops)
         self.ends = AttemptEnds(run, means, self.settlements, self.limits)
         self.requests = Requests(run, self.missing, self.tokens, self.gates, self.settlements, self.stops)
-        self.run_end = RunEnd(run, preparer, selector, self.tokens, self.stops)
+        self.run_end = RunEnd(run, preparer, contexts, selector, self.tokens, self.stops)
 
         # Where news comes from.
         self.control = ControlServer(run.dir.path)

@@ -5,12 +5,13 @@ Promise: `RunEnded` is the last record, and it survives power loss before the su
 
 from __future__ import annotations
 
-import shlex
 import signal
 import time
 from collections.abc import Collection
 from typing import assert_never
 
+from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.listing import idle_pattern
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.preparer import Preparer
 from orchestrator.attempts.staleness import newly_stale
@@ -31,8 +32,11 @@ _STALE_NAMES = 5
 class RunEnd:
     """Of one run. Nothing of it is in flight any more."""
 
-    def __init__(self, run: Run, preparer: Preparer, selector: Selector, tokens: TokenDesk, stops: Stops) -> None:
+    def __init__(
+        self, run: Run, preparer: Preparer, contexts: ItemContexts, selector: Selector, tokens: TokenDesk, stops: Stops
+    ) -> None:
         self._run = run
+        self._contexts = contexts
         self._preparer = preparer
         self._selector = selector
         self._tokens = tokens
@@ -44,11 +48,15 @@ class RunEnd:
         exit_code = exit_code_of(finish.status, self._stops.first_signal, is_rejected=finish.is_rejected)
         error_item, error_message = error_in_words(run.reader, finish.error, is_timed_out=run.core.is_timed_out)
         self._mark_stale_items(ran)
-        for pattern in self._selector.idle_patterns():
-            run.tell.note(f"--only {shlex.quote(pattern)} matches no item")
+        status, idle = finish.status, idle_pattern(run.reader, self._contexts, self._selector)
+        if idle is not None and status == "completed":
+            # Found out only now, when the lists are known: what was asked for is not there, so it was not done.
+            status, exit_code, error_message = "failed", ExitCode.USAGE, f"{idle.message} ({idle.hint})"
+        elif idle is not None:
+            run.tell.note(idle.message)
         run.recorder.add(
             records.RunEnded(
-                status=finish.status,
+                status=status,
                 at=time.time(),
                 exit_code=exit_code,
                 error_item=error_item,

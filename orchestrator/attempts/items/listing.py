@@ -13,7 +13,17 @@ import msgspec
 
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
-from orchestrator.attempts.items.selection import LATER, Chosen, LabelsUnknown, Later, Selector, early_label
+from orchestrator.attempts.items.selection import (
+    LATER,
+    Chosen,
+    Labels,
+    LabelsUnknown,
+    Later,
+    Selector,
+    early_label,
+    matches_nothing,
+)
+from orchestrator.errors import UserError
 from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import ChainSource, Job, chain_of
@@ -130,13 +140,24 @@ def _values(records: Records, contexts: ItemContexts, job: Job) -> Iterator[Any]
 
 def choose_items(records: Records, contexts: ItemContexts, selector: Selector, job_id: str) -> Chosen:
     """The items of a listed job that are selected; a job that is left out whole need not be listed."""
+    return selector.select_items(job_id, records.count(job_id), _labels(records, contexts))
 
+
+def idle_pattern(records: Records, contexts: ItemContexts, selector: Selector) -> UserError | None:
+    """That a pattern of the selection matches nothing, in words, once all that it could match is listed; None: none is so."""
+    for pattern in selector.idle_patterns():
+        counts = {job_id: records.count(job_id) for job_id in selector.jobs_named_by(pattern)}
+        return matches_nothing(pattern, counts, _labels(records, contexts))
+    return None
+
+
+def _labels(records: Records, contexts: ItemContexts) -> Labels:
     def label(of: str, index: int) -> str | Later | None:
         job = records.job(of)
         found = early_label(job, index, _value(records, job, index), contexts.for_job())
         return recorded_label(records, of, index) or LATER if found is LATER else found
 
-    return selector.select_items(job_id, records.count(job_id), label)
+    return label
 
 
 def chosen_record(job_id: str, chosen: Chosen, reason: str) -> ItemsChosen:

@@ -4,6 +4,7 @@ A job is named by a pattern, or needed by a named job, or left out.
 * Of a named job the items that match are selected; with `--limit` the first of these.
 * Of a needed job all items are selected; where only chains need it, the items that selected items follow.
 * An item of a chain is selected only if the items that it follows are.
+* An item whose label is the very text of a pattern is what the pattern names, and no other: `app/[id]/page.tsx` is a name.
 Promise: the selection does not depend on what has run, so a resume selects the same items.
 """
 
@@ -35,6 +36,8 @@ class Later(Enum):
 
 LATER = Later.LATER
 
+_MAGIC = frozenset("*?[")
+
 Labels = Callable[[str, int], str | Later | None]
 """The label of an item: (id of its job, index). Raises LabelsUnknown where the values of the job are not known yet."""
 
@@ -52,6 +55,41 @@ def check_patterns(only: Iterable[str], job_ids: Collection[str]) -> None:
                 f"--only {shlex.quote(pattern)}: no job is called so{did_you_mean(job_part, job_ids)}",
                 f"its jobs are: {', '.join(job_ids)}; a pattern is JOB, JOB:INDEX or JOB:LABEL, also with * and ?",
             )
+
+
+_MOST_NAMES = 1000
+"""Names of a job's items that are compared with a pattern which matches none of them."""
+
+_MOST_SHOWN = 5
+
+
+def names_of(job_id: str, count: int, labels: Labels) -> list[str]:
+    """What the first items of a job are called: by their labels, else by their numbers."""
+    names = []
+    for index in range(min(count, _MOST_NAMES)):
+        label = labels(job_id, index)
+        names.append(label if isinstance(label, str) else str(index))
+    return names
+
+
+def matches_nothing(pattern: str, counts: Mapping[str, int], labels: Labels) -> UserError:
+    """That no item of these jobs is called so, with the nearest name. `counts`: of the items, by job."""
+    rest = pattern.partition(":")[2]
+    names = {job_id: names_of(job_id, count, labels) for job_id, count in counts.items()}
+    near = did_you_mean(rest, {name for each in names.values() for name in each})
+    if near and len(names) == 1:
+        near = near.replace("did you mean ", f"did you mean {next(iter(names))}:")
+    told = (f"{job_id} has {_counted(counts[job_id])}{_listed(each)}" for job_id, each in list(names.items())[:_MOST_SHOWN])
+    return UserError(f"--only {shlex.quote(pattern)} matches no item{near}", "; ".join(told))
+
+
+def _counted(count: int) -> str:
+    return f"{count} item{'' if count == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > _MOST_SHOWN else ""
+    return f": {', '.join(names[:_MOST_SHOWN])}{more}" if names else ""
 
 
 class Selector:
@@ -86,14 +124,17 @@ class Selector:
 
     def admits(self, job_id: str, index: int, count: int, label: str | None) -> bool:
         """Whether a chosen item whose label was `LATER` is selected, now that its label is known."""
-        return job_id not in self._named or self.matches(job_id, index, count, lambda: label)
+        return job_id not in self._named or self.matches(job_id, index, count, lambda: label, {})
 
     def idle_patterns(self) -> Iterator[str]:
         """The patterns that have matched no item, where all items that they could match are known."""
         for pattern in self._selection.only:
-            jobs = {job_id for job_id in self._jobs if _names(pattern, job_id)}
-            if ":" in pattern and pattern not in self._matched and jobs <= self._looked_at:
+            if ":" in pattern and pattern not in self._matched and self._looked_at.issuperset(self.jobs_named_by(pattern)):
                 yield pattern
+
+    def jobs_named_by(self, pattern: str) -> list[str]:
+        """The jobs of which the pattern may match items, in file order."""
+        return [job_id for job_id in self._jobs if _names(pattern, job_id)]
 
     # What `_Choice` asks.
 
@@ -109,13 +150,29 @@ class Selector:
     def selected_followers(self, job_id: str) -> list[str]:
         return [each for each in self._followers[job_id] if each in self._named or each in self._needed]
 
-    def matches(self, job_id: str, index: int, count: int, label: Callable[[], str | Later | None]) -> bool:
-        """Whether a pattern names the item, or may do so where its label is known only later."""
+    def exact_matches(self, job_id: str, count: int, labels: Labels) -> dict[str, frozenset[int]]:
+        """The items whose labels are the very text of a pattern that could also be read as one for others, by pattern."""
+        exact = {}
+        for pattern in self._selection.only:
+            rest = pattern.partition(":")[2]
+            if _names(pattern, job_id) and _MAGIC & set(rest):
+                exact[pattern] = frozenset(index for index in range(count) if labels(job_id, index) == rest)
+        return exact
+
+    def matches(
+        self,
+        job_id: str,
+        index: int,
+        count: int,
+        label: Callable[[], str | Later | None],
+        exact: Mapping[str, frozenset[int]],
+    ) -> bool:
+        """Whether a pattern names the item, or may do so where its label is known only later. `exact`: as of `exact_matches`."""
         is_matched = not self._selection.only
         for pattern in self._selection.only:
             if not _names(pattern, job_id):
                 continue
-            found = _matches_item(pattern, index, count, label)
+            found = index in exact[pattern] if exact.get(pattern) else _matches_item(pattern, index, count, label)
             if found is True:
                 self._matched.add(pattern)
             is_matched = is_matched or found is not False
@@ -155,6 +212,7 @@ class _Choice:
         self._count = count
         self._labels = labels
         self._known: dict[str, Chosen] = {}
+        self._exact: dict[str, Mapping[str, frozenset[int]]] = {}
 
     def selected(self, job_id: str) -> Chosen:
         if job_id not in self._known:
@@ -188,7 +246,9 @@ class _Choice:
         return self._selector.limit_items(job_id, (index for index in indices if self._is_matched(job_id, index)))
 
     def _is_matched(self, job_id: str, index: int) -> bool:
-        return self._selector.matches(job_id, index, self._count, lambda: self._labels(job_id, index))
+        if job_id not in self._exact:
+            self._exact[job_id] = self._selector.exact_matches(job_id, self._count, self._labels)
+        return self._selector.matches(job_id, index, self._count, lambda: self._labels(job_id, index), self._exact[job_id])
 
     def _bound(self, job_id: str) -> Chosen:
         """The items of a job that the named jobs above it in its chain leave."""
