@@ -86,7 +86,12 @@ class ActionRunner:
         course.add_process(watch)
         # The report comes before the captures are cut and moved: it reads what is left to read of them.
         if start.agent is not None and onlooker is not None:
-            self._report(start.agent, onlooker, course)
+            try:
+                self._report(start.agent, onlooker, course)
+            except OSError:
+                raise
+            except Exception as error:
+                course.meet_bug(error, "what its agent told")
         course.end = with_oom_kills_told(course.end, killed_since(spawned.oom_kills))
         course.take_captures(self._captures, start)
 
@@ -115,10 +120,13 @@ class ActionRunner:
 
     def _report(self, task: AgentTask, onlooker: AgentWatch, course: Course) -> None:
         """What the agent told becomes the end of the attempt, and its report."""
-        from .agents.report import answer_of, report_of
+        from .agents.report import answer_of, report_of, report_of_unknown
 
+        # Until it is known what the agent told: it has worked, and that was not for nothing.
+        course.agent = report_of_unknown(task, onlooker.reader.session_id)
         course.end, told = onlooker.classify_end(course.end)
         course.agent = report_of(task, onlooker.reader, told)
+        course.bug = onlooker.reader.bug
         answer = answer_of(told)
         if task.expect == "answer" and not answer.strip():
             course.refuse_success('nothing was said, and expect = "answer"')

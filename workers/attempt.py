@@ -81,6 +81,7 @@ class AttemptRunner:
             agent=course.agent,
             check=course.check,
             workspace=course.workspace,
+            bug=course.bug,
             unproven=course.unproven,
         )
         if start.agent is not None:
@@ -137,6 +138,16 @@ class AttemptRunner:
         # Confirm a success, then settle what it promised: a success that the check refuses leaves no file behind.
         if course.is_well and start.check is not None:
             self._check(start, start.check, locks, course)
+        try:
+            self._settle(start, workspace, course)
+        except OSError:
+            raise
+        except Exception as error:
+            course.meet_bug(error, "what it left")
+        return course
+
+    def _settle(self, start: Start, workspace: Workspace | None, course: Course) -> None:
+        """What becomes of the file that the attempt promised, and of its workspace."""
         if start.creates is not None:
             course.end, course.unproven = creates.settle(start.creates, course.end, course.promised_before)
         # Last: the workspace of a success is committed, and perhaps removed.
@@ -144,7 +155,6 @@ class AttemptRunner:
             course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.limits.max_output_bytes)
             if start.agent is not None and start.agent.expect == "change" and not workspace.has_changed:
                 course.refuse_success('nothing was changed, and expect = "change"')
-        return course
 
     def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:
         from .check import CheckRunner

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .attempt_end import AttemptEnd, end_in_words
+from .bugs import bug_in_words, traceback_of
 from .files.capture import CaptureFile
 from .files.creates import Before
 from .processes.surroundings import Control
@@ -24,6 +25,7 @@ _MAY_COME_OF_FULL_DISK = (
     AttemptClass.PROTOCOL_ERROR,
     AttemptClass.STALLED,
 )
+_SAYS_ENOUGH = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN, EndReason.MEMORY, EndReason.STALLED)
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -49,12 +51,20 @@ class Course(msgspec.Struct, kw_only=True):
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     leftovers: int = 0
+    bug: str = ""
+    """As of the outcome."""
     config: ConfigFolder | None = None
 
     @property
     def is_well(self) -> bool:
         """Whether the next step may be done."""
         return self.end.attempt_class is AttemptClass.OK
+
+    def meet_bug(self, error: Exception, what: str) -> None:
+        """A bug of ours: what the attempt came to is not known. What we ended it for stays what it came to."""
+        self.bug = self.bug or traceback_of(error)
+        attempt_class = self.end.attempt_class if self.end.ended_by in _SAYS_ENOUGH else AttemptClass.PROTOCOL_ERROR
+        self.end = self.end.but(attempt_class, bug_in_words(what, error))
 
     def refuse_success(self, words: str) -> None:
         """Of an agent that says it succeeded: it has not, for its success lacks what is expected of it. Other ends stay."""

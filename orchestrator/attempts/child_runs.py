@@ -16,7 +16,7 @@ import msgspec
 
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.rendering import ChildWork
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, UserError
 from orchestrator.reading.open_questions import open_questions
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.checkpoint import read_header
@@ -75,7 +75,12 @@ class ChildRuns:
         child = self._run_dir.beside(flight.start.child)
         if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or not child.checkpoint.exists():
             return outcome
-        return child_outcome(outcome, RunReader.read(child).history, self._run_id)
+        try:
+            history = RunReader.read(child).history
+        except UserError as error:
+            # Its records are its own: that they are damaged is no reason to end this run.
+            return _replace(outcome, AttemptClass.PROTOCOL_ERROR, f"child run {child.run_id} cannot be read: {error.message}")
+        return child_outcome(outcome, history, self._run_id)
 
     def questions_of(self, flight: Flight) -> list[OpenQuestion]:
         """The questions that the child run of an ended attempt waits for."""
@@ -95,7 +100,10 @@ class ChildRuns:
         run_dir = self._run_dir.beside(child)
         if not run_dir.checkpoint.exists():
             return True
-        header = read_header(run_dir.checkpoint)
+        try:
+            header = read_header(run_dir.checkpoint)
+        except UserError:
+            return False  # nothing can go on in it
         given = {name: value for name, value in header.inputs.items() if name in work.given}
         return header.jobs_file == work.path and given == work.given
 

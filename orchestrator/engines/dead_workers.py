@@ -177,4 +177,5 @@ def _end_of(ending: _Ending) -> AttemptOver:
         left.agent,
         left.stdout,
         left.stderr,
+        left.bug,
     )

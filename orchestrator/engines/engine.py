@@ -67,7 +67,7 @@ class OutcomeArrived(msgspec.Struct, frozen=True):
 class AttemptLost(msgspec.Struct, frozen=True):
     """Nobody knows how the attempt in `slot` ended. Its tree is confirmed gone and its locks are free.
 
-    `words` say why; `agent`, `stdout`, `stderr`: what its agent had told and written by then.
+    `words` say why; `agent`, `stdout`, `stderr`: what its agent had told and written by then. `bug`: as of an `Outcome`.
     """
 
     slot: int
@@ -76,6 +76,7 @@ class AttemptLost(msgspec.Struct, frozen=True):
     agent: AgentReport | None = None
     stdout: Capture = EMPTY_CAPTURE
     stderr: Capture = EMPTY_CAPTURE
+    bug: str = ""
 
 
 class Noted(msgspec.Struct, frozen=True):

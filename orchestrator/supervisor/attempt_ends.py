@@ -1,7 +1,8 @@
 """What the end of an attempt means: its outcome, looked at step by step, becomes a verdict for the core.
 
-Promise: each attempt that ended is told to the core once, with what is recorded of it parked in `Settlements`. Invariant: a step
-makes an outcome worse or leaves its class; only a loop that asks for the exit code takes a failed command for a success.
+Promise: each attempt that ended is told to the core once, with what is recorded of it parked in `Settlements`; whatever its item
+wrote, and whatever of ours goes wrong with that, is the end of this attempt alone (`system.fence`). Invariant: a step makes an
+outcome worse or leaves its class; only a loop that asks for the exit code takes a failed command for a success.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from orchestrator.attempts.loops import Loops, as_round
 from orchestrator.attempts.preparer import Preparer
 from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.notes import WorkspaceNotes
+from orchestrator.core.costs import Cost
 from orchestrator.core.events import AttemptEnded, ChildAnswered, Verdict
-from orchestrator.errors import StateUnwritableError
+from orchestrator.errors import StateUnwritableError, UserError
 from orchestrator.jobsfile.model import LandAction
 from orchestrator.store.outcomes import verdict_of, with_output_checked
+from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.account_limits import AccountLimits
 from orchestrator.supervisor.charges import cost_with, spent_with
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.workers.faultpoints import fault_point
-from orchestrator.workers.protocol import AttemptClass, Outcome
+from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome
 
 Step = Callable[[Flight, Outcome], Outcome]
 
@@ -78,17 +81,46 @@ class AttemptEnds:
         if outcome.attempt_class is AttemptClass.STATE_ERROR:
             message = f"{flight.name}: {outcome.message}"
             raise StateUnwritableError(message, "mend that, then resume the run: what is recorded stays")
-        outcome, verdict, is_round = self.meaning(flight, outcome)
+        if outcome.bug:
+            # The bug was met where there is no log that anybody reads.
+            self._run.tell.fenced(f"{flight.name}: judged by its worker", outcome.bug)
+            outcome = msgspec.structs.replace(outcome, bug="")
+        (outcome, verdict, is_round), spent, cost = self._judge(flight, outcome)
         fault_point("supervisor.outcome")
-        # What the item has cost is reckoned before its end is recorded, from the ends before.
-        spent = spent_with(self._run.reader, flight, outcome)
         self._settlements.ended(flight, outcome, is_round=is_round, spent=spent)
         self.job_ids.add(flight.job.id)
         # A usage limit stands in its file before the core starts the next item.
         until = self._limits.ended(flight, outcome, verdict)
-        self._run.happened(AttemptEnded(flight.item, verdict, until, cost=cost_with(flight, outcome, spent)))
+        self._run.happened(AttemptEnded(flight.item, verdict, until, cost=cost))
         if verdict is Verdict.PAUSED and self._children.is_answered_since(flight, outcome):
             self._run.happened(ChildAnswered(flight.item))
+
+    def _judge(self, flight: Flight, outcome: Outcome) -> tuple[Meaning, Spent | None, Cost | None]:
+        """What the attempt came to, and with it its item has cost. Raises UserError for what concerns the whole run."""
+        try:
+            meaning = self.meaning(flight, outcome)
+        except UserError:
+            raise
+        except Exception as error:
+            meaning = self._unjudged(flight, outcome, error)
+        # What the item has cost is reckoned before its end is recorded, from the ends before.
+        try:
+            return meaning, *self._reckon(flight, meaning.outcome)
+        except UserError:
+            raise
+        except Exception as error:
+            # What cannot be reckoned is unknown, and never nothing.
+            meaning = self._unjudged(flight, _without_numbers(meaning.outcome), error)
+            return meaning, *self._reckon(flight, meaning.outcome)
+
+    def _reckon(self, flight: Flight, outcome: Outcome) -> tuple[Spent | None, Cost | None]:
+        spent = spent_with(self._run.reader, flight, outcome)
+        return spent, cost_with(flight, outcome, spent)
+
+    def _unjudged(self, flight: Flight, outcome: Outcome, error: Exception) -> Meaning:
+        words = self._run.tell.fenced(f"{flight.name}: its end could not be judged", error)
+        failed = {"attempt_class": AttemptClass.PROTOCOL_ERROR, "message": f"its end could not be judged: {words}"}
+        return Meaning(msgspec.structs.replace(outcome, **failed), Verdict.FAILED, is_round=False)
 
     def meaning(self, flight: Flight, outcome: Outcome) -> Meaning:
         """The outcome after all steps, and the verdict on it."""
@@ -137,6 +169,12 @@ class AttemptEnds:
 
     def _output_checked(self, flight: Flight, outcome: Outcome) -> Outcome:
         return with_output_checked(outcome, flight.job.output, self._run.dir)
+
+
+def _without_numbers(outcome: Outcome) -> Outcome:
+    report = outcome.agent
+    told = None if report is None else AgentReport(agent=report.agent, session_id=report.session_id, text=report.text)
+    return msgspec.structs.replace(outcome, agent=told)
 
 
 def _exit_code_as_data(flight: Flight, outcome: Outcome) -> Outcome:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from orchestrator.attempts.child_runs import spent_by_child
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.budget import Unit
 from orchestrator.core.costs import Cost
+from orchestrator.errors import UserError
 from orchestrator.reading.money.costs import (
     NOT_PLAYED,
     charge_of,
@@ -34,7 +37,12 @@ def spent_with(reader: RunReader, flight: Flight, outcome: Outcome) -> Spent | N
     start = flight.start
     before = reader.history.jobs[start.job].spent(start.index)
     if start.child:
-        return spent_after_child(before, start.child, spent_by_child(reader.run_dir.beside(start.child)))
+        try:
+            told = spent_by_child(reader.run_dir.beside(start.child))
+        except UserError:
+            # Nobody can read what this attempt has added: what was known before stands.
+            return None if before is None else msgspec.structs.replace(before, last_nano_usd=0, last_tokens=0)
+        return spent_after_child(before, start.child, told)
     if start.played is not None:
         is_played = outcome.attempt_class not in NOT_PLAYED
         return spent_after_replay(before, outcome) if is_played else before  # else it is played once more

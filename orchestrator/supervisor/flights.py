@@ -138,4 +138,5 @@ def _lost(flight: Flight, event: AttemptLost) -> Outcome:
         agent=event.agent,
         stdout=event.stdout,
         stderr=event.stderr,
+        bug=event.bug,
     )

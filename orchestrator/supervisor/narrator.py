@@ -13,6 +13,7 @@ from orchestrator.core.states import ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger, Price
 from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import GateAnswered, GateAsked, Status
+from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings
 from orchestrator.views.happenings import OpenQuestion
@@ -230,6 +231,11 @@ class Narrator:
         """How an account is spared has changed. `until`: monotonic seconds."""
         epoch = None if until is None else time.time() + _seconds_until(until)
         self._listeners.hear(happenings.AccountSpared(account=account, words=words, until=epoch, at=time.time()))
+
+    def fenced(self, what: str, error: Exception | str) -> str:
+        """A bug of ours concerns one item: for supervisor.log, as of `log_fenced`. The words for people, of an exception."""
+        log_fenced(self._log, what, error)
+        return fenced_words(error) if isinstance(error, Exception) else ""
 
     def note(self, message: str) -> None:
         """Something that a person should know: told to the listeners and to supervisor.log."""

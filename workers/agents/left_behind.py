@@ -12,6 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from ..attempt_end import AttemptEnd
+from ..bugs import bug_in_words, traceback_of
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, AgentReport, AgentTask, AttemptClass, Capture
 from .report import report_of
@@ -25,6 +26,8 @@ class LeftBehind(msgspec.Struct, frozen=True, kw_only=True):
     stdout: Capture = EMPTY_CAPTURE
     stderr: Capture = EMPTY_CAPTURE
     trouble: str = ""
+    bug: str = ""
+    """The traceback of a bug of ours that kept something of it from being read."""
 
 
 def take_left_behind(
@@ -37,14 +40,14 @@ def take_left_behind(
     captures = (CaptureFile(f"{folder}/stdout"), CaptureFile(f"{folder}/stderr"))
     report = None
     kept = [EMPTY_CAPTURE, EMPTY_CAPTURE]
-    trouble = ""
+    trouble = bug = ""
     try:
         finals = (stdout_path, stderr_path)
         for capture, final in zip(captures, finals, strict=True):
             capture.take_up(final)
         # Read before anything is cut and moved.
         if task is not None:
-            report = _report(task, *captures)
+            report, trouble, bug = _report(task, *captures)
         for place, (capture, final) in enumerate(zip(captures, finals, strict=True)):
             kept[place] = capture.take_capture(final, max_output_bytes, is_sole_writer=True)
     except OSError as error:
@@ -52,15 +55,24 @@ def take_left_behind(
     finally:
         for capture in captures:
             capture.forget()
-    return LeftBehind(agent=report, stdout=kept[0], stderr=kept[1], trouble=trouble)
+    return LeftBehind(agent=report, stdout=kept[0], stderr=kept[1], trouble=trouble, bug=bug)
 
 
-def _report(task: AgentTask, stdout: CaptureFile, stderr: CaptureFile) -> AgentReport:
-    """What the agent told. The end of a limit is left out: nobody waits for it on behalf of an attempt that was lost."""
+def _report(task: AgentTask, stdout: CaptureFile, stderr: CaptureFile) -> tuple[AgentReport | None, str, str]:
+    """What the agent told, and what of ours kept it from being read: in words, and its traceback. Raises OSError.
+
+    The end of a limit is left out: nobody waits for it on behalf of an attempt that was lost.
+    """
     watch = AgentWatch(task, stdout, stderr, _hear_no_session)
-    watch.read_all()
-    _, told = watch.classify_end(AttemptEnd(AttemptClass.LOST))
-    return msgspec.structs.replace(report_of(task, watch.reader, told), resets_at=None, reset_source=None)
+    try:
+        watch.read_all()
+        _, told = watch.classify_end(AttemptEnd(AttemptClass.LOST))
+        report = msgspec.structs.replace(report_of(task, watch.reader, told), resets_at=None, reset_source=None)
+    except OSError:
+        raise
+    except Exception as error:
+        return None, bug_in_words("what it told", error), traceback_of(error)
+    return report, told.message if watch.reader.bug else "", watch.reader.bug
 
 
 def _hear_no_session(_session_id: str) -> None:

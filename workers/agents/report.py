@@ -53,6 +53,18 @@ def report_of_none(task: AgentTask) -> AgentReport:
     )
 
 
+def report_of_unknown(task: AgentTask, session_id: str | None) -> AgentReport:
+    """The report on an agent that ran, and nobody knows what it told."""
+    return AgentReport(
+        agent=task.agent,
+        model=task.model,
+        session_id=session_id or task.session_id,
+        is_resumed=task.session_id is not None,
+        usage_told=task.usage_before,
+        cost_told=task.cost_before,
+    )
+
+
 def used_since(before: Usage | None, told: Usage | None) -> Usage | None:
     """What was used since the sums `before` were told. Sums that fell were begun anew."""
     if before is None or told is None:

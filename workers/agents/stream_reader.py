@@ -57,7 +57,8 @@ class StreamReader(Protocol):
     the agent is told nothing while it runs.
     """
 
-    events: int
+    @property
+    def events(self) -> int: ...
 
     @property
     def has_ended(self) -> bool: ...

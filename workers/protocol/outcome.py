@@ -192,6 +192,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     check: Capture = EMPTY_CAPTURE
     """What a failed `check` wrote."""
     workspace: WorkspaceReport | None = None
+    bug: str = ""
+    """The traceback of a bug of ours that was met while the attempt was judged, for supervisor.log. It is never recorded."""
     unproven: str = ""
     """Of a failure with `creates`: what stood at the final name when it had ended. As long as that is the same it proves nothing,
     for a failed attempt of this item may have made it."""

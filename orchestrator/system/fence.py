@@ -1,0 +1,31 @@
+"""The fence around one item: a bug of ours that shows while one item is started, judged or told costs that item, and no other.
+
+Promise: what the fence stops is told where the item is told, in one line, and its traceback stands in the run's log under the
+words `FENCED`. Invariant: a `UserError` passes, for it tells of the state of the whole run. The same bytes are judged the same
+again, so a bug that passed the fence would end each resume, too.
+It refuses to handle: what becomes of the item. Who asks the fence says that.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from orchestrator.system.run_log import append_log
+from orchestrator.system.wording import shown
+
+FENCED = "a bug of ours, kept to one item"
+
+_LONGEST = 300
+
+
+def log_fenced(log: Path, what: str, error: Exception | str) -> None:
+    """Tell the run's log of it. `what`: which item, and what was done with it; `error`: the exception, or its traceback."""
+    told = error if isinstance(error, str) else "".join(traceback.format_exception(error))
+    append_log(log, f"{FENCED}: {what}\n{told.rstrip()}")
+
+
+def fenced_words(error: Exception) -> str:
+    """One line for whoever is told of the item."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"our bug ({shown(said, _LONGEST)}); its traceback is in supervisor.log"
