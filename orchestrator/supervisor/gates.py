@@ -85,6 +85,12 @@ class Gates:
         except (ItemRefused, CaptureMismatch) as refused:
             self._tell(item, GateEnd.REFUSED, NotStarted(Declined.REFUSED, str(refused), label))
             return
+        except UserError:
+            raise
+        except Exception as error:
+            words = self._run.tell.fenced(f"{self._run.name(item)}: its question could not be put", error)
+            self._tell(item, GateEnd.REFUSED, NotStarted(Declined.REFUSED, f"its question could not be put: {words}", label))
+            return
         # `approve` may have recorded an answer while nobody supervised the run.
         answer = self._recorded_answer(item)
         if answer is not None:

@@ -9,6 +9,7 @@ from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.core.events import ItemsListed, ListingFailed
+from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import Job
 from orchestrator.store import records
 from orchestrator.supervisor.restored_jobs import RestoredJobs
@@ -34,6 +35,11 @@ class ItemLists:
             listing = list_job(run.reader, self._contexts, job)
         except ListingError as error:
             self._failed(order, job, f"{error.key}: {error}")
+            return
+        except UserError:
+            raise
+        except Exception as error:
+            self._failed(order, job, f"for_each: {run.tell.fenced(f'{job.id}: its items could not be listed', error)}")
             return
         fault_point("supervisor.listed")
         was_listed = run.history.jobs[job.id].is_outdated

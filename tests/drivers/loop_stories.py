@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from drivers.fake_agents import add_profile
+from drivers.fenced_bugs import fenced_in
 from drivers.memory_engine import MemoryEngine, Step, Story, World
 from orchestrator.control.address import reachable
 from orchestrator.control.messages import Flush, Reply, Request, SetBudget
@@ -129,6 +130,8 @@ class LoopStories:
         self.heard = Heard()
         self.records: list[Record] = []
         self.engines: list[MemoryEngine] = []
+        self.is_bug_played = False
+        """Whether the test plays a bug of ours, which a fence keeps to one item."""
         self._story: Story | None = None
         self.loop: Loop
         """That of the living supervisor."""
@@ -255,6 +258,7 @@ class LoopStories:
             # It has the history, which has the run's files open.
             del self.loop
         assert self.engine.is_closed
+        assert self.is_bug_played or fenced_in(self.folder / "home") == ""
         self._check_attempts()
         assert not is_locked(self.run_dir.supervisor_lock)
         if self.world.is_empty:
