@@ -15,6 +15,8 @@ from orchestrator.views.outlet import Outlet
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
 
+_MOST_NOTES = 5
+
 
 @click.command("diff")
 @click.argument("run")
@@ -26,7 +28,7 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
 
     An item that has not succeeded has the changes that stand in its workspace now.
     """
-    from orchestrator.attempts.workspaces.changes import items_with_changes, patch_of
+    from orchestrator.attempts.workspaces.changes import items_with_changes, items_without_patch, patch_of, why_no_patch
     from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_names import find_items
 
@@ -34,6 +36,10 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
     reader = open_run(invocation, run)
     items = find_items(reader, item) if item is not None else items_with_changes(reader)
     told = 0
+
+    def note(words: str) -> None:
+        Outlet(sys.stderr).line(f"note: {words}")
+
     for job_id, index in items:
         patch = patch_of(reader, job_id, index)
         if not patch:
@@ -43,8 +49,14 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
         if len(items) > 1:
             _print_title(reader, job_id, index)
         write_bytes(_stat_of(patch) if stat else patch)
-    if not told:
-        Outlet(sys.stderr).line("note: nothing was changed in a workspace")
+    # Of some work there is no patch, which does not mean that nothing was done.
+    without = [each for each in items if why_no_patch(reader, *each)] if item is not None else items_without_patch(reader)
+    for job_id, index in without[:_MOST_NOTES]:
+        note(f"{reader.item_name(job_id, index)}: {why_no_patch(reader, job_id, index)}")
+    if len(without) > _MOST_NOTES:
+        note(f"and {len(without) - _MOST_NOTES} more: orchestrate results {reader.run_dir.run_id} --fields item,workspace")
+    if not told and not without:
+        note("nothing was changed in a workspace")
     return 0
 
 

@@ -73,7 +73,7 @@ def command(
     if as_json:
         write_json(_told(reader, branch, came_to))
     elif not came_to:
-        Outlet(sys.stderr).line("note: no item has succeeded in a workspace of its own")
+        Outlet(sys.stderr).line("note: no item has succeeded with changes in a worktree or a copy of its own")
     return ExitCode.FAILED if any(each.status in ("conflict", "check_failed") for each in came_to) else ExitCode.COMPLETED
 
 
@@ -82,7 +82,7 @@ def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, i
 
     An item that is named and cannot land is told on stderr.
     """
-    from orchestrator.attempts.workspaces.changes import items_with_changes, report_of
+    from orchestrator.attempts.workspaces.changes import items_with_changes, report_of, why_no_patch
     from orchestrator.reading.item_names import find_items
     from orchestrator.store.records import Status
 
@@ -97,6 +97,8 @@ def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, i
             Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)} has not succeeded: not landed")
         elif report_of(reader, job_id, index) is None:
             Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)} had no workspace of its own: nothing to land")
+        elif (why := why_no_patch(reader, job_id, index)) is not None:
+            Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)}: {why}: not landed")
         else:
             chosen.append((job_id, index))
     return chosen

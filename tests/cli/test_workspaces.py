@@ -258,6 +258,31 @@ def test_a_jobs_file_in_a_subfolder_works_in_the_same_place_of_the_worktree(runs
     assert results["checked:0"]["attempts"] == 2
 
 
+def test_of_an_empty_folder_it_is_said_that_there_is_no_patch(runs: Runs) -> None:
+    runs.run(
+        """
+        [jobs.made]
+        for_each = [1, 2, 3, 4, 5, 6, 7]
+        shell = "touch {{ item }}"
+        workspace = "temp"
+
+        [jobs.none]
+        shell = "true"
+        workspace = "worktree"
+        """
+    )
+    path = runs.results()["made:1"]["workspace"]
+    told = f"made:1: it worked in an empty folder, of which no patch is made; what is in it is in {path}"
+    assert runs.said("diff", "r", "made:1") == f"note: {told}\n"
+    said = runs.said("diff", "r").splitlines()
+    assert (len(said), said[1]) == (6, f"note: {told}")
+    assert said[-1] == "note: and 2 more: orchestrate results r --fields item,workspace"
+    assert runs.said("diff", "r", "none") == "note: nothing was changed in a workspace\n"
+    assert runs.said("land", "r", "made:1").startswith(f"note: {told}: not landed\n")
+    shutil.rmtree(path)
+    assert runs.said("diff", "r", "made:1").endswith("of which no patch is made; and it is gone\n")
+
+
 def test_a_branch_that_is_called_as_ours_begin_is_told_once_and_hinders_nothing(runs: Runs, run_cli: RunCli) -> None:
     runs.repository.write("jobs.toml", PORT)
     runs.repository.commit("the jobs file")

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from drivers.git_repository import Repository
 from drivers.processes import is_living, wait_until
+from drivers.sweeps import sweep
 from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.attempt_end import AttemptEnd
@@ -190,6 +191,62 @@ def test_what_an_agent_cloned_into_a_copy_is_told_and_stays(worker: WorkerDriver
     assert report.path is not None
     assert (Path(report.path) / "inner" / "work.txt").exists()
     assert "inner is a repository of its own" in report.note
+
+
+@pytest.mark.parametrize("kind", ["worktree", "copy"])
+def test_a_repository_that_an_agent_has_only_begun_fails_nothing_and_stays(
+    worker: WorkerDriver, repository: Repository, kind: str
+) -> None:
+    item = Item(worker.root, kind, repository.path, keep_seconds=0.0)
+    begin = "git init -q new; echo x > new/work.txt; mkdir sub; git init -q sub/deep; echo y > sub/kept.txt"
+    outcome = item.run(worker, f"{begin}; echo b >> a.txt")
+    report = report_of(outcome)
+    assert (outcome.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
+    told = "is a repository of its own: what was done in it stays in the workspace alone"
+    assert report.note == f"new {told}; sub/deep {told}"
+    patch = patch_of(outcome)
+    assert [b"+b" in patch, b"sub/kept.txt" in patch, b"work.txt" in patch] == [True, True, False]
+    assert (item.path / "new" / "work.txt").exists()
+
+
+MERGE = """
+git config user.name a; git config user.email a@b; git checkout -qb other; echo theirs > a.txt; git rm -q gone.txt
+printf 'theirs\\0' > image; git commit -qam theirs; git checkout -q -; echo ours > a.txt; echo more >> gone.txt
+printf 'ours\\0' > image; git commit -qam ours; git merge -q other
+"""
+
+
+@pytest.mark.parametrize(
+    ("resolve", "in_conflict"),
+    sweep(
+        [
+            ("true", "a.txt, gone.txt, image"),
+            ("git add image; rm gone.txt; echo both > a.txt", ""),
+            ("git rm -q gone.txt; git add image", "a.txt"),
+            ("git add image a.txt; echo x >> gone.txt", "gone.txt"),
+            ("git add --all", ""),
+        ],
+        quick=2,
+    ),
+)
+def test_a_merge_that_an_agent_left_unfinished_is_no_success(
+    worker: WorkerDriver, repository: Repository, resolve: str, in_conflict: str
+) -> None:
+    """It would be committed with its markers. One that it has resolved, told to git or not, is committed."""
+    repository.write("gone.txt", "gone\n")
+    repository.write("image", "\0")
+    repository.commit("three files")
+    item = Item(worker.root, "worktree", repository.path)
+    outcome = item.run(worker, f"{MERGE}{resolve}; exit 0")
+    if not in_conflict:
+        assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+        assert repository.git("rev-list", "--merges", str(report_of(outcome).commit), "-1") == report_of(outcome).commit
+        return
+    told = f"a merge was begun in the workspace and is not finished; in conflict: {in_conflict}"
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {told}")
+    # Nothing is lost: the next attempt finishes it where it stands.
+    outcome = item.run(worker, "git checkout -q --theirs a.txt; git rm -q gone.txt; git add --all")
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
 
 
 def test_what_was_copied_into_a_worktree_is_never_committed(worker: WorkerDriver, repository: Repository) -> None:

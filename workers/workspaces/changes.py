@@ -9,6 +9,7 @@ from contextlib import suppress
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, Capture, WorkspaceTask
 from .git import git
+from .inner_repositories import stage_all
 from .record import snapshots_of
 
 _UNBOUNDED = 1 << 62
@@ -36,12 +37,15 @@ def keep_patch(task: WorkspaceTask, live_path: str, between: tuple[str, str], en
         file.forget()
 
 
-def snapshot_of(path: str, env: Mapping[str, str], litter: Sequence[str]) -> str:
-    """The tree of all that is in the copy at `path`, but for what is ignored or `litter`. Raises GitFailed, OSError."""
+def snapshot_of(path: str, env: Mapping[str, str], litter: Sequence[str]) -> tuple[str, list[str]]:
+    """The tree of all that is in the copy at `path`, but for what is ignored or `litter`; and what `stage_all` left out.
+
+    Raises GitFailed, OSError.
+    """
     with suppress(FileNotFoundError):
         # A git that was killed leaves its lock behind.
         os.unlink(f"{snapshots_of(path)}/index.lock")
-    git(path, "add", "--all", env=env)
+    begun = stage_all(path, env)
     if names := [f":(top,glob){pattern}" for pattern in litter]:
         git(path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=env)
-    return git(path, "write-tree", env=env)
+    return git(path, "write-tree", env=env), begun

@@ -182,7 +182,7 @@ class Workspace:
         fault_point("worker.workspace.copied")
         try:
             git(task.path, "init", "--quiet", "--bare", snapshots_of(task.path))
-            record.base = snapshot_of(task.path, self._env, task.litter)
+            record.base, _ = snapshot_of(task.path, self._env, task.litter)
         except GitFailed as failed:
             if failed.exit_code is not None:
                 raise
@@ -210,14 +210,15 @@ class Workspace:
             return WorkspaceReport(kind="shared")
         # The two states that the patch lies between, and the branch that has the second.
         base, now, branch = record.base, record.base, record.branch
+        inner: list[str] = []
         if record.kind == "worktree":
             base = task.since or record.base
-            now, branch, note = commit_all(task.path, record, task.message, self._env, task.litter)
+            now, branch, note, inner = commit_all(task.path, record, task.message, self._env, task.litter)
             notes += [note] if note else []
         elif record.kind == "copy" and record.base:
-            now = snapshot_of(task.path, self._env, task.litter)
+            now, inner = snapshot_of(task.path, self._env, task.litter)
         # Work in an inner repository is in no patch: it keeps the workspace from being removed.
-        inner = unkept_repositories(task.path, base, self._env) if base else []
+        inner += unkept_repositories(task.path, base, self._env) if base else []
         notes += [f"{name} is a repository of its own: what was done in it stays in the workspace alone" for name in inner]
         has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
         self.has_changed = has_changed and (now != base or not now or bool(inner))

@@ -9,16 +9,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from ..faultpoints import fault_point
 from ..files.syncing import sync_trees
 from .branch_names import free_branch, is_named_by_us
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
+from .inner_repositories import stage_all
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
 from .record import WorkspaceRecord, write_record
+from .unfinished_merges import refuse_unfinished_merge
 
 _UNKNOWN = "is not a working tree"
 """What git says of a folder that it knows nothing of."""
+
+
+class Committed(NamedTuple):
+    """What a worktree has come to: the commit it is at, the branch (empty: none), what a person should know.
+
+    `begun`: folders of repositories without a commit, which git has nothing of.
+    """
+
+    commit: str
+    branch: str
+    note: str
+    begun: list[str]
 
 
 def add_worktree(
@@ -67,19 +82,17 @@ def add_worktree(
     git(path, "reset", "--hard", "--quiet", env=env)
 
 
-def commit_all(
-    path: str, record: WorkspaceRecord, message: str, env: Mapping[str, str], litter: Sequence[str] = ()
-) -> tuple[str, str, str]:
-    """Put everything on the branch: the commit it is at then, the branch (empty: none), and what a person should know.
+def commit_all(path: str, record: WorkspaceRecord, message: str, env: Mapping[str, str], litter: Sequence[str] = ()) -> Committed:
+    """Put everything on the branch, but not what `litter` (git's glob patterns, from the top) names.
 
-    But not what `litter` (git's glob patterns, from the top) names. Commits that the agent made stay as they are. Raises
-    GitFailed, OSError.
+    Commits that the agent made stay as they are. A merge that it has left unfinished is refused. Raises GitFailed, OSError.
     """
     # An agent may have removed its `.git`: what cannot be mended has no branch to commit to.
     mend_worktree(path, record)
     if not os.path.exists(f"{path}/.git"):
         raise GitFailed("the workspace is no git worktree any more: its .git is gone")
-    git(path, "add", "--all", env=env)
+    refuse_unfinished_merge(path, env)
+    begun = stage_all(path, env)
     if record.included:
         # Staged and taken out again: an exclusion of what git ignores is an error to `git add`.
         names = [f":(top,literal){name}" for name in record.included]
@@ -92,7 +105,8 @@ def commit_all(
         author = {**env, **identity(path)}
         git(path, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=message.encode())
     fault_point("worker.workspace.committed")
-    return _on_branch(path, record.branch, env)
+    head, branch, note = _on_branch(path, record.branch, env)
+    return Committed(head, branch, note, begun)
 
 
 def mend_worktree(path: str, record: WorkspaceRecord) -> None:
@@ -197,7 +211,10 @@ def _tip(record: WorkspaceRecord, *, is_first: bool) -> str | None:
 
 
 def _on_branch(path: str, branch: str, env: Mapping[str, str]) -> tuple[str, str, str]:
-    """As `commit_all`. An agent may have gone to another branch: ours follows it there, unless something would be lost."""
+    """The commit, the branch that is at it, and a note.
+
+    An agent may have gone to another branch: ours follows it there, unless something would be lost.
+    """
     head = git(path, "rev-parse", "HEAD")
     ours = f"refs/heads/{branch}"
     current = asked(path, "symbolic-ref", "--quiet", "HEAD")

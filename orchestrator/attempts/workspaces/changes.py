@@ -13,6 +13,7 @@ from orchestrator.store.records import Status
 from orchestrator.workers.protocol import WorkspaceReport
 from orchestrator.workers.workspaces.changes import DIFF
 from orchestrator.workers.workspaces.git import GitFailed, git
+from orchestrator.workers.workspaces.inner_repositories import stage_all
 from orchestrator.workers.workspaces.record import read_record, snapshots_of
 
 
@@ -24,6 +25,31 @@ def items_with_changes(records: Records) -> list[tuple[str, int]]:
         for index in records.history.jobs[job_id].indices(Status.SUCCEEDED)
         if (report := report_of(records, job_id, index)) is not None and (report.commit is not None or report.patch.size)
     ]
+
+
+def items_without_patch(records: Records) -> list[tuple[str, int]]:
+    """The succeeded items of whose work there can be no patch, in the same order."""
+    return [
+        (job_id, index)
+        for job_id in records.history.header.jobs
+        for index in records.history.jobs[job_id].indices(Status.SUCCEEDED)
+        if why_no_patch(records, job_id, index) is not None
+    ]
+
+
+def why_no_patch(records: Records, job_id: str, index: int) -> str | None:
+    """In words: why there can be no patch of what the item did, and where that is; None if there can be one."""
+    report = report_of(records, job_id, index)
+    kind = report.kind if report is not None else records.job(job_id).workspace.kind
+    path = records.workspace(job_id, index)
+    where = f"what is in it is in {path}" if path is not None else "and it is gone"
+    match kind:
+        case "temp":
+            return f"it worked in an empty folder, of which no patch is made; {where}"
+        case "copy" if report is not None and report.base is None:
+            return f"there was no git that could tell what it changed in its copy; {where}"
+        case _:
+            return None
 
 
 def report_of(records: Records, job_id: str, index: int) -> WorkspaceReport | None:
@@ -67,7 +93,7 @@ def _so_far(path: str, base: str | None) -> bytes:
             env |= {"GIT_DIR": snapshots_of(path), "GIT_WORK_TREE": path}
         # All files against the base, without those that were only copied in beside it.
         git(path, "read-tree", base or record.base, env=env)
-        git(path, "add", "--all", env=env)
+        stage_all(path, env)
         if record.included:
             git(path, "rm", "--cached", "-r", "-q", "-f", "--ignore-unmatch", "--", *record.included, env=env)
         patch = os.path.join(folder, "patch")

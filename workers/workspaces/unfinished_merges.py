@@ -1,0 +1,39 @@
+"""A merge that an agent has begun in a worktree and not finished: a commit of all that stands there would have its conflicts.
+
+An agent that has resolved a conflict may not have told git so. So the files are looked at: one without conflict markers, or that
+was removed, counts as resolved. What has no markers to tell by (binary files, one side removed) is resolved only for git.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from .git import GitFailed, git
+
+_MARKER = re.compile(rb"^(<{7,}|>{7,}|\|{7,}) ", re.MULTILINE)
+_BOTH_SIDES = {"2", "3"}
+_MOST_NAMED = 5
+
+
+def refuse_unfinished_merge(path: str, env: Mapping[str, str]) -> None:
+    """Raises GitFailed, with the files that are in conflict, if there are any in the worktree at `path`."""
+    stages: dict[str, set[str]] = {}
+    for told in filter(None, git(path, "ls-files", "--unmerged", "-z", env=env).split("\0")):
+        about, _, name = told.partition("\t")
+        stages.setdefault(name, set()).add(about.split()[2])
+    names = [name for name, sides in stages.items() if not _is_resolved(os.path.join(path, name), sides)]
+    if names:
+        shown = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+        raise GitFailed(f"a merge was begun in the workspace and is not finished; in conflict: {shown}")
+
+
+def _is_resolved(path: str, sides: set[str]) -> bool:
+    if not os.path.lexists(path):
+        return True
+    if not sides >= _BOTH_SIDES or os.path.islink(path) or not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        content = file.read()
+    return b"\0" not in content and _MARKER.search(content) is None
