@@ -128,7 +128,9 @@ def selection_options(function: F) -> F:
 
 def bounds_options(function: F) -> F:
     """-j and -k."""
-    function = click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with all other items.")(function)
+    function = click.option(
+        "-k", "--keep-going", is_flag=True, help="After a failure, go on with whatever does not need what failed."
+    )(function)
     return click.option(
         "-j",
         "--slots",

@@ -46,7 +46,8 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     # A job that has no items yet is answered for itself.
     if not items:
         write_lines([f"{item} of run {reader.run_dir.run_id} has no items ({job_status(reader, item)})"])
-        failure = reader.history.jobs[item].listing_failed
+        past = reader.history.jobs[item]
+        failure = past.listing_failed or past.skipped_because
         write_lines([f"  {shown(failure, 1000)}"] if failure else [])
     for number, answer in enumerate(answers):
         write_lines([""] if number else [])

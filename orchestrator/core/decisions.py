@@ -58,10 +58,14 @@ class EndAttempt(msgspec.Struct, frozen=True):
 
 
 class CloseJob(msgspec.Struct, frozen=True):
-    """A job came to its end (told to people; what is known of its items is recorded already)."""
+    """A job came to its end (told to people; what is known of its items is recorded already).
+
+    `reason`: why it was skipped, in words, if it has no items that could say so.
+    """
 
     job: int
     phase: Phase
+    reason: str = ""
 
 
 class FinishRun(msgspec.Struct, frozen=True):

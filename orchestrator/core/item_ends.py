@@ -151,5 +151,5 @@ def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[D
         if job.failed > job.failures_allowed and not job.is_stopped:
             job.is_stopped = True
             end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
-    elif not job.rules.continue_on_error:
+    elif not job.rules.tolerates_failures:
         halt_run(state, ref, decisions)

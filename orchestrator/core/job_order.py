@@ -20,7 +20,19 @@ from orchestrator.core.item_ends import release_chain_item, settle_item
 from orchestrator.core.job_changes import enter_phase
 from orchestrator.core.resting import has_money, is_at_rest
 from orchestrator.core.scheduling import note_backoff
-from orchestrator.core.states import CLOSED_PHASES, SKIPPED, Cancelled, Failed, ItemRef, JobState, Pending, Phase, RunState, Stop
+from orchestrator.core.states import (
+    CLOSED_PHASES,
+    SKIPPED,
+    Cancelled,
+    Failed,
+    ItemRef,
+    JobRules,
+    JobState,
+    Pending,
+    Phase,
+    RunState,
+    Stop,
+)
 from orchestrator.core.turns import review, wants_to_start
 
 
@@ -70,11 +82,11 @@ def begin_job(state: RunState, job: JobState, decisions: list[Decision]) -> None
             release_chain_item(state, job, index, decisions)
 
 
-def close_job(state: RunState, job: JobState, phase: Phase, decisions: list[Decision]) -> None:
-    """Close one job. If items of it never had their turn, the chain items that wait for them are told."""
+def close_job(state: RunState, job: JobState, phase: Phase, decisions: list[Decision], reason: str = "") -> None:
+    """Close one job; `reason` as of `CloseJob`. If items of it never had their turn, the items that follow them are told."""
     assert phase in CLOSED_PHASES
     enter_phase(state, job, phase)
-    decisions.append(CloseJob(job.rules.order, phase))
+    decisions.append(CloseJob(job.rules.order, phase, reason))
     if job.unfinished:
         for child in job.chain_children:
             for index in range(len(state.jobs[child].items)):
@@ -123,7 +135,7 @@ def _open(state: RunState, job: JobState, decisions: list[Decision], failed: dic
     # A parent that will never have a list has no items to follow.
     unlisted = next((parent for parent in parents if not parent.is_listed), None)
     if unlisted is not None:
-        close_job(state, job, Phase.SKIPPED, decisions)
+        close_job(state, job, Phase.SKIPPED, decisions, f"{unlisted.rules.id} is {unlisted.phase.value}")
         return True
     job.skip_reason = _reason_to_skip(state, job, needs, failed)
     # Listed under an earlier supervisor: a list is made once.
@@ -132,7 +144,7 @@ def _open(state: RunState, job: JobState, decisions: list[Decision], failed: dic
         return True
     # A job without `for_each` is listed all the same, so that its one item is there to be shown as skipped, with the reason.
     if job.skip_reason and not rules.is_single:
-        close_job(state, job, Phase.SKIPPED, decisions)
+        close_job(state, job, Phase.SKIPPED, decisions, job.skip_reason)
         return True
     enter_phase(state, job, Phase.LISTING)
     decisions.append(ListItems(rules.order))
@@ -147,12 +159,15 @@ def _reason_to_skip(state: RunState, job: JobState, needs: list[JobState], faile
             is_wanted = bool(job.rules.chain) or any(has_failed(state, order, failed) for order in job.rules.needs)
             return "" if is_wanted else "nothing that it needs failed"
         case None:
-            blocking = next((need for need in needs if need.blocks_dependents), None)
-            if blocking is None or job.rules.has_own_when:
-                return ""
-            return f"{blocking.rules.id} is {blocking.phase.value}"
+            blocking = next((need for need in needs if need.blocks_dependents and not _is_judged(job.rules, need)), None)
+            return "" if blocking is None else f"{blocking.rules.id} is {blocking.phase.value}"
         case unknown:
             assert_never(unknown)
+
+
+def _is_judged(rules: JobRules, need: JobState) -> bool:
+    """Whether a job runs or not is for its own `when` to say: of a job that failed, if it looks at that job."""
+    return rules.has_own_when and (need.phase is not Phase.FAILED or need.rules.order in rules.judged)
 
 
 def _closing_phase(job: JobState) -> Phase:

@@ -114,6 +114,8 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     chain: tuple[int, ...] = ()
     when_word: Literal["always", "failed"] | None = None
     has_own_when: bool = False
+    judged: tuple[int, ...] = ()
+    """Jobs that its own `when` tells of: whether it runs although they failed is for it to say."""
     is_single: bool = False
     """Without `for_each`: one item."""
     max_concurrency: int | None = None
@@ -121,6 +123,8 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None = None
     priority: int = 0
     continue_on_error: bool = False
+    keeps_going: bool = False
+    """Of the whole run (`-k`): after a failure what does not need it goes on."""
     max_failures: int | None = None
     max_failures_percent: float | None = None
     attempts: int = 1
@@ -149,7 +153,7 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tolerates_failures(self) -> bool:
         """Whether a failed item lets the rest of the run go on."""
-        return self.continue_on_error or self.limits_failures
+        return self.continue_on_error or self.keeps_going or self.limits_failures
 
     @property
     def limits_failures(self) -> bool:

@@ -110,7 +110,7 @@ class CheckpointWriter:
             for retry in job.retries.values():
                 yield _encode(retry), None, 0
             if job.closed is not None:
-                yield _encode(JobClosed(job=job.id, status=job.closed)), None, 0
+                yield _encode(JobClosed(job=job.id, status=job.closed, message=job.skipped_because)), None, 0
         if history.ended is not None:
             yield _encode(history.ended), None, 0
 

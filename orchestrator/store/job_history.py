@@ -61,6 +61,8 @@ class JobHistory:
         """Items whose values are no longer in the list."""
         self.listing_failed: str | None = None
         self.closed: str | None = None
+        self.skipped_because = ""
+        """Why it was closed before it had any items, in words."""
         self.sources = sources
         self.ends = Places()
         self.settlements = Places()
@@ -274,6 +276,7 @@ class JobHistory:
                 self.spending.take_former(record.spent, record.paid_twice)
             case JobClosed():
                 self.closed = record.status
+                self.skipped_because = record.message
             case _:
                 assert_never(record)
 

@@ -260,11 +260,15 @@ class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_de
         return (self.feedback, self.model, self.prompt)
 
 
-class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True):
-    """Nothing more will come of a job in this session; `status` is its word (failures that are tolerated: succeeded)."""
+class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True, omit_defaults=True):
+    """Nothing more will come of a job in this session; `status` is its word (failures that are tolerated: succeeded).
+
+    `message`: why it was skipped before it had any items.
+    """
 
     job: str
     status: str
+    message: str = ""
 
 
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_defaults=True):

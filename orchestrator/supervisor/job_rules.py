@@ -21,7 +21,7 @@ def rules_of(
     budgets: Budgets = {},  # noqa: B006 (a mapping that nobody can change)
     accounts: Mapping[str, tuple[str, ...]] = {},
 ) -> list[JobRules]:
-    """The rules of each job, in file order. `keep_going`: every job continues on errors. `left_out`: ids of unselected jobs.
+    """The rules of each job, in file order. `keep_going`: after a failure the others go on. `left_out`: ids of unselected jobs.
 
     `accounts`: by job id, those that its items may use, as far as that is known before they are rendered.
     """
@@ -40,12 +40,14 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         chain=tuple(orders[parent] for parent in chain_of(job)),
         when_word=job.when if job.when == "always" or job.when == "failed" else None,
         has_own_when=isinstance(job.when, Template),
+        judged=tuple(sorted(orders[each] for each in job.when.jobs)) if isinstance(job.when, Template) else (),
         is_single=job.for_each is None,
         max_concurrency=job.max_concurrency,
         lane=job.lane,
         pool=job.pool,
         priority=job.priority,
-        continue_on_error=job.continue_on_error or keep_going,
+        continue_on_error=job.continue_on_error,
+        keeps_going=keep_going,
         max_failures=limit.count if limit else None,
         max_failures_percent=limit.percent if limit else None,
         attempts=job.attempts,

@@ -130,8 +130,8 @@ class Settlements:
     def close_job(self, decision: CloseJob) -> None:
         """Carry out `CloseJob`: nothing more will come of the job."""
         job_id = self._run.jobs[decision.job].id
-        self._recorder.add(records.JobClosed(job=job_id, status=decision.phase.value))
-        self._run.tell.closed(job_id, decision.phase.value)
+        self._recorder.add(records.JobClosed(job=job_id, status=decision.phase.value, message=decision.reason))
+        self._run.tell.closed(job_id, decision.phase.value, decision.reason)
 
     def _record_item(self, item: ItemRef, state: ItemState, message: str) -> Settled:
         status = Status(type(state).__name__.lower())

@@ -93,6 +93,8 @@ def line_of(happening: Happening) -> str | None:
             return ended_line(happening)
         case JobClosed(status="failed", message=message) if message:
             return f"FAILED {happening.job}: {shown(message, 300)}"
+        case JobClosed(status="skipped", message=message) if message:
+            return f"skipped {happening.job}: {shown(message, 300)}"
         case Noted():
             return f"note: {shown(happening.message)}"
         case GateAsked() | JobClosed() | RunFinished() | PromptOpened() | PromptClosed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from drivers.core_driver import CoreDriver, job, single
 
@@ -51,6 +52,52 @@ def test_continue_on_error_goes_on_and_exits_failed() -> None:
     assert run.closed["a"] is Phase.FAILED
     run.succeed("b:0")
     assert run.result == ("failed", "a:1")
+
+
+def test_a_run_that_keeps_going_runs_what_does_not_need_the_failed_job_and_skips_what_does() -> None:
+    jobs = [
+        job("test", 0),
+        single("deploy", 1, needs=(0,)),
+        job("publish", 2, needs=(1,)),
+        single("lint", 3),
+        single("badge", 4, needs=(3,)),
+        single("alarm", 5, needs=(0,), when_word="failed"),
+        single("clean", 6, needs=(1,), when_word="always"),
+        job("report", 7, chain=(0,)),
+        single("flagged", 8, needs=(0,), has_own_when=True),
+        single("told", 9, needs=(0,), has_own_when=True, judged=(0,)),
+    ]
+    rules = [msgspec.structs.replace(each, keeps_going=True) for each in jobs]
+    run = CoreDriver(rules, {"test": 2, "report": 2}, slots=9).open()
+    run.fail("test:0")
+    run.succeed_all()
+    assert run.states_of("test") == ["failed", "succeeded"]
+    assert run.states_of("report") == ["skipped", "succeeded"]
+    assert sorted(run.started) == sorted(["test:0", "test:1", "lint:0", "badge:0", "alarm:0", "clean:0", "report:1", "told:0"])
+    assert (run.ended["deploy:0"], run.messages["deploy:0"]) == ("skipped", "test is failed")
+    assert run.messages["report:0"] == "test:0 is failed"
+    assert (run.closed["publish"], run.messages["publish"]) == (Phase.SKIPPED, "deploy is skipped")
+    assert run.messages["flagged:0"] == "test is failed", "its `when` asks for something else"
+    assert run.result == ("failed", "test:0")
+
+
+def test_a_run_that_keeps_going_runs_what_needs_a_job_that_continues_on_errors() -> None:
+    rules = [job("a", 0, continue_on_error=True, keeps_going=True), single("b", 1, needs=(0,), keeps_going=True)]
+    run = CoreDriver(rules).open()
+    run.fail("a:0")
+    run.succeed("b:0")
+    assert run.result == ("failed", "a:0")
+
+
+def test_in_a_run_that_keeps_going_a_list_that_cannot_be_made_stops_what_needs_it_alone() -> None:
+    rules = [job("a", 0), single("b", 1, needs=(0,)), single("c", 2)]
+    run = CoreDriver([msgspec.structs.replace(each, keeps_going=True) for each in rules], list_at_once=False).open()
+    run.fail_listing("a")
+    run.list_items("b")
+    run.list_items("c")
+    run.succeed("c:0")
+    assert run.messages["b:0"] == "a is failed"
+    assert run.result == ("failed", "a:0")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,22 @@ def test_priority_comes_before_file_order_and_never_interrupts() -> None:
     assert list(run.running) == ["low:2", "high:0", "high:1"]
 
 
+def test_what_stands_furthest_down_a_chain_starts_first() -> None:
+    rules = [job("a", 0), job("b", 1, chain=(0,)), job("c", 2, chain=(1,)), job("other", 3)]
+    run = CoreDriver(rules, {"a": 4, "b": 4, "c": 4, "other": 1}, slots=1).open()
+    run.succeed_all()
+    # What follows an item is ready once the item's end is durable: by then the slot has gone to the item behind it.
+    first, second = ["a:0", "a:1", "b:0", "b:1", "c:0", "c:1"], ["a:2", "a:3", "b:2", "b:3", "c:2", "c:3"]
+    assert run.started == [*first, *second, "other:0"]
+
+
+def test_priority_comes_before_the_depth_of_a_chain() -> None:
+    rules = [job("a", 0, priority=1), job("b", 1, chain=(0,))]
+    run = CoreDriver(rules, {"a": 3, "b": 3}, slots=1).open()
+    run.succeed_all()
+    assert run.started == ["a:0", "a:1", "a:2", "b:0", "b:1", "b:2"]
+
+
 def test_what_is_less_urgent_waits_for_the_list_of_what_is_more_so() -> None:
     rules = [job("low", 0), job("high", 1, priority=5)]
     run = CoreDriver(rules, {"low": 4, "high": 2}, slots=2, list_at_once=False).open()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 from drivers.core_driver import START_OF_TIME, CoreDriver
 from drivers.core_model import Model, Ref, words_of
@@ -123,6 +124,7 @@ def rule_of(
         chain=tuple(chain),
         when_word=draw(st.sampled_from([None, None, None, "always", "failed"])),
         has_own_when=rarely(draw),
+        judged=tuple(sorted(needs)) if draw(st.booleans()) else (),
         is_single=is_single,
         max_concurrency=draw(st.sampled_from([None, None, 1, 2])),
         lane=draw(st.sampled_from(["main", "main", "fast"])),
@@ -145,8 +147,9 @@ def rule_of(
 def scenario_of(draw: Callable[..., Any], rules: dict[int, JobRules], counts: dict[int, int], *, selects: bool) -> Scenario:
     """These jobs in a run with any number of slots."""
     slots = draw(st.integers(1, 4))
+    keeps_going = rarely(draw)
     return Scenario(
-        rules=[rules[order] for order in range(len(rules))],
+        rules=[msgspec.structs.replace(rules[order], keeps_going=keeps_going) for order in range(len(rules))],
         counts={NAMES[order]: count for order, count in counts.items()},
         slots=slots,
         fast_slots=draw(st.sampled_from([0, draw(st.integers(0, slots - 1))])),

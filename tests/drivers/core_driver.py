@@ -340,9 +340,10 @@ class CoreDriver:
                     self.not_durable.append(item)
             case EndAttempt(ref, reason, grace):
                 self.asked_to_end.append((self.name(ref), reason, grace))
-            case CloseJob(order, phase):
+            case CloseJob(order, phase, reason):
                 assert self.ids[order] not in self.closed, f"{self.ids[order]} is closed twice"
                 self.closed[self.ids[order]] = phase
+                self.messages[self.ids[order]] = reason
             case FinishRun():
                 assert not self.running, f"the run is finished while {list(self.running)} run"
                 assert not self.joining, f"the run is finished while {self.joining} wait for what they joined"

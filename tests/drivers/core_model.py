@@ -271,6 +271,14 @@ class Model:
             return self.is_stopped(order) or not self.rules[order].continue_on_error
         return self.jobs[order].phase == "cancelled" or (self.jobs[order].phase == "skipped" and not self.is_left_out(order))
 
+    def is_judged(self, order: int, need: int) -> bool:
+        """Whether the job's own `when` says whether it runs, whatever became of what it needs."""
+        return self.rules[order].has_own_when and (self.jobs[need].phase != "failed" or need in self.rules[order].judged)
+
+    def goes_on(self, order: int) -> bool:
+        """Whether other jobs go on when an item of it fails."""
+        return self.rules[order].continue_on_error or self.rules[order].keeps_going
+
     def is_left_out(self, order: int) -> bool:
         """Whether the selection alone has kept it from running."""
         unselected = self.jobs[order].unselected
@@ -288,7 +296,7 @@ class Model:
             case events.ListingFailed(order):
                 self.jobs[order].has_failed_listing = True
                 self.jobs[order].phase = "failed"
-                if not self.rules[order].continue_on_error and not self.is_limited(order):
+                if not self.goes_on(order) and not self.is_limited(order):
                     self.halt((order, 0))
             case events.AttemptEnded(ref, verdict, until):
                 self.attempt_ended(ref, verdict, until, now)
@@ -371,7 +379,7 @@ class Model:
             if self.is_limited(order):
                 if self.is_stopped(order):
                     self.interrupt(self.refs(order, "waiting"))
-            elif not self.rules[order].continue_on_error:
+            elif not self.goes_on(order):
                 self.halt(ref)
 
     def told(self, ref: Ref, how: GateEnd) -> None:
@@ -681,8 +689,8 @@ class Model:
                 return True
             if rules.when_word == "failed":
                 job.is_skipped_whole = not rules.chain and not with_failures.intersection(rules.needs)
-            elif rules.when_word is None and not rules.has_own_when:
-                job.is_skipped_whole = any(map(self.blocks, rules.needs))
+            elif rules.when_word is None:
+                job.is_skipped_whole = any(self.blocks(need) and not self.is_judged(order, need) for need in rules.needs)
             if job.words is not None:
                 self.begin(order)
             else:

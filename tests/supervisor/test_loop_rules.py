@@ -6,6 +6,8 @@ from drivers.loop_stories import LoopStories, Terminal, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step
 
 from orchestrator.control.messages import Approve
+from orchestrator.store.load import read_history
+from orchestrator.store.records import ItemSettled
 
 
 class TestOrder:
@@ -136,8 +138,15 @@ class TestFailures:
             yield from engine.until_running("d")
             engine.ok("d")
 
-        assert stories.run(one("a") + one("c") + one("d", "needs = ['c']"), story, keep_going=True).exit_code == 1
+        behind = one("ship", "needs = ['a']") + fan_out(3, "needs = ['ship']", job="mirror")
+        jobs = one("a") + one("c") + one("d", "needs = ['c']") + behind
+        assert stories.run(jobs, story, keep_going=True).exit_code == 1
         assert [stories.statuses(job) for job in "acd"] == [["failed"], ["succeeded"], ["succeeded"]]
+        assert (stories.statuses("ship"), stories.statuses("mirror")) == (["skipped"], [])
+        past = read_history(stories.run_dir).jobs
+        skipped = past["ship"].record(0)
+        assert isinstance(skipped, ItemSettled)
+        assert (skipped.message, past["mirror"].skipped_because) == ("a is failed", "ship is skipped")
 
     def test_continue_on_error_runs_what_needs_the_job_all_the_same(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:
