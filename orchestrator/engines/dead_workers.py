@@ -7,6 +7,7 @@ of their own; the loop hears of the end by a descriptor.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from orchestrator.errors import UserError
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.side_threads import SideThreads
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
+from orchestrator.workers.processes.spawn import SHORTAGES
 from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, LogLine, Outcome, SessionSeen, Spawned
 
 if TYPE_CHECKING:
@@ -35,18 +37,24 @@ if TYPE_CHECKING:
 _NO_ATTEMPT = -1
 """The number of work that ends no attempt."""
 
+_SHORTAGE_PAUSE_SECONDS = 0.5
+
+_PATIENCE_SECONDS = 5.0
+"""How long an end waits for a thread before the loop is held up for it."""
+
 
 class _Ending(msgspec.Struct):
     """The end of one attempt's tree. `left`: written by the thread that ends it, before it tells that it is done.
 
     `end_tree`: ends it with so many seconds of grace, in any thread. None: the attempt never began, so there is none.
-    `outcome`: what is known already.
+    `outcome`: what is known already. `troubles`: what a person should know of the end, in words.
     """
 
     attempt: Attempt
     end_tree: Callable[[float], object] | None
     left: LeftBehind | None = None
     outcome: Outcome | None = None
+    troubles: list[str] = []
 
 
 class DeadWorkers:
@@ -55,7 +63,7 @@ class DeadWorkers:
     def __init__(self, run_dir: RunDir, agent_task: AgentTaskOf) -> None:
         self._run_dir = run_dir
         self._agent_task = agent_task
-        self._threads = SideThreads()
+        self._threads = SideThreads(_PATIENCE_SECONDS)
         self._endings: dict[int, _Ending] = {}
         """By sequence."""
 
@@ -104,6 +112,17 @@ class DeadWorkers:
         endings = [self._endings.pop(number) for number in self._threads.take_done() if number != _NO_ATTEMPT]
         return [_end_of(ending) for ending in endings]
 
+    @property
+    def next_look(self) -> float | None:
+        """When `look` is due (monotonic); None: no end waits for a thread."""
+        return self._threads.next_look
+
+    def look(self, now: float) -> list[EngineEvent]:
+        """Begin ends that wait for a thread, if there is room for one by now; what a person should know of that."""
+        words = self._threads.take_words()
+        self._threads.begin_waiting(now)
+        return [Noted(f"what a dead worker left behind is not ended yet: {words}")] if words else []
+
     def close(self) -> None:
         """Wait for none: what is not ended has no end recorded, so a resume ends it."""
         self._threads.close()
@@ -113,12 +132,23 @@ class DeadWorkers:
         # The mark that it began with: that of an earlier supervisor, which ran inside another item, had a longer one than ours.
         mark = next((line.mark for line in lines if isinstance(line, Begun)), attempt.mark)
 
+        troubles: list[str] = []
+
         def end_tree(grace_seconds: float) -> object:
-            return end_tree_of_dead_worker(lines, mark=mark, grace_seconds=grace_seconds, folder=folder)
+            while True:
+                try:
+                    return end_tree_of_dead_worker(
+                        lines, mark=mark, grace_seconds=grace_seconds, folder=folder, tell=troubles.append
+                    )
+                except OSError as error:
+                    # Without a descriptor nothing is known of processes: they are looked for until there is one.
+                    if error.errno not in SHORTAGES:
+                        raise
+                    time.sleep(_SHORTAGE_PAUSE_SECONDS)
 
         # Asked for here and not on the thread: the profile and the history that it takes are the loop's.
         read_left = self._reader_of_left(attempt, lines)
-        ending = _Ending(attempt, end_tree)
+        ending = _Ending(attempt, end_tree, troubles=troubles)
 
         def end_and_read() -> None:
             end_tree(attempt.limits.grace_seconds)
@@ -173,7 +203,7 @@ def _end_of(ending: _Ending) -> AttemptOver:
     return AttemptLost(
         attempt.slot,
         attempt.start.sequence,
-        f"{words}; {left.trouble}" if left.trouble else words,
+        "; ".join(filter(None, (words, *dict.fromkeys(ending.troubles), left.trouble))),
         left.agent,
         left.stdout,
         left.stderr,

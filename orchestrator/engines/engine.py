@@ -49,6 +49,11 @@ def grace_of(attempt: Attempt, grace_at_most: float | None) -> float:
     return own if grace_at_most is None else min(own, grace_at_most)
 
 
+def earliest(*looks: float | None) -> float | None:
+    """The first of these times (monotonic seconds; None: never)."""
+    return min((look for look in looks if look is not None), default=None)
+
+
 class ReadyWorker(msgspec.Struct, frozen=True):
     """The worker that serves a slot. `record`: it is new, and this must stand in the journal before it gets work."""
 

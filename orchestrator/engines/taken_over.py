@@ -10,7 +10,7 @@ import msgspec
 
 from orchestrator.engines.adopted import POLL_SECONDS, AdoptedWorkers
 from orchestrator.engines.dead_workers import DeadWorkers
-from orchestrator.engines.engine import AgentTaskOf, Attempt, AttemptLost, EngineEvent, Noted, OutcomeArrived
+from orchestrator.engines.engine import AgentTaskOf, Attempt, AttemptLost, EngineEvent, Noted, OutcomeArrived, earliest
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.log import LOG_NAME, read_log
@@ -69,15 +69,21 @@ class TakenOver:
 
     @property
     def next_look(self) -> float | None:
-        """When `look_at_workers` is due (monotonic); None where the kernel tells by a descriptor that a worker is gone."""
+        """When `look_at_workers` is due (monotonic); None: descriptors tell all."""
+        return earliest(self._next_poll, self._dead.next_look)
+
+    @property
+    def _next_poll(self) -> float | None:
+        """When the adopted workers are to be looked for; None where the kernel tells by a descriptor that one is gone."""
         return self._looked_at + POLL_SECONDS if self._adopted.needs_polling else None
 
     def look_at_workers(self, now: float) -> list[EngineEvent]:
-        """What became of the adopted workers; nothing before `next_look`."""
-        if self.next_look is None or now < self.next_look:
-            return []
-        self._looked_at = now
-        return self._take_gone()
+        """What became of the adopted workers, and of ends that wait for a thread; nothing before `next_look`."""
+        events = self._dead.look(now)
+        if self._next_poll is not None and now >= self._next_poll:
+            self._looked_at = now
+            events += self._take_gone()
+        return events
 
     def close(self) -> None:
         """Let the adopted workers go on. What is being ended has no end recorded: a resume ends it."""

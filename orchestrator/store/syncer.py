@@ -2,7 +2,8 @@
 
 Promise: after `request(group)`, `durable_through()` is at least `group` within one or two fdatasyncs, unless one failed. At
 most one fdatasync runs at a time and covers every request that came before it began. After a failed one nothing is ever
-retried: the kernel may have dropped the pages and would call the next one a success.
+retried: the kernel may have dropped the pages and would call the next one a success. A machine that has no room for the thread
+costs time alone: until there is room each request is synced by the one who asks.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ class Syncer:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         self._is_told = False
-        self._thread = threading.Thread(target=self._run, name="syncer", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._has_thread()
 
     def request_sync(self, group: int) -> None:
-        """Make everything through `group` durable, soon. Does not wait."""
+        """Make everything through `group` durable, soon. Waits for nothing but a machine that has no room for a thread."""
         self._requested = group
+        if self._thread is None and not self._has_thread():
+            if self.failure is None:
+                self._end_sync(group, _try_sync(self._fd))
+            return
         # Waking a thread costs more than all the rest of an append: only one that waits for a request is woken. It says that it
         # waits before it looks for requests, so that it has seen ours or we see it waiting.
         if self._is_idle:
@@ -81,7 +86,8 @@ class Syncer:
                 return
             self._closing.set()
             self._condition.notify_all()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         os.close(self._reader)
         os.close(self._writer)
 
@@ -89,6 +95,25 @@ class Syncer:
         if not self._is_told:
             self._is_told = True
             os.write(self._writer, b"!")
+
+    def _has_thread(self) -> bool:
+        """Whether the thread is there, or can be begun now."""
+        thread = threading.Thread(target=self._run, name="syncer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # Python tells no error number
+            return False
+        self._thread = thread
+        return True
+
+    def _end_sync(self, goal: int, error: OSError | None) -> None:
+        """Everything through group `goal` is durable now, or (`error`) nobody knows."""
+        if error is not None:
+            # Never tried again: the kernel may have dropped the pages, and would call the next fdatasync a success.
+            self.failure = unwritable(self._path, error)
+        else:
+            self._durable = goal
+        self._tell()
 
     def _run(self) -> None:
         """The thread: wait for a request, rest, sync once for all that came meanwhile."""
@@ -115,13 +140,9 @@ class Syncer:
                 self._condition.acquire()
                 self._is_syncing = False
                 self._condition.notify_all()
+                self._end_sync(goal, error)
                 if error is not None:
-                    # Never tried again: the kernel may have dropped the pages, and would call the next fdatasync a success.
-                    self.failure = unwritable(self._path, error)
-                    self._tell()
                     return
-                self._durable = goal
-                self._tell()
 
 
 def _try_sync(fd: int) -> OSError | None:

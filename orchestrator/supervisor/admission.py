@@ -130,7 +130,9 @@ class Admission:
                 return answer
         except OSError as error:
             if error.errno not in SHORTAGES:
-                raise StateUnwritableError(f"{self._run.dir.path}: {error.strerror}", "mend that, then resume the run") from error
+                # A worker's Python that is gone, or no program any more, is named by the error.
+                where = error.filename or self._run.dir.path
+                raise StateUnwritableError(f"{where}: {error.strerror}", "mend that, then resume the run") from error
             self._run.tell.note(f"{candidate.name}: {error.strerror}; tried again")
             return Missing(SHORTAGE)
 

@@ -108,6 +108,17 @@ class Flights:
             if flight is not None:
                 self._engine.end(flight, EndReason(flight.asked_end or "drain"), self._after_ask[sequence])
 
+    @property
+    def next_look(self) -> float | None:
+        """When `begin_waiting_asks` is due (monotonic); None: no child run waits to be asked."""
+        return self._asks.next_look
+
+    def begin_waiting_asks(self, now: float) -> str:
+        """Ask child runs for which there was no thread, if there is room by now; what a person should know of that."""
+        words = self._asks.take_words()
+        self._asks.begin_waiting(now)
+        return f"a child run is not asked yet: {words}" if words else ""
+
     def close(self) -> None:
         """Let go of all: what runs goes on and leaves its outcome on disk."""
         self._engine.close()

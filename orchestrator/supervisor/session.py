@@ -78,6 +78,11 @@ def _with_shortages_told(
     """Run the session. A machine without descriptors or processes for the supervisor is the user's to mend, not our bug."""
     try:
         return _run_session(store, reader, jobs_file, narrator, options)
+    except MemoryError as error:
+        raise StateUnwritableError(
+            f"{store.run_dir.path}: the supervisor cannot go on: it finds no memory",
+            "see free and ulimit -v, then resume the run: what is recorded stays",
+        ) from error
     except OSError as error:
         if error.errno not in SHORTAGES:
             raise

@@ -7,7 +7,7 @@ from itertools import starmap
 
 from orchestrator.control.server import ControlServer
 from orchestrator.core.events import StartDeclined
-from orchestrator.engines.engine import Engine
+from orchestrator.engines.engine import Engine, Noted, earliest
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.gates import Gates
@@ -122,10 +122,12 @@ class Attempts(Source):
 
     @property
     def next_look(self) -> float | None:
-        return self._engine.next_look
+        return earliest(self._engine.next_look, self._flights.next_look)
 
     def look_for_news(self, now: float) -> Iterable[Happened]:
-        return self._engine.look_at_workers(now)
+        yield from self._engine.look_at_workers(now)
+        if words := self._flights.begin_waiting_asks(now):
+            yield Noted(words)
 
 
 class Freed(Source):

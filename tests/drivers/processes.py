@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,18 @@ def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SEC
         assert time.monotonic() < deadline, f"not within {limit:g} s: {what}"
         time.sleep(0.005)
     return value
+
+
+@contextmanager
+def without_threads() -> Iterator[None]:
+    """A machine that has no room for one more thread."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield
 
 
 def is_living(pid: int) -> bool:

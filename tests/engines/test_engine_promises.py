@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import msgspec
 import psutil
 import pytest
 from drivers.engine_driver import EngineDriver
+from drivers.processes import without_threads
 
 from orchestrator.core.events import Verdict
 from orchestrator.engines.engine import AttemptLost, OutcomeArrived
@@ -46,10 +47,6 @@ def lock(path: Path) -> int:
     fd = try_lock(path)
     assert fd is not None
     return fd
-
-
-def no_room(_thread: threading.Thread) -> None:
-    raise RuntimeError("can't start new thread")
 
 
 def until_written(path: Path) -> None:
@@ -143,9 +140,29 @@ class TestAWorkerThatDies:
         driver.engine.end(attempt, EndReason.DRAIN, 0.0)
         assert isinstance(driver.until_over(), AttemptLost)
 
-    def test_an_attempt_that_was_prepared_for_it_is_not_begun_and_never_sent(
-        self, driver: EngineDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_without_a_thread_its_tree_is_ended_once_there_is_one(self, driver: EngineDriver) -> None:
+        driver.begin(*WITHOUT_END)
+        until_written(driver.run_dir.worker_folder(0) / "stdout")
+        os.kill(self.pid(driver), signal.SIGKILL)
+        with without_threads():
+            while driver.engine.has_living_worker(0):
+                driver.wait()
+            driver.told += driver.engine.look_at_workers(time.monotonic() + 1)
+            assert driver.is_silent()
+        assert "no room on this machine just now for a thread; tried again" in driver.notes()[-1]
+        assert isinstance(driver.until_over(), AttemptLost)
+
+    def test_without_a_thread_for_long_its_tree_is_ended_all_the_same(self, driver: EngineDriver) -> None:
+        driver.begin(*WITHOUT_END)
+        until_written(driver.run_dir.worker_folder(0) / "stdout")
+        os.kill(self.pid(driver), signal.SIGKILL)
+        with without_threads():
+            while driver.engine.has_living_worker(0):
+                driver.wait()
+            driver.engine.look_at_workers(time.monotonic() + 60)
+            assert isinstance(driver.until_over(), AttemptLost)
+
+    def test_an_attempt_that_was_prepared_for_it_is_not_begun_and_never_sent(self, driver: EngineDriver, tmp_path: Path) -> None:
         slot = tmp_path / "slot.lock"
         driver.prepare()
         os.kill(self.pid(driver), signal.SIGKILL)
@@ -153,8 +170,7 @@ class TestAWorkerThatDies:
         assert driver.notes() == ["worker 0 was ended by signal 9"]
         attempt = driver.attempt(worker=0)
         # What ended the worker may be a machine without room for a process, which has none for a thread either.
-        with monkeypatch.context() as without_room:
-            without_room.setattr(threading.Thread, "start", no_room)
+        with without_threads():
             driver.engine.start(attempt, driver.message(attempt, "true"), HeldLocks([lock(slot)]))
         assert not is_locked(slot)
         over = driver.until_over()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drivers.processes import without_threads
 from drivers.token_samples import record
 
 from orchestrator.errors import StateUnwritableError
@@ -143,3 +145,23 @@ def test_what_cannot_be_written_is_told_the_old_record_stays_and_nothing_follows
     assert files.find_record("ship") == old
     assert files.find_record("next") is None
     assert [path.name for path in files.folder.iterdir()] == [files.record_path("ship").name]
+
+
+def test_without_a_thread_each_record_is_written_by_the_one_who_gives_it(
+    publisher: Publisher, files: TokenFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_descriptors(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with without_threads():
+        publisher.publish_record(files.paths("a"), record("a"))
+        assert [each.token for each in publisher.take_published()] == ["a"]
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{MODULE}.write_new_record", short_of_descriptors)
+            publisher.publish_record(files.paths("b"), record("b"))
+        assert publisher.take_published() == [], "what finds no descriptor stays"
+        publisher.finish()
+        assert [each.token for each in publisher.take_published()] == ["b"]
+    publisher.publish_record(files.paths("c"), record("c"))
+    publisher.finish()
+    assert [each.token for each in publisher.take_published()] == ["c"]

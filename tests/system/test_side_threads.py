@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 
 import pytest
+from drivers.processes import without_threads
 
 from orchestrator.system.side_threads import SideThreads
 
@@ -28,6 +30,41 @@ def test_endings_are_told_as_they_are_done_and_by_their_number() -> None:
     wait_for(endings)
     assert endings.take_done() == [1]
     endings.close()
+
+
+def test_work_without_a_thread_waits_is_told_of_once_and_begins_in_its_turn() -> None:
+    work = SideThreads()
+    done: list[int] = []
+    with without_threads():
+        assert not work.begin_work(1, lambda: done.append(1))
+        assert work.take_words() == "no room on this machine just now for a thread; tried again"
+        assert not work.begin_work(2, lambda: done.append(2))
+        assert work.take_words() == ""
+        work.begin_waiting(time.monotonic() + 3600)
+        assert done == []
+    assert not work.begin_work(3, lambda: done.append(3)), "not before those that came first"
+    assert work.next_look is not None
+    work.begin_waiting(work.next_look)
+    assert work.next_look is None
+    while len(done) < 3:
+        wait_for(work)
+        work.take_done()
+    assert sorted(done) == [1, 2, 3]
+    work.close()
+
+
+def test_work_that_cannot_wait_for_ever_is_done_without_a_thread() -> None:
+    work = SideThreads(patience_seconds=5.0)
+    done: list[int] = []
+    with without_threads():
+        work.begin_work(1, lambda: done.append(threading.get_ident()))
+        assert work.next_look is not None
+        work.begin_waiting(work.next_look)
+        assert done == []
+        work.begin_waiting(work.next_look + 5.0)
+    assert done == [threading.get_ident()]
+    assert work.take_done() == [1]
+    work.close()
 
 
 def test_an_ending_that_failed_is_no_ending() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from drivers.processes import is_living, pids_in, wait_until
 from drivers.worker_driver import WorkerDriver, may_be_locked
@@ -133,6 +134,30 @@ class TestWorkerKilled:
         ended = end_tree_of_dead_worker(worker.log(), mark=worker.mark, grace_seconds=0.2, folder=str(worker.folder))
         assert ended >= 2
         assert not any(map(is_living, pids))
+
+    def test_a_process_that_has_become_another_users_is_told_and_left_alone(
+        self, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker = make_worker()
+        worker.start("sh", "-c", 'trap "" TERM; echo $$ >> pids; while :; do sleep 0.05; done')
+        (pid,) = pids_in(worker.root / "pids", 1)
+        worker.agent()
+        worker.kill()
+        kill = psutil.Process.kill
+
+        def refuse(process: psutil.Process) -> None:
+            if process.pid == pid:
+                raise psutil.AccessDenied(pid)
+            kill(process)
+
+        told: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(psutil.Process, "kill", refuse)
+            end_tree_of_dead_worker(
+                worker.log(), mark=worker.mark, grace_seconds=0.1, folder=str(worker.folder), tell=told.append
+            )
+        assert is_living(pid)
+        assert told == [f"process {pid} is another user's, may not be signalled, and is left alone"]
 
     def test_nothing_to_end_is_no_trouble(self, make_worker: MakeWorker) -> None:
         worker = make_worker()

@@ -4,7 +4,8 @@ No process descends from the worker any more, so other evidence leads to its age
 ticks, and all that descends from it; its session; the mark in the environment; the worker's capture files open for writing. A pid
 or a session number alone is no evidence: numbers are used again.
 
-Refuses to handle: a process that shed session, mark, parent and streams after its worker was killed.
+Refuses to handle: a process that shed session, mark, parent and streams after its worker was killed; a process that has become
+another user's (`sudo`): it is given the grace, and then told and left alone, for nobody here may signal it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..protocol import Begun, Ended, LogLine, Spawned
@@ -28,14 +29,22 @@ CAPTURE_NAMES = ("stdout", "stderr", "check")
 _WAIT_BETWEEN_KILLS_SECONDS = 0.05
 
 
-def end_tree_of_dead_worker(lines: Sequence[LogLine], *, mark: str, grace_seconds: float, folder: str | None = None) -> int:
+def end_tree_of_dead_worker(
+    lines: Sequence[LogLine],
+    *,
+    mark: str,
+    grace_seconds: float,
+    folder: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> int:
     """End what a killed worker's attempt `mark` left: SIGTERM, up to `grace_seconds`, SIGKILL, until it is confirmed gone.
 
     `lines` is the worker's log, `folder` the worker's (its capture files are evidence). Returns how many processes there
-    were. Never touches this process nor its ancestors. Raises PermissionError if a process cannot be signalled, for then
-    the tree is not ended.
+    were. Never touches this process nor its ancestors. `tell` hears of each process that may not be signalled, and is left alone.
     """
     import psutil
+
+    left_alone: set[psutil.Process] = set()
 
     # Ask all of them to end, and give them the grace.
     found = _tree_of_dead_worker(lines, mark, folder)
@@ -44,7 +53,7 @@ def end_tree_of_dead_worker(lines: Sequence[LogLine], *, mark: str, grace_second
     deadline = time.monotonic() + grace_seconds
     psutil.wait_procs(found, timeout=max(grace_seconds, 0.001))
     # Look again after each round: a process that was asked to end may have started others.
-    while living := _tree_of_dead_worker(lines, mark, folder):
+    while living := [process for process in _tree_of_dead_worker(lines, mark, folder) if process not in left_alone]:
         ended.update(process.pid for process in living)
         if time.monotonic() < deadline:
             psutil.wait_procs(living, timeout=deadline - time.monotonic())
@@ -54,8 +63,9 @@ def end_tree_of_dead_worker(lines: Sequence[LogLine], *, mark: str, grace_second
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-            except psutil.AccessDenied as error:
-                raise PermissionError(f"process {process.pid} of attempt {mark} may not be signalled") from error
+            except psutil.AccessDenied:
+                left_alone.add(process)
+                tell(f"process {process.pid} is another user's, may not be signalled, and is left alone")
         psutil.wait_procs(living, timeout=_WAIT_BETWEEN_KILLS_SECONDS)
     return len(ended)
 

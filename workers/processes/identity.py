@@ -41,7 +41,8 @@ def start_ticks(pid: int) -> int | None:
             line = os.read(descriptor, 1024)
         finally:
             os.close(descriptor)
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        # Hidden (hidepid): another user has that number by now.
         return None
     # The command name stands in parentheses and may hold any byte, ")" and spaces too: count from the last one.
     return int(line[line.rindex(b")") + 2 :].split(b" ", 20)[19])

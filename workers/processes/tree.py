@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..protocol import MARK_VARIABLE
@@ -103,7 +104,8 @@ def kill_children_on_sight(strangers: frozenset[int]) -> set[int]:
         if not new:
             return killed - strangers
         for pid in new:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(PermissionError):  # it changed its user (sudo): ours to wait for, not to signal
+                os.kill(pid, signal.SIGKILL)
         killed |= new
 
 

@@ -17,6 +17,9 @@ from orchestrator.store.durable_file import write_durably
 from orchestrator.system.side_threads import SideThreads
 from orchestrator.workers.protocol import Outcome
 
+_PATIENCE_SECONDS = 5.0
+"""How long an end waits for a thread before the loop is held up for it."""
+
 
 class DeadHolders:
     """The dead holders of the tokens that one run asks for."""
@@ -24,7 +27,7 @@ class DeadHolders:
     def __init__(self, files: TokenFiles, holders: Holders) -> None:
         self._files = files
         self._holders = holders
-        self._endings = SideThreads()
+        self._endings = SideThreads(_PATIENCE_SECONDS)
         self._next_ending = 0
         self._ending: dict[int, str] = {}
         self._ended: set[str] = set()
@@ -63,6 +66,10 @@ class DeadHolders:
         done = done_record(record, outcome, is_success=is_success)
         write_durably(self._files.record_path(record.token), encode_record(done))
         return done
+
+    def begin_waiting(self, now: float) -> None:
+        """Begin ends for which there was no thread, if there is room for one by now. `now`: monotonic seconds."""
+        self._endings.begin_waiting(now)
 
     def fileno(self) -> int:
         """Readable when `take_in_endings` has something to do."""

@@ -230,6 +230,7 @@ class TokenDesk:
     def _look_at_tokens(self, now: float) -> None:
         """One look at all that this run waits for. Raises StateUnwritableError, OSError."""
         self._publications.publish_waiting()
+        self._dead_holders.begin_waiting(now)
         is_cancelling = self._cancels.reap_commands()
         # Each session is asked once a look, however many tokens it holds.
         holders = Holders(self._home, own=self._own, is_one_look=True)

@@ -1,5 +1,7 @@
 """Writing the records that end tokens, durably and on one thread, so that no disk holds up the loop.
 
+Where the machine has no room for the thread the loop writes them itself.
+
 Promise: a record that `take_published` returns survives power loss. Records are returned in the order in which they were given.
 What could not be written is raised by `take_published` and by `finish`, and nothing is published after it.
 It refuses to handle: locks (`publications` holds them until the record is returned).
@@ -15,6 +17,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from orchestrator.errors import StateUnwritableError
 from orchestrator.shared.tokens.record import TokenPaths, TokenRecord, write_new_record
 from orchestrator.store.durable_file import unwritable
 from orchestrator.workers.faultpoints import fault_point
@@ -57,9 +60,9 @@ class Publisher:
             self._waiting.append((paths, record))
             self._open += 1
             is_first = len(self._waiting) == 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
-                self._thread.start()
+            if self._thread is None and not self._has_thread():
+                self._write_here()
+                return
             # In between the thread knows that something waits, or looks before it sleeps.
             if is_first or len(self._waiting) == LARGEST_GROUP:
                 self._changed.notify_all()
@@ -81,7 +84,12 @@ class Publisher:
             self._is_hurried = True
             self._changed.notify_all()
             while self._open and self._failure is None:
-                self._changed.wait()
+                if self._thread is not None or self._has_thread():
+                    self._changed.wait()
+                    continue
+                self._write_here()
+                if self._open and self._failure is None:
+                    time.sleep(SHORTAGE_SECONDS)
             self._is_hurried = False
             if self._failure is not None:
                 raise self._failure
@@ -118,12 +126,8 @@ class Publisher:
             except BaseException as error:
                 # Raised on the loop's side, by `take_published`: a thread has nobody to raise to.
                 failure = error
-            # Hand over what is durable; the rest of the group goes back to the front, in its order.
             with self._changed:
-                self._failure = failure
-                self._done.extend(record for _, record in group[:count])
-                self._open -= count
-                self._waiting.extendleft(reversed(group[count:]))
+                self._hand_over(group, count, failure)
                 self._changed.notify_all()
                 # Without a descriptor nothing could be written: wait a moment, or this would be a busy loop.
                 if count == 0 and failure is None:
@@ -131,6 +135,38 @@ class Publisher:
             os.write(self._write_fd, b".")
             if failure is not None:
                 return
+
+    def _has_thread(self) -> bool:
+        """Whether the thread is there, or can be begun now."""
+        thread = threading.Thread(target=self._work, name="publisher", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # Python tells no error number
+            return False
+        self._thread = thread
+        return True
+
+    def _write_here(self) -> None:
+        """Without a thread: write what waits, in this one. What finds no descriptor stays, and goes with the next record."""
+        while self._waiting and self._failure is None:
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+            failure: BaseException | None = None
+            count = 0
+            try:
+                count = _write(group)
+            except StateUnwritableError as error:
+                failure = error
+            self._hand_over(group, count, failure)
+            os.write(self._write_fd, b".")
+            if count == 0:
+                return
+
+    def _hand_over(self, group: list[tuple[TokenPaths, TokenRecord]], count: int, failure: BaseException | None) -> None:
+        """Hand over what is durable, the first `count`; the rest of the group goes back to the front, in its order."""
+        self._failure = failure
+        self._done.extend(record for _, record in group[:count])
+        self._open -= count
+        self._waiting.extendleft(reversed(group[count:]))
 
     def _must_go_on(self) -> bool:
         return self._is_closed or self._is_hurried or len(self._waiting) >= LARGEST_GROUP
