@@ -6,11 +6,13 @@ An item that waits has no process, and what a holder leaves behind is gone befor
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import psutil
 import pytest
 from drivers.processes import wait_until
+from drivers.run_driver import Command
 from drivers.sweeps import sweep
 from drivers.token_runs import TokenRuns
 
@@ -88,25 +90,30 @@ def test_a_primary_that_exits_7_gives_7_to_its_waiters_and_an_immediate_new_run_
     assert runs.result_of("fresh")["deduped_from"] is None
 
 
-# The holder is lost, or leaves something behind.
+# The holder is lost, or leaves something behind, or those that wait for it go.
+
+
+def waiters(runs: TokenRuns, count: int) -> dict[str, Command]:
+    found = {name: runs.start(name) for name in (f"w{number}" for number in range(count))}
+    for name, command in found.items():
+        runs.wait_for_waiting(name, "go", command=command)
+    return found
 
 
 def test_a_cancelled_primary_promotes_one_of_three_waiters_and_the_others_share_with_it(runs: TokenRuns) -> None:
     """The primary ignores SIGTERM: it is gone before the promoted one starts."""
     runs.job(f"trap '' TERM; {runs.gated()}; echo done", "grace = 0.3")
     holder = runs.holder()
-    waiting = [runs.start(name) for name in ("w0", "w1", "w2")]
-    for name, command in zip(("w0", "w1", "w2"), waiting, strict=True):
-        runs.wait_for_waiting(name, "go", command=command)
+    waiting = waiters(runs, 3)
     runs.cancel("first")
     assert holder.exit_code() in (1, 4)
     promoted = runs.begin_of(2)
     runs.open_gate()
-    for command in waiting:
+    for command in waiting.values():
         runs.assert_exit(command, 0)
     runs.assert_started("first/go", promoted)
     assert runs.result_of("first")["status"] == "cancelled"
-    for name in ("w0", "w1", "w2"):
+    for name in waiting:
         result = runs.result_of(name)
         assert (result["output"], result["promoted"]) == ("done", f"{name}/go" == promoted)
         assert result["deduped_from"] == (None if result["promoted"] else promoted)
@@ -126,3 +133,24 @@ def test_a_daemon_that_an_agent_leaves_behind_keeps_neither_token_nor_slot(runs:
     (runs.folder / "daemon").unlink()
     runs.assert_exit(runs.start("second"), 0)
     runs.assert_started("first/go", "first/after", "second/go", "second/after")
+
+
+@pytest.mark.slow
+def test_one_waiter_interrupted_and_one_killed_harm_nobody(runs: TokenRuns) -> None:
+    runs.job()
+    holder = runs.holder()
+    waiting = waiters(runs, 3)
+    waiting["w0"].send(signal.SIGINT)
+    assert waiting["w0"].exit_code() == 130, waiting["w0"].stderr
+    waiting["w1"].kill()
+    assert runs.status_of("w2") == "waiting"
+    runs.open_gate()
+    runs.assert_exit(holder, 0)
+    runs.assert_exit(waiting["w2"], 0)
+    runs.assert_started("first/go")
+    runs.assert_shared("w2", "first/go")
+    # Nothing was done for those two, and a resume does it: the verdict is old by then.
+    assert runs.status_of("w0") in ("pending", "interrupted")
+    runs.open_gate()
+    runs.assert_exit(runs.launch("resume", "w0"), 0)
+    runs.assert_started("first/go", "w0/go")
