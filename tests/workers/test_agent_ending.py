@@ -61,6 +61,10 @@ def come_to(*events: Event, code: int | None = 0, ended_by: EndReason | None = N
         ((result(),), 1, FAILED),
         ((result(),), None, FAILED),
         ((result(is_error=True),), 0, FAILED),
+        ((result(terminal_reason="completed"),), 0, OK),
+        ((result(terminal_reason="aborted_streaming"),), 0, FAILED),
+        ((result(terminal_reason="tool_deferred"),), 0, FAILED),
+        ((result(terminal_reason="a reason that we do not know"),), 0, FAILED),
         ((result(), result()), 0, OK),
         ((result(), result(is_error=True)), 0, FAILED),
         ((result(is_error=True), result()), 0, FAILED),
@@ -126,6 +130,9 @@ def test_what_is_ended_while_it_waits_has_not_succeeded(reason: EndReason) -> No
         ((result(text=""),), ["nothing was said"]),
         ((result(text=" \n", num_turns=0),), ["nothing was said", "it took no turn"]),
         ((result(text="", structured_output={"n": 1}),), []),
+        ((result(stop_reason="refusal", text=""),), ["nothing was said", "the model refused"]),
+        ((result(stop_reason="max_tokens"),), ["its answer breaks off at the longest that the model writes"]),
+        ((result(terminal_reason="hook_stopped"),), ["a hook stopped it"]),
         ((OPENED, closed("stopped"), result()), ["a task of its own was stopped"]),
         ((OPENED, closed("stopped"), OPENED, closed("stopped"), result()), ["a task of its own was stopped (2 times)"]),
         ((OPENED, result()), ["1 of its tasks had not ended"]),
@@ -134,6 +141,49 @@ def test_what_is_ended_while_it_waits_has_not_succeeded(reason: EndReason) -> No
 def test_a_success_in_which_little_was_done_says_so(events: tuple[Event, ...], notes: list[str]) -> None:
     told = come_to(*events)
     assert (told.attempt_class, told.notes) == (OK, notes)
+
+
+def told_by(agent: str, *events: Event, code: int = 0, stderr: bytes = b"") -> AgentTold:
+    stream = AgentStream(reading_of(agent), lambda: 0.0)
+    for event in events:
+        stream.feed(json.dumps(event).encode() + b"\n")
+    return stream.classify(exit_code=code, signal=None, ended_by=None, stderr=stderr)
+
+
+def warning(message: str) -> Event:
+    return {"type": "error", "severity": "warning", "message": message}
+
+
+@pytest.mark.parametrize(
+    ("agent", "events", "attempt_class", "words"),
+    [
+        (
+            "gemini",
+            (warning("Loop detected, stopping execution"), {"type": "result", "status": "success"}),
+            FAILED,
+            "Loop detected",
+        ),
+        (
+            "copilot",
+            ({"type": "abort", "data": {"reason": "user initiated"}}, {"type": "result", "exitCode": 0}),
+            FAILED,
+            "user init",
+        ),
+        ("copilot", ({"type": "abort"}, {"type": "result", "exitCode": 0}), FAILED, "aborted"),
+    ],
+)
+def test_what_other_clients_call_a_success_by_name_alone(
+    agent: str, events: tuple[Event, ...], attempt_class: AttemptClass, words: str
+) -> None:
+    told = told_by(agent, *events)
+    assert told.attempt_class is attempt_class
+    assert told.message.startswith(words)
+
+
+def test_a_warning_of_gemini_is_told_with_its_success() -> None:
+    said = {"type": "message", "role": "assistant", "content": "done"}
+    told = told_by("gemini", warning("the tool is slow"), said, {"type": "result", "status": "success"})
+    assert (told.attempt_class, told.notes) == (OK, ["the tool is slow"])
 
 
 @pytest.mark.parametrize(
@@ -146,12 +196,9 @@ def test_a_success_in_which_little_was_done_says_so(events: tuple[Event, ...], n
     ],
 )
 def test_codex_says_nothing_of_a_patch_that_could_not_be_made(statuses: list[str], notes: list[str]) -> None:
-    stream = AgentStream(reading_of("codex"), lambda: 0.0)
     changes = [{"type": "item.completed", "item": {"type": "file_change", "status": status}} for status in statuses]
     words = {"type": "item.completed", "item": {"type": "agent_message", "text": "All done."}}
-    for event in [{"type": "turn.started"}, *changes, words, {"type": "turn.completed", "usage": {}}]:
-        stream.feed(json.dumps(event).encode() + b"\n")
-    told = stream.classify(exit_code=0, signal=None, ended_by=None, stderr=b"")
+    told = told_by("codex", {"type": "turn.started"}, *changes, words, {"type": "turn.completed", "usage": {}})
     assert (told.attempt_class, told.notes) == (OK, notes)
 
 
