@@ -86,7 +86,7 @@ def named_run(run: str | None, *, last: bool) -> str | None:
 def view_options(function: F) -> F:
     """The options that say how a run is shown while it goes on."""
     for option in (
-        click.option("--quiet", is_flag=True, help="Say nothing on success."),
+        click.option("--quiet", is_flag=True, help="Say nothing on success, but for a glob that matches no file."),
         click.option(
             "--progress",
             type=click.Choice(["auto", "always", "never"]),

@@ -303,6 +303,13 @@ def chain_of(job: Job) -> tuple[str, ...]:
     return job.for_each.jobs if isinstance(job.for_each, ChainSource) else ()
 
 
+def globs_of(job: Job) -> list[str]:
+    """The patterns of files that its items are made of, as they are written."""
+    source = job.for_each
+    sources = source.axes.values() if isinstance(source, MatrixSource) else [source]
+    return [each.path.source for each in sources if isinstance(each, FileSource) and each.kind == "glob"]
+
+
 def barriers_of(job: Job) -> tuple[str, ...]:
     """The jobs that have to be done as a whole before it starts, in file order; a chain's parent if a template names it."""
     named = {name for template in templates_of(job) for name in template.jobs}

@@ -43,7 +43,9 @@ def launch_run(
     while True:
         with _launching(home):
             # Nobody runs the file: go on with the unfinished run that is asked for, else begin one.
-            living = _living_run(home, path) if heeds_others else None
+            # With --resume alone a run with other inputs is other work, which neither goes on nor stands in the way.
+            same = None if request.overlap != "allow" else inputs
+            living = _living_run(home, path, same) if heeds_others else None
             if living is None:
                 unfinished = _unfinished_run(home, path, inputs, request) if request.resume else None
                 if unfinished is not None:
@@ -83,14 +85,14 @@ def _launching(home: Path) -> Iterator[None]:
         raise StateUnwritableError(f"{home}: cannot be locked: {error.strerror or error}", AGAIN) from error
 
 
-def _living_run(home: Path, jobs_file: str) -> RunDir | None:
-    """The newest run of this file that has a supervisor, and is no other run's child."""
+def _living_run(home: Path, jobs_file: str, inputs: dict[str, Any] | None) -> RunDir | None:
+    """The newest run of this file (with these inputs, unless None) that has a supervisor, and is no other run's child."""
     for run_dir in list_runs(home):
         with suppress(StateRefusedError, FileNotFoundError):
             if not is_locked(run_dir.supervisor_lock):
                 continue
             header = read_header(run_dir.checkpoint)
-            if header.jobs_file == jobs_file and header.parent is None:
+            if header.jobs_file == jobs_file and header.parent is None and inputs in (None, header.inputs):
                 return run_dir
     return None
 

@@ -10,7 +10,7 @@ from orchestrator.attempts.items.listing import ListingError, choose_items, chos
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.core.events import ItemsListed, ListingFailed
 from orchestrator.errors import UserError
-from orchestrator.jobsfile.model import Job
+from orchestrator.jobsfile.model import Job, globs_of
 from orchestrator.store import records
 from orchestrator.supervisor.restored_jobs import RestoredJobs
 from orchestrator.supervisor.run import Run
@@ -48,7 +48,7 @@ class ItemLists:
             run.recorder.add(mark)
         chosen = self._choose_items(job) if self._selector.words else None
         selected = listing.count if chosen is None else sum(map(len, chosen))
-        run.tell.listed(job.id, listing.count, selected, self._selector.words)
+        run.tell.listed(job.id, listing.count, selected, self._selector.words, globs_of(job))
         restored = None
         if was_listed:
             # What the items of the old list came to is read from the records, the marks of the merged list among them.

@@ -214,13 +214,19 @@ class Narrator:
             )
         )
 
-    def listed(self, job_id: str, count: int, selected: int, selection: str) -> None:
-        """A job's items are known: `count` in all. `selection`, in words, selects `selected` of them."""
+    def listed(self, job_id: str, count: int, selected: int, selection: str, globs: Sequence[str] = ()) -> None:
+        """A job's items are known: `count` in all. `selection`, in words, selects `selected` of them.
+
+        `globs`: the patterns of files that the list is made of.
+        """
         counts = {Status.SKIPPED.value: count - selected} if selected < count else {}
         self._listeners.hear(happenings.JobListed(job=job_id, count=count, counts=counts))
         if counts:
             self.note(f"{job_id}: {selected} of {count} items selected ({selection})")
-        if count == 0:
+        if count == 0 and globs:
+            # Mostly a typing error, or the wrong folder: of a list that is empty its maker knows.
+            self.note(f"{job_id} has no items: no file matches {', '.join(globs)}", is_warning=True)
+        elif count == 0:
             self.note(f"{job_id} has no items: its for_each gave an empty list")
 
     def closed(self, job_id: str, status: str, message: str = "") -> None:
@@ -237,10 +243,10 @@ class Narrator:
         log_fenced(self._log, what, error)
         return fenced_words(error) if isinstance(error, Exception) else ""
 
-    def note(self, message: str) -> None:
-        """Something that a person should know: told to the listeners and to supervisor.log."""
+    def note(self, message: str, *, is_warning: bool = False) -> None:
+        """Something that a person should know: told to the listeners and to supervisor.log. `is_warning`: also with --quiet."""
         append_log(self._log, message)
-        self._listeners.hear(happenings.Noted(message=message, at=time.time()))
+        self._listeners.hear(happenings.Noted(message=message, at=time.time(), is_warning=is_warning))
 
 
 def _attempt_told(flight: Flight, outcome: Outcome, price: Price) -> dict[str, Any]:

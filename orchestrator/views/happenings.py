@@ -215,10 +215,14 @@ class AccountSpared(msgspec.Struct, frozen=True, tag="account", tag_field="event
 
 
 class Noted(msgspec.Struct, frozen=True, tag="note", tag_field="event", kw_only=True):
-    """Something a person should know: an empty list, a drain, a lost worker."""
+    """Something a person should know: an empty list, a drain, a lost worker.
+
+    `is_warning`: also one who wants to hear of failures alone, for it may well be a mistake.
+    """
 
     message: str
     at: float
+    is_warning: bool = False
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished", tag_field="event", kw_only=True):

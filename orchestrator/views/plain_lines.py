@@ -53,15 +53,17 @@ class PlainLines:
 
 
 class Quiet:
-    """Nothing on success; otherwise the end report."""
+    """Nothing on success, but for warnings; otherwise the end report."""
 
     def __init__(self, outlet: Outlet, program: str) -> None:
         self._outlet = outlet
         self._report = EndReport(program)
 
     def hear(self, happening: Happening) -> None:
-        """Write the report at the end, if the run did not complete."""
+        """Write a warning as it comes, and the report at the end if the run did not complete."""
         self._report.hear(happening)
+        if isinstance(happening, Noted) and happening.is_warning and (line := line_of(happening)) is not None:
+            self._outlet.line(line)
         if isinstance(happening, RunFinished) and happening.exit_code != 0:
             for line in self._report.lines(happening):
                 self._outlet.line(line)

@@ -208,3 +208,18 @@ output = "json"
         ("go:2", "succeeded"),
         ("go:3", "succeeded"),
     ]
+
+
+def test_a_pattern_that_no_file_matches_is_told_also_with_quiet(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(
+        """
+[jobs.none]
+for_each = { glob = "inbox/*.csv" }
+command = ["echo", "{{ item }}"]
+[jobs.empty]
+for_each = []
+command = ["echo", "{{ item }}"]
+"""
+    )
+    told = run_cli("run", "jobs.toml", "--quiet")
+    assert (told.returncode, told.stderr) == (0, "note: none has no items: no file matches inbox/*.csv\n")

@@ -145,6 +145,20 @@ def test_a_run_that_is_skipped_says_which_run_goes_on(run_cli: RunCli, living_ru
     assert run_cli("wait", living_run).returncode == 0
 
 
+def test_a_run_with_other_inputs_is_no_reason_for_resume_to_wait(run_cli: RunCli, gate: Gate, tmp_path: Path) -> None:
+    script = f"test {{{{ inputs.x }}}} = 2 || {{ {gate.script}; }}"
+    (tmp_path / "with.toml").write_text(f"inputs.x = 0\n[jobs.go]\nshell = '''{script}'''\n")
+    with beside("run", str(tmp_path / "with.toml"), "--run-id", "one", "-i", "x=1") as first:
+        gate.wait_until_reached()
+        assert run_cli("run", "with.toml", "-i", "x=1", "--resume").returncode == 75
+        other = run_cli("run", "with.toml", "-i", "x=2", "--resume")
+        assert other.returncode == 0, other.stderr
+        # Whoever says what is to be done while the file runs means the file, whatever its inputs are.
+        assert run_cli("run", "with.toml", "-i", "x=2", "--resume", "--overlap", "fail").returncode == 75
+        gate.open()
+        assert first.wait(60) == 0
+
+
 def test_detach_inside_an_item_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text('[jobs.one]\ncommand = ["true"]\n')
     told = run_cli("run", "--detach", "one.toml", env={"ORCHESTRATE_MARK": "r.n/one/1"})

@@ -47,6 +47,11 @@ def test_each_item_that_ends_has_one_line() -> None:
     ]
 
 
+def test_quiet_tells_a_warning_and_no_other_note() -> None:
+    told = said_by(Quiet, began(), Noted(message="port has no items", at=1.0), Noted(message="no file", at=1.0, is_warning=True))
+    assert told == ["note: no file"]
+
+
 def test_notes_retries_and_a_list_that_failed_are_told() -> None:
     retrying = ItemRetrying(item="port:1", job="port", label="b", attempt=1, message="exit code 9", wait_s=10.0, at=1.0)
     lines = said_by(
