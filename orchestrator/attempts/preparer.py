@@ -7,6 +7,7 @@ a say in it. The message for the worker is made of that in `message.py`. Nothing
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,13 @@ from orchestrator.attempts.rendering import Prepared, Question, Surroundings, is
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.core.events import Declined
+from orchestrator.errors import UserError
 from orchestrator.jobsfile.keys import ROUND_NAMES
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
+from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.workers.files.creates import fingerprint
 from orchestrator.workers.protocol import AttemptClass, Creates, Outcome
 
@@ -91,7 +94,25 @@ class Preparer:
     def prepare_start(
         self, job: Job, index: int, attempt: int, account: str | None, left_usd: float | None
     ) -> Ready | NotStarted:
-        """As `prepare_attempt`, for an attempt that begins now: in a replay with what is played for it."""
+        """As `prepare_attempt`, for an attempt that begins now: in a replay with what is played for it.
+
+        A bug of ours is no reason to end the run, and tells the item's mistake as well as it can.
+        """
+        return self._fenced(job, index, lambda: self._prepare_start(job, index, attempt, account, left_usd))
+
+    def _fenced(self, job: Job, index: int, prepare: Callable[[], Ready | NotStarted]) -> Ready | NotStarted:
+        """Raises UserError, for what concerns the whole run."""
+        try:
+            return prepare()
+        except UserError:
+            raise
+        except Exception as error:
+            log_fenced(self._records.run_dir.log, f"{self._records.item_name(job.id, index)}: it could not be made ready", error)
+            return NotStarted(Declined.REFUSED, f"it could not be made ready: {fenced_words(error)}", None)
+
+    def _prepare_start(
+        self, job: Job, index: int, attempt: int, account: str | None, left_usd: float | None
+    ) -> Ready | NotStarted:
         found = self.prepare_attempt(job, index, attempt, account=account, left_usd=left_usd)
         if self.replay is None or isinstance(found, NotStarted) or found.prepared.agent is None:
             return found
@@ -204,7 +225,8 @@ class Preparer:
             return None
 
     def _prepare_first(self, job: Job, index: int) -> Ready | NotStarted:
-        return self.prepare_attempt(job, index, 1, 1 if job.repeat is not None else 0)
+        number = 1 if job.repeat is not None else 0
+        return self._fenced(job, index, lambda: self.prepare_attempt(job, index, 1, number))
 
     def _keeps_outcome(self, job: Job, index: int, payload: str) -> bool:
         """Whether an item that an update set back succeeded with this very payload, which was not known at the update."""

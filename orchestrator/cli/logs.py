@@ -74,7 +74,16 @@ def command(
         if len(items) > 1:
             _print_title(reader, job_id, index, is_first=place == 0)
         chosen = attempt if number is None else _attempt_of(reader, job_id, index, number)
-        _print_item(reader, sinks, job_id, index, chosen, lines, only_stderr=stderr)
+        try:
+            _print_item(reader, sinks, job_id, index, chosen, lines, only_stderr=stderr)
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            # A bug of ours that this item's bytes lead to: the others are shown.
+            from orchestrator.system.fence import fenced_words, log_fenced
+
+            log_fenced(reader.run_dir.log, f"{reader.item_name(job_id, index)}: its logs could not be shown", error)
+            write_line(f"[the rest cannot be shown: {fenced_words(error)}]")
     if len(items) == 1:
         _tell_child(reader, invocation.program(), *items[0])
     return 0

@@ -5,15 +5,18 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import UserError
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.seen_statuses import run_status
 from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.views.end_report import MOST_FAILURES, ChildRun, Failure, NotedItem, RunningItem
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.store.run_dir import RunDir
 
 
 def open_run(invocation: Invocation, reference: str | None) -> RunReader:
@@ -45,8 +48,16 @@ def child_runs(reader: RunReader) -> list[ChildRun]:
             last = history.open_starts.get((job_id, index)) or past.unended.get(index) or past.last_end(index)
             run_dir = reader.run_dir.beside(last.child) if last is not None and last.child else None
             if run_dir is not None and run_dir.checkpoint.exists():
-                found.append(ChildRun(reader.item_name(job_id, index), run_dir.run_id, run_status(RunReader.read(run_dir))))
+                found.append(ChildRun(reader.item_name(job_id, index), run_dir.run_id, _status_of_child(run_dir)))
     return found
+
+
+def _status_of_child(run_dir: RunDir) -> str:
+    """In a word; a child run whose records are damaged is no reason not to show this one."""
+    try:
+        return run_status(RunReader.read(run_dir))
+    except UserError as error:
+        return f"unreadable ({error.message})"
 
 
 def failures_of(reader: RunReader) -> list[Failure]:
@@ -56,16 +67,27 @@ def failures_of(reader: RunReader) -> list[Failure]:
         past = reader.history.jobs[job_id]
         if past.listing_failed is not None:
             found.append(Failure((order, 0), job_id, None, past.listing_failed, 0))
-        for index in islice(past.indices(Status.FAILED), MOST_FAILURES - len(found)):
-            record = past.record(index)
-            message = (
-                "" if record is None else outcome_in_words(record.outcome) if isinstance(record, AttemptEnded) else record.message
-            )
-            label = label_of(reader, job_id, index, record)
-            found.append(Failure((order, index), reader.item_name(job_id, index), label, message, past.attempts(index)))
+        failed = islice(past.indices(Status.FAILED), MOST_FAILURES - len(found))
+        found += [_failure_of(reader, order, job_id, index) for index in failed]
         if len(found) >= MOST_FAILURES:
             break
     return found[:MOST_FAILURES]
+
+
+def _failure_of(reader: RunReader, order: int, job_id: str, index: int) -> Failure:
+    past, name = reader.history.jobs[job_id], reader.item_name(job_id, index)
+    try:
+        record = past.record(index)
+        message = (
+            "" if record is None else outcome_in_words(record.outcome) if isinstance(record, AttemptEnded) else record.message
+        )
+        label = label_of(reader, job_id, index, record)
+    except UserError:
+        raise
+    except Exception as error:
+        label, message = None, f"it cannot be shown: {fenced_words(error)}"
+        log_fenced(reader.run_dir.log, f"{name}: it could not be shown", error)
+    return Failure((order, index), name, label, message, past.attempts(index))
 
 
 def noted_items(reader: RunReader) -> list[NotedItem]:

@@ -11,6 +11,7 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_lines
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.cli.why_waiting import WaitExplanations
@@ -39,7 +40,7 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     items = find_items(reader, item)
     told = items if as_json else items[:_MOST_ITEMS]
     waits = WaitExplanations(reader, told)
-    answers = (_answer(reader, waits, invocation.program(), *each) for each in told)
+    answers = (_fenced_answer(reader, waits, invocation.program(), *each) for each in told)
     if as_json:
         write_json(list(answers))
         return 0
@@ -55,6 +56,23 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     if len(items) > _MOST_ITEMS:
         write_lines(["", f"and {len(items) - _MOST_ITEMS} more; name fewer, or see: {invocation.program()} status {run}"])
     return 0
+
+
+def _fenced_answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: str, index: int) -> dict[str, Any]:
+    """The answer; of an item that meets a bug of ours as much as `shown_result` tells of it."""
+    from orchestrator.reading.item_result import shown_result
+    from orchestrator.system.fence import fenced_words, log_fenced
+
+    try:
+        return _answer(reader, waits, program, job_id, index)
+    except UserError:
+        raise
+    except Exception as error:
+        result = shown_result(reader, job_id, index)
+        log_fenced(reader.run_dir.log, f"{result['item']}: why it is {result['status']} could not be told", error)
+        told = {key: result[key] for key in (*_TOLD, *_IDENTITY)}
+        unknown = dict.fromkeys(("attempts_allowed", "rounds", "rounds_allowed", "advice", "logs"))
+        return {**told, **unknown, "run_id": reader.run_dir.run_id, "needs": {}, "reason": fenced_words(error)}
 
 
 def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: str, index: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from orchestrator.errors import UserError
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.money.ledger import ledger_of_item, usage_json
 from orchestrator.reading.run_records import Records
@@ -18,6 +19,7 @@ from orchestrator.store.job_history import JobHistory
 from orchestrator.store.outcomes import notes_of, outcome_in_words
 from orchestrator.store.outputs import answer_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
+from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
 
 RESULT_FIELDS = (
@@ -50,10 +52,20 @@ def item_result(records: Records, job_id: str, index: int) -> dict[str, Any]:
 
 
 def shown_result(records: Records, job_id: str, index: int, *, with_output: bool = True) -> dict[str, Any]:
-    """`item_result` for people, who shall see the rest of an item whose output is damaged: `error` then tells of the damage.
+    """`item_result` for people, who shall see the rest of an item whose output is damaged, and all other items: `error` then
+    tells of the damage, or of our bug.
 
     `with_output=False`: the output is null, and no capture is opened. Then damage is a file that is missing or has another size.
     """
+    try:
+        return _shown_result(records, job_id, index, with_output=with_output)
+    except UserError:
+        raise
+    except Exception as error:
+        return _told_of_bug(records, job_id, index, error)
+
+
+def _shown_result(records: Records, job_id: str, index: int, *, with_output: bool) -> dict[str, Any]:
     result = item_fields(records, job_id, index)
     past = records.history.jobs[job_id]
     try:
@@ -67,8 +79,26 @@ def shown_result(records: Records, job_id: str, index: int, *, with_output: bool
     return result
 
 
+def _told_of_bug(records: Records, job_id: str, index: int, error: Exception) -> dict[str, Any]:
+    """The result of an item that cannot be shown: what it is called and what it is."""
+    name = records.item_name(job_id, index)
+    log_fenced(records.run_dir.log, f"{name}: it could not be shown", error)
+    status = seen_status(records, records.history.jobs[job_id].status(index))
+    told = {"item": name, "job": job_id, "index": index, "status": status, "attempts": 0, "denials": []}
+    return {**dict.fromkeys(RESULT_FIELDS), **told, "error": f"it cannot be shown: {fenced_words(error)}"}
+
+
 def shown_rounds(records: Records, job_id: str, index: int, *, with_output: bool = True) -> Iterator[dict[str, Any]]:
     """Of an item of a loop: a `shown_result` for each round that it has done, called `JOB:INDEX#ROUND`."""
+    try:
+        yield from _shown_rounds(records, job_id, index, with_output=with_output)
+    except UserError:
+        raise
+    except Exception as error:
+        yield _told_of_bug(records, job_id, index, error)
+
+
+def _shown_rounds(records: Records, job_id: str, index: int, *, with_output: bool) -> Iterator[dict[str, Any]]:
     past = records.history.jobs[job_id]
     for number in range(1, past.rounds_done(index) + 1):
         ended = past.round_end(index, number)

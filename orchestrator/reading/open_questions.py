@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Status
 from orchestrator.views.happenings import OpenQuestion
@@ -21,7 +22,10 @@ def open_questions(reader: RunReader) -> Iterator[OpenQuestion]:
             ended = past.last_end(index)
             if ended is not None and ended.child and ended.outcome.attempt_class is AttemptClass.PAUSED:
                 name, label = reader.item_name(job_id, index), ended.label
-                asked_there = open_questions(reader.child(ended.child))
+                try:
+                    asked_there = list(open_questions(reader.child(ended.child)))
+                except UserError:
+                    continue  # its records are damaged, as `child_runs` of the commands tells: nobody can answer there
                 yield from (msgspec.structs.replace(each, item=name, label=label) for each in asked_there)
         # The job's own, if it is a gate.
         for index in sorted(past.gates):

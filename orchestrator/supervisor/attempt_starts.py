@@ -22,7 +22,6 @@ from orchestrator.core.decisions import StartAttempt
 from orchestrator.core.events import AccountTold, Declined, StartDeclined
 from orchestrator.core.states import ItemRef, Stop
 from orchestrator.engines.engine import EngineEvent
-from orchestrator.errors import UserError
 from orchestrator.reading.money.costs import dollars
 from orchestrator.shared.tokens.answers import Joins, Refused, Shared
 from orchestrator.store import records
@@ -74,7 +73,7 @@ class AttemptStarts:
         self._run.recorder.catch_up()
         job = self._run.job(item)
         left = self._run.core.left_nano_usd(item[0]) if job.is_agent else None
-        ready = self._prepare(item, decision.attempt, account, dollars(left))
+        ready = self._preparer.prepare_start(job, item[1], decision.attempt, account, dollars(left))
         if isinstance(ready, NotStarted):
             self._decline(item, ready)
             return
@@ -95,16 +94,6 @@ class AttemptStarts:
         if candidate.account is not None and is_new_account:
             self._run.happened(AccountTold(item, candidate.account))
         self._begin(candidate, decision.attempt, ready, answer)
-
-    def _prepare(self, item: ItemRef, attempt: int, account: str | None, left_usd: float | None) -> Ready | NotStarted:
-        """What the attempt will do. Raises UserError for what concerns the whole run."""
-        try:
-            return self._preparer.prepare_start(self._run.job(item), item[1], attempt, account, left_usd)
-        except UserError:
-            raise
-        except Exception as error:
-            words = self._run.tell.fenced(f"{self._run.name(item)}: it could not be made ready", error)
-            return NotStarted(Declined.REFUSED, f"it could not be made ready: {words}", None)
 
     def resume(self, start: records.Started, slot: int) -> list[EngineEvent]:
         """Take over an attempt that an earlier supervisor started and whose end is not recorded; what is known of it at once."""

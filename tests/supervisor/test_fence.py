@@ -112,10 +112,10 @@ def test_the_bug_of_a_worker_is_told_to_the_log_and_not_recorded(stories: LoopSt
 
 
 def test_an_item_that_cannot_be_made_ready_is_refused(stories: LoopStories, monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_meant(_self: Preparer, job: Any, index: int, *_: Any) -> bool:
+    def is_meant(_self: Preparer, job: Any, index: int, *_: Any, **_named: Any) -> bool:
         return (job.id, index) == ("a", 1)
 
-    monkeypatch.setattr(Preparer, "prepare_start", broken(Preparer.prepare_start, is_meant, TypeError("what is this?")))
+    monkeypatch.setattr(Preparer, "prepare_attempt", broken(Preparer.prepare_attempt, is_meant, TypeError("what is this?")))
     assert stories.run(TWO_JOBS, all_go_well).exit_code == 1
     assert stories.statuses("a") == ["succeeded", "failed", "succeeded"]
     assert stories.statuses("b") == ["succeeded", "succeeded"]
