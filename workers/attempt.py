@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .action import ActionRunner
@@ -19,6 +20,7 @@ from .course import Course
 from .faultpoints import fault_point
 from .files import creates
 from .files.capture import CaptureFile
+from .interruption import Interrupted, heeding
 from .locks import unlock
 from .log import LOG_NAME, LogWriter
 from .preparation import PreparationRunner
@@ -152,9 +154,19 @@ class AttemptRunner:
             course.end, course.unproven = creates.settle(start.creates, course.end, course.promised_before)
         # Last: the workspace of a success is committed, and perhaps removed.
         if workspace is not None:
-            course.end, course.workspace = workspace.finish(course.end, f"{self._folder}/patch", start.limits.max_output_bytes)
+            self._finish_workspace(start, workspace, course)
             if start.agent is not None and start.agent.expect == "change" and not workspace.has_changed:
                 course.refuse_success('nothing was changed, and expect = "change"')
+
+    def _finish_workspace(self, start: Start, workspace: Workspace, course: Course) -> None:
+        live_patch, most = f"{self._folder}/patch", start.limits.max_output_bytes
+        try:
+            with heeding(partial(course.wait_unless_given_up, self._control, start)):
+                course.end, course.workspace = workspace.finish(course.end, live_patch, most)
+        except Interrupted:
+            # The work is done and stays where it is: a later attempt goes on there.
+            course.heed_asked_end(start, "while its changes were kept")
+            course.end, course.workspace = workspace.finish(course.end, live_patch, most)
 
     def _check(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> None:
         from .check import CheckRunner

@@ -31,7 +31,8 @@ _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 class Course(msgspec.Struct, kw_only=True):
-    """One attempt on its way. `timeout_at` is a time of the monotonic clock, for all its processes together.
+    """One attempt on its way. `timeout_at` is a time of the monotonic clock, for all its processes together; `give_up_at` one
+    for what comes behind them.
 
     `asked_end` is why the tree of its last process was to end, also if the process had exited before. `config` is the folder that
     its agent's CLI uses, as long as it is held.
@@ -39,6 +40,7 @@ class Course(msgspec.Struct, kw_only=True):
 
     end: AttemptEnd = AttemptEnd(AttemptClass.OK)
     timeout_at: float = float("inf")
+    give_up_at: float = float("inf")
     asked_end: EndReason | None = None
     stdout: Capture = EMPTY_CAPTURE
     stderr: Capture = EMPTY_CAPTURE
@@ -87,6 +89,16 @@ class Course(msgspec.Struct, kw_only=True):
             self.asked_end = EndReason.TIMEOUT
             return False
         return True
+
+    def wait_unless_given_up(self, control: Control, start: Start, seconds: float) -> bool:
+        """As `wait_unless_ended`, for what comes behind the agent, whose work is paid for: the timeout was for that alone, and
+        a drain gives this the grace of its end."""
+        for end in control.wait(seconds):
+            if end.sequence == start.sequence:
+                self.asked_end = end.reason
+                grace_seconds = 0.0 if end.reason is EndReason.CANCEL else end.grace_seconds
+                self.give_up_at = min(self.give_up_at, time.monotonic() + grace_seconds)
+        return time.monotonic() < self.give_up_at
 
     def add_process(self, watch: Watch) -> None:
         """A process has ended, and its tree with it."""

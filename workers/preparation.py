@@ -7,6 +7,7 @@ fails it is the output of the attempt.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,7 @@ from .attempt_end import AttemptEnd, end_of, not_started, with_oom_kills_told
 from .course import Course, timeout_at
 from .files.capture import CaptureFile
 from .files.given import script_file
+from .interruption import Interrupted, heeding
 from .processes.oom_kills import killed_since
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
@@ -45,10 +47,17 @@ class PreparationRunner:
         def set_up(script: str) -> AttemptEnd:
             argv = ["/bin/sh", script_file(script, self._folder)]
             spawned = self._processes.start(start, argv, None, self._open_captures(), locks)
-            return self._run_setup(spawned, start, course)
+            end = self._run_setup(spawned, start, course)
+            course.timeout_at = timeout_at(start)
+            return end
 
+        # A copy or a checkout may take long: it has the attempt's timeout, too, as the setup has by itself.
+        course.timeout_at = timeout_at(start)
         try:
-            course.end = workspace.enter(set_up)
+            with heeding(partial(course.wait_unless_ended, self._control, start)):
+                course.end = workspace.enter(set_up)
+        except Interrupted:
+            course.heed_asked_end(start, "while its workspace was made")
         except CannotStart as error:
             course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.files.copying import copy_folder, matches, remove_folder
+from orchestrator.workers.interruption import Interrupted, heeding
 from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
 
 
@@ -148,6 +150,32 @@ def test_a_copy_has_no_repository_and_nothing_that_is_no_file(tmp_path: Path) ->
     (target / "a").write_text("changed")
     assert (source / "a").read_text() == "a"
     assert matches(["**/b", "sub", "a*"], str(target)) == ["a", "sub"]
+
+
+def test_a_hole_in_a_file_stays_one_and_all_else_is_copied(tmp_path: Path) -> None:
+    mib = 1 << 20
+    parts = {0: b"begin", 8 * mib + 5: b"middle" * (mib // 4), 20 * mib: b"end"}
+    (tmp_path / "source").mkdir()
+    for name, size in (("hole", 30 * mib), ("full", 20 * mib + 3), ("empty", 0)):
+        with (tmp_path / "source" / name).open("wb") as file:
+            for place, part in parts.items() if name == "full" or size else ():
+                file.seek(place)
+                file.write(part)
+            file.truncate(size)
+    copy_folder(str(tmp_path / "source"), str(tmp_path / "copy"))
+    for name in ("hole", "full", "empty"):
+        origin, copy = tmp_path / "source" / name, tmp_path / "copy" / name
+        assert filecmp.cmp(origin, copy, shallow=False)
+        assert copy.stat().st_blocks <= origin.stat().st_blocks + 64
+
+
+def test_a_copy_hears_the_end_of_its_attempt_between_two_pieces(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "large").write_bytes(bytes(range(256)) * (8 << 12))
+    pieces = iter(range(6))
+    with pytest.raises(Interrupted), heeding(lambda _: next(pieces, None) is not None):
+        copy_folder(str(tmp_path / "source"), str(tmp_path / "copy"))
+    assert 0 < (tmp_path / "copy" / "large").stat().st_size < 8 << 20
 
 
 def test_a_folder_that_was_made_read_only_is_removed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -66,3 +67,23 @@ class Repository:
     def show(self, place: str) -> str:
         """A file of a commit: `COMMIT:PATH`."""
         return self.git("show", place)
+
+
+class FakeGit:
+    """Stands before git in PATH, in a `folder` of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.real = shutil.which("git")
+        monkeypatch.setenv("PATH", f"{self.folder}:{os.environ['PATH']}")
+
+    def replace(self, command: str, instead: str) -> None:
+        """The next call of `command`, but no later one, does `instead`: a script in which `$git` is the real one."""
+        done = self.folder / "done"
+        done.unlink(missing_ok=True)
+        (self.folder / "git").write_text(
+            f'#!/bin/sh\ngit={self.real}\ncase " $* " in *" {command} "*) [ -e {done} ] || {{ : > {done}; {instead}; }};; esac\n'
+            f'exec {self.real} "$@"\n'
+        )
+        (self.folder / "git").chmod(0o755)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from drivers.git_repository import Repository
+from drivers.git_repository import FakeGit, Repository
 from drivers.processes import is_living, wait_until
 
 from orchestrator.workers.attempt_end import AttemptEnd
@@ -31,33 +31,14 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repo", **{"a.txt": "a\n"})
 
 
+@pytest.fixture
+def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGit:
+    return FakeGit(tmp_path / "programs", monkeypatch)
+
+
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(left_locks, "_LEFT_SECONDS", 0.1)
-
-
-class FakeGit:
-    """Stands before git in PATH: the first call of `command` does `instead` (a script in which `$git` is the real one)."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder / "programs"
-        self.folder.mkdir()
-        self.real = shutil.which("git")
-        monkeypatch.setenv("PATH", f"{self.folder}:{os.environ['PATH']}")
-
-    def replace(self, command: str, instead: str) -> None:
-        done = self.folder / "done"
-        done.unlink(missing_ok=True)
-        (self.folder / "git").write_text(
-            f'#!/bin/sh\ngit={self.real}\ncase " $* " in *" {command} "*) [ -e {done} ] || {{ : > {done}; {instead}; }};; esac\n'
-            f'exec {self.real} "$@"\n'
-        )
-        (self.folder / "git").chmod(0o755)
-
-
-@pytest.fixture
-def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGit:
-    return FakeGit(tmp_path, monkeypatch)
 
 
 def attempt(repository: Repository, words: str) -> tuple[AttemptEnd, WorkspaceReport | None]:

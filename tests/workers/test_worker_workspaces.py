@@ -13,13 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
-from drivers.git_repository import Repository
+from drivers.git_repository import FakeGit, Repository
 from drivers.processes import is_living, wait_until
 from drivers.sweeps import sweep
 from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.attempt_end import AttemptEnd
-from orchestrator.workers.protocol import AttemptClass, Outcome, WorkspaceReport, WorkspaceTask
+from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome, WorkspaceReport, WorkspaceTask
 from orchestrator.workers.workspaces import workspace as workspaces
 from orchestrator.workers.workspaces.git import GitFailed, locked
 from orchestrator.workers.workspaces.record import read_record
@@ -433,6 +433,59 @@ def test_the_git_of_a_killed_worker_is_waited_for(
         next_one.close()
     assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
     assert repository.show("orchestrate/run/port.0:b.txt") == "2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "way", "told"),
+    [
+        ("worktree", "worktree add", "cancel", "cancelled while its workspace was made"),
+        ("copy", "write-tree", "SIGTERM", "ended by a drain while its workspace was made"),
+        ("worktree", "reset", "timeout", "timed out after 0.1s while its workspace was made"),
+        ("worktree", "commit", "cancel", "cancelled while its changes were kept"),
+        ("worktree", "commit", "drain at once", "ended by a drain while its changes were kept"),
+        ("worktree", "commit", "drain", ""),
+    ],
+)
+def test_an_end_is_heard_while_git_works_for_the_workspace(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, kind: str, command: str, way: str, told: str
+) -> None:
+    """Paid work that only has to be kept is given the grace of a drain."""
+    item = Item(tmp_path, kind, repository.path, left_out=[str(tmp_path)])
+    fake, gate, pid = FakeGit(tmp_path / "programs", monkeypatch), tmp_path / "gate", tmp_path / "pid"
+    os.mkfifo(gate)
+    fake.replace(command, f"echo $$ > {pid}.new; mv {pid}.new {pid}; read word < {gate}")
+    worker = WorkerDriver(tmp_path)
+    try:
+        limits = {"timeout_seconds": 0.1} if way == "timeout" else {}
+        start = worker.start("/bin/sh", "-c", "echo b >> a.txt", workspace=item.task, cwd=item.task.cwd, **limits)
+        if way != "timeout":  # it may be over before
+            wait_until(pid.exists, "git is at work")
+        match way:
+            case "cancel":
+                worker.end(start)
+            case "drain at once":
+                worker.end(start, EndReason.DRAIN, 0.0)
+            case "drain":
+                worker.end(start, EndReason.DRAIN)
+                gate.write_text("go\n")
+            case "SIGTERM":
+                os.kill(worker.pid, signal.SIGTERM)
+            case _:
+                assert way == "timeout"
+        outcome = worker.outcome()
+        assert outcome.message == told
+        assert not pid.exists() or not is_living(int(pid.read_text()))
+    finally:
+        worker.close()
+    # The next attempt finds nothing in its way, and what was done.
+    (fake.folder / "git").unlink()
+    again = WorkerDriver(tmp_path / "again")
+    try:
+        outcome = item.run(again, "echo c >> a.txt")
+    finally:
+        again.close()
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
+    assert ("+b" in patch_of(outcome).decode().split("\n")) is (command == "commit")
 
 
 def is_open_by(pid: int, name: str) -> bool:

@@ -1,7 +1,7 @@
 """Folders as a whole: copied, their sizes, removed; and single files of them kept with a result.
 
-A copied file never shares its content with the original in a way that a write to one shows in the other: a reflink where the
-file system has them, else the bytes. Symbolic links stay links; sockets, FIFOs and devices are left out.
+A write to a copied file never shows in the original (`contents.py`). Symbolic links stay links; sockets, FIFOs and devices are
+left out. A copy hears the end of its attempt.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from ..interruption import heed
+from .contents import copy_content
 from .patterns import matches
 from .syncing import sync_data, sync_folder
-
-_FICLONE = 0x40049409
-"""The ioctl of Linux that has a file share the blocks of another until one of the two is written."""
-
 
 _MOST_NOTES = 20
 """Of what was left out: it goes into the records, and onto a terminal."""
 
 
 def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> None:
-    """Copy all below `source` (absolute) to the new folder `target`, but no `.git` and nothing of `left_out`. Raises OSError.
+    """Copy all below `source` (absolute) to the new folder `target`, but no `.git` and nothing of `left_out`.
+
+    Raises OSError, Interrupted.
 
     A `.git` may be a file that names the repository by a path: with it git would take the copy for the original.
     """
     avoided = {os.path.realpath(path) for path in left_out}
 
     def ignored(folder: str, names: list[str]) -> list[str]:
+        heed()
         real = os.path.realpath(folder)
         return [name for name in names if name == ".git" or os.path.join(real, name) in avoided or _is_special(folder, name)]
 
@@ -137,27 +138,14 @@ def _copy_file(source: str, target: str) -> None:
     if os.path.islink(source):
         os.symlink(os.readlink(source), target)
         return
-    if not _shares_blocks(source, target):
-        shutil.copyfile(source, target)
+    heed()
+    copy_content(source, target)
     shutil.copystat(source, target)
-
-
-def _shares_blocks(source: str, target: str) -> bool:
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    with open(source, "rb") as origin, open(target, "wb") as copy:
-        try:
-            fcntl.ioctl(copy.fileno(), _FICLONE, origin.fileno())
-        except OSError:  # another file system, or one that cannot
-            return False
-    return True
 
 
 def _keep(origin: str, copy: str) -> None:
     os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
-    shutil.copyfile(origin, copy)
+    copy_content(origin, copy)
     descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
     try:
         sync_data(descriptor)
