@@ -51,7 +51,7 @@ def command(
     _refuse_undecodable(message)
     items = _chosen(reader, gate)
     try:
-        return say(ask(reader.run_dir.path, Approve(items, choice, message)))
+        return say(ask(reader.run_dir.path, Approve.of(items, choice, message)))
     except NoSupervisor:
         # Nobody supervises the run, or the supervisor ended before it answered: recording the same answer twice does no harm.
         words = _record(reader.run_dir, items, choice, message)

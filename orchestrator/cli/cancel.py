@@ -42,7 +42,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     chosen = _chosen(reader, items) if items else None
     # A living supervisor cancels; without one this process takes the run, ends its workers and records the cancel.
     try:
-        code = say(ask(reader.run_dir.path, CancelRequest(chosen, replaced_by)))
+        code = say(ask(reader.run_dir.path, CancelRequest.of(chosen, replaced_by)))
     except NoSupervisor:
         code = _cancel_dead(reader.run_dir, chosen, replaced_by)
     # After the parent: its item no longer starts them anew.

@@ -72,7 +72,7 @@ def command(
     if feedback is not None or model is not None or edit:
         _refuse_change(reader, chosen, feedback, model)
     prompt = _edited(reader, chosen) if edit else None
-    asked = RetryRequest(chosen, (feedback or "").strip(), model, prompt)
+    asked = RetryRequest.of(chosen, (feedback or "").strip(), model, prompt)
     # Child runs first: the item's next attempt resumes its child run, which must have something to run.
     run_dir = reader.run_dir
     reopen_children(run_dir, chosen)

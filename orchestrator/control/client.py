@@ -6,6 +6,7 @@ Promise: an asker is told whether the supervisor took the request: `NoSupervisor
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -21,6 +22,9 @@ from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 
 _SOON_SECONDS = 1.0
 """A supervisor that has not answered by then may be stopped: that is looked at."""
+
+_ONCE_TOO_LONG_BYTES = 1 << 20
+"""What supervisors of earlier versions took at most."""
 
 _QUEUE_SECONDS = 0.05
 """Between two tries to connect to a supervisor that begins, ends, or has too many at its door."""
@@ -41,16 +45,21 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_seconds)
         is_heard = False
-        answer = b""
+        answer = bytearray()
+        line = b""
         try:
             _connect(connection, folder, timeout_seconds)
             # From here on a broken connection no longer means that there is no supervisor: it may have read the request.
             is_heard = True
-            connection.sendall(msgspec.json.encode(request) + b"\n")
+            line = msgspec.json.encode(request) + b"\n"
+            # Who does not read on may have answered all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(line)
             # A stopped supervisor would keep the asker for the whole timeout: look whether it is one as soon as it is slow.
             if not select.select([connection], [], [], min(timeout_seconds, _SOON_SECONDS))[0]:
                 _refuse_stopped(folder, "then it does what was asked")
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            while data := connection.recv(65536):
+                answer += data
         except TimeoutError as error:
             raise RunHeldError(f"run {folder.name}: its supervisor does not answer", "ask again later") from error
         except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
@@ -58,9 +67,15 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
                 raise NoSupervisor(f"run {folder.name} has no living supervisor", f"orchestrate resume {folder.name}") from error
     # The connection ended without a line: the supervisor died after it had taken the request, and nobody knows what it did.
     if not answer:
+        # A supervisor of an earlier version lets go of who sends it so much, and lives.
+        if len(line) > _ONCE_TOO_LONG_BYTES and is_locked(folder / "supervisor.lock"):
+            raise UserError(
+                f"run {folder.name}: its supervisor took no request of {len(line) >> 20} MiB",
+                "ask for fewer items at a time",
+            )
         raise NoAnswer(f"run {folder.name}: its supervisor ended before it answered", "orchestrate status tells where it stands")
     try:
-        return decode_struct(_decode, answer)
+        return decode_struct(_decode, bytes(answer))
     except ForeignBytesError as error:
         # Cut off by its end; or the supervisor is of another version.
         raise NoAnswer(

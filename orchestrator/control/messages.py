@@ -5,9 +5,12 @@ A request is one of these structs, told by its tag. Its words stay what they are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+
+from orchestrator.control.named_items import NamedItems, Ranges, all_items
 
 
 class StopRequest(msgspec.Struct, frozen=True, tag="stop"):
@@ -20,14 +23,21 @@ class Flush(msgspec.Struct, frozen=True, tag="flush"):
     """Make durable what has ended; disturb nothing."""
 
 
-class CancelRequest(msgspec.Struct, frozen=True, tag="cancel"):
-    """Cancel the run (None) or some items, each as (job id, index).
+class CancelRequest(msgspec.Struct, frozen=True, tag="cancel", omit_defaults=True):
+    """Cancel the run (`items` None) or some items, each as (job id, index); `ranges`: of more items (`named_items`).
 
     `replaced_by` (`RUN/ITEM`): on behalf of an item that takes the token of these (`if_running = "replace"`).
     """
 
     items: list[tuple[str, int]] | None = None
     replaced_by: str | None = None
+    ranges: Ranges = {}
+
+    @classmethod
+    def of(cls, items: Sequence[tuple[str, int]] | None, replaced_by: str | None = None) -> CancelRequest:
+        """Cancel the run (None) or these items, however many."""
+        named = NamedItems.of(items) if items is not None else None
+        return cls(replaced_by=replaced_by) if named is None else cls(named.items, replaced_by, named.ranges)
 
 
 class Pause(msgspec.Struct, frozen=True, tag="pause"):
@@ -58,12 +68,22 @@ class CountWaiting(msgspec.Struct, frozen=True, tag="count_waiting"):
     """How many items of each job wait, holding nothing, of which the records tell only some; and which accounts are spared."""
 
 
-class Approve(msgspec.Struct, frozen=True, tag="approve"):
-    """The choice that somebody made at these gates, each (job id, index). `choice` None: the one that approves."""
+class Approve(msgspec.Struct, frozen=True, tag="approve", omit_defaults=True):
+    """The choice that somebody made at these gates, each (job id, index), and in `ranges`.
+
+    `choice` None: the one that approves.
+    """
 
     items: list[tuple[str, int]]
     choice: str | None = None
     message: str = ""
+    ranges: Ranges = {}
+
+    @classmethod
+    def of(cls, gates: Sequence[tuple[str, int]], choice: str | None = None, message: str = "") -> Approve:
+        """For these gates, however many."""
+        named = NamedItems.of(gates)
+        return cls(named.items, choice, message, named.ranges)
 
 
 class GoOn(msgspec.Struct, frozen=True, tag="go_on"):
@@ -72,13 +92,30 @@ class GoOn(msgspec.Struct, frozen=True, tag="go_on"):
     item: tuple[str, int]
 
 
-class RetryRequest(msgspec.Struct, frozen=True, tag="retry"):
-    """Run these items, each (job id, index), one more time; `feedback`, `model` and `prompt` as in `records.RetryAsked`."""
+class RetryRequest(msgspec.Struct, frozen=True, tag="retry", omit_defaults=True):
+    """Run these items, each (job id, index), and in `ranges`, one more time.
+
+    `feedback`, `model` and `prompt` as in `records.RetryAsked`.
+    """
 
     items: list[tuple[str, int]]
     feedback: str = ""
     model: str | None = None
     prompt: str | None = None
+    ranges: Ranges = {}
+
+    @classmethod
+    def of(
+        cls, items: Sequence[tuple[str, int]], feedback: str = "", model: str | None = None, prompt: str | None = None
+    ) -> RetryRequest:
+        """For these items, however many."""
+        named = NamedItems.of(items)
+        return cls(named.items, feedback, model, prompt, named.ranges)
+
+    @property
+    def all_items(self) -> list[tuple[str, int]]:
+        """Every item, each (job id, index)."""
+        return all_items(self.items, self.ranges)
 
 
 Request = (

@@ -1,6 +1,7 @@
 """The supervisor's side of the control socket.
 
-Promise: no call blocks. A client that sends nothing, leaves, or does not read its answer is only a registered descriptor.
+Promise: no call blocks, and each request is answered, in words if it cannot be done. A client that sends nothing, leaves, or does
+not read its answer is only a registered descriptor.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import math
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.spawn import SHORTAGES
 
-_REQUEST_BYTES = 1 << 20
-"""A client that sends more than that without the end of a line is let go."""
+_REQUEST_BYTES = 8 << 20
+"""A longer request is not kept, but read to its end: who is cut off in the middle of it would take that for our death."""
+_ANSWER_SECONDS = 10.0
+"""How long a client may take to read an answer that no socket has room for at once."""
 _DEAF_SECONDS = 0.25
 """How long the listener is not watched after a connection could not be taken: it stays readable, and the loop would spin."""
 
@@ -41,6 +45,8 @@ class ControlServer:
         self._listener.listen(128)
         self._listener.setblocking(False)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
+        self._too_long: set[int] = set()
+        """Clients whose requests are longer than any that is taken."""
         self._deaf_until = -math.inf
 
     def filenos(self) -> list[int]:
@@ -61,13 +67,21 @@ class ControlServer:
             return []
         except ConnectionError:
             data = b""
-        received += data
-        # End of file before a whole line, or a line without end: nobody is there to answer.
-        if not data or len(received) > _REQUEST_BYTES:
+        # End of file before a whole line: nobody is there to answer.
+        if not data:
             self._drop(fileno)
             return []
+        received += data
+        if len(received) > _REQUEST_BYTES:
+            # Of what is too long only its end is waited for.
+            self._too_long.add(fileno)
+            del received[:-1]
         # The rest of the line comes later: this client is polled again.
         if not received.endswith(b"\n"):
+            return []
+        if fileno in self._too_long:
+            most = _REQUEST_BYTES >> 20
+            self.answer(fileno, Reply(False, f"the request is longer than {most} MiB: ask for fewer items at a time"))
             return []
         try:
             return [(fileno, decode_struct(_decode, bytes(received)))]
@@ -79,9 +93,13 @@ class ControlServer:
     def answer(self, client: int, reply: Reply) -> None:
         """Answer and let the client go. A client that has left is no error."""
         connection, _ = self._clients[client]
-        # A client that has left, or does not read, gets no answer: the run does not wait for it.
+        rest = memoryview(msgspec.json.encode(reply))
+        # A client that has left gets no answer. The run waits for none: what the socket has no room for is sent beside it.
         with contextlib.suppress(ConnectionError, BlockingIOError):
-            connection.sendall(msgspec.json.encode(reply))
+            while rest:
+                rest = rest[connection.send(rest) :]
+        if rest and not _has_left(connection):
+            threading.Thread(target=_send_rest, args=(connection.dup(), rest), name="answer", daemon=True).start()
         self._drop(client)
 
     def close(self) -> None:
@@ -114,4 +132,21 @@ class ControlServer:
         self._clients[connection.fileno()] = (connection, bytearray())
 
     def _drop(self, client: int) -> None:
+        self._too_long.discard(client)
         self._clients.pop(client)[0].close()
+
+
+def _has_left(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def _send_rest(connection: socket.socket, rest: memoryview) -> None:
+    """The thread of one long answer: its client reads while it is sent, or leaves, or has had its time."""
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(_ANSWER_SECONDS)
+        connection.sendall(rest)

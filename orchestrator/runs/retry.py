@@ -40,14 +40,15 @@ def record_retry(run_dir: RunDir, asked: RetryRequest) -> None:
     with OfflineRecorder.open(run_dir) as recorder:
         history = recorder.history
         # Two attempts in one workspace would destroy each other's work: the next resume adopts what runs, so that comes first.
-        running = [other for item in asked.items for other in _running_in_its_place(history, item)]
+        items = asked.all_items
+        running = [other for item in items for other in _running_in_its_place(history, item)]
         if running:
             job_id, index = running[0]
             raise UserError(
                 f"{job_id}:{index} of run {run_dir.run_id} was running when its supervisor ended",
                 f"orchestrate resume {run_dir.run_id} takes it over, or runs it again",
             )
-        recorder.record_group([*retries(history, asked), *_reopened(history, asked.items)])
+        recorder.record_group([*retries(history, asked), *_reopened(history, items)])
         recorder.make_durable()
 
 

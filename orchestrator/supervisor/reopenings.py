@@ -13,7 +13,7 @@ def retries(history: RunHistory, asked: RetryRequest) -> list[Record]:
     A model or a prompt that an earlier retry asked for stays until one asks for another.
     """
     records: list[Record] = []
-    for job_id, index in asked.items:
+    for job_id, index in asked.all_items:
         past = history.jobs[job_id]
         attempts = past.attempts(index)
         # An earlier retry's change stays until one asks for another: feedback alone does not take a model back.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from typing import assert_never
 
 from orchestrator.attempts.workspaces.assignment import followers
@@ -26,6 +27,7 @@ from orchestrator.control.messages import (
     StopRequest,
     WhyItWaits,
 )
+from orchestrator.control.named_items import NO_RANGES, NoSuchItem, Ranges, all_items, ends_of
 from orchestrator.core import events
 from orchestrator.core.events import CancelAsked, ChildAnswered
 from orchestrator.core.parking import usage_limit
@@ -65,6 +67,12 @@ class Requests:
 
     def obey(self, request: Request) -> Reply:
         """Have it done, or say why not."""
+        try:
+            return self._obey(request)
+        except NoSuchItem as error:
+            return Reply(False, f"run {self._run_id} has no {error}")
+
+    def _obey(self, request: Request) -> Reply:
         # A request names items by job id and index; the core by the order of the job.
         match request:
             case StopRequest() | Pause():
@@ -76,16 +84,16 @@ class Requests:
                 return self._set_slots(slots)
             case SetBudget():
                 return self._set_budget(request)
-            case CancelRequest(items, replaced_by):
-                return self._cancel(items, replaced_by)
-            case Approve(items, choice, message):
-                return self._gates.answer([self._run.ref(job_id, index) for job_id, index in items], choice, message)
-            case GoOn((job_id, index)):
-                return self._go_on(self._run.ref(job_id, index))
+            case CancelRequest(items, replaced_by, ranges):
+                return self._cancel(None if items is None else self._refs(items, ranges), replaced_by)
+            case Approve(items, choice, message, ranges):
+                return self._gates.answer(self._refs(items, ranges), choice, message)
+            case GoOn(item):
+                return self._go_on(*self._refs([item]))
             case RetryRequest():
                 return self._retry(request)
             case Explain(items):
-                return Reply(True, "", [self._explain(self._run.ref(job_id, index)) for job_id, index in items])
+                return Reply(True, "", [self._explain(item) for item in self._refs(items)])
             case CountWaiting():
                 core = self._run.core
                 return Reply(True, "", waiting=core.waiting_counts, spared=core.spared_now(time.monotonic()))
@@ -117,15 +125,24 @@ class Requests:
         self._run.happened(events.BudgetSet(order, bounds_of(table, asked.job, self._run.history.budgets_set)))
         return Reply(True, f"run {self._run_id} has {in_words(record)} now")
 
-    def _cancel(self, items: list[tuple[str, int]] | None, replaced_by: str | None) -> Reply:
+    def _refs(self, items: Sequence[tuple[str, int]], ranges: Ranges = NO_RANGES) -> list[ItemRef]:
+        """The items that a request names, as the core names them. Raises NoSuchItem: another program may have sent it."""
+        # Before the ranges are spelled out: they may go to the end of the world.
+        for job_id, start, end in (*((job, index, index + 1) for job, index in items), *ends_of(ranges)):
+            if job_id not in self._run.history.jobs:
+                raise NoSuchItem(f"job {job_id!r}")
+            if not 0 <= start <= end <= max(self._run.reader.count(job_id), 1):
+                raise NoSuchItem(f"items {job_id}:{start} to {end - 1}" if end - start > 1 else f"item {job_id}:{start}")
+        return [self._run.ref(job_id, index) for job_id, index in all_items(items, ranges)]
+
+    def _cancel(self, items: Sequence[ItemRef] | None, replaced_by: str | None) -> Reply:
         if items is None:
             self._run.happened(CancelAsked(None))
             return Reply(True, f"run {self._run_id} is being cancelled; a resume would run only what has not begun")
-        refs = tuple(self._run.ref(job_id, index) for job_id, index in items)
         if replaced_by is not None:
-            for ref in refs:
-                self._settlements.replaced(ref, replaced_by)
-        self._run.happened(CancelAsked(refs))
+            for item in items:
+                self._settlements.replaced(item, replaced_by)
+        self._run.happened(CancelAsked(tuple(items)))
         return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
 
     def _wind_down(self, request: StopRequest | Pause) -> Reply:
@@ -139,7 +156,7 @@ class Requests:
         return Reply(True, f"run {self._run_id} is being paused; {self._running_words}")
 
     def _retry(self, request: RetryRequest) -> Reply:
-        refs = [self._run.ref(job_id, index) for job_id, index in request.items]
+        refs = self._refs(request.items, request.ranges)
         refusal = self._run.core.why_not_again(refs) or self._who_goes_on_there(refs)
         if refusal:
             return Reply(False, f"run {self._run_id}: {refusal}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -10,14 +11,19 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.control import client as control
-from orchestrator.control.address import SOCKET_NAME
+from orchestrator.control import named_items
+from orchestrator.control.address import SOCKET_NAME, reachable
 from orchestrator.control.client import NoAnswer, NoSupervisor, ask
-from orchestrator.control.messages import Reply, StopRequest
+from orchestrator.control.messages import CancelRequest, CountWaiting, Reply, Request, RetryRequest, StopRequest
+from orchestrator.control.named_items import NamedItems
 from orchestrator.control.server import ControlServer
-from orchestrator.errors import ExitCode, RunHeldError
+from orchestrator.errors import ExitCode, RunHeldError, UserError
 from orchestrator.system.locks.travelling import try_lock
 
 HOLDER = """
@@ -112,3 +118,67 @@ def test_an_answer_that_cannot_be_read_leaves_the_asker_where_no_answer_does(tmp
         with pytest.raises(NoAnswer, match="its supervisor's answer is"):
             ask(tmp_path, StopRequest())
         supervisor.join(30)
+
+
+def answered(tmp_path: Path, request: Request, reply: Reply | None = None) -> tuple[Reply, int]:
+    """What a client hears that asks a server here, which answers with `reply`; and how much of it the server kept at most."""
+    answers: list[Reply] = []
+    server = ControlServer(tmp_path)
+    asker = threading.Thread(target=lambda: answers.append(ask(tmp_path, request, 30.0)))
+    asker.start()
+    kept = 0
+    while asker.is_alive():
+        for fileno in select.select(server.filenos(), [], [], 0.01)[0]:
+            for client, _ in server.poll(fileno):
+                server.answer(client, reply or Reply(True, "yes"))
+            kept = max([kept, *(len(received) for _, received in server._clients.values())])
+    asker.join()
+    server.close()
+    return answers[0], kept
+
+
+def test_a_request_that_is_too_long_is_read_to_its_end_and_refused_in_words(tmp_path: Path) -> None:
+    told, kept = answered(tmp_path, RetryRequest([("a", 0)], feedback="x" * (9 << 20)))
+    assert told == Reply(False, "the request is longer than 8 MiB: ask for fewer items at a time")
+    assert kept < 9 << 20
+
+
+def test_an_answer_that_no_socket_has_room_for_arrives_whole(tmp_path: Path) -> None:
+    long = Reply(True, "", waiting={f"a job with a long name {number}": number for number in range(40_000)})
+    assert answered(tmp_path, CountWaiting(), long)[0] == long
+
+
+def test_a_supervisor_of_an_earlier_version_that_cuts_a_long_request_off_is_not_taken_for_dead(tmp_path: Path) -> None:
+    lock = try_lock(tmp_path / "supervisor.lock")
+    assert lock is not None
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with reachable(tmp_path) as address:
+        listener.bind(address)
+    listener.listen()
+
+    def cut_off() -> None:
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+
+    supervisor = threading.Thread(target=cut_off)
+    supervisor.start()
+    with pytest.raises(UserError, match=r"its supervisor took no request of 2 MiB") as raised:
+        ask(tmp_path, RetryRequest([("a", 0)], feedback="x" * (2 << 20)), 30.0)
+    assert not isinstance(raised.value, NoSupervisor)
+    supervisor.join(30)
+    listener.close()
+    os.close(lock)
+
+
+def test_a_hundred_thousand_items_fit_into_a_request() -> None:
+    every = [("port", index) for index in range(100_000)]
+    assert len(msgspec.json.encode(CancelRequest.of(every))) < 100
+    assert len(msgspec.json.encode(RetryRequest.of(every[::2]))) < 1 << 20
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), unique=True))
+def test_items_are_named_one_by_one_or_as_ranges_and_are_the_same(items: list[tuple[str, int]]) -> None:
+    ranges = NamedItems([], named_items._as_ranges(items)).ranges
+    assert sorted(named_items.all_items([], ranges)) == sorted(items)
+    few = CancelRequest.of(items)
+    assert (few.items, few.ranges) == (items, {}), "a supervisor of an earlier version understands that"

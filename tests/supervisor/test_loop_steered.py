@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 
 import pytest
-from drivers.loop_stories import LoopStories, fan_out
+from drivers.loop_stories import LoopStories, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step, outcome
 
 from orchestrator.control.messages import (
+    Approve,
     CancelRequest,
     Explain,
     Flush,
+    GoOn,
     Pause,
+    Reply,
     RetryRequest,
     SetBudget,
     SetSlots,
@@ -186,6 +189,43 @@ class TestRequests:
 
         assert stories.run(fan_out(2, "continue_on_error = true"), story).exit_code == 0
         assert stories.statuses("a") == ["succeeded", "succeeded"]
+
+    def test_items_of_a_large_job_are_cancelled_and_had_again_in_one_request(self, stories: LoopStories) -> None:
+        every = [("a", index) for index in range(1200)]
+
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            told = yield from stories.ask(CancelRequest.of(every))
+            assert told == Reply(True, "1200 items are being cancelled")
+            yield from engine.until_running("b")
+            assert stories.statuses("a") == ["cancelled"] * 1200
+            told = yield from stories.ask(RetryRequest.of(every[:1100]))
+            assert told == Reply(True, "run r runs 1100 items again")
+            engine.ok("b")
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(CancelRequest.of(every))).ok
+            yield
+
+        stories.run(fan_out(1200) + one("b"), story, slots=1)
+        assert stories.statuses("a") == ["cancelled"] * 1200
+
+    def test_a_request_that_names_what_the_run_does_not_have_is_refused_in_words(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            for request, words in (
+                (CancelRequest([("c", 0)]), "job 'c'"),
+                (CancelRequest([], None, {"a": [(0, 10**15)]}), "items a:0 to 999999999999999"),
+                (RetryRequest([("a", -1)]), "item a:-1"),
+                (Explain([("a", 2)]), "item a:2"),
+                (Approve([("a", 7)]), "item a:7"),
+                (GoOn(("a", 7)), "item a:7"),
+            ):
+                told = yield from stories.ask(request)
+                assert told == Reply(False, f"run r has no {words}")
+            engine.ok("a:0")
+            engine.ok("a:1")
+
+        assert stories.run(fan_out(2), story).exit_code == 0
 
 
 AGENT = "agent = 'fake'\nprompt = 'work'\n"
