@@ -119,9 +119,14 @@ def test_the_last_result_is_the_whole_of_it() -> None:
 
 
 @pytest.mark.parametrize("reason", [EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN])
-def test_what_is_ended_while_it_waits_has_not_succeeded(reason: EndReason) -> None:
+@pytest.mark.parametrize("more", [(), (closed(),), (closed(), INIT), (closed(), said())])
+def test_what_is_ended_while_it_waits_has_not_succeeded_and_its_cost_is_unknown(
+    reason: EndReason, more: tuple[Event, ...]
+) -> None:
     """The watch does not take it for one that lingers: it asks whether it waits."""
-    assert come_to(OPENED, result(), code=None, ended_by=reason).attempt_class is not OK
+    told = come_to(OPENED, result(0.1, usage={"input_tokens": 7}), *more, code=None, ended_by=reason)
+    assert told.attempt_class is not OK
+    assert (told.cost_usd, told.usage) == (None, None), "0.1 would pass for the whole"
 
 
 @pytest.mark.parametrize(

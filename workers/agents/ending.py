@@ -28,6 +28,12 @@ class Ending:
         self.has_succeeded = False
         self.open_tasks: set[str] = set()
         self._has_closed_since = False
+        self._is_taken_back = False
+
+    @property
+    def is_at_work_again(self) -> bool:
+        """Whether it works, or may work, behind a success that it has told: the sums told with that are not its last ones."""
+        return self._is_taken_back or self.is_waiting
 
     @property
     def is_waiting(self) -> bool:
@@ -40,11 +46,15 @@ class Ending:
             case "success" | "failure":
                 self.has_ended = True
                 self.has_succeeded = means == "success"
-                self._has_closed_since = False
+                self._has_closed_since = self._is_taken_back = False
             case "begin":
-                self.has_ended = self.has_succeeded = False
+                self._take_back()
             case "progress" | "retry" if self.has_succeeded:
-                self.has_ended = self.has_succeeded = False
+                self._take_back()
+
+    def _take_back(self) -> None:
+        self._is_taken_back = self._is_taken_back or self.has_succeeded
+        self.has_ended = self.has_succeeded = False
 
     def hear_of_tasks(self, means: EventMeaning, names: Sequence[str]) -> None:
         """What has become of its tasks. What is no name, or one too many, is passed over."""

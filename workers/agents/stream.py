@@ -122,13 +122,15 @@ class AgentStream:
         self.close()
         attempt_class, message = self._end_of(exit_code, signal, ended_by, stderr[-_LAST_STDERR_BYTES:])
         told = self._told
+        # Ended behind a first success, in the middle of more: what that is to cost was never told, and a part would pass for all.
+        is_partial = attempt_class is not AttemptClass.OK and self._ending.is_at_work_again
         return AgentTold(
             attempt_class=attempt_class,
             message=short(message),
             text=told.answer,
             structured=told.structured,
-            usage=told.usage,
-            cost_usd=told.cost_usd,
+            usage=None if is_partial else told.usage,
+            cost_usd=None if is_partial else told.cost_usd,
             resets_at=self._failures.resets_at,
             reset_source=self._failures.reset_source,
             denials=list(told.denials),
