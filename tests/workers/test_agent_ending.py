@@ -29,8 +29,12 @@ def result(cost: float = 0.1, text: str = "done", **more: Any) -> Event:
     return {"type": "result", "result": text, "total_cost_usd": cost, **fields, **more}
 
 
-def closed(status: str = "completed") -> Event:
-    return system("task_notification", task_id="t-1", status=status, output_file="/tmp/t-1.output")
+def closed(status: str = "completed", **more: Any) -> Event:
+    return system("task_notification", task_id="t-1", status=status, output_file="/tmp/t-1.output", **more)
+
+
+def updated(status: str, task: str = "t-1") -> Event:
+    return system("task_updated", task_id=task, patch={"status": status})
 
 
 def said(**more: Any) -> Event:
@@ -98,7 +102,7 @@ def test_only_the_last_word_can_be_a_success_and_no_failure_is_taken_back(
         ((OPENED, result(), OF_A_TASK), True, True),
         ((OPENED, result(), closed()), True, True),
         ((OPENED, result(), closed(), INIT), False, False),
-        ((OPENED, result(), system("task_updated", task_id="t-1", patch={"status": "killed"})), True, True),
+        ((OPENED, result(), updated("killed")), True, True),
         ((OPENED, result(), closed(), INIT, result()), True, False),
         ((OPENED, system("background_tasks_changed", tasks=[]), result()), True, False),
         ((system("background_tasks_changed", tasks=[{"task_id": "t-2"}]), result()), True, True),
@@ -139,7 +143,13 @@ def test_what_is_ended_while_it_waits_has_not_succeeded_and_its_cost_is_unknown(
         ((result(stop_reason="max_tokens"),), ["its answer breaks off at the longest that the model writes"]),
         ((result(terminal_reason="hook_stopped"),), ["a hook stopped it"]),
         ((OPENED, closed("stopped"), result()), ["a task of its own was stopped"]),
-        ((OPENED, closed("stopped"), OPENED, closed("stopped"), result()), ["a task of its own was stopped (2 times)"]),
+        ((OPENED, updated("killed"), closed("stopped"), result()), ["a task of its own was stopped"]),
+        ((OPENED, updated("killed"), result()), ["a task of its own was stopped"]),
+        ((closed("stopped"), updated("killed", "t-2"), result()), ["a task of its own was stopped (2 times)"]),
+        ((OPENED, closed("failed"), result()), []),
+        ((OPENED, closed("failed", usage={"total_tokens": 9}), result()), ["a subagent failed"]),
+        ((result(usage={"input_tokens": 0, "output_tokens": 0}),), ["it used no tokens"]),
+        ((result(usage={"input_tokens": 7, "output_tokens": 0}),), []),
         ((OPENED, result()), ["1 of its tasks had not ended"]),
     ],
 )
@@ -189,6 +199,16 @@ def test_a_warning_of_gemini_is_told_with_its_success() -> None:
     said = {"type": "message", "role": "assistant", "content": "done"}
     told = told_by("gemini", warning("the tool is slow"), said, {"type": "result", "status": "success"})
     assert (told.attempt_class, told.notes) == (OK, ["the tool is slow"])
+
+
+def test_a_subagent_of_copilot_that_failed_and_an_edit_of_opencode_are_told_with_a_success() -> None:
+    said = {"type": "assistant.message", "data": {"content": "done"}}
+    told = told_by("copilot", {"type": "subagent.failed", "data": {"error": "x"}}, said, {"type": "result", "exitCode": 0})
+    assert (told.attempt_class, told.notes) == (OK, ["a subagent failed"])
+    edit = {"type": "tool_use", "part": {"tool": "edit", "state": {"status": "error", "error": "no such text"}}}
+    end = {"type": "step_finish", "part": {"reason": "stop"}}
+    told = told_by("opencode", {"type": "step_start"}, edit, {"type": "text", "part": {"text": "done"}}, end)
+    assert (told.attempt_class, told.notes) == (OK, ["a change of files failed"])
 
 
 @pytest.mark.parametrize(

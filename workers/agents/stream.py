@@ -223,7 +223,7 @@ class AgentStream:
             case "task_opened" | "task_closed" | "tasks_open":
                 self._ending.hear_of_tasks(rule.means, texts_at(event, rule.take.get("task", [])))
             case "trouble":
-                self._notes.trouble(message)
+                self._notes.trouble(message, texts_at(event, rule.take.get("task", [])))
             case "mended":
                 self._notes.mend(message)
             case _:

@@ -39,7 +39,8 @@ a terminal event before it was none; `progress` and `retry` behind a success mea
 
 `task_opened`, `task_closed`: of the work that goes on in the background, for which the CLI may wait behind its terminal event;
 `tasks_open`: these and no others are open. `task` is taken from each.
-`trouble`: something went wrong that a success may follow, and that is told with it, in `words`; `mended`: these words are past.
+`trouble`: something went wrong that a success may follow, and that is told with it, in `words`, once for each `task` that is
+taken; `mended`: these words are past.
 """
 
 LineMeaning = Literal["error", "retry", "progress", "answer_begins", "answer_ends"]
