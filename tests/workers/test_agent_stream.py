@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.workers.agents.lines import LONGEST_LINE_BYTES, Lines
 from orchestrator.workers.agents.stream import AgentStream
 from orchestrator.workers.agents.stream_reader import AgentTold
 from orchestrator.workers.protocol import AttemptClass, EndReason, Usage
@@ -176,6 +177,33 @@ def test_no_chunk_of_a_line_of_10_mb_copies_what_came_before() -> None:
     assert verdict.attempt_class is AttemptClass.OK
     assert verdict.text is not None
     assert len(verdict.text) == 10_000_000
+
+
+def test_of_a_line_without_end_no_more_is_held_than_may_be_read_and_what_follows_is_read() -> None:
+    for size, longest in ((1, 50), (7, 50), (50, 50), (51, 50), (1000, 50), (256 * 1024, LONGEST_LINE_BYTES)):
+        lines, most = Lines((), longest), 0
+        stream = b"first\n" + b"x" * (longest + 1) + b"\nlast\n" + b"x" * 2 * longest + b"\n\nrest"
+        whole: list[bytes] = []
+        for start in range(0, len(stream), size):
+            whole += lines.complete(stream[start : start + size])
+            most = max(most, lines.held)
+        assert (whole, lines.skipped, lines.take_rest()) == ([b"first", b"last", b""], 2, b"rest")
+        assert most <= longest
+    longest = b"x" * LONGEST_LINE_BYTES
+    assert Lines(()).complete(longest + b"\n") == [longest]
+
+
+def test_an_event_that_is_too_long_is_told_once_and_takes_no_success_away() -> None:
+    long = '{"type": "word", "text": "' + "x" * LONGEST_LINE_BYTES + '"}'
+    told = end(stream_of(long, long, {"type": "done"}))
+    assert (told.attempt_class, told.message) == (AttemptClass.OK, "")
+    assert told.notes[-1] == "2 lines of more than 16 MiB not read"
+    told = end(stream_of(long, {"type": "failed", "why": "no"}))
+    assert told.message == "no; 1 line of more than 16 MiB not read"
+    stream = stream_of({"type": "done"})
+    stream.feed(long.encode())
+    assert end(stream).attempt_class is AttemptClass.PROTOCOL_ERROR, "it may be half of an event that takes the success back"
+    assert stream.events == 1
 
 
 def test_lines_that_are_no_events_are_passed_over() -> None:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from ..protocol.reading import LineRule
 
+LONGEST_LINE_BYTES = 16 << 20
+"""What is longer is not read: as values an event takes many times its bytes, and there may be one in each of many workers."""
+
 _MOST_GATHERED = 50
 
 
@@ -20,29 +23,57 @@ class KnownLine(NamedTuple):
 
 
 class Lines:
-    """One stream. However it is cut into chunks, the lines are the same, and each byte is copied a bounded number of times."""
+    """One stream. However it is cut into chunks, the lines are the same, and each byte is copied a bounded number of times.
 
-    def __init__(self, rules: Iterable[LineRule]) -> None:
+    A line of more than `longest` bytes is left out, and counted in `skipped`; no more than that of it is ever `held`.
+    """
+
+    def __init__(self, rules: Iterable[LineRule], longest: int = LONGEST_LINE_BYTES) -> None:
+        self.skipped = 0
+        self._longest = longest
         self._rules = [(re.compile(rule.pattern), rule) for rule in rules]
         self._rest: list[bytes] = []
+        self._rest_bytes = 0
+        """All that has come of the unfinished line, whether it is held or not."""
         self._gathered: list[str] = []
         self._gathering: KnownLine | None = None
 
     def complete(self, chunk: bytes) -> list[bytes]:
         """The lines that end in `chunk`. What is behind them waits in pieces, so a long line costs no more than its length."""
-        *lines, rest = chunk.split(b"\n")
-        if lines:
-            lines[0] = b"".join([*self._rest, lines[0]])
-            self._rest.clear()
-        if rest:
-            self._rest.append(rest)
-        return lines
+        first, *others = chunk.split(b"\n")
+        self._hold(first)
+        if not others:
+            return []
+        lines = [] if (begun := self._take_line()) is None else [begun]
+        *whole, rest = others
+        if len(chunk) > self._longest:
+            self.skipped += sum(len(line) > self._longest for line in whole)
+            whole = [line for line in whole if len(line) <= self._longest]
+        self._hold(rest)
+        return lines + whole
 
-    def take_rest(self) -> bytes:
-        """What stands behind the last newline."""
-        rest = b"".join(self._rest)
+    @property
+    def held(self) -> int:
+        """Bytes that are in memory of the unfinished line."""
+        return sum(map(len, self._rest))
+
+    def take_rest(self) -> bytes | None:
+        """What stands behind the last newline; None: more than is read."""
+        return self._take_line()
+
+    def _hold(self, piece: bytes) -> None:
+        self._rest_bytes += len(piece)
+        if self._rest_bytes > self._longest:
+            self._rest.clear()
+        elif piece:
+            self._rest.append(piece)
+
+    def _take_line(self) -> bytes | None:
+        line = None if self._rest_bytes > self._longest else b"".join(self._rest)
+        self.skipped += line is None
         self._rest.clear()
-        return rest
+        self._rest_bytes = 0
+        return line
 
     def read(self, text: str) -> Iterator[KnownLine | str]:
         """What a line completes: the message of the lines before it, itself if a rule knows it, else its own text.

@@ -1,7 +1,7 @@
 """The reader of JSON lines and of text: bytes in, findings out; at the end the class of the attempt.
 
 Promise: however the stream is cut into chunks, the result is the same; whatever stands in it, nothing here raises; each byte
-is looked at a bounded number of times, and a line may be as long as memory allows.
+is looked at a bounded number of times. A line of more than `LONGEST_LINE_BYTES` is not read, which is told.
 
 Invariant: `ok` needs a terminal event that says success, exit code 0, no error that is final, and no signal of ours before
 that event. What is not known is never a success. (A text has no terminal event: there it needs at least one line that says
@@ -17,11 +17,12 @@ from typing import Any
 
 from ..protocol import AttemptClass, EndReason
 from ..protocol.reading import EventMeaning, EventRule, LineMeaning, Reading
+from ..wording import size_in_words
 from .ending import Ending
 from .event_fields import event_of, texts_at
 from .event_rules import EventRules
 from .failures import Failures, Finding, short
-from .lines import KnownLine, Lines
+from .lines import LONGEST_LINE_BYTES, KnownLine, Lines
 from .notes import Notes
 from .stream_reader import AgentTold
 from .told import ToldSoFar
@@ -91,8 +92,10 @@ class AgentStream:
 
     def feed(self, data: bytes) -> None:
         """See `StreamReader`."""
+        skipped = self._out.skipped
         for line in self._out.complete(data):
             self._read_line(line)
+        self.events += self._out.skipped - skipped
 
     def feed_stderr(self, data: bytes) -> None:
         """See `StreamReader`."""
@@ -106,10 +109,13 @@ class AgentStream:
             return
         self._is_closed = True
         rest = self._out.take_rest()
-        self._is_torn = self._reading.format == "json" and rest.lstrip().startswith(b"{") and event_of(rest) is None
-        if not self._is_torn:
+        # A line that is too long to be read may as well be half of one.
+        self._is_torn = rest is None or (
+            self._reading.format == "json" and rest.lstrip().startswith(b"{") and event_of(rest) is None
+        )
+        if rest is not None and not self._is_torn:
             self._read_line(rest)
-        self._read_text(self._err, self._err.take_rest())
+        self._read_text(self._err, self._err.take_rest() or b"")
         for lines in (self._out, self._err):
             for known in lines.end():
                 self._hear_line(known)
@@ -121,12 +127,12 @@ class AgentStream:
             self.feed_stderr(stderr)
         self.close()
         attempt_class, message = self._end_of(exit_code, signal, ended_by, stderr[-_LAST_STDERR_BYTES:])
-        told = self._told
+        told, skipped, is_well = self._told, self._skipped_in_words(), attempt_class is AttemptClass.OK
         # Ended behind a first success, in the middle of more: what that is to cost was never told, and a part would pass for all.
-        is_partial = attempt_class is not AttemptClass.OK and self._ending.is_at_work_again
+        is_partial = not is_well and self._ending.is_at_work_again
         return AgentTold(
             attempt_class=attempt_class,
-            message=short(message),
+            message="; ".join(filter(None, (short(message), "" if is_well else skipped))),
             text=told.answer,
             structured=told.structured,
             usage=None if is_partial else told.usage,
@@ -135,8 +141,13 @@ class AgentStream:
             reset_source=self._failures.reset_source,
             denials=list(told.denials),
             turns=told.turns,
-            notes=self._notes.of_success(told, len(self._ending.open_tasks)) if attempt_class is AttemptClass.OK else [],
+            notes=[*self._notes.of_success(told, len(self._ending.open_tasks)), *filter(None, [skipped])] if is_well else [],
         )
+
+    def _skipped_in_words(self) -> str:
+        count = self._out.skipped + self._err.skipped
+        lines = "1 line" if count == 1 else f"{count} lines"
+        return f"{lines} of more than {size_in_words(LONGEST_LINE_BYTES)} not read" if count else ""
 
     def _end_of(
         self, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes

@@ -13,12 +13,15 @@ from orchestrator.jobsfile.profiles.profile import Profile, ShowRule
 from orchestrator.system.wording import cut, shown
 from orchestrator.workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
 from orchestrator.workers.agents.formats import reader_of
-from orchestrator.workers.agents.lines import Lines
+from orchestrator.workers.agents.lines import LONGEST_LINE_BYTES, Lines
 from orchestrator.workers.agents.stream_reader import AgentTold
 from orchestrator.workers.protocol.reading import Scalar
+from orchestrator.workers.wording import size_in_words
 
 _WIDTH = 400
 """Of a line that tells of something; what the agent says is shown whole."""
+
+_NOT_SHOWN = f"[a line of more than {size_in_words(LONGEST_LINE_BYTES)}: logs --raw has it]"
 
 _WORDS = {"thought": "thinks", "tool": "tool", "result": "result", "denial": "denied", "error": "error"}
 
@@ -40,13 +43,18 @@ class ShownLines:
         """The lines that `chunk` completes."""
         if self._stream is not None:
             self._stream.feed(chunk)
-        for line in self._lines.complete(chunk):
+        skipped = self._lines.skipped
+        whole = self._lines.complete(chunk)
+        yield from [_NOT_SHOWN] * (self._lines.skipped - skipped)
+        for line in whole:
             yield from self._line(line)
 
     def close(self) -> Iterator[str]:
         """The rest, and what it came to."""
         rest = self._lines.take_rest()
-        if rest:
+        if rest is None:
+            yield _NOT_SHOWN
+        elif rest:
             yield from self._line(rest)
         yield from self._finish_part()
         if self._end is not None and self._stream is not None:
