@@ -52,4 +52,4 @@ class OfflineRecorder:
 
     def make_durable(self) -> None:
         """Have all that is recorded survive power loss. Raises StateUnwritableError."""
-        self._store.take_checkpoint()
+        self._store.make_durable()

@@ -101,6 +101,11 @@ class RunStore:
         """Have everything appended so far made durable, soon. Does not wait."""
         self._syncer.request_sync(self._group)
 
+    def make_durable(self) -> None:
+        """Make everything appended so far durable before this returns, at the cost of one sync. Raises StateUnwritableError."""
+        self._check_failure()
+        self._syncer.sync_now(self._group)
+
     def sync_fileno(self) -> int:
         """Readable when `durable_through` has news."""
         return self._syncer.fileno()

@@ -55,6 +55,21 @@ class Syncer:
             with self._condition:
                 self._condition.notify_all()
 
+    def sync_now(self, group: int) -> None:
+        """Make everything through `group` durable before this returns. Raises StateUnwritableError, as ever after a failure."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._is_syncing)
+            # The condition is held meanwhile, so the thread begins no sync beside this one.
+            if self.failure is None and self._durable < group:
+                error = _try_sync(self._fd)
+                if error is None:
+                    self._durable = group
+                else:
+                    self.failure = unwritable(self._path, error)
+                self._tell()
+            if self.failure is not None:
+                raise self.failure
+
     def fileno(self) -> int:
         """Readable when `durable_through` has news; asking it clears that."""
         return self._reader

@@ -137,7 +137,7 @@ class Gates:
         for answer in answers.values():
             self._run.recorder.add(answer)
         # A person hears "answered" only once a power cut cannot take the answer away.
-        self._run.recorder.take_checkpoint()
+        self._run.recorder.make_durable()
         fault_point("supervisor.answered")
         is_late = False
         for item, answer in answers.items():

@@ -74,6 +74,11 @@ class Recorder:
         if self._is_read:
             self.commit()
 
+    def make_durable(self) -> None:
+        """Commit, and wait until what was added so far survives power loss. What is written does not grow with the run."""
+        self.commit()
+        self._store.make_durable()
+
     def take_checkpoint(self) -> None:
         """Commit, and make everything durable in a new generation."""
         self.commit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 from drivers.loop_stories import LoopStories, fan_out, one
@@ -190,6 +191,33 @@ class TestRequests:
         assert stories.run(fan_out(2, "continue_on_error = true"), story).exit_code == 0
         assert stories.statuses("a") == ["succeeded", "succeeded"]
 
+    def test_an_answer_to_a_gate_writes_as_much_in_a_run_of_many_gates_as_in_one_of_few(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written: dict[int, list[int]] = {}
+        for count in (20, 200):
+            (tmp_path / str(count)).mkdir()
+            stories = LoopStories(tmp_path / str(count), monkeypatch)
+
+            def story(engine: MemoryEngine, stories: LoopStories = stories, count: int = count) -> Step:
+                yield from engine.until_running("a")
+                while stories.statuses("g").count("waiting") < count:
+                    yield
+                before = stories.generation()
+                for index in range(10):
+                    bytes_before = bytes_written()
+                    assert (yield from stories.ask(Approve([("g", index)]))).ok
+                    written.setdefault(count, []).append(bytes_written() - bytes_before)
+                assert stories.generation() == before, "no checkpoint was taken"
+                assert (yield from stories.ask(Approve.of([("g", index) for index in range(10, count)]))).ok
+                engine.ok("a")
+
+            gates = f"[jobs.g]\nfor_each = {list(range(count))}\ngate = 'Go on?'\n"
+            assert stories.run(gates + one("a"), story).exit_code == 0
+            assert stories.statuses("g") == ["succeeded"] * count
+        assert max(written[200]) <= max(written[20]) + 200
+        assert max(written[200]) < 2000
+
     def test_items_of_a_large_job_are_cancelled_and_had_again_in_one_request(self, stories: LoopStories) -> None:
         every = [("a", index) for index in range(1200)]
 
@@ -226,6 +254,12 @@ class TestRequests:
             engine.ok("a:1")
 
         assert stories.run(fan_out(2), story).exit_code == 0
+
+
+def bytes_written() -> int:
+    """By this process so far, to files and pipes."""
+    told = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(told["wchar"])
 
 
 AGENT = "agent = 'fake'\nprompt = 'work'\n"
