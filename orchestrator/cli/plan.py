@@ -183,7 +183,6 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
 def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, index: int) -> dict[str, Any]:
     from orchestrator.attempts.agent.work import AgentSurroundings
     from orchestrator.attempts.items.foreseen import LaterJob, NotYetKnown
-    from orchestrator.attempts.items.labels import item_label
     from orchestrator.attempts.rendering import Surroundings, is_wanted, question_of, render_attempt
     from orchestrator.attempts.template_texts import ItemRefused
     from orchestrator.jobsfile.model import ChainSource
@@ -203,7 +202,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
         context["parent"] = later if len(later) > 1 else later[job.for_each.jobs[0]]
     # Rendered as a start would render it, up to the first template that asks for something later.
     try:
-        item["label"] = context["label"] = item_label(job, context)
+        item["label"] = context["label"] = _item_label(jobs_file, job, values, context, index)
         if job.when is not None and not is_wanted(job, context):
             item["note"] = "skipped: its `when` is false"
         if job.is_gate:
@@ -230,6 +229,21 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
             item["note"] = f"done already: {prepared.creates.final} exists"
     return item
+
+
+def _item_label(jobs_file: JobsFile, job: Job, values: Values, context: dict[str, Any], index: int) -> str | None:
+    """The label that an item will have; None also for one that is known later. Raises NotYetKnown, ItemRefused."""
+    from orchestrator.attempts.items.foreseen import label_before
+    from orchestrator.attempts.items.labels import item_label
+    from orchestrator.jobsfile.model import chain_of
+
+    if job.label is not None or not chain_of(job):
+        return item_label(job, context)
+    # That of the item which it follows, and all jobs of a chain have the same items.
+    known = dict.fromkeys((each.id for each in jobs_file.jobs), values)
+    base = {name: value for name, value in context.items() if name != "parent"}
+    found = label_before(jobs_file, known, base, job.id, index)
+    return found if isinstance(found, str) else None
 
 
 def _print_job(job: dict[str, Any]) -> None:

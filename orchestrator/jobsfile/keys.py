@@ -164,7 +164,7 @@ class JobTable(AgentKeys, kw_only=True):
     for_each: Items | None = None
     """What to run the job for: one item each, known to templates as `item` and `index`. Without it the job is one item."""
     label: Text | None = None
-    """Template of what an item is called in words; default: the item, if it is short."""
+    """Template of what an item is called in words; default: of a chain as the item that it follows, else the item, if short."""
     max_concurrency: Count | None = None
     """How many items of this job run at once; default: 4 of an agent's job, of others as many as there are slots."""
     lane: LaneName | None = None

@@ -15,15 +15,23 @@ _MOST_NAMES = 1000
 
 def label_of(records: Records, job_id: str, index: int, record: AttemptEnded | ItemSettled | None = None) -> str | None:
     """What people call the item, as it was recorded; else its value if that is short. `record`: the last word on the item."""
+    past = records.history.jobs[job_id]
     # What was recorded last is what people saw last.
     if record is not None and record.label is not None:
         return record.label
     start = records.history.open_starts.get((job_id, index))
     if start is not None and start.label is not None:
         return start.label
-    gate = records.history.jobs[job_id].gates.get(index)
+    gate = past.gates.get(index)
     if gate is not None and gate.question is not None and gate.question.label is not None:
         return gate.question.label
+    # The last word may have been said without it: a stop ends an item that waits for its next attempt, or for its turn once more.
+    unended = past.unended.get(index)
+    if unended is not None and unended.label is not None:
+        return unended.label
+    ended = past.last_end(index)
+    if ended is not None and ended.label is not None:
+        return ended.label
     # Nothing was ever rendered of it: its value tells it from the others.
     value = records.value(job_id, index)
     return str(value) if isinstance(value, str | int | float) and len(str(value)) <= 80 else None

@@ -76,7 +76,10 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One job. `status`: pending, running, succeeded, failed, skipped, cancelled, interrupted. `counts`: status -> items."""
+    """One job. `status`: pending, running, waiting, paused, succeeded, failed, skipped, cancelled, interrupted.
+
+    `counts`: status -> items; a job whose `for_each` failed counts as one that failed.
+    """
 
     id: str
     status: str

@@ -14,7 +14,7 @@ def run_status(records: Records) -> str:
 
 
 def job_status(records: Records, job_id: str) -> str:
-    """The job's state: pending, running, waiting, succeeded, failed, skipped, cancelled, interrupted."""
+    """The job's state: pending, running, waiting, paused, succeeded, failed, skipped, cancelled, interrupted."""
     # What was recorded of the whole job counts first.
     past = records.history.jobs[job_id]
     if past.closed is not None:
@@ -28,7 +28,11 @@ def job_status(records: Records, job_id: str) -> str:
         return "running"
     if past.counts()[Status.FAILED]:
         return "failed"
-    return "waiting" if "waiting" in job_counts(records, job_id) else "interrupted"
+    counts = job_counts(records, job_id)
+    if "waiting" in counts:
+        return "waiting"
+    # Somebody paused the run, or a budget did: nothing of the job was broken off.
+    return "paused" if run_status(records) == "paused" and "interrupted" not in counts else "interrupted"
 
 
 def job_counts(records: Records, job_id: str, waiting: int = 0) -> dict[str, int]:
@@ -37,6 +41,9 @@ def job_counts(records: Records, job_id: str, waiting: int = 0) -> dict[str, int
     `waiting`: how many wait, as their supervisor says. An item that waits for a pool or a rate is recorded as pending.
     """
     past = records.history.jobs[job_id]
+    # A job that could not be listed has no items, and yet something failed: it counts as one.
+    if past.listing_failed is not None and past.count is None:
+        return {Status.FAILED.value: 1}
     if past.count is None:
         return {} if records.history.header.jobs[job_id] else {past.status(0).value: 1}
     # Of the items that wait, those at a gate wait without a supervisor, too; all others are interrupted then.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.attempts.items.labels import labelling_job
 from orchestrator.attempts.items.listing import with_files_checked
 from orchestrator.attempts.items.selection import LATER, LabelsUnknown, Later, early_label
 from orchestrator.jobsfile.model import ChainSource, FileSource, Job, JobsFile, chain_of
@@ -81,6 +82,6 @@ def label_before(
     if values is None:
         raise LabelsUnknown(first)
     try:
-        return early_label(jobs[job_id], index, values[index], context)
+        return early_label(labelling_job(jobs[job_id], jobs.__getitem__), index, values[index], context)
     except NotYetKnown:
         return LATER

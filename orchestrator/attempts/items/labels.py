@@ -1,14 +1,17 @@
-"""Labels: what people call an item, on one line and without anything that a terminal would act on."""
+"""Labels: what people call an item, on one line and without anything that a terminal would act on.
+
+An item of a chain that has no `label` of its own is called as the item that it follows: it is about the same thing.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.attempts.template_texts import rendered_text
 from orchestrator.jobsfile.language.values import text_of
-from orchestrator.jobsfile.model import Job
+from orchestrator.jobsfile.model import Job, chain_of
 
 _LONGEST_ITEM_LABEL = 80
 _LONGEST_LABEL = 200
@@ -17,17 +20,36 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
-    """One line by which people know the item: `label`, else the item itself if it is short and no list. Raises ItemRefused."""
+    """One line by which people know the item: `label`, else that of the item which it follows, else the item itself if it is
+    short and no list. Raises ItemRefused.
+    """
     if job.label is not None:
         text = rendered_text(job.label, context, "label")
         if len(text) > _LONGEST_LABEL:
             text = text[: _LONGEST_LABEL - 1] + "…"
         return _on_one_line(text) or None
+    # Without `parent` there is no run yet: whoever foresees labels asks for that of the job which has one (`labelling_job`).
+    parents = chain_of(job) if "parent" in context else ()
+    if parents:
+        parent = context["parent"] if len(parents) == 1 else context["parent"][parents[0]]
+        if (label := parent["label"]) is not None:
+            return str(label)
     item = context.get("item")
     if not isinstance(item, str | int | float):
         return None
     text = text_of(item)
     return _on_one_line(text) if 0 < len(text) <= _LONGEST_ITEM_LABEL else None
+
+
+def labelling_job(job: Job, find: Callable[[str], Job]) -> Job:
+    """The job whose `label` tells what the items of `job` are called: itself, or the nearest that it follows and that has one."""
+    found = job
+    while found.label is None:
+        parents = chain_of(found)
+        if not parents:
+            return job
+        found = find(parents[0])
+    return found
 
 
 def _on_one_line(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.labels import labelling_job
 from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
 from orchestrator.attempts.items.selection import (
     LATER,
@@ -154,8 +155,12 @@ def idle_pattern(records: Records, contexts: ItemContexts, selector: Selector) -
 def _labels(records: Records, contexts: ItemContexts) -> Labels:
     def label(of: str, index: int) -> str | Later | None:
         job = records.job(of)
-        found = early_label(job, index, _value(records, job, index), contexts.for_job())
-        return recorded_label(records, of, index) or LATER if found is LATER else found
+        value = _value(records, job, index)
+        labelled = labelling_job(job, records.job)
+        found = early_label(labelled, index, value, contexts.for_job())
+        if found is not LATER:
+            return found
+        return recorded_label(records, of, index) or recorded_label(records, labelled.id, index) or LATER
 
     return label
 
