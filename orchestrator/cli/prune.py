@@ -88,11 +88,14 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
             plural = "s" if len(tokens) != 1 else ""
             write_line(f"{len(tokens)} token{plural}{' would be' if dry_run else ''} forgotten")
         for name, found in agents:
-            told = (
-                f"{len(found.sessions)} sessions and {len(found.slots)} folders ({sized(sum(each.size for each in found.slots))})"
-            )
+            freed = sized(sum(each.size for each in found.slots))
+            told = f"{_several(len(found.sessions), 'session')} and {_several(len(found.slots), 'folder')} ({freed})"
             write_line(f"{name}: {told}{' would be' if dry_run else ''} forgotten")
     return 0
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _forget_agents_state(home: Path, oldest: float, gone: set[str], *, is_dry: bool) -> list[tuple[str, Forgotten]]:

@@ -249,6 +249,7 @@ def test_the_prompt_of_a_later_attempt_may_differ_and_nothing_else(tmp_path: Pat
         ),
         ({"attempt_class": AttemptClass.STALLED, "ended_by": EndReason.STALLED}, AttemptClass.OK, AttemptClass.STALLED),
         ({"ended_by": EndReason.LINGERING}, AttemptClass.OK, AttemptClass.OK),
+        ({"attempt_class": AttemptClass.STALLED, "ended_by": EndReason.LINGERING}, AttemptClass.OK, AttemptClass.STALLED),
         ({"attempt_class": AttemptClass.TIMEOUT, "ended_by": EndReason.TIMEOUT}, AttemptClass.LOST, AttemptClass.LOST),
         ({"attempt_class": AttemptClass.CHECK_FAILED, "workspace": "copy"}, AttemptClass.OK, AttemptClass.CHECK_FAILED),
         ({"attempt_class": AttemptClass.CHECK_FAILED}, AttemptClass.OK, AttemptClass.OK),

@@ -198,7 +198,7 @@ def test_prune_forgets_sessions_that_no_run_could_go_on_in_and_folders_of_agents
         return {str(path.relative_to(slots)) for path in slots.glob("**/*") if not path.name.endswith(".lock")}
 
     told = run_cli("prune", "--older-than", "1h", "--dry-run")
-    assert "opencode: 1 sessions and 2 folders (0 B) would be forgotten" in told.stdout.splitlines()
+    assert "opencode: 1 session and 2 folders (0 B) would be forgotten" in told.stdout.splitlines()
     assert 'unheard-of is left: there is no agent "unheard-of"' in told.stderr
     assert left() == {"0", "1", "2", "sessions", f"sessions/{session}", "sessions/gone"}
     removed = json.loads(run_cli("prune", "--older-than", "1h", "--json").stdout)

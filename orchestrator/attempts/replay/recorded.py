@@ -128,4 +128,5 @@ def is_told(attempt: CapsuleAttempt) -> bool:
     record = attempt.record
     # A failed attempt's changes in a workspace of its own are not recorded: its check must not judge what lies there now.
     is_unseen = record.workspace is not None and record.attempt_class is AttemptClass.CHECK_FAILED
-    return record.ended_by not in _ENDED_WELL or is_unseen
+    # Stalled, though it had told a success: it waited for tasks of its own, and the player does not wait.
+    return record.ended_by not in _ENDED_WELL or record.attempt_class is AttemptClass.STALLED or is_unseen
