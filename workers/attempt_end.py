@@ -63,6 +63,8 @@ def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tupl
             return AttemptClass.MEMORY, words
         case EndReason.STALLED:
             return AttemptClass.STALLED, f"wrote nothing for {duration_in_words(start.limits.stall_timeout_seconds or 0.0)}"
+        case EndReason.STOPPED:
+            return AttemptClass.TIMEOUT, "timed out: its process was stopped (SIGSTOP) again after it had been continued"
         case EndReason.EVENTS:
             most = None if start.agent is None else start.agent.max_events
             return AttemptClass.STALLED, f"wrote more than {most} events"

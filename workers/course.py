@@ -25,7 +25,7 @@ _MAY_COME_OF_FULL_DISK = (
     AttemptClass.PROTOCOL_ERROR,
     AttemptClass.STALLED,
 )
-_SAYS_ENOUGH = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN, EndReason.MEMORY, EndReason.STALLED)
+_SAYS_ENOUGH = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN, EndReason.MEMORY, EndReason.STALLED, EndReason.STOPPED)
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 

@@ -213,11 +213,18 @@ def _why_waiting(reader: RunReader, job_id: str, go_on: str, result: dict[str, A
 
 
 def _why_running(reader: RunReader, job_id: str, index: int, *, is_promoted: bool) -> str:
+    from orchestrator.engines.onlookers import stopped_processes
+
     start = reader.history.open_starts.get((job_id, index))
     if start is None:
         return ""
     took_over = "; it took over work that another had begun and lost" if is_promoted else ""
-    return f"attempt {start.attempt} runs in slot {start.slot}{took_over}"
+    # Nothing but a look at the processes tells why it does nothing.
+    stopped = (
+        f"; process {each.pid} ({each.words}) is stopped (SIGSTOP): kill -CONT {each.pid} lets it go on"
+        for each in stopped_processes(reader.history.workers.get(start.worker))
+    )
+    return f"attempt {start.attempt} runs in slot {start.slot}{took_over}{''.join(stopped)}"
 
 
 def _why_skipped(reader: RunReader, go_on: str, result: dict[str, Any]) -> str:

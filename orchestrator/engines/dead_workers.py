@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from orchestrator.engines.deadlines import Overdue
 from orchestrator.engines.engine import (
     AgentTaskOf,
     Attempt,
@@ -29,7 +30,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.side_threads import SideThreads
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.processes.spawn import SHORTAGES
-from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, LogLine, Outcome, SessionSeen, Spawned
+from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, EndReason, LogLine, Outcome, SessionSeen, Spawned
 
 if TYPE_CHECKING:
     from orchestrator.workers.agents.left_behind import LeftBehind
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _NO_ATTEMPT = -1
 """The number of work that ends no attempt."""
 
+_TOLD = {EndReason.TIMEOUT: "timed out", EndReason.CANCEL: "cancelled", EndReason.DRAIN: "ended by a drain"}
 _SHORTAGE_PAUSE_SECONDS = 0.5
 
 _PATIENCE_SECONDS = 5.0
@@ -47,13 +49,14 @@ class _Ending(msgspec.Struct):
     """The end of one attempt's tree. `left`: written by the thread that ends it, before it tells that it is done.
 
     `end_tree`: ends it with so many seconds of grace, in any thread. None: the attempt never began, so there is none.
-    `outcome`: what is known already. `troubles`: what a person should know of the end, in words.
+    `outcome`: what is known already. `overdue`: why we killed its worker. `troubles`: what a person should know of the end.
     """
 
     attempt: Attempt
     end_tree: Callable[[float], object] | None
     left: LeftBehind | None = None
     outcome: Outcome | None = None
+    overdue: Overdue | None = None
     troubles: list[str] = []
 
 
@@ -71,8 +74,11 @@ class DeadWorkers:
         """Whether what a dead worker left in `slot` is being ended."""
         return any(ending.attempt.slot == slot for ending in self._endings.values())
 
-    def take_over(self, attempt: Attempt, words: str) -> list[EngineEvent]:
-        """Find out what the attempt came to whose worker is dead, as `words` say; what cannot be told at once comes later."""
+    def take_over(self, attempt: Attempt, words: str, overdue: Overdue | None = None) -> list[EngineEvent]:
+        """Find out what the attempt came to whose worker is dead, as `words` say; what cannot be told at once comes later.
+
+        `overdue`: why we killed its worker.
+        """
         # The last word of a worker may stand in its log alone: it was killed before it could send it.
         lines = lines_of(self._run_dir, attempt.start.worker, attempt.start.sequence)
         outcome = next((line.outcome for line in lines if isinstance(line, Ended)), None)
@@ -82,7 +88,7 @@ class DeadWorkers:
         if not lines:
             return [OutcomeArrived(attempt.slot, attempt.start.sequence, never_sent())]
         # An agent may run on without its worker, and would run beside the next attempt: its tree is ended first.
-        self._begin_ending(attempt, lines)
+        self._begin_ending(attempt, lines, overdue)
         return [Noted(f"{attempt.name}: {words}; ending what it left behind")]
 
     def tell_not_begun(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -127,7 +133,7 @@ class DeadWorkers:
         """Wait for none: what is not ended has no end recorded, so a resume ends it."""
         self._threads.close()
 
-    def _begin_ending(self, attempt: Attempt, lines: Sequence[LogLine]) -> None:
+    def _begin_ending(self, attempt: Attempt, lines: Sequence[LogLine], overdue: Overdue | None) -> None:
         folder = str(self._run_dir.worker_folder(attempt.start.worker))
         # The mark that it began with: that of an earlier supervisor, which ran inside another item, had a longer one than ours.
         mark = next((line.mark for line in lines if isinstance(line, Begun)), attempt.mark)
@@ -148,7 +154,7 @@ class DeadWorkers:
 
         # Asked for here and not on the thread: the profile and the history that it takes are the loop's.
         read_left = self._reader_of_left(attempt, lines)
-        ending = _Ending(attempt, end_tree, troubles=troubles)
+        ending = _Ending(attempt, end_tree, overdue=overdue, troubles=troubles)
 
         def end_and_read() -> None:
             end_tree(attempt.limits.grace_seconds)
@@ -200,6 +206,8 @@ def _end_of(ending: _Ending) -> AttemptOver:
         return OutcomeArrived(attempt.slot, attempt.start.sequence, ending.outcome)
     assert left is not None, "the tree is told gone once what it left was read"
     words = f"worker {attempt.start.worker} ended before the attempt did"
+    if ending.overdue is not None:
+        words = f"{_TOLD[ending.overdue.reason]}: {ending.overdue.words}"
     return AttemptLost(
         attempt.slot,
         attempt.start.sequence,
@@ -208,4 +216,5 @@ def _end_of(ending: _Ending) -> AttemptOver:
         left.stdout,
         left.stderr,
         left.bug,
+        None if ending.overdue is None else ending.overdue.reason,
     )

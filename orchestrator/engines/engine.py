@@ -73,6 +73,7 @@ class AttemptLost(msgspec.Struct, frozen=True):
     """Nobody knows how the attempt in `slot` ended. Its tree is confirmed gone and its locks are free.
 
     `words` say why; `agent`, `stdout`, `stderr`: what its agent had told and written by then. `bug`: as of an `Outcome`.
+    `ended_by`: why we ended it, if we did: its worker kept no limit any more.
     """
 
     slot: int
@@ -82,6 +83,7 @@ class AttemptLost(msgspec.Struct, frozen=True):
     stdout: Capture = EMPTY_CAPTURE
     stderr: Capture = EMPTY_CAPTURE
     bug: str = ""
+    ended_by: EndReason | None = None
 
 
 class Noted(msgspec.Struct, frozen=True):

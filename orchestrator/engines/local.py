@@ -15,7 +15,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from orchestrator.engines.engine import AgentTaskOf, Attempt, EngineEvent, Noted, OutcomeArrived, ReadyWorker, grace_of
+from orchestrator.engines.deadlines import Deadlines
+from orchestrator.engines.engine import (
+    AgentTaskOf,
+    Attempt,
+    EngineEvent,
+    Noted,
+    OutcomeArrived,
+    ReadyWorker,
+    earliest,
+    grace_of,
+)
 from orchestrator.engines.kept_descriptors import keep_descriptors
 from orchestrator.engines.reaping import exit_code_of, reap_by, reap_later
 from orchestrator.engines.taken_over import TakenOver
@@ -56,6 +66,7 @@ class LocalEngine:
         self._run_dir = run_dir
         self._next_worker = next_worker
         self._taken_over = TakenOver(run_dir, agent_task)
+        self._deadlines = Deadlines(run_dir)
         self._by_slot: dict[int, _Worker] = {}
         self._by_fileno: dict[int, _Worker] = {}
         self._died_idle: dict[int, str] = {}
@@ -64,7 +75,7 @@ class LocalEngine:
     @property
     def next_look(self) -> float | None:
         """See `Engine`."""
-        return self._taken_over.next_look
+        return earliest(self._taken_over.next_look, self._deadlines.next_look)
 
     def prepare(self, slot: int) -> ReadyWorker:
         """Have `slot` served by the worker that it has, or by an idle one of another slot, which moves, or by a new one.
@@ -95,6 +106,7 @@ class LocalEngine:
                 self._taken_over.tell_not_begun(attempt, not_begun(self._run_dir, attempt.start.worker, words))
                 return
             worker.running = attempt
+            self._deadlines.watch(attempt, worker.process, message)
             try:
                 self._send(worker, _encode(message), lock_fds)
             except OSError as error:
@@ -111,8 +123,9 @@ class LocalEngine:
         worker = self._by_slot.get(attempt.slot)
         # One that has died meanwhile is told by its socket.
         if worker is not None:
-            end = End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace_of(attempt, grace_at_most))
-            self._send(worker, _encode(end), ())
+            grace = grace_of(attempt, grace_at_most)
+            self._send(worker, _encode(End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace)), ())
+            self._deadlines.expect_end(attempt, reason, grace)
             # One that is stopped, by whomever, would never read it. It is our child and not reaped, so no other has its number;
             # unless the program around us reaps children that are not its own.
             with contextlib.suppress(ProcessLookupError):
@@ -141,6 +154,8 @@ class LocalEngine:
             return self._bury(worker)
         # Its only message: the attempt has ended, its tree is gone, its locks are free. So it may have the next one.
         ended = _decode(received[0])
+        if worker.running is not None:
+            self._deadlines.forget(worker.running)
         worker.running = None
         worker.is_prepared = False
         if ended.outcome.attempt_class is AttemptClass.SHORTAGE:
@@ -151,7 +166,7 @@ class LocalEngine:
 
     def look_at_workers(self, now: float) -> list[EngineEvent]:
         """See `Engine`."""
-        return self._taken_over.look_at_workers(now)
+        return [*self._taken_over.look_at_workers(now), *self._deadlines.look(now)]
 
     def close(self) -> None:
         """Let all workers go. Idle ones are gone when this returns, the others when their attempt has ended."""
@@ -208,10 +223,11 @@ class LocalEngine:
         if attempt is None:
             self._died_idle[number] = words
             return [Noted(words)]
+        overdue = self._deadlines.forget(attempt)
         if worker.shortage is not None:
             outcome = shortage(worker.shortage)
             return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome), Noted(f"worker {number}: {outcome.message}")]
         if not lines_of(self._run_dir, number, attempt.start.sequence):
             outcome = not_begun(self._run_dir, number, words)
             return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome)]
-        return [Noted(words), *self._taken_over.worker_died(attempt, words)]
+        return [Noted(words), *self._taken_over.worker_died(attempt, words, overdue)]

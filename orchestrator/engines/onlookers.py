@@ -4,12 +4,13 @@ have told just now, which workers live.
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from contextlib import suppress
+from typing import BinaryIO, NamedTuple
 
 from orchestrator.engines.worker_ends import lines_of
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.processes.identity import is_same_process
+from orchestrator.workers.processes.identity import is_same_process, is_stopped_process, process_state
 from orchestrator.workers.protocol import SessionSeen
 
 
@@ -34,3 +35,26 @@ def logged_sessions(run_dir: RunDir, start: Started) -> list[str]:
 def living_process(worker: WorkerStarted) -> int | None:
     """The pid of a worker whose process is there, be it a zombie; None if it is gone, or no process of this machine."""
     return worker.pid if is_same_process(worker.pid, worker.start_ticks, worker.boot_id) else None
+
+
+class StoppedProcess(NamedTuple):
+    """A process of an attempt that was stopped by a signal. `words`: what it is, for people."""
+
+    pid: int
+    words: str
+
+
+def stopped_processes(worker: WorkerStarted | None) -> list[StoppedProcess]:
+    """Those of the attempt that `worker` runs: the worker itself, its agent, and what that has started."""
+    import psutil
+
+    if worker is None or living_process(worker) is None:
+        return []
+    found: list[StoppedProcess] = []
+    if is_stopped_process(process_state(worker.pid, worker.start_ticks)):
+        found.append(StoppedProcess(worker.pid, "its worker, which is continued once"))
+    # Gone while it is looked at, or another user's: then nothing is to be said of it.
+    with suppress(psutil.Error, OSError):
+        tree = psutil.Process(worker.pid).children(recursive=True)
+        found += [StoppedProcess(each.pid, each.name()) for each in tree if each.status() == psutil.STATUS_STOPPED]
+    return found

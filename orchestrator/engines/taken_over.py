@@ -10,7 +10,17 @@ import msgspec
 
 from orchestrator.engines.adopted import POLL_SECONDS, AdoptedWorkers
 from orchestrator.engines.dead_workers import DeadWorkers
-from orchestrator.engines.engine import AgentTaskOf, Attempt, AttemptLost, EngineEvent, Noted, OutcomeArrived, earliest
+from orchestrator.engines.deadlines import Deadlines, Overdue
+from orchestrator.engines.engine import (
+    AgentTaskOf,
+    Attempt,
+    AttemptLost,
+    EngineEvent,
+    Noted,
+    OutcomeArrived,
+    earliest,
+    grace_of,
+)
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.log import LOG_NAME, read_log
@@ -24,6 +34,7 @@ class TakenOver:
         self._run_dir = run_dir
         self._adopted = AdoptedWorkers()
         self._dead = DeadWorkers(run_dir, agent_task)
+        self._deadlines = Deadlines(run_dir)
         self._cancelled: set[int] = set()
         """Sequences of the adopted attempts that were asked to end because somebody cancelled them."""
         self._looked_at = 0.0
@@ -35,12 +46,13 @@ class TakenOver:
         if outcome is not None and outcome.attempt_class is AttemptClass.STATE_ERROR:
             return [AttemptLost(attempt.slot, attempt.start.sequence, outcome.message, outcome.agent)]
         if worker is not None and outcome is None and self._adopted.try_adopt(attempt, worker):
+            self._deadlines.watch(attempt, worker, None)
             return [Noted(f"adopted {attempt.name}, which worker {worker.worker} (pid {worker.pid}) still runs")]
         return self._dead.take_over(attempt, f"worker {attempt.start.worker} is gone")
 
-    def worker_died(self, attempt: Attempt, words: str) -> list[EngineEvent]:
-        """A worker of our own that ran `attempt` is dead, as `words` say."""
-        return self._dead.take_over(attempt, words)
+    def worker_died(self, attempt: Attempt, words: str, overdue: Overdue | None) -> list[EngineEvent]:
+        """A worker of our own that ran `attempt` is dead, as `words` say. `overdue`: why we killed it."""
+        return self._dead.take_over(attempt, words, overdue)
 
     def tell_not_begun(self, attempt: Attempt, outcome: Outcome) -> None:
         """Have `take_in` tell this of an attempt whose worker died before it could be sent."""
@@ -52,6 +64,7 @@ class TakenOver:
             if reason is EndReason.CANCEL:
                 self._cancelled.add(attempt.start.sequence)
             self._adopted.end(attempt.slot, is_hurried=grace_at_most is not None)
+            self._deadlines.expect_end(attempt, reason, grace_of(attempt, grace_at_most))
             return True
         return self._dead.hurry(attempt, grace_at_most)
 
@@ -70,7 +83,7 @@ class TakenOver:
     @property
     def next_look(self) -> float | None:
         """When `look_at_workers` is due (monotonic); None: descriptors tell all."""
-        return earliest(self._next_poll, self._dead.next_look)
+        return earliest(self._next_poll, self._dead.next_look, self._deadlines.next_look)
 
     @property
     def _next_poll(self) -> float | None:
@@ -78,8 +91,8 @@ class TakenOver:
         return self._looked_at + POLL_SECONDS if self._adopted.needs_polling else None
 
     def look_at_workers(self, now: float) -> list[EngineEvent]:
-        """What became of the adopted workers, and of ends that wait for a thread; nothing before `next_look`."""
-        events = self._dead.look(now)
+        """What became of the adopted workers, their deadlines, ends that wait for a thread; nothing before `next_look`."""
+        events = [*self._dead.look(now), *self._deadlines.look(now)]
         if self._next_poll is not None and now >= self._next_poll:
             self._looked_at = now
             events += self._take_gone()
@@ -95,9 +108,10 @@ class TakenOver:
         for attempt in self._adopted.take_gone():
             number, sequence = attempt.start.worker, attempt.start.sequence
             outcome = self._logged_outcome(attempt)
+            overdue = self._deadlines.forget(attempt)
             if outcome is None:
                 words = f"worker {number} (of an earlier supervisor) ended without an outcome"
-                events += [Noted(words), *self._dead.take_over(attempt, words)]
+                events += [Noted(words), *self._dead.take_over(attempt, words, overdue)]
                 continue
             # It was asked by a signal, which tells no reason.
             if sequence in self._cancelled and outcome.ended_by is EndReason.DRAIN:

@@ -138,10 +138,20 @@ class Flights:
         return self._run_dir.beside(flight.start.child).path
 
 
+_CLASSES = {
+    None: AttemptClass.LOST,
+    EndReason.TIMEOUT: AttemptClass.TIMEOUT,
+    EndReason.CANCEL: AttemptClass.CANCELLED,
+    EndReason.DRAIN: AttemptClass.CANCELLED,
+}
+"""What an attempt without an outcome came to, by why we ended it."""
+
+
 def _lost(flight: Flight, event: AttemptLost) -> Outcome:
     now = time.time()
     return Outcome(
-        attempt_class=AttemptClass.LOST,
+        attempt_class=_CLASSES[event.ended_by],
+        ended_by=event.ended_by,
         started_at=flight.start.at,
         finished_at=now,
         duration_seconds=max(0.0, now - flight.start.at),

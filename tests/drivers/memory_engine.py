@@ -95,10 +95,10 @@ class World:
         sequence = self._let_go(item)
         self._ended[sequence] = OutcomeArrived(-1, sequence, came_to)
 
-    def lose(self, item: str, words: str = "the machine is gone") -> None:
-        """Nobody will ever know how the attempt of `item` ended."""
+    def lose(self, item: str, words: str = "the machine is gone", ended_by: EndReason | None = None) -> None:
+        """Nobody will ever know how the attempt of `item` ended; `ended_by`: but why it was ended."""
         sequence = self._let_go(item)
-        self._ended[sequence] = AttemptLost(-1, sequence, words)
+        self._ended[sequence] = AttemptLost(-1, sequence, words, ended_by=ended_by)
 
     def take_over(self, sequence: int) -> AttemptOver | None:
         """The end of an attempt that nobody has heard of yet, if it has ended; once."""

@@ -8,6 +8,7 @@ from drivers.memory_engine import MemoryEngine, Step
 from orchestrator.control.messages import Approve
 from orchestrator.store.load import read_history
 from orchestrator.store.records import ItemSettled
+from orchestrator.workers.protocol import AttemptClass, EndReason
 
 
 class TestOrder:
@@ -105,6 +106,17 @@ class TestFailures:
 
         assert stories.run(one("a"), story).exit_code == 0
         assert stories.world.started == ["a", "a"]
+
+    def test_an_attempt_whose_worker_kept_no_limit_has_timed_out_and_uses_one_up(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a")
+            stories.world.lose("a", "timed out: its worker was stopped", EndReason.TIMEOUT)
+            yield
+
+        assert stories.run(one("a"), story).exit_code == 1
+        ended = read_history(stories.run_dir).jobs["a"].last_end(0)
+        assert ended is not None
+        assert (ended.outcome.attempt_class, ended.outcome.ended_by) == (AttemptClass.TIMEOUT, EndReason.TIMEOUT)
 
     def test_the_first_failure_lets_what_runs_finish_and_starts_nothing_more(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:

@@ -35,17 +35,21 @@ def start_ticks(pid: int) -> int | None:
     """When the process started, in kernel ticks since boot; None if there is no such process. A zombie still has it."""
     if not HAS_PROC:
         return _start_microseconds(pid)
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            line = os.read(descriptor, 1024)
-        finally:
-            os.close(descriptor)
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        # Hidden (hidepid): another user has that number by now.
-        return None
-    # The command name stands in parentheses and may hold any byte, ")" and spaces too: count from the last one.
-    return int(line[line.rindex(b")") + 2 :].split(b" ", 20)[19])
+    fields = _stat(pid)
+    return None if fields is None else int(fields[19])
+
+
+def process_state(pid: int, ticks: int) -> str:
+    """The state of the process that had this pid and start, in the kernel's letter (T: stopped, Z: a zombie); "": it is gone."""
+    if not HAS_PROC:
+        return _state_by_psutil(pid) if _start_microseconds(pid) == ticks else ""
+    fields = _stat(pid)
+    return fields[0].decode() if fields is not None and int(fields[19]) == ticks else ""
+
+
+def is_stopped_process(state: str) -> bool:
+    """Whether a process in this state was stopped by a signal (and not by a debugger)."""
+    return state == "T"
 
 
 def boot_clock() -> int:
@@ -69,6 +73,31 @@ def start_ticks_of_child(pid: int, clock_before: int) -> int:
 def is_same_process(pid: int, ticks: int, boot: str) -> bool:
     """Whether the process that had this pid, start and boot exists still (as a zombie too)."""
     return boot == boot_id() and start_ticks(pid) == ticks
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """The fields of /proc/PID/stat behind the name of the command, the state first; None if there is no such process."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.read(descriptor, 1024)
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        # Hidden (hidepid): another user has that number by now.
+        return None
+    # The command name stands in parentheses and may hold any byte, ")" and spaces too: count from the last one.
+    return line[line.rindex(b")") + 2 :].split(b" ", 20)
+
+
+def _state_by_psutil(pid: int) -> str:
+    import psutil
+
+    letters = {psutil.STATUS_STOPPED: "T", psutil.STATUS_ZOMBIE: "Z"}
+    try:
+        return letters.get(psutil.Process(pid).status(), "S")
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _start_microseconds(pid: int) -> int | None:

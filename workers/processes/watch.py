@@ -2,7 +2,7 @@
 
 One loop, one place to wait (the `Control`), every deadline in it. States of the tree:
 
-    running --timeout, stall, memory, onlooker, End--> ending (SIGTERM sent) --grace--> killing (SIGKILL in rounds) --> gone
+    running --timeout, stall, stop, memory, onlooker, End--> ending (SIGTERM sent) --grace--> killing (SIGKILL in rounds) --> gone
     running --main process exits, others live--> ending --> ...
     running --main process exits, nothing else lives--> gone
 """
@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..protocol import End, EndReason, Start
@@ -34,6 +35,9 @@ _EXPECTED_BYTES_PER_SECOND = 1 << 30
 _ORPHAN_CHECK_SECONDS = 0.05
 _MEMORY_CHECK_SECONDS = 0.2
 _MEMORY_CHECK_SHARE = 0.05
+_STOPPED_SECONDS = 10.0
+"""For so long the main process must have been stopped (SIGSTOP) before it is continued, and the second time ended: a stop of a
+moment is somebody's who knows what it is for. What it starts may be stopped for as long as it likes: its limits hold."""
 _STALL_CHECK_SHARE = 0.05
 _STALL_CHECK_SECONDS = (0.05, 5.0)
 _FOREVER = float("inf")
@@ -73,6 +77,8 @@ class Watch:
         self._died_at = 0.0
         self._written = 0
         self._wrote_at = 0.0
+        self._stopped_at: float | None = None
+        self._is_continued = False
         self._has_seen_leftovers = False
         self._kill_at = _FOREVER
         self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
@@ -87,7 +93,8 @@ class Watch:
         look_at = _FOREVER if self._onlooker is None else now
         while True:
             # A tree that is being ended waits for its grace alone: nothing else could end it more.
-            due_at = self._kill_at if self._is_ending else min(bounds.timeout_at, memory_at, stall_at, look_at)
+            running_until = min(bounds.timeout_at, memory_at, stall_at, look_at, self._stop_due_at)
+            due_at = self._kill_at if self._is_ending else running_until
             deadline = min(size_at, due_at)
             if self.status is not None and not (self._host.is_subreaper and not self._host.strangers):
                 # No SIGCHLD tells of the end of a process that is no child of ours: look for it.
@@ -107,6 +114,7 @@ class Watch:
                 look_at = self._look()
             if now >= stall_at and not self._is_ending:
                 stall_at = now + self._check_stall(now)
+            self._heed_stop(now)
             if now >= memory_at and not self._is_ending:
                 memory_at = now + self._check_memory()
             if now >= self._kill_at:
@@ -148,7 +156,7 @@ class Watch:
         """Take in every child that has ended; True when the main process and all others are gone."""
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 if self.status is None:
                     raise RuntimeError(f"the agent {self._pid} was reaped by somebody else") from None
@@ -156,6 +164,10 @@ class Watch:
                 return self._host.is_subreaper or not self._end_leftovers(has_children=False)
             if pid == 0:
                 return self.status is not None and not self._end_leftovers(has_children=not self._host.strangers)
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                if pid == self._pid:
+                    self._stopped_at = time.monotonic() if os.WIFSTOPPED(status) else None
+                continue
             self.cpu_seconds += usage.ru_utime + usage.ru_stime
             self.max_rss = max(self.max_rss, usage.ru_maxrss)
             if pid == self._pid:
@@ -216,6 +228,22 @@ class Watch:
         elif now - self._wrote_at >= self._bounds.stall_seconds:
             self._end(EndReason.STALLED, self._start.limits.grace_seconds)
         return self._stall_pause(self._bounds.stall_seconds)
+
+    @property
+    def _stop_due_at(self) -> float:
+        return _FOREVER if self._stopped_at is None else self._stopped_at + _STOPPED_SECONDS
+
+    def _heed_stop(self, now: float) -> None:
+        """Continue a main process that is stopped, once; then end it: by itself it would do neither."""
+        if now < self._stop_due_at or self._is_ending:
+            return
+        self._stopped_at = None
+        if self._is_continued:
+            self._end(EndReason.STOPPED, self._start.limits.grace_seconds)
+            return
+        self._is_continued = True
+        with suppress(PermissionError):  # it changed its user (sudo): ours to wait for, not to signal
+            os.kill(self._pid, signal.SIGCONT)
 
     def _check_memory(self) -> float:
         """End a tree that uses more than it may. The seconds until the next look: later where many processes make a look dear."""

@@ -80,6 +80,8 @@ class EndReason(StrEnum):
     MEMORY = "memory"
     STALLED = "stalled"
     """It wrote nothing for `stall_timeout`."""
+    STOPPED = "stopped"
+    """Its process was stopped (SIGSTOP) again after we had continued it."""
     EVENTS = "events"
     """It wrote more events than an attempt may."""
     FINDING = "finding"
