@@ -170,7 +170,7 @@ class QueuedListener:
             while not self._has_news():
                 self._is_idle = True
                 self._changed.wait()
-            # A refresh goes first: behind a long queue it would come late, and it is 0.25 s until the next.
+            # A refresh goes first: behind a long queue it would come late, and it is 0.2 s until the next.
             if self._refresh_at is not None and not self._is_closing:
                 now, self._refresh_at = self._refresh_at, None
                 return now

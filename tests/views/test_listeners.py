@@ -56,7 +56,7 @@ def test_a_view_is_refreshed_by_the_clock_however_busy_the_run_is() -> None:
     assert len(view.told) == 500
     gaps = [later - earlier for earlier, later in zip(view.refreshed_at, view.refreshed_at[1:], strict=False)]
     assert max(gaps) <= REFRESH_SECONDS + 0.01
-    assert len(view.refreshed_at) in range(19, 22), "5 seconds went by; more often is work for nothing"
+    assert len(view.refreshed_at) in range(23, 26), "5 seconds went by; more often is work for nothing"
 
 
 def test_turns_of_a_loop_without_happenings_refresh_no_more_often_than_is_due() -> None:
@@ -64,7 +64,7 @@ def test_turns_of_a_loop_without_happenings_refresh_no_more_often_than_is_due() 
     listeners = Listeners([view])
     for turn in range(1000):
         listeners.refresh_if_due(turn / 1000)
-    assert view.refreshed_at == [0.0, 0.25, 0.5, 0.75]
+    assert view.refreshed_at == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8], abs=0.0011)
 
 
 def test_a_listener_that_raises_is_closed_and_silent_and_everybody_else_hears_why(tmp_path: Path) -> None:

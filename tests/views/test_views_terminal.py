@@ -6,10 +6,12 @@ import io
 import re
 import time
 
+import pytest
 from drivers.views_story import began, ended, finished, listed, started
-from rich.console import Console
+from rich.console import Console, Group
 
 from orchestrator.views.happenings import AccountSpared, Charged, ItemRetrying, ItemWaiting, JobClosed, Noted
+from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.terminal import MOST_RUNNING, LiveView
 
@@ -28,9 +30,46 @@ def live_view() -> tuple[LiveView, io.StringIO, Clock]:
 
 
 def picture(view: LiveView) -> str:
+    return picture_of(view.picture())
+
+
+def picture_of(drawn: Group) -> str:
     console = Console(width=100, file=io.StringIO(), record=True, color_system=None)
-    console.print(view.picture())
+    console.print(drawn)
     return console.export_text()
+
+
+@pytest.mark.parametrize(("pause", "is_busy"), [(0.0007, True), (0.013, True), (0.045, True), (0.1, False), (0.24, False)])
+def test_a_run_in_which_something_happens_all_the_time_is_drawn_four_to_ten_times_a_second(pause: float, is_busy: bool) -> None:
+    view, _, clock = live_view()
+    drawn: list[tuple[float, str]] = []
+    draw = view.picture
+
+    def noted(now: float | None = None) -> Group:
+        drawn.append((clock.now, picture_of(draw(now))))
+        return draw(now)
+
+    view.picture = noted  # type: ignore[method-assign]
+    listeners = Listeners([view], clock=clock)
+    listeners.hear(began())
+    listeners.hear(listed(100_000))
+    begin = clock.now
+    index = 0
+    while clock.now < begin + 5.0:
+        # A loop that waits does so for what happens next, and no longer than until a refresh is due; a busy one never waits.
+        happens_at = clock.now + pause
+        while not is_busy and listeners.next_refresh < happens_at:
+            clock.now = listeners.next_refresh
+            listeners.refresh_if_due(clock.now)
+        clock.now = happens_at
+        listeners.hear(started(index))
+        listeners.hear(ended(index))
+        index += 1
+    listeners.close()
+    for second in range(5):
+        times = [at for at, _ in drawn if second <= at - begin < second + 1]
+        assert 4 <= len(times) <= 10, (second, times)
+    assert int(re.findall(r"(\d+)/100000", drawn[-1][1])[0]) > index * 0.9, "what is drawn is how far the run is by then"
 
 
 def test_a_job_has_a_bar_and_what_runs_says_for_how_long() -> None:
