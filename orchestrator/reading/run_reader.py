@@ -14,6 +14,7 @@ from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import read_capture
 from orchestrator.store.item_list import ItemList
 from orchestrator.store.load import read_history
+from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.outcomes import DoneHere
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
@@ -63,7 +64,7 @@ class RunReader(Records):
         revision = self.history.jobs[job_id].list_revision
         lists = self._item_lists
         if (job_id, revision) not in lists:
-            lists[job_id, revision] = ItemList(self.run_dir.items(job_id, revision))
+            lists[job_id, revision] = ItemList(self.run_dir.items(job_id, revision), self._opened_lists)
         return lists[job_id, revision]
 
     def suppose_list(self, job_id: str, values: list[Any]) -> None:
@@ -89,6 +90,10 @@ class RunReader(Records):
     @cached_property
     def _jobs(self) -> dict[str, Job]:
         return {job.id: job for job in self.jobs_file.jobs}
+
+    @cached_property
+    def _opened_lists(self) -> OpenedFiles:
+        return OpenedFiles()
 
     @cached_property
     def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any]]:

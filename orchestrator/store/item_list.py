@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.durable_file import unwritable, write_durably
+from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.files.syncing import sync_folder
@@ -62,15 +63,16 @@ def write_item_list(path: Path, values: Iterable[Any]) -> int:
 
 
 class ItemList:
-    """The values at `path`, read from disk one at a time. Raises StateRefusedError if the file is missing or damaged."""
+    """The values at `path`, read from disk one at a time. Raises StateRefusedError if the file is missing or damaged.
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._source = SourceFile(path)
-        except FileNotFoundError as error:
-            raise StateRefusedError(f"{path}: missing", "without its item list the job cannot go on") from error
+    The file is opened when it is read, by `opened`, which the lists of a run share: a run may have thousands of them.
+    """
+
+    def __init__(self, path: Path, opened: OpenedFiles | None = None) -> None:
+        self._path = path
+        self._opened = opened or OpenedFiles(1)
         self._offsets = array("Q", [0])
-        self._scan(path)
+        self._scan(self._source(), path)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -79,22 +81,28 @@ class ItemList:
         if not 0 <= index < len(self):
             raise IndexError(index)
         start = self._offsets[index]
-        return _decoder.decode(self._source.read(start, self._offsets[index + 1] - start))
+        return _decoder.decode(self._source().read(start, self._offsets[index + 1] - start))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
 
-    def _scan(self, path: Path) -> None:
+    def _source(self) -> SourceFile:
+        try:
+            return self._opened.source(self._path)
+        except FileNotFoundError as error:
+            raise StateRefusedError(f"{self._path}: missing", "without its item list the job cannot go on") from error
+
+    def _scan(self, source: SourceFile, path: Path) -> None:
         """Note where each line begins, and compare the checksum: a value of a damaged list must not reach an item."""
-        size = self._source.size()
-        last = _LAST_LINE.search(self._source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
+        size = source.size()
+        last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
         if last is None:
             raise refused(path, "damaged: it is not complete")
         end = size - len(last[0])
         crc = 0
         position = 0
         while position < end:
-            block = self._source.read(position, min(BLOCK_BYTES, end - position))
+            block = source.read(position, min(BLOCK_BYTES, end - position))
             crc = zlib.crc32(block, crc)
             at = block.find(b"\n")
             while at >= 0:

@@ -32,6 +32,11 @@ class SourceFile:
         found = os.fstat(self._fd)
         return found.st_size, found.st_mtime_ns
 
+    def identity(self) -> tuple[int, ...]:
+        """Differs between two files, and between two states of one."""
+        found = os.fstat(self._fd)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
     def is_at_its_path(self) -> bool:
         """Whether this very file stands at its path, and neither another one nor none."""
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.item_list import ItemList, write_item_list
+from orchestrator.store.opened_files import MOST_OPEN, OpenedFiles
 from orchestrator.workers.faultpoints import arm
 
 pytestmark = pytest.mark.usefixtures("disarmed")
@@ -99,3 +103,57 @@ def test_a_hundred_thousand_items_of_a_kilobyte_are_not_held_in_memory(path: Pat
         tracemalloc.stop()
     assert path.stat().st_size > 100_000_000
     assert peak < 4_000_000
+
+
+def test_of_many_lists_few_are_open_at_once_and_all_can_be_read(tmp_path: Path) -> None:
+    paths = [tmp_path / "items" / f"{number}.jsonl" for number in range(40)]
+    for number, path in enumerate(paths):
+        write_item_list(path, [number, -number])
+    opened = OpenedFiles()
+    lists = [ItemList(path, opened) for path in paths]
+    for index in (0, 1):
+        assert [each[index] for each in lists] == [number * (1 - 2 * index) for number in range(40)]
+    assert len(open_below(tmp_path)) == MOST_OPEN
+    del opened, lists
+    assert open_below(tmp_path) == []
+
+
+def test_a_list_that_another_file_has_taken_the_place_of_is_refused(tmp_path: Path) -> None:
+    paths = [tmp_path / "items" / name for name in ("a", "b")]
+    for path in paths:
+        write_item_list(path, ["one", "two"])
+    opened = OpenedFiles(1)
+    first, _ = ItemList(paths[0], opened), ItemList(paths[1], opened)
+    paths[0].unlink()
+    with pytest.raises(StateRefusedError, match="missing"):
+        first[0]
+    write_item_list(paths[0], ["two", "one", "three"])
+    with pytest.raises(StateRefusedError, match="is not the file that was read before"):
+        first[0]
+
+
+def test_lists_that_are_open_make_room_where_no_descriptor_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / "items" / name for name in ("a", "b", "c")]
+    for path in paths:
+        write_item_list(path, [path.name])
+    opened = OpenedFiles()
+    lists = [ItemList(path, opened) for path in paths[:2]]
+    really_open = os.open
+
+    def open_few(path: Path, flags: int, mode: int = 0o777) -> int:
+        if len(open_below(tmp_path)) == 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_few)
+    lists.append(ItemList(paths[2], opened))
+    assert [each[0] for each in lists] == ["a", "b", "c"]
+
+
+def open_below(folder: Path) -> list[str]:
+    """What this process has open in the folder."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing's own
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return [path for path in found if path.startswith(str(folder))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from drivers.loop_stories import LoopStories, Terminal, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step
 
@@ -141,6 +143,20 @@ class TestFailures:
             engine.fail("a:0")
 
         assert stories.run(fan_out(2), story).summary["error"]["item"] == "a:0"
+
+    def test_three_hundred_fan_outs_need_no_descriptor_each(self, stories: LoopStories) -> None:
+        counted: list[int] = []
+
+        def story(engine: MemoryEngine) -> Step:
+            while len(stories.world.started) < 300 or engine.running:
+                for item in engine.running:
+                    engine.ok(item)
+                counted.append(len(os.listdir("/proc/self/fd")))
+                yield
+
+        jobs = "".join(fan_out(1, job=f"j{number}") for number in range(300))
+        assert stories.run(jobs, story).exit_code == 0
+        assert max(counted) - min(counted) <= 20
 
     def test_with_keep_going_what_does_not_need_the_failed_item_runs_all_the_same(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:

@@ -1,0 +1,50 @@
+"""Files of a run that are opened when they are read, of which so many stay open: a run may have more than a process may open.
+
+Promise: what is read is of the file that was opened first, or refused: a path whose file is another one now is not read.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from pathlib import Path
+
+from orchestrator.store.refusals import refused
+from orchestrator.store.source_file import SourceFile
+
+MOST_OPEN = 8
+
+
+class OpenedFiles:
+    """Of one reader. None is ever written to once it is known here."""
+
+    def __init__(self, most: int = MOST_OPEN) -> None:
+        self._most = most
+        self._open: OrderedDict[Path, SourceFile] = OrderedDict()
+        """The one that was read last comes last. One that is let go of is closed once nobody reads it."""
+        self._known: dict[Path, tuple[int, ...]] = {}
+
+    def source(self, path: Path) -> SourceFile:
+        """The file at `path`, to be read now. Raises FileNotFoundError, StateRefusedError: it is another one than before."""
+        source = self._open.get(path)
+        if source is not None:
+            self._open.move_to_end(path)
+            return source
+        source = self._opened(path)
+        # Somebody has written it anew, or moved another run here: places that were noted before mean nothing in it.
+        if self._known.setdefault(path, source.identity()) != source.identity():
+            raise refused(path, "is not the file that was read before")
+        self._open[path] = source
+        if len(self._open) > self._most:
+            self._open.popitem(last=False)
+        return source
+
+    def _opened(self, path: Path) -> SourceFile:
+        try:
+            return SourceFile(path)
+        except OSError as error:
+            if error.errno != errno.EMFILE or not self._open:
+                raise
+        # No descriptor is left: those that are kept for speed alone make room.
+        self._open.clear()
+        return SourceFile(path)
