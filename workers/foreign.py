@@ -1,8 +1,9 @@
 """JSON that is not ours, decoded: what items, agents, users and other programs wrote.
 
 Promise: what comes out is plain data that every part of the program can walk, encode and reckon with: nested at most `DEEPEST`
-levels, its numbers in the range of a double, its texts Unicode. Whatever else the bytes are is told by a `ForeignBytesError`;
-nothing else is raised. Invariant: what is refused does not depend on who asks, so the same bytes are judged the same again.
+levels, its numbers in the range of a double, its texts Unicode, or what stands for bytes (`byte_text`). All else that the
+bytes may be is told by a `ForeignBytesError`; nothing else is raised. Invariant: what is refused does not depend on who asks, so
+the same bytes are judged the same again.
 It refuses to handle: what only this program can have written, and what a value means.
 """
 
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from .byte_text import json_decoder
 from .wording import size_in_words
 
 DEEPEST = 200
@@ -24,6 +26,7 @@ LARGEST_BYTES = 256 << 20
 LARGEST_NUMBER = int(sys.float_info.max)
 """A larger one cannot be reckoned with, and above some thousand digits not even be written."""
 
+_decode_any = json_decoder(Any)
 _CONTAINERS = frozenset((list, dict))
 _FIRST_DIGITS = len(str(LARGEST_NUMBER))
 """A whole number of fewer digits is in the range of a double."""
@@ -42,7 +45,11 @@ class ForeignBytesError(Exception):
 
 def decode_json(data: bytes, largest: int = LARGEST_BYTES) -> Any:
     """The value of `data`, which may have `largest` bytes. Raises ForeignBytesError."""
-    value = _decoded(msgspec.json.decode, data, largest)
+    return _bounded(_decode_any, data, largest)
+
+
+def _bounded(decode: Callable[[bytes], Any], data: bytes, largest: int) -> Any:
+    value = _decoded(decode, data, largest)
     if _may_be_deep(data):
         for _ in _levels_of(value):
             continue
@@ -66,7 +73,7 @@ def decode_forgiving(data: bytes) -> Any:
     Raises ForeignBytesError.
     """
     try:
-        return decode_json(data)
+        return _bounded(msgspec.json.decode, data, LARGEST_BYTES)
     except ForeignBytesError:
         held = [_decoded(_forgive, data, LARGEST_BYTES)]
     for container, key in _huge_numbers_in(held):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 
-import msgspec
-
+from .byte_text import encode_json, json_decoder
 from .faultpoints import fault_point
 from .foreign import ForeignBytesError, decode_struct
 from .protocol import LogLine
@@ -19,8 +19,7 @@ from .protocol import LogLine
 LOG_NAME = "log"
 FORGET_ABOVE_BYTES = 64 * 1024
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(LogLine).decode
+_decode: Callable[[bytes], LogLine] = json_decoder(LogLine)
 
 
 class LogWriter:
@@ -58,7 +57,7 @@ class LogWriter:
 
 def encode_line(line: LogLine) -> bytes:
     """The line as it stands in the file: JSON, a space, CRC-32 of the JSON in eight hex digits, a newline."""
-    data = _encode(line)
+    data = encode_json(line)
     return b"%b %08x\n" % (data, zlib.crc32(data))
 
 

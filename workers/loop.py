@@ -12,12 +12,11 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Callable, Sequence
 
 from . import channel
 from .attempt import AttemptRunner
+from .byte_text import encode_message, message_decoder
 from .faultpoints import fault_point
 from .protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, End, Ended, EndReason, Start
 
@@ -25,8 +24,7 @@ STATE_UNWRITABLE = 74
 """Exit code when an outcome could neither be logged nor told."""
 
 _LONGEST_WAIT_SECONDS = 3600.0
-_decode = msgspec.msgpack.Decoder(Start | End).decode
-_encode = msgspec.msgpack.Encoder().encode
+_decode: Callable[[bytes], Start | End] = message_decoder(Start | End)
 
 
 class SupervisorLink:
@@ -96,7 +94,7 @@ class SupervisorLink:
         if self.is_gone:
             return
         try:
-            channel.send(self._socket, _encode(ended), folder=self._folder)
+            channel.send(self._socket, encode_message(ended), folder=self._folder)
         except (BrokenPipeError, ConnectionResetError):
             self.is_gone = True
 

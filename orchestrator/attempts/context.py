@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
-import msgspec
-
 from orchestrator.jobsfile.language.values import LateMapping
 from orchestrator.jobsfile.model import ChainSource, Job
 from orchestrator.reading.item_result import item_fields, item_results, items_seen_as
@@ -19,6 +17,7 @@ from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import job_status
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.records import GateAnswered, Status
+from orchestrator.workers.byte_text import encode_json
 
 
 class JobView:
@@ -180,6 +179,6 @@ def _json_list(values: Iterable[Any]) -> Iterator[bytes]:
     """One list of JSON, in pieces, so that no more than one value need be in memory."""
     before = b"["
     for value in values:
-        yield before + msgspec.json.encode(value)
+        yield before + encode_json(value)
         before = b","
     yield b"[]" if before == b"[" else b"]"

@@ -23,7 +23,7 @@ from orchestrator.attempts.template_texts import (
     refuse_nul,
     rendered_arguments,
     rendered_text,
-    utf8_size,
+    size_in_bytes,
     value_of_template,
 )
 from orchestrator.attempts.workspaces.place import Workplace
@@ -33,6 +33,7 @@ from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.language.values import ValueRefused, check_token, kind_in_words
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
 from orchestrator.system.own_command import own_argv
+from orchestrator.workers.byte_text import bytes_of_text, comparable_json, encode_json
 from orchestrator.workers.protocol import Creates
 
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ def question_of(job: Job, context: Mapping[str, Any], folder: str) -> Question:
     text = rendered_text(job.action.question, context, "gate").strip()
     if not text:
         raise ItemRefused("gate: the question is empty")
-    utf8_size(text, "the question")
+    size_in_bytes(text, "the question")
     if job.show_file is None:
         return Question(text, None)
     path = rendered_text(job.show_file, context, "show_file")
     refuse_nul(path, "show_file")
-    utf8_size(path, "show_file")
+    size_in_bytes(path, "show_file")
     return Question(text, os.path.join(folder, path) if path else None)
 
 
@@ -149,7 +150,7 @@ def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings
     # A job's own standard input takes the place of what the action would be given.
     if job.stdin is not None:
         stdin = rendered_text(job.stdin, context, "stdin")
-        utf8_size(stdin, "stdin")
+        size_in_bytes(stdin, "stdin")
         action = msgspec.structs.replace(action, stdin=stdin)
     check = _check(job, context)
     does = _what_it_does(job, action, declared, cwd, check, surroundings.place)
@@ -200,6 +201,8 @@ def _payload(does: tuple[Any, ...], creates: Creates | None) -> str:
     """16 hex digits of a hash over what an item does."""
     try:
         encoded = _encode((does, creates and creates.final))
+    except UnicodeEncodeError:
+        encoded = comparable_json((does, creates and creates.final))
     except OverflowError as error:  # inputs of a child run: all else is text
         raise ItemRefused("inputs: a number of more than 64 bits") from error
     # The temporary name, which the action may contain, is another one in each run: it must not make it other work.
@@ -241,7 +244,7 @@ def _action(
             return _Action(call.argv, call.script, call.stdin, call.env, does, agent=work)
         case WorkflowAction(path=template):
             child, text = _child(rendered_text(template, context, "workflow"), job, context, folder)
-            given = msgspec.json.encode(child.given).decode()
+            given = encode_json(child.given).decode()
             return _Action(_child_argv(child), stdin=given, does=("workflow", child.path, text, child.given), child=child)
         case LandAction(job=landed):
             return _Action(own_argv("land", context["run"]["id"], landed, "--json"), does=("land", landed))
@@ -260,7 +263,7 @@ def _variables(
 
 def _shell(script: str) -> tuple[list[str], str | None]:
     refuse_nul(script, "the script")
-    if utf8_size(script, "the script") > ARGUMENT_BYTES:
+    if size_in_bytes(script, "the script") > ARGUMENT_BYTES:
         return ["/bin/sh"], script
     return ["/bin/sh", "-c", script], None
 
@@ -287,7 +290,7 @@ def _child(named: str, job: Job, context: Mapping[str, Any], folder: str) -> tup
     mistakes = mistakes_in(given, file.inputs)
     if mistakes:
         raise ItemRefused(f"workflow: {named}: {'; '.join(mistakes)}")
-    utf8_size(file.path, "workflow")
+    size_in_bytes(file.path, "workflow")
     return ChildWork(file.path, {name: value for name, value in given.items() if value is not None}), file.text
 
 
@@ -310,7 +313,7 @@ def _variable(name: str, template: Template, context: Mapping[str, Any]) -> str:
     what = f"env.{name}"
     value = rendered_text(template, context, what)
     refuse_nul(value, what)
-    size = utf8_size(name, what) + 1 + utf8_size(value, what)
+    size = size_in_bytes(name, what) + 1 + size_in_bytes(value, what)
     if size > ARGUMENT_BYTES:
         raise ItemRefused(f"{what} is {size} bytes with its name; the kernel takes at most {ARGUMENT_BYTES}: pass it by `stdin`")
     return value
@@ -325,7 +328,7 @@ def _folder(job: Job, context: Mapping[str, Any], folder: str) -> str:
             raise ItemRefused("cwd: the path is empty")
         refuse_nul(named, "cwd")
         cwd = os.path.join(folder, named)
-    utf8_size(cwd, "cwd")
+    size_in_bytes(cwd, "cwd")
     return cwd
 
 
@@ -345,14 +348,14 @@ def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:
     if not path or path.endswith(("/", "/.", "/..")) or path in (".", ".."):
         raise ItemRefused(f"creates: expected the path of a file, got {path!r}")
     refuse_nul(path, "creates")
-    utf8_size(path, "creates")
+    size_in_bytes(path, "creates")
     final = os.path.join(cwd, path)
     parent, name = os.path.split(final)
     return Creates(temporary=os.path.join(parent, _stem(final, temporary_suffix) + _suffixes(name)), final=final)
 
 
 def _stem(final: str, temporary_suffix: str) -> str:
-    return f".{sha256((final + temporary_suffix).encode()).hexdigest()[:12]}.part"
+    return f".{sha256(bytes_of_text(final + temporary_suffix)).hexdigest()[:12]}.part"
 
 
 def _suffixes(name: str) -> str:

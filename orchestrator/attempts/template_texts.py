@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.jobsfile.language.template import RenderError, Template
 from orchestrator.jobsfile.language.values import text_of
+from orchestrator.workers.byte_text import bytes_of_text
 
 ARGUMENT_BYTES = 131_071
 """The largest single argument, or NAME=value of the environment, that Linux takes."""
@@ -33,14 +34,14 @@ def rendered_text(template: Template, context: Mapping[str, Any], key: str) -> s
         raise ItemRefused(f"{key}: {error}") from error
 
 
-def utf8_size(text: str, what: str) -> int:
-    """Bytes of `text` in UTF-8. Raises ItemRefused for text that has none: no message to a worker can carry it."""
+def size_in_bytes(text: str, what: str) -> int:
+    """Bytes that `text` stands for. Raises ItemRefused for half a character, which stands for none."""
     if text.isascii():
         return len(text)
     try:
-        return len(text.encode())
+        return len(bytes_of_text(text))
     except UnicodeEncodeError as error:
-        raise ItemRefused(f"{what} is not UTF-8 at character {error.start}; rename the file or folder that it names") from error
+        raise ItemRefused(f"{what} has half a character at {error.start}") from error
 
 
 def refuse_nul(text: str, what: str) -> None:
@@ -67,6 +68,6 @@ def rendered_arguments(templates: tuple[Template, ...], context: Mapping[str, An
 def check_argument(text: str, what: str, instead: str = "pass it by `stdin`") -> None:
     """Raise ItemRefused for text that the kernel does not take as an argument. `instead`: what the user can do."""
     refuse_nul(text, what)
-    size = utf8_size(text, what)
+    size = size_in_bytes(text, what)
     if size > ARGUMENT_BYTES:
         raise ItemRefused(f"{what} is {size} bytes; the kernel takes at most {ARGUMENT_BYTES}: {instead}")

@@ -8,15 +8,14 @@ import tempfile
 from collections.abc import Callable
 from typing import BinaryIO
 
-import msgspec
-
 from orchestrator.system.wording import shown
 from orchestrator.views.happenings import Happening, Noted, RunBegan
 from orchestrator.views.json_lines import EventLines
 from orchestrator.views.listener import Listener
 from orchestrator.views.outlet import Outlet
+from orchestrator.workers.byte_text import json_decoder
 
-_decode = msgspec.json.Decoder(Happening).decode
+_decode: Callable[[bytes], Happening] = json_decoder(Happening)
 
 
 def go_to_background(run: Callable[[Listener], int], *, as_json: bool, keeps_stdin: bool) -> int:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import fresh_option
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
+from orchestrator.workers.byte_text import json_decoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @pass_invocation
 def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep_going: bool, update: bool, fresh: bool) -> int:
     """Run FILE as the child of an item, or go on with that run."""
-    given = msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, Any])
+    given = json_decoder(dict[str, Any])(sys.stdin.buffer.read())
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import ChildRequest, run_child

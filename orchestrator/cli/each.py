@@ -15,6 +15,7 @@ from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
 from orchestrator.errors import UserError
+from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, has_dos_ends, lines_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +100,7 @@ def command(
 
 
 def _lines() -> Iterator[str]:
-    """The lines of stdin, without newlines. Raises UserError for a line that is not UTF-8: records could not hold it."""
+    """The lines of stdin, byte for byte, but for a byte order mark and for ends that are all CR LF: that is told."""
     stream: BinaryIO | None = sys.stdin.buffer if sys.stdin is not None else None
     if stream is None:
         return
@@ -107,13 +108,16 @@ def _lines() -> Iterator[str]:
         from orchestrator.views.outlet import Outlet
 
         Outlet(sys.stderr).line("reading items from the terminal, one a line; Ctrl-D ends them")
-    for number, line in enumerate(stream, 1):
-        try:
-            yield line.removesuffix(b"\n").decode()
-        except UnicodeDecodeError:
-            raise UserError(
-                f"line {number} of stdin is not UTF-8", "rename what it names, or give items in another way"
-            ) from None
+    # Read whole, because a CR belongs to the line ends only if one stands before each of them.
+    data = stream.read()
+    if data.startswith(UTF16_MARKS):
+        raise UserError("stdin is in UTF-16", "convert it to UTF-8, as by: iconv -f UTF-16 -t UTF-8")
+    lines = lines_of(data)
+    if lines and (has_dos_ends(data) or data.startswith(BYTE_ORDER_MARK)):
+        from orchestrator.views.outlet import Outlet
+
+        Outlet(sys.stderr).line("note: the lines come with CR LF or a byte order mark, as Windows writes them; items go without")
+    yield from lines
 
 
 def _print_outputs(home: Path, run_id: str) -> None:
@@ -125,7 +129,7 @@ def _print_outputs(home: Path, run_id: str) -> None:
     reader = RunReader.read(find_run(home, run_id))
     if reader.job("each").is_agent:
         answers = (reader.output("each", index) for index in range(reader.count("each")))
-        write_bytes("".join(f"{answer}\n" for answer in answers if answer is not None).encode())
+        write_bytes("".join(f"{answer}\n" for answer in answers if answer is not None).encode("utf-8", "surrogateescape"))
         return
     # As bytes: what a program prints is data.
     sinks = Sinks(reader, is_raw=True)

@@ -14,6 +14,7 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.errors import UserError
 from orchestrator.system.wording import shown
 from orchestrator.views.outlet import Outlet
+from orchestrator.workers.byte_text import bytes_of_text
 
 
 @click.command("exec")
@@ -65,7 +66,7 @@ def _set_stdin(text: str | None) -> None:
 def _readable(text: str) -> int:
     """An inheritable descriptor from which `text` can be read; nothing is left on disk."""
     with tempfile.TemporaryFile() as file:
-        file.write(text.encode())
+        file.write(bytes_of_text(text))
         file.seek(0)
         descriptor = os.dup(file.fileno())
     os.set_inheritable(descriptor, True)

@@ -10,14 +10,14 @@ import contextlib
 import select
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from orchestrator.control.address import reachable
 from orchestrator.control.messages import Reply, Request
 from orchestrator.errors import RunHeldError, UserError
 from orchestrator.system.locks.holders import holder_pid, is_locked, is_stopped
+from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 
 _SOON_SECONDS = 1.0
@@ -29,7 +29,7 @@ _ONCE_TOO_LONG_BYTES = 1 << 20
 _QUEUE_SECONDS = 0.05
 """Between two tries to connect to a supervisor that begins, ends, or has too many at its door."""
 
-_decode = msgspec.json.Decoder(Reply).decode
+_decode: Callable[[bytes], Reply] = json_decoder(Reply)
 
 
 class NoSupervisor(UserError):
@@ -51,7 +51,7 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
             _connect(connection, folder, timeout_seconds)
             # From here on a broken connection no longer means that there is no supervisor: it may have read the request.
             is_heard = True
-            line = msgspec.json.encode(request) + b"\n"
+            line = encode_json(request) + b"\n"
             # Who does not read on may have answered all the same.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(line)

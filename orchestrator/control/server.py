@@ -12,12 +12,12 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from orchestrator.control.address import SOCKET_NAME, reachable
 from orchestrator.control.messages import Reply, Request
+from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -29,7 +29,7 @@ _ANSWER_SECONDS = 10.0
 _DEAF_SECONDS = 0.25
 """How long the listener is not watched after a connection could not be taken: it stays readable, and the loop would spin."""
 
-_decode = msgspec.json.Decoder(Request).decode
+_decode: Callable[[bytes], Request] = json_decoder(Request)
 
 
 class ControlServer:
@@ -93,7 +93,7 @@ class ControlServer:
     def answer(self, client: int, reply: Reply) -> None:
         """Answer and let the client go. A client that has left is no error."""
         connection, _ = self._clients[client]
-        rest = memoryview(msgspec.json.encode(reply))
+        rest = memoryview(encode_json(reply))
         # A client that has left gets no answer. The run waits for none: what the socket has no room for is sent beside it.
         with contextlib.suppress(ConnectionError, BlockingIOError):
             while rest:

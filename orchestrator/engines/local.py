@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -34,6 +34,7 @@ from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
+from orchestrator.workers.byte_text import encode_message, message_decoder
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -42,8 +43,7 @@ from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, S
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
 
-_decode = msgspec.msgpack.Decoder(Ended).decode
-_encode = msgspec.msgpack.Encoder().encode
+_decode: Callable[[bytes], Ended] = message_decoder(Ended)
 
 
 class _Worker(msgspec.Struct):
@@ -108,7 +108,7 @@ class LocalEngine:
             worker.running = attempt
             self._deadlines.watch(attempt, worker.process, message)
             try:
-                self._send(worker, _encode(message), lock_fds)
+                self._send(worker, encode_message(message), lock_fds)
             except OSError as error:
                 if error.errno not in SHORTAGES:
                     raise
@@ -124,7 +124,7 @@ class LocalEngine:
         # One that has died meanwhile is told by its socket.
         if worker is not None:
             grace = grace_of(attempt, grace_at_most)
-            self._send(worker, _encode(End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace)), ())
+            self._send(worker, encode_message(End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace)), ())
             self._deadlines.expect_end(attempt, reason, grace)
             # One that is stopped, by whomever, would never read it. It is our child and not reaped, so no other has its number;
             # unless the program around us reaps children that are not its own.

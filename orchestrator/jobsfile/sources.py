@@ -1,7 +1,7 @@
 """The items of a job: what its `for_each` gives, one value at a time.
 
 Files are read as a stream, so a list of a million lines costs no memory here. Every value is plain data that JSON can say, for
-the list is recorded as JSON. A file name that is not UTF-8 is refused: JSON cannot say it.
+the list is recorded as JSON. Bytes that are not UTF-8 stay what they are (`workers.byte_text`), but in JSON, which has none.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 from orchestrator.jobsfile.language.template import RenderError, Template
 from orchestrator.jobsfile.language.values import kind_in_words
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
+from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, bytes_of_text, text_of_bytes
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_CSV_FIELD = (1 << 31) - 1
 
 
@@ -119,24 +119,26 @@ def _from_file(source: FileSource, context: Mapping[str, Any], folder: str) -> I
 
 def _matching(pattern: str, folder: str) -> list[str]:
     """Paths as the pattern writes them, sorted; hidden ones only if the pattern names the dot."""
-    paths = sorted(set(glob.glob(pattern, root_dir=folder, recursive=True)))
-    for path in paths:
-        if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
-            raise SourceError(f"glob: the file name {os.fsencode(path)!r} is not UTF-8, which items have to be; rename it")
-    return paths
+    return sorted(set(glob.glob(pattern, root_dir=folder, recursive=True)))
 
 
 def _lines(path: str, folder: str) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, without their ends, each with its number."""
     with open(os.path.join(folder, path), "rb") as file:
         for number, line in enumerate(file, 1):
-            try:
-                text = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).decode()
-            except UnicodeDecodeError as error:
-                raise SourceError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from error
+            if number == 1:
+                _refuse_utf16(line, path)
+                line = line.removeprefix(BYTE_ORDER_MARK)
+            text = text_of_bytes(line)
             text = text.removesuffix("\n").removesuffix("\r")
             if text:
                 yield number, text
+
+
+def _refuse_utf16(start: bytes, path: str) -> None:
+    """Raise SourceError if a file that begins so is one of two bytes a character: each line would hold NUL bytes."""
+    if start.startswith(UTF16_MARKS):
+        raise SourceError(f"{path}: it is in UTF-16; save it in UTF-8")
 
 
 def _json_lines(path: str, folder: str) -> Iterator[Any]:
@@ -144,7 +146,7 @@ def _json_lines(path: str, folder: str) -> Iterator[Any]:
         if text.isspace():
             continue
         try:
-            yield decode_json(text.encode())
+            yield decode_json(bytes_of_text(text))
         except ForeignBytesError as error:
             raise SourceError(f"{path}:{number}: {error}") from error
 
@@ -152,7 +154,10 @@ def _json_lines(path: str, folder: str) -> Iterator[Any]:
 def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
     # Of the whole process, and by default small: a field may hold a file.
     csv.field_size_limit(_LONGEST_CSV_FIELD)
-    with open(os.path.join(folder, path), encoding="utf-8-sig", newline="") as file:
+    place = os.path.join(folder, path)
+    with open(place, "rb") as start:
+        _refuse_utf16(start.read(2), path)
+    with open(place, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             header = next(reader, None)
@@ -172,5 +177,3 @@ def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
                 yield dict(zip(header, row, strict=True))
         except csv.Error as error:
             raise SourceError(f"{path}:{reader.line_num}: {error}") from error
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{path}: not UTF-8 after line {reader.line_num}") from error

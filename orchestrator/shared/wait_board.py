@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,7 @@ from orchestrator.store.home import waits_folder
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
+from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_id, is_same_process, start_ticks
@@ -148,7 +149,7 @@ class WaitBoard:
         # By rename: readers take no lock, and must never see half a file.
         temporary = temporary_path(self._path)
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        temporary.write_bytes(msgspec.json.encode(content))
+        temporary.write_bytes(encode_json(content))
         temporary.rename(self._path)
         self._posted, self._refresh_at = waits, now + REFRESH_SECONDS
 
@@ -198,7 +199,7 @@ class WaitBoard:
             if path.suffix != ".json" or name.startswith(".") or path == self._path:
                 continue
             try:
-                file = decode_struct(_DECODER.decode, path.read_bytes())
+                file = decode_struct(_decode, path.read_bytes())
             except (FileNotFoundError, ForeignBytesError):
                 continue  # removed meanwhile; or of another version, which finds its deadlocks by itself
             # A killed supervisor leaves its file: the next reader removes it.
@@ -213,7 +214,7 @@ class WaitBoard:
         return is_locked(self._run_dir.beside(run_id).supervisor_lock)
 
 
-_DECODER = msgspec.json.Decoder(_File)
+_decode: Callable[[bytes], _File] = json_decoder(_File)
 
 
 def _posting(file: _File) -> Posting:

@@ -24,8 +24,7 @@ from orchestrator.store.run_history import RunHistory
 from orchestrator.store.settings_records import SlotsSet
 from orchestrator.store.source_file import BLOCK_BYTES
 from orchestrator.store.spending_records import JobSpent, Spent
-
-_encode = msgspec.json.Encoder().encode
+from orchestrator.workers.byte_text import encode_json
 
 
 class _JobPlaces(msgspec.Struct):
@@ -56,7 +55,7 @@ class CheckpointWriter:
             counts={job.id: {s: n for s, n in job.counts().items() if n} for job in history.jobs.values()},
         )
         # Each line's place is noted while the document is laid out: the history reads from the checkpoint afterwards.
-        buffer = bytearray(_encode(head)[:-1] + HEAD_END)
+        buffer = bytearray(encode_json(head)[:-1] + HEAD_END)
         crc = 0
         written = 0
         separator = b""
@@ -104,15 +103,15 @@ class CheckpointWriter:
         for job in history.jobs.values():
             facts += _listing_of(job)
         for fact in facts:
-            yield _encode(fact), None, 0
+            yield encode_json(fact), None, 0
         for job in history.jobs.values():
             yield from self._item_lines(job)
             for retry in job.retries.values():
-                yield _encode(retry), None, 0
+                yield encode_json(retry), None, 0
             if job.closed is not None:
-                yield _encode(JobClosed(job=job.id, status=job.closed, message=job.skipped_because)), None, 0
+                yield encode_json(JobClosed(job=job.id, status=job.closed, message=job.skipped_because)), None, 0
         if history.ended is not None:
-            yield _encode(history.ended), None, 0
+            yield encode_json(history.ended), None, 0
 
     def _item_lines(self, job: JobHistory) -> Iterator[tuple[bytes, Places | None, int]]:
         """The lines of one job's items, in an order that folds to the same: each later line may take back an earlier one."""
@@ -120,7 +119,7 @@ class CheckpointWriter:
         history = self._history
         for index in range(job.known):
             for record in _gate_records(job, index):
-                yield _encode(record), None, 0
+                yield encode_json(record), None, 0
             # The ends of a loop's rounds. The last of them may be the item's last end: then one line serves both.
             end = job.ends.get(index)
             is_told = end is not None
@@ -138,15 +137,15 @@ class CheckpointWriter:
                     new.rounds[index].copy(last_round, new.ends, index)
             # What came of the item since its last end: a start that was settled, a settlement, a start that is open.
             if (unended := job.unended.get(index)) is not None:
-                yield _encode(unended), None, 0
+                yield encode_json(unended), None, 0
             if (place := job.settlements.get(index)) is not None:
                 yield history.sources.line(place), new.settlements, index
                 is_told = True
             if (start := history.open_starts.get((job.id, index))) is not None:
-                yield _encode(start), None, 0
+                yield encode_json(start), None, 0
             # Its end, or its settlement, would else be its last word again.
             if job.is_to_run(index) and is_told:
-                yield _encode(Reopened(job=job.id, indices=[index])), None, 0
+                yield encode_json(Reopened(job=job.id, indices=[index])), None, 0
 
 
 def _gate_records(job: JobHistory, index: int) -> Iterator[Record]:

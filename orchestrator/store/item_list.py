@@ -12,20 +12,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
+from orchestrator.workers.byte_text import append_json, json_decoder
 from orchestrator.workers.files.syncing import sync_folder
 
 _LAST_LINE = re.compile(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = 64
 
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder()
+_decode = json_decoder(Any)
 
 
 def write_item_list(path: Path, values: Iterable[Any]) -> int:
@@ -47,7 +45,7 @@ def write_item_list(path: Path, values: Iterable[Any]) -> int:
         buffer = bytearray()
         # A list of a million values is written a block at a time: memory does not grow with it.
         for value in values:
-            _encoder.encode_into(value, buffer, -1)
+            append_json(value, buffer)
             buffer += b"\n"
             count += 1
             if len(buffer) >= BLOCK_BYTES:
@@ -81,7 +79,7 @@ class ItemList:
         if not 0 <= index < len(self):
             raise IndexError(index)
         start = self._offsets[index]
-        return _decoder.decode(self._source().read(start, self._offsets[index + 1] - start))
+        return _decode(self._source().read(start, self._offsets[index + 1] - start))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))

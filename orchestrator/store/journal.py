@@ -20,8 +20,6 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-import msgspec
-
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.formats import FORMAT, TODAY, Format, check_same
@@ -29,12 +27,11 @@ from orchestrator.store.lines import JournalHeader, Line, decode_line
 from orchestrator.store.records import Commit, Record
 from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
+from orchestrator.workers.byte_text import append_json
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 _COMMIT_START = b'{"type":"commit",'
-
-_encoder = msgspec.json.Encoder()
 
 
 class Journal:
@@ -96,11 +93,11 @@ class Journal:
         places = []
         for record in records:
             start = len(group)
-            _encoder.encode_into(record, group, -1)
+            append_json(record, group)
             places.append((self.size + start, len(group) - start))
             group += b"\n"
         commit = Commit(generation=self.generation, offset=self.size, crc=zlib.crc32(group))
-        _encoder.encode_into(commit, group, -1)
+        append_json(commit, group)
         group += b"\n"
         try:
             fault_point("journal.write")

@@ -6,7 +6,7 @@ place (file, offset, length), only when somebody asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from orchestrator.store.records import Commit, Fact, Record, Started, Status
 from orchestrator.store.refusals import refused
 from orchestrator.store.spending_records import Spent
+from orchestrator.workers.byte_text import json_decoder
 from orchestrator.workers.foreign import decode_struct
 
 
@@ -63,11 +64,10 @@ class SettledLine(msgspec.Struct, frozen=True, tag="item", gc=False):
 Line = EndLine | Started | SettledLine | Commit | JournalHeader | Fact
 """What a line decodes to in the pass."""
 
-_head_decoder: msgspec.json.Decoder[CheckpointHead] = msgspec.json.Decoder(CheckpointHead)
-
-_block_decoder: msgspec.json.Decoder[list[Line]] = msgspec.json.Decoder(list[Line])
-_line_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
-_record_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_decode_head: Callable[[bytes], CheckpointHead] = json_decoder(CheckpointHead)
+_decode_block: Callable[[bytes], list[Line]] = json_decoder(list[Line])
+_decode_line: Callable[[bytes], Line] = json_decoder(Line)
+_decode_record: Callable[[bytes], Record] = json_decoder(Record)
 
 _DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a line raises that no version has written."""
@@ -75,13 +75,13 @@ _DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def decode_head(document: bytes) -> CheckpointHead:
     """The first line of a checkpoint, as a JSON object of its own. Raises ForeignBytesError."""
-    return decode_struct(_head_decoder.decode, document)
+    return decode_struct(_decode_head, document)
 
 
 def decode_line(line: bytes) -> Line | None:
     """The line's light form; None if it is damaged or of an unknown kind."""
     try:
-        return _line_decoder.decode(line)
+        return _decode_line(line)
     except _DAMAGE:
         return None
 
@@ -89,7 +89,7 @@ def decode_line(line: bytes) -> Line | None:
 def decode_lines(lines: Sequence[bytes]) -> Sequence[Line | None]:
     """The light form of each of `lines`, None for those that are damaged. One call into C when none is."""
     try:
-        decoded = _block_decoder.decode(b"[" + b",".join(lines) + b"]")
+        decoded = _decode_block(b"[" + b",".join(lines) + b"]")
     except _DAMAGE:
         return [decode_line(line) for line in lines]
     # Damage can make two lines read as one value or one as two: then only the slow way tells which is which.
@@ -99,6 +99,6 @@ def decode_lines(lines: Sequence[bytes]) -> Sequence[Line | None]:
 def decode_record(line: bytes, path: Path) -> Record:
     """The whole record of a line. Raises StateRefusedError."""
     try:
-        return _record_decoder.decode(line)
+        return _decode_record(line)
     except _DAMAGE as error:
         raise refused(path, f"damaged: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.byte_text import lines_of, text_of_bytes
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_json
 from orchestrator.workers.protocol import Capture, Outcome
 from orchestrator.workers.wording import size_in_words
@@ -20,15 +21,15 @@ class BadOutputError(CaptureMismatch):
 def parse_output(kind: OutputKind, stdout: bytes) -> Any:
     """Give a job's output its shape: text (one final newline dropped), list of lines, JSON value, list of JSON values.
 
-    Bytes that are not UTF-8 are replaced in text and lines. Raises BadOutputError for json and jsonl.
+    Bytes that are not UTF-8 stay what they are in text and lines (`workers.byte_text`). Lines end in LF, or all of them in CR LF;
+    a byte order mark belongs to none. Raises BadOutputError for json and jsonl.
     """
     match kind:
         case "text":
-            text = stdout.decode("utf-8", "replace")
+            text = text_of_bytes(stdout)
             return text[:-1] if text.endswith("\n") else text
         case "lines":
-            lines = stdout.decode("utf-8", "replace").split("\n")
-            return lines[:-1] if lines[-1] == "" else lines
+            return lines_of(stdout)
         case "json":
             try:
                 return decode_json(stdout)

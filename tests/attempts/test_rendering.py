@@ -86,7 +86,7 @@ def test_a_list_becomes_several_arguments() -> None:
         (("{{ item }}",), [], "command: the program is empty"),
         (("echo", "{{ item.x }}"), "a", "command: item.x is undefined: text has no field x"),
         (("echo", "{{ item }}"), "a\0b", "argument 1 holds a NUL byte; pass it by `stdin`"),
-        (("echo", "{{ item }}"), "a\udcff", "argument 1 is not UTF-8 at character 1"),
+        (("echo", "{{ item }}"), "a\ud83d", "argument 1 has half a character at 1"),
     ],
 )
 def test_an_item_that_gives_no_argv_is_refused(argv: tuple[str, ...], item: Any, told: str) -> None:
@@ -151,7 +151,16 @@ def test_a_large_value_arrives_byte_for_byte_through_a_script_file(tmp_path: Pat
 def test_standard_input_may_hold_any_text_of_any_length() -> None:
     assert prepared(command("cat", stdin=text("{{ item }}\n")), "a\0" * 200_000).stdin == "a\0" * 200_000 + "\n"
     assert prepared(command("cat")).stdin is None
-    assert refusal(command("cat", stdin=text("{{ item }}")), "\udcff").startswith("stdin is not UTF-8 at character 0")
+    assert prepared(command("cat", stdin=text("{{ item }}")), "\udcff").stdin == "\udcff"
+    assert refusal(command("cat", stdin=text("{{ item }}")), "\ud83d") == "stdin has half a character at 0"
+
+
+def test_bytes_that_are_not_utf8_make_other_work_and_reach_argv_environment_and_creates() -> None:
+    job = command("{{ item }}", env={"X": text("{{ item }}")}, creates=text("{{ item }}.txt"))
+    odd, plain = prepared(job, "caf\udce9"), prepared(job, "caf\xe9")
+    assert (odd.argv, odd.env, odd.payload != plain.payload) == (["caf\udce9"], {"X": "caf\udce9"}, True)
+    assert odd.creates is not None
+    assert odd.creates.final == "/srv/here/caf\udce9.txt"
 
 
 # Folder and environment.
@@ -229,7 +238,7 @@ def test_the_temporary_name_keeps_the_suffixes_and_stays_short(name: str, suffix
     assert len(temporary) < 60
 
 
-@pytest.mark.parametrize("path", ["", "out/", ".", "out/..", "a\0b", "\udcff"])
+@pytest.mark.parametrize("path", ["", "out/", ".", "out/..", "a\0b", "\ud83d"])
 def test_creates_has_to_be_the_path_of_a_file(path: str) -> None:
     assert refusal(command("make", creates=text("{{ item }}")), path).startswith("creates")
 

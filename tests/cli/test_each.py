@@ -110,11 +110,19 @@ def test_no_lines_are_no_items(run_cli: RunCli) -> None:
     assert (told.returncode, told.stdout) == (0, "")
 
 
-def test_a_line_that_is_not_utf8_is_told_and_nothing_starts(run_cli: RunCli) -> None:
-    told = run_cli("each", "--", "echo", stdin="fine\n\udcff\n")
-    assert told.returncode == 2
-    assert told.stderr.startswith("orchestrate: line 2 of stdin is not UTF-8")
-    assert run_cli("list").stdout == ""
+def test_a_line_that_is_not_utf8_is_an_argument_byte_for_byte_and_json_says_it(run_cli: RunCli) -> None:
+    told = run_cli("each", "--", "echo", stdin="fine\ncaf\udce9\nIcon\r\n")
+    assert (told.returncode, told.stdout) == (0, "fine\ncaf\udce9\nIcon\r\n"), told.stderr
+    shown = run_cli("results", "--format", "jsonl", "--fields", "value,output").stdout.splitlines()
+    assert shown[1] == r'{"value": "caf\udce9", "output": "caf\udce9"}'
+
+
+def test_line_ends_of_windows_are_left_out_and_told_and_utf16_is_refused(run_cli: RunCli) -> None:
+    told = run_cli("each", "--", "printf", "<%s>", stdin="\ufeffa\r\n b\r\n")
+    assert told.stdout == "<a>< b>"
+    assert "note: the lines come with CR LF or a byte order mark" in told.stderr
+    refused = run_cli("each", "--", "echo", stdin="\udcff\udcfea\0\n\0")
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (2, "orchestrate: stdin is in UTF-16")
 
 
 def test_without_a_command_it_says_what_is_missing(run_cli: RunCli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,42 @@ command = ["echo", "{{ item }}"]
     )
     told = run_cli("run", "jobs.toml", "--quiet")
     assert (told.returncode, told.stderr) == (0, "note: none has no items: no file matches inbox/*.csv\n")
+
+
+def test_a_name_that_is_not_utf8_goes_through_outputs_lists_and_files_byte_for_byte(run_cli: RunCli, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    for folder in ("in", "out"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "in" / odd).touch()
+    (tmp_path / "jobs.toml").write_text(
+        """
+[jobs.list]
+command = ["ls", "in"]
+output = "lines"
+[jobs.touch]
+for_each = "{{ jobs.list.output }}"
+shell = "touch out/{{ item }}; printf %s \\"$NAME\\" | cmp - same-{{ item }} && cat"
+stdin = "{{ item }}"
+env = { NAME = "{{ item }}" }
+[jobs.made]
+for_each = { glob = "in/*" }
+needs = ["touch"]
+creates = "{{ item }}.made"
+shell = "cat {{ jobs.touch.results_file }} > {{ creates }}; echo {{ jobs.touch.outputs | tojson }}"
+[jobs.again]
+for_each = { job = "made" }
+cwd = "out"
+command = ["sh", "-c", "test -e \\"${1#in/}\\" && printf %s \\"$2\\"", "sh", "{{ item }}", "{{ parent.output }}"]
+output = "json"
+"""
+    )
+    (tmp_path / f"same-{odd}").write_bytes(b"caf\xe9")
+    ran = run_cli("run", "jobs.toml", "--slots", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert os.listdir(tmp_path / "out") == [odd]
+    assert json.loads((tmp_path / "in" / f"{odd}.made").read_bytes())[0]["output"] == odd
+    told = results(run_cli)
+    assert [outputs(told, job) for job in ("touch", "made", "again")] == [[odd], [r'["caf\udce9"]'], [[odd]]]
+    # What is recorded is read again, and nothing of it looks changed.
+    assert run_cli("resume", "jobs.toml").returncode == 0
+    assert run_cli("results", "--format", "csv", "--fields", "value").stdout.splitlines()[2] == odd

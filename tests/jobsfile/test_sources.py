@@ -127,10 +127,11 @@ def test_hostile_file_names_are_items_like_any_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take UTF-8 names only")
-def test_a_file_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_is_an_item_by_which_the_file_is_found(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/caf\xe9.txt", "wb"):
         pass
-    assert refusal(a_file("glob", "*.txt"), tmp_path).startswith(r"glob: the file name b'caf\xe9.txt' is not UTF-8")
+    (found,) = items(a_file("glob", "*.txt"), tmp_path)
+    assert (found, (tmp_path / found).exists()) == ("caf\udce9.txt", True)
 
 
 def test_lines_lose_their_ends_and_nothing_else(tmp_path: Path) -> None:
@@ -138,9 +139,17 @@ def test_lines_lose_their_ends_and_nothing_else(tmp_path: Path) -> None:
     assert items(a_file("lines", "list"), tmp_path) == ["a", "  b\t", "cé\x0b\x1cd", "x" * 200_000]
 
 
-def test_lines_that_are_not_utf8_are_told_with_their_number(tmp_path: Path) -> None:
+def test_lines_and_fields_that_are_not_utf8_are_items_byte_for_byte(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"a\nb\xff\n")
-    assert refusal(a_file("lines", "list"), tmp_path) == "list:2: not UTF-8 at byte 1 of the line"
+    assert items(a_file("lines", "list"), tmp_path) == ["a", "b\udcff"]
+    (tmp_path / "x.csv").write_bytes(b"a\n\xff\n")
+    assert items(a_file("csv", "x.csv"), tmp_path) == [{"a": "\udcff"}]
+
+
+@pytest.mark.parametrize("kind", ["lines", "jsonl", "csv"])
+def test_a_file_in_utf16_is_refused_in_words(tmp_path: Path, kind: Literal["lines", "jsonl", "csv"]) -> None:
+    (tmp_path / "x").write_bytes("a\nb\n".encode("utf-16"))
+    assert refusal(a_file(kind, "x"), tmp_path) == "x: it is in UTF-16; save it in UTF-8"
 
 
 def test_each_line_of_jsonl_is_a_value(tmp_path: Path) -> None:
@@ -172,7 +181,6 @@ def test_each_row_of_csv_is_a_mapping_of_texts(tmp_path: Path) -> None:
         (b"a,b\n1,2,3\n", "x.csv:2: 3 fields, but the header has 2"),
         (b'a,b\n"1"x,2\n', "x.csv:2: "),
         (b'a,b\n"1,2\n', "x.csv:2: "),
-        (b"a\n\xff\n", "x.csv: not UTF-8 after line"),
     ],
 )
 def test_a_bad_csv_is_told_with_its_line(tmp_path: Path, content: bytes, told: str) -> None:
@@ -189,9 +197,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, kind: Literal["line
 
 
 def test_a_long_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "list").write_bytes(b"a\nb\n" + b"\n" * 100_000 + b"\xff\n")
-    stream: Iterator[Any] = list_items(a_file("lines", "list", batch=1), {}, str(tmp_path))
-    assert list(islice(stream, 2)) == [["a"], ["b"]]
+    (tmp_path / "list").write_bytes(b"1\n2\n" + b"\n" * 100_000 + b"\xff\n")
+    stream: Iterator[Any] = list_items(a_file("jsonl", "list", batch=1), {}, str(tmp_path))
+    assert list(islice(stream, 2)) == [[1], [2]]
     with pytest.raises(SourceError, match="list:100003"):
         next(stream)
 

@@ -11,7 +11,7 @@ from drivers.store_samples import LISTED, ended, read_journal, started
 from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.journal import Journal
 from orchestrator.store.lines import EndLine
-from orchestrator.store.records import Status
+from orchestrator.store.records import Started, Status
 from orchestrator.workers.faultpoints import arm
 
 pytestmark = pytest.mark.usefixtures("disarmed")
@@ -83,10 +83,19 @@ def test_a_short_write_closes_the_journal_and_readers_ignore_it(path: Path, monk
 def test_a_record_that_cannot_be_encoded_writes_nothing_and_harms_nothing(path: Path) -> None:
     journal = Journal.create(path, 1, "r1")
     with pytest.raises(UnicodeEncodeError):
-        journal.append([ended(0), started(1, job="\udcff")])
+        journal.append([ended(0), started(1, job="\ud83d")])
     journal.append([ended(1)])
     journal.close()
     assert [line.index for line, _, _ in read_journal(path, 1, "r1") if isinstance(line, EndLine)] == [1]
+
+
+def test_bytes_that_are_not_utf8_are_read_back_as_they_were_recorded(path: Path) -> None:
+    journal = Journal.create(path, 1, "r1")
+    journal.append([ended(0), started(1, job="caf\udce9"), ended(2)])
+    journal.close()
+    lines = [line for line, _, _ in read_journal(path, 1, "r1")]
+    assert [line.index for line in lines if isinstance(line, EndLine)] == [0, 2]
+    assert [line.job for line in lines if isinstance(line, Started)] == ["caf\udce9"]
 
 
 def test_a_closed_journal_refuses(path: Path) -> None:

@@ -7,9 +7,11 @@ and `logs` does without.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import msgspec
 
+from ..byte_text import encode_json, json_decoder
 from ..foreign import ForeignBytesError, decode_struct
 from ..protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, EndReason, Outcome, Start
 
@@ -33,7 +35,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """The kind of workspace that it had to itself."""
 
 
-_decode = msgspec.json.Decoder(AttemptRecord).decode
+_decode: Callable[[bytes], AttemptRecord] = json_decoder(AttemptRecord)
 
 
 def record_of(outcome: Outcome, asked: dict[str, str] | None = None, told: str | None = None) -> AttemptRecord:
@@ -68,7 +70,7 @@ def keep_record(start: Start, outcome: Outcome) -> None:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     temporary = f"{path}.part"
     with open(temporary, "wb") as file:
-        file.write(msgspec.json.encode(record_of(outcome, start.agent.asked, told)))
+        file.write(encode_json(record_of(outcome, start.agent.asked, told)))
     os.replace(temporary, path)
 
 

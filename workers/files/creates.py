@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..attempt_end import AttemptEnd
+from ..byte_text import bytes_of_text
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import AttemptClass, Creates
 from .syncing import sync_folder
@@ -46,7 +47,7 @@ def fingerprint(path: str) -> str:
     digest = hashlib.sha256(found.encode())
     for inside in _all_in(path):
         try:
-            digest.update(f"{inside} {_mark(os.lstat(inside))}\n".encode("utf-8", "surrogateescape"))
+            digest.update(bytes_of_text(f"{inside} {_mark(os.lstat(inside))}\n"))
         except OSError:  # it goes while it is looked at: another look finds another folder
             digest.update(b"gone\n")
     return digest.hexdigest()[:32]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ..byte_text import bytes_of_text
+
 
 def stdin_file(text: str, folder: str) -> int:
     """A nameless file that holds `text`, at its beginning: however slowly the agent reads, nobody has to feed it."""
@@ -15,7 +17,7 @@ def stdin_file(text: str, folder: str) -> int:
         os.unlink(path)
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(text.encode())
+            file.write(bytes_of_text(text))
         os.lseek(descriptor, 0, os.SEEK_SET)
     except OSError:
         os.close(descriptor)
@@ -26,6 +28,6 @@ def stdin_file(text: str, folder: str) -> int:
 def script_file(text: str, folder: str) -> str:
     """The path of a file that holds `text`, for /bin/sh."""
     path = f"{folder}/script"
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
+    with open(path, "wb") as file:
+        file.write(bytes_of_text(text))
     return path

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
+from ..byte_text import encode_json, json_decoder
 from ..files.syncing import sync_data, sync_folder
 from ..foreign import ForeignBytesError, decode_struct
 
@@ -29,7 +31,7 @@ class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Seconds since the epoch; None: as long as the run."""
 
 
-_decode = msgspec.json.Decoder(WorkspaceRecord).decode
+_decode: Callable[[bytes], WorkspaceRecord] = json_decoder(WorkspaceRecord)
 
 
 def record_path(path: str) -> str:
@@ -55,7 +57,7 @@ def write_record(path: str, record: WorkspaceRecord) -> None:
     """Replaced whole; survives power loss. Raises OSError."""
     temporary = f"{record_path(path)}.new"
     with open(temporary, "wb", buffering=0) as file:
-        file.write(msgspec.json.encode(record))
+        file.write(encode_json(record))
         sync_data(file.fileno())
     os.replace(temporary, record_path(path))
     sync_folder(os.path.dirname(path))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from ..byte_text import bytes_of_text
 from ..faultpoints import fault_point
 from ..files.syncing import sync_trees
 from .branch_names import free_branch, is_named_by_us
@@ -103,7 +104,7 @@ def commit_all(path: str, record: WorkspaceRecord, message: str, env: Mapping[st
     if asked(path, "diff", "--cached", "--quiet", env=env) is None:
         fault_point("worker.workspace.committing")
         author = {**env, **identity(path)}
-        git(path, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=message.encode())
+        git(path, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=bytes_of_text(message))
     fault_point("worker.workspace.committed")
     head, branch, note = _on_branch(path, record.branch, env)
     return Committed(head, branch, note, begun)

@@ -33,7 +33,7 @@ from orchestrator.attempts.template_texts import (
     refuse_nul,
     rendered_arguments,
     rendered_text,
-    utf8_size,
+    size_in_bytes,
 )
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema
@@ -169,7 +169,7 @@ def agent_work(
     told = _told(job, context, prompt, before, resumed)
     if schema_text is not None and not takes_schema(profile, schema_text):
         told = f"{told.rstrip()}\n\n{_SCHEMA_WORDS}{schema_text}"
-    utf8_size(told, "the prompt")
+    size_in_bytes(told, "the prompt")
     # A model means something only to the same provider, arguments only to the same program: a fallback does without them.
     asked = Asked(
         prompt=told,

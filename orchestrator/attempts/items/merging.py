@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+from orchestrator.workers.byte_text import comparable_json
 
 
 class Relisted(msgspec.Struct, frozen=True):
@@ -39,13 +39,13 @@ def merge_list(old: Iterable[Any], gone: Collection[int], new: Iterable[Any]) ->
     """The list `old`, whose indices `gone` are missing already, with the values `new`. Of equal values each has its own index."""
     places: dict[bytes, tuple[deque[int], deque[int]]] = {}
     for index, value in enumerate(old):
-        there, missing = places.setdefault(_encode(value), (deque(), deque()))
+        there, missing = places.setdefault(comparable_json(value), (deque(), deque()))
         (missing if index in gone else there).append(index)
     # Take the index of an equal value: one that is in the list first, then one that was missing.
     added: list[Any] = []
     back: list[int] = []
     for value in new:
-        there, missing = places.get(_encode(value)) or (deque(), deque())
+        there, missing = places.get(comparable_json(value)) or (deque(), deque())
         if there:
             there.popleft()
         elif missing:
@@ -60,7 +60,7 @@ def follow_parent(old: Iterable[Any], gone: Collection[int], parent: Sequence[An
     """The list `old` of a chain, whose item i follows item i of its parent, with the list `parent`. Raises MeaningChanged."""
     count = 0
     for index, value in enumerate(old):
-        if index >= len(parent) or _encode(value) != _encode(parent[index]):
+        if index >= len(parent) or comparable_json(value) != comparable_json(parent[index]):
             raise MeaningChanged(index)
         count += 1
     left = sorted(set(parent_gone).difference(gone))

@@ -11,6 +11,7 @@ import io
 import re
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ import msgspec
 from orchestrator.errors import UserError
 from orchestrator.store.formats import format_told
 from orchestrator.workers.agents.attempt_record import AttemptRecord
+from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_struct
 
 FORMAT = 1
@@ -59,7 +61,7 @@ class Capsule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: list[str] = []
 
 
-_decode_capsule = msgspec.json.Decoder(Capsule).decode
+_decode_capsule: Callable[[bytes], Capsule] = json_decoder(Capsule)
 
 
 class CapsuleWriter:
@@ -137,7 +139,7 @@ def unpack(archive: Path, folder: Path) -> Capsule:
             reader = CapsuleReader(file)
             capsule = _read_index(reader, archive)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / INDEX).write_bytes(msgspec.json.encode(capsule))
+            (folder / INDEX).write_bytes(encode_json(capsule))
             _unpack_files(reader, folder, archive)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise UserError(f"{archive}: is no capsule, or a damaged one: {error}") from error

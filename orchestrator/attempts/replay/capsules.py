@@ -20,6 +20,7 @@ from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch, capture_path
 from orchestrator.system.redaction import Redactor
 from orchestrator.workers.agents.attempt_record import AttemptRecord, kept_record, record_of, record_path
+from orchestrator.workers.byte_text import encode_json
 from orchestrator.workers.protocol import Capture, Outcome
 
 _BLOCK_BYTES = 1 << 20
@@ -52,7 +53,7 @@ class CapsuleMaker:
         # The index stands first: a reader refuses a newer format before it unpacks anything.
         capsule = self._index()
         writer = CapsuleWriter(target)
-        writer.add_bytes(INDEX, msgspec.json.encode(self._without_secrets(capsule)) + b"\n")
+        writer.add_bytes(INDEX, encode_json(self._without_secrets(capsule)) + b"\n")
         # What the run was to do: the jobs file and the lists of items as they are now.
         run_dir, history = self._records.run_dir, self._records.history
         self._add(writer, "jobs.toml", run_dir.jobs_toml(history.header.revision))

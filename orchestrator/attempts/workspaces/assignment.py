@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.attempts.rendering import Prepared
-from orchestrator.attempts.template_texts import ItemRefused, refuse_nul, rendered_text, utf8_size, value_of_template
+from orchestrator.attempts.template_texts import ItemRefused, refuse_nul, rendered_text, size_in_bytes, value_of_template
 from orchestrator.attempts.workspaces.place import Workplace, parent_of, repository_of
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
@@ -162,7 +162,7 @@ def _word(job: Job, key: str, context: Mapping[str, Any]) -> str:
     text = rendered_text(getattr(job.workspace, key), context, f"workspace.{key}").strip()
     if not text or text.startswith("-") or not text.isprintable():
         raise ItemRefused(f"workspace.{key}: {text!r} cannot be a name in git")
-    utf8_size(text, f"workspace.{key}")
+    size_in_bytes(text, f"workspace.{key}")
     return text
 
 
@@ -175,7 +175,7 @@ def _patterns(job: Job, context: Mapping[str, Any]) -> tuple[str, ...]:
             if not isinstance(each, str) or not each or os.path.isabs(each) or ".." in each.split("/"):
                 raise ItemRefused(f"artifacts: expected a pattern below the workspace, got {each!r}")
             refuse_nul(each, "artifacts")
-            utf8_size(each, "artifacts")
+            size_in_bytes(each, "artifacts")
             found.append(each)
     return tuple(found)
 

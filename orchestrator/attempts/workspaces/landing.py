@@ -25,6 +25,7 @@ import msgspec
 
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from orchestrator.errors import UserError
+from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.syncing import sync_trees
 from orchestrator.workers.workspaces.git import LOCAL_VARIABLES, GitFailed, asked, common_folder, git, identity, locked
 
@@ -142,7 +143,7 @@ class Landing:
                 self._repository,
                 *("commit", "--quiet", "--no-verify", "--allow-empty", "--cleanup=verbatim", "--file=-"),
                 env=author,
-                given=message.encode(),
+                given=bytes_of_text(message),
             )
             before = git(self._repository, "rev-parse", "HEAD")
             return _came_to(change, "landed", commit=before)

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from orchestrator.workers.byte_text import escape_bytes
+
 LONGEST_TOKEN_BYTES = 4096
 
 
@@ -42,7 +44,8 @@ class LateMapping(Mapping[str, Any]):
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """Plain JSON: not escaped for HTML, keys in their order. Raises ValueError for nan and infinity."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return text if text.isascii() else escape_bytes(text)
 
 
 def text_of(value: Any) -> str:

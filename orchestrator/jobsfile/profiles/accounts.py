@@ -10,9 +10,8 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-import msgspec
-
 from orchestrator.jobsfile.profiles.profile import Profile
+from orchestrator.workers.byte_text import encode_json
 
 _DIGITS = 8
 
@@ -23,7 +22,7 @@ def account_of(profile: Profile, declared: Mapping[str, str | None], environ: Ma
     values = {name: seen.get(name) for name in profile.account_env}
     # A variable that is set to nothing is for most CLIs none.
     told = sorted((name, value) for name, value in values.items() if value)
-    digest = hashlib.blake2b(msgspec.json.encode([profile.provider, told]), digest_size=_DIGITS // 2).hexdigest()
+    digest = hashlib.blake2b(encode_json([profile.provider, told]), digest_size=_DIGITS // 2).hexdigest()
     return f"{_plain(profile.provider or profile.name)}-{digest}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,6 +22,7 @@ from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.durable_file import unwritable, write_all
 from orchestrator.store.formats import format_told
 from orchestrator.store.home import tokens_folder
+from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_clock, boot_id
 from orchestrator.workers.protocol import Outcome
@@ -88,8 +90,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return max(0.0, time.time() - self.at)
 
 
-_decode = msgspec.json.Decoder(TokenRecord).decode
-_encode = msgspec.json.Encoder().encode
+_decode: Callable[[bytes], TokenRecord] = json_decoder(TokenRecord)
 
 
 class TokenPaths(NamedTuple):
@@ -143,7 +144,7 @@ def write_new_record(paths: TokenPaths, record: TokenRecord) -> int:
     """Write what becomes the record by rename; the descriptor of it, to be synced and closed. Raises OSError."""
     fd = os.open(paths.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, _encode(record))
+        write_all(fd, encode_json(record))
     except BaseException:
         os.close(fd)
         raise
@@ -152,7 +153,7 @@ def write_new_record(paths: TokenPaths, record: TokenRecord) -> int:
 
 def encode_record(record: TokenRecord) -> bytes:
     """The record as it stands in its file."""
-    return _encode(record)
+    return encode_json(record)
 
 
 def now_stamps() -> tuple[float, float, str]:
