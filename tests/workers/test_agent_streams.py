@@ -14,12 +14,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.workers.agents.event_rules import EventRules
 from orchestrator.workers.agents.stream import AgentStream
 from orchestrator.workers.agents.stream_reader import AgentTold
 from orchestrator.workers.protocol import AttemptClass, EndReason
 from orchestrator.workers.protocol.reading import Reading
 
 AGENTS = Profiles().names()
+TELL_EVENTS = sorted({agent for name in SAMPLES if reading_of(agent := name.split("/")[0]).format == "json"})
 SUCCESSES = [name for name in SAMPLES if ended(name, read(name)).attempt_class is AttemptClass.OK]
 
 
@@ -121,6 +123,36 @@ def test_no_event_of_an_unexpected_type_raises_or_passes_for_a_success(
     assert all(number is None or 0 <= number < 2**63 for number in numbers)
     assert isinstance(verdict.text, str | None)
     json.dumps(verdict.message).encode()
+
+
+@cache
+def recorded_lines(agent: str) -> list[bytes]:
+    """All events that the agent has been seen to tell, those by which an attempt succeeds or fails as often as all others."""
+    lines = {line for name in SAMPLES if name.startswith(f"{agent}/") for line in sample(name).stdout.splitlines()}
+    events = sorted(line for line in lines if line.startswith(b"{"))
+    means = [line for line in events if {"success", "failure", "error", "begin"} & set(meanings_of(agent, line))]
+    return events + means * (len(events) // len(means))
+
+
+def meanings_of(agent: str, line: bytes) -> list[str | None]:
+    return [rule.means for rule in EventRules(reading_of(agent).events).fitting(json.loads(line))]
+
+
+@given(data=st.data(), agent=st.sampled_from(TELL_EVENTS))
+@examples(400)
+def test_of_true_events_in_any_order_only_a_success_that_nothing_follows_and_no_failure_precedes_is_one(
+    data: st.DataObject, agent: str
+) -> None:
+    lines = data.draw(st.lists(st.sampled_from(recorded_lines(agent)), max_size=6))
+    means = [each for line in lines for each in meanings_of(agent, line)]
+    words = [each for each in means if each in ("success", "begin", "progress", "retry")]
+    is_well = words[-1:] == ["success"] and not {"failure", "error"} & set(means)
+    for reason, exit_code in ((None, 0), (EndReason.LINGERING, None), (None, 1), (EndReason.TIMEOUT, 0)):
+        stream = AgentStream(reading_of(agent), lambda: RECORDED_AT)
+        stream.feed(b"".join(line + b"\n" for line in lines))
+        verdict = stream.classify(exit_code=exit_code, signal=None if exit_code is not None else 15, ended_by=reason, stderr=b"")
+        is_ended_well = exit_code == 0 if reason is None else reason is EndReason.LINGERING
+        assert (verdict.attempt_class is AttemptClass.OK) == (is_well and is_ended_well), (reason, verdict.message)
 
 
 @given(agent=st.sampled_from(AGENTS), data=st.binary(max_size=300), stderr=st.binary(max_size=300))

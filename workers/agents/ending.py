@@ -4,7 +4,7 @@ States, by the events of its stream:
 
     working --success, failure--> ended --begin--> working
     ended well --progress, retry--> working, for a terminal event that work follows was none
-    ended well, while a task is open, or since one has closed--> waiting --success--> ended
+    ended well, while a task is open, or since one told something or closed--> waiting --success--> ended
 
 A CLI may wait, behind its first terminal event, for tasks that it had put into the background; when they close it works on, and
 tells another terminal event, which counts.
@@ -27,7 +27,7 @@ class Ending:
         self.has_ended = False
         self.has_succeeded = False
         self.open_tasks: set[str] = set()
-        self._has_closed_since = False
+        self._has_heard_of_tasks = False
         self._is_taken_back = False
 
     @property
@@ -38,7 +38,7 @@ class Ending:
     @property
     def is_waiting(self) -> bool:
         """Whether it has told a success, and may yet work on what its tasks come to."""
-        return self.has_succeeded and (bool(self.open_tasks) or self._has_closed_since)
+        return self.has_succeeded and (bool(self.open_tasks) or self._has_heard_of_tasks)
 
     def hear(self, means: EventMeaning | None) -> None:
         """What an event means; most say nothing of its end."""
@@ -46,7 +46,7 @@ class Ending:
             case "success" | "failure":
                 self.has_ended = True
                 self.has_succeeded = means == "success"
-                self._has_closed_since = self._is_taken_back = False
+                self._has_heard_of_tasks = self._is_taken_back = False
             case "begin":
                 self._take_back()
             case "progress" | "retry" if self.has_succeeded:
@@ -67,5 +67,6 @@ class Ending:
                 self.open_tasks.difference_update(known)
             case "tasks_open":
                 self.open_tasks = set(known)
-        # It is told of that, and has its turn.
-        self._has_closed_since = self._has_closed_since or (self.has_succeeded and len(self.open_tasks) < before)
+        # One that has closed is told to the agent, which has its turn then; one that works will close, also one without a name.
+        if self.has_succeeded and (means == "task_opened" or len(self.open_tasks) < before):
+            self._has_heard_of_tasks = True

@@ -38,7 +38,7 @@ CLI would try again by itself. `progress`: a call went well, so what was retried
 a terminal event before it was none; `progress` and `retry` behind a success mean that, too.
 
 `task_opened`, `task_closed`: of the work that goes on in the background, for which the CLI may wait behind its terminal event;
-`tasks_open`: these and no others are open. `task` is taken from each.
+`tasks_open`: these and no others are open. `task` is taken from each; `task_opened` without one says that some task is at work.
 `trouble`: something went wrong that a success may follow, and that is told with it, in `words`, once for each `task` that is
 taken; `mended`: these words are past.
 """
