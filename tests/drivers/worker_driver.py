@@ -29,6 +29,7 @@ class WorkerDriver:
         self.mark = f"test-{root}"
         self.pid, self.socket = start_worker(str(self.folder))
         self.exit_code: int | None = None
+        self._locks: list[int] = []
         self._sequence = -1
 
     def start(self, *argv: str, locks: list[int] | None = None, **settings: Any) -> Start:
@@ -74,7 +75,13 @@ class WorkerDriver:
         """A descriptor, opened anew, that holds the lock of `path`."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         assert lock_descriptor(descriptor, blocking=False)
+        self._locks.append(descriptor)
         return descriptor
+
+    def disconnect_locks(self) -> None:
+        """Close our copies of all locks, as a supervisor does that has handed them over."""
+        while self._locks:
+            os.close(self._locks.pop())
 
     def log(self) -> list[LogLine]:
         return read_log(str(self.folder / "log"))

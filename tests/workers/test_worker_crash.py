@@ -249,6 +249,33 @@ class TestLocks:
         end_tree_of_dead_worker(worker.log(), mark=worker.mark, grace_seconds=10)
         assert may_be_locked(path)
 
+    def test_an_agent_cannot_unlock_what_it_keeps_held(self, make_worker: MakeWorker) -> None:
+        """It tries all that it has; its worker lives, and then nobody lives but the agent."""
+        worker = make_worker()
+        os.mkfifo(worker.root / "go")
+        paths = [worker.root / name for name in ("slot", "pool", "token")]
+        unlock = "for fd in $(ls /proc/$$/fd); do flock -u $fd; done; flock -u 200; flock -u 201"
+        worker.start("sh", "-c", f"{unlock}; touch tried; read line < go; sleep 600", locks=[worker.lock(path) for path in paths])
+        worker.disconnect_locks()
+        wait_until((worker.root / "tried").exists, "it has tried")
+        assert not any(map(may_be_locked, paths))
+        worker.kill()
+        assert not any(map(may_be_locked, paths))
+        end_tree_of_dead_worker(worker.log(), mark=worker.mark, grace_seconds=10)
+        assert all(map(may_be_locked, paths))
+
+    @pytest.mark.parametrize("fault", ["", "worker.locks.carried:1:ETOOMANYREFS"], ids=["carried", "no more may be carried"])
+    def test_the_locks_go_with_the_agent_however_they_are_kept(self, make_worker: MakeWorker, fault: str) -> None:
+        worker = make_worker(fault)
+        paths = [worker.root / name for name in ("slot", "token")]
+        worker.start("sleep", "600", locks=[worker.lock(path) for path in paths])
+        worker.disconnect_locks()
+        worker.agent()
+        worker.kill()
+        assert not any(map(may_be_locked, paths))
+        end_tree_of_dead_worker(worker.log(), mark=worker.mark, grace_seconds=10)
+        assert all(map(may_be_locked, paths))
+
     def test_a_lock_dies_with_a_message_that_nobody_reads(self, make_worker: MakeWorker) -> None:
         worker = make_worker()
         os.kill(worker.pid, signal.SIGSTOP)

@@ -14,6 +14,7 @@ from ..faultpoints import fault_point
 from ..files.given import stdin_file
 from ..protocol import LogLine, Spawned, Start
 from . import tree
+from .carried_locks import carry_locks
 from .identity import boot_clock, start_ticks_of_child
 from .oom_kills import oom_kills
 from .spawn import CannotStart, base_environment, ignored_signals, spawn
@@ -59,12 +60,17 @@ class ProcessRunner:
         `given` is its stdin: a text, a descriptor (which is closed here), or None for /dev/null. Raises CannotStart, or OSError:
         our own files cannot be written, or the machine has no room.
         """
+        carried: list[int] = []
         stdin = self._null if given is None else given if isinstance(given, int) else stdin_file(given, self._folder)
         try:
             enter(start.cwd)
+            # The locks live as long as the process and all that it starts, and none of these can unlock them.
+            carried = carry_locks(locks)
             clock, killed = boot_clock(), oom_kills()
-            return Spawn(spawn(start, argv, self._environment, self._ignored, (stdin, *outputs), locks), clock, killed)
+            return Spawn(spawn(start, argv, self._environment, self._ignored, (stdin, *outputs), carried), clock, killed)
         finally:
+            for fd in carried:
+                os.close(fd)
             if stdin != self._null:
                 os.close(stdin)
 

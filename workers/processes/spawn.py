@@ -1,8 +1,8 @@
 """Start an agent process: everything that stands between a `Start` and a pid.
 
-The agent leads its own session, has every signal at its default, and inherits its three streams and the attempt's lock
-descriptors (numbered high, where no program looks) and nothing else of ours. `posix_spawn`, never fork: that costs several
-times as much.
+The agent leads its own session, has every signal at its default, and inherits its three streams and what keeps the attempt's
+locks held (`carried_locks`; numbered high, where no program looks) and nothing else of ours. `posix_spawn`, never fork: that
+costs several times as much.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Start
 
 _OPEN_MAX = os.sysconf("SC_OPEN_MAX")
 LOCK_DESCRIPTORS_FROM = 200 if _OPEN_MAX < 0 else max(16, min(200, _OPEN_MAX - 64))
-"""First number of an inherited lock descriptor: less than 200 only where the limit of open files is very low."""
+"""First number of what is inherited for the locks: less than 200 only where the limit of open files is very low."""
 
 _OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
 _MARK = MARK_VARIABLE.encode()
@@ -48,21 +48,21 @@ def spawn(
     base: Mapping[bytes, bytes],
     ignored: Collection[int],
     streams: tuple[int, int, int],
-    locks: Sequence[int],
+    carried: Sequence[int],
 ) -> int:
     """Start `argv` with the environment of `start`, in the current directory; returns the pid.
 
     Raises CannotStart, or OSError (SHORTAGES) when the command is not to blame.
 
     `base` (of `base_environment`) is what the environment starts from, `ignored` the signals to give back, `streams` become 0,
-    1 and 2.
+    1 and 2; `carried` is what keeps the attempt's locks held.
     """
     environment = _environment_of(start, base)
-    # Locks go high, above every number of ours that is still to be copied.
+    # What carries the locks goes high, above every number of ours that is still to be copied.
     actions = [(_DUP2, streams[0], 0), (_DUP2, streams[1], 1), (_DUP2, streams[2], 2)]
-    if locks:
-        first = max(LOCK_DESCRIPTORS_FROM, *(number + 1 for number in locks))
-        actions.extend((_DUP2, lock, first + place) for place, lock in enumerate(locks))
+    if carried:
+        first = max(LOCK_DESCRIPTORS_FROM, *(number + 1 for number in carried))
+        actions.extend((_DUP2, fd, first + place) for place, fd in enumerate(carried))
     # Try each place where the command may stand; keep the reason that says most for the end.
     reason: OSError | None = None
     command = argv[0] if argv else ""

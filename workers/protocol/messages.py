@@ -42,7 +42,7 @@ BORROW_LOCK_NAME = "borrow.lock"
 
 
 class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defaults=True):
-    """Run one attempt. Comes with one lock descriptor or more (SCM_RIGHTS), which the agent inherits.
+    """Run one attempt. Comes with one lock descriptor or more (SCM_RIGHTS), which are held as long as its agent lives.
 
     At its end the worker unlocks them, but for the last `kept_locks`: those it only closes (a token, which stays its
     supervisor's until the outcome is published), unless the supervisor is gone.
