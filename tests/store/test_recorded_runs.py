@@ -144,6 +144,8 @@ WAYS = {
     "5-workspaces/limited": Way("begun"),
     "5-workspaces/worktrees": Way(),
     "5-workspaces/retried": Way(),
+    "6-bare-commits/interrupted": Way("a b c d e", again="d", outputs=(("work:2", "did c"), ("work:3", "did d"))),
+    "6-bare-commits/several_checkpoints": Way("a b c d e", again="d e", outputs=(("work:4", "did e"),)),
 }
 
 KEPT = (

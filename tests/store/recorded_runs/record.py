@@ -452,6 +452,7 @@ STORIES: dict[str, list[Callable[[Stage], None]]] = {
     "3-gates": [gate, loop, updated, selected, child],
     "4-agents": [interrupted, agents],
     "5-workspaces": [several_checkpoints, agents, worktrees, limited, retried, replayed],
+    "6-bare-commits": [interrupted, several_checkpoints],
 }
 
 
