@@ -11,6 +11,7 @@ import sys
 from filelock import lock_descriptor
 
 from . import channel
+from .files.opening import open_file
 from .protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
 CRASH_LOG_NAME = "crash.log"
@@ -27,7 +28,7 @@ def lock_liveness(folder: str) -> int:
 
     Raises OSError: EAGAIN as long as an earlier worker lives there, one that was started and not recorded before a kill.
     """
-    fd = os.open(f"{folder}/{LIVENESS_LOCK_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_file(f"{folder}/{LIVENESS_LOCK_NAME}", os.O_RDWR | os.O_CREAT)
     try:
         if not lock_descriptor(fd, blocking=False):
             raise BlockingIOError(errno.EAGAIN, "an earlier worker still lives there", folder)
@@ -49,8 +50,8 @@ def start_worker(folder: str) -> tuple[int, socket.socket]:
     try:
         given.append(_above_the_targets(theirs.detach()))
         given.append(_above_the_targets(lock_liveness(folder)))
-        log_flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        given.append(_above_the_targets(os.open(f"{folder}/{CRASH_LOG_NAME}", log_flags, 0o600)))
+        crash_log = open_file(f"{folder}/{CRASH_LOG_NAME}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        given.append(_above_the_targets(crash_log))
         given.append(_above_the_targets(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)))
         # The order counts: a descriptor must not be overwritten before it is copied, so all of them lie above the targets.
         connection, liveness, crash_log, null = given

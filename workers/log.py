@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from .byte_text import encode_json, json_decoder
 from .faultpoints import fault_point
+from .files.opening import StrangeFileError, open_file, read_file
 from .foreign import ForeignBytesError, decode_struct
 from .protocol import LogLine
 
@@ -26,7 +27,7 @@ class LogWriter:
     """Appends lines to `path`. Raises OSError when a line could not be written whole; the next line stands apart from it."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._size = os.fstat(self._descriptor).st_size
         self._is_torn = self._size > 0
 
@@ -62,11 +63,13 @@ def encode_line(line: LogLine) -> bytes:
 
 
 def read_log(path: str) -> list[LogLine]:
-    """All whole lines of the file, in order; a missing file has none. Raises OSError if it cannot be read."""
+    """All whole lines of the file, in order; a missing file has none, nor has what is no plain file.
+
+    Raises OSError if it cannot be read.
+    """
     try:
-        with open(path, "rb") as file:
-            return parse_log(file.read())
-    except FileNotFoundError:
+        return parse_log(read_file(path))
+    except (FileNotFoundError, StrangeFileError):
         return []
 
 

@@ -192,10 +192,11 @@ def _tokens(home: Path) -> Iterator[Finding]:
 def _pools(home: Path) -> Iterator[Finding]:
     """Which runs hold slots of the shared pools. A slot is held if its lock is; the note in its file only says by whom."""
     from orchestrator.system.locks.holders import is_locked
+    from orchestrator.system.locks.lock_file import note_of_holder
 
     for folder in sorted(pools_folder(home).glob("*/")):
         held = [path for path in folder.glob("*.lock") if path.stem.isdigit() and is_locked(path)]
-        by = sorted({path.read_text("utf-8", "replace").partition(" ")[0] for path in held} - {""})
+        by = sorted({(note_of_holder(path) or "").partition(" ")[0] for path in held} - {""})
         who = f", by {shown(', '.join(by), 300)}" if by else ""
         yield Finding("ok", "pools", f"{folder.name}: {len(held)} slot{'s' if len(held) != 1 else ''} in use{who}")
 

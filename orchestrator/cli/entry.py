@@ -98,6 +98,8 @@ def _keep_traceback(error: Exception, invocation: Invocation) -> str:
     import time
     import traceback
 
+    from orchestrator.workers.files.opening import open_file
+
     # A person sees one line of a bug; whoever mends it needs all of it.
     text = "".join(traceback.format_exception(error))
     if os.environ.get(_TRACEBACK_VARIABLE) == "1":
@@ -110,7 +112,7 @@ def _keep_traceback(error: Exception, invocation: Invocation) -> str:
     # A home that cannot be written may be the very error: then the words say how to see the traceback.
     if path is not None:
         try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a", encoding="utf-8") as log:
+            with open(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a", encoding="utf-8") as log:
                 log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
         except (OSError, UnicodeEncodeError):
             path = None

@@ -102,7 +102,7 @@ def _print_table(summaries: Iterator[dict[str, Any]], indents: dict[str, str], w
         started, finished = summary["started_at"], summary["finished_at"]
         took = "" if started is None or finished is None else lasting(finished - started)
         said = counted(summary["counts"]) if summary["name"] is not None else shown(summary["error"]["message"], 100)
-        run_id = indents[summary["run_id"]] + summary["run_id"]
+        run_id = indents[summary["run_id"]] + shown(summary["run_id"])
         began = at_time(started) if started is not None else ""
         write_line(
             f"{run_id:<{width}}  {summary['status']:<11}  {began:<19}  {took:<7}  {shown(summary['name'] or '', 30):<16}  {said}"

@@ -48,10 +48,11 @@ def command(
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
     each.
     """
+    from orchestrator.cli.shown_run import tell_note
     from orchestrator.reading.follower import RunFollower
     from orchestrator.reading.item_names import find_round
 
-    follower = RunFollower(invocation.find(run))
+    follower = RunFollower(invocation.find(run), tell_note)
     reader = follower.reader
     items, number = find_round(reader, item) if item is not None else (_all_items(reader), None)
     sinks = Sinks(reader, is_raw=raw)

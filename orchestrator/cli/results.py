@@ -39,12 +39,12 @@ def command(
     as_json: bool,
 ) -> int:
     """Print the results of a run (default: the newest), one an item, in item order."""
-    from orchestrator.cli.shown_run import open_run
+    from orchestrator.cli.shown_run import open_run_to_show
     from orchestrator.reading.item_result import items_seen_as, shown_result, shown_rounds
 
     if as_json:
         form = "json"
-    reader = open_run(invocation, run)
+    reader = open_run_to_show(invocation, run)
     chosen = _chosen(fields, form)
     # An output may be large, so it is read only if it is shown.
     with_output = "output" in chosen

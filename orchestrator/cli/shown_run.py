@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from orchestrator.reading.seen_statuses import run_status
 from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.system.fence import fenced_words, log_fenced
+from orchestrator.system.wording import shown
 from orchestrator.views.end_report import MOST_FAILURES, ChildRun, Failure, NotedItem, RunningItem
 
 if TYPE_CHECKING:
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
 def open_run(invocation: Invocation, reference: str | None) -> RunReader:
     """A reader of the run that `reference` names (None: the newest). Raises UserError."""
     return RunReader.read(invocation.find(reference))
+
+
+def open_run_to_show(invocation: Invocation, reference: str | None) -> RunReader:
+    """As `open_run`; where the run's copy of the jobs file is lost, a note says so, and the records stand in for it."""
+    reader = RunReader.read(invocation.find(reference), tell_note)
+    _ = reader.jobs_file  # told before anything is shown, whether or not it takes the file
+    return reader
+
+
+def tell_note(words: str) -> None:
+    """Say something on stderr beside what is shown."""
+    from orchestrator.views.outlet import Outlet
+
+    Outlet(sys.stderr).line(f"note: {shown(words)}")
 
 
 def running_items(reader: RunReader, now: float) -> list[RunningItem]:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
-    from orchestrator.cli.shown_run import child_runs, failures_of, noted_items, open_run, running_items
+    from orchestrator.cli.shown_run import child_runs, failures_of, noted_items, open_run_to_show, running_items
     from orchestrator.cli.why_waiting import limits_in_the_way, told_counts
     from orchestrator.reading.open_questions import open_questions
     from orchestrator.reading.run_summary import run_summary
     from orchestrator.views.end_report import status_lines
 
-    reader = open_run(invocation, run)
+    reader = open_run_to_show(invocation, run)
     # What waits for a pool or a rate is not recorded: only a living supervisor knows it.
     is_alive = reader.is_alive
     told = told_counts(reader)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.engines.onlookers import open_live_output
+from orchestrator.views.outlet import Outlet
+from orchestrator.workers.files.opening import StrangeFileError, open_file
 
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
@@ -45,8 +48,11 @@ def _final_path(reader: RunReader, job_id: str, index: int, attempt: int, name: 
 
 
 def _opened(path: Path) -> BinaryIO | None:
-    """The file, open; None if there is none."""
+    """The file, open; None if there is none. What stands in its place, and is no plain file, is told in a note."""
     try:
-        return path.open("rb")
+        return open(open_file(path), "rb")
     except FileNotFoundError:
+        return None
+    except StrangeFileError as error:
+        Outlet(sys.stderr).line(f"note: {path}: cannot be read: {error.strerror}")
         return None

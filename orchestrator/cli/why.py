@@ -29,14 +29,14 @@ _IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent
 @pass_invocation
 def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> int:
     """Tell in words why an item waits, failed or was skipped: its state, attempts and needs, when it runs, where its log is."""
-    from orchestrator.cli.shown_run import open_run
+    from orchestrator.cli.shown_run import open_run_to_show
     from orchestrator.cli.why_waiting import WaitExplanations
     from orchestrator.reading.item_names import find_items
     from orchestrator.reading.seen_statuses import job_status
     from orchestrator.system.wording import shown
 
     # For people the first items only: the supervisor is asked about each of them, and a screen has an end.
-    reader = open_run(invocation, run)
+    reader = open_run_to_show(invocation, run)
     items = find_items(reader, item)
     told = items if as_json else items[:_MOST_ITEMS]
     waits = WaitExplanations(reader, told)

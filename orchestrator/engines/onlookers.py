@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 from orchestrator.engines.worker_ends import lines_of
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.files.opening import StrangeFileError, open_file
 from orchestrator.workers.processes.identity import is_same_process, is_stopped_process, process_state
 from orchestrator.workers.protocol import SessionSeen
 
@@ -21,8 +22,8 @@ def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO |
     becomes the attempt's own file by a rename, so whoever has it open sees all of it.
     """
     try:
-        return (run_dir.worker_folder(start.worker) / stream).open("rb")
-    except FileNotFoundError:
+        return open(open_file(run_dir.worker_folder(start.worker) / stream), "rb")
+    except (FileNotFoundError, StrangeFileError):
         return None
 
 

@@ -12,6 +12,8 @@ not there yet. It takes no lock and writes nothing. It refuses what every reader
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from orchestrator.errors import StateRefusedError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.lines import Line
@@ -24,9 +26,10 @@ from orchestrator.store.run_dir import RunDir
 class RunFollower:
     """One run that is looked at again and again. `reader` is the run as it was at the last look; ask for it after each."""
 
-    def __init__(self, run_dir: RunDir) -> None:
-        """Read all that is recorded now. Raises UserError (no such run), StateRefusedError."""
+    def __init__(self, run_dir: RunDir, tell_lost: Callable[[str], None] | None = None) -> None:
+        """Read all that is recorded now. `tell_lost`: as of `RunReader`. Raises UserError (no such run), StateRefusedError."""
         self._run_dir = run_dir
+        self._tell_lost = tell_lost
         self._read_anew()
 
     def take_in_appended(self) -> list[Line] | None:
@@ -57,9 +60,9 @@ class RunFollower:
             appended.append(line)
         # An update gave the run another jobs file: the reader has loaded the one before.
         if any(isinstance(line, RunHeader) for line in appended):
-            self.reader = RunReader(self._run_dir, history)
+            self.reader = RunReader(self._run_dir, history, tell_lost=self._tell_lost)
         return appended
 
     def _read_anew(self) -> None:
         self._loaded = read_run(self._run_dir)
-        self.reader = RunReader(self._run_dir, self._loaded.history)
+        self.reader = RunReader(self._run_dir, self._loaded.history, tell_lost=self._tell_lost)

@@ -5,10 +5,14 @@ Everything is read when it is first asked for. Works on a run that goes on, too;
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import JobsFileError, StateRefusedError
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import read_capture
@@ -16,9 +20,11 @@ from orchestrator.store.item_list import ItemList
 from orchestrator.store.load import read_history
 from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.outcomes import DoneHere
+from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.system.locks.holders import is_locked
+from orchestrator.workers.files.opening import open_file, read_file
 from orchestrator.workers.protocol import Capture
 
 
@@ -31,24 +37,45 @@ class RunReader(Records):
     alive: bool | None = None
     """Whether a supervisor holds the run, if the reader knows (it is that supervisor); None: asked each time."""
 
+    tell_lost: Callable[[str], None] | None = None
+    """For who only shows the run: hears in one line that its copy of the jobs file is lost. Then the records stand in for it."""
+
     @classmethod
-    def read(cls, run_dir: RunDir) -> RunReader:
+    def read(cls, run_dir: RunDir, tell_lost: Callable[[str], None] | None = None) -> RunReader:
         """What is recorded of the run now. Raises UserError (no such run), StateRefusedError."""
-        return cls(run_dir, read_history(run_dir))
+        return cls(run_dir, read_history(run_dir), tell_lost=tell_lost)
 
     @cached_property
     def jobs_file(self) -> JobsFile:
-        """The run's own copy of the jobs file, loaded when first needed. Raises JobsFileError."""
+        """The run's own copy of the jobs file, loaded when first needed. Raises StateRefusedError: it is lost, or another's."""
+        try:
+            return self._read_jobs_file()
+        except StateRefusedError as error:
+            if self.tell_lost is None:
+                raise
+            self.tell_lost(f"{error.message}: shown is what the records say, and outputs as text")
+        from orchestrator.reading.recorded_jobs import recorded_jobs
+
+        return recorded_jobs(self.history)
+
+    def _read_jobs_file(self) -> JobsFile:
         from orchestrator.jobsfile.load import load_text
 
         header = self.history.header
-        config = self.run_dir.config_toml
-        return load_text(
-            self.run_dir.jobs_toml(header.revision).read_text("utf-8"),
-            path=header.jobs_file,
-            folder=header.folder,
-            user_config=str(config) if config.exists() else None,
-        )
+        path = self.run_dir.jobs_toml(header.revision)
+        config = config_of(self.run_dir, header)
+        try:
+            found = load_text(read_file(path).decode(), path=header.jobs_file, folder=header.folder, user_config=config)
+        except OSError as error:
+            raise _lost(header, path, error.strerror or str(error)) from error
+        except UnicodeDecodeError as error:
+            raise _lost(header, path, "it is not UTF-8") from error
+        except JobsFileError as error:
+            raise _lost(header, path, f"it has mistakes: {error.problems[0]}") from error
+        # Jobs are told apart by their order: by another file's order items would be taken for those of another job.
+        if [(job.id, job.for_each is not None) for job in found.jobs] != list(header.jobs.items()):
+            raise _lost(header, path, "it is the file of another run, for it has other jobs")
+        return found
 
     @property
     def is_alive(self) -> bool:
@@ -98,3 +125,24 @@ class RunReader(Records):
     @cached_property
     def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any]]:
         return {}
+
+
+def config_of(run_dir: RunDir, header: RunHeader) -> str | None:
+    """The path of the user's defaults as they were when the run began; None if there were none.
+
+    Raises StateRefusedError: something is there that cannot be read.
+    """
+    try:
+        os.close(open_file(run_dir.config_toml))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _lost(header, run_dir.config_toml, error.strerror or str(error)) from error
+    return str(run_dir.config_toml)
+
+
+def _lost(header: RunHeader, path: Path, what: str) -> StateRefusedError:
+    # An update needs the file that the user has, and none that the run had before.
+    is_way_out = not header.each and path.name.startswith("jobs")
+    update = f", or take {header.jobs_file} as it is now: orchestrate resume {header.run_id} --update" if is_way_out else ""
+    return StateRefusedError(f"{path}: the run's own copy cannot be read: {what}", f"put it back as it was{update}")

@@ -198,6 +198,8 @@ def retry_items(
     refuse_while_parent_lives(run_dir)
     session = SessionOptions(run=options, nesting=find_ancestors(os.environ), keep_failed=True, asker=asker)
     with holding(lock_run(run_dir)):
+        # What a session would refuse is refused before anything is recorded.
+        _ = RunReader.read(run_dir).jobs_file
         record_retry(run_dir, asked)
         fault_point("runs.retry_recorded")
         return begin_next_session(run_dir, session, listeners)

@@ -13,7 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.jobsfile.input_values import resolve_inputs
 from orchestrator.jobsfile.load import load
 from orchestrator.jobsfile.model import JobsFile
-from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_reader import RunReader, config_of
 from orchestrator.runs.run_requests import UpdateRequest
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
@@ -29,13 +29,13 @@ class EditedFile(msgspec.Struct, frozen=True):
 
 def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
     """Read the file that the run was made of once more. Raises UserError, JobsFileError with every mistake."""
-    reader = RunReader(run_dir, read_history(run_dir), alive=False)
+    # What the run had before is asked for a comparison only: a copy that is lost must not keep the run from a new one.
+    reader = RunReader(run_dir, read_history(run_dir), alive=False, tell_lost=lambda _: None)
     old, selection = reader.history.header, request.selection or reader.history.selection
     if old.each:
         raise UserError(f"run {old.run_id} was made by `orchestrate each`: it has no jobs file that could have changed")
     # With the user's defaults as they were when the run began: only the file was edited.
-    config = run_dir.config_toml
-    jobs_file = load(old.jobs_file, folder=old.folder, user_config=str(config) if config.exists() else None)
+    jobs_file = load(old.jobs_file, folder=old.folder, user_config=config_of(run_dir, old))
     check_patterns(selection.only, [job.id for job in jobs_file.jobs])
     inputs = resolve_inputs(
         jobs_file.inputs,

@@ -28,7 +28,8 @@ from orchestrator.workers.protocol import AttemptClass, Outcome
 
 def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Callable[[str], None]) -> None:
     """End those attempts, each with the grace that it was started with. Raises StateUnwritableError."""
-    reader = RunReader(recorder.run_dir, recorder.history, alive=True)
+    # A jobs file that is lost tells no grace, and the records tell what is to end: an update shall give the run another file.
+    reader = RunReader(recorder.run_dir, recorder.history, alive=True, tell_lost=note)
     agent_task = LostAgents(reader, finder(reader.jobs_file)).task
     engine = choose_engine(len(starts), recorder.run_dir, recorder.history.next_worker, agent_task)
     flights = Flights(engine, recorder.run_dir)

@@ -76,13 +76,18 @@ def launch_run(
 @contextmanager
 def _launching(home: Path) -> Iterator[None]:
     """One launch at a time in this home: of two cron jobs in the same second only one may find that nobody runs the file."""
-    import filelock
+    # Imported here: it takes 35 ms, which a command that only reads must not pay.
+    from orchestrator.system.locks.travelling import wait_for_lock
 
+    path = launch_lock(home)
     try:
-        with filelock.FileLock(launch_lock(home), mode=0o600, fallback_to_soft=False, is_singleton=False):
-            yield
+        fd = wait_for_lock(path)
     except OSError as error:
-        raise StateUnwritableError(f"{home}: cannot be locked: {error.strerror or error}", AGAIN) from error
+        raise StateUnwritableError(f"{path}: cannot be locked: {error.strerror or error}", AGAIN) from error
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def _living_run(home: Path, jobs_file: str, inputs: dict[str, Any] | None) -> RunDir | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from orchestrator.errors import RunHeldError, UserError
+from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.offline_recorder import OfflineRecorder
 from orchestrator.store.checkpoint import read_header
@@ -32,17 +33,23 @@ def begin_next_session(
     `wanted.run`: what of the run's own options is to be other now. Raises as `supervise` does.
     """
     store = RunStore.open(run_dir)
-    # From now on every session has this selection, also one that is not told of it.
-    if selection is not None and selection != store.history.selection:
-        OfflineRecorder(store).record_group([selection])
-    session = msgspec.structs.replace(
-        wanted,
-        run=_settled_options(wanted.run, store.history),
-        is_resumed=True,
-        # A cancel goes on with nothing: what became of the file is of no interest there.
-        notes=() if wanted.first else tuple(_file_notes(run_dir, store.history.header)),
-    )
-    return supervise(store, RunReader(run_dir, store.history).jobs_file, listeners, session)
+    try:
+        # First what may be refused: then nothing is changed.
+        jobs_file = RunReader(run_dir, store.history).jobs_file
+        # From now on every session has this selection, also one that is not told of it.
+        if selection is not None and selection != store.history.selection:
+            OfflineRecorder(store).record_group([selection])
+        session = msgspec.structs.replace(
+            wanted,
+            run=_settled_options(wanted.run, store.history),
+            is_resumed=True,
+            # A cancel goes on with nothing: what became of the file is of no interest there.
+            notes=() if wanted.first else tuple(_file_notes(store.history.header, jobs_file)),
+        )
+    except BaseException:
+        store.close()
+        raise
+    return supervise(store, jobs_file, listeners, session)
 
 
 def refuse_while_parent_lives(run_dir: RunDir) -> None:
@@ -68,7 +75,7 @@ def _settled_options(wanted: RunOptions, history: RunHistory) -> RunOptions:
     )
 
 
-def _file_notes(run_dir: RunDir, header: RunHeader) -> Iterator[str]:
+def _file_notes(header: RunHeader, jobs_file: JobsFile) -> Iterator[str]:
     """One note if the jobs file has changed since the run took its copy. A file that cannot be read is no reason for one."""
     if header.each:
         return
@@ -78,5 +85,5 @@ def _file_notes(run_dir: RunDir, header: RunHeader) -> Iterator[str]:
         text = read_text(header.jobs_file)
     except UserError:
         return
-    if text.encode() != run_dir.jobs_toml(header.revision).read_bytes():
+    if text != jobs_file.text:
         yield f"{header.jobs_file} has changed: this run goes on as it began (resume --update takes the file as it is now)"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 
 import msgspec
 
@@ -24,6 +25,7 @@ from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.item_list import write_item_list
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import read_file
 from orchestrator.workers.files.syncing import sync_folder
 
 
@@ -49,7 +51,7 @@ def commit_update(recorder: OfflineRecorder, draft: Draft) -> None:
     """Let the run have the new file. Survives power loss on return. Raises StateUnwritableError: it has one of the two."""
     run_dir, revision, past = recorder.run_dir, draft.header.revision, recorder.history.header
     # Nothing changes: then there is no new revision, and a run that is updated again and again does not grow.
-    is_same_text = run_dir.jobs_toml(past.revision).read_bytes() == draft.text.encode()
+    is_same_text = _has_text(run_dir.jobs_toml(past.revision), draft.text)
     if is_same_text and not draft.records and draft.header == msgspec.structs.replace(past, revision=revision):
         return
     try:
@@ -70,3 +72,10 @@ def commit_update(recorder: OfflineRecorder, draft: Draft) -> None:
     recorder.record_group([draft.header, *draft.records])
     fault_point("update.recorded")
     recorder.make_durable()
+
+
+def _has_text(path: Path, text: str) -> bool:
+    try:
+        return read_file(path) == text.encode()
+    except OSError:  # lost: the update brings a new one
+        return False

@@ -27,6 +27,7 @@ from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import StrangeFileError, open_file, read_file
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_id, is_same_process, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -149,7 +150,8 @@ class WaitBoard:
         # By rename: readers take no lock, and must never see half a file.
         temporary = temporary_path(self._path)
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        temporary.write_bytes(encode_json(content))
+        with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+            file.write(encode_json(content))
         temporary.rename(self._path)
         self._posted, self._refresh_at = waits, now + REFRESH_SECONDS
 
@@ -199,8 +201,8 @@ class WaitBoard:
             if path.suffix != ".json" or name.startswith(".") or path == self._path:
                 continue
             try:
-                file = decode_struct(_decode, path.read_bytes())
-            except (FileNotFoundError, ForeignBytesError):
+                file = decode_struct(_decode, read_file(path))
+            except (FileNotFoundError, StrangeFileError, ForeignBytesError):
                 continue  # removed meanwhile; or of another version, which finds its deadlocks by itself
             # A killed supervisor leaves its file: the next reader removes it.
             if not is_same_process(file.pid, file.start_ticks, file.boot_id):

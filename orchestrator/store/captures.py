@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.files.opening import open_file, read_file
 from orchestrator.workers.protocol import Capture
 
 
@@ -27,7 +28,7 @@ def read_capture(capture: Capture, run_dir: RunDir) -> bytes:
         return b""
     path = capture_path(capture, run_dir)
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise CaptureMismatch(f"{path}: {error.strerror}") from error
     _compare(path, capture, len(data), hashlib.sha256(data).hexdigest())
@@ -40,7 +41,7 @@ def verify_capture(capture: Capture, run_dir: RunDir) -> None:
         return
     path = capture_path(capture, run_dir)
     try:
-        with path.open("rb") as file:
+        with open(open_file(path), "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
     except OSError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 
@@ -47,7 +48,7 @@ def write_whole(path: Path, data: bytes | Iterable[bytes]) -> None:
     """
     temporary = temporary_path(path)
     try:
-        with temporary.open("wb") as file:
+        with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
         temporary.rename(path)
     except OSError as error:
@@ -79,7 +80,7 @@ def write_durably(path: Path, data: bytes | Iterable[bytes]) -> None:
 
 def _write_temporary(path: Path, temporary: Path, chunks: Iterable[bytes]) -> None:
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     except OSError as error:
         raise unwritable(path, error) from error
     try:

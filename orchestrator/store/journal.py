@@ -29,6 +29,7 @@ from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.byte_text import append_json
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 _COMMIT_START = b'{"type":"commit",'
@@ -52,7 +53,7 @@ class Journal:
         A file that stands there is from a checkpoint that was never finished: it is emptied.
         """
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC)
         except OSError as error:
             raise unwritable(path, error) from error
         journal = cls(path, generation, 0, fd)
@@ -74,7 +75,7 @@ class Journal:
     def open(cls, path: Path, generation: int, size: int) -> Journal:
         """Go on after byte `size`, where the file ends. Writes nothing. Raises StateUnwritableError."""
         try:
-            return cls(path, generation, size, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+            return cls(path, generation, size, open_file(path, os.O_WRONLY | os.O_APPEND))
         except OSError as error:
             raise unwritable(path, error) from error
 

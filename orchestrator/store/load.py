@@ -72,6 +72,12 @@ def load_run(run_dir: RunDir) -> LoadedRun:
     # The journal is opened at once after the head that names it: a writer that takes a checkpoint meanwhile removes it.
     checkpoint = SourceFile(run_dir.checkpoint)
     head, start = read_head(checkpoint)
+    if head.run != run_dir.run_id:
+        # Tokens and marks name a run by its id: what stands in another folder would be taken for it, or it for that.
+        raise StateRefusedError(
+            f"{run_dir.path}: holds run {head.run}: the folder was renamed, or copied",
+            f"call it {head.run} again, or remove it if it is a copy",
+        )
     format_ = format_of(run_dir.checkpoint, head.format)
     journal_file = SourceFile(run_dir.journal(head.generation))
     lines = read_lines(checkpoint, head, start)

@@ -82,6 +82,10 @@ class RunDir(msgspec.Struct, frozen=True):
     def journal(self, generation: int) -> Path:
         return self.path / journal_name(generation)
 
+    def journals(self) -> list[Path]:
+        """The journals that are there: one, and while a checkpoint is taken two."""
+        return sorted(self.path.glob("journal-*.jsonl"))
+
     def items(self, job: str, revision: int) -> Path:
         """The item list that was made for `revision` of the run. No id of a job has a hyphen."""
         return self.path / "items" / (f"{job}.jsonl" if not revision else f"{job}-{revision}.jsonl")

@@ -25,6 +25,7 @@ from orchestrator.store.run_history import RunHistory
 from orchestrator.store.source_file import SourceFile
 from orchestrator.store.syncer import Syncer
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 SMALLEST_JOURNAL_BYTES = 16 << 20
@@ -176,7 +177,7 @@ def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) ->
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     write_durably(run_dir.path / f"journal-{generation}.torn-{stamp}", read.tail())
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        fd = open_file(path, os.O_WRONLY)
         try:
             os.ftruncate(fd, read.valid_bytes)
             sync_data(fd)

@@ -6,17 +6,26 @@ import os
 from pathlib import Path
 
 from orchestrator.errors import StateRefusedError
+from orchestrator.workers.files.opening import open_file
 
 BLOCK_BYTES = 1 << 16
 """How much of a file is read and decoded at a time. A larger block is slower: malloc gets each one afresh from the kernel."""
 
 
 class SourceFile:
-    """A file of the run, open for reading by place, also after it was deleted. Closed with its last user."""
+    """A file of the run, open for reading by place, also after it was deleted. Closed with its last user.
+
+    Raises FileNotFoundError, and StateRefusedError for what cannot be read, or is no plain file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._fd = open_file(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     def __del__(self) -> None:
         # Nothing to close when the open itself failed.
@@ -40,7 +49,7 @@ class SourceFile:
     def is_at_its_path(self) -> bool:
         """Whether this very file stands at its path, and neither another one nor none."""
         try:
-            found = os.stat(self.path)
+            found = os.lstat(self.path)
         except FileNotFoundError:
             return False
         # The number of an open file is not given to another one.
@@ -53,5 +62,9 @@ class SourceFile:
             while len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
                 data += more
         except OSError as error:
-            raise StateRefusedError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise _unreadable(self.path, error) from error
         return data
+
+
+def _unreadable(path: Path, error: OSError) -> StateRefusedError:
+    return StateRefusedError(f"{path}: cannot be read: {error.strerror}", "it was left as it is")

@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 from orchestrator.system.redaction import of_this_process
+from orchestrator.workers.files.opening import open_file
 
 
 def append_log(path: Path, message: str) -> None:
     """Add one entry, without secrets. Survives SIGKILL. A log that cannot be written ends no run: the records tell the state."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError:
         return
     try:

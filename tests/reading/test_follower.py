@@ -229,8 +229,8 @@ def test_a_tail_that_stays_torn_is_read_once(tmp_path: Path, monkeypatch: pytest
 
 def test_a_group_that_is_as_long_as_the_torn_tail_before_it_is_seen(tmp_path: Path) -> None:
     run_dir = new_run(tmp_path)
-    shutil.copytree(run_dir.path, tmp_path / "copy")
-    other, writer = Writer(RunDir(tmp_path / "copy")), Writer(run_dir)
+    shutil.copytree(run_dir.path, tmp_path / "copy" / run_dir.run_id)
+    other, writer = Writer(RunDir(tmp_path / "copy" / run_dir.run_id)), Writer(run_dir)
     other.append([started(0)])
     size = other.journal.stat().st_size
     other.close()
@@ -284,7 +284,7 @@ def test_a_journal_that_shrank_or_was_replaced_is_read_anew(
 ) -> None:
     """As a backup that was copied over it would: shorter, as long as what was read, or longer."""
     run_dir = new_run(tmp_path)
-    backup = tmp_path / "backup"
+    backup = tmp_path / "backup" / run_dir.run_id
     shutil.copytree(run_dir.path, backup)
     other = Writer(RunDir(backup))
     for index in range(groups):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..byte_text import encode_json, json_decoder
+from ..files.opening import StrangeFileError, read_file
 from ..foreign import ForeignBytesError, decode_struct
 from ..protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, EndReason, Outcome, Start
 
@@ -77,7 +78,6 @@ def keep_record(start: Start, outcome: Outcome) -> None:
 def kept_record(path: str) -> AttemptRecord | None:
     """The record at `path`; None if there is none, or half of one."""
     try:
-        with open(path, "rb") as file:
-            return decode_struct(_decode, file.read())
-    except (FileNotFoundError, ForeignBytesError):
+        return decode_struct(_decode, read_file(path))
+    except (FileNotFoundError, StrangeFileError, ForeignBytesError):
         return None

@@ -18,6 +18,7 @@ from contextlib import suppress
 from ..faultpoints import fault_point
 from ..protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
 from ..wording import size_in_words
+from .opening import open_file
 from .syncing import sync_data, sync_folder
 
 _durable_folders: set[str] = set()
@@ -59,7 +60,7 @@ class CaptureFile:
                 os.rename(final_path, self.path)
             except (FileNotFoundError, NotADirectoryError):
                 return
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._descriptor = open_file(self.path, os.O_RDWR | os.O_APPEND)
 
     def size(self) -> int:
         return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size

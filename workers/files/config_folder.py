@@ -20,6 +20,7 @@ from contextlib import suppress
 from ..locks import unlock
 from ..protocol import ConfigTask
 from .copying import remove_folder
+from .opening import StrangeFileError, open_file, read_file
 
 MOST_SESSIONS = 10_000
 
@@ -84,7 +85,7 @@ class ConfigFolder:
 
     def note_warmed(self) -> None:
         """Note that the folder is warm: no other attempt need warm it. Survives SIGKILL."""
-        os.close(os.open(self._warm_mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(open_file(self._warm_mark, os.O_WRONLY | os.O_CREAT))
 
     def share(self) -> None:
         """Let others use a folder that all share: the agent is about to start, and the folder is warm."""
@@ -168,8 +169,8 @@ def _first_free(folder: str) -> tuple[int, int]:
 def _number_of(folder: str, session_id: str | None) -> int | None:
     if session_id is None or not _is_name(session_id):
         return None
-    with suppress(FileNotFoundError, ValueError), open(f"{folder}/sessions/{session_id}", encoding="ascii") as file:
-        return int(file.read())
+    with suppress(FileNotFoundError, StrangeFileError, ValueError):
+        return int(read_file(f"{folder}/sessions/{session_id}"))
     return None
 
 
@@ -196,7 +197,7 @@ def _lock(path: str) -> int | None:
     """A descriptor that holds the lock; None: somebody else does."""
     from filelock import lock_descriptor
 
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         if lock_descriptor(descriptor, blocking=False):
             return descriptor

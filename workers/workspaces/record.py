@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from ..byte_text import encode_json, json_decoder
+from ..files.opening import StrangeFileError, open_file, read_file
 from ..files.syncing import sync_data, sync_folder
 from ..foreign import ForeignBytesError, decode_struct
 
@@ -47,16 +48,15 @@ def snapshots_of(path: str) -> str:
 def read_record(path: str) -> WorkspaceRecord | None:
     """What is recorded of the workspace `path`; None: nothing that is whole."""
     try:
-        with open(record_path(path), "rb") as file:
-            return decode_struct(_decode, file.read())
-    except (FileNotFoundError, ForeignBytesError):
+        return decode_struct(_decode, read_file(record_path(path)))
+    except (FileNotFoundError, StrangeFileError, ForeignBytesError):
         return None
 
 
 def write_record(path: str, record: WorkspaceRecord) -> None:
     """Replaced whole; survives power loss. Raises OSError."""
     temporary = f"{record_path(path)}.new"
-    with open(temporary, "wb", buffering=0) as file:
+    with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb", buffering=0) as file:
         file.write(encode_json(record))
         sync_data(file.fileno())
     os.replace(temporary, record_path(path))

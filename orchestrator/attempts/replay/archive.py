@@ -21,6 +21,7 @@ from orchestrator.errors import UserError
 from orchestrator.store.formats import format_told
 from orchestrator.workers.agents.attempt_record import AttemptRecord
 from orchestrator.workers.byte_text import encode_json, json_decoder
+from orchestrator.workers.files.opening import read_file
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_struct
 
 FORMAT = 1
@@ -148,7 +149,7 @@ def unpack(archive: Path, folder: Path) -> Capsule:
 
 def read_capsule(folder: Path) -> Capsule:
     """The index of a capsule that was unpacked there. Raises UserError (of a newer format), OSError, ForeignBytesError."""
-    return _decode_index((folder / INDEX).read_bytes(), folder / INDEX)
+    return _decode_index(read_file(folder / INDEX), folder / INDEX)
 
 
 def _read_index(reader: CapsuleReader, archive: Path) -> Capsule:

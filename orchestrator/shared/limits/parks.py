@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from orchestrator.shared.limits.park import (
     FORMAT,
@@ -31,7 +30,9 @@ from orchestrator.shared.limits.park import (
 from orchestrator.store.durable_file import unwritable, write_whole
 from orchestrator.store.formats import format_told
 from orchestrator.store.home import limits_folder
+from orchestrator.system.locks.lock_file import try_lock_in_state
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import StrangeFileError, read_file
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_id
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -42,6 +43,7 @@ LEAST_VARIABLE = "ORCHESTRATE_LEAST_PARK_SECONDS"
 
 _WRITER_SECONDS = 2.0
 """A writer holds the lock for microseconds. One that was stopped in the middle must not stop all the others."""
+_WRITER_POLL_SECONDS = 0.005
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -161,20 +163,17 @@ class Parks:
     def _writing(self, account: str) -> Iterator[bool]:
         """Hold the account's lock for a moment; yields whether it could be had."""
         path = self._folder / f"{account}.lock"
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(path, mode=0o600)
-            lock.acquire(timeout=_WRITER_SECONDS, poll_interval=0.005)
-        except Timeout:
+        give_up_at = time.monotonic() + _WRITER_SECONDS
+        while (fd := try_lock_in_state(path)) is None and time.monotonic() < give_up_at:
+            time.sleep(_WRITER_POLL_SECONDS)
+        if fd is None:
             self._note(f"{path} is held by a process that does not go on: other runs are not told of the usage limit")
             yield False
             return
-        except OSError as error:
-            raise unwritable(path, error) from error
         try:
             yield True
         finally:
-            lock.release()
+            os.close(fd)
 
     def _remove(self, account: str) -> bool:
         path = self._path(account)
@@ -209,8 +208,8 @@ class Parks:
 
     def _bytes_of(self, account: str) -> bytes:
         try:
-            return self._path(account).read_bytes()
-        except FileNotFoundError:
+            return read_file(self._path(account))
+        except (FileNotFoundError, StrangeFileError):
             return b""
         except OSError as error:
             if error.errno in SHORTAGES:

@@ -17,6 +17,7 @@ import msgspec
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.system.locks.lock_file import Stamp, is_free, note_of_holder, stamp_of, try_take
 from orchestrator.system.locks.numbered import NumberedLocks
+from orchestrator.workers.files.opening import StrangeFileError, read_file
 from orchestrator.workers.protocol import BORROW_LOCK_NAME
 
 
@@ -82,9 +83,9 @@ class Capacity:
 
     def _slot_count(self) -> int:
         try:
-            return int(self._count_file.read_bytes())
-        except FileNotFoundError:
-            # The outermost run was removed (`prune` after a kill): there is only what the attempts above hold.
+            return int(read_file(self._count_file))
+        except (FileNotFoundError, StrangeFileError, ValueError):
+            # The outermost run was removed (`prune` after a kill), or this is no count: what the attempts above hold is all.
             return 0
 
 

@@ -25,6 +25,7 @@ from orchestrator.store.durable_file import temporary_path, unwritable, write_al
 from orchestrator.store.home import pool_folder
 from orchestrator.system.locks.lock_file import try_lock_in_state
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.processes.identity import boot_id
 from orchestrator.workers.processes.spawn import SHORTAGES
 
@@ -145,7 +146,7 @@ class PoolRate:
     def _read(self) -> _Ring | None:
         """The log as it is; None if there is none, or a damaged one. Raises OSError."""
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            fd = open_file(self._path, os.O_RDWR)
         except FileNotFoundError:
             return None
         header = os.pread(fd, _TIMES_AT, 0)
@@ -166,7 +167,7 @@ class PoolRate:
         wall_offset = time.time_ns() - boot_nanoseconds()
         header = _FIXED.pack(_MAGIC, boot_id().encode(), capacity) + _MOVING.pack(count, wall_offset)
         temporary = temporary_path(self._path)
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             write_all(fd, header + ring.tobytes())
             fault_point("rate.log_written")

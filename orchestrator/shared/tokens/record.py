@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -23,6 +24,7 @@ from orchestrator.store.durable_file import unwritable, write_all
 from orchestrator.store.formats import format_told
 from orchestrator.store.home import tokens_folder
 from orchestrator.workers.byte_text import encode_json, json_decoder
+from orchestrator.workers.files.opening import StrangeFileError, open_file, read_file
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.processes.identity import boot_clock, boot_id
 from orchestrator.workers.protocol import Outcome
@@ -142,7 +144,7 @@ class TokenFiles:
 
 def write_new_record(paths: TokenPaths, record: TokenRecord) -> int:
     """Write what becomes the record by rename; the descriptor of it, to be synced and closed. Raises OSError."""
-    fd = os.open(paths.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = open_file(paths.temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         write_all(fd, encode_json(record))
     except BaseException:
@@ -162,15 +164,17 @@ def now_stamps() -> tuple[float, float, str]:
 
 
 def read_record(path: str | Path) -> TokenRecord | None:
-    """The record in the file; None if there is none. Raises StateRefusedError for one that is damaged or newer."""
+    """The record in the file; None if there is none, or if a power loss has torn the record of a holder.
+
+    Raises StateRefusedError for one that is damaged, newer, or no plain file; OSError.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        data = read_file(path)
     except FileNotFoundError:
         return None
-    with open(fd, "rb") as file:
-        data = file.read()
-    if not data.strip(b"\0"):
-        # A power loss leaves this of a rename whose content was never synced (`write_held`). The holder is gone with it.
+    except StrangeFileError as error:
+        raise StateRefusedError(f"{path}: cannot be read: {error.strerror}", "remove it, then try again") from error
+    if _is_torn(data):
         return None
     try:
         match format_told(data):
@@ -180,3 +184,20 @@ def read_record(path: str | Path) -> TokenRecord | None:
                 raise StateRefusedError(f"{path}: of a newer format ({found})", "update orchestrate")
     except ForeignBytesError as error:
         raise StateRefusedError(f"{path}: damaged: it is {error}", f"orchestrate tokens forget {Path(path).stem}") from error
+
+
+def _is_torn(data: bytes) -> bool:
+    """Whether this is what a power loss leaves of a record that was renamed and never synced (`write_held`).
+
+    That is nothing, its beginning alone, or zeros where blocks were not written. The holder is gone with the power, and so is all
+    that it had started. A verdict is synced before it is renamed: a part of one is damage, and no proof of anything.
+    """
+    if any(said in data for said in _SAID_OF_VERDICTS):
+        return False
+    bare = _STRING.sub(b"", data)
+    is_cut = b'"' in bare or bare.count(b"{") > bare.count(b"}")
+    return b"\0" in data or not data or (data.startswith(b"{") and is_cut)
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_SAID_OF_VERDICTS = (b'"state":"done"', b'"state":"released"')

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
+
+from orchestrator.workers.files.opening import open_file
 
 _PROC_LOCKS = Path("/proc/locks")
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the flock of `path`. A missing file is not locked."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
+    """Whether some process holds the flock of `path`. A missing file is not locked, nor is what is no plain file."""
+    found = _plain_file(path)
+    if found is None:
         return False
     holders = _flock_holders(found.st_ino)
     if holders is None:
@@ -31,9 +33,8 @@ def is_locked(path: Path) -> bool:
 
 def holder_pid(path: Path) -> int | None:
     """The process that took the flock of `path`, if the system tells. It may have handed the lock on."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
+    found = _plain_file(path)
+    if found is None:
         return None
     pid = (_flock_holders(found.st_ino) or {}).get((found.st_dev, found.st_ino))
     return pid if pid and pid > 0 else None
@@ -47,6 +48,15 @@ def is_stopped(pid: int) -> bool:
         return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
     except psutil.Error:  # gone meanwhile
         return False
+
+
+def _plain_file(path: Path) -> os.stat_result | None:
+    """What `stat` says of a file that can be a lock; None if nothing, or something else, is there."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _flock_holders(inode: int) -> dict[tuple[int, int], int] | None:
@@ -68,7 +78,10 @@ def _flock_holders(inode: int) -> dict[tuple[int, int], int] | None:
 
 
 def _cannot_share(path: Path) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fd = open_file(path)
+    except OSError:  # gone meanwhile, or nothing that anybody could have locked
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -14,6 +14,7 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import read_file
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 LOOK_SECONDS = 0.1
@@ -79,14 +80,14 @@ def is_free(path: Path) -> bool:
 
 def note_of_holder(path: Path) -> str | None:
     """What the holder of the lock has noted; None if nobody holds it. Takes no lock."""
-    return path.read_bytes().partition(b"\n")[0].decode(errors="replace") if is_locked(path) else None
+    return read_file(path).partition(b"\n")[0].decode(errors="replace") if is_locked(path) else None
 
 
 def stamp_of(path: str | Path) -> int | None:
     """When the lock file was touched last (nanoseconds); None if there is none."""
     try:
-        return os.stat(path).st_mtime_ns
-    except FileNotFoundError:
+        return os.lstat(path).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.files.opening import open_file
 
 
 def try_lock(path: str | Path) -> int | None:
@@ -22,7 +23,7 @@ def try_lock(path: str | Path) -> int | None:
     the lock is not the one that others will find, so it is let go and the one that stands there now is tried.
     """
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_file(path, os.O_RDWR | os.O_CREAT)
         is_mine = False
         try:
             fault_point("lock.taking")
@@ -36,9 +37,24 @@ def try_lock(path: str | Path) -> int | None:
                 os.close(fd)
 
 
+def wait_for_lock(path: str | Path) -> int:
+    """As `try_lock`, and waits until it has the lock. For a lock that its holders keep for moments. Raises OSError."""
+    while True:
+        fd = open_file(path, os.O_RDWR | os.O_CREAT)
+        is_mine = False
+        try:
+            lock_descriptor(fd, blocking=True)
+            if _stands_at(fd, path):
+                is_mine = True
+                return fd
+        finally:
+            if not is_mine:
+                os.close(fd)
+
+
 def _stands_at(fd: int, path: str | Path) -> bool:
     try:
-        there = os.stat(path)
+        there = os.lstat(path)
     except FileNotFoundError:
         return False
     mine = os.fstat(fd)

@@ -1,0 +1,113 @@
+"""A run whose copy of the jobs file is lost, or whose folder was renamed: what is recorded is told, and a way out is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from drivers.recorded_runs import RUN, lay_out
+
+from orchestrator.cli.entry import main
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """A command line in this process, in the project of a recorded run: its exit code, what it printed and what it said."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    lay_out("6-bare-commits/interrupted", tmp_path)
+    assert home.parent == tmp_path
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path / "project")
+        capfd.readouterr()
+        code = main(list(words))
+        told = capfd.readouterr()
+        return code, told.out, told.err
+
+    return call
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def not_utf8(path: Path) -> None:
+    path.write_bytes(b"[jobs.work]\nshell = 'caf\xe9'\n")
+
+
+def not_toml(path: Path) -> None:
+    path.write_bytes(b"\x7fELF\n")
+
+
+def of_another_run(path: Path) -> None:
+    path.write_text("[jobs.other]\nshell = 'echo other'\n")
+
+
+def in_another_order(path: Path) -> None:
+    path.write_text("[jobs.report]\nshell = 'true'\n[jobs.work]\nfor_each = ['a']\nshell = 'true'\n")
+
+
+LOSSES = [gone, not_utf8, not_toml, of_another_run, in_another_order]
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_a_run_without_its_jobs_file_is_told_by_its_records(lose: Callable[[Path], None], home: Path, cli: Cli) -> None:
+    before = {words: cli(*words, RUN)[1] for words in [("status",), ("results",), ("list",)] if words != ("list",)}
+    listed = cli("list")[1]
+    path = home / "runs" / RUN / "jobs.toml"
+    lose(path)
+    assert cli("list") == (0, listed, "")
+    for words in [("status", RUN), ("results", RUN), ("results", RUN, "--json"), ("why", RUN, "work:0"), ("logs", RUN, "work:0")]:
+        code, printed, said = cli(*words)
+        assert code == 0, said
+        assert said.count("\n") == 1, said
+        assert said.startswith(f"note: {path}: the run's own copy cannot be read: "), said
+        assert printed == before.get(words[:1], printed) or words[-1] == "--json"
+    assert json.loads(cli("results", RUN, "--json")[1])[0]["output"] == "did a"
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_what_would_go_on_by_the_file_says_in_two_lines_what_to_do(lose: Callable[[Path], None], home: Path, cli: Cli) -> None:
+    run = home / "runs" / RUN
+    lose(run / "jobs.toml")
+    before = [(run / name).read_bytes() for name in ("checkpoint.json", "journal-1.jsonl")]
+    for words in [("resume", RUN), ("cancel", RUN), ("retry", RUN, "work:0"), ("exec", RUN, "work:0")]:
+        code, _, said = cli(*words)
+        assert code == 2, said
+        first, second = said.splitlines()
+        assert first.startswith(f"orchestrate: {run}/jobs.toml: the run's own copy cannot be read: ")
+        assert second.startswith("  put it back as it was, or take ")
+    assert [(run / name).read_bytes() for name in ("checkpoint.json", "journal-1.jsonl")] == before
+
+
+def test_an_update_gives_the_run_a_file_again(home: Path, tmp_path: Path, cli: Cli) -> None:
+    project = tmp_path / "project"
+    script = "echo {{ item }} >> own.txt; test {{ item }} = a || test -e ok"
+    (project / "own.toml").write_text(f"[run]\nslots = 1\n[jobs.go]\nfor_each = ['a', 'b']\nshell = '{script}'\n")
+    assert cli("run", "own.toml", "--run-id", "own")[0] == 1
+    (project / "ok").touch()
+    gone(home / "runs" / "own" / "jobs.toml")
+    assert cli("resume", "own")[0] == 2
+    code, _, said = cli("resume", "own", "--update")
+    assert code == 0, said
+    assert (project / "own.txt").read_text().split() == ["a", "b", "b"], "what had succeeded did not run again"
+    assert cli("results", "own")[2] == ""
+
+
+def test_a_run_folder_that_was_renamed_is_one_line_among_the_others(home: Path, cli: Cli) -> None:
+    shutil.copytree(home / "runs" / RUN, home / "runs" / "copy-1")
+    (home / "runs" / RUN).rename(home / "runs" / "not a run's name")
+    shutil.copytree(home / "runs" / "copy-1", home / "runs" / "x" / "y")
+    (home / "runs" / "file").touch()
+    code, printed, said = cli("list")
+    assert code == 0, said
+    assert len(printed.splitlines()) == 3, printed
+    for words in [("doctor",), ("prune", "--older-than", "1d", "--dry-run"), ("status", "copy-1"), ("wait", "copy-1"), ("cost",)]:
+        code, _, said = cli(*words)
+        assert "internal error" not in said, said
+        assert code in (0, 1, 2, 130), said

@@ -1,0 +1,75 @@
+"""Opening a file of the state: whatever stands in its place, the call returns at once, and nothing else is read or written.
+
+Promise: a descriptor that is returned is that of a plain file, which belongs to us or to whoever owns the folder around it.
+It refuses: a FIFO, whose opener would wait for its other end; a socket, a folder, a device; a symbolic link, which may lead
+anywhere; the file of another user. What is refused was neither read nor written nor cut. `strerror` says what stands there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO stands in its place",
+    stat.S_IFSOCK: "a socket stands in its place",
+    stat.S_IFDIR: "a folder stands in its place",
+    stat.S_IFLNK: "a symbolic link stands in its place",
+    stat.S_IFCHR: "a device stands in its place",
+    stat.S_IFBLK: "a device stands in its place",
+}
+_OF_OTHER_KINDS = (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EMLINK, errno.ENOTDIR)
+"""What `open` says of a link, of a FIFO or a socket without its other end, of a folder, of a device, below what is no folder."""
+
+_ALWAYS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class StrangeFileError(OSError):
+    """Something else stands where a file of the state should be; `strerror` says what, and `filename` where."""
+
+
+def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """The descriptor of a file of the state, which no child inherits. Raises StrangeFileError, and OSError as `os.open` does."""
+    try:
+        # It is cut below, once it is known to be ours.
+        fd = os.open(path, flags & ~os.O_TRUNC | _ALWAYS, mode)
+    except OSError as error:
+        if error.errno not in _OF_OTHER_KINDS:
+            raise
+        raise StrangeFileError(error.errno, _words_at(path) or error.strerror, os.fspath(path)) from None
+    try:
+        found = os.fstat(fd)
+        if words := _words_of(found, path):
+            raise StrangeFileError(errno.EINVAL, words, os.fspath(path))
+        if flags & os.O_TRUNC and found.st_size:
+            os.ftruncate(fd, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """All bytes of a file of the state. Raises as `open_file` does."""
+    with open(open_file(path), "rb") as file:
+        return file.read()
+
+
+def _words_of(found: os.stat_result, path: str | os.PathLike[str]) -> str:
+    """What is wrong with a file, in words; empty if it is a plain one of ours."""
+    if not stat.S_ISREG(found.st_mode):
+        return _KINDS.get(stat.S_IFMT(found.st_mode), "it is no plain file")
+    # A file server may have us as another user in all of a folder; then no file in it is strange.
+    if found.st_uid != os.geteuid() and found.st_uid != os.stat(os.path.dirname(path) or ".").st_uid:
+        return f"it belongs to another user ({found.st_uid})"
+    return ""
+
+
+def _words_at(path: str | os.PathLike[str]) -> str:
+    try:
+        return _words_of(os.lstat(path), path)
+    except NotADirectoryError:
+        return "what should be its folder is none"
+    except OSError:  # it went meanwhile, or lies behind links that go round in a circle
+        return ""
