@@ -90,7 +90,7 @@ def test_agents_lists_versions_and_what_each_can_do(install: Install, run_cli: R
     assert lines[0] == ["AGENT", "VERSION", "TESTED", "FROM", "CAN"]
     of = {line[0]: line[1:] for line in lines}
     assert of["claude"] == ["2.1.197", "2.1", "shipped", "resume", "schema", "cost", "usage", "max_turns", "budget"]
-    assert of["codex"] == ["0.999.0", "(not", "tested)", "0.169", "shipped", "resume", "schema", "usage"]
+    assert of["codex"] == ["0.999.0", "(not", "tested)", "0.169,", "0.171", "shipped", "resume", "schema", "usage"]
     assert of["aider"] == ["not", "installed", "0.86", "shipped", "cost", "usage", "needs_check"]
 
 
@@ -129,9 +129,9 @@ def test_doctor_asks_each_agent_and_says_what_is_untested(install: Install, run_
     told = run_cli("doctor", "--json")
     of = {each["check"]: (each["level"], each["message"]) for each in json.loads(told.stdout)}
     assert of["claude"] == ("ok", f"2.1.197 ({tmp_path / 'bin' / 'claude'})")
-    assert of["codex"] == ("note", "0.999.0 is not tested (tested: 0.169): what it tells may be read wrongly")
+    assert of["codex"] == ("note", "0.999.0 is not tested (tested: 0.169, 0.171): what it tells may be read wrongly")
     assert of["qwen"][0] == "note"
     assert "qwen --version: exit code 1" in of["qwen"][1]
-    assert of["agents"] == ("ok", "not installed: aider, copilot, cursor-agent, gemini, opencode")
+    assert of["agents"] == ("ok", "not installed: aider, copilot, cursor-agent, gemini, opencode, pi")
     assert of["mine"][0] == "bad"
     assert told.returncode == 1

@@ -6,7 +6,8 @@ Situations: `ok`; `tool`, `tool-denied`: a tool call; `401` `429` `500`: what th
 A week later: `garbage`: replies that are none; `cutok`: one breaks off, then all is well; `404`: there is no such model;
 `limit-window…`, `429after3600…`: a limit, and the attempt after it (`-attempt2`) in its session; `limit-to-the-end`: it tried
 until it gave up; `quota-retry-in`: it waited for 25 seconds, and was let in; `perm-read`, `perm-edit`: what it was not allowed
-to do; `edit-write`: what it was; `schema-bad`: an answer of another form.
+to do; `read`: with no tools that write; `sess…`: a check refused the first answer; `edit-write`: what it was allowed
+to do; `schema-bad`: an answer of another form.
 """
 
 from __future__ import annotations

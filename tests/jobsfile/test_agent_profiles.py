@@ -12,7 +12,7 @@ from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.workers.protocol import AttemptClass
 from orchestrator.workers.protocol.reading import Reading
 
-SHIPPED = ["aider", "claude", "codex", "copilot", "cursor-agent", "demo", "gemini", "opencode", "qwen"]
+SHIPPED = ["aider", "claude", "codex", "copilot", "cursor-agent", "demo", "gemini", "opencode", "pi", "qwen"]
 LEAST = """
 command = ["mine", "--json"]
 

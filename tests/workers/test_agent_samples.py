@@ -46,6 +46,7 @@ class Told(Struct, frozen=True):
     resets_at: float | None = None
     denials: tuple[str, ...] = ()
     turns: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 TABLE = {
@@ -170,6 +171,21 @@ TABLE = {
     "opencode/term": Told(CANCELLED),
     "opencode/tool": Told(OK, text=ANSWER, session="ses_e0535363", usage=(140, 40, 60, 0, 0), cost_usd=0.00022),
     "opencode/tool-denied": Told(OK, text=ANSWER, session="ses_e05311d4", usage=(140, 40, 60, 0, 0), cost_usd=0.00022),
+    "pi/401": Told(AUTH, found=AUTH, session="01a22942-49e"),
+    "pi/429": Told(OK, text=ANSWER, session="01a22942-c19", usage=(88, 20, 30, 0, None), cost_usd=0.000131),
+    "pi/ctx": Told(CONTEXT, found=CONTEXT, session="01a22945-9bd"),
+    "pi/cut": Told(NETWORK, session="01a22946-500"),
+    "pi/ok": Told(
+        OK,
+        text=ANSWER,
+        session="01a22941-2fd",
+        usage=(149, 40, 60, 0, None),
+        cost_usd=0.000235,
+        notes=("a change of files failed",),
+    ),
+    "pi/read": Told(OK, text=ANSWER, session="01a22944-ab4", usage=(97, 20, 30, 0, None), cost_usd=0.00014),
+    "pi/sess": Told(OK, text="one", session="01a22943-53d", usage=(91, 20, 30, 0, None), cost_usd=0.000134),
+    "pi/sess-attempt2": Told(OK, text="two", session="01a22943-53d", usage=(94, 20, 30, 0, None), cost_usd=0.000137),
     "qwen/401": Told(AUTH, session="c574631b-200", turns=1),
     "qwen/429": Told(STALLED, session="a7bc55da-ee6"),
     "qwen/500": Told(STALLED, session="50033b0f-b90"),
@@ -218,7 +234,7 @@ def test_a_sample_comes_to_what_the_table_says(name: str) -> None:
     assert verdict.cost_usd == (None if expected.cost_usd is None else pytest.approx(expected.cost_usd))
     assert verdict.resets_at == expected.resets_at
     assert tuple(denial[:17] for denial in verdict.denials) == expected.denials
-    assert verdict.turns == expected.turns
+    assert (verdict.turns, tuple(verdict.notes)) == (expected.turns, expected.notes)
 
 
 @pytest.mark.parametrize("name", [name for name, told in TABLE.items() if told.attempt_class is not OK])
