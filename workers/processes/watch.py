@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..protocol import End, EndReason, Start
 from . import tree
+from .memory_use import FIRST_PAUSE_SECONDS, MemoryPauses, used_by_attempt
 from .spawn import SHORTAGES
 from .surroundings import Bounds, Host, Onlooker, Stream
 
@@ -33,7 +34,6 @@ _LONGEST_KILL_PAUSE_SECONDS = 1.0
 _SIZE_CHECK_SECONDS = (0.1, 1.0)
 _EXPECTED_BYTES_PER_SECOND = 1 << 30
 _ORPHAN_CHECK_SECONDS = 0.05
-_MEMORY_CHECK_SECONDS = 0.2
 _MEMORY_CHECK_SHARE = 0.05
 _STOPPED_SECONDS = 10.0
 """For so long the main process must have been stopped (SIGSTOP) before it is continued, and the second time ended: a stop of a
@@ -79,6 +79,7 @@ class Watch:
         self._wrote_at = 0.0
         self._stopped_at: float | None = None
         self._is_continued = False
+        self._memory_pauses = MemoryPauses()
         self._has_seen_leftovers = False
         self._kill_at = _FOREVER
         self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
@@ -88,7 +89,7 @@ class Watch:
         limits, bounds = self._start.limits, self._bounds
         now = self._wrote_at = time.monotonic()
         size_at = now + self._size_pause(limits.max_output_bytes)
-        memory_at = _FOREVER if limits.memory_bytes is None else now + _MEMORY_CHECK_SECONDS
+        memory_at = _FOREVER if limits.memory_bytes is None else now + FIRST_PAUSE_SECONDS
         stall_at = _FOREVER if bounds.stall_seconds is None else now + self._stall_pause(bounds.stall_seconds)
         look_at = _FOREVER if self._onlooker is None else now
         while True:
@@ -247,19 +248,17 @@ class Watch:
 
     def _check_memory(self) -> float:
         """End a tree that uses more than it may. The seconds until the next look: later where many processes make a look dear."""
-        import psutil  # noqa: F401  (takes 25 ms, once: no part of what a look costs)
-
         began = time.monotonic()
         try:
-            self.used_bytes = tree.used_bytes(self._living())
+            self.used_bytes = used_by_attempt(self._start.mark, self._pid, self._host)
         except OSError as error:
             if error.errno not in SHORTAGES:
                 raise
-            return _MEMORY_CHECK_SECONDS
+            return FIRST_PAUSE_SECONDS
         assert self._start.limits.memory_bytes is not None
         if self.used_bytes > self._start.limits.memory_bytes:
             self._end(EndReason.MEMORY, self._start.limits.grace_seconds)
-        return max(_MEMORY_CHECK_SECONDS, (time.monotonic() - began) / _MEMORY_CHECK_SHARE)
+        return max(self._memory_pauses.pause_after(self.used_bytes), (time.monotonic() - began) / _MEMORY_CHECK_SHARE)
 
     def _kill(self, now: float) -> None:
         """One round: a tree that forks faster than it is killed needs several."""
