@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 from drivers.git_repository import Repository
+from drivers.sweeps import sweep
 
+from orchestrator.workers.attempt_end import AttemptEnd
+from orchestrator.workers.protocol import AttemptClass, WorkspaceTask
 from orchestrator.workers.workspaces.git import git
-from orchestrator.workers.workspaces.record import WorkspaceRecord
+from orchestrator.workers.workspaces.record import WorkspaceRecord, read_record, write_record
+from orchestrator.workers.workspaces.workspace import Workspace
 from orchestrator.workers.workspaces.worktrees import add_worktree
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
@@ -106,6 +110,56 @@ def test_a_repository_that_a_power_cut_broke_between_two_steps_of_git_is_mended(
     add_worktree(path, record, "HEAD", {}, lambda _: shutil.rmtree(path))
     repository.git("fsck")
     assert (repository.worktrees(), Path(path, "a.txt").read_text()) == ([str(repository.path), path], "a\n")
+
+
+LOST = {
+    "commit": "HEAD",
+    "tree": "HEAD^{tree}",
+    "blob": "HEAD:b.txt",
+}
+
+
+@pytest.mark.parametrize("lost", sweep(["blob", "ref", "index", "commit", "tree"], quick=2))
+def test_what_a_power_cut_left_empty_of_an_agents_own_commits_bricks_no_item(tmp_path: Path, lost: str) -> None:
+    """Its git had not synced them. Written once more, git would have taken the empty object for what was written."""
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    path = tmp_path / "workspaces" / "0"
+    task = WorkspaceTask(
+        kind="worktree",
+        path=str(path),
+        source=str(repository.path),
+        cwd=str(path),
+        branch="orchestrate/run/port.0",
+        message="port:0",
+        patch_path=str(tmp_path / "patch"),
+        artifacts_folder=str(tmp_path / "files"),
+    )
+    assert Workspace(task, "mark").enter(lambda _: AttemptEnd(AttemptClass.OK)).attempt_class is AttemptClass.OK
+    (path / "b.txt").write_text("b\n")
+    (path / "new.txt").touch()
+    subprocess.run("git add -A; git -c user.name=a -c user.email=a commit -qm mine", shell=True, cwd=path, check=True)
+    git_folder = repository.path / ".git"
+    if lost in LOST:
+        name = repository.git("rev-parse", f"orchestrate/run/port.0{LOST[lost].removeprefix('HEAD')}")
+        emptied = git_folder / "objects" / name[:2] / name[2:]
+    else:
+        emptied = git_folder / ("worktrees/0/index" if lost == "index" else "refs/heads/orchestrate/run/port.0")
+    emptied.chmod(0o644)
+    emptied.write_bytes(b"")
+    record = read_record(str(path))
+    assert record is not None
+    record.boot_id = "the boot before"
+    write_record(str(path), record)
+    # The next attempt does nothing more: all that the agent had done is in the files.
+    workspace = Workspace(task, "mark")
+    workspace.enter(lambda _: AttemptEnd(AttemptClass.OK))
+    end, report = workspace.finish(AttemptEnd(AttemptClass.OK), str(tmp_path / "live"), 1000)
+    assert (end.attempt_class, end.message) == (AttemptClass.OK, "")
+    assert report is not None
+    assert repository.show(f"{report.commit}:b.txt") == "b"
+    assert ("its commits were lost when the machine lost its power" in report.note) is (lost != "index")
+    assert "files of its own that are empty now: new.txt" in report.note or lost == "index"
+    repository.git("fsck")
 
 
 def test_git_syncs_whatever_is_configured(tmp_path: Path) -> None:

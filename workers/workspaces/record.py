@@ -30,6 +30,8 @@ class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     included: list[str] = []
     keep_until: float | None = None
     """Seconds since the epoch; None: as long as the run."""
+    boot_id: str = ""
+    """The boot of the machine in which an attempt was last at work in it; empty: not known."""
 
 
 _decode: Callable[[bytes], WorkspaceRecord] = json_decoder(WorkspaceRecord)

@@ -22,6 +22,7 @@ from ..attempt_end import AttemptEnd
 from ..faultpoints import fault_point
 from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
 from ..files.syncing import make_folder, sync_trees
+from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
 from .branch_names import is_named_by_us
@@ -30,6 +31,7 @@ from .git import GitFailed, common_folder, git
 from .inner_repositories import unkept_repositories
 from .record import WorkspaceRecord, read_record, snapshots_of, write_record
 from .removal import remove_workspace
+from .restarts import mend_after_restart
 from .worktrees import add_worktree, commit_all, mend_worktree
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
@@ -79,7 +81,7 @@ class Workspace:
         # After power loss files would be empty in a workspace that is called ready, and be committed so.
         if task.kind != "temp" or task.setup is not None:
             sync_trees([task.path])
-        self._record.is_ready = True
+        self._record.is_ready, self._record.boot_id = True, boot_id()
         write_record(task.path, self._record)
         return AttemptEnd(AttemptClass.OK)
 
@@ -116,12 +118,17 @@ class Workspace:
 
     def _go_on(self, record: WorkspaceRecord) -> None:
         self._record = record
-        if record.keep_until is not None:
-            # Nobody may remove the workspace under the agent because its time is over.
-            record.keep_until = None
-            write_record(self._task.path, record)
         if record.kind == "worktree":
             mend_worktree(self._task.path, record)
+        this_boot = boot_id()
+        has_restarted = record.boot_id not in ("", this_boot)
+        if has_restarted:
+            since = self._task.since or record.base
+            self._notes += mend_after_restart(self._task.path, record, since, self._env)
+        # Nobody may remove the workspace under the agent because its time is over.
+        if has_restarted or record.keep_until is not None:
+            record.keep_until, record.boot_id = None, this_boot
+            write_record(self._task.path, record)
 
     def _make_after_all(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
         """A new workspace; once more if somebody killed git: that says nothing of the item."""
