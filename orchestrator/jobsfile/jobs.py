@@ -5,6 +5,7 @@ A mistake in a default is told where the default stands if it is wrong by itself
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -92,6 +93,7 @@ def build_jobs(
     needs = {id_: job.find_needs(gates.get(id_, ())) for id_, job in jobs.items()}
     for cycle in find_cycles(needs):
         problems.tell(("jobs", cycle[0]), f"waits for itself: {' -> '.join(cycle)}")
+    makers: dict[str, str] = {}
     # These ask for the needs of other jobs, so all have to be known.
     for job in jobs.values():
         job.check_way_back(needs)
@@ -99,7 +101,7 @@ def build_jobs(
         # A run's copy was right for an earlier version, and its run must be able to go on.
         if around.is_asked:
             job.check_when(needs)
-            job.check_created_files()
+            job.check_created_files(makers)
     return tuple(job.build_job(needs[id_], gates.get(id_, ())) for id_, job in jobs.items())
 
 
@@ -184,12 +186,19 @@ class _JobChecks:
         if self._fields.get("repeat") is not None and self._fields.get("creates") is not None:
             self._tell("creates", "does not go with repeat: the file is there after the first round, so no other would run")
 
-    def check_created_files(self) -> None:
-        """Tell two items of a list that is written down here, of which both would make the same file."""
+    def check_created_files(self, makers: dict[str, str]) -> None:
+        """Tell two items of a list that is written down here, of which both would make the same file.
+
+        `makers`: by path, the jobs before this one that make it in any case; this one is added.
+        """
         fields, source = self._fields, self._fields.get("for_each")
         given = [fields.get(key) for key in ("creates", "cwd", "when", "token")]
         creates, cwd, when, token = (each if isinstance(each, Template) else None for each in given)
-        if creates is None or WRONG in given or not isinstance(source, ListSource | MatrixSource) or templates_in(source):
+        if creates is None or WRONG in given:
+            return
+        if source is None:
+            self._check_sole_maker(creates, cwd, makers)
+        if not isinstance(source, ListSource | MatrixSource) or templates_in(source):
             return
         files = CreatedFiles(creates, cwd, when, token, {"item", "index"})
         try:
@@ -199,6 +208,14 @@ class _JobChecks:
             return  # what no item can be is told when the list is made
         except SameFile as same:
             self._tell("creates", same.in_words(self._id))
+
+    def _check_sole_maker(self, creates: Template, cwd: Template | None, makers: dict[str, str]) -> None:
+        """Tell that another job makes the same file, where nothing may keep either of the two from doing so."""
+        if not creates.is_static or (cwd is not None and not cwd.is_static) or self._fields.keys() & {"when", "token"}:
+            return
+        path = os.path.normpath(os.path.join(cwd.source if cwd is not None else "", creates.source))
+        if makers.setdefault(path, self._id) != self._id:
+            self._tell("creates", f"{makers[path]} and {self._id} would both make {path}")
 
     def check_gate(self) -> None:
         """Tell keys of the job's own table that mean nothing for a gate, or only for one."""

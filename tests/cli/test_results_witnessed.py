@@ -125,7 +125,7 @@ class Seen(NamedTuple):
     is_halted: bool
 
 
-@pytest.mark.parametrize("seed", sweep(range(60), quick=1))
+@pytest.mark.parametrize("seed", sweep(range(60), quick=0))
 def test_what_is_told_of_an_item_is_what_a_witness_saw(run_cli: RunCli, tmp_path: Path, seed: int) -> None:
     witness = tmp_path / "witness"
     jobs = draw(seed)

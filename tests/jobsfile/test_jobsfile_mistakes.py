@@ -204,6 +204,7 @@ def test_a_mistake_in_a_job_is_told_in_words(keys: str, problem: str) -> None:
         ("for_each = [1, 2]\ncreates = 'made'\ntoken = '{{ item }}'", "creates: a:0 and a:1 would both make made"),
         ("for_each = [1, 2]\ncreates = '{{ inputs.who }}'", None),  # known when the list is made
         ("for_each = ['only one']\ncreates = 'made'", None),
+        ("creates = 'made'\n[jobs.b]\nshell = 'true'\ncreates = 'made'\nwhen = 'failed'\nneeds = ['a']", None),
     ],
 )
 def test_what_could_never_go_well_is_told_of_a_file_but_not_of_the_copy_that_a_run_has(keys: str, problem: str | None) -> None:
@@ -216,6 +217,13 @@ def test_what_could_never_go_well_is_told_of_a_file_but_not_of_the_copy_that_a_r
         assert f"jobs.a.{problem}" in found
     else:
         assert problem is None
+
+
+def test_two_jobs_that_would_make_one_file_are_named() -> None:
+    text = "[jobs.a]\nshell = 'x'\ncreates = 'made'\n[jobs.b]\nshell = 'x'\ncreates = './made'\n"
+    with pytest.raises(JobsFileError) as told:
+        load_text(text, path="jobs.toml", folder="/project", is_recorded=False)
+    assert told.value.problems == ["jobs.toml:6: jobs.b.creates: a and b would both make made"]
 
 
 @pytest.mark.parametrize(
