@@ -46,7 +46,14 @@ def spent_with(reader: RunReader, flight: Flight, outcome: Outcome) -> Spent | N
     if start.played is not None:
         is_played = outcome.attempt_class not in NOT_PLAYED
         return spent_after_replay(before, outcome) if is_played else before  # else it is played once more
-    return spent_after_attempt(before, outcome, agent=start.agent, model=start.model, is_adopted=flight.is_adopted)
+    return spent_after_attempt(
+        before,
+        outcome,
+        agent=start.agent,
+        model=start.model,
+        is_adopted=flight.is_adopted,
+        is_promoted=start.promotions > 0,
+    )
 
 
 def cost_with(flight: Flight, outcome: Outcome, spent: Spent | None) -> Cost | None:

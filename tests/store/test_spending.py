@@ -218,6 +218,15 @@ def test_whether_what_is_made_again_after_a_loss_is_paid_twice_is_unknown(store:
     assert (told["paid_twice"], told["unknown_paid_twice"]) == (1, 2), "one more, for certain"
 
 
+@pytest.mark.parametrize("is_promoted", [True, False])
+def test_what_took_over_the_lost_work_of_another_item_may_be_paid_twice(is_promoted: bool) -> None:
+    spent = None
+    for _ in range(2):  # its own second attempt repeats nobody's
+        spent = spent_after_attempt(spent, outcome(), agent="claude", model="m", is_adopted=False, is_promoted=is_promoted)
+    assert spent is not None
+    assert ledger_of_item(spent).after_loss == is_promoted
+
+
 @pytest.mark.parametrize("status", [Status.WAITING, Status.FAILED, Status.INTERRUPTED, Status.CANCELLED])
 def test_another_attempt_after_one_that_failed_is_not_paid_twice(store: RunStore, status: Status) -> None:
     store.append([begin(0)])

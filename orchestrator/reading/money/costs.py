@@ -66,12 +66,19 @@ def is_charged(start: Started, outcome: Outcome, spent: Spent | None) -> bool:
 
 
 def spent_after_attempt(
-    before: Spent | None, outcome: Outcome, *, agent: str | None, model: str | None, is_adopted: bool
+    before: Spent | None,
+    outcome: Outcome,
+    *,
+    agent: str | None,
+    model: str | None,
+    is_adopted: bool,
+    is_promoted: bool = False,
 ) -> Spent | None:
     """What the item has cost with this attempt; None if no agent has worked for the item.
 
     `agent`, `model`: which was to make the attempt; they count where the outcome names none. `is_adopted`: the outcome was taken
-    over from a supervisor that was killed.
+    over from a supervisor that was killed. `is_promoted`: it took its token over from another item, whose work was
+    lost.
     """
     if not is_paid(outcome, agent):
         return before
@@ -87,7 +94,7 @@ def spent_after_attempt(
         nano_usd=cost or 0,
         untold=int(tokens is None),
         usage=usage or Usage(),
-        after_loss=int(past.is_lost),
+        after_loss=int(past.is_lost or (before is None and is_promoted)),
     )
     # A lost attempt, or one that was ended, has to be paid for again: its adoption saved nothing.
     is_kept = is_adopted and outcome.attempt_class not in (AttemptClass.LOST, AttemptClass.CANCELLED)
