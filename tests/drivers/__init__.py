@@ -24,6 +24,7 @@ Real processes:
   `answering_reader`: a reader that answers its agent while that runs.
   `model_server`: a model server on the loopback, for agents that talk HTTP. `recorded_agents`: what real agents once wrote.
 - `fenced_bugs`: bugs of ours that a fence has kept to one item, as supervisor.log tells them.
+- `hostile_bytes`: what items and agents may write at the worst.
 - `recorded_runs`: runs that earlier versions of the program recorded, laid out in a test's folder.
 - `git_repository`: a repository that nothing configured on this machine reaches.
 

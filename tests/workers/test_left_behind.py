@@ -106,3 +106,12 @@ def test_a_file_that_cannot_be_kept_is_told_and_what_was_read_counts(worker: Pat
     assert left.agent is not None
     assert left.agent.cost_usd == 0.25
     assert left.trouble == "what it left could not be kept: Not a directory"
+
+
+def test_numbers_that_nothing_can_hold_are_not_told(worker: Path) -> None:
+    (worker / "stdout").write_bytes(INIT + RESULT.replace(b"0.25", b"9" * 400).replace(b"10", b"NaN"))
+    left = take(worker, task())
+    assert left.agent is not None
+    assert left.agent.usage is not None
+    assert (left.agent.cost_usd, left.agent.usage.input_tokens, left.agent.usage.output_tokens) == (None, None, 5)
+    assert (left.trouble, left.bug) == ("", "")
