@@ -100,10 +100,15 @@ def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) ->
             time.sleep(_QUEUE_SECONDS)
 
 
+def stopped_supervisor(folder: Path) -> int | None:
+    """The process that supervises the run in `folder`, if it is stopped: it hears nothing before it goes on."""
+    pid = holder_pid(folder / "supervisor.lock")
+    return pid if pid is not None and is_stopped(pid) else None
+
+
 def _refuse_stopped(folder: Path, then: str) -> None:
     """Raise RunHeldError if the supervisor of the run in `folder` is stopped: it cannot answer before it goes on."""
-    pid = holder_pid(folder / "supervisor.lock")
-    if pid is not None and is_stopped(pid):
+    if (pid := stopped_supervisor(folder)) is not None:
         raise RunHeldError(
             f"run {folder.name}: its supervisor does not answer: process {pid} is stopped (SIGSTOP)",
             f"kill -CONT {pid} lets it go on, {then}",

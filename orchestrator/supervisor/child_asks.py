@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.control.client import NoSupervisor, ask
+from orchestrator.control.client import NoSupervisor, ask, stopped_supervisor
 from orchestrator.control.messages import Request
 from orchestrator.errors import UserError
 from orchestrator.system.locks.holders import is_locked
 
 _POLL_SECONDS = 0.05
+_LONGEST_POLL_SECONDS = 1.0
+"""Between two looks at a supervisor that does not hear: it may be stopped for hours."""
 _ANSWER_SECONDS = 3.0
 
 
@@ -36,13 +38,19 @@ def have_ended(folder: Path, request: Request, is_over: Callable[[], bool], pati
 
 def tell(folder: Path, request: Request, is_over: Callable[[], bool]) -> None:
     """Have the run in `folder` hear `request`, as soon as it is up; no more once `is_over`."""
+    pause = _POLL_SECONDS
     while not is_over():
-        try:
-            ask(folder, request, _ANSWER_SECONDS)
-        except NoSupervisor:
-            time.sleep(_POLL_SECONDS)  # the child's supervisor comes up, or is about to be over
-        except UserError:
-            # Stopped by a signal, or busy. A stopped one is found out at once, so without a pause this would spin.
-            time.sleep(_POLL_SECONDS)
+        # One that is stopped is not asked: each try would leave a request at its door, which it obeys when it goes on; and once
+        # as many stand there as there is room for, each further try would fail at once.
+        if stopped_supervisor(folder) is None:
+            try:
+                ask(folder, request, _ANSWER_SECONDS)
+            except NoSupervisor:
+                pause = _POLL_SECONDS  # the child's supervisor comes up, or is about to be over
+            except UserError:
+                pause = min(pause * 2, _LONGEST_POLL_SECONDS)  # it is busy
+            else:
+                return
         else:
-            return
+            pause = min(pause * 2, _LONGEST_POLL_SECONDS)
+        time.sleep(pause)

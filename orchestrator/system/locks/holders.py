@@ -36,7 +36,11 @@ def holder_pid(path: Path) -> int | None:
     found = _plain_file(path)
     if found is None:
         return None
-    pid = (_flock_holders(found.st_ino) or {}).get((found.st_dev, found.st_ino))
+    holders = _flock_holders(found.st_ino) or {}
+    pid = holders.get((found.st_dev, found.st_ino))
+    # Where another device number is shown than `stat` tells, the inode has to do, if it is of one file alone.
+    if pid is None and len(holders) == 1 and _cannot_share(path):
+        (pid,) = holders.values()
     return pid if pid and pid > 0 else None
 
 
