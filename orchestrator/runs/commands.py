@@ -101,7 +101,7 @@ def run_file(
     session = SessionOptions(run=request.options, stops=stops, nesting=nesting, asker=asker)
     with holding(launched.lock):
         if launched.store is None:
-            return begin_next_session(launched.run_dir, session, listeners, selection)
+            return begin_next_session(launched.run_dir, launched.lock, session, listeners, selection)
         return supervise(launched.store, jobs_file, listeners, session)
 
 
@@ -133,10 +133,10 @@ def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunRep
                 f"run {request.run_id} exists, and is not the child run of {request.parent}",
                 f"remove or rename {run_dir.path}",
             )
-        with holding(lock_run(run_dir)):
+        with holding(lock_run(run_dir)) as lock:
             if request.is_update:
                 _update_run(run_dir, UpdateRequest(), listeners)
-            return begin_next_session(run_dir, session, listeners)
+            return begin_next_session(run_dir, lock, session, listeners)
     jobs_file = load(request.path, user_config=user_config())
     new = NewRun(
         jobs_file=jobs_file,
@@ -171,17 +171,17 @@ def resume_run(
         rerun_stale=request.rerun_stale,
         asker=asker,
     )
-    with holding(lock_run(run_dir)):
+    with holding(lock_run(run_dir)) as lock:
         if request.update is not None:
             _update_run(run_dir, request.update, listeners)
         # After the update: its file may have other jobs.
         if request.selection is not None:
             check_selection_again(request.selection, run_dir)
         first = msgspec.structs.replace(session, is_update=request.update is not None)
-        report = begin_next_session(run_dir, first, listeners, request.selection)
+        report = begin_next_session(run_dir, lock, first, listeners, request.selection)
         # Running one job again may make those after it stale: each pass comes one job further.
         while request.rerun_stale and report.exit_code == ExitCode.COMPLETED and stale_count(read_history(run_dir)):
-            report = begin_next_session(run_dir, session, listeners)
+            report = begin_next_session(run_dir, lock, session, listeners)
         return report
 
 
@@ -197,12 +197,12 @@ def retry_items(
     refuse_inside(run_dir, "a retry")
     refuse_while_parent_lives(run_dir)
     session = SessionOptions(run=options, nesting=find_ancestors(os.environ), keep_failed=True, asker=asker)
-    with holding(lock_run(run_dir)):
+    with holding(lock_run(run_dir)) as lock:
         # What a session would refuse is refused before anything is recorded.
         _ = RunReader.read(run_dir).jobs_file
         record_retry(run_dir, asked)
         fault_point("runs.retry_recorded")
-        return begin_next_session(run_dir, session, listeners)
+        return begin_next_session(run_dir, lock, session, listeners)
 
 
 def plan_update(run_dir: RunDir, request: UpdateRequest) -> UpdatePlan:
@@ -222,7 +222,7 @@ def cancel_dead_run(
 
     None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the items' token.
     """
-    with holding(lock_run(run_dir)):
+    with holding(lock_run(run_dir)) as lock:
         # Read under the lock: the supervisor may have completed the run just now, and then that is what it came to.
         history = read_history(run_dir)
         if history.ended is not None and history.ended.status in ("completed", "cancelled"):
@@ -233,7 +233,7 @@ def cancel_dead_run(
             first=_cancels_of(history, items),
             replaced_by=replaced_by if items is not None else None,
         )
-        return begin_next_session(run_dir, session, listeners)
+        return begin_next_session(run_dir, lock, session, listeners)
 
 
 def _cancels_of(history: RunHistory, items: list[tuple[str, int]] | None) -> tuple[Event, ...]:

@@ -28,10 +28,10 @@ def lock_run(run_dir: RunDir) -> SupervisorLock:
 
 
 @contextmanager
-def holding(lock: SupervisorLock) -> Iterator[None]:
+def holding(lock: SupervisorLock) -> Iterator[SupervisorLock]:
     """Let the lock go at the end, however that comes."""
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 

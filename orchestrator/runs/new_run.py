@@ -67,7 +67,7 @@ def create_run(home: Path, new: NewRun) -> Launched:
         lock = lock_run(run_dir)
         try:
             _write_files(run_dir, new)
-            return Launched(run_dir, lock, RunStore.create(run_dir, _header(run_dir, new, now), new.jobs_file.text))
+            return Launched(run_dir, lock, RunStore.create(run_dir, _header(run_dir, new, now), new.jobs_file.text, lock))
         except BaseException:
             lock.release()
             raise

@@ -19,6 +19,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.settings_records import RunOptions, Selection
+from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.supervisor.options import SessionOptions
 from orchestrator.supervisor.session import RunReport, supervise
 from orchestrator.system.locks.holders import is_locked
@@ -26,13 +27,17 @@ from orchestrator.views.listeners import Listeners
 
 
 def begin_next_session(
-    run_dir: RunDir, wanted: SessionOptions, listeners: Listeners, selection: Selection | None = None
+    run_dir: RunDir,
+    lock: SupervisorLock,
+    wanted: SessionOptions,
+    listeners: Listeners,
+    selection: Selection | None = None,
 ) -> RunReport:
-    """Supervise the run to its end, or until it is stopped. `selection`: instead of the run's; None: as before.
+    """Supervise the run, whose lock is `lock`, to its end, or until it is stopped. `selection`: its new one; None: as before.
 
     `wanted.run`: what of the run's own options is to be other now. Raises as `supervise` does.
     """
-    store = RunStore.open(run_dir)
+    store = RunStore.open(run_dir, lock)
     try:
         # First what may be refused: then nothing is changed.
         jobs_file = RunReader(run_dir, store.history).jobs_file

@@ -4,6 +4,8 @@ Promise: once `Journal.append` returns, the group is in the page cache, so it su
 somebody has synced the descriptor. A reader gets whole groups or nothing of them, in order, and never a record that was not
 written.
 
+The writer holds the lock of the file from its first byte on, so two processes never write one journal.
+
 Invariant: the bytes up to `valid_bytes` are groups whose commit lines name this generation, the offset where the group
 begins and the CRC-32 of its bytes. After any failed or short write this process never appends again: what the kernel kept
 of that write is unknown, and the next lock holder sets it aside.
@@ -20,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from orchestrator.errors import StateUnwritableError
+from orchestrator.errors import RunHeldError, StateUnwritableError
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.formats import FORMAT, TODAY, Format, check_same
 from orchestrator.store.lines import JournalHeader, Line, decode_line
@@ -52,13 +54,12 @@ class Journal:
 
         A file that stands there is from a checkpoint that was never finished: it is emptied.
         """
-        try:
-            fd = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC)
-        except OSError as error:
-            raise unwritable(path, error) from error
+        fd = _open_locked(path, os.O_CREAT)
         journal = cls(path, generation, 0, fd)
         # The header, then its bytes, then its name: a checkpoint that names this journal must find it after any power loss.
         try:
+            if os.fstat(fd).st_size:
+                os.ftruncate(fd, 0)
             journal._append([JournalHeader(format=FORMAT, generation=generation, run=run_id)])
             sync_data(fd)
             sync_folder(path.parent)
@@ -73,11 +74,8 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, generation: int, size: int) -> Journal:
-        """Go on after byte `size`, where the file ends. Writes nothing. Raises StateUnwritableError."""
-        try:
-            return cls(path, generation, size, open_file(path, os.O_WRONLY | os.O_APPEND))
-        except OSError as error:
-            raise unwritable(path, error) from error
+        """Go on after byte `size`, where the file ends. Writes nothing. Raises StateUnwritableError, RunHeldError."""
+        return cls(path, generation, size, _open_locked(path))
 
     def append(self, records: Sequence[Record]) -> list[tuple[int, int]]:
         """Write one group; (offset, length) of each record's line. Survives SIGKILL; power loss once the file is synced.
@@ -239,6 +237,27 @@ class JournalRead:
                 if 0 <= first < start and zlib.crc32(tail[first:start]) == commit.crc:
                     raise refused(self.source.path, f"damaged at byte {self.valid_bytes}")
             start = end + 1
+
+
+def _open_locked(path: Path, flags: int = 0) -> int:
+    """Open a journal to write it, and lock it: it has one writer, whatever becomes of supervisor.lock."""
+    # Imported here: it takes 35 ms, which a reader must not pay.
+    from filelock import lock_descriptor
+
+    try:
+        fd = open_file(path, os.O_WRONLY | os.O_APPEND | flags)
+        try:
+            is_mine = lock_descriptor(fd, blocking=False)
+        except BaseException:
+            os.close(fd)
+            raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if not is_mine:
+        os.close(fd)
+        run_id = path.parent.name
+        raise RunHeldError(f"{path}: a living supervisor of run {run_id} writes it", f"see it: orchestrate status {run_id}")
+    return fd
 
 
 def _after_line_end(offset: int, length: int) -> int:

@@ -23,6 +23,7 @@ from orchestrator.store.refusals import cannot_load
 from orchestrator.store.run_dir import RunDir, check_unborn
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.source_file import SourceFile
+from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.store.syncer import Syncer
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
@@ -39,18 +40,20 @@ checkpoints are a geometric series, and the bytes written per item do not grow w
 class RunStore:
     """The records of one run, open for writing. Use `create` or `open`."""
 
-    def __init__(self, run_dir: RunDir, loaded: LoadedRun, journal: Journal) -> None:
+    def __init__(self, run_dir: RunDir, loaded: LoadedRun, journal: Journal, lock: SupervisorLock | None = None) -> None:
         self.run_dir = run_dir
+        self._lock = lock
         self.history: RunHistory = loaded.history
         self._checkpoint_bytes = loaded.checkpoint_bytes
         self._journal = journal
         self._group = 0
+        self._is_journal_gone = False
         self._failure: StateUnwritableError | None = None
         self._syncer = Syncer(journal.fd, journal.path)
 
     @classmethod
-    def create(cls, run_dir: RunDir, header: RunHeader, jobs_text: str) -> RunStore:
-        """Let the run exist: the checkpoint, written last, is its birth; survives power loss.
+    def create(cls, run_dir: RunDir, header: RunHeader, jobs_text: str, lock: SupervisorLock | None = None) -> RunStore:
+        """Let the run exist: the checkpoint, written last, is its birth; survives power loss. `lock`: as of `open`.
 
         Raises UserError if it exists already, StateUnwritableError.
         """
@@ -60,26 +63,25 @@ class RunStore:
         Journal.create(run_dir.journal(1), 1, header.run_id).close()
         empty = SourceFile(run_dir.journal(1))
         write_durably(run_dir.checkpoint, CheckpointWriter(RunHistory(header, 1, Sources(empty, empty)), 1).chunks())
-        return cls.open(run_dir)
+        return cls.open(run_dir, lock)
 
     @classmethod
-    def open(cls, run_dir: RunDir) -> RunStore:
-        """Go on with a run. A torn tail of its journal is set aside and cut.
+    def open(cls, run_dir: RunDir, lock: SupervisorLock | None = None) -> RunStore:
+        """Go on with a run. A torn tail of its journal is set aside and cut. `lock`: this process's, looked after at each group.
 
-        Raises StateRefusedError (damaged, newer: untouched), StateUnwritableError, FileNotFoundError (no such run).
+        Raises StateRefusedError (damaged, newer: untouched), RunHeldError, StateUnwritableError, FileNotFoundError (no such run).
         """
+        loaded, journal = _load_and_hold(run_dir)
         try:
-            loaded = load_run(run_dir)
-        except FileNotFoundError as error:
-            if not run_dir.checkpoint.exists():
-                raise
-            raise cannot_load(error) from error
-        generation = loaded.history.generation
-        # The tail is copied durably before it is cut: it may be what somebody needs to find out what happened.
-        if loaded.journal.torn:
-            _set_torn_tail_aside(run_dir, generation, loaded.journal)
-        _remove_leavings(run_dir, generation)
-        return cls(run_dir, loaded, Journal.open(run_dir.journal(generation), generation, loaded.journal.valid_bytes))
+            generation = loaded.history.generation
+            # The tail is copied durably before it is cut: it may be what somebody needs to find out what happened.
+            if loaded.journal.torn:
+                _set_torn_tail_aside(run_dir, generation, loaded.journal)
+            _remove_leavings(run_dir, generation)
+        except BaseException:
+            journal.close()
+            raise
+        return cls(run_dir, loaded, journal, lock)
 
     def append(self, records: Sequence[Record]) -> int:
         """Write one group and fold it in; its number, counted from 1 in this process. Survives SIGKILL.
@@ -88,6 +90,7 @@ class RunStore:
         """
         self._check_failure()
         try:
+            self.keep_lock()
             places = self._journal.append(records)
         except StateUnwritableError as error:
             self._failure = error
@@ -97,6 +100,22 @@ class RunStore:
             self.history.apply(record, JOURNAL, offset, length)
         self._group += 1
         return self._group
+
+    def look_after_files(self) -> None:
+        """As `keep_lock`; and see whether somebody has removed the journal, or put another file in its place."""
+        self.keep_lock()
+        self._is_journal_gone = os.fstat(self._journal.fd).st_nlink == 0
+
+    def keep_lock(self) -> None:
+        """Put supervisor.lock back if somebody took it from under this process, which holds the journal. Costs one `stat`.
+
+        Raises StateUnwritableError: the run's folder is gone, or another one stands there.
+        """
+        if self._lock is not None and self._lock.keep() and not self._is_journal_there():
+            raise StateUnwritableError(
+                f"{self.run_dir.path}: another folder was put in the place of this run's",
+                "put the run's own back, then resume it: what is recorded stays",
+            )
 
     def request_sync(self) -> None:
         """Have everything appended so far made durable, soon. Does not wait."""
@@ -118,8 +137,8 @@ class RunStore:
 
     @property
     def wants_checkpoint(self) -> bool:
-        """Whether the journal has grown enough for `take_checkpoint` to pay."""
-        return self._journal.size >= max(SMALLEST_JOURNAL_BYTES, JOURNAL_GROWTH * self._checkpoint_bytes)
+        """Whether the journal has grown enough for `take_checkpoint` to pay; or is gone, and a checkpoint saves what it had."""
+        return self._is_journal_gone or self._journal.size >= max(SMALLEST_JOURNAL_BYTES, JOURNAL_GROWTH * self._checkpoint_bytes)
 
     def take_checkpoint(self) -> None:
         """Begin the next generation; everything appended so far survives power loss when it returns.
@@ -152,10 +171,11 @@ class RunStore:
         self._checkpoint_bytes = writer.size
         self._syncer.switch_file(journal.fd, path, self._group)
         old, self._journal = self._journal, journal
+        self._is_journal_gone = False
         old.close()
         fault_point("checkpoint.switched")
         # A kill before this leaves a journal that no checkpoint names: `_remove_leavings` removes it.
-        old.path.unlink()
+        old.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop writing. What was appended stays; it is as durable as `durable_through` said."""
@@ -164,11 +184,35 @@ class RunStore:
         if self._failure is None:
             self._failure = StateUnwritableError(f"{self.run_dir.path}: this store is closed")
 
+    def _is_journal_there(self) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self._journal.path), os.fstat(self._journal.fd))
+        except OSError:
+            return False
+
     def _check_failure(self) -> None:
         if self._failure is None:
             self._failure = self._syncer.failure
         if self._failure is not None:
             raise self._failure
+
+
+def _load_and_hold(run_dir: RunDir) -> tuple[LoadedRun, Journal]:
+    """Read the run, and hold its journal: nobody has written to it between the two."""
+    while True:
+        try:
+            loaded = load_run(run_dir)
+        except FileNotFoundError as error:
+            if not run_dir.checkpoint.exists():
+                raise
+            raise cannot_load(error) from error
+        generation = loaded.history.generation
+        journal = Journal.open(run_dir.journal(generation), generation, loaded.journal.valid_bytes)
+        # Its last writer may have written, or begun the next generation, before it let go.
+        is_same = loaded.checkpoint.is_at_its_path() and loaded.journal.source.is_at_its_path()
+        if is_same and not loaded.journal.has_changed():
+            return loaded, journal
+        journal.close()
 
 
 def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) -> None:

@@ -112,6 +112,7 @@ class Parts:
         return (
             self.signals,
             sources.Durability(self.run),
+            sources.HeldRun(self.run),
             self.attempts,
             sources.Requests(self.control),
             sources.Terminal(self.gates),

@@ -28,6 +28,8 @@ from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.waits_of_run import WaitsOfRun
 from orchestrator.system.stop_signals import SignalInbox
 
+_FILES_LOOK_SECONDS = 1.0
+
 
 class Signals(Source):
     """Signals of this process, and its program's `Stopper`."""
@@ -100,6 +102,20 @@ class Durability(Source):
         items = self._run.recorder.durable()
         if items:
             yield BecameDurable(items)
+
+
+class HeldRun(Source):
+    """The lock and the journal of the run, which somebody may remove while no group is written for long. It has no news."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._due = 0.0
+
+    def look_for_news(self, now: float) -> Iterable[Happened]:
+        if now >= self._due:
+            self._due = now + _FILES_LOOK_SECONDS
+            self._run.store.look_after_files()
+        return ()
 
 
 class Attempts(Source):

@@ -8,6 +8,8 @@ import pytest
 from drivers.processes import wait_until
 from drivers.run_driver import Command, RunDriver
 
+from orchestrator.system.locks.holders import is_locked
+
 
 @pytest.fixture
 def living(driver: RunDriver) -> Command:
@@ -128,3 +130,58 @@ def test_of_two_resumes_of_the_same_moment_one_runs(driver: RunDriver, living: C
     [running] = [each for each in both if each.is_running]
     let_end(driver, running)
     driver.assert_each_ran_once(["go"])
+
+
+def test_a_lock_file_that_is_removed_beside_a_living_supervisor_lets_no_second_one_in(driver: RunDriver) -> None:
+    """The first goes on and puts the file back; what others ask of the run is answered as before."""
+    shell = driver.witnessed(driver.gated())
+    driver.write(f"[run]\nslots = 1\n[jobs.go]\nfor_each = [1, 2, 3]\nshell = '''{shell}'''\n")
+    first = driver.run()
+    driver.wait_for("begin", "go:0")
+    lock = driver.run_folder / "supervisor.lock"
+    for item in ("go:0", "go:1"):
+        lock.unlink()
+        if item == "go:1":
+            lock.touch()
+        second = driver.launch("resume", driver.run_id)
+        assert second.exit_code() == 75, second.stderr
+        assert f"run {driver.run_id} is supervised by process {first.pid} since " in second.stderr
+        pruned = driver.launch("prune", "--older-than", "0s")
+        driver.assert_exit(pruned, 0)
+        wait_until(lambda: is_locked(lock), "the lock file is put back")
+        driver.open_gate()
+        driver.wait_for("end", item)
+    driver.open_gate()
+    driver.assert_exit(first, 0)
+    driver.assert_each_ran_once(["go:0", "go:1", "go:2"])
+    assert [result["status"] for result in driver.results()] == ["succeeded"] * 3
+
+
+def test_a_run_folder_that_is_moved_away_ends_its_supervisor_and_goes_on_where_it_was(driver: RunDriver, living: Command) -> None:
+    moved = driver.run_folder.with_name("moved")
+    driver.run_folder.rename(moved)
+    driver.open_gate()
+    assert living.exit_code() == 74, living.stderr
+    assert "the folder of the run is gone" in living.stderr
+    moved.rename(driver.run_folder)
+    driver.assert_exit(driver.run(), 0)
+    driver.assert_each_ran_once(["go"])
+
+
+def test_a_journal_that_is_edited_beside_a_living_supervisor_costs_nothing(driver: RunDriver) -> None:
+    """`sed -i` puts another file in its place: the supervisor begins the next generation with all that it has written."""
+    shell = driver.witnessed(driver.gated())
+    driver.write(f"[run]\nslots = 1\n[jobs.go]\nfor_each = [1, 2, 3]\nshell = '''{shell}'''\n")
+    first = driver.run()
+    driver.open_gate(count=2)
+    driver.wait_for("begin", "go:2")
+    journal = driver.run_folder / "journal-1.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    edited = journal.with_name("edited")
+    edited.write_bytes(b"".join(lines[:5] + lines[6:]))
+    edited.rename(journal)
+    wait_until(lambda: (driver.run_folder / "journal-2.jsonl").exists() and not journal.exists(), "a new generation")
+    first.kill()
+    driver.open_gate()
+    driver.assert_exit(driver.launch("resume", driver.run_id), 0)
+    driver.assert_each_ran_once(["go:0", "go:1", "go:2"])
