@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.errors import StateRefusedError
 from orchestrator.workers.files.opening import open_file
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 BLOCK_BYTES = 1 << 16
 """How much of a file is read and decoded at a time. A larger block is slower: malloc gets each one afresh from the kernel."""
@@ -15,7 +16,8 @@ BLOCK_BYTES = 1 << 16
 class SourceFile:
     """A file of the run, open for reading by place, also after it was deleted. Closed with its last user.
 
-    Raises FileNotFoundError, and StateRefusedError for what cannot be read, or is no plain file.
+    Raises FileNotFoundError, OSError for a shortage of the machine, and StateRefusedError for what cannot be read, or is no plain
+    file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,6 +27,8 @@ class SourceFile:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
             raise _unreadable(path, error) from error
 
     def __del__(self) -> None:
