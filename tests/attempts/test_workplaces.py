@@ -17,7 +17,7 @@ from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.files.copying import copy_folder, matches, remove_folder
+from orchestrator.workers.files.copying import copy_folder, copy_matches, matches, remove_folder
 from orchestrator.workers.interruption import Interrupted, heeding
 from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
 
@@ -167,6 +167,16 @@ def test_a_hole_in_a_file_stays_one_and_all_else_is_copied(tmp_path: Path) -> No
         origin, copy = tmp_path / "source" / name, tmp_path / "copy" / name
         assert filecmp.cmp(origin, copy, shallow=False)
         assert copy.stat().st_blocks <= origin.stat().st_blocks + 64
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_read_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    os.mkfifo(tmp_path / "source" / "fifo")
+    (tmp_path / "source" / "zero").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="it is no file"):
+        copy_matches(["fifo"], str(tmp_path / "source"), str(tmp_path / "copy"))
+    assert copy_matches(["zero"], str(tmp_path / "source"), str(tmp_path / "copy")) == ["zero"]
+    assert (tmp_path / "copy" / "zero").readlink() == Path("/dev/zero")
 
 
 def test_a_copy_hears_the_end_of_its_attempt_between_two_pieces(tmp_path: Path) -> None:

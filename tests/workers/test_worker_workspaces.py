@@ -372,7 +372,7 @@ def test_eight_at_once_add_their_worktrees(tmp_path: Path, repository: Repositor
     assert (repository.worktrees(), repository.branches()) == ([str(repository.path)], {"main"})
 
 
-@pytest.mark.parametrize("fault", ["recorded", "added", "committing", "committed", "kept"])
+@pytest.mark.parametrize("fault", sweep(["added", "committing", "kept", "recorded", "committed"], quick=3))
 def test_a_worker_killed_anywhere_leaves_what_the_next_attempt_goes_on_with(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
@@ -437,14 +437,17 @@ def test_the_git_of_a_killed_worker_is_waited_for(
 
 @pytest.mark.parametrize(
     ("kind", "command", "way", "told"),
-    [
-        ("worktree", "worktree add", "cancel", "cancelled while its workspace was made"),
-        ("copy", "write-tree", "SIGTERM", "ended by a drain while its workspace was made"),
-        ("worktree", "reset", "timeout", "timed out after 0.1s while its workspace was made"),
-        ("worktree", "commit", "cancel", "cancelled while its changes were kept"),
-        ("worktree", "commit", "drain at once", "ended by a drain while its changes were kept"),
-        ("worktree", "commit", "drain", ""),
-    ],
+    sweep(
+        [
+            ("worktree", "worktree add", "cancel", "cancelled while its workspace was made"),
+            ("worktree", "commit", "cancel", "cancelled while its changes were kept"),
+            ("worktree", "commit", "drain", ""),
+            ("worktree", "commit", "drain at once", "ended by a drain while its changes were kept"),
+            ("copy", "write-tree", "SIGTERM", "ended by a drain while its workspace was made"),
+            ("worktree", "reset", "timeout", "timed out after 0.1s while its workspace was made"),
+        ],
+        quick=3,
+    ),
 )
 def test_an_end_is_heard_while_git_works_for_the_workspace(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, kind: str, command: str, way: str, told: str

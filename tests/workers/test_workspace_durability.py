@@ -119,7 +119,7 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("lost", sweep(["blob", "ref", "index", "commit", "tree"], quick=2))
+@pytest.mark.parametrize("lost", sweep(["blob", "ref", "index", "commit", "tree"], quick=1))
 def test_what_a_power_cut_left_empty_of_an_agents_own_commits_bricks_no_item(tmp_path: Path, lost: str) -> None:
     """Its git had not synced them. Written once more, git would have taken the empty object for what was written."""
     repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 
@@ -21,7 +22,7 @@ _PIECE_BYTES = 1 << 20
 
 def copy_content(source: str, target: str) -> None:
     """Copy the content of the file `source` to `target`, which is made, or loses what it had. Raises OSError, Interrupted."""
-    with open(source, "rb", buffering=0) as origin, open(target, "wb", buffering=0) as copy:
+    with open(source, "rb", buffering=0, opener=_open_without_waiting) as origin, open(target, "wb", buffering=0) as copy:
         if _shares_blocks(origin.fileno(), copy.fileno()):
             return
         size = os.fstat(origin.fileno()).st_size
@@ -29,6 +30,15 @@ def copy_content(source: str, target: str) -> None:
             _copy_part(origin.fileno(), copy.fileno(), start, end)
         # A hole at the end.
         os.ftruncate(copy.fileno(), size)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A FIFO that stands there would be waited for, and a device may have no end."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no file", path)
+    return fd
 
 
 def _shares_blocks(origin: int, copy: int) -> bool:
