@@ -55,6 +55,10 @@ def test_who_said_what_which_tools_were_called_and_what_it_cost() -> None:
     ]
 
 
+def test_a_success_in_which_nothing_was_done_says_so_at_its_end() -> None:
+    assert shown("claude", ended("", num_turns=0)) == ["[end] success, 0 turns, nothing was said, it took no turn"]
+
+
 def test_a_result_that_says_something_new_is_shown() -> None:
     failed = {"type": "result", "subtype": "error_during_execution", "is_error": True, "result": "it broke"}
     assert shown("claude", said("I try."), failed)[-1] == "[end] error_during_execution: it broke"

@@ -128,4 +128,5 @@ def _summed(told: AgentTold) -> list[str]:
     parts += [f"{usage.output_tokens:,} out"] if usage and usage.output_tokens is not None else []
     parts += [f"${told.cost_usd:.4f}"] if told.cost_usd is not None else []
     parts += [f"{len(told.denials)} denied ({shown(', '.join(told.denials), 200)})"] if told.denials else []
+    parts += [shown(note, 200) for note in told.notes]
     return parts
