@@ -14,10 +14,9 @@ import socket
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import msgspec
-
+from .byte_text import encode_message, message_decoder
 from .protocol import INLINE_BYTES, ByFile
 
 MAX_DESCRIPTORS = 64
@@ -27,8 +26,9 @@ _DESCRIPTOR_BYTES = array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _CUT = socket.MSG_TRUNC | socket.MSG_CTRUNC
-_BY_FILE_PREFIX = msgspec.msgpack.encode(ByFile(path=""))[:-1]
-_decode_by_file = msgspec.msgpack.Decoder(ByFile).decode
+_BY_FILE_PREFIXES = (encode_message(ByFile(path=""))[:-1], encode_message(ByFile(path="\udc80"))[: -len('\\udc80"}')])
+"""How a message begins that only names a file; the second: below a folder whose name is not UTF-8."""
+_decode_by_file: Callable[[bytes], ByFile] = message_decoder(ByFile)
 
 
 class ChannelError(Exception):
@@ -52,7 +52,7 @@ def send(sock: socket.socket, message: bytes, descriptors: Sequence[int] = (), *
     Raises OSError: BrokenPipeError or ConnectionResetError when the other side is gone.
     """
     if len(message) > INLINE_BYTES:
-        message = msgspec.msgpack.encode(ByFile(path=_write_message_file(folder, message)))
+        message = encode_message(ByFile(path=_write_message_file(folder, message)))
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
     if sock.type != socket.SOCK_STREAM:
         sock.sendmsg([message], ancillary, socket.MSG_NOSIGNAL)
@@ -88,7 +88,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
         length = _receive_exactly(sock, _LENGTH.size, data)
         data = _receive_exactly(sock, _LENGTH.unpack(length)[0], b"")
     # The message itself lies in a file.
-    if data.startswith(_BY_FILE_PREFIX):
+    if data.startswith(_BY_FILE_PREFIXES):
         try:
             data = _read_message_file(_decode_by_file(data).path)
         except BaseException:

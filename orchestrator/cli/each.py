@@ -15,7 +15,7 @@ from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
 from orchestrator.errors import UserError
-from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, has_dos_ends, lines_of
+from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, bytes_of_text, has_dos_ends, lines_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,8 +128,10 @@ def _print_outputs(home: Path, run_id: str) -> None:
 
     reader = RunReader.read(find_run(home, run_id))
     if reader.job("each").is_agent:
-        answers = (reader.output("each", index) for index in range(reader.count("each")))
-        write_bytes("".join(f"{answer}\n" for answer in answers if answer is not None).encode("utf-8", "surrogateescape"))
+        for index in range(reader.count("each")):
+            answer = reader.output("each", index)
+            if answer is not None:
+                write_bytes(bytes_of_text(f"{answer}\n"))
         return
     # As bytes: what a program prints is data.
     sinks = Sinks(reader, is_raw=True)

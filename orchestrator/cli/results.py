@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import click
 
@@ -39,6 +38,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Print the results of a run (default: the newest), one an item, in item order."""
+    from orchestrator.cli.result_forms import FORMS
     from orchestrator.cli.shown_run import open_run_to_show
     from orchestrator.reading.item_result import items_seen_as, shown_result, shown_rounds
 
@@ -46,8 +46,8 @@ def command(
         form = "json"
     reader = open_run_to_show(invocation, run)
     chosen = _chosen(fields, form)
-    # An output may be large, so it is read only if it is shown.
-    with_output = "output" in chosen
+    # An output may be large, so it is read only if it is shown, and then in pieces.
+    with_output: Literal["in pieces", False] = "in pieces" if "output" in chosen else False
     if rounds:
         of_items = (shown_rounds(reader, *item, with_output=with_output) for item in items_seen_as(reader))
         results: Iterable[dict[str, Any]] = itertools.chain.from_iterable(of_items)
@@ -59,7 +59,7 @@ def command(
     if form == "table":
         results = map(_with_notes, results)
     rows = ({field: result[field] for field in chosen} for result in results)
-    chunks = _FORMS[form](rows, chosen)
+    chunks = FORMS[form](rows, chosen)
     write_to(path, chunks)
     return 0
 
@@ -81,57 +81,3 @@ def _chosen(fields: str | None, form: str) -> list[str]:
         if field not in RESULT_FIELDS:
             raise UserError(f"--fields: results have no {field!r}", f"they have: {' '.join(RESULT_FIELDS)}")
     return chosen
-
-
-def _as_json(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:
-    from orchestrator.views.json_lines import json_list
-
-    return json_list(rows)
-
-
-def _as_jsonl(rows: Iterable[dict[str, Any]], _fields: list[str]) -> Iterator[bytes]:
-    from orchestrator.views.json_lines import json_line
-
-    return (json_line(row) for row in rows)
-
-
-def _as_csv(rows: Iterable[dict[str, Any]], fields: list[str]) -> Iterator[bytes]:
-    import csv
-
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    for cells in itertools.chain([fields], ([_cell(row[field]) for field in fields] for row in rows)):
-        writer.writerow(cells)
-        yield buffer.getvalue().encode("utf-8", "surrogateescape")
-        buffer.seek(0)
-        buffer.truncate()
-
-
-def _as_table(rows: Iterable[dict[str, Any]], fields: list[str]) -> Iterator[bytes]:
-    from orchestrator.system.wording import shown
-    from orchestrator.views.tables import aligned
-
-    cells = ([shown(_short(field, row[field]), 60) for field in fields] for row in rows)
-    return (line.encode("utf-8", "backslashreplace") + b"\n" for line in aligned([field.upper() for field in fields], cells))
-
-
-def _short(field: str, value: Any) -> str:
-    from orchestrator.system.wording import at_time, lasting
-
-    if value is None:
-        return ""
-    if field == "duration_s":
-        return lasting(value)
-    return at_time(value) if field.endswith("_at") else _cell(value)
-
-
-def _cell(value: Any) -> str:
-    """Text as it is, nothing for null, everything else as JSON."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    from orchestrator.views.json_lines import json_line
-
-    return json_line(value).decode().rstrip("\n")
-
-
-_FORMS = {"json": _as_json, "jsonl": _as_jsonl, "csv": _as_csv, "table": _as_table}

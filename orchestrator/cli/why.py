@@ -68,7 +68,7 @@ def _fenced_answer(reader: RunReader, waits: WaitExplanations, program: str, job
     except UserError:
         raise
     except Exception as error:
-        result = shown_result(reader, job_id, index)
+        result = shown_result(reader, job_id, index, with_output=False)
         log_fenced(reader.run_dir.log, f"{result['item']}: why it is {result['status']} could not be told", error)
         told = {key: result[key] for key in (*_TOLD, *_IDENTITY)}
         unknown = dict.fromkeys(("attempts_allowed", "rounds", "rounds_allowed", "advice", "logs"))
@@ -81,7 +81,7 @@ def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
     from orchestrator.reading.seen_statuses import job_status
 
     # What is recorded, then what only the living supervisor knows, then the advice that follows from both.
-    result = shown_result(reader, job_id, index)
+    result = shown_result(reader, job_id, index, with_output=False)
     job = reader.job(job_id)
     command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
     return {

@@ -7,10 +7,11 @@ list of 100,000 items costs the same whatever they wrote.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.errors import UserError
 from orchestrator.reading.item_names import label_of
+from orchestrator.reading.large_output import output_in_pieces, output_of_end_in_pieces
 from orchestrator.reading.money.ledger import ledger_of_item, usage_json
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import seen_status
@@ -30,6 +31,9 @@ RESULT_FIELDS = (
     *("workspace", "branch", "commit", "patch", "artifacts", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
+
+Reads = bool | Literal["in pieces"]
+"""Whether, and how, an output is read."""
 
 
 def items_seen_as(records: Records, job_id: str | None = None, status: Status | None = None) -> Iterator[tuple[str, int]]:
@@ -51,11 +55,12 @@ def item_result(records: Records, job_id: str, index: int) -> dict[str, Any]:
     return result
 
 
-def shown_result(records: Records, job_id: str, index: int, *, with_output: bool = True) -> dict[str, Any]:
+def shown_result(records: Records, job_id: str, index: int, *, with_output: Reads = True) -> dict[str, Any]:
     """`item_result` for people, who shall see the rest of an item whose output is damaged, and all other items: `error` then
     tells of the damage, or of our bug.
 
-    `with_output=False`: the output is null, and no capture is opened. Then damage is a file that is missing or has another size.
+    `with_output="in pieces"`: a large output is a `LargeOutput`. `False`: the output is null, and no capture is opened. Then
+    damage is a file that is missing or has another size.
     """
     try:
         return _shown_result(records, job_id, index, with_output=with_output)
@@ -65,11 +70,13 @@ def shown_result(records: Records, job_id: str, index: int, *, with_output: bool
         return _told_of_bug(records, job_id, index, error)
 
 
-def _shown_result(records: Records, job_id: str, index: int, *, with_output: bool) -> dict[str, Any]:
+def _shown_result(records: Records, job_id: str, index: int, *, with_output: Reads) -> dict[str, Any]:
     result = item_fields(records, job_id, index)
     past = records.history.jobs[job_id]
     try:
-        if with_output:
+        if with_output == "in pieces":
+            result["output"] = output_in_pieces(records, job_id, index)
+        elif with_output:
             result["output"] = records.output(job_id, index)
         elif not past.is_void(index):
             _check_output_stands(records, past.last_end(index))
@@ -88,7 +95,7 @@ def _told_of_bug(records: Records, job_id: str, index: int, error: Exception) ->
     return {**dict.fromkeys(RESULT_FIELDS), **told, "error": f"it cannot be shown: {fenced_words(error)}"}
 
 
-def shown_rounds(records: Records, job_id: str, index: int, *, with_output: bool = True) -> Iterator[dict[str, Any]]:
+def shown_rounds(records: Records, job_id: str, index: int, *, with_output: Reads = True) -> Iterator[dict[str, Any]]:
     """Of an item of a loop: a `shown_result` for each round that it has done, called `JOB:INDEX#ROUND`."""
     try:
         yield from _shown_rounds(records, job_id, index, with_output=with_output)
@@ -98,7 +105,7 @@ def shown_rounds(records: Records, job_id: str, index: int, *, with_output: bool
         yield _told_of_bug(records, job_id, index, error)
 
 
-def _shown_rounds(records: Records, job_id: str, index: int, *, with_output: bool) -> Iterator[dict[str, Any]]:
+def _shown_rounds(records: Records, job_id: str, index: int, *, with_output: Reads) -> Iterator[dict[str, Any]]:
     past = records.history.jobs[job_id]
     for number in range(1, past.rounds_done(index) + 1):
         ended = past.round_end(index, number)
@@ -114,7 +121,9 @@ def _shown_rounds(records: Records, job_id: str, index: int, *, with_output: boo
             child=ended.child or None,
         )
         try:
-            if with_output:
+            if with_output == "in pieces":
+                result["output"] = output_of_end_in_pieces(records, job_id, ended.outcome)
+            elif with_output:
                 result["output"] = records.output_of_end(job_id, ended.outcome)
             else:
                 _check_output_stands(records, ended)

@@ -27,6 +27,7 @@ import msgspec
 from orchestrator.store.lines import CheckpointHead, Line, decode_head, decode_lines, decode_record
 from orchestrator.store.records import Record
 from orchestrator.store.refusals import newer, refused
+from orchestrator.workers.byte_text import json_decoder
 from orchestrator.workers.foreign import decode_struct
 
 FORMAT = 1
@@ -37,7 +38,7 @@ class _Told(msgspec.Struct):
     format: int | None = None
 
 
-_decode_told = msgspec.json.Decoder(_Told).decode
+_decode_told: Callable[[bytes], _Told] = json_decoder(_Told)
 
 
 def format_told(document: bytes) -> int | None:

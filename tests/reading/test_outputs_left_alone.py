@@ -16,7 +16,7 @@ import orchestrator
 from orchestrator.attempts.context import JobView
 from orchestrator.cli import entry
 from orchestrator.jobsfile.model import OutputKind
-from orchestrator.reading import run_records
+from orchestrator.reading import large_output, run_records
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_result import Results
 from orchestrator.store.run_dir import RunDir
@@ -92,6 +92,8 @@ def test_a_supervisor_opens_no_output_that_no_template_names(folder: Path, opene
         ["results"],
         ["results", "--status", "succeeded"],
         ["results", "--json", "--fields", "item,status,error"],
+        ["why", "jobs.toml", "write:0"],
+        ["why", "jobs.toml", "write", "--json"],
         ["wait"],
         ["cost"],
     ],
@@ -109,6 +111,16 @@ def test_a_command_that_shows_no_output_opens_none(
 def test_results_with_the_output_open_each_once(opened: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert told(capfd, "results", "--json").count("x" * 100_000) == ITEMS
     assert opened == [f"{index}-1.stdout" for index in range(ITEMS)]
+
+
+@pytest.mark.usefixtures("reader")
+def test_of_an_output_that_is_large_no_more_than_a_piece_is_read_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, in_memory: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(large_output, "LARGE_BYTES", 50_000)
+    for form in ("json", "jsonl", "csv"):
+        assert told(capfd, "results", "--format", form).count("x" * 100_000) == ITEMS
+    assert max(in_memory) == 0
 
 
 def test_a_file_that_is_missing_or_has_another_size_is_told_without_opening_it(
