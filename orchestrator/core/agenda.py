@@ -27,6 +27,10 @@ class Line(NamedTuple):
     held: str | None = None
 
 
+NO_LINE = Line("main", None, (), "wait", is_unpriced=False)
+"""Of a job that needs nothing but a slot."""
+
+
 class Queue(msgspec.Struct):
     """The jobs of a line, by rank, the first first. One that no longer belongs here is dropped when it comes up."""
 

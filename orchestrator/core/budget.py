@@ -97,8 +97,9 @@ def expected(state: RunState, job: JobState, unit: Unit) -> int | None:
 def is_unpriced(job: JobState) -> bool:
     """Whether the job's items cost money, and nothing but the run as a whole tells how much, or how much they may: if one of two
     such jobs is refused money, so is the other."""
-    has_price = any(_own_price(job, unit) is not None for unit in UNITS)
-    return job.rules.is_paid and not has_price and job.budget == UNBOUND
+    if not job.rules.is_paid or job.budget != UNBOUND:
+        return False
+    return all(_own_price(job, unit) is None for unit in UNITS)
 
 
 def left_nano_usd(state: RunState, job: JobState) -> int | None:

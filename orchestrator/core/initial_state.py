@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core import throttle
-from orchestrator.core.agenda import Agenda
+from orchestrator.core.agenda import Agenda, Line
 from orchestrator.core.ancestry import chain_depths
 from orchestrator.core.budget import take_over_costs
 from orchestrator.core.costs import UNBOUND, Bounds
@@ -30,7 +30,7 @@ def open_run(
 
     `timeout` and `drain_timeout` in seconds. `is_attended`: there is somebody whom its gates can ask at once.
     """
-    jobs = [JobState(rules=rule, budget=rule.budget) for rule in rules]
+    jobs = [JobState(rules=rule, budget=rule.budget, line=_line_of(rule)) for rule in rules]
     # Whether others depend on a job decides whether its ends have to be durable before anything follows from them.
     for job in jobs:
         for parent in job.rules.chain:
@@ -59,6 +59,11 @@ def open_run(
     for order, past in (restored or {}).items():
         restore_job(state, jobs[order], past)
     return state
+
+
+def _line_of(rules: JobRules) -> Line:
+    """The line of a job as long as nobody knows what it costs."""
+    return Line(rules.lane, rules.pool, rules.accounts, rules.on_usage_limit, is_unpriced=False)
 
 
 def _ceilings(rules: Sequence[JobRules]) -> dict[str, tuple[int, int]]:

@@ -77,6 +77,9 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     agenda = state.agenda
     collect_due(state, now)
     review(state)
+    if not state.free_slots:
+        shortage.note_starts(state, now)
+        return
     # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number, and count as well.
     room = min(run_room(state), shortage.room_for_more(state))
     rooms = lane_rooms(state)
@@ -131,7 +134,8 @@ def _put_in_place(state: RunState, job: JobState) -> None:
         return
     # A line whose items the job does not have any more lets it go when it comes up there.
     line = line_of(job)
-    if _belongs(state, line, job):
+    queue = agenda.lines.get(line)
+    if (queue is None or job.rank not in queue.ranks) and _belongs(state, line, job):
         _stand_in_line(state, line, job)
     for account in job.held:
         _stand_in_line(state, line._replace(held=account), job)
@@ -139,8 +143,7 @@ def _put_in_place(state: RunState, job: JobState) -> None:
 
 def line_of(job: JobState) -> Line:
     """Where items of the job stand that no account was found for yet."""
-    rules = job.rules
-    return Line(rules.lane, rules.pool, rules.accounts, rules.on_usage_limit, budget.is_unpriced(job))
+    return job.line._replace(is_unpriced=True) if budget.is_unpriced(job) else job.line
 
 
 def _keep(among: set[int], order: int, is_there: bool) -> None:
@@ -190,7 +193,7 @@ def _belongs(state: RunState, line: Line, job: JobState) -> bool:
 
     What an item of a job is expected to cost may have changed since the job came to the line.
     """
-    if line.is_unpriced != budget.is_unpriced(job):
+    if job.rules.is_paid and line.is_unpriced != budget.is_unpriced(job):
         return False
     if not may_start(state, job) or not has_free_place(job) or job.rules.order in state.agenda.lacking:
         return False

@@ -96,8 +96,8 @@ class CoreView:
         return self._state.jobs[order].has_dependents
 
     def startable_jobs(self) -> list[int]:
-        """The jobs whose items may start now, as soon as there is a slot and what else they need."""
-        return [order for order, job in enumerate(self._state.jobs) if scheduling.may_start(self._state, job)]
+        """The jobs of which an item can start: as soon as there is a slot and what else it needs, or when its time has come."""
+        return sorted(self._state.agenda.wanting)
 
     def due_items(self, order: int) -> list[ItemRef]:
         """Items of the job that were tried before and would start now if they could, in order."""

@@ -13,7 +13,7 @@ from orchestrator.core.events import Declined, GateEnd, Verdict
 from orchestrator.core.scheduling import pool_slot
 from orchestrator.core.states import Phase
 
-FEW, MANY = 40, 400
+FEW, MANY = 24, 160
 
 
 def flat(number: int) -> Crowd:

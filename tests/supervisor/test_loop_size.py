@@ -1,0 +1,72 @@
+"""A large run by the real loop, store and parts: what an item costs, counted in calls and in objects, ten times the size."""
+
+from __future__ import annotations
+
+import cProfile
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.loop_stories import LoopStories, fan_out
+from drivers.memory_engine import MemoryEngine, Step
+
+ITEMS = 20
+"""Of each job."""
+
+
+class Forgotten(list[Any]):
+    """What the driver of the test would keep of each item, and is not the run's."""
+
+    def append(self, _one: object) -> None:
+        """It is not kept."""
+
+    def __iadd__(self, _more: object) -> Forgotten:  # type: ignore[misc,override]
+        return self
+
+
+def cost_of_item(folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> tuple[float, float]:
+    """In a run of so many jobs: calls an item, of Python's functions and its own; objects more that are kept for each item."""
+    folder.mkdir()
+    stories = LoopStories(folder, monkeypatch)
+    stories.records = Forgotten()
+    stories.heard.told = Forgotten()
+    kept: list[int] = []
+    number = jobs * ITEMS
+
+    def story(engine: MemoryEngine) -> Step:
+        for part in (0.4, 0.9):
+            while len(stories.world.started) < number * part:
+                for item in engine.running:
+                    engine.ok(item)
+                yield
+            gc.collect()
+            kept.append(len(gc.get_objects()))
+        while len(stories.world.started) < number or engine.running:
+            for item in engine.running:
+                engine.ok(item)
+            yield
+
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        report = stories.run("".join(fan_out(ITEMS, job=f"j{each}") for each in range(jobs)), story, slots=64)
+    finally:
+        profile.disable()
+    assert report.exit_code == 0
+    assert report.summary["counts"] == {"succeeded": number}
+    return sum(entry.callcount for entry in profile.getstats()) / number, (kept[1] - kept[0]) / (number / 2)
+
+
+@pytest.mark.slow
+def test_an_item_costs_the_same_among_a_hundred_thousand_in_five_thousand_jobs_as_in_a_tenth_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # That what is written survives a power loss is told by other tests; a disk would take most of the time of this one.
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _fd: None)
+    calls, objects = cost_of_item(tmp_path / "small", monkeypatch, 500)
+    more_calls, more_objects = cost_of_item(tmp_path / "large", monkeypatch, 5000)
+    assert more_calls <= calls * 1.1
+    assert more_objects <= max(objects * 1.1, 3.0)
