@@ -13,6 +13,7 @@ from orchestrator.attempts.agent.answers import AgentEnds
 from orchestrator.attempts.agent.fallback import Chooser
 from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.context import ItemContexts
+from orchestrator.attempts.items.listing import label_without_attempt
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
 from orchestrator.attempts.message import StartMessages
@@ -86,7 +87,9 @@ class Parts:
         # What the core's decisions and the happenings are handed to.
         self.stops = Stops(run, self.flights)
         self.charges = Charges(run)
-        self.settlements = Settlements(run, self.tokens, self.charges)
+        self.settlements = Settlements(
+            run, self.tokens, self.charges, lambda item: label_without_attempt(run.reader, contexts, run.job(item).id, item[1])
+        )
         self.joiners = Joiners(run, self.settlements)
         self.gates = Gates(run, contexts, selector, self.settlements, options.attendant)
         self.lists = ItemLists(run, contexts, selector, restored)

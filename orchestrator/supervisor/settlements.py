@@ -6,6 +6,7 @@ kept here from the moment it is known until the core has decided.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import assert_never
 
@@ -70,10 +71,13 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Settlements:
-    """Of one run."""
+    """Of one run. `label`: what an item is called that comes to its end without having been rendered."""
 
-    def __init__(self, run: Run, tokens: TokenDesk, charges: Charges) -> None:
+    def __init__(
+        self, run: Run, tokens: TokenDesk, charges: Charges, label: Callable[[ItemRef], str | None] = lambda _item: None
+    ) -> None:
         self._run = run
+        self._label = label
         self._recorder = run.recorder
         self._tokens = tokens
         self._charges = charges
@@ -181,7 +185,7 @@ class Settlements:
             index=item[1],
             status=status,
             message=message,
-            label=wanted.label if wanted is not None else None,
+            label=wanted.label if wanted is not None else self._label(item),
             token=wanted.token if wanted is not None else None,
             payload=wanted.payload if wanted is not None else "",
             replaced_by=replaced_by,

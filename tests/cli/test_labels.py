@@ -25,6 +25,19 @@ shell = "true"
 """
 
 
+def test_an_item_that_never_had_its_turn_is_called_so_too(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(JOBS.replace("echo {{ item.os }}", "exit 1"))
+    told = run_cli("run", "jobs.toml", "-k")
+    assert told.returncode == 1
+    assert "skipped test:1 mac-2: build:1 is failed" in told.stderr.splitlines()
+    told = json.loads(run_cli("results", "--json", "--fields", "label,status").stdout)
+    assert [(each["label"], each["status"]) for each in told[2:]] == [
+        *[("linux-1", "skipped"), ("mac-2", "skipped")] * 2,
+        ("own 1", "skipped"),
+        ("own 2", "skipped"),
+    ]
+
+
 def test_an_item_of_a_chain_is_called_as_the_item_that_it_follows(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "jobs.toml").write_text(JOBS)
     planned = json.loads(run_cli("plan", "jobs.toml", "--json").stdout)

@@ -152,6 +152,14 @@ def idle_pattern(records: Records, contexts: ItemContexts, selector: Selector) -
     return None
 
 
+def label_without_attempt(records: Records, contexts: ItemContexts, job_id: str, index: int) -> str | None:
+    """The label of an item of a listed job that was never rendered; None where it has none but its value."""
+    if labelling_job(records.job(job_id), records.job).label is None:
+        return None
+    found = _labels(records, contexts)(job_id, index)
+    return found if isinstance(found, str) else None
+
+
 def _labels(records: Records, contexts: ItemContexts) -> Labels:
     def label(of: str, index: int) -> str | Later | None:
         job = records.job(of)
