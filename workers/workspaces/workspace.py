@@ -20,19 +20,19 @@ import msgspec
 
 from ..attempt_end import AttemptEnd
 from ..faultpoints import fault_point
-from ..files.copying import bytes_on_disk, copy_folder, copy_matches, keep_files, remove_folder
-from ..files.syncing import make_folder, sync_trees
+from ..files.copying import bytes_on_disk, keep_files
+from ..files.syncing import sync_trees
 from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
-from .branch_names import is_named_by_us
 from .changes import keep_patch, snapshot_of
-from .git import GitFailed, common_folder, git
+from .git import GitFailed, common_folder
 from .inner_repositories import unkept_repositories
+from .making import Maker
 from .record import WorkspaceRecord, read_record, snapshots_of, write_record
 from .removal import remove_workspace
 from .restarts import mend_after_restart
-from .worktrees import add_worktree, commit_all, mend_worktree
+from .worktrees import commit_all, mend_worktree
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
 """What is no fault of the item's: it would befall any other just now."""
@@ -66,7 +66,7 @@ class Workspace:
             if record is not None and record.is_ready and os.path.isdir(task.path):
                 self._go_on(record)
                 return AttemptEnd(AttemptClass.OK)
-            self._record = self._make_after_all(record)
+            self._record = Maker(task, self._env, self._notes).make(record)
         except GitFailed as failed:
             raise CannotStart(f"workspace: {failed}") from failed
         except OSError as error:
@@ -114,87 +114,19 @@ class Workspace:
         base, branch = task.since or record.base or None, record.branch or None
         return end, WorkspaceReport(kind=record.kind, path=task.path, base=base, branch=branch, note="; ".join(self._notes))
 
-    # Making.
-
     def _go_on(self, record: WorkspaceRecord) -> None:
+        path = self._task.path
         self._record = record
+        if record.keep_until is not None:
+            # Nobody may remove the workspace under the agent because its time is over.
+            record.keep_until = None
+            write_record(path, record)
         if record.kind == "worktree":
-            mend_worktree(self._task.path, record)
-        this_boot = boot_id()
-        has_restarted = record.boot_id not in ("", this_boot)
-        if has_restarted:
-            since = self._task.since or record.base
-            self._notes += mend_after_restart(self._task.path, record, since, self._env)
-        # Nobody may remove the workspace under the agent because its time is over.
-        if has_restarted or record.keep_until is not None:
-            record.keep_until, record.boot_id = None, this_boot
-            write_record(self._task.path, record)
-
-    def _make_after_all(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
-        """A new workspace; once more if somebody killed git: that says nothing of the item."""
-        try:
-            return self._make(record)
-        except GitFailed as failed:
-            if not failed.was_killed:
-                raise
-        return self._make(read_record(self._task.path))
-
-    def _make(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
-        task = self._task
-        make_folder(os.path.dirname(task.path))
-        # Each kind calls `_begin` before it makes anything: the record comes first.
-        match task.kind:
-            case "worktree":
-                # An item that was tried before goes on from its branch, which its record names.
-                record = record or WorkspaceRecord(kind="worktree", source=task.source, branch=task.branch)
-                wanted = record.branch
-                add_worktree(task.path, record, task.base, self._env, self._begin)
-                if record.branch != wanted and not is_named_by_us(wanted):
-                    self._notes.append(
-                        f"its branch is {record.branch}: beside the branches that are there git cannot have {wanted}"
-                    )
-                record.included = self._include()
-            case "copy":
-                record = WorkspaceRecord(kind="copy", source=task.source)
-                self._begin(record)
-                self._copy(record)
-            case _:
-                record = WorkspaceRecord(kind="temp", source=task.source)
-                self._begin(record)
-                os.mkdir(task.path, 0o700)
-        os.makedirs(task.cwd, exist_ok=True)
-        return record
-
-    def _begin(self, record: WorkspaceRecord) -> None:
-        """Record what is about to be made, and clear away what a killed attempt left of it."""
-        record.is_ready = False
-        write_record(self._task.path, record)
-        fault_point("worker.workspace.recorded")
-        remove_folder(self._task.path)
-
-    def _include(self) -> list[str]:
-        """Copy what git does not know; the paths of the copies, relative to the workspace."""
-        task = self._task
-        if not task.include:
-            return []
-        inside = os.path.relpath(task.include_from, task.source)
-        target = os.path.normpath(os.path.join(task.path, inside))
-        copied = copy_matches(task.include, task.include_from, target)
-        return [os.path.normpath(os.path.join(inside, name)) for name in copied]
-
-    def _copy(self, record: WorkspaceRecord) -> None:
-        task = self._task
-        remove_folder(snapshots_of(task.path))
-        copy_folder(task.source, task.path, task.left_out)
-        fault_point("worker.workspace.copied")
-        try:
-            git(task.path, "init", "--quiet", "--bare", snapshots_of(task.path))
-            record.base, _ = snapshot_of(task.path, self._env, task.litter)
-        except GitFailed as failed:
-            if failed.exit_code is not None:
-                raise
-            # Without git there is no patch, and a copy can do without.
-            record.base = ""
+            mend_worktree(path, record)
+        if record.boot_id not in ("", boot_id()):
+            self._notes += mend_after_restart(path, record, self._task.since or record.base, self._env)
+            record.boot_id = boot_id()
+            write_record(path, record)
 
     # Keeping.
 
