@@ -7,10 +7,10 @@ written.
 The writer holds the lock of the file from its first byte on, so two processes never write one journal.
 
 Invariant: the bytes up to `valid_bytes` are groups whose commit lines name this generation, the offset where the group
-begins and the CRC-32 of its bytes. After any failed or short write this process never appends again: what the kernel kept
-of that write is unknown, and the next lock holder sets it aside.
+begins, the CRC-32 of its bytes, its number, and the CRC-32 of the commit line before it. After any failed or short write this
+process never appends again: what the kernel kept of that write is unknown, and the next lock holder sets it aside.
 
-It refuses to mend: a valid commit that follows a bad one means damage, not a torn tail, and the file is left untouched.
+It refuses to mend: where something is missing or other than it was written (`whole_groups`), the file is left untouched.
 """
 
 from __future__ import annotations
@@ -21,27 +21,38 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.errors import RunHeldError, StateUnwritableError
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.formats import FORMAT, TODAY, Format, check_same
 from orchestrator.store.lines import JournalHeader, Line, decode_line
 from orchestrator.store.records import Commit, Record
-from orchestrator.store.refusals import refused
+from orchestrator.store.refusals import damaged, refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
+from orchestrator.store.whole_groups import is_damaged
 from orchestrator.workers.byte_text import append_json
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 
-_COMMIT_START = b'{"type":"commit",'
+
+class Chain(NamedTuple):
+    """What the next group of a journal follows: how many groups there are, and the CRC-32 of the last commit line."""
+
+    groups: int = 0
+    last: int = 0
+
+
+_BEGINNING = Chain()
 
 
 class Journal:
     """One journal file, open for appending. `size` is its length in bytes, `fd` what the syncer syncs."""
 
-    def __init__(self, path: Path, generation: int, size: int, fd: int) -> None:
+    def __init__(self, path: Path, generation: int, size: int, fd: int, chain: Chain = _BEGINNING) -> None:
         """Use `create` or `open`."""
+        self._chain = chain
         self.path = path
         self.generation = generation
         self.size = size
@@ -73,9 +84,12 @@ class Journal:
         return journal
 
     @classmethod
-    def open(cls, path: Path, generation: int, size: int) -> Journal:
-        """Go on after byte `size`, where the file ends. Writes nothing. Raises StateUnwritableError, RunHeldError."""
-        return cls(path, generation, size, _open_locked(path))
+    def open(cls, path: Path, generation: int, size: int, chain: Chain) -> Journal:
+        """Go on after byte `size`, where the file ends, behind `chain`. Writes nothing.
+
+        Raises StateUnwritableError, RunHeldError.
+        """
+        return cls(path, generation, size, _open_locked(path), chain)
 
     def append(self, records: Sequence[Record]) -> list[tuple[int, int]]:
         """Write one group; (offset, length) of each record's line. Survives SIGKILL; power loss once the file is synced.
@@ -95,8 +109,17 @@ class Journal:
             append_json(record, group)
             places.append((self.size + start, len(group) - start))
             group += b"\n"
-        commit = Commit(generation=self.generation, offset=self.size, crc=zlib.crc32(group))
+        length, number = len(group), self._chain.groups + 1
+        commit = Commit(
+            generation=self.generation,
+            offset=self.size,
+            crc=zlib.crc32(group),
+            number=number,
+            length=length,
+            before=self._chain.last,
+        )
         append_json(commit, group)
+        chain = Chain(number, zlib.crc32(memoryview(group)[length:]))
         group += b"\n"
         try:
             fault_point("journal.write")
@@ -113,6 +136,7 @@ class Journal:
             )
             raise self._failure
         self.size += written
+        self._chain = chain
         return places
 
     def close(self) -> None:
@@ -141,6 +165,7 @@ class JournalRead:
         self._run_id = run_id
         self._format = format_
         self._last_commit = b""
+        self._groups = 0
         # A writer may be at work: what comes later belongs to a later reading.
         self._seen = source.moment()
         self._end = self._seen[0]
@@ -149,6 +174,11 @@ class JournalRead:
     def torn(self) -> bool:
         """Whether bytes follow the last valid group."""
         return self.valid_bytes < self._end
+
+    @property
+    def chain(self) -> Chain:
+        """What the next group follows, once all was read."""
+        return Chain(self._groups, zlib.crc32(self._last_commit))
 
     def tail(self) -> bytes:
         """What follows the last valid group."""
@@ -195,6 +225,7 @@ class JournalRead:
                         raise refused(self.source.path, "has records of an unknown kind: newer?")
                     yield record, offsets[number], len(lines[number])
                 self._last_commit = lines[position]
+                self._groups += 1
                 self.valid_bytes = offsets[position + 1]
                 first = position + 1
         if self.valid_bytes == 0:
@@ -212,7 +243,13 @@ class JournalRead:
             want = want * 2 if self.valid_bytes == base else BLOCK_BYTES
 
     def _is_valid(self, commit: Commit, group: bytes) -> bool:
-        return (commit.generation, commit.offset, commit.crc) == (self._generation, self.valid_bytes, zlib.crc32(group))
+        if (commit.generation, commit.offset, commit.crc) != (self._generation, self.valid_bytes, zlib.crc32(group)):
+            return False
+        # A version that did not count has written it, perhaps behind some that were counted.
+        if not commit.number:
+            return True
+        chain = self.chain
+        return (commit.number, commit.length, commit.before) == (chain.groups + 1, len(group), chain.last)
 
     def _check_header(self, header: Line | None) -> None:
         path = self.source.path
@@ -228,15 +265,8 @@ class JournalRead:
         if self.valid_bytes == 0:
             self._check_header(decode_line(tail.partition(b"\n")[0]))
             raise refused(self.source.path, "damaged: it has no header")
-        start = 0
-        while (end := tail.find(b"\n", start)) >= 0:
-            raw = tail[start:end]
-            commit = decode_line(raw) if raw.startswith(_COMMIT_START) else None
-            if type(commit) is Commit and commit.generation == self._generation:
-                first = commit.offset - self.valid_bytes
-                if 0 <= first < start and zlib.crc32(tail[first:start]) == commit.crc:
-                    raise refused(self.source.path, f"damaged at byte {self.valid_bytes}")
-            start = end + 1
+        if is_damaged(tail, self.valid_bytes, self._generation):
+            raise damaged(self.source.path, self.valid_bytes, self._run_id)
 
 
 def _open_locked(path: Path, flags: int = 0) -> int:

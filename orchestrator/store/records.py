@@ -284,11 +284,18 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_
 
 
 class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):
-    """Ends a group: the group's records begin at byte `offset` of the journal of `generation`; `crc` is their CRC-32."""
+    """Ends a group: the group's records begin at byte `offset` of the journal of `generation`; `crc` is their CRC-32.
+
+    `number`: of the group in its journal, from 1; 0: by a version that did not count. `length`: of the records in bytes.
+    `before`: the CRC-32 of the commit line before this one, 0 in the first group.
+    """
 
     generation: int
     offset: int
     crc: int
+    number: int = 0
+    length: int = 0
+    before: int = 0
 
 
 Fact = (

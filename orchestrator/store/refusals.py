@@ -12,6 +12,12 @@ def refused(path: Path, what: str) -> StateRefusedError:
     return StateRefusedError(f"{path}: {what}", "it was left as it is")
 
 
+def damaged(path: Path, offset: int, run_id: str) -> StateRefusedError:
+    """The journal at `path` is damaged at byte `offset`, and what follows may be whole."""
+    way_out = f"orchestrate doctor --salvage {run_id} shows what can be saved"
+    return StateRefusedError(f"{path}: damaged at byte {offset}", f"it was left as it is; {way_out}")
+
+
 def newer(path: Path, found: int) -> StateRefusedError:
     """The file has format `found`, which a later version wrote."""
     return StateRefusedError(f"{path}: format {found} is newer than this orchestrate reads", "upgrade orchestrate")

@@ -207,7 +207,7 @@ def _load_and_hold(run_dir: RunDir) -> tuple[LoadedRun, Journal]:
                 raise
             raise cannot_load(error) from error
         generation = loaded.history.generation
-        journal = Journal.open(run_dir.journal(generation), generation, loaded.journal.valid_bytes)
+        journal = Journal.open(run_dir.journal(generation), generation, loaded.journal.valid_bytes, loaded.journal.chain)
         # Its last writer may have written, or begun the next generation, before it let go.
         is_same = loaded.checkpoint.is_at_its_path() and loaded.journal.source.is_at_its_path()
         if is_same and not loaded.journal.has_changed():

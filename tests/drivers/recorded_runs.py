@@ -68,14 +68,17 @@ def _moved(path: Path, data: bytes, place: bytes) -> bytes:
 def _recommitted(journal: bytes) -> bytes:
     """Each commit line with the place and the checksum that its group has now."""
     done = b""
-    group = b""
+    group = last = b""
     for line in journal.splitlines(keepends=True):
         if not line.startswith(b'{"type":"commit",'):
             group += line
             continue
         commit = msgspec.json.decode(line)
         commit.update(offset=len(done), crc=zlib.crc32(group))
-        done += group + msgspec.json.encode(commit) + b"\n"
+        if "number" in commit:
+            commit.update(length=len(group), before=zlib.crc32(last))
+        last = msgspec.json.encode(commit)
+        done += group + last + b"\n"
         group = b""
     return done + group
 
