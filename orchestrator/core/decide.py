@@ -36,6 +36,7 @@ from orchestrator.core.events import (
     JoinEnded,
     LeftAlone,
     ListingFailed,
+    ListingPutOff,
     OutcomesDurable,
     ResourceFreed,
     RunOpened,
@@ -49,14 +50,13 @@ from orchestrator.core.events import (
 from orchestrator.core.initial_state import list_items, restore_job
 from orchestrator.core.item_ends import cancel_item, halt_run, release_chain_item, settle_item
 from orchestrator.core.item_waits import make_due
-from orchestrator.core.job_changes import wake_watchers
+from orchestrator.core.job_changes import enter_phase, wake_watchers
 from orchestrator.core.job_order import begin_job, close_job, close_jobs, finish_run, open_jobs
 from orchestrator.core.states import (
     FAILED,
     INTERRUPTED,
     SUCCEEDED,
     ItemRef,
-    JobState,
     Pending,
     Phase,
     RunState,
@@ -82,8 +82,8 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             start_declined(state, event, now, decisions)
         case ItemsListed():
             _items_listed(state, event, decisions)
-        case ListingFailed(order):
-            _listing_failed(state, state.jobs[order], decisions)
+        case ListingFailed() | ListingPutOff():
+            _not_listed(state, event, decisions)
         case OutcomesDurable(items):
             _outcomes_durable(state, items, decisions)
         case StopAsked() | CancelAsked() | SlotsSet() | BudgetSet():
@@ -147,7 +147,11 @@ def _items_listed(state: RunState, listed: ItemsListed, decisions: list[Decision
     begin_job(state, job, decisions)
 
 
-def _listing_failed(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+def _not_listed(state: RunState, event: ListingFailed | ListingPutOff, decisions: list[Decision]) -> None:
+    job = state.jobs[event.job]
+    if isinstance(event, ListingPutOff):
+        enter_phase(state, job, Phase.BLOCKED)
+        return
     job.is_stopped = True
     close_job(state, job, Phase.FAILED, decisions)
     if not job.rules.tolerates_failures:

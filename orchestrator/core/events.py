@@ -62,6 +62,12 @@ class ListingFailed(msgspec.Struct, frozen=True):
     job: int
 
 
+class ListingPutOff(msgspec.Struct, frozen=True):
+    """The list of a job was not finished, because the run is to end: the job stands where it stood before."""
+
+    job: int
+
+
 class Declined(Enum):
     """Why an item did not start although it had a slot."""
 
@@ -219,6 +225,7 @@ Event = (
     RunOpened
     | ItemsListed
     | ListingFailed
+    | ListingPutOff
     | StartDeclined
     | AccountTold
     | AttemptEnded

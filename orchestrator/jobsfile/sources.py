@@ -7,7 +7,6 @@ the list is recorded as JSON. Bytes that are not UTF-8 stay what they are (`work
 from __future__ import annotations
 
 import csv
-import glob
 import itertools
 import math
 import os
@@ -15,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from orchestrator.jobsfile.globs import Matching, matching_paths
 from orchestrator.jobsfile.language.template import RenderError, Template
 from orchestrator.jobsfile.language.values import kind_in_words
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
@@ -28,15 +28,19 @@ class SourceError(Exception):
     """A source that gives no list of items; one line that says which, where and why."""
 
 
-def list_items(source: ListSource | FileSource | MatrixSource, context: Mapping[str, Any], folder: str) -> Iterator[Any]:
-    """The values of `source`, in order; paths are relative to `folder`. Raises SourceError, also halfway."""
+def list_items(
+    source: ListSource | FileSource | MatrixSource, context: Mapping[str, Any], folder: str, matching: Matching = matching_paths
+) -> Iterator[Any]:
+    """The values of `source`, in order; paths are relative to `folder`. Raises SourceError, and what `matching` raises, also
+    halfway. `matching`: what gives the paths that a pattern names.
+    """
     match source:
         case ListSource():
             items = _from_list(source, context)
         case FileSource():
-            items = _from_file(source, context, folder)
+            items = _from_file(source, context, folder, matching)
         case MatrixSource():
-            items = _from_matrix(source, context, folder)
+            items = _from_matrix(source, context, folder, matching)
     return _in_batches(items, source.batch) if source.batch else items
 
 
@@ -83,18 +87,18 @@ def _render(template: Template, context: Mapping[str, Any]) -> Any:
         raise SourceError(str(error)) from error
 
 
-def _from_matrix(source: MatrixSource, context: Mapping[str, Any], folder: str) -> Iterator[dict[str, Any]]:
+def _from_matrix(source: MatrixSource, context: Mapping[str, Any], folder: str, matching: Matching) -> Iterator[dict[str, Any]]:
     axes: list[list[Any]] = []
     for name, axis in source.axes.items():
         try:
-            axes.append(list(list_items(axis, context, folder)))
+            axes.append(list(list_items(axis, context, folder, matching)))
         except SourceError as error:
             raise SourceError(f"axis {name}: {error}") from error
     for point in itertools.product(*axes):
         yield dict(zip(source.axes, point, strict=True))
 
 
-def _from_file(source: FileSource, context: Mapping[str, Any], folder: str) -> Iterator[Any]:
+def _from_file(source: FileSource, context: Mapping[str, Any], folder: str, matching: Matching) -> Iterator[Any]:
     # Refused here, because the system would tell of a folder, or of nothing at all.
     path = _render(source.path, context)
     if not path:
@@ -103,7 +107,7 @@ def _from_file(source: FileSource, context: Mapping[str, Any], folder: str) -> I
         raise SourceError(f"{source.kind}: the path holds a NUL byte")
     # A pattern that matches nothing is a list without items; a file that cannot be read is a mistake.
     if source.kind == "glob":
-        yield from _matching(path, folder)
+        yield from matching(path, folder)
         return
     try:
         match source.kind:
@@ -115,11 +119,6 @@ def _from_file(source: FileSource, context: Mapping[str, Any], folder: str) -> I
                 yield from _rows(path, folder)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-
-
-def _matching(pattern: str, folder: str) -> list[str]:
-    """Paths as the pattern writes them, sorted; hidden ones only if the pattern names the dot."""
-    return sorted(set(glob.glob(pattern, root_dir=folder, recursive=True)))
 
 
 def _lines(path: str, folder: str) -> Iterator[tuple[int, str]]:

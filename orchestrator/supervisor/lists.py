@@ -1,6 +1,7 @@
 """Carrying out `ListItems`: a job's items are listed and selected, recorded, and told to the core.
 
-Promise: the list is durable before `ItemsListed` is recorded, and that is recorded before an item of it starts.
+Promise: the list is durable before `ItemsListed` is recorded, and that is recorded before an item of it starts. A walk through a
+large tree is made in parts: between them the loop hears signals and requests.
 """
 
 from __future__ import annotations
@@ -8,13 +9,18 @@ from __future__ import annotations
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.listing import ListingError, choose_items, chosen_record, list_job
 from orchestrator.attempts.items.selection import Selector
-from orchestrator.core.events import ItemsListed, ListingFailed
+from orchestrator.core.events import ItemsListed, ListingFailed, ListingPutOff
+from orchestrator.core.states import Stop
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.globs import NotYet, Walks
 from orchestrator.jobsfile.model import Job, globs_of
 from orchestrator.store import records
 from orchestrator.supervisor.restored_jobs import RestoredJobs
 from orchestrator.supervisor.run import Run
 from orchestrator.workers.faultpoints import fault_point
+
+_WALK_SECONDS = 0.2
+"""How long a walk through folders keeps the loop from hearing anything else."""
 
 
 class ItemLists:
@@ -25,14 +31,36 @@ class ItemLists:
         self._contexts = contexts
         self._selector = selector
         self._restored = restored
+        self._walks = Walks(_WALK_SECONDS)
+        self._unfinished: list[int] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a list is not finished."""
+        return bool(self._unfinished)
+
+    def go_on(self) -> None:
+        """Go on with the lists that are not finished; a run that is to end makes none. Raises StateUnwritableError."""
+        orders, self._unfinished = self._unfinished, []
+        is_over = self._run.core.stop is not Stop.NO or self._run.core.is_cancelled or self._run.core.is_timed_out
+        if is_over:
+            self._walks.forget()
+        for order in orders:
+            if is_over:
+                self._run.happened(ListingPutOff(order))
+            else:
+                self.list_items(order)
 
     def list_items(self, order: int) -> None:
-        """List the items of a job. One that cannot be listed is told as such. Raises StateUnwritableError."""
+        """List the items of a job, or begin to. One that cannot be listed is told as such. Raises StateUnwritableError."""
         run, job = self._run, self._run.jobs[order]
         # `for_each` may read what jobs of this very turn came to.
         run.recorder.catch_up()
         try:
-            listing = list_job(run.reader, self._contexts, job)
+            listing = list_job(run.reader, self._contexts, job, self._walks.matching_paths)
+        except NotYet:
+            self._unfinished.append(order)
+            return
         except ListingError as error:
             self._failed(order, job, f"{error.key}: {error}")
             return

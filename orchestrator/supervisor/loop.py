@@ -95,8 +95,12 @@ class Loop:
                 run.recorder.take_checkpoint()
             parts.gates.show_next_question()
             parts.limits.tell_changes(time.monotonic())
-            for happened in parts.inbox.wait(run.core.next_wake, is_in_hurry=bool(run.events)):
+            for happened in parts.inbox.wait(run.core.next_wake, is_in_hurry=bool(run.events) or parts.lists.is_busy):
                 self.take_in(happened)
+            if parts.lists.is_busy:
+                # First what was asked for meanwhile: a stop ends the walk.
+                self.decide()
+                parts.lists.go_on()
 
     def decide(self) -> None:
         """Have the core hear what has happened, at most so much a turn, and carry out what it decides."""

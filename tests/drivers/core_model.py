@@ -298,6 +298,8 @@ class Model:
                 self.jobs[order].phase = "failed"
                 if not self.goes_on(order) and not self.is_limited(order):
                     self.halt((order, 0))
+            case events.ListingPutOff(order):
+                self.jobs[order].phase = "blocked"
             case events.AttemptEnded(ref, verdict, until):
                 self.attempt_ended(ref, verdict, until, now)
             case events.AccountTold(ref, account):

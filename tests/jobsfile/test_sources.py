@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import glob
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
+from orchestrator.jobsfile.globs import NotYet, Walks
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
 from orchestrator.jobsfile.sources import SourceError, list_items
@@ -117,6 +119,83 @@ def test_glob_is_sorted_and_gives_paths_as_the_pattern_writes_them(tmp_path: Pat
     assert items(a_file("glob", f"{tmp_path}/s*/c.py"), "/") == [f"{tmp_path}/sub/c.py"]
     assert items(a_file("glob", "{{ inputs.p }}"), tmp_path, inputs={"p": "a.*"}) == ["a.py"]
     assert items(a_file("glob", "*.rs"), tmp_path) == []
+
+
+LINKS = {"two/src": "a folder", "two/src/a.py": "", "two/loop": "..", "two/src/again": "../src", "other": "two/src"}
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """One file, and links to folders that lead up and around."""
+    for name, target in LINKS.items():
+        place = tmp_path / name
+        if target == "a folder":
+            place.mkdir(parents=True)
+        elif target:
+            place.symlink_to(target)
+        else:
+            place.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("two/**/*.py", ["two/src/a.py"]),
+        ("**/**/a.py", ["two/src/a.py"]),
+        ("other/*.py", ["other/a.py"]),
+        ("*/loop/*/src/a.py", ["two/loop/two/src/a.py"]),
+        ("two/**", ["two/", "two/loop", "two/src", "two/src/a.py", "two/src/again"]),
+        ("two/**/", ["two/", "two/src/"]),
+        ("**/again", ["two/src/again"]),
+    ],
+)
+def test_two_stars_go_into_no_link_to_a_folder_and_a_link_that_is_meant_is_followed(
+    linked: Path, pattern: str, paths: list[str]
+) -> None:
+    assert items(a_file("glob", pattern), linked) == paths
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*",
+        "**",
+        "**/",
+        "*/",
+        "./**/*.py",
+        "s*/**",
+        "sub/../*.py",
+        "sub//*.py",
+        "**/.h*",
+        ".*/*",
+        "[ab].py",
+        "sub",
+        "gone",
+        "a.py/",
+        "*/c.py",
+    ],
+)
+def test_without_links_a_pattern_gives_what_pythons_glob_gives(tmp_path: Path, pattern: str) -> None:
+    for name in ("b.py", "a.py", ".hidden.py", "sub/c.py", "sub/deep/d.py", ".git/e.py", "sub/.h/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    expected = sorted({path for path in glob.glob(pattern, root_dir=tmp_path, recursive=True) if path})
+    assert items(a_file("glob", pattern), tmp_path) == expected
+
+
+def test_a_walk_goes_on_where_it_had_to_stop(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / str(number) / "x").mkdir(parents=True)
+    walks, parts = Walks(seconds=0.0), 0
+    while True:
+        try:
+            found = walks.matching_paths("**/x", str(tmp_path))
+            break
+        except NotYet:
+            parts += 1
+    assert found == [f"{number}/x" for number in range(5)]
+    assert 10 < parts < 30
 
 
 def test_hostile_file_names_are_items_like_any_other(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_an_item_that_cannot_be_made_ready_is_refused(stories: LoopStories, monk
 
 
 def test_a_job_that_cannot_be_listed_fails_alone(stories: LoopStories, monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_meant(_reader: Any, _contexts: Any, job: Any) -> bool:
+    def is_meant(_reader: Any, _contexts: Any, job: Any, _matching: Any) -> bool:
         return bool(job.id == "a")
 
     monkeypatch.setattr(lists, "list_job", broken(lists.list_job, is_meant, KeyError("a")))

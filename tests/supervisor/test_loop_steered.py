@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from orchestrator.control.messages import (
     SetSlots,
     StopRequest,
 )
+from orchestrator.jobsfile import globs
+from orchestrator.supervisor import lists
 from orchestrator.workers.protocol import AgentReport, AttemptClass
 
 
@@ -117,6 +120,37 @@ class TestStops:
         assert stories.run(fan_out(2), story, slots=1).exit_code == 4
         assert stories.statuses("a") == ["cancelled", "pending"]
         assert stories.engine.asked == [("a:0", "cancel", None)]
+
+    @pytest.mark.parametrize("is_cancelled", [False, True])
+    def test_a_walk_through_folders_without_end_hears_what_is_asked_and_is_made_anew_later(
+        self, stories: LoopStories, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+    ) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("b")
+            if is_cancelled:
+                assert (yield from stories.ask(CancelRequest())).ok
+            else:
+                signal.raise_signal(signal.SIGTERM)
+                yield
+            while "b" in engine.running:
+                engine.ok("b")
+                yield
+
+        def second(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            engine.ok("a:0")
+
+        listed = '[jobs.a]\nfor_each = { glob = "**/*.txt" }\ncommand = ["work"]\n' + one("b")
+        (stories.folder / "x.txt").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(lists, "_WALK_SECONDS", 0.0)
+            patch.setattr(globs, "_walk", lambda *_: itertools.repeat(None))
+            report = stories.run(listed, story)
+        assert (report.status, report.exit_code) == (("cancelled", 4) if is_cancelled else ("interrupted", 143))
+        assert stories.statuses("a") == []
+        if not is_cancelled:
+            assert stories.resume(second).exit_code == 0
+            assert stories.statuses("a") == ["succeeded"]
 
     def test_a_run_that_takes_too_long_is_ended_and_has_failed(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:

@@ -26,6 +26,7 @@ from orchestrator.attempts.items.selection import (
 )
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
+from orchestrator.jobsfile.globs import Matching, matching_paths
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import ChainSource, Job, chain_of
 from orchestrator.reading.item_names import recorded_label
@@ -51,8 +52,11 @@ class Listing(msgspec.Struct, frozen=True):
     marks: tuple[ItemSettled, ...] = ()
 
 
-def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
-    """Write the items of `job` durably. Raises ListingError, StateUnwritableError."""
+def list_job(records: Records, contexts: ItemContexts, job: Job, matching: Matching = matching_paths) -> Listing:
+    """Write the items of `job` durably. `matching`: what gives the paths of globs.
+
+    Raises ListingError, StateUnwritableError, and what `matching` raises: then nothing is written.
+    """
     if job.for_each is None:
         return Listing(1)
     past = records.history.jobs[job.id]
@@ -60,7 +64,7 @@ def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
     path = records.run_dir.items(job.id, revision)
     # An update left the list to be evaluated in its job's turn: merge it, so that an index keeps its value.
     if past.is_outdated:
-        relisted = list_again(records, contexts, job)
+        relisted = list_again(records, contexts, job, matching)
         marks = tuple(marks_of(job.id, relisted))
         old = records.values(job.id)
         if not relisted.added:
@@ -71,7 +75,7 @@ def list_job(records: Records, contexts: ItemContexts, job: Job) -> Listing:
         return Listing(len(ItemList(path)), revision)
     from orchestrator.jobsfile.sources import SourceError
 
-    values = _values(records, contexts, job)
+    values = _values(records, contexts, job, matching)
     if job.creates is not None:
         # What a gate said is known item by item, when the item starts.
         base = contexts.for_job()
@@ -98,17 +102,17 @@ def with_files_checked(
         yield value
 
 
-def list_again(records: Records, contexts: ItemContexts, job: Job) -> Relisted:
+def list_again(records: Records, contexts: ItemContexts, job: Job, matching: Matching = matching_paths) -> Relisted:
     """What becomes of a list that stands if it is evaluated now. Nothing is written. Raises ListingError."""
     from orchestrator.jobsfile.sources import SourceError
 
     past, old = records.history.jobs[job.id], records.values(job.id)
     try:
         if not isinstance(job.for_each, ChainSource):
-            return merge_list(old, past.gone, _values(records, contexts, job))
+            return merge_list(old, past.gone, _values(records, contexts, job, matching))
         parents = job.for_each.jobs
         gone = set[int]().union(*(records.history.jobs[parent].gone for parent in parents))
-        return follow_parent(old, past.gone, list(_values(records, contexts, job)), gone)
+        return follow_parent(old, past.gone, list(_values(records, contexts, job, matching)), gone)
     except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
     except MeaningChanged as changed:
@@ -124,13 +128,13 @@ def marks_of(job_id: str, relisted: Relisted) -> Iterator[ItemSettled]:
         yield ItemSettled(job=job_id, index=index, status=Status.PENDING)
 
 
-def _values(records: Records, contexts: ItemContexts, job: Job) -> Iterator[Any]:
+def _values(records: Records, contexts: ItemContexts, job: Job, matching: Matching) -> Iterator[Any]:
     source = job.for_each
     assert source is not None
     if not isinstance(source, ChainSource):
         from orchestrator.jobsfile.sources import list_items
 
-        return list_items(source, contexts.for_job(), records.history.header.folder)
+        return list_items(source, contexts.for_job(), records.history.header.folder, matching)
     counts = {parent: records.count(parent) for parent in source.jobs}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{parent} has {count} items" for parent, count in counts.items())
