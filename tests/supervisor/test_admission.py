@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from drivers.token_samples import lock_held
 
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.engines.engine import Engine
+from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.shared.limits.parks import Parks
 from orchestrator.shared.limits.trials import Trials
@@ -37,7 +39,14 @@ def run(tmp_path: Path) -> Iterator[Run]:
     made.close()
 
 
-def admit(run: Run, number: int, slot: int, keys: str = "", *, pool: str = "") -> Answer:
+class EngineWithoutPython:
+    """Its workers cannot be started any more: the interpreter was removed while the run went on."""
+
+    def prepare(self, _slot: int) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/venv/bin/python")
+
+
+def admit(run: Run, number: int, slot: int, keys: str = "", *, pool: str = "", engine: object = None) -> Answer:
     text = f"[run]\n{keys}\n{pool}\n[jobs.port]\nfor_each = [1, 2]\ntoken = '{TOKEN}'\ncommand = ['true']\n"
     if pool:
         text += "pool = 'narrow'\n"
@@ -50,7 +59,7 @@ def admit(run: Run, number: int, slot: int, keys: str = "", *, pool: str = "") -
         tell=SimpleNamespace(note=pytest.fail),
     )
     missing = MissingResources(run.run_dir, resources)
-    admission = Admission(cast(SupervisedRun, supervised), resources, missing, cast(Engine, NoEngine()), run.desk)
+    admission = Admission(cast(SupervisedRun, supervised), resources, missing, cast(Engine, engine or NoEngine()), run.desk)
     prepared = Prepared(
         argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=None, label=None, payload="p", token=TOKEN
     )
@@ -85,3 +94,9 @@ def test_an_item_that_waits_for_its_pool_keeps_no_token(run: Run) -> None:
     other = Run(run.home, "b")
     other.takes(0)
     other.close()
+
+
+def test_a_worker_that_cannot_be_started_for_no_shortage_stops_the_run_and_names_what_is_missing(run: Run) -> None:
+    with pytest.raises(StateUnwritableError, match="/venv/bin/python: No such file or directory"):
+        admit(run, 0, slot=0, engine=EngineWithoutPython())
+    assert not run.desk.knows((0, 0)), "and nothing is held any more"
