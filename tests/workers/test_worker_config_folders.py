@@ -93,7 +93,7 @@ def test_old_sessions_that_nobody_needs_go_and_then_the_folders_that_hold_none(t
     Path(task.folder, "sessions", "young").touch()
 
     def forget(*, is_dry: bool) -> tuple[set[str], list[str]]:
-        found = forget_old_state(task, 2000.0, {"needed"}.__contains__, is_dry=is_dry)
+        found = forget_old_state(task.folder, 2000.0, {"needed"}.__contains__, is_dry=is_dry)
         assert [each.size > 0 for each in found.slots] == [True] * len(found.slots)
         return set(found.sessions), [os.path.basename(each.path) for each in found.slots]
 
@@ -107,6 +107,11 @@ def test_old_sessions_that_nobody_needs_go_and_then_the_folders_that_hold_none(t
     assert not Path(task.folder, "1.warm").exists(), "the next one is warmed again"
     assert Path(task.folder, "1.lock").exists(), "else two could hold it"
     assert forget(is_dry=False) == (set(), [])
+    # One of an earlier version does not tell what of it is the user's.
+    Path(task.folder, "2.links").unlink()
+    os.utime(Path(task.folder, "sessions", "young"), (1000.0, 1000.0))
+    assert forget(is_dry=False) == ({"young"}, [])
+    assert os.path.isdir(f"{task.folder}/2")
     runs.let_go()
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from ..protocol import ConfigTask
 from .config_folder import ConfigFolder
+from .config_links import noted_links
 
 
 class RemovedSlot(NamedTuple):
@@ -24,19 +24,22 @@ class RemovedSlot(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """What was taken away, or would be: the ids of sessions, the folders of slots."""
+    """What was taken away, or would be: the ids of sessions, the folders of slots. `left`: slots that had to stay, for it is not
+    known what of them is the user's."""
 
     sessions: list[str]
     slots: list[RemovedSlot]
+    left: list[str]
 
 
-def forget_old_state(task: ConfigTask, oldest: float, is_needed: Callable[[str], bool], *, is_dry: bool) -> Forgotten:
-    """Forget the sessions that were last used before `oldest` (seconds since the epoch) and that are not needed; then remove the
-    slots that no session is in and that nobody has used since then. `is_dry`: nothing is done. Raises OSError.
+def forget_old_state(folder: str, oldest: float, is_needed: Callable[[str], bool], *, is_dry: bool) -> Forgotten:
+    """In the `folder` of one agent (absolute) forget the sessions that were last used before `oldest` (seconds since the epoch)
+    and that are not needed; then remove the slots that no session is in and that nobody has used since then. `is_dry`: nothing is
+    done. Raises OSError.
     """
-    sessions = f"{task.folder}/sessions"
-    numbers = _slots(task.folder)
-    held = {number for number in numbers if _is_held(f"{task.folder}/{number}.lock")}
+    sessions = f"{folder}/sessions"
+    numbers = _slots(folder)
+    held = {number for number in numbers if _is_held(f"{folder}/{number}.lock")}
     forgotten = []
     for name, number, used_at in _noted(sessions):
         # The session of an attempt that runs may stand in no record yet.
@@ -45,25 +48,28 @@ def forget_old_state(task: ConfigTask, oldest: float, is_needed: Callable[[str],
             if not is_dry:
                 with suppress(FileNotFoundError):
                     os.unlink(f"{sessions}/{name}")
-    idle = [number for number in sorted(numbers - held) if _mtime(f"{task.folder}/{number}.lock") < oldest]
-    removed = (_remove_slot(task, number, set(forgotten), is_dry=is_dry) for number in idle)
-    return Forgotten(forgotten, [slot for slot in removed if slot is not None])
+    idle = [number for number in sorted(numbers - held) if _mtime(f"{folder}/{number}.lock") < oldest]
+    unused = [number for number in idle if not _has_session(folder, number, set(forgotten))]
+    # A login that was renewed in a slot, and not brought back, is perhaps the only good one.
+    known = [number for number in unused if noted_links(f"{folder}/{number}") is not None]
+    removed = [slot for number in known if (slot := _remove_slot(folder, number, set(forgotten), is_dry=is_dry)) is not None]
+    return Forgotten(forgotten, removed, [f"{folder}/{number}" for number in unused if number not in known])
 
 
-def _remove_slot(task: ConfigTask, number: int, forgotten: set[str], *, is_dry: bool) -> RemovedSlot | None:
+def _remove_slot(folder: str, number: int, forgotten: set[str], *, is_dry: bool) -> RemovedSlot | None:
     """Remove a slot unless it is used, or has a session; `forgotten` ones count no more."""
-    path = f"{task.folder}/{number}"
-    if not os.path.isdir(path) or _has_session(task.folder, number, forgotten):
+    path = f"{folder}/{number}"
+    if not os.path.isdir(path) or _has_session(folder, number, forgotten):
         return None
     found = RemovedSlot(path, _bytes_below(path))
     if is_dry:
         return found
-    taken = ConfigFolder.take_idle_slot(task, number)
+    taken = ConfigFolder.take_idle_slot(folder, number)
     if taken is None:
         return None
     try:
         # Asked again: an attempt may have had it meanwhile. From here on none can take it.
-        if _has_session(task.folder, number, forgotten):
+        if _has_session(folder, number, forgotten):
             return None
         taken.remove()
     finally:

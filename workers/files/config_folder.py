@@ -2,6 +2,7 @@
 other's way, and warmed once before anything else uses it.
 
     HOME/agents/NAME/   K/  K.lock  K.warm      slot K's own folder; held while an attempt uses it; it has been warmed
+                        K.links                 what of it is the user's, and where that lies
                         sessions/ID             in which of them that session is: it goes on nowhere else
 
 Promise: no two attempts of this machine's runs use one such folder at once, unless both go on in sessions that are in it; the
@@ -19,6 +20,7 @@ from contextlib import suppress
 
 from ..locks import unlock
 from ..protocol import ConfigTask
+from .config_links import Links, links_path, note_links, noted_links
 from .copying import remove_folder
 from .opening import StrangeFileError, open_file, read_file
 
@@ -68,10 +70,18 @@ class ConfigFolder:
         return taken
 
     @classmethod
-    def take_idle_slot(cls, task: ConfigTask, number: int) -> ConfigFolder | None:
-        """Slot `number` as it lies there, to be removed; None: an attempt uses it. Raises OSError."""
-        lock = _lock(f"{task.folder}/{number}.lock")
-        return None if lock is None else cls(task, f"{task.folder}/{number}", lock, f"{task.folder}/{number}.warm")
+    def take_idle_slot(cls, folder: str, number: int) -> ConfigFolder | None:
+        """Slot `number` below `folder` as it lies there, to be removed; None: an attempt uses it. Raises OSError.
+
+        Of a slot that does not tell what of it is the user's nothing is brought back.
+        """
+        path = f"{folder}/{number}"
+        lock = _lock(f"{path}.lock")
+        if lock is None:
+            return None
+        links = noted_links(path) or Links()
+        task = ConfigTask(variable="", folder=folder, real=links.real, is_own=True, shared=links.shared)
+        return cls(task, path, lock, f"{path}.warm")
 
     @property
     def locks(self) -> list[int]:
@@ -112,6 +122,8 @@ class ConfigFolder:
         with suppress(FileNotFoundError):
             os.unlink(self._warm_mark)
         remove_folder(self.path)
+        with suppress(FileNotFoundError):
+            os.unlink(links_path(self.path))
 
     def let_go(self) -> None:
         """The attempt has ended, and all its processes. Raises OSError if a renewed login could not be brought back."""
@@ -123,6 +135,7 @@ class ConfigFolder:
 
     def _link(self) -> None:
         os.makedirs(self.path, mode=0o700, exist_ok=True)
+        note_links(self.path, self._task)
         # An attempt that was killed did not bring its renewed logins back.
         self._bring_back()
         for name in self._task.shared:

@@ -10,10 +10,8 @@ from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 
-from orchestrator.attempts.agent.command import config_task
 from orchestrator.engines.onlookers import logged_sessions
-from orchestrator.errors import StateRefusedError, UserError
-from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.errors import StateRefusedError
 from orchestrator.store.home import agents_folder
 from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
@@ -27,7 +25,6 @@ def forget_agents_state(
     """For each agent what is forgotten of what is older than `oldest` (seconds since the epoch). `gone`: ids of runs that do not
     count any more. `notes` gets in words what had to stay. `is_dry`: nothing is done. Raises OSError.
     """
-    profiles = Profiles()
 
     @cache
     def needed() -> frozenset[str] | None:
@@ -43,14 +40,10 @@ def forget_agents_state(
         return found is None or session in found
 
     for folder in sorted(agents_folder(home).glob("*/")):
-        # The profile knows which files of a slot are the user's logins: without it a renewed one could be lost.
-        try:
-            config = profiles.get(folder.name).config_dir
-        except UserError as error:
-            notes.append(f"{folder} is left: {error.message}")
-            continue
-        if config is not None and config.per_slot:
-            yield folder.name, forget_old_state(config_task(home, folder.name, config), oldest, is_needed, is_dry=is_dry)
+        found = forget_old_state(str(folder), oldest, is_needed, is_dry=is_dry)
+        why = "an earlier version made it, and did not note which logins in it are yours; remove it by hand"
+        notes += [f"{slot} is left: {why}" for slot in found.left]
+        yield folder.name, found
 
 
 def _sessions_of(run_dir: RunDir) -> Iterator[str]:
