@@ -33,8 +33,8 @@ STOPPED_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
 """What a worker that runs has on top of timeout and grace: a machine may have much else to do."""
 
-_MOST_PARTS = 3
-"""An attempt may have a setup, a warming and its agent, each with the whole timeout for itself."""
+_MOST_PARTS = 4
+"""An attempt may have a workspace to make, a setup, a warming and its agent, each with the whole timeout for itself."""
 
 
 class Overdue(msgspec.Struct, frozen=True):
@@ -150,5 +150,7 @@ class Deadlines:
 
 
 def _parts_of(message: Start) -> int:
-    has_setup = message.workspace is not None and message.workspace.setup is not None
-    return 1 + has_setup + (message.config is not None)
+    workspace = message.workspace
+    has_own = workspace is not None and workspace.kind != "shared"
+    has_setup = workspace is not None and workspace.setup is not None
+    return 1 + has_own + has_setup + (message.config is not None)
