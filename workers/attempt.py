@@ -25,6 +25,7 @@ from .locks import unlock
 from .log import LOG_NAME, LogWriter
 from .preparation import PreparationRunner
 from .processes.identity import boot_id
+from .processes.oom_kills import oom_kills
 from .processes.runner import ProcessRunner
 from .processes.surroundings import Control
 from .protocol import Begun, Check, Ended, LogLine, Outcome, Start
@@ -63,7 +64,9 @@ class AttemptRunner:
         if start.recorded_through >= self._last_sequence and self._log is not None:
             self._log.forget()
         # Before anything is started: a resume finds by this line what a kill leaves behind.
-        self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding))
+        self._append(
+            Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding, oom_kills=oom_kills())
+        )
         fault_point("worker.begun")
         course = self._carry_out(start, locks)
         outcome = Outcome(

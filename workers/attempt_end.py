@@ -6,6 +6,7 @@ import os
 from signal import Signals
 from typing import NamedTuple, assert_never
 
+from .processes.oom_kills import killed_in_words
 from .processes.spawn import SHORTAGES
 from .protocol import AttemptClass, EndReason, Start
 from .wording import duration_in_words, excess_in_words, size_in_words
@@ -48,8 +49,7 @@ def with_oom_kills_told(end: AttemptEnd, killed: int) -> AttemptEnd:
     """The end, with what may explain a failure that is none of ours: meanwhile the kernel `killed` so many processes."""
     if not killed or end.ended_by is not None or end.attempt_class is AttemptClass.OK:
         return end
-    processes = "a process" if killed == 1 else f"{killed} processes"
-    return end.but(end.attempt_class, f"the kernel killed {processes} here for want of memory")
+    return end.but(end.attempt_class, killed_in_words(killed))
 
 
 def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tuple[AttemptClass, str]:

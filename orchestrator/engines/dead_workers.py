@@ -29,6 +29,8 @@ from orchestrator.errors import UserError
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.side_threads import SideThreads
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
+from orchestrator.workers.processes.identity import boot_id
+from orchestrator.workers.processes.oom_kills import killed_in_words, killed_since
 from orchestrator.workers.processes.spawn import SHORTAGES
 from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, EndReason, LogLine, Outcome, SessionSeen, Spawned
 
@@ -136,9 +138,10 @@ class DeadWorkers:
     def _begin_ending(self, attempt: Attempt, lines: Sequence[LogLine], overdue: Overdue | None) -> None:
         folder = str(self._run_dir.worker_folder(attempt.start.worker))
         # The mark that it began with: that of an earlier supervisor, which ran inside another item, had a longer one than ours.
-        mark = next((line.mark for line in lines if isinstance(line, Begun)), attempt.mark)
-
-        troubles: list[str] = []
+        begun = next((line for line in lines if isinstance(line, Begun)), None)
+        mark = attempt.mark if begun is None else begun.mark
+        # Not of a worker that was ended because it was stopped: that is its reason.
+        troubles = [] if overdue is not None else _of_the_kernel(begun)
 
         def end_tree(grace_seconds: float) -> object:
             while True:
@@ -192,6 +195,14 @@ class DeadWorkers:
             return msgspec.structs.replace(left, agent=agent, trouble=left.trouble or trouble)
 
         return read_left
+
+
+def _of_the_kernel(begun: Begun | None) -> list[str]:
+    """In words what may explain the end of a worker that began an attempt so: that the kernel had no memory left."""
+    if begun is None or begun.boot_id != boot_id():
+        return []
+    killed = killed_since(begun.oom_kills)
+    return [killed_in_words(killed)] if killed else []
 
 
 def _session_seen(lines: Sequence[LogLine]) -> AgentReport | None:

@@ -23,6 +23,7 @@ Real processes:
 - `fake_agents`: an agent (`fake_agent.py`) that does what its prompt says and notes what was paid for.
   `answering_reader`: a reader that answers its agent while that runs.
   `model_server`: a model server on the loopback, for agents that talk HTTP. `recorded_agents`: what real agents once wrote.
+- `control_groups`: a counter of what the kernel has killed for want of memory, and workers that read it.
 - `fenced_bugs`: bugs of ours that a fence has kept to one item, as supervisor.log tells them.
 - `hostile_bytes`: what items and agents may write at the worst.
 - `recorded_runs`: runs that earlier versions of the program recorded, laid out in a test's folder.

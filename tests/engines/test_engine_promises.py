@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from drivers.control_groups import ControlGroups
 from drivers.engine_driver import EngineDriver
 from drivers.processes import without_threads
 
@@ -130,6 +131,20 @@ class TestAWorkerThatDies:
         assert not is_locked(slot)
         assert driver.notes()[0] == "worker 0 was ended by signal 9"
         assert driver.notes()[1] == "job:0: worker 0 was ended by signal 9; ending what it left behind"
+
+    @pytest.mark.parametrize("is_of_the_kernel", [True, False])
+    def test_what_the_kernel_killed_meanwhile_for_want_of_memory_is_told_with_it(
+        self, driver: EngineDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_of_the_kernel: bool
+    ) -> None:
+        groups = ControlGroups(tmp_path)
+        groups.read_in_workers(monkeypatch)
+        driver.begin("sh", "-c", f"{groups.kill if is_of_the_kernel else ':'}; echo begun; exec sleep 600")
+        until_written(driver.run_dir.worker_folder(0) / "stdout")
+        os.kill(self.pid(driver), signal.SIGKILL)
+        over = driver.until_over()
+        assert isinstance(over, AttemptLost)
+        words = "; the kernel killed a process here for want of memory" if is_of_the_kernel else ""
+        assert over.words == f"worker 0 ended before the attempt did{words}"
 
     def test_while_its_tree_is_ended_it_has_no_living_worker_and_an_end_in_a_hurry_is_heeded(self, driver: EngineDriver) -> None:
         attempt = driver.begin(*WITHOUT_END, limits=PATIENT)

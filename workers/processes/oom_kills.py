@@ -12,16 +12,28 @@ GROUPS = "/sys/fs/cgroup"
 OWN_GROUP = "/proc/self/cgroup"
 
 
-def oom_kills() -> int | None:
-    """So many so far; None: not known."""
+OomKills = tuple[str, int]
+"""The file that counts (absolute), and so many so far."""
+
+
+def oom_kills() -> OomKills | None:
+    """Those of the group of this process; None: not known."""
     path = _events_path()
-    return None if path is None else _count_in(path)
+    count = None if path is None else _count_in(path)
+    return None if path is None or count is None else (path, count)
 
 
-def killed_since(before: int | None) -> int:
-    """So many since there were `before`; 0 if that is not known."""
-    now = None if before is None else oom_kills()
-    return 0 if before is None or now is None else max(now - before, 0)
+def killed_since(before: OomKills | None) -> int:
+    """So many since then; 0 if that is not known."""
+    now = None if before is None else _count_in(before[0])
+    return 0 if before is None or now is None else max(now - before[1], 0)
+
+
+def killed_in_words(count: int) -> str:
+    """What people are told; empty of none."""
+    if not count:
+        return ""
+    return f"the kernel killed {'a process' if count == 1 else f'{count} processes'} here for want of memory"
 
 
 @cache

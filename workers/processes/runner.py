@@ -16,7 +16,7 @@ from ..protocol import LogLine, Spawned, Start
 from . import tree
 from .carried_locks import carry_locks
 from .identity import boot_clock, start_ticks_of_child
-from .oom_kills import oom_kills
+from .oom_kills import OomKills, oom_kills
 from .spawn import CannotStart, base_environment, ignored_signals, spawn
 from .surroundings import Bounds, Control, Host, Onlooker, Stream
 from .watch import Watch
@@ -27,7 +27,7 @@ class Spawn(NamedTuple):
 
     pid: int
     clock_before: int
-    oom_kills: int | None
+    oom_kills: OomKills | None
 
 
 class ProcessRunner:

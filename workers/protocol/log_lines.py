@@ -18,6 +18,8 @@ class Begun(msgspec.Struct, frozen=True, tag="begun", kw_only=True, omit_default
     boot_id: str
     mark: str
     holding: Holding | None = None
+    oom_kills: tuple[str, int] | None = None
+    """What the kernel had killed for want of memory by then (`workers.processes.oom_kills`); None: not known."""
 
 
 class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True):
