@@ -35,6 +35,17 @@ class Invocation:
         from orchestrator.store.known_runs import find_run
 
         self.run_dir = find_run(self.home(), reference)
+        # What is shown of the run has no secret that its supervisor had, whatever this process has.
+        if self.run_dir.secrets.exists():
+            from orchestrator.store.known_secrets import known_secrets
+            from orchestrator.system.redaction import remember
+
+            if (known := known_secrets(self.run_dir)) is not None:
+                remember(known)
+            else:
+                from orchestrator.cli.shown_run import tell_note
+
+                tell_note(f"{self.run_dir.secrets} cannot be read: secrets of the run's environment are shown")
         return self.run_dir
 
     def crash_log(self) -> Path | None:

@@ -46,21 +46,21 @@ def write_bytes(data: bytes) -> None:
 
 
 def write_line(text: str) -> None:
-    """Write one line of text to stdout."""
-    write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+    """Write one line of text to stdout, without secrets."""
+    write_bytes(of_this_process().redact_text(text).encode("utf-8", "backslashreplace") + b"\n")
 
 
 def write_lines(lines: Iterable[str]) -> None:
     """Write lines for people to stdout, without secrets: a message may hold what a failed command printed."""
     for line in lines:
-        write_line(of_this_process().redact_text(line))
+        write_line(line)
 
 
 def write_json(value: object) -> None:
-    """Write `value` to stdout as one line of JSON."""
+    """Write `value` to stdout as one line of JSON, without secrets."""
     from orchestrator.views.json_lines import json_line
 
-    write_bytes(json_line(value))
+    write_bytes(of_this_process().redact(json_line(value)))
 
 
 def write_to(path: str | None, chunks: Iterable[bytes]) -> None:

@@ -284,25 +284,33 @@ def _job_line(job: dict[str, Any]) -> str:
 
 def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
     from orchestrator.jobsfile.language.values import json_text
-    from orchestrator.system.wording import shown, title
+    from orchestrator.system.wording import title
 
     # First what the item is, then the one thing that it does, then what goes with that.
-    yield f"  {title(item['item'], item['label'])}" + (f"  ({shown(item['note'])})" if item["note"] else "")
+    yield f"  {title(item['item'], item['label'])}" + (f"  ({_shown(item['note'])})" if item["note"] else "")
     if item["after"] is not None:
         yield f"    {'question' if is_gate else 'command'} known after {item['after']}"
     elif item["asks"] is not None:
-        yield f"    asks: {shown(item['asks'], 2000)}"
+        yield f"    asks: {_shown(item['asks'], 2000)}"
     elif item["child"] is not None:
         given = " ".join(f"{name}={json_text(value)}" for name, value in item["child"]["inputs"].items())
-        yield f"    run {shown(os.path.relpath(item['child']['jobs_file']), 200)}{f': {shown(given, 2000)}' if given else ''}"
+        yield f"    run {_shown(os.path.relpath(item['child']['jobs_file']), 200)}{f': {_shown(given, 2000)}' if given else ''}"
     elif item["argv"] is not None:
         argv = item["argv"]
         # A script as it was written: quoted once more it would be hard to read.
         is_script = argv[:2] == ["/bin/sh", "-c"] and len(argv) == 3
-        yield f"    shell: {shown(argv[2], 2000)}" if is_script else f"    {shown(shlex.join(argv), 2000)}"
+        yield f"    shell: {_shown(argv[2], 2000)}" if is_script else f"    {_shown(shlex.join(argv), 2000)}"
     if item["told"] is not None:
-        yield f"    told: {shown(item['told'].strip(), _LONGEST_PROMPT)}"
+        yield f"    told: {_shown(item['told'].strip(), _LONGEST_PROMPT)}"
     if item["check"] is not None:
-        yield f"    check: {shown(item['check'].strip(), 2000)}"
+        yield f"    check: {_shown(item['check'].strip(), 2000)}"
     if item["token"] is not None:
-        yield f"    token: {shown(item['token'])}"
+        yield f"    token: {_shown(item['token'])}"
+
+
+def _shown(text: str, width: int | None = None) -> str:
+    """As `wording.shown`, without secrets: half of one that is cut would not be found any more."""
+    from orchestrator.system.redaction import of_this_process
+    from orchestrator.system.wording import shown
+
+    return shown(of_this_process().redact_text(text), width)

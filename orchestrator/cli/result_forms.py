@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator.reading.large_output import LargeOutput
+from orchestrator.system.redaction import Redactor
 from orchestrator.system.wording import at_time, lasting, shown
 from orchestrator.views.json_lines import json_line
 from orchestrator.views.tables import aligned
@@ -16,6 +17,7 @@ Row = dict[str, Any]
 """The fields of one result, in the order in which they are shown. A value may be a `LargeOutput`."""
 
 _CELL_WIDTH = 60
+_TEXTS = (str, list, dict, LargeOutput)
 
 
 def as_json(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
@@ -59,6 +61,11 @@ def as_table(rows: Iterable[Row], fields: list[str]) -> Iterator[bytes]:
     return (line.encode("utf-8", "backslashreplace") + b"\n" for line in aligned([field.upper() for field in fields], cells))
 
 
+def without_secrets(row: Row, redactor: Redactor) -> Row:
+    """The row with its texts as a table has them, before they are cut."""
+    return {name: redactor.redact_text(_text(value)) if isinstance(value, _TEXTS) else value for name, value in row.items()}
+
+
 FORMS: dict[str, Callable[[Iterable[Row], list[str]], Iterator[bytes]]] = {
     "json": as_json,
     "jsonl": as_jsonl,
@@ -96,11 +103,14 @@ def _csv_line(cells: list[str]) -> bytes:
 def _short(field: str, value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, LargeOutput):
-        return next(value.text(), "")
     if field == "duration_s":
         return lasting(value)
-    return at_time(value) if field.endswith("_at") else _cell(value)
+    return at_time(value) if field.endswith("_at") else _text(value)
+
+
+def _text(value: Any) -> str:
+    """As a cell of a table has it: of a large output the beginning."""
+    return next(value.text(), "") if isinstance(value, LargeOutput) else _cell(value)
 
 
 def _cell(value: Any) -> str:

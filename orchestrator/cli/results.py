@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,6 +13,9 @@ from orchestrator.cli.options import json_option, output_option, run_argument
 from orchestrator.cli.output import write_to
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
+
+if TYPE_CHECKING:
+    from orchestrator.system.redaction import RedactedStream
 
 _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "error"]
 
@@ -23,6 +26,7 @@ _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code
 @click.option("--fields", metavar="A,B", help="Only these fields, in this order.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only the items in this state.")
 @click.option("--rounds", is_flag=True, help="One result a round of a loop (JOB:INDEX#ROUND) instead of one an item.")
+@click.option("--raw", is_flag=True, help="The values as they are: no secret hidden.")
 @output_option
 @json_option
 @pass_invocation
@@ -34,11 +38,16 @@ def command(
     fields: str | None,
     status: str | None,
     rounds: bool,
+    raw: bool,
     path: str | None,
     as_json: bool,
 ) -> int:
-    """Print the results of a run (default: the newest), one an item, in item order."""
-    from orchestrator.cli.result_forms import FORMS
+    """Print the results of a run (default: the newest), one an item, in item order.
+
+    Secrets are shown as [redacted:NAME], as in the logs.
+    """
+    from orchestrator.attempts.replay.capsules import redactor_of
+    from orchestrator.cli.result_forms import FORMS, without_secrets
     from orchestrator.cli.shown_run import open_run_to_show
     from orchestrator.reading.item_result import items_seen_as, shown_result, shown_rounds
 
@@ -59,9 +68,21 @@ def command(
     if form == "table":
         results = map(_with_notes, results)
     rows = ({field: result[field] for field in chosen} for result in results)
-    chunks = FORMS[form](rows, chosen)
-    write_to(path, chunks)
+    if raw:
+        write_to(path, FORMS[form](rows, chosen))
+        return 0
+    redactor = redactor_of(reader)
+    # A cell of a table is cut: half of a secret would not be found any more.
+    if form == "table":
+        rows = (without_secrets(row, redactor) for row in rows)
+    write_to(path, _redacted(redactor.stream(), FORMS[form](rows, chosen)))
     return 0
+
+
+def _redacted(stream: RedactedStream, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield stream.feed(chunk)
+    yield stream.close()
 
 
 def _with_notes(result: dict[str, Any]) -> dict[str, Any]:

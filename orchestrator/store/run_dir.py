@@ -72,6 +72,11 @@ class RunDir(msgspec.Struct, frozen=True):
         return self.path / "supervisor.json"
 
     @property
+    def secrets(self) -> Path:
+        """By what the secrets of its supervisors' environments are known again (`store.known_secrets`)."""
+        return self.path / "secrets.json"
+
+    @property
     def log(self) -> Path:
         return self.path / "supervisor.log"
 

@@ -19,6 +19,7 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.durable_file import write_whole
+from orchestrator.store.known_secrets import remember_secrets
 from orchestrator.store.records import SupervisorStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
@@ -29,6 +30,7 @@ from orchestrator.supervisor.options import SessionOptions, slots_of_run
 from orchestrator.supervisor.parts import Brought, Parts
 from orchestrator.supervisor.run import Run
 from orchestrator.system.hosted_runs import hosting
+from orchestrator.system.redaction import remember
 from orchestrator.system.run_log import append_log
 from orchestrator.system.stop_signals import SignalInbox
 from orchestrator.views.listeners import Listeners
@@ -100,6 +102,10 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
     core = CoreView(opened.state)
     now, ticks = time.time(), start_ticks(os.getpid())
     store.append([SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)])
+    # Before anything is written that may hold them: whoever looks later has another environment.
+    known = remember_secrets(run_dir, os.environ)
+    if options.is_resumed:
+        remember(known)
     append_log(run_dir.log, f"supervising {run_dir.run_id} with {slots} slots")
     # Runs that are nested in this one read how many slots they may take when they are free.
     write_whole(run_dir.slot_count, str(core.main_slots).encode())

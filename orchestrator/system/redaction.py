@@ -6,8 +6,8 @@ the variable's name or the kind of key; all other bytes stay as they are. A secr
 Invariant: no shape is longer than `_LONGEST_SHAPE`, so the bytes up to there decide whether a secret begins at a byte. Only
 private keys, and values with line breaks in them, go on beyond the end of a line.
 
-Not found: short values (words and numbers of ordinary text), secrets in another encoding (base64, a cipher), and secrets of
-another environment than this process has. What a run's supervisor had, and this process has not, is found by its shape alone.
+Not found: short values (words and numbers of ordinary text), secrets in another encoding (base64, a cipher), and secrets of an
+environment that neither this process has nor a supervisor of the run had (`remembered_secrets`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
+
+from orchestrator.system.remembered_secrets import RememberedSecrets, RememberedSeeker, seekers_of
 
 SHORTEST_VALUE = 8
 """Characters of the shortest value that counts as a secret."""
@@ -112,10 +114,10 @@ class _Seeker(NamedTuple):
         at = data.find(self.needle, begin + self.offset)
         return at - self.offset if at >= 0 else -1
 
-    @property
-    def beginning(self) -> bytes:
-        """What a secret has in it as soon as it has begun, also if it goes on behind a space."""
-        return self.needle if self.pattern is not None else re.split(rb"\s", self.needle, maxsplit=1)[0][:4]
+    def may_begin_in(self, data: bytes) -> bool:
+        """Whether a secret may begin in `data`, also one that goes on behind a blank; False is certain."""
+        beginning = self.needle if self.pattern is not None else re.split(rb"\s", self.needle, maxsplit=1)[0][:4]
+        return beginning in data
 
     def span(self, data: bytes, at: int) -> tuple[int, int] | None:
         """Begin and end of the secret that begins at `at`; None: what stands there is none."""
@@ -129,18 +131,16 @@ class _Seeker(NamedTuple):
 
 
 class Redactor:
-    """Knows the secrets of some environments, and the shapes of keys."""
+    """Knows the secrets of some environments, those that are `remembered` of others, and the shapes of keys."""
 
-    def __init__(self, *environments: Mapping[str, str]) -> None:
-        names: dict[bytes, str] = {}
-        for environment in environments:
-            for name, value in secrets_in(environment).items():
-                for form in _forms(value):
-                    names.setdefault(form, name)
+    def __init__(self, *environments: Mapping[str, str], remembered: Iterable[RememberedSecrets] = ()) -> None:
+        names = forms_in(*environments)
         self.values = sorted(names, key=lambda each: (-len(each), each))
         """Longest first: a value may be the beginning of another."""
-        self._seekers = [_Seeker(names[value].encode(), value) for value in self.values] + _shape_seekers()
-        self._needles = [seeker.needle for seeker in self._seekers]
+        plain = [_Seeker(names[value].encode(), value) for value in self.values] + _shape_seekers()
+        self._remembered = seekers_of(remembered)
+        self._needles = [seeker.needle for seeker in plain]
+        self._seekers: list[_Seeker | RememberedSeeker] = [*plain, *self._remembered]
 
     def redact(self, data: bytes) -> bytes:
         """`data` without its secrets."""
@@ -148,6 +148,8 @@ class Redactor:
         for needle in self._needles:
             if needle in data:
                 return self.redact_part(data, 0, len(data))[0]
+        if any(seeker.seek(data, 0) >= 0 for seeker in self._remembered):
+            return self.redact_part(data, 0, len(data))[0]
         return data
 
     def redact_text(self, text: str) -> str:
@@ -162,12 +164,12 @@ class Redactor:
 
     def is_suspect(self, data: bytes) -> bool:
         """Whether a secret may begin in it; False is certain."""
-        return any(seeker.beginning in data for seeker in self._seekers)
+        return any(seeker.may_begin_in(data) for seeker in self._seekers)
 
     @property
     def longest(self) -> int:
         """No secret is longer, in bytes."""
-        return max([_LONGEST_SHAPE, *map(len, self.values)])
+        return max([_LONGEST_SHAPE, *map(len, self.values), *(seeker.length for seeker in self._remembered)])
 
     def redact_part(self, data: bytes, begin: int, end: int) -> tuple[bytes, int]:
         """`data` from `begin` without the secrets that begin before `end`, and where that ended: at `end`, or behind a secret.
@@ -208,12 +210,30 @@ def _compiled(pattern: bytes) -> re.Pattern[bytes]:
 
 
 def _forms(value: str) -> Iterable[bytes]:
-    """How a value may be written: as it is, or inside of JSON."""
+    """How a value may be written: as it is, or inside of JSON or CSV."""
     import json  # only where there is a secret
 
     raw = value.encode("utf-8", "surrogateescape")
     shown = value.encode("utf-8", "replace").decode()
-    return {raw, json.dumps(shown)[1:-1].encode(), json.dumps(shown, ensure_ascii=False)[1:-1].encode()}
+    in_csv = raw.replace(b'"', b'""')
+    return {raw, in_csv, json.dumps(shown)[1:-1].encode(), json.dumps(shown, ensure_ascii=False)[1:-1].encode()}
+
+
+def forms_in(*environments: Mapping[str, str]) -> dict[bytes, str]:
+    """How the secrets of these environments may be written, with the names of their variables."""
+    names: dict[bytes, str] = {}
+    for environment in environments:
+        for name, value in secrets_in(environment).items():
+            for form in _forms(value):
+                names.setdefault(form, name)
+    return names
+
+
+def forms_to_remember(environment: Mapping[str, str]) -> dict[bytes, str]:
+    """As `forms_in`; of a value with line breaks each line for itself, for a stream is looked at line by line."""
+    return {
+        line: name for form, name in forms_in(environment).items() for line in form.splitlines() if len(line) >= SHORTEST_VALUE
+    }
 
 
 class RedactedStream:
@@ -282,7 +302,17 @@ def _cut_at_newlines(value: bytes) -> list[bytes]:
     return [value[: match.end()] for match in re.finditer(rb"\n", value) if match.end() < len(value)]
 
 
+_remembered: list[RememberedSecrets] = []
+
+
+def remember(secrets: RememberedSecrets) -> None:
+    """What this process writes from now on shall have none of these."""
+    if secrets not in _remembered:
+        _remembered.append(secrets)
+        of_this_process.cache_clear()
+
+
 @cache
 def of_this_process() -> Redactor:
-    """For what this process writes: its environment as it is when this is asked first."""
-    return Redactor(os.environ)
+    """For what this process writes: its environment as it is when this is asked first, and what it was told to remember."""
+    return Redactor(os.environ, remembered=_remembered)

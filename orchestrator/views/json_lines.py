@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from orchestrator.system.redaction import of_this_process
 from orchestrator.views.happenings import Happening
 
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +28,7 @@ class EventLines:
         """Write one line."""
         if self._stream is None:
             return
-        line = json_line(happening)
+        line = of_this_process().redact(json_line(happening))
         try:
             _write_whole(self._stream, line)
             self._stream.flush()

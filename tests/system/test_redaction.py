@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.system.redaction import Redactor, is_telling
+from orchestrator.system import remembered_secrets
+from orchestrator.system.redaction import Redactor, forms_to_remember, is_telling
+from orchestrator.system.remembered_secrets import remember_none
 from orchestrator.views.outlet import Outlet
 
 SAMPLES = Path(__file__).parents[1] / "agent_samples"
@@ -201,3 +203,43 @@ def test_what_failed_is_told_without_secrets() -> None:
 def test_what_real_agents_wrote_is_left_alone(sample: Path) -> None:
     written = sample.read_bytes()
     assert REDACTOR.redact(written) == written
+
+
+# Secrets of an environment that this process does not have.
+
+REMEMBERED = remember_none().with_more(forms_to_remember(VALUES))
+STRANGER = Redactor(remembered=[REMEMBERED])
+
+
+def test_what_is_remembered_of_a_secret_is_not_the_secret() -> None:
+    kept = repr(REMEMBERED).encode()
+    words = [word for value in VALUES.values() for word in value.encode().split() if len(word) >= 4]
+    assert [word for word in words if word in kept] == []
+    assert REMEMBERED.with_more(forms_to_remember(VALUES)) == REMEMBERED
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_a_remembered_secret_is_found_however_the_bytes_are_cut(name: str, size: int) -> None:
+    value = VALUES[name]
+    written = f'<{value}> {json.dumps(value)} "{value.replace(chr(34), chr(34) * 2)}"\nplain-value- ordinary text{value}'.encode()
+    stream = STRANGER.stream()
+    given = b""
+    for at in range(0, len(written), size):
+        given += stream.feed(written[at : at + size]) + stream.settle()
+    given += stream.close()
+    assert [line for line in value.splitlines() if len(line) >= 8 and line.encode() in given] == []
+    assert given.count(f"[redacted:{name}]".encode()) >= 4
+    assert b"plain-value- ordinary text" in given
+    if "\n" not in value:
+        assert given == STRANGER.redact(written) == REDACTOR.redact(written)
+
+
+def test_a_remembered_secret_costs_a_hash_only_where_its_sketch_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+    redactor = Redactor(remembered=[remember_none().with_more({b"0123456789abcdefghij": "A_KEY"})])
+    digest = remembered_secrets._digest
+    monkeypatch.setattr(remembered_secrets, "_digest", lambda key, data: (hashed.append(1), digest(key, data))[1])
+    text = random.Random(3).randbytes(1_000_000)
+    assert redactor.redact(text + b"0123456789abcdefghij") == text + b"[redacted:A_KEY]"
+    assert len(hashed) < 2_000

@@ -18,6 +18,7 @@ from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, 
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch, capture_path
+from orchestrator.store.known_secrets import known_secrets
 from orchestrator.system.redaction import Redactor
 from orchestrator.workers.agents.attempt_record import AttemptRecord, kept_record, record_of, record_path
 from orchestrator.workers.byte_text import encode_json
@@ -28,9 +29,14 @@ _IN_MEMORY_BYTES = 4 << 20
 
 
 def redactor_of(records: Records) -> Redactor:
-    """Knows the secrets of this process and those that the run's jobs file declares."""
+    """Knows the secrets of this process, those that the run's supervisors had, and those that its jobs file declares."""
     declared = [records.jobs_file.run.env, *(job.env for job in records.jobs_file.jobs)]
-    return Redactor(os.environ, *({name: each.source for name, each in env.items() if each.is_static} for env in declared))
+    remembered = known_secrets(records.run_dir)
+    return Redactor(
+        os.environ,
+        *({name: each.source for name, each in env.items() if each.is_static} for env in declared),
+        remembered=[] if remembered is None else [remembered],
+    )
 
 
 class CapsuleMaker:

@@ -1,0 +1,68 @@
+"""What a run printed of its supervisor's secrets is hidden from whoever looks later, in whatever environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drivers.command_line import RunCli
+
+SECRET = 's3cr3t, of "mine" and more than a cell of a table has room for, s3cr3t'
+
+JOBS = """
+[jobs.tell]
+for_each = ["a"]
+shell = "echo it is $MY_API_KEY; echo and >&2"
+[jobs.lines]
+needs = ["tell"]
+shell = "echo $MY_API_KEY"
+output = "lines"
+check = "echo $MY_API_KEY; false"
+"""
+
+
+@pytest.fixture
+def folder(run_cli: RunCli, tmp_path: Path) -> Path:
+    """Where a run has been whose environment had the secret."""
+    (tmp_path / "jobs.toml").write_text(JOBS)
+    assert run_cli("run", "jobs.toml", env={"MY_API_KEY": SECRET}).returncode == 1
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_no_command_shows_a_secret_that_only_the_supervisor_had(run_cli: RunCli) -> None:
+    for words in (
+        ["logs"],
+        ["logs", "jobs.toml", "lines"],
+        ["results", "--fields", "item,output,error"],
+        ["results", "--format", "csv"],
+        ["results", "--format", "jsonl"],
+        ["results", "--json"],
+        ["why", "jobs.toml", "lines", "--json"],
+        ["status"],
+    ):
+        told = run_cli(*words)
+        assert told.returncode == 0, told.stderr
+        assert "s3cr3t" not in told.stdout + told.stderr, words
+        assert words[0] in ("why", "status") or "[redacted:MY_API_KEY]" in told.stdout, words
+    assert "s3cr3t" in run_cli("results", "--format", "csv", "--raw").stdout
+    assert "s3cr3t" in run_cli("logs", "--raw").stdout
+
+
+def test_a_run_whose_memory_of_secrets_is_damaged_is_shown_all_the_same(run_cli: RunCli, folder: Path) -> None:
+    assert folder.exists()
+    home = Path(run_cli("results", "--fields", "stdout", "--format", "csv").stdout.splitlines()[1]).parents[3]
+    kept = home / "secrets.json"
+    assert SECRET.encode() not in kept.read_bytes()
+    kept.write_bytes(b"{")
+    told = run_cli("logs")
+    assert "s3cr3t" in told.stdout
+    assert "secrets of the run's environment are shown" in told.stderr
+
+
+def test_a_plan_shows_no_secret_of_its_own_environment(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text("[jobs.a]\ncommand = [\"echo\", \"{{ 'x' * 190 }} plain-value-0 {{ 'x' * 190 }}\"]\n")
+    for words in (["plan", "jobs.toml"], ["plan", "jobs.toml", "--json"]):
+        told = run_cli(*words, env={"MY_API_KEY": "plain-value-0"})
+        assert told.returncode == 0, told.stderr
+        assert "plain-value" not in told.stdout
