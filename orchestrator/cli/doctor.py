@@ -13,12 +13,20 @@ from orchestrator.errors import ExitCode
 @click.command("doctor")
 @click.option("--orphans", is_flag=True, help="Only look for processes that dead runs left behind.")
 @click.option("--kill", is_flag=True, help="With --orphans: end them (SIGTERM, 5 seconds, SIGKILL).")
+@click.option("--salvage", metavar="RUN", help="Show what is whole of a run whose journal is damaged; ask whether to keep it.")
+@click.option("--yes", is_flag=True, help="With --salvage: keep it without asking.")
 @json_option
 @pass_invocation
-def command(invocation: Invocation, *, orphans: bool, kill: bool, as_json: bool) -> int:
+def command(invocation: Invocation, *, orphans: bool, kill: bool, salvage: str | None, yes: bool, as_json: bool) -> int:
     """Check this machine and the state folder. Exit 1 if something would make runs fail."""
     if kill and not orphans:
         raise click.UsageError("--kill ends what --orphans finds: give --orphans too")
+    if yes and salvage is None:
+        raise click.UsageError("--yes is about --salvage RUN: give that too")
+    if salvage is not None:
+        from orchestrator.cli.salvaging import salvage_run
+
+        return salvage_run(invocation, salvage, is_agreed=yes, as_json=as_json)
     if orphans:
         return _orphans(invocation, kill=kill, as_json=as_json)
     from orchestrator.cli.checkup import examine

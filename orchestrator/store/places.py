@@ -6,6 +6,7 @@ The files stay open, so places hold good even after a newer generation has repla
 from __future__ import annotations
 
 from array import array
+from pathlib import Path
 
 from orchestrator.store.formats import TODAY, Format
 from orchestrator.store.records import Record
@@ -62,6 +63,10 @@ class Sources:
     def __init__(self, checkpoint: SourceFile, journal: SourceFile, format_: Format = TODAY) -> None:
         self._files = (checkpoint, journal)
         self._format = format_
+
+    def path(self, source: int) -> Path:
+        """Where one of the two lies."""
+        return self._files[source].path
 
     def line(self, place: tuple[int, int, int]) -> bytes:
         """The line at `place`. Raises StateRefusedError."""

@@ -137,6 +137,14 @@ class RunHistory:
         self.ended = None
         self.header = header
 
+    def begin_anew(self, job_id: str) -> None:
+        """Forget what is known of the job's items, as if nothing of it had begun. Money that was spent stays spent."""
+        past = self.jobs[job_id]
+        self.jobs[job_id] = JobHistory(job_id, self.sources)
+        self.jobs[job_id].spending = past.spending.begin_anew()
+        self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] != job_id}
+        self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] != job_id}
+
     def _apply_choice(self, record: GateAsked | GateAnswered | Reopened | RetryAsked) -> None:
         job = self._job(record.job)
         match record:
