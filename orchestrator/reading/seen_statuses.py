@@ -31,8 +31,14 @@ def job_status(records: Records, job_id: str) -> str:
     counts = job_counts(records, job_id)
     if "waiting" in counts:
         return "waiting"
-    # Somebody paused the run, or a budget did: nothing of the job was broken off.
-    return "paused" if run_status(records) == "paused" and "interrupted" not in counts else "interrupted"
+    if "interrupted" in counts:
+        return "interrupted"
+    # Nothing of the job itself was broken off: it stands where the end of the run has left it.
+    match run_status(records):
+        case "paused" | "interrupted" as status:
+            return status
+        case _:
+            return "pending"
 
 
 def job_counts(records: Records, job_id: str, waiting: int = 0) -> dict[str, int]:

@@ -75,13 +75,17 @@ ENDS = {
 
 
 class Drawn(NamedTuple):
-    """A job: its end, how many items it has (None: no fan-out), what it needs, and whether others go on behind its failure."""
+    """A job: its end, how many items it has (None: no fan-out), what it needs, and whether others go on behind its failure.
+
+    `follows`: the job whose items its own follow one by one.
+    """
 
     end: str
     items: int | None
     needs: list[str]
     when: str
     goes_on: bool
+    follows: str = ""
 
 
 def draw(seed: int) -> dict[str, Drawn]:
@@ -92,7 +96,12 @@ def draw(seed: int) -> dict[str, Drawn]:
     for name in names:
         needs = chance.sample(sorted(jobs), min(len(jobs), chance.choice([0, 0, 1, 2])))
         when = chance.choice(["", "", "", "always", "failed"]) if needs and "when" not in ENDS[name].keys else ""
-        jobs[name] = Drawn(name, chance.choice([None, None, 1, 3]), needs, when, chance.random() < 0.5)
+        items, follows = chance.choice([None, None, 1, 3]), ""
+        listed = [each for each in jobs if jobs[each].items is not None]
+        if listed and chance.random() < 0.4:
+            follows = chance.choice(listed)
+            items = jobs[follows].items
+        jobs[name] = Drawn(name, items, needs, when, chance.random() < 0.5, follows)
     return jobs
 
 
@@ -102,7 +111,9 @@ def written(jobs: dict[str, Drawn], witness: Path) -> str:
     for name, job in jobs.items():
         end, index = ENDS[job.end], "" if job.items is None else "-{{ index }}"
         lines += [f"[jobs.{name}]", end.keys.replace("FILE", f"{name}{index}").replace("made before", f"before{index}")]
-        if job.items is not None:
+        if job.follows:
+            lines.append(f'for_each = {{ job = "{job.follows}" }}')
+        elif job.items is not None:
             lines.append(f"for_each = {list(range(job.items))}")
         if job.needs:
             lines.append(f"needs = {job.needs}")
@@ -178,12 +189,16 @@ def assert_witnessed(jobs: dict[str, Drawn], told: Seen, folder: Path) -> None:
             assert job.end == "has_made", (item, "succeeded, and nobody saw it begin")
         else:
             assert result["status"] in ("skipped", "pending"), (item, result["status"], "and nobody saw it begin")
+        if begins and job.follows and not job.when:
+            followed = told.results[f"{job.follows}:{result['index']}"]["status"]
+            assert followed == "succeeded", f"{item} began, and what it follows is {followed}"
         # The file is there, whole, exactly if a success is told.
         path = folder / (item.replace(":", "-"))
         if "FILE" in end.keys and result["status"] == "succeeded":
             assert path.read_text() == "whole\n"
         if begins and not job.when:
-            for need in job.needs:
+            # A chain has no barrier: what it follows is waited for item by item, also if it is needed besides.
+            for need in [each for each in job.needs if each != job.follows]:
                 is_allowed = told.jobs[need] == "succeeded" or jobs[need].goes_on
                 assert is_allowed, f"{item} began, and {need} is {told.jobs[need]}"
     # What failed is told by its job, and by the exit code.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from drivers.memory_records import MemoryRecords
 from drivers.store_samples import ended, settled, started
 
@@ -30,12 +31,16 @@ def run(status: RunStatus) -> MemoryRecords:
     return records
 
 
-def test_a_job_of_a_paused_run_is_paused_unless_something_of_it_was_broken_off() -> None:
-    records = run("paused")
-    assert job_status(records, "port") == "paused"
+@pytest.mark.parametrize(
+    ("ended", "seen"), [("paused", "paused"), ("interrupted", "interrupted"), ("failed", "pending"), ("cancelled", "pending")]
+)
+def test_an_open_job_stands_where_the_end_of_its_run_has_left_it_unless_something_of_it_was_broken_off(
+    ended: RunStatus, seen: str
+) -> None:
+    records = run(ended)
+    assert job_status(records, "port") == seen
     records.append(started(1, sequence=1))
     assert job_status(records, "port") == "interrupted"
-    assert job_status(run("interrupted"), "port") == "interrupted"
 
 
 def test_a_job_that_could_not_be_listed_counts_as_one_that_failed() -> None:
