@@ -25,6 +25,9 @@ PATIENCE_SECONDS = 30.0
 reader that has stopped costs it."""
 
 
+_RETRY_SECONDS = 0.1
+"""After which a thread for which there was no room at the end is tried again."""
+
 REST_SECONDS = 0.05
 """How long the thread rests after it has given all that was queued. Waking it for each of a thousand events a second would cost
 the run a tenth of its time: the two threads share one interpreter."""
@@ -93,6 +96,12 @@ class QueuedListener:
             self._is_closing = True
             self._is_idle = True  # a thread that rests is woken, too
             self._wake()
+        # What else the run had has just ended, or is about to: there may be room for a thread at last.
+        give_up_at = time.monotonic() + self._patience_seconds
+        while self._thread is None and self._queue and time.monotonic() < give_up_at:
+            time.sleep(_RETRY_SECONDS)
+            with self._changed:
+                self._wake()
         while self._thread is not None and self._thread.is_alive():
             before = self._taken
             self._thread.join(self._patience_seconds)
@@ -100,7 +109,7 @@ class QueuedListener:
                 self._give_up()
                 return
         if self._thread is None:
-            # There was never room for a thread: nothing was given, and nothing can be without the danger to wait for ever.
+            # There was no room for a thread: nothing was given, and nothing can be without the danger to wait for ever.
             self._give_up()
         with self._changed:
             self._raise_failure()

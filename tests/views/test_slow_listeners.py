@@ -241,11 +241,29 @@ def test_a_machine_without_room_for_a_thread_only_delays_what_is_heard(reader: R
     monkeypatch.setattr(threading.Thread, "start", start)
     queued.close()
     assert (indices(reader.told), queued.lost, reader.closed) == (list(range(5)), 0, 1)
-    without = QueuedListener(Reader())
+    without = QueuedListener(Reader(), patience_seconds=0.0)
     monkeypatch.setattr(threading.Thread, "start", fails)
     without.hear(ended(0))
     without.close()
     assert without.lost == 1
+
+
+def test_room_for_a_thread_that_comes_with_the_end_of_the_run_is_not_too_late(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader.let_go()
+    start, refused = threading.Thread.start, iter(range(3))
+
+    def fails_at_first(thread: threading.Thread) -> None:
+        if next(refused, None) is not None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fails_at_first)
+    queued = QueuedListener(reader)
+    queued.hear(ended(0))
+    queued.close()
+    assert (indices(reader.told), queued.lost, reader.closed) == ([0], 0, 1)
 
 
 def test_signals_are_for_the_loop_and_not_for_the_thread_of_a_listener(reader: Reader) -> None:
