@@ -43,9 +43,11 @@ class Invocation:
             if (known := known_secrets(self.run_dir)) is not None:
                 remember(known)
             else:
-                from orchestrator.cli.shown_run import tell_note
+                import sys
 
-                tell_note(f"{self.run_dir.secrets} cannot be read: secrets of the run's environment are shown")
+                from orchestrator.views.outlet import Outlet
+
+                Outlet(sys.stderr).line(f"note: {self.run_dir.secrets} cannot be read: the run's secrets are shown")
         return self.run_dir
 
     def crash_log(self) -> Path | None:

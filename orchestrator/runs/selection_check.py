@@ -6,7 +6,6 @@ A list that another job's output makes is known only later: then the end of the 
 from __future__ import annotations
 
 from functools import partial
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from orchestrator.attempts.context import ItemContexts
@@ -29,6 +28,8 @@ def check_selection(selection: Selection, jobs_file: JobsFile, inputs: dict[str,
         return
     selector = Selector(selection, jobs_file.jobs)
     named = {job_id for pattern in selection.only for job_id in selector.jobs_named_by(pattern)}
+    from tempfile import TemporaryDirectory  # and what it needs: three milliseconds of every start
+
     known: dict[str, Values | None] = {}
     context = context_before(jobs_file, inputs)
     labels = partial(label_before, jobs_file, known, context)
