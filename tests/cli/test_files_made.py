@@ -46,7 +46,7 @@ def test_a_failed_attempts_file_proves_nothing_and_is_lost_to_nobody(run_cli: Ru
     assert told.returncode == 1, told.stderr
     (kept,) = tmp_path.glob(".kept-1.*.mp4")
     assert kept.read_text() == "an hour of it"
-    words = f"exit code 1; what it had made is kept as {kept}"
+    words = f"exit code 1 (what it had made is kept as {kept})"
     assert results(run_cli) == {
         "grows": ("succeeded", 2, None),
         "never": ("failed", 2, "exit code 1"),

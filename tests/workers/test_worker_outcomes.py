@@ -223,7 +223,7 @@ class TestCreates:
         for number, said in ((1, "first"), (2, "second")):
             outcome = worker.shell(f"echo {said} > .new.gz; exit 9", creates=promised)
             assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.COMMAND_FAILED, 9)
-            assert outcome.message == f"exit code 9; what it had made is kept as {worker.root}/.kept-{number}.new.gz"
+            assert outcome.message == f"exit code 9 (what it had made is kept as {worker.root}/.kept-{number}.new.gz)"
         assert outcome.unproven == "", "nothing stands at the final name"
         assert {path.name: path.read_text() for path in worker.root.glob(".*.gz")} == {
             ".kept-1.new.gz": "first\n",
@@ -287,8 +287,8 @@ class TestCreates:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
         outcome = worker.shell("echo a > .new", creates=promised)
         assert outcome.attempt_class is AttemptClass.CREATES_MISSING
-        kept = f"what it had made is kept as {worker.root}/.kept-1.new"
-        assert outcome.message == f"{promised.final} could not be put in place: Is a directory; {kept}"
+        kept = f"(what it had made is kept as {worker.root}/.kept-1.new)"
+        assert outcome.message == f"{promised.final} could not be put in place: Is a directory {kept}"
 
     def test_what_a_leftover_would_still_write_is_ended_before_the_rename(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")

@@ -68,19 +68,23 @@ def settle(promised: Creates, end: AttemptEnd, before: Before) -> Settled:
     """Keep the promise after a success; after a failure set aside what was made, and note what may not be taken for it."""
     if end.attempt_class is AttemptClass.OK:
         end = _keep(promised, end, before.final)
-    if before.note:
-        end = end.but(end.attempt_class, before.note)
     if end.attempt_class is AttemptClass.OK:
-        return Settled(end)
+        return Settled(_noted(end, before.note))
     # Half a file must not stay under a name that the next attempt writes to.
     try:
         kept = _set_aside(promised.temporary)
     except OSError as error:
-        end = end.but(end.attempt_class, f"{promised.temporary} could not be set aside: {error.strerror}")
+        note = f"{promised.temporary} could not be set aside: {error.strerror}"
     else:
-        if kept:
-            end = end.but(end.attempt_class, f"what it had made is kept as {kept}")
-    return Settled(end, fingerprint(promised.final))
+        note = f"what it had made is kept as {kept}" if kept else ""
+    return Settled(_noted(end, "; ".join(filter(None, (note, before.note)))), fingerprint(promised.final))
+
+
+def _noted(end: AttemptEnd, note: str) -> AttemptEnd:
+    """The same end, and what a person should know besides."""
+    if not note:
+        return end
+    return end._replace(message=f"{end.message} ({note})" if end.message else note)
 
 
 def _keep(promised: Creates, end: AttemptEnd, before: str) -> AttemptEnd:
