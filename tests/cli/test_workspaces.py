@@ -14,6 +14,7 @@ import pytest
 from drivers.command_line import RunCli
 from drivers.git_repository import Repository
 
+from orchestrator.attempts.workspaces.landing import Change, CheckScript, landing
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.run_dir import RunDir
@@ -142,6 +143,22 @@ def test_what_a_check_leaves_behind_ends_with_it_and_holds_up_no_landing(runs: R
     os.set_blocking(reading, True)
     assert os.read(reading, 1) == b""  # nobody has it open any more
     os.close(reading)
+
+
+def test_a_check_whose_time_is_over_may_tidy_up_before_it_ends(repository: Repository) -> None:
+    """A git in it that were killed would leave its locks in the user's checkout."""
+    repository.git("checkout", "-q", "-b", "work")
+    repository.write("new.txt", "new\n")
+    commit = repository.commit("new")
+    repository.git("checkout", "-q", "main")
+    lock = repository.path / ".git" / "index.lock"
+    script = f"trap 'rm {lock}; exit 1' TERM; : > {lock}; sleep 600 & wait"
+    check = CheckScript(script, str(repository.path), {}, 0.3)
+    change = Change(run_id="r", item="port:0", label=None, commit=commit, folder=str(repository.path), check=check)
+    with landing(str(repository.path), print) as land:
+        landed = land.land_change(change)
+    assert (landed.status, landed.message) == ("check_failed", "the check did not end in 0.3 s")
+    assert (lock.exists(), repository.git("status", "--porcelain")) == (False, "")
 
 
 def test_a_job_that_lands_says_what_did_not(runs: Runs) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -33,6 +34,8 @@ LOCK_NAME = "orchestrate-land.lock"
 """In a repository's common folder: held while something is landed."""
 
 _LONGEST_CHECK_OUTPUT = 4000
+_CHECK_GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.02
 _MERGE = ("-c", "rerere.enabled=false", "-c", "merge.verifySignatures=false")
 
 LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed"]
@@ -267,11 +270,23 @@ def _failure(check: CheckScript) -> str:
             words = f"the check did not end in {check.timeout_seconds:g} s"
         finally:
             # Its whole group: what the check left behind must not change the checkout later.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end_group(process)
         if not words:
             return ""
         output.seek(max(output.seek(0, os.SEEK_END) - 4 * _LONGEST_CHECK_OUTPUT, 0))
         shown = output.read().decode("utf-8", "replace").strip()[-_LONGEST_CHECK_OUTPUT:]
     return f"{words}\n{shown}".strip()
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process and all of its group to end; kill what does not. A git that is killed leaves its locks in the checkout."""
+    give_up_at = time.monotonic() + _CHECK_GRACE_SECONDS
+    # None is left of it, or only those of another user.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < give_up_at:
+            process.poll()  # a zombie would count as one of the group
+            os.killpg(process.pid, 0)
+            time.sleep(_POLL_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
