@@ -74,7 +74,30 @@ def device(path: Path) -> None:
         pytest.skip("only root makes devices")
 
 
-KINDS = [fifo, folder, link_to_nothing, plain_file, bound_socket, link_to_itself, link_to_zeros, foreign, device]
+def brackets(path: Path) -> None:
+    """What takes a decoder deeper than it can go."""
+    path.write_bytes(b'{"format":1,"x":' + b"[" * 5000 + b"\n")
+
+
+def numbers(path: Path) -> None:
+    """What a program of any version may find, and can neither hold nor reckon with."""
+    huge = b"9" * 400
+    path.write_bytes(b'{"format":1,"pid":%b,"since":1e300,"at":-%b,"count":%b,"slots":1e308}\n' % (huge, huge, huge))
+
+
+KINDS = [
+    fifo,
+    folder,
+    link_to_nothing,
+    plain_file,
+    bound_socket,
+    link_to_itself,
+    link_to_zeros,
+    foreign,
+    device,
+    brackets,
+    numbers,
+]
 
 RUN_FOLDER = f"runs/{RUN}"
 PLACES = [
