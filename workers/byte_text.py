@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -129,11 +130,18 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if abs(number) > sys.float_info.max:
+        raise ValueError(f"{digits[:20]} is no number that can be held")
+    return number
+
+
 def _unescaped(data: bytes, kind: Any) -> Any:
     import json
 
     try:
-        value = json.loads(data, parse_constant=_refuse_constant)
+        value = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
         # Halves of characters stand for no byte: what has one is as malformed as it is to msgspec.
         bytes_of_text(json.dumps(value, ensure_ascii=False))
     except ValueError as error:

@@ -98,13 +98,16 @@ def _decoded(decode: Callable[[bytes], T], data: bytes, largest: int) -> T:
 
 def _placed(words: str, data: bytes) -> str:
     """The words of msgspec for what is malformed, with the line and the column that an editor has."""
+    words = words.removeprefix("JSON is malformed: ")
     found = _AT_BYTE.search(words)
-    if found is None:
-        is_half = _HALF_CHARACTER.search(data) is not None
-        return "it holds half a character" if is_half else "it ends too early" if words == "Input data was truncated" else words
-    at = int(found[1])
-    line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
-    return f"{words[: found.start()].removeprefix('JSON is malformed: ')} (line {line}, column {column})"
+    if found is not None:
+        at = int(found[1])
+        line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+        return f"{words[: found.start()]} (line {line}, column {column})"
+    # Without a place: msgspec calls both the same.
+    if _HALF_CHARACTER.search(data) is not None:
+        return "it holds half a character"
+    return "it ends too early" if words == "Input data was truncated" else words
 
 
 def _forgive(data: bytes) -> Any:

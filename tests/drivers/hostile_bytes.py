@@ -26,6 +26,7 @@ OUTPUTS: dict[str, bytes] = {
     "1e400": b"[1e400]",
     "nan": b'{"a": NaN, "b": -Infinity}',
     "half a character": b'["half \\ud83d", "\\udead"]',
+    "bytes in json": b'["caf\\udce9", {"\\udcff": 1e300}]',
     "not utf-8": b'"caf\xe9"\n\xff\xfe\n',
     "nul": b'["a\\u0000b"]\n',
     "nul bytes": b"a\0b\n\0\n",
@@ -51,7 +52,18 @@ VALUES: list[Any] = [
 ]
 """What may stand at any place of an event."""
 
-RAW_VALUES = [HUGE, f"-{HUGE}", "1e400", "NaN", "Infinity", '"\\ud83d"', "[" * 300 + "]" * 300, "9" * 5000, '{"a":1,"a":2}']
+RAW_VALUES = [
+    HUGE,
+    f"-{HUGE}",
+    "1e400",
+    "NaN",
+    "Infinity",
+    '"\\ud83d"',
+    '"caf\\udce9"',
+    "[" * 300 + "]" * 300,
+    "9" * 5000,
+    '{"a":1,"a":2}',
+]
 """The same, of what `json` would not write."""
 
 _PLACE = "a value stands here"

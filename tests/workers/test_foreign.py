@@ -42,6 +42,9 @@ def nested(levels: int, inside: str = "") -> str:
         (f'{{"a": [1, -{HUGE}]}}', "out of range"),
         ("9" * 5000, "out of range"),
         ("1e400", "out of range"),
+        ('["caf\\udce9", 1e400]', "not JSON: 1e400 is no number that can be held"),
+        (f'["caf\\udce9", {HUGE}]', "out of range"),
+        ('["caf\\udce9", ' + nested(DEEPEST) + "]", "nested deeper"),
         ("NaN", "not JSON"),
         ('"\\ud800"', "not JSON: it holds half a character"),
         ("", "not JSON: it ends too early"),
@@ -77,6 +80,7 @@ def test_what_can_be_kept_is_what_it_was() -> None:
 
 
 def test_forgiven_is_only_what_has_no_value() -> None:
+    assert decode_forgiving(f'["caf\\udce9", NaN, 1e400, {HUGE}]'.encode()) == ["caf?", None, None, None]
     text = f'{{"a": NaN, "b": 1e400, "c": {HUGE}, "d": [-{HUGE}, {"8" * 5000}, 7], "e": "half \\ud83d", "f": "caf'
     told = decode_forgiving(text.encode() + b'\xe9"}')
     assert told == {"a": None, "b": None, "c": None, "d": [None, None, 7], "e": "half ?", "f": "caf�"}
