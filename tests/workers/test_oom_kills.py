@@ -41,9 +41,9 @@ class TestCounting:
         (groups.groups / "memory.events").write_text("oom_kill 9\n")
         assert oom_kills.oom_kills() == (str(groups.groups / "memory.events"), 9)
 
-    @pytest.mark.parametrize("own", ["4:memory:/app/run\n", "0::/else\n", "", "\0"])
-    def test_without_cgroup_v2_nothing_is_known(self, groups: ControlGroups, own: str) -> None:
-        groups.own.write_text(own)
+    @pytest.mark.parametrize("own", [b"4:memory:/app/run\n", b"0::/else\n", b"", b"\0", b"0::/caf\xe9\n"])
+    def test_without_cgroup_v2_nothing_is_known(self, groups: ControlGroups, own: bytes) -> None:
+        groups.own.write_bytes(own)
         assert oom_kills.oom_kills() is None
 
     @pytest.mark.parametrize("events", [b"", b"oom_kill\n", b"oom_kill x\n", b"\xff\xfe"])

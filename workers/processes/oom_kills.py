@@ -39,9 +39,10 @@ def killed_in_words(count: int) -> str:
 @cache
 def _events_path() -> str | None:
     try:
-        with open(OWN_GROUP, encoding="utf-8", errors="surrogateescape") as file:
+        # A name that is no text could not stand in the worker's log.
+        with open(OWN_GROUP, encoding="utf-8") as file:
             own = next((line[len("0::") :].rstrip("\n") for line in file if line.startswith("0::")), None)
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
     # In a container the name of the group may be that which the machine outside knows: then the group is the top of what it sees.
     places = [] if own is None else [f"{GROUPS}{own.rstrip('/')}", GROUPS]
