@@ -53,7 +53,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
             ]
         )
     ) == [
-        "1: slots: unknown key",
+        "1: slots: unknown key; did you mean [run] slots?",
         "4: jobs.port.max_concurency: unknown key; did you mean max_concurrency?",
         '5: jobs.port.timeout: expected a duration such as "90s", "20m" or "1h30m", or a number of seconds (0: no limit), '
         'got a string ("5 parsecs")',

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from orchestrator.jobsfile.language.other_tools import meant_key
 from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
 
@@ -41,7 +42,7 @@ def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: 
         if value is None:
             continue
         if key not in fields:
-            problems.tell((*place, key), f"unknown key{did_you_mean(key, fields)}")
+            problems.tell((*place, key), f"unknown key{meant_key(key, fields, is_file=not place)}")
         else:
             try:
                 # One key at a time: msgspec would stop at the first mistake of the table.
