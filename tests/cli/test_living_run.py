@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,11 @@ from pathlib import Path
 
 from drivers.command_line import RunCli
 from drivers.gate import Gate
+from drivers.processes import wait_until
+
+from orchestrator.system.locks.holders import is_stopped
+from orchestrator.workers.log import read_log
+from orchestrator.workers.protocol import Spawned
 
 ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
 
@@ -41,6 +48,23 @@ def test_what_runs_what_waits_and_why(run_cli: RunCli, living_run: str, gate: Ga
     gate.open()
     assert run_cli("wait", living_run).returncode == 0
     assert run_cli("logs", living_run, "go:1").stdout == "before b\nafter b\nerr\n"
+
+
+def test_why_names_the_processes_of_an_item_that_are_stopped(
+    run_cli: RunCli, living_run: str, gate: Gate, tmp_path: Path
+) -> None:
+    (log,) = (tmp_path / "home").glob(f"runs/{living_run}/workers/*/log")
+    (agent,) = (line.pid for line in read_log(str(log)) if isinstance(line, Spawned))
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        wait_until(lambda: is_stopped(agent), "it is stopped")
+        said = run_cli("why", living_run, "go:0").stdout
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert f"process {agent} (sh) is stopped (SIGSTOP): kill -CONT {agent} lets it go on" in said
+    for _ in range(2):
+        gate.open()
+    assert run_cli("wait", living_run).returncode == 0
 
 
 def test_logs_follow_an_item_until_it_ends_and_no_further(run_cli: RunCli, living_run: str, gate: Gate) -> None:
