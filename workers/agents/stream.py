@@ -3,9 +3,9 @@
 Promise: however the stream is cut into chunks, the result is the same; whatever stands in it, nothing here raises; each byte
 is looked at a bounded number of times. A line of more than `LONGEST_LINE_BYTES` is not read, which is told.
 
-Invariant: `ok` needs a terminal event that says success, exit code 0, no error that is final, and no signal of ours before
-that event. What is not known is never a success. (A text has no terminal event: there it needs at least one line that says
-that a call went well and none after it that says otherwise, and its profile demands a check.)
+Invariant: `ok` needs a last terminal event that says success, no work behind it, exit code 0, no error that is final, and no
+signal of ours before that event. What is not known is never a success. (A text has no terminal event: there it needs at least
+one line that says that a call went well and none after it that says otherwise, and its profile demands a check.)
 
 No clock, no disk, no process: the time comes in, and is only asked for where a text tells of a reset in its own words.
 """
