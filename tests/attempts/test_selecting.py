@@ -159,6 +159,27 @@ def test_patterns_that_match_nothing_are_told() -> None:
     assert list(selector.idle_patterns()) == ["port:zz", "o*r:zz"]
 
 
+def test_a_pattern_is_not_idle_as_long_as_a_label_may_still_match_it() -> None:
+    selector = Selector(Selection(only=("fix:one", "fix:two")), JOBS)
+    selector.select_items("fix", 2, lambda _, __: LATER)
+    assert not list(selector.idle_patterns())
+    assert selector.admits("fix", 0, 2, "one")
+    assert not list(selector.idle_patterns()), "the other item may be called two"
+    assert not selector.admits("fix", 1, 2, "three")
+    assert list(selector.idle_patterns()) == ["fix:two"]
+
+
+def test_the_text_of_a_label_names_its_item_alone() -> None:
+    labels = ["app/[id]/x", "app/i/x", "app/d/x"]
+
+    def chosen(pattern: str) -> object:
+        return Selector(Selection(only=(pattern,)), JOBS).select_items("port", 3, lambda _, index: labels[index])
+
+    assert chosen("port:app/[id]/x") == {0}
+    assert chosen("p*:app/[id]/x") == {0}
+    assert chosen("port:app/[di]/x") == {1, 2}, "no label reads so: it is a pattern"
+
+
 def test_a_limit_does_not_make_a_pattern_idle() -> None:
     selector = Selector(Selection(only=("port:a", "port:e"), limit=1), JOBS)
     assert selector.select_items("port", 6, lambda _, index: VALUES[index]) == {0}

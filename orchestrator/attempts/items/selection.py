@@ -105,6 +105,8 @@ class Selector:
         self._needed = self._needed_by(self._named)
         self._needed_whole = {need for id_ in self._named | self._needed for need in barriers_of(self._jobs[id_])}
         self._matched: set[str] = set()
+        self._undecided: dict[str, set[tuple[str, int]]] = {}
+        """By pattern: the items that it names or not as soon as their labels are known."""
         self._looked_at: set[str] = set()
 
     @property
@@ -124,12 +126,15 @@ class Selector:
 
     def admits(self, job_id: str, index: int, count: int, label: str | None) -> bool:
         """Whether a chosen item whose label was `LATER` is selected, now that its label is known."""
+        for undecided in self._undecided.values():
+            undecided.discard((job_id, index))
         return job_id not in self._named or self.matches(job_id, index, count, lambda: label, {})
 
     def idle_patterns(self) -> Iterator[str]:
-        """The patterns that have matched no item, where all items that they could match are known."""
+        """The patterns that have matched no item, where all items that they could match, and their labels, are known."""
         for pattern in self._selection.only:
-            if ":" in pattern and pattern not in self._matched and self._looked_at.issuperset(self.jobs_named_by(pattern)):
+            is_open = ":" not in pattern or pattern in self._matched or self._undecided.get(pattern)
+            if not is_open and self._looked_at.issuperset(self.jobs_named_by(pattern)):
                 yield pattern
 
     def jobs_named_by(self, pattern: str) -> list[str]:
@@ -175,6 +180,8 @@ class Selector:
             found = index in exact[pattern] if exact.get(pattern) else _matches_item(pattern, index, count, label)
             if found is True:
                 self._matched.add(pattern)
+            elif found is LATER:
+                self._undecided.setdefault(pattern, set()).add((job_id, index))
             is_matched = is_matched or found is not False
         return is_matched
 
