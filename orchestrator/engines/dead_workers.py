@@ -160,7 +160,7 @@ class DeadWorkers:
         ending = _Ending(attempt, end_tree, overdue=overdue, troubles=troubles)
 
         def end_and_read() -> None:
-            end_tree(attempt.limits.grace_seconds)
+            end_tree(attempt.limits.grace_seconds if overdue is None else overdue.grace_seconds)
             ending.left = read_left()
 
         self._endings[attempt.start.sequence] = ending

@@ -38,10 +38,14 @@ _MOST_PARTS = 4
 
 
 class Overdue(msgspec.Struct, frozen=True):
-    """Why a worker was killed here: for which reason its attempt has ended, and what happened, in words."""
+    """Why a worker was killed here: for which reason its attempt has ended, and what happened, in words.
+
+    `grace_seconds`: what its processes have to end; less than the attempt's own grace if somebody wanted it to end sooner.
+    """
 
     reason: EndReason
     words: str
+    grace_seconds: float
 
 
 class _Watched(msgspec.Struct):
@@ -51,6 +55,7 @@ class _Watched(msgspec.Struct):
     """From then on a worker that is stopped is given no time to go on by itself."""
     due_at: float
     """By then nothing of its agent shall live."""
+    grace_seconds: float
     reason: EndReason = EndReason.TIMEOUT
     stopped_since: float | None = None
     is_continued: bool = False
@@ -75,7 +80,7 @@ class Deadlines:
             due_at = now + parts * (timeout + attempt.limits.grace_seconds) + PATIENCE_SECONDS
         if not self._by_sequence:
             self._look_at = now + LOOK_SECONDS
-        self._by_sequence[attempt.start.sequence] = _Watched(attempt, process, timeout_at, due_at)
+        self._by_sequence[attempt.start.sequence] = _Watched(attempt, process, timeout_at, due_at, attempt.limits.grace_seconds)
 
     def expect_end(self, attempt: Attempt, reason: EndReason, grace_seconds: float) -> None:
         """Its worker was asked to end it, and continued for that."""
@@ -83,6 +88,7 @@ class Deadlines:
         if watched is not None and watched.overdue is None:
             watched.reason = reason
             watched.is_continued = True
+            watched.grace_seconds = min(watched.grace_seconds, grace_seconds)
             watched.due_at = min(watched.due_at, time.monotonic() + grace_seconds + PATIENCE_SECONDS)
 
     def forget(self, attempt: Attempt) -> Overdue | None:
@@ -139,7 +145,7 @@ class Deadlines:
             watched.due_at = max(watched.due_at, now + watched.attempt.limits.grace_seconds + PATIENCE_SECONDS)
             os.kill(process.pid, signal.SIGCONT)
             return [Noted(f"{name}: {who} {is_what}; it is continued, once")]
-        watched.overdue = Overdue(watched.reason, f"its {who} {was_what}, and was killed")
+        watched.overdue = Overdue(watched.reason, f"its {who} {was_what}, and was killed", watched.grace_seconds)
         os.kill(process.pid, signal.SIGKILL)
         return [Noted(f"{name}: {who} {was_what}; it is killed")]
 

@@ -95,9 +95,10 @@ def test_one_that_is_stopped_again_is_killed_and_its_attempt_has_timed_out(
 def test_one_that_was_to_end_and_is_stopped_again_is_killed_and_has_ended_for_that_reason(
     driver: EngineDriver, later: Clock
 ) -> None:
-    attempt = driver.begin(*STOPS_ITS_WORKER)
+    """And as soon as it was to end: its own grace would take ten minutes."""
+    attempt = driver.begin(*STOPS_ITS_WORKER, limits=Limits(grace_seconds=600.0))
     name = until_stopped(driver)
-    driver.engine.end(attempt, EndReason.CANCEL, None)
+    driver.engine.end(attempt, EndReason.CANCEL, 0.1)
     until_stopped(driver)
     look(driver, later)
     over = driver.until_over()
