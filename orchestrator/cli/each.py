@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from orchestrator.cli.each_file import agent_jobs_text, jobs_text
+from orchestrator.cli.each_file import agent_jobs_text, jobs_text, standing_alone
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N lines.")
 @bounds_options
 @run_id_option
-@click.option("--print", "only_print", is_flag=True, help="Print the jobs file that this would run, and run nothing.")
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print the jobs file that this would run, with its items, and run nothing."
+)
 @view_options
 @pass_invocation
 def command(
@@ -80,6 +83,9 @@ def command(
     else:
         text = agent_jobs_text(agent, prompt, model=model, permissions=permissions, workspace=workspace, slots=slots)
     if only_print:
+        # What is typed at a terminal is not asked for: the file then reads a list that the user makes.
+        if sys.stdin is None or not sys.stdin.isatty():
+            text = standing_alone(text, itertools.islice(_lines(), limit), slots=slots, keep_going=keep_going)
         write_bytes(text.encode())
         return 0
     shown = Shown(**view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import UserError
 
@@ -13,6 +13,9 @@ _MEANT_FOR_A_TEMPLATE = re.compile(r"\{(?=[{%#\r]|\Z)|\r")
 """A brace that a template would take for the beginning of a placeholder, a tag or a comment, also with the text behind it; and
 the carriage return, which templates turn into a newline."""
 
+
+_ITEMS = 'for_each = { lines = "items.txt" }\n'
+"""Where a run of `each` has its list: the file itself is never read, for the lines of stdin are the items."""
 
 _OTHER_NAME = re.compile(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
 """What looks like a placeholder, and is none of ours. To a command it is passed on, which may want it (`docker ps --format
@@ -27,7 +30,18 @@ def jobs_text(words: Sequence[str]) -> str:
         argv.append("{{ item }}")
     elements = "".join(f"  {_quoted(word)},\n" for word in argv)
     name = _quoted(os.path.basename(words[0]) or "each")
-    return f'name = {name}\n\n[jobs.each]\nfor_each = {{ lines = "items.txt" }}\ncommand = [\n{elements}]\n'
+    return f"name = {name}\n\n[jobs.each]\n{_ITEMS}command = [\n{elements}]\n"
+
+
+def standing_alone(text: str, lines: Iterable[str], *, slots: int | None, keep_going: bool) -> str:
+    """The jobs file `text` of a command line with all that the run takes besides: its items, `-j` and `-k`.
+
+    Raises UserError for a line that TOML cannot hold.
+    """
+    items = "".join(f"  {_quoted(_MEANT_FOR_A_TEMPLATE.sub(_as_expression, line), 'line')},\n" for line in lines)
+    text = text.replace(_ITEMS, f"for_each = [\n{items}]\n", 1)
+    text += "continue_on_error = true\n" if keep_going else ""
+    return text if slots is None else text.replace("[jobs.each]", f"[run]\nslots = {slots}\n\n[jobs.each]", 1)
 
 
 def agent_jobs_text(
@@ -49,7 +63,7 @@ def agent_jobs_text(
     keys |= {"workspace": workspace} if workspace is not None else {}
     lines = [f"{key} = {_quoted(value)}\n" for key, value in keys.items()]
     lines += [f"max_concurrency = {slots}\n"] if slots else []
-    return f'name = {_quoted(agent)}\n\n[jobs.each]\nfor_each = {{ lines = "items.txt" }}\n{"".join(lines)}'
+    return f"name = {_quoted(agent)}\n\n[jobs.each]\n{_ITEMS}{''.join(lines)}"
 
 
 def _refuse_other_names(option: str, text: str) -> None:
@@ -69,14 +83,12 @@ def _as_expression(found: re.Match[str]) -> str:
     return "{{ '{' }}" if found[0] == "{" else "{{ '\\r' }}"
 
 
-def _quoted(text: str) -> str:
+def _quoted(text: str, what: str = "argument") -> str:
     """A TOML basic string. Control characters are escaped: --print shows the text on a terminal, which would obey them."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(
-            f"the argument {text!r} is not UTF-8", "a jobs file cannot hold it; read it from a file instead"
-        ) from None
+        raise UserError(f"the {what} {text!r} is not UTF-8", "a jobs file cannot hold it; read it from a file instead") from None
     return '"' + "".join(_ESCAPES.get(each) or (each if each.isprintable() else _by_number(each)) for each in text) + '"'
 
 

@@ -94,6 +94,28 @@ def test_print_shows_a_jobs_file_that_check_accepts(run_cli: RunCli, tmp_path: P
     assert run_cli("check", "made.toml").stdout.startswith("ok: 1 job\n")
 
 
+def test_the_file_that_is_printed_does_the_same_when_it_is_run(run_cli: RunCli, tmp_path: Path) -> None:
+    lines = ["two words", "", "{{ item }}", "{% raw %}{#", "a{", "b\r", 'q"\\', "c\x1b", "fail", "last", "left out"]
+    script = 'test "$1" = fail || printf "<%s>" "$1"; test "$1" != fail'
+    words = ["-k", "-j1", "--limit", "10", "--", "sh", "-c", script, "{}", "{}"]
+    stdin = "".join(f"{line}\n" for line in lines)
+    done = run_cli("each", *words, stdin=stdin)
+    told = run_cli("each", "--print", *words, stdin=stdin)
+    assert "slots = 1\n" in told.stdout
+    (tmp_path / "made.toml").write_text(told.stdout)
+    again = run_cli("run", "made.toml")
+    assert (done.returncode, again.returncode) == (1, 1), again.stderr
+    shown = [
+        json.loads(run_cli("results", run, "--json", "--fields", "item,label,value,status,output").stdout)
+        for run in ("made.toml", run_cli("list").stdout.splitlines()[-1].split()[0])
+    ]
+    assert shown[0] == shown[1][:10], "what --limit leaves out is not in the file"
+    assert [each["value"] for each in shown[0]] == lines[:10]
+    assert run_cli("each", "--print", "--", "x", stdin="\udcff\n").stderr.startswith(
+        "orchestrate: the line '\\udcff' is not UTF-8"
+    )
+
+
 def test_the_summary_takes_the_place_of_the_outputs(run_cli: RunCli) -> None:
     told = run_cli("each", "--json", "--quiet", "--", "echo", stdin="a\nb\n")
     assert json.loads(told.stdout)["counts"] == {"succeeded": 2}
