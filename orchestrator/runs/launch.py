@@ -81,6 +81,8 @@ def _launching(home: Path) -> Iterator[None]:
 
     path = launch_lock(home)
     try:
+        # Whoever starts a first run by a function has no home yet.
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = wait_for_lock(path)
     except OSError as error:
         raise StateUnwritableError(f"{path}: cannot be locked: {error.strerror or error}", AGAIN) from error
