@@ -164,6 +164,16 @@ def test_a_workspace_without_a_change_goes_and_its_branch_with_it(worker: Worker
     assert (os.listdir(item.path.parent), repository.branches(), len(repository.worktrees())) == ([], {"main"}, 1)
 
 
+def test_a_branch_that_somebody_has_checked_out_stays(worker: WorkerDriver, repository: Repository) -> None:
+    elsewhere = worker.root / "elsewhere"
+    item = Item(worker.root, "worktree", repository.path)
+    outcome = item.run(worker, f"git checkout -q --detach; git worktree add -q {elsewhere} orchestrate/run/port.0")
+    assert (outcome.attempt_class, report_of(outcome).path, item.path.exists()) == (AttemptClass.OK, None, False)
+    assert "orchestrate/run/port.0" in repository.branches()
+    remove_workspace(str(item.path))
+    assert repository.worktrees() == [str(repository.path), str(elsewhere)]
+
+
 @pytest.mark.parametrize(
     "work", ["echo b >> part/a.txt", "cd part && git -c user.name=a -c user.email=a commit -qm x --allow-empty"]
 )

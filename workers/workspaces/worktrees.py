@@ -142,17 +142,20 @@ def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool)
     `is_over`: nobody goes on from the branch any more, so one that we named goes as well once it is merged. Whether the branch
     stays. Raises GitFailed, OSError.
     """
-    with locked(record.source):
+    branch = f"refs/heads/{record.branch}"
+    with locked(record.source) as lock:
         forget_worktree(record.source, path)
-        tip = commit_of(record.source, f"refs/heads/{record.branch}")
-        if tip is None or not record.is_ours:
-            return tip is not None
+        told = git(record.source, "for-each-ref", "--format=%(objectname) %(worktreepath)", branch).splitlines()
+        if not told or not record.is_ours:
+            return bool(told)
+        tip, _, elsewhere = told[0].partition(" ")
         is_ready_to_go = tip == record.base or (is_over and _is_landed(record, tip))
-        if not is_ready_to_go:
+        if elsewhere or not is_ready_to_go:
             return True
+        # Not by `git branch`, which locks the user's configuration as well: killed there it would leave that locked.
         try:
-            git(record.source, "branch", "--quiet", "-D", "--", record.branch)
-        except GitFailed:  # somebody has it checked out elsewhere
+            git(record.source, "update-ref", "-d", branch, tip, lock=lock)
+        except GitFailed:  # somebody was quicker, or holds a lock
             return True
         return False
 
