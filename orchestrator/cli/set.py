@@ -66,9 +66,9 @@ def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
 
 
 def _amount(kind: str, value: str) -> float:
-    from orchestrator.core.costs import MOST_DOLLARS
+    from orchestrator.core.costs import MOST_DOLLARS, MOST_TOKENS
 
-    most = MOST_DOLLARS if kind == "budget_usd" else 1 << 53
+    most = MOST_DOLLARS if kind == "budget_usd" else MOST_TOKENS
     try:
         amount = float(value) if kind == "budget_usd" else int(value)
     except ValueError:

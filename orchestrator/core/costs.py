@@ -11,6 +11,8 @@ import msgspec
 
 MOST_DOLLARS = 1_000_000
 """More is no cost of an attempt and no budget; so all sums, in billionths of a dollar, stay within 64 bits."""
+MOST_TOKENS = 1 << 53
+"""Of a budget: up to here each number is one of its own, also where it is told as a number of JSON."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):

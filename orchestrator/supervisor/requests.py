@@ -29,10 +29,12 @@ from orchestrator.control.messages import (
 )
 from orchestrator.control.named_items import NO_RANGES, NoSuchItem, Ranges, all_items, ends_of
 from orchestrator.core import events
+from orchestrator.core.costs import MOST_DOLLARS, MOST_TOKENS
 from orchestrator.core.events import CancelAsked, ChildAnswered
 from orchestrator.core.parking import usage_limit
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, Stop
+from orchestrator.errors import UserError
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import settings_records
@@ -43,6 +45,9 @@ from orchestrator.supervisor.resources import MissingResources
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.stops import Stops
+
+_MOST_SLOTS = 4096
+"""As the command line has it: what asks for more is another program."""
 
 
 class Requests:
@@ -71,6 +76,11 @@ class Requests:
             return self._obey(request)
         except NoSuchItem as error:
             return Reply(False, f"run {self._run_id} has no {error}")
+        except UserError:
+            raise
+        except Exception as error:
+            # Another program may have sent what no command of ours asks: it is told, and the run goes on.
+            return Reply(False, f"run {self._run_id}: {self._run.tell.fenced(f'a request: {type(request).__name__}', error)}")
 
     def _obey(self, request: Request) -> Reply:
         # A request names items by job id and index; the core by the order of the job.
@@ -108,6 +118,8 @@ class Requests:
     def _set_slots(self, slots: int) -> Reply:
         if self._run.is_inline:
             return Reply(False, f"run {self._run_id} runs inline (slots = 0): stop it, and resume it with --slots {slots}")
+        if not 1 <= slots <= _MOST_SLOTS:
+            return Reply(False, f"a run has 1 to {_MOST_SLOTS} slots")
         self._run.recorder.add(settings_records.SlotsSet(slots=slots))
         fast_slots = split_slots(slots, self._run.jobs_file.run.fast_slots, self._run.core.lanes)
         write_whole(self._run.dir.slot_count, str(slots - fast_slots).encode())
@@ -116,6 +128,11 @@ class Requests:
 
     def _set_budget(self, asked: SetBudget) -> Reply:
         """The core hears of all bounds of the run or the job, as they are with this one."""
+        if asked.job and asked.job not in self._run.history.jobs:
+            return Reply(False, f"run {self._run_id} has no job {asked.job!r}")
+        most = MOST_DOLLARS if asked.kind == "budget_usd" else MOST_TOKENS
+        if not 0 <= asked.amount <= most:
+            return Reply(False, f"{asked.kind}: expected a number from 0 to {most}")
         order = self._run.order(asked.job) if asked.job else None
         table = self._run.jobs_file.run if order is None else self._run.jobs_file.jobs[order]
         record = budget_set(asked.kind, asked.amount, asked.job, table)

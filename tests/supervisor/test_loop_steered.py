@@ -18,6 +18,7 @@ from orchestrator.control.messages import (
     GoOn,
     Pause,
     Reply,
+    Request,
     RetryRequest,
     SetBudget,
     SetSlots,
@@ -323,3 +324,35 @@ class TestBudgets:
         stories.set_budget(SetBudget("budget_usd", 5.0), instead_of=1.0)
         assert stories.resume(resumed).exit_code == 0
         assert stories.world.started == ["a:0", "a:1"]
+
+
+class TestStrangers:
+    def test_what_no_command_of_ours_asks_is_refused_and_the_run_goes_on(self, stories: LoopStories) -> None:
+        huge = 10**300
+        strange: list[Request] = [
+            SetSlots(0),
+            SetSlots(-huge),
+            SetSlots(huge),
+            SetBudget("budget_usd", 1e308),
+            SetBudget("budget_tokens", -1.0),
+            SetBudget("budget_usd", 1.0, "nobody"),
+            Explain([("a", huge)]),
+            Explain([("a", -1)]),
+            Approve([("a", 0)]),
+            GoOn(("nobody", 0)),
+            RetryRequest([("a", huge)]),
+            CancelRequest([("a", 0)], ranges={"a": [(0, huge)]}),
+        ]
+        replies: list[Reply] = []
+
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            for request in strange:
+                reply = yield from stories.ask(request)
+                replies.append(reply)
+            assert engine.running == ["a:0", "a:1"]
+            engine.ok("a:0")
+            engine.ok("a:1")
+
+        assert stories.run(fan_out(2), story).exit_code == 0
+        assert [reply.ok for reply in replies] == [False] * len(strange), replies

@@ -72,6 +72,15 @@ def test_bytes_that_are_no_text_and_bytes_that_are_too_many_are_that_error_too()
         decode_struct(decode_known, b'{"n": "seven"}')
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("too deep"), OverflowError("too large"), ValueError("odd")])
+def test_whatever_a_decoder_raises_is_that_error(error: Exception) -> None:
+    def decode(_data: bytes) -> Known:
+        raise error
+
+    with pytest.raises(ForeignBytesError):
+        decode_struct(decode, b"{}")
+
+
 def test_what_can_be_kept_is_what_it_was() -> None:
     deep = nested(DEEPEST)
     for text in (deep, f"[{nested(DEEPEST - 1)}, {'1' * 308}, -{2**64}, 1e308, 1e-400, null, true]", '{"a": "[[[[", "b": {}}'):
