@@ -4,6 +4,7 @@ have told just now, which workers live.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
@@ -11,8 +12,9 @@ from orchestrator.engines.worker_ends import lines_of
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.files.opening import StrangeFileError, open_file
+from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import is_same_process, is_stopped_process, process_state
-from orchestrator.workers.protocol import SessionSeen
+from orchestrator.workers.protocol import LogLine, SessionSeen
 
 
 def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO | None:
@@ -31,6 +33,13 @@ def logged_sessions(run_dir: RunDir, start: Started) -> list[str]:
     """The sessions that the attempt's agent has told, as its worker's log says; no record may tell them yet."""
     lines = lines_of(run_dir, start.worker, start.sequence)
     return [line.session_id for line in lines if isinstance(line, SessionSeen)]
+
+
+def logs_of_workers(run_dir: RunDir) -> Iterator[tuple[int, list[LogLine]]]:
+    """For each worker that the run has had: its number, and what its log has kept. It may tell of more than the records do."""
+    for folder in run_dir.worker_folder(0).parent.glob("*/"):
+        if folder.name.isdecimal():
+            yield int(folder.name), read_log(str(folder / LOG_NAME))
 
 
 def living_process(worker: WorkerStarted) -> int | None:

@@ -6,8 +6,7 @@ is put in as started, and the next session finds its outcome there, as after a k
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from orchestrator.engines.onlookers import logs_of_workers
 from orchestrator.errors import RunHeldError
 from orchestrator.jobsfile.model import WorkflowAction
 from orchestrator.reading.run_reader import RunReader
@@ -18,7 +17,6 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.salvage import Salvage, read_whole, write_generation
 from orchestrator.system.locks.holders import is_locked
-from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.protocol import Begun, Ended
 
 
@@ -46,12 +44,11 @@ def keep_whole(run_dir: RunDir) -> tuple[Salvage, list[str]]:
 def _take_from_logs(run_dir: RunDir, history: RunHistory) -> None:
     """Put in the start of each attempt of which only a worker's log tells, if its item has no later word."""
     found: dict[tuple[str, int], Started] = {}
-    for folder in (run_dir.path / "workers").glob("*/"):
-        lines = read_log(str(folder / LOG_NAME)) if folder.name.isdecimal() else []
+    for worker, lines in logs_of_workers(run_dir):
         history.next_sequence = max([history.next_sequence, *(line.sequence + 1 for line in lines)])
         outcomes = {line.sequence: line.outcome for line in lines if isinstance(line, Ended)}
         for line in lines:
-            start = _start_of(line, folder, history) if isinstance(line, Begun) and line.sequence in outcomes else None
+            start = _start_of(line, worker, history) if isinstance(line, Begun) and line.sequence in outcomes else None
             if start is not None and start.attempt >= found.get((start.job, start.index), start).attempt:
                 found[start.job, start.index] = start
     reader = RunReader(run_dir, history, alive=False, tell_lost=lambda _: None)
@@ -64,7 +61,7 @@ def _take_from_logs(run_dir: RunDir, history: RunHistory) -> None:
             history.apply(start, CHECKPOINT, 0, 0)
 
 
-def _start_of(line: Begun, folder: Path, history: RunHistory) -> Started | None:
+def _start_of(line: Begun, worker: int, history: RunHistory) -> Started | None:
     """The start of the attempt that its mark names (`…/RUN.NONCE/ITEM/ATTEMPT`); None: it is none of this run's."""
     words = line.mark.split("/")[-3:]
     if len(words) != 3 or words[0] != history.header.mark or not words[2].isdecimal():
@@ -73,5 +70,5 @@ def _start_of(line: Begun, folder: Path, history: RunHistory) -> Started | None:
     if job_id not in history.header.jobs:
         return None
     place = int(index) if index.isdecimal() else 0
-    worker, at = int(folder.name), history.header.created_at
-    return Started(job=job_id, index=place, attempt=int(words[2]), sequence=line.sequence, worker=worker, at=at)
+    attempt, at = int(words[2]), history.header.created_at
+    return Started(job=job_id, index=place, attempt=attempt, sequence=line.sequence, worker=worker, at=at)
