@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 
 def unlock(fd: int) -> None:
-    """Unlock, for every copy of the descriptor in any process; wake those that wait for it; close. Raises OSError.
+    """Unlock, for every copy of the descriptor in any process; wake those that wait for it; close. Raises OSError of the close.
 
     Closing alone would not do: a process that escaped from an attempt's tree may hold the same open file for ever. Waiters look
     for the touch. Its time is given in full nanoseconds: the kernel's own stamps stand still for 4 ms, and two releases would
@@ -15,7 +16,12 @@ def unlock(fd: int) -> None:
     """
     from filelock import unlock_descriptor
 
-    unlock_descriptor(fd)
-    now = time.time_ns()
-    os.utime(fd, ns=(now, now))
-    os.close(fd)
+    try:
+        # A file system may lose its lock service (ENOLCK) after the lock was taken. Then the close has to do: the kernel frees
+        # the lock with the last copy, and who waits for it really tries, once a second.
+        with suppress(OSError):
+            unlock_descriptor(fd)
+            now = time.time_ns()
+            os.utime(fd, ns=(now, now))
+    finally:
+        os.close(fd)

@@ -73,7 +73,7 @@ class ChildRuns:
     def read_end(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The outcome, with what the end of the child run's supervisor means for the item."""
         child = self._run_dir.beside(flight.start.child)
-        if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or not child.checkpoint.exists():
+        if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or not child.exists:
             return outcome
         try:
             history = RunReader.read(child).history
@@ -98,7 +98,7 @@ class ChildRuns:
     def _is_same(self, child: str, work: ChildWork) -> bool:
         """Whether that run does this work, or was never born: then its id is free."""
         run_dir = self._run_dir.beside(child)
-        if not run_dir.checkpoint.exists():
+        if not run_dir.exists:
             return True
         try:
             header = read_header(run_dir.checkpoint)
@@ -110,7 +110,7 @@ class ChildRuns:
 
 def spent_by_child(child: RunDir) -> list[AgentSpent]:
     """What the agents of a child run, and of its own child runs, have cost so far. Raises StateRefusedError."""
-    if not child.checkpoint.exists():
+    if not child.exists:
         return []
     jobs = [job.spending.whole() for job in RunReader.read(child).history.jobs.values()]
     return children_of(Spent(children={"": [spent for job in jobs for spent in (*job.agents, *children_of(job))]}))

@@ -48,7 +48,7 @@ def command(
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
     each.
     """
-    from orchestrator.cli.shown_run import tell_note
+    from orchestrator.cli.noting import tell_note
     from orchestrator.reading.follower import RunFollower
     from orchestrator.reading.item_names import find_round
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.noting import tell_note
 from orchestrator.errors import UserError
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader
@@ -13,7 +13,6 @@ from orchestrator.reading.seen_statuses import run_status
 from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import AttemptEnded, Status
 from orchestrator.system.fence import fenced_words, log_fenced
-from orchestrator.system.wording import shown
 from orchestrator.views.end_report import MOST_FAILURES, ChildRun, Failure, NotedItem, RunningItem
 
 if TYPE_CHECKING:
@@ -31,13 +30,6 @@ def open_run_to_show(invocation: Invocation, reference: str | None) -> RunReader
     reader = RunReader.read(invocation.find(reference), tell_note)
     _ = reader.jobs_file  # told before anything is shown, whether or not it takes the file
     return reader
-
-
-def tell_note(words: str) -> None:
-    """Say something on stderr beside what is shown."""
-    from orchestrator.views.outlet import Outlet
-
-    Outlet(sys.stderr).line(f"note: {shown(words)}")
 
 
 def running_items(reader: RunReader, now: float) -> list[RunningItem]:
@@ -63,7 +55,7 @@ def child_runs(reader: RunReader) -> list[ChildRun]:
                 continue
             last = history.open_starts.get((job_id, index)) or past.unended.get(index) or past.last_end(index)
             run_dir = reader.run_dir.beside(last.child) if last is not None and last.child else None
-            if run_dir is not None and run_dir.checkpoint.exists():
+            if run_dir is not None and run_dir.exists:
                 found.append(ChildRun(reader.item_name(job_id, index), run_dir.run_id, _status_of_child(run_dir)))
     return found
 

@@ -127,7 +127,7 @@ def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunRep
     session = SessionOptions(run=request.options, nesting=nesting)
     run_dir = RunDir.of(home, request.run_id)
     # The run that an earlier attempt of the item began goes on. One that happens to have its id is never touched.
-    if run_dir.checkpoint.exists():
+    if run_dir.exists:
         if read_header(run_dir.checkpoint).parent != request.parent:
             raise UserError(
                 f"run {request.run_id} exists, and is not the child run of {request.parent}",

@@ -121,6 +121,6 @@ def _unborn(run_dir: RunDir) -> Iterator[None]:
     except OSError as error:
         raise StateUnwritableError(f"{run_dir.path}: {error.strerror}", AGAIN) from error
     except StateUnwritableError as error:
-        if run_dir.checkpoint.exists():
+        if run_dir.exists:
             raise
         raise StateUnwritableError(error.message, AGAIN) from error

@@ -73,7 +73,7 @@ def reopen_children(run_dir: RunDir, items: Iterable[tuple[str, int]]) -> None:
             children.add(last.child)
     for child_id in sorted(children):
         child = run_dir.beside(child_id)
-        if child.checkpoint.exists():
+        if child.exists:
             _reopen_child(child)
 
 

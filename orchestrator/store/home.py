@@ -6,12 +6,14 @@ docs/architecture/state-on-disk.md.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.store.durable_file import unwritable
+from orchestrator.workers.files.syncing import sync_folder
 
 
 def runs_folder(home: Path) -> Path:
@@ -72,8 +74,13 @@ def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     home = Path(os.path.abspath(Path(option or os.environ.get("ORCHESTRATE_HOME") or _default_home()).expanduser()))
     if not is_made and not home.exists():
         return home
+    # Each folder that is made gets its name synced, or a power loss takes all that is below it.
+    missing = [folder for folder in (home, *home.parents) if not os.path.lexists(folder)]
     try:
         home.mkdir(mode=0o700, parents=True)
+        for folder in missing:
+            with contextlib.suppress(PermissionError):  # a folder above that we may enter, and not read
+                sync_folder(folder.parent)
     except FileExistsError:
         _close_to_others(home)
     except OSError as error:

@@ -44,7 +44,7 @@ def parent_of(run_dir: RunDir) -> str | None:
     if parent is None:
         return None
     above = run_dir.beside(parent.partition("/")[0])
-    return above.run_id if above.checkpoint.exists() else None
+    return above.run_id if above.exists else None
 
 
 def outermost(run_dir: RunDir) -> RunDir:
@@ -55,7 +55,7 @@ def outermost(run_dir: RunDir) -> RunDir:
 
 def list_unborn(home: Path) -> list[RunDir]:
     """What SIGKILL left of runs that never began, and runs that begin just now."""
-    return [run_dir for run_dir in _folders(home) if run_dir.path.is_dir() and not run_dir.checkpoint.exists()]
+    return [run_dir for run_dir in _folders(home) if run_dir.path.is_dir() and not run_dir.exists]
 
 
 def _folders(home: Path) -> list[RunDir]:
@@ -79,7 +79,7 @@ def _created_at(run_dir: RunDir) -> float:
         return read_header(run_dir.checkpoint).created_at
     except StateRefusedError:
         # A damaged run is listed: the command that opens it says what is wrong.
-        return run_dir.checkpoint.stat().st_mtime
+        return run_dir.checkpoint.lstat().st_mtime
 
 
 def find_run(home: Path, reference: str | None) -> RunDir:
@@ -92,7 +92,7 @@ def find_run(home: Path, reference: str | None) -> RunDir:
         if newest is None:
             raise UserError(f"there are no runs yet in {home}", "start one: orchestrate run FILE")
         return newest
-    if is_run_id(reference) and (exact := RunDir.of(home, reference)).checkpoint.exists():
+    if is_run_id(reference) and (exact := RunDir.of(home, reference)).exists:
         return exact
     # From here on every run is looked at: an exact id, which scripts use, has not come so far.
     runs = list_runs(home)

@@ -7,6 +7,7 @@ SIGKILL left of a run that never began: no reader sees it, and its id is free.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import time
@@ -41,6 +42,11 @@ class RunDir(msgspec.Struct, frozen=True):
     @property
     def home(self) -> Path:
         return home_of(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is a run: something stands where its checkpoint should, be it one that nobody can read."""
+        return os.path.lexists(self.checkpoint)
 
     def beside(self, run_id: str) -> RunDir:
         """The directory of another run of the same home."""
@@ -166,7 +172,7 @@ def create_run_dir(home: Path, run_id: str) -> RunDir:
 
 def check_unborn(run_dir: RunDir) -> None:
     """Raise UserError if the run exists already."""
-    if run_dir.checkpoint.exists():
+    if run_dir.exists:
         raise UserError(
             f"run {run_dir.run_id} exists already", f"go on with it: --run-id {run_dir.run_id} --resume; or choose another id"
         )

@@ -203,7 +203,7 @@ def _load_and_hold(run_dir: RunDir) -> tuple[LoadedRun, Journal]:
         try:
             loaded = load_run(run_dir)
         except FileNotFoundError as error:
-            if not run_dir.checkpoint.exists():
+            if not run_dir.exists:
                 raise
             raise cannot_load(error) from error
         generation = loaded.history.generation

@@ -75,7 +75,8 @@ def test_what_a_lock_file_says_is_not_believed(runs: TokenRuns) -> None:
 @pytest.mark.parametrize(("which", "number"), sweep([("slots", "ENOLCK"), ("tokens", "ENOSYS"), ("tokens", "ENOLCK")], quick=2))
 def test_a_file_system_without_locks_is_refused_in_words(runs: TokenRuns, which: str, number: str) -> None:
     runs.job("echo done")
-    command = runs.start("first", fault=f"lock.taking:{1 if which == 'slots' else 2}:{number}")
+    # The first lock of all is the supervisor's own.
+    command = runs.start("first", fault=f"lock.taking:{2 if which == 'slots' else 3}:{number}")
     assert command.exit_code() == 74, command.stderr
     assert "cannot be locked" in command.stderr
     assert which in command.stderr
@@ -119,3 +120,30 @@ def test_a_disk_that_is_full_at_a_verdict_while_another_item_runs(runs: TokenRun
     runs.open_gate("other")
     runs.assert_exit(runs.launch("resume", "first"), 0)
     assert sorted(runs.starts()) == ["first/go", "first/other"]
+
+
+# The record was torn by a power cut.
+
+
+def cut_in_half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def zeroed_at_the_end(data: bytes) -> bytes:
+    return data[:40] + bytes(len(data) - 40)
+
+
+@pytest.mark.parametrize("torn", sweep([cut_in_half, zeroed_at_the_end], quick=1))
+def test_a_record_that_a_power_cut_has_torn_does_not_stop_its_own_run(runs: TokenRuns, torn: Callable[[bytes], bytes]) -> None:
+    runs.job()
+    holder = runs.holder()
+    worker, agent = runs.process_of("first", "go")
+    holder.send(signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    os.kill(agent, signal.SIGKILL)
+    holder.kill()
+    record = TokenFiles(runs.home).record_path(TOKEN)
+    record.write_bytes(torn(record.read_bytes()))
+    runs.open_gate()
+    runs.assert_exit(runs.launch("resume", "first"), 0)
+    runs.assert_started("first/go", "first/go")

@@ -15,6 +15,7 @@ from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import read_file
+from orchestrator.workers.files.syncing import make_folder
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 LOOK_SECONDS = 0.1
@@ -37,7 +38,8 @@ def try_lock_in_state(path: str | Path) -> int | None:
         try:
             return try_lock(path)
         except FileNotFoundError:
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Durably: a verdict on a token is only as durable as the folder that it lies in.
+            make_folder(str(Path(path).parent))
             return try_lock(path)
     except OSError as error:
         raise _in_words(path, error) from error

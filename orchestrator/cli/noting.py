@@ -1,0 +1,14 @@
+"""Words for people beside what a command shows."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.system.wording import shown
+
+
+def tell_note(words: str) -> None:
+    """Say something on stderr beside what is shown."""
+    from orchestrator.views.outlet import Outlet
+
+    Outlet(sys.stderr).line(f"note: {shown(words)}")
