@@ -68,6 +68,27 @@ TABLE = {
     "claude/429": Told(RATE_LIMIT, found=RATE_LIMIT, session="988021b0-444"),
     "claude/429-subscription": Told(RATE_LIMIT, session="fead7f0e-d28", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/500": Told(OVERLOADED, found=OVERLOADED, session="df9852eb-f28"),
+    "claude/background-agent": Told(
+        OK, text=ANSWER, session="6e2625d8-8db", usage=(700, 140, 210, 0, None), cost_usd=0.004263, turns=1
+    ),
+    "claude/background-both": Told(
+        OK,
+        text=ANSWER,
+        session="77d33dd5-b5d",
+        usage=(900, 180, 270, 0, None),
+        cost_usd=0.005481,
+        turns=1,
+        notes=("a task of its own was stopped",),
+    ),
+    "claude/background-command": Told(
+        OK,
+        text=ANSWER,
+        session="ac2ee5b4-240",
+        usage=(300, 60, 90, 0, None),
+        cost_usd=0.001827,
+        turns=2,
+        notes=("a task of its own was stopped",),
+    ),
     "claude/budget-cap": Told(BUDGET, session="0e1cf8f5-9c5", usage=(200, 40, 60, 0, None), cost_usd=2 * CLAUDE_CALL, turns=2),
     "claude/ctx": Told(CONTEXT, session="f58c767a-db8", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/cut": Told(OK, text=ANSWER, session="aadc6c3e-ad4", usage=(100, 20, 30, 0, None), cost_usd=CLAUDE_CALL, turns=1),
@@ -285,6 +306,19 @@ def test_a_wrong_key_is_known_with_the_first_call() -> None:
     stream.feed(lines[1])
     assert stream.finding is not None
     assert stream.finding.attempt_class is AUTH
+
+
+@pytest.mark.parametrize(("what", "waits"), [("command", True), ("agent", False), ("both", True)])
+def test_claude_waits_behind_its_result_for_what_it_has_in_the_background(what: str, waits: bool) -> None:
+    """For a command some seconds, before it stops that; for a subagent it holds the result back."""
+    lines = sample(f"claude/background-{what}").stdout.splitlines(keepends=True)
+    last = max(place for place, line in enumerate(lines) if line.startswith(b'{"type":"result"'))
+    stream = AgentStream(reading_of("claude"), lambda: 0.0)
+    stream.feed(b"".join(lines[: last + 1]))
+    assert (stream.has_ended, stream.is_waiting) == (True, waits)
+    # Ended here, by a timeout for example, it has not come to its end.
+    verdict = stream.classify(exit_code=143, signal=None, ended_by=EndReason.TIMEOUT, stderr=b"")
+    assert verdict.attempt_class is AttemptClass.TIMEOUT
 
 
 def test_what_gemini_retries_is_only_told_on_stderr() -> None:

@@ -47,12 +47,19 @@ def test_any_chunking_reads_the_same(name: str, cuts: list[int]) -> None:
     assert seen(cut, ended(name, cut)) == seen(whole, ended(name, whole))
 
 
+@cache
 def last_byte_that_counts(name: str) -> int:
-    """Of the terminal event; of a text, of the line that says that a call went well."""
-    data = sample(name).stdout.rstrip()
-    if reading_of(name.split("/")[0]).format == "text":
+    """Of the first terminal event; of a text, of the line that says that a call went well."""
+    reading, data = reading_of(name.split("/")[0]), sample(name).stdout.rstrip()
+    if reading.format == "text":
         return data.rindex(b"received.") + len(b"received.")
-    return len(data)
+    stream, read = AgentStream(reading, lambda: RECORDED_AT), 0
+    for line in data.splitlines(keepends=True):
+        stream.feed(line.rstrip(b"\n") + b"\n")
+        read += len(line)
+        if stream.has_ended:
+            break
+    return len(data[:read].rstrip())
 
 
 @given(name=st.sampled_from(SUCCESSES), place=st.integers(0, 200_000))
