@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -66,7 +68,8 @@ def command(
     if follow:
         from orchestrator.cli.following import follow_item
 
-        follow_item(follower, *items[0], sinks, names=("stderr",) if stderr else STREAMS, lines=lines)
+        with _bug_told(reader, *items[0]):
+            follow_item(follower, *items[0], sinks, names=("stderr",) if stderr else STREAMS, lines=lines)
         return 0
     # Of a whole run, items that have not started have nothing to show; one that was named gets its header all the same.
     if item is None:
@@ -75,19 +78,25 @@ def command(
         if len(items) > 1:
             _print_title(reader, job_id, index, is_first=place == 0)
         chosen = attempt if number is None else _attempt_of(reader, job_id, index, number)
-        try:
+        with _bug_told(reader, job_id, index):
             _print_item(reader, sinks, job_id, index, chosen, lines, only_stderr=stderr)
-        except (UserError, OSError):
-            raise
-        except Exception as error:
-            # A bug of ours that this item's bytes lead to: the others are shown.
-            from orchestrator.system.fence import fenced_words, log_fenced
-
-            log_fenced(reader.run_dir.log, f"{reader.item_name(job_id, index)}: its logs could not be shown", error)
-            write_line(f"[the rest cannot be shown: {fenced_words(error)}]")
     if len(items) == 1:
         _tell_child(reader, invocation.program(), *items[0])
     return 0
+
+
+@contextmanager
+def _bug_told(reader: RunReader, job_id: str, index: int) -> Iterator[None]:
+    """A bug of ours to which the bytes of this item lead is told in its place: the others are shown."""
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        from orchestrator.system.fence import fenced_words, log_fenced
+
+        log_fenced(reader.run_dir.log, f"{reader.item_name(job_id, index)}: its logs could not be shown", error)
+        write_line(f"[the rest cannot be shown: {fenced_words(error)}]")
 
 
 def _print_title(reader: RunReader, job_id: str, index: int, *, is_first: bool) -> None:

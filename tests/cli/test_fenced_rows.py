@@ -10,7 +10,7 @@ import pytest
 from drivers.fenced_bugs import fenced_in
 
 import orchestrator
-from orchestrator.cli import logs, shown_run, why
+from orchestrator.cli import following, logs, shown_run, why
 from orchestrator.cli.entry import main
 from orchestrator.reading import item_result
 
@@ -87,3 +87,8 @@ def test_logs_show_the_others(run: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert f"==> a:1 y <==\n[the rest cannot be shown: {WORDS}]\n" in told
     assert "said x" in told
     assert "said z" in told
+
+
+def test_who_follows_an_item_is_told_where_it_cannot_be_shown(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_for(monkeypatch, following, "follow_item", 2, 0)
+    assert run("logs", "r", "a:0", "-f") == f"[the rest cannot be shown: {WORDS}]\n"

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers.fenced_bugs import fenced_in
 from drivers.store_samples import started
 from drivers.token_driver import FAILED, HOUR, ITEM, TOKEN, DeskRuns, granted, kinds, outcome
 from drivers.token_samples import token_locked
 
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import Repeat
+from orchestrator.shared.tokens import holders
 from orchestrator.shared.tokens.answers import Granted, Shared, SharedWith, TryAgain
 from orchestrator.store.records import AttemptEnded, Status
 
@@ -77,6 +79,30 @@ def test_an_output_that_no_supervisor_has_read_is_read_before_it_counts(runs: De
     run.workers[0].ends(outcome(said="no json"))
     run.workers[0].die()
     granted(runs("b").ask(0, output="json", token_ttl=HOUR))
+
+
+@pytest.mark.parametrize("said", ["[" * 1100, "[" * 990 + "]" * 990, "9" * 400])
+def test_bytes_that_nobody_could_use_are_no_verdict(runs: DeskRuns, said: str) -> None:
+    run = runs.killed_while_it_runs(output="json")
+    run.workers[0].ends(outcome(said=said))
+    run.workers[0].die()
+    granted(runs("b").ask(0, output="json", token_ttl=HOUR))
+
+
+def test_what_a_bug_of_ours_keeps_from_being_judged_is_no_verdict(
+    runs: DeskRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: Any) -> Any:
+        raise ZeroDivisionError("what is this?")
+
+    monkeypatch.setattr(holders, "with_output_checked", breaks)
+    run = runs.killed_while_it_runs()
+    run.workers[0].ends(outcome())
+    run.workers[0].die()
+    granted(runs("b").ask(0))
+    log = fenced_in(tmp_path)
+    assert "a/port:0: what it left could not be judged\nTraceback" in log
+    assert "ZeroDivisionError" in log
 
 
 @pytest.mark.parametrize(("answer", "fits"), [('{"area": 3}', True), ('{"area": "three"}', False), ("no JSON", False)])

@@ -7,14 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 from drivers.fenced_bugs import fenced_in
-from drivers.loop_stories import LoopStories, fan_out
+from drivers.loop_stories import LoopStories, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step, ok
 
 from orchestrator.attempts.preparer import Preparer
 from orchestrator.errors import StateUnwritableError
+from orchestrator.reading.item_result import shown_result
+from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
-from orchestrator.store.records import AttemptEnded
+from orchestrator.store.records import AttemptEnded, ItemSettled
 from orchestrator.supervisor import attempt_ends, gates, lists
+from orchestrator.workers import foreign
 from orchestrator.workers.protocol import AgentReport, Outcome
 
 TWO_JOBS = fan_out(3, "continue_on_error = true") + fan_out(2, job="b")
@@ -140,3 +143,30 @@ def test_a_gate_that_cannot_ask_fails_alone(stories: LoopStories, monkeypatch: p
     text = "[jobs.ask]\ngate = 'go on?'\n" + fan_out(2, job="b")
     assert stories.run(text, all_go_well).exit_code == 1
     assert "ask: its question could not be put" in fenced_in(stories.folder / "home")
+
+
+def test_an_output_that_an_earlier_version_took_is_refused_to_who_reads_it_and_to_nobody_else(
+    stories: LoopStories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_the_gate(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("first")
+        engine.ok("first", "[" * 300 + "]" * 300)
+        yield from engine.until_running("gate")
+        engine.fail("gate")
+
+    stories.is_bug_played = False
+    text = one("first", "output = 'json'") + one("gate", "needs = ['first']")
+    text += "[jobs.reads]\nneeds = ['gate']\ncommand = ['say', '{{ jobs.first.output }}']\ncontinue_on_error = true\n"
+    text += fan_out(2, "needs = ['gate']", "b")
+    monkeypatch.setattr(foreign, "DEEPEST", 1000)
+    assert stories.run(text, until_the_gate).exit_code == 1
+    monkeypatch.setattr(foreign, "DEEPEST", 200)
+    assert stories.resume(all_go_well).exit_code == 1
+    history = read_history(stories.run_dir)
+    statuses = {job: past.status(0).value for job, past in history.jobs.items()}
+    assert statuses == {"first": "succeeded", "gate": "succeeded", "reads": "failed", "b": "succeeded"}
+    refused = history.jobs["reads"].record(0)
+    assert isinstance(refused, ItemSettled)
+    assert refused.message == "the output is nested deeper than 200 levels"
+    shown = shown_result(RunReader.read(stories.run_dir), "first", 0)
+    assert (shown["status"], shown["error"]) == ("succeeded", "the output is nested deeper than 200 levels")
