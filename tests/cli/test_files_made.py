@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from drivers.command_line import RunCli
 
 JOBS = """
@@ -76,3 +77,20 @@ def test_two_items_that_would_make_one_file_are_named_and_none_of_them_runs(run_
     again = run_cli("resume", "jobs.toml")
     assert again.returncode == 0, again.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.gz", "b.gz"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("writes", "begins"), [("{{ creates }}", 1), ("made", 4)], ids=["by the temporary name", "by its name"])
+def test_a_worker_killed_before_it_could_tell_leaves_a_file_that_counts_only_if_it_came_by_the_rename(
+    run_cli: RunCli, tmp_path: Path, writes: str, begins: int
+) -> None:
+    (tmp_path / "jobs.toml").write_text(
+        f'[run]\nslots = 1\n[jobs.go]\ncreates = "made"\nshell = "echo began >> witness; echo whole > {writes}"\n'
+    )
+    # The lines of a worker are: begun, spawned, ended. The file stands by then. Three workers in a row are killed so.
+    told = run_cli("run", "jobs.toml", env={"ORCHESTRATE_WORKER_FAULT": "worker.log.write:3"})
+    assert told.returncode == (0 if begins == 1 else 1), told.stderr
+    assert run_cli("resume", "jobs.toml").returncode == 0
+    assert (tmp_path / "witness").read_text() == "began\n" * begins
+    assert (tmp_path / "made").read_text() == "whole\n"
+    assert (f"{tmp_path}/made exists" in told.stderr) is (begins == 1)
