@@ -128,8 +128,10 @@ class ActionRunner:
         course.agent = report_of(task, onlooker.reader, told)
         course.bug = onlooker.reader.bug
         answer = answer_of(told)
-        if task.expect == "answer" and not answer.strip():
-            course.refuse_success('nothing was said, and expect = "answer"')
+        if task.expect == "answer" and (not answer.strip() or told.turns == 0):
+            # Without a turn the words are the client's: "Unknown command: /revew".
+            what = "it took no turn" if answer.strip() else "nothing was said"
+            course.refuse_success(f'{what}, and expect = "answer"')
         try:
             text = keep_bytes(answer, f"{self._folder}/text", task.text_path)
         except OSError as error:

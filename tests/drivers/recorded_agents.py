@@ -7,7 +7,8 @@ A week later: `garbage`: replies that are none; `cutok`: one breaks off, then al
 `limit-window…`, `429after3600…`: a limit, and the attempt after it (`-attempt2`) in its session; `limit-to-the-end`: it tried
 until it gave up; `quota-retry-in`: it waited for 25 seconds, and was let in; `perm-read`, `perm-edit`: what it was not allowed
 to do; `read`: with no tools that write; `sess…`: a check refused the first answer; `edit-write`: what it was allowed
-to do; `schema-bad`: an answer of another form; `background-…`: it had put a command, a subagent or both into the background.
+to do; `schema-bad`: an answer of another form; `background-…`: it had put a command, a subagent or both into the background;
+`slash`: the prompt begins with one.
 """
 
 from __future__ import annotations

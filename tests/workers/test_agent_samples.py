@@ -116,6 +116,15 @@ TABLE = {
     "claude/no-network": Told(NETWORK, session="c77a297d-44b", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
     "claude/ok": Told(OK, text=ANSWER, session="58b2f624-b8e", usage=(100, 20, 30, 0, None), cost_usd=CLAUDE_CALL, turns=1),
     "claude/quota": Told(BILLING, session="ea34f1b4-d26", usage=(0, 0, 0, 0, None), cost_usd=0.0, turns=1),
+    "claude/slash": Told(
+        OK,
+        text="Unknown command: /nosuchcommand",
+        session="9d433e95-6cb",
+        usage=(0, 0, 0, 0, None),
+        cost_usd=0,
+        turns=0,
+        notes=("it took no turn", "it used no tokens"),
+    ),
     "claude/term": Told(CANCELLED, session="54e7d6df-4f6"),
     "claude/tool": Told(OK, text=ANSWER, session="c6f5c6aa-ce1", usage=(200, 40, 60, 0, None), cost_usd=2 * CLAUDE_CALL, turns=2),
     "claude/tool-denied": Told(

@@ -189,14 +189,20 @@ class TestOfAnAgent:
         assert not (worker.root / "checked").exists()
 
     @pytest.mark.parametrize(
-        ("script", "is_well"), [("ok text=' '", False), ("ok text=yes", True), ("ok structured=0 text=", True)]
+        ("script", "lacking"),
+        [
+            ("ok text=' '", "nothing was said"),
+            ("ok text='Unknown command: /x' turns=0", "it took no turn"),
+            ("ok text=yes", ""),
+            ("ok structured=0 text=", ""),
+        ],
     )
     def test_without_the_answer_that_is_expected_it_has_failed_and_is_not_checked(
-        self, worker: CheckDriver, script: str, is_well: bool
+        self, worker: CheckDriver, script: str, lacking: str
     ) -> None:
         outcome = self.tell(worker, script, "touch checked", expect="answer")
-        told = (AttemptClass.OK, "") if is_well else (AttemptClass.AGENT_FAILED, 'nothing was said, and expect = "answer"')
-        assert ((outcome.attempt_class, outcome.message), (worker.root / "checked").exists()) == (told, is_well)
+        told = (AttemptClass.AGENT_FAILED, f'{lacking}, and expect = "answer"') if lacking else (AttemptClass.OK, "")
+        assert ((outcome.attempt_class, outcome.message), (worker.root / "checked").exists()) == (told, not lacking)
 
     @pytest.mark.usefixtures("no_git_configuration")
     @pytest.mark.parametrize("kind", ["worktree", "copy", "temp"])
