@@ -206,6 +206,21 @@ def test_an_event_that_is_too_long_is_told_once_and_takes_no_success_away() -> N
     assert stream.events == 1
 
 
+def test_a_name_of_a_megabyte_is_cut_and_not_kept_for_each_type() -> None:
+    rule = EventRule(where={"type": ["done"]}, means="success", take={"model": ["model"]})
+    stream = stream_of(*({"type": f"{number}" + "x" * 100_000} for number in range(50)), reading=Reading(events=[rule]))
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            stream.feed(json.dumps({"type": f"{number}" + "x" * 100_000}).encode() + b"\n")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
+    stream.feed(json.dumps({"type": "done", "model": "m" * 1_000_000}).encode() + b"\n")
+    assert stream.model == "m" * 200
+
+
 def test_lines_that_are_no_events_are_passed_over() -> None:
     stream = stream_of(
         "Loading…", "[1, 2]", "null", '"text"', "{broken}", {"type": "unheard of"}, {"no": "type"}, {"type": "done"}

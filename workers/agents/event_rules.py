@@ -10,7 +10,8 @@ from ..protocol.reading import EventRule
 from .event_fields import fields_at, has_one_of, texts_at
 
 _MOST_TYPES = 100
-"""Of events, whose rules are remembered: a stream may name ever new types."""
+"""Of events, whose rules are remembered: a stream may name ever new types, and call one by a megabyte."""
+_LONGEST_TYPE = 200
 
 _Rule = tuple[EventRule, list[tuple[str, re.Pattern[str]]]]
 
@@ -34,7 +35,7 @@ class EventRules:
         found = self._rules_by_type.get(told)
         if found is None:
             found = [each for each in self._rules if told in each[0].where.get("type", [told])]
-            if len(self._rules_by_type) < _MOST_TYPES:
+            if len(self._rules_by_type) < _MOST_TYPES and len(told) <= _LONGEST_TYPE:
                 self._rules_by_type[told] = found
         return found
 

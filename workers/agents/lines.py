@@ -12,6 +12,8 @@ LONGEST_LINE_BYTES = 16 << 20
 """What is longer is not read: as values an event takes many times its bytes, and there may be one in each of many workers."""
 
 _MOST_GATHERED = 50
+_LONGEST_GATHERED = 10_000
+"""Characters of each further line of a message."""
 
 
 class KnownLine(NamedTuple):
@@ -87,7 +89,7 @@ class Lines:
             if self._gathering is None:
                 yield text
             elif text and len(self._gathered) < _MOST_GATHERED:
-                self._gathered.append(text)
+                self._gathered.append(text[:_LONGEST_GATHERED])
             return
         yield from self.end()
         if known.rule.gathers:

@@ -10,7 +10,7 @@ from ..protocol import Usage
 from ..protocol.reading import TakeName
 from .event_fields import LARGEST, fields_at, number_at, number_of, texts_at
 
-_LONGEST_DENIAL = 200
+_LONGEST_NAME = _LONGEST_DENIAL = 200
 _MOST_DENIALS = 100
 _SESSION_ID = re.compile(r"[!-,.-~][!-~]{0,199}")
 """What goes out again as an argument of a CLI: nothing that it could take for an option, or that no argument can be."""
@@ -61,7 +61,7 @@ class ToldSoFar:
             case "session" if _SESSION_ID.fullmatch(text):
                 self.session_id = text
             case "model" if text:
-                self.model = text
+                self.model = text[:_LONGEST_NAME]
             case "answer" if text or self._answer is None:
                 # CLIs tell an empty answer beside a tool call: it does not take the place of words.
                 self._answer = [text]

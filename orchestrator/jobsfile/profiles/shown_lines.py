@@ -33,7 +33,7 @@ class ShownLines:
         self._rules = profile.show if profile is not None and profile.reading.format == "json" else []
         self._stream = reader_of(profile.reading, wall_now) if profile is not None else None
         self._lines = Lines(())
-        self._part = ""
+        self._part: list[str] = []
         """What was said so far of a line that comes in pieces."""
         self._said = ""
         """What was said last: many tell it once more at their end."""
@@ -93,12 +93,18 @@ class ShownLines:
             self._said = text
             yield from (shown(line) for line in _split(text))
             return
-        *whole, self._part = (self._part + text).split("\n")
+        first, *others = text.split("\n")
+        self._part.append(first)
+        # Joined once a line is whole: what comes in a million pieces is copied once.
+        whole = []
+        if others:
+            whole = ["".join(self._part), *others[:-1]]
+            self._part = [others[-1]]
         self._said = text
         yield from (shown(line.expandtabs()) for line in whole)
 
     def _finish_part(self) -> Iterator[str]:
-        part, self._part = self._part, ""
+        part, self._part = "".join(self._part), []
         if part:
             yield shown(part.expandtabs())
 
