@@ -194,7 +194,7 @@ class WaitBoard:
     def _read_others(self, now: float) -> Iterator[_File]:
         try:
             names = os.listdir(self._folder)
-        except FileNotFoundError:  # nobody has ever posted anything
+        except (FileNotFoundError, NotADirectoryError):  # nobody has ever posted anything
             return
         for name in names:
             path = self._folder / name

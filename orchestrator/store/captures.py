@@ -55,7 +55,7 @@ def check_capture_stands(capture: Capture, run_dir: RunDir) -> None:
         return
     path = capture_path(capture, run_dir)
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
     except OSError as error:
         raise CaptureMismatch(f"{path}: {error.strerror}") from error
     if size != capture.size:

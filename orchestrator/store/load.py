@@ -61,7 +61,7 @@ def _moment(run_dir: RunDir) -> tuple[int, ...]:
         raise UserError(f"no run {run_dir.run_id!r} in {run_dir.path.parent}", "orchestrate list shows the runs") from error
     head, _ = read_head(source)
     try:
-        journal = os.stat(run_dir.journal(head.generation))
+        journal = os.lstat(run_dir.journal(head.generation))
     except FileNotFoundError:
         return (head.generation,)
     return head.generation, journal.st_size, journal.st_mtime_ns

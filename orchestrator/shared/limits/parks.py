@@ -91,7 +91,7 @@ class Parks:
     def stamp(self, account: str) -> object:
         """Changes with what is known of the account; None if nothing is."""
         try:
-            found = os.stat(self._path(account))
+            found = os.lstat(self._path(account))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
