@@ -205,3 +205,21 @@ shell = "true"
     )
     assert early_label(wrong, 0, 1, {}) is None
     assert early_label(of_index, 7, 1, {}) == "n7"
+
+
+def chained(parents: dict[str, list[str]]) -> tuple[Job, ...]:
+    sources = {job: f"{{ job = {above} }}" if above else str(VALUES) for job, above in parents.items()}
+    return jobs_of("".join(f'[jobs.{job}]\nfor_each = {source}\nshell = "true"\n' for job, source in sources.items()))
+
+
+def test_many_and_long_ways_along_chains_are_walked_once() -> None:
+    layers = [[f"j{layer}{letter}" for letter in "abcd"] for layer in range(14)]
+    wide = chained({job: layers[number - 1] if number else [] for number, layer in enumerate(layers) for job in layer})
+    long = chained({f"k{number}": [f"k{number - 1}"] if number else [] for number in range(400)})
+    for jobs in (wide, long):
+        first, middle, last = jobs[0].id, jobs[len(jobs) // 2].id, jobs[-1].id
+        named = Selector(Selection(only=(f"{middle}:3", f"{last}:3")), jobs)
+        bounded = Selector(Selection(only=(first, last), limit=2), jobs)
+        for job_id in (first, middle, last):
+            assert named.select_items(job_id, len(VALUES), lambda _job, index: VALUES[index]) == {3}
+            assert bounded.select_items(job_id, len(VALUES), lambda _job, index: VALUES[index]) == {0, 1}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fnmatch
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import reduce
 from typing import Any
@@ -93,26 +94,28 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class Selector:
-    """The selection of one run, for its `jobs`. `words` and `reason` are for people."""
+    """The selection of one run, for its `jobs`. `words` and `reason` are for people.
+
+    `left_out`: the jobs of which no item is selected, whatever their items are.
+    """
 
     def __init__(self, selection: Selection, jobs: Sequence[Job]) -> None:
         self.words = words_of(selection)
         self.reason = not_selected(selection)
         self._selection = selection
         self._jobs = {job.id: job for job in jobs}
-        self._followers = {job.id: [each.id for each in jobs if job.id in chain_of(each)] for job in jobs}
+        self._followers: dict[str, list[str]] = {job.id: [] for job in jobs}
+        for job in jobs:
+            for parent in chain_of(job):
+                self._followers[parent].append(job.id)
         self._named = {job.id for job in jobs if not selection.only or any(_names(each, job.id) for each in selection.only)}
         self._needed = self._needed_by(self._named)
         self._needed_whole = {need for id_ in self._named | self._needed for need in barriers_of(self._jobs[id_])}
+        self.left_out = frozenset(self._jobs.keys() - self._named - self._needed)
         self._matched: set[str] = set()
         self._undecided: dict[str, set[tuple[str, int]]] = {}
         """By pattern: the items that it names or not as soon as their labels are known."""
         self._looked_at: set[str] = set()
-
-    @property
-    def left_out(self) -> frozenset[str]:
-        """The jobs of which no item is selected, whatever their items are."""
-        return frozenset(self._jobs.keys() - self._named - self._needed)
 
     def select_items(self, job_id: str, count: int, labels: Labels) -> Chosen:
         """The items that are selected of a job with `count` items. Raises LabelsUnknown."""
@@ -218,13 +221,20 @@ class _Choice:
         self._selector = selector
         self._count = count
         self._labels = labels
-        self._known: dict[str, Chosen] = {}
+        self._known: dict[str, Chosen | LabelsUnknown] = {}
+        self._bounds: dict[str, Chosen] = {}
         self._exact: dict[str, Mapping[str, frozenset[int]]] = {}
 
     def selected(self, job_id: str) -> Chosen:
         if job_id not in self._known:
-            self._known[job_id] = self._selected(job_id)
-        return self._known[job_id]
+            try:
+                self._known[job_id] = self._selected(job_id)
+            except LabelsUnknown as unknown:
+                self._known[job_id] = unknown
+        found = self._known[job_id]
+        if isinstance(found, LabelsUnknown):
+            raise found
+        return found
 
     def _selected(self, job_id: str) -> Chosen:
         """The items of a job, from those of the jobs around it. Raises LabelsUnknown."""
@@ -234,6 +244,11 @@ class _Choice:
         if selector.is_needed_whole(job_id):
             return self._bound(job_id)
         # Only chains need it: the items that their selected items follow.
+        # The last of a chain first, each once: however many ways lead there, and however long they are.
+        for below in _each_once(job_id, selector.selected_followers):
+            if below != job_id and below not in self._known:
+                with suppress(LabelsUnknown):
+                    self.selected(below)
         chosen: frozenset[int] = frozenset()
         for follower in selector.selected_followers(job_id):
             try:
@@ -262,7 +277,26 @@ class _Choice:
         return self.selected(job_id) if self._selector.is_named(job_id) else self._parents_bound(job_id)
 
     def _parents_bound(self, job_id: str) -> Chosen:
-        return reduce(_both, (self._bound(parent) for parent in self._selector.parents(job_id)), None)
+        parents = self._selector.parents
+        # The first of a chain first, each once, as above.
+        for each in _each_once(job_id, parents):
+            if each not in self._bounds:
+                self._bounds[each] = reduce(_both, (self._bound(parent) for parent in parents(each)), None)
+        return self._bounds[job_id]
+
+
+def _each_once(job_id: str, next_to: Callable[[str], Sequence[str]]) -> list[str]:
+    """The job, and all jobs that are next to it or to one of these: each stands behind those that are next to it."""
+    found: dict[str, None] = {}
+    todo = [(job_id, False)]
+    while todo:
+        each, is_done = todo.pop()
+        if is_done:
+            found[each] = None
+        elif each not in found:
+            todo.append((each, True))
+            todo += ((other, False) for other in next_to(each) if other not in found)
+    return list(found)
 
 
 def words_of(selection: Selection) -> str:
