@@ -86,9 +86,9 @@ LONG = [
 
 
 def check_all(run_cli: RunCli, home: Path, asked: list[tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Run `jobs.toml`, resume it, and ask about it; the results."""
+    """Run `jobs.toml`, resume it, ask about it, and cancel it; the results."""
     said = [run_cli("run", "jobs.toml", "--run-id", "r", "-j", "4"), run_cli("resume", "r", "-j", "4")]
-    said += [run_cli(*words) for words in asked]
+    said += [run_cli(*words) for words in (*asked, ("cancel", "r"))]
     for each in said:
         words = each.args[:4]
         assert each.returncode in (ExitCode.COMPLETED, ExitCode.FAILED), (words, each.returncode, each.stderr[-2000:])
