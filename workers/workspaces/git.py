@@ -136,7 +136,7 @@ def _run(
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,
         pass_fds=() if lock is None else (lock,),
-        # Its own session: it can be ended with all that it has started, and a Ctrl-C that ends us lets it finish its step.
+        # Its own session: it is ended by us alone, with all that it has started, and no Ctrl-C ends half of it.
         start_new_session=True,
     )
     give_up_at = time.monotonic() + time_limit_seconds
