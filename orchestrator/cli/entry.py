@@ -69,7 +69,7 @@ def _flush_stdout() -> None:
 def _tell(error: Exception, invocation: Invocation) -> int:
     from orchestrator.cli.output import OutputError, silence
     from orchestrator.errors import ExitCode, JobsFileError, UserError
-    from orchestrator.system.wording import shown
+    from orchestrator.system.wording import shown_message
     from orchestrator.views.outlet import Outlet
 
     stderr = Outlet(sys.stderr)
@@ -78,14 +78,14 @@ def _tell(error: Exception, invocation: Invocation) -> int:
         silence()
     # The user's mistake: all of it at once, each on a line, with a hint where there is one.
     if isinstance(error, UserError):
-        stderr.line(f"orchestrate: {shown(error.message)}")
+        stderr.line(f"orchestrate: {shown_message(error.message)}")
         for problem in error.problems if isinstance(error, JobsFileError) else ():
-            stderr.line(f"  {shown(problem)}")
+            stderr.line(f"  {shown_message(problem)}")
         if error.hint:
-            stderr.line(f"  {shown(error.hint)}")
+            stderr.line(f"  {shown_message(error.hint)}")
         return int(error.exit_code)
     # Ours: the traceback is kept, not shown.
-    stderr.line(f"orchestrate: internal error: {shown(_in_one_line(error))} ({_keep_traceback(error, invocation)})")
+    stderr.line(f"orchestrate: internal error: {shown_message(_in_one_line(error))} ({_keep_traceback(error, invocation)})")
     return int(ExitCode.BUG)
 
 

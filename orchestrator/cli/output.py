@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import stat
@@ -60,20 +61,32 @@ def write_json(value: object) -> None:
     """Write `value` to stdout as one line of JSON, without secrets."""
     from orchestrator.views.json_lines import json_line
 
-    write_bytes(of_this_process().redact(json_line(value)))
+    write_to(None, [of_this_process().redact(json_line(value))])
 
 
 def write_to(path: str | None, chunks: Iterable[bytes]) -> None:
     """Write `chunks` to stdout (None, "-"), or to a file that is replaced once all is written.
 
+    On a terminal all that it could obey is shown as an escape, as `ls` does; a pipe and a file get the bytes.
     Raises BrokenPipeError, OutputError; UserError for a file that cannot be written.
     """
     if path is None or path == "-":
-        for chunk in chunks:
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        for chunk in for_terminal(chunks) if is_terminal else chunks:
             write_bytes(chunk)
         return
     with replaced(path) as file:
         file.writelines(chunks)
+
+
+def for_terminal(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The text of `chunks`, which may be cut anywhere, as a terminal cannot obey it."""
+    from orchestrator.system.wording import json_for_terminal
+
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    for chunk in chunks:
+        yield json_for_terminal(decoder.decode(chunk)).encode()
+    yield json_for_terminal(decoder.decode(b"", final=True)).encode()
 
 
 @contextlib.contextmanager
@@ -94,9 +107,9 @@ def replaced(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
-        if not is_special:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        # It is gone by the rename, or was never made.
+        if not is_special and os.path.lexists(temporary):
+            os.unlink(temporary)
 
 
 def silence() -> None:

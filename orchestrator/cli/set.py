@@ -50,6 +50,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
 
 def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
     from orchestrator.control.messages import SetBudget, SetSlots
+    from orchestrator.jobsfile.language.quantities import read_digits
 
     if len(settings) != 1:
         raise UserError("set what?", "slots=N, as in: orchestrate set RUN slots=4")
@@ -59,8 +60,8 @@ def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
         raise UserError(f"{settings[0]!r} cannot be set", _KNOWN)
     if kind != "slots":
         return SetBudget(kind=cast("Kind", kind), amount=_amount(kind, value), job=job)
-    number = int(value) if value.isascii() and value.isdigit() else 0
-    if not 1 <= number <= MOST_SLOTS:
+    number = read_digits(value)
+    if number is None or not 1 <= number <= MOST_SLOTS:
         raise UserError(f"slots={value}: not a number of slots", f"a run has 1 to {MOST_SLOTS} slots")
     return SetSlots(number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.reading.run_records import Records
 from orchestrator.store.records import AttemptEnded, ItemSettled
@@ -46,13 +47,14 @@ def recorded_label(records: Records, job_id: str, index: int) -> str | None:
 def find_round(records: Records, reference: str) -> tuple[list[tuple[str, int]], int | None]:
     """The items that `reference` names, and the round if it ends in `#ROUND`. Raises UserError."""
     base, mark, number = reference.rpartition("#")
-    if not mark or not (number.isascii() and number.isdigit()):
+    round_number = read_digits(number)
+    if not mark or round_number is None:
         return find_items(records, reference), None
     try:
         # A label may end in `#` and digits, too.
         return find_items(records, reference), None
     except UserError:
-        return find_items(records, base), int(number)
+        return find_items(records, base), round_number
 
 
 def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
@@ -63,8 +65,9 @@ def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
         count = records.count(job_id)
         if not colon:
             return [(job_id, index) for index in range(count)]
-        if rest.isascii() and rest.isdigit() and int(rest) < count:
-            return [(job_id, int(rest))]
+        index = read_digits(rest)
+        if index is not None and index < count:
+            return [(job_id, index)]
         found = [(job_id, index) for index in range(count) if _shown_label(records, job_id, index) == rest]
         if found:
             return found

@@ -17,9 +17,10 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from heapq import heapify, heappop, heapreplace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.system.remembered_secrets import RememberedSecrets, RememberedSeeker, seekers_of
+if TYPE_CHECKING:
+    from orchestrator.system.remembered_secrets import RememberedSecrets, RememberedSeeker
 
 SHORTEST_VALUE = 8
 """Characters of the shortest value that counts as a secret."""
@@ -138,7 +139,7 @@ class Redactor:
         self.values = sorted(names, key=lambda each: (-len(each), each))
         """Longest first: a value may be the beginning of another."""
         plain = [_Seeker(names[value].encode(), value) for value in self.values] + _shape_seekers()
-        self._remembered = seekers_of(remembered)
+        self._remembered = _remembered_seekers(remembered)
         self._needles = [seeker.needle for seeker in plain]
         self._seekers: list[_Seeker | RememberedSeeker] = [*plain, *self._remembered]
 
@@ -217,6 +218,15 @@ def _forms(value: str) -> Iterable[bytes]:
     shown = value.encode("utf-8", "replace").decode()
     in_csv = raw.replace(b'"', b'""')
     return {raw, in_csv, json.dumps(shown)[1:-1].encode(), json.dumps(shown, ensure_ascii=False)[1:-1].encode()}
+
+
+def _remembered_seekers(remembered: Iterable[RememberedSecrets]) -> list[RememberedSeeker]:
+    found = list(remembered)
+    if not found:
+        return []
+    from orchestrator.system.remembered_secrets import seekers_of  # and msgspec, which `--version` does without
+
+    return seekers_of(found)
 
 
 def forms_in(*environments: Mapping[str, str]) -> dict[bytes, str]:

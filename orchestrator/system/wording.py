@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 _LABEL_WIDTH = 100
+_LONGEST_MESSAGE = 2000
 
 STATUS_WORDS = {"succeeded": "ok", "failed": "FAILED"}
 """What a line begins with; another status is said as it is."""
@@ -19,6 +20,25 @@ def shown(text: str, width: int | None = None) -> str:
     if not text.isprintable():
         text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
     return text if width is None else cut(text, width)
+
+
+def shown_message(text: str) -> str:
+    """As `shown`, for a message that repeats what somebody typed: of one that is very long the beginning and the end."""
+    half = _LONGEST_MESSAGE // 2
+    return shown(text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]}…{text[-half:]}")
+
+
+def json_for_terminal(text: str) -> str:
+    """A piece of JSON, or of lines, with everything that a terminal could obey as JSON has escapes for it; line ends stay."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else _json_escape(each) for each in text)
+
+
+def _json_escape(character: str) -> str:
+    import json
+
+    return json.dumps(character)[1:-1] if character > "\x7f" else f"\\u{ord(character):04x}"
 
 
 def cut(text: str, width: int) -> str:

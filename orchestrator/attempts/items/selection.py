@@ -21,6 +21,7 @@ from typing import Any
 from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.store.settings_records import Selection
@@ -332,8 +333,9 @@ def _matches_item(pattern: str, index: int, count: int, label: Callable[[], str 
     _, colon, rest = pattern.partition(":")
     if not colon:
         return True
-    if rest.isascii() and rest.isdigit() and int(rest) < count:
-        return index == int(rest)
+    named = read_digits(rest)
+    if named is not None and named < count:
+        return index == named
     if fnmatch.fnmatchcase(str(index), rest):
         return True
     text = label()

@@ -30,6 +30,7 @@ LONGEST_SECONDS = 36500 * 86400.0
 """A hundred years: a longer duration is a slip, and clocks and polls overflow on it."""
 
 LARGEST_BYTES = 2**63 - 1
+_MOST_DIGITS = 18
 
 MOST_STARTS = 100_000
 """In one window of a rate: each of them is remembered for as long as the window is."""
@@ -84,6 +85,11 @@ def parse_duration(value: Any) -> float:
 def parse_limit(value: Any) -> float | None:
     """A duration that limits something: seconds, or None for 0, which means no limit. Raises ValueError."""
     return parse_duration(value) or None
+
+
+def read_digits(text: str) -> int | None:
+    """The whole number that these digits are; None for any other text, and for more digits than a number of ours has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def parse_size(value: Any) -> int:
