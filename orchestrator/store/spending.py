@@ -63,6 +63,8 @@ class Spending:
         """Attempts of items that had succeeded, or whose outcome was not waited for, without anybody having asked for them."""
         self.former = Spent()
         """Of all this, what items cost that began anew since: no end tells it any more."""
+        self.changes = 0
+        """How often something was counted: the sums are the same as long as this is."""
         self._last_nano_usd = array("q")
         self._last_tokens = array("q")
 
@@ -72,13 +74,13 @@ class Spending:
 
     def take_end(self, index: int, spent: Spent, before: Spent | None) -> None:
         """The item has cost `spent` so far; `before` is what its end before this one told."""
-        self._count(spent, before or Spent())
+        self.count(spent, before or Spent())
         self._put(self._last_nano_usd, index, spent.last_nano_usd)
         self._put(self._last_tokens, index, spent.last_tokens)
 
     def take_former(self, former: Spent, paid_twice: int) -> None:
         """Count what is told of the job as a whole, and of no item."""
-        self._count(former, self.former)
+        self.count(former, self.former)
         self.former = former
         self.paid_twice += paid_twice
 
@@ -88,7 +90,9 @@ class Spending:
         new.take_former(self.whole(), self.paid_twice)
         return new
 
-    def _count(self, spent: Spent, before: Spent) -> None:
+    def count(self, spent: Spent, before: Spent) -> None:
+        """Count what `spent` is more than `before`, of whatever both are the sums."""
+        self.changes += 1
         _add(self.by_agent, spent.agents, before.agents)
         _add(self.of_children, children_of(spent), children_of(before))
         self.replayed += spent.replayed - before.replayed

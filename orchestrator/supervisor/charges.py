@@ -20,7 +20,7 @@ from orchestrator.reading.money.costs import (
     spent_after_child,
     spent_after_replay,
 )
-from orchestrator.reading.money.ledger import ledger_of
+from orchestrator.reading.money.ledger import KeptLedger
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.run import Run
@@ -70,11 +70,12 @@ class Charges:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._ledger = KeptLedger(run.history)
         self._warned: set[tuple[str, Unit]] = set()
 
     def begin(self) -> None:
         """Tell what the run has cost under the supervisors before, if agents were at work."""
-        ledger = ledger_of(self._run.history)
+        ledger = self._ledger.now()
         if not ledger.is_empty:
             self._run.tell.charged(None, None, None, ledger)
 
@@ -85,7 +86,7 @@ class Charges:
 
     def _tell(self, flight: Flight, cost_usd: float | None) -> None:
         job_id = flight.job.id
-        self._run.tell.charged(flight.name, job_id, cost_usd, ledger_of(self._run.history))
+        self._run.tell.charged(flight.name, job_id, cost_usd, self._ledger.now())
         # Of the other jobs nothing has changed.
         for unit in self._run.core.mute_units(flight.item[0]):
             if (job_id, unit) not in self._warned:

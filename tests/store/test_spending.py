@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.reading.money.costs import charge_of, nano_usd, spent_after_attempt, spent_after_child, spent_after_replay
-from orchestrator.reading.money.ledger import Ledger, ledger_of, ledger_of_item
+from orchestrator.reading.money.ledger import KeptLedger, Ledger, ledger_of, ledger_of_item
 from orchestrator.store.load import read_history
 from orchestrator.store.records import AttemptEnded, ItemSettled, Reopened, RunHeader, Started, Status
 from orchestrator.store.run_history import RunHistory
@@ -67,9 +68,14 @@ def store(tmp_path: Path) -> Iterator[RunStore]:
     opened.close()
 
 
+KEPT: WeakKeyDictionary[RunStore, KeptLedger] = WeakKeyDictionary()
+
+
 def ledger(store: RunStore) -> Ledger:
-    """The same from memory, from the journal, and from a checkpoint."""
+    """The same from memory, from the journal, and from a checkpoint; also as it is kept while the run goes on."""
     found = ledger_of(store.history)
+    kept = KEPT.setdefault(store, KeptLedger(store.history))
+    assert kept.now() == kept.now() == found
     assert ledger_of(read_history(store.run_dir)) == found
     store.take_checkpoint()
     assert ledger_of(store.history) == found
@@ -334,6 +340,7 @@ def test_the_ledger_is_the_sum_of_the_attempts_whenever_checkpoints_are_taken(st
                 tokens += (step.tokens or 0) if step.how != "lost" else 0
                 expected["paid"] += told or 0
                 expected["adopted"] += (told or 0) if is_adopted else 0
+            assert KEPT.setdefault(store, KeptLedger(store.history)).now() == ledger_of(store.history)
         found = ledger(store)
         assert (found.attempts, found.unknown) == (count, unknown)
         assert found.nano_usd == (None if count == unknown else expected["paid"])

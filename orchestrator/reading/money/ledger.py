@@ -74,6 +74,29 @@ def ledger_of(history: RunHistory) -> Ledger:
     return msgspec.structs.replace(_sum([job.whole() for job in jobs]), paid_twice=sum(job.paid_twice for job in jobs))
 
 
+class KeptLedger:
+    """The ledger of a run that goes on. Only the jobs of which something was counted since are added up anew."""
+
+    def __init__(self, history: RunHistory) -> None:
+        self._history = history
+        self._all = Spending()
+        self._seen: dict[str, tuple[Spending, int, Spent]] = {}
+        """By job: its sums as they were at the last look, and what they said."""
+
+    def now(self) -> Ledger:
+        """The same as `ledger_of`."""
+        paid_twice = 0
+        for job in self._history.jobs.values():
+            spending = job.spending
+            paid_twice += spending.paid_twice
+            known, changes, before = self._seen.get(job.id, (None, 0, Spent()))
+            if spending is not known or spending.changes != changes:
+                whole = spending.whole()
+                self._all.count(whole, before)
+                self._seen[job.id] = spending, spending.changes, whole
+        return msgspec.structs.replace(_sum([self._all.whole()]), paid_twice=paid_twice)
+
+
 def ledger_of_item(spent: Spent, before: Spent | None = None) -> Ledger:
     """The ledger of one item; with `before`, of what the item has cost since it had cost that."""
     since = Spending()
