@@ -72,7 +72,11 @@ class SupervisorLock:
     def release(self) -> None:
         """Let the lock go; the lock file stays (unlinking it would let two processes lock two files of one name)."""
         if self._fd is not None:
+            from filelock import unlock_descriptor
+
             fd, self._fd = self._fd, None
+            # Closing alone would not do: a process that is being started has a copy until the kernel is done with its exec.
+            unlock_descriptor(fd)
             os.close(fd)
 
     def _try_lock(self) -> int | None:
