@@ -19,6 +19,7 @@ from orchestrator.errors import RunHeldError, UserError
 from orchestrator.system.locks.holders import holder_pid, is_locked, is_stopped
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 _SOON_SECONDS = 1.0
 """A supervisor that has not answered by then may be stopped: that is looked at."""
@@ -65,6 +66,13 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
         except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
             if not is_heard:
                 raise NoSupervisor(f"run {folder.name} has no living supervisor", f"orchestrate resume {folder.name}") from error
+        except OSError as error:
+            # What stands there is no socket, and no supervisor can have put it there.
+            if is_heard or error.errno in SHORTAGES:
+                raise
+            raise NoSupervisor(
+                f"run {folder.name}: its supervisor cannot be asked: {error.strerror}", f"orchestrate resume {folder.name}"
+            ) from error
     # The connection ended without a line: the supervisor died after it had taken the request, and nobody knows what it did.
     if not answer:
         # A supervisor of an earlier version lets go of who sends it so much, and lives.

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from orchestrator.control.address import SOCKET_NAME, reachable
 from orchestrator.control.messages import Reply, Request
+from orchestrator.errors import StateUnwritableError
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
@@ -37,11 +38,19 @@ class ControlServer:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SOCKET_NAME
-        self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with reachable(folder) as address:
-            self._listener.bind(address)
-        os.chmod(self._path, 0o600)
+        try:
+            self._path.unlink(missing_ok=True)
+            with reachable(folder) as address:
+                self._listener.bind(address)
+            os.chmod(self._path, 0o600)
+        except OSError as error:
+            self._listener.close()
+            if error.errno in SHORTAGES:
+                raise
+            # A folder stands there, or the file system has no sockets: nobody could steer the run.
+            words = f"{self._path}: cannot listen there: {error.strerror}"
+            raise StateUnwritableError(words, "remove what stands there, then resume the run") from error
         self._listener.listen(128)
         self._listener.setblocking(False)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}

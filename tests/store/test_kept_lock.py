@@ -1,4 +1,4 @@
-"""Before each group a writer looks whether its lock file stands at its path; and it holds its journal, whatever becomes of that."""
+"""Before each group a writer looks whether its lock file stands at its path; it holds its journal whatever becomes of that."""
 
 from __future__ import annotations
 
