@@ -53,6 +53,7 @@ def settlements_for(listener: Heard, tmp_path: Path) -> Settlements:
         tell=Narrator(Listeners([listener]), tmp_path / "log"),
         name=lambda item: f"port:{item[1]}",
         job=lambda _: job(),
+        history=SimpleNamespace(jobs={}),
     )
     tokens = SimpleNamespace(settle_item=lambda *_: None)
     return Settlements(cast(Run, run), cast(TokenDesk, tokens), Charges(cast(Run, run)))
