@@ -63,12 +63,12 @@ permissions = "read"
 check = "true"
 attempts = 1
 continue_on_error = true
-env = { STREAM = "{{ item }}", EXIT = "{{ index % 3 }}" }
+env = { STREAM = "{{ item }}", EXIT = "{{ index % 3 }}", LOSE = "{{ index % 5 }}" }
 """
 
 PROFILE = """
 extends = "NAME"
-command = ["sh", "-c", "cat \\"$STREAM\\"; cat \\"$STREAM\\" >&2; exit $EXIT", "x"]
+command = ["sh", "-c", "cat \\"$STREAM\\"; cat \\"$STREAM\\" >&2; test $LOSE != 4 || kill -9 $PPID; exit $EXIT", "x"]
 """
 
 SHORT = [("results", "r", "--json"), ("status", "r"), ("logs", "r")]
@@ -127,7 +127,7 @@ def test_bytes_that_have_ended_runs_concern_their_items_alone(run_cli: RunCli, h
     values = [HUGE, f"-{HUGE}", "NaN", "1e400", "true", "7"]
     told = [begun + result.replace("COST", value).replace("USAGE", f'{{"input_tokens":{value}}}') for value in values]
     write_streams(tmp_path, "claude", [each.encode() for each in told])
-    agents_jobs = AGENT_JOBS.replace("NAME", "claude").replace("{{ index % 3 }}", "0")
+    agents_jobs = AGENT_JOBS.replace("NAME", "claude").replace("{{ index % 3 }}", "0").replace("{{ index % 5 }}", "0")
     (tmp_path / "jobs.toml").write_text(OUTPUT_JOBS.replace("KIND", "json") + agents_jobs)
     rows = check_all(run_cli, home, [*SHORT, *why(["said_json"])])
     classes = [row["class"] for row in rows if row["job"] == "said_json"]
