@@ -140,7 +140,8 @@ def test_it_is_shown_with_its_own_arguments_and_environment(stage: Stage, monkey
     shown = psutil.Process(process.pid)
     try:
         wait_until(lambda: shown.cmdline()[:4] == [sys.executable, "-m", "tried", "word"], "the arguments are shown")
-        assert shown.environ() == dict(os.environ)
+        # Written behind the arguments, so seen a little later.
+        wait_until(lambda: shown.environ() == dict(os.environ), "its environment is shown")
     finally:
         process.kill()
     assert process.wait(60) == -signal.SIGKILL
