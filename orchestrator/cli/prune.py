@@ -120,9 +120,9 @@ def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
     from orchestrator.store.load import read_history
 
     try:
-        last_change = max(
-            each.lstat().st_mtime for each in (run_dir.checkpoint, run_dir.supervisor_lock) if os.path.lexists(each)
-        )
+        files = [each for each in (run_dir.checkpoint, run_dir.supervisor_lock) if os.path.lexists(each)]
+        # A folder that cannot be entered tells no time, and stays.
+        last_change = max((each.lstat().st_mtime for each in files), default=time.time())
         if last_change >= oldest:
             return None
         history = read_history(run_dir)

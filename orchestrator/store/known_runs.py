@@ -79,7 +79,12 @@ def _created_at(run_dir: RunDir) -> float:
         return read_header(run_dir.checkpoint).created_at
     except StateRefusedError:
         # A damaged run is listed: the command that opens it says what is wrong.
-        return run_dir.checkpoint.lstat().st_mtime
+        try:
+            return run_dir.checkpoint.lstat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError:  # its folder cannot be entered, or is a link that leads nowhere
+            return run_dir.path.lstat().st_mtime
 
 
 def find_run(home: Path, reference: str | None) -> RunDir:

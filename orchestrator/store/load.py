@@ -62,7 +62,7 @@ def _moment(run_dir: RunDir) -> tuple[int, ...]:
     head, _ = read_head(source)
     try:
         journal = os.lstat(run_dir.journal(head.generation))
-    except FileNotFoundError:
+    except OSError:
         return (head.generation,)
     return head.generation, journal.st_size, journal.st_mtime_ns
 

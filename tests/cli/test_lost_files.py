@@ -104,9 +104,11 @@ def test_a_run_folder_that_was_renamed_is_one_line_among_the_others(home: Path, 
     (home / "runs" / RUN).rename(home / "runs" / "not a run's name")
     shutil.copytree(home / "runs" / "copy-1", home / "runs" / "x" / "y")
     (home / "runs" / "file").touch()
+    (home / "runs" / "loop").symlink_to("loop")
     code, printed, said = cli("list")
     assert code == 0, said
-    assert len(printed.splitlines()) == 3, printed
+    assert len(printed.splitlines()) == 4, printed
+    assert printed.count("unreadable") == 3, printed
     for words in [("doctor",), ("prune", "--older-than", "1d", "--dry-run"), ("status", "copy-1"), ("wait", "copy-1"), ("cost",)]:
         code, _, said = cli(*words)
         assert "internal error" not in said, said
