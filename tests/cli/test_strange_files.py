@@ -252,10 +252,22 @@ def test_what_people_ask_first_is_answered_beside_a_fifo(place: str, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", PLACES)
-def test_no_command_hangs_or_breaks(place: str, kind: Callable[[Path], None], tmp_path: Path, cli: Cli) -> None:
+def test_no_reader_and_no_resume_hangs_or_breaks(place: str, kind: Callable[[Path], None], tmp_path: Path, cli: Cli) -> None:
+    """Of the kinds that only root can make, or that differ little, the first places have all."""
+    if kind in (bound_socket, link_to_zeros, link_to_nothing, device, foreign) and place not in PLACES[:6]:
+        pytest.skip("as good as another kind")
+    begin(tmp_path)
+    put(tmp_path / "home" / place, kind)
+    wrong = wrong_of(cli, [*READING, CHANGING[0]])
+    assert not wrong, f"{len(wrong)} wrong\n" + "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES[:18])
+def test_no_command_that_changes_something_hangs_or_breaks(place: str, tmp_path: Path, cli: Cli) -> None:
     wrong = []
-    for commands in [READING, *([words] for words in CHANGING)]:
+    for words in CHANGING[1:]:
         begin(tmp_path)
-        put(tmp_path / "home" / place, kind)
-        wrong += wrong_of(cli, commands)
+        put(tmp_path / "home" / place, fifo)
+        wrong += wrong_of(cli, [words])
     assert not wrong, f"{len(wrong)} wrong\n" + "\n".join(wrong)
