@@ -10,14 +10,15 @@ import contextlib
 import math
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from orchestrator.control.address import SOCKET_NAME, reachable
 from orchestrator.control.messages import Reply, Request
 from orchestrator.errors import StateUnwritableError
+from orchestrator.system.threads import begin_thread
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
@@ -108,7 +109,7 @@ class ControlServer:
             while rest:
                 rest = rest[connection.send(rest) :]
         if rest and not _has_left(connection):
-            threading.Thread(target=_send_rest, args=(connection.dup(), rest), name="answer", daemon=True).start()
+            _send_beside(connection, rest)
         self._drop(client)
 
     def close(self) -> None:
@@ -152,6 +153,16 @@ def _has_left(connection: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+def _send_beside(connection: socket.socket, rest: memoryview) -> None:
+    """Without room for a descriptor or a thread the client gets a part of its answer: no request may end the run."""
+    try:
+        copy = connection.dup()
+    except OSError:
+        return
+    if begin_thread(partial(_send_rest, copy, rest), "answer") is None:
+        copy.close()
 
 
 def _send_rest(connection: socket.socket, rest: memoryview) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 import msgspec
 
@@ -143,16 +144,22 @@ class Deadlines:
             watched.is_continued = True
             watched.stopped_since = None
             watched.due_at = max(watched.due_at, now + watched.attempt.limits.grace_seconds + PATIENCE_SECONDS)
-            os.kill(process.pid, signal.SIGCONT)
+            _signal(process.pid, signal.SIGCONT)
             return [Noted(f"{name}: {who} {is_what}; it is continued, once")]
         watched.overdue = Overdue(watched.reason, f"its {who} {was_what}, and was killed", watched.grace_seconds)
-        os.kill(process.pid, signal.SIGKILL)
+        _signal(process.pid, signal.SIGKILL)
         return [Noted(f"{name}: {who} {was_what}; it is killed")]
 
     def _has_living_agent(self, watched: _Watched) -> bool:
         lines = lines_of(self._run_dir, watched.process.worker, watched.attempt.start.sequence)
         spawned = [line for line in lines if isinstance(line, Spawned)]
         return any(process_state(line.pid, line.start_ticks) not in ("", "Z", "X") for line in spawned[-1:])
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    # One of an earlier supervisor may end, and be reaped, between the look and the signal: its pidfd tells that.
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _parts_of(message: Start) -> int:

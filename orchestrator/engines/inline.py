@@ -22,6 +22,7 @@ from orchestrator.engines.taken_over import TakenOver
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
+from orchestrator.system.threads import begin_thread
 from orchestrator.workers.attempt import AttemptRunner
 from orchestrator.workers.launch import lock_liveness
 from orchestrator.workers.processes.identity import boot_id, start_ticks
@@ -141,12 +142,9 @@ class InlineEngine:
     def _begin_thread(self) -> None:
         if self._thread is not None:
             return
-        thread = threading.Thread(target=self._serve, name="inline-attempts", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # the machine has no room for it just now: Python tells no number
-            raise BlockingIOError(errno.EAGAIN, str(error)) from error
-        self._thread = thread
+        self._thread = begin_thread(self._serve, "inline-attempts")
+        if self._thread is None:
+            raise BlockingIOError(errno.EAGAIN, "no room on this machine just now for a thread")
 
     def _serve(self) -> None:
         """On the thread: run what is started, until there is no more."""

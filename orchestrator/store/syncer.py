@@ -15,6 +15,7 @@ from pathlib import Path
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.durable_file import unwritable
+from orchestrator.system.threads import begin_thread
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.syncing import sync_data
 
@@ -113,13 +114,8 @@ class Syncer:
 
     def _has_thread(self) -> bool:
         """Whether the thread is there, or can be begun now."""
-        thread = threading.Thread(target=self._run, name="syncer", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # Python tells no error number
-            return False
-        self._thread = thread
-        return True
+        self._thread = begin_thread(self._run, "syncer")
+        return self._thread is not None
 
     def _end_sync(self, goal: int, error: OSError | None) -> None:
         """Everything through group `goal` is durable now, or (`error`) nobody knows."""

@@ -16,6 +16,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+
+from orchestrator.system.threads import begin_thread
 
 RETRY_SECONDS = 0.25
 """After which work that found no thread is tried again."""
@@ -103,11 +106,7 @@ class SideThreads:
             os.close(self._write_fd)
 
     def _try_begin(self, number: int, work: Callable[[], object]) -> bool:
-        try:
-            threading.Thread(target=self._do, args=(number, work), name=f"beside-{number}", daemon=True).start()
-        except RuntimeError:  # Python tells no error number
-            return False
-        return True
+        return begin_thread(partial(self._do, number, work), f"beside-{number}") is not None
 
     def _do(self, number: int, work: Callable[[], object]) -> None:
         failure: BaseException | None = None

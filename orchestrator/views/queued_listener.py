@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 
+from orchestrator.system.threads import begin_thread
 from orchestrator.views.happenings import Happening, Noted, RunFinished
 from orchestrator.views.listener import Listener
 
@@ -125,12 +126,8 @@ class QueuedListener:
                 self._is_idle = False
                 self._changed.notify_all()
             return
-        thread = threading.Thread(target=self._serve, name=f"listener-{type(self.listener).__name__}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return  # no room for a thread just now: each later call tries again, and until then all is queued
-        self._thread = thread
+        # Without room for a thread each later call tries again, and until then all is queued.
+        self._thread = begin_thread(self._serve, f"listener-{type(self.listener).__name__}")
 
     def _give_up(self) -> None:
         with self._changed:

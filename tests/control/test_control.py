@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from drivers.processes import without_threads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -146,6 +147,24 @@ def test_a_request_that_is_too_long_is_read_to_its_end_and_refused_in_words(tmp_
 def test_an_answer_that_no_socket_has_room_for_arrives_whole(tmp_path: Path) -> None:
     long = Reply(True, "", waiting={f"a job with a long name {number}": number for number in range(40_000)})
     assert answered(tmp_path, CountWaiting(), long)[0] == long
+
+
+def test_an_answer_for_which_there_is_no_thread_is_cut_and_the_next_client_is_served(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with reachable(tmp_path) as address:
+            connection.connect(address)
+        connection.sendall(msgspec.json.encode(CountWaiting()) + b"\n")
+        asked: list[tuple[int, Request]] = []
+        while not asked:
+            asked = [each for fileno in select.select(server.filenos(), [], [], 30)[0] for each in server.poll(fileno)]
+        with without_threads():
+            server.answer(asked[0][0], Reply(True, "x" * (4 << 20)))
+        connection.settimeout(30)
+        heard = b"".join(iter(lambda: connection.recv(65536), b""))
+    server.close()
+    assert 0 < len(heard) < 4 << 20
+    assert answered(tmp_path, StopRequest())[0] == Reply(True, "yes")
 
 
 def test_a_supervisor_of_an_earlier_version_that_cuts_a_long_request_off_is_not_taken_for_dead(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +92,18 @@ def test_one_that_is_stopped_again_is_killed_and_its_attempt_has_timed_out(
     assert isinstance(over, AttemptLost)
     words = f"its {name} was stopped (SIGSTOP) again after it had been continued, and was killed"
     assert (over.ended_by, over.words) == (EndReason.TIMEOUT, f"timed out: {words}")
+
+
+def test_one_that_ends_between_the_look_and_the_signal_is_told_by_its_end(
+    driver: EngineDriver, later: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.begin("sleep", "60", limits=Limits(grace_seconds=0.1))
+    assert driver.worker is not None
+    os.kill(driver.worker.pid, signal.SIGKILL)
+    os.waitpid(driver.worker.pid, 0)
+    monkeypatch.setattr("orchestrator.engines.deadlines.process_state", lambda _pid, _ticks: "T")
+    look(driver, later)
+    assert isinstance(driver.until_over(), OutcomeArrived | AttemptLost), "it may not have begun yet"
 
 
 def test_one_that_was_to_end_and_is_stopped_again_is_killed_and_has_ended_for_that_reason(

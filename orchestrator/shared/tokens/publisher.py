@@ -20,6 +20,7 @@ from pathlib import Path
 from orchestrator.errors import StateUnwritableError
 from orchestrator.shared.tokens.record import TokenPaths, TokenRecord, write_new_record
 from orchestrator.store.durable_file import unwritable
+from orchestrator.system.threads import begin_thread
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -138,13 +139,8 @@ class Publisher:
 
     def _has_thread(self) -> bool:
         """Whether the thread is there, or can be begun now."""
-        thread = threading.Thread(target=self._work, name="publisher", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # Python tells no error number
-            return False
-        self._thread = thread
-        return True
+        self._thread = begin_thread(self._work, "publisher")
+        return self._thread is not None
 
     def _write_here(self) -> None:
         """Without a thread: write what waits, in this one. What finds no descriptor stays, and goes with the next record."""
