@@ -145,6 +145,11 @@ class Journal:
             self._failure = StateUnwritableError(f"{self.path}: this journal is closed")
         fd, self.fd = self.fd, -1
         if fd >= 0:
+            from filelock import unlock_descriptor
+
+            # Closing alone would not do: a process that is being started has a copy until the kernel is done with its exec.
+            with contextlib.suppress(OSError):
+                unlock_descriptor(fd)
             # What was written is in the page cache; an error of close tells nothing that fdatasync has not told.
             with contextlib.suppress(OSError):
                 os.close(fd)

@@ -76,7 +76,9 @@ class SupervisorLock:
 
             fd, self._fd = self._fd, None
             # Closing alone would not do: a process that is being started has a copy until the kernel is done with its exec.
-            unlock_descriptor(fd)
+            # Where the file system has lost its lock service (ENOLCK) the close has to do.
+            with contextlib.suppress(OSError):
+                unlock_descriptor(fd)
             os.close(fd)
 
     def _try_lock(self) -> int | None:
