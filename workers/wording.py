@@ -1,6 +1,10 @@
-"""Durations and sizes in words, as they stand in messages."""
+"""Durations, sizes and long lists in words, as they stand in messages."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MOST_NAMED = 5
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -26,6 +30,12 @@ def excess_in_words(size: int, limit: int) -> str:
     bytes_a_unit, unit = _unit_of(limit)
     tenths = -(-size * 10 // bytes_a_unit)
     return f"{tenths / 10:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def first_in_words(names: Sequence[str], between: str = ", ") -> str:
+    """`a, b, c, d, e and 3 more`: the first five, and how many there are besides."""
+    more = len(names) - _MOST_NAMED
+    return between.join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _unit_of(size: int) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import replaced, write_json, write_line
 from orchestrator.views.outlet import Outlet
+from orchestrator.workers.wording import first_in_words
 
 
 @click.command("capsule")
@@ -47,7 +48,7 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
             )
     # What is not in it: an attempt that has not ended, or of which nothing was kept, cannot be played.
     if capsule.missing:
-        some = "; ".join(capsule.missing[:5]) + (f" and {len(capsule.missing) - 5} more" if len(capsule.missing) > 5 else "")
+        some = first_in_words(capsule.missing, "; ")
         Outlet(sys.stderr).line(f"note: not in it, for they have not ended or nothing was kept of them: {some}")
     # An agent without a workspace of its own changed files that other agents and people change, too.
     if maker.unseen_jobs:

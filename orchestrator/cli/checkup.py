@@ -18,10 +18,10 @@ from orchestrator import __version__
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.store.home import limits_folder, pools_folder, tokens_folder
 from orchestrator.system.wording import counted, shown, sized
+from orchestrator.workers.wording import first_in_words
 
 _LOW_DISK_BYTES = 1 << 30
 _DEPENDENCIES = {"click": (8, 1), "filelock": (4,), "jinja2": (3, 1), "msgspec": (0, 19), "psutil": (6,), "rich": (13, 7)}
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _tokens(home: Path) -> Iterator[Finding]:
     if states:
         yield Finding("ok", "tokens", counted(states))
     if lost:
-        said = _first(lost)
+        said = first_in_words(lost)
         yield Finding("note", "tokens", f"lost, as their holders died; who asks next takes the work over: {said}")
 
 
@@ -229,11 +229,6 @@ def _interrupted(home: Path) -> Iterator[Finding]:
             left.append(run_dir.run_id)
     # One line for all, however many there are: `list` has them one by one.
     if left:
-        yield Finding("note", "runs", f"interrupted, and can be resumed: {_first(left)}")
+        yield Finding("note", "runs", f"interrupted, and can be resumed: {first_in_words(left)}")
     else:
         yield Finding("ok", "runs", "none is left interrupted")
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(names[:_MOST_NAMED])}{more}"

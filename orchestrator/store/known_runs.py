@@ -12,6 +12,7 @@ from orchestrator.store.checkpoint import read_header
 from orchestrator.store.home import runs_folder
 from orchestrator.store.run_dir import RunDir, is_run_id
 from orchestrator.system.wording import cut
+from orchestrator.workers.wording import first_in_words
 
 
 def list_runs(home: Path) -> list[RunDir]:
@@ -107,8 +108,7 @@ def find_run(home: Path, reference: str | None) -> RunDir:
     if len(candidates) == 1:
         return RunDir.of(home, candidates[0])
     if candidates:
-        shown = ", ".join(candidates[:5]) + (f" and {len(candidates) - 5} more" if len(candidates) > 5 else "")
-        raise UserError(f"{reference!r} could be {len(candidates)} runs: {shown}", "give more of the id")
+        raise UserError(f"{reference!r} could be {len(candidates)} runs: {first_in_words(candidates)}", "give more of the id")
     return _newest_of_file(home, runs, reference)
 
 

@@ -12,10 +12,9 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
+from ..wording import first_in_words
 from .git import GitFailed, common_folder, git
 from .record import WorkspaceRecord, snapshots_of
-
-_MOST_NAMED = 5
 
 
 def mend_after_restart(path: str, record: WorkspaceRecord, since: str, env: Mapping[str, str]) -> list[str]:
@@ -42,9 +41,8 @@ def mend_after_restart(path: str, record: WorkspaceRecord, since: str, env: Mapp
         git(path, "read-tree", since, env=env)
         empty = _empty_files(path, env)
     if empty:
-        more = f" and {len(empty) - _MOST_NAMED} more" if len(empty) > _MOST_NAMED else ""
-        shown = ", ".join(empty[:_MOST_NAMED])
-        notes.append(f"the machine was restarted while it was at work; files of its own that are empty now: {shown}{more}")
+        shown = first_in_words(empty)
+        notes.append(f"the machine was restarted while it was at work; files of its own that are empty now: {shown}")
     return notes
 
 

@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Mapping
 
+from ..wording import first_in_words
 from .git import GitFailed, git
 
 _MARKER = re.compile(rb"^(<{7,}|>{7,}|\|{7,}) ", re.MULTILINE)
 _BOTH_SIDES = {"2", "3"}
-_MOST_NAMED = 5
 
 
 def refuse_unfinished_merge(path: str, env: Mapping[str, str]) -> None:
@@ -25,8 +25,7 @@ def refuse_unfinished_merge(path: str, env: Mapping[str, str]) -> None:
         stages.setdefault(name, set()).add(about.split()[2])
     names = [name for name, sides in stages.items() if not _is_resolved(os.path.join(path, name), sides)]
     if names:
-        shown = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
-        raise GitFailed(f"a merge was begun in the workspace and is not finished; in conflict: {shown}")
+        raise GitFailed(f"a merge was begun in the workspace and is not finished; in conflict: {first_in_words(names)}")
 
 
 def _is_resolved(path: str, sides: set[str]) -> bool:
