@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from .config_folder import ConfigFolder
 from .config_links import noted_links
+from .copying import bytes_on_disk
+from .opening import StrangeFileError, open_file, read_file
 
 
 class RemovedSlot(NamedTuple):
@@ -40,16 +42,18 @@ def forget_old_state(folder: str, oldest: float, is_needed: Callable[[str], bool
     sessions = f"{folder}/sessions"
     numbers = _slots(folder)
     held = {number for number in numbers if _is_held(f"{folder}/{number}.lock")}
-    forgotten = []
+    forgotten, with_session = [], set()
     for name, number, used_at in _noted(sessions):
         # The session of an attempt that runs may stand in no record yet.
-        if used_at < oldest and number not in held and not is_needed(name):
+        if used_at >= oldest or number in held or is_needed(name):
+            with_session.add(number)
+        else:
             forgotten.append(name)
             if not is_dry:
                 with suppress(FileNotFoundError):
                     os.unlink(f"{sessions}/{name}")
     idle = [number for number in sorted(numbers - held) if _mtime(f"{folder}/{number}.lock") < oldest]
-    unused = [number for number in idle if not _has_session(folder, number, set(forgotten))]
+    unused = [number for number in idle if number not in with_session]
     # A login that was renewed in a slot, and not brought back, is perhaps the only good one.
     known = [number for number in unused if noted_links(f"{folder}/{number}") is not None]
     removed = [slot for number in known if (slot := _remove_slot(folder, number, set(forgotten), is_dry=is_dry)) is not None]
@@ -57,11 +61,11 @@ def forget_old_state(folder: str, oldest: float, is_needed: Callable[[str], bool
 
 
 def _remove_slot(folder: str, number: int, forgotten: set[str], *, is_dry: bool) -> RemovedSlot | None:
-    """Remove a slot unless it is used, or has a session; `forgotten` ones count no more."""
+    """Remove a slot unless it is used, or has a session by now; `forgotten` ones count no more."""
     path = f"{folder}/{number}"
-    if not os.path.isdir(path) or _has_session(folder, number, forgotten):
+    if not os.path.isdir(path):
         return None
-    found = RemovedSlot(path, _bytes_below(path))
+    found = RemovedSlot(path, bytes_on_disk(path))
     if is_dry:
         return found
     taken = ConfigFolder.take_idle_slot(folder, number)
@@ -88,8 +92,8 @@ def _noted(sessions: str) -> list[tuple[str, int, float]]:
         for name in os.listdir(sessions):
             number = -1
             with suppress(FileNotFoundError):
-                with suppress(ValueError), open(f"{sessions}/{name}", encoding="ascii") as file:
-                    number = int(file.read(20))
+                with suppress(StrangeFileError, ValueError):
+                    number = int(read_file(f"{sessions}/{name}"))
                 found.append((name, number, os.stat(f"{sessions}/{name}").st_mtime))
     return found
 
@@ -103,7 +107,7 @@ def _is_held(lock: str) -> bool:
     from filelock import lock_descriptor
 
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = open_file(lock, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
@@ -117,12 +121,3 @@ def _mtime(path: str) -> float:
         return os.stat(path).st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _bytes_below(path: str) -> int:
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-    return total

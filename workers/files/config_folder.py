@@ -6,7 +6,7 @@ other's way, and warmed once before anything else uses it.
                         sessions/ID             in which of them that session is: it goes on nowhere else
 
 Promise: no two attempts of this machine's runs use one such folder at once, unless both go on in sessions that are in it; the
-agent inherits the lock, so that an agent that outlives a killed worker holds it still. Nobody waits here. A file that is shared
+agent keeps the lock held, so that one that outlives a killed worker holds it still. Nobody waits here. A file that is shared
 with the user's own folder is a link to it. A CLI that renews a login in its slot replaces the file, and so the link: the new
 login is brought back to the user's folder after the attempt, because the old one may be of no use any more.
 
@@ -85,7 +85,7 @@ class ConfigFolder:
 
     @property
     def locks(self) -> list[int]:
-        """Descriptors that every process started in the folder is to inherit."""
+        """Descriptors of the locks that every process started in the folder is to keep held."""
         return [] if self._lock is None else [self._lock]
 
     @property

@@ -6,11 +6,15 @@ HOME/agents/NAME/K.links
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
+from ..byte_text import encode_json, json_decoder
+from ..foreign import ForeignBytesError, decode_struct
 from ..protocol import ConfigTask
+from .opening import StrangeFileError, open_file, read_file
 
 
 class Links(msgspec.Struct, frozen=True):
@@ -20,14 +24,17 @@ class Links(msgspec.Struct, frozen=True):
     shared: list[str] = []
 
 
+_decode: Callable[[bytes], Links] = json_decoder(Links)
+
+
 def note_links(slot: str, task: ConfigTask) -> None:
     """Note it of the folder `slot` (absolute). Survives SIGKILL. Raises OSError."""
-    noted = msgspec.json.encode(Links(real=task.real, shared=task.shared))
+    noted = encode_json(Links(real=task.real, shared=task.shared))
     path = links_path(slot)
-    with suppress(FileNotFoundError), open(path, "rb") as file:
-        if file.read() == noted:
+    with suppress(FileNotFoundError, StrangeFileError):
+        if read_file(path) == noted:
             return
-    with open(f"{path}.new", "wb") as file:
+    with open(open_file(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
         file.write(noted)
     os.replace(f"{path}.new", path)
 
@@ -35,9 +42,8 @@ def note_links(slot: str, task: ConfigTask) -> None:
 def noted_links(slot: str) -> Links | None:
     """What is noted of the folder `slot`; None: nothing, as of those that earlier versions made, or nothing that can be read."""
     try:
-        with open(links_path(slot), "rb") as file:
-            return msgspec.json.decode(file.read(), type=Links)
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return decode_struct(_decode, read_file(links_path(slot)))
+    except (FileNotFoundError, StrangeFileError, ForeignBytesError):
         return None
 
 
