@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MOST_SLOTS = 4096
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 

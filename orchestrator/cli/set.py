@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import MOST_SLOTS, last_option, named_run, run_argument
+from orchestrator.cli.options import last_option, named_run, run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.errors import UserError
 
@@ -50,7 +50,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
 
 def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
     from orchestrator.control.messages import SetBudget, SetSlots
-    from orchestrator.jobsfile.language.quantities import read_digits
+    from orchestrator.jobsfile.language.quantities import MOST_SLOTS, read_digits
 
     if len(settings) != 1:
         raise UserError("set what?", "slots=N, as in: orchestrate set RUN slots=4")

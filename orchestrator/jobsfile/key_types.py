@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from orchestrator.core.costs import MOST_DOLLARS
 from orchestrator.jobsfile.language import quantities
+from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.jobsfile.model import (
     IfChanged,
     IfDone,
@@ -76,7 +77,7 @@ Argv = Annotated[
 Flag = Annotated[bool, Meta(description="true or false")]
 Whole = Annotated[int, Meta(description="a whole number")]
 Depth = Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")]
-Slots = Annotated[int, Meta(ge=0, le=4096, description="a whole number from 0 to 4096")]
+Slots = Annotated[int, Meta(ge=0, le=MOST_SLOTS, description=f"a whole number from 0 to {MOST_SLOTS}")]
 Count = Annotated[
     int,
     quantities.parse_count,
@@ -110,7 +111,7 @@ Failures = Annotated[
 ]
 Backoff = Annotated[float, Meta(ge=1, le=1000, description="a number from 1 to 1000")]
 Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-PoolSlots = Annotated[int, Meta(ge=1, le=4096, description="a whole number from 1 to 4096")]
+PoolSlots = Annotated[int, Meta(ge=1, le=MOST_SLOTS, description=f"a whole number from 1 to {MOST_SLOTS}")]
 StartRate = Annotated[
     Rate,
     parse_rate,

@@ -35,6 +35,7 @@ from orchestrator.core.parking import usage_limit
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, Stop
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import settings_records
@@ -45,9 +46,6 @@ from orchestrator.supervisor.resources import MissingResources
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.stops import Stops
-
-_MOST_SLOTS = 4096
-"""As the command line has it: what asks for more is another program."""
 
 
 class Requests:
@@ -118,8 +116,9 @@ class Requests:
     def _set_slots(self, slots: int) -> Reply:
         if self._run.is_inline:
             return Reply(False, f"run {self._run_id} runs inline (slots = 0): stop it, and resume it with --slots {slots}")
-        if not 1 <= slots <= _MOST_SLOTS:
-            return Reply(False, f"a run has 1 to {_MOST_SLOTS} slots")
+        # What asks for more is another program: the command line does not let it through.
+        if not 1 <= slots <= MOST_SLOTS:
+            return Reply(False, f"a run has 1 to {MOST_SLOTS} slots")
         self._run.recorder.add(settings_records.SlotsSet(slots=slots))
         fast_slots = split_slots(slots, self._run.jobs_file.run.fast_slots, self._run.core.lanes)
         write_whole(self._run.dir.slot_count, str(slots - fast_slots).encode())

@@ -32,6 +32,9 @@ LONGEST_SECONDS = 36500 * 86400.0
 LARGEST_BYTES = 2**63 - 1
 _MOST_DIGITS = 18
 
+MOST_SLOTS = 4096
+"""Of a run, and of a pool."""
+
 MOST_STARTS = 100_000
 """In one window of a rate: each of them is remembered for as long as the window is."""
 

@@ -172,7 +172,7 @@ class Asks:
             return self._join(asking, record, f"token {asking.token!r} is being taken")
         if self._holders.lives(record.holder):
             return self._meet_in_flight(asking, record)
-        # The holder is dead, but processes that it left have inherited the lock.
+        # The holder is dead, but processes that it left keep the lock held.
         if self._dead_holders.must_end_processes(record):
             return self._join_behind_dead(asking, record)
         # Another run is taking the token over and has not written that yet; or no evidence leads to the processes that hold it.
