@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,11 @@ from orchestrator.cli.prompting import input_asker
 if TYPE_CHECKING:
     from orchestrator.attempts.agent.fallback import FindProfile
     from orchestrator.attempts.items.foreseen import Values
-    from orchestrator.attempts.items.selection import Selector
+    from orchestrator.attempts.items.selection import Later, Selector
     from orchestrator.jobsfile.model import Job, JobsFile
+
+    LabelBefore = Callable[[dict[str, Any], str, int], str | Later | None]
+    """`foreseen.label_before` of one file: (context, id of the job, index of the item)."""
 
 
 _LONGEST_PROMPT = 200
@@ -158,6 +161,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
     find = finder(jobs_file)
     context = context_before(jobs_file, inputs)
     values: dict[str, Values | None] = {}
+    label = partial(label_before, {job.id: job for job in jobs_file.jobs}, values)
     with TemporaryDirectory(prefix="orchestrate-plan-") as scratch:
         for job, node in zip(jobs_file.jobs, nodes_of(jobs_file.jobs), strict=True):
             # Which items there are: known, known only after another job, or a mistake in the source.
@@ -172,15 +176,17 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
                 raise UserError(f"jobs.{job.id}.creates: {same.in_words(job.id)}") from same
             # Which of them a run with these --only and --limit would run.
             known = values[job.id] or []
-            chosen = selector.select_items(job.id, len(known), partial(label_before, jobs_file, values, context))
+            chosen = selector.select_items(job.id, len(known), partial(label, context))
             indices = range(len(known)) if chosen is None else sorted(chosen)
             plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
             plan.update(workspace=job.workspace.kind if not job.is_gate else None)
             plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
-            yield {**plan, "items": map(partial(_item, jobs_file, job, known, context, find), indices)}
+            yield {**plan, "items": map(partial(_item, jobs_file, job, known, context, find, label), indices)}
 
 
-def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, index: int) -> dict[str, Any]:
+def _item(
+    jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, label: LabelBefore, index: int
+) -> dict[str, Any]:
     from orchestrator.attempts.agent.work import AgentSurroundings
     from orchestrator.attempts.items.foreseen import LaterJob, NotYetKnown
     from orchestrator.attempts.rendering import Surroundings, is_wanted, question_of, render_attempt
@@ -202,7 +208,7 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
         context["parent"] = later if len(later) > 1 else later[job.for_each.jobs[0]]
     # Rendered as a start would render it, up to the first template that asks for something later.
     try:
-        item["label"] = context["label"] = _item_label(jobs_file, job, values, context, index)
+        item["label"] = context["label"] = _item_label(job, context, label, index)
         if job.when is not None and not is_wanted(job, context):
             item["note"] = "skipped: its `when` is false"
         if job.is_gate:
@@ -231,18 +237,16 @@ def _item(jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], f
     return item
 
 
-def _item_label(jobs_file: JobsFile, job: Job, values: Values, context: dict[str, Any], index: int) -> str | None:
+def _item_label(job: Job, context: dict[str, Any], label: LabelBefore, index: int) -> str | None:
     """The label that an item will have; None also for one that is known later. Raises NotYetKnown, ItemRefused."""
-    from orchestrator.attempts.items.foreseen import label_before
     from orchestrator.attempts.items.labels import item_label
     from orchestrator.jobsfile.model import chain_of
 
     if job.label is not None or not chain_of(job):
         return item_label(job, context)
-    # That of the item which it follows, and all jobs of a chain have the same items.
-    known = dict.fromkeys((each.id for each in jobs_file.jobs), values)
+    # That of the item which it follows.
     base = {name: value for name, value in context.items() if name != "parent"}
-    found = label_before(jobs_file, known, base, job.id, index)
+    found = label(base, job.id, index)
     return found if isinstance(found, str) else None
 
 

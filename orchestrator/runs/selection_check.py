@@ -30,13 +30,14 @@ def check_selection(selection: Selection, jobs_file: JobsFile, inputs: dict[str,
     named = {job_id for pattern in selection.only for job_id in selector.jobs_named_by(pattern)}
     from tempfile import TemporaryDirectory  # and what it needs: three milliseconds of every start
 
+    named.update(parent for job in jobs_file.jobs for parent in chain_of(job))
     known: dict[str, Values | None] = {}
     context = context_before(jobs_file, inputs)
-    labels = partial(label_before, jobs_file, known, context)
+    labels = partial(label_before, {job.id: job for job in jobs_file.jobs}, known, context)
     with TemporaryDirectory(prefix="orchestrate-only-") as scratch:
         for job in jobs_file.jobs:
             # A list may be long: only those are made that a pattern speaks of, and those that such a chain follows.
-            if job.id not in named and not any(job.id in chain_of(each) for each in jobs_file.jobs):
+            if job.id not in named:
                 continue
             try:
                 values = known[job.id] = values_of(job, known, context, jobs_file.folder, scratch)

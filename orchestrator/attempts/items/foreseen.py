@@ -71,10 +71,9 @@ def values_of(job: Job, known: Mapping[str, Values | None], context: dict[str, A
 
 
 def label_before(
-    jobs_file: JobsFile, known: Mapping[str, Values | None], context: dict[str, Any], job_id: str, index: int
+    jobs: Mapping[str, Job], known: Mapping[str, Values | None], context: dict[str, Any], job_id: str, index: int
 ) -> str | Later | None:
     """The item's label, as far as it is known before the run. Raises LabelsUnknown if the items themselves are not known."""
-    jobs = {job.id: job for job in jobs_file.jobs}
     first = job_id
     while chain_of(jobs[first]):
         first = chain_of(jobs[first])[0]
