@@ -18,7 +18,6 @@ from .faultpoints import fault_point
 from .files import creates
 from .files.capture import CaptureFile, keep_bytes
 from .files.given import script_file
-from .processes.oom_kills import killed_since
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
 from .processes.surroundings import Bounds
@@ -92,7 +91,7 @@ class ActionRunner:
                 raise
             except Exception as error:
                 course.meet_bug(error, "what its agent told")
-        course.end = with_oom_kills_told(course.end, killed_since(spawned.oom_kills))
+        course.end = with_oom_kills_told(course.end, spawned.oom_kills)
         course.take_captures(self._captures, start)
 
     def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn:

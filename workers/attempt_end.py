@@ -6,7 +6,7 @@ import os
 from signal import Signals
 from typing import NamedTuple, assert_never
 
-from .processes.oom_kills import killed_in_words
+from .processes.oom_kills import OomKills, killed_in_words, killed_since
 from .processes.spawn import SHORTAGES
 from .protocol import AttemptClass, EndReason, Start
 from .wording import duration_in_words, excess_in_words, size_in_words
@@ -45,11 +45,13 @@ def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: in
     return AttemptEnd(AttemptClass.COMMAND_FAILED, words, exit_code, number)
 
 
-def with_oom_kills_told(end: AttemptEnd, killed: int) -> AttemptEnd:
-    """The end, with what may explain a failure that is none of ours: meanwhile the kernel `killed` so many processes."""
-    if not killed or end.ended_by is not None or end.attempt_class is AttemptClass.OK:
+def with_oom_kills_told(end: AttemptEnd, before: OomKills | None) -> AttemptEnd:
+    """The end, with what may explain a failure that is none of ours: processes that the kernel has killed since `before`."""
+    # Most attempts succeed: these pay for no look.
+    if end.ended_by is not None or end.attempt_class is AttemptClass.OK:
         return end
-    return end.but(end.attempt_class, killed_in_words(killed))
+    killed = killed_since(before)
+    return end.but(end.attempt_class, killed_in_words(killed)) if killed else end
 
 
 def end_in_words(ended_by: EndReason, start: Start, used_bytes: int = 0) -> tuple[AttemptClass, str]:

@@ -14,7 +14,6 @@ from .attempt_end import AttemptEnd, end_of, with_oom_kills_told
 from .check_output import CheckOutput
 from .course import Course
 from .files.given import script_file
-from .processes.oom_kills import killed_since
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import SHORTAGES, CannotStart
 from .processes.surroundings import Bounds, Control
@@ -57,7 +56,7 @@ class CheckRunner:
         # The rest of the attempt's time bounds it; silence does not, for a test may well say nothing for long.
         watch = self._processes.watch(spawned, start, [self._output], Bounds(course.timeout_at))
         found = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-        found = with_oom_kills_told(found, killed_since(spawned.oom_kills))
+        found = with_oom_kills_told(found, spawned.oom_kills)
         course.add_process(watch)
         course.end = _confirmed(course.end, found)
         # It may have failed for want of space alone: that says nothing of what the agent did.

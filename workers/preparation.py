@@ -17,7 +17,6 @@ from .course import Course, timeout_at
 from .files.capture import CaptureFile
 from .files.given import script_file
 from .interruption import Interrupted, heeding
-from .processes.oom_kills import killed_since
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
 from .processes.surroundings import Bounds, Control
@@ -124,7 +123,7 @@ class PreparationRunner:
         try:
             watch = self._processes.watch(spawned, start, self._captures, Bounds(timeout_at(start)))
             course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-            course.end = with_oom_kills_told(course.end, killed_since(spawned.oom_kills))
+            course.end = with_oom_kills_told(course.end, spawned.oom_kills)
         except OSError as error:
             # No OSError: the caller would take it for "not started".
             raise RuntimeError("what comes before the agent could not be watched") from error

@@ -64,8 +64,11 @@ class TestCounting:
         AttemptEnd(AttemptClass.TIMEOUT, "timed out", None, 9, EndReason.TIMEOUT),
     ],
 )
-def test_a_success_and_an_end_of_ours_have_their_reason_already(end: AttemptEnd) -> None:
-    assert with_oom_kills_told(end, 1) == end
+def test_a_success_and_an_end_of_ours_have_their_reason_already_and_cost_no_look(
+    end: AttemptEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("orchestrator.workers.attempt_end.killed_since")
+    assert with_oom_kills_told(end, ("/somewhere", 0)) == end
 
 
 def test_an_attempt_that_the_kernel_killed_for_want_of_memory_says_so(
