@@ -8,9 +8,9 @@ import sys
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import replaced, write_json, write_line
-from orchestrator.views.outlet import Outlet
 from orchestrator.workers.wording import first_in_words
 
 
@@ -49,9 +49,9 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
     # What is not in it: an attempt that has not ended, or of which nothing was kept, cannot be played.
     if capsule.missing:
         some = first_in_words(capsule.missing, "; ")
-        Outlet(sys.stderr).line(f"note: not in it, for they have not ended or nothing was kept of them: {some}")
+        tell_note(f"not in it, for they have not ended or nothing was kept of them: {some}")
     # An agent without a workspace of its own changed files that other agents and people change, too.
     if maker.unseen_jobs:
         jobs = ", ".join(maker.unseen_jobs)
-        Outlet(sys.stderr).line(f"note: what agents changed in the folder itself is not in it: {jobs} (see `workspace`)")
+        tell_note(f"what agents changed in the folder itself is not in it: {jobs} (see `workspace`)")
     return 0

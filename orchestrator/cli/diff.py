@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.output import write_bytes, write_line
 from orchestrator.errors import UserError
-from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
@@ -36,10 +35,6 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
     reader = open_run(invocation, run)
     items = find_items(reader, item) if item is not None else items_with_changes(reader)
     told = 0
-
-    def note(words: str) -> None:
-        Outlet(sys.stderr).line(f"note: {words}")
-
     for job_id, index in items:
         patch = patch_of(reader, job_id, index)
         if not patch:
@@ -52,11 +47,11 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
     # Of some work there is no patch, which does not mean that nothing was done.
     without = [each for each in items if why_no_patch(reader, *each)] if item is not None else items_without_patch(reader)
     for job_id, index in without[:_MOST_NOTES]:
-        note(f"{reader.item_name(job_id, index)}: {why_no_patch(reader, job_id, index)}")
+        tell_note(f"{reader.item_name(job_id, index)}: {why_no_patch(reader, job_id, index)}")
     if len(without) > _MOST_NOTES:
-        note(f"and {len(without) - _MOST_NOTES} more: orchestrate results {reader.run_dir.run_id} --fields item,workspace")
+        tell_note(f"and {len(without) - _MOST_NOTES} more: orchestrate results {reader.run_dir.run_id} --fields item,workspace")
     if not told and not without:
-        note("nothing was changed in a workspace")
+        tell_note("nothing was changed in a workspace")
     return 0
 
 

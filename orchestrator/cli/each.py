@@ -12,6 +12,7 @@ import click
 
 from orchestrator.cli.each_file import agent_jobs_text, jobs_text, standing_alone
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
@@ -120,9 +121,7 @@ def _lines() -> Iterator[str]:
         raise UserError("stdin is in UTF-16", "convert it to UTF-8, as by: iconv -f UTF-16 -t UTF-8")
     lines = lines_of(data)
     if lines and (has_dos_ends(data) or data.startswith(BYTE_ORDER_MARK)):
-        from orchestrator.views.outlet import Outlet
-
-        Outlet(sys.stderr).line("note: the lines come with CR LF or a byte order mark, as Windows writes them; items go without")
+        tell_note("the lines come with CR LF or a byte order mark, as Windows writes them; items go without")
     yield from lines
 
 

@@ -11,9 +11,8 @@ import tempfile
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.errors import UserError
-from orchestrator.system.wording import shown
-from orchestrator.views.outlet import Outlet
 from orchestrator.workers.byte_text import bytes_of_text
 
 
@@ -46,7 +45,7 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     except OSError as error:
         raise UserError(f"{prepared.cwd}: cannot go there: {error.strerror}") from error
     if prepared.creates is not None:
-        Outlet(sys.stderr).line(f"note: it writes {shown(prepared.creates.temporary)}, and by hand nothing renames that")
+        tell_note(f"it writes {prepared.creates.temporary}, and by hand nothing renames that")
     if shell:
         _become([os.environ.get("SHELL") or "/bin/sh"], environment)
     # A shell script that is too long for an argument is read from a descriptor, so that no file is left behind.

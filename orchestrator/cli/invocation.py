@@ -43,11 +43,9 @@ class Invocation:
             if (known := known_secrets(self.run_dir)) is not None:
                 remember(known)
             else:
-                import sys
+                from orchestrator.cli.noting import tell_note
 
-                from orchestrator.views.outlet import Outlet
-
-                Outlet(sys.stderr).line(f"note: {self.run_dir.secrets} cannot be read: the run's secrets are shown")
+                tell_note(f"{self.run_dir.secrets} cannot be read: the run's secrets are shown")
         return self.run_dir
 
     def crash_log(self) -> Path | None:

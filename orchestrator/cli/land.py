@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line
 from orchestrator.errors import ExitCode, UserError
-from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
     from orchestrator.attempts.workspaces.landing import Change, Landed
@@ -64,7 +63,7 @@ def command(
         raise UserError(f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} | patch -p1")
     # One after the other, each told as soon as it has landed: a check may take long.
     came_to: list[Landed] = []
-    with landing(repository, lambda words: Outlet(sys.stderr).line(f"note: {words}")) as land:
+    with landing(repository, tell_note) as land:
         branch = land.branch
         for job_id, index in _chosen(reader, items):
             came_to.append(land.land_change(_change(reader, job_id, index, script, no_check=no_check)))
@@ -73,7 +72,7 @@ def command(
     if as_json:
         write_json(_told(reader, branch, came_to))
     elif not came_to:
-        Outlet(sys.stderr).line("note: no item has succeeded with changes in a worktree or a copy of its own")
+        tell_note("no item has succeeded with changes in a worktree or a copy of its own")
     return ExitCode.FAILED if any(each.status in ("conflict", "check_failed") for each in came_to) else ExitCode.COMPLETED
 
 
@@ -94,11 +93,11 @@ def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, i
     chosen: list[tuple[str, int]] = []
     for job_id, index in sorted(found, key=lambda each: (order[each[0]], each[1])):
         if reader.history.jobs[job_id].status(index) is not Status.SUCCEEDED:
-            Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)} has not succeeded: not landed")
+            tell_note(f"{reader.item_name(job_id, index)} has not succeeded: not landed")
         elif report_of(reader, job_id, index) is None:
-            Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)} had no workspace of its own: nothing to land")
+            tell_note(f"{reader.item_name(job_id, index)} had no workspace of its own: nothing to land")
         elif (why := why_no_patch(reader, job_id, index)) is not None:
-            Outlet(sys.stderr).line(f"note: {reader.item_name(job_id, index)}: {why}: not landed")
+            tell_note(f"{reader.item_name(job_id, index)}: {why}: not landed")
         else:
             chosen.append((job_id, index))
     return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.cli.sinks import Sinks, copy_stream
 from orchestrator.cli.streams import STREAMS, open_stream
 from orchestrator.errors import UserError
-from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
@@ -50,7 +49,6 @@ def command(
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
     each.
     """
-    from orchestrator.cli.noting import tell_note
     from orchestrator.reading.follower import RunFollower
     from orchestrator.reading.item_names import find_round
 
@@ -114,7 +112,7 @@ def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> Non
 
     child = item_fields(reader, job_id, index)["child"]
     if child is not None:
-        Outlet(sys.stderr).line(f"note: the work is done by child run {child}: {program} logs {child}")
+        tell_note(f"the work is done by child run {child}: {program} logs {child}")
 
 
 def _all_items(reader: RunReader) -> list[tuple[str, int]]:

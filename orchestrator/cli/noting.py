@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.system.wording import shown
-
 
 def tell_note(words: str) -> None:
     """Say something on stderr beside what is shown."""
+    from orchestrator.system.wording import shown
     from orchestrator.views.outlet import Outlet
 
     Outlet(sys.stderr).line(f"note: {shown(words)}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import age_seconds, json_option
 from orchestrator.cli.output import write_json, write_line
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError
@@ -152,11 +152,10 @@ def _could_be_removed(run_dir: RunDir, status: str) -> bool:
 def _attempt_runs(run_dir: RunDir) -> bool:
     """Whether an attempt still runs, and a note if so. Workers outlive their supervisor: their files must not go under them."""
     from orchestrator.system.locks.holders import is_locked
-    from orchestrator.views.outlet import Outlet
 
     runs = any(is_locked(each) for each in (run_dir.path / "slots").glob("*.lock"))
     if runs:
-        Outlet(sys.stderr).line(f"note: {run_dir.run_id} is left: an attempt of it still runs")
+        tell_note(f"{run_dir.run_id} is left: an attempt of it still runs")
     return runs
 
 
@@ -205,10 +204,8 @@ def _folders(home: Path) -> set[str]:
 
 
 def _tell(notes: list[str]) -> None:
-    from orchestrator.views.outlet import Outlet
-
     for words in notes:
-        Outlet(sys.stderr).line(f"note: {words}")
+        tell_note(words)
 
 
 def _size(run_dir: RunDir) -> int:

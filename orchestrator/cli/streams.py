@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from orchestrator.cli.noting import tell_note
 from orchestrator.engines.onlookers import open_live_output
-from orchestrator.views.outlet import Outlet
 from orchestrator.workers.files.opening import StrangeFileError, open_file
 
 if TYPE_CHECKING:
@@ -54,5 +53,5 @@ def _opened(path: Path) -> BinaryIO | None:
     except FileNotFoundError:
         return None
     except StrangeFileError as error:
-        Outlet(sys.stderr).line(f"note: {path}: cannot be read: {error.strerror}")
+        tell_note(f"{path}: cannot be read: {error.strerror}")
         return None
