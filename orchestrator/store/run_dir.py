@@ -104,6 +104,10 @@ class RunDir(msgspec.Struct, frozen=True):
     def slot_lock(self, slot: int) -> Path:
         return self.path / "slots" / f"{slot}.lock"
 
+    def slot_locks(self) -> list[Path]:
+        """The locks of all slots that the run has ever used: one that is held is that of an attempt that runs."""
+        return list((self.path / "slots").glob("*.lock"))
+
     @property
     def slot_count(self) -> Path:
         """Says, for the runs that are nested in this one, how many slots there are."""
