@@ -15,6 +15,12 @@ from orchestrator.cli import checkup
 from orchestrator.shared.tokens.record import TokenFiles
 
 
+def cut_verdict(home: Path, token: str) -> None:
+    """A part of a verdict, which was synced whole: this is damage, and no power loss made it."""
+    path = TokenFiles(home).record_path(token)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
 def files_of(home: Path) -> set[str]:
     return {path.name for path in (home / "tokens").iterdir()}
 
@@ -35,7 +41,7 @@ def test_the_list_tells_the_state_of_each_token_newest_first(run_cli: RunCli, ho
         record("taken", "released", age=50, why="replaced", replaced_by="r2/x"),
         record("broken", age=10),
     )
-    TokenFiles(home).record_path("broken").write_text("{")
+    cut_verdict(home, "broken")
     with supervising(home):
         told = json.loads(run_cli("tokens", "list", "--json").stdout)
         table = run_cli("tokens", "--home", str(home), "list", "--home", str(home)).stdout.splitlines()
@@ -154,8 +160,7 @@ def test_doctor_counts_tokens_and_names_those_that_were_lost(home: Path) -> None
 def test_a_damaged_record_fails_its_item_alone_and_says_what_mends_it(run_cli: RunCli, home: Path, tmp_path: Path) -> None:
     (tmp_path / "two.toml").write_text('[jobs.a]\ntoken = "port"\ncommand = ["true"]\n[jobs.b]\ncommand = ["true"]\n')
     assert run_cli("run", "two.toml", "--quiet").returncode == 0
-    record = TokenFiles(home).record_path("port")
-    Path(record).write_bytes(Path(record).read_bytes()[:50])
+    cut_verdict(home, "port")
     told = run_cli("run", "two.toml", "--keep-going", "--json")
     assert told.returncode == 1
     assert json.loads(told.stdout)["counts"] == {"failed": 1, "succeeded": 1}
