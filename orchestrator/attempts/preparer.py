@@ -24,13 +24,12 @@ from orchestrator.attempts.rendering import Prepared, Question, Surroundings, is
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.core.events import Declined
-from orchestrator.errors import UserError
 from orchestrator.jobsfile.keys import ROUND_NAMES
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
-from orchestrator.system.fence import fenced_words, log_fenced
+from orchestrator.system.fence import fenced_words, log_fenced, passes_fence
 from orchestrator.workers.files.creates import fingerprint
 from orchestrator.workers.protocol import AttemptClass, Creates, Outcome
 
@@ -101,12 +100,12 @@ class Preparer:
         return self._fenced(job, index, lambda: self._prepare_start(job, index, attempt, account, left_usd))
 
     def _fenced(self, job: Job, index: int, prepare: Callable[[], Ready | NotStarted]) -> Ready | NotStarted:
-        """Raises UserError, for what concerns the whole run."""
+        """Raises UserError and OSError, for what concerns the whole run."""
         try:
             return prepare()
-        except UserError:
-            raise
         except Exception as error:
+            if passes_fence(error):
+                raise
             log_fenced(self._records.run_dir.log, f"{self._records.item_name(job.id, index)}: it could not be made ready", error)
             return NotStarted(Declined.REFUSED, f"it could not be made ready: {fenced_words(error)}", None)
 

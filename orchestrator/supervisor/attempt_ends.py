@@ -21,7 +21,7 @@ from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.notes import WorkspaceNotes
 from orchestrator.core.costs import Cost
 from orchestrator.core.events import AttemptEnded, ChildAnswered, Verdict
-from orchestrator.errors import StateUnwritableError, UserError
+from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import LandAction
 from orchestrator.store.outcomes import verdict_of, with_output_checked
 from orchestrator.store.spending_records import Spent
@@ -29,6 +29,7 @@ from orchestrator.supervisor.account_limits import AccountLimits
 from orchestrator.supervisor.charges import cost_with, spent_with
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
+from orchestrator.system.fence import passes_fence
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome
 
@@ -99,16 +100,16 @@ class AttemptEnds:
         """What the attempt came to, and with it its item has cost. Raises UserError for what concerns the whole run."""
         try:
             meaning = self.meaning(flight, outcome)
-        except UserError:
-            raise
         except Exception as error:
+            if passes_fence(error):
+                raise
             meaning = self._unjudged(flight, outcome, error)
         # What the item has cost is reckoned before its end is recorded, from the ends before.
         try:
             return meaning, *self._reckon(flight, meaning.outcome)
-        except UserError:
-            raise
         except Exception as error:
+            if passes_fence(error):
+                raise
             # What cannot be reckoned is unknown, and never nothing.
             meaning = self._unjudged(flight, _without_numbers(meaning.outcome), error)
             return meaning, *self._reckon(flight, meaning.outcome)

@@ -29,6 +29,7 @@ from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reo
 from orchestrator.supervisor.gate_answers import answer_of
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
+from orchestrator.system.fence import passes_fence
 from orchestrator.views.prompt import Said
 from orchestrator.workers.faultpoints import fault_point
 
@@ -85,9 +86,9 @@ class Gates:
         except (ItemRefused, CaptureMismatch) as refused:
             self._tell(item, GateEnd.REFUSED, NotStarted(Declined.REFUSED, str(refused), label))
             return
-        except UserError:
-            raise
         except Exception as error:
+            if passes_fence(error):
+                raise
             words = self._run.tell.fenced(f"{self._run.name(item)}: its question could not be put", error)
             self._tell(item, GateEnd.REFUSED, NotStarted(Declined.REFUSED, f"its question could not be put: {words}", label))
             return

@@ -11,12 +11,12 @@ from orchestrator.attempts.items.listing import ListingError, choose_items, chos
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.core.events import ItemsListed, ListingFailed, ListingPutOff
 from orchestrator.core.states import Stop
-from orchestrator.errors import UserError
 from orchestrator.jobsfile.globs import NotYet, Walks
 from orchestrator.jobsfile.model import Job, globs_of
 from orchestrator.store import records
 from orchestrator.supervisor.restored_jobs import RestoredJobs
 from orchestrator.supervisor.run import Run
+from orchestrator.system.fence import passes_fence
 from orchestrator.workers.faultpoints import fault_point
 
 _WALK_SECONDS = 0.2
@@ -64,9 +64,9 @@ class ItemLists:
         except ListingError as error:
             self._failed(order, job, f"{error.key}: {error}")
             return
-        except UserError:
-            raise
         except Exception as error:
+            if passes_fence(error):
+                raise
             self._failed(order, job, f"for_each: {run.tell.fenced(f'{job.id}: its items could not be listed', error)}")
             return
         fault_point("supervisor.listed")

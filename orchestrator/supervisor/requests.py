@@ -34,7 +34,6 @@ from orchestrator.core.events import CancelAsked, ChildAnswered
 from orchestrator.core.parking import usage_limit
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, Stop
-from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.shared.tokens.desk import TokenDesk
@@ -46,6 +45,7 @@ from orchestrator.supervisor.resources import MissingResources
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.stops import Stops
+from orchestrator.system.fence import passes_fence
 
 
 class Requests:
@@ -74,9 +74,9 @@ class Requests:
             return self._obey(request)
         except NoSuchItem as error:
             return Reply(False, f"run {self._run_id} has no {error}")
-        except UserError:
-            raise
         except Exception as error:
+            if passes_fence(error):
+                raise
             # Another program may have sent what no command of ours asks: it is told, and the run goes on.
             return Reply(False, f"run {self._run_id}: {self._run.tell.fenced(f'a request: {type(request).__name__}', error)}")
 

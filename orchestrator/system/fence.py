@@ -1,8 +1,8 @@
 """The fence around one item: a bug of ours that shows while one item is started, judged or told costs that item, and no other.
 
 Promise: what the fence stops is told where the item is told, in one line, and its traceback stands in the run's log under the
-words `FENCED`. Invariant: a `UserError` passes, for it tells of the state of the whole run. The same bytes are judged the same
-again, so a bug that passed the fence would end each resume, too.
+words `FENCED`. Invariant: what tells of the whole run passes (`passes_fence`). The same bytes are judged the same again, so a bug
+that passed the fence would end each resume, too.
 It refuses to handle: what becomes of the item. Who asks the fence says that.
 """
 
@@ -11,12 +11,22 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from orchestrator.errors import UserError
 from orchestrator.system.run_log import append_log
 from orchestrator.system.wording import shown
+from orchestrator.workers.processes.spawn import SHORTAGES
 
 FENCED = "a bug of ours, kept to one item"
 
 _LONGEST = 300
+
+
+def passes_fence(error: Exception) -> bool:
+    """Whether it tells of the state of the whole run, or of a machine that has no room just now: neither is any item's.
+
+    For a supervisor, which ends with 74 then; its next session does what was to be done.
+    """
+    return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in SHORTAGES)
 
 
 def log_fenced(log: Path, what: str, error: Exception | str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import msgspec
@@ -76,9 +77,14 @@ def test_an_end_that_cannot_be_judged_is_a_failed_attempt_and_a_resume_judges_it
     assert stories.statuses("a") == ["succeeded", "failed", "succeeded"]
 
 
-def test_what_concerns_the_whole_run_passes_the_fence(stories: LoopStories, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = StateUnwritableError("the disk is full")
-    monkeypatch.setattr(attempt_ends, "with_output_checked", broken(None, lambda *_: True, full))
+@pytest.mark.parametrize("error", [StateUnwritableError("the disk is full"), OSError(errno.EMFILE, "Too many open files")])
+@pytest.mark.parametrize(
+    ("where", "call"), [(attempt_ends, "with_output_checked"), (Preparer, "prepare_attempt"), (lists, "list_job")]
+)
+def test_what_concerns_the_whole_run_passes_the_fence(
+    stories: LoopStories, monkeypatch: pytest.MonkeyPatch, where: Any, call: str, error: Exception
+) -> None:
+    monkeypatch.setattr(where, call, broken(None, lambda *_, **_named: True, error))
     with pytest.raises(StateUnwritableError):
         stories.run(TWO_JOBS, all_go_well)
     monkeypatch.undo()

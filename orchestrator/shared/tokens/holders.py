@@ -16,7 +16,7 @@ from orchestrator.store.load import read_history
 from orchestrator.store.outcomes import with_answer_checked, with_output_checked
 from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
-from orchestrator.system.fence import log_fenced
+from orchestrator.system.fence import log_fenced, passes_fence
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
@@ -84,9 +84,9 @@ class Holders:
             # In the worker's log: no supervisor has read it yet, so it is checked first. A round's end is not the work's end.
             try:
                 outcome = self._read(outcome, record)
-            except UserError:
-                raise
             except Exception as error:
+                if passes_fence(error):
+                    raise
                 # Nobody can say what it came to, so it is no verdict: its own run comes to the same, or the work is done again.
                 log_fenced(self._run_dir(holder.run_id).log, f"{holder.words}: what it left could not be judged", error)
                 return None
