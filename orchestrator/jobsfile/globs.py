@@ -28,14 +28,20 @@ def matching_paths(pattern: str, folder: str) -> list[str]:
 
 
 class Walks:
-    """Walks through folders that each go on for at most so many seconds at a time."""
+    """Walks through folders that each go on for at most so many seconds at a time.
+
+    What a walk has found is kept until `forget_found`: a list that asks for several walks begins anew with each try.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._unfinished: dict[tuple[str, str], tuple[Iterator[str | None], set[str]]] = {}
+        self._found: dict[tuple[str, str], list[str]] = {}
 
     def matching_paths(self, pattern: str, folder: str) -> list[str]:
         """As the function of that name. Raises NotYet."""
+        if (pattern, folder) in self._found:
+            return self._found[pattern, folder]
         walk, found = self._unfinished.setdefault((pattern, folder), (_walk(pattern, folder), set()))
         until = time.monotonic() + self._seconds
         for path in walk:
@@ -44,11 +50,17 @@ class Walks:
             elif time.monotonic() >= until:
                 raise NotYet
         del self._unfinished[pattern, folder]
-        return sorted(found)
+        self._found[pattern, folder] = sorted(found)
+        return self._found[pattern, folder]
+
+    def forget_found(self) -> None:
+        """A list is made: the next one finds out anew what is there."""
+        self._found.clear()
 
     def forget(self) -> None:
         """Nothing goes on any more."""
         self._unfinished.clear()
+        self._found.clear()
 
 
 def _walk(pattern: str, folder: str) -> Iterator[str | None]:

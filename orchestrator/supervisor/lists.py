@@ -53,6 +53,11 @@ class ItemLists:
 
     def list_items(self, order: int) -> None:
         """List the items of a job, or begin to. One that cannot be listed is told as such. Raises StateUnwritableError."""
+        self._list_items(order)
+        if order not in self._unfinished:
+            self._walks.forget_found()
+
+    def _list_items(self, order: int) -> None:
         run, job = self._run, self._run.jobs[order]
         # `for_each` may read what jobs of this very turn came to.
         run.recorder.catch_up()

@@ -6,7 +6,8 @@ import datetime
 import glob
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,14 @@ def refusal(source: ListSource | FileSource | MatrixSource, folder: Path | str =
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def in_parts(make: Callable[[], list[Any]]) -> tuple[list[Any], int]:
+    """What is listed in the end, and how often it was put aside before."""
+    for parts in range(100):
+        with suppress(NotYet):
+            return make(), parts
+    pytest.fail("it goes on for ever")
 
 
 # Lists.
@@ -187,15 +196,23 @@ def test_without_links_a_pattern_gives_what_pythons_glob_gives(tmp_path: Path, p
 def test_a_walk_goes_on_where_it_had_to_stop(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / str(number) / "x").mkdir(parents=True)
-    walks, parts = Walks(seconds=0.0), 0
-    while True:
-        try:
-            found = walks.matching_paths("**/x", str(tmp_path))
-            break
-        except NotYet:
-            parts += 1
+    walks = Walks(seconds=0.0)
+    found, parts = in_parts(lambda: walks.matching_paths("**/x", str(tmp_path)))
     assert found == [f"{number}/x" for number in range(5)]
     assert 10 < parts < 30
+
+
+def test_a_matrix_of_one_walk_twice_is_listed_in_parts_and_ends(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}/x").touch()
+    source = MatrixSource(axes={"a": a_file("glob", "**/x"), "b": a_file("glob", "**/x")})
+    walks = Walks(seconds=0.0)
+    found, _ = in_parts(lambda: list(list_items(source, {}, str(tmp_path), walks.matching_paths)))
+    assert len(found) == 25
+    (tmp_path / "0/x").unlink()
+    walks.forget_found()
+    assert len(in_parts(lambda: walks.matching_paths("**/x", str(tmp_path)))[0]) == 4, "the next list finds out anew"
 
 
 def test_hostile_file_names_are_items_like_any_other(tmp_path: Path) -> None:
