@@ -37,7 +37,7 @@ def driver(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     made.close()
 
 
-@pytest.mark.parametrize("point", sweep(["committed", "added", "recorded", "committing", "kept"], quick=1))
+@pytest.mark.parametrize("point", sweep(["committed", "added", "recorded", "committing", "kept"], quick=0))
 def test_workers_killed_again_and_again_lose_no_item_and_no_change(driver: RunDriver, point: str) -> None:
     """Each worker dies the second time that it passes the point, and what it did is done again by the next."""
     driver.assert_exit(driver.run("-j", "1", worker_fault=f"worker.workspace.{point}:2"), 0)

@@ -72,7 +72,7 @@ HAPPENINGS: dict[str, Happening] = {
 @pytest.mark.parametrize(
     "in_one_turn", sweep([pytest.param(True, id="in one turn"), pytest.param(False, id="in two turns")], quick=1)
 )
-@pytest.mark.parametrize("first", sweep(HAPPENINGS, quick=6))
+@pytest.mark.parametrize("first", sweep(HAPPENINGS, quick=3))
 def test_any_two_happenings_leave_the_run_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, *, in_one_turn: bool
 ) -> None:
