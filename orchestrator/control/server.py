@@ -39,25 +39,39 @@ class ControlServer:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SOCKET_NAME
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._file = (0, 0)
         try:
-            self._path.unlink(missing_ok=True)
-            with reachable(folder) as address:
-                self._listener.bind(address)
-            os.chmod(self._path, 0o600)
+            self._listener = self._listen()
         except OSError as error:
-            self._listener.close()
             if error.errno in SHORTAGES:
                 raise
             # A folder stands there, or the file system has no sockets: nobody could steer the run.
             words = f"{self._path}: cannot listen there: {error.strerror}"
             raise StateUnwritableError(words, "remove what stands there, then resume the run") from error
-        self._listener.listen(128)
-        self._listener.setblocking(False)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
         self._too_long: set[int] = set()
         """Clients whose requests are longer than any that is taken."""
         self._deaf_until = -math.inf
+
+    def keep(self) -> bool:
+        """Listen anew if somebody has removed or replaced the socket: then True. Costs one `stat` otherwise.
+
+        False too if that cannot be done now: without its socket the run goes on, and the next call tries again.
+        """
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = os.lstat(self._path)
+            if (found.st_dev, found.st_ino) == self._file:
+                return False
+        try:
+            listener = self._listen()
+        except OSError:
+            return False
+        # Who stands at the old door came before it was lost: it is let in.
+        while self._accept():
+            pass
+        self._listener.close()
+        self._listener = listener
+        return True
 
     def filenos(self) -> list[int]:
         """Descriptors to wait for. They change by themselves, too: ask again at least every quarter of a second."""
@@ -123,11 +137,29 @@ class ControlServer:
             fault_point("control.closing")
             self._path.unlink(missing_ok=True)
 
-    def _accept(self) -> None:
+    def _listen(self) -> socket.socket:
+        """A listener at the path, in place of what stands there. Raises OSError."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._path.unlink(missing_ok=True)
+            with reachable(self._path.parent) as address:
+                listener.bind(address)
+            os.chmod(self._path, 0o600)
+            found = os.lstat(self._path)
+            listener.listen(128)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+        self._file = (found.st_dev, found.st_ino)
+        return listener
+
+    def _accept(self) -> bool:
+        """Let one client in; False: nobody could be."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return
+            return False
         except OSError as error:
             if error.errno not in SHORTAGES:
                 raise
@@ -137,9 +169,10 @@ class ControlServer:
                 self._drop(next(iter(self._clients)))
             else:
                 self._deaf_until = time.monotonic() + _DEAF_SECONDS
-            return
+            return False
         connection.setblocking(False)
         self._clients[connection.fileno()] = (connection, bytearray())
+        return True
 
     def _drop(self, client: int) -> None:
         self._too_long.discard(client)

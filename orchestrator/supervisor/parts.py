@@ -115,7 +115,7 @@ class Parts:
         return (
             self.signals,
             sources.Durability(self.run),
-            sources.HeldRun(self.run),
+            sources.HeldRun(self.run, self.control),
             self.attempts,
             sources.Requests(self.control),
             sources.Terminal(self.gates),

@@ -26,6 +26,7 @@ from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.resources import MissingResources
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.waits_of_run import WaitsOfRun
+from orchestrator.system.run_log import append_log
 from orchestrator.system.stop_signals import SignalInbox
 
 _FILES_LOOK_SECONDS = 1.0
@@ -105,16 +106,19 @@ class Durability(Source):
 
 
 class HeldRun(Source):
-    """The lock and the journal of the run, which somebody may remove while no group is written for long. It has no news."""
+    """The lock, the journal and the socket of the run, which somebody may remove beside it. It has no news."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, control: ControlServer) -> None:
         self._run = run
+        self._control = control
         self._due = 0.0
 
     def look_for_news(self, now: float) -> Iterable[Happened]:
         if now >= self._due:
             self._due = now + _FILES_LOOK_SECONDS
             self._run.store.look_after_files()
+            if self._control.keep():
+                append_log(self._run.dir.log, "control.sock had been removed or replaced: it was put back")
         return ()
 
 

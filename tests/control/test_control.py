@@ -24,8 +24,9 @@ from orchestrator.control.client import NoAnswer, NoSupervisor, ask
 from orchestrator.control.messages import CancelRequest, CountWaiting, Reply, Request, RetryRequest, StopRequest
 from orchestrator.control.named_items import NamedItems
 from orchestrator.control.server import ControlServer
-from orchestrator.errors import ExitCode, RunHeldError, UserError
+from orchestrator.errors import ExitCode, RunHeldError, StateUnwritableError, UserError
 from orchestrator.system.locks.travelling import try_lock
+from orchestrator.workers.byte_text import encode_json
 
 HOLDER = """
 import fcntl, sys
@@ -82,6 +83,44 @@ def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monke
     os.close(lock)
     assert answers == [Reply(True, "yes")]
     assert not (tmp_path / SOCKET_NAME).exists()
+
+
+@pytest.mark.parametrize("other", ["nothing", "a file", "another socket"])
+def test_a_socket_that_is_taken_away_is_put_back_and_nobody_at_the_old_door_is_lost(tmp_path: Path, other: str) -> None:
+    path = tmp_path / SOCKET_NAME
+    server = ControlServer(tmp_path)
+    assert not server.keep(), "its own stands there"
+    with socket.socket(socket.AF_UNIX) as early, socket.socket(socket.AF_UNIX) as late, socket.socket(socket.AF_UNIX) as foreign:
+        early.connect(str(path))
+        path.rename(tmp_path / "away")  # its inode is not free for another
+        if other == "a file":
+            path.touch()
+        elif other == "another socket":
+            foreign.bind(str(path))
+        assert server.keep()
+        assert not server.keep()
+        door, client = server.filenos()
+        late.connect(str(path))
+        server.poll(door)
+        assert len(server.filenos()) == 3
+        early.sendall(encode_json(StopRequest()) + b"\n")
+        assert [request for _, request in server.poll(client)] == [StopRequest()]
+    server.close()
+
+
+def test_a_folder_in_place_of_the_socket_leaves_the_supervisor_as_it_is_until_it_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / SOCKET_NAME
+    server = ControlServer(tmp_path)
+    path.unlink()
+    path.mkdir()
+    assert not server.keep()
+    path.rmdir()
+    assert server.keep()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StateUnwritableError, match="cannot listen there: Is a directory"):
+        ControlServer(tmp_path)
+    server.close()
 
 
 @pytest.mark.parametrize(

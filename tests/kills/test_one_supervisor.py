@@ -138,7 +138,7 @@ def test_a_lock_file_that_is_removed_beside_a_living_supervisor_lets_no_second_o
     driver.write(f"[run]\nslots = 1\n[jobs.go]\nfor_each = [1, 2, 3]\nshell = '''{shell}'''\n")
     first = driver.run()
     driver.wait_for("begin", "go:0")
-    lock = driver.run_folder / "supervisor.lock"
+    lock, socket = driver.run_folder / "supervisor.lock", driver.run_folder / "control.sock"
     for item in ("go:0", "go:1"):
         lock.unlink()
         if item == "go:1":
@@ -149,6 +149,9 @@ def test_a_lock_file_that_is_removed_beside_a_living_supervisor_lets_no_second_o
         pruned = driver.launch("prune", "--older-than", "0s")
         driver.assert_exit(pruned, 0)
         wait_until(lambda: is_locked(lock), "the lock file is put back")
+        socket.unlink()
+        wait_until(socket.is_socket, "the socket is put back")
+        driver.assert_exit(driver.launch("flush", driver.run_id), 0)
         driver.open_gate()
         driver.wait_for("end", item)
     driver.open_gate()
