@@ -134,6 +134,6 @@ class ActionRunner:
         try:
             text = keep_bytes(answer, f"{self._folder}/text", task.text_path)
         except OSError as error:
-            course.end = course.end.but(AttemptClass.STATE_ERROR, f"its answer could not be kept: {error.strerror}")
+            course.miss_file("its answer", error)
         else:
             course.agent = msgspec.structs.replace(course.agent, text=text)

@@ -67,7 +67,7 @@ class CheckRunner:
             output = self._output.take_capture(check.path, start.limits.max_output_bytes, is_sole_writer=not watch.leftovers)
         except OSError as error:
             self._output.forget()
-            course.end = course.end.but(AttemptClass.STATE_ERROR, f"check: its output could not be kept: {error.strerror}")
+            course.miss_file("check: its output", error)
             return
         if not course.is_well:
             course.check = output

@@ -12,6 +12,7 @@ from .attempt_end import AttemptEnd, end_in_words
 from .bugs import bug_in_words, traceback_of
 from .files.capture import CaptureFile
 from .files.creates import Before
+from .files.placing import TamperedError
 from .processes.surroundings import Control
 from .processes.watch import Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
@@ -68,6 +69,14 @@ class Course(msgspec.Struct, kw_only=True):
         attempt_class = self.end.attempt_class if self.end.ended_by in _SAYS_ENOUGH else AttemptClass.PROTOCOL_ERROR
         self.end = self.end.but(attempt_class, bug_in_words(what, error))
 
+    def miss_file(self, what: str, error: OSError) -> None:
+        """`what` the attempt wrote cannot be kept: for what its own processes did to the file, or for a trouble of the state."""
+        if isinstance(error, TamperedError):
+            attempt_class = AttemptClass.PROTOCOL_ERROR if self.is_well else self.end.attempt_class
+            self.end = self.end.but(attempt_class, f"{what} {error.strerror}")
+        else:
+            self.end = self.end.but(AttemptClass.STATE_ERROR, f"{what} could not be kept: {error.strerror}")
+
     def refuse_success(self, words: str) -> None:
         """Of an agent that says it succeeded: it has not, for its success lacks what is expected of it. Other ends stay."""
         if self.is_well:
@@ -121,7 +130,7 @@ class Course(msgspec.Struct, kw_only=True):
             # Neither file is used again: what stands in it must not become the next attempt's output.
             stdout.forget()
             stderr.forget()
-            self.end = self.end.but(AttemptClass.STATE_ERROR, f"the output could not be kept: {error.strerror}")
+            self.miss_file("the output", error)
 
     def _is_spoiled(self, captures: tuple[CaptureFile, CaptureFile], limit: int) -> bool:
         """Whether a full disk took the worth of what the attempt came to."""

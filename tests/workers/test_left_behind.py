@@ -105,7 +105,8 @@ def test_a_file_that_cannot_be_kept_is_told_and_what_was_read_counts(worker: Pat
     left = take(worker, task())
     assert left.agent is not None
     assert left.agent.cost_usd == 0.25
-    assert left.trouble == "what it left could not be kept: Not a directory"
+    words = f"{worker.parent.parent}/outputs is no folder any more: move away what stands there"
+    assert left.trouble == f"what it left could not be kept: {words}"
 
 
 def test_numbers_that_nothing_can_hold_are_not_told(worker: Path) -> None:

@@ -149,7 +149,8 @@ class TestReport:
         (worker.root / "file").touch()
         outcome = worker.tell("ok cost=0.25", task={"text_path": str(worker.root / "file" / "answer")})
         assert (outcome.attempt_class, report_of(outcome).cost_usd) == (AttemptClass.STATE_ERROR, 0.25)
-        assert outcome.message == "its answer could not be kept: Not a directory"
+        words = f"{worker.root}/file is no folder any more: move away what stands there"
+        assert outcome.message == f"its answer could not be kept: {words}"
         assert [report_of(outcome).session_id] == worker.sessions()
 
     def test_structured_output_is_the_answer(self, worker: AgentDriver) -> None:

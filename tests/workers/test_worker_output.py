@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -117,7 +118,45 @@ def test_an_output_that_cannot_be_kept_is_told_with_the_exit_code(worker: Worker
     (worker.root / "outputs").write_text("a file where the folder should be")
     outcome = worker.shell("echo a; echo b >&2; exit 3")
     assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.STATE_ERROR, 3)
-    assert outcome.message == "exit code 3; the output could not be kept: Not a directory"
+    words = f"{worker.root}/outputs is no folder any more: move away what stands there"
+    assert outcome.message == f"exit code 3; the output could not be kept: {words}"
     os.unlink(worker.root / "outputs")
     outcome = worker.shell("echo c")
     assert (outcome.stdout.inline, outcome.stderr) == (b"c\n", EMPTY_CAPTURE)
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [
+        ("rm -f W/std*", "the output was removed while it ran (W/stdout)"),
+        ("rm -r W", "the output was removed while it ran (W/stdout)"),
+        ("rm -r W; echo > W", "the output was removed while it ran (W/stdout)"),
+        ("rm W/stdout; echo other > W/stdout", "the output was replaced while it ran (W/stdout)"),
+        ("rm W/std*; mkfifo W/stdout; mkdir -p W/stderr/x W/script/x", "the output was replaced while it ran (W/stdout)"),
+        ("rm W/std*; ln -s stdout W/stdout; ln -s /etc/passwd W/stderr", "the output was replaced while it ran (W/stdout)"),
+        ("mkdir -p O; echo > O/job", "the output has no place any more: something else stands at F, or on the way to it"),
+        ("mkdir -p F/x", "the output has no place any more: something else stands at F, or on the way to it"),
+    ],
+)
+def test_what_a_command_does_to_its_own_output_is_its_failure_and_the_next_attempt_has_files_again(
+    worker: WorkerDriver, deed: str, words: str, size: int
+) -> None:
+    places = {"W": worker.folder, "O": worker.root / "outputs", "F": worker.root / "outputs/job/0/0-1.stdout"}
+
+    def named(text: str) -> str:
+        return re.sub(r"\b[WOF]\b", lambda found: str(places[found[0]]), text)
+
+    outcome = worker.shell(f"{named(deed)}; head -c {size} /dev/zero")
+    assert (outcome.attempt_class, outcome.exit_code, outcome.message) == (AttemptClass.PROTOCOL_ERROR, 0, named(words))
+    subprocess.run(["rm", "-rf", worker.root / "outputs"], check=True)
+    outcome = worker.shell("echo next; echo err >&2")
+    assert (outcome.stdout.inline, outcome.stderr.inline, outcome.message) == (b"next\n", b"err\n", "")
+
+
+def test_a_silent_command_that_removes_its_captures_takes_nothing_from_the_next(worker: WorkerDriver) -> None:
+    assert worker.shell(f"rm {worker.folder}/std*").attempt_class is AttemptClass.OK
+    assert worker.shell("echo next").stdout.inline == b"next\n"
+    # A failure, and an end that was asked for, stay what they are: the lost output is told besides.
+    outcome = worker.shell(f"rm {worker.folder}/std*; echo gone; exit 3")
+    assert (outcome.attempt_class, outcome.message.split(";")[0]) == (AttemptClass.COMMAND_FAILED, "exit code 3")

@@ -19,6 +19,7 @@ from ..faultpoints import fault_point
 from ..protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
 from ..wording import size_in_words
 from .opening import open_file
+from .placing import open_anew, place_file, stands_at
 from .syncing import sync_data, sync_folder
 
 _durable_folders: set[str] = set()
@@ -45,9 +46,11 @@ class CaptureFile:
         """The descriptor of an empty file for the agent to write to. Raises OSError."""
         self.dropped = 0
         self._was_refused = False
+        if self._descriptor is not None and not stands_at(self._descriptor, self.path):
+            # An earlier item has removed it: what is written there now could not be kept.
+            self.forget()
         if self._descriptor is None:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            self._descriptor = os.open(self.path, flags, 0o600)
+            self._descriptor = open_anew(self.path)
         return self._descriptor
 
     def take_up(self, final_path: str) -> None:
@@ -105,7 +108,8 @@ class CaptureFile:
         self._was_refused = False
 
     def take_capture(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
-        """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises OSError.
+        """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises TamperedError,
+        OSError.
 
         `is_sole_writer` False: something may still hold the file, so that it is not used again.
         """
@@ -117,7 +121,9 @@ class CaptureFile:
         elif is_sole_writer:
             return EMPTY_CAPTURE
         else:
-            os.unlink(self.path)
+            # What stands there meanwhile is for the next `open` to clear away.
+            if stands_at(descriptor, self.path):
+                os.unlink(self.path)
             capture = EMPTY_CAPTURE
         self.forget()
         return capture
@@ -151,10 +157,10 @@ class CaptureFile:
 
 
 def keep_bytes(data: bytes, path: str, final_path: str) -> Capture:
-    """`data` as if it had been captured at `path` (absolute, in a worker's folder). Raises OSError."""
+    """`data` as if it had been captured at `path` (absolute, in a worker's folder). Raises TamperedError, OSError."""
     if not data:
         return EMPTY_CAPTURE
-    with open(path, "w+b", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(open_anew(path), "r+b", buffering=0) as file:
         written = 0
         while written < len(data):
             written += file.write(memoryview(data)[written:])
@@ -164,7 +170,7 @@ def keep_bytes(data: bytes, path: str, final_path: str) -> Capture:
 def _kept(descriptor: int, path: str, final_path: str, *, is_cut: bool) -> Capture:
     """Move the file that is complete now; a large one is made durable."""
     size = os.fstat(descriptor).st_size
-    _rename(path, final_path)
+    place_file(descriptor, path, final_path)
     if size <= INLINE_OUTPUT_BYTES:
         # Durable with its outcome in the journal; the file is only a convenience.
         return Capture(size=size, path=final_path, inline=os.pread(descriptor, size, 0), is_cut=is_cut)
@@ -198,23 +204,6 @@ def _has_bytes(path: str) -> bool:
         return os.stat(path).st_size > 0
     except FileNotFoundError:
         return False
-
-
-def _rename(path: str, final_path: str) -> None:
-    try:
-        os.rename(path, final_path)
-    except FileNotFoundError:
-        _make_folder(os.path.dirname(final_path))
-        os.rename(path, final_path)
-
-
-def _make_folder(folder: str) -> None:
-    """Like `os.makedirs`, which would let others read the folders in between."""
-    parent = os.path.dirname(folder)
-    if not os.path.isdir(parent):
-        _make_folder(parent)
-    with suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
 
 
 def _sync_names(folder: str, top: str) -> None:

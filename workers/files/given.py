@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ..byte_text import bytes_of_text
+from .placing import open_anew
 
 
 def stdin_file(text: str, folder: str) -> int:
@@ -28,6 +29,6 @@ def stdin_file(text: str, folder: str) -> int:
 def script_file(text: str, folder: str) -> str:
     """The path of a file that holds `text`, for /bin/sh."""
     path = f"{folder}/script"
-    with open(path, "wb") as file:
+    with open(open_anew(path), "wb") as file:
         file.write(bytes_of_text(text))
     return path

@@ -57,7 +57,7 @@ class AttemptClass(StrEnum):
     DENIED = "denied"
     """It did not get its work done because it was not allowed to."""
     PROTOCOL_ERROR = "protocol_error"
-    """It exited with 0, and its output does not say that it succeeded."""
+    """It exited with 0, and its output does not say that it succeeded, or was removed or replaced while it ran."""
     MEMORY = "memory"
     """Its processes together used more than `memory`, and were ended."""
     SHORTAGE = "shortage"
