@@ -49,12 +49,19 @@ def begin_next_session(
             run=_settled_options(wanted.run, store.history),
             is_resumed=True,
             # A cancel goes on with nothing: what became of the file is of no interest there.
-            notes=() if wanted.first else tuple(_file_notes(store.history.header, jobs_file)),
+            notes=(*_cut_notes(store), *(() if wanted.first else _file_notes(store.history.header, jobs_file))),
         )
     except BaseException:
         store.close()
         raise
     return supervise(store, jobs_file, listeners, session)
+
+
+def _cut_notes(store: RunStore) -> list[str]:
+    """What was recorded last may be lost, and its items run again: nobody else would tell."""
+    if not store.cut_tail:
+        return []
+    return [f"the last group of the journal was damaged and is cut off; what it told may be done again; kept: {store.cut_tail}"]
 
 
 def refuse_while_parent_lives(run_dir: RunDir) -> None:

@@ -30,7 +30,7 @@ from orchestrator.store.lines import JournalHeader, Line, decode_line
 from orchestrator.store.records import Commit, Record
 from orchestrator.store.refusals import damaged, refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
-from orchestrator.store.whole_groups import is_damaged
+from orchestrator.store.whole_groups import COMMIT_START, is_damaged
 from orchestrator.workers.byte_text import append_json
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
@@ -233,7 +233,8 @@ class JournalRead:
                 self._groups += 1
                 self.valid_bytes = offsets[position + 1]
                 first = position + 1
-        if self.valid_bytes == 0:
+        # A commit line behind a hole of zeros is none to a decoder of lines.
+        if self.valid_bytes == 0 or (self.torn and COMMIT_START in self.tail()):
             self._refuse_damage()
 
     def _blocks(self) -> Iterator[tuple[int, bytes]]:
@@ -270,7 +271,7 @@ class JournalRead:
         if self.valid_bytes == 0:
             self._check_header(decode_line(tail.partition(b"\n")[0]))
             raise refused(self.source.path, "damaged: it has no header")
-        if is_damaged(tail, self.valid_bytes, self._generation):
+        if is_damaged(tail, self.valid_bytes, self._generation, self._groups):
             raise damaged(self.source.path, self.valid_bytes, self._run_id)
 
 

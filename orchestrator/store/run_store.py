@@ -25,6 +25,7 @@ from orchestrator.store.run_history import RunHistory
 from orchestrator.store.source_file import SourceFile
 from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.store.syncer import Syncer
+from orchestrator.store.whole_groups import commits_in
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.files.syncing import sync_data, sync_folder
@@ -48,6 +49,8 @@ class RunStore:
         self._journal = journal
         self._group = 0
         self._is_journal_gone = False
+        self.cut_tail = ""
+        """The name of the file with what was cut from the journal's end, if that holds the end of a group; else empty."""
         self._failure: StateUnwritableError | None = None
         self._syncer = Syncer(journal.fd, journal.path)
 
@@ -72,16 +75,19 @@ class RunStore:
         Raises StateRefusedError (damaged, newer: untouched), RunHeldError, StateUnwritableError, FileNotFoundError (no such run).
         """
         loaded, journal = _load_and_hold(run_dir)
+        cut_tail = ""
         try:
             generation = loaded.history.generation
             # The tail is copied durably before it is cut: it may be what somebody needs to find out what happened.
             if loaded.journal.torn:
-                _set_torn_tail_aside(run_dir, generation, loaded.journal)
+                cut_tail = _set_torn_tail_aside(run_dir, generation, loaded.journal)
             _remove_leavings(run_dir, generation)
         except BaseException:
             journal.close()
             raise
-        return cls(run_dir, loaded, journal, lock)
+        store = cls(run_dir, loaded, journal, lock)
+        store.cut_tail = cut_tail
+        return store
 
     def append(self, records: Sequence[Record]) -> int:
         """Write one group and fold it in; its number, counted from 1 in this process. Survives SIGKILL.
@@ -215,11 +221,15 @@ def _load_and_hold(run_dir: RunDir) -> tuple[LoadedRun, Journal]:
         journal.close()
 
 
-def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) -> None:
-    """Copy the tail to a file of its own, then cut the journal behind its last valid group. Both survive power loss."""
+def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) -> str:
+    """Copy the tail to a file of its own, then cut the journal behind its last valid group. Both survive power loss.
+
+    The name of that file if the tail holds the end of a group, else "": what a kill cuts off was never told to anybody.
+    """
     path = run_dir.journal(generation)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    write_durably(run_dir.path / f"journal-{generation}.torn-{stamp}", read.tail())
+    name, tail = f"journal-{generation}.torn-{stamp}", read.tail()
+    write_durably(run_dir.path / name, tail)
     try:
         fd = open_file(path, os.O_WRONLY)
         try:
@@ -230,6 +240,7 @@ def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) ->
             os.close(fd)
     except OSError as error:
         raise unwritable(path, error) from error
+    return name if any(commits_in(tail, generation)) else ""
 
 
 def _remove_leavings(run_dir: RunDir, generation: int) -> None:

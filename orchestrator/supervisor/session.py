@@ -108,6 +108,8 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
         remember(known)
     append_log(run_dir.log, f"supervising {run_dir.run_id} with {slots} slots")
     # Runs that are nested in this one read how many slots they may take when they are free.
+    # Somebody may have removed the folder, as those of the workers and outputs, which are made again, too.
+    run_dir.slot_count.parent.mkdir(mode=0o700, exist_ok=True)
     write_whole(run_dir.slot_count, str(core.main_slots).encode())
     narrator.run_began(
         run_dir.run_id,

@@ -113,3 +113,21 @@ def test_a_run_folder_that_was_renamed_is_one_line_among_the_others(home: Path, 
         code, _, said = cli(*words)
         assert "internal error" not in said, said
         assert code in (0, 1, 2, 130), said
+
+
+def test_a_cut_end_of_the_journal_is_told_and_lost_folders_are_made_again(home: Path, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "project" / "own.toml").write_text("[jobs.go]\nshell = 'test -e ok'\n")
+    assert cli("run", "own.toml", "--run-id", "own")[0] == 1
+    (tmp_path / "project" / "ok").touch()
+    run = home / "runs" / "own"
+    for folder in ("slots", "workers", "outputs"):
+        shutil.rmtree(run / folder)
+    [journal] = run.glob("journal-*.jsonl")
+    assert cli("set", "own", "slots=1")[0] == 0
+    whole = journal.read_bytes()
+    last = whole.rindex(b'{"type":"commit"')
+    journal.write_bytes(whole[: last - 2] + b"x" + whole[last - 1 :])
+    code, _, said = cli("resume", "own")
+    assert code == 0, said
+    assert "the last group of the journal was damaged and is cut off" in said
+    assert any(path.name in said for path in run.glob("journal-*.torn-*"))

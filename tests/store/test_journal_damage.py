@@ -140,6 +140,21 @@ def test_a_line_that_was_removed_is_damage_and_no_torn_tail(path: Path, is_count
         assert len(found) >= len(GROUPS) - 1, "only the group itself is lost, and with its commit line perhaps the next"
 
 
+def test_a_hole_that_ends_in_the_last_group_is_damage_and_no_torn_tail(path: Path) -> None:
+    """The last commit line stands whole and in its place, and tells by its number that groups before it are lost."""
+    whole = path.read_bytes()
+    ends = ends_of_groups(whole)
+    commit = whole.rindex(b'{"type":"commit"')
+    for start, end in itertools.product(ends[:-2], (ends[-2] + 1, commit - 1, commit)):
+        path.write_bytes(whole[:start] + bytes(end - start) + whole[end:])
+        with pytest.raises(StateRefusedError, match=f"damaged at byte {start}") as refusal:
+            records(path)
+        assert "doctor --salvage r1" in refusal.value.hint
+    # A hole in the last group alone is what a power loss leaves.
+    path.write_bytes(whole[: ends[-2]] + bytes(commit - ends[-2]) + whole[commit:])
+    assert records(path) == PREFIXES[-2]
+
+
 def test_groups_that_changed_places_or_were_doubled_are_damage(path: Path) -> None:
     whole = path.read_bytes()
     ends = [0, *ends_of_groups(whole)]
