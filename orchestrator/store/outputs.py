@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.byte_text import lines_of, text_of_bytes
+from orchestrator.workers.byte_text import BYTE_ORDER_MARK, lines_of, text_of_bytes
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_json
 from orchestrator.workers.protocol import Capture, Outcome
 from orchestrator.workers.wording import size_in_words
@@ -22,7 +22,7 @@ def parse_output(kind: OutputKind, stdout: bytes) -> Any:
     """Give a job's output its shape: text (one final newline dropped), list of lines, JSON value, list of JSON values.
 
     Bytes that are not UTF-8 stay what they are in text and lines (`workers.byte_text`). Lines end in LF, or all of them in CR LF;
-    a byte order mark belongs to none. Raises BadOutputError for json and jsonl.
+    a byte order mark belongs to none, nor to JSON. Raises BadOutputError for json and jsonl.
     """
     match kind:
         case "text":
@@ -32,14 +32,15 @@ def parse_output(kind: OutputKind, stdout: bytes) -> Any:
             return lines_of(stdout)
         case "json":
             try:
-                return decode_json(stdout)
+                return decode_json(stdout.removeprefix(BYTE_ORDER_MARK))
             except ForeignBytesError as error:
                 raise BadOutputError(f"the output is {error}") from error
         case "jsonl":
             # The lines are values all at once.
             if len(stdout) > LARGEST_BYTES:
                 raise BadOutputError(f"the output is larger than {size_in_words(LARGEST_BYTES)}")
-            return [_parse_line(number, line) for number, line in enumerate(stdout.split(b"\n"), 1) if line.strip()]
+            lines = stdout.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+            return [_parse_line(number, line) for number, line in enumerate(lines, 1) if line.strip()]
         case unknown:
             assert_never(unknown)
 

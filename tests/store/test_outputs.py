@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.captures import CaptureMismatch, read_capture, verify_capture
+from orchestrator.store.outputs import BadOutputError, parse_output
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.protocol import Capture
 
@@ -46,3 +47,11 @@ def test_a_home_that_was_moved_still_has_its_outputs(tmp_path: Path) -> None:
     capture = capture_of(Path(old.output_paths("port", 0, 1)[0]))
     assert read_capture(capture, new) == DATA
     verify_capture(capture, new)
+
+
+def test_a_byte_order_mark_is_none_of_an_output_that_is_json() -> None:
+    assert parse_output("json", b'\xef\xbb\xbf{"a": 1}\r\n') == {"a": 1}
+    assert parse_output("jsonl", b"\xef\xbb\xbf1\r\n2\r\n") == [1, 2]
+    for kind, words in (("json", "the output is not JSON"), ("jsonl", "line 2")):
+        with pytest.raises(BadOutputError, match=words):
+            parse_output(kind, b"1\n\xef\xbb\xbf2\n")
