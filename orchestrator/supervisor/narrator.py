@@ -73,8 +73,12 @@ class Narrator:
             )
         )
 
-    def attempt_ended(self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int, price: Price) -> None:
+    def attempt_ended(
+        self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int, price: Price, why: str | None = None
+    ) -> None:
         """An attempt ended and cost `price`; its item is `state` now. `round_ended`: the round of a loop that it ended; 0: none.
+
+        `why`: the reason of the item's end, if the outcome's words are not that.
 
         Exactly one happening tells the end of an attempt: which one depends on what its item does next.
         """
@@ -91,7 +95,7 @@ class Narrator:
                 happenings.ItemEnded(
                     status=type(state).__name__.lower(),
                     attempts=flight.start.attempt,
-                    message=outcome_in_words(outcome),
+                    message=why or outcome_in_words(outcome),
                     duration_s=round(outcome.duration_seconds, 3),
                     exit_code=outcome.exit_code,
                     **told,

@@ -149,7 +149,7 @@ class Settlements:
             message = f"replaced by {replaced_by}"
         match end:
             case EndedAttempt():
-                self._record_attempt(end, state, status)
+                self._record_attempt(end, state, status, message if replaced_by is not None else None)
                 if replaced_by is not None:
                     self._recorder.add(self._without_attempt(item, status, message, joined, replaced_by))
             # A stop that came just before the verdict ends the item otherwise: then the work of others is not its own.
@@ -210,7 +210,8 @@ class Settlements:
         )
         self._run.tell.shared(self._run.name(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
 
-    def _record_attempt(self, ended: EndedAttempt, state: ItemState, status: Status) -> None:
+    def _record_attempt(self, ended: EndedAttempt, state: ItemState, status: Status, why: str | None) -> None:
+        # `why`: what is told of its item in place of the outcome's own words.
         flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
         # Before its end is recorded: what its item has cost so far is what it had cost without it.
         before = self._run.past(flight.item).spent(flight.item[1]) if ended.spent is not None else None
@@ -234,4 +235,4 @@ class Settlements:
                 spent=ended.spent,
             )
         )
-        self._run.tell.attempt_ended(flight, outcome, state, ended.round, price)
+        self._run.tell.attempt_ended(flight, outcome, state, ended.round, price, why)

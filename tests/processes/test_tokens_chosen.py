@@ -67,6 +67,7 @@ def test_replace_cancels_the_holder_of_another_run_for_good_and_starts_when_its_
     assert not is_living(child)
     assert holder.exit_code() in (1, 4)
     assert "replaced by second/go" in holder.stderr, "a run that failed says why, and this is all that was wrong with it"
+    assert "cancelled go: replaced by second/go\n" in holder.stderr + holder.stdout
     runs.assert_started("first/go", "second/go")
     replaced(runs, "first", "second/go")
     assert not runs.result_of("second")["promoted"]
