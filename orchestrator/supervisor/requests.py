@@ -36,9 +36,9 @@ from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, Stop
 from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
+from orchestrator.shared.nesting.borrowing import tell_slot_count
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import settings_records
-from orchestrator.store.durable_file import write_whole
 from orchestrator.supervisor.gates import Gates
 from orchestrator.supervisor.reopenings import retries
 from orchestrator.supervisor.resources import MissingResources
@@ -121,7 +121,7 @@ class Requests:
             return Reply(False, f"a run has 1 to {MOST_SLOTS} slots")
         self._run.recorder.add(settings_records.SlotsSet(slots=slots))
         fast_slots = split_slots(slots, self._run.jobs_file.run.fast_slots, self._run.core.lanes)
-        write_whole(self._run.dir.slot_count, str(slots - fast_slots).encode())
+        tell_slot_count(self._run.dir, slots - fast_slots)
         self._run.happened(events.SlotsSet(slots, fast_slots))
         return Reply(True, f"run {self._run_id} has {slots} slot{'' if slots == 1 else 's'} now; {self._running_words}")
 

@@ -18,7 +18,7 @@ from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
-from orchestrator.store.durable_file import write_whole
+from orchestrator.shared.nesting.borrowing import tell_slot_count
 from orchestrator.store.known_secrets import remember_secrets
 from orchestrator.store.records import SupervisorStarted
 from orchestrator.store.run_dir import RunDir
@@ -107,10 +107,8 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
     if options.is_resumed:
         remember(known)
     append_log(run_dir.log, f"supervising {run_dir.run_id} with {slots} slots")
-    # Runs that are nested in this one read how many slots they may take when they are free.
-    # Somebody may have removed the folder, as those of the workers and outputs, which are made again, too.
-    run_dir.slot_count.parent.mkdir(mode=0o700, exist_ok=True)
-    write_whole(run_dir.slot_count, str(core.main_slots).encode())
+    # Runs that are nested in this one may take its slots when they are free.
+    tell_slot_count(run_dir, core.main_slots)
     narrator.run_began(
         run_dir.run_id,
         store.history.header.name,

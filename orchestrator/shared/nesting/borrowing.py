@@ -15,9 +15,12 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.shared.nesting.ancestors import Nesting
+from orchestrator.store.durable_file import unwritable, write_whole
+from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.lock_file import Stamp, is_free, note_of_holder, stamp_of, try_take
 from orchestrator.system.locks.numbered import NumberedLocks
 from orchestrator.workers.files.opening import StrangeFileError, read_file
+from orchestrator.workers.files.syncing import make_folder
 from orchestrator.workers.protocol import BORROW_LOCK_NAME
 
 
@@ -26,6 +29,17 @@ class Borrowed(msgspec.Struct, frozen=True):
 
     lock_fds: list[int]
     pools: frozenset[str]
+
+
+def tell_slot_count(run_dir: RunDir, slots: int) -> None:
+    """Say how many slots the run has, to the runs that are nested in it. Raises StateUnwritableError."""
+    path = run_dir.slot_count
+    # Somebody may have removed the folder, as those of the workers and outputs, which are made again, too.
+    try:
+        make_folder(str(path.parent))
+    except OSError as error:
+        raise unwritable(path, error) from error
+    write_whole(path, str(slots).encode())
 
 
 class Capacity:
@@ -39,7 +53,7 @@ class Capacity:
             for lender in nesting.lenders
         }
         self._root_slots = NumberedLocks(nesting.root / "slots")
-        self._count_file = nesting.root / "slots" / "count"
+        self._count_file = RunDir(nesting.root).slot_count
 
     def try_borrow(self, pool: str | None, note: str) -> Borrowed | None:
         """Room for one item that wants `pool`; None if there is none just now. `note` (`RUN/ITEM MARK`) names the item to others.
