@@ -6,6 +6,7 @@ is a fact, also if a rule of today would not have made it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import assert_never
 
 from orchestrator.store.job_history import JobHistory
@@ -125,25 +126,23 @@ class RunHistory:
         anew = {
             job_id for job_id, is_fan_out in header.jobs.items() if known.get(job_id) is not is_fan_out or job_id not in self.jobs
         }
-        past = {**self.jobs, **{job_id: JobHistory(job_id, self.sources) for job_id in anew}}
-        # Money that was spent stays spent, whatever becomes of the items.
-        for job_id in anew & self.jobs.keys():
-            past[job_id].spending = self.jobs[job_id].spending.begin_anew()
+        self.begin_anew(anew)
+        past = dict(self.jobs)
         self.jobs = {job_id: past.pop(job_id) for job_id in header.jobs} | past
-        self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] not in anew}
-        self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] not in anew}
         for job in self.jobs.values():
             job.closed = None
         self.ended = None
         self.header = header
 
-    def begin_anew(self, job_id: str) -> None:
-        """Forget what is known of the job's items, as if nothing of it had begun. Money that was spent stays spent."""
-        past = self.jobs[job_id]
-        self.jobs[job_id] = JobHistory(job_id, self.sources)
-        self.jobs[job_id].spending = past.spending.begin_anew()
-        self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] != job_id}
-        self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] != job_id}
+    def begin_anew(self, job_ids: Collection[str]) -> None:
+        """Forget what is known of the items of these jobs, as if nothing of them had begun. Money that was spent stays spent."""
+        for job_id in job_ids:
+            past, new = self.jobs.get(job_id), JobHistory(job_id, self.sources)
+            if past is not None:
+                new.spending = past.spending.begin_anew()
+            self.jobs[job_id] = new
+        self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] not in job_ids}
+        self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] not in job_ids}
 
     def _apply_choice(self, record: GateAsked | GateAnswered | Reopened | RetryAsked) -> None:
         job = self._job(record.job)

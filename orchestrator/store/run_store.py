@@ -41,7 +41,9 @@ checkpoints are a geometric series, and the bytes written per item do not grow w
 class RunStore:
     """The records of one run, open for writing. Use `create` or `open`."""
 
-    def __init__(self, run_dir: RunDir, loaded: LoadedRun, journal: Journal, lock: SupervisorLock | None = None) -> None:
+    def __init__(
+        self, run_dir: RunDir, loaded: LoadedRun, journal: Journal, lock: SupervisorLock | None = None, cut_tail: str = ""
+    ) -> None:
         self.run_dir = run_dir
         self._lock = lock
         self.history: RunHistory = loaded.history
@@ -49,7 +51,7 @@ class RunStore:
         self._journal = journal
         self._group = 0
         self._is_journal_gone = False
-        self.cut_tail = ""
+        self.cut_tail = cut_tail
         """The name of the file with what was cut from the journal's end, if that holds the end of a group; else empty."""
         self._failure: StateUnwritableError | None = None
         self._syncer = Syncer(journal.fd, journal.path)
@@ -85,9 +87,7 @@ class RunStore:
         except BaseException:
             journal.close()
             raise
-        store = cls(run_dir, loaded, journal, lock)
-        store.cut_tail = cut_tail
-        return store
+        return cls(run_dir, loaded, journal, lock, cut_tail)
 
     def append(self, records: Sequence[Record]) -> int:
         """Write one group and fold it in; its number, counted from 1 in this process. Survives SIGKILL.

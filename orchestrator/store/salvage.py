@@ -149,7 +149,7 @@ def _complete(run_dir: RunDir, history: RunHistory) -> list[str]:
         if listed is not None and listed.count >= told:
             past.apply(listed)
             continue
-        history.begin_anew(job_id)
+        history.begin_anew({job_id})
         lost.append(f"the list of job {job_id}: all its items run again")
     return lost
 
