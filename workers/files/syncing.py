@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 from ..interruption import do_heeding
+from .opening import open_file
 
 
 def sync_data(fd: int) -> None:
@@ -41,6 +42,17 @@ def make_folder(folder: str) -> None:
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)
     sync_folder(parent)
+
+
+def replace_durably(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Replace the file at `path` whole; survives power loss when this returns. `mode`: less the umask. Raises OSError."""
+    temporary = f"{path}.new"
+    with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        sync_data(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(os.path.dirname(path))
 
 
 def sync_trees(folders: Sequence[str]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from ..byte_text import encode_json, json_decoder
-from ..files.opening import StrangeFileError, open_file, read_file
-from ..files.syncing import sync_data, sync_folder
+from ..files.opening import StrangeFileError, read_file
+from ..files.syncing import replace_durably
 from ..foreign import ForeignBytesError, decode_struct
 
 
@@ -57,9 +56,4 @@ def read_record(path: str) -> WorkspaceRecord | None:
 
 def write_record(path: str, record: WorkspaceRecord) -> None:
     """Replaced whole; survives power loss. Raises OSError."""
-    temporary = f"{record_path(path)}.new"
-    with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb", buffering=0) as file:
-        file.write(encode_json(record))
-        sync_data(file.fileno())
-    os.replace(temporary, record_path(path))
-    sync_folder(os.path.dirname(path))
+    replace_durably(record_path(path), encode_json(record))

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from orchestrator.workers.files.syncing import sync_data, sync_folder, sync_trees
+from orchestrator.workers.files.syncing import replace_durably, sync_trees
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.workspaces.git import commit_of, git, identity
 
@@ -30,12 +30,8 @@ _decode = msgspec.json.Decoder(LandingMark).decode
 
 def mark_landing(repository: str, head: str) -> None:
     """A change is about to be landed on `head`. Survives power loss: what git writes from now on does, too."""
-    path = _mark_path(repository)
-    with open(f"{path}.new", "wb", buffering=0) as file:
-        file.write(msgspec.json.encode(LandingMark(head)))
-        sync_data(file.fileno())
-    os.replace(f"{path}.new", path)
-    sync_folder(os.path.dirname(path))
+    # Whoever else lands in this repository must be able to read it.
+    replace_durably(_mark_path(repository), msgspec.json.encode(LandingMark(head)), 0o666)
 
 
 def unmark_landing(repository: str) -> None:
