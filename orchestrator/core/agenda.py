@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 
-class Line(NamedTuple):
+class WaitingLine(NamedTuple):
     """What items of several jobs need besides a free slot: if one of them lacks it, all do, and none of the others is asked.
 
     `is_unpriced`: all of them are expected to cost what an attempt of the run has cost on average. `held`: the line is of items
@@ -27,7 +27,7 @@ class Line(NamedTuple):
     held: str | None = None
 
 
-NO_LINE = Line("main", None, (), "wait", is_unpriced=False)
+NO_LINE = WaitingLine("main", None, (), "wait", is_unpriced=False)
 """Of a job that needs nothing but a slot."""
 
 
@@ -53,7 +53,7 @@ class Agenda(msgspec.Struct):
     """Jobs that go on by themselves: something of them runs, is being listed, recorded, asked or awaited elsewhere."""
     wanting: set[int] = msgspec.field(default_factory=set)
     """Jobs of which an item can still start: now, or when its time has come."""
-    lines: dict[Line, Queue] = msgspec.field(default_factory=dict)
+    lines: dict[WaitingLine, Queue] = msgspec.field(default_factory=dict)
     """Of `wanting`, those that can start an item now, as soon as there is room and what else it needs."""
     gates: set[int] = msgspec.field(default_factory=set)
     """Of `wanting`, those that have a question to put."""

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core import throttle
-from orchestrator.core.agenda import Agenda, Line
+from orchestrator.core.agenda import Agenda, WaitingLine
 from orchestrator.core.ancestry import chain_depths
 from orchestrator.core.budget import take_over_costs
 from orchestrator.core.costs import UNBOUND, Bounds
@@ -61,9 +61,9 @@ def open_run(
     return state
 
 
-def _line_of(rules: JobRules) -> Line:
+def _line_of(rules: JobRules) -> WaitingLine:
     """The line of a job as long as nobody knows what it costs."""
-    return Line(rules.lane, rules.pool, rules.accounts, rules.on_usage_limit, is_unpriced=False)
+    return WaitingLine(rules.lane, rules.pool, rules.accounts, rules.on_usage_limit, is_unpriced=False)
 
 
 def _ceilings(rules: Sequence[JobRules]) -> dict[str, tuple[int, int]]:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from orchestrator.core.agenda import NO_LINE, Agenda, Line
+from orchestrator.core.agenda import NO_LINE, Agenda, WaitingLine
 from orchestrator.core.costs import UNBOUND, Bounds, Costs, Totals
 
 ItemRef = tuple[int, int]
@@ -233,7 +233,7 @@ class JobState(msgspec.Struct):
     """Blocked jobs that wait for this one to be listed, or to be at rest."""
     rank: int = 0
     """Its place in `RunState.by_rank`."""
-    line: Line = NO_LINE
+    line: WaitingLine = NO_LINE
     """Where it stands when an item of it can start. See `turns.line_of`."""
 
     def count_end(self, ended: ItemState) -> None:

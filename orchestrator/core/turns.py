@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 
 from orchestrator.core import budget, shortage, throttle
-from orchestrator.core.agenda import Line, Queue
+from orchestrator.core.agenda import Queue, WaitingLine
 from orchestrator.core.decisions import Decision, StartAttempt
 from orchestrator.core.job_changes import count_running
 from orchestrator.core.parking import account_for
@@ -85,7 +85,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     rooms = lane_rooms(state)
     # The list of a more urgent job is about to come: its items must not find all slots given to less urgent ones.
     urgency = max(agenda.listing, default=None)
-    lacking_lines: set[Line] = set()
+    lacking_lines: set[WaitingLine] = set()
     while state.free_slots and room > 0 and (found := _first_line(state, lacking_lines)) is not None:
         line, job = found
         order, account = job.rules.order, account_for(state, job.rules)
@@ -141,7 +141,7 @@ def _put_in_place(state: RunState, job: JobState) -> None:
         _stand_in_line(state, line._replace(held=account), job)
 
 
-def line_of(job: JobState) -> Line:
+def line_of(job: JobState) -> WaitingLine:
     """Where items of the job stand that no account was found for yet."""
     return job.line._replace(is_unpriced=True) if budget.is_unpriced(job) else job.line
 
@@ -153,7 +153,7 @@ def _keep(among: set[int], order: int, is_there: bool) -> None:
         among.discard(order)
 
 
-def _stand_in_line(state: RunState, line: Line, job: JobState) -> None:
+def _stand_in_line(state: RunState, line: WaitingLine, job: JobState) -> None:
     queue = state.agenda.lines.get(line)
     if queue is None:
         queue = state.agenda.lines[line] = Queue()
@@ -162,9 +162,9 @@ def _stand_in_line(state: RunState, line: Line, job: JobState) -> None:
         heapq.heappush(queue.heap, job.rank)
 
 
-def _first_line(state: RunState, besides: set[Line]) -> tuple[Line, JobState] | None:
+def _first_line(state: RunState, besides: set[WaitingLine]) -> tuple[WaitingLine, JobState] | None:
     """The line whose first job comes first of all, with that job; lines of `besides` are left out."""
-    found: tuple[Line, JobState] | None = None
+    found: tuple[WaitingLine, JobState] | None = None
     emptied = []
     for line, queue in state.agenda.lines.items():
         if line in besides:
@@ -179,7 +179,7 @@ def _first_line(state: RunState, besides: set[Line]) -> tuple[Line, JobState] | 
     return found
 
 
-def _first_job(state: RunState, line: Line, queue: Queue) -> JobState | None:
+def _first_job(state: RunState, line: WaitingLine, queue: Queue) -> JobState | None:
     while queue.heap:
         job = state.jobs[state.by_rank[queue.heap[0]]]
         if _belongs(state, line, job):
@@ -188,7 +188,7 @@ def _first_job(state: RunState, line: Line, queue: Queue) -> JobState | None:
     return None
 
 
-def _belongs(state: RunState, line: Line, job: JobState) -> bool:
+def _belongs(state: RunState, line: WaitingLine, job: JobState) -> bool:
     """Whether the job has an item for this line, and room for it in its window, and was not refused money.
 
     What an item of a job is expected to cost may have changed since the job came to the line.
@@ -200,7 +200,7 @@ def _belongs(state: RunState, line: Line, job: JobState) -> bool:
     return has_ready(job) if line.held is None else bool(job.held.get(line.held))
 
 
-def _is_to_be_had(state: RunState, line: Line, job: JobState, account: str | None) -> bool:
+def _is_to_be_had(state: RunState, line: WaitingLine, job: JobState, account: str | None) -> bool:
     """Whether what the items of this line need is to be had now, as far as is known."""
     if missing_resource(state, job) is not None or throttle.room_of_account(state, account) <= 0:
         return False
