@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from drivers.engine_driver import EngineDriver
+from drivers.engine_driver import EngineDriver, OneAttempt
 from drivers.processes import wait_until
 
 from orchestrator.engines.engine import AttemptLost, OutcomeArrived
@@ -121,13 +121,22 @@ def test_one_that_was_to_end_and_is_stopped_again_is_killed_and_has_ended_for_th
     assert (over.ended_by, over.words) == (EndReason.CANCEL, f"cancelled: {words}")
 
 
-def test_a_worker_that_runs_and_keeps_no_limit_is_killed_once_all_patience_is_over(driver: EngineDriver, later: Clock) -> None:
-    """A worker that was never told of the limit stands for one that fails to keep it."""
+def begin_without_limits(driver: EngineDriver) -> OneAttempt:
+    """Of an attempt with a timeout whose worker was never told of it: it stands for one that fails to keep it."""
     attempt = driver.attempt(worker=driver.prepare(), limits=Limits(timeout_seconds=5.0, grace_seconds=0.1))
     message = msgspec.structs.replace(driver.message(attempt, "sleep", "600"), limits=Limits(grace_seconds=0.1))
     driver.engine.start(attempt, message, HeldLocks(()))
-    log = driver.run_dir.worker_folder(0) / "log"
+    log = log_of(driver)
     wait_until(lambda: log.exists() and b'"spawned"' in log.read_bytes(), "the agent runs")
+    return attempt
+
+
+def log_of(driver: EngineDriver) -> Path:
+    return driver.run_dir.worker_folder(0) / "log"
+
+
+def test_a_worker_that_runs_and_keeps_no_limit_is_killed_once_all_patience_is_over(driver: EngineDriver, later: Clock) -> None:
+    begin_without_limits(driver)
     look(driver, later, times=3)
     assert driver.notes() == []
     look(driver, later, times=10)
@@ -138,11 +147,8 @@ def test_a_worker_that_runs_and_keeps_no_limit_is_killed_once_all_patience_is_ov
 
 
 def test_a_worker_whose_agent_is_gone_is_left_alone_however_long_it_takes_to_settle(driver: EngineDriver, later: Clock) -> None:
-    attempt = driver.attempt(worker=driver.prepare(), limits=Limits(timeout_seconds=5.0, grace_seconds=0.1))
-    message = msgspec.structs.replace(driver.message(attempt, "sleep", "600"), limits=Limits(grace_seconds=0.1))
-    driver.engine.start(attempt, message, HeldLocks(()))
-    log = driver.run_dir.worker_folder(0) / "log"
-    wait_until(lambda: log.exists() and b'"spawned"' in log.read_bytes(), "the agent runs")
+    attempt = begin_without_limits(driver)
+    log = log_of(driver)
     log.write_bytes(log.read_bytes().replace(b'"spawned"', b'"unknown"'))
     look(driver, later, times=40)
     assert driver.notes() == []

@@ -151,30 +151,23 @@ class TestAWorkerThatDies:
         until_written(driver.run_dir.worker_folder(0) / "stdout")
         assert driver.engine.has_living_worker(0)
         os.kill(self.pid(driver), signal.SIGKILL)
-        while driver.engine.has_living_worker(0):
-            driver.wait()
+        self.until_dead(driver)
         driver.engine.end(attempt, EndReason.DRAIN, 0.0)
         assert isinstance(driver.until_over(), AttemptLost)
 
     def test_without_a_thread_its_tree_is_ended_once_there_is_one(self, driver: EngineDriver) -> None:
-        driver.begin(*WITHOUT_END)
-        until_written(driver.run_dir.worker_folder(0) / "stdout")
-        os.kill(self.pid(driver), signal.SIGKILL)
+        self.begin_and_kill(driver)
         with without_threads():
-            while driver.engine.has_living_worker(0):
-                driver.wait()
+            self.until_dead(driver)
             driver.told += driver.engine.look_at_workers(time.monotonic() + 1)
             assert driver.is_silent()
         assert "no room on this machine just now for a thread; tried again" in driver.notes()[-1]
         assert isinstance(driver.until_over(), AttemptLost)
 
     def test_without_a_thread_for_long_its_tree_is_ended_all_the_same(self, driver: EngineDriver) -> None:
-        driver.begin(*WITHOUT_END)
-        until_written(driver.run_dir.worker_folder(0) / "stdout")
-        os.kill(self.pid(driver), signal.SIGKILL)
+        self.begin_and_kill(driver)
         with without_threads():
-            while driver.engine.has_living_worker(0):
-                driver.wait()
+            self.until_dead(driver)
             driver.engine.look_at_workers(time.monotonic() + 60)
             assert isinstance(driver.until_over(), AttemptLost)
 
@@ -199,6 +192,16 @@ class TestAWorkerThatDies:
     def pid(self, driver: EngineDriver) -> int:
         assert driver.worker is not None
         return driver.worker.pid
+
+    def begin_and_kill(self, driver: EngineDriver) -> None:
+        """SIGKILL to the worker of an attempt without an end, once that runs."""
+        driver.begin(*WITHOUT_END)
+        until_written(driver.run_dir.worker_folder(0) / "stdout")
+        os.kill(self.pid(driver), signal.SIGKILL)
+
+    def until_dead(self, driver: EngineDriver) -> None:
+        while driver.engine.has_living_worker(0):
+            driver.wait()
 
 
 class TestTheNextSupervisor:

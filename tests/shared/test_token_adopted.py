@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from drivers.store_samples import started
-from drivers.token_driver import FAILED, ITEM, TOKEN, DeskRuns, granted, outcome
+from drivers.token_driver import FAILED, ITEM, TOKEN, DeskRuns, Run, granted, outcome
 from drivers.token_samples import token_locked
 
 from orchestrator.shared.tokens import publications
@@ -45,7 +45,8 @@ def test_an_adopted_item_keeps_its_token_through_its_backoff(runs: DeskRuns) -> 
     granted(again.ask(0))
 
 
-def test_an_adopted_item_whose_token_was_taken_over_meanwhile_joins_and_hears(runs: DeskRuns) -> None:
+def taken_over_meanwhile(runs: DeskRuns) -> tuple[Run, Run]:
+    """A run that has adopted its item, whose attempt then failed; and another run, which has taken the token over."""
     run = runs.killed_while_it_runs()
     again = runs("a")
     again.adopts()
@@ -53,6 +54,11 @@ def test_an_adopted_item_whose_token_was_taken_over_meanwhile_joins_and_hears(ru
     run.workers[0].die()
     other = runs("b")
     other.takes(0)
+    return again, other
+
+
+def test_an_adopted_item_whose_token_was_taken_over_meanwhile_joins_and_hears(runs: DeskRuns) -> None:
+    again, other = taken_over_meanwhile(runs)
     again.ends(0, FAILED, Status.WAITING)
     again.joins(0)
     done = outcome()
@@ -83,13 +89,7 @@ def test_a_verdict_whose_lock_somebody_keeps_is_told_by_who_takes_the_token_over
 
 
 def test_what_somebody_else_published_meanwhile_is_not_overwritten(runs: DeskRuns) -> None:
-    run = runs.killed_while_it_runs()
-    again = runs("a")
-    again.adopts()
-    run.workers[0].ends(FAILED)
-    run.workers[0].die()
-    other = runs("b")
-    other.takes(0)
+    again, other = taken_over_meanwhile(runs)
     other.ends(0)
     published = other.record()
     again.ends(0, FAILED)
