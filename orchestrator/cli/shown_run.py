@@ -17,6 +17,7 @@ from orchestrator.views.end_report import MOST_FAILURES, ChildRun, Failure, Note
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.reading.run_records import Records
     from orchestrator.store.run_dir import RunDir
 
 
@@ -98,20 +99,18 @@ def _failure_of(reader: RunReader, order: int, job_id: str, index: int) -> Failu
     return Failure((order, index), name, label, message, past.attempts(index))
 
 
-def noted_items(reader: RunReader) -> list[NotedItem]:
+def noted_items(records: Records) -> list[NotedItem]:
     """The first items that succeeded and of which a person should know more: little was done, or something was denied.
 
-    Only of the kinds of jobs that can have such items: the others may have succeeded a million times.
+    Only their ends are read: a million others may have succeeded.
     """
-    found: list[NotedItem] = []
-    for job_id in reader.history.header.jobs:
-        past, job = reader.history.jobs[job_id], reader.job(job_id)
-        may_tell = job.is_agent or job.repeat is not None or job.creates is not None
-        for index in past.indices(Status.SUCCEEDED) if may_tell else ():
-            ended = past.last_end(index)
-            note = outcome_in_words(ended.outcome) if ended is not None else ""
-            if note:
-                found.append(NotedItem(reader.item_name(job_id, index), label_of(reader, job_id, index, ended), note))
-            if len(found) > MOST_FAILURES:
-                return found
-    return found
+    history = records.history
+    found = ((job_id, index) for job_id in history.header.jobs for index in history.jobs[job_id].noted_successes())
+    return [_noted_item(records, *item) for item in islice(found, MOST_FAILURES + 1)]
+
+
+def _noted_item(records: Records, job_id: str, index: int) -> NotedItem:
+    ended = records.history.jobs[job_id].last_end(index)
+    assert ended is not None, "its note was in its end"
+    label = label_of(records, job_id, index, ended)
+    return NotedItem(records.item_name(job_id, index), label, outcome_in_words(ended.outcome))

@@ -1,4 +1,5 @@
-"""The status and the number of attempts of each item of a job: 5 bytes an item, and a count for each status.
+"""The status and the number of attempts of each item of a job, and whether its end has a note: 5 bytes an item, 6 from the first
+note on, and a count for each status.
 
 Nothing is listed here: an index that no record has told of is pending, and has had no attempt.
 """
@@ -22,6 +23,7 @@ class ItemColumns:
     def __init__(self) -> None:
         self._statuses = array("B")
         self._attempts = array("I")
+        self._notes = bytearray()
         self._counts = [0] * len(_STATUSES)
 
     def __len__(self) -> int:
@@ -49,6 +51,20 @@ class ItemColumns:
         statuses[index] = code
         if attempt:
             self._attempts[index] = attempt
+
+    def put_note(self, index: int, *, is_noted: bool) -> None:
+        """Whether people should know more of how the item ended. It must have been put."""
+        if is_noted and index >= len(self._notes):
+            self._notes.extend(bytes(len(self._statuses) - len(self._notes)))
+        if index < len(self._notes):
+            self._notes[index] = is_noted
+
+    def noted(self) -> Iterator[int]:
+        """The items whose end has a note, in order, whatever they are now."""
+        index = self._notes.find(1)
+        while index >= 0:
+            yield index
+            index = self._notes.find(1, index + 1)
 
     def counts(self) -> dict[Status, int]:
         """How many items have each status; that of pending ones is below 0 by how many have left it."""

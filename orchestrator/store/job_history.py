@@ -14,7 +14,7 @@ from typing import assert_never
 import msgspec
 
 from orchestrator.store.item_columns import ItemColumns
-from orchestrator.store.lines import EndLine, SettledLine, decode_line
+from orchestrator.store.lines import EndLine, Said, SettledLine, decode_line
 from orchestrator.store.places import Places, Sources
 from orchestrator.store.records import (
     AttemptEnded,
@@ -32,6 +32,7 @@ from orchestrator.store.records import (
 )
 from orchestrator.store.spending import Spending
 from orchestrator.store.spending_records import JobSpent, Spent
+from orchestrator.workers.protocol import Outcome
 
 
 class GateHistory(msgspec.Struct):
@@ -144,6 +145,10 @@ class JobHistory:
             return
         yield from self._items.indices(status, self.count or 0)
 
+    def noted_successes(self) -> Iterator[int]:
+        """The items that succeeded and of which people should know more (`outcome_in_words` of their last end), in order."""
+        return (index for index in self._items.noted() if self._items.status(index) is Status.SUCCEEDED)
+
     def record(self, index: int) -> AttemptEnded | ItemSettled | None:
         """The last word on item `index`, read from disk. Raises StateRefusedError."""
         place = self.settlements.get(index) or self.ends.get(index)
@@ -190,6 +195,7 @@ class JobHistory:
         if record.spent is not None:
             self.spending.take_end(index, record.spent, self.spent(index))
         self._items.put(index, record.status, record.attempt)
+        self._items.put_note(index, is_noted=record.status is Status.SUCCEEDED and _tells_more(record.outcome))
         self.ends.put(index, source, offset, length)
         if record.round:
             self.rounds.setdefault(index, Places()).put(record.round, source, offset, length)
@@ -308,3 +314,9 @@ class JobHistory:
             if (gate := self.gates.get(index)) is not None:
                 gate.sent_back = gate.answer or gate.sent_back
                 gate.question = gate.answer = None
+
+
+def _tells_more(outcome: Said | Outcome) -> bool:
+    """Whether there are words of a success for people."""
+    agent = outcome.agent
+    return bool(outcome.message or (agent is not None and (agent.notes or agent.denials)))

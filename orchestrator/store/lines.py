@@ -1,6 +1,6 @@
-"""What one pass over a run's files decodes of each line: enough to fold, nothing of the outcomes. Format 1 (`formats`).
+"""What one pass over a run's files decodes of each line: enough to fold, of outcomes only what was said. Format 1 (`formats`).
 
-A line is the JSON of one record (`records`). An outcome can be kilobytes; its line is skipped over here and read whole, by
+A line is the JSON of one record (`records`). An outcome can be kilobytes; most of it is skipped over here and read whole, by
 place (file, offset, length), only when somebody asks for it.
 """
 
@@ -38,13 +38,28 @@ class JournalHeader(msgspec.Struct, frozen=True, tag="journal", kw_only=True):
     run: str
 
 
+class SaidByAgent(msgspec.Struct, frozen=True, gc=False):
+    """Of `AgentReport` what tells that little was done, or something denied."""
+
+    notes: tuple[str, ...] = ()
+    denials: tuple[str, ...] = ()
+
+
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """Of `Outcome` what people may have to know of a success."""
+
+    message: str = ""
+    agent: SaidByAgent | None = None
+
+
 class EndLine(msgspec.Struct, frozen=True, tag="end", gc=False):
-    """`AttemptEnded` without its outcome."""
+    """`AttemptEnded` with little of its outcome."""
 
     job: str
     index: int
     attempt: int
     status: Status
+    outcome: Said = Said()
     token: str | None = None
     deduped_from: str | None = None
     round: int = 0

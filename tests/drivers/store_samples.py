@@ -71,6 +71,7 @@ def ended(
     job: str = "port",
     output: bytes = b"out\n",
     round_number: int = 0,
+    message: str = "",
 ) -> AttemptEnded:
     outcome = Outcome(
         attempt_class=AttemptClass.OK if status is Status.SUCCEEDED else AttemptClass.COMMAND_FAILED,
@@ -78,6 +79,7 @@ def ended(
         finished_at=4.0,
         duration_seconds=1.0,
         exit_code=0 if status is Status.SUCCEEDED else 1,
+        message=message,
         stdout=Capture(size=len(output), path="/outputs/0", inline=output),
     )
     return AttemptEnded(

@@ -11,6 +11,7 @@ from drivers.store_samples import LISTED, answered, asked, ended, new_run, settl
 from drivers.sweeps import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.job_history import GateHistory
@@ -31,6 +32,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.settings_records import Selection
+from orchestrator.workers.protocol import AgentReport
 
 
 def observed(history: RunHistory) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def observed(history: RunHistory) -> dict[str, Any]:
                 },
                 [[job.round_end(index, number) for number in range(job.rounds_done(index) + 1)] for index in range(12)],
                 {status: list(job.indices(status)) for status in Status},
+                list(job.noted_successes()),
             )
             for job in history.jobs.values()
         },
@@ -103,6 +106,26 @@ def test_a_stale_mark_keeps_the_outcome_and_a_new_end_takes_the_mark_away(tmp_pa
     assert (job.is_stale(1), job.status(1), job.record(1), job.last_end(1)) == (True, Status.SUCCEEDED, stale, ended(1))
     job = history_of(tmp_path / "b", LISTED, started(1), ended(1), stale, started(1, 2, 1), ended(1, 2)).jobs["port"]
     assert (job.is_stale(1), job.record(1)) == (False, ended(1, 2))
+
+
+def test_a_success_of_which_there_is_more_to_say_is_known_without_its_outcome(tmp_path: Path) -> None:
+    def told(*records: Record) -> list[int]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        return list(history_of(folder, LISTED, *records).jobs["port"].noted_successes())
+
+    well, lingering, failed = ended(0), ended(1, message="it lingers"), ended(3, status=Status.FAILED, message="exit code 3")
+    lost, denied = (
+        replace(well, index=index, outcome=replace(well.outcome, agent=report))
+        for index, report in (
+            (2, AgentReport(agent="claude", notes=["nothing was said"])),
+            (5, AgentReport(agent="claude", denials=["Bash"])),
+        )
+    )
+    assert told(well, lingering, failed, denied, lost) == [1, 2, 5]
+    # The last end counts. What settles the item since leaves the note with the success that it keeps.
+    assert told(lingering, ended(1, 2)) == []
+    assert told(lingering, settled(1, Status.SUCCEEDED, stale=True)) == [1]
+    assert told(failed, settled(3, Status.SUCCEEDED)) == []
 
 
 def test_an_item_that_was_settled_while_it_ran_keeps_its_number_of_attempts(tmp_path: Path) -> None:
@@ -198,7 +221,15 @@ STATUSES = st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.WAITING])
 INDICES = st.integers(0, 9)
 RECORDS = st.one_of(
     st.builds(started, INDICES, st.integers(1, 3), st.integers(0, 50), worker=st.integers(0, 3), round_number=st.integers(0, 3)),
-    st.builds(ended, INDICES, st.integers(1, 3), STATUSES, output=st.binary(max_size=8), round_number=st.integers(0, 3)),
+    st.builds(
+        ended,
+        INDICES,
+        st.integers(1, 3),
+        STATUSES,
+        output=st.binary(max_size=8),
+        round_number=st.integers(0, 3),
+        message=st.sampled_from(["", "said"]),
+    ),
     st.builds(settled, INDICES, st.sampled_from([Status.SKIPPED, Status.INTERRUPTED, Status.CANCELLED]), stale=st.booleans()),
     st.builds(supervisor, st.integers(1, 5)),
     st.builds(worker, st.integers(0, 3)),
