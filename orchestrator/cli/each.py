@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from orchestrator.cli.each_file import agent_jobs_text, jobs_text, standing_alone
+from orchestrator.cli.each_lines import item_lines
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
-from orchestrator.errors import UserError
-from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, bytes_of_text, has_dos_ends, lines_of
+from orchestrator.workers.byte_text import bytes_of_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +107,7 @@ def command(
 
 
 def _lines() -> Iterator[str]:
-    """The lines of stdin, byte for byte, but for a byte order mark and for ends that are all CR LF: that is told."""
+    """The lines of stdin, byte for byte."""
     stream: BinaryIO | None = sys.stdin.buffer if sys.stdin is not None else None
     if stream is None:
         return
@@ -115,14 +115,7 @@ def _lines() -> Iterator[str]:
         from orchestrator.views.outlet import Outlet
 
         Outlet(sys.stderr).line("reading items from the terminal, one a line; Ctrl-D ends them")
-    # Read whole, because a CR belongs to the line ends only if one stands before each of them.
-    data = stream.read()
-    if data.startswith(UTF16_MARKS):
-        raise UserError("stdin is in UTF-16", "convert it to UTF-8, as by: iconv -f UTF-16 -t UTF-8")
-    lines = lines_of(data)
-    if lines and (has_dos_ends(data) or data.startswith(BYTE_ORDER_MARK)):
-        tell_note("the lines come with CR LF or a byte order mark, as Windows writes them; items go without")
-    yield from lines
+    yield from item_lines(stream, tell_note)
 
 
 def _print_outputs(home: Path, run_id: str) -> None:

@@ -1,0 +1,71 @@
+"""The lines of stdin, which are the items of `each`: read one at a time, so that memory does not grow with their number."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import IO, BinaryIO
+
+from orchestrator.errors import UserError
+from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, text_of_bytes
+
+MOST_HELD_BYTES = 8 << 20
+"""Of lines that end in CR LF so much is held in memory; more lies in a temporary file."""
+
+
+def item_lines(stream: BinaryIO, tell_note: Callable[[str], None]) -> Iterator[str]:
+    """The lines of `stream` as `workers.byte_text.lines_of` has them. `tell_note` hears that they go without CR LF or a mark.
+
+    Raises UserError: UTF-16, a stream that cannot be read, no room for lines that end in CR LF.
+    """
+    lines = _lines_of(stream)
+    first = next(lines, b"")
+    if first.startswith(UTF16_MARKS):
+        raise UserError("stdin is in UTF-16", "convert it to UTF-8, as by: iconv -f UTF-16 -t UTF-8")
+    unmarked = first.removeprefix(BYTE_ORDER_MARK)
+    if not unmarked:
+        return
+    lines = chain([unmarked], lines)
+    # A CR belongs to the line ends only if one stands before each of them: mostly the first line tells.
+    if not first.endswith(b"\r\n"):
+        if unmarked is not first:
+            tell_note(_NOTE)
+        yield from _without_ends(lines, b"\n")
+        return
+    with tempfile.SpooledTemporaryFile(MOST_HELD_BYTES) as held:
+        is_dos = _hold(lines, held)
+        if is_dos or unmarked is not first:
+            tell_note(_NOTE)
+        yield from _without_ends(held, b"\r\n" if is_dos else b"\n")
+
+
+_NOTE = "the lines come with CR LF or a byte order mark, as Windows writes them; items go without"
+
+
+def _lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines with their ends. One without an end is the last: a terminal would be asked for more."""
+    line = b"\n"
+    try:
+        while line.endswith(b"\n") and (line := stream.readline()):
+            yield line
+    except OSError as error:
+        raise UserError(f"stdin cannot be read: {error.strerror}", "give it lines, one an item") from error
+
+
+def _without_ends(lines: Iterable[bytes], end: bytes) -> Iterator[str]:
+    return (text_of_bytes(line.removesuffix(end)) for line in lines)
+
+
+def _hold(lines: Iterable[bytes], held: IO[bytes]) -> bool:
+    """Write the lines to `held`, to be read once more; whether each end of a line is CR LF."""
+    is_dos = True
+    for line in lines:
+        is_dos = is_dos and (line.endswith(b"\r\n") or not line.endswith(b"\n"))
+        try:
+            held.write(line)
+        except OSError as error:
+            where, why = tempfile.gettempdir(), error.strerror
+            raise UserError(f"no room in {where} for the lines of stdin: {why}", "free some there, or set TMPDIR") from error
+    held.seek(0)
+    return is_dos
