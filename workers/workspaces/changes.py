@@ -9,8 +9,8 @@ from contextlib import suppress
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, Capture, WorkspaceTask
 from .git import git
-from .inner_repositories import stage_all
 from .record import snapshots_of
+from .staging import stage_all, unstage
 
 _UNBOUNDED = 1 << 62
 
@@ -46,6 +46,5 @@ def snapshot_of(path: str, env: Mapping[str, str], litter: Sequence[str]) -> tup
         # A git that was killed leaves its lock behind.
         os.unlink(f"{snapshots_of(path)}/index.lock")
     begun = stage_all(path, env)
-    if names := [f":(top,glob){pattern}" for pattern in litter]:
-        git(path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=env)
+    unstage(path, [f":(top,glob){pattern}" for pattern in litter], env)
     return git(path, "write-tree", env=env), begun

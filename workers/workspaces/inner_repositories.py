@@ -15,24 +15,9 @@ _REPOSITORY = "160000"
 """The mode that git gives to one."""
 
 
-def stage_all(path: str, env: Mapping[str, str]) -> list[str]:
-    """Stage all changes in workspace `path`, but for repositories without a commit, which git cannot stage: their folders.
-
-    Relative to `path`. Raises GitFailed, OSError.
-    """
-    try:
-        git(path, "add", "--all", env=env)
-        return []
-    except GitFailed:
-        begun = _begun_repositories(path, env)
-        if not begun:
-            raise
-    git(path, "add", "--all", "--", ".", *(f":(exclude,top,literal){name}" for name in begun), env=env)
-    return begun
-
-
-def _begun_repositories(path: str, env: Mapping[str, str]) -> list[str]:
-    """Of all that git does not know in `path` only a repository is listed as a folder."""
+def begun_repositories(path: str, env: Mapping[str, str]) -> list[str]:
+    """The folders in workspace `path` that are repositories without a commit; relative to `path`. Raises GitFailed, OSError."""
+    # Of all that git does not know only a repository is listed as a folder.
     unknown = git(path, "ls-files", "--others", "--exclude-standard", "-z", env=env).split("\0")
     folders = [name.rstrip("/") for name in unknown if name.endswith("/")]
     return [name for name in folders if not _has_commit(os.path.join(path, name))]

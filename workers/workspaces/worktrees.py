@@ -16,9 +16,9 @@ from ..faultpoints import fault_point
 from ..files.syncing import sync_trees
 from .branch_names import free_branch, is_named_by_us
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
-from .inner_repositories import stage_all
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
 from .record import WorkspaceRecord, write_record
+from .staging import stage_all, unstage
 from .unfinished_merges import refuse_unfinished_merge
 
 _UNKNOWN = "is not a working tree"
@@ -94,10 +94,8 @@ def commit_all(path: str, record: WorkspaceRecord, message: str, env: Mapping[st
         raise GitFailed("the workspace is no git worktree any more: its .git is gone")
     refuse_unfinished_merge(path, env)
     begun = stage_all(path, env)
-    if record.included:
-        # Staged and taken out again: an exclusion of what git ignores is an error to `git add`.
-        names = [f":(top,literal){name}" for name in record.included]
-        git(path, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *names, env=env)
+    # Staged and taken out again: an exclusion of what git ignores is an error to `git add`.
+    unstage(path, [f":(top,literal){name}" for name in record.included], env)
     if litter:
         # Back to how it was: what the repository itself has of such a name stays in it.
         git(path, "reset", "--quiet", "--", *(f":(top,glob){pattern}" for pattern in litter), env=env)

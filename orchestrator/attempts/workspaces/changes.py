@@ -13,8 +13,8 @@ from orchestrator.store.records import Status
 from orchestrator.workers.protocol import WorkspaceReport
 from orchestrator.workers.workspaces.changes import DIFF
 from orchestrator.workers.workspaces.git import GitFailed, git
-from orchestrator.workers.workspaces.inner_repositories import stage_all
 from orchestrator.workers.workspaces.record import read_record, snapshots_of
+from orchestrator.workers.workspaces.staging import stage_all, unstage
 
 
 def items_with_changes(records: Records) -> list[tuple[str, int]]:
@@ -94,8 +94,7 @@ def _so_far(path: str, base: str | None) -> bytes:
         # All files against the base, without those that were only copied in beside it.
         git(path, "read-tree", base or record.base, env=env)
         stage_all(path, env)
-        if record.included:
-            git(path, "rm", "--cached", "-r", "-q", "-f", "--ignore-unmatch", "--", *record.included, env=env)
+        unstage(path, [f":(top,literal){name}" for name in record.included], env)
         patch = os.path.join(folder, "patch")
         with open(patch, "w+b") as file:
             git(path, *DIFF, "--cached", base or record.base, "--", env=env, stdout=file.fileno())
