@@ -40,6 +40,7 @@ class Repository:
             check=True,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=60,
         ).stdout.strip()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
 from orchestrator.attempts.workspaces.place import parent_of
@@ -75,24 +76,28 @@ def patch_of(records: Records, job_id: str, index: int) -> bytes:
         if report is not None and records.history.jobs[job_id].status(index) is Status.SUCCEEDED:
             return records.read_capture(report.patch)
         path = records.workspace(job_id, index)
-        return b"" if path is None else _so_far(path, report.base if report is not None else None)
+        return b"" if path is None else patch_so_far(path, report.base if report is not None else None)
     except CaptureMismatch as mismatch:
         raise UserError(f"{name}: {mismatch}") from mismatch
     except GitFailed as failed:
         raise UserError(f"{name}: {failed}") from failed
 
 
-def _so_far(path: str, base: str | None) -> bytes:
+def patch_so_far(path: str, base: str | None) -> bytes:
     """The patch of a workspace that is not finished. Made with an index of our own, so that nothing in it is disturbed."""
     record = read_record(path)
     if record is None or not record.base or not os.path.isdir(path):
         return b""
+    env = {"GIT_DIR": snapshots_of(path), "GIT_WORK_TREE": path} if record.kind == "copy" else {}
     with tempfile.TemporaryDirectory() as folder:
-        env = {"GIT_INDEX_FILE": f"{folder}/index"}
-        if record.kind == "copy":
-            env |= {"GIT_DIR": snapshots_of(path), "GIT_WORK_TREE": path}
+        # Copied from the workspace's: only that knows which files a sparse checkout leaves out.
+        index = os.path.join(path, git(path, "rev-parse", "--git-path", "index", env=env))
+        env["GIT_INDEX_FILE"] = f"{folder}/index"
+        try:
+            shutil.copyfile(index, env["GIT_INDEX_FILE"])
+        except FileNotFoundError:
+            git(path, "read-tree", base or record.base, env=env)
         # All files against the base, without those that were only copied in beside it.
-        git(path, "read-tree", base or record.base, env=env)
         stage_all(path, env)
         unstage(path, [f":(top,literal){name}" for name in record.included], env)
         patch = os.path.join(folder, "patch")

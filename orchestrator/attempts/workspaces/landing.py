@@ -13,13 +13,14 @@ has landed nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Literal
 
 import msgspec
@@ -28,7 +29,9 @@ from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take
 from orchestrator.errors import UserError
 from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.syncing import sync_trees
+from orchestrator.workers.wording import first_in_words
 from orchestrator.workers.workspaces.git import LOCAL_VARIABLES, GitFailed, asked, common_folder, git, identity, locked
+from orchestrator.workers.workspaces.staging import see_files, unseen_files
 
 LOCK_NAME = "orchestrate-land.lock"
 """In a repository's common folder: held while something is landed."""
@@ -243,6 +246,27 @@ def _refuse_dirty(repository: str) -> None:
         raise UserError(
             f"{repository} has changes that are not committed, and nothing is landed on these", "commit or stash them first"
         )
+    if hidden := _hidden_changes(repository):
+        raise UserError(
+            f"{repository}: {first_in_words(hidden)}: changed, but git is told to take it for unchanged: a landing would lose it",
+            f"git -C {repository} update-index --no-assume-unchanged {hidden[0]}, then commit or stash it",
+        )
+
+
+def _hidden_changes(repository: str) -> list[str]:
+    """Files that were changed and have the bit assume-unchanged: `git reset --hard` would write over them without a word.
+
+    Those with the bit skip-worktree it leaves alone.
+    """
+    unchanged, _ = unseen_files(repository)
+    if not unchanged:
+        return []
+    with TemporaryDirectory() as folder:
+        index = os.path.join(repository, git(repository, "rev-parse", "--git-path", "index"))
+        env = {"GIT_INDEX_FILE": shutil.copyfile(index, f"{folder}/index")}
+        see_files(repository, unchanged, [], env)
+        changed = git(repository, "diff", "--name-only", "-z", "--ignore-submodules=all", env=env).split("\0")
+    return sorted(filter(None, changed))
 
 
 def _failure(check: CheckScript) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from orchestrator.workers.files.syncing import replace_durably, sync_trees
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.workspaces.git import commit_of, git, identity
+from orchestrator.workers.workspaces.staging import LEFT_OUT
 
 MARK_NAME = "orchestrate-landing.json"
 
@@ -64,10 +65,12 @@ def _kept(repository: str) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
         # An index of our own: that of the checkout may have conflicts. The names are taken from the checkout's, which has also
-        # the files that the landing added.
-        names = git(repository, "ls-files", "-z").encode("utf-8", "surrogateescape")
+        # the files that the landing added, and knows which a sparse checkout leaves out.
+        told = [(each[0], each[2:]) for each in git(repository, "ls-files", "-t", "-z").split("\0") if each]
+        names = [name for tag, name in told if tag != LEFT_OUT or os.path.lexists(os.path.join(repository, name))]
+        listed = "\0".join(names).encode("utf-8", "surrogateescape")
         git(repository, "read-tree", "HEAD", env=env)
-        git(repository, "update-index", "--add", "--remove", "-z", "--stdin", env=env, given=names)
+        git(repository, "update-index", "--add", "--remove", "-z", "--stdin", env=env, given=listed)
         tree = git(repository, "write-tree", env=env)
     if tree == git(repository, "rev-parse", "HEAD^{tree}"):
         return None

@@ -1,0 +1,59 @@
+"""What is staged of a workspace: its files as they are, whatever an index says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drivers.git_repository import Repository
+
+from orchestrator.workers.workspaces.record import WorkspaceRecord
+from orchestrator.workers.workspaces.worktrees import Committed, add_worktree, commit_all
+
+pytestmark = pytest.mark.usefixtures("no_git_configuration")
+
+
+class Item:
+    """A worktree of the repository, in which a test plays the agent."""
+
+    def __init__(self, root: Path, source: Repository) -> None:
+        self.source = source
+        self.path = root / "0"
+        self._record = WorkspaceRecord(kind="worktree", source=str(source.path), branch="orchestrate/run/port.0")
+        add_worktree(str(self.path), self._record, "HEAD", {}, lambda _: None)
+
+    def git(self, *arguments: str) -> str:
+        return self.source.git("-C", str(self.path), *arguments)
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / name).parent.mkdir(exist_ok=True)
+        (self.path / name).write_text(text)
+
+    def keep(self) -> Committed:
+        return commit_all(str(self.path), self._record, "port:0\n", {})
+
+    def changed(self, commit: str) -> list[str]:
+        return self.source.git("diff", "--name-status", "--no-renames", "-z", self.source.head(), commit).split("\0")[:-1]
+
+
+def test_a_change_that_git_was_told_not_to_look_at_is_work_all_the_same(tmp_path: Path) -> None:
+    names = ["a.txt", "two\nlines", "caf\udce9", "gone"]
+    item = Item(tmp_path, Repository(tmp_path / "repo", **dict.fromkeys(names, "a\n")))
+    for bit, name in zip(("assume-unchanged", "skip-worktree", "assume-unchanged", "skip-worktree"), names, strict=True):
+        item.git("update-index", f"--{bit}", "--", name)
+        item.write(name, "changed\n")
+    (item.path / "gone").unlink()
+    assert item.git("status", "--porcelain") == ""
+    kept = item.keep()
+    assert item.changed(kept.commit) == ["M", "a.txt", "M", "caf\udce9", "D", "gone", "M", "two\nlines"]
+
+
+def test_a_sparse_checkout_stays_one_and_what_is_written_beside_it_is_work(tmp_path: Path) -> None:
+    source = Repository(tmp_path / "repo", **{"in/a": "a\n", "out/b": "b\n", "out/c": "c\n"})
+    source.git("sparse-checkout", "set", "in")
+    item = Item(tmp_path, source)
+    assert not (item.path / "out").exists()
+    assert item.keep().commit == source.head(), "what is left out is not removed"
+    item.write("out/b", "changed\n")
+    item.write("out/new", "new\n")
+    assert item.changed(item.keep().commit) == ["M", "out/b", "A", "out/new"]
