@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from orchestrator.workers.files.config_expiry import Forgotten
 
 _UNBORN = "never began"
+_HALF_REMOVED = "half removed"
 _UNREADABLE = "unreadable"
-_UNFINISHED = ("failed", "interrupted", "paused", "running")
+_LOST = "without a checkpoint"
+_UNFINISHED = ("failed", "interrupted", "paused", "running", _LOST)
 
 
 @click.command("prune")
@@ -37,8 +39,8 @@ _UNFINISHED = ("failed", "interrupted", "paused", "running")
 def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry_run: bool, as_json: bool) -> int:
     """Remove old runs, with their outputs and workspaces, and forget old tokens and sessions. Branches with commits stay.
 
-    A run that goes on, a token in flight, and what this version cannot read are never removed, nor a session of an agent that a
-    run which is left could go on in. Folders of agents that hold no session any more go, too.
+    A run that goes on, a token in flight, and what this version cannot read are never removed (a run without its checkpoint is),
+    nor a session of an agent that a run which is left could go on in. Folders of agents that hold no session any more go, too.
     """
     from orchestrator.attempts.workspaces.expiry import forget_deleted
     from orchestrator.cli.known_tokens import forget_older
@@ -48,7 +50,12 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
     home = invocation.home()
-    unborn = [(run_dir, _UNBORN) for run_dir in list_unborn(home) if run_dir.path.stat().st_mtime < oldest]
+    # What a killed prune had begun is finished, whatever its age.
+    unborn = [
+        (run_dir, _HALF_REMOVED if run_dir.is_half_removed else _UNBORN)
+        for run_dir in list_unborn(home)
+        if run_dir.is_half_removed or run_dir.path.stat().st_mtime < oldest
+    ]
     # A child run goes with its parent: it holds the results of the parent's items.
     alone = [run_dir for run_dir in list_runs(home) if parent_of(run_dir) is None]
     for run_dir, status in [*((run_dir, _status_if_old(run_dir, oldest)) for run_dir in alone), *unborn]:
@@ -114,17 +121,25 @@ def _forget_agents_state(home: Path, oldest: float, gone: set[str], *, is_dry: b
 
 
 def _status_if_old(run_dir: RunDir, oldest: float) -> str | None:
-    """The status of a run that did nothing since `oldest` (seconds since the epoch); None for any other, or an unreadable one."""
+    """The status of a run that did nothing since `oldest` (seconds since the epoch); None for any other, or an unreadable one.
+
+    A newer version may read what this one cannot; but no version reads a run that has lost its checkpoint.
+    """
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.reading.seen_statuses import run_status
     from orchestrator.store.load import read_history
+    from orchestrator.system.locks.holders import is_locked
 
     try:
-        files = [each for each in (run_dir.checkpoint, run_dir.supervisor_lock) if os.path.lexists(each)]
+        is_lost = run_dir.has_lost_checkpoint
+        told_by = run_dir.journals() if is_lost else [run_dir.checkpoint]
+        files = [each for each in (*told_by, run_dir.supervisor_lock) if os.path.lexists(each)]
         # A folder that cannot be entered tells no time, and stays.
         last_change = max((each.lstat().st_mtime for each in files), default=time.time())
         if last_change >= oldest:
             return None
+        if is_lost:
+            return None if is_locked(run_dir.supervisor_lock) else _LOST
         history = read_history(run_dir)
     except (StateRefusedError, FileNotFoundError):
         return None
@@ -167,7 +182,9 @@ def _remove(run_dir: RunDir) -> bool:
     # Nobody can resume the run while it goes.
     from orchestrator.attempts.workspaces.expiry import remove_all
     from orchestrator.store.supervisor_lock import SupervisorLock
+    from orchestrator.workers.faultpoints import fault_point
     from orchestrator.workers.files.copying import remove_folder
+    from orchestrator.workers.files.syncing import sync_folder
 
     lock = SupervisorLock(run_dir)
     try:
@@ -177,10 +194,23 @@ def _remove(run_dir: RunDir) -> bool:
     try:
         if _attempt_runs(run_dir):
             return False
-        # The checkpoint first, for it makes a folder a run: after a kill half-way the rest is no run, and its id is free.
-        with contextlib.suppress(FileNotFoundError):
-            run_dir.checkpoint.unlink()
+        # The mark first: after a kill half-way the rest is no run, and the next prune removes it. Of a run it is the checkpoint
+        # itself, so that no version takes the rest for one.
+        try:
+            run_dir.checkpoint.rename(run_dir.removal_mark)
+        except FileNotFoundError:
+            run_dir.removal_mark.touch()
+        sync_folder(run_dir.path)
+        fault_point("prune.marked")
         _tell(remove_all(run_dir))
+        # The mark last: what is left without it would be a run that has lost its checkpoint.
+        for path in run_dir.path.iterdir():
+            if path == run_dir.removal_mark:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                remove_folder(str(path))
+            else:
+                path.unlink()
         remove_folder(str(run_dir.path))
     except OSError as error:
         raise StateUnwritableError(

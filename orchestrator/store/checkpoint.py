@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.store.formats import format_of, format_told
+from orchestrator.store.kept_records import open_checkpoint
 from orchestrator.store.lines import CheckpointHead, Line
 from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import refused
@@ -60,7 +61,7 @@ def _from(source: SourceFile, offset: int) -> bytes:
 
 def read_header(path: Path) -> RunHeader:
     """Only what the run is: cheap, and without a check of the rest. Raises FileNotFoundError, StateRefusedError."""
-    source = SourceFile(path)
+    source = open_checkpoint(path)
     head, start = read_head(source)
     line = _from(source, start).partition(b"\n")[0].removesuffix(b",")
     [header] = format_of(path, head.format).decode_lines([line])

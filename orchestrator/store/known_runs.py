@@ -55,7 +55,7 @@ def outermost(run_dir: RunDir) -> RunDir:
 
 
 def list_unborn(home: Path) -> list[RunDir]:
-    """What SIGKILL left of runs that never began, and runs that begin just now."""
+    """What SIGKILL left of runs that never began or were half removed, and runs that begin just now."""
     return [run_dir for run_dir in _folders(home) if run_dir.path.is_dir() and not run_dir.exists]
 
 
@@ -82,9 +82,9 @@ def _created_at(run_dir: RunDir) -> float:
         # A damaged run is listed: the command that opens it says what is wrong.
         try:
             return run_dir.checkpoint.lstat().st_mtime
-        except (FileNotFoundError, NotADirectoryError):
+        except NotADirectoryError:
             raise
-        except OSError:  # its folder cannot be entered, or is a link that leads nowhere
+        except OSError:  # it is lost, or the folder cannot be entered, or is a link that leads nowhere
             return run_dir.path.lstat().st_mtime
 
 

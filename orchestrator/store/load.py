@@ -11,6 +11,7 @@ from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import read_head, read_lines
 from orchestrator.store.formats import format_of
 from orchestrator.store.journal import JournalRead
+from orchestrator.store.kept_records import open_checkpoint
 from orchestrator.store.places import CHECKPOINT, JOURNAL, Sources
 from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import cannot_load, refused
@@ -56,7 +57,7 @@ def read_run(run_dir: RunDir) -> LoadedRun:
 def _moment(run_dir: RunDir) -> tuple[int, ...]:
     """Differs whenever a writer did something in between."""
     try:
-        source = SourceFile(run_dir.checkpoint)
+        source = open_checkpoint(run_dir.checkpoint)
     except FileNotFoundError as error:
         raise UserError(f"no run {run_dir.run_id!r} in {run_dir.path.parent}", "orchestrate list shows the runs") from error
     head, _ = read_head(source)
@@ -70,7 +71,7 @@ def _moment(run_dir: RunDir) -> tuple[int, ...]:
 def load_run(run_dir: RunDir) -> LoadedRun:
     """One reading of checkpoint and journal. Raises FileNotFoundError, StateRefusedError."""
     # The journal is opened at once after the head that names it: a writer that takes a checkpoint meanwhile removes it.
-    checkpoint = SourceFile(run_dir.checkpoint)
+    checkpoint = open_checkpoint(run_dir.checkpoint)
     head, start = read_head(checkpoint)
     if head.run != run_dir.run_id:
         # Tokens and marks name a run by its id: what stands in another folder would be taken for it, or it for that.

@@ -1,7 +1,8 @@
 """The directory of one run: what lies where in it, how it is called, and how a new one is made.
 
 A run exists from the moment its directory has a checkpoint.json, which is written last. A directory without one is what a
-SIGKILL left of a run that never began: no reader sees it, and its id is free.
+SIGKILL left of a run that never began: no reader sees it, and its id is free. But if it holds records (`kept_records`), it is a
+run that has lost its checkpoint, and whoever reads it is told so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from orchestrator.errors import UserError
 from orchestrator.store.checkpoint import journal_name
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.home import home_of, runs_folder
+from orchestrator.store.kept_records import REMOVAL_MARK, holds_records, lost_checkpoint
 from orchestrator.system.wording import cut
 from orchestrator.workers.files.syncing import sync_folder
 
@@ -45,8 +47,18 @@ class RunDir(msgspec.Struct, frozen=True):
 
     @property
     def exists(self) -> bool:
-        """Whether it is a run: something stands where its checkpoint should, be it one that nobody can read."""
-        return os.path.lexists(self.checkpoint)
+        """Whether it is a run: something stands where its checkpoint should, be it one that nobody can read, or it is lost."""
+        return os.path.lexists(self.checkpoint) or holds_records(self.path)
+
+    @property
+    def has_lost_checkpoint(self) -> bool:
+        """Whether it is a run, and nothing stands where its checkpoint should."""
+        return self.exists and not os.path.lexists(self.checkpoint)
+
+    @property
+    def is_half_removed(self) -> bool:
+        """Whether a prune has begun to remove the run, and was killed: the rest of it is no run, and no place for another."""
+        return os.path.lexists(self.removal_mark) and not os.path.lexists(self.checkpoint)
 
     def beside(self, run_id: str) -> RunDir:
         """The directory of another run of the same home."""
@@ -89,6 +101,11 @@ class RunDir(msgspec.Struct, frozen=True):
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.json"
+
+    @property
+    def removal_mark(self) -> Path:
+        """Stands there while the run is removed, from the first step to the last."""
+        return self.path / REMOVAL_MARK
 
     def journal(self, generation: int) -> Path:
         return self.path / journal_name(generation)
@@ -175,7 +192,14 @@ def create_run_dir(home: Path, run_id: str) -> RunDir:
 
 
 def check_unborn(run_dir: RunDir) -> None:
-    """Raise UserError if the run exists already."""
+    """Raise UserError if the run exists already, or what is left of one is in the way."""
+    if run_dir.has_lost_checkpoint:
+        raise lost_checkpoint(run_dir.checkpoint)
+    if run_dir.is_half_removed:
+        raise UserError(
+            f"{run_dir.path}: run {run_dir.run_id} is only half removed, for its prune was ended",
+            "orchestrate prune --older-than 30d removes the rest; or choose another id",
+        )
     if run_dir.exists:
         raise UserError(
             f"run {run_dir.run_id} exists already", f"go on with it: --run-id {run_dir.run_id} --resume; or choose another id"

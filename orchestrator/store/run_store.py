@@ -50,7 +50,7 @@ class RunStore:
         self._checkpoint_bytes = loaded.checkpoint_bytes
         self._journal = journal
         self._group = 0
-        self._is_journal_gone = False
+        self._is_file_gone = False
         self.cut_tail = cut_tail
         """The name of the file with what was cut from the journal's end, if that holds the end of a group; else empty."""
         self._failure: StateUnwritableError | None = None
@@ -108,9 +108,9 @@ class RunStore:
         return self._group
 
     def look_after_files(self) -> None:
-        """As `keep_lock`; and see whether somebody has removed the journal, or put another file in its place."""
+        """As `keep_lock`; and see whether somebody has removed the checkpoint or the journal, or replaced the journal."""
         self.keep_lock()
-        self._is_journal_gone = os.fstat(self._journal.fd).st_nlink == 0
+        self._is_file_gone = os.fstat(self._journal.fd).st_nlink == 0 or not os.path.lexists(self.run_dir.checkpoint)
 
     def keep_lock(self) -> None:
         """Put supervisor.lock back if somebody took it from under this process, which holds the journal. Costs one `stat`.
@@ -143,8 +143,8 @@ class RunStore:
 
     @property
     def wants_checkpoint(self) -> bool:
-        """Whether the journal has grown enough for `take_checkpoint` to pay; or is gone, and a checkpoint saves what it had."""
-        return self._is_journal_gone or self._journal.size >= max(SMALLEST_JOURNAL_BYTES, JOURNAL_GROWTH * self._checkpoint_bytes)
+        """Whether the journal has grown enough for `take_checkpoint` to pay; or one of the two is gone, and is to be saved."""
+        return self._is_file_gone or self._journal.size >= max(SMALLEST_JOURNAL_BYTES, JOURNAL_GROWTH * self._checkpoint_bytes)
 
     def take_checkpoint(self) -> None:
         """Begin the next generation; everything appended so far survives power loss when it returns.
@@ -177,7 +177,7 @@ class RunStore:
         self._checkpoint_bytes = writer.size
         self._syncer.switch_file(journal.fd, path, self._group)
         old, self._journal = self._journal, journal
-        self._is_journal_gone = False
+        self._is_file_gone = False
         old.close()
         fault_point("checkpoint.switched")
         # A kill before this leaves a journal that no checkpoint names: `_remove_leavings` removes it.

@@ -22,6 +22,7 @@ from orchestrator.store.formats import Format, format_of
 from orchestrator.store.item_list import ItemList
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.journal import Journal
+from orchestrator.store.kept_records import open_checkpoint
 from orchestrator.store.lines import JournalHeader
 from orchestrator.store.places import CHECKPOINT, JOURNAL, Sources
 from orchestrator.store.records import ItemsListed, RunHeader, Status
@@ -47,9 +48,10 @@ class Salvage(msgspec.Struct, frozen=True):
 
 
 def read_whole(run_dir: RunDir) -> Salvage:
-    """All that is whole of the run. Changes nothing. Raises FileNotFoundError (no checkpoint), StateRefusedError."""
+    """All that is whole of the run. Changes nothing. Raises FileNotFoundError (no run), StateRefusedError."""
+    # No journal tells what a run is: without a checkpoint nothing can be salvaged.
+    checkpoint = open_checkpoint(run_dir.checkpoint)
     try:
-        checkpoint = SourceFile(run_dir.checkpoint)
         head, start = read_head(checkpoint)
         format_ = format_of(run_dir.checkpoint, head.format)
         lines = list(read_lines(checkpoint, head, start))

@@ -11,6 +11,7 @@ import pytest
 from drivers.recorded_runs import RUN, lay_out
 
 from orchestrator.cli.entry import main
+from orchestrator.workers.faultpoints import arm
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -131,3 +132,37 @@ def test_a_cut_end_of_the_journal_is_told_and_lost_folders_are_made_again(home: 
     assert code == 0, said
     assert "the last group of the journal was damaged and is cut off" in said
     assert any(path.name in said for path in run.glob("journal-*.torn-*"))
+
+
+def test_a_run_that_has_lost_its_checkpoint_is_told_by_all_commands_and_goes_with_its_age(
+    home: Path, tmp_path: Path, cli: Cli
+) -> None:
+    (home / "runs" / RUN / "checkpoint.json").unlink()
+    (tmp_path / "project" / "own.toml").write_text("[jobs.work]\nshell = 'true'\n")
+    calls = ["status @", "why @ work:0", "results @", "logs @ work:0", "resume @", "cancel @", "retry @ work:0", "wait @"]
+    calls += ["run own.toml --run-id @", "run own.toml --run-id @ --resume", "doctor --salvage @", "status"]
+    for call in calls:
+        code, printed, said = cli(*call.replace("@", RUN).split())
+        assert (code, printed) == (2, ""), (call, printed, said)
+        first, second = said.splitlines()
+        assert first.endswith("checkpoint.json: missing, and the folder holds records of a run"), (call, said)
+        assert second.startswith("  put it back: "), (call, said)
+    assert f"{RUN}  unreadable" in cli("list")[1]
+    for words in (["1d"], ["0s", "--keep-failed"], ["0s", "--dry-run"]):
+        assert cli("prune", "--older-than", *words)[0] == 0
+        assert (home / "runs" / RUN).exists()
+    assert f"removed {RUN} (without a checkpoint, " in cli("prune", "--older-than", "0s")[1]
+    assert not (home / "runs" / RUN).exists()
+
+
+def test_what_a_killed_prune_has_left_is_no_run_and_goes_with_the_next_whatever_its_age(
+    home: Path, tmp_path: Path, cli: Cli
+) -> None:
+    arm("prune.marked:1:EIO")
+    assert cli("prune", "--older-than", "0s")[0] == 74
+    arm(None)
+    (tmp_path / "project" / "own.toml").write_text("[jobs.work]\nshell = 'true'\n")
+    assert "there are no runs yet" in cli("status")[2]
+    assert "only half removed" in cli("run", "own.toml", "--run-id", RUN)[2]
+    assert f"removed {RUN} (half removed, " in cli("prune", "--older-than", "1d")[1]
+    assert not (home / "runs" / RUN).exists()
