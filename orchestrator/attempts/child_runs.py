@@ -79,7 +79,9 @@ class ChildRuns:
             history = RunReader.read(child).history
         except UserError as error:
             # Its records are its own: that they are damaged is no reason to end this run.
-            return _replace(outcome, AttemptClass.PROTOCOL_ERROR, f"child run {child.run_id} cannot be read: {error.message}")
+            way_out = f"mend it, or rename {child.path} to have the item begin it anew"
+            words = f"child run {child.run_id} cannot be read: {error.message}; {way_out}"
+            return _replace(outcome, AttemptClass.PROTOCOL_ERROR, words)
         return child_outcome(outcome, history, self._run_id)
 
     def questions_of(self, flight: Flight) -> list[OpenQuestion]:
@@ -96,14 +98,15 @@ class ChildRuns:
         )
 
     def _is_same(self, child: str, work: ChildWork) -> bool:
-        """Whether that run does this work, or was never born: then its id is free."""
+        """Whether that run does this work, or nobody can tell, or it was never born: then its id is free."""
         run_dir = self._run_dir.beside(child)
         if not run_dir.exists:
             return True
         try:
             header = read_header(run_dir.checkpoint)
         except UserError:
-            return False  # nothing can go on in it
+            # A new one would do, and pay for, all its work again. So the attempt fails, and says what is wrong with it.
+            return True
         given = {name: value for name, value in header.inputs.items() if name in work.given}
         return header.jobs_file == work.path and given == work.given
 

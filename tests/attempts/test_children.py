@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,22 @@ def test_an_item_that_did_not_succeed_goes_on_with_its_run(tmp_path: Path, statu
 
 def test_a_run_that_was_never_born_leaves_its_id_to_the_next_attempt(tmp_path: Path) -> None:
     assert child_of_attempt(tmp_path, 2, start(1, "r1.port.0"), end(1, Status.WAITING, "r1.port.0")) == "r1.port.0"
+
+
+def lost(checkpoint: Path) -> None:
+    (checkpoint.parent / "outputs" / "port").mkdir(parents=True)
+    checkpoint.unlink()
+
+
+def damaged(checkpoint: Path) -> None:
+    checkpoint.write_bytes(b"{")
+
+
+@pytest.mark.parametrize("lose", [lost, damaged])
+def test_no_new_run_does_the_work_of_one_that_cannot_be_read(lose: Callable[[Path], None], tmp_path: Path) -> None:
+    born(tmp_path, "r1.port.0", {"name": "x"})
+    lose(tmp_path / "runs" / "r1.port.0" / "checkpoint.json")
+    assert child_of_attempt(tmp_path, 2, start(1, "r1.port.0"), end(1, Status.FAILED, "r1.port.0")) == "r1.port.0"
 
 
 def test_an_item_that_began_anew_before_goes_on_with_the_later_run(tmp_path: Path) -> None:
