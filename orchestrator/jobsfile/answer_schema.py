@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.jobsfile.language.suggestions import shown
+from orchestrator.system.named_files import read_named
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
 _MOST_MISTAKES = 5
@@ -60,8 +61,7 @@ def load_checker() -> Any:
 def read_schema(path: str) -> AnswerSchema:
     """The JSON Schema in the file at `path`. Raises AnswerSchemaError."""
     try:
-        with open(path, "rb") as file:
-            text = file.read().decode().removeprefix("\ufeff")
+        text = read_named(path).decode().removeprefix("\ufeff")
     except OSError as error:
         raise AnswerSchemaError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:

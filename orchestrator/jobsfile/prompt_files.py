@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateError
+from orchestrator.system.named_files import read_named
 
 
 class PromptFileError(Exception):
@@ -13,8 +14,7 @@ class PromptFileError(Exception):
 def prompt_in(path: str) -> Template:
     """What the file at `path` says, as a template. Raises PromptFileError."""
     try:
-        with open(path, "rb") as file:
-            text = file.read().decode().removeprefix("\ufeff")
+        text = read_named(path).decode().removeprefix("\ufeff")
     except OSError as error:
         raise PromptFileError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

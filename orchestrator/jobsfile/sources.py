@@ -7,17 +7,19 @@ the list is recorded as JSON. Bytes that are not UTF-8 stay what they are (`work
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any, AnyStr
 
 from orchestrator.jobsfile.globs import Matching, matching_paths
 from orchestrator.jobsfile.language.template import RenderError, Template
 from orchestrator.jobsfile.language.values import kind_in_words
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
+from orchestrator.system.named_files import LARGEST_BYTES, open_named
 from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, bytes_of_text, text_of_bytes
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
@@ -123,8 +125,8 @@ def _from_file(source: FileSource, context: Mapping[str, Any], folder: str, matc
 
 def _lines(path: str, folder: str) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, without their ends, each with its number."""
-    with open(os.path.join(folder, path), "rb") as file:
-        for number, line in enumerate(file, 1):
+    with open_named(os.path.join(folder, path)) as file:
+        for number, line in enumerate(_bounded(file, path), 1):
             if number == 1:
                 _refuse_utf16(line, path)
                 line = line.removeprefix(BYTE_ORDER_MARK)
@@ -132,6 +134,16 @@ def _lines(path: str, folder: str) -> Iterator[tuple[int, str]]:
             text = text.removesuffix("\n").removesuffix("\r")
             if text:
                 yield number, text
+
+
+def _bounded(file: IO[AnyStr], path: str) -> Iterator[AnyStr]:
+    """The lines of `file`. Raises SourceError for one that is larger than what can be held."""
+    number = 0
+    while line := file.readline(LARGEST_BYTES + 1):
+        number += 1
+        if len(line) > LARGEST_BYTES:
+            raise SourceError(f"{path}:{number}: a line of more than {LARGEST_BYTES >> 20} MiB")
+        yield line
 
 
 def _refuse_utf16(start: bytes, path: str) -> None:
@@ -154,10 +166,11 @@ def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
     # Of the whole process, and by default small: a field may hold a file.
     csv.field_size_limit(_LONGEST_CSV_FIELD)
     place = os.path.join(folder, path)
-    with open(place, "rb") as start:
-        _refuse_utf16(start.read(2), path)
-    with open(place, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+    with open_named(place) as data:
+        _refuse_utf16(data.read(2), path)
+        data.seek(0)
+        file = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        reader = csv.reader(_bounded(file, path), strict=True)
         try:
             header = next(reader, None)
             if not header:

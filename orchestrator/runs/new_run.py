@@ -27,6 +27,7 @@ from orchestrator.store.run_dir import RunDir, create_run_dir, new_run_id
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.settings_records import RunOptions
 from orchestrator.store.supervisor_lock import SupervisorLock
+from orchestrator.system.named_files import read_named
 
 AGAIN = "free some space there or mend that, then run it again"
 """The hint where a run could not be made: there is nothing to resume."""
@@ -80,7 +81,7 @@ def _write_files(run_dir: RunDir, new: NewRun) -> None:
     # A later resume reads the defaults that hold now, whatever the user changes meanwhile.
     config = user_config()
     if config is not None:
-        write_durably(run_dir.config_toml, Path(config).read_bytes())
+        write_durably(run_dir.config_toml, read_named(config))
     if new.lines is not None:
         write_item_list(run_dir.items("each", 0), new.lines)
     if new.capsule is not None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pytest
 
+from orchestrator.jobsfile import sources
 from orchestrator.jobsfile.globs import NotYet, Walks
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
@@ -290,6 +291,32 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, kind: Literal["line
     assert refusal(a_file(kind, "."), tmp_path) == ".: Is a directory"
     assert refusal(a_file(kind, "{{ x }}"), tmp_path, x="") == f"{kind}: the path is empty"
     assert refusal(a_file(kind, "a\0b"), tmp_path) == f"{kind}: the path holds a NUL byte"
+
+
+@pytest.mark.parametrize("kind", ["lines", "jsonl", "csv"])
+def test_a_pipe_without_a_writer_and_a_device_are_refused_and_not_waited_for(
+    tmp_path: Path, kind: Literal["lines", "jsonl", "csv"]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(a_file(kind, "pipe"), tmp_path) == "pipe: it is a pipe, and nobody writes to it"
+    assert refusal(a_file(kind, "/dev/zero"), tmp_path) == "/dev/zero: it is a device, and no file"
+
+
+def test_a_table_may_come_through_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a,b\n1,2\n")
+    os.close(writing)
+    try:
+        assert items(a_file("csv", f"/dev/fd/{reading}")) == [{"a": "1", "b": "2"}]
+    finally:
+        os.close(reading)
+
+
+def test_a_line_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LARGEST_BYTES", 1 << 20)
+    (tmp_path / "list").write_bytes(b"a\n" + b"\0" * (1 << 20 | 1))
+    assert refusal(a_file("lines", "list"), tmp_path) == "list:2: a line of more than 1 MiB"
+    assert refusal(a_file("csv", "list"), tmp_path) == "list:2: a line of more than 1 MiB"
 
 
 def test_a_long_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:

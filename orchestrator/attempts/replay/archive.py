@@ -19,6 +19,7 @@ import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.store.formats import format_told
+from orchestrator.system.named_files import open_named
 from orchestrator.workers.agents.attempt_record import AttemptRecord
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.files.opening import read_file
@@ -132,7 +133,7 @@ class CapsuleReader:
 def unpack(archive: Path, folder: Path) -> Capsule:
     """Read a capsule into `folder`, which is made. Raises UserError for what is none, OSError where it cannot be written."""
     try:
-        file = archive.open("rb")
+        file = open_named(archive)
     except OSError as error:
         raise UserError(f"{archive}: cannot be read: {error.strerror}") from error
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.system.named_files import open_named
 
 if TYPE_CHECKING:
     import yaml
@@ -59,7 +60,7 @@ def read_yaml(path: str) -> Any:
 
 def _read(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open_named(path) as file:
             content = file.read(_LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

@@ -22,7 +22,16 @@ from orchestrator.jobsfile.language.template_checks import check_tree, fields_na
 from orchestrator.jobsfile.language.values import LateMapping, json_text, kind_in_words, text_of
 from orchestrator.workers.foreign import LARGEST_NUMBER
 
-_DATA_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+_DATA_ERRORS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    MemoryError,
+)
 """What evaluating an expression over unsuitable data raises. OSError and our own errors are not among them."""
 
 
@@ -193,7 +202,7 @@ def compile_source(source: str, kind: TemplateKind) -> Template:
         raise TemplateError(where + " ".join(str(error.message).split())) from None
     check_tree(tree, source, kind, environment)
     # What the template reads is told by its text alone: needs are known before anything is rendered.
-    names = frozenset(meta.find_undeclared_variables(tree))
+    names = _undeclared(tree, environment)
     jobs, inputs = fields_named(tree)
     # A lone `{{ expr }}` keeps its type: it is compiled to an assignment, whose value is read, and not to text.
     lone = _lone_expression(tree) if kind == "value" else None
@@ -207,6 +216,15 @@ def compile_source(source: str, kind: TemplateKind) -> Template:
         raise TemplateError(" ".join(str(error.message).split())) from None
     evaluator = _value_evaluator if lone is not None else _text_evaluator
     return Template(source, kind, is_static=False, jobs=jobs, names=names, inputs=inputs, evaluate=evaluator(template, source))
+
+
+def _undeclared(tree: nodes.Template, environment: _Environment) -> frozenset[str]:
+    """The names that the template reads and does not set itself."""
+    generator = meta.TrackingCodeGenerator(environment)
+    # Not optimized, as above: jinja2 would write what it folds into this very tree.
+    generator.optimizer = None
+    generator.visit(tree)
+    return frozenset(generator.undeclared_identifiers)
 
 
 def _text_evaluator(template: jinja2.Template, source: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -247,6 +265,8 @@ def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
 
 
 def _in_words(error: Exception, source: str) -> str:
+    if isinstance(error, MemoryError):
+        return "it gives more than there is memory for"
     if not isinstance(error, _Missing):
         return " ".join(str(error).split()) or type(error).__name__
     if error.owner is missing:

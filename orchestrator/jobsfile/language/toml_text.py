@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.system.named_files import read_named
 
 _AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
 
@@ -14,8 +15,7 @@ _AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
 def read_text(path: str) -> str:
     """The text of a file, without a byte order mark. Raises UserError, JobsFileError (not UTF-8)."""
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = read_named(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:

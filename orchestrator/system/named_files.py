@@ -1,0 +1,73 @@
+"""Files that the user names: jobs files, lists of items, prompts, schemas, archives.
+
+Promise: opening one returns at once, and reading it comes to an end. A pipe is read, as of a shell's `<(ls)`, if somebody writes
+to it. It refuses, in words: a pipe to which nobody writes, for its opener would wait for ever; a device, which may give bytes for
+ever; a folder, a socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import stat
+from typing import BinaryIO
+
+LARGEST_BYTES = 256 << 20
+"""Of a file that is read whole, of what comes through a pipe, and of a line."""
+_BLOCK_BYTES = 1 << 16
+
+
+def open_named(path: str | os.PathLike[str]) -> BinaryIO:
+    """The file at `path`, open for reading from its beginning. Raises OSError, whose `strerror` is for the user."""
+    # Not to wait for the other end of a pipe.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISFIFO(found.st_mode):
+            return io.BytesIO(_all_of_pipe(fd, path))
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        # A terminal ends with Ctrl-D, and /dev/null at once.
+        if stat.S_ISCHR(found.st_mode) and not os.isatty(fd) and not os.path.samestat(found, os.stat(os.devnull)):
+            raise OSError(errno.EINVAL, "it is a device, and no file", os.fspath(path))
+        os.set_blocking(fd, True)
+        # A descriptor of its own, so that this one is closed here in any case.
+        return open(os.dup(fd), "rb")
+    finally:
+        os.close(fd)
+
+
+def read_named(path: str | os.PathLike[str]) -> bytes:
+    """All bytes of the file at `path`. Raises OSError as `open_named` does, and for more than 256 MiB."""
+    with open_named(path) as file:
+        data = file.read(LARGEST_BYTES + 1)
+    if len(data) > LARGEST_BYTES:
+        raise _too_large(path)
+    return data
+
+
+def _all_of_pipe(fd: int, path: str | os.PathLike[str]) -> bytes:
+    data = bytearray()
+    writers = select.poll()
+    writers.register(fd, select.POLLIN)
+    while True:
+        try:
+            block = os.read(fd, _BLOCK_BYTES)
+        except BlockingIOError:
+            # Somebody has it open, and has not written yet.
+            writers.poll()
+            continue
+        if not block:
+            break
+        data += block
+        if len(data) > LARGEST_BYTES:
+            raise _too_large(path)
+    if not data:
+        raise OSError(errno.ENXIO, "it is a pipe, and nobody writes to it", os.fspath(path))
+    return bytes(data)
+
+
+def _too_large(path: str | os.PathLike[str]) -> OSError:
+    return OSError(errno.EFBIG, f"it is larger than {LARGEST_BYTES >> 20} MiB", os.fspath(path))

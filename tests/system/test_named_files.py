@@ -1,0 +1,37 @@
+"""Files that the user names: whatever stands there, nobody waits for ever, and no memory is filled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.system import named_files
+from orchestrator.system.named_files import open_named, read_named
+
+
+def test_what_never_ends_is_refused_in_words_and_what_ends_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"abc")
+    refusals = {"pipe": "nobody writes to it", "/dev/zero": "a device", "/dev/urandom": "a device", ".": "Is a directory"}
+    for name, words in refusals.items():
+        with pytest.raises(OSError, match=words):
+            open_named(tmp_path / name)
+    assert (read_named(tmp_path / "file"), read_named("/dev/null")) == (b"abc", b"")
+
+
+def test_a_file_that_is_larger_than_what_is_read_whole_is_refused_also_through_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_files, "LARGEST_BYTES", 1000)
+    (tmp_path / "file").write_bytes(bytes(1001))
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, bytes(1001))
+        for path in (tmp_path / "file", f"/dev/fd/{reading}"):
+            with pytest.raises(OSError, match="it is larger than"):
+                read_named(path)
+    finally:
+        os.close(reading)
+        os.close(writing)
