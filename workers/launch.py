@@ -12,6 +12,7 @@ from filelock import lock_descriptor
 
 from . import channel
 from .files.opening import open_file
+from .log import LOG_NAME, begin_log
 from .protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
 CRASH_LOG_NAME = "crash.log"
@@ -50,6 +51,7 @@ def start_worker(folder: str) -> tuple[int, socket.socket]:
     try:
         given.append(_above_the_targets(theirs.detach()))
         given.append(_above_the_targets(lock_liveness(folder)))
+        begin_log(f"{folder}/{LOG_NAME}")
         crash_log = open_file(f"{folder}/{CRASH_LOG_NAME}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         given.append(_above_the_targets(crash_log))
         given.append(_above_the_targets(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)))

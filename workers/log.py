@@ -3,6 +3,7 @@
 Promise: a line that `read_log` returns was written whole, by this worker. Invariant: one line, one `write`, appended; a line
 never depends on another, so a damaged one is skipped and nothing wrong follows from the rest: an outcome that is lost reads
 as an attempt that has not ended. It survives SIGKILL at any instruction, not power loss: after that the journal alone counts.
+A log is never empty, from before its worker starts: one that is gone or was emptied tells nothing, not that nothing was begun.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from .protocol import LogLine
 LOG_NAME = "log"
 FORGET_ABOVE_BYTES = 64 * 1024
 
+_HEAD = b"\n"
+"""How each log begins."""
+
 _decode: Callable[[bytes], LogLine] = json_decoder(LogLine)
 
 
@@ -29,7 +33,8 @@ class LogWriter:
     def __init__(self, path: str) -> None:
         self._descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._size = os.fstat(self._descriptor).st_size
-        self._is_torn = self._size > 0
+        # Also of a log that somebody has removed: the first line begins with a newline, the head.
+        self._is_torn = True
 
     def append(self, line: LogLine) -> None:
         data = encode_line(line)
@@ -47,10 +52,12 @@ class LogWriter:
         self._size += written
 
     def forget(self) -> None:
-        """Empty a log that has grown long. Only when every outcome in it stands in the journal."""
+        """Cut a log that has grown long to its head. Only when every outcome in it stands in the journal."""
         if self._size > FORGET_ABOVE_BYTES:
-            os.ftruncate(self._descriptor, 0)
-            self._size = 0
+            os.ftruncate(self._descriptor, len(_HEAD))
+            self._size = len(_HEAD)
+            # Of a log that somebody has emptied meanwhile this has made a byte that is no newline.
+            self._is_torn = True
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -62,15 +69,31 @@ def encode_line(line: LogLine) -> bytes:
     return b"%b %08x\n" % (data, zlib.crc32(data))
 
 
+def begin_log(path: str) -> None:
+    """Make the log of a worker that will be started. Raises OSError."""
+    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            os.write(descriptor, _HEAD)
+    finally:
+        os.close(descriptor)
+
+
 def read_log(path: str) -> list[LogLine]:
-    """All whole lines of the file, in order; a missing file has none, nor has what is no plain file.
+    """All whole lines of the file, in order; none if `find_log` finds nothing. Raises OSError if it cannot be read."""
+    return find_log(path) or []
+
+
+def find_log(path: str) -> list[LogLine] | None:
+    """All whole lines of the file, in order; None: it is gone, was emptied, or is no plain file, so it tells nothing.
 
     Raises OSError if it cannot be read.
     """
     try:
-        return parse_log(read_file(path))
+        data = read_file(path)
     except (FileNotFoundError, StrangeFileError):
-        return []
+        return None
+    return parse_log(data) if data else None
 
 
 def parse_log(data: bytes) -> list[LogLine]:

@@ -51,13 +51,15 @@ class _Ending(msgspec.Struct):
     """The end of one attempt's tree. `left`: written by the thread that ends it, before it tells that it is done.
 
     `end_tree`: ends it with so many seconds of grace, in any thread. None: the attempt never began, so there is none.
-    `outcome`: what is known already. `overdue`: why we killed its worker. `troubles`: what a person should know of the end.
+    `outcome`: what is known already; `lost`: why nothing is, in words. `overdue`: why we killed its worker. `troubles`: what a
+    person should know of the end.
     """
 
     attempt: Attempt
     end_tree: Callable[[float], object] | None
     left: LeftBehind | None = None
     outcome: Outcome | None = None
+    lost: str = ""
     overdue: Overdue | None = None
     troubles: list[str] = []
 
@@ -83,6 +85,11 @@ class DeadWorkers:
         """
         # The last word of a worker may stand in its log alone: it was killed before it could send it.
         lines = lines_of(self._run_dir, attempt.start.worker, attempt.start.sequence)
+        # Somebody has removed or emptied the log: the attempt may have run and been paid for, and may run still.
+        if lines is None:
+            lost = f"nothing tells how it ended: the log of worker {attempt.start.worker} is gone or was emptied"
+            self._begin_ending(attempt, (), overdue, lost)
+            return [Noted(f"{attempt.name}: an attempt was started, and {lost}; ending what it may have left behind")]
         outcome = next((line.outcome for line in lines if isinstance(line, Ended)), None)
         if outcome is not None:
             return [OutcomeArrived(attempt.slot, attempt.start.sequence, outcome)]
@@ -90,7 +97,7 @@ class DeadWorkers:
         if not lines:
             return [OutcomeArrived(attempt.slot, attempt.start.sequence, never_sent())]
         # An agent may run on without its worker, and would run beside the next attempt: its tree is ended first.
-        self._begin_ending(attempt, lines, overdue)
+        self._begin_ending(attempt, lines, overdue, f"worker {attempt.start.worker} ended before the attempt did")
         return [Noted(f"{attempt.name}: {words}; ending what it left behind")]
 
     def tell_not_begun(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -135,7 +142,7 @@ class DeadWorkers:
         """Wait for none: what is not ended has no end recorded, so a resume ends it."""
         self._threads.close()
 
-    def _begin_ending(self, attempt: Attempt, lines: Sequence[LogLine], overdue: Overdue | None) -> None:
+    def _begin_ending(self, attempt: Attempt, lines: Sequence[LogLine], overdue: Overdue | None, lost: str) -> None:
         folder = str(self._run_dir.worker_folder(attempt.start.worker))
         # The mark that it began with: that of an earlier supervisor, which ran inside another item, had a longer one than ours.
         begun = next((line for line in lines if isinstance(line, Begun)), None)
@@ -157,7 +164,7 @@ class DeadWorkers:
 
         # Asked for here and not on the thread: the profile and the history that it takes are the loop's.
         read_left = self._reader_of_left(attempt, lines)
-        ending = _Ending(attempt, end_tree, overdue=overdue, troubles=troubles)
+        ending = _Ending(attempt, end_tree, lost=lost, overdue=overdue, troubles=troubles)
 
         def end_and_read() -> None:
             end_tree(attempt.limits.grace_seconds if overdue is None else overdue.grace_seconds)
@@ -216,7 +223,7 @@ def _end_of(ending: _Ending) -> AttemptOver:
     if ending.outcome is not None:
         return OutcomeArrived(attempt.slot, attempt.start.sequence, ending.outcome)
     assert left is not None, "the tree is told gone once what it left was read"
-    words = f"worker {attempt.start.worker} ended before the attempt did"
+    words = ending.lost
     if ending.overdue is not None:
         words = f"{_TOLD[ending.overdue.reason]}: {ending.overdue.words}"
     return AttemptLost(

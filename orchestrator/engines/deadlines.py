@@ -151,7 +151,7 @@ class Deadlines:
         return [Noted(f"{name}: {who} {was_what}; it is killed")]
 
     def _has_living_agent(self, watched: _Watched) -> bool:
-        lines = lines_of(self._run_dir, watched.process.worker, watched.attempt.start.sequence)
+        lines = lines_of(self._run_dir, watched.process.worker, watched.attempt.start.sequence) or []
         spawned = [line for line in lines if isinstance(line, Spawned)]
         return any(process_state(line.pid, line.start_ticks) not in ("", "Z", "X") for line in spawned[-1:])
 

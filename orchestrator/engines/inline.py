@@ -25,6 +25,7 @@ from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.threads import begin_thread
 from orchestrator.workers.attempt import AttemptRunner
 from orchestrator.workers.launch import lock_liveness
+from orchestrator.workers.log import LOG_NAME, begin_log
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.tree import children_now
 from orchestrator.workers.protocol import End, EndReason, Outcome, Start
@@ -64,6 +65,7 @@ class InlineEngine:
         self._begin_thread()
         folder = self._run_dir.worker_folder(self._worker)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        begin_log(f"{folder}/{LOG_NAME}")
         self._liveness_fd = lock_liveness(str(folder))
         self._runner = AttemptRunner(str(folder), self._control, children_now())
         pid = os.getpid()

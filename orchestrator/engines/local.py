@@ -227,7 +227,7 @@ class LocalEngine:
         if worker.shortage is not None:
             outcome = shortage(worker.shortage)
             return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome), Noted(f"worker {number}: {outcome.message}")]
-        if not lines_of(self._run_dir, number, attempt.start.sequence):
+        if lines_of(self._run_dir, number, attempt.start.sequence) == []:
             outcome = not_begun(self._run_dir, number, words)
             return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome)]
         return [Noted(words), *self._taken_over.worker_died(attempt, words, overdue)]

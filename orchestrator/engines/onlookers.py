@@ -31,7 +31,7 @@ def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO |
 
 def logged_sessions(run_dir: RunDir, start: Started) -> list[str]:
     """The sessions that the attempt's agent has told, as its worker's log says; no record may tell them yet."""
-    lines = lines_of(run_dir, start.worker, start.sequence)
+    lines = lines_of(run_dir, start.worker, start.sequence) or []
     return [line.session_id for line in lines if isinstance(line, SessionSeen)]
 
 

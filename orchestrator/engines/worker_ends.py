@@ -10,7 +10,7 @@ import time
 
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.launch import CRASH_LOG_NAME
-from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.log import LOG_NAME, find_log
 from orchestrator.workers.protocol import AttemptClass, EndReason, LogLine, Outcome
 
 _LAST_WORDS_BYTES = 2000
@@ -20,10 +20,13 @@ _SAY_NOTHING = ("Current thread 0x", "<no Python frame>", "Python runtime state"
 """How lines begin with which an interpreter that does not come up surrounds its reason."""
 
 
-def lines_of(run_dir: RunDir, worker: int, sequence: int) -> list[LogLine]:
-    """What the worker has logged of the attempt `sequence`. Empty: it has not begun it, so nothing was started."""
-    log = run_dir.worker_folder(worker) / LOG_NAME
-    return [line for line in read_log(str(log)) if line.sequence == sequence]
+def lines_of(run_dir: RunDir, worker: int, sequence: int) -> list[LogLine] | None:
+    """What the worker has logged of the attempt `sequence`. Empty: it has not begun it, so nothing was started.
+
+    None: its log is gone or was emptied, so nobody knows.
+    """
+    lines = find_log(str(run_dir.worker_folder(worker) / LOG_NAME))
+    return None if lines is None else [line for line in lines if line.sequence == sequence]
 
 
 def end_in_words(run_dir: RunDir, worker: int, code: int | None) -> str:

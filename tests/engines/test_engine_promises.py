@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,7 @@ from orchestrator.store.records import WorkerStarted
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
-from orchestrator.workers.log import LogWriter
+from orchestrator.workers.log import LogWriter, begin_log
 from orchestrator.workers.protocol import AttemptClass, Begun, Ended, EndReason, Limits, Outcome
 
 LONG = ("sleep", "600")
@@ -244,6 +245,20 @@ class TestTheNextSupervisor:
         assert isinstance(driver.until_over(), OutcomeArrived)
         assert driver.is_silent()
 
+    @pytest.mark.parametrize("harm", [os.unlink, partial(os.truncate, length=0)], ids=["removed", "emptied"])
+    def test_what_ended_meanwhile_and_whose_log_is_gone_is_lost_and_told(
+        self, driver: EngineDriver, harm: Callable[[Path], None]
+    ) -> None:
+        attempt = driver.begin("echo", "done")
+        driver.until_over()
+        driver.next_supervisor()
+        harm(driver.run_dir.worker_folder(0) / "log")
+        driver.resume(attempt)
+        over = driver.until_over()
+        assert isinstance(over, AttemptLost)
+        assert over.words == "nothing tells how it ended: the log of worker 0 is gone or was emptied"
+        assert driver.notes() == [f"job:0: an attempt was started, and {over.words}; ending what it may have left behind"]
+
     def test_what_stopped_the_last_supervisor_is_no_verdict_on_the_item(self, driver: EngineDriver) -> None:
         outcome = Outcome(
             attempt_class=AttemptClass.STATE_ERROR, started_at=1.0, finished_at=2.0, duration_seconds=1.0, message="disk full"
@@ -269,6 +284,8 @@ class TestTheNextSupervisor:
     )
     def test_what_no_worker_has_begun_is_no_loss_and_no_death(self, driver: EngineDriver, worker: WorkerStarted) -> None:
         driver.worker = worker
+        driver.run_dir.worker_folder(0).mkdir(parents=True)
+        begin_log(str(driver.run_dir.worker_folder(0) / "log"))
         driver.resume(driver.attempt(worker=0))
         over = driver.until_over()
         assert isinstance(over, OutcomeArrived)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.workers import faultpoints
-from orchestrator.workers.log import FORGET_ABOVE_BYTES, LogWriter, encode_line, parse_log, read_log
+from orchestrator.workers.log import FORGET_ABOVE_BYTES, LogWriter, begin_log, encode_line, find_log, parse_log, read_log
 from orchestrator.workers.protocol import AttemptClass, Begun, Capture, Ended, LogLine, Outcome, Spawned
 
 OUTCOME = Outcome(
@@ -40,7 +41,7 @@ def write(path: Path, lines: list[LogLine]) -> None:
 def test_lines_come_back_as_they_were(path: Path) -> None:
     write(path, LINES)
     assert read_log(str(path)) == LINES
-    assert path.read_bytes().count(b"\n") == len(LINES)
+    assert path.read_bytes().count(b"\n") == 1 + len(LINES)
 
 
 def test_a_missing_log_has_no_lines(path: Path) -> None:
@@ -93,7 +94,21 @@ def test_a_short_log_is_not_forgotten_and_a_long_one_is(path: Path) -> None:
     while path.stat().st_size <= FORGET_ABOVE_BYTES:
         writer.append(LINES[2])
     writer.forget()
-    assert path.read_bytes() == b""
+    assert find_log(str(path)) == []
     writer.append(LINES[1])
     writer.close()
     assert read_log(str(path)) == [LINES[1]]
+
+
+def test_a_log_that_was_emptied_tells_nothing_until_it_is_written_to(path: Path) -> None:
+    begin_log(str(path))
+    assert find_log(str(path)) == []
+    writer = LogWriter(str(path))
+    while path.stat().st_size <= FORGET_ABOVE_BYTES:
+        writer.append(LINES[2])
+    os.truncate(path, 0)
+    assert find_log(str(path)) is None
+    writer.forget()
+    writer.append(LINES[1])
+    writer.close()
+    assert find_log(str(path)) == [LINES[1]]
