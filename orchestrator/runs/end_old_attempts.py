@@ -54,8 +54,9 @@ def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Cal
             for happened in inbox.wait(None, is_in_hurry=False):
                 take_in(happened)
     finally:
-        flights.close()
         inbox.close()
+        flights.close()
+        engine.close()
 
 
 def _flight(recorder: OfflineRecorder, reader: RunReader, start: Started, slot: int) -> Flight:

@@ -84,10 +84,10 @@ class RunStore:
             if loaded.journal.torn:
                 cut_tail = _set_torn_tail_aside(run_dir, generation, loaded.journal)
             _remove_leavings(run_dir, generation)
+            return cls(run_dir, loaded, journal, lock, cut_tail)
         except BaseException:
             journal.close()
             raise
-        return cls(run_dir, loaded, journal, lock, cut_tail)
 
     def append(self, records: Sequence[Record]) -> int:
         """Write one group and fold it in; its number, counted from 1 in this process. Survives SIGKILL.
@@ -214,11 +214,16 @@ def _load_and_hold(run_dir: RunDir) -> tuple[LoadedRun, Journal]:
             raise cannot_load(error) from error
         generation = loaded.history.generation
         journal = Journal.open(run_dir.journal(generation), generation, loaded.journal.valid_bytes, loaded.journal.chain)
-        # Its last writer may have written, or begun the next generation, before it let go.
-        is_same = loaded.checkpoint.is_at_its_path() and loaded.journal.source.is_at_its_path()
-        if is_same and not loaded.journal.has_changed():
+        is_same = False
+        try:
+            # Its last writer may have written, or begun the next generation, before it let go.
+            is_same = loaded.checkpoint.is_at_its_path() and loaded.journal.source.is_at_its_path()
+            is_same = is_same and not loaded.journal.has_changed()
+        finally:
+            if not is_same:
+                journal.close()
+        if is_same:
             return loaded, journal
-        journal.close()
 
 
 def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) -> str:

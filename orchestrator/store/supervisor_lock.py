@@ -36,10 +36,8 @@ class SupervisorLock:
     def try_acquire(self, timeout_seconds: float = 1.0) -> None:
         """Take the lock and note in supervisor.json who did. Raises RunHeldError (who has it), StateUnwritableError."""
         give_up_at = time.monotonic() + timeout_seconds
-        while (fd := self._try_lock()) is None or self._is_written():
-            # A supervisor that was killed just now may have let go of one of the two locks, and not yet of the other.
-            if fd is not None:
-                os.close(fd)
+        # A supervisor that was killed just now may have let go of one of the two locks, and not yet of the other.
+        while (fd := self._try_both()) is None:
             if time.monotonic() >= give_up_at:
                 raise RunHeldError(*self._holder_in_words())
             time.sleep(_POLL_SECONDS)
@@ -80,6 +78,19 @@ class SupervisorLock:
             with contextlib.suppress(OSError):
                 unlock_descriptor(fd)
             os.close(fd)
+
+    def _try_both(self) -> int | None:
+        """The lock, if the journal is free as well."""
+        fd = self._try_lock()
+        if fd is None:
+            return None
+        is_written = True
+        try:
+            is_written = self._is_written()
+        finally:
+            if is_written:
+                os.close(fd)
+        return None if is_written else fd
 
     def _try_lock(self) -> int | None:
         # Imported here: it takes 35 ms, which a reader must not pay.

@@ -1,7 +1,8 @@
 """Carrying out `StartAttempt`: prepare the attempt, take what it needs, record its start, and only then hand it over.
 
 Promise: an attempt is sent after its start stands in the journal; the locks it needs are the worker's then, or free again. An
-item that does not start is told to the core (`StartDeclined`), once, in the same turn.
+item that does not start is told to the core (`StartDeclined`), once, in the same turn. A run that ends before a start is recorded
+lets the locks of it go (`close`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.resources import Missing
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Joined, Settlements
+from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers.faultpoints import fault_point
+from orchestrator.workers.protocol import Start
 
 
 class Preparation(NamedTuple):
@@ -58,6 +61,8 @@ class AttemptStarts:
         self._flights = flights
         self._settlements = settlements
         self._next_sequence = run.history.next_sequence
+        self._unsent: list[HeldLocks] = []
+        """The locks of attempts that were admitted in this turn, until they are handed over."""
         self._recorded_through: dict[int, int] = {}
         """By worker the last attempt of which the end is known."""
 
@@ -91,6 +96,7 @@ class AttemptStarts:
         if not isinstance(answer, Admitted):
             self._not_admitted(item, ready, answer)
             return
+        self._unsent.append(answer.locks)
         if candidate.account is not None and is_new_account:
             self._run.happened(AccountTold(item, candidate.account))
         self._begin(candidate, decision.attempt, ready, answer)
@@ -109,6 +115,15 @@ class AttemptStarts:
     def note_end(self, start: records.Started) -> None:
         """The end of this attempt is known, so its worker may forget it."""
         self._recorded_through[start.worker] = start.sequence
+
+    def close(self) -> None:
+        """Let go of what was taken for starts that could not be recorded, and so are not sent."""
+        while self._unsent:
+            self._unsent.pop().let_go()
+
+    def _send(self, flight: Flight, message: Start, locks: HeldLocks) -> None:
+        self._unsent.remove(locks)
+        self._flights.send(flight, message, locks)
 
     def _throttled(self, candidate: Candidate) -> StartDeclined | None:
         """What keeps an attempt from starting while its account is throttled."""
@@ -169,7 +184,7 @@ class AttemptStarts:
         self._flights.begin(flight)
         # A supervisor that is killed between record and message leaves a start that its resume finds without a worker's log.
         self._run.recorder.add(start)
-        self._run.recorder.then(partial(self._flights.send, flight, message, admitted.locks))
+        self._run.recorder.then(partial(self._send, flight, message, admitted.locks))
         self._run.tell.started(flight)
 
     def _not_admitted(self, item: ItemRef, ready: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:

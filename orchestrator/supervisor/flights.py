@@ -120,8 +120,7 @@ class Flights:
         return f"a child run is not asked yet: {words}" if words else ""
 
     def close(self) -> None:
-        """Let go of all: what runs goes on and leaves its outcome on disk."""
-        self._engine.close()
+        """Ask child runs for nothing more, and follow none of them. The engine is the caller's to close."""
         self._asks.close()
         for flight in self._by_slot.values():
             flight.is_over = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from orchestrator.attempts.agent.answers import AgentEnds
@@ -59,14 +60,19 @@ class Brought(NamedTuple):
 
 
 class Parts:
-    """All parts of one run."""
+    """All parts of one run. `opened` lets go of them; attempts that run go on then, and leave their outcomes on disk."""
 
-    def __init__(self, run: Run, brought: Brought) -> None:
+    def __init__(self, run: Run, brought: Brought, opened: ExitStack) -> None:
         options, self.engine, signals, selector, restored = brought
         self.run = run
 
+        # What runs.
+        self.flights = Flights(self.engine, run.dir)
+        opened.callback(self.flights.close)
+
         # What all runs of this user share.
         self.tokens = _token_desk(run, options)
+        opened.callback(self.tokens.close)
         parks = Parks(run.dir.home, run.tell.note)
         trials = Trials(run.dir.home, parks, options.ancestors)
         resources = Resources(run.dir.home, run.jobs_file, options.nesting, trials)
@@ -81,9 +87,6 @@ class Parts:
         children = ChildRuns(run.reader, options.run, is_update=options.is_update)
         agent_ends = AgentEnds(run.reader, contexts, run.jobs_file.folder)
 
-        # What runs.
-        self.flights = Flights(self.engine, run.dir)
-
         # What the core's decisions and the happenings are handed to.
         self.stops = Stops(run, self.flights)
         self.charges = Charges(run)
@@ -97,6 +100,7 @@ class Parts:
         admission = Admission(run, resources, self.missing, self.engine, self.tokens)
         preparation = Preparation(preparer, messages, children)
         self.starts = AttemptStarts(run, preparation, admission, self.flights, self.settlements)
+        opened.callback(self.starts.close)
         means = Means(children, preparer, agent_ends, loops)
         self.ends = AttemptEnds(run, means, self.settlements, self.limits)
         self.requests = Requests(run, self.missing, self.tokens, self.gates, self.settlements, self.stops)
@@ -104,11 +108,14 @@ class Parts:
 
         # Where news comes from.
         self.control = ControlServer(run.dir.path)
+        opened.callback(self.control.close)
         board = WaitBoard(run.dir, messages.run_mark, options.ancestors)
         self.waits = WaitsOfRun(run, board, self.tokens, self.missing, self.flights, is_nested=options.nesting is not None)
+        opened.callback(self.waits.close)
         self.signals = sources.Signals(signals)
         self.attempts = sources.Attempts(self.flights, self.engine)
         self.inbox = Inbox(self._sources())
+        opened.callback(self.inbox.close)
 
     def _sources(self) -> Sequence[Source]:
         """In the order in which each wait asks them: what has ended frees what others look for."""
@@ -124,14 +131,6 @@ class Parts:
             sources.Deadlocks(self.waits),
             sources.Views(self.run.tell),
         )
-
-    def close(self) -> None:
-        """Let go of everything. Attempts that run go on and leave their outcomes on disk."""
-        self.control.close()
-        self.waits.close()
-        self.flights.close()
-        self.tokens.close()
-        self.inbox.close()
 
 
 def _token_desk(run: Run, options: SessionOptions) -> TokenDesk:

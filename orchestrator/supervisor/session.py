@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -98,8 +99,8 @@ def _with_shortages_told(
 def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions) -> int:
     run_dir = store.run_dir
     slots = slots_of_run(options.run, jobs_file)
-    opened = open_session(store, reader, jobs_file, options, slots)
-    core = CoreView(opened.state)
+    begun = open_session(store, reader, jobs_file, options, slots)
+    core = CoreView(begun.state)
     now, ticks = time.time(), start_ticks(os.getpid())
     store.append([SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)])
     # Before anything is written that may hold them: whoever looks later has another environment.
@@ -118,20 +119,19 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
         is_resumed=options.is_resumed,
     )
     run = Run(store, reader, jobs_file, core, narrator, is_inline=slots == 0)
-    _tell_beginning(run, opened, options)
-    with SignalInbox(options.stops) as signals:
+    _tell_beginning(run, begun, options)
+    with SignalInbox(options.stops) as signals, ExitStack() as opened:
+        # Let go of in whatever way the session ends, each whatever becomes of the others: the program around us may go on.
+        opened.callback(_remove_expired, run_dir, jobs_file, run.tell)
         agent_task = LostAgents(reader, finder(jobs_file)).task
         engine = choose_engine(slots, run_dir, store.history.next_worker, agent_task)
-        parts = Parts(run, Brought(options, engine, signals, opened.selector, opened.relisted))
-        loop = Loop(opened.state, parts)
-        try:
-            for start, slot in opened.resumed:
-                for happened in parts.starts.resume(start, slot):
-                    loop.take_in(happened)
-            return loop.run(options.first, options.replaced_by)
-        finally:
-            parts.close()
-            _remove_expired(run_dir, jobs_file, run.tell)
+        opened.callback(engine.close)
+        parts = Parts(run, Brought(options, engine, signals, begun.selector, begun.relisted), opened)
+        loop = Loop(begun.state, parts)
+        for start, slot in begun.resumed:
+            for happened in parts.starts.resume(start, slot):
+                loop.take_in(happened)
+        return loop.run(options.first, options.replaced_by)
 
 
 def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:

@@ -255,8 +255,8 @@ class LoopStories:
             yield
         finally:
             self._story = None
-            # It has the history, which has the run's files open.
-            del self.loop
+            # It has the history, which has the run's files open. A session that could not begin has none.
+            self.__dict__.pop("loop", None)
         assert self.engine.is_closed
         assert self.is_bug_played or fenced_in(self.folder / "home") == ""
         self._check_attempts()
