@@ -6,7 +6,10 @@ Nothing here trusts a file by its name: what is not what was recorded is a Captu
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -33,6 +36,16 @@ def read_capture(capture: Capture, run_dir: RunDir) -> bytes:
         raise CaptureMismatch(f"{path}: {error.strerror}") from error
     _compare(path, capture, len(data), hashlib.sha256(data).hexdigest())
     return data
+
+
+def capture_lines(capture: Capture, run_dir: RunDir) -> Iterator[bytes]:
+    """The lines of the stream with their ends, one in memory at a time. Raises CaptureMismatch, before the first."""
+    if capture.inline is not None or capture.size == 0:
+        yield from io.BytesIO(capture.inline or b"")
+        return
+    verify_capture(capture, run_dir)
+    with open(open_file(capture_path(capture, run_dir)), "rb") as file:
+        yield from file
 
 
 def verify_capture(capture: Capture, run_dir: RunDir) -> None:
@@ -79,14 +92,17 @@ def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
     """
     if capture.size == 0:
         return capture
-    data = read_capture(capture, source)
+    verify_capture(capture, source)
     Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     Path(target).unlink(missing_ok=True)
     try:
         os.link(capture_path(capture, source), target)
     except OSError:
         # Gone (a small stream is in the record, too), on another file system, or of too many names.
-        Path(target).write_bytes(data)
+        if capture.inline is not None:
+            Path(target).write_bytes(capture.inline)
+        else:
+            shutil.copyfile(capture_path(capture, source), target)
     return msgspec.structs.replace(capture, path=target)
 
 

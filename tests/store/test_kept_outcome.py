@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from orchestrator.store.captures import read_capture
+from orchestrator.store import captures
+from orchestrator.store.captures import keep_capture, read_capture
 from orchestrator.store.kept_outcome import keep_outcome
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Capture, Outcome, WorkspaceReport
@@ -69,3 +72,14 @@ def test_an_outcome_of_which_a_part_is_gone_is_not_kept(tmp_path: Path, gone: st
     outcome = outcome_in(tmp_path)
     (tmp_path / gone).unlink()
     assert keep_outcome(RunDir(tmp_path / "ours"), "port", 3, outcome) is None
+
+
+def test_on_another_file_system_a_stream_is_copied_and_never_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(captures, "read_capture", None)
+    target = tmp_path / "kept" / "stdout"
+    kept = keep_capture(capture(tmp_path, "stdout"), RunDir(tmp_path), str(target))
+    assert (kept.path, target.read_bytes()) == (str(target), b"s" * LARGE)
