@@ -13,7 +13,7 @@ from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.outputs import BadOutputError, answer_capture, read_output
+from orchestrator.store.outputs import BadOutputError, answer_capture, check_output, read_output
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.protocol import (
     EMPTY_CAPTURE,
@@ -79,7 +79,7 @@ def with_output_checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> 
     if kind == "lines":
         return outcome
     try:
-        read_output(outcome, kind, run_dir)
+        check_output(outcome, kind, run_dir)
     except (BadOutputError, CaptureMismatch) as error:
         return as_unfit(outcome, AttemptClass.BAD_OUTPUT, str(error), str(error))
     return outcome

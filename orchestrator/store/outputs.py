@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
 
 from orchestrator.jobsfile.model import OutputKind
-from orchestrator.store.captures import CaptureMismatch, read_capture
+from orchestrator.store.captures import CaptureMismatch, capture_lines, read_capture
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.byte_text import BYTE_ORDER_MARK, lines_of, text_of_bytes
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_json
@@ -36,13 +37,20 @@ def parse_output(kind: OutputKind, stdout: bytes) -> Any:
             except ForeignBytesError as error:
                 raise BadOutputError(f"the output is {error}") from error
         case "jsonl":
-            # The lines are values all at once.
-            if len(stdout) > LARGEST_BYTES:
-                raise BadOutputError(f"the output is larger than {size_in_words(LARGEST_BYTES)}")
-            lines = stdout.removeprefix(BYTE_ORDER_MARK).split(b"\n")
-            return [_parse_line(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+            return list(json_lines(stdout.split(b"\n")))
         case unknown:
             assert_never(unknown)
+
+
+def json_lines(lines: Iterable[bytes]) -> Iterator[Any]:
+    """The value of each line that is not empty, with or without its end, one at a time. Raises BadOutputError."""
+    for number, line in enumerate(lines, 1):
+        data = (line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line).removesuffix(b"\n")
+        if data.strip():
+            try:
+                yield decode_json(data)
+            except ForeignBytesError as error:
+                raise BadOutputError(f"line {number} of the output is {error}") from error
 
 
 def answer_capture(outcome: Outcome) -> Capture:
@@ -50,8 +58,20 @@ def answer_capture(outcome: Outcome) -> Capture:
     return outcome.stdout if outcome.agent is None else outcome.agent.text
 
 
+def check_output(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> None:
+    """Raise BadOutputError unless the output has the shape `kind`, CaptureMismatch unless it is what was recorded."""
+    if kind != "jsonl":
+        read_output(outcome, kind, run_dir)
+        return
+    _refuse_large(outcome, kind)
+    # A line at a time: a list of all values would only be thrown away.
+    for _ in json_lines(capture_lines(answer_capture(outcome), run_dir)):
+        continue
+
+
 def read_output(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> Any:
     """The output of an attempt, in the shape `kind`. Raises CaptureMismatch, BadOutputError."""
+    _refuse_large(outcome, kind)
     return shape_output(outcome, kind, read_capture(answer_capture(outcome), run_dir))
 
 
@@ -73,8 +93,7 @@ def without_fence(answer: bytes) -> bytes:
 _FENCE = re.compile(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 
 
-def _parse_line(number: int, line: bytes) -> Any:
-    try:
-        return decode_json(line)
-    except ForeignBytesError as error:
-        raise BadOutputError(f"line {number} of the output is {error}") from error
+def _refuse_large(outcome: Outcome, kind: OutputKind) -> None:
+    """Raise BadOutputError for more JSON than is ever taken as values: it is not read."""
+    if kind in ("json", "jsonl") and answer_capture(outcome).size > LARGEST_BYTES:
+        raise BadOutputError(f"the output is larger than {size_in_words(LARGEST_BYTES)}")

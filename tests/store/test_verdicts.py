@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.model import OutputKind
+from orchestrator.store import outputs
 from orchestrator.store.captures import read_capture
 from orchestrator.store.outcomes import check_text, outcome_in_words, verdict_of, with_output_checked
 from orchestrator.store.outputs import read_output
@@ -48,6 +49,20 @@ def test_json_that_nobody_could_use_is_a_bad_output(kind: OutputKind, output: by
     found = with_output_checked(outcome_with(Capture(size=len(output), inline=output)), kind, RunDir(tmp_path))
     assert found.attempt_class is AttemptClass.BAD_OUTPUT
     assert found.message.replace("line 1 of ", "").startswith(words)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_more_json_than_could_be_values_is_a_bad_output_and_is_not_read(kind: OutputKind, tmp_path: Path) -> None:
+    found = with_output_checked(outcome_with(Capture(size=257 << 20, path=str(tmp_path / "gone"))), kind, RunDir(tmp_path))
+    assert (found.attempt_class, found.message) == (AttemptClass.BAD_OUTPUT, "the output is larger than 256 MiB")
+
+
+def test_json_lines_are_checked_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "read_capture", None)
+    output = b"[1]\n\n[2]\nno\n"
+    (tmp_path / "out").write_bytes(output)
+    found = with_output_checked(outcome_with(Capture(size=len(output), path=str(tmp_path / "out"))), "jsonl", RunDir(tmp_path))
+    assert found.message.startswith("line 4 of the output is not JSON")
 
 
 def test_text_that_was_cut_is_text_that_says_so(tmp_path: Path) -> None:
