@@ -13,8 +13,8 @@ from typing import Any
 
 from orchestrator.jobsfile.model import Job, OutputKind
 from orchestrator.reading.run_records import Records
-from orchestrator.store.captures import capture_path, verify_capture
-from orchestrator.store.outputs import answer_capture
+from orchestrator.store.captures import capture_lines, capture_path, verify_capture
+from orchestrator.store.outputs import answer_capture, json_lines
 from orchestrator.workers.byte_text import BYTE_ORDER_MARK, encode_json
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
@@ -45,12 +45,12 @@ class LargeOutput:
             yield b'"'
             return
         before = b"["
-        for line in self._lines():
+        for line in self.lines():
             yield before + encode_json(line)
             before = b","
         yield b"[]" if before == b"[" else b"]"
 
-    def _lines(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         """As `workers.byte_text.lines_of` has them."""
         ending = "\r\n" if self._has_dos_ends() else "\n"
         parts: list[str] = []
@@ -107,12 +107,30 @@ def output_of_end_in_pieces(records: Records, job_id: str, outcome: Outcome) -> 
     return records.output_of_end(job_id, outcome) if large is None else large
 
 
+def items_in_pieces(records: Records, job_id: str) -> Iterator[Any] | None:
+    """The elements of the one output of `job_id` if that is a large list, one at a time; None: it is not. Raises CaptureMismatch,
+    for JSON while they are read.
+    """
+    past, job = records.history.jobs[job_id], records.job(job_id)
+    ended = None if job.for_each is not None or past.gates or past.is_void(0) else past.last_end(0)
+    if ended is None or not _is_large(ended.outcome):
+        return None
+    if job.output == "jsonl":
+        return json_lines(capture_lines(answer_capture(ended.outcome), records.run_dir))
+    large = large_output(records, job, ended.outcome) if job.output == "lines" else None
+    return None if large is None else large.lines()
+
+
+def _is_large(outcome: Outcome) -> bool:
+    capture = answer_capture(outcome)
+    return outcome.attempt_class is AttemptClass.OK and capture.inline is None and capture.size > LARGE_BYTES
+
+
 def large_output(records: Records, job: Job, outcome: Outcome) -> LargeOutput | None:
     """The output of a success, if it is large. Raises CaptureMismatch."""
-    capture = answer_capture(outcome)
-    is_large = outcome.attempt_class is AttemptClass.OK and capture.inline is None and capture.size > LARGE_BYTES
-    if not is_large or job.output not in ("text", "lines"):
+    if not _is_large(outcome) or job.output not in ("text", "lines"):
         return None
+    capture = answer_capture(outcome)
     verify_capture(capture, records.run_dir)
     return LargeOutput(capture_path(capture, records.run_dir), job.output)
 

@@ -165,6 +165,20 @@ def test_what_a_template_names_is_known_before_it_is_rendered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("{{ jobs.port.output }}", ("jobs", "port", "output")),
+        ("{{- jobs['a-b'].output -}}", ("jobs", "a-b", "output")),
+        ("{{ jobs.port.output[0] }}", ()),
+        ("{{ jobs.port.output | sort }}", ()),
+        ("x{{ jobs.port.output }}", ()),
+    ],
+)
+def test_a_template_that_is_nothing_but_names_tells_them(source: str, path: tuple[str, ...]) -> None:
+    assert compile_template(source, "value").path == path
+
+
+@pytest.mark.parametrize(
     ("source", "told"),
     [
         ("{{ jobs[item].output }}", "name the job literally"),

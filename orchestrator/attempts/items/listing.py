@@ -28,8 +28,9 @@ from orchestrator.errors import UserError
 from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
 from orchestrator.jobsfile.globs import Matching, matching_paths
 from orchestrator.jobsfile.language.template import Template
-from orchestrator.jobsfile.model import ChainSource, Job, chain_of
+from orchestrator.jobsfile.model import ChainSource, FileSource, Job, ListSource, MatrixSource, chain_of
 from orchestrator.reading.item_names import recorded_label
+from orchestrator.reading.large_output import items_in_pieces
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.item_list import ItemList, write_item_list
@@ -132,15 +133,27 @@ def _values(records: Records, contexts: ItemContexts, job: Job, matching: Matchi
     source = job.for_each
     assert source is not None
     if not isinstance(source, ChainSource):
-        from orchestrator.jobsfile.sources import list_items
-
-        return list_items(source, contexts.for_job(), records.history.header.folder, matching)
+        return _values_of(records, contexts, source, matching)
     counts = {parent: records.count(parent) for parent in source.jobs}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{parent} has {count} items" for parent, count in counts.items())
         raise ListingError(f"the jobs of a chain must have as many items as each other: {told}")
     first = source.jobs[0]
     return (records.value(first, index) for index in range(counts[first]))
+
+
+def _values_of(
+    records: Records, contexts: ItemContexts, source: ListSource | FileSource | MatrixSource, matching: Matching
+) -> Iterator[Any]:
+    from orchestrator.jobsfile.sources import list_items
+
+    # A list that is nothing but a large output is read line by line: as a value it would take many times its bytes.
+    path = source.values.path if isinstance(source, ListSource) and isinstance(source.values, Template) else ()
+    large = items_in_pieces(records, path[1]) if len(path) == 3 and (path[0], path[2]) == ("jobs", "output") else None
+    if large is None:
+        yield from list_items(source, contexts.for_job(), records.history.header.folder, matching)
+    else:
+        yield from large
 
 
 def choose_items(records: Records, contexts: ItemContexts, selector: Selector, job_id: str) -> Chosen:

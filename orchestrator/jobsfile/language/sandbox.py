@@ -214,8 +214,9 @@ def compile_source(source: str, kind: TemplateKind) -> Template:
             template = environment.from_string(tree)
     except jinja2.TemplateError as error:
         raise TemplateError(" ".join(str(error.message).split())) from None
-    evaluator = _value_evaluator if lone is not None else _text_evaluator
-    return Template(source, kind, is_static=False, jobs=jobs, names=names, inputs=inputs, evaluate=evaluator(template, source))
+    evaluate = (_value_evaluator if lone is not None else _text_evaluator)(template, source)
+    path = () if lone is None else _names_in(lone)
+    return Template(source, kind, is_static=False, jobs=jobs, names=names, inputs=inputs, path=path, evaluate=evaluate)
 
 
 def _undeclared(tree: nodes.Template, environment: _Environment) -> frozenset[str]:
@@ -259,6 +260,17 @@ def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
         case [nodes.Output(nodes=[expression])] if not isinstance(expression, nodes.TemplateData):
             return expression
     return None
+
+
+def _names_in(node: nodes.Node) -> tuple[str, ...]:
+    """`a.b["c"]` as its names; empty of what is more than names."""
+    match node:
+        case nodes.Name():
+            return (node.name,)
+        case nodes.Getattr(attr=str(name)) | nodes.Getitem(arg=nodes.Const(value=str(name))):
+            owner = _names_in(node.node)
+            return (*owner, name) if owner else ()
+    return ()
 
 
 # Errors in words.

@@ -33,6 +33,7 @@ class Template:
     """A compiled template.
 
     `names` are the undeclared top-level names it reads, `jobs` the X of each `jobs.X`, `inputs` the X of each `inputs.X`.
+    `path` are the names of a lone `{{ jobs.X.output }}`: ("jobs", "X", "output"); empty of any other expression.
     A static one has no placeholder and renders to its own source; only the others have `evaluate`, which `render` calls.
     """
 
@@ -42,6 +43,7 @@ class Template:
     jobs: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
+    path: tuple[str, ...] = ()
     evaluate: Callable[[Mapping[str, Any]], Any] | None = field(default=None, repr=False, compare=False)
 
     def render(self, context: Mapping[str, Any]) -> Any:
