@@ -21,12 +21,16 @@ _MOST_NOTES = 5
 @click.argument("run")
 @click.argument("item", required=False)
 @click.option("--stat", is_flag=True, help="Only which files, and how much of each.")
+@click.option("--raw", is_flag=True, help="The patch as it is: no secret hidden.")
 @pass_invocation
-def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -> int:
+def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, raw: bool) -> int:
     """Print what an item changed in its workspace, as a patch for `git apply` (default: all items that succeeded, one by one).
+
+    Secrets are shown as [redacted:NAME], as in the logs; a note says so, for such a patch is not to be applied: `--raw` is.
 
     An item that has not succeeded has the changes that stand in its workspace now.
     """
+    from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.changes import items_with_changes, items_without_patch, patch_of, why_no_patch
     from orchestrator.cli.shown_run import open_run
     from orchestrator.reading.item_names import find_items
@@ -34,7 +38,8 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
     # A named item is shown whatever it came to; without a name only those that succeeded, as `land` takes them.
     reader = open_run(invocation, run)
     items = find_items(reader, item) if item is not None else items_with_changes(reader)
-    told = 0
+    redactor = None if raw else redactor_of(reader)
+    told, is_hidden = 0, False
     for job_id, index in items:
         patch = patch_of(reader, job_id, index)
         if not patch:
@@ -43,7 +48,12 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool) -
         # Patches stand one behind the other: each needs a title, and `git apply` must still take them all.
         if len(items) > 1:
             _print_title(reader, job_id, index)
-        write_bytes(_stat_of(patch) if stat else patch)
+        shown = _stat_of(patch) if stat else patch
+        without_secrets = shown if redactor is None else redactor.redact(shown)
+        is_hidden = is_hidden or without_secrets != shown
+        write_bytes(without_secrets)
+    if is_hidden:
+        tell_note("secrets are hidden in what is shown, so it cannot be applied: --raw shows them")
     # Of some work there is no patch, which does not mean that nothing was done.
     without = [each for each in items if why_no_patch(reader, *each)] if item is not None else items_without_patch(reader)
     for job_id, index in without[:_MOST_NOTES]:

@@ -35,18 +35,22 @@ class Invocation:
         from orchestrator.store.known_runs import find_run
 
         self.run_dir = find_run(self.home(), reference)
-        # What is shown of the run has no secret that its supervisor had, whatever this process has.
-        if self.run_dir.secrets.exists():
-            from orchestrator.store.known_secrets import known_secrets
-            from orchestrator.system.redaction import remember
-
-            if (known := known_secrets(self.run_dir)) is not None:
-                remember(known)
-            else:
-                from orchestrator.cli.noting import tell_note
-
-                tell_note(f"{self.run_dir.secrets} cannot be read: the run's secrets are shown")
+        self.hide_secrets_of(self.run_dir)
         return self.run_dir
+
+    def hide_secrets_of(self, run_dir: RunDir) -> None:
+        """Show no secret that a supervisor of that run had, whatever this process has."""
+        if not run_dir.secrets.exists():
+            return
+        from orchestrator.store.known_secrets import known_secrets
+        from orchestrator.system.redaction import remember
+
+        if (known := known_secrets(run_dir)) is not None:
+            remember(known)
+        else:
+            from orchestrator.cli.noting import tell_note
+
+            tell_note(f"{run_dir.secrets} cannot be read: the run's secrets are shown")
 
     def crash_log(self) -> Path | None:
         """The file for a traceback: the run's supervisor.log, else crash.log in the home; None if there is no home."""

@@ -60,7 +60,9 @@ def command(
     folder = reader.history.header.folder
     repository = repository_of(folder)
     if repository is None:
-        raise UserError(f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} | patch -p1")
+        raise UserError(
+            f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} --raw | patch -p1"
+        )
     # One after the other, each told as soon as it has landed: a check may take long.
     came_to: list[Landed] = []
     with landing(repository, tell_note) as land:

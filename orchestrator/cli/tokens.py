@@ -30,8 +30,13 @@ def command() -> None:
 def list_command(invocation: Invocation, *, as_json: bool) -> int:
     """List the tokens, newest first. Those in flight tell who does the work, the others what came of it."""
     from orchestrator.cli.known_tokens import known_tokens
+    from orchestrator.store.run_dir import RunDir
 
-    told = sorted(map(_told, known_tokens(invocation.home())), key=lambda each: each["age_s"] or 0.0)
+    known = list(known_tokens(invocation.home()))
+    # A token is a text of the run that has or had it, and may hold one of that run's secrets.
+    for run_id in sorted({each.record.holder.run_id for each in known if each.record is not None}):
+        invocation.hide_secrets_of(RunDir.of(invocation.home(), run_id))
+    told = sorted(map(_told, known), key=lambda each: each["age_s"] or 0.0)
     if as_json:
         write_json(told)
     elif told:

@@ -7,6 +7,7 @@ import fnmatch
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.language.suggestions import did_you_mean
+from orchestrator.jobsfile.language.values import on_one_line
 from orchestrator.reading.run_records import Records
 from orchestrator.store.records import AttemptEnded, ItemSettled
 
@@ -59,6 +60,8 @@ def find_round(records: Records, reference: str) -> tuple[list[tuple[str, int]],
 
 def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
     """The items that `reference` names: `JOB`, `JOB:INDEX`, `JOB:LABEL`, or a glob over these. Raises UserError."""
+    # Whoever names a label by its own text, as a shell completes a file's name, means what is shown of it.
+    reference = on_one_line(reference)
     job_id, colon, rest = reference.partition(":")
     # The cheap and exact meanings first: a label that looks like a glob is still found as the label that it is.
     if job_id in records.history.header.jobs:

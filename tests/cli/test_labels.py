@@ -50,3 +50,11 @@ def test_an_item_of_a_chain_is_called_as_the_item_that_it_follows(run_cli: RunCl
     told = json.loads(run_cli("results", "--json", "--fields", "label").stdout)
     assert [each["label"] for each in told] == [*("linux-1", "mac-2") * 3, "own 1", "own 2"]
     assert run_cli("logs", "jobs.toml", "report:mac-2").stdout == "mac-2\n"
+
+
+def test_a_label_that_is_shown_escaped_is_named_by_its_own_bytes_too(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"caf\xe9\na\tb\nc\n")
+    (tmp_path / "jobs.toml").write_text('[jobs.a]\nfor_each = { lines = "list" }\nshell = "printf %s {{ item }} | wc -c"\n')
+    told = run_cli("run", "jobs.toml", "--only", "a:caf\udce9", "--only", "a:a\tb", "--json")
+    assert json.loads(told.stdout)["counts"] == {"succeeded": 2, "skipped": 1}
+    assert run_cli("logs", "jobs.toml", "a:caf\udce9").stdout == run_cli("logs", "jobs.toml", "a:caf\\udce9").stdout == "4\n"

@@ -10,12 +10,15 @@ from drivers.command_line import RunCli
 SECRET = 's3cr3t, of "mine" and more than a cell of a table has room for, s3cr3t'
 
 JOBS = """
+inputs.key = ""
 [jobs.tell]
 for_each = ["a"]
+token = "with {{ inputs.key }}"
 shell = "echo it is $MY_API_KEY; echo and >&2"
 [jobs.lines]
 needs = ["tell"]
-shell = "echo $MY_API_KEY"
+workspace = "copy"
+shell = "echo $MY_API_KEY | tee kept"
 output = "lines"
 check = "echo $MY_API_KEY; false"
 """
@@ -25,7 +28,7 @@ check = "echo $MY_API_KEY; false"
 def folder(run_cli: RunCli, tmp_path: Path) -> Path:
     """Where a run has been whose environment had the secret."""
     (tmp_path / "jobs.toml").write_text(JOBS)
-    assert run_cli("run", "jobs.toml", env={"MY_API_KEY": SECRET}).returncode == 1
+    assert run_cli("run", "jobs.toml", "-i", f"key={SECRET}", env={"MY_API_KEY": SECRET}).returncode == 1
     return tmp_path
 
 
@@ -40,11 +43,16 @@ def test_no_command_shows_a_secret_that_only_the_supervisor_had(run_cli: RunCli)
         ["results", "--json"],
         ["why", "jobs.toml", "lines", "--json"],
         ["status"],
+        ["tokens", "list"],
+        ["tokens", "list", "--json"],
+        ["diff", "jobs.toml", "lines"],
     ):
         told = run_cli(*words)
         assert told.returncode == 0, told.stderr
         assert "s3cr3t" not in told.stdout + told.stderr, words
         assert words[0] in ("why", "status") or "[redacted:MY_API_KEY]" in told.stdout, words
+    assert "--raw shows them" in told.stderr, "a patch without its secrets is not to be applied"
+    assert f"+{SECRET}" in run_cli("diff", "jobs.toml", "lines", "--raw").stdout
     assert "s3cr3t" in run_cli("results", "--format", "csv", "--raw").stdout
     assert "s3cr3t" in run_cli("logs", "--raw").stdout
 

@@ -5,18 +5,15 @@ An item of a chain that has no `label` of its own is called as the item that it 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.attempts.template_texts import rendered_text
-from orchestrator.jobsfile.language.values import text_of
+from orchestrator.jobsfile.language.values import on_one_line, text_of
 from orchestrator.jobsfile.model import Job, chain_of
 
 _LONGEST_ITEM_LABEL = 80
 _LONGEST_LABEL = 200
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of characters that would break a line or not be seen in it."""
 
 
 def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
@@ -27,7 +24,7 @@ def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
         text = rendered_text(job.label, context, "label")
         if len(text) > _LONGEST_LABEL:
             text = text[: _LONGEST_LABEL - 1] + "…"
-        return _on_one_line(text) or None
+        return on_one_line(text) or None
     # Without `parent` there is no run yet: whoever foresees labels asks for that of the job which has one (`labelling_job`).
     parents = chain_of(job) if "parent" in context else ()
     if parents:
@@ -38,7 +35,7 @@ def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
     if not isinstance(item, str | int | float):
         return None
     text = text_of(item)
-    return _on_one_line(text) if 0 < len(text) <= _LONGEST_ITEM_LABEL else None
+    return on_one_line(text) if 0 < len(text) <= _LONGEST_ITEM_LABEL else None
 
 
 def labelling_job(job: Job, find: Callable[[str], Job]) -> Job:
@@ -50,13 +47,3 @@ def labelling_job(job: Job, find: Callable[[str], Job]) -> Job:
             return job
         found = find(parents[0])
     return found
-
-
-def _on_one_line(text: str) -> str:
-    """`text` with the characters escaped that a terminal would act on."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNSEEN else character
-        for character in text
-    )

@@ -18,11 +18,14 @@ from enum import Enum
 from functools import reduce
 from typing import Any
 
+import msgspec
+
 from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.language.suggestions import did_you_mean
+from orchestrator.jobsfile.language.values import on_one_line
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.store.settings_records import Selection
 
@@ -103,7 +106,8 @@ class Selector:
     def __init__(self, selection: Selection, jobs: Sequence[Job]) -> None:
         self.words = words_of(selection)
         self.reason = not_selected(selection)
-        self._selection = selection
+        # Whoever names a label by its own text means what is shown of it.
+        self._selection = msgspec.structs.replace(selection, only=tuple(map(on_one_line, selection.only)))
         self._jobs = {job.id: job for job in jobs}
         self._followers: dict[str, list[str]] = {job.id: [] for job in jobs}
         for job in jobs:

@@ -10,6 +10,8 @@ from typing import Any
 from orchestrator.workers.byte_text import escape_bytes
 
 LONGEST_TOKEN_BYTES = 4096
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of characters that would break a line or not be seen in it."""
 
 
 class ValueRefused(ValueError):
@@ -57,6 +59,16 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else json_text(value)
+
+
+def on_one_line(text: str) -> str:
+    """`text` as a label shows it: with the characters escaped that a terminal would act on. So are those of who names a label."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNSEEN else character
+        for character in text
+    )
 
 
 def check_token(text: str) -> None:
