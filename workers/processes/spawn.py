@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from ..faultpoints import fault_point
 from ..protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Start
@@ -26,6 +28,12 @@ _DUP2 = os.POSIX_SPAWN_DUP2
 
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETOOMANYREFS)
 """Error numbers that say: the machine has no room for a process, a file or a message just now."""
+
+
+_TRIES_WHILE_WRITTEN = 20
+_PAUSE_WHILE_WRITTEN_SECONDS = 0.05
+"""A program that is just being written, by an item that runs beside or by an editor, is mostly there within a second. The worker
+hears nothing meanwhile, so it is no longer than that."""
 
 
 class CannotStart(Exception):
@@ -69,8 +77,7 @@ def spawn(
     try:
         for path in _candidates(command, environment):
             try:
-                fault_point("worker.spawn")
-                return os.posix_spawn(
+                return _spawn_when_written(
                     path, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored
                 )
             except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
@@ -86,6 +93,20 @@ def spawn(
     except ValueError as error:
         raise CannotStart(f"{command or 'the command'}: {error}") from error
     raise CannotStart(_in_words(command, reason, environment)) from reason
+
+
+def _spawn_when_written(path: str, argv: list[str], environment: Mapping[bytes, bytes], **how: Any) -> int:
+    """As `os.posix_spawn`, and waits for a moment for whoever still has the program open for writing. Raises OSError."""
+    tries = 0
+    while True:
+        try:
+            fault_point("worker.spawn")
+            return os.posix_spawn(path, argv, environment, **how)
+        except OSError as error:
+            tries += 1
+            if error.errno != errno.ETXTBSY or tries >= _TRIES_WHILE_WRITTEN:
+                raise
+        time.sleep(_PAUSE_WHILE_WRITTEN_SECONDS)
 
 
 def _environment_of(start: Start, base: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -128,6 +149,8 @@ def _in_words(command: str, reason: OSError | None, environment: Mapping[bytes, 
             return f"permission denied: {command}"
         case errno.E2BIG:
             return f"{command}: the arguments and the environment are too large for the kernel; pass large values by `stdin`"
+        case errno.ETXTBSY:
+            return f"{command}: it is being written: somebody has kept it open for writing"
         case errno.ENOEXEC:
             return f"{command}: not a program, and no #! line says what runs it"
         case _:
