@@ -351,6 +351,23 @@ def test_artifacts_are_copied_bounded_and_never_from_outside(worker: WorkerDrive
     assert (report.path, item.path.exists()) == (None, False)
 
 
+@pytest.mark.parametrize(("kind", "settings"), [("copy", {}), ("temp", {"artifacts": ["new"]})], ids=["a patch", "artifacts"])
+def test_what_has_no_place_because_outputs_is_no_folder_is_the_states_failure(
+    tmp_path: Path, repository: Repository, kind: str, settings: dict[str, Any]
+) -> None:
+    item = Item(tmp_path, kind, repository.path, **settings)
+    workspace = Workspace(item.task, "mark")
+    workspace.enter(lambda _: AttemptEnd(AttemptClass.OK))
+    (item.path / "new").write_text("work")
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    (tmp_path / "worker").mkdir()
+    end, _ = workspace.finish(AttemptEnd(AttemptClass.OK), str(tmp_path / "worker" / "patch"), 1000)
+    assert end.attempt_class is AttemptClass.STATE_ERROR
+    words = f"{tmp_path}/outputs is no folder any more: move away what stands there"
+    assert end.message.startswith(f"its changes could not be kept: {words}")
+    assert (item.path / "new").exists(), "the work stays for the next attempt"
+
+
 def test_a_workspace_that_cannot_be_removed_is_told_and_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container may have left files of another user in it."""
 

@@ -65,14 +65,26 @@ def place_file(descriptor: int, path: str, final_path: str) -> None:
     try:
         _rename(path, final_path)
     except OSError as error:
-        if error.errno not in _OF_STRANGE_FILES:
-            raise
-        top = os.path.join(run_folder, os.path.relpath(final_path, run_folder).split("/", 1)[0])
-        if top != final_path and not os.path.isdir(top):
-            words = f"{top} is no folder any more: move away what stands there"
-            raise StrangeFileError(error.errno, words, top) from error
-        words = f"has no place any more: something else stands at {final_path}, or on the way to it"
-        raise TamperedError(error.errno, words, final_path) from error
+        raise _blamed(error, run_folder, final_path) from error
+
+
+def make_place(path: str, final_path: str) -> None:
+    """Make the folders on the way to `final_path`. `path` and errors: as of `place_file`."""
+    try:
+        _make_folder(os.path.dirname(final_path))
+    except OSError as error:
+        raise _blamed(error, os.path.commonpath([path, final_path]), final_path) from error
+
+
+def _blamed(error: OSError, run_folder: str, final_path: str) -> OSError:
+    """The error of a call that was to make `final_path`: the run's trouble, or the item's, where something else is in the way."""
+    if error.errno not in _OF_STRANGE_FILES:
+        return error
+    top = os.path.join(run_folder, os.path.relpath(final_path, run_folder).split("/", 1)[0])
+    if top != final_path and not os.path.isdir(top):
+        return StrangeFileError(error.errno, f"{top} is no folder any more: move away what stands there", top)
+    words = f"has no place any more: something else stands at {final_path}, or on the way to it"
+    return TamperedError(error.errno, words, final_path)
 
 
 def _rename(path: str, final_path: str) -> None:
@@ -88,8 +100,12 @@ def _make_folder(folder: str) -> None:
     parent = os.path.dirname(folder)
     if not os.path.isdir(parent):
         _make_folder(parent)
-    with suppress(FileExistsError):
+    try:
         os.mkdir(folder, 0o700)
+    except FileExistsError:
+        # Another worker was quicker; or it is no folder.
+        if not os.path.isdir(folder):
+            raise
 
 
 def _remove(path: str) -> None:

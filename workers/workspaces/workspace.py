@@ -21,6 +21,8 @@ import msgspec
 from ..attempt_end import AttemptEnd
 from ..faultpoints import fault_point
 from ..files.copying import bytes_on_disk, keep_files
+from ..files.opening import StrangeFileError
+from ..files.placing import TamperedError, make_place
 from ..files.syncing import sync_trees
 from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
@@ -96,13 +98,14 @@ class Workspace:
         # Artifacts first: commit and patch may remove the workspace that they lie in.
         if end.attempt_class is AttemptClass.OK:
             try:
+                if task.artifacts:
+                    make_place(live_patch, task.artifacts_folder)
                 artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes)
                 report = self._keep_after_all(live_patch, record, notes)
             except GitFailed as failed:
                 end = end.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {failed}")
             except OSError as error:
-                blame = AttemptClass.STATE_ERROR if error.errno in _OF_THE_MACHINE else AttemptClass.COMMAND_FAILED
-                end = end.but(blame, f"its changes could not be kept: {_in_words(error)}")
+                end = end.but(_class_of(error), f"its changes could not be kept: {_in_words(error)}")
             else:
                 note = "; ".join([*self._notes, *notes])
                 return end, msgspec.structs.replace(
@@ -197,6 +200,14 @@ class Workspace:
             record.keep_until = time.time() + keep_seconds
             write_record(task.path, record)
         return task.path
+
+
+def _class_of(error: OSError) -> AttemptClass:
+    """Of a success that could not be kept: the state's trouble, what the attempt did to the files of its worker, or its work."""
+    if isinstance(error, TamperedError):
+        return AttemptClass.PROTOCOL_ERROR
+    is_of_the_state = isinstance(error, StrangeFileError) or error.errno in _OF_THE_MACHINE
+    return AttemptClass.STATE_ERROR if is_of_the_state else AttemptClass.COMMAND_FAILED
 
 
 def _in_words(error: OSError) -> str:
