@@ -85,18 +85,20 @@ def failures_of(reader: RunReader) -> list[Failure]:
 
 def _failure_of(reader: RunReader, order: int, job_id: str, index: int) -> Failure:
     past, name = reader.history.jobs[job_id], reader.item_name(job_id, index)
+    attempt_class = None
     try:
         record = past.record(index)
-        message = (
-            "" if record is None else outcome_in_words(record.outcome) if isinstance(record, AttemptEnded) else record.message
-        )
+        if isinstance(record, AttemptEnded):
+            attempt_class, message = record.outcome.attempt_class.value, outcome_in_words(record.outcome)
+        else:
+            message = "" if record is None else record.message
         label = label_of(reader, job_id, index, record)
     except UserError:
         raise
     except Exception as error:
         label, message = None, f"it cannot be shown: {fenced_words(error)}"
         log_fenced(reader.run_dir.log, f"{name}: it could not be shown", error)
-    return Failure((order, index), name, label, message, past.attempts(index))
+    return Failure((order, index), name, label, message, past.attempts(index), attempt_class)
 
 
 def noted_items(records: Records) -> list[NotedItem]:

@@ -98,7 +98,10 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no items"
 
 
-def after_attempts(message: str, attempts: int) -> str:
-    """Why an item failed: the message, and how often it was tried when that was more than once."""
+def after_attempts(message: str, attempts: int, attempt_class: str | None = None) -> str:
+    """Why an item failed: the message, and how often it was tried when that was more than once.
+
+    The message of a loop that gave up (`attempt_class`) tells its rounds itself.
+    """
     said = shown(message, 300) or "failed"
-    return f"{said} after {attempts} attempts" if attempts > 1 else said
+    return f"{said} after {attempts} attempts" if attempts > 1 and attempt_class != "loop_failed" else said

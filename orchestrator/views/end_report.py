@@ -47,6 +47,7 @@ class Failure:
     label: str | None = field(compare=False)
     message: str = field(compare=False)
     attempts: int = field(compare=False)
+    attempt_class: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +161,14 @@ class EndReport:
         if ended.status == "succeeded" and ended.attempts and ended.message and len(self._noted) <= MOST_FAILURES:
             self._noted.append(NotedItem(ended.item, ended.label, ended.message))
         if ended.status == "failed":
-            self._keep(ended.item, ended.job, ended.label, ended.message, ended.attempts)
+            self._keep(ended.item, ended.job, ended.label, ended.message, ended.attempts, ended.attempt_class)
 
-    def _keep(self, item: str, job: str, label: str | None, message: str, attempts: int) -> None:
+    def _keep(
+        self, item: str, job: str, label: str | None, message: str, attempts: int, attempt_class: str | None = None
+    ) -> None:
         _, _, index = item.partition(":")
         place = (self._job_order.get(job, len(self._job_order)), int(index) if index.isdigit() else 0)
-        bisect.insort(self._failures, Failure(place, item, label, message, attempts))
+        bisect.insort(self._failures, Failure(place, item, label, message, attempts, attempt_class))
         del self._failures[MOST_FAILURES:]
 
 
@@ -183,7 +186,8 @@ def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion])
 def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count: int) -> Iterator[str]:
     """The failures, each with the command that shows more. `count`: how many items failed in all."""
     for failure in failures[:MOST_FAILURES]:
-        yield f"FAILED {title(failure.item, failure.label)}: {after_attempts(failure.message, failure.attempts)}"
+        why = after_attempts(failure.message, failure.attempts, failure.attempt_class)
+        yield f"FAILED {title(failure.item, failure.label)}: {why}"
         if failure.attempts:
             yield f"       {program} logs {run_id} {shlex.quote(failure.item)}"
         elif failure.item != WHOLE_RUN:
@@ -320,5 +324,5 @@ def ended_line(ended: ItemEnded) -> str:
         why = f" ({shown(ended.message, 300)})" if ended.message else ""
         return f"{word}  {said}{took}{why}{shared}"
     if ended.status == "failed":
-        return f"{word} {said} {after_attempts(ended.message, ended.attempts)}{shared}"
+        return f"{word} {said} {after_attempts(ended.message, ended.attempts, ended.attempt_class)}{shared}"
     return f"{word} {said}" + (f": {shown(ended.message, 300)}" if ended.message else "")

@@ -72,6 +72,9 @@ repeat = { while = "{{ exit_code == 0 }}" }
     # In its line, and once more in the report at the end: a success that is none of what the loop was for.
     assert "ok     gives_up: repeat.until is not true after 2 rounds" in told.stderr.splitlines()
     assert "ok     gives_up: repeat.until is not true after 2 rounds" in run_cli("status", "jobs.toml").stdout.splitlines()
+    for said_by_both in (told.stderr, run_cli("status", "jobs.toml").stdout):
+        words = "FAILED must_pass: repeat.until is not true after 2 rounds, and must = true"
+        assert words in said_by_both.splitlines(), "how often is told once"
     said = {each["item"]: each for each in results(run_cli)}
     assert {item: (each["status"], each["class"], each["exit_code"], each["round"]) for item, each in said.items()} == {
         "passes": ("succeeded", "ok", 0, 3),

@@ -71,6 +71,8 @@ def test_states_without_items_are_not_counted() -> None:
 def test_the_number_of_attempts_is_told_when_there_were_several() -> None:
     assert after_attempts("exit code 3", 1) == "exit code 3"
     assert after_attempts("exit code 3", 3) == "exit code 3 after 3 attempts"
+    said = "repeat.until is not true after 3 rounds"
+    assert after_attempts(said, 3, "loop_failed") == said, "a loop that gave up tells its rounds itself"
 
 
 @pytest.mark.parametrize(
