@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import assert_never
 
 from ..faultpoints import fault_point
 from ..files.copying import copy_folder, copy_matches, remove_folder
@@ -58,10 +59,14 @@ class Maker:
                 record = WorkspaceRecord(kind="copy", source=task.source)
                 self._begin(record)
                 self._copy(record)
-            case _:
+            case "temp":
                 record = WorkspaceRecord(kind="temp", source=task.source)
                 self._begin(record)
                 os.mkdir(task.path, 0o700)
+            case "shared":
+                raise AssertionError("an item that works in the user's folder has no workspace to make")
+            case unknown:
+                assert_never(unknown)
         os.makedirs(task.cwd, exist_ok=True)
         return record
 
