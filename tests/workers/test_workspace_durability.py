@@ -74,6 +74,11 @@ def test_all_that_git_and_a_workspace_wrote_is_synced_before_it_is_told_of(tmp_p
     told = [place for place, step in enumerate(steps) if step[0] == "rename" and step[1].endswith("port/0.json")]
     assert len(told) == (3 if kind == "worktree" else 2)
     assert not unsynced(steps[: told[-1]], repository.path, path), "it is recorded as ready"
+    assert [what for what, _ in steps[:began]].count("sync all") == 1, "one file system, synced as a whole when all is made"
+    if kind == "worktree":
+        tie = str(repository.path / ".git" / "worktrees" / "0" / "commondir")
+        checked_out = steps.index(("write", f"{path}/a.txt"))
+        assert steps.index(("write", tie)) < steps.index(("sync", tie)) < checked_out
     first = next(place for place, (what, name) in enumerate(steps) if what != "say" and name.startswith(f"{path}/"))
     assert ("sync", str(path.parent)) in steps[told[0] : first], "the first record survives before anything is made"
 

@@ -75,7 +75,7 @@ def _sync_tree(folder: str) -> None:
             return
         for parent, _, names in os.walk(folder):
             for name in names:
-                _sync_file(os.path.join(parent, name))
+                sync_file(os.path.join(parent, name))
             sync_folder(parent)
         sync_data(fd)  # one flush of the disk's cache for all of them
     finally:
@@ -99,7 +99,8 @@ def _sync_file_system(fd: int) -> bool:
     raise OSError(number, os.strerror(number))
 
 
-def _sync_file(path: str) -> None:
+def sync_file(path: str) -> None:
+    """Return once what stands in the plain file at `path`, if it is one, survives power loss. Raises OSError."""
     # Neither a link nor a FIFO: what it leads to is not ours, and opening it might wait for ever.
     if not os.path.isfile(path) or os.path.islink(path):
         return

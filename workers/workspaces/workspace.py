@@ -80,11 +80,10 @@ class Workspace:
             end = set_up(task.setup)
             if end.attempt_class is not AttemptClass.OK:
                 return end._replace(message=f"setup: {end.message}")
-        # After power loss files would be empty in a workspace that is called ready, and be committed so.
-        if task.kind != "temp" or task.setup is not None:
-            sync_trees([task.path])
-        self._record.is_ready, self._record.boot_id = True, boot_id()
-        write_record(task.path, self._record)
+        try:
+            self._call_ready(self._record)
+        except GitFailed as failed:
+            raise CannotStart(f"workspace: {failed}") from failed
         return AttemptEnd(AttemptClass.OK)
 
     def finish(self, end: AttemptEnd, live_patch: str, max_artifact_bytes: int) -> tuple[AttemptEnd, WorkspaceReport | None]:
@@ -116,6 +115,17 @@ class Workspace:
             return end, None
         base, branch = task.since or record.base or None, record.branch or None
         return end, WorkspaceReport(kind=record.kind, path=task.path, base=base, branch=branch, note="; ".join(self._notes))
+
+    def _call_ready(self, record: WorkspaceRecord) -> None:
+        """Record that the workspace is whole, once all of it survives power loss. Raises GitFailed, OSError."""
+        task = self._task
+        # Files that a power loss left empty would be committed so; and git keeps some of a worktree in its repository.
+        folders = [task.path] if task.kind != "temp" or task.setup is not None else []
+        if record.kind == "worktree":
+            folders.append(common_folder(record.source))
+        sync_trees(folders)
+        record.is_ready, record.boot_id = True, boot_id()
+        write_record(task.path, record)
 
     def _go_on(self, record: WorkspaceRecord) -> None:
         path = self._task.path

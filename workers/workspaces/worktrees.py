@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..byte_text import bytes_of_text
 from ..faultpoints import fault_point
-from ..files.syncing import sync_trees
+from ..files.syncing import sync_file
 from .branch_names import free_branch, is_named_by_us
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
@@ -78,9 +78,17 @@ def add_worktree(
     fault_point("worker.workspace.added")
     record.is_ours = True
     write_record(path, record)
-    # git itself syncs refs, but not what it keeps of a worktree: emptied by a power cut that would break the user's repository.
-    sync_trees([common_folder(source)])
+    _sync_tie(path)
     git(path, "reset", "--hard", "--quiet", env=env)
+
+
+def _sync_tie(path: str) -> None:
+    """Sync what ties the worktree at `path` to its repository: git does not, and if a power cut left it empty, git would refuse
+    nearly all that the user asks of the repository. All else that git keeps of a worktree may be lost until that is ready.
+    """
+    with open(f"{path}/.git", "rb") as file:
+        folder = os.fsdecode(file.read().removeprefix(b"gitdir: ").removesuffix(b"\n"))
+    sync_file(os.path.join(path, folder, "commondir"))
 
 
 def commit_all(path: str, record: WorkspaceRecord, message: str, env: Mapping[str, str], litter: Sequence[str] = ()) -> Committed:
