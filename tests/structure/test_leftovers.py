@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from drivers.processes import kill, processes_of
+import pytest
+from drivers import processes
+from drivers.processes import is_living, kill, no_process_left, processes_of, wait_until
 
-WAIT_FOR_EVER = "import sys; print('ready', flush=True); sys.stdin.read()"
+WAIT_FOR_EVER = "echo ready; read word"
 
 
 @contextmanager
 def waiting_process(*arguments: str, cwd: Path, env: dict[str, str]) -> Iterator[int]:
     """A process in a session of its own that waits until it is killed; gives its pid once it runs."""
-    argv = [sys.executable, "-c", WAIT_FOR_EVER, *arguments]
+    argv = ["/bin/sh", "-c", WAIT_FOR_EVER, "sh", *arguments]
     with subprocess.Popen(
         argv, cwd=cwd, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -62,3 +63,13 @@ def test_what_is_found_can_be_ended(tmp_path: Path) -> None:
     with waiting_process(cwd=tmp_path, env={}):
         kill(processes_of(tmp_path / "home"))
         assert pids_of(tmp_path / "home") == []
+
+
+def test_a_test_that_leaves_a_process_behind_fails_and_the_process_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "SETTLE_SECONDS", 0)
+    with ExitStack() as processes_behind:
+        with pytest.raises(pytest.fail.Exception, match=WAIT_FOR_EVER), no_process_left(tmp_path / "home"):
+            pid = processes_behind.enter_context(waiting_process(cwd=tmp_path, env={}))
+        wait_until(lambda: not is_living(pid), "it is ended")
