@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,29 @@ def pytest_configure() -> None:
     from drivers.sweeps import register_profiles  # not before `register_assert_rewrite`
 
     register_profiles()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have each of several testers begin its imports at another file.
+
+    In a fresh clone each assertion has to be rewritten once, which takes longer than all other imports together; testers that
+    began at the same file would do all of it at the same time. So each begins with a part that it leaves to the others.
+    """
+    tester = getattr(session.config, "workerinput", None)
+    if tester is None:
+        return
+    modules = [path for name in session.config.args for path in _test_modules(Path(name.partition("::")[0]))]
+    first = len(modules) * int(tester["workerid"].removeprefix("gw")) // int(tester["workercount"])
+    for path in modules[first:] + modules[:first]:
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))
+        # What cannot be imported, and why, is told when the tests are collected.
+        with contextlib.suppress(Exception):
+            importlib.import_module(path.stem)
+
+
+def _test_modules(path: Path) -> list[Path]:
+    return sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
 
 
 def pytest_collection_finish() -> None:
