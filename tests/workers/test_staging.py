@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from drivers.git_repository import Repository
 
+from orchestrator.workers.workspaces.changes import failure_in_words
+from orchestrator.workers.workspaces.git import GitFailed
 from orchestrator.workers.workspaces.record import WorkspaceRecord
 from orchestrator.workers.workspaces.worktrees import Committed, add_worktree, commit_all
 
@@ -57,3 +59,17 @@ def test_a_sparse_checkout_stays_one_and_what_is_written_beside_it_is_work(tmp_p
     item.write("out/b", "changed\n")
     item.write("out/new", "new\n")
     assert item.changed(item.keep().commit) == ["M", "out/b", "A", "out/new"]
+
+
+def test_a_file_that_is_too_large_for_git_is_named_with_what_to_do(tmp_path: Path) -> None:
+    source = Repository(tmp_path / "repo", **{"b.bin": "b\n"})
+    item = Item(tmp_path, source)
+    for name in ("a.bin", "b.bin"):
+        item.write(name, "x")
+    with (item.path / "a.bin").open("r+b") as file:
+        file.truncate(3 << 30)
+    failed = GitFailed("git diff: Out of memory, malloc failed (tried to allocate 18446744072636792941 bytes)", 128)
+    words = "a.bin is too large for git (3 GiB), which keeps changed files as a patch; have git ignore it (.gitignore), or write"
+    assert failure_in_words(failed, str(item.path), source.head(), {}).startswith(words)
+    (item.path / "a.bin").unlink()
+    assert failure_in_words(failed, str(item.path), source.head(), {}) == str(failed), "it is none of the files"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, Capture, WorkspaceTask
-from .git import git
+from ..wording import excess_in_words
+from .git import GitFailed, git
 from .record import snapshots_of
 from .staging import stage_all, unstage
 
 _UNBOUNDED = 1 << 62
+_LARGE_BYTES = 64 << 20
+"""git itself needs no memory to speak of: for a smaller file it is never that which is too large."""
 
 DIFF = (
     *("diff", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"),
@@ -48,3 +52,30 @@ def snapshot_of(path: str, env: Mapping[str, str], litter: Sequence[str]) -> tup
     begun = stage_all(path, env)
     unstage(path, [f":(top,glob){pattern}" for pattern in litter], env)
     return git(path, "write-tree", env=env), begun
+
+
+def failure_in_words(failed: GitFailed, path: str, base: str, env: Mapping[str, str]) -> str:
+    """Why git did not keep the changes in workspace `path` since `base` (a commit or tree): its own words, or which file was too
+    large for it. A patch is made in memory, and of no file of 2 GiB: what git says of that names none."""
+    if not failed.had_no_memory:
+        return str(failed)
+    try:
+        # What was not staged yet, and what was staged or committed.
+        told = git(path, "ls-files", "-z", "--others", "--modified", "--exclude-standard", env=env)
+        told += "\0" + git(path, "diff", "--cached", "--name-only", "-z", "--no-renames", base, "--", env=env)
+    except GitFailed:
+        return str(failed)
+    size, name = max(((_size_of(os.path.join(path, name)), name) for name in told.split("\0") if name), default=(0, ""))
+    if size < _LARGE_BYTES:
+        return str(failed)
+    return (
+        f"{name} is too large for git ({excess_in_words(size, 1 << 30)}), which keeps changed files as a patch;"
+        " have git ignore it (.gitignore), or write it outside of the workspace"
+    )
+
+
+def _size_of(path: str) -> int:
+    with suppress(OSError):
+        found = os.lstat(path)
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return 0

@@ -39,6 +39,7 @@ _LONGEST_WORDS = 400
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync", "-c", "core.fsyncObjectFiles=true")
 """The last is for git before 2.36, which knows only that; what a later one says of it is `_NO_WORD`."""
 _DIED = " died of signal "
+_NO_MEMORY = ("out of memory", "cannot allocate memory", "files this big")
 _NO_WORD = "warning: core.fsyncObjectFiles is deprecated"
 _QUIET = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
@@ -81,6 +82,11 @@ class GitFailed(Exception):
     def was_killed(self) -> bool:
         """Whether a signal of somebody else's ended it, or a git that it had started."""
         return self.exit_code is not None and (self.exit_code < 0 or _DIED in str(self))
+
+    @property
+    def had_no_memory(self) -> bool:
+        """Whether it gave up for want of memory, or was given a file of which it cannot say the size."""
+        return any(words in str(self).lower() for words in _NO_MEMORY)
 
 
 def git(

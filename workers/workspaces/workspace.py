@@ -27,7 +27,7 @@ from ..files.syncing import sync_trees
 from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
-from .changes import keep_patch, snapshot_of
+from .changes import failure_in_words, keep_patch, snapshot_of
 from .git import GitFailed, common_folder
 from .inner_repositories import unkept_repositories
 from .making import Maker
@@ -102,7 +102,10 @@ class Workspace:
                 artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes)
                 report = self._keep_after_all(live_patch, record, notes)
             except GitFailed as failed:
-                end = end.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {failed}")
+                words = str(failed)
+                if record is not None and record.base:
+                    words = failure_in_words(failed, task.path, task.since or record.base, self._env)
+                end = end.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {words}")
             except OSError as error:
                 end = end.but(_class_of(error), f"its changes could not be kept: {_in_words(error)}")
             else:

@@ -12,7 +12,7 @@ from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import Status
 from orchestrator.workers.protocol import WorkspaceReport
-from orchestrator.workers.workspaces.changes import DIFF
+from orchestrator.workers.workspaces.changes import DIFF, failure_in_words
 from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.record import read_record, snapshots_of
 from orchestrator.workers.workspaces.staging import stage_all, unstage
@@ -89,6 +89,7 @@ def patch_so_far(path: str, base: str | None) -> bytes:
     if record is None or not record.base or not os.path.isdir(path):
         return b""
     env = {"GIT_DIR": snapshots_of(path), "GIT_WORK_TREE": path} if record.kind == "copy" else {}
+    since = base or record.base
     with tempfile.TemporaryDirectory() as folder:
         # Copied from the workspace's: only that knows which files a sparse checkout leaves out.
         index = os.path.join(path, git(path, "rev-parse", "--git-path", "index", env=env))
@@ -96,12 +97,14 @@ def patch_so_far(path: str, base: str | None) -> bytes:
         try:
             shutil.copyfile(index, env["GIT_INDEX_FILE"])
         except FileNotFoundError:
-            git(path, "read-tree", base or record.base, env=env)
+            git(path, "read-tree", since, env=env)
         # All files against the base, without those that were only copied in beside it.
-        stage_all(path, env)
-        unstage(path, [f":(top,literal){name}" for name in record.included], env)
-        patch = os.path.join(folder, "patch")
-        with open(patch, "w+b") as file:
-            git(path, *DIFF, "--cached", base or record.base, "--", env=env, stdout=file.fileno())
-            file.seek(0)
-            return file.read()
+        try:
+            stage_all(path, env)
+            unstage(path, [f":(top,literal){name}" for name in record.included], env)
+            with open(os.path.join(folder, "patch"), "w+b") as file:
+                git(path, *DIFF, "--cached", since, "--", env=env, stdout=file.fileno())
+                file.seek(0)
+                return file.read()
+        except GitFailed as failed:
+            raise GitFailed(failure_in_words(failed, path, since, env)) from failed
