@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from orchestrator.errors import JobsFileError, StateRefusedError
 from orchestrator.jobsfile.model import Job, JobsFile
@@ -65,7 +66,11 @@ class RunReader(Records):
         path = self.run_dir.jobs_toml(header.revision)
         config = config_of(self.run_dir, header)
         try:
-            found = load_text(read_file(path).decode(), path=header.jobs_file, folder=header.folder, user_config=config)
+            data = read_file(path)
+            # A byte that flipped may well leave a file without mistakes, by which other commands would run.
+            if header.jobs_crc not in (None, crc32(data)):
+                raise _lost(header, path, "it is not as it was written")
+            found = load_text(data.decode(), path=header.jobs_file, folder=header.folder, user_config=config)
         except OSError as error:
             raise _lost(header, path, error.strerror or str(error)) from error
         except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -67,6 +68,7 @@ class _Drafter:
             jobs=jobs,
             inputs=inputs,
             revision=old.revision + 1,
+            jobs_crc=crc32(jobs_file.text.encode()),
             removed={job_id: is_fan_out for job_id, is_fan_out in known.items() if job_id not in jobs},
         )
         self._past = dict(history.jobs)

@@ -59,6 +59,8 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     """How often the run was updated: its copy of the jobs file, and the item lists made since, carry this number."""
     removed: dict[str, bool] = {}
     """As `jobs`: the jobs that updates took out. Their records are not shown, but count again if a job comes back."""
+    jobs_crc: int | None = None
+    """The CRC-32 of the run's copy of the jobs file; None: a version that did not tell has written it."""
 
     @property
     def mark(self) -> str:

@@ -11,6 +11,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from zlib import crc32
+
+import msgspec
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.checkpoint_writer import CheckpointWriter
@@ -64,7 +67,9 @@ class RunStore:
         """
         check_unborn(run_dir)
         # The checkpoint comes last, for it makes the directory a run: a kill before it leaves no run that lacks something.
-        write_durably(run_dir.jobs_toml(0), jobs_text.encode())
+        text = jobs_text.encode()
+        write_durably(run_dir.jobs_toml(0), text)
+        header = msgspec.structs.replace(header, jobs_crc=crc32(text))
         Journal.create(run_dir.journal(1), 1, header.run_id).close()
         empty = SourceFile(run_dir.journal(1))
         write_durably(run_dir.checkpoint, CheckpointWriter(RunHistory(header, 1, Sources(empty, empty)), 1).chunks())

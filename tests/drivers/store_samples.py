@@ -29,11 +29,17 @@ def header(run_id: str, created_at: float = 1.0, jobs_file: str = "/project/jobs
     return RunHeader(run_id=run_id, nonce="n", name="port", jobs_file=jobs_file, folder="/project", created_at=created_at)
 
 
-def new_run(home: Path, run_id: str = "r1", created_at: float = 1.0, jobs_file: str = "/project/jobs.toml") -> RunDir:
+def new_run(
+    home: Path,
+    run_id: str = "r1",
+    created_at: float = 1.0,
+    jobs_file: str = "/project/jobs.toml",
+    text: str = "[jobs]\n",
+) -> RunDir:
     """A run that has just been born, and whose store is closed."""
     home.mkdir(exist_ok=True)
     run_dir = create_run_dir(home, run_id)
-    RunStore.create(run_dir, header(run_id, created_at, jobs_file), "[jobs]\n").close()
+    RunStore.create(run_dir, header(run_id, created_at, jobs_file), text).close()
     return run_dir
 
 

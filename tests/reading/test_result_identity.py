@@ -21,8 +21,7 @@ NOTHING = dict.fromkeys(IDENTITY)
 
 
 def identity_after(tmp_path: Path, *records: Record, has_checkpoint: bool) -> dict[str, Any]:
-    run_dir = new_run(tmp_path)
-    run_dir.jobs_toml(0).write_text('[jobs.port]\nshell = "true"\n')
+    run_dir = new_run(tmp_path, text='[jobs.port]\nshell = "true"\n')
     store = RunStore.open(run_dir)
     store.append([LISTED, *records])
     if has_checkpoint:
