@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..byte_text import encode_json, json_decoder
-from ..files.opening import StrangeFileError, read_file
+from ..files.opening import StrangeFileError, read_file, replace_file
 from ..foreign import ForeignBytesError, decode_struct
 from ..protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, EndReason, Outcome, Start
 
@@ -69,10 +69,7 @@ def keep_record(start: Start, outcome: Outcome) -> None:
     told = start.stdin if start.stdin is not None else start.script
     path = record_path(start.stdout_path)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{path}.part"
-    with open(temporary, "wb") as file:
-        file.write(encode_json(record_of(outcome, start.agent.asked, told)))
-    os.replace(temporary, path)
+    replace_file(path, encode_json(record_of(outcome, start.agent.asked, told)))
 
 
 def kept_record(path: str) -> AttemptRecord | None:

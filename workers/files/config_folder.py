@@ -22,7 +22,7 @@ from ..locks import unlock
 from ..protocol import ConfigTask
 from .config_links import Links, links_path, note_links, noted_links
 from .copying import remove_folder
-from .opening import StrangeFileError, open_file, read_file
+from .opening import StrangeFileError, open_file, read_file, replace_file
 
 MOST_SESSIONS = 10_000
 
@@ -108,10 +108,7 @@ class ConfigFolder:
             return
         folder = f"{self._task.folder}/sessions"
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        temporary = f"{folder}/.{os.getpid()}.new"
-        with open(temporary, "w", encoding="ascii") as file:
-            file.write(os.path.basename(self.path))
-        os.replace(temporary, f"{folder}/{session_id}")
+        replace_file(f"{folder}/{session_id}", os.path.basename(self.path).encode())
         _bound(folder)
 
     def remove(self) -> None:
@@ -165,11 +162,8 @@ def _copy(source: str, target: str) -> None:
     """Replaced whole, as private as it was; where it is a link, what that names."""
     target = os.path.realpath(target)
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    temporary = f"{target}.new-{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(source, "rb") as origin, open(descriptor, "wb") as copy:
-        copy.write(origin.read())
-    os.replace(temporary, target)
+    with open(source, "rb") as origin:
+        replace_file(target, origin.read())
 
 
 def _first_free(folder: str) -> tuple[int, int]:

@@ -5,7 +5,6 @@ HOME/agents/NAME/K.links
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,7 +13,7 @@ import msgspec
 from ..byte_text import encode_json, json_decoder
 from ..foreign import ForeignBytesError, decode_struct
 from ..protocol import ConfigTask
-from .opening import StrangeFileError, open_file, read_file
+from .opening import StrangeFileError, read_file, replace_file
 
 
 class Links(msgspec.Struct, frozen=True):
@@ -34,9 +33,7 @@ def note_links(slot: str, task: ConfigTask) -> None:
     with suppress(FileNotFoundError, StrangeFileError):
         if read_file(path) == noted:
             return
-    with open(open_file(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-        file.write(noted)
-    os.replace(f"{path}.new", path)
+    replace_file(path, noted)
 
 
 def noted_links(slot: str) -> Links | None:

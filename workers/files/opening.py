@@ -1,4 +1,4 @@
-"""Opening a file of the state: whatever stands in its place, the call returns at once, and nothing else is read or written.
+"""Opening or replacing a file of the state: the call returns at once whatever stands there, and nothing else is read or written.
 
 Promise: a descriptor that is returned is that of a plain file, which belongs to us or to whoever owns the folder around it.
 It refuses: a FIFO, whose opener would wait for its other end; a socket, a folder, a device; a symbolic link, which may lead
@@ -54,6 +54,15 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     """All bytes of a file of the state. Raises as `open_file` does."""
     with open(open_file(path), "rb") as file:
         return file.read()
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Replace the file at `path` whole, though others do so just now. Survives SIGKILL, not power loss. Raises as `open_file`."""
+    folder, name = os.path.split(path)
+    temporary = f"{folder}/.{name}.{os.getpid()}.new"
+    with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(data)
+    os.replace(temporary, path)
 
 
 def _words_of(found: os.stat_result, path: str | os.PathLike[str]) -> str:
