@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
+from orchestrator.attempts.items.labels import LabellingJobs
 from orchestrator.jobsfile.language.values import LateMapping
 from orchestrator.jobsfile.model import ChainSource, Job
 from orchestrator.reading.item_result import item_fields, item_results, items_seen_as
@@ -132,6 +133,7 @@ class ItemContexts:
         header = records.history.header
         self._records = records
         self._jobs = {job_id: JobView(records, job_id) for job_id in header.jobs}
+        self.labelling_jobs = LabellingJobs(records.job)
         self._base: dict[str, Any] = {
             "inputs": inputs,
             "run": {"id": header.run_id, "name": header.name, "folder": header.folder},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.jobsfile.model import Job, JobsFile
 
     LabelBefore = Callable[[dict[str, Any], str, int], str | Later | None]
-    """`foreseen.label_before` of one file: (context, id of the job, index of the item)."""
+    """`foreseen.LabelsBefore.label` of one file: (context, id of the job, index of the item)."""
 
 
 _LONGEST_PROMPT = 200
@@ -152,7 +152,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
     the number of the others; with `is_left_out` no item of the job is selected.
     """
     from orchestrator.attempts.agent.work import finder
-    from orchestrator.attempts.items.foreseen import NotYetKnown, context_before, label_before, values_of
+    from orchestrator.attempts.items.foreseen import LabelsBefore, NotYetKnown, context_before, values_of
     from orchestrator.errors import UserError
     from orchestrator.jobsfile.created_files import SameFile
     from orchestrator.jobsfile.diagram import nodes_of
@@ -161,7 +161,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
     find = finder(jobs_file)
     context = context_before(jobs_file, inputs)
     values: dict[str, Values | None] = {}
-    label = partial(label_before, {job.id: job for job in jobs_file.jobs}, values)
+    label = LabelsBefore(jobs_file.jobs, values).label
     with TemporaryDirectory(prefix="orchestrate-plan-") as scratch:
         for job, node in zip(jobs_file.jobs, nodes_of(jobs_file.jobs), strict=True):
             # Which items there are: known, known only after another job, or a mistake in the source.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.attempts.context import ItemContexts
-from orchestrator.attempts.items.foreseen import NotYetKnown, Values, context_before, label_before, values_of
+from orchestrator.attempts.items.foreseen import LabelsBefore, NotYetKnown, Values, context_before, values_of
 from orchestrator.attempts.items.listing import choose_items, idle_pattern
 from orchestrator.attempts.items.selection import Selector, check_patterns, matches_nothing
 from orchestrator.jobsfile.created_files import SameFile
@@ -33,7 +33,7 @@ def check_selection(selection: Selection, jobs_file: JobsFile, inputs: dict[str,
     named.update(parent for job in jobs_file.jobs for parent in chain_of(job))
     known: dict[str, Values | None] = {}
     context = context_before(jobs_file, inputs)
-    labels = partial(label_before, {job.id: job for job in jobs_file.jobs}, known, context)
+    labels = partial(LabelsBefore(jobs_file.jobs, known).label, context)
     with TemporaryDirectory(prefix="orchestrate-only-") as scratch:
         for job in jobs_file.jobs:
             # A list may be long: only those are made that a pattern speaks of, and those that such a chain follows.

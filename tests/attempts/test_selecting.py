@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+from typing import Any
+
 import pytest
 
+from orchestrator.attempts.items.foreseen import LabelsBefore
 from orchestrator.attempts.items.selection import LATER, LabelsUnknown, Later, Selector, check_patterns, early_label
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
@@ -223,3 +228,31 @@ def test_many_and_long_ways_along_chains_are_walked_once() -> None:
         for job_id in (first, middle, last):
             assert named.select_items(job_id, len(VALUES), lambda _job, index: VALUES[index]) == {3}
             assert bounded.select_items(job_id, len(VALUES), lambda _job, index: VALUES[index]) == {0, 1}
+
+
+def calls_for_chain(number: int, *only: str) -> int:
+    """How many calls it costs to say what is selected of each job of a chain of so many."""
+    jobs = chained({f"k{each}": [f"k{each - 1}"] if each else [] for each in range(number)})
+    selector, known = Selector(Selection(only=only), jobs), dict[str, Any]()
+    labels, calls = LabelsBefore(jobs, known), 0
+
+    def note(_frame: FrameType, what: str, _of: object) -> None:
+        nonlocal calls
+        calls += what == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        for job in jobs:
+            known[job.id] = VALUES
+            if job.id not in selector.left_out:
+                assert selector.select_items(job.id, len(VALUES), lambda *of: labels.label({}, *of)) == {1}
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+@pytest.mark.parametrize("only", ["k{last}:b", "k*:b", "k0:b", "k{last}:1"])
+def test_a_chain_of_many_jobs_costs_as_much_a_job_as_one_of_few(only: str) -> None:
+    few, many = (calls_for_chain(number, only.format(last=number - 1)) / number for number in (20, 100))
+    assert many <= few * 1.1

@@ -5,11 +5,11 @@ Whatever tells of a job that has not run is not known yet (`NotYetKnown`); nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.attempts.items.labels import labelling_job
+from orchestrator.attempts.items.labels import LabellingJobs
 from orchestrator.attempts.items.listing import with_files_checked
 from orchestrator.attempts.items.selection import LATER, LabelsUnknown, Later, early_label
 from orchestrator.jobsfile.model import ChainSource, FileSource, Job, JobsFile, chain_of
@@ -70,17 +70,23 @@ def values_of(job: Job, known: Mapping[str, Values | None], context: dict[str, A
     return ItemList(path)
 
 
-def label_before(
-    jobs: Mapping[str, Job], known: Mapping[str, Values | None], context: dict[str, Any], job_id: str, index: int
-) -> str | Later | None:
-    """The item's label, as far as it is known before the run. Raises LabelsUnknown if the items themselves are not known."""
-    first = job_id
-    while chain_of(jobs[first]):
-        first = chain_of(jobs[first])[0]
-    values = known.get(first)
-    if values is None:
-        raise LabelsUnknown(first)
-    try:
-        return early_label(labelling_job(jobs[job_id], jobs.__getitem__), index, values[index], context)
-    except NotYetKnown:
-        return LATER
+class LabelsBefore:
+    """The labels of a file's items, as far as they are known before its run. `known`: the values of jobs; the caller fills it."""
+
+    def __init__(self, jobs: Sequence[Job], known: Mapping[str, Values | None]) -> None:
+        self._jobs = {job.id: job for job in jobs}
+        self._known = known
+        self._labelling_jobs = LabellingJobs(self._jobs.__getitem__)
+
+    def label(self, context: dict[str, Any], job_id: str, index: int) -> str | Later | None:
+        """The item's label. Raises LabelsUnknown if the items themselves are not known."""
+        # A chain has the items of the job that it follows, also before its own turn has come.
+        above = job_id
+        while (values := self._known.get(above)) is None:
+            if not chain_of(self._jobs[above]):
+                raise LabelsUnknown(above)
+            above = chain_of(self._jobs[above])[0]
+        try:
+            return early_label(self._labelling_jobs.of(self._jobs[job_id]), index, values[index], context)
+        except NotYetKnown:
+            return LATER

@@ -25,7 +25,7 @@ def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
         if len(text) > _LONGEST_LABEL:
             text = text[: _LONGEST_LABEL - 1] + "…"
         return on_one_line(text) or None
-    # Without `parent` there is no run yet: whoever foresees labels asks for that of the job which has one (`labelling_job`).
+    # Without `parent` there is no run yet: whoever foresees labels asks for that of the job which has one (`LabellingJobs`).
     parents = chain_of(job) if "parent" in context else ()
     if parents:
         parent = context["parent"] if len(parents) == 1 else context["parent"][parents[0]]
@@ -38,12 +38,19 @@ def item_label(job: Job, context: Mapping[str, Any]) -> str | None:
     return on_one_line(text) if 0 < len(text) <= _LONGEST_ITEM_LABEL else None
 
 
-def labelling_job(job: Job, find: Callable[[str], Job]) -> Job:
-    """The job whose `label` tells what the items of `job` are called: itself, or the nearest that it follows and that has one."""
-    found = job
-    while found.label is None:
-        parents = chain_of(found)
-        if not parents:
-            return job
-        found = find(parents[0])
-    return found
+class LabellingJobs:
+    """Which job's `label` tells what the items of a job are called, found out once for each; `find` gives a job by its id."""
+
+    def __init__(self, find: Callable[[str], Job]) -> None:
+        self._find = find
+        self._known: dict[str, Job | None] = {}
+
+    def of(self, job: Job) -> Job:
+        """The job itself, or the nearest that it follows and that has a `label`; itself if there is none."""
+        passed, found = [], job
+        while found.label is None and found.id not in self._known and (parents := chain_of(found)):
+            passed.append(found.id)
+            found = self._find(parents[0])
+        labelling = found if found.label is not None else self._known.get(found.id)
+        self._known.update(dict.fromkeys(passed, labelling))
+        return labelling or job

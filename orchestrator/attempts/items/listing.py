@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from orchestrator.attempts.context import ItemContexts
-from orchestrator.attempts.items.labels import labelling_job
 from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
 from orchestrator.attempts.items.selection import (
     LATER,
@@ -171,7 +170,7 @@ def idle_pattern(records: Records, contexts: ItemContexts, selector: Selector) -
 
 def label_without_attempt(records: Records, contexts: ItemContexts, job_id: str, index: int) -> str | None:
     """The label of an item of a listed job that was never rendered; None where it has none but its value."""
-    if labelling_job(records.job(job_id), records.job).label is None:
+    if contexts.labelling_jobs.of(records.job(job_id)).label is None:
         return None
     found = _labels(records, contexts)(job_id, index)
     return found if isinstance(found, str) else None
@@ -181,7 +180,7 @@ def _labels(records: Records, contexts: ItemContexts) -> Labels:
     def label(of: str, index: int) -> str | Later | None:
         job = records.job(of)
         value = _value(records, job, index)
-        labelled = labelling_job(job, records.job)
+        labelled = contexts.labelling_jobs.of(job)
         found = early_label(labelled, index, value, contexts.for_job())
         if found is not LATER:
             return found

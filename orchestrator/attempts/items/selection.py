@@ -121,6 +121,8 @@ class Selector:
         self._undecided: dict[str, set[tuple[str, int]]] = {}
         """By pattern: the items that it names or not as soon as their labels are known."""
         self._looked_at: set[str] = set()
+        self._choices: dict[int, _Choice] = {}
+        """By count: what was found out for good, or each job of a chain would ask its whole chain once more."""
 
     def select_items(self, job_id: str, count: int, labels: Labels) -> Chosen:
         """The items that are selected of a job with `count` items. Raises LabelsUnknown."""
@@ -128,7 +130,10 @@ class Selector:
             return frozenset()
         if not self.words:
             return None
-        chosen = _Choice(self, count, labels).selected(job_id)
+        choice = self._choices.pop(count, None) or _Choice(self, count)
+        chosen = choice.select(job_id, labels)
+        if choice.is_final:
+            self._choices[count] = choice
         self._looked_at.add(job_id)
         return None if chosen is not None and len(chosen) == count else chosen
 
@@ -220,28 +225,37 @@ class Selector:
 
 
 class _Choice:
-    """One call of `select_items`. All jobs of a chain have the same count, so an index means the same item in all of them."""
+    """The items of jobs that have so many. All jobs of a chain have the same count: an index means the same item in all of them.
 
-    def __init__(self, selector: Selector, count: int, labels: Labels) -> None:
+    `is_final`: no label was asked for that is not known yet, so nothing of it will ever be found out otherwise.
+    """
+
+    def __init__(self, selector: Selector, count: int) -> None:
+        self.is_final = True
         self._selector = selector
         self._count = count
-        self._labels = labels
         self._known: dict[str, Chosen | LabelsUnknown] = {}
         self._bounds: dict[str, Chosen] = {}
         self._exact: dict[str, Mapping[str, frozenset[int]]] = {}
 
-    def selected(self, job_id: str) -> Chosen:
+    def select(self, job_id: str, labels: Labels) -> Chosen:
+        """As of `Selector.select_items`, of a job that is not left out."""
+        self._labels = labels
+        return self._selected(job_id)
+
+    def _selected(self, job_id: str) -> Chosen:
         if job_id not in self._known:
             try:
-                self._known[job_id] = self._selected(job_id)
+                self._known[job_id] = self._find_selected(job_id)
             except LabelsUnknown as unknown:
+                self.is_final = False
                 self._known[job_id] = unknown
         found = self._known[job_id]
         if isinstance(found, LabelsUnknown):
             raise found
         return found
 
-    def _selected(self, job_id: str) -> Chosen:
+    def _find_selected(self, job_id: str) -> Chosen:
         """The items of a job, from those of the jobs around it. Raises LabelsUnknown."""
         selector = self._selector
         if selector.is_named(job_id):
@@ -250,14 +264,14 @@ class _Choice:
             return self._bound(job_id)
         # Only chains need it: the items that their selected items follow.
         # The last of a chain first, each once: however many ways lead there, and however long they are.
-        for below in _each_once(job_id, selector.selected_followers):
-            if below != job_id and below not in self._known:
+        for below in _each_once(job_id, selector.selected_followers, self._known):
+            if below != job_id:
                 with suppress(LabelsUnknown):
-                    self.selected(below)
+                    self._selected(below)
         chosen: frozenset[int] = frozenset()
         for follower in selector.selected_followers(job_id):
             try:
-                theirs = self.selected(follower)
+                theirs = self._selected(follower)
             except LabelsUnknown:
                 # Which items the follower selects is not known yet, so any may be needed.
                 theirs = None
@@ -279,28 +293,30 @@ class _Choice:
 
     def _bound(self, job_id: str) -> Chosen:
         """The items of a job that the named jobs above it in its chain leave."""
-        return self.selected(job_id) if self._selector.is_named(job_id) else self._parents_bound(job_id)
+        return self._selected(job_id) if self._selector.is_named(job_id) else self._parents_bound(job_id)
 
     def _parents_bound(self, job_id: str) -> Chosen:
         parents = self._selector.parents
         # The first of a chain first, each once, as above.
-        for each in _each_once(job_id, parents):
-            if each not in self._bounds:
-                self._bounds[each] = reduce(_both, (self._bound(parent) for parent in parents(each)), None)
+        for each in _each_once(job_id, parents, self._bounds):
+            self._bounds[each] = reduce(_both, (self._bound(parent) for parent in parents(each)), None)
         return self._bounds[job_id]
 
 
-def _each_once(job_id: str, next_to: Callable[[str], Sequence[str]]) -> list[str]:
-    """The job, and all jobs that are next to it or to one of these: each stands behind those that are next to it."""
+def _each_once(job_id: str, next_to: Callable[[str], Sequence[str]], known: Collection[str]) -> list[str]:
+    """The job, and all jobs that are next to it or to one of these: each stands behind those that are next to it.
+
+    No way leads on through what is `known`, for what is next to that is known as well.
+    """
     found: dict[str, None] = {}
-    todo = [(job_id, False)]
+    todo = [(job_id, False)] if job_id not in known else []
     while todo:
         each, is_done = todo.pop()
         if is_done:
             found[each] = None
         elif each not in found:
             todo.append((each, True))
-            todo += ((other, False) for other in next_to(each) if other not in found)
+            todo += ((other, False) for other in next_to(each) if other not in found and other not in known)
     return list(found)
 
 
