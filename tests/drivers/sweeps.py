@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -28,6 +29,16 @@ def examples(count: int, *suppressed: HealthCheck, derandomize: bool = False) ->
 def sweep(variations: Iterable[Any], *, quick: int) -> list[Any]:
     """The arguments of `parametrize`: all but the first `quick` of them are slow."""
     return [each if place < quick else _slow(each) for place, each in enumerate(variations)]
+
+
+@contextmanager
+def telling(case: object) -> Iterator[None]:
+    """Have a failure say which case it was: for a table of hundreds, each checked in less time than a test of its own takes."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"the case: {case}")
+        raise
 
 
 def _slow(variation: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from drivers.jobs_schema import refusals
+from drivers.sweeps import telling
 from jsonschema import Draft202012Validator
 
 from orchestrator.errors import JobsFileError
@@ -53,19 +54,21 @@ def test_the_tables_of_a_jobs_file_are_in_it() -> None:
     assert all(table["description"] and table["additionalProperties"] is False for _, table in tables())
 
 
-@pytest.mark.parametrize(("key", "value"), KEYS, ids=[key for key, _ in KEYS])
-def test_a_key_says_what_it_is_for_and_what_it_takes(key: str, value: dict[str, Any]) -> None:
-    purpose, _, expected = value["description"].partition("\n\n")
-    assert expected, f"{key}: a string under the field in jobsfile/keys.py says what it is for"
-    assert purpose.endswith("."), purpose
-    assert value.keys() & {"type", "anyOf", "enum", "$ref"}, f"{key}: Meta(extra_json_schema=…) says which values it takes"
+def test_a_key_says_what_it_is_for_and_what_it_takes() -> None:
+    for key, value in KEYS:
+        with telling(key):
+            purpose, _, expected = value["description"].partition("\n\n")
+            assert expected, "a string under the field in jobsfile/keys.py says what it is for"
+            assert purpose.endswith("."), purpose
+            assert value.keys() & {"type", "anyOf", "enum", "$ref"}, "Meta(extra_json_schema=…) says which values it takes"
 
 
-@pytest.mark.parametrize(("key", "value"), KEYS, ids=[key for key, _ in KEYS])
-def test_a_table_says_which_keys_it_has(key: str, value: dict[str, Any]) -> None:
-    for schema in subschemas(value):
-        is_open = schema.get("type") == "object" and not schema.keys() & {"additionalProperties", "$ref"}
-        assert not is_open, f"{key}: Meta(extra_json_schema=_one_of(…)) names the struct of this table"
+def test_a_table_says_which_keys_it_has() -> None:
+    for key, value in KEYS:
+        with telling(key):
+            for schema in subschemas(value):
+                is_open = schema.get("type") == "object" and not schema.keys() & {"additionalProperties", "$ref"}
+                assert not is_open, "Meta(extra_json_schema=_one_of(…)) names the struct of this table"
 
 
 def test_defaults_are_those_of_the_model() -> None:
@@ -196,10 +199,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("text", WRONG)
-def test_what_is_wrong_by_itself_is_wrong_by_the_schema(text: str) -> None:
-    assert not loads(text)
-    assert refusals(text)
+def test_what_is_wrong_by_itself_is_wrong_by_the_schema() -> None:
+    for text in WRONG:
+        with telling(text):
+            assert not loads(text)
+            assert refusals(text)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from drivers.loop_stage import Happening, Stage
 from drivers.memory_engine import MemoryEngine
-from drivers.sweeps import sweep
+from drivers.sweeps import sweep, telling
 
 from orchestrator.control.messages import (
     Approve,
@@ -72,7 +70,7 @@ HAPPENINGS: dict[str, Happening] = {
 @pytest.mark.parametrize(
     "in_one_turn", sweep([pytest.param(True, id="in one turn"), pytest.param(False, id="in two turns")], quick=1)
 )
-@pytest.mark.parametrize("first", sweep(HAPPENINGS, quick=3))
+@pytest.mark.parametrize("first", sweep(HAPPENINGS, quick=1))
 def test_any_two_happenings_leave_the_run_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, *, in_one_turn: bool
 ) -> None:
@@ -91,13 +89,3 @@ def test_each_kind_of_happening_and_of_request_is_among_them(tmp_path: Path, mon
         assert len(stage.seen) >= 1, f"{list(HAPPENINGS)[number]}: it happens when it comes first"
         seen |= stage.seen
     assert seen == {*get_args(Happened), *get_args(Request)}
-
-
-@contextmanager
-def telling(pair: str) -> Iterator[None]:
-    """Have a failure say which pair it was."""
-    try:
-        yield
-    except BaseException as error:
-        error.add_note(f"the pair: {pair}")
-        raise

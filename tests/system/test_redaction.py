@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import random
 from pathlib import Path
 
 import pytest
+from drivers.sweeps import telling
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,10 +100,11 @@ def test_bytes_without_secrets_stay_as_they_are(data: bytes, cuts: list[int], se
         assert REDACTOR.redact(data) == data
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_each_shape_is_told_by_its_name(name: str) -> None:
-    around = AROUND.get(name, "key={}")
-    assert REDACTOR.redact_text(around.format(SHAPES[name])) == around.format(f"[redacted:{name}]")
+def test_each_shape_is_told_by_its_name() -> None:
+    for name in SHAPES:
+        with telling(name):
+            around = AROUND.get(name, "key={}")
+            assert REDACTOR.redact_text(around.format(SHAPES[name])) == around.format(f"[redacted:{name}]")
 
 
 def test_a_value_is_told_by_the_name_of_its_variable_and_the_longer_one_wins() -> None:
@@ -197,12 +200,11 @@ def test_what_failed_is_told_without_secrets() -> None:
     assert told.getvalue() == "FAILED go:1: exit code 1: refused [redacted:anthropic key]\n"
 
 
-@pytest.mark.parametrize(
-    "sample", sorted(SAMPLES.rglob("stdout")), ids=lambda path: f"{path.parent.parent.name}-{path.parent.name}"
-)
-def test_what_real_agents_wrote_is_left_alone(sample: Path) -> None:
-    written = sample.read_bytes()
-    assert REDACTOR.redact(written) == written
+def test_what_real_agents_wrote_is_left_alone() -> None:
+    for sample in SAMPLES.rglob("stdout"):
+        with telling(sample):
+            written = sample.read_bytes()
+            assert REDACTOR.redact(written) == written
 
 
 # Secrets of an environment that this process does not have.
@@ -218,21 +220,22 @@ def test_what_is_remembered_of_a_secret_is_not_the_secret() -> None:
     assert REMEMBERED.with_more(forms_to_remember(VALUES)) == REMEMBERED
 
 
-@pytest.mark.parametrize("name", VALUES)
-@pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_a_remembered_secret_is_found_however_the_bytes_are_cut(name: str, size: int) -> None:
-    value = VALUES[name]
-    written = f'<{value}> {json.dumps(value)} "{value.replace(chr(34), chr(34) * 2)}"\nplain-value- ordinary text{value}'.encode()
-    stream = STRANGER.stream()
-    given = b""
-    for at in range(0, len(written), size):
-        given += stream.feed(written[at : at + size]) + stream.settle()
-    given += stream.close()
-    assert [line for line in value.splitlines() if len(line) >= 8 and line.encode() in given] == []
-    assert given.count(f"[redacted:{name}]".encode()) >= 4
-    assert b"plain-value- ordinary text" in given
-    if "\n" not in value:
-        assert given == STRANGER.redact(written) == REDACTOR.redact(written)
+def test_a_remembered_secret_is_found_however_the_bytes_are_cut() -> None:
+    for name, size in itertools.product(VALUES, [1, 3, 7, 1000]):
+        with telling((name, size)):
+            value = VALUES[name]
+            quoted = value.replace(chr(34), chr(34) * 2)
+            written = f'<{value}> {json.dumps(value)} "{quoted}"\nplain-value- ordinary text{value}'.encode()
+            stream = STRANGER.stream()
+            given = b""
+            for at in range(0, len(written), size):
+                given += stream.feed(written[at : at + size]) + stream.settle()
+            given += stream.close()
+            assert [line for line in value.splitlines() if len(line) >= 8 and line.encode() in given] == []
+            assert given.count(f"[redacted:{name}]".encode()) >= 4
+            assert b"plain-value- ordinary text" in given
+            if "\n" not in value:
+                assert given == STRANGER.redact(written) == REDACTOR.redact(written)
 
 
 def test_a_remembered_secret_costs_a_hash_only_where_its_sketch_is(monkeypatch: pytest.MonkeyPatch) -> None:

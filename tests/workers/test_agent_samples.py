@@ -6,12 +6,14 @@ reply that was cut and its repetition are one text for gemini and qwen (`cutok`)
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from drivers.recorded_agents import SAMPLES, ended, read, reading_of, sample
+from drivers.sweeps import telling
 from msgspec import Struct
 
 from orchestrator.workers.agents.stream import AgentStream
@@ -250,60 +252,68 @@ def test_the_table_has_every_sample() -> None:
     assert sorted(TABLE) == SAMPLES
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_a_sample_comes_to_what_the_table_says(name: str) -> None:
-    stream = read(name)
-    found = stream.finding
-    verdict = ended(name, stream)
-    expected = TABLE[name]
-    assert verdict.attempt_class is expected.attempt_class, verdict.message
-    assert (found.attempt_class if found else None) is expected.found
-    assert (verdict.text, verdict.structured) == (expected.text, expected.structured)
-    assert (stream.session_id or "")[:12] == (expected.session or "")
-    assert verdict.usage == (None if expected.usage is None else _usage(*expected.usage))
-    assert verdict.cost_usd == (None if expected.cost_usd is None else pytest.approx(expected.cost_usd))
-    assert verdict.resets_at == expected.resets_at
-    assert tuple(denial[:17] for denial in verdict.denials) == expected.denials
-    assert (verdict.turns, tuple(verdict.notes)) == (expected.turns, expected.notes)
+def test_a_sample_comes_to_what_the_table_says() -> None:
+    for name in TABLE:
+        with telling(name):
+            stream = read(name)
+            found = stream.finding
+            verdict = ended(name, stream)
+            expected = TABLE[name]
+            assert verdict.attempt_class is expected.attempt_class, verdict.message
+            assert (found.attempt_class if found else None) is expected.found
+            assert (verdict.text, verdict.structured) == (expected.text, expected.structured)
+            assert (stream.session_id or "")[:12] == (expected.session or "")
+            assert verdict.usage == (None if expected.usage is None else _usage(*expected.usage))
+            assert verdict.cost_usd == (None if expected.cost_usd is None else pytest.approx(expected.cost_usd))
+            assert verdict.resets_at == expected.resets_at
+            assert tuple(denial[:17] for denial in verdict.denials) == expected.denials
+            assert (verdict.turns, tuple(verdict.notes)) == (expected.turns, expected.notes)
 
 
-@pytest.mark.parametrize("name", [name for name, told in TABLE.items() if told.attempt_class is not OK])
-def test_a_failure_says_why_in_one_line(name: str) -> None:
-    message = ended(name, read(name)).message
-    assert message
-    assert "\n" not in message
+def test_a_failure_says_why_in_one_line() -> None:
+    for name in (name for name, told in TABLE.items() if told.attempt_class is not OK):
+        with telling(name):
+            message = ended(name, read(name)).message
+            assert message
+            assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE if name.endswith("/term")])
-@pytest.mark.parametrize("reason", [EndReason.CANCEL, EndReason.DRAIN, EndReason.TIMEOUT, EndReason.STALLED])
-@pytest.mark.parametrize("exit_code", [0, 143])
-def test_what_we_ended_is_never_a_success(name: str, reason: EndReason, exit_code: int) -> None:
-    stream = read(name)
-    verdict = stream.classify(exit_code=exit_code, signal=None, ended_by=reason, stderr=b"")
-    assert verdict.attempt_class in (AttemptClass.CANCELLED, AttemptClass.TIMEOUT, AttemptClass.STALLED)
+def test_what_we_ended_is_never_a_success() -> None:
+    names = [name for name in TABLE if name.endswith("/term")]
+    reasons = [EndReason.CANCEL, EndReason.DRAIN, EndReason.TIMEOUT, EndReason.STALLED]
+    for name, reason, exit_code in itertools.product(names, reasons, [0, 143]):
+        with telling((name, reason, exit_code)):
+            stream = read(name)
+            verdict = stream.classify(exit_code=exit_code, signal=None, ended_by=reason, stderr=b"")
+            assert verdict.attempt_class in (AttemptClass.CANCELLED, AttemptClass.TIMEOUT, AttemptClass.STALLED)
 
 
-@pytest.mark.parametrize("name", [name for name, told in TABLE.items() if told.attempt_class is OK and told.found is None])
-def test_a_success_told_after_our_signal_is_none(name: str) -> None:
+def test_a_success_told_after_our_signal_is_none() -> None:
     """claude ends with a "success" after SIGTERM."""
-    verdict = read(name).classify(exit_code=0, signal=None, ended_by=EndReason.CANCEL, stderr=b"")
-    assert verdict.attempt_class is AttemptClass.CANCELLED
+    for name in (name for name, told in TABLE.items() if told.attempt_class is OK and told.found is None):
+        with telling(name):
+            verdict = read(name).classify(exit_code=0, signal=None, ended_by=EndReason.CANCEL, stderr=b"")
+            assert verdict.attempt_class is AttemptClass.CANCELLED
 
 
-@pytest.mark.parametrize("name", ["claude/ok", "codex/ok", "gemini/ok", "opencode/ok", "qwen/ok", "copilot/ok"])
-def test_a_client_that_stays_after_its_success_keeps_it(name: str) -> None:
-    stream = read(name)
-    assert stream.has_ended
-    verdict = stream.classify(exit_code=None, signal=9, ended_by=EndReason.LINGERING, stderr=b"")
-    assert verdict.attempt_class is OK
-    assert "did not exit" in verdict.message
+TELL_THEIR_END = ["claude/ok", "codex/ok", "gemini/ok", "opencode/ok", "qwen/ok", "copilot/ok"]
 
 
-@pytest.mark.parametrize("name", ["claude/ok", "codex/ok", "gemini/ok", "opencode/ok", "qwen/ok", "copilot/ok"])
-@pytest.mark.parametrize(("exit_code", "signal"), [(1, None), (None, 9), (143, None)])
-def test_a_success_with_another_exit_than_0_is_none(name: str, exit_code: int | None, signal: int | None) -> None:
-    verdict = read(name).classify(exit_code=exit_code, signal=signal, ended_by=None, stderr=b"")
-    assert verdict.attempt_class is AttemptClass.AGENT_FAILED
+def test_a_client_that_stays_after_its_success_keeps_it() -> None:
+    for name in TELL_THEIR_END:
+        with telling(name):
+            stream = read(name)
+            assert stream.has_ended
+            verdict = stream.classify(exit_code=None, signal=9, ended_by=EndReason.LINGERING, stderr=b"")
+            assert verdict.attempt_class is OK
+            assert "did not exit" in verdict.message
+
+
+def test_a_success_with_another_exit_than_0_is_none() -> None:
+    for name, (exit_code, signal) in itertools.product(TELL_THEIR_END, [(1, None), (None, 9), (143, None)]):
+        with telling((name, exit_code, signal)):
+            verdict = read(name).classify(exit_code=exit_code, signal=signal, ended_by=None, stderr=b"")
+            assert verdict.attempt_class is AttemptClass.AGENT_FAILED
 
 
 def test_a_wrong_key_is_known_with_the_first_call() -> None:
