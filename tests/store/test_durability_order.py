@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from drivers.store_samples import LISTED, ended, new_run
 from drivers.sweeps import sweep
+from drivers.warm_program import warm_program
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.load import read_history
@@ -63,11 +64,15 @@ FAULTS = [
 ]
 
 
-def writer(run_dir: RunDir, groups: int, *, fault: str = "", prefix: tuple[str, ...] = ()) -> int:
-    """Run the writer to its end; its exit status."""
-    samples = str(Path(__file__).parent.parent)
-    command = [*prefix, sys.executable, "-c", WRITER, str(run_dir.path), samples, str(groups)]
-    return subprocess.run(command, env={**os.environ, "ORCHESTRATE_FAULT": fault}, timeout=60, check=False).returncode
+def writer(run_dir: RunDir, groups: int, *, fault: str = "") -> int:
+    """Run the writer to its end, in a fork of the warm process; its exit status."""
+    folder = run_dir.path.parent
+    (folder / "writer.py").write_text(WRITER)
+    words = [str(run_dir.path), str(Path(__file__).parent.parent), str(groups)]
+    with open(os.devnull, "rb") as nothing:
+        streams = (nothing.fileno(), 1, 2)
+        env = {**os.environ, "ORCHESTRATE_FAULT": fault}
+        return warm_program().start(words, cwd=folder, env=env, streams=streams, module="writer").wait(60)
 
 
 def check_order_of_a_group_and_a_checkpoint(steps: list[Step]) -> None:
