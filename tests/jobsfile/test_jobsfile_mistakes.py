@@ -317,9 +317,9 @@ def test_circles_are_told_with_their_path(needs: dict[str, str], circles: list[s
 
 
 def test_a_chain_of_many_jobs_is_no_circle_and_no_deep_recursion() -> None:
-    text = "".join(f'[jobs.j{number}]\nneeds = ["j{number + 1}"]\nshell = "true"\n' for number in range(3000))
-    assert len(load_text(text + '[jobs.j3000]\nshell = "true"', path="jobs.toml", folder="/").jobs) == 3001
-    assert len(mistakes(text + '[jobs.j3000]\nneeds = ["j0"]\nshell = "true"')) == 1
+    text = "".join(f'[jobs.j{number}]\nneeds = ["j{number + 1}"]\nshell = "true"\n' for number in range(1200))
+    assert len(load_text(text + '[jobs.j1200]\nshell = "true"', path="jobs.toml", folder="/").jobs) == 1201
+    assert len(mistakes(text + '[jobs.j1200]\nneeds = ["j0"]\nshell = "true"')) == 1
 
 
 @pytest.mark.parametrize(

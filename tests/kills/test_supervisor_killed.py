@@ -40,7 +40,9 @@ Of each point the last pass is tried here, when most has been recorded; the swee
 FEW = {"supervisor.recorded", "supervisor.outcome"}
 """Where all these passes are tried: around what must neither be lost nor done twice."""
 
-MANY = {"journal.write", "journal.sync", "file.written", "file.synced", "file.folder_synced", "supervisor.listed"}
+MANY = {"journal.write", "journal.sync", "journal.synced", "journal.created", "supervisor.listed"} | {
+    f"file.{step}" for step in ("written", "synced", "renamed", "folder_synced")
+}
 """Where only the sweep kills a whole supervisor: tests/store/test_durability_order.py kills a writer there."""
 
 RESUME_FAULTS = [

@@ -54,7 +54,7 @@ def wait_for_looks(runs: ManyRuns, files: set[str], looks: int) -> None:
 # Tokens.
 
 
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("depth", sweep([2, 1], quick=1))
 def test_an_item_whose_token_an_item_around_it_holds_fails_at_once(runs: ManyRuns, depth: int) -> None:
     command = nested("middle.toml" if depth == 2 else "inner.toml", "middle" if depth == 2 else "inner")
     runs.write(f"[jobs.inner]\ntoken = 'T'\nshell = '''{command}'''\n", "inner.toml")
@@ -216,7 +216,8 @@ def test_a_long_wait_of_a_nested_run_for_another_run_is_no_deadlock(runs: ManyRu
     assert postings(runs) == {}
 
 
-@pytest.mark.parametrize("parents", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parents", [2, 8])
 def test_in_a_busy_world_of_nested_runs_that_share_everything_nobody_gives_up(runs: ManyRuns, parents: int) -> None:
     """Two runs of several parents each, whose nested runs share tokens and a pool of one slot: all is done, and once."""
     pool = "[pools.api]\nslots = 1\n"

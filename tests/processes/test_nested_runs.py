@@ -10,6 +10,7 @@ import psutil
 import pytest
 from drivers.many_runs import ORCHESTRATE, ManyRuns, nested
 from drivers.processes import SETTLE_SECONDS, is_living, processes_of, wait_until
+from drivers.sweeps import sweep
 
 ROOM = "a slot that an item around this run lends"
 
@@ -202,7 +203,7 @@ def test_a_run_is_nested_however_its_item_hides_it(runs: ManyRuns, way: str) -> 
     assert (run.split(".")[0], item, attempt, own_run.split(".")[0]) == ("parent", "parent:0", "1", "leaf")
 
 
-@pytest.mark.parametrize(("way", "option"), [(None, ""), (None, "--detach"), ("by a double fork", "")])
+@pytest.mark.parametrize(("way", "option"), sweep([(None, ""), ("by a double fork", ""), (None, "--detach")], quick=2))
 def test_the_fast_lane_refuses_a_nested_run_at_once(runs: ManyRuns, way: str | None, option: str) -> None:
     write_fan_out(runs, "leaf", 1, ":")
     command = nested("leaf.toml", "leaf", *option.split())

@@ -136,7 +136,7 @@ UNRULY = {
 
 @pytest.mark.parametrize(
     "request_",
-    [StopRequest(), pytest.param(StopRequest(now=True), marks=pytest.mark.slow), CancelRequest()],
+    sweep([StopRequest(), StopRequest(now=True), CancelRequest()], quick=1),
     ids=["stop", "stop --now", "cancel"],
 )
 def test_a_run_ends_in_time_whatever_its_items_do(driver: RunDriver, request_: StopRequest | CancelRequest) -> None:

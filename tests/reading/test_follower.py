@@ -197,8 +197,8 @@ def test_a_look_reads_what_was_appended_however_long_the_history_is(tmp_path: Pa
     run_dir = new_run(tmp_path)
     writer, counted = Writer(run_dir), Counted(monkeypatch)
     follower = RunFollower(run_dir)
-    read, sizes = [], []
-    for index in range(300):
+    read, sizes, count = [], [], 100
+    for index in range(count):
         before = run_dir.journal(1).stat().st_size
         writer.append([started(index, sequence=index), ended(index, output=b"x" * (index % 7) * 100)])
         sizes.append(run_dir.journal(1).stat().st_size - before)
@@ -207,8 +207,8 @@ def test_a_look_reads_what_was_appended_however_long_the_history_is(tmp_path: Pa
     commit_bytes = 200
     assert all(bytes_read <= size + commit_bytes for bytes_read, size in zip(read, sizes, strict=True))
     before = run_dir.journal(1).stat().st_size
-    for index in range(300):
-        writer.append([started(index, attempt=2, sequence=300 + index)])
+    for index in range(count):
+        writer.append([started(index, attempt=2, sequence=count + index)])
     grown = run_dir.journal(1).stat().st_size - before
     assert counted.of(follower.take_in_appended) <= 2 * grown, "many groups at once cost no more than their bytes, and blocks"
     assert_up_to_date(follower, run_dir)

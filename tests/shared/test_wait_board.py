@@ -294,9 +294,9 @@ def test_a_board_that_takes_nothing_any_more_hides_no_end(bench: Bench) -> None:
 
 
 def test_waiting_costs_next_to_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirty nested runs on the board: once a second one of them reads each posting once and writes its own; its other looks
+    """Ten nested runs on the board: once a second one of them reads each posting once and writes its own; its other looks
     touch no file."""
-    others = [(bench.board(f"o{number}", f"r.n/o:{number}/1"), [FOR_B]) for number in range(30)]
+    others = [(bench.board(f"o{number}", f"r.n/o:{number}/1"), [FOR_B]) for number in range(10)]
     board, seconds = bench.board("n", "r.n/a/1"), 15
     touched: list[str] = []
     of_each_look: list[int] = []
@@ -308,9 +308,9 @@ def test_waiting_costs_next_to_nothing(bench: Bench, monkeypatch: pytest.MonkeyP
             board.look_at_board([FOR_B], bench.now)
         of_each_look.append(len(touched))
         touched.clear()
-    assert len(bench.posted()) == 31
+    assert len(bench.posted()) == 11
     assert len([count for count in of_each_look if count]) <= seconds / REFRESH_SECONDS + 1
-    assert max(of_each_look) <= 30 + 2
+    assert max(of_each_look) <= 10 + 2
 
 
 def count_calls(patch: pytest.MonkeyPatch, called: list[str], owner: Any, *names: str) -> None:
