@@ -24,6 +24,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.threads import begin_thread
 from orchestrator.workers.attempt import AttemptRunner
+from orchestrator.workers.files.syncing import make_folder
 from orchestrator.workers.launch import lock_liveness
 from orchestrator.workers.log import LOG_NAME, begin_log
 from orchestrator.workers.processes.identity import boot_id, start_ticks
@@ -64,7 +65,7 @@ class InlineEngine:
             return ReadyWorker(self._worker, None)
         self._begin_thread()
         folder = self._run_dir.worker_folder(self._worker)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(str(folder), str(self._run_dir.path), is_synced=False)
         begin_log(f"{folder}/{LOG_NAME}")
         self._liveness_fd = lock_liveness(str(folder))
         self._runner = AttemptRunner(str(folder), self._control, children_now())

@@ -35,6 +35,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
 from orchestrator.workers.byte_text import encode_message, message_decoder
+from orchestrator.workers.files.syncing import make_folder
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -184,7 +185,7 @@ class LocalEngine:
 
     def _started(self, slot: int) -> _Worker:
         folder = self._run_dir.worker_folder(self._next_worker)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(str(folder), str(self._run_dir.path), is_synced=False)
         pid, connection = start_worker(str(folder))
         try:
             ticks = start_ticks(pid)

@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.files.opening import open_file, read_file
+from orchestrator.workers.files.syncing import make_folder, run_folder_of
 from orchestrator.workers.protocol import Capture
 
 
@@ -93,7 +94,7 @@ def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
     if capture.size == 0:
         return capture
     verify_capture(capture, source)
-    Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(os.path.dirname(target), run_folder_of(target), is_synced=False)
     Path(target).unlink(missing_ok=True)
     try:
         os.link(capture_path(capture, source), target)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
 from orchestrator.store.captures import CaptureMismatch, keep_capture
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.files.syncing import make_folder
 from orchestrator.workers.protocol import AgentReport, Outcome, WorkspaceReport
 
 
@@ -48,13 +48,16 @@ def _keep_work(run_dir: RunDir, report: WorkspaceReport | None, stem: str) -> Wo
     if report is None:
         return None
     folder = f"{stem}files"
-    kept = [_keep_file(each, os.path.join(folder, os.path.relpath(each, report.artifacts_folder))) for each in report.artifacts]
+    kept = [
+        _keep_file(run_dir, each, os.path.join(folder, os.path.relpath(each, report.artifacts_folder)))
+        for each in report.artifacts
+    ]
     patch = keep_capture(report.patch, run_dir, f"{stem}patch")
     return msgspec.structs.replace(report, path=None, patch=patch, artifacts=kept, artifacts_folder=folder)
 
 
-def _keep_file(source: str, target: str) -> str:
-    Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _keep_file(run_dir: RunDir, source: str, target: str) -> str:
+    make_folder(os.path.dirname(target), str(run_dir.path), is_synced=False)
     with suppress(FileNotFoundError):
         os.unlink(target)
     try:

@@ -161,7 +161,7 @@ class Admission:
 
     def _take_all(self, candidate: Candidate, asking: Asking | None, taken: _Taken) -> Answer:
         # The slot of this run comes first: its lock is free unless an attempt outlived the supervisor that started it.
-        slot_fd = try_take(self._slot_lock(candidate.slot), taken.note)
+        slot_fd = try_take(self._slot_lock(candidate.slot), taken.note, self._run.dir.path)
         if slot_fd is None:
             self._missing.watch_slot(candidate.slot)
             return SlotHeld()

@@ -65,6 +65,7 @@ class MissingResources:
         self._pools = resources.pools
         self._capacity = resources.capacity
         self._trials = resources.trials
+        self._run_dir = run_dir
         self._slot_lock = cache(run_dir.slot_lock)
         self._pool_of = {pool_slot(name): name for name in resources.pools}
         self._account_of: dict[str, str] = {}
@@ -98,7 +99,7 @@ class MissingResources:
         """What may be tried again."""
         if self.next_look is None or now < self.next_look:
             return []
-        free = [slot for slot in self._aside if is_free(self._slot_lock(slot))]
+        free = [slot for slot in self._aside if is_free(self._slot_lock(slot), self._run_dir.path)]
         self._aside.difference_update(free)
         freed = [resource for resource, watch in self._watches.items() if self._is_freed(resource, watch, now)]
         for resource in freed:

@@ -166,6 +166,7 @@ def test_a_run_folder_that_is_moved_away_ends_its_supervisor_and_goes_on_where_i
     driver.open_gate()
     assert living.exit_code() == 74, living.stderr
     assert "the folder of the run is gone" in living.stderr
+    assert not driver.run_folder.exists(), "nothing is made in its place: it could not be put back"
     moved.rename(driver.run_folder)
     driver.assert_exit(driver.run(), 0)
     driver.assert_each_ran_once(["go"])

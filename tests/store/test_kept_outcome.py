@@ -53,6 +53,7 @@ def outcome_in(folder: Path) -> Outcome:
 def test_all_that_an_outcome_names_is_kept_when_the_other_run_is_pruned(tmp_path: Path) -> None:
     theirs, ours = tmp_path / "theirs", RunDir(tmp_path / "ours")
     theirs.mkdir()
+    ours.path.mkdir()
     kept = keep_outcome(ours, "port", 3, outcome_in(theirs))
     shutil.rmtree(theirs)
     assert kept is not None
@@ -71,6 +72,7 @@ def test_all_that_an_outcome_names_is_kept_when_the_other_run_is_pruned(tmp_path
 def test_an_outcome_of_which_a_part_is_gone_is_not_kept(tmp_path: Path, gone: str) -> None:
     outcome = outcome_in(tmp_path)
     (tmp_path / gone).unlink()
+    (tmp_path / "ours").mkdir()
     assert keep_outcome(RunDir(tmp_path / "ours"), "port", 3, outcome) is None
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from ..byte_text import encode_json, json_decoder
 from ..files.opening import StrangeFileError, read_file, replace_file
+from ..files.syncing import make_folder, run_folder_of
 from ..foreign import ForeignBytesError, decode_struct
 from ..protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, EndReason, Outcome, Start
 
@@ -68,7 +69,7 @@ def keep_record(start: Start, outcome: Outcome) -> None:
     assert start.agent is not None
     told = start.stdin if start.stdin is not None else start.script
     path = record_path(start.stdout_path)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    make_folder(os.path.dirname(path), run_folder_of(path), is_synced=False)
     replace_file(path, encode_json(record_of(outcome, start.agent.asked, told)))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from ..interruption import heed
 from .contents import copy_content
 from .patterns import matches
-from .syncing import sync_data, sync_folder
+from .syncing import make_folder, run_folder_of, sync_data, sync_folder
 
 _MOST_NOTES = 20
 """Of what was left out: it goes into the records, and onto a terminal."""
@@ -65,7 +65,8 @@ def copy_matches(patterns: Sequence[str], source: str, target: str) -> list[str]
 def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: int) -> tuple[list[str], list[str]]:
     """Copy the files that match below `folder` to `target`, durably; the copies' paths, and in words what was left out.
 
-    Links are followed inside of `folder` only. Together the copies are at most `limit_bytes`. Raises OSError.
+    `target`: a folder among the outputs of a run. Links are followed inside of `folder` only. Together the copies are at most
+    `limit_bytes`. Raises OSError.
     """
     # Ordered sets: two patterns may name one file, and a note is told once.
     kept: dict[str, None] = {}
@@ -89,6 +90,7 @@ def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: i
                 left_out[f"{name} does not fit into max_output"] = None
             else:
                 room -= size
+                make_folder(os.path.dirname(copy), run_folder_of(target), is_synced=False)
                 _keep(origin, copy)
                 kept[copy] = None
     # The copies are durable; now their names, the deepest folders first.
@@ -144,7 +146,6 @@ def _copy_file(source: str, target: str) -> None:
 
 
 def _keep(origin: str, copy: str) -> None:
-    os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
     copy_content(origin, copy)
     descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
     try:

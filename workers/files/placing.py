@@ -13,6 +13,7 @@ import stat
 from contextlib import suppress
 
 from .opening import StrangeFileError, open_file
+from .syncing import GoneFolderError, make_folder
 
 _ANEW = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 _OF_STRANGE_FILES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
@@ -59,26 +60,27 @@ def place_file(descriptor: int, path: str, final_path: str) -> None:
     run_folder = os.path.commonpath([path, final_path])
     if not stands_at(descriptor, path):
         if not os.path.isdir(run_folder):
-            raise FileNotFoundError(errno.ENOENT, f"{run_folder} is gone", run_folder)
+            raise GoneFolderError(run_folder)
         how = "replaced" if os.path.lexists(path) else "removed"
         raise TamperedError(errno.ENOENT, f"was {how} while it ran ({path})", path)
     try:
-        _rename(path, final_path)
+        _rename(path, final_path, run_folder)
     except OSError as error:
         raise _blamed(error, run_folder, final_path) from error
 
 
 def make_place(path: str, final_path: str) -> None:
     """Make the folders on the way to `final_path`. `path` and errors: as of `place_file`."""
+    run_folder = os.path.commonpath([path, final_path])
     try:
-        _make_folder(os.path.dirname(final_path))
+        make_folder(os.path.dirname(final_path), run_folder, is_synced=False)
     except OSError as error:
-        raise _blamed(error, os.path.commonpath([path, final_path]), final_path) from error
+        raise _blamed(error, run_folder, final_path) from error
 
 
 def _blamed(error: OSError, run_folder: str, final_path: str) -> OSError:
     """The error of a call that was to make `final_path`: the run's trouble, or the item's, where something else is in the way."""
-    if error.errno not in _OF_STRANGE_FILES:
+    if error.errno not in _OF_STRANGE_FILES or isinstance(error, GoneFolderError):
         return error
     top = os.path.join(run_folder, os.path.relpath(final_path, run_folder).split("/", 1)[0])
     if top != final_path and not os.path.isdir(top):
@@ -87,25 +89,12 @@ def _blamed(error: OSError, run_folder: str, final_path: str) -> OSError:
     return TamperedError(error.errno, words, final_path)
 
 
-def _rename(path: str, final_path: str) -> None:
+def _rename(path: str, final_path: str, run_folder: str) -> None:
     try:
         os.rename(path, final_path)
     except FileNotFoundError:
-        _make_folder(os.path.dirname(final_path))
+        make_folder(os.path.dirname(final_path), run_folder, is_synced=False)
         os.rename(path, final_path)
-
-
-def _make_folder(folder: str) -> None:
-    """Like `os.makedirs`, which would let others read the folders in between."""
-    parent = os.path.dirname(folder)
-    if not os.path.isdir(parent):
-        _make_folder(parent)
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        # Another worker was quicker; or it is no folder.
-        if not os.path.isdir(folder):
-            raise
 
 
 def _remove(path: str) -> None:

@@ -6,11 +6,10 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 
 from ..interruption import do_heeding
-from .opening import open_file
+from .opening import StrangeFileError, open_file
 
 
 def sync_data(fd: int) -> None:
@@ -33,15 +32,39 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.close(fd)
 
 
-def make_folder(folder: str) -> None:
-    """Have `folder`, and those above it that are missing (0700); their names survive power loss. Raises OSError."""
+class GoneFolderError(StrangeFileError):
+    """The folder of a run is gone, so nothing is made below its place: a skeleton there would keep it from being put back."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(errno.ENOENT, "the folder of the run is gone: moved, or removed", folder)
+
+
+def make_folder(folder: str, run_folder: str | None = None, *, is_synced: bool = True) -> None:
+    """Have `folder`, and those above it that are missing (0700). `is_synced`: their names survive power loss.
+
+    `run_folder`: that of the run which it lies in. It is never made: without it this raises GoneFolderError. Raises OSError.
+    """
     if os.path.isdir(folder):
         return
+    if folder == run_folder:
+        raise GoneFolderError(folder)
     parent = os.path.dirname(folder)
-    make_folder(parent)
-    with suppress(FileExistsError):
+    make_folder(parent, run_folder, is_synced=is_synced)
+    try:
         os.mkdir(folder, 0o700)
-    sync_folder(parent)
+    except FileExistsError as error:
+        # Another process was quicker; or it is no folder.
+        if not os.path.isdir(folder):
+            raise StrangeFileError(errno.ENOTDIR, "what should be its folder is none", folder) from error
+    if is_synced:
+        sync_folder(parent)
+
+
+def run_folder_of(output: str) -> str:
+    """The folder of the run that keeps `output`, the file or folder of one attempt (`RUN/outputs/JOB/B/NAME`, absolute)."""
+    for _ in range(4):
+        output = os.path.dirname(output)
+    return output
 
 
 def replace_durably(path: str, data: bytes, mode: int = 0o600) -> None:

@@ -42,7 +42,9 @@ class Maker:
 
     def _make(self, record: WorkspaceRecord | None) -> WorkspaceRecord:
         task = self._task
-        make_folder(os.path.dirname(task.path))
+        # RUN/workspaces/JOB/INDEX
+        jobs_folder = os.path.dirname(task.path)
+        make_folder(jobs_folder, os.path.dirname(os.path.dirname(jobs_folder)))
         # Each kind calls `_begin` before it makes anything: the record comes first.
         match task.kind:
             case "worktree":

@@ -23,7 +23,7 @@ from ..faultpoints import fault_point
 from ..files.copying import bytes_on_disk, keep_files
 from ..files.opening import StrangeFileError
 from ..files.placing import TamperedError, make_place
-from ..files.syncing import sync_trees
+from ..files.syncing import GoneFolderError, sync_trees
 from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
@@ -72,7 +72,7 @@ class Workspace:
         except GitFailed as failed:
             raise CannotStart(f"workspace: {failed}") from failed
         except OSError as error:
-            if error.errno in _OF_THE_MACHINE:
+            if isinstance(error, GoneFolderError) or error.errno in _OF_THE_MACHINE:
                 raise
             raise CannotStart(f"workspace: {_in_words(error)}") from error
         # A setup that fails leaves the workspace not ready: the next attempt makes it anew.

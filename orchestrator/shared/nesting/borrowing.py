@@ -36,7 +36,7 @@ def tell_slot_count(run_dir: RunDir, slots: int) -> None:
     path = run_dir.slot_count
     # Somebody may have removed the folder, as those of the workers and outputs, which are made again, too.
     try:
-        make_folder(str(path.parent))
+        make_folder(str(path.parent), str(run_dir.path))
     except OSError as error:
         raise unwritable(path, error) from error
     write_whole(path, str(slots).encode())
@@ -52,7 +52,7 @@ class Capacity:
             lender.worker / BORROW_LOCK_NAME: lender.pools if lender.home.resolve() == home else frozenset[str]()
             for lender in nesting.lenders
         }
-        self._root_slots = NumberedLocks(nesting.root / "slots")
+        self._root_slots = NumberedLocks(nesting.root / "slots", nesting.root)
         self._count_file = RunDir(nesting.root).slot_count
 
     def try_borrow(self, pool: str | None, note: str) -> Borrowed | None:
@@ -62,7 +62,7 @@ class Capacity:
         """
         # First where the wanted pool comes with it, then where the fewest pools do: the others are left to items that want them.
         for path, pools in sorted(self._lent.items(), key=lambda lent: (pool not in lent[1], len(lent[1]))):
-            fd = try_take(path, note)
+            fd = try_take(path, note, path.parent)
             if fd is not None:
                 return Borrowed([fd], pools)
         fd = self._root_slots.try_take(self._slot_count(), note)
@@ -70,7 +70,7 @@ class Capacity:
 
     def is_any_free(self) -> bool:
         """Whether there is room just now. Sees also what a kill has freed."""
-        return any(map(is_free, self._lent)) or self._root_slots.is_any_free(self._slot_count())
+        return any(is_free(path, path.parent) for path in self._lent) or self._root_slots.is_any_free(self._slot_count())
 
     def stamp(self) -> tuple[Stamp, Stamp]:
         """Changes when room is let go. Take the stamp before a try, or a release in between is missed."""

@@ -15,7 +15,7 @@ from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import read_file
-from orchestrator.workers.files.syncing import make_folder
+from orchestrator.workers.files.syncing import GoneFolderError, make_folder
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 LOOK_SECONDS = 0.1
@@ -28,8 +28,9 @@ Stamp = tuple[int | None, ...]
 """What tells that somebody let go: compare for inequality only, clocks jump."""
 
 
-def try_lock_in_state(path: str | Path) -> int | None:
-    """As `try_lock`, of a lock file in the state folder, whose folder is made if it is missing.
+def try_lock_in_state(path: str | Path, run_folder: Path | None = None) -> int | None:
+    """As `try_lock`, of a lock file in the state folder, whose folder is made if it is missing; but never `run_folder`, the one
+    of the run whose lock it is.
 
     Raises StateUnwritableError where locking is impossible (never a soft lock: a mere file would outlive its holder), OSError
     for a shortage of the machine, which passes.
@@ -39,7 +40,7 @@ def try_lock_in_state(path: str | Path) -> int | None:
             return try_lock(path)
         except FileNotFoundError:
             # Durably: a verdict on a token is only as durable as the folder that it lies in.
-            make_folder(str(Path(path).parent))
+            make_folder(str(Path(path).parent), None if run_folder is None else str(run_folder))
             return try_lock(path)
     except OSError as error:
         raise _in_words(path, error) from error
@@ -58,9 +59,9 @@ def note_holder(fd: int, note: str, path: Path) -> None:
         raise _in_words(path, error) from error
 
 
-def try_take(path: Path, note: str) -> int | None:
+def try_take(path: Path, note: str, run_folder: Path | None = None) -> int | None:
     """`try_lock_in_state`, and `note_holder`; if this raises, nothing is held."""
-    fd = try_lock_in_state(path)
+    fd = try_lock_in_state(path, run_folder)
     if fd is None:
         return None
     try:
@@ -71,9 +72,9 @@ def try_take(path: Path, note: str) -> int | None:
     return fd
 
 
-def is_free(path: Path) -> bool:
+def is_free(path: Path, run_folder: Path | None = None) -> bool:
     """Whether the lock could be had just now; it is tried and let go at once, so a lock that a kill has freed is free."""
-    fd = try_lock_in_state(path)
+    fd = try_lock_in_state(path, run_folder)
     if fd is None:
         return False
     os.close(fd)
@@ -96,4 +97,6 @@ def stamp_of(path: str | Path) -> int | None:
 def _in_words(path: str | Path, error: OSError) -> OSError | StateUnwritableError:
     if error.errno in SHORTAGES:
         return error
+    if isinstance(error, GoneFolderError):
+        return StateUnwritableError(f"{error.filename}: {error.strerror}", "put it back, then resume the run")
     return StateUnwritableError(f"{path}: cannot be locked: {error.strerror or error}", "mend that, then resume the run")

@@ -12,9 +12,13 @@ from orchestrator.system.locks.lock_file import Stamp, is_free, note_of_holder, 
 
 
 class NumberedLocks:
-    """The locks of one folder. How many there are is told at each call, for it may change."""
+    """The locks of one folder. How many there are is told at each call, for it may change.
 
-    def __init__(self, folder: Path) -> None:
+    `run_folder`: of the run whose slots they are; None: they are shared by all runs.
+    """
+
+    def __init__(self, folder: Path, run_folder: Path | None = None) -> None:
+        self._run_folder = run_folder
         self._path = cache(lambda number: folder / f"{number}.lock")  # looked at ten times a second while somebody waits
         self._first = 0
 
@@ -22,7 +26,7 @@ class NumberedLocks:
         """Lock any of the first `count`; the descriptor, or None if all are held. Raises StateUnwritableError, OSError."""
         # From the one that was free last: of a busy folder the first tries would mostly be lost.
         for number in self._from_first(count):
-            fd = try_take(self._path(number), note)
+            fd = try_take(self._path(number), note, self._run_folder)
             if fd is not None:
                 self._first = number
                 return fd
@@ -31,7 +35,7 @@ class NumberedLocks:
     def is_any_free(self, count: int) -> bool:
         """Whether one of the first `count` could be had just now."""
         for number in self._from_first(count):
-            if is_free(self._path(number)):
+            if is_free(self._path(number), self._run_folder):
                 self._first = number
                 return True
         return False
