@@ -16,6 +16,9 @@ pytest.register_assert_rewrite("drivers", "fixtures")
 
 pytest_plugins = ["fixtures.isolation", "fixtures.playing", "fixtures.programs"]
 
+collect_ignore = ["agent_samples", "store/recorded_runs"]
+"""Hundreds of folders without a test, and each tester would look into all of them."""
+
 PACKAGE = Path(__file__).resolve().parents[1] / "orchestrator"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from drivers.store_samples import header
+from drivers.sweeps import telling
 
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.selection import Selector
@@ -140,10 +141,10 @@ def test_every_key_of_a_job_is_tried_here() -> None:
     assert set(ACTIONS) - PAYLOAD_KEYS == {"gate"}
 
 
-@pytest.mark.parametrize("key", CHANGED)
-def test_a_key_changes_the_payload_if_it_says_what_the_work_is(key: str, folder: Path) -> None:
-    one, other = CHANGED[key]
-    assert (payload(folder, one) != payload(folder, other)) == (key in PAYLOAD_KEYS)
+def test_a_key_changes_the_payload_if_it_says_what_the_work_is(folder: Path) -> None:
+    for key, (one, other) in CHANGED.items():
+        with telling(key):
+            assert (payload(folder, one) != payload(folder, other)) == (key in PAYLOAD_KEYS)
 
 
 def test_a_number_that_no_payload_can_hold_is_a_mistake_of_the_item(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from drivers.sweeps import telling
 
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import TemplateError
@@ -99,28 +100,31 @@ DOUBTFUL = [
 ]
 
 
-@pytest.mark.parametrize("source", ALLOWED)
-def test_a_placeholder_where_the_shell_reads_a_command_is_taken(source: str) -> None:
-    compile_template(source, "shell")
+def test_a_placeholder_where_the_shell_reads_a_command_is_taken() -> None:
+    for source in ALLOWED:
+        with telling(source):
+            compile_template(source, "shell")
 
 
-@pytest.mark.parametrize(("source", "why"), MISPLACED)
-def test_a_placeholder_whose_quotes_the_script_would_undo_is_refused(source: str, why: str) -> None:
-    with pytest.raises(TemplateError) as caught:
-        compile_template(source, "shell")
-    assert str(caught.value).startswith("{{ x }} " + why)
-    assert str(caught.value).endswith("{{ x | raw }}")
+def test_a_placeholder_whose_quotes_the_script_would_undo_is_refused() -> None:
+    for source, why in MISPLACED:
+        with telling(source):
+            with pytest.raises(TemplateError) as caught:
+                compile_template(source, "shell")
+            assert str(caught.value).startswith("{{ x }} " + why)
+            assert str(caught.value).endswith("{{ x | raw }}")
 
 
-@pytest.mark.parametrize("source", [source for source, _ in MISPLACED])
-def test_raw_may_stand_anywhere(source: str) -> None:
-    compile_template(source.replace("{{ x }}", "{{ x | raw }}"), "shell")
+def test_raw_may_stand_anywhere() -> None:
+    for source, _ in MISPLACED:
+        with telling(source):
+            compile_template(source.replace("{{ x }}", "{{ x | raw }}"), "shell")
 
 
-@pytest.mark.parametrize("source", DOUBTFUL)
-def test_in_doubt_it_is_refused(source: str) -> None:
-    with pytest.raises(TemplateError, match=r"not every shell reads alike|here-document"):
-        compile_template(source, "shell")
+def test_in_doubt_it_is_refused() -> None:
+    for source in DOUBTFUL:
+        with telling(source), pytest.raises(TemplateError, match=r"not every shell reads alike|here-document"):
+            compile_template(source, "shell")
 
 
 def test_the_placeholder_that_is_meant_is_named_as_written() -> None:
