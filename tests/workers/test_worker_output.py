@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from drivers.sweeps import sweep
 from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers.protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, AttemptClass, Capture
@@ -125,7 +126,7 @@ def test_an_output_that_cannot_be_kept_is_told_with_the_exit_code(worker: Worker
     assert (outcome.stdout.inline, outcome.stderr) == (b"c\n", EMPTY_CAPTURE)
 
 
-@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize("size", sweep([100_000, 10], quick=1))
 @pytest.mark.parametrize(
     ("deed", "words"),
     [
