@@ -168,7 +168,7 @@ def _attempt_runs(run_dir: RunDir) -> bool:
     """Whether an attempt still runs, and a note if so. Workers outlive their supervisor: their files must not go under them."""
     from orchestrator.system.locks.holders import is_locked
 
-    runs = any(map(is_locked, run_dir.slot_locks()))
+    runs = any(map(is_locked, run_dir.attempt_locks()))
     if runs:
         tell_note(f"{run_dir.run_id} is left: an attempt of it still runs")
     return runs

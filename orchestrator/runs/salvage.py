@@ -34,7 +34,7 @@ def keep_whole(run_dir: RunDir) -> tuple[Salvage, list[str]]:
     """
     with holding(lock_run(run_dir)):
         # An attempt whose start is lost could not be waited for, and would run beside the next one.
-        if any(map(is_locked, run_dir.slot_locks())):
+        if any(map(is_locked, run_dir.attempt_locks())):
             raise RunHeldError(f"run {run_dir.run_id}: an attempt of it still runs", "salvage it once that has ended")
         # Read under the lock: nobody has written since.
         salvage = find_whole(run_dir)

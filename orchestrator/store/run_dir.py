@@ -23,6 +23,7 @@ from orchestrator.store.home import home_of, runs_folder
 from orchestrator.store.kept_records import REMOVAL_MARK, holds_records, lost_checkpoint
 from orchestrator.system.wording import cut
 from orchestrator.workers.files.syncing import sync_folder
+from orchestrator.workers.protocol import LIVENESS_LOCK_NAME
 
 LONGEST_RUN_ID = 64
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -121,9 +122,12 @@ class RunDir(msgspec.Struct, frozen=True):
     def slot_lock(self, slot: int) -> Path:
         return self.path / "slots" / f"{slot}.lock"
 
-    def slot_locks(self) -> list[Path]:
-        """The locks of all slots that the run has ever used: one that is held is that of an attempt that runs."""
-        return list((self.path / "slots").glob("*.lock"))
+    def attempt_locks(self) -> list[Path]:
+        """Without a supervisor, one of these that is held is that of an attempt that runs: of its slot, or of its worker.
+
+        Both, for somebody may have removed one of the folders beside it.
+        """
+        return [*self.path.glob("slots/*.lock"), *self.path.glob(f"workers/*/{LIVENESS_LOCK_NAME}")]
 
     @property
     def slot_count(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -208,3 +209,15 @@ def test_a_child_run_is_never_meant_when_its_parent_could_be(tmp_path: Path) -> 
 def test_a_child_whose_parent_is_gone_is_a_run_like_any_other(tmp_path: Path) -> None:
     new_child(tmp_path, "gone.go", "gone/go", 2.0)
     assert find_run(tmp_path, None).run_id == "gone.go"
+
+
+@pytest.mark.parametrize("removed", ["slots", "workers"])
+def test_an_attempt_that_runs_is_seen_though_one_of_its_folders_was_removed(tmp_path: Path, removed: str) -> None:
+    run_dir = RunDir(tmp_path)
+    assert run_dir.attempt_locks() == []
+    locks = (run_dir.slot_lock(0), run_dir.worker_folder(3) / "alive.lock")
+    for path in locks:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    shutil.rmtree(tmp_path / removed)
+    assert run_dir.attempt_locks() == [path for path in locks if path.exists()] != []
