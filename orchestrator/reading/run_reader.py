@@ -5,7 +5,6 @@ Everything is read when it is first asked for. Works on a run that goes on, too;
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,7 @@ from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.system.locks.holders import is_locked
-from orchestrator.workers.files.opening import open_file, read_file
+from orchestrator.workers.files.opening import read_file
 from orchestrator.workers.protocol import Capture
 
 
@@ -135,19 +134,23 @@ class RunReader(Records):
 def config_of(run_dir: RunDir, header: RunHeader) -> str | None:
     """The path of the user's defaults as they were when the run began; None if there were none.
 
-    Raises StateRefusedError: something is there that cannot be read.
+    Raises StateRefusedError: they are lost, or not as they were.
     """
+    path = run_dir.config_toml
     try:
-        os.close(open_file(run_dir.config_toml))
-    except FileNotFoundError:
-        return None
+        data = read_file(path)
     except OSError as error:
-        raise _lost(header, run_dir.config_toml, error.strerror or str(error)) from error
-    return str(run_dir.config_toml)
+        if isinstance(error, FileNotFoundError) and header.config_crc is None:
+            return None
+        raise _lost(header, path, error.strerror or str(error)) from error
+    if header.config_crc not in (None, crc32(data)):
+        raise _lost(header, path, "it is not as it was written")
+    return str(path)
 
 
 def _lost(header: RunHeader, path: Path, what: str) -> StateRefusedError:
-    # An update needs the file that the user has, and none that the run had before.
-    is_way_out = not header.each and path.name.startswith("jobs")
-    update = f", or take {header.jobs_file} as it is now: orchestrate resume {header.run_id} --update" if is_way_out else ""
+    # An update needs the files that the user has, and none that the run had before.
+    is_jobs_file = path.name.startswith("jobs")
+    taken = f"{header.jobs_file} as it is now" if is_jobs_file else "the jobs file and your defaults as they are now"
+    update = f", or take {taken}: orchestrate resume {header.run_id} --update" if not header.each else ""
     return StateRefusedError(f"{path}: the run's own copy cannot be read: {what}", f"put it back as it was{update}")

@@ -9,22 +9,27 @@ from typing import Any
 import msgspec
 
 from orchestrator.attempts.items.selection import check_patterns
-from orchestrator.errors import UserError
+from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.jobsfile.input_values import resolve_inputs
-from orchestrator.jobsfile.load import load
+from orchestrator.jobsfile.load import load, user_config
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_reader import RunReader, config_of
 from orchestrator.runs.run_requests import UpdateRequest
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.named_files import read_named
 
 
 class EditedFile(msgspec.Struct, frozen=True):
-    """The jobs file as it is now, and the inputs that the run has with it. `notes`: what a person should know of them."""
+    """The jobs file as it is now, and the inputs that the run has with it. `notes`: what a person should know of them.
+
+    `config`: the user's defaults as they are now, where the run's own copy is lost; else None.
+    """
 
     jobs_file: JobsFile
     inputs: dict[str, Any]
     notes: list[str]
+    config: bytes | None = None
 
 
 def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
@@ -35,7 +40,13 @@ def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
     if old.each:
         raise UserError(f"run {old.run_id} was made by `orchestrate each`: it has no jobs file that could have changed")
     # With the user's defaults as they were when the run began: only the file was edited.
-    jobs_file = load(old.jobs_file, folder=old.folder, user_config=config_of(run_dir, old))
+    config = None
+    try:
+        defaults = config_of(run_dir, old)
+    except StateRefusedError:
+        defaults = user_config()
+        config = read_named(defaults) if defaults is not None else b""
+    jobs_file = load(old.jobs_file, folder=old.folder, user_config=defaults)
     check_patterns(selection.only, [job.id for job in jobs_file.jobs])
     inputs = resolve_inputs(
         jobs_file.inputs,
@@ -45,7 +56,7 @@ def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
         environment=os.environ,
         ask=request.ask_input,
     )
-    return EditedFile(jobs_file, inputs, list(_input_notes(old.inputs, inputs, reader.jobs_file, jobs_file)))
+    return EditedFile(jobs_file, inputs, list(_input_notes(old.inputs, inputs, reader.jobs_file, jobs_file)), config)
 
 
 def _input_notes(kept: Mapping[str, Any], inputs: Mapping[str, Any], before: JobsFile, now: JobsFile) -> Iterator[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -67,25 +68,30 @@ def create_run(home: Path, new: NewRun) -> Launched:
         # Locked before it exists: a reader that sees the run finds its supervisor.
         lock = lock_run(run_dir)
         try:
-            _write_files(run_dir, new)
-            return Launched(run_dir, lock, RunStore.create(run_dir, _header(run_dir, new, now), new.jobs_file.text, lock))
+            header = msgspec.structs.replace(_header(run_dir, new, now), config_crc=_write_files(run_dir, new))
+            return Launched(run_dir, lock, RunStore.create(run_dir, header, new.jobs_file.text, lock))
         except BaseException:
             lock.release()
             raise
 
 
-def _write_files(run_dir: RunDir, new: NewRun) -> None:
-    """Write all that the run reads later, but for its records. Raises OSError, StateUnwritableError."""
+def _write_files(run_dir: RunDir, new: NewRun) -> int | None:
+    """Write all that the run reads later, but for its records; the CRC-32 of the user's defaults, if there are any.
+
+    Raises OSError, StateUnwritableError.
+    """
     for name in ("items", "slots", "workers", "outputs"):
         (run_dir.path / name).mkdir(mode=0o700, exist_ok=True)
     # A later resume reads the defaults that hold now, whatever the user changes meanwhile.
-    config = user_config()
+    path = user_config()
+    config = read_named(path) if path is not None else None
     if config is not None:
-        write_durably(run_dir.config_toml, read_named(config))
+        write_durably(run_dir.config_toml, config)
     if new.lines is not None:
         write_item_list(run_dir.items("each", 0), new.lines)
     if new.capsule is not None:
         _unpack_capsule(Path(new.capsule), run_dir)
+    return crc32(config) if config is not None else None
 
 
 def _header(run_dir: RunDir, new: NewRun, now: float) -> RunHeader:

@@ -44,6 +44,9 @@ def update_run(run_dir: RunDir, request: UpdateRequest, note: Callable[[str], No
             note(f"ending what still runs and would do something else now ({len(draft.to_end)})")
             end_attempts(recorder, draft.to_end, note)
             draft = draft_update(run_dir, edited)
+        # Before the record that tells its checksum: after a kill in between it is refused as before, with the same way out.
+        if edited.config is not None:
+            write_durably(run_dir.config_toml, edited.config)
         commit_update(recorder, draft)
 
 

@@ -69,6 +69,7 @@ class _Drafter:
             inputs=inputs,
             revision=old.revision + 1,
             jobs_crc=crc32(jobs_file.text.encode()),
+            config_crc=crc32(edited.config) if edited.config is not None else old.config_crc,
             removed={job_id: is_fan_out for job_id, is_fan_out in known.items() if job_id not in jobs},
         )
         self._past = dict(history.jobs)

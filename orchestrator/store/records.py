@@ -61,6 +61,8 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     """As `jobs`: the jobs that updates took out. Their records are not shown, but count again if a job comes back."""
     jobs_crc: int | None = None
     """The CRC-32 of the run's copy of the jobs file; None: a version that did not tell has written it."""
+    config_crc: int | None = None
+    """The same of its copy of the user's defaults; None: there were none, or a version that did not tell has written it."""
 
     @property
     def mark(self) -> str:

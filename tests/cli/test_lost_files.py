@@ -86,27 +86,36 @@ def test_what_would_go_on_by_the_file_says_in_two_lines_what_to_do(lose: Callabl
     assert [(run / name).read_bytes() for name in ("checkpoint.json", "journal-1.jsonl")] == before
 
 
-def without_the_last_letter(path: Path) -> None:
-    """Still a jobs file without mistakes, by which another command would run."""
-    path.write_text(path.read_text().replace("ok'", "o'"))
+def with_another_letter(path: Path) -> None:
+    """Still a file without mistakes, by which another command would run."""
+    path.write_text(path.read_text().replace("ok", "oj"))
 
 
-@pytest.mark.parametrize("lose", [gone, without_the_last_letter])
-def test_an_update_gives_the_run_a_file_again(lose: Callable[[Path], None], home: Path, tmp_path: Path, cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("name", "lose"), [("jobs.toml", gone), ("jobs.toml", with_another_letter), ("config.toml", with_another_letter)]
+)
+def test_an_update_gives_the_run_its_files_again(
+    name: str, lose: Callable[[Path], None], home: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "orchestrate").mkdir()
+    (tmp_path / "orchestrate" / "config.toml").write_text("[defaults]\nenv = { FILE = 'ok' }\n")
     project = tmp_path / "project"
-    script = "echo {{ item }} >> own.txt; test {{ item }} = a || test -e ok"
+    script = "echo {{ item }} >> own.txt; test {{ item }} = a || test -e $FILE # ok"
     (project / "own.toml").write_text(f"[run]\nslots = 1\n[jobs.go]\nfor_each = ['a', 'b']\nshell = '{script}'\n")
     assert cli("run", "own.toml", "--run-id", "own")[0] == 1
     (project / "ok").touch()
-    lose(home / "runs" / "own" / "jobs.toml")
+    lose(home / "runs" / "own" / name)
     code, _, said = cli("resume", "own")
     assert (code, "orchestrate resume own --update" in said) == (2, True), said
     code, _, said = cli("resume", "own", "--update")
     assert code == 0, said
     assert (project / "own.txt").read_text().split() == ["a", "b", "b"], "what had succeeded did not run again"
     assert cli("results", "own")[2] == ""
-    lose(home / "runs" / "own" / "jobs-1.toml")
-    assert "jobs-1.toml: the run's own copy cannot be read: " in cli("resume", "own")[2]
+    [newest, *_] = sorted((home / "runs" / "own").glob("jobs*.toml"))
+    for path in (newest, home / "runs" / "own" / "config.toml"):
+        gone(path)
+        assert f"{path}: the run's own copy cannot be read: " in cli("resume", "own")[2]
 
 
 def test_a_run_folder_that_was_renamed_is_one_line_among_the_others(home: Path, cli: Cli) -> None:
