@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.attempts.replay.archive import FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, unpack
+from orchestrator.attempts.replay.archive import FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, sum_of, unpack
 from orchestrator.attempts.replay.asked import compared, differences
 from orchestrator.attempts.replay.recorded import NotRecordedError, Recorded
 from orchestrator.attempts.replay.replay import as_replayed
@@ -132,6 +132,25 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(archive(version=FORMAT + 1))
     with pytest.raises(UserError, match=f"has format {FORMAT + 1}, and this version knows {FORMAT}"):
         unpack(tmp_path / "x", tmp_path / "into")
+
+
+def test_what_is_not_as_its_sum_tells_is_refused_and_older_archives_without_sums_are_taken(tmp_path: Path) -> None:
+    summed = msgspec.structs.replace(attempt(), sums={"stdout": sum_of(io.BytesIO(b"said\n"))})
+    changed, lost, added = (
+        msgspec.structs.replace(summed, **change)
+        for change in (
+            {"sums": {"stdout": sum_of(io.BytesIO(b"other"))}},
+            {"files": ["stdout", "patch"], "sums": {**summed.sums, "patch": "0"}},
+            {"sums": {"stderr": summed.sums["stdout"]}},
+        )
+    )
+    for number, (each, name) in enumerate(((changed, "stdout"), (lost, "patch"), (added, "stdout"))):
+        (tmp_path / "x").write_bytes(archive(each))
+        with pytest.raises(UserError, match=f"attempts/go/0-1/{name} is not what was recorded"):
+            unpack(tmp_path / "x", tmp_path / f"{number}")
+    for number, each in enumerate((summed, attempt())):
+        (tmp_path / "x").write_bytes(archive(each))
+        assert unpack(tmp_path / "x", tmp_path / f"well {number}") == capsule(each)
 
 
 # What is compared.

@@ -75,6 +75,8 @@ def test_a_capsule_is_replayed_with_another_check_for_no_money(project: Project)
     archive = project.folder / "one.tar.gz"
     assert archive.read_bytes() == (project.folder / "two.tar.gz").read_bytes()
     with tarfile.open(archive) as tar:
+        index = json.load(tar.extractfile("capsule.json"))  # type: ignore[arg-type]
+        assert all(list(each["sums"]) == each["files"] for each in index["attempts"])
         assert not [each.name for each in tar if SECRET.encode() in tar.extractfile(each).read()]  # type: ignore[union-attr]
     sessions = {path.name: path.stat().st_mtime_ns for path in project.sessions.iterdir()}
 

@@ -12,6 +12,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +37,10 @@ _BLOCK_BYTES = 1 << 20
 
 
 class CapsuleAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One attempt. `files`: those of `FILES` that the archive has of it, in `folder`."""
+    """One attempt. `files`: those of `FILES` that the archive has of it, in `folder`; `sums`: of each its SHA-256, in hex digits.
+
+    Older archives have no `sums`, and what is in them is taken for what was recorded.
+    """
 
     job: str
     index: int
@@ -44,6 +48,7 @@ class CapsuleAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     record: AttemptRecord
     label: str | None = None
     files: list[str] = []
+    sums: dict[str, str] = {}
 
     @property
     def folder(self) -> str:
@@ -143,6 +148,12 @@ def unpack(archive: Path, folder: Path) -> Capsule:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / INDEX).write_bytes(encode_json(capsule))
             _unpack_files(reader, folder, archive)
+        for each in capsule.attempts:
+            if changed := _changed_file(folder, each):
+                raise UserError(
+                    f"{archive}: {each.folder}/{changed} is not what was recorded: it was changed, or is missing",
+                    "make the capsule again: orchestrate capsule RUN",
+                )
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise UserError(f"{archive}: is no capsule, or a damaged one: {error}") from error
     return capsule
@@ -190,3 +201,26 @@ def _unpack_files(reader: CapsuleReader, folder: Path, archive: Path) -> None:
         with target.open("xb") as file:
             while block := reader.read(_BLOCK_BYTES):
                 file.write(block)
+
+
+def _changed_file(folder: Path, attempt: CapsuleAttempt) -> str | None:
+    """The first file of the attempt, unpacked below `folder`, that is not as its sum tells; None: all are. Raises OSError."""
+    if attempt.files and not attempt.sums:
+        return None
+    for name in FILES:
+        try:
+            with (folder / attempt.folder / name).open("rb") as file:
+                found = sum_of(file)
+        except FileNotFoundError:
+            found = None
+        if found != attempt.sums.get(name):
+            return name
+    return None
+
+
+def sum_of(content: IO[bytes]) -> str:
+    """The SHA-256 of what is left to read, in hex digits. Raises OSError."""
+    found = sha256()
+    while block := content.read(_BLOCK_BYTES):
+        found.update(block)
+    return found.hexdigest()

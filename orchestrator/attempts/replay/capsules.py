@@ -6,15 +6,17 @@ what is redacted differs from what lies in the run's folder.
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
-from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter
+from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, sum_of
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch, capture_path
@@ -70,11 +72,8 @@ class CapsuleMaker:
         # What each attempt was told and wrote.
         for attempt in capsule.attempts:
             for name in attempt.files:
-                if name == "told":
-                    told = (attempt.record.told or "").encode("utf-8", "surrogatepass")
-                    writer.add_bytes(f"{attempt.folder}/told", self._redactor.redact(told))
-                else:
-                    self._add(writer, f"{attempt.folder}/{name}", self._paths[attempt.folder][name])
+                with self._content(attempt, name) as (content, size):
+                    writer.add(f"{attempt.folder}/{name}", content, size)
         writer.close()
         return capsule
 
@@ -162,7 +161,7 @@ class CapsuleMaker:
         files = [name for name in FILES if name in paths or (name == "told" and record.told is not None)]
         made = CapsuleAttempt(job=job_id, index=index, attempt=number, record=record, label=label, files=files)
         self._paths[made.folder] = paths
-        return made
+        return self._with_sums(made)
 
     def _captures(self, outcome: Outcome) -> Iterator[tuple[str, Path]]:
         """Where the outcome says that its captures lie: one that was taken over from another run has them elsewhere."""
@@ -183,7 +182,23 @@ class CapsuleMaker:
                     continue
 
     def _add(self, writer: CapsuleWriter, name: str, path: Path) -> None:
-        """Add a file, redacted. Its size stands before it in the archive, and redaction changes sizes: redact it aside first."""
+        """Add a file, redacted."""
+        with self._redacted(path) as (content, size):
+            writer.add(name, content, size)
+
+    @contextmanager
+    def _content(self, attempt: CapsuleAttempt, name: str) -> Iterator[tuple[IO[bytes], int]]:
+        """One of the files of an attempt as it stands in the archive, and its size."""
+        if name == "told":
+            told = self._redactor.redact((attempt.record.told or "").encode("utf-8", "surrogatepass"))
+            yield io.BytesIO(told), len(told)
+            return
+        with self._redacted(self._paths[attempt.folder][name]) as found:
+            yield found
+
+    @contextmanager
+    def _redacted(self, path: Path) -> Iterator[tuple[IO[bytes], int]]:
+        """The file without secrets, and its size, which stands before it in the archive: redaction changes sizes."""
         stream = self._redactor.stream()
         with path.open("rb") as source, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as redacted:
             while block := source.read(_BLOCK_BYTES):
@@ -191,7 +206,15 @@ class CapsuleMaker:
             redacted.write(stream.close())
             size = redacted.tell()
             redacted.seek(0)
-            writer.add(name, redacted, size)
+            yield redacted, size
+
+    def _with_sums(self, attempt: CapsuleAttempt) -> CapsuleAttempt:
+        # Each file is redacted twice: the index stands before what it tells of, and aside a large run would take as much room.
+        sums = {}
+        for name in attempt.files:
+            with self._content(attempt, name) as (content, _):
+                sums[name] = sum_of(content)
+        return msgspec.structs.replace(attempt, sums=sums)
 
 
 def described(capsule: Capsule) -> dict[str, Any]:
