@@ -41,11 +41,14 @@ def open_named(path: str | os.PathLike[str]) -> BinaryIO:
 
 def read_named(path: str | os.PathLike[str]) -> bytes:
     """All bytes of the file at `path`. Raises OSError as `open_named` does, and for more than 256 MiB."""
+    data = bytearray()
     with open_named(path) as file:
-        data = file.read(LARGEST_BYTES + 1)
-    if len(data) > LARGEST_BYTES:
-        raise _too_large(path)
-    return data
+        # By blocks: room for all that is allowed would be made beforehand.
+        while block := file.read(_BLOCK_BYTES):
+            data += block
+            if len(data) > LARGEST_BYTES:
+                raise _too_large(path)
+    return bytes(data)
 
 
 def _all_of_pipe(fd: int, path: str | os.PathLike[str]) -> bytes:

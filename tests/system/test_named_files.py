@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def test_what_never_ends_is_refused_in_words_and_what_ends_is_read(tmp_path: Pat
         with pytest.raises(OSError, match=words):
             open_named(tmp_path / name)
     assert (read_named(tmp_path / "file"), read_named("/dev/null")) == (b"abc", b"")
+
+
+def test_a_small_file_is_read_where_there_is_no_memory_for_a_large_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    tracemalloc.start()
+    try:
+        assert read_named(tmp_path / "file") == b"abc"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_that_is_larger_than_what_is_read_whole_is_refused_also_through_a_pipe(
