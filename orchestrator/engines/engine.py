@@ -113,7 +113,10 @@ class Engine(Protocol):
         """Make sure that a worker serves `slot`. Raises OSError: the machine has no room for one just now."""
 
     def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
-        """Run the attempt in its slot, which was prepared. Its locks are the engine's to let go of from now on."""
+        """Run the attempt in its slot, which was prepared. Its locks are the engine's to let go of from now on.
+
+        Raises StateUnwritableError: what it is to be told cannot be written down.
+        """
 
     def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
         """Have the attempt ended, with its own grace or with so many seconds if that is less. Called again with less: sooner.

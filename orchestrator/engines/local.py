@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -30,6 +31,7 @@ from orchestrator.engines.kept_descriptors import keep_descriptors
 from orchestrator.engines.reaping import exit_code_of, reap_by, reap_later
 from orchestrator.engines.taken_over import TakenOver
 from orchestrator.engines.worker_ends import end_in_words, lines_of, not_begun, shortage
+from orchestrator.store.durable_file import unwritable
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
@@ -98,7 +100,10 @@ class LocalEngine:
         return ReadyWorker(worker.process.worker, None)
 
     def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
-        """Hand over the attempt with its locks. If there is no room for the message, `take_in` tells a shortage."""
+        """Hand over the attempt with its locks. If there is no room for the message, `take_in` tells a shortage.
+
+        Raises StateUnwritableError: a large message goes by a file, for which the disk has no room.
+        """
         worker = self._by_slot.get(attempt.slot)
         with locks.handed_over() as lock_fds:
             # It died after it was prepared: its end woke the loop in the very turn that had its work recorded.
@@ -112,7 +117,7 @@ class LocalEngine:
                 self._send(worker, encode_message(message), lock_fds)
             except OSError as error:
                 if error.errno not in SHORTAGES:
-                    raise
+                    raise unwritable(Path(worker.folder), error) from error
                 # The worker exits now, having begun nothing, and its end wakes the loop.
                 worker.shortage = error
                 worker.connection.shutdown(socket.SHUT_RDWR)

@@ -17,6 +17,7 @@ from drivers.worker_driver import WorkerDriver
 
 from orchestrator.core.events import Verdict
 from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived, ReadyWorker
+from orchestrator.errors import StateUnwritableError
 from orchestrator.store.outcomes import verdict_of
 from orchestrator.workers import channel
 from orchestrator.workers.log import LOG_NAME, read_log
@@ -55,6 +56,17 @@ def room_for_descriptors(count: int, pid: int = 0) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+
+
+@contextmanager
+def no_room_on_disk() -> Iterator[None]:
+    """Let this process make no file longer."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 def is_open(fd: int) -> bool:
@@ -219,6 +231,10 @@ class TestInTheEngine:
         (well,) = engine.run("wc", "-c", stdin=large)
         assert isinstance(well, OutcomeArrived)
         assert well.outcome.stdout.inline == b"100000\n"
+
+    def test_a_start_for_whose_message_the_disk_has_no_room_is_state_that_cannot_be_written(self, engine: EngineDriver) -> None:
+        with pytest.raises(StateUnwritableError, match=r"workers/0: cannot write state"):
+            engine.run("cat", stdin="x" * 100_000, while_sent=no_room_on_disk())
 
     def test_an_attempt_that_was_begun_is_never_a_shortage(self, engine: EngineDriver, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its worker breaks for want of memory with an agent beside it: that is a loss, and its tree must be ended."""
