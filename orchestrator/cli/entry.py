@@ -30,11 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
 
         # The reader of our stdout has what it wanted.
         silence()
-        return 0
+        code = 0
     except KeyboardInterrupt:
-        return 130
+        code = 130
     except Exception as error:
-        return _tell(error, invocation)
+        code = _tell(error, invocation)
+    _settle_stderr()
     return code
 
 
@@ -64,6 +65,18 @@ def _flush_stdout() -> None:
         from orchestrator.cli.output import flush
 
         flush()
+
+
+def _settle_stderr() -> None:
+    """Drop what stderr does not take, as on a full disk: Python tries once more at its exit, and makes 120 of our exit code."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except ValueError:  # somebody has closed it
+        pass
 
 
 def _tell(error: Exception, invocation: Invocation) -> int:

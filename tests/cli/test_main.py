@@ -155,6 +155,14 @@ def test_a_closed_stdout_does_not_end_a_run(option: str, jobs_file: Path, home: 
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_stderr_leaves_nothing_behind_that_would_fail_once_more_at_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+    monkeypatch.setattr(sys, "stderr", full)
+    assert main(["--nope"]) == 2
+    full.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_stdout_is_told(run_cli: RunCli, jobs_file: Path, home: Path) -> None:
     assert run_cli("run", jobs_file).returncode == 0
     with open("/dev/full", "wb") as full:
