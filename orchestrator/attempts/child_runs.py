@@ -79,8 +79,8 @@ class ChildRuns:
             history = RunReader.read(child).history
         except UserError as error:
             # Its records are its own: that they are damaged is no reason to end this run.
-            way_out = f"mend it, or rename {child.path} to have the item begin it anew"
-            words = f"child run {child.run_id} cannot be read: {error.message}; {way_out}"
+            way_out = f"mend it, or move {child.path} away to begin it anew"
+            words = f"child run {child.run_id} cannot be read ({way_out}): {error.message}"
             return _replace(outcome, AttemptClass.PROTOCOL_ERROR, words)
         return child_outcome(outcome, history, self._run_id)
 
