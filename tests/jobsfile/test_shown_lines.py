@@ -95,10 +95,11 @@ def test_a_line_of_a_megabyte_is_shown_whole_if_it_is_said_and_cut_if_it_is_told
 
 
 def test_every_sample_of_a_real_agent_is_shown_in_lines_that_people_can_read() -> None:
+    profiles = Profiles()
     for sample in SAMPLES.rglob("stdout"):
         with telling(sample):
             agent = sample.parent.parent.name
-            lines = ShownLines(Profiles().get(agent), lambda: 0.0)
+            lines = ShownLines(profiles.get(agent), lambda: 0.0)
             given = [*lines.feed(sample.read_bytes()), *lines.close()]
             assert all(line.isprintable() for line in given)
             if agent != "aider":  # whose output is text

@@ -259,7 +259,7 @@ print(reads, len(generations))
 
 
 def test_readers_beside_a_writer_that_takes_checkpoints_see_a_run_that_only_grows(run_dir: RunDir) -> None:
-    items = 250
+    items = 80
     store = RunStore.open(run_dir)
     store.append([LISTED, ended(0)])
     command = [sys.executable, "-c", READER, str(run_dir.path), str(items)]
