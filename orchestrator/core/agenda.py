@@ -7,35 +7,55 @@ these sets. Nothing here knows a rule: the rules are in `turns`, `resting` and `
 
 from __future__ import annotations
 
+import heapq
 from typing import NamedTuple
 
 import msgspec
 
 
 class WaitingLine(NamedTuple):
-    """What items of several jobs need besides a free slot: if one of them lacks it, all do, and none of the others is asked.
+    """What items of several jobs need besides slots, of their run and of a pool: if one of them lacks it, all do, and none of the
+    others is asked.
 
     `is_unpriced`: all of them are expected to cost what an attempt of the run has cost on average. `held`: the line is of items
     that were found to need this account, in jobs whose items find out at their start.
     """
 
     lane: str
-    pool: str | None
     accounts: tuple[str, ...]
     on_usage_limit: str
     is_unpriced: bool
     held: str | None = None
 
 
-NO_LINE = WaitingLine("main", None, (), "wait", is_unpriced=False)
+NO_LINE = WaitingLine("main", (), "wait", is_unpriced=False)
 """Of a job that needs nothing but a slot."""
 
 
 class Queue(msgspec.Struct):
-    """The jobs of a line, by rank, the first first. One that no longer belongs here is dropped when it comes up."""
+    """The jobs of a line that need the same pool, by rank, the first first. One that no longer belongs here is dropped when it
+    comes up.
+
+    `missing`: what the pool lacks, as long as it does (`Agenda.held_up`).
+    """
 
     heap: list[int] = msgspec.field(default_factory=list)
     ranks: set[int] = msgspec.field(default_factory=set)
+    missing: str | None = None
+
+
+class Line(msgspec.Struct):
+    """The queues of a line, by pool (None: of the jobs without one).
+
+    `heads`: heap of (rank of the first job, pool) of each queue whose pool lacks nothing, as far as is known. Some are stale.
+    """
+
+    queues: dict[str | None, Queue] = msgspec.field(default_factory=dict)
+    heads: list[tuple[int, str | None]] = msgspec.field(default_factory=list)
+
+    def tell_head(self, pool: str | None) -> None:
+        """The queue has another first job, or its pool lacks nothing any more."""
+        heapq.heappush(self.heads, (self.queues[pool].heap[0], pool))
 
 
 class Agenda(msgspec.Struct):
@@ -53,8 +73,10 @@ class Agenda(msgspec.Struct):
     """Jobs that go on by themselves: something of them runs, is being listed, recorded, asked or awaited elsewhere."""
     wanting: set[int] = msgspec.field(default_factory=set)
     """Jobs of which an item can still start: now, or when its time has come."""
-    lines: dict[WaitingLine, Queue] = msgspec.field(default_factory=dict)
+    lines: dict[WaitingLine, Line] = msgspec.field(default_factory=dict)
     """Of `wanting`, those that can start an item now, as soon as there is room and what else it needs."""
+    held_up: dict[str, list[tuple[WaitingLine, str | None]]] = msgspec.field(default_factory=dict)
+    """Resource of a pool that is missing -> the queues that were found to lack it, by line and pool."""
     gates: set[int] = msgspec.field(default_factory=set)
     """Of `wanting`, those that have a question to put."""
     lacking: set[int] = msgspec.field(default_factory=set)

@@ -38,8 +38,9 @@ def attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: lis
     if job.rules.is_paid:
         note_money(state)
     scheduling.free_slot(state, running.slot)
-    for resource in scheduling.freed_by_end(job.rules):
-        state.holds.pop(resource, None)
+    if state.holds:
+        for resource in scheduling.freed_by_end(job.rules):
+            scheduling.free_resource(state, resource)
     if end.verdict in (Verdict.SUCCEEDED, Verdict.ROUND, Verdict.CORRECTABLE) and running.account is not None:
         throttle.note_success(state, running.account, running.throttles)
     ended = _state_after(state, job, index, running, end, now)

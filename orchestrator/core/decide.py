@@ -124,7 +124,7 @@ def _told(
                 state.set_aside.remove(slot)
                 scheduling.free_slot(state, slot)
         case ResourceFreed(resource):
-            state.holds.pop(resource, None)
+            scheduling.free_resource(state, resource)
         case VerdictShared(items, is_success):
             _verdict_shared(state, items, is_success, decisions)
         case JoinEnded(items):
@@ -206,7 +206,7 @@ def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> No
         end_running(state, "drain", decisions)
     # Nobody tells of these: they may be tried again when their time has come.
     for resource in [resource for resource, until in state.holds.items() if until <= now]:
-        del state.holds[resource]
+        scheduling.free_resource(state, resource)
 
 
 def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:

@@ -63,7 +63,7 @@ def open_run(
 
 def _line_of(rules: JobRules) -> WaitingLine:
     """The line of a job as long as nobody knows what it costs."""
-    return WaitingLine(rules.lane, rules.pool, rules.accounts, rules.on_usage_limit, is_unpriced=False)
+    return WaitingLine(rules.lane, rules.accounts, rules.on_usage_limit, is_unpriced=False)
 
 
 def _ceilings(rules: Sequence[JobRules]) -> dict[str, tuple[int, int]]:

@@ -90,10 +90,18 @@ def _check_turn(state: RunState, job: JobState) -> None:
         return
     lines = [line_of(job)] if now else []
     lines += [line_of(job)._replace(held=account) for account, indices in held.items() if indices]
-    for line in lines:
-        assert line in agenda.lines, f"nobody stands in the line of {job.rules.id}"
-        assert job.rank in agenda.lines[line].ranks, f"{job.rules.id} stands in no line"
-        assert set(agenda.lines[line].heap) == agenda.lines[line].ranks, "a line is torn"
+    for name in lines:
+        assert name in agenda.lines, f"nobody stands in the line of {job.rules.id}"
+        line, pool = agenda.lines[name], job.rules.pool
+        queue = line.queues.get(pool)
+        assert queue is not None, f"nobody stands in the queue of {job.rules.id}"
+        assert job.rank in queue.ranks, f"{job.rules.id} stands in no queue"
+        assert set(queue.heap) == queue.ranks, "a queue is torn"
+        if queue.missing is None:
+            assert (queue.heap[0], pool) in line.heads, f"the queue of {job.rules.id} never comes up"
+        else:
+            assert queue.missing in state.holds, f"{job.rules.id} waits for what is to be had"
+            assert (name, pool) in agenda.held_up[queue.missing], f"nobody tells the queue of {job.rules.id} to go on"
 
 
 def _stays_blocked(state: RunState, job: JobState) -> bool:

@@ -44,6 +44,11 @@ def pool_rate(pool: str) -> str:
 def resources_of(rules: JobRules) -> Iterator[str]:
     """What an item of this job needs besides a slot of its run."""
     yield from (MEMORY, SHORTAGE, ROOM)
+    yield from resources_of_pool(rules)
+
+
+def resources_of_pool(rules: JobRules) -> Iterator[str]:
+    """What an item of this job needs of its pool, if it has one."""
     if rules.pool is not None:
         yield pool_slot(rules.pool)
         yield pool_rate(rules.pool)
@@ -54,6 +59,25 @@ def freed_by_end(rules: JobRules) -> Iterator[str]:
     yield ROOM
     if rules.pool is not None:
         yield pool_slot(rules.pool)
+
+
+def free_resource(state: RunState, resource: str) -> None:
+    """Let what needs `resource` be tried: it may be had again."""
+    state.holds.pop(resource, None)
+    for name, pool in state.agenda.held_up.pop(resource, ()):
+        line = state.agenda.lines[name]
+        line.queues[pool].missing = None
+        line.tell_head(pool)
+
+
+def lacks_for_all(state: RunState) -> bool:
+    """Whether something is missing without which no item at all can start. (How many a shortage lets start is counted apart.)"""
+    return MEMORY in state.holds or ROOM in state.holds
+
+
+def missing_of_pool(state: RunState, job: JobState) -> str | None:
+    """What items of this job lack of their pool now."""
+    return next((each for each in resources_of_pool(job.rules) if each in state.holds), None) if state.holds else None
 
 
 def missing_resource(state: RunState, job: JobState) -> str | None:

@@ -8,8 +8,9 @@ window.
 Each start passes six bounds, in `start_items` and nowhere else: the run's slots, its lane's slots, room on the machine
 (`shortage`), the account (`throttle`, `parking`), the budgets (`budget`), and `max_concurrency`.
 
-No start looks through the jobs: those that can start an item stand in lines, one for all jobs that need the same. A line whose
-first job lacks something is not looked at again in the same turn.
+No start looks through the jobs: those that can start an item stand in lines, one for all jobs that need the same, and in a line
+in a queue for each pool. A line whose first job lacks something is not looked at again in the same turn; a queue whose pool lacks
+something, only when that may be had again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import heapq
 
 from orchestrator.core import budget, shortage, throttle
-from orchestrator.core.agenda import Queue, WaitingLine
+from orchestrator.core.agenda import Line, Queue, WaitingLine
 from orchestrator.core.decisions import Decision, StartAttempt
 from orchestrator.core.job_changes import count_running
 from orchestrator.core.parking import account_for
@@ -27,10 +28,11 @@ from orchestrator.core.scheduling import (
     has_free_place,
     has_ready,
     has_startable,
+    lacks_for_all,
     lane_rooms,
     may_start,
     missing_of_account,
-    missing_resource,
+    missing_of_pool,
     run_room,
     take_next,
 )
@@ -77,7 +79,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     agenda = state.agenda
     collect_due(state, now)
     review(state)
-    if not state.free_slots:
+    if not state.free_slots or lacks_for_all(state):
         shortage.note_starts(state, now)
         return
     # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number, and count as well.
@@ -92,6 +94,9 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         # All others that are left are no more urgent than this one.
         if urgency is not None and job.rules.priority < urgency:
             break
+        if (missing := missing_of_pool(state, job)) is not None:
+            _hold_up(state, line, job, missing)
+            continue
         if rooms[line.lane] <= 0 or not _is_to_be_had(state, line, job, account):
             lacking_lines.add(line)
             continue
@@ -133,12 +138,13 @@ def _put_in_place(state: RunState, job: JobState) -> None:
     if not wants or job.rules.is_gate:
         return
     # A line whose items the job does not have any more lets it go when it comes up there.
-    line = line_of(job)
-    queue = agenda.lines.get(line)
-    if (queue is None or job.rank not in queue.ranks) and _belongs(state, line, job):
-        _stand_in_line(state, line, job)
+    name = line_of(job)
+    line = agenda.lines.get(name)
+    queue = line.queues.get(job.rules.pool) if line is not None else None
+    if (queue is None or job.rank not in queue.ranks) and _belongs(state, name, job):
+        _stand_in_line(state, name, job)
     for account in job.held:
-        _stand_in_line(state, line._replace(held=account), job)
+        _stand_in_line(state, name._replace(held=account), job)
 
 
 def line_of(job: JobState) -> WaitingLine:
@@ -153,38 +159,65 @@ def _keep(among: set[int], order: int, is_there: bool) -> None:
         among.discard(order)
 
 
-def _stand_in_line(state: RunState, line: WaitingLine, job: JobState) -> None:
-    queue = state.agenda.lines.get(line)
+def _stand_in_line(state: RunState, name: WaitingLine, job: JobState) -> None:
+    line = state.agenda.lines.get(name)
+    if line is None:
+        line = state.agenda.lines[name] = Line()
+    pool = job.rules.pool
+    queue = line.queues.get(pool)
     if queue is None:
-        queue = state.agenda.lines[line] = Queue()
-    if job.rank not in queue.ranks:
-        queue.ranks.add(job.rank)
-        heapq.heappush(queue.heap, job.rank)
+        queue = line.queues[pool] = Queue()
+    if job.rank in queue.ranks:
+        return
+    queue.ranks.add(job.rank)
+    heapq.heappush(queue.heap, job.rank)
+    if queue.missing is None and queue.heap[0] == job.rank:
+        line.tell_head(pool)
+
+
+def _hold_up(state: RunState, name: WaitingLine, job: JobState, missing: str) -> None:
+    """Leave out the queue in which the job is the first, until what its pool lacks may be had again."""
+    line, pool = state.agenda.lines[name], job.rules.pool
+    heapq.heappop(line.heads)
+    line.queues[pool].missing = missing
+    state.agenda.held_up.setdefault(missing, []).append((name, pool))
 
 
 def _first_line(state: RunState, besides: set[WaitingLine]) -> tuple[WaitingLine, JobState] | None:
     """The line whose first job comes first of all, with that job; lines of `besides` are left out."""
     found: tuple[WaitingLine, JobState] | None = None
     emptied = []
-    for line, queue in state.agenda.lines.items():
-        if line in besides:
+    for name, line in state.agenda.lines.items():
+        if name in besides:
             continue
-        job = _first_job(state, line, queue)
+        job = _first_job(state, name, line)
         if job is None:
-            emptied.append(line)
+            if not line.queues:
+                emptied.append(name)
         elif found is None or job.rank < found[1].rank:
-            found = line, job
-    for line in emptied:
-        del state.agenda.lines[line]
+            found = name, job
+    for name in emptied:
+        del state.agenda.lines[name]
     return found
 
 
-def _first_job(state: RunState, line: WaitingLine, queue: Queue) -> JobState | None:
-    while queue.heap:
-        job = state.jobs[state.by_rank[queue.heap[0]]]
-        if _belongs(state, line, job):
+def _first_job(state: RunState, name: WaitingLine, line: Line) -> JobState | None:
+    while line.heads:
+        rank, pool = line.heads[0]
+        queue = line.queues.get(pool)
+        if queue is None or queue.missing is not None or queue.heap[0] != rank:
+            # Stale: the queue has told another head since, or is held up.
+            heapq.heappop(line.heads)
+            continue
+        job = state.jobs[state.by_rank[rank]]
+        if _belongs(state, name, job):
             return job
+        heapq.heappop(line.heads)
         queue.ranks.discard(heapq.heappop(queue.heap))
+        if queue.heap:
+            line.tell_head(pool)
+        else:
+            del line.queues[pool]
     return None
 
 
@@ -201,8 +234,10 @@ def _belongs(state: RunState, line: WaitingLine, job: JobState) -> bool:
 
 
 def _is_to_be_had(state: RunState, line: WaitingLine, job: JobState, account: str | None) -> bool:
-    """Whether what the items of this line need is to be had now, as far as is known."""
-    if missing_resource(state, job) is not None or throttle.room_of_account(state, account) <= 0:
+    """Whether the accounts that the items of this line need are to be had now, as far as is known."""
+    if account is not None and missing_of_account(state, account, job.rules) is not None:
+        return False
+    if throttle.room_of_account(state, account) <= 0:
         return False
     if line.held is None:
         return True

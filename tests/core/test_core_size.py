@@ -43,6 +43,18 @@ def behind_a_pool(number: int) -> Crowd:
     return crowd
 
 
+def in_pools_of_their_own(number: int) -> Crowd:
+    """Each job has a pool with one slot, and finds it taken by its own item before."""
+    rules = [job(f"j{order}", order, pool=f"p{order}") for order in range(number)]
+    return Crowd(rules, dict.fromkeys(range(number), 3), slots=8, pool_slots=1).play()
+
+
+def behind_pools_of_their_own(number: int) -> Crowd:
+    """Each job but the last has a pool of its own, of which other runs have all slots."""
+    rules = [single(f"j{order}", order, pool=f"p{order}") for order in range(number - 1)]
+    return Crowd([*rules, job("last", number - 1)], {number - 1: 20}, pool_slots=0).play()
+
+
 def behind_a_window(number: int) -> Crowd:
     """Jobs of which one item at once may run, in more slots than a job can use."""
     rules = [job(f"j{order}", order, max_concurrency=1) for order in range(number)]
@@ -88,7 +100,20 @@ def halted(number: int) -> Crowd:
     return crowd.play()
 
 
-SHAPES = [flat, layered, chained, behind_a_pool, behind_a_window, tried_again, paid, out_of_money, throttled, halted]
+SHAPES = [
+    flat,
+    layered,
+    chained,
+    behind_a_pool,
+    in_pools_of_their_own,
+    behind_pools_of_their_own,
+    behind_a_window,
+    tried_again,
+    paid,
+    out_of_money,
+    throttled,
+    halted,
+]
 
 
 def layer_before(order: int, width: int) -> tuple[int, ...]:

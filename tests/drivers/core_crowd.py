@@ -30,6 +30,7 @@ from orchestrator.core.events import (
     Verdict,
 )
 from orchestrator.core.initial_state import open_run
+from orchestrator.core.scheduling import pool_slot
 from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, JobState
 
 
@@ -52,14 +53,21 @@ class CountedJobs(list[JobState]):
 
 
 class Crowd:
-    """One run. `costs`: by kind of event, the looks and the calls of each."""
+    """One run. `pool_slots`: of each pool, how many others have left. `costs`: by kind of event, the looks and calls of each."""
 
     def __init__(
-        self, rules: Sequence[JobRules], counts: Mapping[int, int] | None = None, *, slots: int = 4, budget: Bounds = UNBOUND
+        self,
+        rules: Sequence[JobRules],
+        counts: Mapping[int, int] | None = None,
+        *,
+        slots: int = 4,
+        pool_slots: int | None = None,
+        budget: Bounds = UNBOUND,
     ) -> None:
         self.state = open_run(rules, slots=slots, now=0.0, budget=budget)
         self.jobs = self.state.jobs = CountedJobs(self.state.jobs)
         self.counts = counts or {}
+        self.pool_slots = pool_slots
         self.now = 0.0
         self.events: deque[Event] = deque([RunOpened()])
         self.running: deque[ItemRef] = deque()
@@ -123,10 +131,24 @@ class Crowd:
         for decision in decisions:
             self._carry_out(decision)
 
+    def _is_pool_full(self, item: ItemRef) -> bool:
+        """Whether others have all `pool_slots` of the item's pool (None: a pool has as many slots as anybody likes)."""
+        pool = self._rules(item).pool
+        if pool is None or self.pool_slots is None:
+            return False
+        return sum(self._rules(each).pool == pool for each in self.running) >= self.pool_slots
+
+    def _rules(self, item: ItemRef) -> JobRules:
+        return list.__getitem__(self.jobs, item[0]).rules
+
     def _carry_out(self, decision: Decision) -> None:
         match decision:
             case ListItems(order):
                 self.events.append(ItemsListed(order, self.counts.get(order, 1)))
+            case StartAttempt(item) if self._is_pool_full(item):
+                pool = self._rules(item).pool
+                assert pool is not None
+                self.events.append(StartDeclined(item, Declined.HELD, pool_slot(pool)))
             case StartAttempt(item):
                 self.running.append(item)
                 self.started.append(item)
