@@ -112,7 +112,7 @@ def _at_rest(state: RunState) -> set[int]:
     """The jobs at rest in a halted run, added until none is left to add."""
     found = {job.rules.order for job in state.jobs if job.is_closed}
     still = [job for job in state.jobs if _comes_to_nothing(state, job)]
-    while more := {job.rules.order for job in still if found.issuperset(job.rules.chain)} - found:
+    while more := {job.rules.order for job in still if found.issuperset((*job.rules.chain, *job.rules.needs))} - found:
         found |= more
     return found
 

@@ -1,8 +1,9 @@
 """Which jobs are at rest: they are closed or, in a halted run, will never move again. Then cleanup jobs that need them may open.
 
-In a halted run a job is at rest when nothing of it goes on by itself, nothing of it will start, and the jobs whose items it
-follows are at rest: items of a chain are still skipped, or cleaned up after, while its parents move. That is kept for each job
-(`Agenda.resting`) and told on along the chains when it changes, so nobody walks up a chain to find it out.
+In a halted run a job is at rest when nothing of it goes on by itself, nothing of it will start, and the jobs that it needs or
+follows are at rest: items of a chain are still skipped, or cleaned up after, while its parents move, and who cleans up after a
+job cleans up after what comes before it, too. That is kept for each job (`Agenda.resting`) and told on to the jobs that it keeps
+from rest when it changes, so nobody walks up a chain to find it out.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ def settle_rest(state: RunState, changed: Iterable[int]) -> None:
             continue
         if order in resting:
             resting.discard(order)
+            todo += job.dependents
         else:
             resting.add(order)
             wake_watchers(state, job)
-        todo += job.chain_children
+            todo += job.kept_from_rest
+            job.kept_from_rest.clear()
 
 
 def _rests(state: RunState, job: JobState) -> bool:
@@ -50,4 +53,10 @@ def _rests(state: RunState, job: JobState) -> bool:
     # Any other cleanup job closes in the end.
     if rules.is_cleanup and not (rules.chain and job.phase is Phase.OPEN):
         return False
-    return all(is_at_rest(state, state.jobs[parent]) for parent in rules.chain)
+    before = (state.jobs[each] for each in (*rules.chain, *rules.needs))
+    moving = next((each for each in before if not is_at_rest(state, each)), None)
+    if moving is None:
+        return True
+    # One is enough: when that one is at rest, this one is looked at again.
+    moving.kept_from_rest.add(order)
+    return False

@@ -231,6 +231,8 @@ class JobState(msgspec.Struct):
     chain_children: list[int] = msgspec.field(default_factory=list)
     watchers: set[int] = msgspec.field(default_factory=set)
     """Blocked jobs that wait for this one to be listed, or to be at rest."""
+    kept_from_rest: set[int] = msgspec.field(default_factory=set)
+    """In a halted run: jobs that are not at rest before this one is."""
     rank: int = 0
     """Its place in `RunState.by_rank`."""
     line: WaitingLine = NO_LINE

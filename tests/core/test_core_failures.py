@@ -303,3 +303,17 @@ def test_after_a_halt_when_failed_is_skipped_if_what_it_needs_succeeded_all_the_
     assert run.closed["b"] is Phase.SUCCEEDED
     assert run.ended["alarm:0"] == "skipped"
     assert run.result == ("failed", "c:0")
+
+
+@pytest.mark.parametrize("between", [1, 3])
+def test_a_cleanup_job_waits_for_what_comes_before_the_jobs_that_it_needs(between: int) -> None:
+    """Those will not start any more, and that tells nothing of the work before them: it still runs."""
+    middle = [job(f"m{order}", order, needs=(order - 1,)) for order in range(1, between + 1)]
+    rules = [job("work", 0), *middle, single("clean", between + 1, needs=(between,), when_word="always")]
+    run = CoreDriver(rules, {"work": 3}, slots=2).open()
+    run.fail("work:0")
+    assert list(run.running) == ["work:1"]
+    run.succeed("work:1")
+    assert list(run.running) == ["clean:0"]
+    run.succeed("clean:0")
+    assert run.result == ("failed", "work:0")

@@ -244,12 +244,13 @@ class Model:
         """The jobs that are closed, and in a halted run those that never move again: added until none is left to add."""
         found = {order for order in range(len(self.jobs)) if self.is_closed(order)}
         still = [order for order in range(len(self.jobs)) if self.halting and self.comes_to_nothing(order)]
-        while more := {order for order in still if found.issuperset(self.rules[order].chain)} - found:
+        before = {order: (*self.rules[order].chain, *self.rules[order].needs) for order in still}
+        while more := {order for order in still if found.issuperset(before[order])} - found:
             found |= more
         return found
 
     def comes_to_nothing(self, order: int) -> bool:
-        """Of a halted run: whether the job itself does nothing more, unless the jobs whose items it follows do."""
+        """Of a halted run: whether the job itself does nothing more, unless the jobs that it needs or follows do."""
         may_still_open_or_close = self.is_cleanup(order) and (not self.rules[order].chain or self.jobs[order].phase == "blocked")
         return not may_still_open_or_close and not self.moves(order)
 
