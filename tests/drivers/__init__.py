@@ -31,5 +31,6 @@ Real processes:
 
 `our_source`: the program's own files, for the tests of its structure.
 
-For parametrize: `sweeps`, of which the quick suite runs a few and `make test-slow` all.
+For parametrize: `sweeps`, of which the quick suite runs a few and `make test-slow` all. A table of hundreds of small cases is
+one test, whose failure says which case it was: `sweeps.telling`.
 """
