@@ -58,11 +58,13 @@ class Places:
 
 
 class Sources:
-    """The two files that places point into. Both have one format."""
+    """The two files that places point into. Both have one format. What is asked for again and again is read once."""
 
     def __init__(self, checkpoint: SourceFile, journal: SourceFile, format_: Format = TODAY) -> None:
         self._files = (checkpoint, journal)
         self._format = format_
+        self._last: tuple[tuple[int, int, int], Record] | None = None
+        """The record that was read last: who shows an item asks several times in a row what came of it."""
 
     def path(self, source: int) -> Path:
         """Where one of the two lies."""
@@ -75,4 +77,9 @@ class Sources:
 
     def record(self, place: tuple[int, int, int]) -> Record:
         """The record at `place`. Raises StateRefusedError."""
-        return self._format.decode_record(self.line(place), self._files[place[0]].path)
+        last = self._last
+        if last is not None and last[0] == place:
+            return last[1]
+        record = self._format.decode_record(self.line(place), self._files[place[0]].path)
+        self._last = place, record
+        return record

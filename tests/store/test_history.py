@@ -32,6 +32,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.settings_records import Selection
+from orchestrator.store.source_file import SourceFile
 from orchestrator.workers.protocol import AgentReport
 
 
@@ -311,3 +312,19 @@ def test_a_history_reads_records_of_a_generation_that_is_gone(tmp_path: Path) ->
     store.take_checkpoint()
     store.close()
     assert history.jobs["port"].record(0) == ended(0)
+
+
+def test_what_came_of_an_item_is_read_once_however_often_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = history_of(tmp_path, LISTED, ended(0), ended(1), settled(1, Status.SUCCEEDED, stale=True)).jobs["port"]
+    read: list[tuple[int, int]] = []
+    whole = SourceFile.read
+
+    def counted(source: SourceFile, offset: int, length: int) -> bytes:
+        read.append((offset, length))
+        return whole(source, offset, length)
+
+    monkeypatch.setattr(SourceFile, "read", counted)
+    assert [job.record(0), job.last_end(0), job.last_end(0), job.record(0)] == [ended(0)] * 4
+    assert len(read) == 1
+    assert [job.last_end(1), job.last_end(1), job.last_end(0)] == [ended(1), ended(1), ended(0)]
+    assert len(read) == 3
