@@ -25,7 +25,7 @@ _LENGTH = struct.Struct("<I")
 _DESCRIPTOR_BYTES = array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_CUT = socket.MSG_TRUNC | socket.MSG_CTRUNC
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _BY_FILE_PREFIXES = (encode_message(ByFile(path=""))[:-1], encode_message(ByFile(path="\udc80"))[: -len('\\udc80"}')])
 """How a message begins that only names a file; the second: below a folder whose name is not UTF-8."""
 _decode_by_file: Callable[[bytes], ByFile] = message_decoder(ByFile)

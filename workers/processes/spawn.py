@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..faultpoints import fault_point
@@ -128,13 +128,23 @@ def _allowed(base: Mapping[bytes, bytes], patterns: Sequence[str]) -> dict[bytes
     return {name: value for name, value in base.items() if name in names or name.startswith(beginnings)}
 
 
-def _candidates(command: str, environment: Mapping[bytes, bytes]) -> list[str]:
-    """Where the command may stand, best first: in the item's own PATH, relative to its own directory."""
+def _candidates(command: str, environment: Mapping[bytes, bytes]) -> Iterator[str]:
+    """Where the command may stand, best first: in the item's own PATH, relative to its own directory.
+
+    Looked for one by one: mostly the first that is found is the last that anybody asks for.
+    """
     if "/" in command or not command:
-        return [command]
+        yield command
+        return
     path = os.fsdecode(environment.get(b"PATH", os.fsencode(os.defpath)))
     places = [f"{folder or '.'}/{command}" for folder in path.split(":")]
-    return [place for place in places if os.access(place, os.X_OK)] or [place for place in places if os.path.exists(place)]
+    is_executable = False
+    for place in places:
+        if os.access(place, os.X_OK):
+            is_executable = True
+            yield place
+    if not is_executable:
+        yield from filter(os.path.exists, places)
 
 
 def _in_words(command: str, reason: OSError | None, environment: Mapping[bytes, bytes]) -> str:
