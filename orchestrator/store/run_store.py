@@ -128,9 +128,9 @@ class RunStore:
                 "put the run's own back, then resume it: what is recorded stays",
             )
 
-    def request_sync(self) -> None:
-        """Have everything appended so far made durable, soon. Does not wait."""
-        self._syncer.request_sync(self._group)
+    def request_sync(self, *, is_awaited: bool = True) -> None:
+        """Have everything appended so far made durable, soon. Does not wait. `is_awaited`: somebody wants to hear of it."""
+        self._syncer.request_sync(self._group, is_awaited=is_awaited)
 
     def make_durable(self) -> None:
         """Make everything appended so far durable before this returns, at the cost of one sync. Raises StateUnwritableError."""
@@ -138,7 +138,7 @@ class RunStore:
         self._syncer.sync_now(self._group)
 
     def sync_fileno(self) -> int:
-        """Readable when `durable_through` has news."""
+        """Readable when `durable_through` has news that are awaited, or raises."""
         return self._syncer.fileno()
 
     def durable_through(self) -> int:

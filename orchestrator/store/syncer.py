@@ -24,7 +24,7 @@ SHORTEST_INTERVAL_SECONDS = 0.010
 
 
 class Syncer:
-    """Owns the thread, not the descriptor. `fileno()` becomes readable when more is durable, or when a sync has failed."""
+    """Owns the thread, not the descriptor. `fileno()` is readable when what was awaited is durable, or a sync has failed."""
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
@@ -32,6 +32,8 @@ class Syncer:
         self._condition = threading.Condition()
         self._requested = 0
         self._durable = 0
+        self._awaited = 0
+        """The last group of which somebody wants to hear that it is durable."""
         self._is_idle = False
         self._is_syncing = False
         self._closing = threading.Event()
@@ -43,8 +45,14 @@ class Syncer:
         self._thread: threading.Thread | None = None
         self._has_thread()
 
-    def request_sync(self, group: int) -> None:
-        """Make everything through `group` durable, soon. Waits for nothing but a machine that has no room for a thread."""
+    def request_sync(self, group: int, *, is_awaited: bool = True) -> None:
+        """Make everything through `group` durable, soon. Waits for nothing but a machine that has no room for a thread.
+
+        `is_awaited`: something waits for it, so it is told (`fileno`). Other news would wake the loop for nothing.
+        """
+        # Before the request: a sync that covers the group has seen that it is awaited.
+        if is_awaited:
+            self._awaited = group
         self._requested = group
         if self._thread is None and not self._has_thread():
             if self.failure is None:
@@ -122,9 +130,12 @@ class Syncer:
         if error is not None:
             # Never tried again: the kernel may have dropped the pages, and would call the next fdatasync a success.
             self.failure = unwritable(self._path, error)
-        else:
-            self._durable = goal
-        self._tell()
+            self._tell()
+            return
+        is_awaited = self._durable < self._awaited
+        self._durable = goal
+        if is_awaited:
+            self._tell()
 
     def _run(self) -> None:
         """The thread: wait for a request, rest, sync once for all that came meanwhile."""

@@ -63,7 +63,7 @@ class Recorder:
                 if self._ended:
                     self._awaiting.append((group, self._ended))
                     self._ended = []
-                self._store.request_sync()
+                self._store.request_sync(is_awaited=bool(self._awaiting))
             actions, self._actions = self._actions, []
             for action in actions:
                 action()

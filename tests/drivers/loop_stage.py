@@ -73,9 +73,9 @@ class Stage:
         self._is_syncing = True
         request = Syncer.request_sync
 
-        def hold(syncer: Syncer, group: int) -> None:
+        def hold(syncer: Syncer, group: int, *, is_awaited: bool) -> None:
             if self._is_syncing:
-                request(syncer, group)
+                request(syncer, group, is_awaited=is_awaited)
 
         monkeypatch.setattr(Syncer, "request_sync", hold)
         # That what is written survives a power loss is told by other tests; a disk would take most of the time of these.

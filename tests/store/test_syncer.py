@@ -47,3 +47,20 @@ def test_without_a_thread_a_sync_that_failed_is_never_tried_again(fd: int, tmp_p
         with pytest.raises(StateUnwritableError):
             syncer.durable_through()
         syncer.close()
+
+
+def test_only_news_that_somebody_waits_for_wake_the_loop_and_failures_always_do(fd: int, tmp_path: Path) -> None:
+    with without_threads():
+        syncer = Syncer(fd, tmp_path / "journal")
+        syncer.request_sync(1, is_awaited=False)
+        assert not select.select([syncer.fileno()], [], [], 0)[0]
+        assert syncer.durable_through() == 1
+        syncer.request_sync(2)
+        assert select.select([syncer.fileno()], [], [], 0)[0]
+        assert syncer.durable_through() == 2
+        arm("journal.sync:1:EIO")
+        syncer.request_sync(3, is_awaited=False)
+        assert select.select([syncer.fileno()], [], [], 0)[0]
+        with pytest.raises(StateUnwritableError):
+            syncer.durable_through()
+        syncer.close()
