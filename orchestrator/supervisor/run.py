@@ -40,6 +40,7 @@ class Run:
     ) -> None:
         self.store = store
         self.dir = store.run_dir
+        self.id = store.run_dir.run_id
         self.history = store.history
         self.reader = reader
         self.jobs_file = jobs_file
@@ -50,11 +51,6 @@ class Run:
         self.recorder = Recorder(store)
         self.events: deque[Event] = deque()
         self._orders = {job.id: order for order, job in enumerate(jobs_file.jobs)}
-
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return self.dir.run_id
 
     def happened(self, *events: Event) -> None:
         """The core shall hear of this, after all that happened before."""

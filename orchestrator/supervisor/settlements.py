@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import assert_never
+from typing import assert_never, get_args
 
 import msgspec
 
@@ -52,6 +52,8 @@ class EndedAttempt(msgspec.Struct, frozen=True):
     round: int
     spent: Spent | None
 
+
+_STATUS_OF: dict[type[ItemState], Status] = {kind: Status(kind.__name__.lower()) for kind in get_args(ItemState)}
 
 ItemEnd = EndedAttempt | SharedOutcome | NotStarted
 """What stands behind the next state of an item: its own attempt, somebody else's, or that there was none, with the reason."""
@@ -138,7 +140,7 @@ class Settlements:
         self._run.tell.closed(job_id, decision.phase.value, decision.reason)
 
     def _record_item(self, item: ItemRef, state: ItemState, message: str) -> Settled:
-        status = Status(type(state).__name__.lower())
+        status = _STATUS_OF[type(state)]
         end = self._ends.pop(item, None)
         own = end if isinstance(end, EndedAttempt) else None
         # An item that waits after an attempt of its own waits for its next one, and no longer for anybody else's.
