@@ -82,5 +82,20 @@ def has_failed(state: RunState, asked: int, found: dict[int, bool]) -> bool:
     return lasting[asked] if asked in lasting else found[asked]
 
 
+def what_blocks(state: RunState, need: JobState) -> JobState | None:
+    """The job for which what needs `need` is skipped: itself, or one that it follows, for then it is not whole. None: none."""
+    todo, seen = [need], {need.rules.order}
+    while todo:
+        job = todo.pop()
+        if job.blocks_dependents:
+            return job
+        # Behind a failed item stands a skipped one. A chain that runs all the same (`when = "always"`) is whole.
+        if job.skipped > job.gone and job.rules.when_word is None:
+            news = [parent for parent in job.rules.chain if parent not in seen]
+            seen.update(news)
+            todo += [state.jobs[parent] for parent in news]
+    return None
+
+
 def _needed_by(job: JobState) -> tuple[int, ...]:
     return (*job.rules.needs, *job.rules.chain)

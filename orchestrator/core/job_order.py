@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from orchestrator.core import budget
-from orchestrator.core.ancestry import has_failed
+from orchestrator.core.ancestry import has_failed, what_blocks
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
 from orchestrator.core.item_ends import release_chain_item, settle_item
 from orchestrator.core.job_changes import enter_phase
@@ -159,7 +159,8 @@ def _reason_to_skip(state: RunState, job: JobState, needs: list[JobState], faile
             is_wanted = bool(job.rules.chain) or any(has_failed(state, order, failed) for order in job.rules.needs)
             return "" if is_wanted else "nothing that it needs failed"
         case None:
-            blocking = next((need for need in needs if need.blocks_dependents and not _is_judged(job.rules, need)), None)
+            unjudged = (need for need in needs if not _is_judged(job.rules, need))
+            blocking = next(filter(None, (what_blocks(state, need) for need in unjudged)), None)
             return "" if blocking is None else f"{blocking.rules.id} is {blocking.phase.value}"
         case unknown:
             assert_never(unknown)

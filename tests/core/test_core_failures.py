@@ -66,6 +66,7 @@ def test_a_run_that_keeps_going_runs_what_does_not_need_the_failed_job_and_skips
         job("report", 7, chain=(0,)),
         single("flagged", 8, needs=(0,), has_own_when=True),
         single("told", 9, needs=(0,), has_own_when=True, judged=(0,)),
+        single("send", 10, needs=(7,)),
     ]
     rules = [msgspec.structs.replace(each, keeps_going=True) for each in jobs]
     run = CoreDriver(rules, {"test": 2, "report": 2}, slots=9).open()
@@ -76,6 +77,7 @@ def test_a_run_that_keeps_going_runs_what_does_not_need_the_failed_job_and_skips
     assert sorted(run.started) == sorted(["test:0", "test:1", "lint:0", "badge:0", "alarm:0", "clean:0", "report:1", "told:0"])
     assert (run.ended["deploy:0"], run.messages["deploy:0"]) == ("skipped", "test is failed")
     assert run.messages["report:0"] == "test:0 is failed"
+    assert run.messages["send:0"] == "test is failed", "the chain that it needs is not whole"
     assert (run.closed["publish"], run.messages["publish"]) == (Phase.SKIPPED, "deploy is skipped")
     assert run.messages["flagged:0"] == "test is failed", "its `when` asks for something else"
     assert run.result == ("failed", "test:0")

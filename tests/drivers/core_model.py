@@ -268,9 +268,20 @@ class Model:
         return max((1 + self.depth(parent) for parent in self.rules[order].chain), default=0)
 
     def blocks(self, order: int) -> bool:
-        if self.jobs[order].phase == "failed":
+        """Whether what needs the job is skipped: it did not succeed, or is a chain that is cut by one that it follows."""
+        around = {order}
+        while more := {p for o in around if self.is_cut(o) for p in self.rules[o].chain} - around:
+            around |= more
+        return any(self.is_no_success(each) for each in around)
+
+    def is_cut(self, order: int) -> bool:
+        return bool(self.refs(order, "skipped")) and self.rules[order].when_word is None
+
+    def is_no_success(self, order: int) -> bool:
+        phase = self.jobs[order].phase
+        if phase == "failed":
             return self.is_stopped(order) or not self.rules[order].continue_on_error
-        return self.jobs[order].phase == "cancelled" or (self.jobs[order].phase == "skipped" and not self.is_left_out(order))
+        return phase == "cancelled" or (phase == "skipped" and not self.is_left_out(order))
 
     def is_judged(self, order: int, need: int) -> bool:
         """Whether the job's own `when` says whether it runs, whatever became of what it needs."""
