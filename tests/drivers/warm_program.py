@@ -20,7 +20,7 @@ from pathlib import Path
 
 from drivers.warm_server import LENGTH, NUMBER
 
-SERVER = Path(__file__).with_name("warm_server.py")
+SERVER = f"import sys; sys.path[0] = {str(Path(__file__).parents[1])!r}; from drivers.warm_server import main; main()"
 ROOM = 32 * 1024
 """Bytes that the arguments and the environment of a process may have to be seen in `/proc`."""
 
@@ -78,7 +78,7 @@ class WarmProgram:
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHESTRATE_", "XDG_"))}
         self._control, theirs = socket.socketpair()
         with theirs:
-            argv = [sys.executable, str(SERVER), str(theirs.fileno()), " " * ROOM]
+            argv = [sys.executable, "-c", SERVER, str(theirs.fileno()), " " * ROOM]
             environment = {**self._environment, "ROOM": " " * ROOM}
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", env=environment, pass_fds=[theirs.fileno()]

@@ -6,10 +6,9 @@ ends as Python ends: exit handlers, flushed streams, exit code, traceback.
 Invariant: this process has one thread and opens no file of a run, so a fork inherits no lock of anybody's.
 What it refuses, because Python reads it before any code can run: see `warm_program.needs_own_interpreter`.
 
-    python warm_server.py CONTROL
-
-On the socket CONTROL comes a socket for each call. On that come three descriptors and the call; back go the pid and, when the
-process has ended, its exit code. Once that was taken in (no more comes from the other side) the process is waited for.
+On the socket whose number is its argument comes a socket for each call. On that come three descriptors and the call; back go the
+pid and, when the process has ended, its exit code. Once that was taken in (no more comes from the other side) the process is
+waited for.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import io
 import json
 import os
 import pkgutil
@@ -34,7 +32,11 @@ import time
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 import orchestrator
+from drivers.forked_process import reset_signals, show_in_proc, take_streams
+from drivers.warm_worker import fork_workers, load_workers
 
 LENGTH = struct.Struct("=I")
 NUMBER = struct.Struct("=i")
@@ -98,6 +100,7 @@ class Server:
         if pid == 0:
             take_streams(streams)
             reset_signals()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             return call
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -142,40 +145,6 @@ def read_exactly(connection: int, size: int) -> bytes:
     return data
 
 
-def take_streams(streams: list[int]) -> None:
-    """Standard streams, as Python makes them when it starts; no other descriptor stays open."""
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    is_buffered = not sys.stdout.write_through  # else: PYTHONUNBUFFERED
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        first: io.TextIOWrapper = getattr(sys, name)
-        raw = io.FileIO(number, "wb" if number else "rb", closefd=False)
-        raw.name = f"<{name}>"
-        buffer: Any = raw
-        if number == 0:
-            buffer = io.BufferedReader(raw)
-        elif is_buffered:
-            buffer = io.BufferedWriter(raw)
-        made = io.TextIOWrapper(
-            buffer,
-            first.encoding,
-            first.errors,
-            newline="\n",
-            line_buffering=is_buffered and (number == 2 or raw.isatty()),
-            write_through=not is_buffered,
-        )
-        made.mode = "w" if number else "r"  # type: ignore[misc]
-        setattr(sys, name, made)
-        setattr(sys, f"__{name}__", made)
-
-
-def reset_signals() -> None:
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def become(module: str, words: list[str], cwd: str, environment: dict[str, str], *, own_session: bool) -> None:
     """What a new process has from its parent."""
     if own_session:
@@ -192,26 +161,6 @@ def become(module: str, words: list[str], cwd: str, environment: dict[str, str],
     sys.modules["__main__"] = ModuleType("__main__")
 
 
-def show_in_proc(argv: list[str], environment: dict[str, str] | None = None) -> None:
-    """Write both where the kernel reads `/proc/PID/cmdline` and `/proc/PID/environ`, as far as there is room.
-
-    The room is what this process was started with. The C library reads the environment there until all of it was set anew.
-    """
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    arguments_start, arguments_end, environment_start, environment_end = (int(field) for field in fields[45:49])
-    with open("/proc/self/mem", "r+b", buffering=0) as memory:
-        _fill(memory, arguments_start, arguments_end, argv)
-        if environment is not None:
-            _fill(memory, environment_start, environment_end, [f"{name}={value}" for name, value in environment.items()])
-
-
-def _fill(memory: io.FileIO, start: int, end: int, words: list[str]) -> None:
-    text = b"".join(os.fsencode(word) + b"\0" for word in words)[: end - start - 1]
-    memory.seek(start)
-    memory.write(text.ljust(end - start, b"\0"))
-
-
 def keep_modules() -> None:
     """Have Python's end leave alone what was loaded before the fork: taking it apart costs more than most commands do."""
     loaded = dict(sys.modules)
@@ -224,12 +173,23 @@ def keep_modules() -> None:
     atexit.register(forget)  # the first is called last: behind every exit handler of the program
 
 
+def make_decoders() -> None:
+    """Have what decodes our structs made here, once: else each fork would make what it needs."""
+    for module in list(sys.modules.values()):
+        for value in list(vars(module).values()):
+            if getattr(value, "__qualname__", "") in ("json_decoder.<locals>.decode", "message_decoder.<locals>.decode"):
+                with contextlib.suppress(msgspec.DecodeError):
+                    value(b"")
+
+
 def main() -> None:
     for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in LOADED_LATE:
         importlib.import_module(name)
+    load_workers()
+    make_decoders()
     show_in_proc([sys.executable, *sys.argv[:2]])
     assert threading.active_count() == 1, "a thread would be missing in every fork"
     gc.collect()
@@ -237,8 +197,6 @@ def main() -> None:
     call = Server(int(sys.argv[1])).serve()
     keep_modules()
     become(**call)
+    if call["module"] == "orchestrator":
+        fork_workers()
     runpy._run_module_as_main(call["module"])  # type: ignore[attr-defined]
-
-
-if __name__ == "__main__":
-    main()
