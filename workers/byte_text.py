@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-_BYTE_IN_TEXT = re.compile("[\udc80-\udcff]")
+_BYTE_IN_TEXT = "[\udc80-\udcff]"
 _ESCAPE_OF_A_BYTE = b"\\udc"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -42,7 +42,7 @@ def bytes_of_text(text: str) -> bytes:
 
 def escape_bytes(text: str) -> str:
     """JSON with its bytes that are not UTF-8 as escapes."""
-    return _BYTE_IN_TEXT.sub(lambda found: f"\\u{ord(found[0]):x}", text)
+    return re.sub(_BYTE_IN_TEXT, lambda found: f"\\u{ord(found[0]):x}", text)
 
 
 def lines_of(data: bytes) -> list[str]:
@@ -94,10 +94,16 @@ def encode_message(value: msgspec.Struct) -> bytes:
 
 
 def json_decoder(kind: Any) -> Callable[[bytes], Any]:
-    """What decodes the JSON of `kind`, also with escaped bytes. It raises msgspec.DecodeError, ValueError, RecursionError."""
-    decode_plain = msgspec.json.Decoder(kind).decode
+    """What decodes the JSON of `kind`, also with escaped bytes. It raises msgspec.DecodeError, ValueError, RecursionError.
+
+    Made with its first use: a decoder of a union of structs costs milliseconds, and no process uses all that its modules name.
+    """
+    decode_plain: Callable[[bytes], Any] | None = None
 
     def decode(data: bytes) -> Any:
+        nonlocal decode_plain
+        if decode_plain is None:
+            decode_plain = msgspec.json.Decoder(kind).decode
         try:
             return decode_plain(data)
         except msgspec.DecodeError:
@@ -109,11 +115,16 @@ def json_decoder(kind: Any) -> Callable[[bytes], Any]:
 
 
 def message_decoder(kind: Any) -> Callable[[bytes], Any]:
-    """What decodes the messages of `encode_message`. It raises as that of `json_decoder` does."""
-    decode_plain = msgspec.msgpack.Decoder(kind).decode
+    """What decodes the messages of `encode_message`. Made, and raises, as that of `json_decoder`."""
+    decode_plain: Callable[[bytes], Any] | None = None
 
     def decode(data: bytes) -> Any:
-        return _unescaped(data, kind) if data.startswith(_FIRST_BYTE_OF_JSON) else decode_plain(data)
+        nonlocal decode_plain
+        if data.startswith(_FIRST_BYTE_OF_JSON):
+            return _unescaped(data, kind)
+        if decode_plain is None:
+            decode_plain = msgspec.msgpack.Decoder(kind).decode
+        return decode_plain(data)
 
     return decode
 

@@ -16,7 +16,7 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 
-from .byte_text import encode_message, message_decoder
+from .byte_text import encode_json, encode_message, message_decoder
 from .protocol import INLINE_BYTES, ByFile
 
 MAX_DESCRIPTORS = 64
@@ -26,7 +26,7 @@ _DESCRIPTOR_BYTES = array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
-_BY_FILE_PREFIXES = (encode_message(ByFile(path=""))[:-1], encode_message(ByFile(path="\udc80"))[: -len('\\udc80"}')])
+_BY_FILE_PREFIXES = (encode_message(ByFile(path=""))[:-1], encode_json(ByFile(path=""))[: -len('"}')])
 """How a message begins that only names a file; the second: below a folder whose name is not UTF-8."""
 _decode_by_file: Callable[[bytes], ByFile] = message_decoder(ByFile)
 

@@ -31,8 +31,8 @@ _CONTAINERS = frozenset((list, dict))
 _FIRST_DIGITS = len(str(LARGEST_NUMBER))
 """A whole number of fewer digits is in the range of a double."""
 _ALL_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
-_AT_BYTE = re.compile(r" \(byte ([0-9]+)\)\Z")
-_HALF_CHARACTER = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+_AT_BYTE = r" \(byte ([0-9]+)\)\Z"
+_HALF_CHARACTER = rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
 """The first half of a surrogate pair without the second."""
 _TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 
@@ -99,13 +99,13 @@ def _decoded(decode: Callable[[bytes], T], data: bytes, largest: int) -> T:
 def _placed(words: str, data: bytes) -> str:
     """The words of msgspec for what is malformed, with the line and the column that an editor has."""
     words = words.removeprefix("JSON is malformed: ")
-    found = _AT_BYTE.search(words)
+    found = re.search(_AT_BYTE, words)
     if found is not None:
         at = int(found[1])
         line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
         return f"{words[: found.start()]} (line {line}, column {column})"
     # Without a place: msgspec calls both the same.
-    if _HALF_CHARACTER.search(data) is not None:
+    if re.search(_HALF_CHARACTER, data) is not None:
         return "it holds half a character"
     return "it ends too early" if words == "Input data was truncated" else words
 

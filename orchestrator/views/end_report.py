@@ -6,8 +6,9 @@ import bisect
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, assert_never
+
+import msgspec
 
 from orchestrator.system.wording import STATUS_WORDS, after_attempts, at_time, counted, dollars, lasting, shown, spent, title
 from orchestrator.views.happenings import (
@@ -38,20 +39,18 @@ MOST_RUNNING = 20
 MOST_QUESTIONS = 10
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """An item that failed. Failures sort by `place`: the order of the job in the file, then the index of the item."""
 
     place: tuple[int, int]
     item: str
-    label: str | None = field(compare=False)
-    message: str = field(compare=False)
-    attempts: int = field(compare=False)
-    attempt_class: str | None = field(default=None, compare=False)
+    label: str | None
+    message: str
+    attempts: int
+    attempt_class: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunningItem:
+class RunningItem(msgspec.Struct, frozen=True):
     """An attempt that has run for `seconds` so far."""
 
     item: str
@@ -60,8 +59,7 @@ class RunningItem:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ChildRun:
+class ChildRun(msgspec.Struct, frozen=True):
     """The child run that does the work of `item`."""
 
     item: str
@@ -69,8 +67,7 @@ class ChildRun:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotedItem:
+class NotedItem(msgspec.Struct, frozen=True):
     """An item that succeeded, and of which a person should know more."""
 
     item: str
@@ -168,7 +165,8 @@ class EndReport:
     ) -> None:
         _, _, index = item.partition(":")
         place = (self._job_order.get(job, len(self._job_order)), int(index) if index.isdigit() else 0)
-        bisect.insort(self._failures, Failure(place, item, label, message, attempts, attempt_class))
+        failure = Failure(place, item, label, message, attempts, attempt_class)
+        bisect.insort(self._failures, failure, key=lambda each: each.place)
         del self._failures[MOST_FAILURES:]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
+
+from orchestrator.workers.launch import worker_argv
 
 LISTED = """
 import dataclasses, sys
@@ -36,3 +40,33 @@ def test_a_run_without_a_terminal_loads_nothing_that_draws_or_serves() -> None:
     assert not {"rich", "asyncio", "distributed", "starlette", "yaml", "jsonschema", "email", "tarfile", "gzip", "shutil"} & set(
         found.stdout.split()
     )
+
+
+WORKER = """
+import os, sys
+for number, given in enumerate(sys.argv[1:3], 3):
+    os.dup2(int(given), number)
+os._exit = lambda code: print(code, *(name for name, module in sys.modules.items() if module is not None))
+del sys.argv[1:3], sys.argv[0]
+main = sys.argv[0]
+exec(compile(open(main).read(), main, "exec"), {"__name__": "__main__", "__file__": main, "__package__": None})
+"""
+"""A worker whose supervisor is gone. It tells what it has loaded."""
+
+
+def test_a_worker_loads_only_what_a_plain_command_needs() -> None:
+    python, isolated, without_site, *words = worker_argv("/nowhere")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    with theirs, open(os.devnull, "rb") as lock:
+        given = (theirs.fileno(), lock.fileno())
+        argv = [python, isolated, without_site, "-c", WORKER, *map(str, given), *words]
+        told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30, pass_fds=given)
+    code, *loaded = told.stdout.split()
+    assert (code, told.stderr) == ("0", "")
+    needless = {"inspect", "typing_extensions", "json", "traceback", "subprocess", "tempfile", "logging", "dataclasses"}
+    assert not needless & set(loaded)
+    own = [name for name in loaded if name.startswith("orchestrate_workers.")]
+    assert not [name for name in own if name.startswith(("orchestrate_workers.agents", "orchestrate_workers.workspaces"))]
+    assert len(own) <= 40
+    assert not {name.split(".")[0] for name in loaded} & {"orchestrator", "jinja2", "psutil", "filelock", "click", "rich"}
