@@ -5,6 +5,7 @@ A module that some command does not need is imported only where it is needed: `o
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -36,10 +37,21 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         code = _tell(error, invocation)
     _settle_stderr()
+    # Python looks through all that is loaded once more as it ends, and then lets go of it anyway.
+    if arguments is None:
+        gc.freeze()
     return code
 
 
 def _run(words: list[str], invocation: Invocation) -> int:
+    # Alone it needs no reader of words, which costs more than all else: scripts ask it often.
+    if words == ["--version"]:
+        from orchestrator import __version__
+        from orchestrator.cli.output import write_bytes
+
+        write_bytes(f"orchestrate {__version__}\n".encode())
+        return 0
+
     import click
 
     from orchestrator.cli.group import orchestrate

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Concatenate, ParamSpec, TypeVar
+
     from orchestrator.store.run_dir import RunDir
 
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
-@dataclass
+
 class Invocation:
     """`home_option`: the value of --home. `run_dir`: the run that this call works on, once it is known."""
 
-    home_option: str | None = None
-    run_dir: RunDir | None = None
+    def __init__(self) -> None:
+        self.home_option: str | None = None
+        self.run_dir: RunDir | None = None
 
     def home(self, *, is_made: bool = False) -> Path:
         """The state folder; `is_made`: it is made if it is missing. Raises UserError, StateUnwritableError."""
@@ -28,6 +30,8 @@ class Invocation:
 
     def program(self) -> str:
         """The program as the user calls it, for commands in messages: with --home if it was given."""
+        import shlex
+
         return f"orchestrate --home {shlex.quote(self.home_option)}" if self.home_option else "orchestrate"
 
     def find(self, reference: str | None) -> RunDir:
@@ -64,4 +68,8 @@ class Invocation:
             return None
 
 
-pass_invocation = click.make_pass_decorator(Invocation)
+def pass_invocation(command: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
+    """Have `command` called with the invocation first."""
+    import click  # `--version` is answered without it.
+
+    return click.make_pass_decorator(Invocation)(command)

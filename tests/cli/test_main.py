@@ -30,7 +30,7 @@ def jobs_file(tmp_path: Path) -> Path:
 
 
 def test_version_needs_none_of_the_heavy_libraries() -> None:
-    heavy = {"rich", "jinja2", "psutil", "filelock", "msgspec"}
+    heavy = {"click", "inspect", "dataclasses", "pathlib", "rich", "jinja2", "psutil", "filelock", "msgspec"}
     code = f"import sys; from orchestrator.cli import main; main(['--version']); sys.exit(str({heavy!r} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert told.stdout == f"orchestrate {__version__}\n"

@@ -23,7 +23,6 @@ for module in list(sys.modules.values()):
 DEAR = {
     "orchestrator.jobsfile.language.template.Template",
     "orchestrator.reading.run_reader.RunReader",
-    "orchestrator.cli.invocation.Invocation",
 }
 """What needs more than a struct can: a field that is not compared, attributes that are worked out once."""
 
