@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import tempfile
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,10 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.errors import UserError
 from orchestrator.workers.byte_text import bytes_of_text
+from orchestrator.workers.files.beneath import enter_beneath, real_root
+
+if TYPE_CHECKING:
+    from orchestrator.attempts.rendering import Prepared
 
 
 @click.command("exec")
@@ -40,10 +45,7 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     if prepared.child is not None and not shell:
         raise UserError(f"{item} is a run of another file", f"by hand: orchestrate run {shlex.quote(prepared.child.path)}")
     # What the worker would do before it starts the command, without its captures, limits and locks.
-    try:
-        os.chdir(prepared.cwd)
-    except OSError as error:
-        raise UserError(f"{prepared.cwd}: cannot go there: {error.strerror}") from error
+    go_to(prepared)
     if prepared.creates is not None:
         tell_note(f"it writes {prepared.creates.temporary}, and by hand nothing renames that")
     if shell:
@@ -55,6 +57,18 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
         argv.append(f"/dev/fd/{_readable(prepared.script)}")
     _become(argv, environment)
     return 0
+
+
+def go_to(prepared: Prepared) -> None:
+    """Go where the item works, as its worker does: no link that stands there is followed out of a workspace."""
+    place = prepared.place
+    try:
+        if place is None or place.kind == "shared":
+            os.chdir(prepared.cwd)
+        else:
+            enter_beneath(prepared.cwd, real_root(place.path))
+    except OSError as error:
+        raise UserError(f"{prepared.cwd}: cannot go there: {error.strerror}") from error
 
 
 def _set_stdin(text: str | None) -> None:

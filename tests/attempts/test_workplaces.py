@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import followers
+from orchestrator.attempts.workspaces.landing import CheckScript, _failure
 from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.place import Workplace, parent_of, repository_of
-from orchestrator.errors import JobsFileError
+from orchestrator.cli.exec import go_to
+from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.run_dir import RunDir
@@ -174,8 +177,8 @@ def test_what_is_no_file_is_neither_waited_for_nor_read_for_ever(tmp_path: Path)
     os.mkfifo(tmp_path / "source" / "fifo")
     (tmp_path / "source" / "zero").symlink_to("/dev/zero")
     with pytest.raises(OSError, match="it is no file"):
-        copy_matches(["fifo"], str(tmp_path / "source"), str(tmp_path / "copy"))
-    assert copy_matches(["zero"], str(tmp_path / "source"), str(tmp_path / "copy")) == ["zero"]
+        copy_matches(["fifo"], str(tmp_path / "source"), str(tmp_path / "copy"), os.path.realpath(tmp_path))
+    assert copy_matches(["zero"], str(tmp_path / "source"), str(tmp_path / "copy"), os.path.realpath(tmp_path)) == ["zero"]
     assert (tmp_path / "copy" / "zero").readlink() == Path("/dev/zero")
 
 
@@ -216,3 +219,35 @@ def test_a_landing_that_left_something_out_says_which(tmp_path: Path) -> None:
     assert told(conflicts) == "2 conflicts (port:1, port:4), 1 failed check (port:2); the others are landed"
     assert told(b"not JSON") == told(b"[]") == told(b'{"conflicts":3}') == "exit code 1"
     assert told(conflicts, 2) == "exit code 2"
+
+
+def test_the_check_of_a_landing_does_not_run_where_a_link_that_was_landed_leads(tmp_path: Path) -> None:
+    for name in ("outside", "repo"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "repo" / "sub").symlink_to(tmp_path / "outside")
+    check = CheckScript(script="touch ran", cwd=str(tmp_path / "repo" / "sub"), env={})
+    told = _failure(check, str(tmp_path / "repo"))
+    assert told == f"the check cannot run in {check.cwd}: a link leads out of the workspace, to {tmp_path}/outside"
+    assert os.listdir(tmp_path / "outside") == []
+
+
+def test_by_hand_nobody_is_led_out_of_a_workspace_either(tmp_path: Path) -> None:
+    for name in ("outside", "ws"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "ws" / "sub").symlink_to(tmp_path / "outside")
+    prepared = Prepared(
+        argv=["true"],
+        script=None,
+        cwd=str(tmp_path / "ws" / "sub"),
+        env={},
+        stdin=None,
+        creates=None,
+        label=None,
+        payload="",
+        token=None,
+        place=place(path=str(tmp_path / "ws")),
+    )
+    here = os.getcwd()
+    with pytest.raises(UserError, match=r"/ws/sub: cannot go there: a link leads out of the workspace"):
+        go_to(prepared)
+    assert os.getcwd() == here

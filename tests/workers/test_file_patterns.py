@@ -46,12 +46,12 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_a_pattern_names_these_and_ends(folder: Path, pattern: str, found: list[str]) -> None:
     """Two links to their own folder lead to a thousand billion paths."""
-    assert matches([pattern], str(folder), is_inside=True) == found
+    assert matches([pattern], str(folder), root=os.path.realpath(folder)) == found
 
 
 def test_what_a_user_has_linked_may_be_elsewhere(folder: Path) -> None:
     assert matches(["out/0?.json"], str(folder)) == [f"out/0{index}.json" for index in range(10)]
-    assert matches(["out/**/0?.json"], str(folder), is_inside=True) == ["out"]
+    assert matches(["out/**/0?.json"], str(folder), root=os.path.realpath(folder)) == ["out"]
 
 
 def test_a_folder_outside_is_one_note_and_notes_are_few(folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from contextlib import suppress
 
 from ..locks import unlock
 from ..protocol import ConfigTask
+from .beneath import lies_beneath
 from .config_links import Links, links_path, note_links, noted_links
 from .copying import remove_folder
 from .opening import StrangeFileError, open_file, read_file, replace_file
@@ -137,7 +138,7 @@ class ConfigFolder:
         self._bring_back()
         for name in self._task.shared:
             own, real = os.path.join(self.path, name), os.path.join(self._task.real, name)
-            if os.path.lexists(own) or not os.path.lexists(real):
+            if os.path.lexists(own) or not os.path.lexists(real) or not self._is_inside(own):
                 continue
             os.makedirs(os.path.dirname(own), mode=0o700, exist_ok=True)
             os.symlink(real, own)
@@ -145,12 +146,16 @@ class ConfigFolder:
     def _bring_back(self) -> None:
         for name in self._task.shared:
             own, real = os.path.join(self.path, name), os.path.join(self._task.real, name)
-            if os.path.islink(own) or not os.path.isfile(own):
+            if os.path.islink(own) or not os.path.isfile(own) or not self._is_inside(own):
                 continue
             if not os.path.exists(real) or os.stat(own).st_mtime > os.stat(real).st_mtime:
                 _copy(own, real)
             os.unlink(own)
             os.symlink(real, own)
+
+    def _is_inside(self, own: str) -> bool:
+        """Whether the folder of `own` is none that an agent has put a link to elsewhere in place of."""
+        return lies_beneath(os.path.realpath(os.path.dirname(own)), os.path.realpath(self.path))
 
     def _unlock(self) -> None:
         if self._lock is not None:

@@ -21,20 +21,36 @@ _PIECE_BYTES = 1 << 20
 
 
 def copy_content(source: str, target: str) -> None:
-    """Copy the content of the file `source` to `target`, which is made, or loses what it had. Raises OSError, Interrupted."""
-    with open(source, "rb", buffering=0, opener=_open_without_waiting) as origin, open(target, "wb", buffering=0) as copy:
-        if _shares_blocks(origin.fileno(), copy.fileno()):
+    """Copy the content of the file `source` to `target`, which is made (0600), or loses what it had.
+
+    Raises OSError, Interrupted.
+    """
+    origin = _open_without_waiting(source)
+    try:
+        copy_open_file(origin, target)
+    finally:
+        os.close(origin)
+
+
+def copy_open_file(origin: int, target: str) -> None:
+    """The same of a plain file that is open for reading."""
+    with open(target, "wb", buffering=0, opener=_open_for_its_owner) as copy:
+        if _shares_blocks(origin, copy.fileno()):
             return
-        size = os.fstat(origin.fileno()).st_size
-        for start, end in _written_parts(origin.fileno(), size):
-            _copy_part(origin.fileno(), copy.fileno(), start, end)
+        size = os.fstat(origin).st_size
+        for start, end in _written_parts(origin, size):
+            _copy_part(origin, copy.fileno(), start, end)
         # A hole at the end.
         os.ftruncate(copy.fileno(), size)
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def _open_for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _open_without_waiting(path: str) -> int:
     """A FIFO that stands there would be waited for, and a device may have no end."""
-    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is no file", path)

@@ -16,12 +16,16 @@ from contextlib import suppress
 from typing import Any
 
 from ..interruption import heed
-from .contents import copy_content
+from .beneath import OutsideError, lies_beneath, open_beneath, real_beneath
+from .contents import copy_content, copy_open_file
 from .patterns import matches
 from .syncing import make_folder, run_folder_of, sync_data, sync_folder
 
 _MOST_NOTES = 20
 """Of what was left out: it goes into the records, and onto a terminal."""
+
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+"""What opening says of a folder, a device, a link that leads nowhere."""
 
 
 def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> None:
@@ -46,14 +50,18 @@ def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> Non
         raise OSError(errno.ENOSPC if is_full else errno.EINVAL, f"{first[0]}: {first[2]}") from error
 
 
-def copy_matches(patterns: Sequence[str], source: str, target: str) -> list[str]:
-    """Copy what matches below `source` to the same places below `target`, unless something is there; relative paths of these."""
+def copy_matches(patterns: Sequence[str], source: str, target: str, root: str) -> list[str]:
+    """Copy what matches below `source` to the same places below `target`, unless something is there; relative paths of these.
+
+    Nothing is written outside of `root` (of `real_root`), where `target` lies: OutsideError. Raises OSError, Interrupted.
+    """
     copied: list[str] = []
     for name in matches(patterns, source):
         origin, place = os.path.join(source, name), os.path.join(target, name)
         if os.path.lexists(place):
             continue
-        os.makedirs(os.path.dirname(place), exist_ok=True)
+        # A commit that the workspace was made of may have a link where a folder was.
+        os.makedirs(real_beneath(os.path.dirname(place), root), exist_ok=True)
         if os.path.isdir(origin) and not os.path.islink(origin):
             copy_folder(origin, place)
         else:
@@ -62,36 +70,35 @@ def copy_matches(patterns: Sequence[str], source: str, target: str) -> list[str]
     return copied
 
 
-def keep_files(patterns: Sequence[str], folder: str, target: str, limit_bytes: int) -> tuple[list[str], list[str]]:
+def keep_files(
+    patterns: Sequence[str], folder: str, target: str, limit_bytes: int, root: str | None = None
+) -> tuple[list[str], list[str]]:
     """Copy the files that match below `folder` to `target`, durably; the copies' paths, and in words what was left out.
 
-    `target`: a folder among the outputs of a run. Links are followed inside of `folder` only. Together the copies are at most
-    `limit_bytes`. Raises OSError.
+    `target`: a folder among the outputs of a run. Links are followed beneath `root` (of `real_root`; None: `folder`) only.
+    Together the copies are at most `limit_bytes`. Raises OSError, OutsideError if `folder` itself lies outside.
     """
     # Ordered sets: two patterns may name one file, and a note is told once.
     kept: dict[str, None] = {}
     left_out: dict[str, None] = {}
     room = limit_bytes
     real = os.path.realpath(folder)
+    root = real if root is None else root
+    if patterns and not lies_beneath(real, root):
+        raise OutsideError(folder, real)
     for pattern in patterns:
-        files = [file for name in matches([pattern], folder, is_inside=True) for file in _files_in(folder, name)]
+        files = [file for name in matches([pattern], folder, root=root) for file in _files_in(folder, name)]
         if not files:
             left_out[f"no file matches {pattern}"] = None
         for name in files:
             origin, copy = os.path.join(folder, name), os.path.join(target, name)
             if copy in kept:
                 continue
-            # An agent may have made a link to anything that its user may read: nothing outside is kept with the result.
-            if not os.path.realpath(origin).startswith(real + os.sep):
-                left_out[f"{name} leads out of the workspace"] = None
-            elif not os.path.isfile(origin):
-                left_out[f"{name} is no file"] = None
-            elif (size := os.stat(origin).st_size) > room:
-                left_out[f"{name} does not fit into max_output"] = None
+            size, refused = _keep_file(origin, copy, root, room, run_folder_of(target))
+            if refused:
+                left_out[f"{name} {refused}"] = None
             else:
                 room -= size
-                make_folder(os.path.dirname(copy), run_folder_of(target), is_synced=False)
-                _keep(origin, copy)
                 kept[copy] = None
     # The copies are durable; now their names, the deepest folders first.
     for made in sorted({os.path.dirname(copy) for copy in kept}, reverse=True):
@@ -112,7 +119,10 @@ def bytes_on_disk(folder: str) -> int:
 
 
 def remove_folder(path: str) -> None:
-    """Remove `path` and all below it, also what its owner made read-only. Nothing there is fine. Raises OSError."""
+    """Remove `path` and all below it, also what its owner made read-only. Nothing there is fine. Raises OSError.
+
+    Of a link, `path` itself or one below it, the link alone is removed.
+    """
 
     def writable(function: Callable[..., Any], name: str, error: Any) -> None:
         del error
@@ -130,6 +140,9 @@ def remove_folder(path: str) -> None:
 
     if not os.path.lexists(path):
         return
+    if os.path.islink(path) or not os.path.isdir(path):
+        os.unlink(path)
+        return
     if sys.version_info >= (3, 12):
         shutil.rmtree(path, onexc=writable)
     else:
@@ -145,13 +158,33 @@ def _copy_file(source: str, target: str) -> None:
     shutil.copystat(source, target)
 
 
-def _keep(origin: str, copy: str) -> None:
-    copy_content(origin, copy)
-    descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+def _keep_file(origin: str, copy: str, root: str, room: int, run_folder: str) -> tuple[int, str]:
+    """Copy one file durably; its size, and why it was left out (empty if it was not). Raises OSError."""
+    # An agent may make a link to anything that its user may read, also just now: so the file is opened, and then looked at.
     try:
-        sync_data(descriptor)
+        descriptor = open_beneath(origin, root)
+    except OutsideError:
+        return 0, "leads out of the workspace"
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        return 0, "is no file"
+    try:
+        found = os.fstat(descriptor)
+        if found.st_nlink > 1 and found.st_uid != os.geteuid():
+            return 0, "is a hard link to a file of another user"
+        if found.st_size > room:
+            return 0, "does not fit into max_output"
+        make_folder(os.path.dirname(copy), run_folder, is_synced=False)
+        copy_open_file(descriptor, copy)
     finally:
         os.close(descriptor)
+    written = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync_data(written)
+    finally:
+        os.close(written)
+    return found.st_size, ""
 
 
 def _files_in(folder: str, name: str) -> Iterator[str]:

@@ -10,48 +10,49 @@ import fnmatch
 import os
 from collections.abc import Iterator, Sequence
 
+from .beneath import lies_beneath
+
 _MAGIC = frozenset("*?[")
 
 
-def matches(patterns: Sequence[str], folder: str, *, is_inside: bool = False) -> list[str]:
+def matches(patterns: Sequence[str], folder: str, *, root: str = "") -> list[str]:
     """The relative paths below `folder` that match, in order; what lies in a match is not listed.
 
-    `is_inside`: a link that leads out of `folder` is not followed; its own path stands in the list.
+    `root`: a real path. A link that leads out of it is not followed; its own path stands in the list. Empty: any may be.
     """
-    bounds = os.path.realpath(folder) if is_inside else ""
     found: set[str] = set()
     for pattern in patterns:
         parts = [part for part in os.path.normpath(pattern).split("/") if part]
         # `**/**` means the same as `**`, and would be walked once for each.
         once = [part for part, next_ in zip(parts, [*parts[1:], ""], strict=True) if part != "**" or next_ != "**"]
-        found |= set(_below(folder, "", once, bounds))
+        found |= set(_below(folder, "", once, root))
     return [name for name in sorted(found) if not any(parent in found for parent in _parents(name))]
 
 
-def _below(folder: str, inside: str, parts: Sequence[str], bounds: str) -> Iterator[str]:
+def _below(folder: str, inside: str, parts: Sequence[str], root: str) -> Iterator[str]:
     """What matches `parts` in the folder `inside`, relative to `folder`."""
     first, rest = parts[0], parts[1:]
     place = os.path.join(folder, inside)
     # A link has led out: tell of it, and go no further.
-    if bounds and not f"{os.path.realpath(place)}/".startswith(f"{bounds}/"):
+    if root and not lies_beneath(os.path.realpath(place), root):
         yield inside
     elif first == "**":
         # No folder at all, then each folder below; links are not followed, so this ends.
         if rest:
-            yield from _below(folder, inside, rest, bounds)
+            yield from _below(folder, inside, rest, root)
         for name in _names(place):
             path = os.path.join(inside, name)
             if not rest:
                 yield path
             elif os.path.isdir(os.path.join(place, name)) and not os.path.islink(os.path.join(place, name)):
-                yield from _below(folder, path, parts, bounds)
+                yield from _below(folder, path, parts, root)
     else:
         # A name without magic is asked for directly: its folder may not be readable, and the file be there.
         names = fnmatch.filter(_names(place), first) if _MAGIC & set(first) else [first]
         for name in names:
             path = os.path.join(inside, name)
             if rest and os.path.isdir(os.path.join(folder, path)):
-                yield from _below(folder, path, rest, bounds)
+                yield from _below(folder, path, rest, root)
             elif not rest and os.path.lexists(os.path.join(folder, path)):
                 yield path
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..faultpoints import fault_point
+from ..files.beneath import enter_beneath, real_root
 from ..files.given import stdin_file
 from ..protocol import LogLine, Spawned, Start
 from . import tree
@@ -63,7 +64,7 @@ class ProcessRunner:
         carried: list[int] = []
         stdin = self._null if given is None else given if isinstance(given, int) else stdin_file(given, self._folder)
         try:
-            enter(start.cwd)
+            enter(start.cwd, _bounds(start))
             # The locks live as long as the process and all that it starts, and none of these can unlock them.
             carried = carry_locks(locks)
             clock, killed = boot_clock(), oom_kills()
@@ -102,11 +103,23 @@ class ProcessRunner:
             self._append(Spawned(sequence=start.sequence, pid=spawned.pid, start_ticks=ticks))
 
 
-def enter(folder: str) -> None:
-    """Make it the current directory. Raises CannotStart."""
+def enter(folder: str, bounds: str | None = None) -> None:
+    """Make it the current directory, whatever a link in its place leads to; but with `bounds` (a folder) only beneath that.
+
+    Raises CannotStart.
+    """
     try:
-        os.chdir(folder)
+        if bounds is None:
+            os.chdir(folder)
+        else:
+            enter_beneath(folder, real_root(bounds))
     except OSError as error:
         raise CannotStart(f"cwd {folder}: {error.strerror}") from error
     except ValueError as error:
         raise CannotStart(f"cwd {folder!r}: {error}") from error
+
+
+def _bounds(start: Start) -> str | None:
+    """The workspace that the attempt may not leave; None: it works in the user's own folders."""
+    workspace = start.workspace
+    return None if workspace is None or workspace.kind == "shared" else workspace.path

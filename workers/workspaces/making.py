@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from ..faultpoints import fault_point
+from ..files.beneath import real_beneath, real_root
 from ..files.copying import copy_folder, copy_matches, remove_folder
 from ..files.syncing import make_folder
 from ..protocol import WorkspaceTask
@@ -69,7 +70,8 @@ class Maker:
                 raise AssertionError("an item that works in the user's folder has no workspace to make")
             case unknown:
                 assert_never(unknown)
-        os.makedirs(task.cwd, exist_ok=True)
+        # The commit may have a link where the folder is to be.
+        os.makedirs(real_beneath(task.cwd, real_root(task.path)), exist_ok=True)
         return record
 
     def _begin(self, record: WorkspaceRecord) -> None:
@@ -86,7 +88,7 @@ class Maker:
             return []
         inside = os.path.relpath(task.include_from, task.source)
         target = os.path.normpath(os.path.join(task.path, inside))
-        copied = copy_matches(task.include, task.include_from, target)
+        copied = copy_matches(task.include, task.include_from, target, real_root(task.path))
         return [os.path.normpath(os.path.join(inside, name)) for name in copied]
 
     def _copy(self, record: WorkspaceRecord) -> None:

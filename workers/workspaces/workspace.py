@@ -20,6 +20,7 @@ import msgspec
 
 from ..attempt_end import AttemptEnd
 from ..faultpoints import fault_point
+from ..files.beneath import real_root
 from ..files.copying import bytes_on_disk, keep_files
 from ..files.opening import StrangeFileError
 from ..files.placing import TamperedError, make_place
@@ -99,7 +100,8 @@ class Workspace:
             try:
                 if task.artifacts:
                     make_place(live_patch, task.artifacts_folder)
-                artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes)
+                root = None if task.kind == "shared" else real_root(task.path)
+                artifacts, notes = keep_files(task.artifacts, task.cwd, task.artifacts_folder, max_artifact_bytes, root)
                 report = self._keep_after_all(live_patch, record, notes)
             except GitFailed as failed:
                 words = str(failed)

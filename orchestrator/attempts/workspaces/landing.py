@@ -28,6 +28,7 @@ import msgspec
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from orchestrator.errors import UserError
 from orchestrator.workers.byte_text import bytes_of_text
+from orchestrator.workers.files.beneath import OutsideError, real_beneath
 from orchestrator.workers.files.syncing import sync_trees
 from orchestrator.workers.wording import first_in_words
 from orchestrator.workers.workspaces.git import LOCAL_VARIABLES, GitFailed, asked, common_folder, git, identity, locked
@@ -139,7 +140,7 @@ class Landing:
             files, words = self._bring(change)
             if words:
                 return _came_to(change, "conflict", files=files, message=words)
-            if change.check is not None and (said := _failure(change.check)):
+            if change.check is not None and (said := _failure(change.check, self._repository)):
                 return _came_to(change, "check_failed", message=said)
             message = f"Land {change.item}{f': {change.label}' if change.label else ''}\n\n{_trailer(change)}\n"
             author = identity(self._repository)
@@ -269,8 +270,13 @@ def _hidden_changes(repository: str) -> list[str]:
     return sorted(filter(None, changed))
 
 
-def _failure(check: CheckScript) -> str:
+def _failure(check: CheckScript, repository: str) -> str:
     """Why the check did not pass; empty if it did."""
+    try:
+        # What was merged just now may be a link in the place of its folder.
+        cwd = real_beneath(check.cwd, os.path.realpath(repository))
+    except OutsideError as error:
+        return f"the check cannot run in {check.cwd}: {error.strerror}"
     ours = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
     variables = {name: value for name, value in {**ours, **check.env}.items() if value is not None}
     # A file, no pipe: a process that the check leaves behind has a pipe open, too, and may never end.
@@ -278,7 +284,7 @@ def _failure(check: CheckScript) -> str:
         try:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", check.script],
-                cwd=check.cwd,
+                cwd=cwd,
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
