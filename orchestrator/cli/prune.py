@@ -161,13 +161,20 @@ def _status(run_dir: RunDir) -> str:
 
 def _could_be_removed(run_dir: RunDir, status: str) -> bool:
     """Whether `_remove` would remove the run; takes no lock, for a lock held for a look could turn a resume away."""
-    return status not in ("running", _UNREADABLE) and not _attempt_runs(run_dir)
+    return status not in ("running", _UNREADABLE) and not _has_to_stay(run_dir)
 
 
-def _attempt_runs(run_dir: RunDir) -> bool:
-    """Whether an attempt still runs, and a note if so. Workers outlive their supervisor: their files must not go under them."""
+def _has_to_stay(run_dir: RunDir) -> bool:
+    """Whether the run is elsewhere, or an attempt of it still runs; and a note if so.
+
+    Workers outlive their supervisor: their files must not go under them.
+    """
     from orchestrator.system.locks.holders import is_locked
 
+    # What a link leads to lies in no home, and may be anything.
+    if run_dir.path.is_symlink():
+        tell_note(f"{run_dir.run_id} is left: {run_dir.path} is a link to {os.readlink(run_dir.path)}; remove both by hand")
+        return True
     runs = any(map(is_locked, run_dir.attempt_locks()))
     if runs:
         tell_note(f"{run_dir.run_id} is left: an attempt of it still runs")
@@ -186,20 +193,23 @@ def _remove(run_dir: RunDir) -> bool:
     from orchestrator.workers.files.copying import remove_folder
     from orchestrator.workers.files.syncing import sync_folder
 
+    # Before the lock, which is a file in the folder of the run.
+    if _has_to_stay(run_dir):
+        return False
     lock = SupervisorLock(run_dir)
     try:
         lock.try_acquire(timeout_seconds=0)
     except RunHeldError:
         return False
     try:
-        if _attempt_runs(run_dir):
+        if _has_to_stay(run_dir):
             return False
         # The mark first: after a kill half-way the rest is no run, and the next prune removes it. Of a run it is the checkpoint
         # itself, so that no version takes the rest for one.
         try:
             run_dir.checkpoint.rename(run_dir.removal_mark)
         except FileNotFoundError:
-            run_dir.removal_mark.touch()
+            run_dir.removal_mark.touch(0o600)
         sync_folder(run_dir.path)
         fault_point("prune.marked")
         _tell(remove_all(run_dir))

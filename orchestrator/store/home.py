@@ -100,6 +100,11 @@ def _close_to_others(home: Path) -> None:
         found = home.stat()
         if not stat.S_ISDIR(found.st_mode):
             raise UserError(f"{home} is not a folder, so it cannot hold the state", hint)
+        # Root may write anywhere, and would leave files there that their owner cannot write any more.
+        if os.geteuid() == 0 and found.st_uid != 0:
+            raise UserError(
+                f"{home} belongs to another user ({found.st_uid}), and this is root", f"run it as that user, or {hint}"
+            )
         if not found.st_mode & 0o077:
             return
         if found.st_uid != os.geteuid():

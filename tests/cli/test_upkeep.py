@@ -83,6 +83,24 @@ def test_prune_removes_what_a_kill_left_of_a_run_that_never_began(
     assert runs_of(home) == set()
 
 
+def test_prune_removes_nothing_that_a_link_leads_to(run_cli: RunCli, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.toml").write_text(QUICK)
+    assert run_cli("run", "good.toml", "--run-id", "good").returncode == 0
+    (home / "runs" / "good").rename(tmp_path / "elsewhere")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine").touch()
+    # A run on another disk, and something that is no run at all.
+    for name, target in (("good", "elsewhere"), ("half", "other")):
+        (home / "runs" / name).symlink_to(tmp_path / target)
+    for dry_run in (["--dry-run"], []):
+        told = run_cli("prune", "--older-than", "0s", *dry_run)
+        assert told.stdout.startswith("0 runs, ")
+        assert f"good is left: {home}/runs/good is a link to {tmp_path}/elsewhere; remove both by hand" in told.stderr
+    assert runs_of(home) == {"good", "half"}
+    assert (tmp_path / "elsewhere" / "checkpoint.json").exists()
+    assert os.listdir(tmp_path / "other") == ["mine"]
+
+
 @pytest.mark.slow
 def test_prune_leaves_a_run_whose_attempt_outlives_its_supervisor(
     run_cli: RunCli, home: Path, dead_supervisor: int, gate: Gate

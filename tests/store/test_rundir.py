@@ -65,6 +65,19 @@ def test_a_home_of_another_user_that_others_may_read_is_refused(tmp_path: Path, 
         home_folder(str(home))
 
 
+def test_root_leaves_the_home_of_another_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote there its owner could not write any more; `sudo orchestrate` keeps the HOME of whoever called it."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(home, 12345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(UserError, match=r"belongs to another user .*, and this is root") as refused:
+        home_folder(str(home))
+    assert refused.value.hint.startswith("run it as that user, or name another folder")
+    assert os.listdir(home) == []
+
+
 def test_a_file_cannot_be_the_home(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="not a folder"):

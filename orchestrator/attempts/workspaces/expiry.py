@@ -41,9 +41,12 @@ def forget_deleted(home: Path, folders: Iterable[str]) -> list[str]:
 
 
 def _paths(run_dir: RunDir) -> Iterator[Path]:
-    """The workspaces that have a record, whether they are there or not."""
+    """The workspaces that have a record, whether they are there or not. No link is followed to those of somebody else."""
+    if run_dir.workspaces.is_symlink():
+        return
     for record in sorted(run_dir.workspaces.glob("*/*.json")):
-        yield record.with_suffix("")
+        if not record.parent.is_symlink():
+            yield record.with_suffix("")
 
 
 def _removed(path: Path, *, is_over: bool) -> str:
