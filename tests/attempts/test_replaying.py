@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.attempts.replay import archive as archives
 from orchestrator.attempts.replay.archive import FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, sum_of, unpack
 from orchestrator.attempts.replay.asked import compared, differences
 from orchestrator.attempts.replay.recorded import NotRecordedError, Recorded
@@ -115,6 +116,32 @@ def test_what_is_no_capsule_or_half_of_one_is_told_in_words(data: bytes, tmp_pat
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(UserError, match="capsule"):
         unpack(tmp_path / "x", tmp_path / "into")
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "words"),
+    [
+        ("MOST_MEMBERS", 1, "it holds more than 1 files"),
+        ("MOST_MEMBER_BYTES", 1 << 20, r"'attempts/go/0-1/stdout' is larger than 1 MiB"),
+        ("MOST_BYTES", 1 << 20, "it becomes more than 1 MiB"),
+        ("MOST_RATIO", 200, "it becomes more than 200 times as large as it is"),
+    ],
+)
+def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(
+    bound: str, most: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = io.BytesIO()
+    writer = CapsuleWriter(target)
+    writer.add_bytes(INDEX, msgspec.json.encode(capsule(attempt())))
+    writer.add_bytes("attempts/go/0-1/stdout", b"0" * (4 << 20))
+    writer.close()
+    (tmp_path / "x").write_bytes(target.getvalue())
+    monkeypatch.setattr(archives, bound, most)
+    monkeypatch.setattr(archives, "_UNBOUNDED_BYTES", 1 << 20)
+    with pytest.raises(UserError, match=f"is too large for a capsule: {words}"):
+        unpack(tmp_path / "x", tmp_path / "into")
+    written = tmp_path / "into" / "attempts" / "go" / "0-1" / "stdout"
+    assert not written.exists() or written.stat().st_size <= 2 << 20
 
 
 @pytest.mark.parametrize("change", [{"job": "../../evil"}, {"files": ["../../evil"]}])

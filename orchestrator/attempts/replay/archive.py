@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import tarfile
 import zlib
@@ -23,8 +24,9 @@ from orchestrator.store.formats import format_told
 from orchestrator.system.named_files import open_named
 from orchestrator.workers.agents.attempt_record import AttemptRecord
 from orchestrator.workers.byte_text import encode_json, json_decoder
-from orchestrator.workers.files.opening import read_file
+from orchestrator.workers.files.opening import open_file, read_file
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_struct
+from orchestrator.workers.wording import size_in_words
 
 FORMAT = 1
 INDEX = "capsule.json"
@@ -34,6 +36,15 @@ FILES = ("told", "stdout", "stderr", "answer", "check", "patch")
 _NAME = re.compile(r"capsule\.json|jobs\.toml|items/[a-z][a-z0-9_]*\.jsonl|attempts/[a-z][a-z0-9_]*/\d+-\d+/[a-z]+")
 _PLAIN_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _BLOCK_BYTES = 1 << 20
+
+MOST_MEMBERS = 1_000_000
+MOST_MEMBER_BYTES = 8 << 30
+MOST_BYTES = 64 << 30
+MOST_RATIO = 200
+"""How much an archive may become when it is unpacked: files, bytes of one, bytes of all, and bytes of all for each byte that it
+has. What agents write packs to a tenth or so; a few kilobytes that are made to fill a disk have a thousand times their size."""
+_UNBOUNDED_BYTES = 256 << 20
+"""So many may be packed however well: a log of one line over and over is no attack."""
 
 
 class CapsuleAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -96,16 +107,23 @@ class CapsuleWriter:
         self._zip.close()
 
 
+class TooLargeError(Exception):
+    """An archive would become larger than any capsule is; in words how."""
+
+
 class CapsuleReader:
     """Gives the members of an archive, in their order. Only plain files: what else a header may tell (a link, a sparse file, a
     long name, a size in a record of its own) is refused and not obeyed. Nothing is read into memory but what is asked for.
 
-    Methods raise tarfile.TarError, gzip.BadGzipFile, EOFError and zlib.error for what is no archive, or half of one.
+    Methods raise tarfile.TarError, gzip.BadGzipFile, EOFError and zlib.error for what is no archive, or half of one, and
+    TooLargeError before anything beyond the bounds above is given.
     """
 
     def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
         self._stream = gzip.GzipFile(fileobj=source, mode="rb")
         self._left = self._padding = 0
+        self._members = self._bytes = 0
 
     def next_member(self) -> tarfile.TarInfo | None:
         """The next file, whose content is to be `read`; None: that was the last."""
@@ -119,6 +137,11 @@ class CapsuleReader:
         member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
         if member.type not in _PLAIN_FILES or member.size < 0:
             raise tarfile.ReadError(f"it holds {member.name!r}, which is no plain file")
+        self._members += 1
+        if self._members > MOST_MEMBERS:
+            raise TooLargeError(f"it holds more than {MOST_MEMBERS} files")
+        if member.size > MOST_MEMBER_BYTES:
+            raise TooLargeError(f"{member.name!r} is larger than {size_in_words(MOST_MEMBER_BYTES)}")
         self._left, self._padding = member.size, -member.size % tarfile.BLOCKSIZE
         return member
 
@@ -132,6 +155,11 @@ class CapsuleReader:
         data = self._stream.read(size)
         if len(data) < size:
             raise EOFError("it breaks off")
+        self._bytes += size
+        if self._bytes > MOST_BYTES:
+            raise TooLargeError(f"it becomes more than {size_in_words(MOST_BYTES)}")
+        if self._bytes > _UNBOUNDED_BYTES and self._bytes > MOST_RATIO * self._source.tell():
+            raise TooLargeError(f"it becomes more than {MOST_RATIO} times as large as it is")
         return data
 
 
@@ -146,7 +174,8 @@ def unpack(archive: Path, folder: Path) -> Capsule:
             reader = CapsuleReader(file)
             capsule = _read_index(reader, archive)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / INDEX).write_bytes(encode_json(capsule))
+            with _made(folder / INDEX) as index:
+                index.write(encode_json(capsule))
             _unpack_files(reader, folder, archive)
         for each in capsule.attempts:
             if changed := _changed_file(folder, each):
@@ -156,6 +185,8 @@ def unpack(archive: Path, folder: Path) -> Capsule:
                 )
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise UserError(f"{archive}: is no capsule, or a damaged one: {error}") from error
+    except TooLargeError as error:
+        raise UserError(f"{archive}: is too large for a capsule: {error}", "ask for a capsule of fewer items") from error
     return capsule
 
 
@@ -198,9 +229,14 @@ def _unpack_files(reader: CapsuleReader, folder: Path, archive: Path) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if target.exists():
             raise UserError(f"{archive}: is no capsule: it holds {member.name!r} twice")
-        with target.open("xb") as file:
+        with _made(target) as file:
             while block := reader.read(_BLOCK_BYTES):
                 file.write(block)
+
+
+def _made(path: Path) -> IO[bytes]:
+    """A new file. Raises OSError."""
+    return open(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
 
 
 def _changed_file(folder: Path, attempt: CapsuleAttempt) -> str | None:
