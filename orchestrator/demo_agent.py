@@ -173,7 +173,8 @@ class Session:
     def _save(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(self._state))
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps(self._state))
         os.replace(fresh, self.path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.output import OutputError, write_bytes
+from orchestrator.cli.output import OutputError, new_file, write_bytes
 from orchestrator.errors import ExitCode, UserError
 
 
@@ -44,7 +44,7 @@ def command(file: str, output: str | None) -> int:
 
 def _write_new(target: Path, content: bytes) -> None:
     try:
-        with target.open("xb") as file:
+        with new_file(target) as file:
             file.write(content)
     except FileExistsError:
         raise UserError(f"{target} is here already, and is left as it is", "move it away, or give another -o") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.options import json_option
-from orchestrator.cli.output import OutputError, write_json, write_line
+from orchestrator.cli.output import OutputError, new_file, write_json, write_line
 from orchestrator.errors import UserError
 
 _SCHEMA = "jobs.schema.json"
@@ -60,7 +60,7 @@ def _children(example: Path) -> list[str]:
 def _copy(source: Path, target: Path) -> bool:
     """Copy a file if there is none at `target`; whether it was copied. Raises OutputError."""
     try:
-        with target.open("xb") as file:
+        with new_file(target) as file:
             file.write(source.read_bytes())
     except FileExistsError:
         return False

@@ -89,8 +89,13 @@ def for_terminal(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield json_for_terminal(decoder.decode(b"", final=True)).encode()
 
 
+def new_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file that was not there before, which others may read and never write. Raises FileExistsError, OSError."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb")
+
+
 @contextlib.contextmanager
-def replaced(path: str, mode: int = 0o666) -> Iterator[BinaryIO]:
+def replaced(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` once all of it is written. Raises UserError if it cannot be written.
 
     A device, a FIFO or a link at `path` is written itself: replaced by a file, it would be gone for all others.

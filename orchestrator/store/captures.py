@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.files.contents import copy_content
 from orchestrator.workers.files.opening import open_file, read_file
 from orchestrator.workers.files.syncing import make_folder, run_folder_of
 from orchestrator.workers.protocol import Capture
@@ -101,9 +101,10 @@ def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
     except OSError:
         # Gone (a small stream is in the record, too), on another file system, or of too many names.
         if capture.inline is not None:
-            Path(target).write_bytes(capture.inline)
+            with open(open_file(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+                file.write(capture.inline)
         else:
-            shutil.copyfile(capture_path(capture, source), target)
+            copy_content(str(capture_path(capture, source)), target)
     return msgspec.structs.replace(capture, path=target)
 
 

@@ -14,6 +14,7 @@ import msgspec
 from orchestrator.store.captures import CaptureMismatch, keep_capture
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.files.contents import copy_content
 from orchestrator.workers.files.syncing import make_folder
 from orchestrator.workers.protocol import AgentReport, Outcome, WorkspaceReport
 
@@ -65,7 +66,5 @@ def _keep_file(run_dir: RunDir, source: str, target: str) -> str:
     except FileNotFoundError as error:
         raise CaptureMismatch(f"{source}: {error.strerror}") from error
     except OSError:  # another file system
-        import shutil  # and what it needs: three milliseconds of every start
-
-        shutil.copyfile(source, target)
+        copy_content(source, target)
     return target

@@ -189,7 +189,7 @@ def _is_full(descriptor: int) -> bool:
 def _takes_a_file(path: str) -> bool:
     """Whether a file of one byte, which is removed again, fits there."""
     try:
-        with open(path, "wb", buffering=0) as file:
+        with open(open_file(path, os.O_WRONLY | os.O_CREAT), "wb", buffering=0) as file:
             file.write(b"x")
     except OSError as error:
         return error.errno not in _NO_ROOM

@@ -32,7 +32,7 @@ _decode = msgspec.json.Decoder(LandingMark).decode
 def mark_landing(repository: str, head: str) -> None:
     """A change is about to be landed on `head`. Survives power loss: what git writes from now on does, too."""
     # Whoever else lands in this repository must be able to read it.
-    replace_durably(_mark_path(repository), msgspec.json.encode(LandingMark(head)), 0o666)
+    replace_durably(_mark_path(repository), msgspec.json.encode(LandingMark(head)), 0o644)
 
 
 def unmark_landing(repository: str) -> None:
