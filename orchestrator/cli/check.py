@@ -7,6 +7,7 @@ import shlex
 import click
 from msgspec.structs import asdict
 
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, JobsFileError
@@ -22,10 +23,11 @@ def command(file: str, as_json: bool) -> int:
     """Tell every mistake of a jobs file, each with its place; without mistakes, show how its jobs hang together. Run nothing.
 
     In the tree a job stands below the job that it waits for. Double lines are chains: item waits for item. Exit 2 if there are
-    mistakes.
+    mistakes. A note tells where a program would read the value of a placeholder as commands.
     """
     from orchestrator.jobsfile.diagram import draw_tree, nodes_of
     from orchestrator.jobsfile.load import load, user_config
+    from orchestrator.jobsfile.rereads import rereads_told
 
     try:
         jobs_file = load(file, user_config=user_config())
@@ -33,13 +35,17 @@ def command(file: str, as_json: bool) -> int:
         # For people the mistakes are told as those of any command; a program gets the same object as without mistakes.
         if not as_json:
             raise
-        write_json({"ok": False, "jobs": [], "graph": [], "problems": error.problems})
+        write_json({"ok": False, "jobs": [], "graph": [], "problems": error.problems, "warnings": []})
         return int(ExitCode.USAGE)
     jobs = [job.id for job in jobs_file.jobs]
     nodes = nodes_of(jobs_file.jobs)
+    warnings = rereads_told(jobs_file, file)
     if as_json:
-        write_json({"ok": True, "jobs": jobs, "graph": [asdict(node) for node in nodes], "problems": []})
+        graph = [asdict(node) for node in nodes]
+        write_json({"ok": True, "jobs": jobs, "graph": graph, "problems": [], "warnings": warnings})
         return 0
+    for words in warnings:
+        tell_note(words)
     # The verdict first, then as much of the tree as fits a screen.
     write_line(f"ok: {len(jobs)} job{'s' if len(jobs) != 1 else ''}")
     lines = draw_tree(nodes)

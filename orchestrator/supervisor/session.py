@@ -16,6 +16,7 @@ from orchestrator.core.view import CoreView
 from orchestrator.engines.choice import choose_engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import JobsFile
+from orchestrator.jobsfile.rereads import rereads_told
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
@@ -141,6 +142,8 @@ def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:
     for note in options.notes:
         run.tell.note(note)
     if not options.is_resumed:
+        for words in rereads_told(run.jobs_file, os.path.basename(run.jobs_file.path)):
+            run.tell.note(words)
         for told in (branches_told(run.jobs_file), uncommitted_told(run.jobs_file)):
             if told is not None:
                 run.tell.note(told)

@@ -177,6 +177,18 @@ def test_check_tells_every_mistake_also_as_data(run_cli: RunCli, tmp_path: Path)
     assert len(json.loads(told.stdout)["problems"]) == 2
 
 
+def test_a_value_that_would_be_read_as_commands_is_noted_by_check_and_by_the_run(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "twice.toml").write_text('[jobs.a]\nfor_each = ["true"]\nshell = "eval {{ item }}"\n')
+    words = "twice.toml:3: jobs.a.shell: eval reads the value once more, as commands"
+    told = run_cli("check", "twice.toml")
+    assert (told.returncode, told.stdout.splitlines()[0]) == (0, "ok: 1 job")
+    assert told.stderr.startswith(f"note: {words}")
+    assert [each.startswith(words) for each in json.loads(run_cli("check", "twice.toml", "--json").stdout)["warnings"]] == [True]
+    told = run_cli("run", "twice.toml")
+    assert told.returncode == 0
+    assert told.stderr.count(f"note: {words}") == 1
+
+
 GRAPH = [
     "list",
     "└── later  for each of {{ jobs.list.output }}",

@@ -1,0 +1,103 @@
+"""Which commands read a value once more as commands, so that our quotes are for nothing: told, and never refused."""
+
+from __future__ import annotations
+
+import pytest
+from drivers.sweeps import telling
+
+from orchestrator.jobsfile.language.rereading import reader_in_argv, reader_in_script
+from orchestrator.jobsfile.load import load_text
+from orchestrator.jobsfile.rereads import rereads_told
+
+TOLD = [
+    ("eval {{ x }}", "eval"),
+    ("X=1 eval echo {{ x }}", "eval"),
+    ("true && { eval {{ x }}; }", "eval"),
+    ("if test -e y; then\n  eval {{ x }}\nfi", "eval"),
+    ("(eval {{ x }})", "eval"),
+    ("cat <<E\ndon't\nE\neval {{ x }}", "eval"),
+    ("sh -c {{ x }}", "sh -c"),
+    ('y="$(sh -c {{ x }})"', "sh -c"),
+    ("sudo -u bob /bin/bash -ec 'rm '{{ x }}", "bash -ec"),
+    ("bash -o pipefail -c {{ x }}", "bash -c"),
+    ("docker exec c sh -c {{ x.y }}", "sh -c"),
+    ("su bob -c {{ x }}", "su -c"),
+    ("python3 -c {{ x }}", "python3 -c"),
+    ("perl -ne {{ x }}", "perl -ne"),
+    ("ssh host {{ x }}", "ssh"),
+    ("timeout 5s ssh -p 22 host rm {{ x }}", "ssh"),
+    ("watch ls {{ x }}", "watch"),
+    ("ls | xargs sh -c {{ x }}", "sh -c"),
+    ("find . -exec sh -c {{ x }} \\;", "sh -c"),
+    ("find {{ x }} -exec sh -c 'rm {}' \\;", "find … sh -c with {} in its script"),
+    ("echo {{ x }} | xargs -I{} sh -c 'rm {}'", "xargs … sh -c with {} in its script"),
+    ("echo {{ x }} | sh", "| sh"),
+    ("echo {{ x }} | tee log | sudo bash -s", "| bash"),
+]
+LEFT = [
+    "echo {{ x }}",
+    "sh -c 'echo \"$1\"' _ {{ x }}",
+    "sh {{ x }}",
+    "bash {{ x }} -c {{ y }}",
+    "eval {{ x | raw }}",
+    'git commit -m "run; eval" {{ x }}',
+    "echo 'eval' {{ x }}",
+    "# eval {{ x }}\necho {{ x }}",
+    "python -m lm eval {{ x }}",
+    "python3 x.py -c {{ x }}",
+    "pytest -c {{ x }}",
+    "python -m pytest -c {{ x }}",
+    'x={{ x }}; ssh host "$x"',
+    "ssh {{ host }} uptime",
+    "ssh -i {{ key }} host ls",
+    "echo {{ x }} | grep sh",
+    "echo {{ x }} | sh x.sh",
+    "curl y | sh; echo {{ x }}",
+    "echo {{ x }} > sh",
+    "find . -exec rm {{ x }} {} +",
+    "find {{ x }} -exec sh -c 'rm \"$1\"' _ {} \\;",
+    "for i in {{ x }}; do sh -c 'ls'; done",
+    "echo '{{ '",
+]
+
+
+def test_what_reads_a_value_as_commands_is_named() -> None:
+    for script, reader in TOLD:
+        with telling(script):
+            assert reader_in_script(script) == reader
+
+
+def test_what_takes_a_value_as_it_is_is_left_alone() -> None:
+    for script in LEFT:
+        with telling(script):
+            assert reader_in_script(script) == ""
+
+
+@pytest.mark.parametrize(
+    "script", ['"', "'", "$(", "(", ")", "<<", "<<E\n", "\\", "{{ x }}", "|", "`", "eval {{ x }} $(($(", "(" * 5000]
+)
+def test_a_script_of_any_shape_is_read_to_its_end(script: str) -> None:
+    """A script that is not for this reader must end it neither in a loop nor in an exception."""
+    reader_in_script(f"{script} eval {{{{ x }}}} {script}")
+
+
+def test_the_same_holds_for_an_argv_and_for_a_shell_that_reads_its_input() -> None:
+    assert reader_in_argv(["sh", "-c", "rm {{ x }}"]) == "sh -c"
+    assert reader_in_argv(["ssh", "host", "rm {{ x }}"]) == "ssh"
+    assert reader_in_argv(["bash"], "rm {{ x }}") == "bash on its stdin"
+    assert reader_in_argv(["sh", "-c", 'rm "$1"', "_", "{{ x }}"]) == ""
+    assert reader_in_argv(["sh", "-c", "{{ x | raw }}"]) == ""
+    assert reader_in_argv(["cat"], "{{ x }}") == ""
+
+
+def test_each_place_of_a_file_is_told_with_its_line() -> None:
+    text = (
+        '[jobs.a]\nfor_each = ["x"]\nshell = "eval {{ item }}"\ncheck = "sh -c {{ item }}"\n'
+        '[jobs.b]\nfor_each = ["x"]\ncommand = ["bash", "-c", "ls {{ item }}"]\n[jobs.c]\nshell = "eval x"\n'
+    )
+    told = rereads_told(load_text(text, path="/f/jobs.toml", folder="/f"), "jobs.toml")
+    assert [line.partition(" reads ")[0] for line in told] == [
+        "jobs.toml:3: jobs.a.shell: eval",
+        "jobs.toml:4: jobs.a.check: sh -c",
+        "jobs.toml:7: jobs.b.command: bash -c",
+    ]
