@@ -21,7 +21,15 @@ from orchestrator.system.wording import counted, shown, sized
 from orchestrator.workers.wording import first_in_words
 
 _LOW_DISK_BYTES = 1 << 30
-_DEPENDENCIES = {"click": (8, 1), "filelock": (4,), "jinja2": (3, 1), "msgspec": (0, 19), "psutil": (6,), "rich": (13, 7)}
+_DEPENDENCIES = {
+    "click": ((8, 1), (9,)),
+    "filelock": ((4,), (5,)),
+    "jinja2": ((3, 1), (4,)),
+    "msgspec": ((0, 19), (1,)),
+    "psutil": ((6,), (8,)),
+    "rich": ((13, 7), (16,)),
+}
+"""From which version on, and before which: as in pyproject.toml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ def examine(home: Path) -> list[Finding]:
     return [
         *_program(),
         _privacy(home),
+        *_safety(home),
         *(finding for folder in _places(home) for finding in (_writing(folder), _locking(folder))),
         _disk(home),
         _processes(),
@@ -60,17 +69,20 @@ def _program() -> Iterator[Finding]:
     is_new_enough = sys.version_info >= (3, 11)
     yield Finding("ok", "orchestrate", f"{__version__} on {platform.system()} {platform.release()}")
     yield Finding("ok" if is_new_enough else "bad", "python", f"{platform.python_version()} ({sys.executable})")
-    for name, least in _DEPENDENCIES.items():
+    for name, (least, beyond) in _DEPENDENCIES.items():
         wanted = ".".join(map(str, least))
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             yield Finding("bad", name, f"is not installed; needed: {wanted} or newer")
             continue
-        is_enough = tuple(int(part) for part in version.split(".")[: len(least)] if part.isdigit()) >= least
-        yield Finding(
-            "ok" if is_enough else "bad", name, version if is_enough else f"{version} is too old; needed: {wanted} or newer"
-        )
+        found = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if found < least:
+            yield Finding("bad", name, f"{version} is too old; needed: {wanted} or newer")
+        elif found >= beyond:
+            yield Finding("note", name, f"{version} is newer than what this was made for: before {'.'.join(map(str, beyond))}")
+        else:
+            yield Finding("ok", name, version)
 
 
 def _privacy(home: Path) -> Finding:
@@ -78,6 +90,16 @@ def _privacy(home: Path) -> Finding:
     if mode & 0o077:
         return Finding("bad", "privacy", f"{home} has mode {mode:o}: others may read prompts and outputs; chmod 700 it")
     return Finding("ok", "privacy", f"{home} is its owner's only")
+
+
+def _safety(home: Path) -> Iterator[Finding]:
+    from orchestrator.cli.checkup_safety import weaknesses
+
+    found = weaknesses(home)
+    for words in found:
+        yield Finding("note", "safety", words)
+    if not found:
+        yield Finding("ok", "safety", "nothing here is known to take away what docs/security.md promises")
 
 
 def _writing(home: Path) -> Finding:
