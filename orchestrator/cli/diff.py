@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.cli.output import write_bytes, write_line
-from orchestrator.errors import UserError
+from orchestrator.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
@@ -28,7 +28,8 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, r
 
     Secrets are shown as [redacted:NAME], as in the logs; a note says so, for such a patch is not to be applied: `--raw` is.
 
-    An item that has not succeeded has the changes that stand in its workspace now.
+    An item that has not succeeded has the changes that stand in its workspace now. Exit 1 if those of one of several cannot be
+    found out.
     """
     from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.changes import items_with_changes, items_without_patch, patch_of, why_no_patch
@@ -39,9 +40,16 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, r
     reader = open_run(invocation, run)
     items = find_items(reader, item) if item is not None else items_with_changes(reader)
     redactor = None if raw else redactor_of(reader)
-    told, is_hidden = 0, False
+    told, is_hidden, unknown = 0, False, []
     for job_id, index in items:
-        patch = patch_of(reader, job_id, index)
+        # One that cannot be told of holds up no other.
+        try:
+            patch = patch_of(reader, job_id, index)
+        except UserError as error:
+            if len(items) == 1:
+                raise
+            unknown.append(str(error))
+            continue
         if not patch:
             continue
         told += 1
@@ -60,9 +68,11 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, r
         tell_note(f"{reader.item_name(job_id, index)}: {why_no_patch(reader, job_id, index)}")
     if len(without) > _MOST_NOTES:
         tell_note(f"and {len(without) - _MOST_NOTES} more: orchestrate results {reader.run_dir.run_id} --fields item,workspace")
-    if not told and not without:
+    for words in unknown:
+        tell_note(words)
+    if not told and not without and not unknown:
         tell_note("nothing was changed in a workspace")
-    return 0
+    return ExitCode.FAILED if unknown else ExitCode.COMPLETED
 
 
 def _print_title(reader: RunReader, job_id: str, index: int) -> None:

@@ -23,6 +23,7 @@ _WORDS = {
     "unchanged": "changed nothing",
     "conflict": "conflict",
     "check_failed": "check failed",
+    "refused": "not landed",
 }
 _LISTS = {
     "landed": "landed",
@@ -30,7 +31,9 @@ _LISTS = {
     "unchanged": "unchanged",
     "conflict": "conflicts",
     "check_failed": "failed_checks",
+    "refused": "refused",
 }
+_NOT_LANDED = ("conflict", "check_failed", "refused")
 
 
 @click.command("land")
@@ -46,8 +49,8 @@ def command(
     """Merge what items did in their workspaces into what is checked out, in item order (default: all items that succeeded).
 
     After each merge the check of the item's job runs in the checkout; do not edit files there meanwhile. A merge that conflicts,
-    or fails its check, is taken back and listed, and the next item is merged. Nothing is lost: branches and patches stay. Exit 1
-    if anything did not land.
+    or fails its check, is taken back and listed, and the next item is merged. What brings a repository of somebody else's, or
+    cannot be found, is refused and listed, too. Nothing is lost: branches and patches stay. Exit 1 if anything did not land.
     """
     from orchestrator.attempts.workspaces.landing import landing
     from orchestrator.attempts.workspaces.place import repository_of
@@ -65,17 +68,23 @@ def command(
         )
     # One after the other, each told as soon as it has landed: a check may take long.
     came_to: list[Landed] = []
-    with landing(repository, tell_note) as land:
+    with landing(repository, tell_note, str(reader.run_dir.repository_settings)) as land:
         branch = land.branch
         for job_id, index in _chosen(reader, items):
-            came_to.append(land.land_change(_change(reader, job_id, index, script, no_check=no_check)))
+            # An item that cannot be told of holds up no other.
+            try:
+                change = _change(reader, job_id, index, script, no_check=no_check)
+            except UserError as error:
+                came_to.append(_refused(reader, job_id, index, error))
+            else:
+                came_to.append(land.land_change(change))
             if not as_json:
                 _print(came_to[-1])
     if as_json:
         write_json(_told(reader, branch, came_to))
     elif not came_to:
         tell_note("no item has succeeded with changes in a worktree or a copy of its own")
-    return ExitCode.FAILED if any(each.status in ("conflict", "check_failed") for each in came_to) else ExitCode.COMPLETED
+    return ExitCode.FAILED if any(each.status in _NOT_LANDED for each in came_to) else ExitCode.COMPLETED
 
 
 def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -133,6 +142,21 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
     )
 
 
+def _refused(reader: RunReader, job_id: str, index: int, error: UserError) -> Landed:
+    from orchestrator.attempts.workspaces.changes import report_of
+    from orchestrator.attempts.workspaces.landing import Landed
+    from orchestrator.reading.item_names import label_of
+
+    report = report_of(reader, job_id, index)
+    return Landed(
+        item=reader.item_name(job_id, index),
+        label=label_of(reader, job_id, index),
+        status="refused",
+        branch=report.branch if report is not None else None,
+        message=f"{error}{f' ({error.hint})' if error.hint else ''}".removeprefix(f"{reader.item_name(job_id, index)}: "),
+    )
+
+
 def _print(landed: Landed) -> None:
     from orchestrator.system.wording import title
 
@@ -144,7 +168,7 @@ def _print(landed: Landed) -> None:
 
 
 def _told(reader: RunReader, branch: str | None, came_to: list[Landed]) -> dict[str, Any]:
-    """`{run_id, branch, landed: [...], landed_before, unchanged, conflicts, failed_checks}`, an object an item."""
+    """`{run_id, branch, landed: [...], landed_before, unchanged, conflicts, failed_checks, refused}`, an object an item."""
     lists: dict[str, list[Any]] = {name: [] for name in _LISTS.values()}
     for each in came_to:
         lists[_LISTS[each.status]].append(msgspec.to_builtins(each))

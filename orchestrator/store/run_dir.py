@@ -142,6 +142,11 @@ class RunDir(msgspec.Struct, frozen=True):
         """Where items work apart from each other; beside each its record (`workers/workspaces/record.py`)."""
         return self.path / "workspaces"
 
+    @property
+    def repository_settings(self) -> Path:
+        """What the repository was configured with when the run first used it (`workers/workspaces/settings.py`)."""
+        return self.workspaces / "repository.json"
+
     def workspace(self, name: str) -> Path:
         """The workspace that records call `name`."""
         return self.workspaces / name

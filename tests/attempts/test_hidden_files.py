@@ -12,6 +12,7 @@ from orchestrator.attempts.workspaces.landing import landing
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing
 from orchestrator.errors import UserError
 from orchestrator.workers.workspaces.record import WorkspaceRecord
+from orchestrator.workers.workspaces.ties import pinned_checkout
 from orchestrator.workers.workspaces.worktrees import add_worktree
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
@@ -39,7 +40,7 @@ def test_nothing_is_landed_on_changes_that_git_was_told_not_to_look_at(tmp_path:
 def test_what_a_sparse_checkout_leaves_out_is_not_kept_as_removed_by_a_killed_landing(tmp_path: Path) -> None:
     repository = Repository(tmp_path, **{"in/a": "a\n", "out/b": "b\n"})
     repository.git("sparse-checkout", "set", "in")
-    mark_landing(str(tmp_path), repository.head())
+    mark_landing(pinned_checkout(str(tmp_path))[0], repository.head())
     told: list[str] = []
     with landing(str(tmp_path), told.append):
         pass

@@ -410,6 +410,15 @@ def test_copies_are_landed_as_patches_and_only_a_worktree_can_be_forked(runs: Ru
     assert "jobs.b: a goes on in the workspaces of port already, and only a worktree can be given to two jobs" in said
 
 
+def test_an_item_whose_work_cannot_be_told_is_named_and_the_others_are_shown_and_landed(runs: Runs) -> None:
+    runs.run(PORT.replace('"worktree"', '"copy"').replace("echo {{ item }} >", "seq 9999 | tee"))
+    Path(runs.results()["port:1"]["patch"]).unlink()
+    shown = runs.said("diff", "r", exit_code=1)
+    assert ("b/one.txt" in shown, "b/two.txt" in shown, "b/three.txt" in shown) == (True, False, True)
+    assert runs.land(exit_code=1) == {"landed": ["port:0", "port:2"], "refused": ["port:1"]}
+    assert "port:1 two not landed: " in runs.said("land", "r", exit_code=1)
+
+
 def test_a_failed_item_shows_what_it_has_so_far_and_by_hand_one_is_where_it_worked(runs: Runs) -> None:
     runs.run('[jobs.port]\nshell = "echo half > b.txt; exit 1"\nworkspace = "worktree"\n', exit_code=1)
     assert "+half" in runs.said("diff", "r", "port")

@@ -22,7 +22,7 @@ class Item:
         self.source = source
         self.path = root / "0"
         self._record = WorkspaceRecord(kind="worktree", source=str(source.path), branch="orchestrate/run/port.0")
-        add_worktree(str(self.path), self._record, "HEAD", {}, lambda _: None)
+        self.place = add_worktree(str(self.path), self._record, "HEAD", {}, lambda _: None)
 
     def git(self, *arguments: str) -> str:
         return self.source.git("-C", str(self.path), *arguments)
@@ -32,7 +32,7 @@ class Item:
         (self.path / name).write_text(text)
 
     def keep(self) -> Committed:
-        return commit_all(str(self.path), self._record, "port:0\n", {})
+        return commit_all(self.place, self._record, "port:0\n")
 
     def changed(self, commit: str) -> list[str]:
         return self.source.git("diff", "--name-status", "--no-renames", "-z", self.source.head(), commit).split("\0")[:-1]
@@ -70,6 +70,6 @@ def test_a_file_that_is_too_large_for_git_is_named_with_what_to_do(tmp_path: Pat
         file.truncate(3 << 30)
     failed = GitFailed("git diff: Out of memory, malloc failed (tried to allocate 18446744072636792941 bytes)", 128)
     words = "a.bin is too large for git (3 GiB), which keeps changed files as a patch; have git ignore it (.gitignore), or write"
-    assert failure_in_words(failed, str(item.path), source.head(), {}).startswith(words)
+    assert failure_in_words(failed, item.place, source.head()).startswith(words)
     (item.path / "a.bin").unlink()
-    assert failure_in_words(failed, str(item.path), source.head(), {}) == str(failed), "it is none of the files"
+    assert failure_in_words(failed, item.place, source.head()) == str(failed), "it is none of the files"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ..files.capture import CaptureFile
 from ..protocol import EMPTY_CAPTURE, Capture, WorkspaceTask
 from ..wording import excess_in_words
 from .git import GitFailed, git
-from .record import snapshots_of
+from .pinned import Pinned
 from .staging import stage_all, unstage
 
 _UNBOUNDED = 1 << 62
@@ -20,12 +20,12 @@ _LARGE_BYTES = 64 << 20
 
 DIFF = (
     *("diff", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"),
-    *("--src-prefix=a/", "--dst-prefix=b/"),
+    *("--ignore-submodules=none", "--src-prefix=a/", "--dst-prefix=b/"),
 )
-"""A patch that `git apply` takes whatever the user's configuration says."""
+"""A patch that `git apply` takes whatever the user's configuration and `.gitmodules` say; of a tree or with `--cached`."""
 
 
-def keep_patch(task: WorkspaceTask, live_path: str, between: tuple[str, str], env: Mapping[str, str]) -> Capture:
+def keep_patch(task: WorkspaceTask, live_path: str, between: tuple[str, str], place: Pinned) -> Capture:
     """Keep the patch of the workspace between two commits or trees; empty if they are one. Raises GitFailed, OSError.
 
     `live_path` (absolute) is where the patch is written first.
@@ -35,37 +35,37 @@ def keep_patch(task: WorkspaceTask, live_path: str, between: tuple[str, str], en
         return EMPTY_CAPTURE
     file = CaptureFile(live_path)
     try:
-        git(task.path, *DIFF, before, after, "--", env=env, stdout=file.open())
+        git(place, *DIFF, before, after, "--", stdout=file.open())
         return file.take_capture(task.patch_path, _UNBOUNDED, is_sole_writer=True)
     finally:
         file.forget()
 
 
-def snapshot_of(path: str, env: Mapping[str, str], litter: Sequence[str]) -> tuple[str, list[str]]:
-    """The tree of all that is in the copy at `path`, but for what is ignored or `litter`; and what `stage_all` left out.
+def snapshot_of(place: Pinned, base: str, litter: Sequence[str]) -> tuple[str, list[str]]:
+    """The tree of all that is in the copy, but for what is ignored or `litter`; and what `stage_all` left out.
 
     Raises GitFailed, OSError.
     """
     with suppress(FileNotFoundError):
         # A git that was killed leaves its lock behind.
-        os.unlink(f"{snapshots_of(path)}/index.lock")
-    begun = stage_all(path, env)
-    unstage(path, [f":(top,glob){pattern}" for pattern in litter], env)
-    return git(path, "write-tree", env=env), begun
+        os.unlink(f"{place.git_dir}/index.lock")
+    inner = stage_all(place, base)
+    unstage(place, [f":(top,glob){pattern}" for pattern in litter])
+    return git(place, "write-tree"), inner
 
 
-def failure_in_words(failed: GitFailed, path: str, base: str, env: Mapping[str, str]) -> str:
-    """Why git did not keep the changes in workspace `path` since `base` (a commit or tree): its own words, or which file was too
+def failure_in_words(failed: GitFailed, place: Pinned, base: str) -> str:
+    """Why git did not keep the changes in the workspace since `base` (a commit or tree): its own words, or which file was too
     large for it. A patch is made in memory, and of no file of 2 GiB: what git says of that names none."""
     if not failed.had_no_memory:
         return str(failed)
     try:
         # What was not staged yet, and what was staged or committed.
-        told = git(path, "ls-files", "-z", "--others", "--modified", "--exclude-standard", env=env)
-        told += "\0" + git(path, "diff", "--cached", "--name-only", "-z", "--no-renames", base, "--", env=env)
+        told = git(place, "ls-files", "-z", "--others", "--modified", "--exclude-standard")
+        told += "\0" + git(place, "diff", "--cached", "--name-only", "-z", "--no-renames", base, "--")
     except GitFailed:
         return str(failed)
-    size, name = max(((_size_of(os.path.join(path, name)), name) for name in told.split("\0") if name), default=(0, ""))
+    size, name = max(((_size_of(os.path.join(place.folder, name)), name) for name in told.split("\0") if name), default=(0, ""))
     if size < _LARGE_BYTES:
         return str(failed)
     return (

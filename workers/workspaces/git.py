@@ -1,7 +1,8 @@
 """git, as a program: the few calls that workspaces and landing need.
 
-Promise: no call asks anything, runs a hook, signs, or takes another repository than the one that `folder` is in, whatever
-the environment says (a run may be started by a git hook, which sets GIT_DIR). What git refuses is `GitFailed`, in its words.
+Promise: no call asks anything, runs a hook, signs, or takes another repository than the one it is given, whatever the environment
+says (a run may be started by a git hook, which sets GIT_DIR). It is given one that was recorded (`Pinned`), or a folder of the
+user's own, and never a folder that an agent may write. What git refuses is `GitFailed`, in its words.
 What git has written is on the disk before a name leads to it: after power loss a repository has the old state or the new one.
 A call that only reads takes no lock. A call has a time limit, for a filter or a file system may hang, and hears the end of its
 attempt. One that is given up is asked to end (SIGTERM) and waited for: SIGKILL would leave its locks in somebody's repository.
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..interruption import HEED_SECONDS, heed, pause
+from .pinned import Where, folder_of, variables_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -90,7 +92,7 @@ class GitFailed(Exception):
 
 
 def git(
-    folder: str,
+    where: Where,
     *arguments: str,
     env: Mapping[str, str] | None = None,
     lock: int | None = None,
@@ -98,20 +100,21 @@ def git(
     given: bytes | None = None,
     time_limit_seconds: float = _TIME_LIMIT_SECONDS,
 ) -> str:
-    """Run `git ARGUMENTS` in `folder`; what it wrote, without the final newline. Raises GitFailed, OSError (no room).
+    """Run `git ARGUMENTS` at `where`; what it wrote, without the final newline. Raises GitFailed, OSError (no room).
 
     `env` is added to the environment. `lock` is inherited: it stays held until git itself has ended, though its caller is
     killed. `stdout` takes what git writes instead. `given` is its standard input.
     """
     try:
-        exit_code, out, err = _run(folder, arguments, env, lock, stdout, given, time_limit_seconds)
+        exit_code, out, err = _run(where, arguments, env, lock, stdout, given, time_limit_seconds)
     except FileNotFoundError as error:
+        folder = folder_of(where)
         # The same error says that there is no git and that the folder is gone.
         if not os.path.isdir(folder):
             raise GitFailed(f"{folder}: {error.strerror}") from error
         raise GitFailed("git is not installed") from error
     except NotADirectoryError as error:
-        raise GitFailed(f"{folder}: {error.strerror}") from error
+        raise GitFailed(f"{folder_of(where)}: {error.strerror}") from error
     if exit_code != 0:
         # git tells of a full disk in words alone. That is no fault of the item's, so it must not look like one.
         said = err.decode("utf-8", "replace")
@@ -122,7 +125,7 @@ def git(
 
 
 def _run(
-    folder: str,
+    where: Where,
     arguments: Sequence[str],
     env: Mapping[str, str] | None,
     lock: int | None,
@@ -136,8 +139,8 @@ def _run(
 
     process = subprocess.Popen(
         ["git", *_DURABLE, *_QUIET, *arguments],
-        cwd=folder,
-        env={**_environment(folder), **(env or {})},
+        cwd=folder_of(where),
+        env={**_environment(folder_of(where)), **variables_of(where), **(env or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,
@@ -174,48 +177,58 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.communicate(timeout=_END_SECONDS)
 
 
-def asked(folder: str, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
+def asked(where: Where, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
     """What `git ARGUMENTS` says; None if it answers no (exit code 1). Raises GitFailed for all else."""
     try:
-        return git(folder, *arguments, env=env)
+        return git(where, *arguments, env=env)
     except GitFailed as failed:
         if failed.exit_code == 1:
             return None
         raise
 
 
-def commit_of(folder: str, name: str) -> str | None:
+def commit_of(where: Where, name: str) -> str | None:
     """The commit that `name`, which does not begin with a hyphen, names; None if there is none."""
-    return asked(folder, "rev-parse", "--verify", "--quiet", name + "^{commit}")
+    return asked(where, "rev-parse", "--verify", "--quiet", name + "^{commit}")
 
 
-def common_folder(repository: str) -> str:
+def common_folder(repository: Where) -> str:
     """The folder of git's own files (absolute) that the worktrees of the repository whose root is `repository` share."""
+    if not isinstance(repository, str):
+        return repository.common_dir
     return os.path.join(repository, git(repository, "rev-parse", "--git-common-dir"))
 
 
-def identity(folder: str) -> dict[str, str]:
+def identity(where: Where) -> dict[str, str]:
     """Variables by which commits have an author: those of IDENTITY, as far as neither the user nor the repository has any."""
     found: dict[str, str] = {}
     for key, value in zip(("name", "email"), IDENTITY, strict=True):
         for role in ("author", "committer"):
             variable = f"GIT_{role.upper()}_{key.upper()}"
             if variable not in os.environ and not (
-                asked(folder, "config", f"user.{key}") or asked(folder, "config", f"{role}.{key}")
+                asked(where, "config", f"user.{key}") or asked(where, "config", f"{role}.{key}")
             ):
                 found[variable] = value
     return found
 
 
 @contextmanager
-def locked(repository: str, name: str = LOCK_NAME, *, patience_seconds: float | None = _LOCK_PATIENCE_SECONDS) -> Iterator[int]:
+def locked(
+    repository: Where,
+    name: str = LOCK_NAME,
+    *,
+    patience_seconds: float | None = _LOCK_PATIENCE_SECONDS,
+    common: str | None = None,
+) -> Iterator[int]:
     """Hold a lock of the repository whose root is `repository`, alone of all processes; gives its descriptor for `git`.
+
+    `common`: its common folder, where that is known.
 
     Waits for it that long; None: as long as it takes. A process that is killed lets go of it. Raises GitFailed, OSError.
     """
     from filelock import lock_descriptor
 
-    path = os.path.join(common_folder(repository), name)
+    path = os.path.join(common or common_folder(repository), name)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     give_up_at = None if patience_seconds is None else time.monotonic() + patience_seconds
     try:

@@ -1,49 +1,115 @@
 """Repositories inside of a workspace: submodules, and what an agent has cloned or begun there.
 
 Of one of them git records only which commit it is at. What was done in it is in no commit and no patch of the item's, and would
-be lost with the workspace: so it is looked for.
+be lost with the workspace: so it is looked for. One that the item's base does not have is left out of the item's commit.
+
+Promise: no git works in one of them by its configuration, which may name programs. What leads to its commit is read by hand, and
+its files are compared by a folder of git's own that is made for this alone.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+import stat
+from contextlib import suppress
+from tempfile import TemporaryDirectory
 
-from .git import GitFailed, commit_of, git
+from ..files.opening import read_file
+from .git import GitFailed, git
+from .pinned import Pinned
 
-_REPOSITORY = "160000"
+REPOSITORY = "160000"
 """The mode that git gives to one."""
 
+_LONGEST_BYTES = 4096
+"""Of the files that lead to a commit; git itself makes none so long."""
 
-def begun_repositories(path: str, env: Mapping[str, str]) -> list[str]:
-    """The folders in workspace `path` that are repositories without a commit; relative to `path`. Raises GitFailed, OSError."""
+_OBJECT = re.compile(r"[0-9a-f]{40,64}")
+_BRANCH = re.compile(r"refs/[^\0]+")
+
+
+def unknown_repositories(place: Pinned) -> list[str]:
+    """The folders in the workspace that are repositories of which its index has nothing. Raises GitFailed, OSError."""
     # Of all that git does not know only a repository is listed as a folder.
-    unknown = git(path, "ls-files", "--others", "--exclude-standard", "-z", env=env).split("\0")
-    folders = [name.rstrip("/") for name in unknown if name.endswith("/")]
-    return [name for name in folders if not _has_commit(os.path.join(path, name))]
+    unknown = git(place, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    return [name.rstrip("/") for name in unknown if name.endswith("/")]
 
 
-def _has_commit(folder: str) -> bool:
-    try:
-        return commit_of(folder, "HEAD") is not None
-    except GitFailed:  # nothing that git can tell of
-        return False
+def repositories_since(place: Pinned, base: str) -> tuple[list[str], list[str]]:
+    """The folders of repositories in the index that `base` (a commit or tree) has nothing of; and those at another commit there.
 
-
-def unkept_repositories(path: str, base: str, env: Mapping[str, str]) -> list[str]:
-    """The folders of the repositories in workspace `path` that were worked in since `base`, a commit or tree; relative to `path`.
-
-    Not those whose new commit a remote of theirs has, with nothing besides. Raises GitFailed, OSError.
+    Raises GitFailed, OSError.
     """
-    told = git(path, "diff", "--raw", "-z", "--no-renames", "--ignore-submodules=none", base, "--", env=env).split("\0")
-    changed = [name for fields, name in zip(told[::2], told[1::2], strict=False) if fields.split()[1] == _REPOSITORY]
-    return [name for name in changed if not _is_elsewhere(os.path.join(path, name))]
+    # Whatever `.gitmodules` says of them, which is the agent's. By the index alone: else git would work in each.
+    whole = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff", "--ignore-submodules=none")
+    told = git(place, "diff", "--cached", *whole, base, "--").split("\0")
+    changed = [(fields.lstrip(":").split(), name) for fields, name in zip(told[::2], told[1::2], strict=False)]
+    found = [(before, name) for (before, after, *_), name in changed if after == REPOSITORY]
+    return [name for mode, name in found if mode != REPOSITORY], [name for mode, name in found if mode == REPOSITORY]
 
 
-def _is_elsewhere(folder: str) -> bool:
+def is_untouched(folder: str, commit: str) -> bool:
+    """Whether nothing can have been done in `folder` (absolute) of a submodule, which is at `commit` in the item's base."""
     try:
-        if git(folder, "status", "--porcelain", "--ignore-submodules=none"):
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
             return False
-        return bool(git(folder, "for-each-ref", "--count=1", "--contains", "HEAD", "refs/remotes"))
-    except GitFailed:  # nothing that git can tell of
+        if not os.listdir(folder):
+            return True  # as git leaves it
+    except FileNotFoundError:
+        return True
+    except OSError:
         return False
+    home = _git_folder(folder)
+    return home is not None and _head_of(home) == commit and _has_files_of(folder, home, commit)
+
+
+def _has_files_of(folder: str, home: str, commit: str) -> bool:
+    """Whether the files in `folder` are those of the commit, of which `home` has the objects."""
+    with TemporaryDirectory() as made:
+        # As little as git takes for a repository. Its configuration is nobody's.
+        os.mkdir(f"{made}/refs")
+        with open(f"{made}/HEAD", "w") as file:
+            file.write(f"{commit}\n")
+        place = Pinned(folder, made, made, {"GIT_OBJECT_DIRECTORY": f"{home}/objects"})
+        try:
+            git(place, "read-tree", commit)
+            if git(place, "status", "--porcelain", "--ignore-submodules=all"):
+                return False
+            inner = [each.partition("\t") for each in git(place, "ls-files", "--stage", "-z").split("\0")]
+        except GitFailed:  # nothing that git can tell of
+            return False
+    return all(
+        is_untouched(os.path.join(folder, name), about.split()[1]) for about, _, name in inner if about.startswith(REPOSITORY)
+    )
+
+
+def _git_folder(folder: str) -> str | None:
+    """Where git's own files for the repository at `folder` are; None: not where `git submodule` has them."""
+    place = os.path.join(folder, ".git")
+    with suppress(OSError):
+        if stat.S_ISDIR(os.lstat(place).st_mode):
+            return place
+    told = _line_of(place)
+    if told is None or not told.startswith("gitdir: "):
+        return None
+    return os.path.normpath(os.path.join(folder, told.removeprefix("gitdir: ")))
+
+
+def _head_of(home: str) -> str | None:
+    """The commit that is checked out; None: nothing that can be read by hand."""
+    told = _line_of(os.path.join(home, "HEAD"))
+    if told is not None and told.startswith("ref: "):
+        name = told.removeprefix("ref: ")
+        told = _line_of(os.path.join(home, name)) if _BRANCH.fullmatch(name) and ".." not in name else None
+    return told if told is not None and _OBJECT.fullmatch(told) else None
+
+
+def _line_of(path: str) -> str | None:
+    """The line of a plain file of a line; None: there is none such."""
+    try:
+        if os.lstat(path).st_size > _LONGEST_BYTES:
+            return None
+        return os.fsdecode(read_file(path)).removesuffix("\n")
+    except (OSError, ValueError):
+        return None

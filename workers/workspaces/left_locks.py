@@ -12,7 +12,8 @@ import time
 from contextlib import suppress
 
 from ..interruption import pause
-from .git import GitFailed, git
+from .git import GitFailed
+from .pinned import Pinned
 
 _LEFT_SECONDS = 3.0
 """A git that lives holds the lock of one branch for a fraction of this, without a pause."""
@@ -20,21 +21,15 @@ _LEFT_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 
 
-def remove_left_locks(path: str, branch: str) -> None:
-    """Remove those of the worktree at `path`, and that of its branch. Only when every process of the attempt before has ended.
+def remove_left_locks(worktree: Pinned, branch: str) -> None:
+    """Remove those of the worktree, and that of its branch. Only when every process of the attempt before has ended.
 
     Raises GitFailed: somebody holds the lock of the branch.
     """
-    names = ("index.lock", "HEAD.lock", branch_lock(branch))
-    try:
-        told = git(path, "rev-parse", *(word for name in names for word in ("--git-path", name)))
-    except GitFailed:
-        return  # then what needs git here will tell
-    *own, of_branch = (os.path.join(path, place) for place in told.splitlines())
-    for place in own:
+    for name in ("index.lock", "HEAD.lock"):
         with suppress(FileNotFoundError):
-            os.unlink(place)
-    remove_branch_lock(of_branch)
+            os.unlink(os.path.join(worktree.git_dir, name))
+    remove_branch_lock(os.path.join(worktree.common_dir, branch_lock(branch)))
 
 
 def branch_lock(branch: str) -> str:

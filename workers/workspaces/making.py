@@ -18,6 +18,7 @@ from .branch_names import is_named_by_us
 from .changes import snapshot_of
 from .git import GitFailed, git
 from .record import WorkspaceRecord, read_record, snapshots_of, write_record
+from .ties import pinned_workspace
 from .worktrees import add_worktree
 
 
@@ -51,6 +52,7 @@ class Maker:
             case "worktree":
                 # An item that was tried before goes on from its branch, which its record names.
                 record = record or WorkspaceRecord(kind="worktree", source=task.source, branch=task.branch)
+                record.settings_path = task.settings_path
                 wanted = record.branch
                 add_worktree(task.path, record, task.base, self._env, self._begin)
                 if record.branch != wanted and not is_named_by_us(wanted):
@@ -97,8 +99,10 @@ class Maker:
         copy_folder(task.source, task.path, task.left_out)
         fault_point("worker.workspace.copied")
         try:
-            git(task.path, "init", "--quiet", "--bare", snapshots_of(task.path))
-            record.base, _ = snapshot_of(task.path, self._env, task.litter)
+            # Not in the copy: the snapshots are found by their path alone.
+            git(os.path.dirname(task.path), "init", "--quiet", "--bare", snapshots_of(task.path))
+            place, _ = pinned_workspace(task.path, record, self._env)
+            record.base, _ = snapshot_of(place, "", task.litter)
         except GitFailed as failed:
             if failed.exit_code is not None:
                 raise

@@ -31,6 +31,14 @@ class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Seconds since the epoch; None: as long as the run."""
     boot_id: str = ""
     """The boot of the machine in which an attempt was last at work in it; empty: not known."""
+    git_dir: str = ""
+    """Of a worktree, as git has made it: where git's own files for it are (absolute); empty: not recorded."""
+    common_dir: str = ""
+    """Where those of its whole repository are (absolute)."""
+    tie: str = ""
+    """The content of its file `.git`."""
+    settings_path: str = ""
+    """Where the run keeps the repository's settings (`settings.py`); empty: nowhere."""
 
 
 _decode: Callable[[bytes], WorkspaceRecord] = json_decoder(WorkspaceRecord)

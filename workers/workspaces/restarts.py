@@ -9,37 +9,31 @@ was synced. The files stay as they are. Which of them are empty is told: nobody 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 
 from ..wording import first_in_words
-from .git import GitFailed, common_folder, git
-from .record import WorkspaceRecord, snapshots_of
+from .git import GitFailed, git
+from .pinned import Pinned
+from .record import WorkspaceRecord
 
 
-def mend_after_restart(path: str, record: WorkspaceRecord, since: str, env: Mapping[str, str]) -> list[str]:
-    """Have git work in the workspace at `path` again; in words what a person should know. Raises GitFailed, OSError.
+def mend_after_restart(place: Pinned, record: WorkspaceRecord, since: str) -> list[str]:
+    """Have git work in the workspace at `place` again; in words what a person should know. Raises GitFailed, OSError.
 
     `since`: the last commit of the branch (or tree of the copy) that was synced. Only while nobody works in the workspace.
     """
     notes: list[str] = []
-    match record.kind:
-        case "worktree":
-            _remove_empty_objects(common_folder(record.source))
-            if not _is_whole(path, since, env):
-                _go_back(path, record, since, env)
-                notes.append(f"its commits were lost when the machine lost its power: {record.branch} is back at {since[:12]}")
-        case "copy" if record.base:
-            _remove_empty_objects(snapshots_of(path))
-        case _:
-            return []
+    _remove_empty_objects(place.common_dir)
+    if record.kind == "worktree" and not _is_whole(place, since):
+        _go_back(place, record, since)
+        notes.append(f"its commits were lost when the machine lost its power: {record.branch} is back at {since[:12]}")
     # An index that was lost holds nothing that the files do not: it is made anew.
     try:
-        empty = _empty_files(path, env)
+        empty = _empty_files(place)
     except GitFailed:
-        _remove_index(path, env)
-        git(path, "read-tree", since, env=env)
-        empty = _empty_files(path, env)
+        _remove_index(place)
+        git(place, "read-tree", since)
+        empty = _empty_files(place)
     if empty:
         shown = first_in_words(empty)
         notes.append(f"the machine was restarted while it was at work; files of its own that are empty now: {shown}")
@@ -59,38 +53,37 @@ def _remove_empty_objects(folder: str) -> None:
                 os.unlink(path)
 
 
-def _is_whole(path: str, since: str, env: Mapping[str, str]) -> bool:
+def _is_whole(place: Pinned, since: str) -> bool:
     """Whether all that was committed since is there."""
     try:
-        git(path, "rev-list", "--objects", "--quiet", f"{since}..HEAD", env=env)
+        git(place, "rev-list", "--objects", "--quiet", f"{since}..HEAD")
     except GitFailed:
         return False
     return True
 
 
-def _go_back(path: str, record: WorkspaceRecord, since: str, env: Mapping[str, str]) -> None:
+def _go_back(place: Pinned, record: WorkspaceRecord, since: str) -> None:
     """Have the branch at `since`, and checked out; no file changes."""
-    common, branch = common_folder(record.source), f"refs/heads/{record.branch}"
+    common, branch = place.common_dir, f"refs/heads/{record.branch}"
     # What leads to commits that are gone: the ref, which git could not even replace, and the logs of where it was.
-    own = git(path, "rev-parse", "--git-path", "logs/HEAD", env=env)
-    for place in (os.path.join(common, branch), os.path.join(common, "logs", branch), os.path.join(path, own)):
+    for name in (os.path.join(common, branch), os.path.join(common, "logs", branch), os.path.join(place.git_dir, "logs/HEAD")):
         with suppress(FileNotFoundError):
-            os.unlink(place)
-    git(path, "symbolic-ref", "HEAD", branch, env=env)
-    git(path, "update-ref", branch, since, env=env)
-    _remove_index(path, env)
-    git(path, "read-tree", since, env=env)
+            os.unlink(name)
+    git(place, "symbolic-ref", "HEAD", branch)
+    git(place, "update-ref", branch, since)
+    _remove_index(place)
+    git(place, "read-tree", since)
 
 
-def _remove_index(path: str, env: Mapping[str, str]) -> None:
+def _remove_index(place: Pinned) -> None:
     with suppress(FileNotFoundError):
-        os.unlink(os.path.join(path, git(path, "rev-parse", "--git-path", "index", env=env)))
+        os.unlink(os.path.join(place.git_dir, "index"))
 
 
-def _empty_files(path: str, env: Mapping[str, str]) -> list[str]:
+def _empty_files(place: Pinned) -> list[str]:
     """The files that are empty, and were not there so before."""
-    told = git(path, "ls-files", "-z", "--others", "--modified", "--exclude-standard", env=env).split("\0")
-    return [name for name in dict.fromkeys(filter(None, told)) if _is_empty(os.path.join(path, name))]
+    told = git(place, "ls-files", "-z", "--others", "--modified", "--exclude-standard").split("\0")
+    return [name for name in dict.fromkeys(filter(None, told)) if _is_empty(os.path.join(place.folder, name))]
 
 
 def _is_empty(path: str) -> bool:

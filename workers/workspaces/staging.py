@@ -2,16 +2,19 @@
 
 Promise: what counts is the files, not what an index says of them. An agent may have told git to look at a file no more (the bits
 assume-unchanged and skip-worktree): its change is staged all the same. A sparse checkout stays one: the files that it leaves out
-are not taken for removed, and what an agent writes beside them is staged as anything else.
+are not taken for removed, and what an agent writes beside them is staged as anything else. Repositories inside are not entered,
+and none is staged that the base does not have.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from .git import GitFailed, asked, git
-from .inner_repositories import begun_repositories
+from .inner_repositories import REPOSITORY, is_untouched, repositories_since, unknown_repositories
+from .pinned import Pinned
 
 _WHOLE = ("-c", "core.sparseCheckout=false")
 """Without it git refuses to stage what lies outside of a sparse checkout. What this leaves out has its bits still."""
@@ -20,47 +23,79 @@ LEFT_OUT = "S"
 """The tag by which `git ls-files` tells a file with the bit skip-worktree; in lower case: with the bit assume-unchanged, too."""
 
 
-def stage_all(path: str, env: Mapping[str, str]) -> list[str]:
-    """Stage all changes in workspace `path`, but for repositories without a commit, which git cannot stage: their folders.
+class Indexed(NamedTuple):
+    """What an index says of some of its files, all relative to the root of the worktree.
 
-    Relative to `path`. Raises GitFailed, OSError.
+    `unchanged`, `skipped`: those that git was told not to look at (assume-unchanged, and skip-worktree; not those that a sparse
+    checkout leaves out). `repositories`: folders of submodules, and the commit of each.
+    """
+
+    unchanged: list[str]
+    skipped: list[str]
+    repositories: dict[str, str]
+
+
+def stage_all(place: Pinned, base: str) -> list[str]:
+    """Stage all changes in the workspace, which started from `base` (a commit or tree; empty: nothing that has repositories).
+
+    Returns the folders, relative to its root, of the repositories in it that were worked in: what was done there is not staged.
+    Raises GitFailed, OSError.
     """
     # First: what git passes over is not staged.
-    see_files(path, *unseen_files(path, env), env)
+    indexed = indexed_files(place)
+    see_files(place, indexed.unchanged, indexed.skipped)
+    # Without the submodules: git would ask each of them what was changed in it, by its own configuration.
+    begun: list[str] = []
     try:
-        git(path, *_WHOLE, "add", "--all", env=env)
-        return []
+        _add(place, indexed.repositories)
     except GitFailed:
-        begun = begun_repositories(path, env)
+        # A repository without a commit cannot be staged.
+        begun = unknown_repositories(place)
         if not begun:
             raise
-    git(path, *_WHOLE, "add", "--all", "--", ".", *(f":(exclude,top,literal){name}" for name in begun), env=env)
-    return begun
+        _add(place, [*indexed.repositories, *begun])
+    if not base:
+        return begun
+    # What is new is left out again; what is there is looked at without git working in it.
+    added, moved = repositories_since(place, base)
+    unstage(place, [f":(top,literal){name}" for name in added])
+    there = {name: commit for name, commit in indexed.repositories.items() if name not in added}
+    worked_in = [name for name, commit in there.items() if not is_untouched(os.path.join(place.folder, name), commit)]
+    return sorted({*begun, *added, *moved, *worked_in})
 
 
-def unstage(path: str, pathspecs: list[str], env: Mapping[str, str]) -> None:
+def _add(place: Pinned, left_out: Iterable[str]) -> None:
+    excluded = [f":(exclude,top,literal){name}" for name in left_out]
+    git(place, *_WHOLE, "add", "--all", *(("--", ".", *excluded) if excluded else ()))
+
+
+def unstage(place: Pinned, pathspecs: list[str]) -> None:
     """Take out of the index what is so named. Raises GitFailed, OSError."""
     if pathspecs:
-        git(path, *_WHOLE, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *pathspecs, env=env)
+        git(place, *_WHOLE, "rm", "--cached", "-r", "--quiet", "--force", "--ignore-unmatch", "--", *pathspecs)
 
 
-def unseen_files(path: str, env: Mapping[str, str] | None = None) -> tuple[list[str], list[str]]:
-    """Files that git was told not to look at in the worktree whose root is `path`: assume-unchanged, and skip-worktree.
-
-    Both relative to `path`; not those that a sparse checkout leaves out. Raises GitFailed.
-    """
-    told = [(each[0], each[2:]) for each in git(path, *_WHOLE, "ls-files", "-v", "-z", env=env).split("\0") if each]
-    unchanged = [name for tag, name in told if tag.islower()]
-    skipped = [name for tag, name in told if tag.upper() == LEFT_OUT]
-    absent = [name for name in skipped if not os.path.lexists(os.path.join(path, name))]
+def indexed_files(place: Pinned) -> Indexed:
+    """See `Indexed`. Raises GitFailed."""
+    unchanged, skipped, repositories = [], [], {}
+    for each in filter(None, git(place, *_WHOLE, "ls-files", "-v", "--stage", "-z").split("\0")):
+        about, _, name = each.partition("\t")
+        tag, mode, commit, _ = about.split()
+        if tag.islower():
+            unchanged.append(name)
+        if tag.upper() == LEFT_OUT:
+            skipped.append(name)
+        if mode == REPOSITORY:
+            repositories[name] = commit
+    absent = [name for name in skipped if not os.path.lexists(os.path.join(place.folder, name))]
     # In a sparse checkout an absent file has the bit by right; without one somebody has removed what git was not to look at.
-    if absent and asked(path, "config", "--type=bool", "core.sparseCheckout", env=env) == "true":
+    if absent and asked(place, "config", "--type=bool", "core.sparseCheckout") == "true":
         skipped = sorted(set(skipped).difference(absent))
-    return unchanged, skipped
+    return Indexed(unchanged, skipped, repositories)
 
 
-def see_files(path: str, unchanged: Iterable[str], skipped: Iterable[str], env: Mapping[str, str]) -> None:
-    """Take their bits away from files that `unseen_files` has told. Raises GitFailed, OSError."""
+def see_files(place: Pinned, unchanged: Iterable[str], skipped: Iterable[str]) -> None:
+    """Take their bits away from files that `indexed_files` has told. Raises GitFailed, OSError."""
     for option, names in (("--no-assume-unchanged", unchanged), ("--no-skip-worktree", skipped)):
         if listed := "\0".join(names):
-            git(path, *_WHOLE, "update-index", option, "-z", "--stdin", env=env, given=listed.encode("utf-8", "surrogateescape"))
+            git(place, *_WHOLE, "update-index", option, "-z", "--stdin", given=listed.encode("utf-8", "surrogateescape"))

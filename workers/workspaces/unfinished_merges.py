@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 
 from ..wording import first_in_words
 from .git import GitFailed, git
+from .pinned import Pinned
 
 _MARKER = re.compile(rb"^(<{7,}|>{7,}|\|{7,}) ", re.MULTILINE)
 _BOTH_SIDES = {"2", "3"}
 
 
-def refuse_unfinished_merge(path: str, env: Mapping[str, str]) -> None:
-    """Raises GitFailed, with the files that are in conflict, if there are any in the worktree at `path`."""
+def refuse_unfinished_merge(worktree: Pinned) -> None:
+    """Raises GitFailed, with the files that are in conflict, if there are any in the worktree."""
     stages: dict[str, set[str]] = {}
-    for told in filter(None, git(path, "ls-files", "--unmerged", "-z", env=env).split("\0")):
+    for told in filter(None, git(worktree, "ls-files", "--unmerged", "-z").split("\0")):
         about, _, name = told.partition("\t")
         stages.setdefault(name, set()).add(about.split()[2])
-    names = [name for name, sides in stages.items() if not _is_resolved(os.path.join(path, name), sides)]
+    names = [name for name, sides in stages.items() if not _is_resolved(os.path.join(worktree.folder, name), sides)]
     if names:
         raise GitFailed(f"a merge was begun in the workspace and is not finished; in conflict: {first_in_words(names)}")
 

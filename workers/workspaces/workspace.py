@@ -27,14 +27,15 @@ from ..files.placing import TamperedError, make_place
 from ..files.syncing import GoneFolderError, sync_trees
 from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
-from ..protocol import MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
+from ..protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
 from .changes import failure_in_words, keep_patch, snapshot_of
-from .git import GitFailed, common_folder
-from .inner_repositories import unkept_repositories
+from .git import GitFailed
 from .making import Maker
-from .record import WorkspaceRecord, read_record, snapshots_of, write_record
+from .pinned import Pinned
+from .record import WorkspaceRecord, read_record, write_record
 from .removal import remove_workspace
 from .restarts import mend_after_restart
+from .ties import pinned_workspace
 from .worktrees import commit_all, mend_worktree
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
@@ -47,10 +48,8 @@ class Workspace:
     def __init__(self, task: WorkspaceTask, mark: str) -> None:
         self._task = task
         self._env = {MARK_VARIABLE: mark}
-        # A copy has no `.git`: its changes are found by the repository beside it.
-        if task.kind == "copy":
-            self._env |= {"GIT_DIR": snapshots_of(task.path), "GIT_WORK_TREE": task.path}
         self._record: WorkspaceRecord | None = None
+        self._place: Pinned | None = None
         self._notes: list[str] = []
         self.has_changed = True
         """Whether anything of the item's own was changed in it, as far as that can be known; after `finish`."""
@@ -105,8 +104,8 @@ class Workspace:
                 report = self._keep_after_all(live_patch, record, notes)
             except GitFailed as failed:
                 words = str(failed)
-                if record is not None and record.base:
-                    words = failure_in_words(failed, task.path, task.since or record.base, self._env)
+                if record is not None and self._place is not None:
+                    words = failure_in_words(failed, self._place, task.since or record.base)
                 end = end.but(AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {words}")
             except OSError as error:
                 end = end.but(_class_of(error), f"its changes could not be kept: {_in_words(error)}")
@@ -127,7 +126,7 @@ class Workspace:
         # Files that a power loss left empty would be committed so; and git keeps some of a worktree in its repository.
         folders = [task.path] if task.kind != "temp" or task.setup is not None else []
         if record.kind == "worktree":
-            folders.append(common_folder(record.source))
+            folders.append(record.common_dir)
         sync_trees(folders)
         record.is_ready, record.boot_id = True, boot_id()
         write_record(task.path, record)
@@ -139,12 +138,22 @@ class Workspace:
             # Nobody may remove the workspace under the agent because its time is over.
             record.keep_until = None
             write_record(path, record)
-        if record.kind == "worktree":
-            mend_worktree(path, record)
+        place = self._pin(record)
+        if place is not None and record.kind == "worktree":
+            mend_worktree(place, record)
         if record.boot_id not in ("", boot_id()):
-            self._notes += mend_after_restart(path, record, self._task.since or record.base, self._env)
+            if place is not None:
+                self._notes += mend_after_restart(place, record, self._task.since or record.base)
             record.boot_id = boot_id()
             write_record(path, record)
+
+    def _pin(self, record: WorkspaceRecord) -> Pinned | None:
+        """Where git works for the workspace just now; None: nothing of git's is there. Raises GitFailed, OSError."""
+        self._place = None
+        if record.kind != "temp" and record.base:
+            self._place, changed = pinned_workspace(self._task.path, record, self._env)
+            self._notes += [words for words in changed if words not in self._notes]
+        return self._place
 
     # Keeping.
 
@@ -156,8 +165,8 @@ class Workspace:
         except GitFailed as failed:
             if not failed.was_killed:
                 raise
-        if record is not None and record.kind == "worktree":
-            mend_worktree(self._task.path, record)
+        if record is not None and record.kind == "worktree" and self._place is not None:
+            mend_worktree(self._place, record)
         notes[:] = known
         return self._keep(live_patch, record, notes)
 
@@ -168,25 +177,25 @@ class Workspace:
         # The two states that the patch lies between, and the branch that has the second.
         base, now, branch = record.base, record.base, record.branch
         inner: list[str] = []
-        if record.kind == "worktree":
+        place = self._pin(record)
+        if place is not None and record.kind == "worktree":
             base = task.since or record.base
-            now, branch, note, inner = commit_all(task.path, record, task.message, self._env, task.litter)
+            now, branch, note, inner = commit_all(place, record, task.message, task.litter)
             notes += [note] if note else []
-        elif record.kind == "copy" and record.base:
-            now, inner = snapshot_of(task.path, self._env, task.litter)
+        elif place is not None:
+            now, inner = snapshot_of(place, record.base, task.litter)
         # Work in an inner repository is in no patch: it keeps the workspace from being removed.
-        inner += unkept_repositories(task.path, base, self._env) if base else []
         notes += [f"{name} is a repository of its own: what was done in it stays in the workspace alone" for name in inner]
         has_changed = bool(os.listdir(task.path)) if record.kind == "temp" else now != record.base or not now or bool(inner)
         self.has_changed = has_changed and (now != base or not now or bool(inner))
-        patch = keep_patch(task, live_patch, (base, now), self._env)
+        patch = keep_patch(task, live_patch, (base, now), place) if place is not None else EMPTY_CAPTURE
         fault_point("worker.workspace.kept")
         keep_seconds = None if inner else task.keep_seconds
         is_kept = task.is_followed or (has_changed and keep_seconds != 0)
         # What the outcome tells of, commits of the agent too: it must survive power loss.
         folders = [task.path] if is_kept else []
         if record.kind == "worktree" and has_changed:
-            folders.append(common_folder(record.source))
+            folders.append(record.common_dir)
         sync_trees(folders)
         # Only now, with patch and commit kept, may the workspace go.
         try:

@@ -1,5 +1,7 @@
 """A git worktree for one item: added on a branch of its own, its changes committed there, forgotten by its repository.
 
+What ties it to its repository is recorded as soon as git has made it (`ties.py`), and git is pinned to that from then on.
+
 Adding and removing is done by one process at a time in a repository, of whatever run (`git.locked`); all else goes on side by
 side. Submodules are left as git leaves them in a new worktree: empty.
 """
@@ -17,8 +19,11 @@ from ..files.syncing import sync_file
 from .branch_names import free_branch, is_named_by_us
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
+from .pinned import Pinned
 from .record import WorkspaceRecord, write_record
+from .settings import keep_settings
 from .staging import stage_all, unstage
+from .ties import pinned_workspace, put_back_tie, record_tie, refuse_other_tie
 from .unfinished_merges import refuse_unfinished_merge
 
 _UNKNOWN = "is not a working tree"
@@ -28,32 +33,36 @@ _UNKNOWN = "is not a working tree"
 class Committed(NamedTuple):
     """What a worktree has come to: the commit it is at, the branch (empty: none), what a person should know.
 
-    `begun`: folders of repositories without a commit, which git has nothing of.
+    `inner`: folders of repositories in it that were worked in, which it has nothing of.
     """
 
     commit: str
     branch: str
     note: str
-    begun: list[str]
+    inner: list[str]
 
 
 def add_worktree(
     path: str, record: WorkspaceRecord, base: str, env: Mapping[str, str], begin: Callable[[WorkspaceRecord], None]
-) -> None:
+) -> Pinned:
     """Add the worktree at `path` that `record` tells of; without a base: an item's first attempt, which starts from `base`.
 
     Where git has no room for its new branch, because of others, `record` has another name for it then.
     `begin` records what is about to be made, and clears away what was left at `path`. Raises GitFailed, OSError.
     """
     source = record.source
-    with locked(source) as lock:
+    common = common_folder(source)
+    with locked(source, common=common) as lock:
+        # Before there is an agent that could change them.
+        if record.settings_path:
+            keep_settings(source, record.settings_path)
         is_first = not record.base
         if is_first:
             record.base = _resolved(source, base)
         else:
             # Killed before: no git of ours is at work here any more, for it would hold the lock that we hold.
             mend_repository(source)
-            remove_branch_lock(os.path.join(common_folder(source), branch_lock(record.branch)))
+            remove_branch_lock(os.path.join(common, branch_lock(record.branch)))
         tip = _tip(record, is_first=is_first)
         begin(record)
         if not is_first:
@@ -77,54 +86,47 @@ def add_worktree(
     # Without the lock: checking out the files can take long.
     fault_point("worker.workspace.added")
     record.is_ours = True
+    record_tie(path, record, common)
     write_record(path, record)
-    _sync_tie(path)
-    git(path, "reset", "--hard", "--quiet", env=env)
+    # git does not, and if a power cut left it empty, git would refuse nearly all that the user asks of the repository. All else
+    # that git keeps of a worktree may be lost until that is ready.
+    sync_file(os.path.join(record.git_dir, "commondir"))
+    worktree, _ = pinned_workspace(path, record, env)
+    git(worktree, "reset", "--hard", "--quiet")
+    return worktree
 
 
-def _sync_tie(path: str) -> None:
-    """Sync what ties the worktree at `path` to its repository: git does not, and if a power cut left it empty, git would refuse
-    nearly all that the user asks of the repository. All else that git keeps of a worktree may be lost until that is ready.
-    """
-    with open(f"{path}/.git", "rb") as file:
-        folder = os.fsdecode(file.read().removeprefix(b"gitdir: ").removesuffix(b"\n"))
-    sync_file(os.path.join(path, folder, "commondir"))
-
-
-def commit_all(path: str, record: WorkspaceRecord, message: str, env: Mapping[str, str], litter: Sequence[str] = ()) -> Committed:
+def commit_all(worktree: Pinned, record: WorkspaceRecord, message: str, litter: Sequence[str] = ()) -> Committed:
     """Put everything on the branch, but not what `litter` (git's glob patterns, from the top) names.
 
     Commits that the agent made stay as they are. A merge that it has left unfinished is refused. Raises GitFailed, OSError.
     """
-    # An agent may have removed its `.git`: what cannot be mended has no branch to commit to.
-    mend_worktree(path, record)
-    if not os.path.exists(f"{path}/.git"):
-        raise GitFailed("the workspace is no git worktree any more: its .git is gone")
-    refuse_unfinished_merge(path, env)
-    begun = stage_all(path, env)
+    mend_worktree(worktree, record)
+    refuse_unfinished_merge(worktree)
+    inner = stage_all(worktree, record.base)
     # Staged and taken out again: an exclusion of what git ignores is an error to `git add`.
-    unstage(path, [f":(top,literal){name}" for name in record.included], env)
+    unstage(worktree, [f":(top,literal){name}" for name in record.included])
     if litter:
         # Back to how it was: what the repository itself has of such a name stays in it.
-        git(path, "reset", "--quiet", "--", *(f":(top,glob){pattern}" for pattern in litter), env=env)
-    if asked(path, "diff", "--cached", "--quiet", env=env) is None:
+        git(worktree, "reset", "--quiet", "--", *(f":(top,glob){pattern}" for pattern in litter))
+    if asked(worktree, "diff", "--cached", "--quiet", "--no-ext-diff", "--ignore-submodules=none") is None:
         fault_point("worker.workspace.committing")
-        author = {**env, **identity(path)}
-        git(path, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=bytes_of_text(message))
+        author = identity(worktree)
+        git(worktree, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=bytes_of_text(message))
     fault_point("worker.workspace.committed")
-    head, branch, note = _on_branch(path, record.branch, env)
-    return Committed(head, branch, note, begun)
+    head, branch, note = _on_branch(worktree, record.branch)
+    return Committed(head, branch, note, inner)
 
 
-def mend_worktree(path: str, record: WorkspaceRecord) -> None:
+def mend_worktree(worktree: Pinned, record: WorkspaceRecord) -> None:
     """Make a worktree usable again: without the locks of a git that was killed, joined to its repository if its `.git` is gone.
 
-    Only when every process of the attempt before has ended. Raises GitFailed: somebody holds the lock of its branch.
+    Only when every process of the attempt before has ended. Raises GitFailed: somebody holds the lock of its branch, or another
+    `.git` stands there; OSError.
     """
-    if not os.path.lexists(f"{path}/.git"):
-        with suppress(GitFailed), locked(record.source):
-            git(record.source, "worktree", "repair")
-    remove_left_locks(path, record.branch)
+    put_back_tie(worktree.folder, record)
+    refuse_other_tie(worktree.folder, record)
+    remove_left_locks(worktree, record.branch)
 
 
 def mend_repository(source: str) -> None:
@@ -220,19 +222,19 @@ def _tip(record: WorkspaceRecord, *, is_first: bool) -> str | None:
     return tip
 
 
-def _on_branch(path: str, branch: str, env: Mapping[str, str]) -> tuple[str, str, str]:
+def _on_branch(worktree: Pinned, branch: str) -> tuple[str, str, str]:
     """The commit, the branch that is at it, and a note.
 
     An agent may have gone to another branch: ours follows it there, unless something would be lost.
     """
-    head = git(path, "rev-parse", "HEAD")
+    head = git(worktree, "rev-parse", "HEAD")
     ours = f"refs/heads/{branch}"
-    current = asked(path, "symbolic-ref", "--quiet", "HEAD")
+    current = asked(worktree, "symbolic-ref", "--quiet", "HEAD")
     if current == ours:
         return head, branch, ""
-    tip = commit_of(path, ours)
-    if tip is None or asked(path, "merge-base", "--is-ancestor", tip, head) is not None:
-        git(path, "update-ref", ours, head, env=env)
+    tip = commit_of(worktree, ours)
+    if tip is None or asked(worktree, "merge-base", "--is-ancestor", tip, head) is not None:
+        git(worktree, "update-ref", ours, head)
         return head, branch, ""
     name = current.removeprefix("refs/heads/") if current is not None else ""
     return head, name, f"its work is on {name or 'no branch'}, and {branch} has other commits"

@@ -81,6 +81,7 @@ class Workspaces:
             is_followed=place.is_followed,
             keep_seconds=place.keep_seconds,
             left_out=[str(run_dir.home)],
+            settings_path=str(run_dir.repository_settings),
         )
 
     def _which(self, job: Job, index: int, attempt: int) -> tuple[str, str | None, str | None]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
+from pathlib import Path
 
 from orchestrator.attempts.workspaces.place import parent_of
 from orchestrator.errors import UserError
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import Status
+from orchestrator.workers.files.opening import StrangeFileError, read_file
 from orchestrator.workers.protocol import WorkspaceReport
 from orchestrator.workers.workspaces.changes import DIFF, failure_in_words
 from orchestrator.workers.workspaces.git import GitFailed, git
-from orchestrator.workers.workspaces.record import read_record, snapshots_of
+from orchestrator.workers.workspaces.record import read_record
 from orchestrator.workers.workspaces.staging import stage_all, unstage
+from orchestrator.workers.workspaces.ties import pinned_workspace, refuse_other_tie
 
 
 def items_with_changes(records: Records) -> list[tuple[str, int]]:
@@ -81,6 +83,8 @@ def patch_of(records: Records, job_id: str, index: int) -> bytes:
         raise UserError(f"{name}: {mismatch}") from mismatch
     except GitFailed as failed:
         raise UserError(f"{name}: {failed}") from failed
+    except StrangeFileError as strange:
+        raise UserError(f"{name}: {strange.filename}: {strange.strerror}") from strange
 
 
 def patch_so_far(path: str, base: str | None) -> bytes:
@@ -88,23 +92,26 @@ def patch_so_far(path: str, base: str | None) -> bytes:
     record = read_record(path)
     if record is None or not record.base or not os.path.isdir(path):
         return b""
-    env = {"GIT_DIR": snapshots_of(path), "GIT_WORK_TREE": path} if record.kind == "copy" else {}
     since = base or record.base
+    pinned, _ = pinned_workspace(path, record, {})
+    if record.kind == "worktree":
+        refuse_other_tie(path, record)
     with tempfile.TemporaryDirectory() as folder:
         # Copied from the workspace's: only that knows which files a sparse checkout leaves out.
-        index = os.path.join(path, git(path, "rev-parse", "--git-path", "index", env=env))
-        env["GIT_INDEX_FILE"] = f"{folder}/index"
+        place = pinned.having({"GIT_INDEX_FILE": f"{folder}/index"})
         try:
-            shutil.copyfile(index, env["GIT_INDEX_FILE"])
+            index = read_file(f"{place.git_dir}/index")
         except FileNotFoundError:
-            git(path, "read-tree", since, env=env)
+            git(place, "read-tree", since)
+        else:
+            Path(folder, "index").write_bytes(index)
         # All files against the base, without those that were only copied in beside it.
         try:
-            stage_all(path, env)
-            unstage(path, [f":(top,literal){name}" for name in record.included], env)
+            stage_all(place, record.base)
+            unstage(place, [f":(top,literal){name}" for name in record.included])
             with open(os.path.join(folder, "patch"), "w+b") as file:
-                git(path, *DIFF, "--cached", since, "--", env=env, stdout=file.fileno())
+                git(place, *DIFF, "--cached", since, "--", stdout=file.fileno())
                 file.seek(0)
                 return file.read()
         except GitFailed as failed:
-            raise GitFailed(failure_in_words(failed, path, since, env)) from failed
+            raise GitFailed(failure_in_words(failed, place, since)) from failed

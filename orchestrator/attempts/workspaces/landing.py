@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -31,8 +31,11 @@ from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.beneath import OutsideError, real_beneath
 from orchestrator.workers.files.syncing import sync_trees
 from orchestrator.workers.wording import first_in_words
-from orchestrator.workers.workspaces.git import LOCAL_VARIABLES, GitFailed, asked, common_folder, git, identity, locked
-from orchestrator.workers.workspaces.staging import see_files, unseen_files
+from orchestrator.workers.workspaces.git import LOCAL_VARIABLES, GitFailed, asked, commit_of, git, identity, locked
+from orchestrator.workers.workspaces.inner_repositories import REPOSITORY
+from orchestrator.workers.workspaces.pinned import Pinned
+from orchestrator.workers.workspaces.staging import indexed_files, see_files
+from orchestrator.workers.workspaces.ties import pinned_checkout
 
 LOCK_NAME = "orchestrate-land.lock"
 """In a repository's common folder: held while something is landed."""
@@ -42,7 +45,10 @@ _CHECK_GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _MERGE = ("-c", "rerere.enabled=false", "-c", "merge.verifySignatures=false")
 
-LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed"]
+_SUBMODULES = ".gitmodules"
+_NEW_REPOSITORY = f" create mode {REPOSITORY} "
+
+LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed", "refused"]
 
 
 class CheckScript(msgspec.Struct, frozen=True):
@@ -79,24 +85,34 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
+class _Files(NamedTuple):
+    """Files of a change: all, those that it adds (of a patch it is not asked), and the repositories that it adds."""
+
+    changed: list[str]
+    added: list[str]
+    repositories: list[str]
+
+
 @contextmanager
-def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
+def landing(repository: str, note: Callable[[str], None], settings_path: str = "") -> Iterator[Landing]:
     """Land in the checkout at `repository` (its root), while no other process does. Raises UserError unless it is clean.
 
-    What a killed landing left there is taken back first; `note` gets words about that.
+    What a killed landing left there is taken back first; `note` gets words about that. `settings_path`: where the run keeps the
+    repository's settings (absolute); empty: nowhere.
     """
     try:
         with ExitStack() as held:
             try:
+                place, changed, programs = pinned_checkout(repository, settings_path)
                 # Without a limit: another landing holds the lock as long as its checks take.
-                held.enter_context(locked(repository, LOCK_NAME, patience_seconds=None))
-                told = take_back(repository)
+                held.enter_context(locked(place, LOCK_NAME, patience_seconds=None))
+                told = [*changed, *take_back(place)]
             except OSError as error:
                 raise GitFailed(f"nothing can be landed there: {error.strerror}") from error
-            if told is not None:
-                note(told)
-            _refuse_dirty(repository)
-            yield Landing(repository)
+            for words in told:
+                note(words)
+            _refuse_dirty(place)
+            yield Landing(place, programs)
     except GitFailed as failed:
         # A lock file of git's own. Nobody can tell whose it is: git keeps one while an editor is open, too.
         is_locked = ".lock': File exists" in str(failed)
@@ -105,24 +121,39 @@ def landing(repository: str, note: Callable[[str], None]) -> Iterator[Landing]:
 
 
 class Landing:
-    """Lands one change after another. Made by `landing`."""
+    """Lands one change after another. Made by `landing`. `programs`: files that git itself may run, each for a setting."""
 
-    def __init__(self, repository: str) -> None:
-        self._repository = repository
+    def __init__(self, place: Pinned, programs: Mapping[str, str]) -> None:
+        self._place = place
+        self._programs = programs
 
     @property
     def branch(self) -> str | None:
         """The branch that is checked out; None: none is."""
-        name = asked(self._repository, "symbolic-ref", "--quiet", "--short", "HEAD")
+        name = asked(self._place, "symbolic-ref", "--quiet", "--short", "HEAD")
         return name or None
 
     def land_change(self, change: Change) -> Landed:
         """Land the change, or leave everything as it is. Raises GitFailed for errors that the change is no cause of."""
         if change.commit is None and not change.patch:
             return _came_to(change, "unchanged")
-        if (there := self._landed_before(change)) is not None:
-            return _came_to(change, "already", commit=there)
-        before = git(self._repository, "rev-parse", "HEAD")
+        before = git(self._place, "rev-parse", "HEAD")
+        # A change that git cannot look at holds up no other.
+        try:
+            if change.commit is not None and commit_of(self._place, change.commit) is None:
+                return _came_to(change, "refused", message=f"{self._place.folder} has no commit {change.commit}")
+            if (there := self._landed_before(change)) is not None:
+                return _came_to(change, "already", commit=there)
+            files = self._files_of(change)
+            if refusal := self._refusal(files):
+                return _came_to(change, "refused", message=refusal)
+            # Before git is asked to merge: it would write over files that it ignores.
+            unknown = self._unknown_in_the_way(files.added)
+        except GitFailed as failed:
+            return _came_to(change, "refused", message=str(failed))
+        if unknown:
+            words = f"git does not know {', '.join(unknown)} here, and the item has it, too"
+            return _came_to(change, "conflict", files=unknown, message=words)
         try:
             return self._land_on(before, change)
         except OSError as error:
@@ -130,53 +161,79 @@ class Landing:
 
     def _land_on(self, before: str, change: Change) -> Landed:
         """Land the change on the commit `before`; the checkout is clean again when this returns or raises."""
-        # Before git is asked: it would write over files that it ignores.
-        if unknown := self._unknown_in_the_way(change):
-            words = f"git does not know {', '.join(unknown)} here, and the item has it, too"
-            return _came_to(change, "conflict", files=unknown, message=words)
         # From here on a killed landing leaves something half done: the mark says so to the next one.
-        mark_landing(self._repository, before)
+        mark_landing(self._place, before)
         try:
             files, words = self._bring(change)
             if words:
                 return _came_to(change, "conflict", files=files, message=words)
-            if change.check is not None and (said := _failure(change.check, self._repository)):
+            if change.check is not None and (said := _failure(change.check, self._place.folder)):
                 return _came_to(change, "check_failed", message=said)
             message = f"Land {change.item}{f': {change.label}' if change.label else ''}\n\n{_trailer(change)}\n"
-            author = identity(self._repository)
+            author = identity(self._place)
             # The files before the commit: after power loss git would take empty ones for the user's changes.
-            sync_trees([self._repository])
+            sync_trees([self._place.folder])
             git(
-                self._repository,
+                self._place,
                 *("commit", "--quiet", "--no-verify", "--allow-empty", "--cleanup=verbatim", "--file=-"),
                 env=author,
                 given=bytes_of_text(message),
             )
-            before = git(self._repository, "rev-parse", "HEAD")
+            before = git(self._place, "rev-parse", "HEAD")
             return _came_to(change, "landed", commit=before)
         finally:
             # This takes back also what a check has written over. The checkout was clean, so nothing of the user's is lost.
-            git(self._repository, "reset", "--hard", "--quiet", before)
-            sync_trees([self._repository, common_folder(self._repository)])
-            unmark_landing(self._repository)
+            git(self._place, "reset", "--hard", "--quiet", before)
+            sync_trees([self._place.folder, self._place.common_dir])
+            unmark_landing(self._place)
 
     def _landed_before(self, change: Change) -> str | None:
         """The commit that has the change already; None if none has."""
         if change.commit is not None:
-            is_there = asked(self._repository, "merge-base", "--is-ancestor", change.commit, "HEAD") is not None
+            is_there = asked(self._place, "merge-base", "--is-ancestor", change.commit, "HEAD") is not None
             return change.commit if is_there else None
-        found = git(self._repository, "log", "-1", "--format=%H", "--fixed-strings", f"--grep={_trailer(change)}", "HEAD")
+        found = git(self._place, "log", "-1", "--format=%H", "--fixed-strings", f"--grep={_trailer(change)}", "HEAD")
         return found or None
 
-    def _unknown_in_the_way(self, change: Change) -> list[str]:
-        """Files of the user's that a merge would write over, because git takes files that it ignores for worthless."""
+    def _files_of(self, change: Change) -> _Files:
+        """See `_Files`. Raises GitFailed."""
         if change.commit is None:
-            return []  # `git apply` refuses such files by itself
-        added = git(self._repository, "diff", "--name-only", "-z", "--no-renames", "--diff-filter=A", f"HEAD...{change.commit}")
-        places = {place for name in added.split("\0") if name for place in _on_the_way(self._repository, name)}
+            # A file is told on a line, `ADDED REMOVED NAME`, and behind these what is new of a kind: ` create mode MODE NAME`.
+            lines = git(self._place, "apply", "--numstat", "--summary", *self._inside(change), given=change.patch).splitlines()
+            made = [line.removeprefix(_NEW_REPOSITORY) for line in lines if line.startswith(_NEW_REPOSITORY)]
+            return _Files([line.split("\t")[2] for line in lines if line.count("\t") == 2], [], made)
+        whole = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-ext-diff", "--ignore-submodules=none")
+        parts = git(self._place, "diff", *whole, f"HEAD...{change.commit}", "--").split("\0")
+        told = [(*fields.lstrip(":").split(), name) for fields, name in zip(parts[::2], parts[1::2], strict=False)]
+        return _Files(
+            [name for *_, name in told],
+            [name for *_, status, name in told if status == "A"],
+            [name for old, new, *_, name in told if new == REPOSITORY != old],
+        )
+
+    def _refusal(self, files: _Files) -> str:
+        """Why the change is not landed, whatever else it is; empty: nothing speaks against it."""
+        if brought := [*files.repositories, *(name for name in files.changed if name == _SUBMODULES)]:
+            return f"it brings {first_in_words(brought)}, and no repositories of others are landed: look, and merge it yourself"
+        # git would run it for the next item, or already for this one.
+        if ran := [name for name in files.changed if name in self._programs]:
+            return f"it changes {ran[0]}, which {self._programs[ran[0]]} runs: look, and merge it yourself"
+        return ""
+
+    def _inside(self, change: Change) -> tuple[str, ...]:
+        """Where in the checkout the patch belongs, for `git apply`."""
+        inside = os.path.relpath(change.folder, self._place.folder)
+        return () if inside == "." else (f"--directory={inside}",)
+
+    def _unknown_in_the_way(self, added: list[str]) -> list[str]:
+        """Files of the user's that a merge would write over, because git takes files that it ignores for worthless.
+
+        Not of a patch: `git apply` refuses such files by itself.
+        """
+        places = {place for name in added for place in _on_the_way(self._place.folder, name)}
         if not places:
             return []
-        known = git(self._repository, "--literal-pathspecs", "ls-files", "-z", "--", *sorted(places)).split("\0")
+        known = git(self._place, "--literal-pathspecs", "ls-files", "-z", "--", *sorted(places)).split("\0")
         return sorted(place for place in places if not any(f"{name}/".startswith(f"{place}/") for name in known))
 
     def _bring(self, change: Change) -> tuple[list[str], str]:
@@ -184,21 +241,20 @@ class Landing:
         try:
             if change.commit is not None:
                 git(
-                    self._repository,
+                    self._place,
                     *_MERGE,
                     "merge",
                     "--no-ff",
                     "--no-commit",
                     "--quiet",
                     change.commit,
-                    env=identity(self._repository),
+                    env=identity(self._place),
                 )
             else:
-                inside = os.path.relpath(change.folder, self._repository)
-                where = () if inside == "." else (f"--directory={inside}",)
-                git(self._repository, "apply", "--3way", "--index", "--whitespace=nowarn", *where, given=change.patch)
+                where = self._inside(change)
+                git(self._place, "apply", "--3way", "--index", "--whitespace=nowarn", *where, given=change.patch)
         except GitFailed as failed:
-            listed = git(self._repository, "diff", "--name-only", "-z", "--diff-filter=U")
+            listed = git(self._place, "diff", "--name-only", "-z", "--diff-filter=U")
             files = [name for name in listed.split("\0") if name]
             return files, f"conflict in {', '.join(files)}" if files else str(failed)
         return [], ""
@@ -237,36 +293,36 @@ def _trailer(change: Change) -> str:
     return told if change.commit is not None else f"{told} {sha256(change.patch).hexdigest()[:16]}"
 
 
-def _refuse_dirty(repository: str) -> None:
-    if os.path.exists(os.path.join(repository, git(repository, "rev-parse", "--git-path", "MERGE_HEAD"))):
+def _refuse_dirty(place: Pinned) -> None:
+    repository = place.folder
+    if os.path.exists(os.path.join(place.git_dir, "MERGE_HEAD")):
         raise UserError(
             f"{repository}: a merge is not finished",
             f"git -C {repository} merge --abort, then again",
         )
-    if git(repository, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"):
+    if git(place, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"):
         raise UserError(
             f"{repository} has changes that are not committed, and nothing is landed on these", "commit or stash them first"
         )
-    if hidden := _hidden_changes(repository):
+    if hidden := _hidden_changes(place):
         raise UserError(
             f"{repository}: {first_in_words(hidden)}: changed, but git is told to take it for unchanged: a landing would lose it",
             f"git -C {repository} update-index --no-assume-unchanged {hidden[0]}, then commit or stash it",
         )
 
 
-def _hidden_changes(repository: str) -> list[str]:
+def _hidden_changes(place: Pinned) -> list[str]:
     """Files that were changed and have the bit assume-unchanged: `git reset --hard` would write over them without a word.
 
     Those with the bit skip-worktree it leaves alone.
     """
-    unchanged, _ = unseen_files(repository)
+    unchanged = indexed_files(place).unchanged
     if not unchanged:
         return []
     with TemporaryDirectory() as folder:
-        index = os.path.join(repository, git(repository, "rev-parse", "--git-path", "index"))
-        env = {"GIT_INDEX_FILE": shutil.copyfile(index, f"{folder}/index")}
-        see_files(repository, unchanged, [], env)
-        changed = git(repository, "diff", "--name-only", "-z", "--ignore-submodules=all", env=env).split("\0")
+        seeing = place.having({"GIT_INDEX_FILE": shutil.copyfile(f"{place.git_dir}/index", f"{folder}/index")})
+        see_files(seeing, unchanged, [])
+        changed = git(seeing, "diff", "--name-only", "-z", "--ignore-submodules=all").split("\0")
     return sorted(filter(None, changed))
 
 

@@ -15,12 +15,13 @@ _MOST_NAMED = 5
 
 
 def landing_told(outcome: Outcome, run_dir: RunDir) -> Outcome:
-    """The outcome, with the items in its message that conflicted or failed their check, if it failed for that."""
+    """The outcome, with the items in its message that conflicted, failed their check or were refused, if it failed for that."""
     if outcome.attempt_class is not AttemptClass.COMMAND_FAILED or outcome.exit_code != 1:
         return outcome
     try:
         told = decode_json(read_capture(outcome.stdout, run_dir))
         counted = [_counted(told["conflicts"], "conflict"), _counted(told["failed_checks"], "failed check")]
+        counted.append(_counted(told.get("refused", []), "refused item"))
     except (ForeignBytesError, CaptureMismatch, KeyError, TypeError):
         return outcome  # not the output of `land --json`: then the exit code says all that is known
     words = ", ".join(each for each in counted if each)

@@ -1,0 +1,71 @@
+"""Items that cannot be landed, or must not be: each is told alone, and the others land."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drivers.git_repository import Repository
+
+from orchestrator.attempts.workspaces.landing import Change, Landed, landing
+
+pytestmark = pytest.mark.usefixtures("no_git_configuration")
+
+PATCH = b"""diff --git a/%s b/%s
+new file mode %d
+--- /dev/null
++++ b/%s
+@@ -0,0 +1 @@
++%s
+"""
+
+
+def landed(repository: Repository, **changes: str | bytes) -> dict[str, Landed]:
+    """Land commits and patches, one after the other."""
+    told: dict[str, Landed] = {}
+    with landing(str(repository.path), print) as land:
+        for name, change in changes.items():
+            commit, patch = (change, b"") if isinstance(change, str) else (None, change)
+            made = Change(run_id="r", item=name, label=None, commit=commit, patch=patch, folder=str(repository.path))
+            told[name] = land.land_change(made)
+    return told
+
+
+def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_the_others_land(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    base = repository.head()
+    repository.git("config", "filter.f.clean", "sh ./tools/f.sh %f")
+    tree = repository.head("HEAD^{tree}")
+
+    def committed(listed: str) -> str:
+        """A commit on top of the base, with what is listed besides."""
+        repository.git("update-index", "--add", "--cacheinfo", listed)
+        commit = repository.git("commit-tree", "-p", base, "-m", "x", repository.git("write-tree"))
+        repository.git("read-tree", base)
+        return commit
+
+    blob = repository.git("rev-parse", "HEAD:a.txt")
+    told = landed(
+        repository,
+        unknown="1234567890" * 4,
+        orphan=repository.git("commit-tree", "-m", "of its own", tree),
+        link=committed(f"160000,{base},inner"),
+        hidden=committed(f"100644,{blob},.gitmodules"),
+        patched=PATCH % (b"inner", b"inner", 160000, b"inner", b"Subproject commit " + base.encode()),
+        renamed=PATCH % (b".gitmodules", b".gitmodules", 100644, b".gitmodules", b"[]"),
+        damaged=b"diff --git a/a.txt b/a.txt\n@@ -1",
+        program=committed(f"100644,{blob},tools/f.sh"),
+        good=committed(f"100644,{blob},good.txt"),
+        good_patch=PATCH % (b"new.txt", b"new.txt", 100644, b"new.txt", b"new"),
+    )
+    assert {name: each.status for name, each in told.items()} == {
+        **dict.fromkeys(("unknown", "orphan", "link", "hidden", "patched", "renamed", "damaged", "program"), "refused"),
+        **dict.fromkeys(("good", "good_patch"), "landed"),
+    }
+    assert told["unknown"].message == f"{repository.path} has no commit {'1234567890' * 4}"
+    words = "it brings {}, and no repositories of others are landed: look, and merge it yourself"
+    assert [told[name].message for name in ("link", "hidden", "patched", "renamed")] == [
+        words.format(name) for name in ("inner", ".gitmodules", "inner", ".gitmodules")
+    ]
+    assert told["program"].message == "it changes tools/f.sh, which filter.f.clean runs: look, and merge it yourself"
+    assert repository.git("ls-tree", "-r", "--name-only", "HEAD").split() == ["README", "a.txt", "good.txt", "new.txt"]

@@ -1,0 +1,258 @@
+"""What an agent leaves in its workspace for git to run: nothing of it runs, whoever asks, and its work is told of."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from drivers.git_repository import Repository
+from drivers.sweeps import sweep
+
+from orchestrator.attempts.workspaces.changes import patch_so_far
+from orchestrator.workers.attempt_end import AttemptEnd
+from orchestrator.workers.processes.spawn import CannotStart
+from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
+from orchestrator.workers.workspaces.git import GitFailed
+from orchestrator.workers.workspaces.record import read_record, write_record
+from orchestrator.workers.workspaces.removal import remove_workspace
+from orchestrator.workers.workspaces.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("no_git_configuration")
+
+PLANT = r"""
+plant() { cat "$W/planted" >> "$(git rev-parse --git-common-dir)/config"; }
+mine() { git -c user.name=a -c user.email=a@b -c core.hooksPath=/dev/null "$@"; }
+attributes='* filter=x diff=x merge=x'
+"""
+PLANTED = """
+[filter "x"]
+    clean = {run} clean
+    smudge = {run} smudge
+    process = {run} process
+    required = true
+[core]
+    fsmonitor = {run} fsmonitor
+    hooksPath = {hooks}
+    sshCommand = {run} ssh
+    pager = {run} pager
+    editor = {run} editor
+[diff]
+    external = {run} diff
+[diff "x"]
+    command = {run} diff x
+    textconv = {run} textconv
+[merge "x"]
+    driver = {run} merge
+[credential]
+    helper = {run} credential
+[gpg]
+    program = {run} gpg
+[remote "origin"]
+    url = {hooks}
+    uploadpack = {run} uploadpack
+    promisor = true
+[extensions]
+    partialClone = origin
+[alias]
+    add = !{run} add
+    status = !{run} status
+[include]
+    path = {included}
+"""
+"""Shell functions of the agent: all that a configuration can have git run, and its commits."""
+
+OTHER = "is {}, not the file that was made there: git is not asked. The work stays; remove {}/.git, and try again"
+
+
+class Item:
+    """The attempts of one item, at which a test plays the agent. `witness` is there if anything ran that the agent has left."""
+
+    def __init__(self, root: Path, source: Path, kind: Literal["worktree", "copy"] = "worktree", **settings: Any) -> None:
+        self.root, self.path, self.witness = root, root / "workspaces" / "port" / "0", root / "witness"
+        hooks = root / "hooks"
+        hooks.mkdir()
+        run = f'#!/bin/sh\necho "$0 $*" >> {self.witness}\n'
+        for place in (root / "run", hooks / "pre-commit", hooks / "reference-transaction", hooks / "post-index-change"):
+            place.write_text(run)
+            place.chmod(0o755)
+        (root / "included").write_text(f'[filter "x"]\n\tclean = {root}/run included\n')
+        (root / "planted").write_text(PLANTED.format(run=root / "run", hooks=hooks, included=root / "included"))
+        self.task = WorkspaceTask(
+            kind=kind,
+            path=str(self.path),
+            source=str(source),
+            cwd=str(self.path),
+            branch="orchestrate/run/port.0",
+            message="port:0",
+            patch_path=str(root / "patch"),
+            artifacts_folder=str(root / "files"),
+            left_out=[str(self.path.parent.parent)],
+            settings_path=str(root / "workspaces" / "repository.json"),
+            **settings,
+        )
+
+    def attempt(self, script: str = "", *, looks: bool = False) -> tuple[AttemptEnd, WorkspaceReport | None]:
+        """An attempt whose agent is a shell script. `looks`: a user looks at its changes before it has ended."""
+        workspace = Workspace(self.task, "mark")
+        workspace.enter(lambda script: self._shell(script))
+        self._shell(script)
+        if looks:
+            patch_so_far(str(self.path), None)
+        return workspace.finish(AttemptEnd(AttemptClass.OK), str(self.root / "live"), 1000)
+
+    def _shell(self, script: str) -> AttemptEnd:
+        subprocess.run(["/bin/sh", "-ec", f"W={self.root}\n{PLANT}\n{script}"], cwd=self.path, check=True, capture_output=True)
+        self.witness.unlink(missing_ok=True)  # its own git has run it, inside of its sandbox
+        return AttemptEnd(AttemptClass.OK)
+
+    def patch(self) -> str:
+        return (self.root / "patch").read_text()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+
+
+TIES = {
+    "a folder": "rm .git; git init -q; plant; echo $attributes | tee .gitattributes > .git/info/attributes",
+    "a folder that leads out": "rm .git; git init -q; git config core.worktree $W; echo secret > $W/host.txt",
+    "a link": "git init -q inner; cd inner; plant; cd ..; rm .git; ln -s inner/.git .git; echo $attributes > .gitattributes",
+    "another file": "git init -q inner; (cd inner; plant); echo gitdir: inner/.git > .git; echo $attributes > .gitattributes",
+    "a pipe": "rm .git; mkfifo .git",
+    "a file without an end": "rm .git; truncate -s 1G .git",
+}
+
+
+@pytest.mark.parametrize("tie", sweep(TIES, quick=1))
+def test_a_git_folder_that_the_agent_put_there_runs_nothing_and_is_refused_in_words(
+    tmp_path: Path, repository: Repository, tie: str
+) -> None:
+    item = Item(tmp_path, repository.path)
+    end, report = item.attempt(f"echo b >> a.txt; {TIES[tie]}")
+    kind = {"a folder that leads out": "a folder", "a link": "a link", "a folder": "a folder"}.get(tie, "another file")
+    words = f"{item.path}/.git {OTHER.format(kind, item.path)}"
+    assert (end.attempt_class, end.message) == (AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {words}")
+    assert report is not None
+    assert (report.path, report.commit) == (str(item.path), None)
+    with pytest.raises(GitFailed, match=r"git is not asked"):
+        patch_so_far(str(item.path), None)
+    with pytest.raises(CannotStart, match=r"git is not asked"):
+        item.attempt()
+    # Without it the work that is paid for is kept, and nothing besides.
+    subprocess.run(["rm", "-rf", ".git", "inner"], cwd=item.path, check=True)
+    assert item.attempt(looks=True)[0].attempt_class is AttemptClass.OK
+    assert ("+b" in item.patch(), "secret" in item.patch(), item.witness.exists()) == (True, False, False)
+    remove_workspace(str(item.path))
+    assert not item.witness.exists()
+
+
+def clone_with_part(root: Path, repository: Repository) -> str:
+    """Give the repository a submodule; the setup that fetches it."""
+    part = Repository(root / "part", **{"a.txt": "a\n"})
+    allowed = "git -c protocol.file.allow=always submodule --quiet"
+    subprocess.run(f"{allowed} add {part.path} part", cwd=repository.path, shell=True, check=True)
+    repository.commit("Add a part")
+    return f"{allowed} update --init"
+
+
+INNER = "git init -q new; cd new; echo n > n; git add n; mine commit -qm n; plant; echo $attributes > .git/info/attributes; cd .."
+SUBMODULE = "cd part; plant; echo $attributes > .gitattributes; cd .."
+
+
+def test_a_repository_inside_of_a_workspace_is_looked_at_without_its_configuration(
+    tmp_path: Path, repository: Repository
+) -> None:
+    item = Item(tmp_path, repository.path, setup=clone_with_part(tmp_path, repository), keep_seconds=0.0)
+    base = repository.head()
+    end, report = item.attempt(f"{INNER}; {SUBMODULE}; git add new; echo x > new/x; echo b >> a.txt", looks=True)
+    assert (end.attempt_class, item.witness.exists()) == (AttemptClass.OK, False), end.message
+    assert report is not None
+    told = "is a repository of its own: what was done in it stays in the workspace alone"
+    assert (report.note, report.path) == (f"new {told}; part {told}", str(item.path))
+    # What was in the base stays in it, and nothing new of the kind comes.
+    assert repository.git("diff", "--name-only", base, str(report.commit)) == "a.txt"
+    assert "160000" not in item.patch()
+
+
+@pytest.mark.slow
+def test_a_repository_inside_of_a_copy_is_looked_at_without_its_configuration(tmp_path: Path, repository: Repository) -> None:
+    item = Item(tmp_path, repository.path, "copy")
+    script = f"{INNER}; git init -q; plant; echo $attributes | tee .gitattributes > .git/info/attributes; echo b >> a.txt"
+    end, report = item.attempt(script, looks=True)
+    assert (end.attempt_class, item.witness.exists()) == (AttemptClass.OK, False), end.message
+    assert report is not None
+    assert "new is a repository of its own" in report.note
+    assert ("+b" in item.patch(), "160000" in item.patch()) == (True, False)
+
+
+def test_settings_that_an_agent_changed_in_the_users_repository_do_not_count_and_the_users_own_do(
+    tmp_path: Path, repository: Repository
+) -> None:
+    """Its sandbox has to let it write there, or it could not commit."""
+    repository.git("config", "filter.ours.clean", "tr a-z A-Z")
+    subprocess.run(["git", "config", "--global", "filter.all.clean", "tr a b"], check=True)
+    item = Item(tmp_path, repository.path)
+    attributes = "printf '%s\\n' '* filter=x' '*.all filter=all' '*.ours filter=ours' '*.odd filter=a=b' > .gitattributes"
+    set_odd = 'git config "filter.a=b.clean" "$W/run odd"; git config filter.all.clean "$W/run all"'
+    odd = f"{set_odd}; git config --unset filter.ours.clean"
+    end, report = item.attempt(f"plant; {odd}; {attributes}; for end in all ours odd; do echo a > a.$end; done", looks=True)
+    assert (end.attempt_class, item.witness.exists()) == (AttemptClass.OK, False), end.message
+    assert report is not None
+    kept = [repository.show(f"{report.commit}:a.{end}") for end in ("all", "ours", "odd")]
+    assert kept == ["b", "A", "a"]
+    assert "changed since the run first used it do not count: filter.a=b.clean, filter.all.clean" in report.note
+
+
+def test_a_filter_of_the_users_that_is_a_file_of_the_repository_is_not_run_once_the_agent_has_changed_it(
+    tmp_path: Path, repository: Repository
+) -> None:
+    repository.git("config", "filter.x.clean", "sh ./tools/upper.sh")
+    repository.write("tools/upper.sh", "tr a-z A-Z")
+    repository.write(".gitattributes", "*.up filter=x\n")
+    repository.commit("A filter")
+    item = Item(tmp_path, repository.path)
+    _, report = item.attempt("echo a > a.up")
+    assert report is not None
+    assert repository.show(f"{report.commit}:a.up") == "A"
+    end, _ = item.attempt('echo b > a.up; echo "$W/run" > tools/upper.sh')
+    told = f"filter.x.clean runs tools/upper.sh, which was changed in {item.path}: git is not asked"
+    assert (end.message, item.witness.exists()) == (f"its changes could not be kept: {told}", False)
+
+
+def test_a_worktree_of_an_earlier_version_is_pinned_to_what_its_repository_knows(tmp_path: Path, repository: Repository) -> None:
+    item = Item(tmp_path, repository.path)
+    item.attempt("echo b >> a.txt")
+    record = read_record(str(item.path))
+    assert record is not None
+    record.git_dir = record.common_dir = record.tie = record.settings_path = ""
+    write_record(str(item.path), record)
+    end, report = item.attempt("echo c >> a.txt")
+    assert end.attempt_class is AttemptClass.OK, end.message
+    assert report is not None
+    assert repository.show(f"{report.commit}:a.txt") == "a\nb\nc"
+
+
+@pytest.mark.slow
+def test_what_git_fetches_for_a_partial_clone_comes_from_where_the_user_said(tmp_path: Path, repository: Repository) -> None:
+    repository.git("config", "uploadpack.allowFilter", "true")
+    repository.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    clone = tmp_path / "clone"
+    partial = ("clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{repository.path}", str(clone))
+    repository.git(*partial)
+    item = Item(tmp_path, clone)
+    assert item.attempt("cat a.txt; echo b >> a.txt")[0].attempt_class is AttemptClass.OK
+    assert item.patch()
+    # What is not there yet is fetched no more, once somebody has changed where from.
+    repository.write("a.txt", "new\n")
+    repository.commit("second")
+    repository.git("-C", str(clone), "fetch", "-q", "--filter=blob:none")
+    repository.git("-C", str(clone), "update-ref", "HEAD", "origin/main")
+    repository.git("-C", str(clone), "config", "remote.origin.uploadpack", f"{tmp_path}/run uploadpack")
+    item.task = msgspec.structs.replace(item.task, path=f"{item.path}1", cwd=f"{item.path}1", branch="orchestrate/run/port.1")
+    with pytest.raises(CannotStart, match="git reset"):
+        item.attempt()
+    assert not item.witness.exists()
