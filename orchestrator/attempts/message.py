@@ -43,6 +43,7 @@ class StartMessages:
         self._nesting = nesting
         self._replay = replay
         self._home = str(records.run_dir.home)
+        self._run_folder = str(records.run_dir.path)
         self._run_id = header.run_id
         # A replay knows one name more: that of the run which was recorded.
         self._places = replay.places if replay is not None else places_of(records.run_dir, header.run_id, jobs_file.folder)
@@ -117,7 +118,7 @@ class StartMessages:
 
     def _holding_of(self, job: Job, item: str, pools: list[str]) -> Holding:
         """What the attempt lends to the runs that are started inside it."""
-        run, nesting = str(self._records.run_dir.path), self._nesting
+        run, nesting = self._run_folder, self._nesting
         if nesting is None:
             return Holding(run=run, root=run, item=item, lane=job.lane, pools=pools, max_depth=self._max_depth)
         return Holding(

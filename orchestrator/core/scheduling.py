@@ -240,7 +240,7 @@ def take_next(state: RunState, job: JobState) -> int | None:
     # Before the heads of the heaps are compared: a stale head would hide what stands behind it.
     drop_stale(job)
     pending = _first_ready(job) if job.rules.chain else _next_pending(job)
-    again = min((heap for heap in (job.due, *_free_of_hold(state, job)) if heap), key=lambda heap: heap[0], default=None)
+    again = _first_again(state, job) if job.due or job.held else None
     # Item order goes before everything: item 2 that is tried again comes before item 5 that has not begun.
     if again is not None and (pending is None or again[0] < pending):
         return heapq.heappop(again)
@@ -251,6 +251,11 @@ def take_next(state: RunState, job: JobState) -> int | None:
     else:
         job.next_index = pending + 1
     return pending
+
+
+def _first_again(state: RunState, job: JobState) -> list[int] | None:
+    """The heap whose head is the first of the items that may start again."""
+    return min((heap for heap in (job.due, *_free_of_hold(state, job)) if heap), key=lambda heap: heap[0], default=None)
 
 
 def _free_of_hold(state: RunState, job: JobState) -> Iterator[list[int]]:
@@ -280,7 +285,8 @@ def drop_stale(job: JobState) -> None:
         heapq.heappop(job.due)
     while job.backoff and not isinstance(job.items[job.backoff[0][1]], Waiting):
         heapq.heappop(job.backoff)
-    for account, held in list(job.held.items()):
+    # Mostly no item waits for an account: then there is nothing to copy.
+    for account, held in list(job.held.items()) if job.held else ():
         while held and not isinstance(job.items[held[0]], Waiting):
             heapq.heappop(held)
         if not held:

@@ -128,17 +128,18 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
 
 
 def _put_in_place(state: RunState, job: JobState) -> None:
-    agenda, order = state.agenda, job.rules.order
-    _keep(agenda.moving, order, is_moving(state, job))
-    is_still = not job.running and not job.undurable and not job.joining
-    _keep(agenda.closable, order, job.phase is Phase.OPEN and is_still and (job.is_stopped or not job.unfinished))
+    agenda, order, is_gate = state.agenda, job.rules.order, job.rules.is_gate
+    is_still = not (job.running or job.undurable or job.joining)
+    _keep(agenda.moving, order, not is_still or is_moving(state, job))
+    _keep(agenda.closable, order, is_still and job.phase is Phase.OPEN and (job.is_stopped or not job.unfinished))
     wants = wants_to_start(state, job)
     _keep(agenda.wanting, order, wants)
-    _keep(agenda.gates, order, wants and job.rules.is_gate)
-    if not wants or job.rules.is_gate:
+    if is_gate:
+        _keep(agenda.gates, order, wants)
+    if not wants or is_gate:
         return
     # A line whose items the job does not have any more lets it go when it comes up there.
-    name = line_of(job)
+    name = line_of(job) if job.rules.is_paid else job.line
     line = agenda.lines.get(name)
     queue = line.queues.get(job.rules.pool) if line is not None else None
     if (queue is None or job.rank not in queue.ranks) and _belongs(state, name, job):

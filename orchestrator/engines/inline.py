@@ -80,7 +80,7 @@ class InlineEngine:
         assert self._running is None
         self._running = attempt
         # The runner unlocks and closes what it is given.
-        with locks.handed_over() as lock_fds:
+        with locks as lock_fds:
             self._starts.put((message, [os.dup(fd) for fd in lock_fds]))
 
     def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:

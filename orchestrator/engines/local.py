@@ -105,7 +105,7 @@ class LocalEngine:
         Raises StateUnwritableError: a large message goes by a file, for which the disk has no room.
         """
         worker = self._by_slot.get(attempt.slot)
-        with locks.handed_over() as lock_fds:
+        with locks as lock_fds:
             # It died after it was prepared: its end woke the loop in the very turn that had its work recorded.
             if worker is None or worker.process.worker != attempt.start.worker:
                 words = self._died_idle.get(attempt.start.worker, "its worker ended before it was sent")

@@ -23,18 +23,24 @@ class OpenedFiles:
         self._open: OrderedDict[Path, SourceFile] = OrderedDict()
         """The one that was read last comes last. One that is let go of is closed once nobody reads it."""
         self._known: dict[Path, tuple[int, ...]] = {}
+        self._last: tuple[Path, SourceFile] | None = None
+        """What was read last. Mostly it is read next, too: the items of a list, one after the other."""
 
     def source(self, path: Path) -> SourceFile:
         """The file at `path`, to be read now. Raises FileNotFoundError, StateRefusedError: it is another one than before."""
+        if self._last is not None and self._last[0] is path:
+            return self._last[1]
         source = self._open.get(path)
         if source is not None:
             self._open.move_to_end(path)
+            self._last = path, source
             return source
         source = self._opened(path)
         # Somebody has written it anew, or moved another run here: places that were noted before mean nothing in it.
         if self._known.setdefault(path, source.identity()) != source.identity():
             raise refused(path, "is not the file that was read before")
         self._open[path] = source
+        self._last = path, source
         if len(self._open) > self._most:
             self._open.popitem(last=False)
         return source
@@ -47,4 +53,5 @@ class OpenedFiles:
                 raise
         # No descriptor is left: those that are kept for speed alone make room.
         self._open.clear()
+        self._last = None
         return SourceFile(path)

@@ -30,6 +30,7 @@ class SupervisorLock:
 
     def __init__(self, run_dir: RunDir) -> None:
         self._run_dir = run_dir
+        self._path = str(run_dir.supervisor_lock)
         self._fd: int | None = None
         self._file = (0, 0)
 
@@ -48,10 +49,12 @@ class SupervisorLock:
 
         To be asked by who holds the lock of the journal. Raises StateUnwritableError: the run's folder is gone.
         """
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found = os.lstat(self._run_dir.supervisor_lock)
+        try:
+            found = os.lstat(self._path)
             if (found.st_dev, found.st_ino) == self._file:
                 return False
+        except (FileNotFoundError, NotADirectoryError):
+            pass
         if not self._run_dir.path.is_dir():
             raise StateUnwritableError(
                 f"{self._run_dir.path}: the folder of the run is gone: moved, or removed",

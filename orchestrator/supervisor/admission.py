@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 
 import msgspec
 
@@ -87,14 +88,22 @@ Answer = Admitted | Missing | SlotHeld | Joins | Shared | Refused
 
 
 class _Taken(msgspec.Struct):
-    """What one `admit` has taken so far. `undo` lets go of it again. `note`: what the lock files tell of their holder."""
+    """What one `admit` has taken so far. `undo`: the calls that let go of it again. `note`: what the lock files tell of their
+    holder.
+    """
 
-    undo: ExitStack
     note: str
+    undo: list[Callable[[], object]] = []
     lock_fds: list[int] = []
     token_fds: list[int] = []
     pools: set[str] = set()
     promotions: int = 0
+
+    def let_go(self) -> None:
+        """Let go of all of it, the last first; also of the rest if one cannot be let go of, which is then raised."""
+        with ExitStack() as stack:
+            for each in self.undo:
+                stack.callback(each)
 
 
 class Admission:
@@ -102,7 +111,8 @@ class Admission:
 
     def __init__(self, run: Run, resources: Resources, missing: MissingResources, engine: Engine, tokens: TokenDesk) -> None:
         self._run = run
-        self._slot_lock = cache(run.dir.slot_lock)
+        # Text: of a `Path` each call of the system asks for it anew.
+        self._slot_lock = cache(lambda slot: str(run.dir.slot_lock(slot)))
         self._resources = resources
         self._missing = missing
         self._engine = engine
@@ -123,11 +133,15 @@ class Admission:
             account = candidate.account
             if account is not None and (limited := self._resources.trials.find_missing(account)) is not None:
                 return self._missing.watch_account(account, limited)
-            with ExitStack() as undo:
-                answer = self._take_all(candidate, asking, _Taken(undo, f"{self._run.id}/{candidate.name} {candidate.mark}"))
-                if isinstance(answer, Admitted):
-                    undo.pop_all()
-                return answer
+            taken = _Taken(f"{self._run.id}/{candidate.name} {candidate.mark}")
+            is_admitted = False
+            try:
+                answer = self._take_all(candidate, asking, taken)
+                is_admitted = isinstance(answer, Admitted)
+            finally:
+                if not is_admitted:
+                    taken.let_go()
+            return answer
         except OSError as error:
             if error.errno not in SHORTAGES:
                 # A worker's Python that is gone, or no program any more, is named by the error.
@@ -165,7 +179,7 @@ class Admission:
         if slot_fd is None:
             self._missing.watch_slot(candidate.slot)
             return SlotHeld()
-        taken.undo.callback(os.close, slot_fd)
+        taken.undo.append(partial(os.close, slot_fd))
         taken.lock_fds.append(slot_fd)
         refusal = self._take_token(candidate.item, asking, taken) or self._take_shared(candidate, taken)
         if refusal is not None:
@@ -185,7 +199,7 @@ class Admission:
         if isinstance(answer, Joins | Shared | Refused):
             return answer
         if isinstance(answer, Granted):
-            taken.undo.callback(self._tokens.give_back, item)
+            taken.undo.append(partial(self._tokens.give_back, item))
             taken.token_fds.append(answer.lock_fd)
             taken.promotions = answer.promotions
         return None
@@ -198,7 +212,7 @@ class Admission:
             if borrowed is None:
                 return self._missing.watch(ROOM)
             for fd in borrowed.lock_fds:
-                taken.undo.callback(unlock, fd)
+                taken.undo.append(partial(unlock, fd))
             taken.lock_fds += borrowed.lock_fds
             taken.pools |= borrowed.pools
         # What was borrowed may be a slot of this very pool.
@@ -206,7 +220,7 @@ class Admission:
             pool_fd = resources.pools[pool].try_take_slot(taken.note)
             if pool_fd is None:
                 return self._missing.watch(pool_slot(pool))
-            taken.undo.callback(unlock, pool_fd)
+            taken.undo.append(partial(unlock, pool_fd))
             taken.lock_fds.append(pool_fd)
             taken.pools.add(pool)
         return self._take_trial(candidate, taken)
@@ -219,7 +233,7 @@ class Admission:
         if isinstance(tried, Parked | Tried):
             return self._missing.watch_account(candidate.account, tried)
         if isinstance(tried, Trial):
-            taken.undo.callback(unlock, tried.lock_fd)
+            taken.undo.append(partial(unlock, tried.lock_fd))
             taken.lock_fds.append(tried.lock_fd)
         return None
 

@@ -22,7 +22,7 @@ from orchestrator.attempts.workspaces.notes import WorkspaceNotes
 from orchestrator.core.costs import Cost
 from orchestrator.core.events import AttemptEnded, ChildAnswered, Verdict
 from orchestrator.errors import StateUnwritableError
-from orchestrator.jobsfile.model import LandAction
+from orchestrator.jobsfile.model import Job, LandAction
 from orchestrator.store.outcomes import verdict_of, with_output_checked
 from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.account_limits import AccountLimits
@@ -63,19 +63,8 @@ class AttemptEnds:
         self._limits = limits
         self._workspace_notes = WorkspaceNotes(str(run.dir.workspaces), run.tell.note)
         self.job_ids: set[str] = set()
-        # What the attempt says of itself, with what is known of its kind. The exit code comes last: it is data for a loop only if
-        # no child run, landing or replay explains it.
-        self._telling: tuple[Step, ...] = (
-            self._child_run_ended,
-            self._landed,
-            self._workspace_told,
-            self._played,
-            self._session_carried_over,
-            self._unproven_carried_over,
-            _exit_code_as_data,
-        )
-        # What it says is looked at: a success without the output or the answer that the job promises is none.
-        self._checking: tuple[Step, ...] = (self._output_checked, self._agent_ends.check_answer)
+        self._steps: dict[str, tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
+        """By job id what is done with its outcomes."""
 
     def take_in(self, flight: Flight, outcome: Outcome) -> None:
         """Tell the core what the end of this attempt means. Raises StateUnwritableError if its worker could not write."""
@@ -125,10 +114,11 @@ class AttemptEnds:
 
     def meaning(self, flight: Flight, outcome: Outcome) -> Meaning:
         """The outcome after all steps, and the verdict on it."""
-        for step in self._telling:
+        telling, checking = self._steps.get(flight.job.id) or self._steps_of(flight.job)
+        for step in telling:
             outcome = step(flight, outcome)
         told = outcome
-        for step in self._checking:
+        for step in checking:
             outcome = step(flight, outcome)
         verdict = verdict_on(told, outcome, verdict_of(outcome, flight.asked_end))
         # The last step, for a loop's condition is asked of a round that did what it should.
@@ -136,6 +126,28 @@ class AttemptEnds:
         if is_round:
             outcome, verdict = self._loops.round_ended(flight, outcome)
         return Meaning(outcome, verdict, is_round)
+
+    def _steps_of(self, job: Job) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """The steps that concern outcomes of this job, in their order: one step less is one call less for each of its items."""
+        # What the attempt says of itself, with what is known of its kind. The exit code comes last: it is data for a loop only if
+        # no child run, landing or replay explains it.
+        telling: dict[Step, bool] = {
+            self._child_run_ended: True,
+            self._landed: isinstance(job.action, LandAction),
+            self._workspace_told: True,
+            self._played: self._preparer.replay is not None,
+            self._session_carried_over: job.is_agent,
+            self._unproven_carried_over: job.creates is not None,
+            _exit_code_as_data: job.repeat is not None,
+        }
+        # What it says is looked at: a success without the output or the answer that the job promises is none.
+        checking: dict[Step, bool] = {
+            self._output_checked: True,
+            self._agent_ends.check_answer: job.schema is not None,
+        }
+        steps = tuple(tuple(step for step, concerns in each.items() if concerns) for each in (telling, checking))
+        self._steps[job.id] = steps[0], steps[1]
+        return self._steps[job.id]
 
     def _child_run_ended(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The exit code of a child run's supervisor, in the words of that run."""

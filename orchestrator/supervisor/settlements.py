@@ -123,13 +123,14 @@ class Settlements:
         settled = self._record_item(item, state, decision.message)
         if settled.ended is not None:
             self._charges.attempt_ended(settled.ended.flight, settled.ended.outcome, settled.ended.spent)
-        told = partial(self._tokens.settle_item, item, settled.status, settled.outcome, settled.replaced_by)
-        if settled.status is Status.WAITING:
-            # At once: the item may be started again in this very turn, and a lock let go of later would be the new attempt's.
-            told()
-        elif self._tokens.knows(item):
-            # A token's verdict tells of a record, so the record comes first.
-            self._recorder.then(told)
+        if settled.status is Status.WAITING or self._tokens.knows(item):
+            told = partial(self._tokens.settle_item, item, settled.status, settled.outcome, settled.replaced_by)
+            if settled.status is Status.WAITING:
+                # At once: the item may be started again in this very turn, and a lock let go of later would be the new attempt's.
+                told()
+            else:
+                # A token's verdict tells of a record, so the record comes first.
+                self._recorder.then(told)
         if isinstance(state, ENDED_STATES) and self._run.core.has_dependents(item[0]):
             self._recorder.ended(item)
 

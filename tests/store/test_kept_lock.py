@@ -20,13 +20,13 @@ def test_the_look_costs_one_stat_a_group(run_dir: RunDir, monkeypatch: pytest.Mo
     lock = SupervisorLock(run_dir)
     lock.try_acquire()
     store = RunStore.open(run_dir, lock)
-    asked: list[Path] = []
+    asked: list[str] = []
     for name in ("stat", "lstat", "fstat"):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda path, *rest, real=real, **more: (asked.append(path), real(path, *rest, **more))[1])
     for index in range(5):
         store.append([started(index)])
-    assert asked == [run_dir.supervisor_lock] * 5
+    assert asked == [str(run_dir.supervisor_lock)] * 5
     store.close()
     lock.release()
 

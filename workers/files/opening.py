@@ -31,6 +31,11 @@ class StrangeFileError(OSError):
 
 def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
     """The descriptor of a file of the state, which no child inherits. Raises StrangeFileError, and OSError as `os.open` does."""
+    return open_found(path, flags, mode)[0]
+
+
+def open_found(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> tuple[int, os.stat_result]:
+    """As `open_file`, with what `fstat` told of the file: whose lock is taken for each attempt is not asked for it again."""
     try:
         # It is cut below, once it is known to be ours.
         fd = os.open(path, flags & ~os.O_TRUNC | _ALWAYS, mode)
@@ -47,7 +52,7 @@ def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int 
     except BaseException:
         os.close(fd)
         raise
-    return fd
+    return fd, found
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:

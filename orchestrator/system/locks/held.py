@@ -7,14 +7,17 @@ that runs the attempt, or keeps them until the attempt has ended.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from orchestrator.workers.locks import unlock
 
 
 class HeldLocks:
-    """`own`: descriptors of locks that end with the attempt. `kept`: of those that outlive it (a token's, which its desk has)."""
+    """`own`: descriptors of locks that end with the attempt. `kept`: of those that outlive it (a token's, which its desk has).
+
+    Inside a `with` they are to be sent or copied. Behind it the locks are the receiver's: ours are closed without unlocking, also
+    if the block raises, for a lock that nobody received is freed by that.
+    """
 
     def __init__(self, own: Sequence[int], kept: Sequence[int] = ()) -> None:
         self._own = list(own)
@@ -25,17 +28,12 @@ class HeldLocks:
         """How many of the locks, the last ones of all, outlive the attempt."""
         return len(self._kept)
 
-    @contextmanager
-    def handed_over(self) -> Iterator[list[int]]:
-        """The descriptors, to be sent or copied inside the block. Behind it the locks are the receiver's.
+    def __enter__(self) -> list[int]:
+        return [*self._own, *self._kept]
 
-        Ours are closed without unlocking, also if the block raises: a lock that nobody received is freed by that.
-        """
-        try:
-            yield [*self._own, *self._kept]
-        finally:
-            while self._own:
-                os.close(self._own.pop())
+    def __exit__(self, *_: object) -> None:
+        while self._own:
+            os.close(self._own.pop())
 
     def let_go(self) -> None:
         """Unlock what ends with the attempt, and wake those who wait for it: for an engine that has kept the locks."""

@@ -46,7 +46,7 @@ def try_lock_in_state(path: str | Path, run_folder: Path | None = None) -> int |
         raise _in_words(path, error) from error
 
 
-def note_holder(fd: int, note: str, path: Path) -> None:
+def note_holder(fd: int, note: str, path: str | Path) -> None:
     """Write into the lock file who holds it now: only a cache, for people. The lock stays if this raises.
 
     Raises StateUnwritableError, OSError for a shortage.
@@ -59,7 +59,7 @@ def note_holder(fd: int, note: str, path: Path) -> None:
         raise _in_words(path, error) from error
 
 
-def try_take(path: Path, note: str, run_folder: Path | None = None) -> int | None:
+def try_take(path: str | Path, note: str, run_folder: Path | None = None) -> int | None:
     """`try_lock_in_state`, and `note_holder`; if this raises, nothing is held."""
     fd = try_lock_in_state(path, run_folder)
     if fd is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 from orchestrator.workers.faultpoints import fault_point
-from orchestrator.workers.files.opening import open_file
+from orchestrator.workers.files.opening import open_found
 
 
 def try_lock(path: str | Path) -> int | None:
@@ -34,13 +34,13 @@ def wait_for_lock(path: str | Path) -> int:
 
 def _locked(path: str | Path, *, blocking: bool) -> int | None:
     while True:
-        fd = open_file(path, os.O_RDWR | os.O_CREAT)
+        fd, mine = open_found(path, os.O_RDWR | os.O_CREAT)
         is_mine = False
         try:
             fault_point("lock.taking")
             if not lock_descriptor(fd, blocking=blocking):
                 return None
-            if _stands_at(fd, path):
+            if _stands_at(mine, path):
                 is_mine = True
                 return fd
         finally:
@@ -48,10 +48,9 @@ def _locked(path: str | Path, *, blocking: bool) -> int | None:
                 os.close(fd)
 
 
-def _stands_at(fd: int, path: str | Path) -> bool:
+def _stands_at(mine: os.stat_result, path: str | Path) -> bool:
     try:
         there = os.lstat(path)
     except FileNotFoundError:
         return False
-    mine = os.fstat(fd)
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
