@@ -167,9 +167,12 @@ def has_startable(job: JobState) -> bool:
 
 
 def has_ready(job: JobState) -> bool:
-    """Whether an item of the job needs nothing more but what all items of the job need. Drops stale entries, too."""
+    """Whether an item of the job needs nothing more but what all items of the job need. If none does, no heap is stale."""
+    # Mostly there is one that has not begun: then the heaps need not be looked at.
+    if not job.rules.chain and _next_pending(job) is not None:
+        return True
     drop_stale(job)
-    return bool(job.due or job.ready) or (not job.rules.chain and _next_pending(job) is not None)
+    return bool(job.due or job.ready)
 
 
 def has_free_place(job: JobState) -> bool:

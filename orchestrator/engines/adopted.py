@@ -54,6 +54,9 @@ class AdoptedWorkers:
     def __contains__(self, slot: int) -> bool:
         return slot in self._by_slot
 
+    def __len__(self) -> int:
+        return len(self._by_slot)
+
     def end(self, slot: int, *, is_hurried: bool) -> None:
         """Ask the worker to end its attempt, with the attempt's grace or (`is_hurried`) a second at most."""
         adopted = self._by_slot[slot]

@@ -74,7 +74,7 @@ class TakenOver:
 
     def sources(self) -> list[int]:
         """Descriptors for `take_in`."""
-        return [self._dead.fileno(), *self._adopted.filenos()]
+        return [*self._adopted.filenos(), self._dead.fileno()] if self._adopted else [self._dead.fileno()]
 
     def take_in(self, fileno: int) -> list[EngineEvent]:
         """What the descriptor has to tell."""

@@ -136,12 +136,14 @@ class AttemptStarts:
 
     def _known_missing(self, order: int, account: str | None) -> StartDeclined | None:
         """What another start of this turn found missing already."""
+        held = [event for event in self._run.events if isinstance(event, StartDeclined) and event.why is Declined.HELD]
+        if not held:
+            return None
         needed = self._run.core.resources(order)
         if account is not None:
             needed |= {parking.usage_limit(account), parking.trial(account)}
         # Ignore entries whose `until` has passed: they would decline every later start of this turn without a new try.
         now = time.monotonic()
-        held = (event for event in self._run.events if isinstance(event, StartDeclined) and event.why is Declined.HELD)
         return next((event for event in held if event.resource in needed and event.until > now), None)
 
     def _begin(self, candidate: Candidate, attempt: int, ready: Ready, admitted: Admitted) -> None:
