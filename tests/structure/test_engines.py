@@ -24,6 +24,8 @@ LOOK_AT_OTHER_RUNS = {
     # A run that is started inside an item finds the worker above it, and what that has to lend.
     "shared/nesting/ancestors.py",
     "shared/nesting/inside.py",
+    # Whether somebody who asks is in an attempt, of whatever run: its worker is above it.
+    "system/enclosing.py",
 }
 """They may: what they look at is of no engine of theirs."""
 

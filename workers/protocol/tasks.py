@@ -18,7 +18,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `run` is the folder of its run, `root` that of the outermost run, whose slots bound all that is nested in it; both absolute.
     `pools` are those of which it holds a slot. `depth` is 0 for a run that is nested in nothing, `max_depth` the deepest allowed.
-    `parent` is the folder of the worker whose attempt started its run; None for a run that is nested in nothing.
+    `parent` is the folder of the worker whose attempt started its run; None for a run that is nested in nothing. `control`: what
+    the attempt starts may steer runs.
     """
 
     run: str
@@ -29,6 +30,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     depth: int = 0
     max_depth: int = 3
     parent: str | None = None
+    control: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

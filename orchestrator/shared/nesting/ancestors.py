@@ -1,7 +1,7 @@
 """The ancestors of this process: the attempts that it runs in, from the nearest one up to the outermost run.
 
-The environment names the nearest attempt. Where the environment was taken away (`env -i`) the parent processes do: one of them
-holds the liveness lock of its worker folder. (A worker is a subreaper, so `setsid` and a double fork do not lead away from it.)
+The environment names the nearest attempt. Where the environment was taken away (`env -i`) the parent processes do
+(`system.enclosing`).
 The worker's log says what the attempt holds, and in which worker's attempt its own run is nested; and so on upwards.
 
 Promise: a nesting that is returned is true now: each worker lives, each attempt has begun and has not ended. A nesting that was
@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from orchestrator.errors import UserError
 from orchestrator.store.home import home_of
+from orchestrator.system.enclosing import worker_folder_of
 from orchestrator.system.locks.holders import is_locked
+from orchestrator.system.process_chain import ChainUnknownError, chain_of
 from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.processes.identity import HAS_PROC
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Begun, Ended, Holding
-
-_LIVENESS_SUFFIX = f"/{LIVENESS_LOCK_NAME}"
-_WALKS = 3
-"""How often the parents of this process are read, at most, while some of them end."""
 
 
 class Lender(msgspec.Struct, frozen=True):
@@ -94,11 +91,10 @@ def find_ancestors(environ: Mapping[str, str]) -> Nesting | None:
 
 def worker_above() -> Path | None:
     """The folder of the nearest worker (or inline supervisor) among this process's ancestors; None if there is none."""
-    # Each worker keeps its liveness lock open, and no agent inherits it: the open files of a process tell that it is a worker.
-    for open_files in _files_of_ancestors() if HAS_PROC else _files_of_ancestors_by_psutil():
-        for name in open_files:
-            if name.endswith(_LIVENESS_SUFFIX) and is_locked(Path(name)):
-                return Path(name).parent
+    with contextlib.suppress(ChainUnknownError):
+        for process in chain_of(os.getpid())[1:]:
+            if (folder := worker_folder_of(process.pid)) is not None:
+                return Path(folder)
     return None
 
 
@@ -124,50 +120,3 @@ def _ended(attempt: str, why: str = "it has ended") -> UserError:
 
 def _lender(folder: Path, holding: Holding) -> Lender:
     return Lender(folder, home_of(Path(holding.run)), frozenset(holding.pools))
-
-
-def _files_of_ancestors() -> Iterator[list[str]]:
-    """The files that each ancestor of this process has open, nearest first."""
-    for pid in _ancestor_pids():
-        folder = f"/proc/{pid}/fd"
-        found = []
-        # The open files of another user's process cannot be seen, and it is no worker of ours.
-        with contextlib.suppress(PermissionError, FileNotFoundError):
-            for number in os.listdir(folder):
-                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                    found.append(os.readlink(f"{folder}/{number}"))
-        yield found
-
-
-def _ancestor_pids() -> list[int]:
-    pids: list[int] = []
-    # When an ancestor ends during the walk its children get another parent: walk once more. Where other users' processes are
-    # hidden (hidepid) each walk ends at the first of them.
-    for _ in range(_WALKS):
-        pids.clear()
-        pid = os.getppid()
-        try:
-            while pid > 0:
-                pids.append(pid)
-                pid = _parent_of(pid)
-            break
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return pids
-
-
-def _parent_of(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        line = file.read()
-    # The command name stands in parentheses and may hold any byte: count from the last one.
-    return int(line[line.rindex(b")") + 2 :].split(b" ", 2)[1])
-
-
-def _files_of_ancestors_by_psutil() -> Iterator[list[str]]:
-    import psutil
-
-    for process in psutil.Process().parents():
-        try:
-            yield [file.path for file in process.open_files()]
-        except psutil.Error:
-            continue  # it has ended, or it is another user's
