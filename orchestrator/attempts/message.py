@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.attempts.agent.command import config_task
+from orchestrator.attempts.agent.command import config_task, is_passed
 from orchestrator.attempts.agent.work import AgentWork
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.replay.asked import compared, places_of
@@ -18,6 +18,7 @@ from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.shared.nesting.ancestors import Nesting
+from orchestrator.store.home import HOME_VARIABLE
 from orchestrator.store.records import Started
 from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
@@ -57,11 +58,13 @@ class StartMessages:
     def environment(self, item: str, attempt: int, prepared: Prepared) -> dict[str, str | None]:
         """The changes to the environment that the attempt starts with; None removes a variable."""
         is_apart = prepared.place is not None and prepared.place.kind != "shared"
+        # An agent hears of the state folder only where its job wants that.
+        is_home_told = prepared.agent is None or is_passed(HOME_VARIABLE, prepared.agent.env_allowed)
         return {
             # The run may be started by a git hook: by its variables a git in a workspace would write to the user's index.
             **(dict.fromkeys(LOCAL_VARIABLES) if is_apart else {}),
             **prepared.env,
-            "ORCHESTRATE_HOME": self._home,
+            **({HOME_VARIABLE: self._home} if is_home_told else {}),
             "ORCHESTRATE_RUN": self._run_id,
             "ORCHESTRATE_ITEM": item,
             "ORCHESTRATE_ATTEMPT": str(attempt),
@@ -120,7 +123,9 @@ class StartMessages:
         """What the attempt lends to the runs that are started inside it."""
         run, nesting = self._run_folder, self._nesting
         if nesting is None:
-            return Holding(run=run, root=run, item=item, lane=job.lane, pools=pools, max_depth=self._max_depth)
+            return Holding(
+                run=run, root=run, item=item, lane=job.lane, pools=pools, max_depth=self._max_depth, control=job.control
+            )
         return Holding(
             run=run,
             root=str(nesting.root),
@@ -130,6 +135,7 @@ class StartMessages:
             parent=nesting.parent,
             depth=nesting.depth,
             max_depth=min(nesting.max_depth, nesting.depth + self._max_depth),
+            control=job.control,
         )
 
     def _workspace_task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask | None:

@@ -68,8 +68,10 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
 
 
 def _forget(home: Path, account: str, *, as_json: bool) -> int:
+    from orchestrator.control.permits import refuse_in_attempts
     from orchestrator.shared.limits.parks import Parks
 
+    refuse_in_attempts("agents --forget-limits")
     parks = Parks(home)
     known = [park.account for park in parks.all_parks()]
     if account and account not in known:

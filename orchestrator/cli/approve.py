@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -81,17 +80,19 @@ def _record(run_dir: RunDir, items: list[tuple[str, int]], choice: str | None, m
 
     Raises RunHeldError if a supervisor has just begun, UserError if a gate takes no such answer: then none was kept.
     """
+    from orchestrator.control.messages import Approve
+    from orchestrator.control.requester import this_process
     from orchestrator.reading.run_records import item_id
     from orchestrator.runs.offline_recorder import OfflineRecorder
-    from orchestrator.supervisor.gate_answers import answer_of
+    from orchestrator.supervisor.gate_answers import GivenAnswer, answer_of
 
-    with OfflineRecorder.lock_and_open(run_dir) as recorder:
+    given = GivenAnswer(choice, message, this_process())
+    with OfflineRecorder.lock_and_open(run_dir, Approve.of(items, choice, message)) as recorder:
         # Under the run's lock: all of these gates take the answer, or none does.
-        history, now = recorder.history, time.time()
+        history = recorder.history
         names = [item_id(job_id, index, is_fan_out=history.header.jobs[job_id]) for job_id, index in items]
         answers = [
-            answer_of(history.jobs[job_id], index, name, choice, message, now)
-            for (job_id, index), name in zip(items, names, strict=True)
+            answer_of(history.jobs[job_id], index, name, given) for (job_id, index), name in zip(items, names, strict=True)
         ]
         # None: the gate has this very answer already.
         if any(answers):

@@ -42,8 +42,12 @@ def command(invocation: Invocation, *, orphans: bool, kill: bool, salvage: str |
 
 
 def _orphans(invocation: Invocation, *, kill: bool, as_json: bool) -> int:
+    from orchestrator.control.permits import refuse_in_attempts
     from orchestrator.engines.orphans import end, find_orphans
     from orchestrator.system.wording import lasting, shown
+
+    if kill:
+        refuse_in_attempts("doctor --orphans --kill")
 
     # To list them harms nothing, so it needs no consent; to end them does.
     found = find_orphans(invocation.home())

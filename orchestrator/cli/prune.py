@@ -44,9 +44,12 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     """
     from orchestrator.attempts.workspaces.expiry import forget_deleted
     from orchestrator.cli.known_tokens import forget_older
+    from orchestrator.control.permits import refuse_in_attempts
     from orchestrator.store.known_runs import list_children, list_runs, list_unborn, parent_of
     from orchestrator.system.wording import sized
 
+    if not dry_run:
+        refuse_in_attempts("prune")
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
     home = invocation.home()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def salvage_run(invocation: Invocation, reference: str, *, is_agreed: bool, as_json: bool) -> int:
     """Show what is whole of the run, and keep it if that is agreed; 1 if the run stays as it is and cannot be read."""
+    from orchestrator.control.permits import refuse_in_attempts
     from orchestrator.runs.salvage import find_whole, keep_whole
     from orchestrator.store.load import read_run
 
@@ -38,6 +39,7 @@ def salvage_run(invocation: Invocation, reference: str, *, is_agreed: bool, as_j
         lines = [*_lines(damage, salvage), f"nothing was changed; this keeps what is whole: {again}"]
         _tell(_as_json(run_dir, salvage, []), lines, as_json=as_json)
         return int(ExitCode.FAILED)
+    refuse_in_attempts("doctor --salvage")
     salvage, kept = keep_whole(run_dir)
     lines = [*_lines(damage, salvage), f"kept as they were: {', '.join(kept)}"]
     lines.append(f"go on with it: {invocation.program()} resume {run_dir.run_id}")

@@ -45,7 +45,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
     except NoAnswer:
         raise  # the supervisor may have it or not: recording it beside the supervisor could contradict it
     except NoSupervisor:
-        return _set_for_resumes(run_dir, record)
+        return _set_for_resumes(run_dir, wanted, record)
 
 
 def _parsed(settings: tuple[str, ...]) -> SetSlots | SetBudget:
@@ -103,14 +103,14 @@ def _record(run_dir: RunDir, wanted: SetSlots | SetBudget) -> SlotsSet | BudgetS
     return budget_set(wanted.kind, wanted.amount, wanted.job, jobs[wanted.job] if wanted.job else jobs_file.run)
 
 
-def _set_for_resumes(run_dir: RunDir, record: SlotsSet | BudgetSet) -> int:
+def _set_for_resumes(run_dir: RunDir, wanted: SetSlots | SetBudget, record: SlotsSet | BudgetSet) -> int:
     """Record the change for the next resume of a run that nobody supervises; 0. Raises RunHeldError if one has just begun."""
     from orchestrator.reading.money.budgets import in_words
     from orchestrator.runs.offline_recorder import OfflineRecorder
     from orchestrator.store.settings_records import SlotsSet
 
     # Durable before it is promised.
-    with OfflineRecorder.lock_and_open(run_dir) as recorder:
+    with OfflineRecorder.lock_and_open(run_dir, wanted) as recorder:
         recorder.record_group([record])
         recorder.make_durable()
     slots = record.slots if isinstance(record, SlotsSet) else 0

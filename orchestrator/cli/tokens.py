@@ -54,8 +54,10 @@ def forget_command(invocation: Invocation, *, token: str) -> int:
     item that has it.
     """
     from orchestrator.cli.known_tokens import forget
+    from orchestrator.control.permits import refuse_in_attempts
     from orchestrator.system.wording import shown
 
+    refuse_in_attempts("tokens forget")
     forget(invocation.home(), token)
     write_line(f"forgotten: {shown(_in_quotes(token), _WIDTH)}")
     return 0

@@ -71,7 +71,7 @@ def _fenced_answer(reader: RunReader, waits: WaitExplanations, program: str, job
         result = shown_result(reader, job_id, index, with_output=False)
         log_fenced(reader.run_dir.log, f"{result['item']}: why it is {result['status']} could not be told", error)
         told = {key: result[key] for key in (*_TOLD, *_IDENTITY)}
-        unknown = dict.fromkeys(("attempts_allowed", "rounds", "rounds_allowed", "advice", "logs"))
+        unknown = dict.fromkeys(("attempts_allowed", "rounds", "rounds_allowed", "advice", "logs", "answered"))
         return {**told, **unknown, "run_id": reader.run_dir.run_id, "needs": {}, "reason": fenced_words(error)}
 
 
@@ -95,7 +95,20 @@ def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
         "reason": _reason(reader, waits, program, job_id, index, result),
         "advice": advice_on(result["class"], result["agent"]) or None if result["agent"] else None,
         "logs": command if result["attempts"] else None,
+        "answered": _answered(reader, job_id, index),
     }
+
+
+def _answered(reader: RunReader, job_id: str, index: int) -> dict[str, Any] | None:
+    """The choice that was made at a gate, and by whom, as far as that was recorded; None: none was made, or it is no gate."""
+    import msgspec
+
+    gate = reader.history.jobs[job_id].gates.get(index)
+    given = (gate.answer or gate.sent_back) if gate is not None else None
+    if given is None:
+        return None
+    by = msgspec.structs.asdict(given.by) if given.by is not None else None
+    return {"choice": given.choice, "message": given.message, "at": given.at, "by": by}
 
 
 def _in_words(answer: dict[str, Any]) -> Iterator[str]:
@@ -105,6 +118,8 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
     yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
     if answer["reason"]:
         yield f"  {shown(answer['reason'])}"
+    if answer["answered"]:
+        yield f"  {_answered_words(answer['answered'])}"
     if answer["token"]:
         yield f"  token: {shown(answer['token'], 200)}"
     if answer["child"]:
@@ -126,6 +141,19 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  log: {answer['logs']}"
         if answer["attempts"] > 1:
             yield f"       (an earlier attempt: {answer['logs']} --attempt 1)"
+
+
+def _answered_words(answered: dict[str, Any]) -> str:
+    import time
+
+    from orchestrator.system.wording import shown
+
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(answered["at"]))
+    words = f"answered: {shown(answered['choice'])}, {at}"
+    if (by := answered["by"]) is None:
+        return words
+    where = "".join(f", {shown(each)}" for each in (by["terminal"], by["item"] and f"item {by['item']}") if each)
+    return f"{words}, by {shown(by['user'])} ({shown(by['program'])}, process {by['pid']}{where})"
 
 
 def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:

@@ -58,7 +58,7 @@ def ask(folder: Path, request: Request, timeout_seconds: float = 30.0) -> Reply:
                 connection.sendall(line)
             # A stopped supervisor would keep the asker for the whole timeout: look whether it is one as soon as it is slow.
             if not select.select([connection], [], [], min(timeout_seconds, _SOON_SECONDS))[0]:
-                _refuse_stopped(folder, "then it does what was asked")
+                _refuse_stopped(folder)
             while data := connection.recv(65536):
                 answer += data
         except TimeoutError as error:
@@ -102,7 +102,7 @@ def _connect(connection: socket.socket, folder: Path, timeout_seconds: float) ->
             # begins or ends just now, and is asked again; if none does, there is nobody to ask.
             if not isinstance(error, BlockingIOError) and not is_locked(folder / "supervisor.lock"):
                 raise
-            _refuse_stopped(folder, "then ask again")
+            _refuse_stopped(folder)
             if time.monotonic() >= deadline:
                 raise TimeoutError from error
             time.sleep(_QUEUE_SECONDS)
@@ -114,10 +114,13 @@ def stopped_supervisor(folder: Path) -> int | None:
     return pid if pid is not None and is_stopped(pid) else None
 
 
-def _refuse_stopped(folder: Path, then: str) -> None:
-    """Raise RunHeldError if the supervisor of the run in `folder` is stopped: it cannot answer before it goes on."""
+def _refuse_stopped(folder: Path) -> None:
+    """Raise RunHeldError if the supervisor of the run in `folder` is stopped: it cannot answer before it goes on.
+
+    What was asked already it does not do then: who is gone by that time is not known, and steers nothing (`permits`).
+    """
     if (pid := stopped_supervisor(folder)) is not None:
         raise RunHeldError(
             f"run {folder.name}: its supervisor does not answer: process {pid} is stopped (SIGSTOP)",
-            f"kill -CONT {pid} lets it go on, {then}",
+            f"kill -CONT {pid} lets it go on, then ask again",
         )

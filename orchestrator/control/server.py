@@ -1,7 +1,8 @@
 """The supervisor's side of the control socket.
 
 Promise: no call blocks, and each request is answered, in words if it cannot be done. A client that sends nothing, leaves, or does
-not read its answer is only a registered descriptor.
+not read its answer is only a registered descriptor. Each request comes with who asks, looked at while the client stood there.
+It refuses to handle: who may ask what (`permits`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from orchestrator.control.address import SOCKET_NAME, reachable
 from orchestrator.control.messages import Reply, Request
+from orchestrator.control.requester import Requester, requester_of
 from orchestrator.errors import StateUnwritableError
 from orchestrator.system.threads import begin_thread
 from orchestrator.workers.byte_text import encode_json, json_decoder
@@ -34,6 +38,14 @@ _DEAF_SECONDS = 0.25
 _decode: Callable[[bytes], Request] = json_decoder(Request)
 
 
+class _Client(msgspec.Struct):
+    connection: socket.socket
+    requester: Requester
+    received: bytearray = msgspec.field(default_factory=bytearray)
+    is_too_long: bool = False
+    """Its request is longer than any that is taken."""
+
+
 class ControlServer:
     """Of the run in `folder`. Whoever has it watches `filenos`, and calls `poll` for each that is readable."""
 
@@ -48,10 +60,11 @@ class ControlServer:
             # A folder stands there, or the file system has no sockets: nobody could steer the run.
             words = f"{self._path}: cannot listen there: {error.strerror}"
             raise StateUnwritableError(words, "remove what stands there, then resume the run") from error
-        self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
-        self._too_long: set[int] = set()
-        """Clients whose requests are longer than any that is taken."""
+        self._clients: dict[int, _Client] = {}
         self._deaf_until = -math.inf
+        self._spare: int | None = None
+        """A descriptor in reserve: clients are looked at also where no other is left, or nobody could stop the run any more."""
+        self._keep_spare()
 
     def keep(self) -> bool:
         """Listen anew if somebody has removed or replaced the socket: then True. Costs one `stat` otherwise.
@@ -79,14 +92,18 @@ class ControlServer:
             return list(self._clients)
         return [self._listener.fileno(), *self._clients]
 
-    def poll(self, fileno: int) -> list[tuple[int, Request]]:
-        """Requests that have arrived whole on `fileno`, each with the client to `answer`. New clients change `filenos`."""
+    def poll(self, fileno: int) -> list[tuple[int, Request, Requester]]:
+        """Requests that have arrived whole on `fileno`, each with the client to `answer` and who that is.
+
+        New clients change `filenos`.
+        """
         if fileno == self._listener.fileno():
             self._accept()
             return []
-        connection, received = self._clients[fileno]
+        client = self._clients[fileno]
+        received = client.received
         try:
-            data = connection.recv(65536)
+            data = client.connection.recv(65536)
         except BlockingIOError:
             return []
         except ConnectionError:
@@ -98,17 +115,17 @@ class ControlServer:
         received += data
         if len(received) > _REQUEST_BYTES:
             # Of what is too long only its end is waited for.
-            self._too_long.add(fileno)
+            client.is_too_long = True
             del received[:-1]
         # The rest of the line comes later: this client is polled again.
         if not received.endswith(b"\n"):
             return []
-        if fileno in self._too_long:
+        if client.is_too_long:
             most = _REQUEST_BYTES >> 20
             self.answer(fileno, Reply(False, f"the request is longer than {most} MiB: ask for fewer items at a time"))
             return []
         try:
-            return [(fileno, decode_struct(_decode, bytes(received)))]
+            return [(fileno, decode_struct(_decode, bytes(received)), client.requester)]
         except ForeignBytesError as error:
             # Perhaps a client of another version: it is told, and the run goes on.
             self.answer(fileno, Reply(False, f"not understood: it is {error}"))
@@ -116,7 +133,7 @@ class ControlServer:
 
     def answer(self, client: int, reply: Reply) -> None:
         """Answer and let the client go. A client that has left is no error."""
-        connection, _ = self._clients[client]
+        connection = self._clients[client].connection
         rest = memoryview(encode_json(reply))
         # A client that has left gets no answer. The run waits for none: what the socket has no room for is sent beside it.
         with contextlib.suppress(ConnectionError, BlockingIOError):
@@ -131,6 +148,7 @@ class ControlServer:
         for client in list(self._clients):
             self._drop(client)
         self._listener.close()
+        self._let_spare_go()
         # On a file system that can no longer be written the socket stays, and whoever connects is refused. That error must not
         # hide the one for which the supervisor ends.
         with contextlib.suppress(OSError):
@@ -171,12 +189,22 @@ class ControlServer:
                 self._deaf_until = time.monotonic() + _DEAF_SECONDS
             return False
         connection.setblocking(False)
-        self._clients[connection.fileno()] = (connection, bytearray())
+        self._let_spare_go()
+        self._clients[connection.fileno()] = _Client(connection, requester_of(connection))
+        self._keep_spare()
         return True
 
+    def _keep_spare(self) -> None:
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _let_spare_go(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
     def _drop(self, client: int) -> None:
-        self._too_long.discard(client)
-        self._clients.pop(client)[0].close()
+        self._clients.pop(client).connection.close()
 
 
 def _has_left(connection: socket.socket) -> bool:

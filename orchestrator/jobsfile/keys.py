@@ -199,6 +199,8 @@ class JobTable(AgentKeys, kw_only=True):
     """What templates see of the standard output: its text, its lines, or the JSON that it is."""
     max_output: Size | None = None
     """How much of each stream is kept."""
+    control: Flag | None = None
+    """Whether what the item starts may steer runs, its own too (`approve`, `set`, `cancel`, `stop`, …); else it may only look."""
     creates: Text | None = None
     """Template of a path. If the file exists the item is done; else the command writes to `{{ creates }}`, renamed at success."""
     token: Text | None = None

@@ -241,6 +241,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """None: fallback if there is one, else wait."""
     fallback: tuple[str, ...] = ()
     pass_env: tuple[str, ...] = ()
+    control: bool = False
     workspace: Workspace = Workspace()
     check: Template | None = None
     artifacts: tuple[Template, ...] = ()

@@ -2,7 +2,7 @@
 
 Each of them goes the same way:
 
-1. Refuse what cannot be done: a run inside an item of the run itself, a child run whose parent goes on.
+1. Refuse what cannot be done: a run inside an item of the run itself, a child run whose parent goes on, what steers from inside.
 2. Hold the run: `launch` makes a new one or finds the unfinished one, `lock_run` takes one that is named.
 3. Record what was asked for, while nobody supervises the run: an update, a retry, a selection.
 4. Supervise it: `supervise` for a new run, `begin_next_session` for one that goes on.
@@ -17,7 +17,8 @@ import msgspec
 
 from orchestrator.attempts.items.selection import check_patterns
 from orchestrator.attempts.staleness import stale_count
-from orchestrator.control.messages import RetryRequest
+from orchestrator.control.messages import CancelRequest, RetryRequest
+from orchestrator.control.permits import check_own_permit, refuse_in_attempts
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode, RunHeldError, UserError
@@ -162,6 +163,8 @@ def resume_run(
     """
     # The run would adopt the attempt that this process is part of, and wait for it.
     refuse_inside(run_dir, "a resume")
+    if request.update is not None:
+        refuse_in_attempts("resume --update")
     refuse_while_parent_lives(run_dir)
     session = SessionOptions(
         run=request.options,
@@ -195,6 +198,7 @@ def retry_items(
     from orchestrator.runs.retry import record_retry
 
     refuse_inside(run_dir, "a retry")
+    check_own_permit(asked, run_dir.path)
     refuse_while_parent_lives(run_dir)
     session = SessionOptions(run=options, nesting=find_ancestors(os.environ), keep_failed=True, asker=asker)
     with holding(lock_run(run_dir)) as lock:
@@ -222,6 +226,7 @@ def cancel_dead_run(
 
     None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the items' token.
     """
+    check_own_permit(CancelRequest.of(items, replaced_by), run_dir.path)
     with holding(lock_run(run_dir)) as lock:
         # Read under the lock: the supervisor may have completed the run just now, and then that is what it came to.
         history = read_history(run_dir)

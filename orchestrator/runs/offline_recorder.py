@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
+from orchestrator.control.messages import Request
+from orchestrator.control.permits import check_own_permit
 from orchestrator.runs.locking import holding, lock_run
 from orchestrator.store.records import Record
 from orchestrator.store.run_dir import RunDir
@@ -24,8 +26,12 @@ class OfflineRecorder:
 
     @classmethod
     @contextmanager
-    def lock_and_open(cls, run_dir: RunDir) -> Iterator[OfflineRecorder]:
-        """Hold the run while its records are open. Raises RunHeldError if somebody supervises it, StateUnwritableError."""
+    def lock_and_open(cls, run_dir: RunDir, asked: Request) -> Iterator[OfflineRecorder]:
+        """Hold the run while its records are open. `asked`: what is done with it, as it would be asked of its supervisor.
+
+        Raises NotPermitted, RunHeldError if somebody supervises it, StateUnwritableError.
+        """
+        check_own_permit(asked, run_dir.path)
         with holding(lock_run(run_dir)), cls.open(run_dir) as recorder:
             yield recorder
 

@@ -78,7 +78,7 @@ def reopen_children(run_dir: RunDir, items: Iterable[tuple[str, int]]) -> None:
 
 
 def _reopen_child(child: RunDir) -> None:
-    with OfflineRecorder.lock_and_open(child) as recorder:
+    with OfflineRecorder.lock_and_open(child, RetryRequest([])) as recorder:
         items = failed_or_cancelled(recorder.history)
         if items:
             recorder.record_group(_reopened(recorder.history, items))

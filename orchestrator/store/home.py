@@ -14,6 +14,11 @@ from pathlib import Path
 from orchestrator.errors import UserError
 from orchestrator.store.durable_file import unwritable
 from orchestrator.workers.files.syncing import sync_folder
+from orchestrator.workers.protocol import WORKER_FOLDER_VARIABLE
+
+HOME_VARIABLE = "ORCHESTRATE_HOME"
+
+_DEPTH_OF_A_WORKER = 4
 
 
 def runs_folder(home: Path) -> Path:
@@ -69,9 +74,10 @@ def launch_lock(home: Path) -> Path:
 def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     """The state directory, readable by its owner only. `is_made`: made if it is missing; a reader takes a missing one for empty.
 
-    Raises UserError, StateUnwritableError.
+    Inside an item that is not told of it (an agent's) it is that of the item's own run. Raises UserError, StateUnwritableError.
     """
-    home = Path(os.path.abspath(Path(option or os.environ.get("ORCHESTRATE_HOME") or _default_home()).expanduser()))
+    told = option or os.environ.get(HOME_VARIABLE) or _home_around() or _default_home()
+    home = Path(os.path.abspath(Path(told).expanduser()))
     if not is_made and not home.exists():
         return home
     # Each folder that is made gets its name synced, or a power loss takes all that is below it.
@@ -86,6 +92,16 @@ def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     except OSError as error:
         raise unwritable(home, error, is_run=False) from error
     return home
+
+
+def _home_around() -> Path | None:
+    """The home of the run that this process is an item's of: so a run that an agent starts shares its slots, pools and tokens."""
+    worker = Path(os.environ.get(WORKER_FOLDER_VARIABLE, ""))
+    # HOME/runs/RUN/workers/NUMBER
+    names = worker.parts[-_DEPTH_OF_A_WORKER:]
+    if len(names) < _DEPTH_OF_A_WORKER or not worker.is_absolute() or (names[0], names[2]) != ("runs", "workers"):
+        return None
+    return worker.parents[_DEPTH_OF_A_WORKER - 1]
 
 
 def _default_home() -> Path:

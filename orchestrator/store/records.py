@@ -222,14 +222,29 @@ class GateAsked(msgspec.Struct, frozen=True, tag="asked", kw_only=True, omit_def
     """Absolute path of a file that belongs to the question."""
 
 
+class AnsweredBy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who made a choice: the process that asked for it, as the kernel told of it.
+
+    `program`: its name and the name of the one that started it; `terminal`: as `pts/3`, empty without one. `item`: `RUN/ITEM`
+    that it was in, whose job has `control = true`; empty: in none.
+    """
+
+    pid: int
+    program: str
+    user: str
+    terminal: str = ""
+    item: str = ""
+
+
 class GateAnswered(msgspec.Struct, frozen=True, tag="answered", kw_only=True, omit_defaults=True):
-    """Somebody made the choice. Durable before anything acts on it."""
+    """Somebody made the choice. Durable before anything acts on it. `by` None: a version that did not tell has written it."""
 
     job: str
     index: int
     choice: str
     at: float
     message: str = ""
+    by: AnsweredBy | None = None
 
 
 class Reopened(msgspec.Struct, frozen=True, tag="reopened", kw_only=True):

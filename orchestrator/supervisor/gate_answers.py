@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import time
+
+import msgspec
+
+from orchestrator.control.requester import Requester
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.keys import REJECTING
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.store.job_history import JobHistory
-from orchestrator.store.records import GateAnswered, Status
+from orchestrator.store.records import AnsweredBy, GateAnswered, Status
 
 
-def answer_of(past: JobHistory, index: int, name: str, choice: str | None, message: str, at: float) -> GateAnswered | None:
-    """The record of an answer to the gate `name`; None if the same answer stands already. Raises UserError.
+class GivenAnswer(msgspec.Struct, frozen=True):
+    """What somebody says to gates, and who it is. `choice` None: the one that approves, if it is clear which that is."""
 
-    `choice` None: the one that approves, if it is clear which that is. `at`: now, in seconds since the epoch.
-    """
+    choice: str | None
+    message: str
+    by: Requester
+
+
+def answer_of(past: JobHistory, index: int, name: str, given: GivenAnswer) -> GateAnswered | None:
+    """The record of an answer to the gate `name`; None if the same answer stands already. Raises UserError."""
     gate = past.gates.get(index)
     if gate is None or gate.question is None or (gate.answer is None and not past.is_asking(index)):
         status = past.status(index)
         words = "has not asked yet" if status in (Status.PENDING, Status.WAITING) else f"is {status.value}: it asks nothing"
         raise UserError(f"{name} {words}", "orchestrate status shows which questions are open")
     options = gate.question.options
-    chosen = choice if choice is not None else _approving(name, options)
+    chosen = given.choice if given.choice is not None else _approving(name, options)
     if chosen not in options:
         raise UserError(f"{name} has no choice {chosen!r}{did_you_mean(chosen, options)}", f"it has: {', '.join(options)}")
     if gate.answer is None:
-        return GateAnswered(job=past.id, index=index, choice=chosen, message=message, at=at)
+        by = given.by
+        who = AnsweredBy(pid=by.pid, program=by.program, user=by.user, terminal=by.terminal, item=by.item)
+        return GateAnswered(job=past.id, index=index, choice=chosen, message=given.message, at=time.time(), by=who)
     if gate.answer.choice == chosen:
         return None
     again = "a resume of the run asks again" if past.status(index) is Status.FAILED else "a choice that is made stands"

@@ -18,6 +18,7 @@ from orchestrator.attempts.preparer import NotStarted
 from orchestrator.attempts.rendering import Question, is_wanted, question_of
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.control.messages import Reply
+from orchestrator.control.requester import Requester, this_process
 from orchestrator.core.events import Declined, GateEnd, GateTold, ItemsReopened, LeftAlone
 from orchestrator.core.states import ItemRef
 from orchestrator.errors import UserError
@@ -26,7 +27,7 @@ from orchestrator.jobsfile.model import Job
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reopened, Status
-from orchestrator.supervisor.gate_answers import answer_of
+from orchestrator.supervisor.gate_answers import GivenAnswer, answer_of
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.system.fence import passes_fence
@@ -123,14 +124,15 @@ class Gates:
             )
         )
 
-    def answer(self, items: Sequence[ItemRef], choice: str | None, message: str) -> Reply:
+    def answer(self, items: Sequence[ItemRef], choice: str | None, message: str, requester: Requester) -> Reply:
         """Take this answer to all of these gates, or to none."""
+        given = GivenAnswer(choice, message, requester)
         # All answers are looked at before one is recorded, so a wrong one leaves every gate as it was.
         answers: dict[ItemRef, GateAnswered] = {}
         try:
             for item in items:
                 past = self._run.past(item)
-                answer = answer_of(past, item[1], self._run.name(item), choice, message, time.time())
+                answer = answer_of(past, item[1], self._run.name(item), given)
                 if answer is not None:
                     answers[item] = answer
         except UserError as error:
@@ -177,7 +179,7 @@ class Gates:
         """Act on what was said at the terminal."""
         match said:
             case Said(choice=choice, message=message) if self._open is not None:
-                self.answer([self._open], choice, message)
+                self.answer([self._open], choice, message, this_process())
             case EOFError():
                 self.leave()
                 self._run.happened(LeftAlone())

@@ -11,6 +11,7 @@ import signal
 import msgspec
 
 from orchestrator.control.messages import Request
+from orchestrator.control.requester import Requester
 from orchestrator.core.events import Event
 from orchestrator.core.states import ItemRef
 from orchestrator.engines.engine import EngineEvent
@@ -25,10 +26,11 @@ class Signalled(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A request came through the control socket. `client` waits for its reply."""
+    """A request of `requester` came through the control socket. `client` waits for its reply."""
 
     client: int
     request: Request
+    requester: Requester
 
 
 class BecameDurable(msgspec.Struct, frozen=True):

@@ -127,11 +127,11 @@ class Loop:
                 parts.stops.signalled(number)
                 # The next signal asks for a stop that is harder than this one, so this one holds first.
                 self.decide()
-            case Asked(client, request):
+            case Asked(client, request, requester):
                 # What has ended in this very turn is told durable, too, and a pause sees the stop before it.
                 self.decide()
                 self._is_cancel_asked = self._is_cancel_asked or isinstance(request, CancelRequest)
-                parts.control.answer(client, parts.requests.obey(request))
+                parts.control.answer(client, parts.requests.obey(request, requester))
             case Answered(said):
                 # A stop of this very turn comes before what is said at the terminal.
                 self.decide()

@@ -1,6 +1,7 @@
 """Requests to a living supervisor (`control`), turned into events of the core and into replies in words.
 
-Promise: a reply is sent after what was asked is recorded or told to the core. Nothing here waits for what comes of it.
+Promise: a reply is sent after what was asked is recorded or told to the core. Nothing here waits for what comes of it. Who steers
+the run is told in supervisor.log; who may not do so is refused, whatever door the request came by.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from orchestrator.control.messages import (
     WhyItWaits,
 )
 from orchestrator.control.named_items import NO_RANGES, NoSuchItem, Ranges, all_items, ends_of
+from orchestrator.control.permits import NotPermitted, check_permit, steers
+from orchestrator.control.requester import Requester
 from orchestrator.core import events
 from orchestrator.core.costs import MOST_DOLLARS, MOST_TOKENS
 from orchestrator.core.events import CancelAsked, ChildAnswered
@@ -46,6 +49,14 @@ from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.stops import Stops
 from orchestrator.system.fence import passes_fence
+from orchestrator.system.run_log import append_log
+from orchestrator.system.wording import shown
+from orchestrator.workers.byte_text import encode_json
+
+_LONGEST_SHOWN = 300
+"""Characters of a request in supervisor.log."""
+_MOST_TOLD = 100
+"""Items that are told to have tried to steer: what a process says of its item may be anything where its worker was killed."""
 
 
 class Requests:
@@ -67,11 +78,19 @@ class Requests:
         self._gates = gates
         self._settlements = settlements
         self._stops = stops
+        self._refused: set[str] = set()
+        """Items that have tried to steer: each is told of once, however often it tries."""
 
-    def obey(self, request: Request) -> Reply:
+    def obey(self, request: Request, requester: Requester) -> Reply:
         """Have it done, or say why not."""
         try:
-            return self._obey(request)
+            check_permit(requester, request, self._run.dir.path)
+            if steers(request):
+                append_log(self._run.dir.log, f"asked by {requester.words}: {_shown(request)}")
+            return self._obey(request, requester)
+        except NotPermitted as error:
+            self._tell_refused(request, requester)
+            return Reply(False, f"run {self._run_id}: {error.message}; {error.hint}")
         except NoSuchItem as error:
             return Reply(False, f"run {self._run_id} has no {error}")
         except Exception as error:
@@ -80,7 +99,14 @@ class Requests:
             # Another program may have sent what no command of ours asks: it is told, and the run goes on.
             return Reply(False, f"run {self._run_id}: {self._run.tell.fenced(f'a request: {type(request).__name__}', error)}")
 
-    def _obey(self, request: Request) -> Reply:
+    def _tell_refused(self, request: Request, requester: Requester) -> None:
+        """A person should know that something in an item tries to steer the run."""
+        if requester.item not in self._refused and len(self._refused) < _MOST_TOLD:
+            self._refused.add(requester.item)
+            who = requester.inside[-1].words if requester.inside else requester.words
+            self._run.tell.note(f"{who} wanted to steer this run, and was refused: {_shown(request)}", is_warning=True)
+
+    def _obey(self, request: Request, requester: Requester) -> Reply:
         # A request names items by job id and index; the core by the order of the job.
         match request:
             case StopRequest() | Pause():
@@ -95,7 +121,7 @@ class Requests:
             case CancelRequest(items, replaced_by, ranges):
                 return self._cancel(None if items is None else self._refs(items, ranges), replaced_by)
             case Approve(items, choice, message, ranges):
-                return self._gates.answer(self._refs(items, ranges), choice, message)
+                return self._gates.answer(self._refs(items, ranges), choice, message, requester)
             case GoOn(item):
                 return self._go_on(*self._refs([item]))
             case RetryRequest():
@@ -216,3 +242,8 @@ class Requests:
         held_by = [note.partition(" ")[0] for note in notes if note]
         told = f"{words} (held by {', '.join(dict.fromkeys(held_by))})" if held_by else words
         return WhyItWaits(told, is_waiting=core.is_waiting(item))
+
+
+def _shown(request: Request) -> str:
+    """The request on one line, cut where it is long."""
+    return shown(encode_json(request).decode(), _LONGEST_SHOWN)

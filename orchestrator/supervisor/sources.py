@@ -57,7 +57,7 @@ class Requests(Source):
         return self._server.filenos()
 
     def read_news(self, fileno: int) -> Iterator[Happened]:
-        return (Asked(client, request) for client, request in self._server.poll(fileno))
+        return starmap(Asked, self._server.poll(fileno))
 
 
 class Views(Source):

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from orchestrator.attempts.agent.command import is_passed
 from orchestrator.attempts.agent.fallback import Choice, Choose, own_agent
 from orchestrator.attempts.agent.sessions import LastEnd
 from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentSurroundings, Before
@@ -295,6 +296,13 @@ def test_the_one_who_chooses_sees_what_the_job_declares_of_the_environment() -> 
     assert seen == [("claude", "key-of-a.py")]
     assert ready.agent is not None
     assert ready.agent.account == "anthropic-1"
+
+
+def test_an_agent_hears_of_the_state_folder_only_where_its_job_wants_that() -> None:
+    for job, is_told in ((agent_job(), False), (agent_job(pass_env=("ORCHESTRATE_*",)), True), (agent_job(control=True), True)):
+        ready = prepared(job)
+        assert ready.agent is not None
+        assert is_passed("ORCHESTRATE_HOME", ready.agent.env_allowed) == is_told
 
 
 def test_an_agent_is_bound_by_what_is_left_and_its_payload_is_not() -> None:

@@ -80,6 +80,7 @@ CHANGED: dict[str, tuple[str, str]] = {
     "on_usage_limit": (AGENT, f'{AGENT}\non_usage_limit = "pause"'),
     "fallback": (AGENT, f'{AGENT}\nfallback = ["claude"]'),
     "pass_env": (AGENT, f'{AGENT}\npass_env = ["CI"]'),
+    "control": (COMMAND, f"{COMMAND}\ncontrol = true"),
     "workspace": (COMMAND, f'{COMMAND}\nworkspace = "temp"'),
     "check": (COMMAND, f'{COMMAND}\ncheck = "true"'),
     "artifacts": (COMMAND, f'{COMMAND}\nartifacts = ["made/*"]'),

@@ -56,7 +56,7 @@ def answering(folder: Path, answer: Callable[[Request], Reply]) -> Iterator[None
             if ends in ready:
                 return
             for fileno in ready:
-                for client, request in server.poll(fileno):
+                for client, request, _ in server.poll(fileno):
                     server.answer(client, answer(request))
 
     thread = threading.Thread(target=serve)

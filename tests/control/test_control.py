@@ -23,6 +23,7 @@ from orchestrator.control.address import SOCKET_NAME, reachable
 from orchestrator.control.client import NoAnswer, NoSupervisor, ask
 from orchestrator.control.messages import CancelRequest, CountWaiting, Reply, Request, RetryRequest, StopRequest
 from orchestrator.control.named_items import NamedItems
+from orchestrator.control.requester import Requester
 from orchestrator.control.server import ControlServer
 from orchestrator.errors import ExitCode, RunHeldError, StateUnwritableError, UserError
 from orchestrator.system.locks.travelling import try_lock
@@ -75,8 +76,9 @@ def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monke
     server.poll(door)
     client = next(fileno for fileno in server.filenos() if fileno != door)
     os.set_blocking(client, True)
-    ((_, request),) = server.poll(client)
+    ((_, request, requester),) = server.poll(client)
     assert request == StopRequest()
+    assert requester.pid == os.getpid(), "the kernel tells who has connected"
     server.answer(client, Reply(True, "yes"))
     asker.join(30)
     server.close()
@@ -104,7 +106,7 @@ def test_a_socket_that_is_taken_away_is_put_back_and_nobody_at_the_old_door_is_l
         server.poll(door)
         assert len(server.filenos()) == 3
         early.sendall(encode_json(StopRequest()) + b"\n")
-        assert [request for _, request in server.poll(client)] == [StopRequest()]
+        assert [request for _, request, _ in server.poll(client)] == [StopRequest()]
     server.close()
 
 
@@ -169,9 +171,9 @@ def answered(tmp_path: Path, request: Request, reply: Reply | None = None) -> tu
     kept = 0
     while asker.is_alive():
         for fileno in select.select(server.filenos(), [], [], 0.01)[0]:
-            for client, _ in server.poll(fileno):
+            for client, _, _ in server.poll(fileno):
                 server.answer(client, reply or Reply(True, "yes"))
-            kept = max([kept, *(len(received) for _, received in server._clients.values())])
+            kept = max([kept, *(len(client.received) for client in server._clients.values())])
     asker.join()
     server.close()
     return answers[0], kept
@@ -194,7 +196,7 @@ def test_an_answer_for_which_there_is_no_thread_is_cut_and_the_next_client_is_se
         with reachable(tmp_path) as address:
             connection.connect(address)
         connection.sendall(msgspec.json.encode(CountWaiting()) + b"\n")
-        asked: list[tuple[int, Request]] = []
+        asked: list[tuple[int, Request, Requester]] = []
         while not asked:
             asked = [each for fileno in select.select(server.filenos(), [], [], 30)[0] for each in server.poll(fileno)]
         with without_threads():

@@ -112,7 +112,7 @@ class Stage:
             (door,) = known - set(control._clients)
             control.poll(door)
             (client,) = set(control.filenos()) - known
-            yield Asked(client, request)
+            yield Asked(client, request, control._clients[client].requester)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         assert msgspec.json.decode(answer, type=Reply), "a request has one answer"
 

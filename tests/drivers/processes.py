@@ -97,7 +97,12 @@ def _numbers() -> set[str]:
 def _belongs_to(process: Path, home: Path) -> bool:
     # Read here, and not by psutil, which takes three times as long for it.
     try:
-        if f"ORCHESTRATE_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+        environment = (process / "environ").read_bytes().split(b"\0")
+        # An agent is told its worker's folder alone.
+        if any(
+            each == f"ORCHESTRATE_HOME={home}".encode() or each.startswith(f"ORCHESTRATE_WORKER={home}/".encode())
+            for each in environment
+        ):
             return True
         return os.fsencode(home) in (process / "cmdline").read_bytes() or (process / "cwd").readlink().is_relative_to(home.parent)
     except OSError:  # gone, a zombie, or another user's: not ours

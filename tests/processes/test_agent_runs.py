@@ -110,6 +110,8 @@ def test_only_what_is_named_of_the_environment_reaches_an_agent(
     names = set(witness.prompts()[0]["env"])
     assert {"PATH", "MY_TOKEN", "DECLARED", "FAKE_AGENT_STATE"} <= names
     assert "AWS_SECRET_ACCESS_KEY" not in names
+    told = {f"ORCHESTRATE_{each}" for each in ("RUN", "ITEM", "ATTEMPT", "MARK", "WORKER")}
+    assert {name for name in names if name.startswith("ORCHESTRATE_")} == told, "where it is, and not the state folder"
 
 
 def test_a_plan_shows_what_an_agent_would_be_told(driver: RunDriver) -> None:

@@ -168,8 +168,8 @@ def test_a_stop_and_a_signal_are_one_count(driver: RunDriver) -> None:
     driver.assert_tidy()
 
 
-def test_a_stop_from_inside_an_item_is_obeyed_if_it_does_not_wait(driver: RunDriver) -> None:
-    write(driver, f"{ORCHESTRATE} stop {driver.run_id} || exit 9")
+def test_a_stop_from_inside_an_item_with_control_is_obeyed_if_it_does_not_wait(driver: RunDriver) -> None:
+    write(driver, f"{ORCHESTRATE} stop {driver.run_id} || exit 9", keys="control = true")
     driver.assert_exit(driver.run(), 143)
     assert statuses(driver) == ["succeeded", "pending"]
     driver.assert_tidy()
@@ -241,10 +241,15 @@ def test_an_inline_attempt_ends_with_a_supervisor_that_cannot_write(driver: RunD
     assert statuses(driver) == ["succeeded", "succeeded"]
 
 
-def test_an_item_of_a_run_without_workers_may_flush_and_stop_it(driver: RunDriver) -> None:
-    write(driver, f"{ORCHESTRATE} flush {driver.run_id} && {ORCHESTRATE} stop {driver.run_id} || exit 9", run="slots = 0")
-    driver.assert_exit(driver.run(), 143)
-    assert statuses(driver) == ["succeeded", "pending"]
+def test_an_item_of_a_run_without_workers_may_neither_flush_nor_stop_it(driver: RunDriver) -> None:
+    scrubbed = f'env -i HOME="$HOME" ORCHESTRATE_HOME="$ORCHESTRATE_HOME" {ORCHESTRATE}'
+    write(driver, f"{ORCHESTRATE} flush {driver.run_id} || {scrubbed} stop {driver.run_id} || exit 0", run="slots = 0")
+    driver.assert_exit(driver.run(), 0)
+    assert statuses(driver) == ["succeeded", "succeeded"]
+    assert (
+        f"item go:0 of run {driver.run_id} wanted to steer this run, and was refused"
+        in (driver.run_folder / "supervisor.log").read_text()
+    )
     driver.assert_tidy()
 
 
@@ -410,7 +415,8 @@ def test_nobody_else_may_use_the_control_socket(monkeypatch: pytest.MonkeyPatch)
         driver.assert_exit(command, 0)
 
 
-def test_commands_to_a_stopped_supervisor_say_so_in_time_and_are_obeyed_when_it_goes_on(driver: RunDriver) -> None:
+def test_commands_to_a_stopped_supervisor_say_so_in_time_and_do_nothing_later(driver: RunDriver) -> None:
+    """Who is gone when it goes on may have been anybody, an item too."""
     write(driver, driver.gated())
     command = started(driver, "go:0")
     command.send(signal.SIGSTOP)
@@ -420,14 +426,17 @@ def test_commands_to_a_stopped_supervisor_say_so_in_time_and_are_obeyed_when_it_
     for each in asked:
         assert each.exit_code() == 75, each.stdout
         assert f"process {command.pid} is stopped (SIGSTOP)" in each.stderr, each.stderr
+        assert "lets it go on, then ask again" in each.stderr
     assert why.exit_code() == 0, why.stderr
     assert f"process {command.pid} is stopped" in why.stdout
     assert driver.ask("status", driver.run_id)["status"] == "running"
     command.send(signal.SIGCONT)
-    wait_until(lambda: statuses(driver)[1] == "cancelled", "it does what was asked")
-    driver.open_gate()
-    driver.assert_exit(command, 143)
-    assert statuses(driver) == ["succeeded", "cancelled"]
+    driver.assert_exit(driver.launch("set", driver.run_id, "slots=1"), 0)
+    driver.open_gate(count=2)
+    driver.assert_exit(command, 0)
+    assert statuses(driver) == ["succeeded", "succeeded"]
+    log = (driver.run_folder / "supervisor.log").read_text()
+    assert log.count("that is gone wanted to steer this run, and was refused") == 1
 
 
 # A disk that fails while the run drains.

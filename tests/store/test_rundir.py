@@ -20,7 +20,7 @@ from orchestrator.store.run_store import RunStore
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in ("ORCHESTRATE_HOME", "XDG_STATE_HOME"):
+    for name in ("ORCHESTRATE_HOME", "ORCHESTRATE_WORKER", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -36,6 +36,18 @@ def test_the_option_wins_over_the_environment_over_xdg_over_the_default(clean: P
     assert home_folder(None) == clean / "mine"
     assert home_folder(str(clean / "option")) == clean / "option"
     assert (clean / "option").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_an_agent_starts_finds_the_home_of_its_run_by_its_workers_folder(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for told in ("relative/runs/r/workers/0", "/", "/runs/r/workers/0/more", str(clean / "walks" / "r" / "workers" / "0")):
+        monkeypatch.setenv("ORCHESTRATE_WORKER", told)
+        assert home_folder(None) == clean / ".local" / "state" / "orchestrate", told
+    monkeypatch.setenv("ORCHESTRATE_WORKER", str(clean / "around" / "runs" / "r" / "workers" / "0"))
+    assert home_folder(None) == clean / "around"
+    monkeypatch.setenv("ORCHESTRATE_HOME", str(clean / "mine"))
+    assert home_folder(None) == clean / "mine"
 
 
 def test_our_own_home_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ ALWAYS_PASSED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TERM", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
-    *("SSH_AUTH_SOCK", "GIT_*", "VIRTUAL_ENV", "ORCHESTRATE_*"),
+    *("SSH_AUTH_SOCK", "GIT_*", "VIRTUAL_ENV"),
 )
 """What every agent gets of our own environment: where things are and how the network is reached. Keys of services are passed only
-where a profile or a job names them, because an agent runs what a model wrote."""
+where a profile or a job names them, because an agent runs what a model wrote. Of ours an agent gets those that tell where it is
+(run, item, attempt, mark, worker), and not the state folder."""
 
 _SCHEMA_BYTES = 100_000
 """Largest schema that is put on argv."""

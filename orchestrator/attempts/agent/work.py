@@ -40,6 +40,7 @@ from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError,
 from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.profiles.profile import ConfigDir, Profile
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
+from orchestrator.store.home import HOME_VARIABLE
 from orchestrator.store.records import RetryAsked
 from orchestrator.workers.protocol import Expectation
 from orchestrator.workers.protocol.reading import Reading
@@ -182,7 +183,8 @@ def agent_work(
         schema_text=schema_text,
         session_id=resumed.session_id if resumed is not None else None,
         cwd=cwd,
-        pass_env=job.pass_env,
+        # What may steer runs must find them.
+        pass_env=(*job.pass_env, HOME_VARIABLE) if job.control else job.pass_env,
     )
     call = call_of(profile, asked)
     _check_call(profile, call, told)

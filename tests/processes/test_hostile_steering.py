@@ -1,0 +1,291 @@
+"""A program in an item tries to steer runs by their sockets, in every way that leads away from what it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.processes import LIMIT_SECONDS, wait_until
+from drivers.run_driver import RunDriver
+from drivers.worker_driver import WorkerDriver
+
+from orchestrator.control.client import ask
+from orchestrator.control.messages import Reply, StopRequest
+from orchestrator.control.permits import NotPermitted, check_permit
+from orchestrator.control.requester import Requester
+from orchestrator.control.server import ControlServer
+from orchestrator.workers.launch import lock_liveness
+from orchestrator.workers.log import LogWriter
+from orchestrator.workers.processes.identity import boot_id
+from orchestrator.workers.protocol import AttemptClass, Begun, Holding
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a worker that is its own subreaper, and SO_PEERCRED")
+
+HOSTILE = """
+import os, socket, sys
+way, path, answer = sys.argv[1:4]
+STOP = b'{"type":"stop"}\\n'
+
+def ask():
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(STOP)
+        with open(answer + ".new", "wb") as file:
+            while data := connection.recv(65536):
+                file.write(data)
+    os.rename(answer + ".new", answer)
+
+def when_alone(then):
+    # A grandchild, once its parent is gone.
+    first = os.fork()
+    if first:
+        os.waitpid(first, 0)
+        return
+    middle = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == middle:
+        os.sched_yield()
+    then()
+    os._exit(0)
+
+def scrubbed():
+    os.setsid()
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", SOURCE, "plainly", path, answer], {})
+
+SOURCE = os.environ.get("SOURCE", "")
+if way == "plainly":
+    ask()
+elif way == "as a child":
+    if os.fork():
+        os.wait()
+    else:
+        ask()
+        os._exit(0)
+elif way == "in a session of its own without environment":
+    if os.fork():
+        os.wait()
+    else:
+        scrubbed()
+elif way == "by a double fork":
+    when_alone(scrubbed)
+elif way == "and is gone":
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    else:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(path)
+        connection.sendall(STOP)
+        os._exit(0)
+"""
+WAYS = ["plainly", "as a child", "in a session of its own without environment", "by a double fork"]
+
+
+class Door:
+    """A supervisor's socket, served by a thread that checks each request and carries none out."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "control.sock"
+        self.heard: list[Requester] = []
+        self._folder = folder
+        self._server = ControlServer(folder)
+        self._ends, self._over = os.pipe()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._ends, *self._server.filenos()], [], [], 1.0)
+            if self._ends in ready:
+                return
+            for fileno in ready:
+                for client, request, requester in self._server.poll(fileno):
+                    try:
+                        check_permit(requester, request, self._folder)
+                        reply = Reply(True, "yes")
+                    except NotPermitted as error:
+                        reply = Reply(False, error.message)
+                    self.heard.append(requester)
+                    self._server.answer(client, reply)
+
+    def close(self) -> None:
+        os.close(self._over)
+        self._thread.join(LIMIT_SECONDS)
+        self._server.close()
+        os.close(self._ends)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    made = Door(tmp_path / "home" / "runs" / "victim")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
+    driver = WorkerDriver(tmp_path / "home" / "runs" / "outer")
+    yield driver
+    driver.close()
+
+
+def told(answer: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(answer.read_text())
+    answer.unlink()
+    return found
+
+
+def tries(worker: WorkerDriver, door: Door, way: str, answer: Path, **held: Any) -> None:
+    holding = Holding(run=str(worker.root), root=str(worker.root), item="port:3", **held)
+    argv = [sys.executable, "-I", "-S", "-c", HOSTILE, way, str(door.path), str(answer)]
+    script = 'answer="$1"; shift; "$@"; until test -e "$answer"; do sleep 0.01; done'
+    argv = ["/bin/sh", "-c", script, "sh", str(answer), *argv]
+    outcome = worker.run(*argv, mark="outer.n/port:3/1", holding=holding, env={"SOURCE": HOSTILE})
+    assert outcome.attempt_class is AttemptClass.OK, outcome.message
+
+
+def test_no_process_of_an_item_steers_a_run_however_it_was_started(worker: WorkerDriver, door: Door, tmp_path: Path) -> None:
+    refused = {"ok": False, "message": "asked from inside item port:3 of run outer: it may look, not steer"}
+    for way in WAYS:
+        tries(worker, door, way, tmp_path / "answer")
+        assert told(tmp_path / "answer") == refused, way
+    # What its job says holds for all that it starts, but not where an attempt around it is not there to say so too.
+    tries(worker, door, "by a double fork", tmp_path / "answer", control=True)
+    assert told(tmp_path / "answer")["ok"]
+    tries(worker, door, "plainly", tmp_path / "answer", control=True, parent=str(tmp_path / "killed"))
+    assert told(tmp_path / "answer") == refused
+    assert ask(door.path.parent, StopRequest()).ok, "this shell may"
+    assert door.heard[-1].pid == os.getpid()
+
+
+def test_who_is_gone_before_it_is_looked_at_steers_nothing(tmp_path: Path) -> None:
+    """Its number may be another's by now. Outside of all items, so that nothing else refuses it."""
+    path = tmp_path / "control.sock"
+    server = ControlServer(tmp_path)
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", HOSTILE, "and is gone", str(path), str(tmp_path / "answer")],
+        check=True,
+        timeout=LIMIT_SECONDS,
+    )
+    (listener,) = server.filenos()
+    server.poll(listener)
+    client = next(each for each in server.filenos() if each != listener)
+    ((_, request, requester),) = server.poll(client)
+    server.close()
+    assert not requester.is_known
+    with pytest.raises(NotPermitted, match="who asks could not be found out"):
+        check_permit(requester, request, tmp_path)
+
+
+def test_what_is_left_of_a_killed_worker_is_known_by_the_leader_of_its_session(
+    worker: WorkerDriver, door: Door, tmp_path: Path
+) -> None:
+    answer, go = tmp_path / "answer", tmp_path / "go"
+    script = """until test -e "$1"; do sleep 0.01; done
+answer="$2"; shift 2; (env -i "$@" &)
+until test -e "$answer"; do sleep 0.01; done"""
+    argv = [sys.executable, "-I", "-S", "-c", HOSTILE, "plainly", str(door.path), str(answer)]
+    worker.start("/bin/sh", "-c", script, "sh", str(go), str(answer), *argv, mark="outer.n/port:3/1")
+    worker.agent()
+    worker.kill()
+    go.touch()
+    wait_until(answer.exists, "the answer")
+    assert told(answer)["message"] == "asked from inside item port:3 of run outer: it may look, not steer"
+
+
+def test_an_item_of_a_supervisor_without_workers_is_in_an_item_too(door: Door, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "runs" / "inline" / "workers" / "0"
+    folder.mkdir(parents=True)
+    fd = lock_liveness(str(folder))  # this process holds the liveness lock, as an inline supervisor does
+    try:
+        log = LogWriter(str(folder / "log"))
+        holding = Holding(run=str(folder.parent.parent), root=str(folder.parent.parent), item="go:1")
+        log.append(Begun(sequence=1, boot_id=boot_id(), mark="inline.n/go:1/1", holding=holding))
+        log.close()
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", HOSTILE, "plainly", str(door.path), str(tmp_path / "answer")],
+            check=True,
+            timeout=LIMIT_SECONDS,
+            env={},
+        )
+        assert told(tmp_path / "answer")["message"].startswith("asked from inside item go:1 of run inline")
+        assert ask(door.path.parent, StopRequest()).ok, "the supervisor itself is in none"
+    finally:
+        os.close(fd)
+
+
+# The commands.
+
+ORCHESTRATE = shlex.join([sys.executable, "-m", "orchestrator"])
+STEERING = [
+    "approve r g",
+    "set r slots=3",
+    "set r budget_usd=9",
+    "cancel r",
+    "cancel r work",
+    "cancel r work --replaced-by other/x",
+    "retry r before",
+    "stop r --now",
+    "pause r",
+    "flush r",
+    "prune --older-than 1s",
+    "agents --forget-limits",
+    "doctor --orphans --kill",
+]
+AROUND = ["", 'env -i HOME="$HOME" ORCHESTRATE_HOME="$ORCHESTRATE_HOME" PATH="$PATH" ', "setsid -w "]
+JOBS = """
+[run]
+slots = 2
+[jobs.before]
+shell = "true"
+[jobs.g]
+gate = "Go on?"
+[jobs.work]
+KEYS
+shell = '''SCRIPT'''
+[jobs.behind]
+needs = ["g"]
+shell = "echo behind"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("around", AROUND, ids=["plainly", "without environment", "in a session of its own"])
+def test_every_command_that_steers_is_refused_inside_an_item_and_the_run_goes_on(driver: RunDriver, around: str) -> None:
+    script = "\n".join(f"{around}{ORCHESTRATE} {words} 2>>said; echo $? >>codes" for words in STEERING)
+    looks = f"{around}{ORCHESTRATE} status r >looked && {around}{ORCHESTRATE} why r g >>looked"
+    driver.write(JOBS.replace("KEYS", "").replace("SCRIPT", f"{script}\n{looks}"))
+    driver.run_id = "r"
+    driver.assert_exit(driver.run(), 3)
+    assert (driver.folder / "codes").read_text().split() == ["2"] * len(STEERING)
+    said = (driver.folder / "said").read_text()
+    assert said.count("asked from inside item work of run r: it may look, not steer") == len(STEERING), said
+    assert {each["item"]: each["status"] for each in driver.results()} == {
+        "before": "succeeded",
+        "g": "waiting",
+        "work": "succeeded",
+        "behind": "pending",
+    }
+    assert (driver.run_folder / "supervisor.log").read_text().count("wanted to steer this run, and was refused") == 1
+    driver.assert_exit(driver.launch("approve", "r", "g", "--resume"), 0)
+
+
+@pytest.mark.slow
+def test_an_item_with_control_answers_a_gate_of_its_own_run_and_that_is_told(driver: RunDriver) -> None:
+    driver.write(JOBS.replace("KEYS", "control = true").replace("SCRIPT", f"{ORCHESTRATE} approve r g"))
+    driver.run_id = "r"
+    driver.assert_exit(driver.run(), 0)
+    why = driver.launch("why", "r", "g")
+    driver.assert_exit(why, 0)
+    assert "item r/work)" in why.stdout
