@@ -71,17 +71,22 @@ def launch_lock(home: Path) -> Path:
     return home / "launch.lock"
 
 
+_ANOTHER = "name another folder with --home or ORCHESTRATE_HOME"
+
+
 def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     """The state directory, readable by its owner only. `is_made`: made if it is missing; a reader takes a missing one for empty.
 
     Inside an item that is not told of it (an agent's) it is that of the item's own run. Raises UserError, StateUnwritableError.
     """
-    told = option or os.environ.get(HOME_VARIABLE) or _home_around() or _default_home()
-    home = Path(os.path.abspath(Path(told).expanduser()))
+    named = option or os.environ.get(HOME_VARIABLE) or _home_around()
+    home = Path(os.path.abspath(Path(named or _default_home()).expanduser()))
     if not is_made and not home.exists():
         return home
     # Each folder that is made gets its name synced, or a power loss takes all that is below it.
     missing = [folder for folder in (home, *home.parents) if not os.path.lexists(folder)]
+    if missing and not named:
+        _refuse_as_root(home, missing[-1].parent)
     try:
         home.mkdir(mode=0o700, parents=True)
         for folder in missing:
@@ -110,17 +115,26 @@ def _default_home() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "orchestrate"
 
 
+def _refuse_as_root(home: Path, there: Path) -> None:
+    """Raises UserError if this is root, and `there` (the home, or the folder that it would be made in) another user's.
+
+    Root may write anywhere, and would leave files that their owner cannot write any more: `sudo` may keep the HOME of its caller.
+    """
+    with contextlib.suppress(OSError):
+        owner = there.stat().st_uid
+        if os.geteuid() == 0 and owner != 0:
+            raise UserError(
+                f"{home}: {there} belongs to another user ({owner}), and this is root", f"run it as that user, or {_ANOTHER}"
+            )
+
+
 def _close_to_others(home: Path) -> None:
-    hint = "name another folder with --home or ORCHESTRATE_HOME"
+    hint = _ANOTHER
     try:
         found = home.stat()
         if not stat.S_ISDIR(found.st_mode):
             raise UserError(f"{home} is not a folder, so it cannot hold the state", hint)
-        # Root may write anywhere, and would leave files there that their owner cannot write any more.
-        if os.geteuid() == 0 and found.st_uid != 0:
-            raise UserError(
-                f"{home} belongs to another user ({found.st_uid}), and this is root", f"run it as that user, or {hint}"
-            )
+        _refuse_as_root(home, home)
         if not found.st_mode & 0o077:
             return
         if found.st_uid != os.geteuid():

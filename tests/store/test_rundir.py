@@ -88,6 +88,14 @@ def test_root_leaves_the_home_of_another_user_alone(tmp_path: Path, monkeypatch:
         home_folder(str(home))
     assert refused.value.hint.startswith("run it as that user, or name another folder")
     assert os.listdir(home) == []
+    # Nor does it make one in the HOME of another user, unless somebody names the place.
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("ORCHESTRATE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="and this is root"):
+        home_folder(None)
+    assert os.listdir(home) == []
+    assert home_folder(str(home / "named")) == home / "named"
 
 
 def test_a_file_cannot_be_the_home(tmp_path: Path) -> None:
