@@ -27,8 +27,11 @@ def leaves_mode_to_umask(call: ast.Call) -> bool:
         case ast.Name(id="open"):
             is_open = isinstance(first, ast.Call) or (isinstance(first, ast.Name) and first.id in DESCRIPTORS)
             return writes(call.args[1:]) and not is_open and "opener" not in words
-        case ast.Attribute(value=ast.Name(id="os"), attr="open"):
-            return "O_CREAT" in ast.unparse(call.args[1]) and len(call.args) < 3 and "mode" not in words
+        case ast.Attribute(value=ast.Name(id="os"), attr="open") if "O_CREAT" in ast.unparse(call.args[1]):
+            match call.args[2:]:
+                case [ast.Constant(value=int(mode))]:
+                    return bool(mode & 0o022)
+            return len(call.args) < 3
         case ast.Attribute(attr="open"):
             return writes(call.args)
         case ast.Attribute(attr="touch"):
@@ -55,7 +58,7 @@ def test_no_file_of_ours_is_left_to_the_umask() -> None:
 
 def test_the_check_sees_what_it_is_for() -> None:
     seen = ['open(path, "wb")', 'path.open("xb")', "path.touch()", "path.write_text(x)", "shutil.copyfile(a, b)"]
-    seen += ["os.open(path, os.O_WRONLY | os.O_CREAT)"]
+    seen += ["os.open(path, os.O_WRONLY | os.O_CREAT)", "os.open(path, os.O_CREAT, 0o666)"]
     left = ['open(path, "rb")', 'open(open_file(path, flags), "wb")', 'open(fd, "wb")', "path.touch(0o600)", "write_bytes(x)"]
     left += ["os.open(path, os.O_CREAT, 0o600)", 'open(path, "wb", opener=ours)', "shutil.rmtree(a)"]
     for source, is_seen in [*((each, True) for each in seen), *((each, False) for each in left)]:

@@ -66,7 +66,7 @@ def put_back_tie(path: str, record: WorkspaceRecord) -> None:
     """Make `.git` of the worktree at `path` anew if it is gone. Raises OSError."""
     with suppress(FileExistsError):
         # Never through a link, and never over what stands there.
-        descriptor = os.open(f"{path}/.git", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(f"{path}/.git", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with open(descriptor, "wb") as file:
             file.write(bytes_of_text(record.tie))
 
