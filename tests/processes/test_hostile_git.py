@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,10 @@ from orchestrator.attempts.workspaces.changes import patch_so_far
 from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.processes.spawn import CannotStart
 from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
-from orchestrator.workers.workspaces.git import GitFailed
+from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.record import read_record, write_record
 from orchestrator.workers.workspaces.removal import remove_workspace
+from orchestrator.workers.workspaces.settings import settled
 from orchestrator.workers.workspaces.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
@@ -59,6 +61,10 @@ PLANTED = """
 [alias]
     add = !{run} add
     status = !{run} status
+[hook "x"]
+    event = post-commit
+    event = reference-transaction
+    command = {run} hook
 [include]
     path = {included}
 """
@@ -205,6 +211,23 @@ def test_settings_that_an_agent_changed_in_the_users_repository_do_not_count_and
     kept = [repository.show(f"{report.commit}:a.{end}") for end in ("all", "ours", "odd")]
     assert kept == ["b", "A", "a"]
     assert "changed since the run first used it do not count: filter.a=b.clean, filter.all.clean" in report.note
+
+
+def test_hooks_that_stand_in_a_configuration_are_off_whoever_wrote_them(repository: Repository) -> None:
+    """From git 2.54 on; an older one knows none."""
+    repository.git("config", "hook.a=b.event", "post-commit")
+    repository.git("config", "hook.a=b.command", "true")
+    said = git(str(repository.path), "config", "hook.a=b.enabled", env=settled(str(repository.path), "").variables)
+    assert said == git(str(repository.path), "config", "hook.post-commit.enabled") == "false"
+
+
+def test_a_git_that_stands_in_the_workspace_is_not_taken_for_git(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = Item(tmp_path, repository.path)
+    monkeypatch.setenv("PATH", f":bin:{os.environ['PATH']}")
+    end, _ = item.attempt('mkdir bin; cp "$W/run" bin/git; cp "$W/run" git', looks=True)
+    assert (end.attempt_class, item.witness.exists()) == (AttemptClass.OK, False), end.message
 
 
 def test_a_filter_of_the_users_that_is_a_file_of_the_repository_is_not_run_once_the_agent_has_changed_it(

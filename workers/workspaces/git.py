@@ -57,6 +57,13 @@ _QUIET = (
         "commit.cleanup=whitespace",
     ),
 )
+_EVENTS = (
+    *("post-checkout", "post-index-change", "reference-transaction", "pre-commit", "prepare-commit-msg", "commit-msg"),
+    *("post-commit", "pre-merge-commit", "post-merge", "post-rewrite", "pre-auto-gc"),
+)
+_NO_HOOKS = tuple(word for event in _EVENTS for word in ("-c", f"hook.{event}.enabled=false"))
+"""From git 2.55 on: hooks may stand in the configuration, too. In 2.54 each of them is turned off by its name (`settings.py`)."""
+
 LOCAL_VARIABLES = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_NAMESPACE"),
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_NO_REPLACE_OBJECTS"),
@@ -138,7 +145,7 @@ def _run(
     import subprocess
 
     process = subprocess.Popen(
-        ["git", *_DURABLE, *_QUIET, *arguments],
+        ["git", *_DURABLE, *_QUIET, *_NO_HOOKS, *arguments],
         cwd=folder_of(where),
         env={**_environment(folder_of(where)), **variables_of(where), **(env or {})},
         stdin=subprocess.PIPE,
@@ -244,10 +251,15 @@ def locked(
 
 def _environment(folder: str) -> dict[str, str]:
     """This process's, so that git finds the user's configuration. It does not look for a repository above `folder`'s parent:
-    one that a user keeps in his home must not take in a workspace that lost its own `.git`."""
+    one that a user keeps in his home must not take in a workspace that lost its own `.git`.
+
+    Programs are found in absolute places alone: `node_modules/.bin` is in the workspace, and an agent may have put a git there.
+    """
+    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(place)]
     kept = {name: value for name, value in os.environ.items() if name not in (*LOCAL_VARIABLES, *_OTHERWISE)}
     return {
         **kept,
+        "PATH": os.pathsep.join(places),
         "LC_ALL": "C",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",

@@ -28,6 +28,9 @@ _OWN = ("local", "worktree")
 _RUNS = re.compile(r"filter\..*\.(clean|smudge|process|required)|merge\..*\.driver", re.DOTALL)
 """What our calls could run. Hooks, fsmonitor, editors, signing, programs that show differences are off in all of them."""
 
+_HOOK = re.compile(r"(hook\..*)\.(command|event|enabled)", re.DOTALL)
+"""A hook in the configuration, from git 2.54 on. Off for us, whoever has configured it."""
+
 _FETCHES = re.compile(
     r"(remote|url|credential|protocol|http)\..*|extensions\.partialclone|core\.(sshcommand|gitproxy)", re.DOTALL
 )
@@ -55,6 +58,15 @@ class Settled(NamedTuple):
     programs: dict[str, str]
 
 
+class _Found(NamedTuple):
+    """The settings that matter here: `own` of the repository, in order; `elsewhere`: for all repositories. `hooks`: their names,
+    with the section."""
+
+    own: list[tuple[str, str]]
+    elsewhere: dict[str, str]
+    hooks: list[str]
+
+
 class RepositorySettings(msgspec.Struct, frozen=True):
     """The repository's own settings that matter here, in order, as they were when the run first used it: key and value."""
 
@@ -70,8 +82,7 @@ def keep_settings(where: Where, path: str) -> None:
     The caller holds the repository's lock. Raises GitFailed, OSError.
     """
     if not os.path.lexists(path):
-        own, _ = _settings(where)
-        replace_durably(path, encode_json(RepositorySettings(own)))
+        replace_durably(path, encode_json(RepositorySettings(_settings(where).own)))
 
 
 def settled(where: Where, path: str) -> Settled:
@@ -79,14 +90,23 @@ def settled(where: Where, path: str) -> Settled:
 
     Raises GitFailed, OSError.
     """
-    now, elsewhere = _settings(where)
+    now, elsewhere, hooks = _settings(where)
     kept = now
     if path and os.path.lexists(path):
         try:
             kept = decode_struct(_decode, read_file(path)).own
         except ForeignBytesError as error:
             raise GitFailed(f"{path}: {error}") from error
-    variables, changed = _differing(kept, now, elsewhere)
+    values, changed = _differing(kept, now, elsewhere)
+    values |= {f"{hook}.enabled": "false" for hook in hooks}
+    # By variables: `-c` cannot say a key in whose middle there is a "=".
+    variables = {"GIT_CONFIG_COUNT": str(len(values))} if values else {}
+    for number, (key, value) in enumerate(values.items()):
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    # Where to fetch from is said by many settings, which add to each other: if one is new, nothing is fetched.
+    if _fetching(kept) != _fetching(now) and any(_IS_PARTIAL.fullmatch(key) for key, _ in now):
+        variables |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
+        changed.append("where git fetches from")
     commands = {key: value for key, value in (*elsewhere.items(), *kept) if _PROGRAM.fullmatch(key)}
     words = ((word, key) for key, value in commands.items() for word in _WORD.findall(value))
     return Settled(variables, changed, {os.path.normpath(word): key for word, key in words if "/" in word or "." in word})
@@ -95,27 +115,19 @@ def settled(where: Where, path: str) -> Settled:
 def _differing(
     kept: list[tuple[str, str]], now: list[tuple[str, str]], elsewhere: dict[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """See `settled`. `elsewhere`: what is set for all repositories."""
+    """The values by which settings that were changed since count as they were; and which these are."""
     before, after = dict(kept), dict(now)
     changed = sorted(key for key in before.keys() | after if _RUNS.fullmatch(key) and before.get(key) != after.get(key))
-    # By variables: `-c` cannot say a key in whose middle there is a "=".
-    variables: dict[str, str] = {}
-    for number, key in enumerate(changed):
-        neutral = elsewhere.get(key, _TEXT_MERGE if key.startswith("merge.") else "")
-        variables[f"GIT_CONFIG_KEY_{number}"] = key
-        variables[f"GIT_CONFIG_VALUE_{number}"] = before.get(key, neutral)
-    if changed:
-        variables["GIT_CONFIG_COUNT"] = str(len(changed))
-    # Where to fetch from is said by many settings, which add to each other: if one is new, nothing is fetched.
-    is_elsewhere = [each for each in kept if _FETCHES.fullmatch(each[0])] != [each for each in now if _FETCHES.fullmatch(each[0])]
-    if is_elsewhere and any(_IS_PARTIAL.fullmatch(key) for key in after):
-        variables |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
-        changed.append("where git fetches from")
-    return variables, changed
+    neutral = {key: _TEXT_MERGE if key.startswith("merge.") else "" for key in changed}
+    return {key: {**neutral, **elsewhere, **before}[key] for key in changed}, changed
 
 
-def _settings(where: Where) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """The repository's own settings that matter here, in order; and those from elsewhere."""
+def _fetching(settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [each for each in settings if _FETCHES.fullmatch(each[0])]
+
+
+def _settings(where: Where) -> _Found:
+    """See `_Found`. Raises GitFailed."""
     try:
         parts = git(where, "config", "--list", "--show-scope", "-z").split("\0")
     except GitFailed as failed:
@@ -123,6 +135,11 @@ def _settings(where: Where) -> tuple[list[tuple[str, str]], dict[str, str]]:
             raise
         raise GitFailed("this git cannot say whose its settings are; git 2.31 or newer is needed") from failed
     told = [(scope, *setting.partition("\n")[::2]) for scope, setting in zip(parts[::2], parts[1::2], strict=False)]
-    wanted = [each for each in told if any(kind.fullmatch(each[1]) for kind in (_RUNS, _FETCHES))]
-    own = [(key, value) for scope, key, value in wanted if scope in _OWN]
-    return own, {key: value for scope, key, value in wanted if scope not in _OWN}
+    # What we say ourselves with each call is none.
+    told = [each for each in told if each[0] != "command"]
+    wanted = [each for each in told if _RUNS.fullmatch(each[1]) or _FETCHES.fullmatch(each[1])]
+    return _Found(
+        [(key, value) for scope, key, value in wanted if scope in _OWN],
+        {key: value for scope, key, value in wanted if scope not in _OWN},
+        sorted({hook[1] for _, key, _ in told if (hook := _HOOK.fullmatch(key)) is not None}),
+    )

@@ -21,9 +21,9 @@ from .git import GitFailed, asked, commit_of, common_folder, git, identity, lock
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
 from .pinned import Pinned
 from .record import WorkspaceRecord, write_record
-from .settings import keep_settings
+from .settings import keep_settings, settled
 from .staging import stage_all, unstage
-from .ties import pinned_workspace, put_back_tie, record_tie, refuse_other_tie
+from .ties import put_back_tie, record_tie, refuse_other_tie
 from .unfinished_merges import refuse_unfinished_merge
 
 _UNKNOWN = "is not a working tree"
@@ -56,6 +56,7 @@ def add_worktree(
         # Before there is an agent that could change them.
         if record.settings_path:
             keep_settings(source, record.settings_path)
+        env = {**env, **settled(source, record.settings_path).variables}
         is_first = not record.base
         if is_first:
             record.base = _resolved(source, base)
@@ -91,7 +92,8 @@ def add_worktree(
     # git does not, and if a power cut left it empty, git would refuse nearly all that the user asks of the repository. All else
     # that git keeps of a worktree may be lost until that is ready.
     sync_file(os.path.join(record.git_dir, "commondir"))
-    worktree, _ = pinned_workspace(path, record, env)
+    # It has the settings of its repository still.
+    worktree = Pinned(path, record.git_dir, common, env)
     git(worktree, "reset", "--hard", "--quiet")
     return worktree
 
@@ -162,7 +164,8 @@ def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool)
             return True
         # Not by `git branch`, which locks the user's configuration as well: killed there it would leave that locked.
         try:
-            git(record.source, "update-ref", "-d", branch, tip, lock=lock)
+            env = settled(record.source, record.settings_path).variables
+            git(record.source, "update-ref", "-d", branch, tip, env=env, lock=lock)
         except GitFailed:  # somebody was quicker, or holds a lock
             return True
         return False
