@@ -113,6 +113,15 @@ def test_the_path_of_the_item_is_searched_relative_to_its_folder(worker: WorkerD
     assert worker.run("tool", env={"PATH": "bin:/usr/bin:/bin"}).exit_code == 5
 
 
+def test_an_agent_is_not_started_from_the_folder_that_it_works_in(worker: WorkerDriver) -> None:
+    """The attempt before may have put it there, to be started outside of its sandbox."""
+    (worker.root / "bin").mkdir()
+    for place in (worker.root, worker.root / "bin"):
+        make_program(place / "tool", "#!/bin/sh\nexit 5\n")
+    outcome = worker.run("tool", env={"PATH": "bin::/usr/bin:/bin"}, env_allowed=[])
+    assert (outcome.attempt_class, outcome.message) == (CANNOT_START, "command not found: tool")
+
+
 def test_a_missing_working_folder_is_named(worker: WorkerDriver) -> None:
     outcome = worker.run("true", cwd=str(worker.root / "gone"))
     assert outcome.attempt_class is CANNOT_START

@@ -74,8 +74,10 @@ def spawn(
     # Try each place where the command may stand; keep the reason that says most for the end.
     reason: OSError | None = None
     command = argv[0] if argv else ""
+    # An agent's own program is never one of the folder that it works in, where the attempt before may have put one.
+    is_anywhere = start.env_allowed is None
     try:
-        for path in _candidates(command, environment):
+        for path in _candidates(command, environment, is_anywhere=is_anywhere):
             try:
                 return _spawn_when_written(
                     path, argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=ignored
@@ -92,7 +94,7 @@ def spawn(
         reason = error
     except ValueError as error:
         raise CannotStart(f"{command or 'the command'}: {error}") from error
-    raise CannotStart(_in_words(command, reason, environment)) from reason
+    raise CannotStart(_in_words(command, reason, environment, is_anywhere=is_anywhere)) from reason
 
 
 def _spawn_when_written(path: str, argv: list[str], environment: Mapping[bytes, bytes], **how: Any) -> int:
@@ -128,8 +130,8 @@ def _allowed(base: Mapping[bytes, bytes], patterns: Sequence[str]) -> dict[bytes
     return {name: value for name, value in base.items() if name in names or name.startswith(beginnings)}
 
 
-def _candidates(command: str, environment: Mapping[bytes, bytes]) -> Iterator[str]:
-    """Where the command may stand, best first: in the item's own PATH, relative to its own directory.
+def _candidates(command: str, environment: Mapping[bytes, bytes], *, is_anywhere: bool) -> Iterator[str]:
+    """Where the command may stand, best first: in the item's own PATH; if it `is_anywhere`, also relative to its own directory.
 
     Looked for one by one: mostly the first that is found is the last that anybody asks for.
     """
@@ -137,7 +139,7 @@ def _candidates(command: str, environment: Mapping[bytes, bytes]) -> Iterator[st
         yield command
         return
     path = os.fsdecode(environment.get(b"PATH", os.fsencode(os.defpath)))
-    places = [f"{folder or '.'}/{command}" for folder in path.split(":")]
+    places = [f"{folder or '.'}/{command}" for folder in path.split(":") if is_anywhere or os.path.isabs(folder)]
     is_executable = False
     for place in places:
         if os.access(place, os.X_OK):
@@ -147,12 +149,12 @@ def _candidates(command: str, environment: Mapping[bytes, bytes]) -> Iterator[st
         yield from filter(os.path.exists, places)
 
 
-def _in_words(command: str, reason: OSError | None, environment: Mapping[bytes, bytes]) -> str:
+def _in_words(command: str, reason: OSError | None, environment: Mapping[bytes, bytes], *, is_anywhere: bool) -> str:
     if reason is None:
         return f"command not found: {command}" if command else "the command is empty"
     match reason.errno:
         case errno.ENOENT | errno.ENOTDIR:
-            if any(os.path.exists(place) for place in _candidates(command, environment)):
+            if any(os.path.exists(place) for place in _candidates(command, environment, is_anywhere=is_anywhere)):
                 return f"{command}: its interpreter (the first line, after #!) was not found"
             return f"command not found: {command}"
         case errno.EACCES | errno.EPERM:

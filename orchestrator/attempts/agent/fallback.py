@@ -48,7 +48,7 @@ def is_installed(profile: Profile, declared: Mapping[str, str | None], environ: 
     places = (
         [program]
         if "/" in program
-        else [f"{folder}/{program}" for folder in (os.defpath if path is None else path).split(":") if folder]
+        else [f"{folder}/{program}" for folder in (os.defpath if path is None else path).split(":") if os.path.isabs(folder)]
     )
     return any(os.path.isfile(place) and os.access(place, os.X_OK) for place in places)
 
