@@ -169,16 +169,19 @@ INNER = "git init -q new; cd new; echo n > n; git add n; mine commit -qm n; plan
 SUBMODULE = "cd part; plant; echo $attributes > .gitattributes; cd .."
 
 
+@pytest.mark.parametrize("name", sweep(["new", "part"], quick=1))
 def test_a_repository_inside_of_a_workspace_is_looked_at_without_its_configuration(
-    tmp_path: Path, repository: Repository
+    tmp_path: Path, repository: Repository, name: str
 ) -> None:
-    item = Item(tmp_path, repository.path, setup=clone_with_part(tmp_path, repository), keep_seconds=0.0)
+    setup = clone_with_part(tmp_path, repository) if name == "part" else None
+    item = Item(tmp_path, repository.path, setup=setup, keep_seconds=0.0)
     base = repository.head()
-    end, report = item.attempt(f"{INNER}; {SUBMODULE}; git add new; echo x > new/x; echo b >> a.txt", looks=True)
+    hostile = SUBMODULE if name == "part" else f"{INNER}; git add new; echo x > new/x"
+    end, report = item.attempt(f"{hostile}; echo b >> a.txt", looks=True)
     assert (end.attempt_class, item.witness.exists()) == (AttemptClass.OK, False), end.message
     assert report is not None
-    told = "is a repository of its own: what was done in it stays in the workspace alone"
-    assert (report.note, report.path) == (f"new {told}; part {told}", str(item.path))
+    told = f"{name} is a repository of its own: what was done in it stays in the workspace alone"
+    assert (report.note, report.path) == (told, str(item.path))
     # What was in the base stays in it, and nothing new of the kind comes.
     assert repository.git("diff", "--name-only", base, str(report.commit)) == "a.txt"
     assert "160000" not in item.patch()
