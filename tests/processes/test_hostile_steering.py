@@ -32,63 +32,56 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a worker that i
 
 HOSTILE = """
 import os, socket, sys
-way, path, answer = sys.argv[1:4]
+path, answers, *ways = sys.argv[1:]
 STOP = b'{"type":"stop"}\\n'
+OTHER = r'''
+import socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(sys.argv[1])
+    connection.sendall(b'{"type":"stop"}\\n')
+    with open(sys.argv[2], "ab") as file:
+        file.write(connection.makefile("rb").read() + b"\\n")
+'''
 
-def ask():
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(path)
-        connection.sendall(STOP)
-        with open(answer + ".new", "wb") as file:
-            while data := connection.recv(65536):
-                file.write(data)
-    os.rename(answer + ".new", answer)
+def scrubbed():
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", OTHER, path, answers], {})
 
-def when_alone(then):
-    # A grandchild, once its parent is gone.
-    first = os.fork()
-    if first:
-        os.waitpid(first, 0)
-        return
+def in_a_session_of_its_own():
+    os.setsid()
+    scrubbed()
+
+def by_a_double_fork():
     middle = os.getpid()
     if os.fork():
         os._exit(0)
     while os.getppid() == middle:
         os.sched_yield()
-    then()
+    in_a_session_of_its_own()
+
+def plainly():
+    sys.argv[1:] = path, answers
+    exec(OTHER, {})
     os._exit(0)
 
-def scrubbed():
-    os.setsid()
-    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", SOURCE, "plainly", path, answer], {})
+def and_is_gone():
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    connection.sendall(STOP)
+    os._exit(0)
 
-SOURCE = os.environ.get("SOURCE", "")
-if way == "plainly":
-    ask()
-elif way == "as a child":
-    if os.fork():
-        os.wait()
-    else:
-        ask()
-        os._exit(0)
-elif way == "in a session of its own without environment":
-    if os.fork():
-        os.wait()
-    else:
-        scrubbed()
-elif way == "by a double fork":
-    when_alone(scrubbed)
-elif way == "and is gone":
-    pid = os.fork()
-    if pid:
-        os.waitpid(pid, 0)
-    else:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(path)
-        connection.sendall(STOP)
-        os._exit(0)
+if ways == ["alone"]:
+    plainly()
+for way in ways:
+    # What it leaves behind has the pipe, too: its end is the end of the last of them.
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    if os.fork() == 0:
+        globals()[way]()
+    os.close(writing)
+    os.read(reading, 1)
+    os.wait()
 """
-WAYS = ["plainly", "as a child", "in a session of its own without environment", "by a double fork"]
+WAYS = ["plainly", "in_a_session_of_its_own", "by_a_double_fork"]
 
 
 class Door:
@@ -140,44 +133,40 @@ def worker(tmp_path: Path) -> Iterator[WorkerDriver]:
     driver.close()
 
 
-def told(answer: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(answer.read_text())
-    answer.unlink()
+def told(answers: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in answers.read_text().splitlines()]
+    answers.unlink()
     return found
 
 
-def tries(worker: WorkerDriver, door: Door, way: str, answer: Path, **held: Any) -> None:
+def hostile(door: Path, answers: Path, *ways: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", HOSTILE, str(door), str(answers), *ways]
+
+
+def tries(worker: WorkerDriver, door: Door, answers: Path, *ways: str, **held: Any) -> list[dict[str, Any]]:
     holding = Holding(run=str(worker.root), root=str(worker.root), item="port:3", **held)
-    argv = [sys.executable, "-I", "-S", "-c", HOSTILE, way, str(door.path), str(answer)]
-    script = 'answer="$1"; shift; "$@"; until test -e "$answer"; do sleep 0.01; done'
-    argv = ["/bin/sh", "-c", script, "sh", str(answer), *argv]
-    outcome = worker.run(*argv, mark="outer.n/port:3/1", holding=holding, env={"SOURCE": HOSTILE})
+    outcome = worker.run(*hostile(door.path, answers, *ways), mark="outer.n/port:3/1", holding=holding)
     assert outcome.attempt_class is AttemptClass.OK, outcome.message
+    return told(answers)
+
+
+REFUSED = {"ok": False, "message": "asked from inside item port:3 of run outer: it may look, not steer"}
 
 
 def test_no_process_of_an_item_steers_a_run_however_it_was_started(worker: WorkerDriver, door: Door, tmp_path: Path) -> None:
-    refused = {"ok": False, "message": "asked from inside item port:3 of run outer: it may look, not steer"}
-    for way in WAYS:
-        tries(worker, door, way, tmp_path / "answer")
-        assert told(tmp_path / "answer") == refused, way
+    assert tries(worker, door, tmp_path / "answers", *WAYS) == [REFUSED] * len(WAYS)
     # What its job says holds for all that it starts, but not where an attempt around it is not there to say so too.
-    tries(worker, door, "by a double fork", tmp_path / "answer", control=True)
-    assert told(tmp_path / "answer")["ok"]
-    tries(worker, door, "plainly", tmp_path / "answer", control=True, parent=str(tmp_path / "killed"))
-    assert told(tmp_path / "answer") == refused
+    assert tries(worker, door, tmp_path / "answers", "alone", control=True)[0]["ok"]
+    assert tries(worker, door, tmp_path / "answers", "alone", control=True, parent=str(tmp_path / "killed")) == [REFUSED]
     assert ask(door.path.parent, StopRequest()).ok, "this shell may"
     assert door.heard[-1].pid == os.getpid()
 
 
 def test_who_is_gone_before_it_is_looked_at_steers_nothing(tmp_path: Path) -> None:
     """Its number may be another's by now. Outside of all items, so that nothing else refuses it."""
-    path = tmp_path / "control.sock"
     server = ControlServer(tmp_path)
-    subprocess.run(
-        [sys.executable, "-I", "-S", "-c", HOSTILE, "and is gone", str(path), str(tmp_path / "answer")],
-        check=True,
-        timeout=LIMIT_SECONDS,
-    )
+    argv = hostile(tmp_path / "control.sock", tmp_path / "answers", "and_is_gone")
+    subprocess.run(argv, check=True, timeout=LIMIT_SECONDS)
     (listener,) = server.filenos()
     server.poll(listener)
     client = next(each for each in server.filenos() if each != listener)
@@ -191,17 +180,18 @@ def test_who_is_gone_before_it_is_looked_at_steers_nothing(tmp_path: Path) -> No
 def test_what_is_left_of_a_killed_worker_is_known_by_the_leader_of_its_session(
     worker: WorkerDriver, door: Door, tmp_path: Path
 ) -> None:
-    answer, go = tmp_path / "answer", tmp_path / "go"
-    script = """until test -e "$1"; do sleep 0.01; done
-answer="$2"; shift 2; (env -i "$@" &)
-until test -e "$answer"; do sleep 0.01; done"""
-    argv = [sys.executable, "-I", "-S", "-c", HOSTILE, "plainly", str(door.path), str(answer)]
-    worker.start("/bin/sh", "-c", script, "sh", str(go), str(answer), *argv, mark="outer.n/port:3/1")
+    os.mkfifo(tmp_path / "go")
+    script = 'read word < "$1"; answers="$2"; shift 2; (env -i "$@" &); read word < "$answers.read"'
+    os.mkfifo(tmp_path / "answers.read")
+    argv = ["/bin/sh", "-c", script, "sh", str(tmp_path / "go"), str(tmp_path / "answers")]
+    worker.start(*argv, *hostile(door.path, tmp_path / "answers", "alone"), mark="outer.n/port:3/1")
     worker.agent()
     worker.kill()
-    go.touch()
-    wait_until(answer.exists, "the answer")
-    assert told(answer)["message"] == "asked from inside item port:3 of run outer: it may look, not steer"
+    (tmp_path / "go").write_text("go\n")
+    wait_until(lambda: door.heard, "it has asked")
+    wait_until(lambda: (tmp_path / "answers").exists() and (tmp_path / "answers").read_text(), "the answer")
+    (tmp_path / "answers.read").write_text("yes\n")
+    assert told(tmp_path / "answers") == [REFUSED]
 
 
 def test_an_item_of_a_supervisor_without_workers_is_in_an_item_too(door: Door, tmp_path: Path) -> None:
@@ -213,13 +203,10 @@ def test_an_item_of_a_supervisor_without_workers_is_in_an_item_too(door: Door, t
         holding = Holding(run=str(folder.parent.parent), root=str(folder.parent.parent), item="go:1")
         log.append(Begun(sequence=1, boot_id=boot_id(), mark="inline.n/go:1/1", holding=holding))
         log.close()
-        subprocess.run(
-            [sys.executable, "-I", "-S", "-c", HOSTILE, "plainly", str(door.path), str(tmp_path / "answer")],
-            check=True,
-            timeout=LIMIT_SECONDS,
-            env={},
-        )
-        assert told(tmp_path / "answer")["message"].startswith("asked from inside item go:1 of run inline")
+        argv = hostile(door.path, tmp_path / "answers", "alone")
+        subprocess.run(argv, check=True, timeout=LIMIT_SECONDS, env={})
+        (answer,) = told(tmp_path / "answers")
+        assert answer["message"].startswith("asked from inside item go:1 of run inline")
         assert ask(door.path.parent, StopRequest()).ok, "the supervisor itself is in none"
     finally:
         os.close(fd)
