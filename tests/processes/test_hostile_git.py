@@ -70,7 +70,7 @@ PLANTED = """
 """
 """Shell functions of the agent: all that a configuration can have git run, and its commits."""
 
-OTHER = "is {}, not the file that was made there: git is not asked. The work stays; remove {}/.git, and try again"
+OTHER = "is {}, not the file that was made there: git is not asked. The work stays; without that .git try again"
 
 
 class Item:
@@ -140,7 +140,7 @@ def test_a_git_folder_that_the_agent_put_there_runs_nothing_and_is_refused_in_wo
     item = Item(tmp_path, repository.path)
     end, report = item.attempt(f"echo b >> a.txt; {TIES[tie]}")
     kind = {"a folder that leads out": "a folder", "a link": "a link", "a folder": "a folder"}.get(tie, "another file")
-    words = f"{item.path}/.git {OTHER.format(kind, item.path)}"
+    words = f"{item.path}/.git {OTHER.format(kind)}"
     assert (end.attempt_class, end.message) == (AttemptClass.COMMAND_FAILED, f"its changes could not be kept: {words}")
     assert report is not None
     assert (report.path, report.commit) == (str(item.path), None)

@@ -85,7 +85,7 @@ def refuse_other_tie(path: str, record: WorkspaceRecord) -> None:
         raise GitFailed(f"{place}: {error.strerror}") from error
     kind = "is a folder" if stat.S_ISDIR(found.st_mode) else "is a link" if stat.S_ISLNK(found.st_mode) else "is another file"
     raise GitFailed(
-        f"{place} {kind}, not the file that was made there: git is not asked. The work stays; remove {place}, and try again"
+        f"{place} {kind}, not the file that was made there: git is not asked. The work stays; without that .git try again"
     )
 
 
