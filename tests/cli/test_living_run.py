@@ -54,7 +54,8 @@ def test_why_names_the_processes_of_an_item_that_are_stopped(
     run_cli: RunCli, living_run: str, gate: Gate, tmp_path: Path
 ) -> None:
     (log,) = (tmp_path / "home").glob(f"runs/{living_run}/workers/*/log")
-    (agent,) = (line.pid for line in read_log(str(log)) if isinstance(line, Spawned))
+    # The item stands at its gate perhaps before the log has its process.
+    (agent,) = wait_until(lambda: [line.pid for line in read_log(str(log)) if isinstance(line, Spawned)], "it is in the log")
     os.kill(agent, signal.SIGSTOP)
     try:
         wait_until(lambda: is_stopped(agent), "it is stopped")
