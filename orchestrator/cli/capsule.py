@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option, run_argument
-from orchestrator.cli.output import replaced, write_json, write_line
+from orchestrator.cli.output import flush, is_terminal, replaced, stdout_bytes, write_json, write_line
+from orchestrator.errors import UserError
 from orchestrator.workers.wording import first_in_words
 
 
@@ -29,12 +29,15 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
     from orchestrator.attempts.replay.capsules import CapsuleMaker, described
     from orchestrator.cli.shown_run import open_run
 
+    stdout = stdout_bytes() if path == "-" else None
+    if path == "-" and (stdout is None or is_terminal()):
+        raise UserError("-o -: an archive goes into a pipe or a file", "as in: orchestrate capsule RUN -o - > FILE")
     reader = open_run(invocation, run)
     maker = CapsuleMaker(reader)
     # To stdout goes the archive alone: a summary would stand in the middle of it.
-    if path == "-":
-        capsule = maker.write(sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+    if stdout is not None:
+        capsule = maker.write(stdout)
+        flush()
     else:
         path = path or f"{reader.run_dir.run_id}.capsule.tar.gz"
         with replaced(path, 0o600) as file:

@@ -74,9 +74,9 @@ def _run(words: list[str], invocation: Invocation) -> int:
 
 def _flush_stdout() -> None:
     if sys.stdout is not None:
-        from orchestrator.cli.output import flush
+        from orchestrator.cli.output import finish
 
-        flush()
+        finish()
 
 
 def _settle_stderr() -> None:
@@ -123,6 +123,7 @@ def _keep_traceback(error: Exception, invocation: Invocation) -> str:
     import time
     import traceback
 
+    from orchestrator.system.wording import for_terminal
     from orchestrator.workers.files.opening import open_file
 
     # A person sees one line of a bug; whoever mends it needs all of it.
@@ -130,7 +131,7 @@ def _keep_traceback(error: Exception, invocation: Invocation) -> str:
     if os.environ.get(_TRACEBACK_VARIABLE) == "1":
         from orchestrator.views.outlet import Outlet
 
-        Outlet(sys.stderr).line(text)
+        Outlet(sys.stderr).write(text)
         return "traceback above"
     # In the run's own log if the command had come so far, else in that of the home.
     path = invocation.crash_log()
@@ -138,7 +139,7 @@ def _keep_traceback(error: Exception, invocation: Invocation) -> str:
     if path is not None:
         try:
             with open(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a", encoding="utf-8") as log:
-                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
-        except (OSError, UnicodeEncodeError):
+                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {for_terminal(text)}")
+        except OSError:
             path = None
     return f"traceback in {path}" if path is not None else f"{_TRACEBACK_VARIABLE}=1 prints the traceback"

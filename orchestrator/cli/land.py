@@ -10,7 +10,7 @@ import msgspec
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option
-from orchestrator.cli.output import write_json, write_line
+from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
@@ -160,11 +160,13 @@ def _refused(reader: RunReader, job_id: str, index: int, error: UserError) -> La
 def _print(landed: Landed) -> None:
     from orchestrator.system.wording import title
 
+    # In one line what came of it; below, what its check wrote.
     words = _WORDS[landed.status]
     at = f" ({landed.commit[:12]})" if landed.commit is not None else ""
-    why = f": {landed.message}" if landed.message else ""
-    stays = f"; its work stays on {landed.branch}" if landed.message and landed.branch is not None else ""
-    write_line(f"{title(landed.item, landed.label)} {words}{at}{why}{stays}")
+    why, *said = landed.message.split("\n")
+    stays = f"; its work stays on {landed.branch}" if why and landed.branch is not None else ""
+    write_line(f"{title(landed.item, landed.label)} {words}{at}{f': {why}' if why else ''}{stays}")
+    write_lines(f"  {line.expandtabs()}" for line in said)
 
 
 def _told(reader: RunReader, branch: str | None, came_to: list[Landed]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import run_argument
-from orchestrator.cli.output import write_line
+from orchestrator.cli.output import write_line, write_lines
 from orchestrator.cli.sinks import Sinks, copy_stream
 from orchestrator.cli.streams import STREAMS, open_stream
 from orchestrator.errors import UserError
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr, instead of stdout and then stderr.")
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Which attempt (default: the last).")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="LINES", help="Only the last LINES of each stream.")
-@click.option("--raw", is_flag=True, help="The bytes as they were written: no event left out, and no secret hidden.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="The bytes as they were written: no event left out, no secret hidden, and a terminal obeys them.",
+)
 @pass_invocation
 def command(
     invocation: Invocation,
@@ -103,7 +107,7 @@ def _print_title(reader: RunReader, job_id: str, index: int, *, is_first: bool) 
     from orchestrator.system.wording import title
 
     shown = title(reader.item_name(job_id, index), label_of(reader, job_id, index))
-    write_line(("" if is_first else "\n") + f"==> {shown} <==")
+    write_lines([*([] if is_first else [""]), f"==> {shown} <=="])
 
 
 def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> None:

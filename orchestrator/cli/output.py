@@ -1,4 +1,8 @@
-"""Data to stdout. A closed pipe raises BrokenPipeError, which `main` takes for "the reader has enough". Other errors are told."""
+"""Data to stdout. A closed pipe raises BrokenPipeError, which `main` takes for "the reader has enough". Other errors are told.
+
+Promise: on a terminal nothing arrives that it would obey, whatever is written here, but by `write_raw`. A pipe and a file get
+data byte for byte; a line of words (`write_line`) is one line, and is escaped everywhere.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,10 @@ from typing import BinaryIO
 
 from orchestrator.errors import ExitCode, UserError
 from orchestrator.system.redaction import of_this_process
+from orchestrator.system.wording import for_terminal, shown
+
+_decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+"""Of what this process writes to a terminal."""
 
 
 class OutputError(UserError):
@@ -33,8 +41,27 @@ def own_stdout() -> BinaryIO | None:
     return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
 
 
+def is_terminal() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def write_bytes(data: bytes) -> None:
-    """Write `data` to stdout as it is. Raises BrokenPipeError, OutputError."""
+    """Write data to stdout: to a terminal as text that it cannot obey, else as it is. Raises BrokenPipeError, OutputError.
+
+    Data may be cut anywhere: on a terminal the beginning of a character waits for its rest, or for `finish`.
+    """
+    write_raw(_for_terminal(_decoder.decode(data)) if is_terminal() else data)
+
+
+def _for_terminal(text: str) -> bytes:
+    # One that does not speak UTF-8 would obey parts of its characters.
+    encoding = sys.stdout.encoding if sys.stdout is not None else None
+    return for_terminal(text).encode(encoding or "utf-8", "backslashreplace")
+
+
+def write_raw(data: bytes) -> None:
+    """Write `data` to stdout as it is, for a user who has asked for that. Raises BrokenPipeError, OutputError."""
     stream = stdout_bytes()
     if stream is None:
         return
@@ -47,8 +74,8 @@ def write_bytes(data: bytes) -> None:
 
 
 def write_line(text: str) -> None:
-    """Write one line of text to stdout, without secrets."""
-    write_bytes(of_this_process().redact_text(text).encode("utf-8", "backslashreplace") + b"\n")
+    """Write one line of words to stdout, without secrets: nothing in it ends the line, or drives a terminal."""
+    write_bytes(shown(of_this_process().redact_text(text)).encode() + b"\n")
 
 
 def write_lines(lines: Iterable[str]) -> None:
@@ -65,28 +92,23 @@ def write_json(value: object) -> None:
 
 
 def write_to(path: str | None, chunks: Iterable[bytes]) -> None:
-    """Write `chunks` to stdout (None, "-"), or to a file that is replaced once all is written.
+    """Write `chunks` to stdout (None, "-"), or to a file that is replaced once all is written; a terminal may be such a file.
 
-    On a terminal all that it could obey is shown as an escape, as `ls` does; a pipe and a file get the bytes.
     Raises BrokenPipeError, OutputError; UserError for a file that cannot be written.
     """
     if path is None or path == "-":
-        is_terminal = sys.stdout is not None and sys.stdout.isatty()
-        for chunk in for_terminal(chunks) if is_terminal else chunks:
+        for chunk in chunks:
             write_bytes(chunk)
         return
     with replaced(path) as file:
-        file.writelines(chunks)
+        file.writelines(_shown_chunks(chunks) if file.isatty() else chunks)
 
 
-def for_terminal(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The text of `chunks`, which may be cut anywhere, as a terminal cannot obey it."""
-    from orchestrator.system.wording import json_for_terminal
-
+def _shown_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for chunk in chunks:
-        yield json_for_terminal(decoder.decode(chunk)).encode()
-    yield json_for_terminal(decoder.decode(b"", final=True)).encode()
+        yield _for_terminal(decoder.decode(chunk))
+    yield _for_terminal(decoder.decode(b"", final=True))
 
 
 def new_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -120,6 +142,13 @@ def replaced(path: str, mode: int = 0o644) -> Iterator[BinaryIO]:
 def silence() -> None:
     """Let stdout lead nowhere, for its reader has gone. Otherwise what is still buffered would fail once more at the exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def finish() -> None:
+    """Write all that waits: nothing more comes. Raises BrokenPipeError, OutputError."""
+    if rest := _decoder.decode(b"", final=True):
+        write_raw(_for_terminal(rest))
+    flush()
 
 
 def flush() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.reading.large_output import LargeOutput
 from orchestrator.system.redaction import Redactor
-from orchestrator.system.wording import at_time, lasting, shown
+from orchestrator.system.wording import at_time, harmless_json, lasting, shown
 from orchestrator.views.json_lines import json_line
 from orchestrator.views.tables import aligned
 
@@ -83,7 +83,7 @@ def _object(row: Row) -> Iterator[bytes]:
     for name, value in row.items():
         yield before + json_line(name)[:-1] + b":"
         if isinstance(value, LargeOutput):
-            yield from value.json()
+            yield from map(harmless_json, value.json())
         else:
             yield json_line(value)[:-1]
         before = b","

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from orchestrator.attempts.replay.capsules import redactor_of
-from orchestrator.cli.output import flush, write_bytes, write_line
+from orchestrator.cli.output import flush, write_bytes, write_line, write_raw
 from orchestrator.system.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Raw:
         return 0 if self._lines is None else tail_start(stream, self._lines)
 
     def feed(self, data: bytes) -> None:
-        write_bytes(data)
+        write_raw(data)
 
     def settle(self) -> None:
         pass

@@ -19,6 +19,8 @@ from functools import cache
 from heapq import heapify, heappop, heapreplace
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.system.wording import harmless_json
+
 if TYPE_CHECKING:
     from orchestrator.system.remembered_secrets import RememberedSecrets, RememberedSeeker
 
@@ -217,7 +219,8 @@ def _forms(value: str) -> Iterable[bytes]:
     raw = value.encode("utf-8", "surrogateescape")
     shown = value.encode("utf-8", "replace").decode()
     in_csv = raw.replace(b'"', b'""')
-    return {raw, in_csv, json.dumps(shown)[1:-1].encode(), json.dumps(shown, ensure_ascii=False)[1:-1].encode()}
+    in_json = json.dumps(shown, ensure_ascii=False)[1:-1].encode()
+    return {raw, in_csv, json.dumps(shown)[1:-1].encode(), in_json, harmless_json(in_json)}
 
 
 def _remembered_seekers(remembered: Iterable[RememberedSecrets]) -> list[RememberedSeeker]:

@@ -1,9 +1,13 @@
-"""How values are said to people: text that cannot drive a terminal, durations, counts, the title of an item."""
+"""How values are said to people: text that cannot drive a terminal, durations, counts, the title of an item.
+
+What a terminal could obey, or show otherwise than it is, are all characters that are not printable: C0 and C1 controls, direction
+marks, line and paragraph separators, characters without a width, halves of characters.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 _LABEL_WIDTH = 100
 _LONGEST_MESSAGE = 2000
@@ -28,17 +32,51 @@ def shown_message(text: str) -> str:
     return shown(text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]}…{text[-half:]}")
 
 
-def json_for_terminal(text: str) -> str:
-    """A piece of JSON, or of lines, with everything that a terminal could obey as JSON has escapes for it; line ends stay."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each == "\n" else _json_escape(each) for each in text)
+def for_terminal(text: str) -> str:
+    """Data as a terminal cannot obey it: as `shown`, but line ends, tabs and blanks of any width stay.
+
+    A byte that was no UTF-8 (a lone surrogate, as `surrogateescape` decodes it) is told as the byte: `\\x9b`.
+    """
+    return text if text.isprintable() else text.translate(_TERMINAL_ESCAPES)
+
+
+def harmless_json(data: bytes) -> bytes:
+    """JSON (whole characters) in which all that a terminal could obey stands as JSON's own escape: it has the same value."""
+    # JSON that is ASCII has no other control than DEL: all others are escaped by whoever writes it.
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    text = data.decode()
+    return data if text.isprintable() else text.translate(_JSON_ESCAPES).encode()
+
+
+class _Escapes(dict[int, str]):
+    """Code point -> what is written for it, worked out when it is first asked for: for `str.translate`."""
+
+    def __init__(self, escape: Callable[[str], str]) -> None:
+        super().__init__({ord(each): each for each in "\n\t"})
+        self._escape = escape
+
+    def __missing__(self, code: int) -> str:
+        import unicodedata
+
+        each = chr(code)
+        told = self[code] = each if each.isprintable() or unicodedata.category(each) == "Zs" else self._escape(each)
+        return told
+
+
+def _terminal_escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _json_escape(character: str) -> str:
-    import json
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
-    return json.dumps(character)[1:-1] if character > "\x7f" else f"\\u{ord(character):04x}"
+
+_TERMINAL_ESCAPES = _Escapes(_terminal_escape)
+_JSON_ESCAPES = _Escapes(_json_escape)
 
 
 def cut(text: str, width: int) -> str:

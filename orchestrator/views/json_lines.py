@@ -10,6 +10,7 @@ from typing import BinaryIO
 import msgspec
 
 from orchestrator.system.redaction import of_this_process
+from orchestrator.system.wording import harmless_json
 from orchestrator.views.happenings import Happening
 
 _encode = msgspec.json.Encoder().encode
@@ -61,8 +62,9 @@ def json_list(values: Iterable[object]) -> Iterator[bytes]:
 
 
 def json_line(value: object) -> bytes:
-    """`value` as one line of JSON. A name in it that is not UTF-8 has lone surrogates for its odd bytes (`\\udcff`)."""
+    """`value` as one line of JSON that drives no terminal. A name that is not UTF-8 has lone surrogates in it (`\\udcff`)."""
     try:
-        return _encode(value) + b"\n"
+        data = _encode(value)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value)).encode("ascii") + b"\n"
+        data = json.dumps(msgspec.to_builtins(value)).encode("ascii")
+    return harmless_json(data) + b"\n"

@@ -1,4 +1,6 @@
-"""Where a view writes its text: a stream that goes silent when its reader has gone. No secret of ours passes it.
+"""Where a view writes its text: a stream that goes silent when its reader has gone.
+
+No secret of ours passes it, and nothing that a terminal would obey but what a view draws.
 
 A view must never end a run, nor hold it up. A terminal may stand still (Ctrl-S, a connection that stalls): it is written without
 waiting for it, and what it does not take is kept until it does. A pipe is the matter of `queued_listener`. A file takes all.
@@ -11,13 +13,14 @@ import stat
 from typing import IO, TextIO
 
 from orchestrator.system.redaction import of_this_process
+from orchestrator.system.wording import for_terminal, shown
 
 MOST_UNWRITTEN_BYTES = 1 << 20
 """Of what a terminal is to show while it stands still: some 10,000 lines. What comes after them is counted."""
 
 
 class Outlet:
-    """Writes to `stream` (None: nowhere) until that fails once. Looks enough like a file for rich to write to it."""
+    """Writes to `stream` (None: nowhere) until that fails once."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -34,21 +37,26 @@ class Outlet:
         return False
 
     def line(self, text: str) -> None:
-        """Write one line and flush it."""
-        self.write(text + "\n")
+        """Write one line and flush it: nothing in `text` ends it."""
+        self._put(shown(_without_secrets(text)) + "\n")
         self.flush()
 
-    def write(self, text: str) -> int:
-        """Write `text`, without secrets: what failed is told in the words of whatever failed."""
-        text = of_this_process().redact_text(text)
+    def write(self, text: str) -> None:
+        """Write words, perhaps several lines: what failed is told in the words of whatever failed."""
+        self._put(for_terminal(_without_secrets(text)))
+
+    def draw(self, text: str) -> None:
+        """Write what moves the cursor and gives colours. The words in it are `shown` already."""
+        self._put(_without_secrets(text))
+
+    def _put(self, text: str) -> None:
         if self._stream is not None:
             try:
                 self._stream.write(text)
             except UnicodeEncodeError:
-                self.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+                self._put(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
             except (OSError, ValueError):  # closed pipe, full disk, a terminal that hung up, a closed file object
                 self._stream = None
-        return len(text)
 
     def flush(self) -> None:
         """Have what was written seen."""
@@ -91,15 +99,14 @@ class TerminalOutlet(Outlet):
         self.flush()
         return bool(self._unwritten)
 
-    def write(self, text: str) -> int:
-        """Keep `text`, without secrets, until the terminal takes it; `flush` tries."""
+    def _put(self, text: str) -> None:
+        """Keep `text` until the terminal takes it; `flush` tries."""
         if self._stream is None:
-            return len(text)
+            return
         if len(self._unwritten) < MOST_UNWRITTEN_BYTES:
-            self._unwritten += of_this_process().redact_text(text).encode(self.encoding, "backslashreplace")
+            self._unwritten += text.encode(self.encoding, "backslashreplace")
         else:
             self._dropped += text.count("\n")
-        return len(text)
 
     def flush(self) -> None:
         """Write what the terminal takes now."""
@@ -119,6 +126,10 @@ class TerminalOutlet(Outlet):
         """Write everything, and wait for the terminal if it stands still."""
         os.set_blocking(self._fd, True)
         self.flush()
+
+
+def _without_secrets(text: str) -> str:
+    return of_this_process().redact_text(text)
 
 
 def outlet_to(stream: TextIO | None) -> Outlet:

@@ -71,13 +71,28 @@ class _Running:
     since: float
 
 
+class _Canvas:
+    """What rich needs of a file: it writes, flushes, and asks isatty, fileno and encoding."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self.encoding = outlet.encoding
+        self.flush = outlet.flush
+        self.isatty = outlet.isatty
+        self.fileno = outlet.fileno
+
+    def write(self, text: str) -> int:
+        self._outlet.draw(text)
+        return len(text)
+
+
 class LiveView:
     """Draws on `outlet`. `clock` gives monotonic seconds. Bounded in height by the terminal's."""
 
     def __init__(self, outlet: Outlet, program: str, *, force: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._outlet = outlet
-        # Outlet is what rich needs of a file: it writes, flushes, and asks isatty, fileno and encoding.
-        self._console = Console(file=outlet, force_terminal=True if force else None, highlight=False)  # type: ignore[arg-type]
+        canvas = _Canvas(outlet)
+        self._console = Console(file=canvas, force_terminal=True if force else None, highlight=False)  # type: ignore[arg-type]
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
         self._report = EndReport(program)
         self._clock = clock
@@ -156,9 +171,9 @@ class LiveView:
         oldest = sorted(self._running.values(), key=lambda each: each.since)
         lines = [self._running_line(each, now) for each in oldest[:MOST_RUNNING]]
         if len(oldest) > MOST_RUNNING:
-            lines.append(Text(f"  and {len(oldest) - MOST_RUNNING} more", style="dim"))
+            lines.append(_words(f"  and {len(oldest) - MOST_RUNNING} more", "dim"))
         lines += [_spared_line(each, time.time()) for each in self._spared.values() if each.words]
-        return Group(self._bars(max(self._console.height - len(lines) - 4, 3)), *lines, Text(self._pace(now), style="dim"))
+        return Group(self._bars(max(self._console.height - len(lines) - 4, 3)), *lines, _words(self._pace(now), "dim"))
 
     def _bars(self, height: int) -> Table:
         # More jobs than lines: those that are at work are shown first, then the others, all in file order.
@@ -174,7 +189,7 @@ class LiveView:
             failed = bar.counts.get("failed", 0)
             style = "red" if failed else "green"
             table.add_row(
-                Text(job),
+                _words(job),
                 ProgressBar(
                     total=max(bar.total or 1, 1),
                     completed=max(bar.total or 0, 1) if bar.is_closed else bar.ended,
@@ -182,16 +197,16 @@ class LiveView:
                     complete_style=style,
                     finished_style=style,
                 ),
-                Text("waits" if bar.total is None and not bar.is_closed else f"{bar.ended}/{bar.total or 0}"),
-                Text(f"{failed} failed" if failed else "", style="red"),
-                Text(f"{bar.running} running" if bar.running else "", style="dim"),
-                Text(f"{len(bar.waiting)} waiting" if bar.waiting else "", style="dim"),
+                _words("waits" if bar.total is None and not bar.is_closed else f"{bar.ended}/{bar.total or 0}"),
+                _words(f"{failed} failed" if failed else "", "red"),
+                _words(f"{bar.running} running" if bar.running else "", "dim"),
+                _words(f"{len(bar.waiting)} waiting" if bar.waiting else "", "dim"),
             )
         return table
 
     def _running_line(self, running: _Running, now: float) -> Text:
         attempt = f"  attempt {running.attempt}" if running.attempt > 1 else ""
-        return Text(f"  {running.title}  {lasting(now - running.since)}{attempt}", no_wrap=True, overflow="ellipsis")
+        return _words(f"  {running.title}  {lasting(now - running.since)}{attempt}", is_cut=True)
 
     def _pace(self, now: float) -> str:
         # A rate needs two ends at least. Only what ended under this supervisor counts: the rest took its time before.
@@ -274,9 +289,14 @@ class LiveView:
             self._unsaid_more = 0
         for line in lines:
             style = "red" if line.startswith("FAILED") else ""
-            self._console.print(Text(line, style=style), soft_wrap=True)
+            self._console.print(_words(line, style), soft_wrap=True)
 
 
 def _spared_line(spared: AccountSpared, now: float) -> Text:
     until = "" if spared.until is None else f", next start in {lasting(max(0.0, spared.until - now))}"
-    return Text(f"  {spared.words}{until}", style="yellow", no_wrap=True, overflow="ellipsis")
+    return _words(f"  {spared.words}{until}", "yellow", is_cut=True)
+
+
+def _words(text: str, style: str = "", *, is_cut: bool = False) -> Text:
+    """Words on one line, as all that is drawn: rich passes on escape sequences that stand in a text. `is_cut`: at the width."""
+    return Text(shown(text), style=style, no_wrap=is_cut or None, overflow="ellipsis" if is_cut else None)

@@ -59,7 +59,7 @@ def test_a_result_that_cannot_be_shown_is_a_row_that_says_so(run: Any, home: Pat
     assert [row["status"] for row in rows] == ["succeeded", "succeeded", "failed", "succeeded"]
     assert [row["error"] for row in rows[:3]] == [None, f"it cannot be shown: {WORDS}", "exit code 1"]
     assert "it cannot be shown: our bug (ZeroDivisionError" in run("results", "r")
-    assert "a:1: it could not be shown\nTraceback" in fenced_in(home)
+    assert "a:1: it could not be shown\n  Traceback" in fenced_in(home)
     monkeypatch.undo()
     break_for(monkeypatch, item_result, "_fields_at", 1, "b")
     rows = json.loads(run("results", "r", "--json", "--rounds"))

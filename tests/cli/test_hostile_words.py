@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import pytest
 from drivers.sweeps import sweep
 
 from orchestrator.cli.entry import main
-from orchestrator.cli.output import for_terminal
 
 COMMANDS = """
 @ | run @ | run jobs.toml -i @ | run jobs.toml -i @=1 | run jobs.toml --only @ | run jobs.toml --run-id @ | run jobs.toml -j @
@@ -68,13 +66,3 @@ def test_no_command_stumbles_over_a_word(hostile: str, capfd: pytest.CaptureFixt
         assert "Traceback" not in said, command
         assert [each for each in said if not each.isprintable() and each != "\n"] == [], command
         assert len(said) < 20_000, command
-
-
-def test_what_is_data_is_shown_on_a_terminal_without_what_it_would_obey_and_json_stays_the_same() -> None:
-    value = ["\x1b[31m", "\x9b1m\u202e", "plain é 😀", "\U000e0001"]
-    data = json.dumps(value, ensure_ascii=False).encode()
-    shown = b"".join(for_terminal([data[at : at + 3] for at in range(0, len(data), 3)])).decode()
-    assert shown.isprintable()
-    assert "plain é 😀" in shown
-    assert json.loads(shown) == value
-    assert b"".join(for_terminal([b"a,\x1b[1m\xff\n"])) == rb"a,\u001b[1m\udcff" + b"\n"

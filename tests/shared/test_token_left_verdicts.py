@@ -101,7 +101,7 @@ def test_what_a_bug_of_ours_keeps_from_being_judged_is_no_verdict(
     run.workers[0].die()
     granted(runs("b").ask(0))
     log = fenced_in(tmp_path)
-    assert "a/port:0: what it left could not be judged\nTraceback" in log
+    assert "a/port:0: what it left could not be judged\n  Traceback" in log
     assert "ZeroDivisionError" in log
 
 

@@ -71,7 +71,7 @@ def test_an_end_that_cannot_be_judged_is_a_failed_attempt_and_a_resume_judges_it
     words = "its end could not be judged: our bug (RecursionError: too deep); its traceback is in supervisor.log"
     assert (found.attempt_class, found.message) == ("protocol_error", words)
     log = fenced_in(stories.folder / "home")
-    assert "a:1: its end could not be judged\nTraceback" in log
+    assert "a:1: its end could not be judged\n  Traceback" in log
     assert "RecursionError: too deep" in log
     assert stories.resume(all_go_well).exit_code == 1
     assert stories.statuses("a") == ["succeeded", "failed", "succeeded"]
@@ -116,7 +116,7 @@ def test_the_bug_of_a_worker_is_told_to_the_log_and_not_recorded(stories: LoopSt
         engine.world.end("a:0", msgspec.structs.replace(ok(), bug="Traceback: how it came"))
 
     assert stories.run(fan_out(1), story).exit_code == 0
-    assert "a:0: judged by its worker\nTraceback: how it came" in fenced_in(stories.folder / "home")
+    assert "a:0: judged by its worker\n  Traceback: how it came" in fenced_in(stories.folder / "home")
     assert outcome_of(stories, "a", 0).bug == ""
 
 

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.system.wording import after_attempts, counted, dollars, lasting, shown, sized, spent, title
+from orchestrator.system.wording import (
+    after_attempts,
+    counted,
+    dollars,
+    for_terminal,
+    harmless_json,
+    lasting,
+    shown,
+    sized,
+    spent,
+    title,
+)
 
 
 @given(st.text(st.characters()))
 def test_nothing_that_is_shown_can_drive_a_terminal(text: str) -> None:
     assert shown(text).isprintable()
+
+
+@given(st.text(st.characters()))
+def test_data_keep_their_lines_and_blanks_and_nothing_else_that_is_not_printable(text: str) -> None:
+    told = for_terminal(text)
+    assert all(each.isprintable() or each in "\n\t" or unicodedata.category(each) == "Zs" for each in told)
+    assert for_terminal(told) == told
+    assert told.count("\n") == text.count("\n")
+
+
+@given(st.recursive(st.text(), lambda below: st.lists(below) | st.dictionaries(st.text(), below)))
+def test_harmless_json_has_the_same_value(value: object) -> None:
+    told = harmless_json(json.dumps(value, ensure_ascii=False).encode()).decode()
+    assert json.loads(told) == value
+    assert all(each.isprintable() or unicodedata.category(each) == "Zs" for each in told)
+
+
+def test_data_are_told_by_their_bytes_where_they_are_no_text() -> None:
+    text = b"\t\x1b[31m\xff caf\xc3\xa9\xc2\x9b1m\r\n".decode("utf-8", "surrogateescape")
+    assert for_terminal(text) == "\t\\x1b[31m\\xff café\\x9b1m\\r\n"
+    told = harmless_json('"\x7f\x9b\u202e\U000e0001 é 😀"'.encode()).decode()
+    assert told == r'"\u007f\u009b\u202e\udb40\udc01 é 😀"'
 
 
 @given(st.text(), st.integers(min_value=1, max_value=50))

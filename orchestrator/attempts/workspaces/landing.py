@@ -27,6 +27,7 @@ import msgspec
 
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from orchestrator.errors import UserError
+from orchestrator.system.wording import shown
 from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.beneath import OutsideError, real_beneath
 from orchestrator.workers.files.syncing import sync_trees
@@ -169,7 +170,7 @@ class Landing:
                 return _came_to(change, "conflict", files=files, message=words)
             if change.check is not None and (said := _failure(change.check, self._place.folder)):
                 return _came_to(change, "check_failed", message=said)
-            message = f"Land {change.item}{f': {change.label}' if change.label else ''}\n\n{_trailer(change)}\n"
+            message = f"Land {change.item}{f': {shown(change.label)}' if change.label else ''}\n\n{_trailer(change)}\n"
             author = identity(self._place)
             # The files before the commit: after power loss git would take empty ones for the user's changes.
             sync_trees([self._place.folder])
@@ -360,8 +361,8 @@ def _failure(check: CheckScript, repository: str) -> str:
         if not words:
             return ""
         output.seek(max(output.seek(0, os.SEEK_END) - 4 * _LONGEST_CHECK_OUTPUT, 0))
-        shown = output.read().decode("utf-8", "replace").strip()[-_LONGEST_CHECK_OUTPUT:]
-    return f"{words}\n{shown}".strip()
+        said = output.read().decode("utf-8", "replace").strip()[-_LONGEST_CHECK_OUTPUT:]
+    return f"{words}\n{said}".strip()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
