@@ -18,6 +18,10 @@ _TRACEBACK_VARIABLE = "ORCHESTRATE_TRACEBACK"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line (default: this process's); its exit code (design section 7)."""
+    if arguments is None:
+        from orchestrator.system.module_path import forget_current_folder
+
+        forget_current_folder()  # before all else is imported
     from orchestrator.cli.invocation import Invocation
 
     # Every error of a command ends here, as words on stderr and an exit code.

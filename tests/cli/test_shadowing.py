@@ -1,5 +1,7 @@
 """A project's own packages `workers` and `orchestrator` take the place of ours in no process that we start.
 
+Nor do modules in the folder that a command is given in take the place of Python's, or of those of others.
+
 What is planted here notes that it was imported: the note has to stay empty.
 """
 
@@ -26,6 +28,9 @@ SCRIPT = Path(sysconfig.get_path("scripts")) / "orchestrate"
 LIMIT_SECONDS = 120
 
 PACKAGES = ("orchestrator", "workers")
+LOOSE = ("json", "shlex", "subprocess", "tempfile", "tomllib", "click", "jinja2", "msgspec", "filelock")
+"""Modules of Python and of others, each as a file beside the packages: what an agent may leave in the folder that it works in."""
+
 MODULES = ("__main__", "attempts", "cli", "demo_agent", "errors", "launch", "loop", "protocol", "workers")
 
 JOBS = """
@@ -49,14 +54,18 @@ CHILD = '[jobs.leaf]\nshell = "echo leaf"\n'
 class Project:
     """A repository whose top folder holds the packages of PACKAGES, and stands on the path of modules (`PYTHONPATH=.`)."""
 
-    def __init__(self, folder: Path, *regular: str) -> None:
-        """`regular`: the packages that have an `__init__.py`. A folder without one stands behind every regular package."""
+    def __init__(self, folder: Path, *regular: str, loose: tuple[str, ...] = ()) -> None:
+        """`regular`: the packages that have an `__init__.py`. A folder without one stands behind every regular package.
+
+        `loose`: modules beside the packages.
+        """
         self.folder = folder / "project"
         self._note = folder / "imported"
         planted = f"with open({str(self._note)!r}, 'a') as note:\n    note.write(__name__ + '\\n')\n"
         names = [(package, module) for package in PACKAGES for module in MODULES]
         names += [(package, "__init__") for package in regular]
-        self._repository = Repository(self.folder, **{f"{package}/{module}.py": planted for package, module in names})
+        files = [f"{package}/{module}.py" for package, module in names] + [f"{module}.py" for module in loose]
+        self._repository = Repository(self.folder, **dict.fromkeys(files, planted))
 
     def imported(self) -> list[str]:
         """The planted modules that anybody has imported."""
@@ -113,7 +122,7 @@ WAYS = {
 def test_supervisor_worker_child_run_nested_run_landing_agent_and_player_are_ours(folder: Path, way: str) -> None:
     command, regular = WAYS[way]
     orchestrate = command()
-    project = Project(folder, *regular)
+    project = Project(folder, *regular, loose=LOOSE)
     nested = json.dumps(shlex.join([*orchestrate, "run", "child.toml", "--quiet"]))
     project.write(jobs=JOBS.replace("ORCHESTRATE", nested), child=CHILD)
     project.told(*orchestrate, "run", "jobs.toml", "--run-id", "first", "--quiet")
