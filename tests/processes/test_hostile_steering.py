@@ -6,6 +6,7 @@ import json
 import os
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -181,17 +182,17 @@ def test_what_is_left_of_a_killed_worker_is_known_by_the_leader_of_its_session(
     worker: WorkerDriver, door: Door, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "go")
-    script = 'read word < "$1"; answers="$2"; shift 2; (env -i "$@" &); read word < "$answers.read"'
-    os.mkfifo(tmp_path / "answers.read")
-    argv = ["/bin/sh", "-c", script, "sh", str(tmp_path / "go"), str(tmp_path / "answers")]
+    script = 'read word < "$1"; shift; (env -i "$@" &); exec sleep 600'
+    argv = ["/bin/sh", "-c", script, "sh", str(tmp_path / "go")]
     worker.start(*argv, *hostile(door.path, tmp_path / "answers", "alone"), mark="outer.n/port:3/1")
-    worker.agent()
-    worker.kill()
-    (tmp_path / "go").write_text("go\n")
-    wait_until(lambda: door.heard, "it has asked")
-    wait_until(lambda: (tmp_path / "answers").exists() and (tmp_path / "answers").read_text(), "the answer")
-    (tmp_path / "answers.read").write_text("yes\n")
-    assert told(tmp_path / "answers") == [REFUSED]
+    agent = worker.agent().pid
+    try:
+        worker.kill()
+        (tmp_path / "go").write_text("go\n")
+        wait_until(lambda: (tmp_path / "answers").exists() and (tmp_path / "answers").read_text(), "the answer")
+        assert told(tmp_path / "answers") == [REFUSED]
+    finally:
+        os.kill(agent, signal.SIGKILL)
 
 
 def test_an_item_of_a_supervisor_without_workers_is_in_an_item_too(door: Door, tmp_path: Path) -> None:
