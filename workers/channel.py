@@ -24,6 +24,8 @@ MAX_DESCRIPTORS = 64
 _LENGTH = struct.Struct("<I")
 _DESCRIPTOR_BYTES = array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
+_IS_STREAM = sys.platform != "linux"
+"""What `socket_pair` makes here. Not asked of each socket: `type` makes an enumeration of the answer, for each message anew."""
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _BY_FILE_PREFIXES = (encode_message(ByFile(path=""))[:-1], encode_json(ByFile(path=""))[: -len('"}')])
@@ -37,7 +39,7 @@ class ChannelError(Exception):
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
     """Two connected ends, both close-on-exec and blocking."""
-    if sys.platform == "linux":
+    if not _IS_STREAM:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in pair:
@@ -54,7 +56,7 @@ def send(sock: socket.socket, message: bytes, descriptors: Sequence[int] = (), *
     if len(message) > INLINE_BYTES:
         message = encode_message(ByFile(path=_write_message_file(folder, message)))
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
-    if sock.type != socket.SOCK_STREAM:
+    if not _IS_STREAM:
         sock.sendmsg([message], ancillary, socket.MSG_NOSIGNAL)
         return
     framed = _LENGTH.pack(len(message)) + message
@@ -69,9 +71,8 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     room for the descriptors (EMFILE, and then the kernel has closed them).
     """
     # A datagram comes whole; of a stream the length comes first, with the descriptors.
-    is_stream = sock.type == socket.SOCK_STREAM
     try:
-        data, ancillary, flags, _ = sock.recvmsg(_LENGTH.size if is_stream else INLINE_BYTES + 1, _ANCILLARY_BYTES, _CLOEXEC)
+        data, ancillary, flags, _ = sock.recvmsg(_LENGTH.size if _IS_STREAM else INLINE_BYTES + 1, _ANCILLARY_BYTES, _CLOEXEC)
     except ConnectionResetError:
         return None
     descriptors = _descriptors(ancillary) if ancillary else []
@@ -84,7 +85,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
         raise ChannelError(f"a message came cut: {len(data)} bytes and {len(descriptors)} descriptors are left of it")
     if not data:
         return None
-    if is_stream:
+    if _IS_STREAM:
         length = _receive_exactly(sock, _LENGTH.size, data)
         data = _receive_exactly(sock, _LENGTH.unpack(length)[0], b"")
     # The message itself lies in a file.

@@ -16,8 +16,9 @@ Pair = tuple[socket.socket, socket.socket]
 
 
 @pytest.fixture(params=[socket.SOCK_SEQPACKET, socket.SOCK_STREAM], ids=["seqpacket", "stream"])
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
     """`socket_pair` gives the first on Linux, the second on macOS."""
+    monkeypatch.setattr(channel, "_IS_STREAM", request.param == socket.SOCK_STREAM)
     left, right = socket.socketpair(socket.AF_UNIX, request.param)
     for end in (left, right):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * INLINE_BYTES)
@@ -97,7 +98,8 @@ def test_descriptors_that_were_lost_are_refused(tmp_path: Path) -> None:
         assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-def test_a_stream_that_ends_within_a_message_is_refused() -> None:
+def test_a_stream_that_ends_within_a_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "_IS_STREAM", True)
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with left, right:
         left.send(b"\x05\0\0\0ab")
