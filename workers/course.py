@@ -10,7 +10,7 @@ import msgspec
 
 from .attempt_end import AttemptEnd, end_in_words
 from .bugs import bug_in_words, traceback_of
-from .files.capture import CaptureFile
+from .files.capture import CaptureFile, may_lack_bytes
 from .files.creates import Before
 from .files.placing import TamperedError
 from .processes.surroundings import Control
@@ -136,11 +136,11 @@ class Course(msgspec.Struct, kw_only=True):
         """Whether a full disk took the worth of what the attempt came to."""
         # An output that lacks its end is nobody's, whatever the exit code.
         if self.is_well:
-            return any(each.may_lack_bytes(limit) for each in captures)
+            return may_lack_bytes(captures, limit)
         # A failure may come of the full disk alone: that says nothing of the command.
         if self.end.attempt_class not in _MAY_COME_OF_FULL_DISK:
             return False
-        return any(each.is_disk_full() or each.may_lack_bytes(limit) for each in captures)
+        return captures[0].is_disk_full() or may_lack_bytes(captures, limit)
 
 
 def timeout_at(start: Start) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
 from ..faultpoints import fault_point
@@ -38,15 +39,17 @@ class CaptureFile:
         self.path = path
         self.dropped = 0
         """How many bytes of the running attempt were cut off."""
-        self._was_refused = False
+        self.was_refused = False
         """Whether the disk had no room, at a look while the agent ran, for what comes next."""
         self._descriptor: int | None = None
+        self._mine: os.stat_result | None = None
+        """What identifies the open file, once it was asked: that stays the same."""
 
     def open(self) -> int:
         """The descriptor of an empty file for the agent to write to. Raises OSError."""
         self.dropped = 0
-        self._was_refused = False
-        if self._descriptor is not None and not stands_at(self._descriptor, self.path):
+        self.was_refused = False
+        if self._descriptor is not None and not self._stands(self._descriptor):
             # An earlier item has removed it: what is written there now could not be kept.
             self.forget()
         if self._descriptor is None:
@@ -83,29 +86,31 @@ class CaptureFile:
             assert self._descriptor is not None
             os.ftruncate(self._descriptor, limit)
             self.dropped += size - limit
-        elif size and not self.dropped and not self._was_refused:
+        elif size and not self.dropped and not self.was_refused:
             # Of what is kept. A file that is empty so far is left for the end: most agents write nothing to stderr for hours.
-            self._was_refused = not self._has_room(size)
+            self.was_refused = not self.has_room(size)
         return max(limit - size, 0)
 
     def is_disk_full(self) -> bool:
         """Whether nothing more can be written where the file lies."""
         return self._descriptor is not None and _is_full(self._descriptor)
 
-    def may_lack_bytes(self, limit: int) -> bool:
-        """Whether the disk may have refused some of the first `limit` bytes that were written. Asked before they are kept."""
-        size = self.size()
-        if self._descriptor is None or self.dropped or size > limit:
-            # The bytes that are kept were all there when the others were cut off.
-            return self._was_refused
-        return self._was_refused or not self._has_room(size)
+    def size_in_doubt(self, limit: int) -> int:
+        """The size of a file that ends where a disk refuses bytes; -1: it lacks none of its first `limit` bytes.
+
+        Asked once the attempt has ended, before the bytes are kept.
+        """
+        size = self._last_size()
+        # Of a file that was cut: the bytes that are kept were all there when the others were cut off.
+        is_certain = self._descriptor is None or self.dropped or size > limit or size % _SMALLEST_BLOCK_BYTES
+        return -1 if is_certain else size
 
     def empty(self) -> None:
         """Drop all that was written, if nobody writes any more: what comes next is another's."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
         self.dropped = 0
-        self._was_refused = False
+        self.was_refused = False
 
     def take_capture(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
         """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises TamperedError,
@@ -116,13 +121,13 @@ class CaptureFile:
         descriptor = self._descriptor
         if descriptor is None:
             return EMPTY_CAPTURE
-        if self.written() > 0:
+        if self._last_size() + self.dropped > 0:
             capture = self._move(descriptor, final_path, limit)
         elif is_sole_writer:
             return EMPTY_CAPTURE
         else:
             # What stands there meanwhile is for the next `open` to clear away.
-            if stands_at(descriptor, self.path):
+            if self._stands(descriptor):
                 os.unlink(self.path)
             capture = EMPTY_CAPTURE
         self.forget()
@@ -132,10 +137,10 @@ class CaptureFile:
         """Let go of the file; the next attempt gets another."""
         if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = None
+            self._descriptor = self._mine = None
 
-    def _has_room(self, size: int) -> bool:
-        """Whether the disk takes more at the end of this file, which has `size` bytes now."""
+    def has_room(self, size: int) -> bool:
+        """Whether its disk takes more at the end of a file that has `size` bytes now."""
         if size % _SMALLEST_BLOCK_BYTES:
             return True
         assert self._descriptor is not None
@@ -143,6 +148,19 @@ class CaptureFile:
             return False
         # A quota is full before its disk is. One output in 512 ends at such a place by chance, and pays for a look that is exact.
         return size == 0 or _takes_a_file(f"{self.path}.room")
+
+    def _stands(self, descriptor: int) -> bool:
+        """Whether the path still leads to the open file."""
+        if self._mine is None:
+            self._mine = os.fstat(descriptor)
+        return stands_at(self._mine, self.path)
+
+    def _last_size(self) -> int:
+        """As `size`, once the attempt has ended: it moves the position in the file, which those that write there share.
+
+        A number costs a fifth of all that `fstat` tells, and each attempt asks.
+        """
+        return 0 if self._descriptor is None else os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def _move(self, descriptor: int, final_path: str, limit: int) -> Capture:
         fault_point("worker.capture")
@@ -154,6 +172,20 @@ class CaptureFile:
         self.cut_to(limit)
         if self.dropped:
             os.write(descriptor, f"\n[orchestrate: output cut at {size_in_words(limit)}]\n".encode())
+
+
+def may_lack_bytes(captures: Sequence[CaptureFile], limit: int) -> bool:
+    """Whether the disk may have refused some of the first `limit` bytes that were written to one of these (of one folder).
+
+    Asked once the attempt has ended, before the bytes are kept.
+    """
+    size = -1
+    for capture in captures:
+        if capture.was_refused:
+            return True
+        size = max(size, capture.size_in_doubt(limit))
+    # They lie on one disk: one look at it does for all.
+    return size >= 0 and not captures[0].has_room(size)
 
 
 def keep_bytes(data: bytes, path: str, final_path: str) -> Capture:
@@ -169,7 +201,7 @@ def keep_bytes(data: bytes, path: str, final_path: str) -> Capture:
 
 def _kept(descriptor: int, path: str, final_path: str, *, is_cut: bool) -> Capture:
     """Move the file that is complete now; a large one is made durable."""
-    size = os.fstat(descriptor).st_size
+    size = os.lseek(descriptor, 0, os.SEEK_END)
     place_file(descriptor, path, final_path)
     if size <= INLINE_OUTPUT_BYTES:
         # Durable with its outcome in the journal; the file is only a convenience.
@@ -183,7 +215,10 @@ def _kept(descriptor: int, path: str, final_path: str, *, is_cut: bool) -> Captu
 def _is_full(descriptor: int) -> bool:
     """Whether nothing more can be written there. A file system that does not tell its size is not full."""
     found = os.fstatvfs(descriptor)
-    return found.f_blocks > 0 and (found.f_bfree if os.geteuid() == 0 else found.f_bavail) == 0
+    # Room for anybody, as mostly, is room for root.
+    if found.f_bavail or not found.f_blocks:
+        return False
+    return found.f_bfree == 0 or os.geteuid() != 0
 
 
 def _takes_a_file(path: str) -> bool:

@@ -43,10 +43,10 @@ def open_anew(path: str) -> int:
     return descriptor
 
 
-def stands_at(descriptor: int, path: str) -> bool:
-    """Whether `path` still leads to the file that is open."""
+def stands_at(mine: os.stat_result, path: str) -> bool:
+    """Whether `path` still leads to the file of which the open descriptor tells `mine`."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+        return os.path.samestat(mine, os.lstat(path))
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -57,31 +57,31 @@ def place_file(descriptor: int, path: str, final_path: str) -> None:
     Both are absolute and lie in the folder of one run. That something else stands where all that is kept goes is the run's
     trouble, and no item's: StrangeFileError.
     """
-    run_folder = os.path.commonpath([path, final_path])
-    if not stands_at(descriptor, path):
+    if not stands_at(os.fstat(descriptor), path):
+        run_folder = os.path.commonpath([path, final_path])
         if not os.path.isdir(run_folder):
             raise GoneFolderError(run_folder)
         how = "replaced" if os.path.lexists(path) else "removed"
         raise TamperedError(errno.ENOENT, f"was {how} while it ran ({path})", path)
     try:
-        _rename(path, final_path, run_folder)
+        _rename(path, final_path)
     except OSError as error:
-        raise _blamed(error, run_folder, final_path) from error
+        raise _blamed(error, path, final_path) from error
 
 
 def make_place(path: str, final_path: str) -> None:
     """Make the folders on the way to `final_path`. `path` and errors: as of `place_file`."""
-    run_folder = os.path.commonpath([path, final_path])
     try:
-        make_folder(os.path.dirname(final_path), run_folder, is_synced=False)
+        make_folder(os.path.dirname(final_path), os.path.commonpath([path, final_path]), is_synced=False)
     except OSError as error:
-        raise _blamed(error, run_folder, final_path) from error
+        raise _blamed(error, path, final_path) from error
 
 
-def _blamed(error: OSError, run_folder: str, final_path: str) -> OSError:
+def _blamed(error: OSError, path: str, final_path: str) -> OSError:
     """The error of a call that was to make `final_path`: the run's trouble, or the item's, where something else is in the way."""
     if error.errno not in _OF_STRANGE_FILES or isinstance(error, GoneFolderError):
         return error
+    run_folder = os.path.commonpath([path, final_path])
     top = os.path.join(run_folder, os.path.relpath(final_path, run_folder).split("/", 1)[0])
     if top != final_path and not os.path.isdir(top):
         return StrangeFileError(error.errno, f"{top} is no folder any more: move away what stands there", top)
@@ -89,11 +89,11 @@ def _blamed(error: OSError, run_folder: str, final_path: str) -> OSError:
     return TamperedError(error.errno, words, final_path)
 
 
-def _rename(path: str, final_path: str, run_folder: str) -> None:
+def _rename(path: str, final_path: str) -> None:
     try:
         os.rename(path, final_path)
     except FileNotFoundError:
-        make_folder(os.path.dirname(final_path), run_folder, is_synced=False)
+        make_folder(os.path.dirname(final_path), os.path.commonpath([path, final_path]), is_synced=False)
         os.rename(path, final_path)
 
 
