@@ -66,6 +66,13 @@ def test_the_nearest_key_is_not_named_for_a_word_that_means_another_thing() -> N
     assert meant_key("retries", RUN) == ""
 
 
+def test_a_word_that_other_tools_have_and_we_have_not_is_told_no_key_that_only_looks_like_it() -> None:
+    words = "then image container ports tags branches expose try release commit comment force export order_by trace tool file"
+    assert [(word, meant_key(word, JOB)) for word in words.split() if meant_key(word, JOB)] == []
+    slips = {"promt": "prompt", "comand": "command", "worksapce": "workspace", "wehn": "when", "timout": "timeout"}
+    assert {word: meant_key(word, JOB) for word in slips} == {word: f"; did you mean {key}?" for word, key in slips.items()}
+
+
 def test_each_key_that_is_named_is_one() -> None:
     known = {*JOB, *FILE, *fields_of(PoolTable), *(f"[run] {key}" for key in RUN), *RUN}
     assert [key for key in _WORDS if key not in known] == []

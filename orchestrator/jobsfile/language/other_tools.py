@@ -73,6 +73,8 @@ _WORDS = {
     "run": "config execution runner",
 }
 
+_LIKENESS_OF_A_SLIP = 0.75
+
 _KEYS_FOR: dict[str, list[str]] = {}
 for _key, _words in _WORDS.items():
     for _word in _words.split():
@@ -91,5 +93,6 @@ def meant_key(word: str, known: Collection[str], *, is_file: bool = False) -> st
     found = next((key for key in meant if key in known or (is_file and key.startswith("["))), None)
     if found is not None:
         return f"; did you mean {found}?"
-    # What looks like it is another thing: `retries` looks like `creates`.
-    return "" if meant else did_you_mean(word, known)
+    # What looks like it is another thing: `retries` looks like `creates`. A slip is small, and not in the first letter: `then`
+    # looks like `when`, `image` like `agent`, and neither is one.
+    return "" if meant else did_you_mean(plain, [key for key in known if key[:1] == plain[:1]], _LIKENESS_OF_A_SLIP)

@@ -11,11 +11,14 @@ _LONGEST_WORD = 64
 _LONGEST_SHOWN = 60
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean X?"` for the nearest of `known`, "" if none is near. To be put behind a message."""
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """`"; did you mean X?"` for the nearest of `known`, "" if none is near. To be put behind a message.
+
+    `likeness`: how much of the two words must be the same; 1: all.
+    """
     if len(word) > _LONGEST_WORD:
         return ""
-    close = difflib.get_close_matches(word, sorted(known), n=1)
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)
     return f"; did you mean {close[0]}?" if close else ""
 
 
