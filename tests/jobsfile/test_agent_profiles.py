@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -145,6 +147,21 @@ def test_an_agent_that_nobody_knows_is_told_with_the_nearest_name() -> None:
         Profiles().get("cloude")
     assert caught.value.message == 'there is no agent "cloude"; did you mean claude?'
     assert "orchestrate agents" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkdir, "mine.toml: cannot be read: Is a directory"),
+        (os.mkfifo, "mine.toml: cannot be read: it is a pipe, and nobody writes to it"),
+        (lambda path: os.symlink("nowhere", path), "mine.toml: no such file"),
+    ],
+)
+def test_a_profile_that_is_no_file_is_told_as_what_it_is(config: Path, make: Callable[[Path], None], words: str) -> None:
+    make(config / "mine.toml")
+    with pytest.raises(UserError) as caught:
+        Profiles().get("mine")
+    assert caught.value.message == f"{config}/{words}"
 
 
 @pytest.mark.parametrize("name", ["../claude", "Claude", "", "a/b", "claude.toml\n"])

@@ -59,7 +59,8 @@ class Profiles:
     def _files(self, name: str) -> list[tuple[Origin, Path]]:
         if not _NAME.fullmatch(name):
             return []
-        return [(origin, place / f"{name}.toml") for origin, place in self._places if (place / f"{name}.toml").is_file()]
+        # Also what is no file, as a folder: it is told as what it is, and not that there is no such agent.
+        return [(origin, place / f"{name}.toml") for origin, place in self._places if os.path.lexists(place / f"{name}.toml")]
 
     def _table(self, name: str, seen: list[Path]) -> tuple[dict[str, Any], str]:
         """What the first file of this name that is not in `seen` says, laid over what it extends; and its text."""
