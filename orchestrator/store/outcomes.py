@@ -76,8 +76,6 @@ def with_output_checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> 
     if answer_capture(outcome).is_cut:  # half a line, and the mark, would pass for items
         message = f'the output was cut at max_output: output = "{kind}" needs all of it'
         return msgspec.structs.replace(outcome, attempt_class=AttemptClass.BAD_OUTPUT, message=message)
-    if kind == "lines":
-        return outcome
     try:
         check_output(outcome, kind, run_dir)
     except (BadOutputError, CaptureMismatch) as error:

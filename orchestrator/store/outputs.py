@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
 
 from orchestrator.jobsfile.model import OutputKind
-from orchestrator.store.captures import CaptureMismatch, capture_lines, read_capture
+from orchestrator.store.captures import CaptureMismatch, capture_lines, capture_start, read_capture
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.byte_text import BYTE_ORDER_MARK, lines_of, text_of_bytes
+from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, lines_of, text_of_bytes
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_json
 from orchestrator.workers.protocol import Capture, Outcome
 from orchestrator.workers.wording import size_in_words
@@ -59,7 +59,14 @@ def answer_capture(outcome: Outcome) -> Capture:
 
 
 def check_output(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> None:
-    """Raise BadOutputError unless the output has the shape `kind`, CaptureMismatch unless it is what was recorded."""
+    """Raise BadOutputError unless the output has the shape `kind`, CaptureMismatch unless it is what was recorded.
+
+    All bytes are lines, but those of UTF-16: each line would hold NUL bytes. Of a list of lines no more than that is looked at.
+    """
+    if kind == "lines":
+        if capture_start(answer_capture(outcome), run_dir, 2) in UTF16_MARKS:
+            raise BadOutputError("the output is in UTF-16; lines are in UTF-8 (iconv -f UTF-16 -t UTF-8 makes them so)")
+        return
     if kind != "jsonl":
         read_output(outcome, kind, run_dir)
         return

@@ -51,6 +51,19 @@ def test_json_that_nobody_could_use_is_a_bad_output(kind: OutputKind, output: by
     assert found.message.replace("line 1 of ", "").startswith(words)
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_lines_in_utf_16_are_a_bad_output(encoding: str, is_large: bool, tmp_path: Path) -> None:
+    text = "\ufeffa\nb\n".encode(encoding)
+    path = tmp_path / "out"
+    path.write_bytes(text)
+    stdout = Capture(size=len(text), path=str(path)) if is_large else Capture(size=len(text), inline=text)
+    found = with_output_checked(outcome_with(stdout), "lines", RunDir(tmp_path))
+    assert found.attempt_class is AttemptClass.BAD_OUTPUT
+    assert found.message == "the output is in UTF-16; lines are in UTF-8 (iconv -f UTF-16 -t UTF-8 makes them so)"
+    assert with_output_checked(outcome_with(stdout), "text", RunDir(tmp_path)).attempt_class is AttemptClass.OK
+
+
 @pytest.mark.parametrize("kind", ["json", "jsonl"])
 def test_more_json_than_could_be_values_is_a_bad_output_and_is_not_read(kind: OutputKind, tmp_path: Path) -> None:
     found = with_output_checked(outcome_with(Capture(size=257 << 20, path=str(tmp_path / "gone"))), kind, RunDir(tmp_path))
