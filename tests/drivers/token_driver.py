@@ -27,7 +27,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.faultpoints import arm
-from orchestrator.workers.log import LogWriter
+from orchestrator.workers.log import LOG_NAME, LogWriter, begin_log
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Capture, Ended, Outcome, Spawned
 
@@ -132,6 +132,10 @@ class Run:
         return answer
 
     def begins(self, number: int = 0, *, attempt: int = 1, worker: int = 0, sequence: int = 0) -> None:
+        """The attempt is about to be sent to a worker, whose log stands from before it was started."""
+        folder = self.run_dir.worker_folder(worker)
+        folder.mkdir(parents=True, exist_ok=True)
+        begin_log(str(folder / LOG_NAME))
         self.desk.begin_attempt((0, number), attempt=attempt, worker=worker, sequence=sequence, mark=self.mark(number, attempt))
 
     def joins(self, number: int = 0, **keys: Any) -> Joins:

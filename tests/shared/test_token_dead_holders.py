@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import pytest
 from drivers.token_driver import HOUR, ITEM, TOKEN, DeskRuns, granted, outcome
 
 from orchestrator.shared.tokens.answers import TryAgain
@@ -77,6 +78,31 @@ def test_a_dead_holders_run_may_have_been_removed(runs: DeskRuns) -> None:
     run.takes(0)
     run.dies()
     shutil.rmtree(run.run_dir.path)
+    granted(runs("b").ask(0))
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_what_a_holder_left_whose_log_was_removed_or_emptied_is_ended_first(runs: DeskRuns, is_removed: bool) -> None:
+    run = runs("a")
+    run.takes(0)
+    run.worker().begins(run.mark())
+    run.close()
+    log = run.run_dir.worker_folder(0) / "log"
+    log.unlink() if is_removed else os.truncate(log, 0)
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK_VARIABLE: run.mark()}, start_new_session=True) as agent:
+        other = runs("b")
+        other.joins(0)
+        assert other.hears_in_time() == [TryAgain((ITEM,))]
+        assert agent.poll() is not None, "it has ended"
+        granted(other.ask(0))
+
+
+def test_nothing_is_ended_of_a_run_without_logs_that_is_supervised_again(runs: DeskRuns) -> None:
+    run = runs("a")
+    run.takes(0)
+    run.dies()
+    (run.run_dir.worker_folder(0) / "log").unlink()
+    runs("a")
     granted(runs("b").ask(0))
 
 

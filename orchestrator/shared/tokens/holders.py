@@ -18,7 +18,7 @@ from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.fence import log_fenced, passes_fence
 from orchestrator.system.locks.holders import is_locked
-from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.log import LOG_NAME, find_log, read_log
 from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.processes.identity import boot_id, is_same_process
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
@@ -115,9 +115,16 @@ class Holders:
 
     def may_have_left_processes(self, holder: Holder) -> bool:
         """Whether the attempt was begun, in this boot, and its tree was never confirmed ended."""
+        if holder.boot_id != boot_id():
+            return False
+        if find_log(self._log_path(holder)) is None:
+            # Somebody has removed or emptied the log, so it may have begun. Not so of a run that was removed whole. One that is
+            # supervised again has its next attempts under the same mark, and ends itself what it had started.
+            run_dir = self._run_dir(holder.run_id)
+            return run_dir.exists and not is_locked(run_dir.supervisor_lock)
         lines = self._lines(holder)
         has_begun = any(isinstance(line, Begun) for line in lines)
-        return has_begun and holder.boot_id == boot_id() and not any(isinstance(line, Ended) for line in lines)
+        return has_begun and not any(isinstance(line, Ended) for line in lines)
 
     def end_processes(self, holder: Holder) -> None:
         """End what a dead holder left: SIGTERM, some seconds, SIGKILL; all is gone on return. Blocks: not for the loop."""
@@ -141,7 +148,10 @@ class Holders:
         return [] if _is_of_another(lines, holder) else [line for line in lines if line.sequence == holder.sequence]
 
     def _log(self, holder: Holder) -> list[LogLine]:
-        return read_log(str(self._folder(holder) / LOG_NAME))
+        return read_log(self._log_path(holder))
+
+    def _log_path(self, holder: Holder) -> str:
+        return str(self._folder(holder) / LOG_NAME)
 
     def _run_dir(self, run_id: str) -> RunDir:
         return RunDir.of(self._home, run_id)
