@@ -71,7 +71,7 @@ def _fenced_answer(reader: RunReader, waits: WaitExplanations, program: str, job
         result = shown_result(reader, job_id, index, with_output=False)
         log_fenced(reader.run_dir.log, f"{result['item']}: why it is {result['status']} could not be told", error)
         told = {key: result[key] for key in (*_TOLD, *_IDENTITY)}
-        unknown = dict.fromkeys(("attempts_allowed", "rounds", "rounds_allowed", "advice", "logs", "answered"))
+        unknown = dict.fromkeys(("attempts_allowed", "earlier", "rounds", "rounds_allowed", "advice", "logs", "answered"))
         return {**told, **unknown, "run_id": reader.run_dir.run_id, "needs": {}, "reason": fenced_words(error)}
 
 
@@ -89,6 +89,7 @@ def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
         "status": "waiting" if waits.is_waiting(job_id, index) else result["status"],
         "run_id": reader.run_dir.run_id,
         "attempts_allowed": job.attempts,
+        "earlier": _earlier(reader, job_id, index),
         "rounds": result["round"],
         "rounds_allowed": job.repeat.max if job.repeat else None,
         "needs": {need: job_status(reader, need) for need in job.needs},
@@ -111,8 +112,18 @@ def _answered(reader: RunReader, job_id: str, index: int) -> dict[str, Any] | No
     return {"choice": given.choice, "message": given.message, "at": given.at, "by": by}
 
 
+def _earlier(reader: RunReader, job_id: str, index: int) -> list[dict[str, Any]]:
+    """The attempts before the last that ended, as far as the end of that tells of them."""
+    ended = reader.history.jobs[job_id].last_end(index)
+    keys = ("attempt", "exit_code", "signal", "message")
+    return [
+        {"class": each.attempt_class.value, **{key: getattr(each, key) for key in keys}}
+        for each in (ended.earlier if ended is not None else ())
+    ]
+
+
 def _in_words(answer: dict[str, Any]) -> Iterator[str]:
-    from orchestrator.system.wording import lasting, shown, title
+    from orchestrator.system.wording import shown, title
 
     # The answer first; below it, a line each, the facts that it rests on.
     yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
@@ -126,6 +137,20 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  child run: {answer['child']}"
     if answer["rounds_allowed"] is not None:
         yield f"  rounds: {answer['rounds'] or 0} done, at most {answer['rounds_allowed']}"
+    yield from _attempt_lines(answer)
+    yield from _agent_lines(answer)
+    for need, status in answer["needs"].items():
+        yield f"  needs {need}: {status}"
+    if answer["logs"]:
+        yield f"  log: {answer['logs']}"
+        if answer["attempts"] > 1:
+            yield f"       (an earlier attempt: {answer['logs']} --attempt 1)"
+
+
+def _attempt_lines(answer: dict[str, Any]) -> Iterator[str]:
+    """How often it was tried, how it ended the last time, and how the times before."""
+    from orchestrator.system.wording import lasting, shown
+
     if answer["attempts"]:
         each = " a round" if answer["rounds_allowed"] is not None else ""
         yield f"  attempts: {answer['attempts']} so far, {answer['attempts_allowed']} allowed{each}"
@@ -134,13 +159,9 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  last recorded end: {ended}" + (f", exit code {answer['exit_code']}" if answer["exit_code"] is not None else "")
     if answer["error"]:
         yield f"  message: {shown(answer['error'], 1000)}"
-    yield from _agent_lines(answer)
-    for need, status in answer["needs"].items():
-        yield f"  needs {need}: {status}"
-    if answer["logs"]:
-        yield f"  log: {answer['logs']}"
-        if answer["attempts"] > 1:
-            yield f"       (an earlier attempt: {answer['logs']} --attempt 1)"
+    for each in answer["earlier"] or ():
+        ended = each["class"] if each["exit_code"] is None else f"{each['class']}, exit code {each['exit_code']}"
+        yield f"  before, attempt {each['attempt']}: {ended}" + (f": {shown(each['message'])}" if each["message"] else "")
 
 
 def _answered_words(answered: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from orchestrator.engines.choice import choose_engine
 from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.offline_recorder import OfflineRecorder
-from orchestrator.store.outcomes import with_output_checked
+from orchestrator.store.outcomes import ends_before, with_output_checked
 from orchestrator.store.records import AttemptEnded, Started, Status
 from orchestrator.supervisor.charges import spent_with
 from orchestrator.supervisor.flights import Flights
@@ -84,4 +84,5 @@ def _record(reader: RunReader, flight: Flight, outcome: Outcome) -> AttemptEnded
         round=start.round if is_done else 0,
         is_adopted=True,
         spent=spent_with(reader, flight, outcome),
+        earlier=ends_before(reader.history.jobs[start.job].last_end(start.index), start),
     )

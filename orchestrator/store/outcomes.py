@@ -14,7 +14,9 @@ from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
 from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.outputs import BadOutputError, answer_capture, check_output, read_output
+from orchestrator.store.records import AttemptEnded, EarlierEnd, Started
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.wording import cut
 from orchestrator.workers.protocol import (
     EMPTY_CAPTURE,
     INLINE_OUTPUT_BYTES,
@@ -27,6 +29,10 @@ from orchestrator.workers.protocol import (
 
 LONGEST_CHECK_OUTPUT = 30_000
 """Characters of a check's output that a prompt gets: the last ones, where it says what went wrong."""
+
+
+_MOST_EARLIER = 10
+_LONGEST_EARLIER_MESSAGE = 200
 
 
 class DoneHere(msgspec.Struct, frozen=True):
@@ -54,6 +60,21 @@ def notes_of(outcome: Outcome) -> list[str]:
     if outcome.attempt_class is not AttemptClass.OK:
         return []
     return [*([outcome.message] if outcome.message else []), *(outcome.agent.notes if outcome.agent is not None else [])]
+
+
+def ends_before(before: AttemptEnded | None, start: Started) -> list[EarlierEnd]:
+    """What the end of the attempt `start` tells of those before it, of which `before` was the last that ended."""
+    if before is None or before.deduped_from is not None or start.round:
+        return []
+    outcome = before.outcome
+    told = EarlierEnd(
+        attempt=before.attempt,
+        attempt_class=outcome.attempt_class,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        message=cut(outcome.message, _LONGEST_EARLIER_MESSAGE),
+    )
+    return [*before.earlier, told][-_MOST_EARLIER:]
 
 
 def denied_words(report: AgentReport) -> str:

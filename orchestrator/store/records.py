@@ -14,7 +14,7 @@ import msgspec
 
 from orchestrator.store.settings_records import BudgetSet, RunOptions, Selection, SlotsSet
 from orchestrator.store.spending_records import JobSpent, Spent
-from orchestrator.workers.protocol import Outcome
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
 class Status(StrEnum):
@@ -158,6 +158,16 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """The name of the workspace that the attempt works in (`RunDir.workspace`); empty: none of its own."""
 
 
+class EarlierEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is told of an attempt after which others came; `message`: the beginning of what was said of it."""
+
+    attempt: int
+    attempt_class: AttemptClass = msgspec.field(name="class")
+    exit_code: int | None = None
+    signal: int | None = None
+    message: str = ""
+
+
 class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_defaults=True):
     """An attempt ended with `outcome`; the item is `status` after it (`waiting`: another attempt will come).
 
@@ -186,6 +196,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     """A worker of a supervisor that was killed made the attempt."""
     spent: Spent | None = None
     """What the item has cost so far; None: no agent has worked for it."""
+    earlier: list[EarlierEnd] = []
+    """The item's attempts before this one, the newest ten; of a loop none, for it has its rounds."""
 
 
 class ItemSettled(msgspec.Struct, frozen=True, tag="item", kw_only=True, omit_defaults=True):

@@ -20,6 +20,7 @@ from orchestrator.reading.money.costs import spent_after_replay
 from orchestrator.reading.money.ledger import price_of_attempt
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
+from orchestrator.store.outcomes import ends_before
 from orchestrator.store.records import Status
 from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.charges import Charges
@@ -218,6 +219,7 @@ class Settlements:
         flight, start, outcome = ended.flight, ended.flight.start, ended.outcome
         # Before its end is recorded: what its item has cost so far is what it had cost without it.
         before = self._run.past(flight.item).spent(flight.item[1]) if ended.spent is not None else None
+        last = self._run.past(flight.item).last_end(flight.item[1]) if start.attempt > 1 else None
         price = price_of_attempt(start, outcome, ended.spent, before)
         self._recorder.add(
             records.AttemptEnded(
@@ -236,6 +238,7 @@ class Settlements:
                 workspace=start.workspace,
                 is_adopted=flight.is_adopted,
                 spent=ended.spent,
+                earlier=ends_before(last, start),
             )
         )
         self._run.tell.attempt_ended(flight, outcome, state, ended.round, price, why)

@@ -207,6 +207,12 @@ class LoopStories:
         past = read_history(self.run_dir).jobs[job]
         return [past.status(index).value for index in range(past.count or 0)]
 
+    def last_end(self, job: str, index: int = 0) -> AttemptEnded:
+        """The last recorded end of an item."""
+        ended = read_history(self.run_dir).jobs[job].last_end(index)
+        assert ended is not None
+        return ended
+
     def generation(self) -> int:
         """Of the checkpoint: each flush begins the next."""
         return read_history(self.run_dir).generation
