@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import FrameType
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -111,6 +112,18 @@ ALL = "012345"
 )
 def test_what_is_selected(only: tuple[str, ...], limit: int | None, expected: dict[str, str]) -> None:
     assert selected(JOBS, *only, limit=limit) == expected
+
+
+def test_what_was_chosen_is_let_go_once_every_job_has_been_asked_for() -> None:
+    jobs = jobs_of('[jobs.a]\nfor_each = ["x", "y"]\nshell = "true"\n[jobs.b]\nfor_each = { job = "a" }\nshell = "true"')
+    selector = Selector(Selection(only=("*:x",)), jobs)
+    chosen = selector.select_items("a", 2, lambda _, index: "xy"[index])
+    assert chosen is not None
+    kept = ref(chosen)
+    del chosen
+    assert kept() == {0}, "the next of the chain asks for it"
+    assert selector.select_items("b", 2, lambda _, index: "xy"[index]) == {0}
+    assert kept() is None
 
 
 def test_a_label_that_is_known_late_decides_when_the_item_starts() -> None:

@@ -135,6 +135,9 @@ class Selector:
         if choice.is_final:
             self._choices[count] = choice
         self._looked_at.add(job_id)
+        # Nobody asks any more: of a million items these are the largest thing that a session would hold.
+        if len(self._looked_at) + len(self.left_out) == len(self._jobs):
+            self._choices.clear()
         return None if chosen is not None and len(chosen) == count else chosen
 
     def admits(self, job_id: str, index: int, count: int, label: str | None) -> bool:
