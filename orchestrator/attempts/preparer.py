@@ -41,13 +41,17 @@ _CHANGING_NAMES = ROUND_NAMES | {"attempt"}
 
 
 class NotStarted(msgspec.Struct, frozen=True):
-    """The item does not start now: `why`, and in words. `token` and `payload`: of an item that asked for its token."""
+    """The item does not start now: `why`, and in words. `token` and `payload`: of an item that asked for its token.
+
+    `is_lost`: something that it reads cannot be read any more, so nobody knows what it would do.
+    """
 
     why: Declined
     message: str
     label: str | None
     token: str | None = None
     payload: str = ""
+    is_lost: bool = False
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -130,10 +134,31 @@ class Preparer:
         account: str | None = None,
         left_usd: float | None = None,
     ) -> Ready | NotStarted:
-        """Evaluate the item's templates (of a loop: for the round that comes next). Never raises for a mistake of the item's.
+        """What the attempt will do (of a loop: in the round that comes next). Never raises for a mistake of the item's.
 
         `account`: the one that its agent is to use, if that is known; `left_usd`: what its budgets leave to its agent.
         """
+        found = self._evaluate(job, index, attempt, round_number, account, left_usd)
+        if isinstance(found, NotStarted):
+            return found
+        # Done already: nothing is to be paid for twice.
+        prepared, label = found.prepared, found.label
+        if self._keeps_outcome(job, index, prepared.payload):
+            return NotStarted(Declined.SATISFIED, "", label)
+        if prepared.creates is not None and self._has_made(job, index, prepared.creates):
+            return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
+        return found
+
+    def _evaluate(
+        self,
+        job: Job,
+        index: int,
+        attempt: int,
+        round_number: int | None = None,
+        account: str | None = None,
+        left_usd: float | None = None,
+    ) -> Ready | NotStarted:
+        """As `prepare_attempt`, also of an item that is done already."""
         label = None
         number = self._loops.next_round(job, index) if round_number is None else round_number
         try:
@@ -152,17 +177,15 @@ class Preparer:
             # The payload is that of the first attempt: a template with `attempt` renders to other words in a later one, and the
             # token would stand for two works.
             if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
-                first = self.prepare_attempt(job, index, 1, min(number, 1))
+                first = self._evaluate(job, index, 1, min(number, 1))
                 if isinstance(first, Ready):
                     prepared = msgspec.structs.replace(prepared, payload=first.prepared.payload)
-        except (ItemRefused, CaptureMismatch) as refused:
-            # A mistake of the item's; or somebody removed an output that a template reads. The others go on.
+        except ItemRefused as refused:
+            # A mistake of the item's. The others go on.
             return NotStarted(Declined.REFUSED, str(refused), label)
-        # Done already: nothing is to be paid for twice.
-        if self._keeps_outcome(job, index, prepared.payload):
-            return NotStarted(Declined.SATISFIED, "", label)
-        if prepared.creates is not None and self._has_made(job, index, prepared.creates):
-            return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
+        except CaptureMismatch as lost:
+            # Somebody removed an output that a template reads, or the list that has the item's value.
+            return NotStarted(Declined.REFUSED, str(lost), label, is_lost=True)
         is_asked = index in self._records.history.jobs[job.id].retries
         return Ready(msgspec.structs.replace(prepared, is_asked=True) if is_asked else prepared, label, number)
 
@@ -208,6 +231,19 @@ class Preparer:
         if isinstance(found, NotStarted):
             return found.why is Declined.SATISFIED
         return ended is not None and ended.payload == found.prepared.payload
+
+    def is_other(self, job: Job, index: int, ended: AttemptEnded) -> bool:
+        """Whether the item would do something else now; False where that cannot be known."""
+        found = self._prepare_first(job, index)
+        if isinstance(found, NotStarted):
+            return found.why is not Declined.SATISFIED and not found.is_lost
+        return ended.payload != found.prepared.payload
+
+    def work_of(self, job: Job, index: int) -> tuple[str | None, str | None]:
+        """What tells the item's work from other work, also if it is done: its payload, if it can be known, and its label."""
+        number = 1 if job.repeat is not None else 0
+        found = self._fenced(job, index, lambda: self._evaluate(job, index, 1, number))
+        return found.prepared.payload if isinstance(found, Ready) else None, found.label
 
     def payload_of(self, job: Job, index: int) -> str | None:
         """The payload that the item would have now; None if it would not start."""

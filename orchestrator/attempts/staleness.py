@@ -24,7 +24,7 @@ def newly_stale(history: RunHistory, jobs: Sequence[Job], preparer: Preparer, ra
             ended = past.last_end(index)
             if ended is None or past.is_stale(index):
                 continue
-            if not preparer.is_same(job, index, ended):
+            if preparer.is_other(job, index, ended):
                 yield ItemSettled(
                     job=job.id,
                     index=index,

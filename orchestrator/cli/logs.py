@@ -112,9 +112,9 @@ def _print_title(reader: RunReader, job_id: str, index: int, *, is_first: bool) 
 
 def _tell_child(reader: RunReader, program: str, job_id: str, index: int) -> None:
     """If the item's work is a child run, say where the logs of that run are."""
-    from orchestrator.reading.item_result import item_fields
+    from orchestrator.reading.item_result import shown_result
 
-    child = item_fields(reader, job_id, index)["child"]
+    child = shown_result(reader, job_id, index, with_output=False)["child"]
     if child is not None:
         tell_note(f"the work is done by child run {child}: {program} logs {child}")
 

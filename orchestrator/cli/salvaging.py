@@ -14,21 +14,24 @@ from orchestrator.views.outlet import Outlet
 
 if TYPE_CHECKING:
     from orchestrator.store.run_dir import RunDir
+    from orchestrator.store.run_history import RunHistory
     from orchestrator.store.salvage import Salvage
 
 
 def salvage_run(invocation: Invocation, reference: str, *, is_agreed: bool, as_json: bool) -> int:
     """Show what is whole of the run, and keep it if that is agreed; 1 if the run stays as it is and cannot be read."""
     from orchestrator.control.permits import refuse_in_attempts
-    from orchestrator.runs.salvage import find_whole, keep_whole
+    from orchestrator.runs.salvage import find_whole, keep_whole, lost_lists
     from orchestrator.store.load import read_run
 
     run_dir = invocation.find(reference)
     try:
-        read_run(run_dir)
+        history = read_run(run_dir).history
     except StateRefusedError as error:
         damage = error.message
     else:
+        if lost := lost_lists(run_dir, history):
+            return _tell_lost_lists(invocation, run_dir, history, lost, as_json=as_json)
         words = f"run {run_dir.run_id} can be read: nothing is to be salvaged"
         _tell({"run_id": run_dir.run_id, "damaged": False}, [words], as_json=as_json)
         return 0
@@ -45,6 +48,20 @@ def salvage_run(invocation: Invocation, reference: str, *, is_agreed: bool, as_j
     lines.append(f"go on with it: {invocation.program()} resume {run_dir.run_id}")
     _tell(_as_json(run_dir, salvage, kept), lines, as_json=as_json)
     return 0
+
+
+def _tell_lost_lists(invocation: Invocation, run_dir: RunDir, history: RunHistory, lost: list[str], *, as_json: bool) -> int:
+    """The records are whole, and lists of items are not: nothing is put aside for that, for an update makes them anew."""
+    from orchestrator.store.salvage import Salvage
+
+    lines = [f"the records of run {run_dir.run_id} are whole; not so what they rest on", *(f"  lost: {each}" for each in lost)]
+    if history.header.each:
+        lines.append("what succeeded stays; the lines that `each` was given stand nowhere else: give it the others once more")
+    else:
+        update = f"{invocation.program()} resume {run_dir.run_id} --update"
+        lines.append(f"this lists the items anew and keeps what succeeded: {update}")
+    _tell(_as_json(run_dir, Salvage(history, 0, [], [], lost), []), lines, as_json=as_json)
+    return int(ExitCode.FAILED)
 
 
 def _tell(told: dict[str, Any], lines: list[str], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.values import on_one_line
 from orchestrator.reading.run_records import Records
+from orchestrator.store.item_list import ListLostError
 from orchestrator.store.records import AttemptEnded, ItemSettled
 
 _MOST_NAMES = 1000
@@ -35,7 +36,10 @@ def label_of(records: Records, job_id: str, index: int, record: AttemptEnded | I
     if ended is not None and ended.label is not None:
         return ended.label
     # Nothing was ever rendered of it: its value tells it from the others.
-    value = records.value(job_id, index)
+    try:
+        value = records.value(job_id, index)
+    except ListLostError:
+        return None
     return str(value) if isinstance(value, str | int | float) and len(str(value)) <= 80 else None
 
 

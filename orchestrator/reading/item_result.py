@@ -16,6 +16,7 @@ from orchestrator.reading.money.ledger import ledger_of_item, usage_json
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import seen_status
 from orchestrator.store.captures import CaptureMismatch, check_capture_stands
+from orchestrator.store.item_list import ListLostError
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.outcomes import notes_of, outcome_in_words
 from orchestrator.store.outputs import answer_capture
@@ -71,7 +72,9 @@ def shown_result(records: Records, job_id: str, index: int, *, with_output: Read
 
 
 def _shown_result(records: Records, job_id: str, index: int, *, with_output: Reads) -> dict[str, Any]:
-    result = item_fields(records, job_id, index)
+    value, lost = _shown_value(records, job_id, index)
+    result = _fields(records, job_id, index, value)
+    result["error"] = result["error"] or lost
     past = records.history.jobs[job_id]
     try:
         if with_output == "in pieces":
@@ -107,10 +110,12 @@ def shown_rounds(records: Records, job_id: str, index: int, *, with_output: Read
 
 def _shown_rounds(records: Records, job_id: str, index: int, *, with_output: Reads) -> Iterator[dict[str, Any]]:
     past = records.history.jobs[job_id]
+    value, lost = _shown_value(records, job_id, index)
     for number in range(1, past.rounds_done(index) + 1):
         ended = past.round_end(index, number)
         assert ended is not None
-        result = _fields_at(records, job_id, index, ended, past.record(index))
+        result = _fields_at(records, job_id, index, value, ended, past.record(index))
+        result["error"] = result["error"] or lost
         # Spent is told as a sum over the item's attempts: a round has spent what came on top of the one before.
         result.update(
             _spent_part(ended, past.round_end(index, number - 1)),
@@ -133,10 +138,25 @@ def _shown_rounds(records: Records, job_id: str, index: int, *, with_output: Rea
 
 
 def item_fields(records: Records, job_id: str, index: int) -> dict[str, Any]:
-    """The result of an item but for its output, which is None here whatever it is: no capture is opened."""
+    """The result of an item but for its output, which is None here whatever it is: no capture is opened.
+
+    Raises CaptureMismatch: its value is lost.
+    """
+    return _fields(records, job_id, index, records.value(job_id, index))
+
+
+def _shown_value(records: Records, job_id: str, index: int) -> tuple[Any, str | None]:
+    """The value of an item, and in words why it is not known: people shall see the rest."""
+    try:
+        return records.value(job_id, index), None
+    except ListLostError as lost:
+        return None, str(lost)
+
+
+def _fields(records: Records, job_id: str, index: int, value: Any) -> dict[str, Any]:
     past = records.history.jobs[job_id]
     record = past.record(index)
-    result = _fields_at(records, job_id, index, past.last_end(index), record)
+    result = _fields_at(records, job_id, index, value, past.last_end(index), record)
     # Of a gate that somebody answered the settlement's message is the choice, which is its output.
     if not (past.gates and result["status"] == Status.SUCCEEDED):
         result["error"] = _settled_message(past, index, record) or result["error"]
@@ -144,9 +164,9 @@ def item_fields(records: Records, job_id: str, index: int) -> dict[str, Any]:
 
 
 def _fields_at(
-    records: Records, job_id: str, index: int, ended: AttemptEnded | None, record: AttemptEnded | ItemSettled | None
+    records: Records, job_id: str, index: int, value: Any, ended: AttemptEnded | None, record: AttemptEnded | ItemSettled | None
 ) -> dict[str, Any]:
-    """What item `index` is, with the end `ended` of one of its attempts; `record`: the last word on the item."""
+    """What item `index` with this value is, with the end `ended` of one of its attempts; `record`: the last word on the item."""
     past = records.history.jobs[job_id]
     result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
     # What the item is, whether it has had an attempt or not.
@@ -155,7 +175,7 @@ def _fields_at(
         job=job_id,
         index=index,
         label=label_of(records, job_id, index, record),
-        value=records.value(job_id, index),
+        value=value,
         status=seen_status(records, past.status(index), is_asking=past.is_asking(index)),
         attempts=past.attempts(index),
         round=past.rounds_done(index) or None,

@@ -16,7 +16,7 @@ from orchestrator.errors import JobsFileError, StateRefusedError
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import read_capture
-from orchestrator.store.item_list import ItemList
+from orchestrator.store.item_list import ItemList, ListLostError
 from orchestrator.store.load import read_history
 from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.outcomes import DoneHere
@@ -91,12 +91,29 @@ class RunReader(Records):
         return self._jobs[job_id]
 
     def values(self, job_id: str) -> ItemList | list[Any]:
-        """The item list of a job with `for_each`. Raises StateRefusedError: it is missing or damaged."""
+        """The item list of a job with `for_each`. Raises ListLostError: it is missing or damaged, and the way out."""
         revision = self.history.jobs[job_id].list_revision
-        lists = self._item_lists
-        if (job_id, revision) not in lists:
-            lists[job_id, revision] = ItemList(self.run_dir.items(job_id, revision), self._opened_lists)
-        return lists[job_id, revision]
+        found = self._item_lists.get((job_id, revision))
+        if found is None:
+            try:
+                found = ItemList(self.run_dir.items(job_id, revision), self._opened_lists)
+            except ListLostError as error:
+                # Remembered: each of its items asks, and a large file would be read for each of them.
+                found = error.message
+            self._item_lists[job_id, revision] = found
+        if isinstance(found, str):
+            update = f"orchestrate resume {self.run_dir.run_id} --update lists the items anew and keeps what succeeded"
+            raise ListLostError(found, "put it back as it was" if self.history.header.each else update)
+        return found
+
+    def lost_list(self, job_id: str) -> ListLostError | None:
+        """Why the list of a job that is listed cannot be read; None: it can, or the job has no `for_each`."""
+        if self.history.header.jobs[job_id] and self.history.jobs[job_id].count is not None:
+            try:
+                self.values(job_id)
+            except ListLostError as lost:
+                return lost
+        return None
 
     def suppose_list(self, job_id: str, values: list[Any]) -> None:
         """Read `values` where the job's list of this revision of the run would stand: an update is tried before it is made."""
@@ -127,7 +144,8 @@ class RunReader(Records):
         return OpenedFiles()
 
     @cached_property
-    def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any]]:
+    def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any] | str]:
+        """By job and revision; a text: why the list cannot be read."""
         return {}
 
 

@@ -27,6 +27,13 @@ def find_whole(run_dir: RunDir) -> Salvage:
     return salvage
 
 
+def lost_lists(run_dir: RunDir, history: RunHistory) -> list[str]:
+    """In words, the lists of items that cannot be read any more."""
+    reader = RunReader(run_dir, history, alive=False)
+    found = ((job_id, reader.lost_list(job_id)) for job_id in history.header.jobs)
+    return [f"the list of job {job_id}: {lost.message}" for job_id, lost in found if lost is not None]
+
+
 def keep_whole(run_dir: RunDir) -> tuple[Salvage, list[str]]:
     """Make what is whole the run; what that is, and the names of the damaged files, which are kept.
 

@@ -10,12 +10,10 @@ file has ended before the update is made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
 import msgspec
 
-from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.edited_file import read_edited
 from orchestrator.runs.end_old_attempts import end_attempts
 from orchestrator.runs.offline_recorder import OfflineRecorder
@@ -66,9 +64,8 @@ def commit_update(recorder: OfflineRecorder, draft: Draft) -> None:
     except OSError as error:
         raise unwritable(run_dir.path, error) from error
     # The new lists and the new text stand, under names that nobody reads yet, before a record names them.
-    reader = RunReader(run_dir, recorder.history, alive=False)
-    for job_id, added in draft.lists.items():
-        write_item_list(run_dir.items(job_id, revision), chain(reader.values(job_id), added))
+    for job_id, values in draft.lists.items():
+        write_item_list(run_dir.items(job_id, revision), values)
     write_durably(run_dir.jobs_toml(revision), draft.text.encode())
     fault_point("update.written")
     # This group is the update.

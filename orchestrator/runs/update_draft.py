@@ -27,6 +27,7 @@ from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_records import item_id
 from orchestrator.runs.edited_file import EditedFile
+from orchestrator.runs.lost_lists import relist_lost
 from orchestrator.runs.update_plan import Fate, JobUpdate, UpdatePlan
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.load import read_history
@@ -37,7 +38,7 @@ from orchestrator.store.settings_records import Selection
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What an update will write. `lists`: job id -> the values that its list gets besides. `to_end`: attempts to end before."""
+    """What an update will write. `lists`: job id -> the values of its new list. `to_end`: attempts to end before."""
 
     header: RunHeader
     text: str
@@ -90,6 +91,7 @@ class _Drafter:
         self._lists: dict[str, list[Any]] = {}
         self._to_end: list[Started] = []
         self._problems: list[str] = []
+        self._notes: list[str] = []
 
     def draft(self) -> Draft:
         """The draft. Raises JobsFileError."""
@@ -102,7 +104,7 @@ class _Drafter:
         self._to_end += [start for start in self._starts.values() if self._begins_anew(start.job)]
         if self._problems:
             raise JobsFileError(self._old.jobs_file, self._problems)
-        plan = UpdatePlan(self._old.run_id, self._old.jobs_file, updates, self._edited.notes)
+        plan = UpdatePlan(self._old.run_id, self._old.jobs_file, updates, [*self._edited.notes, *self._notes])
         return Draft(self._header, self._jobs_file.text, self._records, self._lists, self._to_end, plan)
 
     def _begins_anew(self, job_id: str) -> bool:
@@ -127,24 +129,32 @@ class _Drafter:
             self._unsettled[job.id] = None
             return
         # Evaluate the list again, if all that it reads is known to be what it will read then.
-        relisted = None
+        relisted, lost = None, self._reader.lost_list(job.id)
         update.is_listed_later = job.for_each is not None and not self._is_list_known(job)
+        if lost is not None:
+            how = "by an update after what it reads has run" if update.is_listed_later else "now, its items known by what they do"
+            self._notes.append(f"{job.id}: {lost.message}; it is made anew {how}")
         if job.for_each is not None and not update.is_listed_later:
             try:
-                relisted = list_again(self._reader, self._contexts, job)
+                relisted = (
+                    list_again(self._reader, self._contexts, job)
+                    if lost is None
+                    else relist_lost(self._reader, self._contexts, self._preparer, job)
+                )
             except ListingError as error:
                 # Go on with the other jobs: all mistakes are told at once.
                 self._problems.append(f"jobs.{job.id}.for_each: {error}")
                 self._unsettled[job.id] = None
                 return
-        unsettled = self._draft_items(job, past, update, relisted.gone if relisted is not None else [])
+        is_readable = lost is None or relisted is not None
+        unsettled = self._draft_items(job, past, update, relisted.gone if relisted is not None else [], is_readable=is_readable)
         if update.is_listed_later:
             past.is_outdated = True
             self._records.append(ListOutdated(job=job.id))
             self._unsettled[job.id] = None
             return
         if relisted is not None:
-            unsettled |= self._merge_list(job, past, update, relisted)
+            unsettled |= self._merge_list(job, past, update, relisted, is_anew=lost is not None)
         self._unsettled[job.id] = unsettled
         # Nothing of the job will change. Close it, so that items which read `jobs.ID.status` are compared with what they saw.
         if not unsettled:
@@ -156,16 +166,16 @@ class _Drafter:
             return all(self._unsettled[parent] is not None for parent in job.for_each.jobs)
         return all(self._unsettled[need] == set() for need in _reads_of_list(job))
 
-    def _merge_list(self, job: Job, past: JobHistory, update: JobUpdate, relisted: Relisted) -> set[int]:
-        """Draft the new list; returns the items that may come to something else."""
+    def _merge_list(self, job: Job, past: JobHistory, update: JobUpdate, relisted: Relisted, *, is_anew: bool) -> set[int]:
+        """Draft the new list (`is_anew`: the old one is lost); returns the items that may come to something else."""
         assert past.count is not None
         count = past.count + len(relisted.added)
         # Values that are new stand behind those that are known, so that an index never means two values.
-        if relisted.added:
-            self._lists[job.id] = relisted.added
-            self._reader.suppose_list(job.id, [*self._reader.values(job.id), *relisted.added])
-        if relisted.added or past.is_outdated:
-            revision = self._header.revision if relisted.added else past.list_revision
+        if relisted.added or is_anew:
+            self._lists[job.id] = [*self._reader.values(job.id), *relisted.added]
+            self._reader.suppose_list(job.id, self._lists[job.id])
+        if relisted.added or is_anew or past.is_outdated:
+            revision = self._header.revision if relisted.added or is_anew else past.list_revision
             self._add_record(ItemsListed(job=job.id, count=count, revision=revision))
         for mark in marks_of(job.id, relisted):
             self._add_record(mark)
@@ -184,8 +194,13 @@ class _Drafter:
         self._records.append(record)
         self._history.apply(record, JOURNAL, 0, 0)
 
-    def _draft_items(self, job: Job, past: JobHistory, update: JobUpdate, leaving: Collection[int]) -> set[int]:
-        """Draft the fate of each item that stays in the list; returns the items that may come to something else."""
+    def _draft_items(
+        self, job: Job, past: JobHistory, update: JobUpdate, leaving: Collection[int], *, is_readable: bool
+    ) -> set[int]:
+        """Draft the fate of each item that stays in the list; returns the items that may come to something else.
+
+        `is_readable`: their values are known.
+        """
         assert past.count is not None
         # Whether the items read what they will read in their turn: then their payload is known now.
         templates = [
@@ -196,7 +211,7 @@ class _Drafter:
         ]
         # A job that a gate sends back reads the gate's answer without needing it: that is as it was when the job ran.
         reads = {name for template in templates for name in template.jobs if name in job.needs}
-        is_certain = all(self._unsettled[name] == set() for name in reads)
+        is_certain = is_readable and all(self._unsettled[name] == set() for name in reads)
         takes_parent = any("parent" in template.names for template in templates)
         parents = job.for_each.jobs if isinstance(job.for_each, ChainSource) else ()
         is_certain = is_certain and not (parents and update.is_listed_later)

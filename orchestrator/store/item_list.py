@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from orchestrator.errors import StateRefusedError
+from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.opened_files import OpenedFiles
-from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.byte_text import append_json, json_decoder
 from orchestrator.workers.files.syncing import sync_folder
@@ -24,6 +26,17 @@ _LAST_LINE = re.compile(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = 64
 
 _decode = json_decoder(Any)
+
+
+class ListLostError(StateRefusedError, CaptureMismatch):
+    """A recorded list cannot be read: it is gone, damaged, or no plain file.
+
+    To what needs a value of it this is as an output that was removed (`CaptureMismatch`): that item fails, and no other. A
+    command that needs the list itself tells the user.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 def write_item_list(path: Path, values: Iterable[Any]) -> int:
@@ -61,7 +74,7 @@ def write_item_list(path: Path, values: Iterable[Any]) -> int:
 
 
 class ItemList:
-    """The values at `path`, read from disk one at a time. Raises StateRefusedError if the file is missing or damaged.
+    """The values at `path`, read from disk one at a time. Raises ListLostError if the file is missing or damaged.
 
     The file is opened when it is read, by `opened`, which the lists of a run share: a run may have thousands of them.
     """
@@ -70,7 +83,12 @@ class ItemList:
         self._path = path
         self._opened = opened or OpenedFiles(1)
         self._offsets = array("Q", [0])
-        self._scan(self._source(), path)
+        try:
+            self._scan(self._source(), path)
+        except ListLostError:
+            raise
+        except StateRefusedError as error:
+            raise ListLostError(error.message) from error
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -79,7 +97,15 @@ class ItemList:
         if not 0 <= index < len(self):
             raise IndexError(index)
         start = self._offsets[index]
-        return _decode(self._source().read(start, self._offsets[index + 1] - start))
+        try:
+            return _decode(self._source().read(start, self._offsets[index + 1] - start))
+        except ListLostError:
+            raise
+        except StateRefusedError as error:
+            raise ListLostError(error.message) from error
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            # Somebody has written into the file since it was looked at.
+            raise ListLostError(f"{self._path}: damaged: item {index} cannot be read") from error
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
@@ -88,14 +114,14 @@ class ItemList:
         try:
             return self._opened.source(self._path)
         except FileNotFoundError as error:
-            raise StateRefusedError(f"{self._path}: missing", "without its item list the job cannot go on") from error
+            raise ListLostError(f"{self._path}: missing") from error
 
     def _scan(self, source: SourceFile, path: Path) -> None:
         """Note where each line begins, and compare the checksum: a value of a damaged list must not reach an item."""
         size = source.size()
         last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
         if last is None:
-            raise refused(path, "damaged: it is not complete")
+            raise ListLostError(f"{path}: damaged: it is not complete")
         end = size - len(last[0])
         crc = 0
         position = 0
@@ -108,4 +134,4 @@ class ItemList:
                 at = block.find(b"\n", at + 1)
             position += len(block)
         if crc != int(last[2]) or len(self) != int(last[1]) or self._offsets[-1] != end:
-            raise refused(path, "damaged: its checksum does not match")
+            raise ListLostError(f"{path}: damaged: its checksum does not match")

@@ -91,6 +91,10 @@ def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_f
             if past.chosen is not None:
                 changed.append(chosen_record(job.id, None, ""))
             continue
+        # Without its list no label can be compared: what was chosen of it stays, until an update has made the list anew.
+        if selector.words and past.chosen is not None and reader.lost_list(job.id) is not None:
+            chosen[job.id] = frozenset(filter(past.is_selected, range(past.count or 0)))
+            continue
         chosen[job.id] = choose_items(reader, contexts, selector, job.id)
         record = chosen_record(job.id, chosen[job.id], selector.reason)
         if record != (past.chosen or ItemsChosen(job=job.id)):

@@ -18,7 +18,7 @@ from orchestrator.attempts.staleness import newly_stale
 from orchestrator.core.decisions import FinishRun, RunVerdict
 from orchestrator.core.states import ItemRef
 from orchestrator.errors import ExitCode
-from orchestrator.reading.item_result import item_fields
+from orchestrator.reading.item_result import shown_result
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
@@ -119,5 +119,5 @@ def error_in_words(reader: RunReader, error: ItemRef | None, *, is_timed_out: bo
     past = reader.history.jobs[job_id]
     if past.count is None:
         return job_id, past.listing_failed
-    result = item_fields(reader, job_id, index)
+    result = shown_result(reader, job_id, index, with_output=False)
     return result["item"], result["error"] or result["status"]

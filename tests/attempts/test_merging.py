@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
+from orchestrator.attempts.items.merging import MeaningChanged, Relisted, Work, follow_parent, merge_list, place_anew
 
 VALUES = st.recursive(
     st.sampled_from([None, True, 1, 1.0, 0, False, "", "a", "b", "1"]),
@@ -79,3 +79,28 @@ def test_a_chain_that_would_follow_other_items_is_refused(parent: str, index: in
     with pytest.raises(MeaningChanged) as refused:
         follow_parent("ab", (), parent, ())
     assert refused.value.index == index
+
+
+@pytest.mark.parametrize(
+    ("begun", "count", "new", "places"),
+    [
+        pytest.param({0: "a", 1: "b"}, 3, "abc", [0, 1, 2], id="the same list"),
+        pytest.param({0: "a", 1: "b"}, 3, "cba", [2, 1, 0], id="another order"),
+        pytest.param({0: "a", 1: "b"}, 3, "dabc", [2, 0, 1, 3], id="one more before"),
+        pytest.param({0: "a", 1: "b"}, 2, "cd", [2, 3], id="no index means two values"),
+        pytest.param({0: "a", 2: "a"}, 3, "aa", [0, 2], id="the same work twice"),
+        pytest.param({}, 3, "ab", [0, 1], id="nothing had begun"),
+    ],
+)
+def test_items_of_a_lost_list_are_known_by_what_they_do(begun: dict[int, str], count: int, new: str, places: list[int]) -> None:
+    assert place_anew({index: Work(do, None) for index, do in begun.items()}, count, [Work(do, None) for do in new]) == places
+    assert place_anew({index: Work(None, do) for index, do in begun.items()}, count, [Work(do, do) for do in new]) == places
+
+
+def test_what_a_lost_item_did_counts_for_no_value_of_another_name() -> None:
+    assert place_anew({0: Work("same", "x")}, 1, [Work("same", "y"), Work("same", "x")]) == [1, 0]
+    assert place_anew({0: Work("same", "x")}, 1, [Work("same", "y")]) == [1]
+
+
+def test_an_item_that_is_known_by_nothing_yet_keeps_its_place_and_is_compared_in_its_turn() -> None:
+    assert place_anew({0: Work("did", None), 1: Work("did", "x")}, 2, [Work(None, None), Work(None, None)]) == [0, 2]

@@ -184,3 +184,21 @@ def test_what_a_killed_prune_has_left_is_no_run_and_goes_with_the_next_whatever_
     assert "only half removed" in cli("run", "own.toml", "--run-id", RUN)[2]
     assert f"removed {RUN} (half removed, " in cli("prune", "--older-than", "1d")[1]
     assert not (home / "runs" / RUN).exists()
+
+
+@pytest.mark.parametrize("lose", [gone, of_another_run])
+def test_a_run_without_a_list_of_items_is_told_but_for_its_values(lose: Callable[[Path], None], home: Path, cli: Cli) -> None:
+    path = home / "runs" / RUN / "items" / "work.jsonl"
+    assert cli("doctor", "--salvage", RUN)[:2] == (0, f"run {RUN} can be read: nothing is to be salvaged\n")
+    lose(path)
+    told = json.loads(cli("results", RUN, "--json")[1])
+    assert [each["value"] for each in told] == [None] * 6
+    assert told[0]["output"] == "did a"
+    assert told[0]["error"].startswith(f"{path}: ")
+    assert cli("status", RUN)[0] == 0
+    assert cli("logs", RUN)[0] == 0
+    code, printed, _ = cli("doctor", "--salvage", RUN)
+    assert code == 1
+    assert f"  lost: the list of job work: {path}: " in printed
+    assert printed.splitlines()[-1] == (f"this lists the items anew and keeps what succeeded: orchestrate resume {RUN} --update")
+    assert json.loads(cli("doctor", "--salvage", RUN, "--json")[1])["damaged"] is True

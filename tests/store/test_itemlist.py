@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
-from orchestrator.store.item_list import ItemList, write_item_list
+from orchestrator.store.item_list import ItemList, ListLostError, write_item_list
 from orchestrator.store.opened_files import MOST_OPEN, OpenedFiles
 from orchestrator.workers.faultpoints import arm
 
@@ -66,6 +66,15 @@ def test_every_truncation_and_every_damaged_byte_is_refused(path: Path) -> None:
             path.write_bytes(damaged)
             with pytest.raises(StateRefusedError):
                 ItemList(path)
+
+
+def test_a_list_that_is_cut_while_it_is_read_is_lost_and_no_bug(path: Path) -> None:
+    write_item_list(path, ["a", "b"])
+    items = ItemList(path)
+    os.truncate(path, 6)
+    assert items[0] == "a"
+    with pytest.raises(ListLostError, match="item 1 cannot be read"):
+        items[1]
 
 
 def test_a_missing_list_is_refused(path: Path) -> None:

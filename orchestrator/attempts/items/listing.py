@@ -32,7 +32,7 @@ from orchestrator.reading.item_names import recorded_label
 from orchestrator.reading.large_output import items_in_pieces
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.item_list import ItemList, write_item_list
+from orchestrator.store.item_list import ItemList, ListLostError, write_item_list
 from orchestrator.store.records import ItemsChosen, ItemSettled, Status
 
 
@@ -71,8 +71,12 @@ def list_job(records: Records, contexts: ItemContexts, job: Job, matching: Match
             return Listing(len(old), past.list_revision, marks)
         return Listing(write_item_list(path, chain(old, relisted.added)), revision, marks)
     # The supervisor was killed after the list stood and before that was recorded: items of it may have been seen.
-    if path.exists():
+    try:
         return Listing(len(ItemList(path)), revision)
+    except ListLostError as lost:
+        # Mostly it was never made. But the lines that `each` was given stand nowhere else.
+        if records.history.header.each:
+            raise ListingError(str(lost)) from lost
     from orchestrator.jobsfile.sources import SourceError
 
     values = _values(records, contexts, job, matching)
@@ -106,8 +110,9 @@ def list_again(records: Records, contexts: ItemContexts, job: Job, matching: Mat
     """What becomes of a list that stands if it is evaluated now. Nothing is written. Raises ListingError."""
     from orchestrator.jobsfile.sources import SourceError
 
-    past, old = records.history.jobs[job.id], records.values(job.id)
+    past = records.history.jobs[job.id]
     try:
+        old = records.values(job.id)
         if not isinstance(job.for_each, ChainSource):
             return merge_list(old, past.gone, _values(records, contexts, job, matching))
         parents = job.for_each.jobs
@@ -118,6 +123,16 @@ def list_again(records: Records, contexts: ItemContexts, job: Job, matching: Mat
     except MeaningChanged as changed:
         name = f"{job.id}:{changed.index}"
         raise ListingError(f"{name} would follow another item than it did; a job of another name begins anew") from None
+
+
+def list_values(records: Records, contexts: ItemContexts, job: Job) -> list[Any]:
+    """What `for_each` gives if it is evaluated now. Raises ListingError."""
+    from orchestrator.jobsfile.sources import SourceError
+
+    try:
+        return list(_values(records, contexts, job, matching_paths))
+    except (SourceError, CaptureMismatch) as error:
+        raise ListingError(str(error)) from error
 
 
 def marks_of(job_id: str, relisted: Relisted) -> Iterator[ItemSettled]:
@@ -179,8 +194,12 @@ def label_without_attempt(records: Records, contexts: ItemContexts, job_id: str,
 def _labels(records: Records, contexts: ItemContexts) -> Labels:
     def label(of: str, index: int) -> str | Later | None:
         job = records.job(of)
-        value = _value(records, job, index)
         labelled = contexts.labelling_jobs.of(job)
+        try:
+            value = _value(records, job, index)
+        except ListLostError:
+            # It is called what it was called before; of one that never started nobody knows.
+            return recorded_label(records, of, index) or recorded_label(records, labelled.id, index)
         found = early_label(labelled, index, value, contexts.for_job())
         if found is not LATER:
             return found

@@ -6,8 +6,8 @@ Two values are equal if they are the same JSON (keys of an object in any order; 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -66,3 +66,51 @@ def follow_parent(old: Iterable[Any], gone: Collection[int], parent: Sequence[An
     left = sorted(set(parent_gone).difference(gone))
     back = sorted(set(gone).difference(parent_gone))
     return Relisted([parent[index] for index in range(count, len(parent))], left, back)
+
+
+class Work(NamedTuple):
+    """By what an item is known whose value is lost: what it does (the hash of it), what it is called; None: not known."""
+
+    payload: str | None
+    label: str | None
+
+
+def place_anew(begun: Mapping[int, Work], count: int, new: Sequence[Work]) -> list[int]:
+    """The index of each value of a list that is evaluated again, where the `count` values before are lost.
+
+    `begun`: the items before of which something is recorded, by index; no other value takes the index of one of these. The index
+    of an item that never began may mean anything.
+    """
+    left = dict(begun)
+    places: dict[int, int] = {}
+
+    def place(key: Callable[[Work], object]) -> None:
+        """Give each value the index of an item with the same key, first of all its own number."""
+        todo = [number for number in range(len(new)) if number not in places and key(new[number]) is not None]
+        for number in todo:
+            if number in left and key(left[number]) == key(new[number]):
+                del left[number]
+                places[number] = number
+        indices: dict[object, deque[int]] = {}
+        for index in sorted(left):
+            indices.setdefault(key(left[index]), deque()).append(index)
+        for number in todo:
+            if number not in places and (found := indices.get(key(new[number]))):
+                places[number] = found.popleft()
+                del left[places[number]]
+
+    # The same work under the same name; what has changed since is known by its name alone.
+    place(lambda work: work if work.payload is not None else None)
+    place(lambda work: work.label)
+    # What it does will be known only in its turn, and is compared then.
+    for number, work in enumerate(new):
+        if number not in places and work == Work(None, None) and number in left and left[number].label is None:
+            del left[number]
+            places[number] = number
+    # All others are new: each keeps its own number if that means nothing yet.
+    free = set(range(count)).difference(begun)
+    rest = [number for number in range(len(new)) if number not in places]
+    places.update((number, number) for number in rest if number in free)
+    further = iter([*sorted(free.difference(rest)), *range(count, count + len(new))])
+    places.update((number, next(further)) for number in rest if number not in free)
+    return [places[number] for number in range(len(new))]
