@@ -27,6 +27,9 @@ class AttemptEnd(NamedTuple):
         return self._replace(attempt_class=attempt_class, message=words)
 
 
+_SUCCESS = AttemptEnd(AttemptClass.OK, "", 0)
+
+
 def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: int) -> AttemptEnd:
     """The end of a process whose wait status is `status`. `ended_by`: why we ended it, if we did. `used_bytes`: what its tree
     used when that was more than `memory`.
@@ -40,7 +43,7 @@ def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: in
         attempt_class, words = end_in_words(ended_by, start, used_bytes)
         return AttemptEnd(attempt_class, words, exit_code, number, ended_by)
     if exit_code == 0:
-        return AttemptEnd(AttemptClass.OK, "", 0)
+        return _SUCCESS
     words = f"exit code {exit_code}" if number is None else f"ended by {_signal_name(number)}"
     return AttemptEnd(AttemptClass.COMMAND_FAILED, words, exit_code, number)
 

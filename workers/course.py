@@ -20,6 +20,7 @@ from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReas
 if TYPE_CHECKING:
     from .files.config_folder import ConfigFolder
 
+_OK = AttemptClass.OK
 _MAY_COME_OF_FULL_DISK = (
     AttemptClass.COMMAND_FAILED,
     AttemptClass.AGENT_FAILED,
@@ -61,7 +62,7 @@ class Course(msgspec.Struct, kw_only=True):
     @property
     def is_well(self) -> bool:
         """Whether the next step may be done."""
-        return self.end.attempt_class is AttemptClass.OK
+        return self.end.attempt_class is _OK
 
     def meet_bug(self, error: Exception, what: str) -> None:
         """A bug of ours: what the attempt came to is not known. What we ended it for stays what it came to."""

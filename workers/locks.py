@@ -14,13 +14,13 @@ def unlock(fd: int) -> None:
     for the touch. Its time is given in full nanoseconds: the kernel's own stamps stand still for 4 ms, and two releases would
     look like one. filelock's objects would not do: they unlock at garbage collection and at exit, under an agent that still runs.
     """
-    from filelock import unlock_descriptor
+    import filelock
 
     try:
         # A file system may lose its lock service (ENOLCK) after the lock was taken. Then the close has to do: the kernel frees
         # the lock with the last copy, and who waits for it really tries, once a second.
         with suppress(OSError):
-            unlock_descriptor(fd)
+            filelock.unlock_descriptor(fd)
             now = time.time_ns()
             os.utime(fd, ns=(now, now))
     finally:

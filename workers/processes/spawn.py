@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ _OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
 _MARK = MARK_VARIABLE.encode()
 _FOLDER = WORKER_FOLDER_VARIABLE.encode()
 _DUP2 = os.POSIX_SPAWN_DUP2
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+"""Those of `os.fsencode`, which asks first what it is given: an attempt has ten words for it, and all of them are text."""
 
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETOOMANYREFS)
 """Error numbers that say: the machine has no room for a process, a file or a message just now."""
@@ -69,7 +72,7 @@ def spawn(
     # What carries the locks goes high, above every number of ours that is still to be copied.
     actions = [(_DUP2, streams[0], 0), (_DUP2, streams[1], 1), (_DUP2, streams[2], 2)]
     if carried:
-        first = max(LOCK_DESCRIPTORS_FROM, *(number + 1 for number in carried))
+        first = max(LOCK_DESCRIPTORS_FROM, max(carried) + 1)
         actions.extend((_DUP2, fd, first + place) for place, fd in enumerate(carried))
     # Try each place where the command may stand; keep the reason that says most for the end.
     reason: OSError | None = None
@@ -115,10 +118,10 @@ def _environment_of(start: Start, base: Mapping[bytes, bytes]) -> dict[bytes, by
     environment = dict(base) if start.env_allowed is None else _allowed(base, start.env_allowed)
     for name, value in start.env.items():
         if value is None:
-            environment.pop(os.fsencode(name), None)
+            environment.pop(name.encode(_ENCODING, _ERRORS), None)
         else:
-            environment[os.fsencode(name)] = os.fsencode(value)
-    environment[_MARK] = os.fsencode(start.mark)
+            environment[name.encode(_ENCODING, _ERRORS)] = value.encode(_ENCODING, _ERRORS)
+    environment[_MARK] = start.mark.encode(_ENCODING, _ERRORS)
     environment[_FOLDER] = base[_FOLDER]
     return environment
 
@@ -138,8 +141,10 @@ def _candidates(command: str, environment: Mapping[bytes, bytes], *, is_anywhere
     if "/" in command or not command:
         yield command
         return
-    path = os.fsdecode(environment.get(b"PATH", os.fsencode(os.defpath)))
-    places = [f"{folder or '.'}/{command}" for folder in path.split(":") if is_anywhere or os.path.isabs(folder)]
+    path = environment.get(b"PATH")
+    folders = (os.defpath if path is None else os.fsdecode(path)).split(":")
+    # A folder that PATH names twice has nothing else at the second look.
+    places = [f"{folder or '.'}/{command}" for folder in dict.fromkeys(folders) if is_anywhere or os.path.isabs(folder)]
     is_executable = False
     for place in places:
         if os.access(place, os.X_OK):

@@ -79,7 +79,7 @@ class Watch:
         self._wrote_at = 0.0
         self._stopped_at: float | None = None
         self._is_continued = False
-        self._memory_pauses = MemoryPauses()
+        self._memory_pauses = None if start.limits.memory_bytes is None else MemoryPauses()
         self._has_seen_leftovers = False
         self._kill_at = _FOREVER
         self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
@@ -256,6 +256,7 @@ class Watch:
                 raise
             return FIRST_PAUSE_SECONDS
         assert self._start.limits.memory_bytes is not None
+        assert self._memory_pauses is not None
         if self.used_bytes > self._start.limits.memory_bytes:
             self._end(EndReason.MEMORY, self._start.limits.grace_seconds)
         return max(self._memory_pauses.pause_after(self.used_bytes), (time.monotonic() - began) / _MEMORY_CHECK_SHARE)
