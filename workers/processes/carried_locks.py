@@ -10,6 +10,7 @@ It refuses to handle: a process that receives the message on purpose.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -32,15 +33,18 @@ def carry_locks(locks: Sequence[int]) -> list[int]:
     if not locks:
         return []
     if _MAY_CARRY:
-        kept, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with kept, sender:
-            try:
-                fault_point("worker.locks.carried")
-                sender.sendmsg([b"locks"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", locks))])
-                return [kept.detach()]
-            except OSError as error:
-                if error.errno != errno.ETOOMANYREFS:
-                    raise
+        # The pair of `socket` wraps each end anew, and asks the kernel for its name: half of what all this costs an attempt.
+        kept, sender = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            fault_point("worker.locks.carried")
+            sender.sendmsg([b"locks"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", locks))])
+            return [kept.detach()]
+        except OSError as error:
+            if error.errno != errno.ETOOMANYREFS:
+                raise
+        finally:
+            kept.close()
+            sender.close()
     copies: list[int] = []
     try:
         for lock in locks:
