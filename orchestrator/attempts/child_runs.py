@@ -56,7 +56,9 @@ class ChildRuns:
 
     def arguments(self, child: str, item: str) -> list[str]:
         """The words of a child's command line behind its file. `item`: `JOB:INDEX` or `JOB`."""
-        return ["--run-id", child, "--parent", f"{self._run_id}/{item}", *self._arguments]
+        header = self._reader.history.header
+        kept = ["--kept", str(self._run_dir.kept_files(header.revision))] if header.kept_crc is not None else []
+        return ["--run-id", child, "--parent", f"{self._run_id}/{item}", *kept, *self._arguments]
 
     def run_of(self, job_id: str, index: int, attempt: int, work: ChildWork) -> str:
         """The id of the child run in which `attempt` of the item does its work."""

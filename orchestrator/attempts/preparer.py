@@ -204,6 +204,7 @@ class Preparer:
             run_env=self._jobs_file.run.env,
             place=self._workspaces.place(job, index, attempt, context),
             agents=agents,
+            files=self._jobs_file.files,
         )
         return render_attempt(job, context, surroundings)
 

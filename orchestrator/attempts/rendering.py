@@ -29,6 +29,7 @@ from orchestrator.attempts.template_texts import (
 from orchestrator.attempts.workspaces.place import Workplace
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.child_files import first_of, mistakes_in, read_child
+from orchestrator.jobsfile.kept_files import FROM_DISK, Files
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.language.values import ValueRefused, check_token, kind_in_words
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
@@ -50,7 +51,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     `folder` (absolute): of the jobs file; `cwd` and other paths are relative to it. `temporary_suffix` makes the temporary name
     of `creates` unique to a run. `run_env`: what the file declares for all jobs. `place`: where the attempt works instead of
-    `folder`; paths that are relative to the folder stay so.
+    `folder`; paths that are relative to the folder stay so. `files` reads what the job names.
     """
 
     folder: str
@@ -58,6 +59,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     run_env: Mapping[str, Template] = {}
     place: Workplace | None = None
     agents: AgentSurroundings = AgentSurroundings()
+    files: Files = FROM_DISK
 
 
 class ChildWork(msgspec.Struct, frozen=True):
@@ -240,10 +242,11 @@ def _action(
         case ShellAction(script=template):
             return _Action(*_shell(rendered_text(template, context, "shell")))
         case AgentAction():
-            work, call, does = agent_work(job, context, declared, surroundings.agents, cwd=works_in, folder=folder)
+            agents, files = surroundings.agents, surroundings.files
+            work, call, does = agent_work(job, context, declared, agents, cwd=works_in, folder=folder, files=files)
             return _Action(call.argv, call.script, call.stdin, call.env, does, agent=work)
         case WorkflowAction(path=template):
-            child, text = _child(rendered_text(template, context, "workflow"), job, context, folder)
+            child, text = _child(rendered_text(template, context, "workflow"), job, context, surroundings)
             given = encode_json(child.given).decode()
             return _Action(_child_argv(child), stdin=given, does=("workflow", child.path, text, child.given), child=child)
         case LandAction(job=landed):
@@ -276,13 +279,13 @@ def _check(job: Job, context: Mapping[str, Any]) -> str | None:
     return script
 
 
-def _child(named: str, job: Job, context: Mapping[str, Any], folder: str) -> tuple[ChildWork, str]:
+def _child(named: str, job: Job, context: Mapping[str, Any], surroundings: Surroundings) -> tuple[ChildWork, str]:
     """What the child run will do, and the text of its file."""
     if not named:
         raise ItemRefused("workflow: the path is empty")
     given = {name: _given(value, context, f"inputs.{name}") for name, value in job.inputs.items()}
     try:
-        file = read_child(os.path.join(folder, named))
+        file = read_child(os.path.join(surroundings.folder, named), surroundings.files)
     except JobsFileError as error:
         raise ItemRefused(f"workflow: {first_of(error)}") from error
     except UserError as error:

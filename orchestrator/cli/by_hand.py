@@ -51,6 +51,7 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
             run_env=reader.jobs_file.run.env,
             place=Workspaces(reader, reader.jobs_file).place(job, index, attempt, context) if is_there else None,
             agents=AgentSurroundings(find=finder(reader.jobs_file), before=preparer.find_before(job, index, 1)),
+            files=reader.jobs_file.files,
         )
         prepared = render_attempt(job, context, surroundings)
     except (ItemRefused, CaptureMismatch) as refused:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,11 +16,10 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import fresh_option
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
+from orchestrator.jobsfile.kept_files import NOTHING_KEPT, KeptFiles
 from orchestrator.workers.byte_text import json_decoder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.runs.commands import RunReport
     from orchestrator.store.run_dir import RunDir
     from orchestrator.views.listeners import Listeners
@@ -30,12 +30,24 @@ if TYPE_CHECKING:
 @click.argument("file")
 @click.option("--run-id", required=True)
 @click.option("--parent", required=True, metavar="RUN/ITEM")
+@click.option("--kept", "kept_path", metavar="FILE")
 @click.option("-k", "--keep-going", is_flag=True)
 @click.option("--update", is_flag=True)
 @fresh_option
 @pass_invocation
-def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep_going: bool, update: bool, fresh: bool) -> int:
+def command(
+    invocation: Invocation,
+    *,
+    file: str,
+    run_id: str,
+    parent: str,
+    kept_path: str | None,
+    keep_going: bool,
+    update: bool,
+    fresh: bool,
+) -> int:
     """Run FILE as the child of an item, or go on with that run."""
+    kept = _kept(kept_path) if kept_path is not None else NOTHING_KEPT
     given = json_decoder(dict[str, Any])(sys.stdin.buffer.read())
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
@@ -43,7 +55,7 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
         from orchestrator.store.settings_records import RunOptions
 
         options = RunOptions(keep_going=keep_going, fresh=fresh)
-        request = ChildRequest(path=file, given=given, run_id=run_id, parent=parent, options=options, is_update=update)
+        request = ChildRequest(path=file, given=given, run_id=run_id, parent=parent, options=options, is_update=update, kept=kept)
         return run_child(home, request, listeners)
 
     code = supervise(invocation, Shown(quiet=True, progress="never", events=False, as_json=False, detach=False), start)
@@ -51,6 +63,18 @@ def command(invocation: Invocation, *, file: str, run_id: str, parent: str, keep
     for chunk in _told(invocation.run_dir):
         write_bytes(chunk)
     return code
+
+
+def _kept(path: str) -> KeptFiles:
+    """What the parent has kept of the files that it needs, this one and its own among them. Raises StateRefusedError."""
+    from orchestrator.errors import StateRefusedError
+    from orchestrator.store.kept_files import decode_kept
+    from orchestrator.workers.files.opening import read_file
+
+    try:
+        return decode_kept(read_file(Path(path)))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StateRefusedError(f"{path}: the parent's own copy of its files cannot be read: {error}") from error
 
 
 def _told(run_dir: RunDir) -> Iterator[bytes]:

@@ -219,6 +219,7 @@ def _item(
             temporary_suffix="plan",
             run_env=jobs_file.run.env,
             agents=AgentSurroundings(find=find),
+            files=jobs_file.files,
         )
         prepared = render_attempt(job, context, surroundings)
     except NotYetKnown as unknown:

@@ -72,7 +72,9 @@ class Sinks:
         from orchestrator.jobsfile.profiles.load import Profiles
 
         if self._profiles is None:
-            self._profiles = Profiles(os.path.dirname(self._reader.history.header.jobs_file))
+            # As the run has kept them.
+            jobs_file = self._reader.jobs_file
+            self._profiles = Profiles(os.path.dirname(jobs_file.path), jobs_file.files)
         try:
             return self._profiles.get(agent)
         except UserError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchemaError, load_checker, read_schema
 from orchestrator.jobsfile.job_fields import JobFields
+from orchestrator.jobsfile.kept_files import Files, TakenFiles
 from orchestrator.jobsfile.keys import AGENT_KEYS
 from orchestrator.jobsfile.language.suggestions import shown
 from orchestrator.jobsfile.language.template import Template
@@ -38,11 +39,12 @@ class Surroundings:
     """What a jobs file is checked against besides itself. `folder` (absolute) is where its relative paths start.
 
     `beside` (absolute): the folder that it lies in, where it may have profiles of its own. None: a run's copy of it is read once
-    more, and nothing around it is asked.
+    more, and nothing around it is asked. `files` reads what it names.
     """
 
-    def __init__(self, folder: str, beside: str | None) -> None:
+    def __init__(self, folder: str, beside: str | None, files: Files) -> None:
         self.folder = folder
+        self.files = files
         self.is_asked = beside is not None
         self._beside = beside
 
@@ -51,7 +53,14 @@ class Surroundings:
         """The agents that its jobs may name. A file without agents never looks for one."""
         from orchestrator.jobsfile.profiles.load import Profiles
 
-        return Profiles(self._beside)
+        return Profiles(self._beside, self.files)
+
+    def take_profiles(self) -> None:
+        """Remember for the run what profiles lie beside the file."""
+        from orchestrator.jobsfile.profiles.load import profiles_beside
+
+        if self._beside is not None and isinstance(self.files, TakenFiles):
+            self.files.take_profiles(str(profiles_beside(self._beside)))
 
 
 def check_agent(fields: JobFields, own: frozenset[str], around: Surroundings, tell: Tell) -> None:
@@ -137,7 +146,7 @@ def _read_prompt(fields: JobFields, around: Surroundings, tell: Tell) -> None:
     if named is WRONG or not named.is_static:
         return
     try:
-        fields["prompt"] = prompt_in(os.path.join(around.folder, named.source))
+        fields["prompt"] = prompt_in(os.path.join(around.folder, named.source), around.files.read)
     except PromptFileError as error:
         if around.is_asked:
             tell("prompt_file", str(error))
@@ -167,6 +176,6 @@ def _check_schema(fields: JobFields, around: Surroundings, tell: Tell) -> None:
     try:
         load_checker()
         if named.is_static:
-            read_schema(os.path.join(around.folder, named.source))
+            read_schema(os.path.join(around.folder, named.source), around.files.read)
     except AnswerSchemaError as error:
         tell("schema", str(error))

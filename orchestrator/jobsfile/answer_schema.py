@@ -6,6 +6,7 @@ schemas at their word, and raises whatever a strange one leads to: here that is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -58,10 +59,10 @@ def load_checker() -> Any:
         ) from error
 
 
-def read_schema(path: str) -> AnswerSchema:
-    """The JSON Schema in the file at `path`. Raises AnswerSchemaError."""
+def read_schema(path: str, read: Callable[[str], bytes] = read_named) -> AnswerSchema:
+    """The JSON Schema in the file at `path`. Raises AnswerSchemaError. `read` raises OSError."""
     try:
-        text = read_named(path).decode().removeprefix("\ufeff")
+        text = read(path).decode().removeprefix("\ufeff")
     except OSError as error:
         raise AnswerSchemaError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:

@@ -14,6 +14,7 @@ import msgspec
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.inputs import build_inputs, complaints
+from orchestrator.jobsfile.kept_files import FROM_DISK, Files
 from orchestrator.jobsfile.keys import FileTable
 from orchestrator.jobsfile.language.decode import decode, plain
 from orchestrator.jobsfile.language.problems import Problems
@@ -30,15 +31,16 @@ class ChildFile(msgspec.Struct, frozen=True):
     inputs: dict[str, InputSpec]
 
 
-def read_child(path: str) -> ChildFile:
+def read_child(path: str, files: Files = FROM_DISK) -> ChildFile:
     """The jobs file at `path`. Only its inputs are checked. Raises UserError, JobsFileError."""
-    text = read_text(path)
+    real_path = files.real_path(path)
+    text = read_text(path, lambda _: files.read(real_path))
     problems = Problems(path, text)
     raw, _ = decode(plain(parse_toml(text, path), (), problems), FileTable, (), problems)
     inputs = build_inputs(raw.inputs or {}, problems)
     if lines := problems.lines():
         raise JobsFileError(path, lines)
-    return ChildFile(os.path.realpath(path), text, inputs)
+    return ChildFile(real_path, text, inputs)
 
 
 def mistakes_in(given: Mapping[str, Any], specs: Mapping[str, InputSpec], *, untold: Collection[str] = ()) -> list[str]:
@@ -79,22 +81,27 @@ def first_of(error: JobsFileError) -> str:
 
 
 class ChildFiles:
-    """The child files of one file, and theirs. `load(path, below)` loads one; `above`: the files on the way to it, real paths."""
+    """The child files of one file, and theirs. `load(path, below)` loads one; `above`: the files on the way to it, real paths.
+
+    `files` tells where paths lead.
+    """
 
     def __init__(
         self,
         load: Callable[[str, ChildFiles], JobsFile],
+        files: Files = FROM_DISK,
         above: tuple[str, ...] = (),
         known: dict[str, JobsFile | str] | None = None,
     ) -> None:
         self._load = load
+        self._files = files
         self._above = above
         self._known: dict[str, JobsFile | str] = {} if known is None else known
         """Real path -> the file, or what is wrong with it: loaded once, however many jobs run it."""
 
     def of(self, path: str) -> ChildFiles:
         """Those of the file at `path` (real), which is one of these."""
-        return ChildFiles(self._load, (*self._above, path), self._known)
+        return ChildFiles(self._load, self._files, (*self._above, path), self._known)
 
     def check_children(self, jobs: Sequence[Job], folder: str, max_depth: int, problems: Problems) -> int:
         """Tell what is wrong with the children of `jobs`. Returns how deep runs nest. Paths are relative to `folder`."""
@@ -107,7 +114,7 @@ class ChildFiles:
             if not job.action.path.is_static:
                 continue
             place = ("jobs", job.id, "workflow")
-            shown, path = job.action.path.source, os.path.realpath(os.path.join(folder, job.action.path.source))
+            shown, path = job.action.path.source, self._files.real_path(os.path.join(folder, job.action.path.source))
             # Before it is loaded: a circle of files would be loaded without end.
             if path in self._above:
                 circle = (*self._above[self._above.index(path) :], path)

@@ -20,6 +20,7 @@ from orchestrator.jobsfile.child_files import ChildFiles
 from orchestrator.jobsfile.inputs import build_inputs
 from orchestrator.jobsfile.job_fields import JobFields, compile_fields, lay_over
 from orchestrator.jobsfile.jobs import build_jobs
+from orchestrator.jobsfile.kept_files import FROM_DISK, NOTHING_KEPT, Files, KeptFiles, TakenFiles
 from orchestrator.jobsfile.keys import FILE_SCOPE, TEMPLATE_FUNCTIONS, ConfigTable, FileTable, RunTable
 from orchestrator.jobsfile.language.decode import decode, plain
 from orchestrator.jobsfile.language.problems import Problems
@@ -30,33 +31,53 @@ from orchestrator.jobsfile.pools import PoolFields, build_pools, compile_pools
 from orchestrator.jobsfile.template_fields import WRONG, compile_environment
 
 
-def load(path: str | os.PathLike[str], *, folder: str | None = None, user_config: str | None = None) -> JobsFile:
+def load(
+    path: str | os.PathLike[str], *, folder: str | None = None, user_config: str | None = None, kept: KeptFiles = NOTHING_KEPT
+) -> JobsFile:
     """The jobs file at `path`. `folder`: where its relative paths start, default its own folder.
 
     `user_config`: the user's config.toml, whose [defaults] and [pools] stand behind the file's; it need not exist.
-    The files that it runs as children are loaded, too, as far as their paths are no templates.
+    The files that it runs as children are loaded, too, as far as their paths are no templates. `kept`: of the run whose child
+    it is. All that is read is remembered in the `kept` of what is returned.
     Raises UserError for a file that cannot be read, JobsFileError for mistakes in it.
     """
-    children = ChildFiles(lambda child, below: _load_file(child, None, user_config, below))
-    return _load_file(os.fspath(path), folder, user_config, children)
+    files, given = TakenFiles(kept), os.fspath(path)
+    children = ChildFiles(lambda child, below: _load_file(child, None, user_config, below, files), files)
+    found = _load_file(given, folder, user_config, children, files)
+    return msgspec.structs.replace(found, kept=files.taken(given))
 
 
-def _load_file(given: str, folder: str | None, user_config: str | None, children: ChildFiles) -> JobsFile:
-    text = read_text(given)
-    real_path = os.path.realpath(given)
+def _load_file(given: str, folder: str | None, user_config: str | None, children: ChildFiles, files: TakenFiles) -> JobsFile:
+    text = read_text(given, files.read)
+    real_path = files.real_path(given)
     folder = os.path.abspath(folder) if folder is not None else os.path.dirname(real_path)
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder")
-    around = Surroundings(folder, os.path.dirname(real_path))
+    around = Surroundings(folder, os.path.dirname(real_path), files)
     return _load(text, real_path, around, user_config, shown_path=given, children=children.of(real_path))
 
 
-def load_text(text: str, *, path: str, folder: str, user_config: str | None = None, is_recorded: bool = True) -> JobsFile:
+def load_text(
+    text: str,
+    *,
+    path: str,
+    folder: str,
+    user_config: str | None = None,
+    is_recorded: bool = True,
+    kept: KeptFiles | None = None,
+) -> JobsFile:
     """The jobs file that reads `text` and came from the absolute `path`. Errors as of `load`; child files are left alone.
 
-    `is_recorded`: it is a run's copy. Then agents and schemas that are there no more are no mistakes of it.
+    `is_recorded`: it is a run's copy, which has `kept` besides. Then agents and schemas that are there no more are no mistakes of
+    it.
     """
-    return _load(text, path, Surroundings(folder, None if is_recorded else folder), user_config, shown_path=path)
+    if is_recorded:
+        files = Files(kept) if kept is not None else FROM_DISK
+        found = _load(text, path, Surroundings(folder, None, files), user_config, shown_path=path)
+        return msgspec.structs.replace(found, kept=kept)
+    taken = TakenFiles()
+    found = _load(text, path, Surroundings(folder, folder, taken), user_config, shown_path=path)
+    return msgspec.structs.replace(found, kept=taken.taken(path))
 
 
 def _load(
@@ -80,6 +101,8 @@ def _load(
     defaults = lay_over(config.defaults, compile_fields(raw.defaults or {}, ("defaults",), problems))
     # The jobs last: they name inputs, pools and other files.
     jobs = () if "jobs" in wrong else build_jobs(raw.jobs or {}, defaults, known_inputs, known_pools, problems, around)
+    if any(job.is_agent for job in jobs):
+        around.take_profiles()
     nests = children.check_children(jobs, folder, run.max_depth, problems) if children is not None else 0
     lines = problems.lines() + config.problems.lines()
     if lines:

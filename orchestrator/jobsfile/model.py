@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.jobsfile.kept_files import FROM_DISK, Files, KeptFiles
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.workers.protocol import DEFAULT_LIMITS, Expectation, Limits
 
@@ -277,6 +278,13 @@ class JobsFile(msgspec.Struct, frozen=True, kw_only=True):
     pools: dict[str, Pool] = msgspec.field(default_factory=dict)
     nests: int = 0
     """How deep runs of other files nest in a run of this one, as far as the files could be known when it was loaded."""
+    kept: KeptFiles | None = None
+    """What the file needs besides itself, as it was when the run was made; None: nothing, or a version that kept none made it."""
+
+    @property
+    def files(self) -> Files:
+        """What reads the files that it names."""
+        return Files(self.kept) if self.kept is not None else FROM_DISK
 
 
 def templates_in(value: Any) -> list[Template]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateError
 from orchestrator.system.named_files import read_named
@@ -11,10 +13,10 @@ class PromptFileError(Exception):
     """A prompt file cannot be used; one line in words."""
 
 
-def prompt_in(path: str) -> Template:
-    """What the file at `path` says, as a template. Raises PromptFileError."""
+def prompt_in(path: str, read: Callable[[str], bytes] = read_named) -> Template:
+    """What the file at `path` says, as a template. Raises PromptFileError. `read` raises OSError."""
     try:
-        text = read_named(path).decode().removeprefix("\ufeff")
+        text = read(path).decode().removeprefix("\ufeff")
     except OSError as error:
         raise PromptFileError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

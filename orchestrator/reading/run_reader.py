@@ -13,6 +13,7 @@ from typing import Any
 from zlib import crc32
 
 from orchestrator.errors import JobsFileError, StateRefusedError
+from orchestrator.jobsfile.kept_files import KeptFiles
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import read_capture
@@ -64,12 +65,13 @@ class RunReader(Records):
         header = self.history.header
         path = self.run_dir.jobs_toml(header.revision)
         config = config_of(self.run_dir, header)
+        kept = kept_of(self.run_dir, header)
         try:
             data = read_file(path)
             # A byte that flipped may well leave a file without mistakes, by which other commands would run.
             if header.jobs_crc not in (None, crc32(data)):
                 raise _lost(header, path, "it is not as it was written")
-            found = load_text(data.decode(), path=header.jobs_file, folder=header.folder, user_config=config)
+            found = load_text(data.decode(), path=header.jobs_file, folder=header.folder, user_config=config, kept=kept)
         except OSError as error:
             raise _lost(header, path, error.strerror or str(error)) from error
         except UnicodeDecodeError as error:
@@ -166,9 +168,30 @@ def config_of(run_dir: RunDir, header: RunHeader) -> str | None:
     return str(path)
 
 
+def kept_of(run_dir: RunDir, header: RunHeader) -> KeptFiles | None:
+    """What the run has kept of the files that its jobs file needs; None: nothing.
+
+    Raises StateRefusedError: it is lost, or not as it was. Files of now in its place could be an agent's.
+    """
+    if header.kept_crc is None:
+        return None
+    from orchestrator.store.kept_files import decode_kept
+
+    path = run_dir.kept_files(header.revision)
+    try:
+        data = read_file(path)
+        if header.kept_crc != crc32(data):
+            raise _lost(header, path, "it is not as it was written")
+        return decode_kept(data)
+    except OSError as error:
+        raise _lost(header, path, error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _lost(header, path, "it is not as it was written") from error
+
+
 def _lost(header: RunHeader, path: Path, what: str) -> StateRefusedError:
     # An update needs the files that the user has, and none that the run had before.
-    is_jobs_file = path.name.startswith("jobs")
+    is_jobs_file = path.name.startswith(("jobs", "kept"))
     taken = f"{header.jobs_file} as it is now" if is_jobs_file else "the jobs file and your defaults as they are now"
     update = f", or take {taken}: orchestrate resume {header.run_id} --update" if not header.each else ""
     return StateRefusedError(f"{path}: the run's own copy cannot be read: {what}", f"put it back as it was{update}")

@@ -136,9 +136,10 @@ def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunRep
             )
         with holding(lock_run(run_dir)) as lock:
             if request.is_update:
-                _update_run(run_dir, UpdateRequest(), listeners)
+                _update_run(run_dir, UpdateRequest(kept=request.kept), listeners)
             return begin_next_session(run_dir, lock, session, listeners)
-    jobs_file = load(request.path, user_config=user_config())
+    # As its parent has kept it: an agent of the parent may have written to the file since.
+    jobs_file = load(request.path, user_config=user_config(), kept=request.kept)
     new = NewRun(
         jobs_file=jobs_file,
         inputs=values_of(request.given, jobs_file.inputs),

@@ -46,7 +46,7 @@ def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
     except StateRefusedError:
         defaults = user_config()
         config = read_named(defaults) if defaults is not None else b""
-    jobs_file = load(old.jobs_file, folder=old.folder, user_config=defaults)
+    jobs_file = load(old.jobs_file, folder=old.folder, user_config=defaults, kept=request.kept)
     check_patterns(selection.only, [job.id for job in jobs_file.jobs])
     inputs = resolve_inputs(
         jobs_file.inputs,

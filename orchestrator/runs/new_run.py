@@ -23,6 +23,7 @@ from orchestrator.runs.locking import lock_run, require_descriptors
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.item_list import write_item_list
+from orchestrator.store.kept_files import encode_kept
 from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir, create_run_dir, new_run_id
 from orchestrator.store.run_store import RunStore
@@ -68,15 +69,15 @@ def create_run(home: Path, new: NewRun) -> Launched:
         # Locked before it exists: a reader that sees the run finds its supervisor.
         lock = lock_run(run_dir)
         try:
-            header = msgspec.structs.replace(_header(run_dir, new, now), config_crc=_write_files(run_dir, new))
+            header = msgspec.structs.replace(_header(run_dir, new, now), **_write_files(run_dir, new))
             return Launched(run_dir, lock, RunStore.create(run_dir, header, new.jobs_file.text, lock))
         except BaseException:
             lock.release()
             raise
 
 
-def _write_files(run_dir: RunDir, new: NewRun) -> int | None:
-    """Write all that the run reads later, but for its records; the CRC-32 of the user's defaults, if there are any.
+def _write_files(run_dir: RunDir, new: NewRun) -> dict[str, int | None]:
+    """Write all that the run reads later, but for its records; what its header tells of that: checksums.
 
     Raises OSError, StateUnwritableError.
     """
@@ -87,11 +88,17 @@ def _write_files(run_dir: RunDir, new: NewRun) -> int | None:
     config = read_named(path) if path is not None else None
     if config is not None:
         write_durably(run_dir.config_toml, config)
+    kept = encode_kept(new.jobs_file.kept) if new.jobs_file.kept is not None else None
+    if kept is not None:
+        write_durably(run_dir.kept_files(0), kept)
     if new.lines is not None:
         write_item_list(run_dir.items("each", 0), new.lines)
     if new.capsule is not None:
         _unpack_capsule(Path(new.capsule), run_dir)
-    return crc32(config) if config is not None else None
+    return {
+        "config_crc": crc32(config) if config is not None else None,
+        "kept_crc": crc32(kept) if kept is not None else None,
+    }
 
 
 def _header(run_dir: RunDir, new: NewRun, now: float) -> RunHeader:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.jobsfile.input_values import Ask
+from orchestrator.jobsfile.kept_files import NOTHING_KEPT, KeptFiles
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.settings_records import RunOptions, Selection
 
@@ -51,7 +52,7 @@ class EachRequest(msgspec.Struct, frozen=True, kw_only=True):
 class ChildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The run that an item (`parent`: `RUN/ITEM`) starts, or goes on with. `given`: its inputs, typed.
 
-    `is_update`: if it goes on, by the file as it is now.
+    `is_update`: if it goes on, by the file as it is now. `kept`: what its parent has kept, its file among that.
     """
 
     path: str
@@ -60,15 +61,20 @@ class ChildRequest(msgspec.Struct, frozen=True, kw_only=True):
     parent: str
     options: RunOptions = DEFAULT_OPTIONS
     is_update: bool = False
+    kept: KeptFiles = NOTHING_KEPT
 
 
 class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Values for inputs, as of `run`: for new inputs, or instead of those that the run has. `selection`: instead of the run's."""
+    """Values for inputs, as of `run`: for new inputs, or instead of those that the run has. `selection`: instead of the run's.
+
+    `kept`: of the run whose child it is, the files as these are for it now.
+    """
 
     inputs: tuple[str, ...] = ()
     inputs_file: str | None = None
     ask_input: Ask | None = None
     selection: Selection | None = None
+    kept: KeptFiles = NOTHING_KEPT
 
 
 class ResumeRequest(msgspec.Struct, frozen=True, kw_only=True):

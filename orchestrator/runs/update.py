@@ -21,6 +21,7 @@ from orchestrator.runs.run_requests import UpdateRequest
 from orchestrator.runs.update_draft import Draft, draft_update
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.item_list import write_item_list
+from orchestrator.store.kept_files import encode_kept
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import read_file
@@ -66,6 +67,8 @@ def commit_update(recorder: OfflineRecorder, draft: Draft) -> None:
     # The new lists and the new text stand, under names that nobody reads yet, before a record names them.
     for job_id, values in draft.lists.items():
         write_item_list(run_dir.items(job_id, revision), values)
+    if draft.kept is not None:
+        write_durably(run_dir.kept_files(revision), encode_kept(draft.kept))
     write_durably(run_dir.jobs_toml(revision), draft.text.encode())
     fault_point("update.written")
     # This group is the update.

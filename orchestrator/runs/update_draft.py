@@ -22,6 +22,7 @@ from orchestrator.attempts.items.selection import Selector
 from orchestrator.attempts.loops import Loops
 from orchestrator.attempts.preparer import Preparer
 from orchestrator.errors import JobsFileError
+from orchestrator.jobsfile.kept_files import KeptFiles
 from orchestrator.jobsfile.model import ChainSource, FileSource, Job, MatrixSource, templates_in
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_reader import RunReader
@@ -30,6 +31,7 @@ from orchestrator.runs.edited_file import EditedFile
 from orchestrator.runs.lost_lists import relist_lost
 from orchestrator.runs.update_plan import Fate, JobUpdate, UpdatePlan
 from orchestrator.store.job_history import JobHistory
+from orchestrator.store.kept_files import encode_kept
 from orchestrator.store.load import read_history
 from orchestrator.store.places import JOURNAL
 from orchestrator.store.records import ItemSettled, ItemsListed, ListOutdated, Record, RunHeader, Started, Status
@@ -38,10 +40,13 @@ from orchestrator.store.settings_records import Selection
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What an update will write. `lists`: job id -> the values of its new list. `to_end`: attempts to end before."""
+    """What an update will write. `kept`: what the file needs besides itself. `lists`: job id -> the values of its new list.
+    `to_end`: attempts to end before.
+    """
 
     header: RunHeader
     text: str
+    kept: KeptFiles | None
     records: list[Record]
     lists: dict[str, list[Any]]
     to_end: list[Started]
@@ -71,6 +76,7 @@ class _Drafter:
             revision=old.revision + 1,
             jobs_crc=crc32(jobs_file.text.encode()),
             config_crc=crc32(edited.config) if edited.config is not None else old.config_crc,
+            kept_crc=crc32(encode_kept(jobs_file.kept)) if jobs_file.kept is not None else None,
             removed={job_id: is_fan_out for job_id, is_fan_out in known.items() if job_id not in jobs},
         )
         self._past = dict(history.jobs)
@@ -105,7 +111,7 @@ class _Drafter:
         if self._problems:
             raise JobsFileError(self._old.jobs_file, self._problems)
         plan = UpdatePlan(self._old.run_id, self._old.jobs_file, updates, [*self._edited.notes, *self._notes])
-        return Draft(self._header, self._jobs_file.text, self._records, self._lists, self._to_end, plan)
+        return Draft(self._header, self._jobs_file.text, self._jobs_file.kept, self._records, self._lists, self._to_end, plan)
 
     def _begins_anew(self, job_id: str) -> bool:
         """Whether the records of an old job count no more: it is gone, or is a fan-out now and was none, or the reverse."""

@@ -63,6 +63,8 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     """The CRC-32 of the run's copy of the jobs file; None: a version that did not tell has written it."""
     config_crc: int | None = None
     """The same of its copy of the user's defaults; None: there were none, or a version that did not tell has written it."""
+    kept_crc: int | None = None
+    """The same of what it has kept of other files (`store.kept_files`); None: nothing, and these are read where they are."""
 
     @property
     def mark(self) -> str:

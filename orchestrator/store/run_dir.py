@@ -73,6 +73,10 @@ class RunDir(msgspec.Struct, frozen=True):
         """The run's own copy of the jobs file, as it is since the run was updated `revision` times."""
         return self.path / ("jobs.toml" if not revision else f"jobs-{revision}.toml")
 
+    def kept_files(self, revision: int) -> Path:
+        """The run's own copy of what its jobs file needs besides itself, as of `jobs_toml`."""
+        return self.path / ("kept.json" if not revision else f"kept-{revision}.json")
+
     @property
     def config_toml(self) -> Path:
         return self.path / "config.toml"

@@ -85,7 +85,7 @@ class Parts:
         preparer = Preparer(run.reader, contexts, loops, run.jobs_file, selector, chooser)
         messages = StartMessages(run.reader, run.jobs_file, options.nesting, preparer.replay)
         children = ChildRuns(run.reader, options.run, is_update=options.is_update)
-        agent_ends = AgentEnds(run.reader, contexts, run.jobs_file.folder)
+        agent_ends = AgentEnds(run.reader, contexts, run.jobs_file)
 
         # What the core's decisions and the happenings are handed to.
         self.stops = Stops(run, self.flights)

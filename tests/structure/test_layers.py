@@ -53,7 +53,7 @@ def test_workers_import_nothing_of_orchestrator_and_the_core_only_itself() -> No
 
 
 def test_the_language_of_jobs_files_knows_no_profile_and_neither_knows_the_jobs() -> None:
-    for folder, known in (("language", {"language"}), ("profiles", {"language", "profiles"})):
+    for folder, known in (("language", {"language"}), ("profiles", {"language", "profiles", "kept_files"})):
         inside = [module for module in FILES if module.startswith(f"orchestrator.jobsfile.{folder}.")]
         parts = [other.split(".") for module in inside for other in imports()[module]]
         assert {names[2] for names in parts if names[:2] == ["orchestrator", "jobsfile"]} == known

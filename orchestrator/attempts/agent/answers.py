@@ -11,6 +11,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.core.events import Verdict
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
+from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.outcomes import with_answer_checked
@@ -18,12 +19,13 @@ from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
 class AgentEnds:
-    """The ends of the agents of one run. `folder` (absolute): where relative paths of its jobs file start."""
+    """The ends of the agents of one run."""
 
-    def __init__(self, records: Records, contexts: ItemContexts, folder: str) -> None:
+    def __init__(self, records: Records, contexts: ItemContexts, jobs_file: JobsFile) -> None:
         self._records = records
         self._contexts = contexts
-        self._folder = folder
+        self._folder = jobs_file.folder
+        self._files = jobs_file.files
 
     def carry_session_over(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The outcome, with what its session had told before, where the attempt told nothing of that."""
@@ -43,7 +45,7 @@ class AgentEnds:
         try:
             context = self._contexts.for_item(flight.job, flight.item[1], flight.start.attempt)
             context["label"] = flight.start.label
-            schema = schema_of(flight.job, context, self._folder)[1]
+            schema = schema_of(flight.job, context, self._folder, self._files)[1]
         except (ItemRefused, CaptureMismatch) as error:
             raise AnswerSchemaError(str(error)) from error
         assert schema is not None, "only a job with a schema is asked for it"

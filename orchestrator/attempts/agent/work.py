@@ -37,6 +37,7 @@ from orchestrator.attempts.template_texts import (
 )
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema
+from orchestrator.jobsfile.kept_files import FROM_DISK, Files
 from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.profiles.profile import ConfigDir, Profile
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
@@ -58,7 +59,7 @@ def finder(jobs_file: JobsFile) -> FindProfile:
     def profiles() -> Profiles:
         from orchestrator.jobsfile.profiles.load import Profiles
 
-        return Profiles(os.path.dirname(jobs_file.path))
+        return Profiles(os.path.dirname(jobs_file.path), jobs_file.files)
 
     return lambda name: profiles().get(name)
 
@@ -138,11 +139,12 @@ def agent_work(
     *,
     cwd: str,
     folder: str,
+    files: Files = FROM_DISK,
 ) -> tuple[AgentWork, Call, tuple[Any, ...]]:
     """The agent action of `job` rendered, how it is called, and what tells whether two items do the same. Raises ItemRefused.
 
     `declared`: the environment that the job declares. `cwd`, where the agent works, and `folder`, where relative paths start, are
-    absolute. The caller adds `declared` and the folder to what tells two items apart.
+    absolute; `files` reads what is named. The caller adds `declared` and the folder to what tells two items apart.
     """
     assert isinstance(job.action, AgentAction)
     before = surroundings.before
@@ -155,8 +157,8 @@ def agent_work(
     _refuse_unfit(profile, job)
     # What the work is, whichever agent does it and whatever it is told now.
     model = _model(job, context, before)
-    prompt = _prompt(job, context, folder) if before.retry is None or before.retry.prompt is None else before.retry.prompt
-    schema_path, schema = schema_of(job, context, folder)
+    prompt = _prompt(job, context, folder, files) if before.retry is None or before.retry.prompt is None else before.retry.prompt
+    schema_path, schema = schema_of(job, context, folder, files)
     schema_text = schema.text if schema is not None else None
     args = rendered_arguments(job.args, context, "args")
     # What this attempt is told: less than the prompt where a session goes on, more where the CLI itself takes no schema.
@@ -246,14 +248,14 @@ def _profile(name: str, find: FindProfile) -> Profile:
         raise ItemRefused(f"agent: {error.message}") from error
 
 
-def _prompt(job: Job, context: Mapping[str, Any], folder: str) -> str:
+def _prompt(job: Job, context: Mapping[str, Any], folder: str, files: Files) -> str:
     """The whole prompt. A prompt file whose path is no template was read with the jobs file. Raises ItemRefused."""
     template = job.prompt
     if job.prompt_file is not None and (template is None or not job.prompt_file.is_static):
         named = rendered_text(job.prompt_file, context, "prompt_file")
         refuse_nul(named, "prompt_file")
         try:
-            template = prompt_in(os.path.join(folder, named))
+            template = prompt_in(os.path.join(folder, named), files.read)
         except PromptFileError as error:
             raise ItemRefused(f"prompt_file: {error}") from error
     assert template is not None, "a job with agent has a prompt"
@@ -263,7 +265,7 @@ def _prompt(job: Job, context: Mapping[str, Any], folder: str) -> str:
     return prompt
 
 
-def schema_of(job: Job, context: Mapping[str, Any], folder: str) -> tuple[str | None, AnswerSchema | None]:
+def schema_of(job: Job, context: Mapping[str, Any], folder: str, files: Files) -> tuple[str | None, AnswerSchema | None]:
     """The absolute path of the schema for the answer, and that schema; None, None without one. Raises ItemRefused."""
     if job.schema is None:
         return None, None
@@ -271,7 +273,7 @@ def schema_of(job: Job, context: Mapping[str, Any], folder: str) -> tuple[str | 
     refuse_nul(named, "schema")
     path = os.path.join(folder, named)
     try:
-        return path, read_schema(path)
+        return path, read_schema(path, files.read)
     except AnswerSchemaError as error:
         raise ItemRefused(f"schema: {error}") from error
 

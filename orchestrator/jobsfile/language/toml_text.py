@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import JobsFileError, UserError
@@ -12,10 +13,10 @@ from orchestrator.system.named_files import read_named
 _AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
 
 
-def read_text(path: str) -> str:
-    """The text of a file, without a byte order mark. Raises UserError, JobsFileError (not UTF-8)."""
+def read_text(path: str, read: Callable[[str], bytes] = read_named) -> str:
+    """The text of a file, without a byte order mark. Raises UserError, JobsFileError (not UTF-8). `read` raises OSError."""
     try:
-        content = read_named(path)
+        content = read(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:

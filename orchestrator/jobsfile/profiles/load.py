@@ -1,6 +1,6 @@
 """Where profiles lie, and which of them counts for a name.
 
-`NAME.toml` is looked for in the folder `agents` beside the jobs file, then among the user's own
+`NAME.toml` is looked for in the folder `agents` beside the jobs file (as it was when the run was made), then among the user's own
 ($XDG_CONFIG_HOME/orchestrate/agents), then among those that come with the program; the first takes the place of all others.
 With `extends = "NAME"` a profile is the named one with some keys laid over it (tables key by key, all else as a whole); its
 own name means the next one that is behind it.
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.kept_files import FROM_DISK, Files
 from orchestrator.jobsfile.language.decode import plain
 from orchestrator.jobsfile.language.problems import Problems
 from orchestrator.jobsfile.language.suggestions import did_you_mean, shown
@@ -25,22 +27,40 @@ from orchestrator.system.shipped_files import agent_errors_file, agents_folder
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
-class Profiles:
-    """The profiles that a jobs file in `folder` (absolute; None: no jobs file) may name. Each is read when it is asked for."""
+def profiles_beside(folder: str) -> Path:
+    """Where the profiles lie that belong to a jobs file in `folder`."""
+    return Path(folder) / "agents"
 
-    def __init__(self, folder: str | None = None) -> None:
+
+class _Place(NamedTuple):
+    """A folder with profiles, and what reads them."""
+
+    origin: Origin
+    folder: Path
+    files: Files = FROM_DISK
+
+    def path_of(self, name: str) -> str:
+        return str(self.folder / f"{name}.toml")
+
+
+class Profiles:
+    """The profiles that a jobs file in `folder` (absolute; None: no jobs file) may name. Each is read when it is asked for.
+
+    `files` reads those beside it; the others are nobody's but the user's, and are read from the disk.
+    """
+
+    def __init__(self, folder: str | None = None, files: Files = FROM_DISK) -> None:
         config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-        places: list[tuple[Origin, Path]] = []
+        self._places = [_Place("user", Path(config) / "orchestrate" / "agents"), _Place("shipped", agents_folder())]
         if folder is not None:
-            places.append(("jobs file", Path(folder) / "agents"))
-        self._places = [*places, ("user", Path(config) / "orchestrate" / "agents"), ("shipped", agents_folder())]
+            self._places.insert(0, _Place("jobs file", profiles_beside(folder), files))
         self._read: dict[str, Profile] = {}
         self._errors: Errors | None = None
 
     def names(self) -> list[str]:
         """All that there are, in order."""
-        found = {path.stem for _origin, place in self._places for path in place.glob("*.toml") if _NAME.fullmatch(path.stem)}
-        return sorted(found)
+        stems = {Path(path).stem for place in self._places for path in place.files.profile_paths(str(place.folder))}
+        return sorted(filter(_NAME.fullmatch, stems))
 
     def get(self, name: str) -> Profile:
         """The profile. Raises UserError if there is none, JobsFileError for mistakes in it."""
@@ -49,38 +69,38 @@ class Profiles:
         return self._read[name]
 
     def _load(self, name: str) -> Profile:
-        found = self._files(name)
-        if not found:
+        place = next(self._places_of(name), None)
+        if place is None:
             raise UserError(f"there is no agent {shown(name)}{did_you_mean(name, self.names())}", "orchestrate agents lists them")
-        origin, path = found[0]
         table, text = self._table(name, [])
-        return decode_profile(table, name=name, origin=origin, path=str(path), text=text, common=self._common_errors())
+        path = place.path_of(name)
+        return decode_profile(table, name=name, origin=place.origin, path=path, text=text, common=self._common_errors())
 
-    def _files(self, name: str) -> list[tuple[Origin, Path]]:
-        if not _NAME.fullmatch(name):
-            return []
-        # Also what is no file, as a folder: it is told as what it is, and not that there is no such agent.
-        return [(origin, place / f"{name}.toml") for origin, place in self._places if os.path.lexists(place / f"{name}.toml")]
+    def _places_of(self, name: str) -> Iterator[_Place]:
+        """Those that have a profile of this name, the one that counts first."""
+        if _NAME.fullmatch(name):
+            yield from (place for place in self._places if place.files.is_profile(place.path_of(name)))
 
-    def _table(self, name: str, seen: list[Path]) -> tuple[dict[str, Any], str]:
+    def _table(self, name: str, seen: list[str]) -> tuple[dict[str, Any], str]:
         """What the first file of this name that is not in `seen` says, laid over what it extends; and its text."""
         # Its own name means the next file behind it: so a user's `claude` may extend the one that comes with the program.
-        path = next((path for _origin, path in self._files(name) if path not in seen), None)
-        if path is None:
-            below = str(seen[-1])
-            problem = f"{below}: extends: there is no {'other ' if self._files(name) else ''}agent {shown(name)}"
+        place = next((place for place in self._places_of(name) if place.path_of(name) not in seen), None)
+        if place is None:
+            below = seen[-1]
+            problem = f"{below}: extends: there is no {'other ' if any(self._places_of(name)) else ''}agent {shown(name)}"
             raise JobsFileError(below, [problem + did_you_mean(name, [each for each in self.names() if each != name])])
-        text = read_text(str(path))
-        problems = Problems(str(path), text)
-        table = plain(parse_toml(text, str(path)), (), problems)
+        path = place.path_of(name)
+        text = read_text(path, place.files.read)
+        problems = Problems(path, text)
+        table = plain(parse_toml(text, path), (), problems)
         if lines := problems.lines():
-            raise JobsFileError(str(path), lines)
+            raise JobsFileError(path, lines)
         # Laid over key by key before anything is checked: what the base has wrong may be mended by what is above it.
         base = table.pop("extends", None)
         if base is None:
             return table, text
         if not isinstance(base, str):
-            raise JobsFileError(str(path), [f"{path}: extends: expected the name of an agent"])
+            raise JobsFileError(path, [f"{path}: extends: expected the name of an agent"])
         return _laid_over(self._table(base, [*seen, path])[0], table), text
 
     def _common_errors(self) -> Errors:

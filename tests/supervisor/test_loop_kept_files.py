@@ -1,0 +1,54 @@
+"""What an agent writes beside the jobs file has no say in its run: by the real loop, on an engine without a process."""
+
+from __future__ import annotations
+
+import pytest
+from drivers.loop_stories import LoopStories
+from drivers.memory_engine import MemoryEngine, Step
+
+from orchestrator.errors import StateRefusedError
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.runs.commands import UpdateRequest
+
+JOBS = '[run]\nslots = 1\n[jobs.a]\nfor_each = [0, 1, 2]\nagent = "fake"\nprompt = "Do it."\n'
+PLANTED = 'extends = "demo"\ncommand = ["/planted"]\npass_env = ["SECRET_*"]\n'
+
+
+def plant(stories: LoopStories) -> None:
+    (stories.folder / "agents" / "fake.toml").write_text(PLANTED)
+
+
+def test_a_profile_that_an_item_plants_is_used_by_no_other_item_until_an_update_takes_it(stories: LoopStories) -> None:
+    stories.add_agent()
+    programs: list[str] = []
+
+    def look(engine: MemoryEngine, item: str) -> Step:
+        yield from engine.until_running(item)
+        message = stories.world.message(item)
+        programs.append(message.argv[0])
+        assert "SECRET_*" not in (message.env_allowed or ())
+        plant(stories)
+
+    def stopped(engine: MemoryEngine) -> Step:
+        yield from look(engine, "a:0")
+        engine.ok("a:0", "done")
+        yield from look(engine, "a:1")
+        engine.fail("a:1")
+
+    def resumed(engine: MemoryEngine) -> Step:
+        for item in ("a:1", "a:2"):
+            yield from look(engine, item)
+            engine.ok(item, "done")
+
+    stories.run(JOBS, stopped, slots=1)
+    stories.resume(resumed, slots=1)
+    assert len(programs) == 4
+    assert "/planted" not in programs
+    # Without what it kept the run does not go on by whatever stands there now; an update says that this is wanted.
+    stories.run_dir.kept_files(0).write_bytes(b"{}")
+    with pytest.raises(StateRefusedError, match=r"kept\.json: the run's own copy cannot be read: it is not as it was written"):
+        stories.resume(resumed, slots=1)
+    stories.resume(lambda _engine: iter(()), slots=1, update=UpdateRequest())
+    kept = RunReader.read(stories.run_dir).jobs_file.kept
+    assert kept is not None
+    assert list(kept.contents.values()) == [PLANTED.encode()]
