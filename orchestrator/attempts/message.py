@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.attempts.agent.command import config_task, is_passed
+from orchestrator.attempts.agent.command import config_task
 from orchestrator.attempts.agent.work import AgentWork
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.replay.asked import compared, places_of
@@ -20,6 +20,7 @@ from orchestrator.reading.run_records import Records
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.home import HOME_VARIABLE
 from orchestrator.store.records import Started
+from orchestrator.system.passed_variables import is_passed
 from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
 from orchestrator.workers.workspaces.git import LOCAL_VARIABLES

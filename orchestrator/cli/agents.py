@@ -36,7 +36,7 @@ def command(invocation: Invocation, *, file: str | None, forgotten: str | None, 
     """List the agents that the jobs of FILE can name (default: those of jobs files in this folder).
 
     Profiles lie in the folder `agents` beside the jobs file, in $XDG_CONFIG_HOME/orchestrate/agents, and in the program. Of
-    several profiles with one name the first counts.
+    several profiles with one name the first counts. Those beside the jobs file are listed, and their programs are not run.
 
     The column CAN tells what the agent does by itself: resume its sessions, keep to a schema, tell its cost and its usage
     (tokens), bound its turns and its budget. With needs_check, only a check can tell that the agent succeeded.
@@ -133,13 +133,15 @@ def _can(profile: Profile) -> dict[str, bool]:
 
 
 def _print(rows: list[dict[str, Any]], wrong: dict[str, JobsFileError], limits: list[str]) -> None:
+    from orchestrator.jobsfile.profiles.versions import NOT_ASKED
     from orchestrator.system.wording import shown
     from orchestrator.views.tables import aligned
 
     # One row an agent; what its CLI or its profile says may hold anything, so it is made safe for a terminal.
     table = []
     for row in rows:
-        version = "not installed" if row["program"] is None else row["version"] or f"unknown: {row['trouble']}"
+        unknown = row["trouble"] if row["trouble"] == NOT_ASKED else f"unknown: {row['trouble']}"
+        version = "not installed" if row["program"] is None else row["version"] or unknown
         untested = " (not tested)" if row["version"] and not row["is_tested"] else ""
         can = " ".join(name for name, is_able in row["can"].items() if is_able) + (" needs_check" if row["needs_check"] else "")
         table.append([shown(row["name"]), shown(version, 60) + untested, ", ".join(row["tested"]) or "-", row["from"], can])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from orchestrator.attempts.agent.command import is_passed
 from orchestrator.attempts.agent.work import AgentSurroundings, finder
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.labels import item_label
@@ -19,6 +18,7 @@ from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.settings_records import Selection
+from orchestrator.system.passed_variables import passed_of
 from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
 
 
@@ -64,6 +64,6 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
         # A landing may be started by a git hook, and its check must not take the hook's index for the checkout's.
         passed = {name: value for name, value in passed.items() if name not in LOCAL_VARIABLES}
     if prepared.agent is not None:
-        passed = {name: value for name, value in passed.items() if is_passed(name, prepared.agent.env_allowed)}
+        passed = passed_of(passed, prepared.agent.env_allowed)
     environment = {name: value for name, value in {**passed, **changes}.items() if value is not None}
     return prepared, environment

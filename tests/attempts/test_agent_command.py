@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.attempts.agent.command import Asked, call_of, is_passed, takes_schema
+from orchestrator.attempts.agent.command import Asked, call_of, takes_schema
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Flags, Level, Profile
+from orchestrator.system.passed_variables import is_passed
 from orchestrator.workers.protocol.reading import Reading
 
 PROFILE = Profile(
@@ -81,6 +82,16 @@ def test_an_agent_gets_what_its_profile_and_the_job_name_of_the_environment_and_
         assert is_passed(name, allowed), name
     for name in ("AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "OPENAI_API_KEY", "PYTHONPATH", "XX", "ORCHESTRATE_HOME"):
         assert not is_passed(name, allowed), name
+
+
+def test_an_agent_signs_its_commits_as_the_user_and_gets_nothing_that_acts_as_the_user() -> None:
+    """An ssh-agent opens every machine of the user; git's variables run commands and hold headers with tokens."""
+    allowed = call_of(PROFILE, asked()).env_allowed
+    assert is_passed("GIT_AUTHOR_NAME", allowed)
+    assert is_passed("GIT_COMMITTER_EMAIL", allowed)
+    for name in ("SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_CONFIG_COUNT", "GIT_CONFIG_VALUE_0", "GIT_TOKEN"):
+        assert not is_passed(name, allowed), name
+    assert is_passed("SSH_AUTH_SOCK", call_of(PROFILE, asked(pass_env=("SSH_AUTH_SOCK",))).env_allowed)
 
 
 def test_a_schema_that_is_too_long_for_argv_is_left_to_the_prompt() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.attempts.agent.command import is_passed
 from orchestrator.attempts.agent.fallback import Choice, Choose, own_agent
 from orchestrator.attempts.agent.sessions import LastEnd
 from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentSurroundings, Before
@@ -20,6 +19,7 @@ from orchestrator.jobsfile.model import AgentAction, Job
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.store.records import RetryAsked
+from orchestrator.system.passed_variables import is_passed
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Limits, Outcome
 
 CLAUDE = Profiles().get("claude")

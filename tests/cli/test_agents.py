@@ -108,6 +108,24 @@ def test_agents_json_tells_where_each_profile_comes_from(run_cli: RunCli, tmp_pa
     assert list(of) == sorted(of)
 
 
+def test_a_profile_that_lies_in_this_folder_is_listed_and_its_program_is_not_run(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    witness = f'["/bin/sh", "-c", "touch {tmp_path}/ran; echo 1.0.0"]'
+    (tmp_path / "agents" / "demo.toml").write_text(f'extends = "demo"\ncommand = ["/bin/sh"]\nversion = {witness}\n')
+    of = {line.split()[0]: line for line in run_cli("agents").stdout.splitlines() if line}
+    assert "not asked: of this folder" in of["demo"]
+    assert "jobs file" in of["demo"]
+    run_cli("doctor")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_program_tells_its_version_without_the_keys_of_others(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_API_KEY", "sk-9999")
+    monkeypatch.setenv("ANTHROPIC_LOG", "9999")
+    install("claude", 'echo "1.$ANTHROPIC_LOG.${OTHER_API_KEY:-0}"')
+    assert installed([profile("claude")])[0].version == "1.9999.0"
+
+
 def test_a_profile_with_mistakes_hides_no_other(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / "mine.toml").write_text('comand = ["x"]\n')

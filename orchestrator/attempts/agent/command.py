@@ -23,11 +23,12 @@ ALWAYS_PASSED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TERM", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
-    *("SSH_AUTH_SOCK", "GIT_*", "VIRTUAL_ENV"),
+    *("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "VIRTUAL_ENV"),
 )
-"""What every agent gets of our own environment: where things are and how the network is reached. Keys of services are passed only
-where a profile or a job names them, because an agent runs what a model wrote. Of ours an agent gets those that tell where it is
-(run, item, attempt, mark, worker), and not the state folder."""
+"""What every agent gets of our own environment: where things are and how the network is reached, and whose name its commits bear.
+What lets somebody act as the user is passed only where a profile or a job names it, because an agent runs what a model wrote:
+keys of services, the socket of an ssh-agent, what git is told by its other variables (commands, headers with tokens). Of ours an
+agent gets those that tell where it is (run, item, attempt, mark, worker), and not the state folder."""
 
 _SCHEMA_BYTES = 100_000
 """Largest schema that is put on argv."""
@@ -105,11 +106,6 @@ def takes_schema(profile: Profile, schema_text: str) -> bool:
     """Whether the CLI itself is given this schema; otherwise the prompt has to contain it."""
     flags = profile.flags
     return flags.schema_file is not None or (flags.schema_inline is not None and len(schema_text.encode()) <= _SCHEMA_BYTES)
-
-
-def is_passed(name: str, allowed: Iterable[str]) -> bool:
-    """Whether the environment variable `name` is one of `allowed`: names, or `PREFIX*`."""
-    return any(name.startswith(each[:-1]) if each.endswith("*") else name == each for each in allowed)
 
 
 def _flags(profile: Profile, asked: Asked) -> list[str]:

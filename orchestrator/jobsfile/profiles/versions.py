@@ -1,4 +1,8 @@
-"""Which agent CLIs this machine has, and in which version: asked of each by its own `version` command, all at once."""
+"""Which agent CLIs this machine has, and in which version: asked of each by its own `version` command, all at once.
+
+Only profiles that come with the program, and the user's own, are asked. One that lies beside a jobs file may be anybody's: of a
+repository that was just fetched, of an agent that works there. Who lists it has not yet decided to run it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,14 @@ import msgspec
 
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.system.own_command import filled_command
+from orchestrator.system.passed_variables import BARE, passed_of
 
 _TIMEOUT_SECONDS = 10.0
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+][0-9A-Za-z.+-]*[0-9A-Za-z])?")
 _LONGEST_TROUBLE = 200
+
+NOT_ASKED = "not asked: of this folder"
+"""The trouble of a profile that lies beside a jobs file."""
 
 
 class Installed(msgspec.Struct, frozen=True):
@@ -39,9 +47,14 @@ def _installed(profile: Profile, timeout_seconds: float) -> Installed:
     program = shutil.which(filled_command(profile.command)[0])
     if program is None:
         return Installed()
+    if profile.origin == "jobs file":
+        return Installed(program, trouble=NOT_ASKED)
     if not profile.version:
         return Installed(program, trouble="its profile names no version command")
-    told, trouble = _told(filled_command(profile.version), {**os.environ, **profile.env}, timeout_seconds)
+    # A program of our own interpreter finds its modules where we found ours. No key is needed to tell a version.
+    ours = ("PYTHONPATH",) if profile.version[0] == "{python}" else ()
+    environment = {**passed_of(os.environ, (*BARE, *ours, *profile.pass_env)), **profile.env}
+    told, trouble = _told(filled_command(profile.version), environment, timeout_seconds)
     found = _VERSION.search(told)
     if found is None:
         return Installed(program, trouble=trouble or "it told no version")
