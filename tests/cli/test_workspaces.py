@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from drivers.command_line import RunCli
 from drivers.git_repository import Repository
@@ -159,6 +160,32 @@ def test_a_check_whose_time_is_over_may_tidy_up_before_it_ends(repository: Repos
         landed = land.land_change(change)
     assert (landed.status, landed.message) == ("check_failed", "the check did not end in 0.3 s")
     assert (lock.exists(), repository.git("status", "--porcelain")) == (False, "")
+
+
+def test_a_check_of_a_landing_has_the_variables_of_its_item_alone_and_tells_no_secret(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs what agents wrote."""
+    monkeypatch.setenv("DEPLOY_TOKEN", "t-12345678")
+    repository.git("checkout", "-q", "-b", "work")
+    repository.write("new.txt", "new\n")
+    commit = repository.commit("new")
+    repository.git("checkout", "-q", "main")
+
+    def hide(text: str) -> str:
+        return text.replace("s-12345678", "[hidden]")
+
+    # The secret lies across the place where what is shown begins.
+    script = 'echo "${DEPLOY_TOKEN-none} $GIVEN$(printf %3998d 1)"; exit 1'
+    check = CheckScript(script, str(repository.path), {"GIVEN": "s-12345678"}, redact=hide)
+    change = Change(run_id="r", item="port:0", label=None, commit=commit, folder=str(repository.path), check=check)
+    with landing(str(repository.path), print) as land:
+        said = land.land_change(change).message
+    assert "345678" not in said
+    with landing(str(repository.path), print) as land:
+        short = msgspec.structs.replace(check, script='echo "${DEPLOY_TOKEN-none} $GIVEN"; exit 1')
+        said = land.land_change(msgspec.structs.replace(change, check=short)).message
+    assert said == "the check ended with exit code 1\nnone [hidden]"
 
 
 def test_a_job_that_lands_says_what_did_not(runs: Runs) -> None:
@@ -544,6 +571,7 @@ def test_an_agent_that_edits_in_a_worktree_goes_on_there_until_its_check_is_cont
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("OF_NO_CONCERN", "neither to the agent nor to its check, here or in a landing")
     runs.run(
         """
         [jobs.port]
@@ -551,7 +579,7 @@ def test_an_agent_that_edits_in_a_worktree_goes_on_there_until_its_check_is_cont
         prompt = "write done.txt: half"
         retry_prompt = "write done.txt: whole"
         workspace = "worktree"
-        check = "grep -q whole done.txt"
+        check = 'grep -q whole done.txt && test -z "$OF_NO_CONCERN"'
         attempts = 2
         retry = { delay = "0s" }
         """

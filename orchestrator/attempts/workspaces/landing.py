@@ -32,7 +32,7 @@ from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.beneath import OutsideError, real_beneath
 from orchestrator.workers.files.syncing import sync_trees
 from orchestrator.workers.wording import first_in_words
-from orchestrator.workers.workspaces.git import LOCAL_VARIABLES, GitFailed, asked, commit_of, git, identity, locked
+from orchestrator.workers.workspaces.git import GitFailed, asked, commit_of, git, identity, locked
 from orchestrator.workers.workspaces.inner_repositories import REPOSITORY
 from orchestrator.workers.workspaces.pinned import Pinned
 from orchestrator.workers.workspaces.staging import indexed_files, see_files
@@ -53,12 +53,17 @@ LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed
 
 
 class CheckScript(msgspec.Struct, frozen=True):
-    """A script for /bin/sh whose exit code 0 says that all is well. `cwd`: absolute; `env`: variables besides our own."""
+    """A script for /bin/sh whose exit code 0 says that all is well. `cwd`: absolute. `env`: all variables that it gets.
+
+    What it runs was written by agents, so these are the variables that the item had, and no others of ours. `redact` takes the
+    secrets out of what it says.
+    """
 
     script: str
     cwd: str
-    env: Mapping[str, str | None]
+    env: Mapping[str, str]
     timeout_seconds: float | None = None
+    redact: Callable[[str], str] = str
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -334,15 +339,13 @@ def _failure(check: CheckScript, repository: str) -> str:
         cwd = real_beneath(check.cwd, os.path.realpath(repository))
     except OutsideError as error:
         return f"the check cannot run in {check.cwd}: {error.strerror}"
-    ours = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
-    variables = {name: value for name, value in {**ours, **check.env}.items() if value is not None}
     # A file, no pipe: a process that the check leaves behind has a pipe open, too, and may never end.
     with TemporaryFile() as output:
         try:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", check.script],
                 cwd=cwd,
-                env=variables,
+                env=check.env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -360,8 +363,9 @@ def _failure(check: CheckScript, repository: str) -> str:
             _end_group(process)
         if not words:
             return ""
-        output.seek(max(output.seek(0, os.SEEK_END) - 4 * _LONGEST_CHECK_OUTPUT, 0))
-        said = output.read().decode("utf-8", "replace").strip()[-_LONGEST_CHECK_OUTPUT:]
+        # From well before what is shown, so that no secret is cut in two where that begins.
+        output.seek(max(output.seek(0, os.SEEK_END) - 8 * _LONGEST_CHECK_OUTPUT, 0))
+        said = check.redact(output.read().decode("utf-8", "replace")).strip()[-_LONGEST_CHECK_OUTPUT:]
     return f"{words}\n{said}".strip()
 
 
