@@ -1,4 +1,4 @@
-"""A worker process: `__main__.py FOLDER [SYS.PATH ENTRY…]`, as `launch` starts it, or `python -m orchestrator.workers FOLDER`."""
+"""A worker process: `__main__.py FOLDER [MARK SYS.PATH ENTRY…]`, as `launch` starts it, or `-m orchestrator.workers FOLDER`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if not __package__:
 
 
 def main() -> None:
-    folder, *path = sys.argv[1:]
+    folder, path = sys.argv[1], sys.argv[3:]
     if path:
         # The supervisor says where modules are, so that no start pays for finding them (`-S`).
         sys.path[:] = path
@@ -31,12 +31,14 @@ def main() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
         from . import faultpoints
+        from .environment import become_unreadable, take_over_environment
         from .loop import STATE_UNWRITABLE, serve
         from .protocol import WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
         gc.freeze()
         gc.enable()
-        faultpoints.arm(os.environ.get("ORCHESTRATE_WORKER_FAULT"))
+        # Before it knows anything that agents must not.
+        become_unreadable()
         # Started by hand it is in the terminal's session still, and Ctrl-C would reach its agents.
         if os.getsid(0) != os.getpid():
             os.setsid()
@@ -45,8 +47,11 @@ def main() -> None:
         os.set_inheritable(WORKER_LIVENESS_FD, False)
         # A descriptor that the supervisor's own parent leaked (a pipe that somebody waits on) must not live as long as a worker.
         os.closerange(WORKER_LIVENESS_FD + 1, 1 << 20)
+        connection = socket.socket(fileno=WORKER_SOCKET_FD)
+        take_over_environment(connection)
+        faultpoints.arm(os.environ.get("ORCHESTRATE_WORKER_FAULT"))
         try:
-            code = serve(socket.socket(fileno=WORKER_SOCKET_FD), folder)
+            code = serve(connection, folder)
         except OSError:
             code = STATE_UNWRITABLE
             raise

@@ -11,17 +11,13 @@ import sys
 from filelock import lock_descriptor
 
 from . import channel
+from .command_line import worker_argv
+from .environment import bare_environment, hand_over_environment
 from .files.opening import open_file
 from .log import LOG_NAME, begin_log
 from .protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 
 CRASH_LOG_NAME = "crash.log"
-
-
-def worker_argv(folder: str) -> list[str]:
-    """The command line of a worker. It is told our module path: finding it anew (`site`) costs a fifth of Python's own start."""
-    main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    return [sys.executable, "-I", "-S", main, folder, *(os.path.abspath(entry) for entry in sys.path)]
 
 
 def lock_liveness(folder: str) -> int:
@@ -43,13 +39,15 @@ def start_worker(folder: str) -> tuple[int, socket.socket]:
     """Start a worker that serves in `folder` (absolute, made already, 0700); returns its pid and our end of its socket.
 
     The worker leads its own session: the terminal's Ctrl-C does not reach it. It holds the liveness lock of the folder. What
-    it says when it breaks is in `folder`/crash.log. The caller reaps it. Raises OSError, and then nothing is left of it.
+    it says when it breaks is in `folder`/crash.log. Its attempts start from the environment of this process. The caller reaps it.
+    Raises OSError, and then nothing is left of it.
     """
     # Every descriptor of ours is closed below, whatever happens: the worker has copies under fixed numbers.
     given: list[int] = []
     ours, theirs = channel.socket_pair()
     try:
         given.append(_above_the_targets(theirs.detach()))
+        hand_over_environment(ours)
         given.append(_above_the_targets(lock_liveness(folder)))
         begin_log(f"{folder}/{LOG_NAME}")
         crash_log = open_file(f"{folder}/{CRASH_LOG_NAME}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -64,7 +62,8 @@ def start_worker(folder: str) -> tuple[int, socket.socket]:
             (os.POSIX_SPAWN_DUP2, connection, WORKER_SOCKET_FD),
             (os.POSIX_SPAWN_DUP2, liveness, WORKER_LIVENESS_FD),
         ]
-        pid = os.posix_spawn(sys.executable, worker_argv(folder), os.environ, file_actions=actions, setsid=True, setsigmask=())
+        argv, bare = worker_argv(folder), bare_environment()
+        pid = os.posix_spawn(sys.executable, argv, bare, file_actions=actions, setsid=True, setsigmask=())
     except BaseException:
         ours.close()
         raise

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.engines.onlookers import living_process
+from orchestrator.engines.onlookers import living_process, process_with_mark
 from orchestrator.errors import RunHeldError, StateRefusedError, UserError
 from orchestrator.shared.tokens.holders import Holders
 from orchestrator.shared.tokens.record import Holder, TokenFiles, TokenRecord, read_record
@@ -23,7 +23,6 @@ from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.system.wording import cut
 from orchestrator.workers.locks import unlock
-from orchestrator.workers.protocol import MARK_VARIABLE
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -137,7 +136,7 @@ def _hindrance(home: Path, record: TokenRecord) -> str:
         return ""
     if Holders(home).lives(record.holder):
         return f"is kept by {record.holder.words} until its next attempt"
-    left = next(iter(Holders(home).pids(record.holder)), None) or _left_behind(record.holder.mark)
+    left = next(iter(Holders(home).pids(record.holder)), None) or process_with_mark(record.holder.mark)
     return f"is in flight: {record.holder.words} left process {left} behind (orchestrate doctor --orphans --kill)" if left else ""
 
 
@@ -174,17 +173,3 @@ def _processes(home: Path, holder: Holder) -> tuple[int, ...]:
     if worker is not None and (pid := living_process(worker)) is not None:
         found.append(pid)
     return tuple(dict.fromkeys(found))
-
-
-def _left_behind(mark: str) -> int | None:
-    """The pid of a living process of the attempt with this mark, or of an attempt nested in it; None without one."""
-    import psutil
-
-    for process in psutil.process_iter():
-        try:
-            carried = process.environ().get(MARK_VARIABLE, "")
-            if carried == mark or carried.startswith(f"{mark}/"):
-                return process.pid
-        except psutil.Error:  # gone meanwhile, or another user's
-            continue
-    return None

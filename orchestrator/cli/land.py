@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,13 +49,16 @@ def command(
 ) -> int:
     """Merge what items did in their workspaces into what is checked out, in item order (default: all items that succeeded).
 
-    After each merge the check of the item's job runs in the checkout; do not edit files there meanwhile. A merge that conflicts,
-    or fails its check, is taken back and listed, and the next item is merged. What brings a repository of somebody else's, or
-    cannot be found, is refused and listed, too. Nothing is lost: branches and patches stay. Exit 1 if anything did not land.
+    After each merge the check of the item's job runs in the checkout, with the variables that the item had; do not edit files
+    there meanwhile. A merge that conflicts, or fails its check, is taken back and listed, and the next item is merged. What
+    brings a repository of somebody else's, or cannot be found, is refused and listed, too. Nothing is lost: branches and patches
+    stay. Exit 1 if anything did not land.
     """
+    from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.landing import landing
     from orchestrator.attempts.workspaces.place import repository_of
     from orchestrator.cli.shown_run import open_run
+    from orchestrator.system.hidden_environment import hide_environment
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")
@@ -66,14 +70,16 @@ def command(
         raise UserError(
             f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} --raw | patch -p1"
         )
+    # Checks run what agents wrote, as the user, and shall not read in this process what their item was not given.
+    hide_environment()
     # One after the other, each told as soon as it has landed: a check may take long.
     came_to: list[Landed] = []
     with landing(repository, tell_note, str(reader.run_dir.repository_settings)) as land:
-        branch = land.branch
+        branch, redact = land.branch, redactor_of(reader).redact_text
         for job_id, index in _chosen(reader, items):
             # An item that cannot be told of holds up no other.
             try:
-                change = _change(reader, job_id, index, script, no_check=no_check)
+                change = _change(reader, job_id, index, script, redact, no_check=no_check)
             except UserError as error:
                 came_to.append(_refused(reader, job_id, index, error))
             else:
@@ -114,7 +120,9 @@ def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, i
     return chosen
 
 
-def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, no_check: bool) -> Change:
+def _change(
+    reader: RunReader, job_id: str, index: int, script: str | None, redact: Callable[[str], str], *, no_check: bool
+) -> Change:
     from orchestrator.attempts.workspaces.changes import commit_of, patch_of, report_of
     from orchestrator.attempts.workspaces.landing import Change, CheckScript
     from orchestrator.cli.by_hand import prepared_by_hand
@@ -128,7 +136,7 @@ def _change(reader: RunReader, job_id: str, index: int, script: str | None, *, n
         prepared, environment = prepared_by_hand(reader, job_id, index, in_workspace=False)
         wanted = script if script is not None else prepared.check
         assert wanted is not None
-        check = CheckScript(wanted, prepared.cwd, environment, reader.job(job_id).limits.timeout_seconds)
+        check = CheckScript(wanted, prepared.cwd, environment, reader.job(job_id).limits.timeout_seconds, redact)
     # A copy has no commit, only a patch.
     return Change(
         run_id=reader.run_dir.run_id,

@@ -95,6 +95,10 @@ def _report(
     prompt: Prompt | None,
 ) -> RunReport:
     home = invocation.home(is_made=True)
+    # Agents run as the user: they shall not read in this process what they are not given.
+    from orchestrator.system.hidden_environment import hide_environment
+
+    hide_environment()
     try:
         return start(home, listeners, prompt)
     finally:

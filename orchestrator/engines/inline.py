@@ -24,6 +24,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.threads import begin_thread
 from orchestrator.workers.attempt import AttemptRunner
+from orchestrator.workers.environment import become_readable
 from orchestrator.workers.files.syncing import make_folder
 from orchestrator.workers.launch import lock_liveness
 from orchestrator.workers.log import LOG_NAME, begin_log
@@ -52,6 +53,8 @@ class InlineEngine:
         self._runner: AttemptRunner | None = None
         self._running: Attempt | None = None
         self._liveness_fd: int | None = None
+        # What runs inside an attempt, and lost its environment, finds out by the liveness lock that this process has open.
+        become_readable()
 
     @property
     def next_look(self) -> float | None:

@@ -14,6 +14,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.files.opening import StrangeFileError, open_file
 from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import is_same_process, is_stopped_process, process_state
+from orchestrator.workers.processes.tree import has_mark
 from orchestrator.workers.protocol import LogLine, SessionSeen
 
 
@@ -45,6 +46,13 @@ def logs_of_workers(run_dir: RunDir) -> Iterator[tuple[int, list[LogLine]]]:
 def living_process(worker: WorkerStarted) -> int | None:
     """The pid of a worker whose process is there, be it a zombie; None if it is gone, or no process of this machine."""
     return worker.pid if is_same_process(worker.pid, worker.start_ticks, worker.boot_id) else None
+
+
+def process_with_mark(mark: str) -> int | None:
+    """The pid of a process of the attempt with this mark, or of an attempt nested in it; None: none is there."""
+    import psutil
+
+    return next((process.pid for process in psutil.process_iter() if has_mark(process, mark)), None)
 
 
 class StoppedProcess(NamedTuple):

@@ -17,7 +17,7 @@ from orchestrator.store.load import read_history
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
-from orchestrator.workers.protocol import MARK_VARIABLE
+from orchestrator.workers.processes.tree import mark_of
 
 _GRACE_SECONDS = 5.0
 
@@ -42,7 +42,7 @@ def find_orphans(home: Path) -> list[Orphan]:
         if process.pid in spared:
             continue
         try:
-            mark = process.environ().get(MARK_VARIABLE, "")
+            mark = mark_of(process)
             # RUN.NONCE/ITEM/ATTEMPT, and such a group for each nested run: the innermost stands last.
             if innermost_run(mark) in abandoned:
                 age = max(time.time() - process.create_time(), 0.0)

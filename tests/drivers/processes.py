@@ -22,6 +22,8 @@ SETTLE_SECONDS = 30.0
 WAIT = "i=0; until test -e NAME; do i=$((i+1)); test $i -lt 3000 || exit 9; sleep 0.01; done"
 """A shell script that waits for the file NAME, for half a minute at most."""
 
+sees_open_files = pytest.mark.skipif(os.getuid() != 0, reason="nobody but root sees the open files of a worker or a supervisor")
+
 
 def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT_SECONDS) -> Any:
     """The first true value of `condition`. Fails after `limit` seconds."""

@@ -23,6 +23,7 @@ from typing import Any
 
 from drivers.forked_process import reset_signals, show_in_proc
 from orchestrator.workers import launch
+from orchestrator.workers.environment import become_readable
 
 PACKAGE = "orchestrate_workers"
 """As the worker's `__main__.py` calls its own folder."""
@@ -46,17 +47,16 @@ def fork_workers() -> None:
     os.posix_spawn = _spawn_or_fork  # type: ignore[assignment]
 
 
-def _spawn_or_fork(path: str, argv: Sequence[str], env: Mapping[str, str], **settings: Any) -> int:
+def _spawn_or_fork(path: str, argv: Sequence[str], env: Mapping[bytes, bytes], **settings: Any) -> int:
     if list(argv[: len(_BEFORE_ITS_FOLDER)]) != _BEFORE_ITS_FOLDER:
         return _spawn(path, argv, env, **settings)
-    assert env is os.environ
     reading, writing = os.pipe()
     # A signal that comes before the worker handles signals as a new process does waits for that.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
-            _be_worker(argv, **settings)
+            _be_worker(argv, env, **settings)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writing)
@@ -66,7 +66,14 @@ def _spawn_or_fork(path: str, argv: Sequence[str], env: Mapping[str, str], **set
     return pid
 
 
-def _be_worker(argv: Sequence[str], *, file_actions: Sequence[tuple[int, int, int]], setsid: bool, setsigmask: Any) -> None:
+def _be_worker(
+    argv: Sequence[str],
+    env: Mapping[bytes, bytes],
+    *,
+    file_actions: Sequence[tuple[int, int, int]],
+    setsid: bool,
+    setsigmask: Any,
+) -> None:
     """In the forked process: never returns."""
     try:
         gc.freeze()
@@ -76,7 +83,11 @@ def _be_worker(argv: Sequence[str], *, file_actions: Sequence[tuple[int, int, in
         for action, source, target in file_actions:
             assert action == os.POSIX_SPAWN_DUP2
             os.dup2(source, target)
-        show_in_proc(list(argv))
+        # A new program can be looked into, whoever starts it.
+        become_readable()
+        os.environb.clear()
+        os.environb.update(env)
+        show_in_proc(list(argv), dict(os.environ))
         sys.argv = list(argv[argv.index(_BEFORE_ITS_FOLDER[-1]) :])
         os.closerange(launch.WORKER_LIVENESS_FD + 1, 1 << 20)
         reset_signals()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from drivers.engine_driver import EngineDriver
+from drivers.processes import sees_open_files
 from drivers.sweeps import sweep
 from drivers.worker_driver import WorkerDriver
 
@@ -90,6 +91,7 @@ class TestInTheWorker:
         assert not (worker.root / "witness").exists()
         assert not [line for line in worker.log() if isinstance(line, Spawned)]
 
+    @sees_open_files
     @pytest.mark.parametrize("room", range(3))
     def test_a_worker_short_of_descriptors_works_again_once_it_has_some(self, make_worker: MakeWorker, room: int) -> None:
         """Standard input, script and captures need one each: whichever is the first to find none."""
@@ -105,6 +107,7 @@ class TestInTheWorker:
         assert (worker.root / "witness").read_text() == "ran\n"
         assert Path(creates.final).read_text() == "text"
 
+    @sees_open_files
     def test_a_lock_whose_number_would_be_too_high_is_a_shortage_too(self, make_worker: MakeWorker) -> None:
         worker = make_worker("")
         worker.run("true")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from drivers.processes import is_living, no_process_left, processes_of, wait_until
+from drivers.processes import is_living, no_process_left, processes_of, sees_open_files, wait_until
 from drivers.run_driver import Command, RunDriver, why
 from drivers.sweeps import sweep
 
@@ -62,6 +62,7 @@ def statuses(driver: RunDriver) -> list[str]:
 # Flush.
 
 
+@sees_open_files
 def test_flush_is_quick_touches_no_child_and_comes_any_number_of_times(driver: RunDriver) -> None:
     signals = "HUP INT QUIT TERM USR1 USR2 CONT CHLD"
     traps = f'for name in {signals}; do trap "echo $name >> heard" $name; done; echo $$ > pid'

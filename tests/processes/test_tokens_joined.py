@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from drivers.processes import wait_until
+from drivers.processes import sees_open_files, wait_until
 from drivers.run_driver import Command
 from drivers.sweeps import sweep
 from drivers.token_runs import TokenRuns
@@ -29,6 +29,7 @@ def many(count: int) -> str:
     return f"for_each = {list(range(count))}"
 
 
+@sees_open_files
 def test_64_waiters_hold_no_more_than_one(runs: TokenRuns) -> None:
     """The same threads, open files and processes, whether one item waits for another run or 64 do."""
     runs.job(run="slots = 2")

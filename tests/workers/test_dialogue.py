@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 from drivers.answering_reader import AnsweringReader
-from drivers.processes import wait_until
+from drivers.processes import sees_open_files, wait_until
 from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers import launch
@@ -127,6 +127,7 @@ class TestAWorker:
         agent = AgentTask(agent="asking", reading=Reading(), text_path=str(worker.root / "answer"))
         return worker.run("sh", "-c", script, stdin="tea", agent=agent, **settings)
 
+    @sees_open_files
     def test_an_attempt_that_is_a_dialogue_comes_to_its_end(self, worker: WorkerDriver) -> None:
         outcome = self.attempt(worker, ASKING)
         assert (outcome.attempt_class, outcome.stderr.inline) == (AttemptClass.OK, b"tea for you for you\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from drivers.command_line import RunCli
-from drivers.processes import pids_in, wait_until
+from drivers.processes import pids_in, sees_open_files, wait_until
 from drivers.worker_driver import WorkerDriver, may_be_locked
 
 from orchestrator.workers.launch import start_worker
@@ -97,6 +97,7 @@ class TestKeptLocks:
         for lock in locks[:2]:
             os.close(lock)
 
+    @sees_open_files
     def test_a_kept_lock_is_no_descriptor_left_in_the_worker(self, worker: WorkerDriver) -> None:
         def after_an_attempt() -> list[str]:
             locks = [worker.lock(worker.root / name) for name in ("slot", "token")]

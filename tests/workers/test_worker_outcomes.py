@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drivers.processes import sees_open_files
 from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers.files.creates import fingerprint
@@ -206,6 +207,7 @@ def test_the_agent_inherits_its_streams_and_what_carries_its_locks_and_nothing_e
         os.close(lock)
 
 
+@sees_open_files
 def test_no_descriptor_is_left_open_in_the_worker(worker: WorkerDriver) -> None:
     def after_everything() -> tuple[str, ...]:
         lock = worker.lock(worker.root / "slot")

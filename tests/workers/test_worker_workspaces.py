@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from drivers.git_repository import FakeGit, Repository
-from drivers.processes import is_living, wait_until
+from drivers.processes import is_living, sees_open_files, wait_until
 from drivers.sweeps import sweep
 from drivers.worker_driver import WorkerDriver, may_be_locked
 
@@ -430,6 +430,7 @@ exec {git} "$@"
 """
 
 
+@sees_open_files
 def test_the_git_of_a_killed_worker_is_waited_for(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,10 +160,22 @@ def is_in_session(process: psutil.Process, session: int) -> bool:
 
 def has_mark(process: psutil.Process, mark: str) -> bool:
     """Whether the process carries the mark, or that of an attempt nested in it."""
+    carried = mark_of(process)
+    return carried == mark or carried.startswith(mark + "/")
+
+
+def mark_of(process: psutil.Process) -> str:
+    """The mark that the process carries; empty if it has none, is gone, or does not let itself be looked into."""
     import psutil
 
+    from ..command_line import worker_told
+
     try:
-        carried = process.environ().get(MARK_VARIABLE, "")
-    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-        return False
-    return carried == mark or carried.startswith(mark + "/")
+        try:
+            return process.environ().get(MARK_VARIABLE, "")
+        except psutil.AccessDenied:
+            # A worker of ours: its command line says what its environment would.
+            told = worker_told(process.cmdline())
+            return told.mark if told is not None else ""
+    except (psutil.Error, OSError):
+        return ""

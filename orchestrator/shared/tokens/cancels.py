@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator.shared.tokens.record import TokenRecord
 from orchestrator.system.own_command import own_argv
+from orchestrator.system.passed_variables import OUR_OWN, passed_of
 
 _STREAMS = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0), (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
 
@@ -29,7 +30,9 @@ class Cancels:
         """Have the holder's item cancelled on behalf of `by` (`RUN/ITEM`). Raises OSError if there is no room for a process."""
         holder = record.holder
         argv = own_argv("--home", str(self._home), "cancel", holder.run_id, holder.item, "--replaced-by", by)
-        pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=_STREAMS, setsid=True, setsigmask=())
+        # Everybody who runs as the user sees what a process is started with, so it is no more than it needs.
+        environment = passed_of(os.environ, OUR_OWN)
+        pid = os.posix_spawn(argv[0], argv, environment, file_actions=_STREAMS, setsid=True, setsigmask=())
         self._running[pid] = record.claim
         self.failed.discard(record.claim)
 
