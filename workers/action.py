@@ -6,6 +6,7 @@ the import of these modules.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ class ActionRunner:
         # A session that is resumed is known before the agent tells it: a kill right now must not lose it.
         if start.agent is not None and start.agent.session_id is not None:
             self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
-        if locks:
+        if locks and "filelock" not in sys.modules:
             # Import what `unlock` needs (25 ms, once) while the first agent works: not before it starts, nor when it has ended.
             # If the import fails for want of a descriptor, `unlock` will tell.
             with suppress(OSError, ImportError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 
 
 def unlock(fd: int) -> None:
@@ -17,11 +16,12 @@ def unlock(fd: int) -> None:
     import filelock
 
     try:
+        filelock.unlock_descriptor(fd)
+        now = time.time_ns()
+        os.utime(fd, ns=(now, now))
+    except OSError:
         # A file system may lose its lock service (ENOLCK) after the lock was taken. Then the close has to do: the kernel frees
-        # the lock with the last copy, and who waits for it really tries, once a second.
-        with suppress(OSError):
-            filelock.unlock_descriptor(fd)
-            now = time.time_ns()
-            os.utime(fd, ns=(now, now))
+        # the lock with the last copy, and what waits for it really tries, once a second.
+        return
     finally:
         os.close(fd)
