@@ -244,7 +244,8 @@ def test_what_people_ask_first_is_answered_beside_a_fifo(place: str, tmp_path: P
     put(tmp_path / "home" / place, fifo)
     assert not wrong_of(cli, READING[:9])
     code, said = cli("resume", RUN)
-    assert code in (2, 74), said
+    # Of a lost list only the items fail that need it; all else has to do with the whole run.
+    assert code in ((1,) if "/items/" in place else (2, 74)), said
     assert "a FIFO stands in its place" in said
     assert stat.S_ISFIFO((tmp_path / "home" / place).stat().st_mode), "it is left as it is"
 
