@@ -131,7 +131,10 @@ class Loop:
                 # What has ended in this very turn is told durable, too, and a pause sees the stop before it.
                 self.decide()
                 self._is_cancel_asked = self._is_cancel_asked or isinstance(request, CancelRequest)
-                parts.control.answer(client, parts.requests.obey(request, requester))
+                reply = parts.requests.obey(request, requester)
+                # What is told as done survives SIGKILL: the record comes before the answer.
+                run.recorder.commit()
+                parts.control.answer(client, reply)
             case Answered(said):
                 # A stop of this very turn comes before what is said at the terminal.
                 self.decide()

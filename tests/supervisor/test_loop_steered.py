@@ -24,6 +24,7 @@ from orchestrator.control.messages import (
     SetSlots,
     StopRequest,
 )
+from orchestrator.control.server import ControlServer
 from orchestrator.jobsfile import globs
 from orchestrator.supervisor import lists
 from orchestrator.workers.protocol import AgentReport, AttemptClass
@@ -183,6 +184,26 @@ class TestRequests:
 
         assert stories.run(fan_out(3), story).exit_code == 0
         assert stories.engine.asked == []
+
+    def test_what_is_answered_is_recorded_before(self, stories: LoopStories, monkeypatch: pytest.MonkeyPatch) -> None:
+        unrecorded: list[int] = []
+        answer = ControlServer.answer
+
+        def noted(server: ControlServer, client: int, reply: Reply) -> None:
+            unrecorded.append(len(stories.loop._run.recorder._records))
+            answer(server, client, reply)
+
+        monkeypatch.setattr(ControlServer, "answer", noted)
+
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(SetSlots(2))).ok
+            yield from engine.until_running("a:0", "a:1")
+            engine.ok("a:0")
+            engine.ok("a:1")
+
+        assert stories.run(fan_out(2), story, slots=1).exit_code == 0
+        assert unrecorded == [0], "a SIGKILL behind the answer must not take it back"
 
     def test_more_slots_are_used_at_once_and_fewer_once_they_are_free(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:
