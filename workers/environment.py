@@ -17,7 +17,7 @@ from .protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE
 
 _BARE = (b"PATH", b"HOME", b"LANG", b"LANGUAGE", b"TZ", b"TMPDIR", b"LD_LIBRARY_PATH")
 _BARE_BEGINNINGS = (b"LC_", b"DYLD_")
-_EVIDENCE = (MARK_VARIABLE.encode(), WORKER_FOLDER_VARIABLE.encode())
+EVIDENCE = (MARK_VARIABLE.encode(), WORKER_FOLDER_VARIABLE.encode())
 """By these whoever ends what a killed worker left finds the workers of a run that was nested in its attempt."""
 _MESSAGE = b"environment"
 _PR_SET_DUMPABLE = 4
@@ -45,7 +45,7 @@ def bare_environment() -> dict[bytes, bytes]:
     return {
         name: value
         for name, value in os.environb.items()
-        if name in _BARE or name in _EVIDENCE or name.startswith(_BARE_BEGINNINGS)
+        if name in _BARE or name in EVIDENCE or name.startswith(_BARE_BEGINNINGS)
     }
 
 

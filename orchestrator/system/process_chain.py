@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.workers.processes.identity import HAS_PROC
+from orchestrator.workers.processes.identity import HAS_PROC, kernel_told
 
 if TYPE_CHECKING:
     import psutil
@@ -71,14 +71,10 @@ def _walk(pid: int) -> tuple[Process, ...] | None:
 
 def _read(pid: int) -> tuple[Process, int] | None:
     """The process and the pid of its parent; None if there is none of that number, or it is hidden."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    told = kernel_told(pid)
+    if told is None:
         return None
-    # The name stands in parentheses and may hold any byte, ")" and spaces too: count from the last one.
-    name, _, rest = line.partition(b"(")[2].rpartition(b")")
-    fields = rest.split()
+    name, fields = told
     terminal = _terminal(os.major(int(fields[4])), os.minor(int(fields[4])))
     process = Process(pid, name.decode("utf-8", "replace"), int(fields[3]), terminal, int(fields[19]))
     return process, int(fields[1])

@@ -19,8 +19,8 @@ from contextlib import suppress
 from ..faultpoints import fault_point
 from ..protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
 from ..wording import size_in_words
-from .opening import open_file
-from .placing import open_anew, place_file, stands_at
+from .opening import open_file, stands_at
+from .placing import open_anew, place_file
 from .syncing import sync_data, sync_folder
 
 _durable_folders: set[str] = set()

@@ -55,6 +55,14 @@ def open_found(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> t
     return fd, found
 
 
+def stands_at(mine: os.stat_result, path: str | os.PathLike[str]) -> bool:
+    """Whether `path` still leads to the file of which the open descriptor tells `mine`."""
+    try:
+        return os.path.samestat(mine, os.lstat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """All bytes of a file of the state. Raises as `open_file` does."""
     with open(open_file(path), "rb") as file:

@@ -12,7 +12,7 @@ import os
 import stat
 from contextlib import suppress
 
-from .opening import StrangeFileError, open_file
+from .opening import StrangeFileError, open_file, stands_at
 from .syncing import GoneFolderError, make_folder
 
 _ANEW = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
@@ -41,14 +41,6 @@ def open_anew(path: str) -> int:
     # An agent inherits it, and is to find an ordinary file.
     os.set_blocking(descriptor, True)
     return descriptor
-
-
-def stands_at(mine: os.stat_result, path: str) -> bool:
-    """Whether `path` still leads to the file of which the open descriptor tells `mine`."""
-    try:
-        return os.path.samestat(mine, os.lstat(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def place_file(descriptor: int, path: str, final_path: str) -> None:

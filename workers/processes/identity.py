@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from functools import cache
+from typing import Literal, NamedTuple
 
 HAS_PROC = os.path.exists("/proc/self/stat")
 
@@ -35,16 +36,16 @@ def start_ticks(pid: int) -> int | None:
     """When the process started, in kernel ticks since boot; None if there is no such process. A zombie still has it."""
     if not HAS_PROC:
         return _start_microseconds(pid)
-    fields = _stat(pid)
-    return None if fields is None else int(fields[19])
+    told = kernel_told(pid)
+    return None if told is None else int(told.fields[19])
 
 
 def process_state(pid: int, ticks: int) -> str:
     """The state of the process that had this pid and start, in the kernel's letter (T: stopped, Z: a zombie); "": it is gone."""
     if not HAS_PROC:
         return _state_by_psutil(pid) if _start_microseconds(pid) == ticks else ""
-    fields = _stat(pid)
-    return fields[0].decode() if fields is not None and int(fields[19]) == ticks else ""
+    told = kernel_told(pid)
+    return told.fields[0].decode() if told is not None and int(told.fields[19]) == ticks else ""
 
 
 def is_stopped_process(state: str) -> bool:
@@ -75,8 +76,15 @@ def is_same_process(pid: int, ticks: int, boot: str) -> bool:
     return boot == boot_id() and start_ticks(pid) == ticks
 
 
-def _stat(pid: int) -> list[bytes] | None:
-    """The fields of /proc/PID/stat behind the name of the command, the state first; None if there is no such process."""
+class KernelTold(NamedTuple):
+    """What /proc/PID/stat tells: the name of the command, and the fields behind it, the state first."""
+
+    name: bytes
+    fields: list[bytes]
+
+
+def kernel_told(pid: int | Literal["self"]) -> KernelTold | None:
+    """See `KernelTold`; None if there is no such process, or it is hidden. Only where there is a /proc."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -87,7 +95,8 @@ def _stat(pid: int) -> list[bytes] | None:
         # Hidden (hidepid): another user has that number by now.
         return None
     # The command name stands in parentheses and may hold any byte, ")" and spaces too: count from the last one.
-    return line[line.rindex(b")") + 2 :].split(b" ", 20)
+    name, _, rest = line.partition(b"(")[2].rpartition(b")")
+    return KernelTold(name, rest.split())
 
 
 def _state_by_psutil(pid: int) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 from orchestrator.workers.faultpoints import fault_point
-from orchestrator.workers.files.opening import open_found
+from orchestrator.workers.files.opening import open_found, stands_at
 
 
 def try_lock(path: str | Path) -> int | None:
@@ -40,17 +40,9 @@ def _locked(path: str | Path, *, blocking: bool) -> int | None:
             fault_point("lock.taking")
             if not lock_descriptor(fd, blocking=blocking):
                 return None
-            if _stands_at(mine, path):
+            if stands_at(mine, path):
                 is_mine = True
                 return fd
         finally:
             if not is_mine:
                 os.close(fd)
-
-
-def _stands_at(mine: os.stat_result, path: str | Path) -> bool:
-    try:
-        there = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
