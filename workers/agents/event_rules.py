@@ -8,6 +8,7 @@ from typing import Any
 
 from ..protocol.reading import EventRule
 from .event_fields import fields_at, has_one_of, texts_at
+from .patterns import find
 
 _MOST_TYPES = 100
 """Of events, whose rules are remembered: a stream may name ever new types, and call one by a megabyte."""
@@ -49,6 +50,6 @@ def _fits(rule: EventRule, matches: Sequence[tuple[str, re.Pattern[str]]], event
         all(has_one_of(event, path, values) for path, values in rule.where.items())
         and all(fields_at(event, path) for path in rule.present)
         and not any(fields_at(event, path) for path in rule.absent)
-        and all(any(pattern.search(text) for text in texts_at(event, [path])) for path, pattern in matches)
+        and all(any(find(pattern, text) for text in texts_at(event, [path])) for path, pattern in matches)
         and not (rule.unless and all(has_one_of(event, path, values) for path, values in rule.unless.items()))
     )

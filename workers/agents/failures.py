@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ..protocol import AttemptClass, ResetSource
 from ..protocol.reading import EventRule, Reading
 from .event_fields import fields_at, number_of, texts_at
+from .patterns import find
 from .reset_times import reset_in_text, reset_of_value
 
 LONGEST_MESSAGE = 500
@@ -106,7 +107,7 @@ class Failures:
 
     def class_in(self, message: str) -> AttemptClass | None:
         """The class of a failure by its words; None if they say nothing."""
-        return next((found for pattern, found in self._words if message and pattern.search(message)), None)
+        return next((found for pattern, found in self._words if message and find(pattern, message)), None)
 
     def class_of(self, rule: EventRule, event: dict[str, Any], message: str) -> AttemptClass | None:
         """The class of a failure that an event tells of; None if it does not say why."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..protocol.reading import LineRule
+from .patterns import find
 
 LONGEST_LINE_BYTES = 16 << 20
 """What is longer is not read: as values an event takes many times its bytes, and there may be one in each of many workers."""
@@ -83,7 +84,7 @@ class Lines:
         A line that goes on with a message is kept until that is whole.
         """
         known = next(
-            (KnownLine(rule, text, _groups(found)) for pattern, rule in self._rules if (found := pattern.search(text))), None
+            (KnownLine(rule, text, _groups(found)) for pattern, rule in self._rules if (found := find(pattern, text))), None
         )
         if known is None:
             if self._gathering is None:

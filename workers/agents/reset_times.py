@@ -14,6 +14,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from .patterns import find
+
 RESET_GROUPS = frozenset(
     ["hour", "minute", "ampm", "month", "day", "year", "zone", "epoch", "days", "hours", "minutes", "seconds"]
 )
@@ -30,7 +32,7 @@ _LAST_EPOCH = 253_402_300_799.0
 def reset_in_text(text: str, patterns: Sequence[re.Pattern[str]], now: float) -> float | None:
     """Seconds since the epoch, by the first pattern that is found and makes sense; None if none does."""
     for pattern in patterns:
-        if found := pattern.search(text):
+        if found := find(pattern, text):
             parts = {name: value for name, value in found.groupdict().items() if value}
             try:
                 when = _time_of(parts, now)
