@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from drivers.jobs_schema import refusals
 from drivers.sweeps import telling
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.errors import JobsFileError
-from orchestrator.jobsfile.keys import (
-    FileTable,
-    JobTable,
-    PoolTable,
-    RepeatTable,
-    RetryTable,
-    RunTable,
-    SourceTable,
-    WorkspaceTable,
-)
-from orchestrator.jobsfile.language.problems import find_lines, show_place
 from orchestrator.jobsfile.load import load, load_text
 
 
@@ -398,133 +383,6 @@ def test_a_word_that_the_users_config_does_not_know_is_told(tmp_path: Path) -> N
     assert told.value.problems == [f"{config}:1: default: unknown key; did you mean defaults?"]
 
 
-def test_line_numbers_see_through_strings_and_lists_of_many_lines() -> None:
-    text = "\n".join(
-        [
-            'shell = """',  # 1
-            "[jobs.fake]",
-            'timeout = 3 ""',
-            '"""',
-            "list = [",  # 5
-            "  '[x]', # ]",
-            "  'timeout = 1',",
-            "]",
-            "[jobs . 'port']  # [no]",  # 9
-            "inline = { a = 1, b.c = 2 }",  # 10
-            "[[jobs.port.many]]",  # 11
-            "below = 1",
-            "[jobs.port.sub]",  # 13
-            "dotted.key = 1",  # 14
-        ]
-    )
-    for newline in ("\n", "\r\n"):
-        lines = find_lines(text.replace("\n", newline))
-        assert lines == {
-            ("shell",): 1,
-            ("list",): 5,
-            ("jobs",): 9,
-            ("jobs", "port"): 9,
-            ("jobs", "port", "inline"): 10,
-            ("jobs", "port", "inline", "a"): 10,
-            ("jobs", "port", "inline", "b"): 10,
-            ("jobs", "port", "inline", "b", "c"): 10,
-            ("jobs", "port", "many"): 11,
-            ("jobs", "port", "sub"): 13,
-            ("jobs", "port", "sub", "dotted"): 14,
-            ("jobs", "port", "sub", "dotted", "key"): 14,
-        }
-
-
 def test_a_file_too_large_to_search_is_told_without_line_numbers() -> None:
     text = '[jobs.a]\nshell = "true"\nfor_each = [\n' + '  ["x"],\n' * 3000 + "]\nattempts = 0"
     assert mistakes(text) == [" jobs.a.attempts: expected a whole number of at least 1, got a number (0)"]
-
-
-def test_a_place_is_written_as_toml_would() -> None:
-    assert show_place(("jobs", "my job", "command", 2)) == 'jobs."my job".command[2]'
-    assert show_place(("a\nb",)) == '"a\\nb"'
-    assert show_place(("",)) == '""'
-
-
-# Whatever a file says, the answer is a jobs file or a JobsFileError.
-
-TABLES = (FileTable, JobTable, RunTable, PoolTable, RepeatTable, RetryTable, SourceTable, WorkspaceTable)
-KEYS = sorted(
-    {key for struct in TABLES for key in struct.__struct_encode_fields__}
-    | {"a", "b", "type", "required", "default", "enum", "description"}
-)
-WORDS = ["always", "failed", "a", "b", "lines", "20m", "10MiB", "20%", "{{ item }}", "{{ jobs.a.output }}", "{{ jobs.b }}"]
-WORDS += ["{{ inputs.a }}", "{{ x", "'{{ item }}'", "{% if index %}", "{{ parent.output }} {{ creates }}", "string", "list", ""]
-WORDS += ["fast", "join", "replay", "50/min", "3/10s", "{{ label }}"]
-
-keys = st.one_of(st.sampled_from(KEYS), st.text(max_size=4))
-scalars = st.one_of(
-    st.sampled_from(WORDS),
-    st.text(max_size=8),
-    st.booleans(),
-    st.integers(-3, 10),
-    st.integers(),
-    st.floats(),
-    st.dates(),
-    st.times(),
-    st.datetimes(),
-)
-values = st.recursive(
-    scalars, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3)), max_leaves=6
-)
-job_tables = st.dictionaries(st.one_of(st.sampled_from(JobTable.__struct_fields__), keys), values, max_size=4)
-documents = st.fixed_dictionaries(
-    {
-        "jobs": st.one_of(
-            values, st.dictionaries(st.sampled_from(["a", "b", "c", "D"]), st.one_of(job_tables, values), max_size=3)
-        )
-    },
-    optional={
-        "defaults": st.one_of(job_tables, values),
-        "inputs": values,
-        "pools": st.one_of(
-            values, st.dictionaries(keys, st.dictionaries(st.sampled_from(["slots", "rate"]), values), max_size=3)
-        ),
-        "run": st.one_of(values, st.dictionaries(st.sampled_from(RunTable.__struct_fields__), values, max_size=3)),
-        "name": values,
-    },
-)
-
-
-def written(value: Any) -> str:
-    """`value` as TOML, on one line."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return repr(value)
-        case str():
-            safe = (c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
-            return f'"{"".join(safe)}"'
-        case list():
-            return f"[{', '.join(map(written, value))}]"
-        case dict():
-            return f"{{{', '.join(f'{written(key)} = {written(element)}' for key, element in value.items())}}}"
-        case _:
-            return str(value.isoformat())
-
-
-@given(documents)
-def test_whatever_a_file_says_it_loads_or_its_mistakes_are_told(document: dict[str, Any]) -> None:
-    text = "\n".join(f"{written(key)} = {written(value)}" for key, value in document.items())
-    problems = ["jobs.toml: none"]
-    try:
-        load_text(text, path="jobs.toml", folder="/project")
-    except JobsFileError as error:
-        problems = error.problems
-    else:
-        assert refusals(text) == []
-    assert problems
-    assert all(problem.startswith("jobs.toml:") and problem.isprintable() for problem in problems)
-
-
-@given(st.text())
-def test_whatever_text_comes_is_refused_in_words(text: str) -> None:
-    with pytest.raises(JobsFileError) as told:
-        load_text(text, path="jobs.toml", folder="/project")
-    assert all(problem.startswith("jobs.toml") and "\n" not in problem for problem in told.value.problems)
