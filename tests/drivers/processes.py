@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -85,28 +86,34 @@ def processes_of(home: Path, older: Collection[str] = ()) -> list[psutil.Process
     The cwd finds jobs that were started with an empty environment: a test's jobs run in its own folder, which holds its home.
     `older`: pids from before anything ran in `home`, which are not looked at; most tests look, and a machine has hundreds.
     """
-    found = {int(number) for number in _numbers().difference(older) if _belongs_to(Path("/proc", number), home)}
+    found = {int(number) for number in _numbers().difference(older) if _belongs_to(f"/proc/{number}", home)}
     if not found:
         return []
     found -= {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    return [process for process in psutil.process_iter() if process.pid in found]
+    living = []
+    for pid in sorted(found):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            living.append(psutil.Process(pid))
+    return living
 
 
 def _numbers() -> set[str]:
     return {name for name in os.listdir("/proc") if name.isdecimal()}
 
 
-def _belongs_to(process: Path, home: Path) -> bool:
-    # Read here, and not by psutil, which takes three times as long for it.
+def _belongs_to(process: str, home: Path) -> bool:
+    # Read here, and not by psutil, which takes three times as long for it; and searched as one text, not word by word.
+    name = os.fsencode(home)
     try:
-        environment = (process / "environ").read_bytes().split(b"\0")
+        with open(f"{process}/environ", "rb") as file:
+            environment = b"\0%b\0" % file.read()
         # An agent is told its worker's folder alone.
-        if any(
-            each == f"ORCHESTRATE_HOME={home}".encode() or each.startswith(f"ORCHESTRATE_WORKER={home}/".encode())
-            for each in environment
-        ):
+        if b"\0ORCHESTRATE_HOME=%b\0" % name in environment or b"\0ORCHESTRATE_WORKER=%b/" % name in environment:
             return True
-        return os.fsencode(home) in (process / "cmdline").read_bytes() or (process / "cwd").readlink().is_relative_to(home.parent)
+        with open(f"{process}/cmdline", "rb") as file:
+            if name in file.read():
+                return True
+        return Path(os.readlink(f"{process}/cwd")).is_relative_to(home.parent)
     except OSError:  # gone, a zombie, or another user's: not ours
         return False
 
