@@ -37,6 +37,11 @@ import msgspec
 import orchestrator
 from drivers.forked_process import reset_signals, show_in_proc, take_streams
 from drivers.warm_worker import fork_workers, load_workers
+from orchestrator.jobsfile import agent_keys, keys
+from orchestrator.jobsfile.language.decode import fields_of
+from orchestrator.jobsfile.load import load_text
+from orchestrator.jobsfile.profiles import keys as profile_keys
+from orchestrator.system.redaction import forms_in
 
 LENGTH = struct.Struct("=I")
 NUMBER = struct.Struct("=i")
@@ -52,6 +57,19 @@ LOADED_LATE = (
     "zlib",
 )
 """What commands import when they need it, of others."""
+
+
+REHEARSED = """
+[inputs]
+name = "a"
+[jobs.list]
+command = ["printf", "{{ inputs.name }}"]
+output = "lines"
+[jobs.work]
+for_each = "{{ jobs.list.output }}"
+shell = "echo {{ item }} {{ inputs.name | upper }}"
+timeout = "1m"
+"""
 
 
 class Server:
@@ -161,16 +179,30 @@ def become(module: str, words: list[str], cwd: str, environment: dict[str, str],
     sys.modules["__main__"] = ModuleType("__main__")
 
 
-def keep_modules() -> None:
-    """Have Python's end leave alone what was loaded before the fork: taking it apart costs more than most commands do."""
-    loaded = dict(sys.modules)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded))
+def run_to_the_end(module: str) -> None:
+    """Run it as `python -m` does, but have Python's end leave alone what was loaded: that costs more than most commands do."""
+    code = 0
 
-    def forget() -> None:
-        for name in loaded.keys() - {"sys", "builtins"}:
-            sys.modules.pop(name, None)
+    def leave() -> None:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (AttributeError, OSError, ValueError):
+            return  # Python says what it makes of it
+        os._exit(code)
 
-    atexit.register(forget)  # the first is called last: behind every exit handler of the program
+    atexit.register(leave)  # the first is called last: behind every exit handler of the program
+    try:
+        runpy._run_module_as_main(module)  # type: ignore[attr-defined]
+    except SystemExit as end:
+        code = 0 if end.code is None else end.code & 0xFF if isinstance(end.code, int) else 1
+        raise
+    except KeyboardInterrupt:
+        atexit.unregister(leave)  # Python ends by the signal
+        raise
+    except BaseException:
+        code = 1
+        raise
 
 
 def make_decoders() -> None:
@@ -182,6 +214,16 @@ def make_decoders() -> None:
                     value(b"")
 
 
+def rehearse() -> None:
+    """Do once what commands begin with and Python remembers: the keys of a jobs file, the patterns, what reads a template."""
+    for tables in (keys, agent_keys, profile_keys):
+        for table in vars(tables).values():
+            if isinstance(table, type) and issubclass(table, msgspec.Struct) and table is not msgspec.Struct:
+                fields_of(table)
+    load_text(REHEARSED, path="/rehearsed.toml", folder="/")
+    forms_in({"A_TOKEN": "rehearsed"})
+
+
 def main() -> None:
     for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
         if not module.name.endswith("__main__"):
@@ -190,13 +232,13 @@ def main() -> None:
         importlib.import_module(name)
     load_workers()
     make_decoders()
+    rehearse()
     show_in_proc([sys.executable, *sys.argv[:2]])
     assert threading.active_count() == 1, "a thread would be missing in every fork"
     gc.collect()
     gc.freeze()  # a collection would copy every page of what is shared
     call = Server(int(sys.argv[1])).serve()
-    keep_modules()
     become(**call)
     if call["module"] == "orchestrator":
         fork_workers()
-    runpy._run_module_as_main(call["module"])  # type: ignore[attr-defined]
+    run_to_the_end(call["module"])

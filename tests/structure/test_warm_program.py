@@ -33,6 +33,8 @@ print(json.dumps({
 """
 ENDS = {
     "with a code": ("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", 3),
+    "with a large code": ("import sys; sys.exit(259)", 3),
+    "with its stdout closed": ("import os, sys; sys.stdout = open(1, 'w', closefd=False); print('lost'); os.close(1)", 120),
     "without one": ("print('out')", 0),
     "with words": ("import sys; sys.exit('no')", 1),
     "with an exception": ("def f(): raise ValueError('no')\nf()", 1),
