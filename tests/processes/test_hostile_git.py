@@ -16,6 +16,7 @@ from orchestrator.attempts.workspaces.changes import patch_so_far
 from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.processes.spawn import CannotStart
 from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
+from orchestrator.workers.workspaces import settings
 from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.record import read_record, write_record
 from orchestrator.workers.workspaces.removal import remove_workspace
@@ -222,6 +223,16 @@ def test_hooks_that_stand_in_a_configuration_are_off_whoever_wrote_them(reposito
     repository.git("config", "hook.a=b.command", "true")
     said = git(str(repository.path), "config", "hook.a=b.enabled", env=settled(str(repository.path), "").variables)
     assert said == git(str(repository.path), "config", "hook.post-commit.enabled") == "false"
+
+
+def test_a_git_that_does_not_heed_the_settings_that_count_is_not_asked(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One before 2.31 passes over variables without a word, and would run what an agent had configured."""
+    told = settings.git(str(repository.path), "config", "--list", "--show-scope", "-z")
+    monkeypatch.setattr(settings, "git", lambda *_, **__: told)
+    with pytest.raises(CannotStart, match=r"git 2\.31 or newer is needed"):
+        Item(tmp_path, repository.path).attempt()
 
 
 def test_a_git_that_stands_in_the_workspace_is_not_taken_for_git(

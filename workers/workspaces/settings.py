@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import msgspec
@@ -38,6 +38,8 @@ _IS_PARTIAL = re.compile(r"remote\..*\.promisor|extensions\.partialclone", re.DO
 """git itself fetches what a partial clone lacks."""
 
 _UNKNOWN_OPTION = 129
+_ASKED = ("orchestrate.asked", "by variables")
+"""A setting that we give git, to see that it heeds what it is given in this way."""
 
 _TEXT_MERGE = "git merge-file --marker-size=%L %A %O %B"
 """As git merges a file for which no program is named. An empty word would leave one side out."""
@@ -99,10 +101,7 @@ def settled(where: Where, path: str) -> Settled:
             raise GitFailed(f"{path}: {error}") from error
     values, changed = _differing(kept, now, elsewhere)
     values |= {f"{hook}.enabled": "false" for hook in hooks}
-    # By variables: `-c` cannot say a key in whose middle there is a "=".
-    variables = {"GIT_CONFIG_COUNT": str(len(values))} if values else {}
-    for number, (key, value) in enumerate(values.items()):
-        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    variables = _as_variables(values.items())
     # Where to fetch from is said by many settings, which add to each other: if one is new, nothing is fetched.
     if _fetching(kept) != _fetching(now) and any(_IS_PARTIAL.fullmatch(key) for key, _ in now):
         variables |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
@@ -110,6 +109,14 @@ def settled(where: Where, path: str) -> Settled:
     commands = {key: value for key, value in (*elsewhere.items(), *kept) if _PROGRAM.fullmatch(key)}
     words = ((word, key) for key, value in commands.items() for word in _WORD.findall(value))
     return Settled(variables, changed, {os.path.normpath(word): key for word, key in words if "/" in word or "." in word})
+
+
+def _as_variables(settings: Collection[tuple[str, str]]) -> dict[str, str]:
+    """The variables that give git these settings: `-c` cannot say a key in whose middle there is a "="."""
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))} if settings else {}
+    for number, (key, value) in enumerate(settings):
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
 
 
 def _differing(
@@ -129,12 +136,15 @@ def _fetching(settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _settings(where: Where) -> _Found:
     """See `_Found`. Raises GitFailed."""
     try:
-        parts = git(where, "config", "--list", "--show-scope", "-z").split("\0")
+        parts = git(where, "config", "--list", "--show-scope", "-z", env=_as_variables([_ASKED])).split("\0")
     except GitFailed as failed:
         if failed.exit_code != _UNKNOWN_OPTION:
             raise
         raise GitFailed("this git cannot say whose its settings are; git 2.31 or newer is needed") from failed
     told = [(scope, *setting.partition("\n")[::2]) for scope, setting in zip(parts[::2], parts[1::2], strict=False)]
+    # An older one passes over it without a word, and would run what was changed.
+    if ("command", *_ASKED) not in told:
+        raise GitFailed("this git heeds no setting that it is given by variables; git 2.31 or newer is needed")
     # What we say ourselves with each call is none.
     told = [each for each in told if each[0] != "command"]
     wanted = [each for each in told if _RUNS.fullmatch(each[1]) or _FETCHES.fullmatch(each[1])]
