@@ -349,11 +349,15 @@ def test_the_player_writes_both_streams_and_ends_as_it_was_recorded(tmp_path: Pa
     assert played(tmp_path, attempt(signal=signal.SIGTERM, ended_by=EndReason.TIMEOUT)).returncode == 0
 
 
-def test_the_player_changes_a_workspace_as_the_agent_did(tmp_path: Path) -> None:
+def test_the_player_changes_a_workspace_as_the_agent_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     each = msgspec.structs.replace(attempt(exit_code=0), files=["patch"])
     folder, workspace = tmp_path / each.folder, tmp_path / "work"
     folder.mkdir(parents=True)
     workspace.mkdir()
+    # What the archive of somebody else has put there before is not run.
+    (workspace / "git").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (workspace / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f".::{os.environ['PATH']}")
     subprocess.run(
         ["git", "init", "-q", str(tmp_path)], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}, timeout=60
     )
@@ -361,7 +365,7 @@ def test_the_player_changes_a_workspace_as_the_agent_did(tmp_path: Path) -> None
         "--- a/new.txt\n+++ b/new.txt\n@@ -0,0 +1 @@\n+hello\n".replace("--- a/new.txt", "--- /dev/null")
     )
     assert played(tmp_path, each, str(workspace)).returncode == 0
-    assert (workspace / "new.txt").read_text() == "hello\n"
+    assert ((workspace / "new.txt").read_text(), (tmp_path / "ran").exists()) == ("hello\n", False)
     again = played(tmp_path, each, str(workspace))
     assert again.returncode == 70
     assert again.stderr.startswith(b"orchestrate: the recorded changes do not fit here: ")

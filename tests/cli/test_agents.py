@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from drivers.command_line import RunCli
@@ -117,6 +118,22 @@ def test_a_profile_that_lies_in_this_folder_is_listed_and_its_program_is_not_run
     assert "jobs file" in of["demo"]
     run_cli("doctor")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_program_that_lies_where_a_relative_path_leads_is_no_agent(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever lists agents stands in the folder in which one works, and that may have put `claude` there."""
+    install("codex", 'echo "codex-cli 1.0"')
+    install("claude", f"echo 1.0 > {tmp_path}/ran")
+    (tmp_path / "bin" / "claude").rename(tmp_path / "claude")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f".::{tmp_path / 'bin'}")
+    found = installed([profile("claude"), profile("codex")])
+    assert ([each.program for each in found], found[1].version) == ([None, str(tmp_path / "bin" / "codex")], "1.0")
+    # Nor is it if its version is asked for by another name than the profile's program has.
+    other = msgspec.structs.replace(profile("codex"), version=["claude"])
+    assert (installed([other])[0].version, (tmp_path / "ran").exists()) == (None, False)
 
 
 def test_a_program_tells_its_version_without_the_keys_of_others(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from ..files.opening import open_file
 from ..interruption import HEED_SECONDS, heed, pause
+from ..processes.search_path import absolute_path
 from .pinned import Where, folder_of, variables_of
 
 if TYPE_CHECKING:
@@ -236,7 +238,7 @@ def locked(
     from filelock import lock_descriptor
 
     path = os.path.join(common or common_folder(repository), name)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
     give_up_at = None if patience_seconds is None else time.monotonic() + patience_seconds
     try:
         # Never unlocked by name: closing is enough, and a git that outlives us keeps it until it ends.
@@ -252,14 +254,11 @@ def locked(
 def _environment(folder: str) -> dict[str, str]:
     """This process's, so that git finds the user's configuration. It does not look for a repository above `folder`'s parent:
     one that a user keeps in his home must not take in a workspace that lost its own `.git`.
-
-    Programs are found in absolute places alone: `node_modules/.bin` is in the workspace, and an agent may have put a git there.
     """
-    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(place)]
     kept = {name: value for name, value in os.environ.items() if name not in (*LOCAL_VARIABLES, *_OTHERWISE)}
     return {
         **kept,
-        "PATH": os.pathsep.join(places),
+        "PATH": absolute_path(os.environ),
         "LC_ALL": "C",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",

@@ -35,11 +35,13 @@ def main(arguments: list[str]) -> int:
 
 def _change(workspace: str, patch: str) -> str:
     """Apply `patch`. What went wrong, in words; empty if nothing did."""
+    # Not the git that an earlier change has put into the workspace (`node_modules/.bin`).
+    places = [place for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(place)]
     done = subprocess.run(
         ["git", "apply", "--whitespace=nowarn", patch],
         cwd=workspace,
         # A copy may lie in a repository, which is none of its business.
-        env={**os.environ, "GIT_CEILING_DIRECTORIES": os.path.dirname(workspace)},
+        env={**os.environ, "PATH": os.pathsep.join(places), "GIT_CEILING_DIRECTORIES": os.path.dirname(workspace)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

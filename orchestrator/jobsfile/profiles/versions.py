@@ -19,6 +19,7 @@ import msgspec
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.system.own_command import filled_command
 from orchestrator.system.passed_variables import BARE, passed_of
+from orchestrator.workers.processes.search_path import absolute_path
 
 _TIMEOUT_SECONDS = 10.0
 _VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+][0-9A-Za-z.+-]*[0-9A-Za-z])?")
@@ -44,7 +45,8 @@ def installed(profiles: Sequence[Profile], timeout_seconds: float = _TIMEOUT_SEC
 
 
 def _installed(profile: Profile, timeout_seconds: float) -> Installed:
-    program = shutil.which(filled_command(profile.command)[0])
+    path = absolute_path(os.environ)
+    program = shutil.which(filled_command(profile.command)[0], path=path)
     if program is None:
         return Installed()
     if profile.origin == "jobs file":
@@ -53,7 +55,7 @@ def _installed(profile: Profile, timeout_seconds: float) -> Installed:
         return Installed(program, trouble="its profile names no version command")
     # A program of our own interpreter finds its modules where we found ours. No key is needed to tell a version.
     ours = ("PYTHONPATH",) if profile.version[0] == "{python}" else ()
-    environment = {**passed_of(os.environ, (*BARE, *ours, *profile.pass_env)), **profile.env}
+    environment = {**passed_of(os.environ, (*BARE, *ours, *profile.pass_env)), "PATH": path, **profile.env}
     told, trouble = _told(filled_command(profile.version), environment, timeout_seconds)
     found = _VERSION.search(told)
     if found is None:
