@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from drivers.git_repository import Repository
 
-from orchestrator.attempts.workspaces.landing import Change, Landed, landing
+from orchestrator.attempts.workspaces.landing import LOCK_NAME, Change, Landed, landing
+from orchestrator.attempts.workspaces.landing_recovery import MARK_NAME
+from orchestrator.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
@@ -29,6 +32,23 @@ def landed(repository: Repository, **changes: str | bytes) -> dict[str, Landed]:
             made = Change(run_id="r", item=name, label=None, commit=commit, patch=patch, folder=str(repository.path))
             told[name] = land.land_change(made)
     return told
+
+
+def test_what_an_agent_put_in_place_of_our_own_files_of_the_repository_holds_up_nobody_and_leads_nowhere(
+    tmp_path: Path,
+) -> None:
+    """An agent that commits may write there."""
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    mark, lock = (repository.path / ".git" / name for name in (MARK_NAME, LOCK_NAME))
+    os.mkfifo(mark)
+    with pytest.raises(UserError, match="nothing can be landed there: it is a pipe, and nobody writes to it"):
+        landed(repository)
+    mark.unlink()
+    lock.unlink()
+    lock.symlink_to(tmp_path / "made")
+    with pytest.raises(UserError, match="nothing can be landed there: a symbolic link stands in its place"):
+        landed(repository)
+    assert not (tmp_path / "made").exists()
 
 
 def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_the_others_land(tmp_path: Path) -> None:

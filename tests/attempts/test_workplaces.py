@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 from pathlib import Path
@@ -20,6 +21,7 @@ from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.run_dir import RunDir
+from orchestrator.workers.files.contents import copy_content
 from orchestrator.workers.files.copying import copy_folder, copy_matches, matches, remove_folder
 from orchestrator.workers.interruption import Interrupted, heeding
 from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
@@ -180,6 +182,11 @@ def test_what_is_no_file_is_neither_waited_for_nor_read_for_ever(tmp_path: Path)
         copy_matches(["fifo"], str(tmp_path / "source"), str(tmp_path / "copy"), os.path.realpath(tmp_path))
     assert copy_matches(["zero"], str(tmp_path / "source"), str(tmp_path / "copy"), os.path.realpath(tmp_path)) == ["zero"]
     assert (tmp_path / "copy" / "zero").readlink() == Path("/dev/zero")
+    # A link that comes between the look and the use is not followed either.
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "source" / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        copy_content(str(tmp_path / "source" / "link"), str(tmp_path / "copy" / "link"))
 
 
 def test_a_copy_hears_the_end_of_its_attempt_between_two_pieces(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ LEFT_TO_THE_UMASK = {
     "orchestrator.attempts.workspaces.changes": 1,  # in a temporary folder
     "orchestrator.attempts.workspaces.landing": 1,  # in a temporary folder
     "orchestrator.workers.workspaces.inner_repositories": 1,  # in a temporary folder
-    "orchestrator.workers.workspaces.worktrees": 1,  # a file of git's that is there
 }
 """Module -> how many files it may make with whatever mode the umask leaves."""
 

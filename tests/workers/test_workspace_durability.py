@@ -19,7 +19,7 @@ from orchestrator.workers.protocol import AttemptClass, WorkspaceTask
 from orchestrator.workers.workspaces.git import git
 from orchestrator.workers.workspaces.record import WorkspaceRecord, read_record, write_record
 from orchestrator.workers.workspaces.workspace import Workspace
-from orchestrator.workers.workspaces.worktrees import add_worktree
+from orchestrator.workers.workspaces.worktrees import add_worktree, mend_repository
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
@@ -110,6 +110,14 @@ def test_a_repository_that_a_power_cut_broke_between_two_steps_of_git_is_mended(
     (tmp_path / "workspaces").mkdir()
     add_worktree(path, record, "HEAD", {}, lambda _: None)
     (repository.path / ".git" / "worktrees" / "0" / "commondir").write_text("")
+    # What an agent that commits has put beside it leads nowhere.
+    (tmp_path / "empty").touch()
+    (repository.path / ".git" / "worktrees" / "planted").mkdir()
+    (repository.path / ".git" / "worktrees" / "planted" / "commondir").symlink_to(tmp_path / "empty")
+    mend_repository(str(repository.path))
+    assert (tmp_path / "empty").read_text() == ""
+    shutil.rmtree(repository.path / ".git" / "worktrees" / "planted")
+    (repository.path / ".git" / "worktrees" / "0" / "commondir").write_text("")
     with pytest.raises(subprocess.CalledProcessError):
         repository.git("fsck")
     add_worktree(path, record, "HEAD", {}, lambda _: shutil.rmtree(path))
@@ -151,6 +159,10 @@ def test_what_a_power_cut_left_empty_of_an_agents_own_commits_bricks_no_item(tmp
         emptied = git_folder / ("worktrees/0/index" if lost == "index" else "refs/heads/orchestrate/run/port.0")
     emptied.chmod(0o644)
     emptied.write_bytes(b"")
+    # A folder of the user's for that of objects, by an agent that may write there.
+    (tmp_path / "zz").mkdir()
+    (tmp_path / "zz" / "empty").touch()
+    (git_folder / "objects" / "zz").symlink_to(tmp_path / "zz")
     record = read_record(str(path))
     assert record is not None
     record.boot_id = "the boot before"
@@ -164,6 +176,8 @@ def test_what_a_power_cut_left_empty_of_an_agents_own_commits_bricks_no_item(tmp
     assert repository.show(f"{report.commit}:b.txt") == "b"
     assert ("its commits were lost when the machine lost its power" in report.note) is (lost != "index")
     assert "files of its own that are empty now: new.txt" in report.note or lost == "index"
+    assert (tmp_path / "zz" / "empty").exists()
+    (git_folder / "objects" / "zz").unlink()
     repository.git("fsck")
 
 

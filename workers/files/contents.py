@@ -49,8 +49,8 @@ def _open_for_its_owner(path: str, flags: int) -> int:
 
 
 def _open_without_waiting(path: str) -> int:
-    """A FIFO that stands there would be waited for, and a device may have no end."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    """A FIFO that stands there would be waited for, and a device may have no end. A link is none of a moment ago."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is no file", path)

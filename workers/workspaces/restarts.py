@@ -40,13 +40,14 @@ def mend_after_restart(place: Pinned, record: WorkspaceRecord, since: str) -> li
     return notes
 
 
-def _remove_empty_objects(folder: str) -> None:
+def _remove_empty_objects(common_dir: str) -> None:
     """Remove objects that are nothing: git itself never writes an empty file there."""
-    objects = os.path.join(folder, "objects")
+    objects = os.path.join(common_dir, "objects")
     for name in os.listdir(objects):
-        if len(name) != 2:
-            continue  # packs, which git syncs
-        with os.scandir(os.path.join(objects, name)) as found:
+        folder = os.path.join(objects, name)
+        if len(name) != 2 or os.path.islink(folder):
+            continue  # packs, which git syncs; or what somebody else has put there
+        with os.scandir(folder) as found:
             empty = [each.path for each in found if each.is_file(follow_symlinks=False) and each.stat().st_size == 0]
         for path in empty:
             with suppress(FileNotFoundError):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..byte_text import bytes_of_text
 from ..faultpoints import fault_point
+from ..files.opening import StrangeFileError, open_file
 from ..files.syncing import sync_file
 from .branch_names import free_branch, is_named_by_us
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
@@ -140,10 +141,10 @@ def mend_repository(source: str) -> None:
     with suppress(FileNotFoundError):
         for name in os.listdir(worktrees):
             path = os.path.join(worktrees, name, "commondir")
-            with suppress(FileNotFoundError, NotADirectoryError):
-                if os.stat(path).st_size == 0:
-                    with open(path, "w") as file:
-                        file.write("../..\n")
+            # Never through a link: an agent that commits may write here.
+            with suppress(FileNotFoundError, StrangeFileError), open(open_file(path, os.O_RDWR), "r+") as file:
+                if not file.read(1):
+                    file.write("../..\n")
 
 
 def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool) -> bool:

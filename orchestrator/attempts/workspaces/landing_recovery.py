@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
+from orchestrator.system.named_files import read_named
 from orchestrator.workers.files.syncing import replace_durably, sync_trees
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.workspaces.git import commit_of, git, identity
@@ -45,8 +46,7 @@ def unmark_landing(place: Pinned) -> None:
 def take_back(place: Pinned) -> list[str]:
     """Take back what a killed landing left half done in the checkout; in words what was done. Raises GitFailed, OSError."""
     try:
-        with open(_mark_path(place), "rb") as file:
-            mark = decode_struct(_decode, file.read())
+        mark = decode_struct(_decode, read_named(_mark_path(place)))
     except (FileNotFoundError, ForeignBytesError):
         return []
     # Only where the same commit is checked out as then, or the one that the landing made: anything else is the user's doing.
