@@ -47,6 +47,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     from orchestrator.control.permits import refuse_in_attempts
     from orchestrator.store.known_runs import list_children, list_runs, list_unborn, parent_of
     from orchestrator.system.wording import sized
+    from orchestrator.workers.files.copying import bytes_on_disk
 
     if not dry_run:
         refuse_in_attempts("prune")
@@ -70,7 +71,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         if not all(_could_be_removed(*child) for child in children):
             continue
         for each, word in [*children, (run_dir, status)]:
-            size = _size(each)
+            size = bytes_on_disk(str(each.path))
             if not (_could_be_removed(each, word) if dry_run else _remove(each)):
                 break
             removed.append({"run_id": each.run_id, "token": None, "agent": None, "status": word, "bytes": size})
@@ -249,13 +250,3 @@ def _folders(home: Path) -> set[str]:
 def _tell(notes: list[str]) -> None:
     for words in notes:
         tell_note(words)
-
-
-def _size(run_dir: RunDir) -> int:
-    """Bytes on disk of all files of the run."""
-    total = 0
-    for folder, _, names in os.walk(run_dir.path):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-    return total

@@ -20,6 +20,7 @@ from .beneath import OutsideError, lies_beneath, open_beneath, real_beneath
 from .contents import copy_content, copy_open_file
 from .patterns import matches
 from .syncing import make_folder, run_folder_of, sync_data, sync_folder
+from .walking import remove_levels, walk
 
 _MOST_NOTES = 20
 """Of what was left out: it goes into the records, and onto a terminal."""
@@ -44,6 +45,8 @@ def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> Non
 
     try:
         shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=_copy_file)
+    except RecursionError as error:
+        raise OSError(errno.ENAMETOOLONG, "folders lie too deep in each other to be copied", source) from error
     except shutil.Error as error:
         first = error.args[0][0]
         is_full = any(os.strerror(errno.ENOSPC) in str(each[2]) for each in error.args[0])
@@ -111,7 +114,7 @@ def keep_files(
 def bytes_on_disk(folder: str) -> int:
     """What the files below `folder` take."""
     total = 0
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
                 total += os.lstat(os.path.join(parent, name)).st_blocks * 512
@@ -143,10 +146,18 @@ def remove_folder(path: str) -> None:
     if os.path.islink(path) or not os.path.isdir(path):
         os.unlink(path)
         return
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=writable)
-    else:
-        shutil.rmtree(path, onerror=writable)
+    try:
+        if sys.version_info >= (3, 12):
+            shutil.rmtree(path, onexc=writable)
+        else:
+            shutil.rmtree(path, onerror=writable)
+    except RecursionError:
+        remove_levels(path)
+    except OSError as error:
+        # It opens a folder for each level, and at the end their paths.
+        if error.errno not in (errno.EMFILE, errno.ENAMETOOLONG):
+            raise
+        remove_levels(path)
 
 
 def _copy_file(source: str, target: str) -> None:
@@ -193,7 +204,7 @@ def _files_in(folder: str, name: str) -> Iterator[str]:
     if not os.path.isdir(path) or os.path.islink(path):
         yield name
         return
-    for parent, folders, names in os.walk(path):
+    for parent, folders, names in walk(path):
         folders.sort()
         for each in sorted(names):
             yield os.path.relpath(os.path.join(parent, each), folder)

@@ -18,6 +18,7 @@ from ..byte_text import bytes_of_text
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import AttemptClass, Creates
 from .syncing import sync_folder
+from .walking import walk
 
 
 class Before(NamedTuple):
@@ -141,7 +142,7 @@ def _mark(found: os.stat_result) -> str:
 
 def _all_in(folder: str) -> Iterator[str]:
     """All paths below a folder, in an order that stays the same."""
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in walk(folder):
         folders.sort()
         for name in sorted([*folders, *names]):
             yield os.path.join(parent, name)
@@ -151,7 +152,7 @@ def _sync(path: str) -> None:
     if not os.path.isdir(path):
         _sync_file(path)
         return
-    for folder, _, names in os.walk(path):
+    for folder, _, names in walk(path):
         for name in names:
             inside = os.path.join(folder, name)
             if not os.path.islink(inside):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from .beneath import lies_beneath
+from .walking import walk
 
 _MAGIC = frozenset("*?[")
 
@@ -37,15 +38,12 @@ def _below(folder: str, inside: str, parts: Sequence[str], root: str) -> Iterato
     if root and not lies_beneath(os.path.realpath(place), root):
         yield inside
     elif first == "**":
-        # No folder at all, then each folder below; links are not followed, so this ends.
-        if rest:
-            yield from _below(folder, inside, rest, root)
-        for name in _names(place):
-            path = os.path.join(inside, name)
-            if not rest:
-                yield path
-            elif os.path.isdir(os.path.join(place, name)) and not os.path.islink(os.path.join(place, name)):
-                yield from _below(folder, path, parts, root)
+        # What is here; behind it each folder below, too. Links are not followed, so this ends.
+        if not rest:
+            yield from (os.path.join(inside, name) for name in _names(place))
+            return
+        for here, _, _ in walk(place):
+            yield from _below(folder, os.path.join(inside, here.removeprefix(place).lstrip("/")), rest, root)
     else:
         # A name without magic is asked for directly: its folder may not be readable, and the file be there.
         names = fnmatch.filter(_names(place), first) if _MAGIC & set(first) else [first]

@@ -10,6 +10,7 @@ from functools import partial
 
 from ..interruption import do_heeding
 from .opening import StrangeFileError, open_file
+from .walking import walk
 
 
 def sync_data(fd: int) -> None:
@@ -44,20 +45,21 @@ def make_folder(folder: str, run_folder: str | None = None, *, is_synced: bool =
 
     `run_folder`: that of the run which it lies in. It is never made: without it this raises GoneFolderError. Raises OSError.
     """
-    if os.path.isdir(folder):
-        return
-    if folder == run_folder:
-        raise GoneFolderError(folder)
-    parent = os.path.dirname(folder)
-    make_folder(parent, run_folder, is_synced=is_synced)
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError as error:
-        # Another process was quicker; or it is no folder.
-        if not os.path.isdir(folder):
-            raise StrangeFileError(errno.ENOTDIR, "what should be its folder is none", folder) from error
-    if is_synced:
-        sync_folder(parent)
+    missing: list[str] = []
+    while not os.path.isdir(folder):
+        if folder == run_folder:
+            raise GoneFolderError(folder)
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError as error:
+            # Another process was quicker; or it is no folder.
+            if not os.path.isdir(folder):
+                raise StrangeFileError(errno.ENOTDIR, "what should be its folder is none", folder) from error
+        if is_synced:
+            sync_folder(os.path.dirname(folder))
 
 
 def run_folder_of(output: str) -> str:
@@ -96,7 +98,7 @@ def _sync_tree(folder: str) -> None:
     try:
         if _sync_file_system(fd):
             return
-        for parent, _, names in os.walk(folder):
+        for parent, _, names in walk(folder):
             for name in names:
                 sync_file(os.path.join(parent, name))
             sync_folder(parent)
