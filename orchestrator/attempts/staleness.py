@@ -18,6 +18,7 @@ def newly_stale(history: RunHistory, jobs: Sequence[Job], preparer: Preparer, ra
     """The records that mark stale items which are not marked yet. `ran`: ids of the jobs of which this session ran items."""
     for job in jobs:
         past = history.jobs[job.id]
+        # Inputs change only by what ran anew before it; an answer that somebody gave is never stale.
         if job.is_gate or not any(need in ran for need in job.needs):
             continue
         for index in past.indices(Status.SUCCEEDED):

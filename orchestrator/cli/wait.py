@@ -32,6 +32,7 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     from orchestrator.views.outlet import Outlet
 
     run_dir = invocation.find(run)
+    # An item that waits for its own run would wait for itself.
     refuse_inside(run_dir, "wait")
     wait_for_end(run_dir)
     reader = RunReader.read(run_dir)

@@ -82,6 +82,8 @@ def read_lines(source: SourceFile, head: CheckpointHead, start: int) -> Iterator
     while offset < end:
         data = source.read(offset, min(want, end - offset))
         is_last = offset + len(data) >= end
+        # A block may end in the middle of a record: that one is read again with the next. A record longer than a block
+        # wants a larger block.
         if not is_last:
             whole = data.rfind(SEPARATOR)
             if whole < 0:
@@ -90,6 +92,7 @@ def read_lines(source: SourceFile, head: CheckpointHead, start: int) -> Iterator
             data = data[:whole]
         lines = data.split(SEPARATOR)
         for raw, line in zip(lines, decode_lines(lines), strict=True):
+            # A record that is skipped would be an outcome lost: it is refused.
             if line is None:
                 raise refused(source.path, "has records of an unknown kind: newer?")
             yield line, offset, len(raw)

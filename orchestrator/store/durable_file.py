@@ -89,6 +89,7 @@ def _write_temporary(path: Path, temporary: Path, chunks: Iterable[bytes]) -> No
                 write_all(fd, chunk)
             except OSError as error:
                 raise unwritable(path, error) from error
+        # Synced before the rename: else a power cut may leave the new name with no content behind it.
         try:
             fault_point("file.written")
             sync_data(fd)

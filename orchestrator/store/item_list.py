@@ -118,10 +118,12 @@ class ItemList:
 
     def _scan(self, source: SourceFile, path: Path) -> None:
         """Note where each line begins, and compare the checksum: a value of a damaged list must not reach an item."""
+        # The last line tells count and checksum: without it the list was cut.
         size = source.size()
         last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
         if last is None:
             raise ListLostError(f"{path}: damaged: it is not complete")
+        # Block by block, since a list may be larger than memory.
         end = size - len(last[0])
         crc = 0
         position = 0

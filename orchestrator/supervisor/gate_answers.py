@@ -25,6 +25,7 @@ class GivenAnswer(msgspec.Struct, frozen=True):
 def answer_of(past: JobHistory, index: int, name: str, given: GivenAnswer) -> GateAnswered | None:
     """The record of an answer to the gate `name`; None if the same answer stands already. Raises UserError."""
     gate = past.gates.get(index)
+    # Only an open question, or one that was answered, can be spoken of.
     if gate is None or gate.question is None or (gate.answer is None and not past.is_asking(index)):
         status = past.status(index)
         words = "has not asked yet" if status in (Status.PENDING, Status.WAITING) else f"is {status.value}: it asks nothing"
@@ -37,6 +38,7 @@ def answer_of(past: JobHistory, index: int, name: str, given: GivenAnswer) -> Ga
         by = given.by
         who = AnsweredBy(pid=by.pid, program=by.program, user=by.user, terminal=by.terminal, item=by.item)
         return GateAnswered(job=past.id, index=index, choice=chosen, message=given.message, at=time.time(), by=who)
+    # The same answer again is no mistake: two shells may have said it. Another one would change what has followed from it.
     if gate.answer.choice == chosen:
         return None
     again = "a resume of the run asks again" if past.status(index) is Status.FAILED else "a choice that is made stands"

@@ -170,6 +170,7 @@ def unpack(archive: Path, folder: Path) -> Capsule:
     except OSError as error:
         raise UserError(f"{archive}: cannot be read: {error.strerror}") from error
     try:
+        # The index comes first: it bounds what may follow, so that nothing is written which it does not name.
         with file:
             reader = CapsuleReader(file)
             capsule = _read_index(reader, archive)
@@ -177,6 +178,7 @@ def unpack(archive: Path, folder: Path) -> Capsule:
             with _made(folder / INDEX) as index:
                 index.write(encode_json(capsule))
             _unpack_files(reader, folder, archive)
+        # What was changed on its way is refused as a whole: a replay would show what never was.
         for each in capsule.attempts:
             if changed := _changed_file(folder, each):
                 raise UserError(

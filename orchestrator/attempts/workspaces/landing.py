@@ -259,6 +259,7 @@ class Landing:
             else:
                 where = self._inside(change)
                 git(self._place, "apply", "--3way", "--index", "--whitespace=nowarn", *where, given=change.patch)
+        # Git stops at a conflict and at what cannot be applied alike: only unmerged files tell the first.
         except GitFailed as failed:
             listed = git(self._place, "diff", "--name-only", "-z", "--diff-filter=U")
             files = [name for name in listed.split("\0") if name]

@@ -197,6 +197,7 @@ class _Splitter:
             self._at += 1
             match character:
                 case " " | "\t" | "<" | ">" | "\n" | ";" | "&" | "|" | "(" | ")":
+                    # A word ends here; a single `|` goes on with the same pipeline, all else but a blank ends it.
                     if word is not None:
                         pipeline[-1].append(word)
                         word = None
