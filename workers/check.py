@@ -18,6 +18,7 @@ from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import SHORTAGES, CannotStart
 from .processes.surroundings import Bounds, Control
 from .protocol import AttemptClass, Check, Start
+from .shell import SHELL, script_argv
 
 _LONGEST_ARGUMENT = 64 * 1024
 _SHORTAGE_SECONDS = 30.0
@@ -79,9 +80,9 @@ class CheckRunner:
     def _start(self, start: Start, check: Check, locks: Sequence[int], course: Course) -> Spawn | None:
         """Start it; None if the attempt's end came first (`course.asked_end`). Raises CannotStart, OSError."""
         if len(check.script) < _LONGEST_ARGUMENT:
-            argv = ["/bin/sh", "-c", check.script]
+            argv = script_argv(check.script)
         else:
-            argv = ["/bin/sh", script_file(check.script, self._folder)]
+            argv = [*SHELL, script_file(check.script, self._folder)]
         # The agent has done its work, and has been paid: wait for room rather than call it a failure.
         give_up_at = time.monotonic() + _SHORTAGE_SECONDS
         while True:

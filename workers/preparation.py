@@ -21,6 +21,7 @@ from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
 from .processes.surroundings import Bounds, Control
 from .protocol import AttemptClass, ConfigTask, Start
+from .shell import SHELL
 
 if TYPE_CHECKING:
     from .files.config_folder import ConfigFolder
@@ -44,7 +45,7 @@ class PreparationRunner:
         """Have a workspace to work in, or say in `course` why there is none."""
 
         def set_up(script: str) -> AttemptEnd:
-            argv = ["/bin/sh", script_file(script, self._folder)]
+            argv = [*SHELL, script_file(script, self._folder)]
             spawned = self._processes.start(start, argv, None, self._open_captures(), locks)
             end = self._run_setup(spawned, start, course)
             course.timeout_at = timeout_at(start)

@@ -36,6 +36,7 @@ from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, 
 from orchestrator.system.own_command import own_argv
 from orchestrator.workers.byte_text import bytes_of_text, comparable_json, encode_json
 from orchestrator.workers.protocol import Creates
+from orchestrator.workers.shell import SHELL, script_argv
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.archive import CapsuleAttempt
@@ -185,7 +186,7 @@ def _what_it_does(
     """
     does: tuple[Any, ...]
     if action.does is None:
-        does = (action.argv, action.script, action.stdin, declared, cwd, job.output)
+        does = (action.recorded_argv or action.argv, action.script, action.stdin, declared, cwd, job.output)
     elif action.agent is None:
         # A child file or a landing: the work is told by what is run, wherever that happens.
         does = (*action.does, declared)
@@ -218,7 +219,10 @@ def _payload(does: tuple[Any, ...], creates: Creates | None) -> str:
 
 
 class _Action(msgspec.Struct, frozen=True):
-    """What is started. `does`: what tells whether two items do the same, if that is not just argv, script and stdin."""
+    """What is started. `does`: what tells whether two items do the same, if that is not just argv, script and stdin.
+
+    `recorded_argv` stands for `argv` there where hashes of it were recorded when it was another one.
+    """
 
     argv: list[str]
     script: str | None = None
@@ -227,6 +231,7 @@ class _Action(msgspec.Struct, frozen=True):
     does: tuple[Any, ...] | None = None
     child: ChildWork | None = None
     agent: AgentWork | None = None
+    recorded_argv: list[str] | None = None
 
 
 def _action(
@@ -240,7 +245,7 @@ def _action(
                 raise ItemRefused("command: the program is empty")
             return _Action(argv)
         case ShellAction(script=template):
-            return _Action(*_shell(rendered_text(template, context, "shell")))
+            return _shell(rendered_text(template, context, "shell"))
         case AgentAction():
             agents, files = surroundings.agents, surroundings.files
             work, call, does = agent_work(job, context, declared, agents, cwd=works_in, folder=folder, files=files)
@@ -264,11 +269,12 @@ def _variables(
     return {name: _variable(name, template, context) for name, template in {**run_env, **job_env}.items()}
 
 
-def _shell(script: str) -> tuple[list[str], str | None]:
+def _shell(script: str) -> _Action:
     refuse_nul(script, "the script")
+    # Before scripts were run with `-e` they were recorded without it, and the same script is the same work.
     if size_in_bytes(script, "the script") > ARGUMENT_BYTES:
-        return ["/bin/sh"], script
-    return ["/bin/sh", "-c", script], None
+        return _Action(list(SHELL), script, recorded_argv=["/bin/sh"])
+    return _Action(script_argv(script), recorded_argv=["/bin/sh", "-c", script])
 
 
 def _check(job: Job, context: Mapping[str, Any]) -> str | None:

@@ -290,6 +290,7 @@ def _job_line(job: dict[str, Any]) -> str:
 def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
     from orchestrator.jobsfile.language.values import json_text
     from orchestrator.system.wording import title
+    from orchestrator.workers.shell import is_script
 
     # First what the item is, then the one thing that it does, then what goes with that.
     yield f"  {title(item['item'], item['label'])}" + (f"  ({_shown(item['note'])})" if item["note"] else "")
@@ -303,8 +304,7 @@ def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:
     elif item["argv"] is not None:
         argv = item["argv"]
         # A script as it was written: quoted once more it would be hard to read.
-        is_script = argv[:2] == ["/bin/sh", "-c"] and len(argv) == 3
-        yield f"    shell: {_shown(argv[2], 2000)}" if is_script else f"    {_shown(shlex.join(argv), 2000)}"
+        yield f"    shell: {_shown(argv[2], 2000)}" if is_script(argv) else f"    {_shown(shlex.join(argv), 2000)}"
     if item["told"] is not None:
         yield f"    told: {_shown(item['told'].strip(), _LONGEST_PROMPT)}"
     if item["check"] is not None:

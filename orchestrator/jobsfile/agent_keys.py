@@ -69,7 +69,7 @@ class AgentKeys(msgspec.Struct, kw_only=True):
     workspace: Workspaces | None = None
     """Where the command works: in the folder itself, in a git worktree, a copy or an empty folder of its own."""
     check: Script | None = None
-    """A script for /bin/sh that runs there after a success: exit 0 confirms it, else its output reaches the next attempt."""
+    """A script for `/bin/sh -e` that runs there after a success: exit 0 confirms it, else its output reaches the next attempt."""
     artifacts: Texts | None = None
     """Patterns of files of the workspace that are kept with the result. Templates."""
     land: Name | None = None
@@ -88,6 +88,6 @@ class WorkspaceTable(msgspec.Struct, kw_only=True):
     include: Texts | None = None
     """Files that git does not know (`.env`) and that a worktree gets copied. Patterns."""
     setup: Script | None = None
-    """A script for /bin/sh that runs once in a new workspace, before the command."""
+    """A script for `/bin/sh -e` that runs once in a new workspace, before the command."""
     keep: Duration | None = None
     """How long a workspace that was changed stays after its item has ended."""

@@ -150,7 +150,7 @@ class JobTable(AgentKeys, kw_only=True):
     command: Argv | None = None
     """Action: a program and its arguments, without a shell. Each is a template; a lone `{{ list }}` becomes several."""
     shell: Script | None = None
-    """Action: a script for /bin/sh. Each `{{ }}` is quoted for the shell, so none may stand inside quotes."""
+    """Action: a script for `/bin/sh -e`. Each `{{ }}` is quoted for the shell, so none may stand inside quotes."""
     gate: Script | None = None
     """Action: a question (a template) that somebody answers, here on the terminal or with `approve`. What needs it waits."""
     workflow: Name | None = None

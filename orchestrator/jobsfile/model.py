@@ -59,7 +59,7 @@ class CommandAction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShellAction(msgspec.Struct, frozen=True, kw_only=True):
-    """`shell`: a script for /bin/sh, each placeholder shell-quoted."""
+    """`shell`: a script for `/bin/sh -e`, each placeholder shell-quoted."""
 
     script: Template
 

@@ -107,11 +107,19 @@ def test_an_argument_that_the_kernel_would_not_take_is_refused_and_stdin_named(t
 
 def test_a_script_is_one_argument_until_it_is_too_large(tmp_path: Path) -> None:
     ready = prepared(shell("printf %s {{ item }}"), "a'b")
-    assert (ready.argv, ready.script) == (["/bin/sh", "-c", "printf %s 'a'\"'\"'b'"], None)
+    assert (ready.argv, ready.script) == (["/bin/sh", "-ec", "printf %s 'a'\"'\"'b'"], None)
     large = prepared(shell('x={{ item }}; printf %s "$x" | tail -c 3'), "a" * 200_000, folder=str(tmp_path))
-    assert large.argv == ["/bin/sh"]
+    assert large.argv == ["/bin/sh", "-e"]
     assert large.script is not None
     assert output_of(large, tmp_path) == b"aaa"
+
+
+def test_a_script_ends_with_its_first_command_that_fails(tmp_path: Path) -> None:
+    for filler in ("", "a" * 200_000):
+        lines = "printf a\nset +e\nfalse\nset -e\nprintf b\nfalse\nprintf {{ item }}"
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            output_of(prepared(shell(lines), filler, folder=str(tmp_path)), tmp_path)
+        assert (failed.value.returncode, failed.value.stdout) == (1, b"ab")
 
 
 def test_a_script_with_a_nul_is_refused() -> None:
@@ -295,6 +303,12 @@ def test_the_payload_tells_what_is_done_apart() -> None:
         prepared(shell("echo x")),
     ]
     assert len({base, *(each.payload for each in others)}) == 8
+
+
+def test_a_script_is_the_same_work_as_before_it_was_run_up_to_its_first_failure() -> None:
+    """Its hash stands in the records of runs that go on now, and of tokens that are in flight."""
+    assert prepared(shell("false; echo {{ item }}")).payload == "dea0f1331ebe9ec5"
+    assert prepared(shell("echo {{ item }}"), "a" * 200_000).payload == "46cfb227d2e3ab83"
 
 
 def test_the_order_of_the_environment_is_no_difference() -> None:

@@ -13,7 +13,7 @@ inputs:
   word: {type: string, default: "it's $HOME"}
   size: {type: number, default: 2}
 steps:
-  - {id: list, type: shell, run: "echo '[1, 2]'", output_format: json}
+  - {id: list, type: shell, run: "false; echo '[1, 2]'", output_format: json}
   - id: each
     type: fan-out
     items: "{{ steps.list.output.data }}"

@@ -183,7 +183,7 @@ def test_a_check_of_a_landing_has_the_variables_of_its_item_alone_and_tells_no_s
         said = land.land_change(change).message
     assert "345678" not in said
     with landing(str(repository.path), print) as land:
-        short = msgspec.structs.replace(check, script='echo "${DEPLOY_TOKEN-none} $GIVEN"; exit 1')
+        short = msgspec.structs.replace(check, script='echo "${DEPLOY_TOKEN-none} $GIVEN"; false; echo on')
         said = land.land_change(msgspec.structs.replace(change, check=short)).message
     assert said == "the check ended with exit code 1\nnone [hidden]"
 

@@ -24,7 +24,7 @@ def orphans(runs: TokenRuns) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             parent = process.parent()
             above = " ".join(parent.cmdline()) if parent is not None else ""
-            is_agent = process.cmdline()[:2] == ["/bin/sh", "-c"] and os.getsid(process.pid) == process.pid
+            is_agent = process.cmdline()[:2] == ["/bin/sh", "-ec"] and os.getsid(process.pid) == process.pid
             if is_agent and "workers/__main__.py" not in above:
                 found.append(process)
     return found

@@ -81,6 +81,13 @@ def test_a_script_that_is_too_large_for_an_argument_is_run_all_the_same(worker: 
     assert worker.check("# filler\n" * 30_000 + "exit 5").message == "check: exit code 5"
 
 
+@pytest.mark.parametrize("filler", [0, 30_000])
+def test_a_check_ends_with_its_first_command_that_fails(worker: CheckDriver, filler: int) -> None:
+    outcome = worker.check("# filler\n" * filler + "echo before; false; echo behind")
+    assert (outcome.attempt_class, outcome.check.inline) == (FAILED, b"before\n")
+    assert worker.check("set +e; false; echo behind").attempt_class is AttemptClass.OK
+
+
 def test_of_a_long_output_the_end_is_kept(worker: CheckDriver) -> None:
     outcome = worker.check("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; echo the reason; exit 1")
     kept = Path(outcome.check.path or "").read_bytes()

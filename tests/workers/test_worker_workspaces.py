@@ -269,10 +269,10 @@ def test_what_was_copied_into_a_worktree_is_never_committed(worker: WorkerDriver
 
 def test_setup_runs_once_and_what_it_says_is_told_only_if_it_fails(worker: WorkerDriver, repository: Repository) -> None:
     count = worker.root / "count"
-    setup = f"echo setup >> {count}; echo noise; test -e {worker.root}/good || {{ echo broken >&2; exit 4; }}"
+    setup = f"echo setup >> {count}; echo noise; [ -e {worker.root}/good ] || echo broken >&2; [ -e {worker.root}/good ]; echo on"
     item = Item(worker.root, "worktree", repository.path, setup=setup)
     outcome = item.run(worker, "echo never")
-    assert (outcome.attempt_class, outcome.message) == (AttemptClass.COMMAND_FAILED, "setup: exit code 4")
+    assert (outcome.attempt_class, outcome.message) == (AttemptClass.COMMAND_FAILED, "setup: exit code 1")
     assert (outcome.stdout.inline, outcome.stderr.inline) == (b"noise\n", b"broken\n")
     (worker.root / "good").touch()
     for _ in range(2):

@@ -27,7 +27,7 @@ def stdin_file(text: str, folder: str) -> int:
 
 
 def script_file(text: str, folder: str) -> str:
-    """The path of a file that holds `text`, for /bin/sh."""
+    """The path of a file that holds `text`, a script."""
     path = f"{folder}/script"
     with open(open_anew(path), "wb") as file:
         file.write(bytes_of_text(text))

@@ -87,7 +87,7 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """A script for /bin/sh that confirms a success: same folder, environment, mark and locks. `path` is where its output goes."""
+    """A script for `/bin/sh -e` that confirms a success: same folder, environment, mark, locks. `path`: where its output goes."""
 
     script: str
     path: str

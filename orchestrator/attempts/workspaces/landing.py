@@ -31,6 +31,7 @@ from orchestrator.system.wording import shown
 from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.beneath import OutsideError, real_beneath
 from orchestrator.workers.files.syncing import sync_trees
+from orchestrator.workers.shell import script_argv
 from orchestrator.workers.wording import first_in_words
 from orchestrator.workers.workspaces.git import GitFailed, asked, commit_of, git, identity, locked
 from orchestrator.workers.workspaces.inner_repositories import REPOSITORY
@@ -53,7 +54,7 @@ LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed
 
 
 class CheckScript(msgspec.Struct, frozen=True):
-    """A script for /bin/sh whose exit code 0 says that all is well. `cwd`: absolute. `env`: all variables that it gets.
+    """A script for `/bin/sh -e` whose exit code 0 says that all is well. `cwd`: absolute. `env`: all variables that it gets.
 
     What it runs was written by agents, so these are the variables that the item had, and no others of ours. `redact` takes the
     secrets out of what it says.
@@ -344,7 +345,7 @@ def _failure(check: CheckScript, repository: str) -> str:
     with TemporaryFile() as output:
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", check.script],
+                script_argv(check.script),
                 cwd=cwd,
                 env=check.env,
                 stdin=subprocess.DEVNULL,

@@ -70,6 +70,9 @@ class Actions:
         job.keys["shell"] = script_of(pieces, scope.changed)
         if not job.keys["shell"].strip():
             job.keys["shell"] = "true"  # an empty command succeeds in Spec Kit
+        # Spec Kit has no `-e`: what may be more than one command says so.
+        if any(mark in job.keys["shell"].strip() for mark in (";", "\n", "| raw }}")):
+            job.keys["shell"] = "set +e\n" + job.keys["shell"]
         if job.form == "json":
             job.keys["output"] = "json"
             if job.step.get("output_format") != "json":
