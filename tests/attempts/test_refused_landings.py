@@ -89,3 +89,19 @@ def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_th
     ]
     assert told["program"].message == "it changes tools/f.sh, which filter.f.clean runs: look, and merge it yourself"
     assert repository.git("ls-tree", "-r", "--name-only", "HEAD").split() == ["README", "a.txt", "good.txt", "new.txt"]
+
+
+def test_a_commit_that_stands_in_place_of_another_is_not_landed_for_it(tmp_path: Path) -> None:
+    """Who commits may also say that git is to take another commit for the one that was looked at."""
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    base = repository.head()
+    repository.write("good.txt", "good\n")
+    good = repository.commit("good")
+    repository.git("reset", "--quiet", "--hard", base)
+    repository.write("other.txt", "other\n")
+    other = repository.commit("other")
+    repository.git("reset", "--quiet", "--hard", base)
+    repository.git("replace", good, other)
+    (repository.path / ".git" / "info" / "grafts").write_text(f"{base} {other}\n")
+    assert landed(repository, item=good)["item"].status == "landed"
+    assert sorted(each.name for each in repository.path.iterdir()) == [".git", "README", "a.txt", "good.txt"]

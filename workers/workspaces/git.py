@@ -260,6 +260,9 @@ def _environment(folder: str) -> dict[str, str]:
         **kept,
         "PATH": absolute_path(os.environ),
         "LC_ALL": "C",
+        # What an agent that commits may have written beside the objects: another commit in place of the one that is named.
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_GRAFT_FILE": os.devnull,
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "true",
