@@ -293,3 +293,24 @@ def test_what_git_fetches_for_a_partial_clone_comes_from_where_the_user_said(tmp
     with pytest.raises(CannotStart, match="git reset"):
         item.attempt()
     assert not item.witness.exists()
+
+
+OTHERS_BRANCH = {
+    "checked out": "git symbolic-ref HEAD refs/heads/main; echo b >> a.txt",
+    "in place of its own": "git symbolic-ref refs/heads/orchestrate/run/port.0 refs/heads/main; echo b >> a.txt",
+    "removed with its own": "git symbolic-ref refs/heads/orchestrate/run/port.0 refs/heads/main",
+}
+
+
+@pytest.mark.parametrize("way", sweep(OTHERS_BRANCH, quick=1))
+def test_a_branch_of_the_users_that_an_agent_has_gone_to_is_neither_moved_nor_removed(
+    tmp_path: Path, repository: Repository, way: str
+) -> None:
+    item, base = Item(tmp_path, repository.path), repository.head("main")
+    end, report = item.attempt(OTHERS_BRANCH[way])
+    assert end.attempt_class is AttemptClass.OK, end.message
+    assert report is not None
+    assert (repository.head("main"), repository.git("status", "--porcelain")) == (base, "")
+    if report.commit is not None:
+        assert repository.head(f"{report.commit}^") == base
+        assert repository.git("for-each-ref", "--format=%(refname:short) %(symref)", "--contains", report.commit) == report.branch

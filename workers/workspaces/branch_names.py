@@ -39,6 +39,13 @@ def free_branch(repository: str, wanted: str) -> str:
     )
 
 
+def other_names(branch: str) -> Iterator[str]:
+    """Names beside that of a branch which is there, without end: `x+2`, `x+3`."""
+    names = _numbered(branch)
+    next(names)
+    return names
+
+
 def _numbered(part: str) -> Iterator[str]:
     yield part
     yield from (f"{part}+{number}" for number in count(2))

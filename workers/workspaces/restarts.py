@@ -71,7 +71,7 @@ def _go_back(place: Pinned, record: WorkspaceRecord, since: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name)
     git(place, "symbolic-ref", "HEAD", branch)
-    git(place, "update-ref", branch, since)
+    git(place, "update-ref", "--no-deref", branch, since)
     _remove_index(place)
     git(place, "read-tree", since)
 

@@ -17,7 +17,7 @@ from ..byte_text import bytes_of_text
 from ..faultpoints import fault_point
 from ..files.opening import StrangeFileError, open_file
 from ..files.syncing import sync_file
-from .branch_names import free_branch, is_named_by_us
+from .branch_names import free_branch, is_named_by_us, other_names
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
 from .pinned import Pinned
@@ -106,6 +106,7 @@ def commit_all(worktree: Pinned, record: WorkspaceRecord, message: str, litter: 
     """
     mend_worktree(worktree, record)
     refuse_unfinished_merge(worktree)
+    left = _leave_other_branch(worktree, record.branch)
     inner = stage_all(worktree, record.base)
     # Staged and taken out again: an exclusion of what git ignores is an error to `git add`.
     unstage(worktree, [f":(top,literal){name}" for name in record.included])
@@ -117,7 +118,7 @@ def commit_all(worktree: Pinned, record: WorkspaceRecord, message: str, litter: 
         author = identity(worktree)
         git(worktree, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=bytes_of_text(message))
     fault_point("worker.workspace.committed")
-    head, branch, note = _on_branch(worktree, record.branch)
+    head, branch, note = _on_branch(worktree, record.branch, left)
     return Committed(head, branch, note, inner)
 
 
@@ -166,7 +167,7 @@ def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool)
         # Not by `git branch`, which locks the user's configuration as well: killed there it would leave that locked.
         try:
             env = settled(record.source, record.settings_path).variables
-            git(record.source, "update-ref", "-d", branch, tip, env=env, lock=lock)
+            git(record.source, "update-ref", "--no-deref", "-d", branch, tip, env=env, lock=lock)
         except GitFailed:  # somebody was quicker, or holds a lock
             return True
         return False
@@ -226,19 +227,34 @@ def _tip(record: WorkspaceRecord, *, is_first: bool) -> str | None:
     return tip
 
 
-def _on_branch(worktree: Pinned, branch: str) -> tuple[str, str, str]:
-    """The commit, the branch that is at it, and a note.
+def _leave_other_branch(worktree: Pinned, branch: str) -> str:
+    """The branch that the agent has gone to, if it is another than `branch`; empty: it has not.
 
-    An agent may have gone to another branch: ours follows it there, unless something would be lost.
+    HEAD does not name it from now on. It may be one of the user's, which no commit of ours moves.
+    """
+    current = asked(worktree, "symbolic-ref", "--quiet", "HEAD")
+    head = commit_of(worktree, "HEAD")
+    if current is None or current == f"refs/heads/{branch}" or head is None:
+        return ""
+    git(worktree, "update-ref", "--no-deref", "HEAD", head)
+    return current
+
+
+def _on_branch(worktree: Pinned, branch: str, left: str) -> tuple[str, str, str]:
+    """The commit, the branch that is at it, and a note. `left`: see `_leave_other_branch`.
+
+    Ours follows the agent, unless something would be lost: then another branch of ours does.
     """
     head = git(worktree, "rev-parse", "HEAD")
     ours = f"refs/heads/{branch}"
-    current = asked(worktree, "symbolic-ref", "--quiet", "HEAD")
-    if current == ours:
+    if asked(worktree, "symbolic-ref", "--quiet", "HEAD") == ours:
         return head, branch, ""
     tip = commit_of(worktree, ours)
     if tip is None or asked(worktree, "merge-base", "--is-ancestor", tip, head) is not None:
-        git(worktree, "update-ref", ours, head)
+        git(worktree, "update-ref", "--no-deref", ours, head)
         return head, branch, ""
-    name = current.removeprefix("refs/heads/") if current is not None else ""
-    return head, name, f"its work is on {name or 'no branch'}, and {branch} has other commits"
+    name = left.removeprefix("refs/heads/")
+    if not left or commit_of(worktree, left) != head:
+        name = next(name for name in other_names(branch) if commit_of(worktree, f"refs/heads/{name}") in (None, head))
+        git(worktree, "update-ref", "--no-deref", f"refs/heads/{name}", head)
+    return head, name, f"its work is on {name}, and {branch} has other commits"
