@@ -138,11 +138,13 @@ def _change(
         assert wanted is not None
         check = CheckScript(wanted, prepared.cwd, environment, reader.job(job_id).limits.timeout_seconds, redact)
     # A copy has no commit, only a patch.
+    made = commit_of(reader, job_id, index)
     return Change(
         run_id=reader.run_dir.run_id,
         item=reader.item_name(job_id, index),
         label=label_of(reader, job_id, index, reader.history.jobs[job_id].record(index)),
-        commit=commit_of(reader, job_id, index),
+        commit=made.commit if made is not None else None,
+        base=made.base if made is not None else None,
         patch=patch_of(reader, job_id, index) if report.kind == "copy" else b"",
         folder=reader.history.header.folder,
         branch=report.branch,

@@ -9,6 +9,7 @@ import pytest
 from drivers.git_repository import Repository
 
 from orchestrator.attempts.workspaces.landing import LOCK_NAME, Change, Landed, landing
+from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS
 from orchestrator.attempts.workspaces.landing_recovery import MARK_NAME
 from orchestrator.errors import UserError
 
@@ -23,13 +24,13 @@ new file mode %d
 """
 
 
-def landed(repository: Repository, **changes: str | bytes) -> dict[str, Landed]:
-    """Land commits and patches, one after the other."""
+def landed(repository: Repository, *, base: str | None = None, **changes: str | bytes) -> dict[str, Landed]:
+    """Land commits and patches, one after the other. `base`: what the commits started from."""
     told: dict[str, Landed] = {}
     with landing(str(repository.path), print) as land:
         for name, change in changes.items():
             commit, patch = (change, b"") if isinstance(change, str) else (None, change)
-            made = Change(run_id="r", item=name, label=None, commit=commit, patch=patch, folder=str(repository.path))
+            made = Change(run_id="r", item=name, label=None, commit=commit, base=base, patch=patch, folder=str(repository.path))
             told[name] = land.land_change(made)
     return told
 
@@ -105,3 +106,27 @@ def test_a_commit_that_stands_in_place_of_another_is_not_landed_for_it(tmp_path:
     (repository.path / ".git" / "info" / "grafts").write_text(f"{base} {other}\n")
     assert landed(repository, item=good)["item"].status == "landed"
     assert sorted(each.name for each in repository.path.iterdir()) == [".git", "README", "a.txt", "good.txt"]
+
+
+def test_a_commit_on_top_of_the_users_own_takes_nothing_of_that_back(tmp_path: Path) -> None:
+    """A merge takes what a commit lacks of its parents for removed, and the patch of the item shows nothing of it."""
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n", "b.txt": "b\n"})
+    base = repository.head()
+    repository.write("b.txt", "mended\n")
+    users = repository.commit("the user's, made since")
+    repository.git("read-tree", base)
+    repository.git("update-index", "--add", "--cacheinfo", f"100644,{repository.head('HEAD:a.txt')},new.txt")
+    tree = repository.git("write-tree")
+    repository.git("read-tree", users)
+    forged, own = (repository.git("commit-tree", "-p", parent, "-m", "x", tree) for parent in (users, base))
+    told = landed(repository, base=base, forged=forged)["forged"]
+    assert (told.status, told.message) == ("landed", NOT_AS_IT_IS)
+    assert (repository.show("HEAD:b.txt"), repository.show("HEAD:new.txt")) == ("mended", "a")
+    assert landed(repository, base=base, forged=forged)["forged"].status == "already"
+    # What is on its base is merged as it is, and what goes on from that when the item is landed once more.
+    assert landed(repository, base=base, own=own)["own"].message == ""
+    again = repository.git("commit-tree", "-p", own, "-m", "taken back by itself", repository.head(f"{base}^{{tree}}"))
+    assert landed(repository, base=base, own=again)["own"] == Landed(
+        item="own", label=None, status="landed", commit=repository.head()
+    )
+    assert repository.head("HEAD^2") == again

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from orchestrator.attempts.workspaces.landing_history import ItemCommit
 from orchestrator.attempts.workspaces.place import parent_of
 from orchestrator.errors import UserError
 from orchestrator.reading.run_records import Records
@@ -61,11 +62,13 @@ def report_of(records: Records, job_id: str, index: int) -> WorkspaceReport | No
     return ended.outcome.workspace if ended is not None else None
 
 
-def commit_of(records: Records, job_id: str, index: int) -> str | None:
+def commit_of(records: Records, job_id: str, index: int) -> ItemCommit | None:
     """The commit that has all that the item and those before it in its chain did in worktrees; None: they did nothing."""
     report = report_of(records, job_id, index)
-    if report is None or report.commit is not None or report.kind != "worktree":
-        return report.commit if report is not None else None
+    if report is not None and report.commit is not None:
+        return ItemCommit(report.commit, report.base)
+    if report is None or report.kind != "worktree":
+        return None
     parent = parent_of(records.job(job_id), {job.id: job for job in records.jobs_file.jobs})
     return commit_of(records, parent, index) if parent else None
 

@@ -25,6 +25,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS, ItemCommit, commit_to_merge
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
 from orchestrator.errors import UserError
 from orchestrator.system.wording import shown
@@ -68,16 +69,19 @@ class CheckScript(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What one item did. `commit`: of a worktree; else `patch`, whose paths are relative to `folder` (absolute)."""
+    """What one item did. `commit`: of a worktree, which started from the commit `base` (None: not known); else `patch`, whose
+    paths are relative to `folder` (absolute). `note`: what to tell of it once it is landed."""
 
     run_id: str
     item: str
     label: str | None
     commit: str | None = None
+    base: str | None = None
     patch: bytes = b""
     folder: str
     branch: str | None = None
     check: CheckScript | None = None
+    note: str = ""
 
 
 class Landed(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +155,9 @@ class Landing:
                 return _came_to(change, "refused", message=f"{self._place.folder} has no commit {change.commit}")
             if (there := self._landed_before(change)) is not None:
                 return _came_to(change, "already", commit=there)
+            change = self._as_shown(change)
+            if change.note and (there := self._landed_before(change)) is not None:
+                return _came_to(change, "already", commit=there)
             files = self._files_of(change)
             if refusal := self._refusal(files):
                 return _came_to(change, "refused", message=refusal)
@@ -187,12 +194,19 @@ class Landing:
                 given=bytes_of_text(message),
             )
             before = git(self._place, "rev-parse", "HEAD")
-            return _came_to(change, "landed", commit=before)
+            return _came_to(change, "landed", commit=before, message=change.note)
         finally:
             # This takes back also what a check has written over. The checkout was clean, so nothing of the user's is lost.
             git(self._place, "reset", "--hard", "--quiet", before)
             sync_trees([self._place.folder, self._place.common_dir])
             unmark_landing(self._place)
+
+    def _as_shown(self, change: Change) -> Change:
+        """The change, with a commit of which a merge brings what its patch shows. Raises GitFailed."""
+        if change.commit is None:
+            return change
+        commit = commit_to_merge(self._place, ItemCommit(change.commit, change.base), _trailer(change))
+        return change if commit == change.commit else msgspec.structs.replace(change, commit=commit, note=NOT_AS_IT_IS)
 
     def _landed_before(self, change: Change) -> str | None:
         """The commit that has the change already; None if none has."""
