@@ -224,6 +224,9 @@ def test_nothing_is_landed_on_changes_that_are_not_committed(runs: Runs) -> None
     head = runs.repository.head()
     assert "has changes that are not committed" in runs.said("land", "r", exit_code=2)
     assert ((runs.repository.path / "sub/a.txt").read_text(), runs.repository.head()) == ("edited\n", head)
+    # A merge that is begun may hold hours of somebody's work.
+    (runs.repository.path / ".git" / "MERGE_HEAD").write_text(f"{head}\n")
+    assert "commit what it came to, or give it up: git -C" in runs.said("land", "r", exit_code=2)
 
 
 def test_a_chain_goes_on_where_its_parent_worked_and_a_second_one_from_its_commit(runs: Runs) -> None:

@@ -320,7 +320,7 @@ def _refuse_dirty(place: Pinned) -> None:
     if os.path.exists(os.path.join(place.git_dir, "MERGE_HEAD")):
         raise UserError(
             f"{repository}: a merge is not finished",
-            f"git -C {repository} merge --abort, then again",
+            f"commit what it came to, or give it up: git -C {repository} merge --abort",
         )
     if git(place, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"):
         raise UserError(
