@@ -14,12 +14,15 @@ from typing import Any
 import msgspec
 
 from orchestrator.jobsfile.language.suggestions import shown
+from orchestrator.system.judged_apart import judged_apart
 from orchestrator.system.named_files import read_named
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
 _MOST_MISTAKES = 5
 _MOST_LOOKED_AT = 1000
 """Mistakes of one answer: each has the text of all that is wrong in it."""
+_CPU_SECONDS = 5.0
+"""An answer that fits takes milliseconds. What takes longer would mostly take years (`(a+)+$`), and the loop waits for it."""
 
 
 class AnswerSchemaError(Exception):
@@ -34,6 +37,13 @@ class AnswerSchema(msgspec.Struct, frozen=True):
 
     def mistakes_in(self, answer: Any) -> list[str]:
         """What in `answer` (plain data) does not fit, a line each, the first few; empty: it fits."""
+        # The answer is not ours: for an unlucky one a pattern, or a rule that branches at each level, never comes to its end.
+        told = judged_apart(lambda: msgspec.json.encode(self._mistakes(answer)), _CPU_SECONDS)
+        if told is None:
+            return [f"the schema cannot be applied: with this answer it takes more than {_CPU_SECONDS:g} s, or breaks off"]
+        return msgspec.json.decode(told, type=list[str])
+
+    def _mistakes(self, answer: Any) -> list[str]:
         try:
             errors = islice(self.validator.iter_errors(answer), _MOST_LOOKED_AT)
             found = sorted(errors, key=lambda error: [str(each) for each in error.absolute_path])
