@@ -28,7 +28,7 @@ from orchestrator.store.durable_file import unwritable
 from orchestrator.store.formats import FORMAT, TODAY, Format, check_same
 from orchestrator.store.lines import JournalHeader, Line, decode_line
 from orchestrator.store.records import Commit, Record
-from orchestrator.store.refusals import damaged, refused
+from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.store.whole_groups import COMMIT_START, is_damaged
 from orchestrator.workers.byte_text import append_json
@@ -272,7 +272,7 @@ class JournalRead:
             self._check_header(decode_line(tail.partition(b"\n")[0]))
             raise refused(self.source.path, "damaged: it has no header")
         if is_damaged(tail, self.valid_bytes, self._generation, self._groups):
-            raise damaged(self.source.path, self.valid_bytes, self._run_id)
+            raise refused(self.source.path, f"damaged at byte {self.valid_bytes}")
 
 
 def _open_locked(path: Path, flags: int = 0) -> int:

@@ -45,13 +45,14 @@ def read_history(run_dir: RunDir) -> RunHistory:
 def read_run(run_dir: RunDir) -> LoadedRun:
     """`read_history`, and the files that it was read from. Raises UserError (no such run), StateRefusedError."""
     while True:
-        before = _moment(run_dir)
+        before = None
         try:
+            before = _moment(run_dir)
             return load_run(run_dir)
         except (FileNotFoundError, StateRefusedError) as error:
             # The writer took a checkpoint, or cut a torn tail, while we read. If nothing moved, it is what it seems.
-            if _moment(run_dir) == before:
-                raise cannot_load(error) from error
+            if before is None or _moment(run_dir) == before:
+                raise cannot_load(error, run_dir.run_id) from error
 
 
 def _moment(run_dir: RunDir) -> tuple[int, ...]:

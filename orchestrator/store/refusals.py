@@ -6,16 +6,12 @@ from pathlib import Path
 
 from orchestrator.errors import StateRefusedError
 
+_LEFT = "it was left as it is"
+
 
 def refused(path: Path, what: str) -> StateRefusedError:
     """`what` is wrong with the file at `path`."""
-    return StateRefusedError(f"{path}: {what}", "it was left as it is")
-
-
-def damaged(path: Path, offset: int, run_id: str) -> StateRefusedError:
-    """The journal at `path` is damaged at byte `offset`, and what follows may be whole."""
-    way_out = f"orchestrate doctor --salvage {run_id} shows what can be saved"
-    return StateRefusedError(f"{path}: damaged at byte {offset}", f"it was left as it is; {way_out}")
+    return StateRefusedError(f"{path}: {what}", _LEFT)
 
 
 def newer(path: Path, found: int) -> StateRefusedError:
@@ -23,8 +19,9 @@ def newer(path: Path, found: int) -> StateRefusedError:
     return StateRefusedError(f"{path}: format {found} is newer than this orchestrate reads", "upgrade orchestrate")
 
 
-def cannot_load(error: FileNotFoundError | StateRefusedError) -> StateRefusedError:
-    """A run exists, and loading it failed with `error`."""
-    if isinstance(error, StateRefusedError):
-        return error
-    return StateRefusedError(f"{error.filename}: missing, and the run's checkpoint needs it", "nothing was changed")
+def cannot_load(error: FileNotFoundError | StateRefusedError, run_id: str) -> StateRefusedError:
+    """The run exists, and loading it failed with `error`. Where nothing better is known it is told what may be saved."""
+    way_out = f"{_LEFT}; orchestrate doctor --salvage {run_id} shows what can be saved"
+    if isinstance(error, FileNotFoundError):
+        return StateRefusedError(f"{error.filename}: missing, and the run's checkpoint needs it", way_out)
+    return StateRefusedError(error.message, way_out) if error.hint == _LEFT else error

@@ -15,7 +15,7 @@ from zlib import crc32
 
 import msgspec
 
-from orchestrator.errors import StateUnwritableError
+from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.checkpoint_writer import CheckpointWriter
 from orchestrator.store.durable_file import temporary_path, unwritable, write_durably
 from orchestrator.store.journal import Journal, JournalRead
@@ -213,10 +213,10 @@ def _load_and_hold(run_dir: RunDir) -> tuple[LoadedRun, Journal]:
     while True:
         try:
             loaded = load_run(run_dir)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, StateRefusedError) as error:
             if not run_dir.exists:
                 raise
-            raise cannot_load(error) from error
+            raise cannot_load(error, run_dir.run_id) from error
         generation = loaded.history.generation
         journal = Journal.open(run_dir.journal(generation), generation, loaded.journal.valid_bytes, loaded.journal.chain)
         is_same = False

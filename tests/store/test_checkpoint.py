@@ -269,3 +269,21 @@ def test_what_a_retry_asked_for_is_kept_by_a_checkpoint_and_forgotten_when_an_up
     store.take_checkpoint()
     store.close()
     assert read_history(run_dir).jobs["port"].retries == {}
+
+
+@pytest.mark.parametrize("lost", ["journal", "its header", "checkpoint", "its end"])
+def test_what_is_refused_names_the_way_out(run_dir: RunDir, lost: str) -> None:
+    journal, checkpoint = run_dir.journal(1), run_dir.checkpoint
+    match lost:
+        case "journal":
+            journal.unlink()
+        case "its header":
+            journal.write_bytes(b"")
+        case "checkpoint":
+            checkpoint.write_bytes(b"{}")
+        case _:
+            checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    for refuse in (RunStore.open, read_history):
+        with pytest.raises(StateRefusedError) as caught:
+            refuse(run_dir)
+        assert caught.value.hint == f"it was left as it is; orchestrate doctor --salvage {run_dir.run_id} shows what can be saved"
