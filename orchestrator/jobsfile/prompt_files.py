@@ -30,6 +30,3 @@ def prompt_in(path: str, read: Callable[[str], bytes] = read_named) -> Template:
         return compile_template(text, "text")
     except TemplateError as error:
         raise PromptFileError(f"{path}: {error}") from error
-    except (RecursionError, SyntaxError, ValueError, OverflowError) as error:
-        # Of jinja2 and of Python's own compiler below it: a thousand brackets, a number of five thousand digits.
-        raise PromptFileError(f"{path}: nested too deeply, or a number too large, for a template") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from orchestrator.jobsfile.language.compiler import compile_template
@@ -13,9 +12,6 @@ from orchestrator.jobsfile.language.template import TemplateError, TemplateKind
 WRONG = object()
 """Stands for a value that was told as a mistake: the key is there, so no default and no other complaint takes its place."""
 
-_TEXT_AROUND = re.compile(r"^(?!\{[{%#])|[^}]$|[^%#}]\}$|^\{\{.*\}\}.*\{\{.*\}\}$", re.DOTALL)
-"""What stands before the first placeholder or behind the last, or between two of them."""
-
 
 def compile_text(source: str, kind: TemplateKind, place: Place, problems: Problems) -> Any:
     """The compiled template, or WRONG."""
@@ -23,9 +19,6 @@ def compile_text(source: str, kind: TemplateKind, place: Place, problems: Proble
         return compile_template(source, kind)
     except TemplateError as error:
         problems.tell(place, str(error))
-    except (RecursionError, SyntaxError, ValueError, OverflowError):
-        # Of jinja2 and of Python's own compiler below it: a thousand brackets, a number of five thousand digits.
-        problems.tell(place, "nested too deeply, or a number too large, for a template")
     return WRONG
 
 
@@ -80,8 +73,16 @@ def compile_condition(value: str, words: str, place: Place, problems: Problems, 
     if template.is_static:
         problems.tell(place, f"expected {words}, got {describe(value)}{did_you_mean(value, words_meant)}")
         return WRONG
-    if _TEXT_AROUND.search(value.strip()):
+    if _has_text_around(value.strip()):
         # It would render to a text such as "5 > 3", and each item would fail for it.
         problems.tell(place, 'text around a placeholder is neither true nor false: put all of it inside, as in "{{ item > 3 }}"')
         return WRONG
     return template
+
+
+def _has_text_around(text: str) -> bool:
+    """Whether anything stands before the first placeholder or behind the last, or there are two of them."""
+    if not text.startswith(("{{", "{%", "{#")) or not text.endswith(("}}", "%}", "#}")):
+        return True
+    second = text.find("{{", text.find("}}", 2) + 2) if "}}" in text[2:-2] else -1
+    return text.startswith("{{") and text.endswith("}}") and 0 <= second < len(text) - 3

@@ -254,12 +254,6 @@ def test_what_is_no_number_is_a_value_of_the_template_and_no_name_in_it() -> Non
         render("{{ ('nan' | float) | tojson }}")
 
 
-@pytest.mark.parametrize("source", ["{{ 'a' * item }}", "{{ 'a' | center(item) }}", "{{ '%*d' | format(item, 1) }}"])
-def test_a_text_that_no_memory_holds_is_a_mistake_of_its_template(source: str) -> None:
-    with pytest.raises(RenderError, match="more than there is memory for"):
-        render(source, item=1 << 60)
-
-
 def test_raw_changes_nothing_outside_a_shell() -> None:
     assert render("{{ item | raw }}", item=3) == 3
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.jobsfile.language.shell_contexts import PLACEHOLDER
 
-_MARKUP = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{(.*?)\}\}", re.DOTALL)
+_MARKUP = re.compile(r"\{[#%{]")
+_CLOSERS = {"{#": "#}", "{%": "%}", "{{": "}}"}
 _OPTED_OUT = re.compile(r"\|\s*raw\s*-?$")
 
 _SCRIPT_OPTIONS = {
@@ -50,12 +51,23 @@ Pipeline = list[list[str]]
 
 def marked(source: str) -> str:
     """The text of a template with a mark for each placeholder that does not opt out, and nothing for what else jinja2 reads."""
-    return _MARKUP.sub(_mark, source)
-
-
-def _mark(found: re.Match[str]) -> str:
-    inside = found[1]
-    return "" if inside is None else "_" if _OPTED_OUT.search(inside.rstrip()) else PLACEHOLDER
+    parts: list[str] = []
+    unclosed: set[str] = set()
+    at = 0
+    while found := _MARKUP.search(source, at):
+        opener = found[0]
+        # What has no end is looked for once, not behind each beginning.
+        end = -1 if opener in unclosed else source.find(_CLOSERS[opener], found.end())
+        if end < 0:
+            unclosed.add(opener)
+            parts.append(source[at : found.start() + 1])
+            at = found.start() + 1
+            continue
+        parts.append(source[at : found.start()])
+        if opener == "{{":
+            parts.append("_" if _OPTED_OUT.search(source[found.end() : end].rstrip()) else PLACEHOLDER)
+        at = end + 2
+    return "".join([*parts, source[at:]])
 
 
 def reader_in_script(source: str) -> str:

@@ -1,8 +1,8 @@
 """The jinja2 side of templates. Imported only when a source has a placeholder.
 
-Promise: an expression reads plain data and calls nothing of it. An attribute is a key lookup; what is not there is an error
-that names it in full (`item.title`). In a shell template each `{{ }}` becomes quoted words, exactly once; `template_checks`
-refuses what would break that.
+Promise: an expression reads plain data and calls nothing of it, and comes to an end (`metering`). An attribute is a key lookup;
+what is not there is an error that names it in full (`item.title`). In a shell template each `{{ }}` becomes quoted words, exactly
+once; `template_checks` refuses what would break that.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from functools import partial
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import meta, nodes, pass_context
 from jinja2.runtime import Context, LoopContext, StrictUndefined, Undefined
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import Namespace, missing
 
+from orchestrator.jobsfile.language.filter_prices import metered_filters
+from orchestrator.jobsfile.language.metering import INTERCEPTED, Meter, MeteredContext, counted, meter_of, pay_operator, rounds
 from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind
 from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
 from orchestrator.jobsfile.language.values import LateMapping, json_text, kind_in_words, text_of
@@ -59,7 +61,7 @@ class _Raw(str):
     __slots__ = ()
 
 
-class _Context(Context):
+class _Context(MeteredContext):
     """Reads the caller's mapping in place: jinja2 would copy it, merged with the globals, for each render."""
 
     def resolve_or_missing(self, key: str) -> Any:
@@ -71,9 +73,24 @@ class _Context(Context):
 
 
 class _Environment(SandboxedEnvironment):
-    """Own keys only: no attribute or method of a value is reachable."""
+    """Own keys only: no attribute or method of a value is reachable. What could take long is paid for."""
 
     context_class = _Context
+    intercepted_binops = INTERCEPTED
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        pay_operator(meter_of(context), operator, left, right)
+        return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 (a key may be called so)
+        meter = meter_of(__context)
+        meter.take_steps()
+        # A recursive loop goes over what it is called with.
+        if args and isinstance(__obj, LoopContext):
+            args = (rounds(__context, args[0], 0), *args[1:])
+        made = super().call(__context, __obj, *args, **kwargs)
+        meter.take_value(made)
+        return made
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         return self.getitem(obj, attribute)
@@ -112,38 +129,54 @@ class _Environment(SandboxedEnvironment):
 # Rendering of one value.
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json_text(_plain(value), indent)
+@pass_context
+def _to_json(context: Context, value: Any, indent: int | None = None) -> str:
+    meter = meter_of(context)
+    value = _plain(value, meter)
+    if indent is not None:
+        meter.take_text(meter.take_whole(value) * indent)
+    return json_text(value, indent)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, meter: Meter) -> Any:
     """`value` as plain data: tuples, ranges and what filters such as `map` yield become lists."""
     kind = type(value)
-    if kind is str or kind is bool or kind is float or value is None:
+    if kind is str:
+        meter.take_text(len(value))
+        return value
+    if kind is bool or kind is float or value is None:
         return value
     if kind is int:
         if abs(value) > LARGEST_NUMBER:
             raise RenderError("it gives a number that no double can hold")
         return value
+    meter.take_values(1)
     if kind is list:
-        return value if all(type(each) is str for each in value) else [_plain(each) for each in value]
+        meter.take_values(len(value))
+        if not all(type(each) is str for each in value):
+            return [_plain(each, meter) for each in value]
+        meter.take_text(sum(map(len, value)))
+        return value
     if kind is dict or kind is LateMapping:
-        return {key: _plain(each) for key, each in value.items()}
+        meter.take_values(len(value))
+        return {key: _plain(each, meter) for key, each in value.items()}
     if isinstance(value, Undefined):
         value._fail_with_undefined_error()
     if isinstance(value, str):  # Markup of the HTML filters, and what `raw` gives
         return str.__str__(value)
     if isinstance(value, list | tuple | range | Iterator | Generator) and not isinstance(value, LoopContext):
-        return [_plain(each) for each in value]
+        return [_plain(each, meter) for each in value]
     raise RenderError(f"{kind_in_words(value)} is not a value; name one of its fields")
 
 
-def _as_text(value: Any) -> str:
+@pass_context
+def _as_text(context: Context, value: Any) -> str:
     """The text of a value inside a longer text."""
-    return value if type(value) is str else text_of(_plain(value))
+    return text_of(_plain(value, meter_of(context)))
 
 
-def _as_words(value: Any) -> str:
+@pass_context
+def _as_words(context: Context, value: Any) -> str:
     """The shell words of a value.
 
     Always quoted, also where no character asks for it: a bare `2` before `>`, `if` or `A=b` at the start of a command would be
@@ -151,8 +184,7 @@ def _as_words(value: Any) -> str:
     """
     if type(value) is _Raw:
         return value
-    if type(value) is not str:
-        value = _plain(value)
+    value = _plain(value, meter_of(context))
     if isinstance(value, list):
         return " ".join(_quoted(text_of(each)) for each in value) or " "
     return _quoted(text_of(value))
@@ -164,11 +196,12 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
-def _raw(value: Any) -> str:
-    return _Raw(_as_text(value))
+@pass_context
+def _raw(context: Context, value: Any) -> str:
+    return _Raw(_as_text(context, value))
 
 
-def _environment(finalize: Callable[[Any], Any] | None) -> _Environment:
+def _environment(finalize: Callable[[Context, Any], str]) -> _Environment:
     # Not optimized: jinja2 would fold `'nan' | float` into code that names a variable `nan`.
     environment = _Environment(
         undefined=_Undefined, keep_trailing_newline=True, autoescape=False, finalize=finalize, optimized=False
@@ -177,6 +210,7 @@ def _environment(finalize: Callable[[Any], Any] | None) -> _Environment:
     del environment.filters["attr"]  # reads Python attributes
     environment.filters["tojson"] = _to_json
     environment.filters["raw"] = _raw if finalize is _as_words else lambda value: value
+    environment.filters = metered_filters(environment.filters)
     return environment
 
 
@@ -192,6 +226,14 @@ _ENVIRONMENTS: dict[TemplateKind, _Environment] = {
 
 def compile_source(source: str, kind: TemplateKind) -> Template:
     """Check and compile a source that has a placeholder. Raises TemplateError."""
+    try:
+        return _compiled(source, kind)
+    except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError):
+        # Of jinja2 and of Python's own compiler below it: a thousand brackets, a number of five thousand digits.
+        raise TemplateError("nested too deeply, or a number too large, for a template") from None
+
+
+def _compiled(source: str, kind: TemplateKind) -> Template:
     # Before jinja2 reads it: it would take this for a comment, and drop it.
     refuse_shell_length(source)
     environment = _ENVIRONMENTS[kind]
@@ -209,9 +251,8 @@ def compile_source(source: str, kind: TemplateKind) -> Template:
     try:
         if lone is not None:
             body: list[nodes.Node] = [nodes.Assign(nodes.Name("result", "store", lineno=1), lone, lineno=1)]
-            template = environment.from_string(nodes.Template(body, lineno=1))
-        else:
-            template = environment.from_string(tree)
+            tree = nodes.Template(body, lineno=1)
+        template = environment.from_string(counted(tree))
     except jinja2.TemplateError as error:
         raise TemplateError(" ".join(str(error.message).split())) from None
     evaluate = (_value_evaluator if lone is not None else _text_evaluator)(template, source)
@@ -233,7 +274,7 @@ def _text_evaluator(template: jinja2.Template, source: str) -> Callable[[Mapping
 
     def evaluate(context: Mapping[str, Any]) -> str:
         try:
-            return "".join(root(_Context(environment, context, None, {})))  # type: ignore[arg-type]
+            return "".join(root(_Context(environment, context, None, {})))
         except _DATA_ERRORS as error:
             raise RenderError(_in_words(error, source)) from None
 
@@ -244,11 +285,11 @@ def _value_evaluator(template: jinja2.Template, source: str) -> Callable[[Mappin
     environment, root = template.environment, template.root_render_func
 
     def evaluate(context: Mapping[str, Any]) -> Any:
-        scope = _Context(environment, context, None, {})  # type: ignore[arg-type]
+        scope = _Context(environment, context, None, {})
         try:
             for _ in root(scope):
                 pass
-            return _plain(scope.vars["result"])
+            return _plain(scope.vars["result"], scope.meter)
         except _DATA_ERRORS as error:
             raise RenderError(_in_words(error, source)) from None
 

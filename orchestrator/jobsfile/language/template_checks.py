@@ -19,7 +19,7 @@ from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.template import TemplateError, TemplateKind
 
 _SHELL_LENGTH = re.compile(r"\$\{#")
-_RAW_BLOCK = re.compile(r"\{%[-+]?\s*raw\s*-?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
+_RAW_MARK = re.compile(r"\{%[-+]?\s*(?:(raw)\s*-?|endraw\s*[-+]?)%\}")
 
 _EVERYWHERE_REFUSED: dict[type[nodes.Node], str] = {
     nodes.Include: "include",
@@ -39,8 +39,21 @@ _SHELL_REFUSED: dict[type[nodes.Node], str] = {
 
 def refuse_shell_length(source: str) -> None:
     """Raises TemplateError for a `${#` that jinja2 would take for a comment, and drop."""
-    if _SHELL_LENGTH.search(_RAW_BLOCK.sub("", source)):
+    if _SHELL_LENGTH.search(source) and _SHELL_LENGTH.search(_outside_raw(source)):
         raise TemplateError("{# begins a comment of the template: write {% raw %}${#name}{% endraw %} for a length in the shell")
+
+
+def _outside_raw(source: str) -> str:
+    """`source` without its raw blocks, gone through once: a pattern for a whole block looks for the end of each beginning."""
+    kept: list[str] = []
+    at, begun = 0, None
+    for mark in _RAW_MARK.finditer(source):
+        if begun is None and mark[1]:
+            begun = mark.start()
+        elif begun is not None and not mark[1]:
+            kept.append(source[at:begun])
+            at, begun = mark.end(), None
+    return "".join(kept) + source[at:]
 
 
 def check_tree(tree: nodes.Template, source: str, kind: TemplateKind, environment: jinja2.Environment) -> None:
