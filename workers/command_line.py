@@ -1,4 +1,7 @@
-"""The command line of a worker: all that everybody may read of it, so what others have to know of a worker stands there."""
+"""The command line of a worker: all that everybody may read of it, so what others have to know of a worker stands there.
+
+Written and read here alone. Who looks for the attempts around a process, and who ends what a killed worker left, go by it.
+"""
 
 from __future__ import annotations
 

@@ -19,13 +19,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from orchestrator.system.process_chain import Process
+from orchestrator.workers.command_line import worker_told
 from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import HAS_PROC
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, Begun, Ended
 
 _LIVENESS_SUFFIX = f"/{LIVENESS_LOCK_NAME}"
-_MAIN = b"/workers/__main__.py"
-_MODULE = b"orchestrator.workers"
 _MARK = f"{MARK_VARIABLE}=".encode()
 _PARTS_OF_A_MARK = 3
 """`RUN.NONCE/ITEM/ATTEMPT`, and such a group more for each nested run."""
@@ -82,9 +81,9 @@ def worker_folder_of(pid: int) -> str | None:
     Raises OSError for a shortage of the machine.
     """
     arguments, files = (_arguments, _open_files) if HAS_PROC else (_arguments_by_psutil, _open_files_by_psutil)
-    told = _folder_in(arguments(pid))
-    if told is not None and os.path.isfile(f"{told}{_LIVENESS_SUFFIX}"):
-        return told
+    told = worker_told(arguments(pid))
+    if told is not None and os.path.isfile(f"{told.folder}{_LIVENESS_SUFFIX}"):
+        return told.folder
     return next((name.removesuffix(_LIVENESS_SUFFIX) for name in files(pid) if name.endswith(_LIVENESS_SUFFIX)), None)
 
 
@@ -110,17 +109,9 @@ def _of_mark(mark: str) -> Enclosing:
     return Enclosing(words[0].rpartition(".")[0], words[1]) if len(words) == _PARTS_OF_A_MARK else Enclosing("", "")
 
 
-def _folder_in(arguments: Sequence[bytes]) -> str | None:
-    """The folder that a worker's command line names: `PYTHON … …/workers/__main__.py FOLDER`, or `-m orchestrator.workers`."""
-    for place, word in enumerate(arguments[1:-1], 1):
-        if word.endswith(_MAIN) or (word == _MODULE and arguments[place - 1] == b"-m"):
-            return os.fsdecode(arguments[place + 1])
-    return None
-
-
-def _arguments(pid: int) -> list[bytes]:
+def _arguments(pid: int) -> list[str]:
     with _GONE_OR_ANOTHERS, open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read().split(b"\0")
+        return os.fsdecode(file.read()).split("\0")
     return []
 
 
@@ -143,11 +134,11 @@ def _mark_of(pid: int) -> str:
     return ""
 
 
-def _arguments_by_psutil(pid: int) -> list[bytes]:
+def _arguments_by_psutil(pid: int) -> list[str]:
     import psutil
 
     with contextlib.suppress(psutil.Error):
-        return [os.fsencode(word) for word in psutil.Process(pid).cmdline()]
+        return psutil.Process(pid).cmdline()
     return []
 
 

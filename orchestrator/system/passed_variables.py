@@ -1,4 +1,7 @@
-"""Which variables of our own environment a program is given: names, or `PREFIX*`. What is not named stays with us."""
+"""Which variables of our own environment a program is given: names, or `PREFIX*`. What is not named stays with us.
+
+A worker does the same for its agent (`workers.processes.spawn`), in bytes: that runs for every attempt.
+"""
 
 from __future__ import annotations
 
