@@ -12,7 +12,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.control import permits
 from orchestrator.control.messages import Approve, CancelRequest, Explain, Request, StopRequest
-from orchestrator.control.permits import KINDS, Kind, NotPermitted, check_permit
+from orchestrator.control.permits import KINDS, Kind, NotPermitted, check_permit, steers
 from orchestrator.control.requester import Requester
 from orchestrator.errors import ExitCode
 from orchestrator.system.enclosing import Enclosing
@@ -37,9 +37,11 @@ def is_permitted(requester: Requester, request: Request, folder: Path) -> bool:
     return True
 
 
-def test_every_request_stands_in_the_table_and_only_what_tells_is_for_everybody() -> None:
+def test_every_request_stands_in_the_table_and_only_what_tells_is_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(KINDS) == set(get_args(Request))
     assert {each.__name__ for each, kind in KINDS.items() if kind is Kind.TELLS} == {"Explain", "CountWaiting"}
+    monkeypatch.delitem(KINDS, Explain)
+    assert steers(Explain([])), "one that stands in no table would steer"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,15 @@ def test_without_a_supervisor_the_commands_refuse_the_same_in_an_item(
             assert "control = true on its job lets it steer" in told
         assert records(home) == whole, "nothing was recorded"
         assert main(["status", "r"]) == main(["why", "r", "g"]) == main(["prune", "--older-than", "1d", "--dry-run"]) == 0
+        # What is lost of a damaged run is shown, and nothing is made of it.
+        (journal,) = (home / "runs" / "r").glob("journal-*.jsonl")
+        journal.rename(tmp_path / "journal")
+        capsys.readouterr()
+        assert main(["doctor", "--salvage", "r"]) == 1
+        assert main(["doctor", "--salvage", "r", "--yes"]) == 2
+        assert "doctor --salvage: asked from inside item port:3 of run r" in capsys.readouterr().err
+        (tmp_path / "journal").rename(journal)
+        assert records(home) == whole
         inside.setattr(permits, "this_process", lambda: asks(CONTROL))
         assert main(["approve", "r", "g"]) == 0
     capsys.readouterr()

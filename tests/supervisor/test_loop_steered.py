@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from drivers.loop_stories import LoopStories, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step, outcome
 
+from orchestrator.control import server
 from orchestrator.control.messages import (
     Approve,
     CancelRequest,
@@ -24,9 +26,12 @@ from orchestrator.control.messages import (
     SetSlots,
     StopRequest,
 )
+from orchestrator.control.requester import Requester
 from orchestrator.control.server import ControlServer
 from orchestrator.jobsfile import globs
 from orchestrator.supervisor import lists
+from orchestrator.system.enclosing import Enclosing
+from orchestrator.system.process_chain import Process
 from orchestrator.workers.protocol import AgentReport, AttemptClass
 
 
@@ -233,6 +238,32 @@ class TestRequests:
             engine.ok("a:1")
 
         assert stories.run(fan_out(2), story, slots=1).exit_code == 0
+
+    def test_a_process_in_an_item_is_answered_and_steers_nothing(
+        self, stories: LoopStories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who asks is found out elsewhere; here, that each request is held against the table, and what is told of it."""
+        chain = (Process(30, "sh", 30, "", 30),)
+        requester = Requester(os.getuid(), chain, (Enclosing("r", "a:0", "/state/runs/r/workers/0"),))
+        monkeypatch.setattr(server, "requester_of", lambda _: requester)
+
+        def story(engine: MemoryEngine) -> Step:
+            nonlocal requester
+            yield from engine.until_running("a:0", "a:1")
+            assert (yield from stories.ask(Explain([("a", 0)]))).ok
+            for request in (StopRequest(), StopRequest(now=True), SetSlots(1), CancelRequest(), Flush()):
+                told = yield from stories.ask(request)
+                assert told.message.startswith("run r: asked from inside item a:0 of run r: it may look, not steer;")
+                assert not told.ok
+            requester = Requester(os.getuid(), chain)
+            assert (yield from stories.ask(SetSlots(3))).ok
+            engine.ok("a:0")
+            engine.ok("a:1")
+
+        assert stories.run(fan_out(2), story).exit_code == 0
+        log = stories.run_dir.log.read_text()
+        assert log.count("item a:0 of run r wanted to steer this run, and was refused") == 1, "each item is told of once"
+        assert (log.count("asked by"), "(sh, process 30): {" in log) == (1, True)
 
     def test_an_item_runs_once_more_while_the_run_goes_on(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,18 @@ def test_links_that_stay_inside_are_followed(root: Path, tmp_path: Path) -> None
     assert real_beneath(str(root / "here" / "new" / "deep"), found) == str(root / "sub" / "new" / "deep")
 
 
-def test_a_link_that_leads_out_is_refused_and_where_to_is_told(root: Path, tmp_path: Path) -> None:
+def test_a_link_that_leads_out_is_refused_and_where_to_is_told(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing is opened to be read before it is known where it lies: a pipe would be waited for, and a device may do something.
+    opens = os.open
+
+    def only_a_place(path: str, flags: int, mode: int = 0o777) -> int:
+        assert flags & os.O_PATH, path
+        return opens(path, flags, mode)
+
+    if sys.platform == "linux":
+        monkeypatch.setattr(beneath.os, "open", only_a_place)
     outside = tmp_path / "outside"
     # Absolute, relative, through another link, by the name of our own root folder, and to a folder whose name begins alike.
     (tmp_path / "workspace2").mkdir()
@@ -121,11 +133,15 @@ def test_what_is_included_is_not_written_through_a_link_of_the_commit(root: Path
 
 def test_of_a_link_that_is_to_be_removed_the_link_alone_goes(root: Path, tmp_path: Path) -> None:
     (root / "deep").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside").chmod(0o500)
+    # Where the link can only be removed once its folder may be written, which root need not wait for.
+    root.chmod(0o500)
     (tmp_path / "stand-in").symlink_to(tmp_path / "outside")
     for path in (root, tmp_path / "stand-in"):
         remove_folder(str(path))
     assert [path.name for path in tmp_path.iterdir()] == ["outside"]
     assert (tmp_path / "outside" / "secret").read_text() == "secret"
+    assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o500
 
 
 def test_a_login_is_neither_fetched_from_nor_put_where_a_link_of_an_agent_leads(tmp_path: Path) -> None:

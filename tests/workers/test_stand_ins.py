@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from drivers.worker_driver import WorkerDriver
 
+from orchestrator.workers.files.beneath import OutsideError
 from orchestrator.workers.protocol import AttemptClass, Check, WorkspaceTask
+from orchestrator.workers.workspaces.making import Maker
 
 
 def test_neither_the_check_nor_the_next_attempt_nor_an_artifact_goes_where_the_link_leads(worker: WorkerDriver) -> None:
@@ -41,6 +43,19 @@ def test_neither_the_check_nor_the_next_attempt_nor_an_artifact_goes_where_the_l
     assert outcome.message.startswith(f"its changes could not be kept: a link leads out of the workspace, to {outside}")
     assert os.listdir(outside) == ["secret"]
     assert not Path(task.artifacts_folder).exists()
+
+
+def test_no_folder_is_made_where_a_link_of_what_was_copied_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside, source = tmp_path / "outside", tmp_path / "source"
+    outside.mkdir()
+    source.mkdir()
+    (source / "sub").symlink_to(outside)
+    path = tmp_path / "workspaces" / "port" / "0"
+    task = WorkspaceTask(kind="copy", path=str(path), source=str(source), cwd=str(path / "sub" / "new"))
+    monkeypatch.setenv("PATH", "")  # a copy can do without git
+    with pytest.raises(OutsideError, match="a link leads out of the workspace, to "):
+        Maker(task, {}, []).make(None)
+    assert os.listdir(outside) == []
 
 
 @pytest.mark.slow
