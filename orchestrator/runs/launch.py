@@ -24,11 +24,16 @@ from orchestrator.store.home import launch_lock
 from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
-from orchestrator.system.locks.holders import is_locked
+from orchestrator.system.locks.holders import holder_pid, is_locked, is_stopped
 from orchestrator.system.stop_signals import Stopper
 
 WAIT_POLL_SECONDS = 0.5
 """How often `--overlap wait` looks whether the other run has ended."""
+
+LAUNCH_PATIENCE_SECONDS = 10.0
+"""How long one process may keep others from launching: it takes moments. One that is stopped (Ctrl-Z) would do so for ever."""
+
+_LAUNCH_POLL_SECONDS = 0.05
 
 
 def launch_run(
@@ -36,12 +41,12 @@ def launch_run(
 ) -> Launched | RunDir:
     """Hold the run that `request` means; a RunDir is a living run for which this one is skipped.
 
-    Raises UserError, RunHeldError (also if `stopper` ends the wait for another run).
+    Raises UserError, RunHeldError (also if `stopper` ends the wait for another run, or for a process that launches one).
     """
     path = os.path.realpath(request.jobs_file)
     heeds_others = request.resume or request.overlap != "allow"
     while True:
-        with _launching(home):
+        with _launching(home, stopper):
             # Nobody runs the file: go on with the unfinished run that is asked for, else begin one.
             # With --resume alone a run with other inputs is other work, which neither goes on nor stands in the way.
             same = None if request.overlap != "allow" else inputs
@@ -67,29 +72,55 @@ def launch_run(
                 )
         # Wait without the lock: the others of this home must be able to launch.
         refuse_inside(living, "--overlap wait")
-        if stopper is None:
-            time.sleep(WAIT_POLL_SECONDS)
-        else:
-            stopper.wait(WAIT_POLL_SECONDS)
+        _wait(stopper, WAIT_POLL_SECONDS)
+
+
+def _wait(stopper: Stopper | None, seconds: float) -> None:
+    """Wait that long, or until `stopper` stops."""
+    if stopper is None:
+        time.sleep(seconds)
+    else:
+        stopper.wait(seconds)
 
 
 @contextmanager
-def _launching(home: Path) -> Iterator[None]:
+def _launching(home: Path, stopper: Stopper | None) -> Iterator[None]:
     """One launch at a time in this home: of two cron jobs in the same second only one may find that nobody runs the file."""
-    # Imported here: it takes 35 ms, which a command that only reads must not pay.
-    from orchestrator.system.locks.travelling import wait_for_lock
-
     path = launch_lock(home)
     try:
         # Whoever starts a first run by a function has no home yet.
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = wait_for_lock(path)
+        fd = _launch_turn(path, stopper)
     except OSError as error:
         raise StateUnwritableError(f"{path}: cannot be locked: {error.strerror or error}", AGAIN) from error
     try:
         yield
     finally:
         os.close(fd)
+
+
+def _launch_turn(path: Path, stopper: Stopper | None) -> int:
+    """The locked launch.lock. Raises RunHeldError if `stopper` stops, or if one process keeps the lock and keeps it; OSError."""
+    # Imported here: it takes 35 ms, which a command that only reads must not pay.
+    from orchestrator.system.locks.travelling import try_lock
+
+    keeper, give_up_at = None, time.monotonic() + LAUNCH_PATIENCE_SECONDS
+    while (fd := try_lock(path)) is None:
+        # In a crowd of launches the lock goes from one to the next, and each has its time.
+        if (pid := holder_pid(path)) != keeper:
+            keeper, give_up_at = pid, time.monotonic() + LAUNCH_PATIENCE_SECONDS
+        if (stopper is not None and stopper.is_stopped) or time.monotonic() >= give_up_at:
+            raise RunHeldError(*_keeper_in_words(path, keeper))
+        _wait(stopper, _LAUNCH_POLL_SECONDS)
+    return fd
+
+
+def _keeper_in_words(path: Path, pid: int | None) -> tuple[str, str]:
+    """Message and hint about a process that keeps others from launching."""
+    who = "another process" if pid is None else f"process {pid}"
+    if pid is not None and is_stopped(pid):
+        return f"{path}: {who} holds it and is stopped (SIGSTOP)", f"kill -CONT {pid} lets it go on, then try again"
+    return f"{path}: {who} holds it: it finds out which run to start", "wait for it, or end it, then try again"
 
 
 def _living_run(home: Path, jobs_file: str, inputs: dict[str, Any] | None) -> RunDir | None:
@@ -131,11 +162,12 @@ def _unfinished_run(home: Path, jobs_file: str, inputs: dict[str, Any], request:
             header = read_header(run_dir.checkpoint)
             if header.jobs_file != jobs_file or header.inputs != inputs or header.parent is not None:
                 continue
+            # The age first: it stands in the header, and all records are read for the rest.
+            if request.max_age is not None and time.time() - header.created_at > request.max_age:
+                continue
             ended = read_history(run_dir).ended
         except StateRefusedError:
             continue  # a run that cannot be read cannot go on; `status` tells why
-        is_young = request.max_age is None or time.time() - header.created_at <= request.max_age
-        is_unfinished = ended is None or ended.status in ("interrupted", "paused")
-        if is_young and is_unfinished:
+        if ended is None or ended.status in ("interrupted", "paused"):
             return run_dir
     return None

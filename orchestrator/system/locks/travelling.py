@@ -22,23 +22,12 @@ def try_lock(path: str | Path) -> int | None:
     What the file says is never looked at: a pid in it proves nothing. A file that was removed or replaced between the open and
     the lock is not the one that others will find, so it is let go and the one that stands there now is tried.
     """
-    return _locked(path, blocking=False)
-
-
-def wait_for_lock(path: str | Path) -> int:
-    """As `try_lock`, and waits until it has the lock. For a lock that its holders keep for moments. Raises OSError."""
-    fd = _locked(path, blocking=True)
-    assert fd is not None, "it was waited for"
-    return fd
-
-
-def _locked(path: str | Path, *, blocking: bool) -> int | None:
     while True:
         fd, mine = open_found(path, os.O_RDWR | os.O_CREAT)
         is_mine = False
         try:
             fault_point("lock.taking")
-            if not lock_descriptor(fd, blocking=blocking):
+            if not lock_descriptor(fd, blocking=False):
                 return None
             if stands_at(mine, path):
                 is_mine = True

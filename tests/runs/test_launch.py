@@ -1,0 +1,65 @@
+"""Which run a command means, without a run being started."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drivers.store_samples import new_run
+
+from orchestrator.errors import RunHeldError
+from orchestrator.jobsfile.load import load_text
+from orchestrator.runs import launch
+from orchestrator.runs.run_requests import RunRequest
+from orchestrator.store.home import launch_lock
+from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.travelling import try_lock
+from orchestrator.system.stop_signals import Stopper
+
+JOBS = "[jobs.a]\ncommand = ['true']\n"
+
+
+@pytest.fixture
+def kept_lock(tmp_path: Path) -> Iterator[Path]:
+    """The home in which some process (here this one) keeps launch.lock."""
+    fd = try_lock(launch_lock(tmp_path))
+    assert fd is not None
+    yield tmp_path
+    os.close(fd)
+
+
+def launched(
+    home: Path, stopper: Stopper | None = None, *, resume: bool = False, max_age: float | None = None
+) -> launch.Launched | RunDir:
+    path = str(home / "jobs.toml")
+    jobs_file = load_text(JOBS, path=path, folder=str(home))
+    return launch.launch_run(home, jobs_file, {}, RunRequest(jobs_file=path, resume=resume, max_age=max_age), stopper)
+
+
+def test_a_launch_behind_one_that_stands_still_is_refused_and_names_it(kept_lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "LAUNCH_PATIENCE_SECONDS", 0.0)
+    with pytest.raises(RunHeldError, match=rf"launch.lock: process {os.getpid()} holds it"):
+        launched(kept_lock)
+    monkeypatch.setattr(launch, "is_stopped", lambda _: True)
+    with pytest.raises(RunHeldError, match=r"is stopped \(SIGSTOP\)") as refused:
+        launched(kept_lock)
+    assert refused.value.hint == f"kill -CONT {os.getpid()} lets it go on, then try again"
+
+
+def test_a_launch_that_waits_for_another_hears_that_it_is_to_stop(kept_lock: Path) -> None:
+    stopper = Stopper()
+    stopper.stop()
+    with pytest.raises(RunHeldError):
+        launched(kept_lock, stopper)
+
+
+def test_a_run_that_is_too_old_to_go_on_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = os.path.realpath(tmp_path / "jobs.toml")
+    new_run(tmp_path, "old", time.time() - 100.0, path)
+    read: list[RunDir] = []
+    monkeypatch.setattr(launch, "read_history", read.append)
+    launched(tmp_path, resume=True, max_age=99.0)
+    assert read == []
