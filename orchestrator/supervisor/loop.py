@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import assert_never
 
-from orchestrator.control.messages import CancelRequest
+from orchestrator.control.messages import CancelRequest, Reply
 from orchestrator.core.decide import decide
 from orchestrator.core.decisions import (
     AskGate,
@@ -57,6 +58,10 @@ class Loop:
         self._run = parts.run
         self._finish: FinishRun | None = None
         self._is_cancel_asked = False
+        self._decided = 0
+        """Events that the core has heard so far."""
+        self._replies: deque[tuple[int, int, Reply]] = deque()
+        """Of what is asked: when so many events are heard, this client gets this reply."""
 
     def run(self, first: Sequence[Event] = (), replaced_by: str | None = None) -> int:
         """Supervise until the run is finished or stopped; the exit code. `first`: what is asked before anything starts.
@@ -87,6 +92,7 @@ class Loop:
         while True:
             self.decide()
             run.recorder.commit()
+            self._reply()
             self._is_cancel_asked = self._is_cancel_asked and bool(run.events)
             if self._finish is not None and not run.events:
                 parts.gates.leave()
@@ -107,9 +113,16 @@ class Loop:
         for _ in range(EVENTS_A_TURN):
             if not self._run.events:
                 return
+            self._decided += 1
             for decision in decide(self._state, self._run.events.popleft(), time.monotonic()):
                 self.carry_out(decision)
             self._parts.stops.tell_children()
+
+    def _reply(self) -> None:
+        """Answer what was asked, of which all is recorded and sent by now: what is told as done survives SIGKILL."""
+        while self._replies and self._replies[0][0] <= self._decided:
+            _, client, reply = self._replies.popleft()
+            self._parts.control.answer(client, reply)
 
     def take_in(self, happened: Happened) -> None:  # noqa: C901 (a case for each thing that can happen)
         """Turn what has happened into what the core hears. Nothing is started or written here but by a part that says so."""
@@ -132,9 +145,8 @@ class Loop:
                 self.decide()
                 self._is_cancel_asked = self._is_cancel_asked or isinstance(request, CancelRequest)
                 reply = parts.requests.obey(request, requester)
-                # What is told as done survives SIGKILL: the record comes before the answer.
-                run.recorder.commit()
-                parts.control.answer(client, reply)
+                # The answer comes when the core has heard of it: until then a cancel is neither recorded nor sent to a worker.
+                self._replies.append((self._decided + len(run.events), client, reply))
             case Answered(said):
                 # A stop of this very turn comes before what is said at the terminal.
                 self.decide()

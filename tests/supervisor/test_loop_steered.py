@@ -210,6 +210,32 @@ class TestRequests:
         assert stories.run(fan_out(2), story, slots=1).exit_code == 0
         assert unrecorded == [0], "a SIGKILL behind the answer must not take it back"
 
+    def test_a_cancel_is_recorded_and_sent_before_it_is_answered(
+        self, stories: LoopStories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answered: list[tuple[list[str], list[str]]] = []
+        answer = ControlServer.answer
+
+        def noted(server: ControlServer, client: int, reply: Reply) -> None:
+            answered.append(([item for item, *_ in stories.engine.asked], stories.statuses("a")))
+            answer(server, client, reply)
+
+        monkeypatch.setattr(ControlServer, "answer", noted)
+
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(CancelRequest([("a", 0), ("a", 1)]))).ok
+            while engine.running:
+                yield
+
+        assert (
+            stories.run("[jobs.a]\nfor_each = [0, 1]\ncontinue_on_error = true\ncommand = ['true']\n", story, slots=1).exit_code
+            == 1
+        )
+        ((asked, statuses),) = answered
+        assert asked == ["a:0"], "a SIGKILL behind the answer must find the worker told"
+        assert statuses[1] == "cancelled"
+
     def test_more_slots_are_used_at_once_and_fewer_once_they_are_free(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:
             yield from engine.until_running("a:0")
