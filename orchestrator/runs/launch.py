@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError, UserError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.runs.locking import lock_run
@@ -23,6 +25,7 @@ from orchestrator.store.checkpoint import read_header
 from orchestrator.store.home import launch_lock
 from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
+from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import holder_pid, is_locked, is_stopped
 from orchestrator.system.stop_signals import Stopper
@@ -44,15 +47,16 @@ def launch_run(
     Raises UserError, RunHeldError (also if `stopper` ends the wait for another run, or for a process that launches one).
     """
     path = os.path.realpath(request.jobs_file)
+    work = _Work(path, inputs, os.path.realpath(jobs_file.folder))
     heeds_others = request.resume or request.overlap != "allow"
     while True:
         with _launching(home, stopper):
             # Nobody runs the file: go on with the unfinished run that is asked for, else begin one.
-            # With --resume alone a run with other inputs is other work, which neither goes on nor stands in the way.
-            same = None if request.overlap != "allow" else inputs
-            living = _living_run(home, path, same) if heeds_others else None
+            # With --resume alone a run with other inputs, or in another folder, is other work, which neither goes on nor stands
+            # in the way.
+            living = _living_run(home, path, work if request.overlap == "allow" else None) if heeds_others else None
             if living is None:
-                unfinished = _unfinished_run(home, path, inputs, request) if request.resume else None
+                unfinished = _unfinished_run(home, work, request) if request.resume else None
                 if unfinished is not None:
                     refuse_inside(unfinished, "a resume")
                     return Launched(unfinished, lock_run(unfinished), None)
@@ -123,44 +127,61 @@ def _keeper_in_words(path: Path, pid: int | None) -> tuple[str, str]:
     return f"{path}: {who} holds it: it finds out which run to start", "wait for it, or end it, then try again"
 
 
-def _living_run(home: Path, jobs_file: str, inputs: dict[str, Any] | None) -> RunDir | None:
-    """The newest run of this file (with these inputs, unless None) that has a supervisor, and is no other run's child."""
+class _Work(msgspec.Struct, frozen=True):
+    """What is to be run: a file, with inputs, whose relative paths start from a folder. Both paths are real."""
+
+    jobs_file: str
+    inputs: dict[str, Any]
+    folder: str
+
+    def is_of(self, header: RunHeader) -> bool:
+        """Whether a run does this work."""
+        return header.jobs_file == self.jobs_file and header.inputs == self.inputs and self.is_in(header)
+
+    def is_in(self, header: RunHeader) -> bool:
+        """Whether the paths of a run start from the same folder."""
+        return header.folder == self.folder or os.path.realpath(header.folder) == self.folder
+
+
+def _living_run(home: Path, jobs_file: str, work: _Work | None) -> RunDir | None:
+    """The newest run of this file (that does `work`, unless None) that has a supervisor, and is no other run's child."""
     for run_dir in list_runs(home):
         with suppress(StateRefusedError, FileNotFoundError):
             if not is_locked(run_dir.supervisor_lock):
                 continue
             header = read_header(run_dir.checkpoint)
-            if header.jobs_file == jobs_file and header.parent is None and inputs in (None, header.inputs):
+            if header.jobs_file == jobs_file and header.parent is None and (work is None or work.is_of(header)):
                 return run_dir
     return None
 
 
-def _check_same_work(run_dir: RunDir, jobs_file: str, inputs: dict[str, Any]) -> None:
-    """Raise UserError if the named run has another file or other inputs: it would go on with other work than was asked for."""
+def _check_same_work(run_dir: RunDir, work: _Work) -> None:
+    """Raise UserError if the named run does not do `work`: it would go on with something else than was asked for."""
     header = read_header(run_dir.checkpoint)
     if header.parent is not None:
         raise UserError(f"run {run_dir.run_id} is the child run of {header.parent}", "choose another id")
-    if header.jobs_file != jobs_file:
-        raise UserError(f"run {run_dir.run_id} is one of {header.jobs_file}", "choose another id, or resume it by its id alone")
-    if header.inputs != inputs:
-        different = sorted(key for key in {*header.inputs, *inputs} if header.inputs.get(key) != inputs.get(key))
-        raise UserError(
-            f"run {run_dir.run_id} has other inputs: {', '.join(different)}", "choose another id, or resume it by its id alone"
-        )
+    hint = "choose another id, or resume it by its id alone"
+    if header.jobs_file != work.jobs_file:
+        raise UserError(f"run {run_dir.run_id} is one of {header.jobs_file}", hint)
+    if not work.is_in(header):
+        raise UserError(f"run {run_dir.run_id} works in {header.folder}", hint)
+    if header.inputs != work.inputs:
+        different = sorted(key for key in {*header.inputs, *work.inputs} if header.inputs.get(key) != work.inputs.get(key))
+        raise UserError(f"run {run_dir.run_id} has other inputs: {', '.join(different)}", hint)
 
 
-def _unfinished_run(home: Path, jobs_file: str, inputs: dict[str, Any], request: RunRequest) -> RunDir | None:
-    """The run that was named; else the newest of this file with these inputs that is unfinished and young enough."""
+def _unfinished_run(home: Path, work: _Work, request: RunRequest) -> RunDir | None:
+    """The run that was named; else the newest that does this work, is unfinished and young enough."""
     for run_dir in list_runs(home):
         # A run that is named goes on whatever it came to, and only if it is that work.
         if request.run_id is not None:
             if run_dir.run_id == request.run_id:
-                _check_same_work(run_dir, jobs_file, inputs)
+                _check_same_work(run_dir, work)
                 return run_dir
             continue
         try:
             header = read_header(run_dir.checkpoint)
-            if header.jobs_file != jobs_file or header.inputs != inputs or header.parent is not None:
+            if header.parent is not None or not work.is_of(header):
                 continue
             # The age first: it stands in the header, and all records are read for the rest.
             if request.max_age is not None and time.time() - header.created_at > request.max_age:

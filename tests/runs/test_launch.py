@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
-from drivers.store_samples import new_run
+from drivers.store_samples import header
 
-from orchestrator.errors import RunHeldError
+from orchestrator.errors import RunHeldError, UserError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.runs import launch
 from orchestrator.runs.run_requests import RunRequest
 from orchestrator.store.home import launch_lock
-from orchestrator.store.run_dir import RunDir
+from orchestrator.store.run_dir import RunDir, create_run_dir
+from orchestrator.store.run_store import RunStore
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.system.stop_signals import Stopper
 
@@ -32,11 +34,24 @@ def kept_lock(tmp_path: Path) -> Iterator[Path]:
 
 
 def launched(
-    home: Path, stopper: Stopper | None = None, *, resume: bool = False, max_age: float | None = None
+    home: Path,
+    stopper: Stopper | None = None,
+    *,
+    resume: bool = False,
+    max_age: float | None = None,
+    run_id: str | None = None,
 ) -> launch.Launched | RunDir:
     path = str(home / "jobs.toml")
     jobs_file = load_text(JOBS, path=path, folder=str(home))
-    return launch.launch_run(home, jobs_file, {}, RunRequest(jobs_file=path, resume=resume, max_age=max_age), stopper)
+    return launch.launch_run(
+        home, jobs_file, {}, RunRequest(jobs_file=path, resume=resume, max_age=max_age, run_id=run_id), stopper
+    )
+
+
+def record_run(home: Path, run_id: str, created_at: float, folder: str) -> None:
+    """A run of the file that was interrupted."""
+    born = header(run_id, created_at, os.path.realpath(home / "jobs.toml"))
+    RunStore.create(create_run_dir(home, run_id), msgspec.structs.replace(born, folder=folder), JOBS).close()
 
 
 def test_a_launch_behind_one_that_stands_still_is_refused_and_names_it(kept_lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,9 +72,19 @@ def test_a_launch_that_waits_for_another_hears_that_it_is_to_stop(kept_lock: Pat
 
 
 def test_a_run_that_is_too_old_to_go_on_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = os.path.realpath(tmp_path / "jobs.toml")
-    new_run(tmp_path, "old", time.time() - 100.0, path)
+    record_run(tmp_path, "old", time.time() - 100.0, str(tmp_path))
     read: list[RunDir] = []
     monkeypatch.setattr(launch, "read_history", read.append)
     launched(tmp_path, resume=True, max_age=99.0)
     assert read == []
+
+
+def test_a_run_of_the_file_in_another_folder_is_other_work(tmp_path: Path) -> None:
+    """One jobs file for two checkouts: while the run of the first was paused, the crontab line of the second went on with it."""
+    record_run(tmp_path, "first", time.time(), "/project")
+    second = launched(tmp_path, resume=True)
+    assert isinstance(second, launch.Launched)
+    second.lock.release()
+    assert second.run_dir.run_id != "first"
+    with pytest.raises(UserError, match="run first works in /project"):
+        launched(tmp_path, resume=True, run_id="first")
