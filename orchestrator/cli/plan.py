@@ -20,7 +20,8 @@ from orchestrator.cli.prompting import input_asker
 if TYPE_CHECKING:
     from orchestrator.attempts.agent.fallback import FindProfile
     from orchestrator.attempts.items.foreseen import Values
-    from orchestrator.attempts.items.selection import Later, Selector
+    from orchestrator.attempts.items.patterns import Later
+    from orchestrator.attempts.items.selection import Selector
     from orchestrator.jobsfile.model import Job, JobsFile
 
     LabelBefore = Callable[[dict[str, Any], str, int], str | Later | None]

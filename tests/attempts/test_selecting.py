@@ -9,9 +9,12 @@ from weakref import ref
 
 import pytest
 
+from orchestrator.attempts.items import patterns
 from orchestrator.attempts.items.foreseen import LabelsBefore
-from orchestrator.attempts.items.selection import LATER, LabelsUnknown, Later, Selector, check_patterns, early_label
+from orchestrator.attempts.items.patterns import LATER, Later
+from orchestrator.attempts.items.selection import LabelsUnknown, Selector, check_patterns, early_label, matches_nothing
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import Job
 from orchestrator.store.settings_records import Selection
@@ -269,3 +272,28 @@ def calls_for_chain(number: int, *only: str) -> int:
 def test_a_chain_of_many_jobs_costs_as_much_a_job_as_one_of_few(only: str) -> None:
     few, many = (calls_for_chain(number, only.format(last=number - 1)) / number for number in (20, 100))
     assert many <= few * 1.1
+
+
+def test_a_thousand_names_are_looked_up_and_not_compared_with_every_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """500 names among 2,000 items took five seconds, in which the run was deaf."""
+    asked: list[int] = []
+
+    def counted(text: str) -> int | None:
+        asked.append(1)
+        return read_digits(text)
+
+    monkeypatch.setattr(patterns, "read_digits", counted)
+    monkeypatch.setattr(patterns.fnmatch, "fnmatchcase", lambda name, pattern: (asked.append(1), name == pattern)[1])
+    only = [f"other:{index}" for index in range(1000)] + [f"other:name {index}" for index in range(1000)]
+    selector = Selector(Selection(only=tuple(only)), JOBS)
+    chosen = selector.select_items("other", 5000, lambda _, index: f"name {index - 3000}")
+    assert chosen == frozenset(range(1000)) | frozenset(range(3000, 4000))
+    assert list(selector.idle_patterns()) == []
+    assert len(asked) < 50_000
+
+
+def test_a_name_whose_parent_is_left_out_is_not_told_as_its_own_nearest() -> None:
+    """It was told: `review:3` matches no item; did you mean review:3?"""
+    for name in ("3", "d"):
+        told = matches_nothing(f"review:{name}", {"review": 6}, lambda _, index: VALUES[index])
+        assert told.message == f"--only review:{name} selects no item: what it follows is left out"

@@ -11,7 +11,8 @@ from typing import Any
 
 from orchestrator.attempts.items.labels import LabellingJobs
 from orchestrator.attempts.items.listing import with_files_checked
-from orchestrator.attempts.items.selection import LATER, LabelsUnknown, Later, early_label
+from orchestrator.attempts.items.patterns import LATER, Later
+from orchestrator.attempts.items.selection import LabelsUnknown, early_label
 from orchestrator.jobsfile.model import ChainSource, FileSource, Job, JobsFile, chain_of
 from orchestrator.store.item_list import ItemList, write_item_list
 

@@ -13,12 +13,11 @@ import msgspec
 
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.merging import MeaningChanged, Relisted, follow_parent, merge_list
+from orchestrator.attempts.items.patterns import LATER, Later
 from orchestrator.attempts.items.selection import (
-    LATER,
     Chosen,
     Labels,
     LabelsUnknown,
-    Later,
     Selector,
     early_label,
     matches_nothing,

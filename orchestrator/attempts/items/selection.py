@@ -10,17 +10,16 @@ Promise: the selection does not depend on what has run, so a resume selects the 
 
 from __future__ import annotations
 
-import fnmatch
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from enum import Enum
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import msgspec
 
 from orchestrator.attempts.items.labels import item_label
+from orchestrator.attempts.items.patterns import LATER, JobPatterns, Later, names_job
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.quantities import read_digits
@@ -33,16 +32,6 @@ Chosen = frozenset[int] | None
 """Indices of a job's items; None: all."""
 
 
-class Later(Enum):
-    """A label that is known only when the item starts, because it reads what came of the items that it follows."""
-
-    LATER = "later"
-
-
-LATER = Later.LATER
-
-_MAGIC = frozenset("*?[")
-
 Labels = Callable[[str, int], str | Later | None]
 """The label of an item: (id of its job, index). Raises LabelsUnknown where the values of the job are not known yet."""
 
@@ -54,7 +43,7 @@ class LabelsUnknown(Exception):
 def check_patterns(only: Iterable[str], job_ids: Collection[str]) -> None:
     """Raise UserError for a pattern that matches no job."""
     for pattern in only:
-        if not any(_names(pattern, job_id) for job_id in job_ids):
+        if not any(names_job(pattern, job_id) for job_id in job_ids):
             job_part = pattern.partition(":")[0]
             raise UserError(
                 f"--only {shlex.quote(pattern)}: no job is called so{did_you_mean(job_part, job_ids)}",
@@ -81,6 +70,12 @@ def matches_nothing(pattern: str, counts: Mapping[str, int], labels: Labels) -> 
     """That no item of these jobs is called so, with the nearest name. `counts`: of the items, by job."""
     rest = pattern.partition(":")[2]
     names = {job_id: names_of(job_id, count, labels) for job_id, count in counts.items()}
+    index = read_digits(rest)
+    if any((index is not None and index < counts[job_id]) or rest in each for job_id, each in names.items()):
+        return UserError(
+            f"--only {shlex.quote(pattern)} selects no item: what it follows is left out",
+            "an item of a chain is selected only with the items that it follows: name these, too, or only the end of the chain",
+        )
     near = did_you_mean(rest, {name for each in names.values() for name in each})
     if near and len(names) == 1:
         near = near.replace("did you mean ", f"did you mean {next(iter(names))}:")
@@ -113,7 +108,7 @@ class Selector:
         for job in jobs:
             for parent in chain_of(job):
                 self._followers[parent].append(job.id)
-        self._named = {job.id for job in jobs if not selection.only or any(_names(each, job.id) for each in selection.only)}
+        self._named = {job.id for job in jobs if not selection.only or any(names_job(each, job.id) for each in selection.only)}
         self._needed = self._needed_by(self._named)
         self._needed_whole = {need for id_ in self._named | self._needed for need in barriers_of(self._jobs[id_])}
         self.left_out = frozenset(self._jobs.keys() - self._named - self._needed)
@@ -121,6 +116,7 @@ class Selector:
         self._undecided: dict[str, set[tuple[str, int]]] = {}
         """By pattern: the items that it names or not as soon as their labels are known."""
         self._looked_at: set[str] = set()
+        self._patterns_of: dict[tuple[str, int], JobPatterns] = {}
         self._choices: dict[int, _Choice] = {}
         """By count: what was found out for good, or each job of a chain would ask its whole chain once more."""
 
@@ -155,7 +151,7 @@ class Selector:
 
     def jobs_named_by(self, pattern: str) -> list[str]:
         """The jobs of which the pattern may match items, in file order."""
-        return [job_id for job_id in self._jobs if _names(pattern, job_id)]
+        return [job_id for job_id in self._jobs if names_job(pattern, job_id)]
 
     # What `_Choice` asks.
 
@@ -172,13 +168,8 @@ class Selector:
         return [each for each in self._followers[job_id] if each in self._named or each in self._needed]
 
     def exact_matches(self, job_id: str, count: int, labels: Labels) -> dict[str, frozenset[int]]:
-        """The items whose labels are the very text of a pattern that could also be read as one for others, by pattern."""
-        exact = {}
-        for pattern in self._selection.only:
-            rest = pattern.partition(":")[2]
-            if _names(pattern, job_id) and _MAGIC & set(rest):
-                exact[pattern] = frozenset(index for index in range(count) if labels(job_id, index) == rest)
-        return exact
+        """As of `JobPatterns`."""
+        return self._patterns(job_id, count).exact_matches(partial(labels, job_id))
 
     def matches(
         self,
@@ -190,16 +181,18 @@ class Selector:
     ) -> bool:
         """Whether a pattern names the item, or may do so where its label is known only later. `exact`: as of `exact_matches`."""
         is_matched = not self._selection.only
-        for pattern in self._selection.only:
-            if not _names(pattern, job_id):
-                continue
-            found = index in exact[pattern] if exact.get(pattern) else _matches_item(pattern, index, count, label)
-            if found is True:
-                self._matched.add(pattern)
-            elif found is LATER:
+        for pattern, found in self._patterns(job_id, count).found(index, label, exact):
+            is_matched = True
+            if found is LATER:
                 self._undecided.setdefault(pattern, set()).add((job_id, index))
-            is_matched = is_matched or found is not False
+            else:
+                self._matched.add(pattern)
         return is_matched
+
+    def _patterns(self, job_id: str, count: int) -> JobPatterns:
+        if (job_id, count) not in self._patterns_of:
+            self._patterns_of[job_id, count] = JobPatterns(self._selection.only, job_id, count)
+        return self._patterns_of[job_id, count]
 
     def limit_items(self, job_id: str, indices: Iterable[int]) -> frozenset[int]:
         """The first of `indices`, as many as `--limit` allows."""
@@ -211,7 +204,7 @@ class Selector:
             taken.append(index)
             if len(taken) == limit:
                 # The other items are not looked at, so no pattern of this job can be reported as matching nothing.
-                self._matched |= {pattern for pattern in self._selection.only if _names(pattern, job_id)}
+                self._matched |= {pattern for pattern in self._selection.only if names_job(pattern, job_id)}
                 break
         return frozenset(taken)
 
@@ -346,25 +339,6 @@ def early_label(job: Job, index: int, value: Any, context: Mapping[str, Any]) ->
         return item_label(job, names)
     except ItemRefused:
         return None  # the item has no label, and fails for that if it is selected by its index
-
-
-def _names(pattern: str, job_id: str) -> bool:
-    return fnmatch.fnmatchcase(job_id, pattern.partition(":")[0])
-
-
-def _matches_item(pattern: str, index: int, count: int, label: Callable[[], str | Later | None]) -> bool | Later:
-    _, colon, rest = pattern.partition(":")
-    if not colon:
-        return True
-    named = read_digits(rest)
-    if named is not None and named < count:
-        return index == named
-    if fnmatch.fnmatchcase(str(index), rest):
-        return True
-    text = label()
-    if text is None or text is LATER:
-        return LATER if text is LATER else False
-    return text == rest or fnmatch.fnmatchcase(text, rest)
 
 
 def _both(one: Chosen, other: Chosen) -> Chosen:
