@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,8 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.system.locks import holders
 from orchestrator.system.locks.holders import holder_pid, is_locked
+from orchestrator.system.locks.travelling import try_lock
+from orchestrator.workers.locks import unlock
 
 HOLDER = """
 import sys
@@ -67,6 +70,7 @@ def test_a_lock_is_seen_while_it_is_held_and_not_after_a_kill(tmp_path: Path) ->
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only /proc/locks tells who holds a lock")
 def test_asking_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holders, "_PIECE_BYTES", 1 << 30)  # however many locks this machine has just now
     with held_elsewhere(tmp_path) as process:
         monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("a reader took a lock"))
         assert is_locked(tmp_path / "supervisor.lock")
@@ -103,6 +107,25 @@ def test_a_released_lock_leaves_its_file_and_can_be_taken_again(tmp_path: Path) 
     assert run_dir.supervisor_lock.stat().st_ino == inode
     second.release()
     assert not is_locked(run_dir.supervisor_lock)
+
+
+def test_a_lock_that_a_long_list_has_passed_over_is_held_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gives the list in pieces: when a lock goes meanwhile, one further on is in none of them."""
+    path = tmp_path / "lock"
+    others = "1: FLOCK  ADVISORY  WRITE 1 08:01:1 0 EOF\n" * 2000
+    whole = f"{others}2: FLOCK  ADVISORY  WRITE 4321 {{}} 0 EOF\n"
+    monkeypatch.setattr(holders, "_PROC_LOCKS", listed := Mock())
+    listed.read_text.return_value = others
+    fd = try_lock(path)
+    assert fd is not None
+    found = path.stat()
+    whole = whole.format(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
+    assert is_locked(path)
+    listed.read_text.side_effect = [others, whole]
+    assert holder_pid(path) == 4321
+    unlock(fd)
+    listed.read_text.side_effect = None
+    assert (is_locked(path), holder_pid(path)) == (False, None)
 
 
 def test_a_forked_child_that_ends_does_not_free_the_lock(tmp_path: Path) -> None:

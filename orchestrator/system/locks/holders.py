@@ -1,8 +1,9 @@
 """Who holds a lock: asked without taking it.
 
 Readers never take a lock, because a `status` that holds one for a moment would make a `resume` fail. They look into
-/proc/locks; only where that is missing, or cannot tell (some filesystems show another device number there than stat does),
-they try for a shared lock and let it go at once.
+/proc/locks; only where that is missing, or cannot tell (some filesystems show another device number there than stat does; a
+long list is read in pieces, and a lock is passed over if one before it goes meanwhile), they try for a shared lock and let it go
+at once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from pathlib import Path
 from orchestrator.workers.files.opening import open_file
 
 _PROC_LOCKS = Path("/proc/locks")
+_PIECE_BYTES = os.sysconf("SC_PAGE_SIZE")
+"""The kernel gives so much of it at a time."""
+_LOOKS = 5
+"""How often who holds a lock is looked for in a list that may have passed over it."""
 
 
 def is_locked(path: Path) -> bool:
@@ -36,7 +41,10 @@ def holder_pid(path: Path) -> int | None:
     found = _plain_file(path)
     if found is None:
         return None
-    holders = _flock_holders(found.st_ino) or {}
+    for _ in range(_LOOKS):
+        if (holders := _flock_holders(found.st_ino)) is not None:
+            break
+    holders = holders or {}
     pid = holders.get((found.st_dev, found.st_ino))
     # Where another device number is shown than `stat` tells, the inode has to do, if it is of one file alone.
     if pid is None and len(holders) == 1 and _cannot_share(path):
@@ -64,7 +72,7 @@ def _plain_file(path: Path) -> os.stat_result | None:
 
 
 def _flock_holders(inode: int) -> dict[tuple[int, int], int] | None:
-    """(device, inode) -> pid of all flocks on files with this inode number; None where the system does not tell."""
+    """(device, inode) -> pid of all flocks on files with this inode number; None where the system does not tell, or may not."""
     try:
         text = _PROC_LOCKS.read_text()
     except OSError:
@@ -78,7 +86,7 @@ def _flock_holders(inode: int) -> dict[tuple[int, int], int] | None:
         major, minor, number = fields[5].split(":")
         if int(number) == inode:
             holders[os.makedev(int(major, 16), int(minor, 16)), inode] = int(fields[4])
-    return holders
+    return holders if holders or len(text) < _PIECE_BYTES else None
 
 
 def _cannot_share(path: Path) -> bool:
