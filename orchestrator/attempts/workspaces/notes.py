@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from orchestrator.attempts.workspaces.place import repository_of
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.system.wording import sized
+from orchestrator.workers.interruption import Interrupted, heeding
 from orchestrator.workers.protocol import WorkspaceReport
 from orchestrator.workers.workspaces.branch_names import OUR_BRANCHES, free_branch
 from orchestrator.workers.workspaces.git import GitFailed, git
@@ -19,7 +22,7 @@ LITTLE_FREE_BYTES = 1 << 30
 """A person is told if less than this is free on their disk."""
 
 _PATIENCE_SECONDS = 5.0
-"""How long git has to say what is not committed. A very large repository may need longer, and a run does not wait for that."""
+"""How long git has to answer what a note is about. A very large repository may need longer, and a run does not wait for that."""
 
 
 def uncommitted_told(jobs_file: JobsFile) -> str | None:
@@ -31,8 +34,9 @@ def uncommitted_told(jobs_file: JobsFile) -> str | None:
         return None
     try:
         asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
-        changed = git(repository, *asked, time_limit_seconds=_PATIENCE_SECONDS).splitlines()
-    except (GitFailed, OSError):
+        with _for_a_moment():
+            changed = git(repository, *asked).splitlines()
+    except (GitFailed, OSError, Interrupted):
         return None  # if git does not work here, the items say so
     if not changed:
         return None
@@ -49,12 +53,26 @@ def branches_told(jobs_file: JobsFile) -> str | None:
         return None
     usual = OUR_BRANCHES.rstrip("/")
     try:
-        begins = free_branch(repository, f"{usual}/x").removesuffix("/x")
-    except (GitFailed, OSError):
+        with _for_a_moment():
+            begins = free_branch(repository, f"{usual}/x").removesuffix("/x")
+    except (GitFailed, OSError, Interrupted):
         return None  # if git does not work here, the items say so
     if begins == usual:
         return None
     return f"{repository} has a branch {usual}, so the branches of this run begin with {begins}/"
+
+
+@contextmanager
+def _for_a_moment() -> Iterator[None]:
+    """Bound all that git is asked within: no worker asks here, which a timeout would end. Raises Interrupted."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+
+    def wait(seconds: float) -> bool:
+        time.sleep(seconds)
+        return time.monotonic() < end
+
+    with heeding(wait):
+        yield
 
 
 class WorkspaceNotes:
