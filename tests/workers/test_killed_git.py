@@ -20,6 +20,7 @@ from orchestrator.workers.workspaces import left_locks
 from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.left_locks import remove_branch_lock
 from orchestrator.workers.workspaces.workspace import Workspace
+from orchestrator.workers.workspaces.worktrees import _resolved
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
@@ -164,3 +165,14 @@ def test_git_killed_at_each_call_that_writes(
         repository.git("worktree", "remove", "--force", "--force", str(repository.path.parent / "workspaces" / "port" / "0"))
         repository.git("branch", "-D", BRANCH)
     raise AssertionError(f"{command} makes more calls than this test can tell")
+
+
+def test_a_repository_that_has_no_commit_yet_and_one_that_lost_it_are_told_apart(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repo")
+    commit = repository.head()
+    (repository.path / f".git/objects/{commit[:2]}/{commit[2:]}").unlink()
+    with pytest.raises(GitFailed, match=f"is damaged: its commit {commit} is not there"):
+        _resolved(str(repository.path), "HEAD")
+    (repository.path / ".git/refs/heads/main").unlink()
+    with pytest.raises(GitFailed, match="has no commit yet"):
+        _resolved(str(repository.path), "HEAD")

@@ -211,6 +211,9 @@ def _resolved(source: str, base: str) -> str:
     found = commit_of(source, base)
     if found is None:
         if base == "HEAD":
+            # Its name may be known, and its object be lost.
+            if lost := asked(source, "rev-parse", "--verify", "--quiet", "HEAD"):
+                raise GitFailed(f"{source} is damaged: its commit {lost} is not there; git fsck shows what is lost")
             raise GitFailed(f"{source} has no commit yet, and a worktree starts from one")
         raise GitFailed(f"base: {source} has no commit {base!r}")
     return found
