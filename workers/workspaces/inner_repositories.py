@@ -60,7 +60,7 @@ def is_untouched(folder: str, commit: str) -> bool:
         return True
     except OSError:
         return False
-    home = _git_folder(folder)
+    home = git_folder(folder)
     return home is not None and _head_of(home) == commit and _has_files_of(folder, home, commit)
 
 
@@ -84,7 +84,7 @@ def _has_files_of(folder: str, home: str, commit: str) -> bool:
     )
 
 
-def _git_folder(folder: str) -> str | None:
+def git_folder(folder: str) -> str | None:
     """Where git's own files for the repository at `folder` are; None: not where `git submodule` has them."""
     place = os.path.join(folder, ".git")
     with suppress(OSError):

@@ -19,6 +19,7 @@ from .git import GitFailed, asked, common_folder, git
 from .pinned import Pinned
 from .record import WorkspaceRecord, snapshots_of
 from .settings import settled
+from .waiting_files import refuse_waiting_files
 
 _TIE = "gitdir: "
 
@@ -36,6 +37,7 @@ def pinned_workspace(path: str, record: WorkspaceRecord, variables: Mapping[str,
 
     Raises GitFailed, OSError.
     """
+    refuse_waiting_files(path)
     if record.kind == "copy":
         # A repository of ours, beside the copy.
         snapshots = snapshots_of(path)
