@@ -8,8 +8,10 @@ import pytest
 from drivers.git_repository import Repository
 
 from orchestrator.workers.workspaces.changes import failure_in_words
-from orchestrator.workers.workspaces.git import GitFailed
+from orchestrator.workers.workspaces.git import GitFailed, git
+from orchestrator.workers.workspaces.pinned import Pinned
 from orchestrator.workers.workspaces.record import WorkspaceRecord
+from orchestrator.workers.workspaces.unfinished_merges import refuse_unfinished_merge
 from orchestrator.workers.workspaces.worktrees import Committed, add_worktree, commit_all
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
@@ -73,3 +75,15 @@ def test_a_file_that_is_too_large_for_git_is_named_with_what_to_do(tmp_path: Pat
     assert failure_in_words(failed, item.place, source.head()).startswith(words)
     (item.path / "a.bin").unlink()
     assert failure_in_words(failed, item.place, source.head()) == str(failed), "it is none of the files"
+
+
+def test_a_file_in_conflict_is_read_within_bounds(tmp_path: Path) -> None:
+    """An agent may have made it as long as it likes without writing it."""
+    repository = Repository(tmp_path / "repo")
+    listed = "".join(f"100644 {repository.head('HEAD:README')} {stage}\thuge\n" for stage in (1, 2, 3))
+    place = Pinned(str(repository.path), f"{repository.path}/.git", f"{repository.path}/.git")
+    git(place, "update-index", "--index-info", given=listed.encode())
+    with (repository.path / "huge").open("wb") as file:
+        file.truncate(1 << 42)
+    with pytest.raises(GitFailed, match="in conflict: huge"):
+        refuse_unfinished_merge(place)

@@ -14,6 +14,7 @@ from .git import GitFailed, git
 from .pinned import Pinned
 
 _MARKER = re.compile(rb"^(<{7,}|>{7,}|\|{7,}) ", re.MULTILINE)
+_LARGEST_BYTES = 64 << 20
 _BOTH_SIDES = {"2", "3"}
 
 
@@ -32,6 +33,9 @@ def _is_resolved(path: str, sides: set[str]) -> bool:
     if not os.path.lexists(path):
         return True
     if not sides >= _BOTH_SIDES or os.path.islink(path) or not os.path.isfile(path):
+        return False
+    # It may have any size, and no content: none of that is merged by its lines.
+    if os.path.getsize(path) > _LARGEST_BYTES:
         return False
     with open(path, "rb") as file:
         content = file.read()
