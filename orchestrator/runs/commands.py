@@ -18,7 +18,7 @@ import msgspec
 from orchestrator.attempts.items.selection import check_patterns
 from orchestrator.attempts.staleness import stale_count
 from orchestrator.control.messages import CancelRequest, RetryRequest
-from orchestrator.control.permits import check_own_permit, refuse_in_attempts
+from orchestrator.control.permits import check_own_permit, may_steer, refuse_in_attempts
 from orchestrator.core.events import CancelAsked, Event, StopAsked
 from orchestrator.core.states import Stop
 from orchestrator.errors import ExitCode, RunHeldError, UserError
@@ -227,12 +227,16 @@ def cancel_dead_run(
 
     None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the items' token.
     """
-    check_own_permit(CancelRequest.of(items, replaced_by), run_dir.path)
+    requester = check_own_permit(CancelRequest.of(items, replaced_by), run_dir.path)
     with holding(lock_run(run_dir)) as lock:
         # Read under the lock: the supervisor may have completed the run just now, and then that is what it came to.
         history = read_history(run_dir)
         if history.ended is not None and history.ended.status in ("completed", "cancelled"):
             return None
+        # As a living supervisor does: for a token alone.
+        for job_id, index in items or () if replaced_by is not None and not may_steer(requester) else ():
+            if not history.holds_token(job_id, index):
+                raise UserError(f"run {run_dir.run_id}: {job_id}:{index} has no token that {replaced_by} could take")
         session = SessionOptions(
             run=DEFAULT_OPTIONS,
             keep_failed=True,

@@ -82,6 +82,14 @@ class RunHistory:
             case _:
                 self._apply_fact(record)
 
+    def holds_token(self, job_id: str, index: int) -> bool:
+        """Whether the item is at work under a token, or keeps one until its next attempt. Who waits for another's does not."""
+        if (start := self.open_starts.get((job_id, index))) is not None:
+            return start.token is not None
+        job = self.jobs[job_id]
+        last = job.record(index) if job.status(index) is Status.WAITING else None
+        return isinstance(last, AttemptEnded) and last.token is not None
+
     def _apply_fact(self, record: Fact | Commit | JournalHeader) -> None:
         match record:
             case RunHeader():

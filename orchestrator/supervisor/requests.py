@@ -29,7 +29,7 @@ from orchestrator.control.messages import (
     WhyItWaits,
 )
 from orchestrator.control.named_items import NO_RANGES, NoSuchItem, Ranges, all_items, ends_of
-from orchestrator.control.permits import NotPermitted, check_permit, steers
+from orchestrator.control.permits import NotPermitted, check_permit, may_steer, steers
 from orchestrator.control.requester import Requester
 from orchestrator.core import events
 from orchestrator.core.costs import MOST_DOLLARS, MOST_TOKENS
@@ -119,7 +119,11 @@ class Requests:
             case SetBudget():
                 return self._set_budget(request)
             case CancelRequest(items, replaced_by, ranges):
-                return self._cancel(None if items is None else self._refs(items, ranges), replaced_by)
+                refs = None if items is None else self._refs(items, ranges)
+                # In an item it may cancel for a token alone: before anything is cancelled.
+                if not may_steer(requester) and replaced_by is not None and (name := self._without_token(refs)):
+                    return Reply(False, f"run {self._run_id}: {name} has no token that {replaced_by} could take")
+                return self._cancel(refs, replaced_by)
             case Approve(items, choice, message, ranges):
                 return self._gates.answer(self._refs(items, ranges), choice, message, requester)
             case GoOn(item):
@@ -176,6 +180,11 @@ class Requests:
             if not 0 <= start <= end <= max(self._run.reader.count(job_id), 1):
                 raise NoSuchItem(f"items {job_id}:{start} to {end - 1}" if end - start > 1 else f"item {job_id}:{start}")
         return [self._run.ref(job_id, index) for job_id, index in all_items(items, ranges)]
+
+    def _without_token(self, items: Sequence[ItemRef] | None) -> str:
+        """The name of the first of these that has no token; empty: each has one."""
+        refs = (item for item in items or () if not self._run.history.holds_token(self._run.job(item).id, item[1]))
+        return next(map(self._run.name, refs), "")
 
     def _cancel(self, items: Sequence[ItemRef] | None, replaced_by: str | None) -> Reply:
         if items is None:

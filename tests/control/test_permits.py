@@ -171,6 +171,11 @@ def test_without_a_supervisor_the_commands_refuse_the_same_in_an_item(
         assert main(["doctor", "--salvage", "r", "--yes"]) == 2
         assert "doctor --salvage: asked from inside item port:3 of run r" in capsys.readouterr().err
         (tmp_path / "journal").rename(journal)
+        # What would replace the holder of a token may cancel that alone.
+        inside.setattr(permits, "_replaces", lambda *_: True)
+        capsys.readouterr()
+        assert main(["cancel", "r", "g", "--replaced-by", "other/x"]) == 2
+        assert "run r: g:0 has no token that other/x could take" in capsys.readouterr().err
         assert records(home) == whole
         inside.setattr(permits, "this_process", lambda: asks(CONTROL))
         assert main(["approve", "r", "g"]) == 0

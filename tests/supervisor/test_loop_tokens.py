@@ -178,6 +178,31 @@ def test_the_holder_is_cancelled_for_one_of_its_run_that_replaces_it(stories: Lo
     assert stories.world.started == ["a", "c", "b"]
 
 
+def test_an_item_cancels_nothing_for_a_token_that_this_does_not_hold(
+    stories: LoopStories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor of a run that is nested in an item may cancel for a token, and for nothing else."""
+    monkeypatch.setattr("orchestrator.supervisor.requests.may_steer", lambda _requester: False)
+
+    def story(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("a", "c")
+        yield from until(stories, "b", ["waiting"])
+        for job in ("b", "c", "d"):
+            told = yield from stories.ask(CancelRequest([(job, 0)], replaced_by="other/x"))
+            assert (told.ok, told.message) == (False, f"run r: {job} has no token that other/x could take")
+        assert (yield from stories.ask(CancelRequest([("a", 0)], replaced_by="other/x"))).ok
+        yield from until(stories, "a", ["cancelled"])
+        yield from engine.until_running("c", "b")
+        engine.ok("b")
+        engine.ok("c")
+        yield from engine.until_running("d")
+        engine.ok("d")
+
+    text = one("a", SHIP + GO_ON) + one("b", SHIP) + one("c") + one("d", "needs = ['c']")
+    assert stories.run(text, story, slots=4).exit_code == 1
+    assert stories.statuses("b") == stories.statuses("c") == stories.statuses("d") == ["succeeded"]
+
+
 # Work that is lost.
 
 
