@@ -17,10 +17,12 @@ from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.processes.spawn import CannotStart
 from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
 from orchestrator.workers.workspaces import settings
+from orchestrator.workers.workspaces.changes import DIFF
 from orchestrator.workers.workspaces.git import GitFailed, git
+from orchestrator.workers.workspaces.pinned import Pinned
 from orchestrator.workers.workspaces.record import read_record, write_record
 from orchestrator.workers.workspaces.removal import remove_workspace
-from orchestrator.workers.workspaces.settings import settled
+from orchestrator.workers.workspaces.settings import keep_settings, settled
 from orchestrator.workers.workspaces.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
@@ -314,3 +316,21 @@ def test_a_branch_of_the_users_that_an_agent_has_gone_to_is_neither_moved_nor_re
     if report.commit is not None:
         assert repository.head(f"{report.commit}^") == base
         assert repository.git("for-each-ref", "--format=%(refname:short) %(symref)", "--contains", report.commit) == report.branch
+
+
+def test_files_that_the_repository_was_told_to_read_since_are_not_read(tmp_path: Path, repository: Repository) -> None:
+    """A pipe is waited for, and `/dev/zero` takes all the memory."""
+    place = Pinned(str(repository.path), f"{repository.path}/.git", f"{repository.path}/.git")
+    repository.git("config", "core.excludesFile", str(tmp_path / "excludes"))
+    (tmp_path / "excludes").write_text("own\n")
+    keep_settings(place, str(tmp_path / "settings.json"))
+    os.mkfifo(tmp_path / "pipe")
+    for key in ("core.attributesFile", "core.excludesFile", "diff.orderFile"):
+        repository.git("config", key, str(tmp_path / "pipe"))
+    found = settled(place, str(tmp_path / "settings.json"))
+    assert found.changed == ["core.attributesfile", "core.excludesfile"]
+    place = place.having(found.variables)
+    for name in ("own", "new"):
+        repository.write(name, "")
+    git(place, "add", "--all", time_limit_seconds=20)
+    assert git(place, *DIFF, "--cached", "--name-only", time_limit_seconds=20) == "new"

@@ -57,6 +57,8 @@ _QUIET = (
         "submodule.recurse=false",
         "-c",
         "commit.cleanup=whitespace",
+        "-c",
+        f"diff.orderFile={os.devnull}",
     ),
 )
 _EVENTS = (

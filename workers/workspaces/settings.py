@@ -25,8 +25,11 @@ from .pinned import Where
 _OWN = ("local", "worktree")
 """The scopes of one repository. git names these and `system`, `global`, `command`."""
 
-_RUNS = re.compile(r"filter\..*\.(clean|smudge|process|required)|merge\..*\.driver", re.DOTALL)
-"""What our calls could run. Hooks, fsmonitor, editors, signing, programs that show differences are off in all of them."""
+_RUNS = re.compile(
+    r"filter\..*\.(clean|smudge|process|required)|merge\..*\.driver|core\.(attributesfile|excludesfile)", re.DOTALL
+)
+"""What our calls could run, and files that they read whole. Off in all of them: hooks, fsmonitor, editors, signing, programs that
+show differences."""
 
 _HOOK = re.compile(r"(hook\..*)\.(command|event|enabled)", re.DOTALL)
 """A hook in the configuration, from git 2.54 on. Off for us, whoever has configured it."""
