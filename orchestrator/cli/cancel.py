@@ -28,7 +28,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. A run without a living supervisor can be cancelled, too.
 
     Cancelling a whole run leaves items that had not started pending. `resume RUN` runs them; `run FILE --resume` starts a new
-    run.
+    run. What has ended stays as it is.
     """
     from orchestrator.cli.asking import say
     from orchestrator.cli.shown_run import open_run
@@ -92,7 +92,10 @@ def _cancel_dead(run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_
         report = cancel_dead_run(run_dir, items, Listeners([]), replaced_by=replaced_by)
     except StateUnwritableError as error:
         raise StateUnwritableError(error.message, "the cancel was not recorded: mend that, then cancel once more") from error
-    if report is None:
+    if report is None and items is not None:
+        status = run_status(RunReader.read(run_dir))
+        write_line(f"nothing to cancel: all that was named has ended, and run {run_dir.run_id} is {status}")
+    elif report is None:
         write_line(f"run {run_dir.run_id} is {run_status(RunReader.read(run_dir))}: nothing to cancel")
     else:
         write_line(f"run {run_dir.run_id} had no living supervisor; it is {report.status} now")

@@ -117,8 +117,8 @@ def release_chain_item(state: RunState, child: JobState, index: int, decisions: 
 
 
 def cancel_item(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
-    """Cancel an item that does not run."""
-    if isinstance(job.items[index], Pending | Waiting):
+    """Cancel an item that does not run: also one that a resume would go on with."""
+    if isinstance(job.items[index], Pending | Waiting | Interrupted):
         settle_item(state, job, index, CANCELLED, decisions)
 
 

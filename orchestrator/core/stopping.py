@@ -14,7 +14,7 @@ from orchestrator.core.decisions import Decision, EndAttempt, ListItems
 from orchestrator.core.events import BudgetSet, CancelAsked, SlotsSet, StopAsked
 from orchestrator.core.item_ends import cancel_item, end_waiting_items
 from orchestrator.core.job_changes import enter_phase
-from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemRef, JobState, Phase, Running, RunState, Stop
+from orchestrator.core.states import CANCELLED, INTERRUPTED, Interrupted, ItemRef, JobState, Phase, Running, RunState, Stop
 from orchestrator.core.turns import note_money
 
 EndWord = Literal["cancel", "drain"]
@@ -85,6 +85,10 @@ def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions:
         state.agenda.changed.update(range(len(state.jobs)))
         for job in state.jobs:
             end_waiting_items(state, job, CANCELLED, decisions, with_joining=True)
+            # What has begun and was interrupted since (by a halt, in an earlier session) does not go on, either.
+            for index, item in enumerate(job.items):
+                if isinstance(item, Interrupted):
+                    cancel_item(state, job, index, decisions)
         end_running(state, "cancel", decisions)
         return
     for order, index in items:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.core import budget, decide, explanations, reopening, scheduling, throttle
-from orchestrator.core.states import ItemRef, JobRules, Pending, Running, RunState, Stop, Waiting
+from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, Pending, Running, RunState, Stop, Waiting
 
 
 class CoreView:
@@ -139,6 +139,13 @@ class CoreView:
         job, index = self._state.jobs[item[0]], item[1]
         state = job.items[index]
         return isinstance(state, Running | Waiting) or (isinstance(state, Pending) and index in job.ready)
+
+    def has_ended(self, item: ItemRef) -> bool:
+        """Whether the item has come to its end, or its job has without listing it: a cancel changes nothing."""
+        job, index = self._state.jobs[item[0]], item[1]
+        if not job.is_listed:
+            return job.is_closed
+        return isinstance(job.items[index], ENDED_STATES) and not isinstance(job.items[index], Interrupted)
 
     def waiting_resource(self, item: ItemRef) -> str | None:
         """The resource that the item waits for, if it waits for one."""

@@ -50,6 +50,9 @@ from orchestrator.system.stop_signals import SIGNALS, StopSources
 from orchestrator.views.listeners import Listeners
 from orchestrator.workers.faultpoints import fault_point
 
+_ENDED = (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED, Status.CANCELLED)
+"""What a cancel leaves as it is."""
+
 __all__ = [
     "ChildRequest",
     "EachRequest",
@@ -225,7 +228,8 @@ def cancel_dead_run(
 ) -> RunReport | None:
     """Cancel a run that nobody supervises, or some items of it: its workers are ended, nothing is started.
 
-    None if there is nothing to cancel: it is completed, or cancelled. `replaced_by` (`RUN/ITEM`): who takes the items' token.
+    None if there is nothing to cancel: it is completed, or cancelled, or the items have all ended.
+    `replaced_by` (`RUN/ITEM`): who takes the items' token.
     """
     requester = check_own_permit(CancelRequest.of(items, replaced_by), run_dir.path)
     with holding(lock_run(run_dir)) as lock:
@@ -237,6 +241,8 @@ def cancel_dead_run(
         for job_id, index in items or () if replaced_by is not None and not may_steer(requester) else ():
             if not history.holds_token(job_id, index):
                 raise UserError(f"run {run_dir.run_id}: {job_id}:{index} has no token that {replaced_by} could take")
+        if items is not None and all(history.jobs[job].status(index) in _ENDED for job, index in items):
+            return None
         session = SessionOptions(
             run=DEFAULT_OPTIONS,
             keep_failed=True,
@@ -250,11 +256,18 @@ def _cancels_of(history: RunHistory, items: list[tuple[str, int]] | None) -> tup
     """What a session is asked first of all so that it cancels these items, or the run, and starts nothing."""
     orders = {job_id: order for order, job_id in enumerate(history.header.jobs)}
     if items is not None:
-        return CancelAsked(tuple((orders[job_id], index) for job_id, index in items)), StopAsked(Stop.DRAIN)
-    # Items that wait are restored as pending, which a cancel of the run leaves so: a gate would be asked again by the next
-    # resume. So they are cancelled by name.
-    waiting = tuple((orders[job_id], index) for job_id in orders for index in history.jobs[job_id].indices(Status.WAITING))
-    return CancelAsked(waiting), CancelAsked(None)
+        is_paused = history.ended is not None and history.ended.status == "paused"
+        named = tuple((orders[job_id], index) for job_id, index in items)
+        return CancelAsked(named), StopAsked(Stop.PAUSE if is_paused else Stop.DRAIN)
+    # What waits or was interrupted is restored as pending, which a cancel of the run leaves so: the next resume would ask a gate
+    # again, and go on with what had begun. So these are cancelled by name.
+    begun = tuple(
+        (orders[job_id], index)
+        for job_id in orders
+        for status in (Status.WAITING, Status.INTERRUPTED)
+        for index in history.jobs[job_id].indices(status)
+    )
+    return CancelAsked(begun), CancelAsked(None)
 
 
 def _supervise_new(home: Path, new: NewRun, listeners: Listeners, session: SessionOptions) -> RunReport:

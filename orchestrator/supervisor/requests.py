@@ -194,7 +194,11 @@ class Requests:
             for item in items:
                 self._settlements.replaced(item, replaced_by)
         self._run.happened(CancelAsked(tuple(items)))
-        return Reply(True, f"{len(items)} item{' is' if len(items) == 1 else 's are'} being cancelled")
+        # What has ended stays as it is.
+        count = sum(not self._run.core.has_ended(item) for item in items)
+        if not count:
+            return Reply(True, f"nothing to cancel: {'it has' if len(items) == 1 else f'all {len(items)} items have'} ended")
+        return Reply(True, f"{count} item{' is' if count == 1 else 's are'} being cancelled")
 
     def _wind_down(self, request: StopRequest | Pause) -> Reply:
         if isinstance(request, StopRequest):

@@ -144,3 +144,11 @@ def test_a_run_that_was_completed_before_its_cancel_came_stays_completed(run_cli
     assert cancel_dead_run(RunDir(home / "runs" / "r1"), None, Quiet(Outlet(None), "orchestrate")) is None
     assert run_cli("cancel", "r1").stdout == "run r1 is completed: nothing to cancel\n"
     assert run_cli("wait", "r1").returncode == 0
+
+
+def test_a_cancel_of_an_item_that_has_ended_leaves_a_failed_run_failed(run_cli: RunCli, tmp_path: Path) -> None:
+    """It became interrupted: the next `run --resume` of a crontab went on with it."""
+    (tmp_path / "one.toml").write_text("[jobs.a]\ncommand = ['false']\n[jobs.b]\nneeds = ['a']\ncommand = ['true']\n")
+    assert run_cli("run", "one.toml", "--run-id", "r1", "--quiet").returncode == 1
+    assert run_cli("cancel", "r1", "a").stdout == "nothing to cancel: all that was named has ended, and run r1 is failed\n"
+    assert run_cli("wait", "r1").returncode == 1

@@ -51,7 +51,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.initial_state import open_run
 from orchestrator.core.invariants import check_invariants
-from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
+from orchestrator.core.states import ENDED_STATES, Cancelled, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
 
 START_OF_TIME = 1000.0
 
@@ -330,7 +330,9 @@ class CoreDriver:
             case Settle(ref, state, message):
                 item = self.name(ref)
                 assert item not in self.running, f"{item} is settled and still runs"
-                assert self.ended.get(item) in (None, "waiting"), f"{item} is settled twice"
+                # An interrupted item has not come to its end: it may still be cancelled.
+                before = (None, "waiting", "interrupted") if isinstance(state, Cancelled) else (None, "waiting")
+                assert self.ended.get(item) in before, f"{item} is settled twice"
                 self.ended[item] = type(state).__name__.lower()
                 if isinstance(state, ENDED_STATES) and item in self.joining:
                     self.joining.remove(item)

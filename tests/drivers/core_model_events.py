@@ -62,7 +62,7 @@ class ModelEvents(ModelState):
                 self.stopped(how, now)
             case events.CancelAsked(None):
                 self.is_cancelled = True
-                for ref in self.all_refs("waiting"):
+                for ref in [*self.all_refs("waiting"), *self.all_refs("interrupted")]:
                     self.put(ref, "cancelled")
                 self.end_all("cancel")
             case events.CancelAsked(refs):
@@ -71,7 +71,7 @@ class ModelEvents(ModelState):
                         self.cancel_ahead(ref[0])
                     elif self.word(ref) == "running":
                         self.ending.setdefault(ref, "cancel")
-                    elif self.word(ref) in ("pending", "waiting"):
+                    elif self.word(ref) in ("pending", "waiting", "interrupted"):
                         self.put(ref, "cancelled")
             case events.TimePassed():
                 pass

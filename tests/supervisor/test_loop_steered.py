@@ -236,6 +236,40 @@ class TestRequests:
         assert asked == ["a:0"], "a SIGKILL behind the answer must find the worker told"
         assert statuses[1] == "cancelled"
 
+    def test_a_cancel_of_what_has_ended_says_so_and_changes_nothing(self, stories: LoopStories) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "a:1")
+            engine.ok("a:0")
+            yield from engine.until_running("a:1", "a:2")
+            assert (yield from stories.ask(CancelRequest([("a", 0)]))) == Reply(True, "nothing to cancel: it has ended")
+            told = yield from stories.ask(CancelRequest([("a", 0), ("a", 1)]))
+            assert told == Reply(True, "1 item is being cancelled")
+            engine.ok("a:2")
+
+        assert stories.run("[defaults]\ncontinue_on_error = true\n" + fan_out(3), story).exit_code == 1
+        assert stories.statuses("a") == ["succeeded", "cancelled", "succeeded"]
+
+    @pytest.mark.parametrize("items", [[("a", 0)], None])
+    def test_an_item_that_the_halt_interrupted_is_cancelled_too(
+        self, stories: LoopStories, items: list[tuple[str, int]] | None
+    ) -> None:
+        def story(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0", "b")
+            engine.fail("a:0")
+            yield from engine.until_running("b", "c")
+            engine.fail("b")
+            while stories.statuses("a") != ["interrupted"]:
+                yield  # its second attempt waits for the delay, and the run is halted
+            assert (yield from stories.ask(CancelRequest(items))).ok
+            if items:
+                engine.ok("c")
+            while engine.running:
+                yield
+
+        waits = "attempts = 2\nretry = { delay = '1h' }\n"
+        stories.run(fan_out(1, waits) + one("b") + one("c"), story)
+        assert stories.statuses("a") == ["cancelled"]
+
     def test_more_slots_are_used_at_once_and_fewer_once_they_are_free(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:
             yield from engine.until_running("a:0")
