@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.attempts.agent.lost import LostAgents
 from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.workspaces.notes import branches_told, uncommitted_told
+from orchestrator.core.events import CancelAsked
 from orchestrator.core.view import CoreView
 from orchestrator.engines.choice import choose_engine
 from orchestrator.errors import StateUnwritableError
@@ -99,6 +100,7 @@ def _with_shortages_told(
 
 def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrator: Narrator, options: SessionOptions) -> int:
     run_dir = store.run_dir
+    _require_place(run_dir, options)
     slots = slots_of_run(options.run, jobs_file)
     begun = open_session(store, reader, jobs_file, options, slots)
     core = CoreView(begun.state)
@@ -133,6 +135,16 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
             for happened in parts.starts.resume(start, slot):
                 loop.take_in(happened)
         return loop.run(options.first, options.replaced_by)
+
+
+def _require_place(run_dir: RunDir, options: SessionOptions) -> None:
+    """Raise StateUnwritableError if no output could be kept: each session would run, and pay for, what is lost then."""
+    outputs = run_dir.path / "outputs"
+    starts = not any(isinstance(event, CancelAsked) for event in options.first)
+    if starts and os.path.lexists(outputs) and not outputs.is_dir():
+        raise StateUnwritableError(
+            f"{outputs} is no folder any more: move away what stands there", "then resume the run: what is recorded stays"
+        )
 
 
 def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:

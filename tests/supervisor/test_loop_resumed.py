@@ -6,6 +6,7 @@ import pytest
 from drivers.loop_stories import AbandonedError, LoopStories, fan_out
 from drivers.memory_engine import MemoryEngine, Step, outcome
 
+from orchestrator.errors import StateUnwritableError
 from orchestrator.workers.protocol import AttemptClass
 
 
@@ -67,3 +68,24 @@ class TestResume:
         assert stories.resume(finishing).exit_code == 0
         assert sorted(stories.world.started) == [f"a:{index}" for index in range(10)]
         assert sorted(stories.ends()) == [("a", index, "succeeded") for index in range(10)]
+
+    def test_nothing_starts_whose_output_could_not_be_kept(self, stories: LoopStories) -> None:
+        """Each resume ran and paid for what it had to throw away."""
+
+        def first(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            engine.fail("a:0")
+
+        def second(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            engine.ok("a:0")
+
+        stories.run(fan_out(1), first)
+        outputs = stories.run_dir.path / "outputs"
+        outputs.rmdir()
+        outputs.touch()
+        with pytest.raises(StateUnwritableError, match="outputs is no folder any more"):
+            stories.resume(second)
+        assert stories.world.started == ["a:0"]
+        outputs.unlink()
+        assert stories.resume(second).exit_code == 0
