@@ -132,10 +132,11 @@ def test_what_is_included_is_not_written_through_a_link_of_the_commit(root: Path
 
 
 def test_of_a_link_that_is_to_be_removed_the_link_alone_goes(root: Path, tmp_path: Path) -> None:
-    (root / "deep").symlink_to(tmp_path / "outside")
-    (tmp_path / "outside").chmod(0o500)
-    # Where the link can only be removed once its folder may be written, which root need not wait for.
-    root.chmod(0o500)
+    (root / "deep").mkdir()
+    (root / "deep" / "link").symlink_to(tmp_path / "outside")
+    # The link goes once its folder may be written, for which root need not wait; nothing changes what it leads to.
+    for folder in (tmp_path / "outside", root / "deep"):
+        folder.chmod(0o500)
     (tmp_path / "stand-in").symlink_to(tmp_path / "outside")
     for path in (root, tmp_path / "stand-in"):
         remove_folder(str(path))
