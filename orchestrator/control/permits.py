@@ -14,23 +14,9 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
 from pathlib import Path
 
-from orchestrator.control.messages import (
-    Approve,
-    CancelRequest,
-    CountWaiting,
-    Explain,
-    Flush,
-    GoOn,
-    Pause,
-    Request,
-    RetryRequest,
-    SetBudget,
-    SetSlots,
-    StopRequest,
-)
+from orchestrator.control.messages import CancelRequest, CountWaiting, Explain, Request
 from orchestrator.control.requester import Requester, this_process
 from orchestrator.errors import UserError
 from orchestrator.system.enclosing import Enclosing, enclosing_attempts
@@ -38,27 +24,8 @@ from orchestrator.system.locks.holders import holder_pid
 from orchestrator.workers.files.opening import read_file
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
-
-class Kind(Enum):
-    """What a request does."""
-
-    TELLS = "tells"
-    STEERS = "steers"
-
-
-KINDS: dict[type[Request], Kind] = {
-    StopRequest: Kind.STEERS,
-    Flush: Kind.STEERS,
-    CancelRequest: Kind.STEERS,
-    Pause: Kind.STEERS,
-    SetSlots: Kind.STEERS,
-    SetBudget: Kind.STEERS,
-    Explain: Kind.TELLS,
-    CountWaiting: Kind.TELLS,
-    Approve: Kind.STEERS,
-    GoOn: Kind.STEERS,
-    RetryRequest: Kind.STEERS,
-}
+TELLS = (Explain, CountWaiting)
+"""What changes nothing of what a run does, has or may cost. Every other request steers."""
 
 _HINT = "control = true on its job lets it steer"
 _UNKNOWN_HINT = "ask from a process that waits for the answer, on the machine and in the container of the supervisor"
@@ -69,8 +36,8 @@ class NotPermitted(UserError):
 
 
 def steers(request: Request) -> bool:
-    """Whether the request changes what a run does, has or may cost. One that no table knows does."""
-    return KINDS.get(type(request), Kind.STEERS) is Kind.STEERS
+    """Whether it is more than a question."""
+    return not isinstance(request, TELLS)
 
 
 def check_permit(requester: Requester, request: Request, folder: Path) -> None:

@@ -47,9 +47,8 @@ _ASKED = ("orchestrate.asked", "by variables")
 _TEXT_MERGE = "git merge-file --marker-size=%L %A %O %B"
 """As git merges a file for which no program is named. An empty word would leave one side out."""
 
-
-_PROGRAM = re.compile(r"filter\..*\.(clean|smudge|process)|merge\..*\.driver", re.DOTALL)
 _WORD = re.compile(r"[^\s'\"=;|&()<>$`]+")
+"""Of a command line: what may be the path of a program in it."""
 
 
 class Settled(NamedTuple):
@@ -109,7 +108,7 @@ def settled(where: Where, path: str) -> Settled:
     if _fetching(kept) != _fetching(now) and any(_IS_PARTIAL.fullmatch(key) for key, _ in now):
         variables |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
         changed.append("where git fetches from")
-    commands = {key: value for key, value in (*elsewhere.items(), *kept) if _PROGRAM.fullmatch(key)}
+    commands = {key: value for key, value in (*elsewhere.items(), *kept) if _RUNS.fullmatch(key)}
     words = ((word, key) for key, value in commands.items() for word in _WORD.findall(value))
     return Settled(variables, changed, {os.path.normpath(word): key for word, key in words if "/" in word or "." in word})
 
