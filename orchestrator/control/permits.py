@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from orchestrator.control.messages import CancelRequest, CountWaiting, Explain, Request
@@ -89,12 +88,15 @@ def _replaces(requester: Requester, request: Request, folder: Path) -> bool:
         return False
     run_id = request.replaced_by.partition("/")[0]
     # It is a name, and no way to a folder with a lock of somebody else's making.
-    if run_id in ("", ".", "..") or run_id == folder.name or os.sep in run_id:
+    if run_id in ("", ".", "..", folder.name):
         return False
-    above = {_run_of(attempt) for attempt in enclosing_attempts(requester.chain) if attempt.worker}
+    run = folder.parent / run_id
+    above = [attempt for attempt in enclosing_attempts(requester.chain) if attempt.worker]
+    # With slots = 0 an agent is a child of its supervisor as well, which asks for nothing while that runs.
+    if any(_run_of(attempt) == folder.resolve() or (attempt.item and _run_of(attempt) == run.resolve()) for attempt in above):
+        return False
     # Its own process or the one that started it: further up stand supervisors of the runs that it is only an item in.
-    own = any(_supervises(each.pid, folder.parent / run_id) for each in requester.chain[:2])
-    return own and folder.resolve() not in above
+    return any(_supervises(each.pid, run) for each in requester.chain[:2])
 
 
 def _run_of(attempt: Enclosing) -> Path:

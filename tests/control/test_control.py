@@ -55,6 +55,16 @@ def test_a_stopped_holder_of_a_run_without_a_socket_is_named_and_not_taken_for_d
         ask(tmp_path, StopRequest())
 
 
+def test_the_door_is_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        server = ControlServer(tmp_path)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "control.sock").stat().st_mode & 0o777 == 0o600
+    server.close()
+
+
 def test_a_supervisor_that_is_just_beginning_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = try_lock(tmp_path / "supervisor.lock")
     assert lock is not None

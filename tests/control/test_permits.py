@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +19,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.system.enclosing import Enclosing
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.system.process_chain import Process
+from orchestrator.workers.locks import unlock
 
 ITEM = Enclosing("r", "port:3", "/state/runs/r/workers/0")
 CONTROL = Enclosing("r", "port:3", "/state/runs/r/workers/0", has_control=True)
@@ -70,7 +72,7 @@ def test_the_refusal_says_who_asked_from_where_and_what_lets_it(tmp_path: Path) 
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """This process supervises the run `other`, and is in an item."""
     other = tmp_path / "runs" / "other"
     other.mkdir(parents=True)
@@ -78,7 +80,8 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     assert fd is not None
     (other / "supervisor.json").write_text(json.dumps({"pid": os.getpid()}))
     monkeypatch.setattr(permits, "enclosing_attempts", lambda _chain: iter([ITEM]))
-    return os.getpid()
+    yield os.getpid()
+    unlock(fd)
 
 
 def test_a_supervisor_in_an_item_may_replace_what_holds_its_token_and_nothing_else(tmp_path: Path, supervisor: int) -> None:
@@ -108,6 +111,33 @@ def test_nothing_is_replaced_in_a_run_that_the_supervisor_is_nested_in(
     monkeypatch.setattr(permits, "enclosing_attempts", lambda _chain: iter([around]))
     own = Process(supervisor, "python3", supervisor, "", 2)
     assert not is_permitted(asks(around, chain=[own]), REPLACE, target)
+
+
+def test_a_folder_that_is_no_run_has_no_supervisor_whatever_lies_in_it(tmp_path: Path, supervisor: int) -> None:
+    """A name that leads elsewhere, and a run whose supervisor is gone: its number may be another's by now."""
+    own = Process(supervisor, "python3", supervisor, "", 2)
+    (tmp_path / "runs" / "gone").mkdir()
+    held = []
+    for name in ("", ".", "..", "target", "gone"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(exist_ok=True)
+        (folder / "supervisor.json").write_text(json.dumps({"pid": supervisor}))
+        held += [try_lock(folder / "supervisor.lock")] if name != "gone" else []
+        request = CancelRequest([("go", 0)], replaced_by=f"{name}/port:1")
+        assert not is_permitted(asks(ITEM, chain=[own]), request, tmp_path / "runs" / "target"), name
+    for fd in filter(None, held):
+        unlock(fd)
+
+
+def test_an_agent_that_is_the_child_of_its_supervisor_replaces_nothing_and_that_itself_may(
+    tmp_path: Path, supervisor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With slots = 0: the supervisor is the worker, too, and runs nothing while it asks."""
+    chain = [Process(supervisor + 1, "agent", supervisor + 1, "", 3), Process(supervisor, "python3", supervisor, "", 2)]
+    worker = str(tmp_path / "runs" / "other" / "workers" / "0")
+    for around, may in ((Enclosing("other", "port:1", worker), False), (Enclosing("", "", worker), True)):
+        monkeypatch.setattr(permits, "enclosing_attempts", lambda _chain, around=around: iter([around]))
+        assert is_permitted(asks(around, chain=chain), REPLACE, tmp_path / "runs" / "target") == may
 
 
 def test_a_lock_that_an_attempt_took_does_not_make_it_a_supervisor(tmp_path: Path, supervisor: int) -> None:
