@@ -56,6 +56,7 @@ def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_th
     repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
     base = repository.head()
     repository.git("config", "filter.f.clean", "sh ./tools/f.sh %f")
+    repository.git("config", "include.path", "../team.gitconfig")
     tree = repository.head("HEAD^{tree}")
 
     def committed(listed: str) -> str:
@@ -76,11 +77,14 @@ def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_th
         renamed=PATCH % (b".gitmodules", b".gitmodules", 100644, b".gitmodules", b"[]"),
         damaged=b"diff --git a/a.txt b/a.txt\n@@ -1",
         program=committed(f"100644,{blob},tools/f.sh"),
+        settings=committed(f"100644,{blob},team.gitconfig"),
         good=committed(f"100644,{blob},good.txt"),
         good_patch=PATCH % (b"new.txt", b"new.txt", 100644, b"new.txt", b"new"),
     )
     assert {name: each.status for name, each in told.items()} == {
-        **dict.fromkeys(("unknown", "orphan", "link", "hidden", "patched", "renamed", "damaged", "program"), "refused"),
+        **dict.fromkeys(
+            ("unknown", "orphan", "link", "hidden", "patched", "renamed", "damaged", "program", "settings"), "refused"
+        ),
         **dict.fromkeys(("good", "good_patch"), "landed"),
     }
     assert told["unknown"].message == f"{repository.path} has no commit {'1234567890' * 4}"
@@ -88,6 +92,8 @@ def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_th
     assert [told[name].message for name in ("link", "hidden", "patched", "renamed")] == [
         words.format(name) for name in ("inner", ".gitmodules", "inner", ".gitmodules")
     ]
+    words = "it changes team.gitconfig, which git reads its settings from: look, and merge it yourself"
+    assert told["settings"].message == words
     assert told["program"].message == "it changes tools/f.sh, which filter.f.clean runs: look, and merge it yourself"
     assert repository.git("ls-tree", "-r", "--name-only", "HEAD").split() == ["README", "a.txt", "good.txt", "new.txt"]
 

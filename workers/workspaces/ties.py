@@ -18,6 +18,7 @@ from ..wording import first_in_words
 from .git import GitFailed, asked, common_folder, git
 from .pinned import Pinned
 from .record import WorkspaceRecord, snapshots_of
+from .setting_files import setting_files
 from .settings import settled
 from .waiting_files import refuse_waiting_files
 
@@ -56,12 +57,14 @@ def pinned_workspace(path: str, record: WorkspaceRecord, variables: Mapping[str,
 def pinned_checkout(repository: str, settings_path: str = "") -> tuple[Pinned, list[str], dict[str, str]]:
     """Where git works for a checkout of the user's own, whose root is `repository`; git finds its repository, this once.
 
-    `settings_path`: as in a record. In words which settings count as they were before; and `Settled.programs`. Raises GitFailed,
-    OSError.
+    `settings_path`: as in a record. In words which settings count as they were before; and the files in it, relative to it, that
+    decide what git runs, each with the words for how. Raises GitFailed, OSError.
     """
     place = Pinned(repository, git(repository, "rev-parse", "--absolute-git-dir"), common_folder(repository))
     found = settled(place, settings_path)
-    return place.having(found.variables), [_told(repository, found.changed)] if found.changed else [], found.programs
+    deciding = {name: f"{key} runs" for name, key in found.programs.items()}
+    deciding |= dict.fromkeys(setting_files(place), "git reads its settings from")
+    return place.having(found.variables), [_told(repository, found.changed)] if found.changed else [], deciding
 
 
 def put_back_tie(path: str, record: WorkspaceRecord) -> None:

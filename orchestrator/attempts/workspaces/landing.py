@@ -114,7 +114,7 @@ def landing(repository: str, note: Callable[[str], None], settings_path: str = "
     try:
         with ExitStack() as held:
             try:
-                place, changed, programs = pinned_checkout(repository, settings_path)
+                place, changed, deciding = pinned_checkout(repository, settings_path)
                 # Without a limit: another landing holds the lock as long as its checks take.
                 held.enter_context(locked(place, LOCK_NAME, patience_seconds=None))
                 told = [*changed, *take_back(place)]
@@ -123,7 +123,7 @@ def landing(repository: str, note: Callable[[str], None], settings_path: str = "
             for words in told:
                 note(words)
             _refuse_dirty(place)
-            yield Landing(place, programs)
+            yield Landing(place, deciding)
     except GitFailed as failed:
         # A lock file of git's own. Nobody can tell whose it is: git keeps one while an editor is open, too.
         is_locked = ".lock': File exists" in str(failed)
@@ -132,11 +132,11 @@ def landing(repository: str, note: Callable[[str], None], settings_path: str = "
 
 
 class Landing:
-    """Lands one change after another. Made by `landing`. `programs`: files that git itself may run, each for a setting."""
+    """Lands one change after another. Made by `landing`. `deciding`: see `pinned_checkout`."""
 
-    def __init__(self, place: Pinned, programs: Mapping[str, str]) -> None:
+    def __init__(self, place: Pinned, deciding: Mapping[str, str]) -> None:
         self._place = place
-        self._programs = programs
+        self._deciding = deciding
 
     @property
     def branch(self) -> str | None:
@@ -237,8 +237,8 @@ class Landing:
         if brought := [*files.repositories, *(name for name in files.changed if name == _SUBMODULES)]:
             return f"it brings {first_in_words(brought)}, and no repositories of others are landed: look, and merge it yourself"
         # git would run it for the next item, or already for this one.
-        if ran := [name for name in files.changed if name in self._programs]:
-            return f"it changes {ran[0]}, which {self._programs[ran[0]]} runs: look, and merge it yourself"
+        if ran := [name for name in files.changed if name in self._deciding]:
+            return f"it changes {ran[0]}, which {self._deciding[ran[0]]}: look, and merge it yourself"
         return ""
 
     def _inside(self, change: Change) -> tuple[str, ...]:
