@@ -1,4 +1,7 @@
-"""`orchestrate list`: the runs of this home, newest first, each read for a moment without a lock."""
+"""`orchestrate list`: the runs of this home, newest first, each read for a moment without a lock.
+
+A run that has ended costs the same however many items it has: its summary was kept (`store.kept_summary`).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def command(
     """List the runs, newest first."""
     from orchestrator.store.known_runs import list_runs
 
-    # Chosen by what costs least first: parents are told by the headers, all else by a run's whole records.
+    # Chosen by what costs least first: parents are told by the headers, all else by a run's summary, or its whole records.
     depths = _in_families(list_runs(invocation.home()))
     runs = [run for run, depth in depths.items() if with_children or depth == 0]
     oldest = None if since is None else time.time() - since
@@ -77,12 +80,11 @@ def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
 def _summary(run_dir: RunDir) -> dict[str, Any]:
     """The object of `status --json`; of a run that cannot be read, its id and the word `unreadable`."""
     from orchestrator.errors import UserError
-    from orchestrator.reading.run_reader import RunReader
-    from orchestrator.reading.run_summary import run_summary
+    from orchestrator.reading.run_summary import summary_of
 
     # One run that is damaged, or of a newer version, must not hide the others.
     try:
-        return run_summary(RunReader.read(run_dir))
+        return summary_of(run_dir)
     except UserError as error:
         nothing = dict.fromkeys(
             ("name", "jobs_file", "started_at", "finished_at", "cost_usd", "unknown_costs", "ledger", "parent")

@@ -70,6 +70,11 @@ class Sources:
         """Where one of the two lies."""
         return self._files[source].path
 
+    def moments(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Bytes and time of the last write (nanoseconds) of checkpoint and journal, as they are now."""
+        checkpoint, journal = self._files
+        return checkpoint.moment(), journal.moment()
+
     def line(self, place: tuple[int, int, int]) -> bytes:
         """The line at `place`. Raises StateRefusedError."""
         source, offset, length = place

@@ -108,6 +108,11 @@ class RunDir(msgspec.Struct, frozen=True):
         return self.path / "checkpoint.json"
 
     @property
+    def summary(self) -> Path:
+        """What the run came to when its last supervisor ended (`store.kept_summary`)."""
+        return self.path / "summary.json"
+
+    @property
     def removal_mark(self) -> Path:
         """Stands there while the run is removed, from the first step to the last."""
         return self.path / REMOVAL_MARK

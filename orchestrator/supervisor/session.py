@@ -22,6 +22,7 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.shared.nesting.borrowing import tell_slot_count
+from orchestrator.store.kept_summary import keep_summary
 from orchestrator.store.known_secrets import remember_secrets
 from orchestrator.store.records import SupervisorStarted
 from orchestrator.store.run_dir import RunDir
@@ -73,6 +74,8 @@ def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, option
         store.close()
     reader.alive = False
     summary = run_summary(reader)
+    # Its last checkpoint is written: whoever lists the runs need not read all of it again.
+    keep_summary(run_dir, store.history, summary)
     narrator.run_finished(run_dir.run_id, summary, exit_code)
     return RunReport(run_dir.run_id, summary["status"], exit_code, summary)
 

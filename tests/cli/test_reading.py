@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from drivers.command_line import RunCli
 
+from orchestrator.store.kept_summary import kept_summary
+from orchestrator.store.run_dir import RunDir
+
 JOBS = r"""
 name = "story"
 
@@ -65,8 +68,10 @@ def test_status_ends_with_what_failed_why_and_the_log_command_and_that_command_w
     assert (told.stdout, told.stderr) == ("out b\nmore\nerr b\n", "")
 
 
-def test_status_and_run_give_the_same_object(run_cli: RunCli, failed_run: str) -> None:
+def test_status_and_list_give_the_same_object(run_cli: RunCli, failed_run: str, home: Path) -> None:
     summary = read_json(run_cli, "status", "--json")
+    assert kept_summary(RunDir.of(home, failed_run)) == summary, "list reads no more than that"
+    assert read_json(run_cli, "list", "--json") == [summary]
     keys = "run_id name status jobs_file started_at finished_at counts"
     keys += " cost_usd unknown_costs ledger error reason selection parent jobs"
     assert list(summary) == keys.split()

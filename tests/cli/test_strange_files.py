@@ -120,6 +120,8 @@ PLACES = [
     "waits/other.json",
     "crash.log",
     f"{RUN_FOLDER}/supervisor.json",
+    f"{RUN_FOLDER}/summary.json",
+    f"{RUN_FOLDER}/.summary.json.new",
     f"{RUN_FOLDER}/.supervisor.json.new",
     f"{RUN_FOLDER}/.checkpoint.json.new",
     f"{RUN_FOLDER}/supervisor.log",
