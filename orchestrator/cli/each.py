@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.each_file import agent_jobs_text, jobs_text, standing_alone
-from orchestrator.cli.each_lines import item_lines
+from orchestrator.cli.each_lines import stdin_lines
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
@@ -86,7 +84,7 @@ def command(
     if only_print:
         # What is typed at a terminal is not asked for: the file then reads a list that the user makes.
         if sys.stdin is None or not sys.stdin.isatty():
-            text = standing_alone(text, itertools.islice(_lines(), limit), slots=slots, keep_going=keep_going)
+            text = standing_alone(text, itertools.islice(stdin_lines(), limit), slots=slots, keep_going=keep_going)
         write_bytes(text.encode())
         return 0
     shown = Shown(**view)
@@ -96,7 +94,7 @@ def command(
         from orchestrator.store.settings_records import RunOptions, Selection
 
         options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
-        request = EachRequest(jobs_text=text, lines=_lines(), folder=os.getcwd(), options=options, run_id=run_id)
+        request = EachRequest(jobs_text=text, lines=stdin_lines(), folder=os.getcwd(), options=options, run_id=run_id)
         report = run_each(home, request, listeners)
         # Where stdout is for JSON, or nobody reads it, `logs` has the outputs.
         if not (shown.as_json or shown.events or shown.detach):
@@ -104,18 +102,6 @@ def command(
         return report
 
     return supervise(invocation, shown, start, reads_stdin=True)
-
-
-def _lines() -> Iterator[str]:
-    """The lines of stdin, byte for byte."""
-    stream: BinaryIO | None = sys.stdin.buffer if sys.stdin is not None else None
-    if stream is None:
-        return
-    if stream.isatty():
-        from orchestrator.views.outlet import Outlet
-
-        Outlet(sys.stderr).line("reading items from the terminal, one a line; Ctrl-D ends them")
-    yield from item_lines(stream, tell_note)
 
 
 def _print_outputs(home: Path, run_id: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import IO, BinaryIO
 
+from orchestrator.cli.noting import tell_note
 from orchestrator.errors import UserError
 from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, text_of_bytes
 
@@ -14,8 +16,20 @@ MOST_HELD_BYTES = 8 << 20
 """Of lines that end in CR LF so much is held in memory; more lies in a temporary file."""
 
 
-def item_lines(stream: BinaryIO, tell_note: Callable[[str], None]) -> Iterator[str]:
-    """The lines of `stream` as `workers.byte_text.lines_of` has them. `tell_note` hears that they go without CR LF or a mark.
+def stdin_lines() -> Iterator[str]:
+    """The lines of stdin, byte for byte. Raises UserError as `item_lines` does."""
+    stream: BinaryIO | None = sys.stdin.buffer if sys.stdin is not None else None
+    if stream is None:
+        return
+    if stream.isatty():
+        from orchestrator.views.outlet import Outlet
+
+        Outlet(sys.stderr).line("reading items from the terminal, one a line; Ctrl-D ends them")
+    yield from item_lines(stream, tell_note)
+
+
+def item_lines(stream: BinaryIO, note: Callable[[str], None]) -> Iterator[str]:
+    """The lines of `stream` as `workers.byte_text.lines_of` has them. `note` hears that they go without CR LF or a mark.
 
     Raises UserError: UTF-16, a stream that cannot be read, no room for lines that end in CR LF.
     """
@@ -30,13 +44,13 @@ def item_lines(stream: BinaryIO, tell_note: Callable[[str], None]) -> Iterator[s
     # A CR belongs to the line ends only if one stands before each of them: mostly the first line tells.
     if not first.endswith(b"\r\n"):
         if unmarked is not first:
-            tell_note(_NOTE)
+            note(_NOTE)
         yield from _without_ends(lines, b"\n")
         return
     with tempfile.SpooledTemporaryFile(MOST_HELD_BYTES) as held:
         is_dos = _hold(lines, held)
         if is_dos or unmarked is not first:
-            tell_note(_NOTE)
+            note(_NOTE)
         yield from _without_ends(held, b"\r\n" if is_dos else b"\n")
 
 

@@ -11,12 +11,14 @@ from orchestrator.cli.options import bounds_options, fresh_option, inputs_option
 from orchestrator.cli.output import write_json, write_lines
 from orchestrator.cli.prompting import input_asker
 from orchestrator.cli.supervising import Shown, supervise
+from orchestrator.errors import StateRefusedError
 from orchestrator.system.wording import shown as one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.runs.commands import RunReport
+    from orchestrator.store.run_dir import RunDir
     from orchestrator.views.listeners import Listeners
     from orchestrator.views.prompt import Prompt
 
@@ -56,20 +58,22 @@ def command(
     """Go on with a run (default: the newest): interrupted, pending and failed items run; succeeded items never run again.
 
     A run keeps its own copy of the jobs file. With --update the run takes the file as it is now: items that would do something
-    else run again, and all others keep their outcomes. Inputs keep their values unless -i gives others.
+    else run again, and all others keep their outcomes. Inputs keep their values unless -i gives others. A run of `each` whose
+    lines were lost takes them anew, from stdin.
     """
     if everything and (only or limit is not None):
         raise click.UsageError("--all cannot be given with --only or --limit")
     if not update and (dry_run or inputs or inputs_file is not None):
         raise click.UsageError("--dry-run, -i and --inputs are about --update: give --update too")
     run_dir = invocation.find(run)
+    from orchestrator.cli.each_lines import stdin_lines
     from orchestrator.runs.commands import UpdateRequest
     from orchestrator.store.settings_records import Selection
 
     # None: the run stays restricted as it was. An empty selection lifts the restriction.
     selection = Selection(only=only, limit=limit) if everything or only or limit is not None else None
     ask_input = None if view["quiet"] or view["detach"] else input_asker()
-    request = UpdateRequest(inputs=inputs, inputs_file=inputs_file, ask_input=ask_input, selection=selection)
+    request = UpdateRequest(inputs=inputs, inputs_file=inputs_file, ask_input=ask_input, selection=selection, lines=stdin_lines)
     # A plan takes no lock and starts nothing.
     if dry_run:
         from orchestrator.runs.commands import plan_update
@@ -94,4 +98,14 @@ def command(
         )
         return resume_run(run_dir, wanted, listeners, asker=prompt)
 
-    return supervise(invocation, Shown(**view), start)
+    return supervise(invocation, Shown(**view), start, reads_stdin=update and _is_each(run_dir))
+
+
+def _is_each(run_dir: RunDir) -> bool:
+    from orchestrator.store.checkpoint import read_header
+
+    # What is wrong with the run is told by who goes on with it.
+    try:
+        return read_header(run_dir.checkpoint).each
+    except (FileNotFoundError, StateRefusedError):
+        return False

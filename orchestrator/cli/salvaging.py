@@ -55,10 +55,10 @@ def _tell_lost_lists(invocation: Invocation, run_dir: RunDir, history: RunHistor
     from orchestrator.store.salvage import Salvage
 
     lines = [f"the records of run {run_dir.run_id} are whole; not so what they rest on", *(f"  lost: {each}" for each in lost)]
+    update = f"{invocation.program()} resume {run_dir.run_id} --update"
     if history.header.each:
-        lines.append("what succeeded stays; the lines that `each` was given stand nowhere else: give it the others once more")
+        lines.append(f"this takes its lines once more and keeps what succeeded: {update} < LINES")
     else:
-        update = f"{invocation.program()} resume {run_dir.run_id} --update"
         lines.append(f"this lists the items anew and keeps what succeeded: {update}")
     _tell(_as_json(run_dir, Salvage(history, 0, [], [], lost), []), lines, as_json=as_json)
     return int(ExitCode.FAILED)

@@ -105,7 +105,7 @@ class RunReader(Records):
             self._item_lists[job_id, revision] = found
         if isinstance(found, str):
             update = f"orchestrate resume {self.run_dir.run_id} --update lists the items anew and keeps what succeeded"
-            raise ListLostError(found, "put it back as it was" if self.history.header.each else update)
+            raise ListLostError(found, lines_once_more(self.run_dir.run_id) if self.history.header.each else update)
         return found
 
     def lost_list(self, job_id: str) -> ListLostError | None:
@@ -149,6 +149,11 @@ class RunReader(Records):
     def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any] | str]:
         """By job and revision; a text: why the list cannot be read."""
         return {}
+
+
+def lines_once_more(run_id: str) -> str:
+    """The way out for a run of `each` that has lost its lines, which stand nowhere else."""
+    return f"orchestrate resume {run_id} --update < LINES takes its lines once more and keeps what succeeded"
 
 
 def config_of(run_dir: RunDir, header: RunHeader) -> str | None:

@@ -12,12 +12,15 @@ from orchestrator.attempts.items.selection import check_patterns
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.jobsfile.input_values import resolve_inputs
 from orchestrator.jobsfile.load import load, user_config
-from orchestrator.jobsfile.model import JobsFile
-from orchestrator.reading.run_reader import RunReader, config_of
+from orchestrator.jobsfile.model import JobsFile, ListSource
+from orchestrator.reading.run_reader import RunReader, config_of, lines_once_more
 from orchestrator.runs.run_requests import UpdateRequest
 from orchestrator.store.load import read_history
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.named_files import read_named
+
+EACH = "each"
+"""The one job of a run that `orchestrate each` made."""
 
 
 class EditedFile(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
     reader = RunReader(run_dir, read_history(run_dir), alive=False, tell_lost=lambda _: None)
     old, selection = reader.history.header, request.selection or reader.history.selection
     if old.each:
-        raise UserError(f"run {old.run_id} was made by `orchestrate each`: it has no jobs file that could have changed")
+        return _with_lines_anew(reader, request)
     # With the user's defaults as they were when the run began: only the file was edited.
     config = None
     try:
@@ -57,6 +60,19 @@ def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
         ask=request.ask_input,
     )
     return EditedFile(jobs_file, inputs, list(_input_notes(old.inputs, inputs, reader.jobs_file, jobs_file)), config)
+
+
+def _with_lines_anew(reader: RunReader, request: UpdateRequest) -> EditedFile:
+    """Of a run of `each`: the file that it has, over the lines as they are given once more, for its list is lost."""
+    run_id = reader.run_dir.run_id
+    if reader.lost_list(EACH) is None:
+        raise UserError(f"run {run_id} was made by `orchestrate each`: it has no jobs file that could have changed")
+    lines = tuple(request.lines()) if request.lines is not None else ()
+    if not lines:
+        raise UserError(f"run {run_id} has lost its lines, and stdin has none", lines_once_more(run_id))
+    own = RunReader(reader.run_dir, reader.history, alive=False).jobs_file
+    jobs = [msgspec.structs.replace(job, for_each=ListSource(values=lines)) for job in own.jobs]
+    return EditedFile(msgspec.structs.replace(own, jobs=type(own.jobs)(jobs)), reader.history.header.inputs, [])
 
 
 def _input_notes(kept: Mapping[str, Any], inputs: Mapping[str, Any], before: JobsFile, now: JobsFile) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -67,7 +67,8 @@ class ChildRequest(msgspec.Struct, frozen=True, kw_only=True):
 class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Values for inputs, as of `run`: for new inputs, or instead of those that the run has. `selection`: instead of the run's.
 
-    `kept`: of the run whose child it is, the files as these are for it now.
+    `kept`: of the run whose child it is, the files as these are for it now. `lines`: gives those of a run of `each` once more, if
+    they are lost.
     """
 
     inputs: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True):
     ask_input: Ask | None = None
     selection: Selection | None = None
     kept: KeptFiles = NOTHING_KEPT
+    lines: Callable[[], Iterable[str]] | None = None
 
 
 class ResumeRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -216,3 +216,27 @@ def test_half_a_command_line_of_an_agent_is_refused(run_cli: RunCli, arguments: 
     done = run_cli("each", *arguments, stdin="a\n")
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_a_run_that_lost_its_lines_takes_them_once_more_and_runs_what_had_not_succeeded(
+    run_cli: RunCli, home: Path, tmp_path: Path
+) -> None:
+    script = 'echo "$1" >> ran; test "$1" != b || test -e mended'
+    told = run_cli("each", "--run-id", "e", "-k", "-j1", "--", "sh", "-c", script, "sh", "{}", stdin="a\nb\nc\n")
+    assert told.returncode == 1
+    (home / "runs" / "e" / "items" / "each.jsonl").unlink()
+    told = run_cli("resume", "e")
+    assert "orchestrate resume e --update < LINES takes its lines once more and keeps what succeeded" in told.stderr
+    told = run_cli("resume", "e", "--update", stdin="")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (2, "orchestrate: run e has lost its lines, and stdin has none")
+    # In another order, and one line more.
+    (tmp_path / "mended").touch()
+    (tmp_path / "ran").unlink()
+    told = run_cli("resume", "e", "--update", stdin="d\nc\nb\na\n")
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "ran").read_text() == "b\nd\n"
+    results = json.loads(run_cli("results", "e", "--json").stdout)
+    assert [(each["item"], each["value"], each["status"]) for each in results] == [
+        (f"each:{index}", value, "succeeded") for index, value in enumerate("abcd")
+    ]
+    assert "it has no jobs file that could have changed" in run_cli("resume", "e", "--update", stdin="x\n").stderr

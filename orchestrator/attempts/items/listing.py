@@ -75,7 +75,7 @@ def list_job(records: Records, contexts: ItemContexts, job: Job, matching: Match
     except ListLostError as lost:
         # Mostly it was never made. But the lines that `each` was given stand nowhere else.
         if records.history.header.each:
-            raise ListingError(str(lost)) from lost
+            raise ListingError(f"{lost}; nothing of it has run: give its lines to orchestrate each once more") from lost
     from orchestrator.jobsfile.sources import SourceError
 
     values = _values(records, contexts, job, matching)
