@@ -154,8 +154,9 @@ def test_lists_that_are_open_make_room_where_no_descriptor_is_left(tmp_path: Pat
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return really_open(path, flags, mode)
 
-    monkeypatch.setattr(os, "open", open_few)
-    lists.append(ItemList(paths[2], opened))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", open_few)
+        lists.append(ItemList(paths[2], opened))
     assert [each[0] for each in lists] == ["a", "b", "c"]
 
 

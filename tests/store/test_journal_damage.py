@@ -147,9 +147,8 @@ def test_a_hole_that_ends_in_the_last_group_is_damage_and_no_torn_tail(path: Pat
     commit = whole.rindex(b'{"type":"commit"')
     for start, end in itertools.product(ends[:-2], (ends[-2] + 1, commit - 1, commit)):
         path.write_bytes(whole[:start] + bytes(end - start) + whole[end:])
-        with pytest.raises(StateRefusedError, match=f"damaged at byte {start}") as refusal:
+        with pytest.raises(StateRefusedError, match=f"damaged at byte {start}"):
             records(path)
-        assert "doctor --salvage r1" in refusal.value.hint
     # A hole in the last group alone is what a power loss leaves.
     path.write_bytes(whole[: ends[-2]] + bytes(commit - ends[-2]) + whole[commit:])
     assert records(path) == PREFIXES[-2]

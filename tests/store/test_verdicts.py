@@ -37,7 +37,7 @@ def test_an_output_that_was_cut_is_no_list_and_no_json(kind: OutputKind, tmp_pat
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        (b"[" * 1100, "the output is nested deeper than 200 levels"),
+        (b"[" * 100_000, "the output is nested deeper than 200 levels"),
         (b"[" * 990 + b"]" * 990, "the output is nested deeper than 200 levels"),
         (b'{"a":' * 990 + b"1" + b"}" * 990, "the output is nested deeper than 200 levels"),
         (b"9" * 400, "the output is out of range: it holds a number that no double can hold"),
