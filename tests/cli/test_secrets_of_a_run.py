@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from drivers.command_line import RunCli
 
+from orchestrator.cli import main
+from orchestrator.errors import UserError
+from orchestrator.system import hidden_environment
+
 SECRET = 's3cr3t, of "mine" and more than a cell of a table has room for, s3cr3t'
 
 JOBS = """
@@ -74,3 +78,23 @@ def test_a_plan_shows_no_secret_of_its_own_environment(run_cli: RunCli, tmp_path
         told = run_cli(*words, env={"MY_API_KEY": "plain-value-0"})
         assert told.returncode == 0, told.stderr
         assert "plain-value" not in told.stdout
+
+
+@pytest.mark.usefixtures("home")
+def test_what_supervises_and_what_lands_is_closed_to_agents_before_it_starts_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How it is closed is tested elsewhere; here, that it is: whoever is not told so instead."""
+    (tmp_path / "jobs.toml").write_text('[jobs.a]\nshell = "true"\nwhen = "{{ false }}"\n')
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "jobs.toml", "--run-id", "r", "--quiet"]) == 0
+
+    def tell() -> None:
+        raise UserError("closed")
+
+    monkeypatch.setattr(hidden_environment, "hide_environment", tell)
+    for words in (["run", "jobs.toml"], ["resume", "r"], ["retry", "r", "a"], ["land", "r"]):
+        capsys.readouterr()
+        assert main(words) == 2, words
+        assert "closed" in capsys.readouterr().err, words
