@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.errors import StateUnwritableError
@@ -60,9 +60,15 @@ def write_durably(path: Path, data: bytes | Iterable[bytes]) -> None:
 
     Raises StateUnwritableError. An exception of the iterable itself propagates as it is. Either way no temporary file stays.
     """
+    for _ in write_in_parts(path, [data] if isinstance(data, bytes) else data):
+        pass
+
+
+def write_in_parts(path: Path, chunks: Iterable[bytes]) -> Iterator[None]:
+    """As `write_durably`, which it has done when it ends: a chunk at a time. One that is closed before leaves the old content."""
     temporary = temporary_path(path)
     try:
-        _write_temporary(path, temporary, [data] if isinstance(data, bytes) else data)
+        yield from _write_temporary(path, temporary, chunks)
         try:
             os.rename(temporary, path)
             fault_point("file.renamed")
@@ -78,7 +84,7 @@ def write_durably(path: Path, data: bytes | Iterable[bytes]) -> None:
         raise
 
 
-def _write_temporary(path: Path, temporary: Path, chunks: Iterable[bytes]) -> None:
+def _write_temporary(path: Path, temporary: Path, chunks: Iterable[bytes]) -> Iterator[None]:
     try:
         fd = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     except OSError as error:
@@ -89,6 +95,7 @@ def _write_temporary(path: Path, temporary: Path, chunks: Iterable[bytes]) -> No
                 write_all(fd, chunk)
             except OSError as error:
                 raise unwritable(path, error) from error
+            yield
         # Synced before the rename: else a power cut may leave the new name with no content behind it.
         try:
             fault_point("file.written")

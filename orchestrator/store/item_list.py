@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.durable_file import unwritable, write_durably
+from orchestrator.store.durable_file import unwritable, write_in_parts
 from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.byte_text import append_json, json_decoder
@@ -44,6 +44,17 @@ def write_item_list(path: Path, values: Iterable[Any]) -> int:
 
     Raises StateUnwritableError; an error of `values` propagates as it is. Either way nothing is left at `path`.
     """
+    writing = list_in_parts(path, values)
+    while True:
+        try:
+            next(writing)
+        except StopIteration as end:
+            count: int = end.value
+            return count
+
+
+def list_in_parts(path: Path, values: Iterable[Any]) -> Generator[None, None, int]:
+    """As `write_item_list`, a block at a time; closed before its end it leaves nothing at `path`."""
     try:
         # The folder's own name must survive, too, or a durable list would lie in a folder that is gone.
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -69,7 +80,7 @@ def write_item_list(path: Path, values: Iterable[Any]) -> int:
         buffer += b'{"count":%d,"crc":%d}\n' % (count, crc)
         yield bytes(buffer)
 
-    write_durably(path, chunks())
+    yield from write_in_parts(path, chunks())
     return count
 
 

@@ -1,13 +1,16 @@
 """Carrying out `ListItems`: a job's items are listed and selected, recorded, and told to the core.
 
 Promise: the list is durable before `ItemsListed` is recorded, and that is recorded before an item of it starts. A walk through a
-large tree is made in parts: between them the loop hears signals and requests.
+large tree, and a long list, are made in parts: between them the loop hears signals and requests.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator
+
 from orchestrator.attempts.context import ItemContexts
-from orchestrator.attempts.items.listing import ListingError, choose_items, chosen_record, list_job
+from orchestrator.attempts.items.listing import Listing, ListingError, choose_items, chosen_record, list_job
 from orchestrator.attempts.items.selection import Selector
 from orchestrator.core.events import ItemsListed, ListingFailed, ListingPutOff
 from orchestrator.core.states import Stop
@@ -19,8 +22,8 @@ from orchestrator.supervisor.run import Run
 from orchestrator.system.fence import passes_fence
 from orchestrator.workers.faultpoints import fault_point
 
-_WALK_SECONDS = 0.2
-"""How long a walk through folders keeps the loop from hearing anything else."""
+_PART_SECONDS = 0.2
+"""How long a walk through folders, or the writing of a list, keeps the loop from hearing anything else."""
 
 
 class ItemLists:
@@ -31,8 +34,10 @@ class ItemLists:
         self._contexts = contexts
         self._selector = selector
         self._restored = restored
-        self._walks = Walks(_WALK_SECONDS)
+        self._walks = Walks(_PART_SECONDS)
         self._unfinished: list[int] = []
+        self._being_made: dict[int, Generator[None, None, Listing]] = {}
+        """Of the unfinished those that are written; the others have to walk first, and begin anew then."""
 
     @property
     def is_busy(self) -> bool:
@@ -45,6 +50,9 @@ class ItemLists:
         is_over = self._run.core.stop is not Stop.NO or self._run.core.is_cancelled or self._run.core.is_timed_out
         if is_over:
             self._walks.forget()
+            for each in self._being_made.values():
+                each.close()
+            self._being_made.clear()
         for order in orders:
             if is_over:
                 self._run.happened(ListingPutOff(order))
@@ -59,10 +67,8 @@ class ItemLists:
 
     def _list_items(self, order: int) -> None:
         run, job = self._run, self._run.jobs[order]
-        # `for_each` may read what jobs of this very turn came to.
-        run.recorder.catch_up()
         try:
-            listing = list_job(run.reader, self._contexts, job, self._walks.matching_paths)
+            listing = self._go_on_with(order, job)
         except NotYet:
             self._unfinished.append(order)
             return
@@ -73,6 +79,9 @@ class ItemLists:
             if passes_fence(error):
                 raise
             self._failed(order, job, f"for_each: {run.tell.fenced(f'{job.id}: its items could not be listed', error)}")
+            return
+        if listing is None:
+            self._unfinished.append(order)
             return
         fault_point("supervisor.listed")
         was_listed = run.history.jobs[job.id].is_outdated
@@ -89,6 +98,24 @@ class ItemLists:
             indices = None if chosen is None else frozenset(index for each in chosen for index in each)
             restored = self._restored.of_job(job.id, indices)
         run.happened(ItemsListed(order, listing.count, chosen, restored))
+
+    def _go_on_with(self, order: int, job: Job) -> Listing | None:
+        """Make the list of a job, or a part of it: then None. Raises what `list_job` does."""
+        making = self._being_made.pop(order, None)
+        if making is None:
+            # `for_each` may read what jobs of this very turn came to.
+            self._run.recorder.catch_up()
+            making = list_job(self._run.reader, self._contexts, job, self._walks.matching_paths)
+        until = time.monotonic() + _PART_SECONDS
+        while True:
+            try:
+                next(making)
+            except StopIteration as end:
+                listing: Listing = end.value
+                return listing
+            if time.monotonic() >= until:
+                self._being_made[order] = making
+                return None
 
     def _failed(self, order: int, job: Job, message: str) -> None:
         self._run.recorder.add(records.ListingFailed(job=job.id, message=message))

@@ -41,7 +41,8 @@ def run_that_said(tmp_path: Path, output: bytes, kind: str, source: str) -> Memo
 
 
 def listed(records: MemoryRecords) -> list[Any]:
-    list_job(records, ItemContexts(records, {}), records.job("each"))
+    for _ in list_job(records, ItemContexts(records, {}), records.job("each")):
+        pass
     return list(ItemList(records.run_dir.items("each", 0)))
 
 

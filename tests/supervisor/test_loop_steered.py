@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from drivers.loop_stories import LoopStories, fan_out, one
@@ -28,7 +30,7 @@ from orchestrator.control.messages import (
 )
 from orchestrator.control.requester import Requester
 from orchestrator.control.server import ControlServer
-from orchestrator.jobsfile import globs
+from orchestrator.jobsfile import globs, sources
 from orchestrator.supervisor import lists
 from orchestrator.system.enclosing import Enclosing
 from orchestrator.system.process_chain import Process
@@ -128,9 +130,24 @@ class TestStops:
         assert stories.statuses("a") == ["cancelled", "pending"]
         assert stories.engine.asked == [("a:0", "cancel", None)]
 
+    @pytest.mark.parametrize(
+        ("module", "name", "endless"),
+        [
+            (globs, "_walk", lambda *_: itertools.repeat(None)),
+            (sources, "list_items", lambda *_: itertools.repeat("a line " * 10_000, 300)),
+        ],
+        ids=["walk", "list"],
+    )
     @pytest.mark.parametrize("is_cancelled", [False, True])
-    def test_a_walk_through_folders_without_end_hears_what_is_asked_and_is_made_anew_later(
-        self, stories: LoopStories, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+    def test_a_list_that_takes_long_hears_what_is_asked_and_is_made_anew_later(
+        self,
+        stories: LoopStories,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        is_cancelled: bool,
+        module: ModuleType,
+        name: str,
+        endless: Callable[..., Iterator[str | None]],
     ) -> None:
         def story(engine: MemoryEngine) -> Step:
             yield from engine.until_running("b")
@@ -150,11 +167,12 @@ class TestStops:
         listed = '[jobs.a]\nfor_each = { glob = "**/*.txt" }\ncommand = ["work"]\n' + one("b")
         (stories.folder / "x.txt").touch()
         with monkeypatch.context() as patch:
-            patch.setattr(lists, "_WALK_SECONDS", 0.0)
-            patch.setattr(globs, "_walk", lambda *_: itertools.repeat(None))
+            patch.setattr(lists, "_PART_SECONDS", 0.0)
+            patch.setattr(module, name, endless)
             report = stories.run(listed, story)
         assert (report.status, report.exit_code) == (("cancelled", 4) if is_cancelled else ("interrupted", 143))
         assert stories.statuses("a") == []
+        assert not list(stories.run_dir.path.glob("items/.*")), "of a list that is not whole nothing stays"
         if not is_cancelled:
             assert stories.resume(second).exit_code == 0
             assert stories.statuses("a") == ["succeeded"]

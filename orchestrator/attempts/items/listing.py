@@ -5,7 +5,7 @@ That happens once. Only an update of the run has a list evaluated again, and mer
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from itertools import chain, groupby
 from typing import Any
 
@@ -31,7 +31,7 @@ from orchestrator.reading.item_names import recorded_label
 from orchestrator.reading.large_output import items_in_pieces
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.item_list import ItemList, ListLostError, write_item_list
+from orchestrator.store.item_list import ItemList, ListLostError, list_in_parts
 from orchestrator.store.records import ItemsChosen, ItemSettled, Status
 
 
@@ -51,8 +51,12 @@ class Listing(msgspec.Struct, frozen=True):
     marks: tuple[ItemSettled, ...] = ()
 
 
-def list_job(records: Records, contexts: ItemContexts, job: Job, matching: Matching = matching_paths) -> Listing:
-    """Write the items of `job` durably. `matching`: what gives the paths of globs.
+def list_job(
+    records: Records, contexts: ItemContexts, job: Job, matching: Matching = matching_paths
+) -> Generator[None, None, Listing]:
+    """Write the items of `job` durably, a block at a time: a list may be long, and its run has to hear that it is to stop.
+
+    `matching`: what gives the paths of globs. Closed before its end it leaves nothing.
 
     Raises ListingError, StateUnwritableError, and what `matching` raises: then nothing is written.
     """
@@ -68,7 +72,7 @@ def list_job(records: Records, contexts: ItemContexts, job: Job, matching: Match
         old = records.values(job.id)
         if not relisted.added:
             return Listing(len(old), past.list_revision, marks)
-        return Listing(write_item_list(path, chain(old, relisted.added)), revision, marks)
+        return Listing((yield from list_in_parts(path, chain(old, relisted.added))), revision, marks)
     # The supervisor was killed after the list stood and before that was recorded: items of it may have been seen.
     try:
         return Listing(len(ItemList(path)), revision)
@@ -84,7 +88,7 @@ def list_job(records: Records, contexts: ItemContexts, job: Job, matching: Match
         base = contexts.for_job()
         values = with_files_checked(job, job.creates, values, base, set(base) - ({"jobs"} if job.sent_back_by else set()))
     try:
-        return Listing(write_item_list(path, values), revision)
+        return Listing((yield from list_in_parts(path, values)), revision)
     except (SourceError, CaptureMismatch) as error:
         raise ListingError(str(error)) from error
     except SameFile as same:
