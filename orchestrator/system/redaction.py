@@ -58,13 +58,15 @@ _SHAPES = (
     _Shape(
         "private key",
         b"-----BEGIN ",
-        # Without an end, as far as it looks like one. One that stands in JSON ends with its string.
-        b"%s(?:[^\"'{}<>]{0,%d}?%s|(?:(?:\\s|\\\\[rn]){0,4}[A-Za-z0-9+/=]{16,128}){0,120}(?:(?:\r?\n|(?:\\\\r)?\\\\n)[A-Za-z0-9+/=]{1,15})?)"
+        # Without an end, as far as it looks like one. One that stands in JSON ends with its string, and each where the next
+        # begins: a text of beginnings alone would be searched for an end behind each.
+        b"%s(?:(?:[^\"'{}<>-]|-(?!----BEGIN )){0,%d}?%s"
+        b"|(?:(?:\\s|\\\\[rn]){0,4}[A-Za-z0-9+/=]{16,128}){0,120}(?:(?:\r?\n|(?:\\\\r)?\\\\n)[A-Za-z0-9+/=]{1,15})?)"
         % (_BEGIN_BLOCK, _LONGEST_KEY_BLOCK, _END_BLOCK),
         is_word=False,
     ),
     _Shape("anthropic key", b"sk-ant-", rb"sk-ant-[A-Za-z0-9_-]{12,%d}" % _LONGEST_TOKEN),
-    _Shape("api key", b"sk-", rb"sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
+    _Shape("api key", b"sk-", rb"sk-(?=[A-Za-z_-]{0,200}+[0-9])[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
     *(_Shape("github token", b"gh%c_" % kind, rb"gh._[A-Za-z0-9]{20,255}") for kind in b"pousr"),
     _Shape("github token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{20,255}"),
     _Shape("gitlab token", b"glpat-", rb"glpat-[A-Za-z0-9_-]{16,255}"),
@@ -75,7 +77,7 @@ _SHAPES = (
     _Shape("hugging face token", b"hf_", rb"hf_[A-Za-z0-9]{30,64}"),
     _Shape("npm token", b"npm_", rb"npm_[A-Za-z0-9]{30,64}"),
     *(_Shape("stripe key", b"k_%s_" % use, rb"[rs]k_[a-z]+_[A-Za-z0-9]{16,255}", 1) for use in (b"live", b"test")),
-    _Shape("jwt", b"eyJ", rb"eyJ[A-Za-z0-9_-]{8,2048}\.eyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,2000}"),
+    _Shape("jwt", b"eyJ", rb"eyJ[A-Za-z0-9_-]{8,2048}+\.eyJ[A-Za-z0-9_-]{8,4096}+\.[A-Za-z0-9_-]{8,2000}"),
     *(
         _Shape(
             "bearer",

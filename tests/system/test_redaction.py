@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,26 @@ def test_a_remembered_secret_costs_a_hash_only_where_its_sketch_is(monkeypatch: 
     text = random.Random(3).randbytes(1_000_000)
     assert redactor.redact(text + b"0123456789abcdefghij") == text + b"[redacted:A_KEY]"
     assert len(hashed) < 2_000
+
+
+def test_a_text_of_nothing_but_beginnings_costs_what_one_with_ends_does() -> None:
+    """An agent may write it, and whoever looks at its log waits: each beginning was followed by a search of 16 KiB."""
+    begin, end = b"-----BEGIN PRIVATE KEY-----\n", b"-----END PRIVATE KEY-----\n"
+    closed = seconds_for((begin + end) * 1000)
+    assert seconds_for(begin * 2000) < 40 * max(closed, 0.001)
+
+
+def test_a_key_that_is_cut_off_where_the_next_begins_is_hidden_as_that_is() -> None:
+    begin, end = b"-----BEGIN PRIVATE KEY-----\n", b"\n-----END PRIVATE KEY-----\n"
+    cut = begin + b"A" * 64 + b"\n" + b"B" * 64 + b"\n"
+    assert Redactor({}).redact(cut + begin + b"C" * 64 + end) == b"[redacted:private key]\n[redacted:private key]\n"
+
+
+def seconds_for(data: bytes) -> float:
+    """The CPU time of the quickest of three."""
+    times = []
+    for _ in range(3):
+        before = time.process_time()
+        Redactor({}).redact(data)
+        times.append(time.process_time() - before)
+    return min(times)
