@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from orchestrator.attempts.workspaces.landing import LOCK_NAME, Change, Landed, 
 from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS
 from orchestrator.attempts.workspaces.landing_recovery import MARK_NAME
 from orchestrator.errors import UserError
+from orchestrator.workers.workspaces.git import git
+from orchestrator.workers.workspaces.pinned import Pinned
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
@@ -136,3 +140,32 @@ def test_a_commit_on_top_of_the_users_own_takes_nothing_of_that_back(tmp_path: P
         item="own", label=None, status="landed", commit=repository.head()
     )
     assert repository.head("HEAD^2") == again
+
+
+@pytest.fixture
+def short_command_lines() -> Iterator[None]:
+    """No program gets more than 128 KiB of arguments: the least that Linux allows, which goes by the limit of the stack."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (256 << 10, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
+
+
+@pytest.mark.usefixtures("short_command_lines")
+def test_more_files_in_the_way_than_a_command_line_takes_hold_up_nobody(tmp_path: Path) -> None:
+    """An agent may have committed what the user's git ignores: `node_modules`, as it is on both sides."""
+    repository = Repository(tmp_path / "repo", **{".gitignore": "modules/\n"})
+    base, blob = repository.head(), repository.head("HEAD:README")
+    names = [f"modules/{number}{'x' * 200}" for number in range(800)]
+    (repository.path / "modules").mkdir()
+    listed = "".join(f"100644 {blob}\t{name}\n" for name in names)
+    place = Pinned(str(repository.path), f"{repository.path}/.git", f"{repository.path}/.git")
+    git(place, "update-index", "--add", "--index-info", given=listed.encode())
+    many = repository.git("commit-tree", "-p", base, "-m", "many", repository.git("write-tree"))
+    repository.git("read-tree", base)
+    good = repository.git("commit-tree", "-p", base, "-m", "nothing", f"{base}^{{tree}}")
+    for name in names:
+        (repository.path / name).touch()
+    told = landed(repository, many=many, good=good)
+    assert (told["many"].status, told["good"].status) == ("conflict", "landed")
+    assert told["many"].message.endswith("and 795 more here, and the item has it, too")

@@ -27,7 +27,7 @@ def matches(patterns: Sequence[str], folder: str, *, root: str = "") -> list[str
         # `**/**` means the same as `**`, and would be walked once for each.
         once = [part for part, next_ in zip(parts, [*parts[1:], ""], strict=True) if part != "**" or next_ != "**"]
         found |= set(_below(folder, "", once, root))
-    return [name for name in sorted(found) if not any(parent in found for parent in _parents(name))]
+    return [name for name in sorted(found) if not any(parent in found for parent in folders_above(name))]
 
 
 def _below(folder: str, inside: str, parts: Sequence[str], root: str) -> Iterator[str]:
@@ -62,6 +62,7 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _parents(name: str) -> Iterator[str]:
+def folders_above(name: str) -> Iterator[str]:
+    """The folders that a relative path leads through, the nearest first."""
     while name := os.path.dirname(name):
         yield name

@@ -31,6 +31,7 @@ from orchestrator.errors import UserError
 from orchestrator.system.wording import shown
 from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.beneath import OutsideError, real_beneath
+from orchestrator.workers.files.patterns import folders_above
 from orchestrator.workers.files.syncing import sync_trees
 from orchestrator.workers.shell import script_argv
 from orchestrator.workers.wording import first_in_words
@@ -166,7 +167,7 @@ class Landing:
         except GitFailed as failed:
             return _came_to(change, "refused", message=str(failed))
         if unknown:
-            words = f"git does not know {', '.join(unknown)} here, and the item has it, too"
+            words = f"git does not know {first_in_words(unknown)} here, and the item has it, too"
             return _came_to(change, "conflict", files=unknown, message=words)
         try:
             return self._land_on(before, change)
@@ -252,10 +253,9 @@ class Landing:
         Not of a patch: `git apply` refuses such files by itself.
         """
         places = {place for name in added for place in _on_the_way(self._place.folder, name)}
-        if not places:
-            return []
-        known = git(self._place, "--literal-pathspecs", "ls-files", "-z", "--", *sorted(places)).split("\0")
-        return sorted(place for place in places if not any(f"{name}/".startswith(f"{place}/") for name in known))
+        # Asked for by name they may be more than a command line takes.
+        known = git(self._place, "ls-files", "-z").split("\0") if places else []
+        return sorted(places.difference(known, *map(folders_above, known)))
 
     def _bring(self, change: Change) -> tuple[list[str], str]:
         """Put the change into index and checkout. If that cannot be: the files in conflict, and why; else [], ""."""
@@ -278,7 +278,7 @@ class Landing:
         except GitFailed as failed:
             listed = git(self._place, "diff", "--name-only", "-z", "--diff-filter=U")
             files = [name for name in listed.split("\0") if name]
-            return files, f"conflict in {', '.join(files)}" if files else str(failed)
+            return files, f"conflict in {first_in_words(files)}" if files else str(failed)
         return [], ""
 
 
