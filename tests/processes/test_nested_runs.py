@@ -136,17 +136,19 @@ def test_slots_that_are_set_while_a_nested_run_goes_on_are_its_too(runs: ManyRun
 # Pools.
 
 
-def test_four_items_that_hold_a_whole_pool_each_start_a_run_in_that_pool_and_finish(runs: ManyRuns) -> None:
-    pool = "slots = 8\n[pools.api]\nslots = 4"
+@pytest.mark.parametrize("parents", sweep([2, 4], quick=1))
+def test_items_that_hold_a_whole_pool_each_start_a_run_in_that_pool_and_finish(runs: ManyRuns, parents: int) -> None:
+    pool = f"slots = 8\n[pools.api]\nslots = {parents}"
     write_fan_out(runs, "leaf", 3, "sleep 0.05", run=pool, keys='pool = "api"')
-    write_fan_out(runs, "parent", 4, nested("leaf.toml", "leaf-{{ item }}"), run=pool, keys='pool = "api"')
-    # Each goes on only when all four hold their slot of the pool: none is there to be had for a leaf.
-    meet = "touch met.{{ item }}; until [ -e met.0 ] && [ -e met.1 ] && [ -e met.2 ] && [ -e met.3 ]; do sleep 0.01; done"
+    write_fan_out(runs, "parent", parents, nested("leaf.toml", "leaf-{{ item }}"), run=pool, keys='pool = "api"')
+    # Each goes on only when all of them hold their slot of the pool: none is there to be had for a leaf.
+    all_met = " && ".join(f"[ -e met.{index} ]" for index in range(parents))
+    meet = f"touch met.{{{{ item }}}}; until {all_met}; do sleep 0.01; done"
     text = (runs.folder / "parent.toml").read_text()
     runs.write(text.replace("shell = '''", f"shell = '''{meet}; "), "parent.toml")
     runs.assert_exit(runs.begin("parent.toml", "parent"), 0)
-    assert runs.count("end", "leaf") == 12
-    assert runs.most_at_once("leaf") <= 4
+    assert runs.count("end", "leaf") == 3 * parents
+    assert runs.most_at_once("leaf") <= parents
 
 
 def test_a_pool_that_no_parent_holds_bounds_the_nested_runs_of_several_parents(runs: ManyRuns) -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from drivers.many_runs import ManyRuns
 from drivers.processes import is_living, wait_until
 
@@ -201,6 +202,7 @@ def test_two_runs_share_one_rate(runs: ManyRuns) -> None:
     assert started[5] - began >= 2 * A_SECOND, started
 
 
+@pytest.mark.slow
 def test_what_one_start_found_missing_is_no_answer_for_others_once_that_time_has_passed(runs: ManyRuns) -> None:
     """Many slots that are free and a rate: by the time the last is told to wait, the first may be tried again."""
     write_in_pool(runs, "job", 1600, ":", "rate = '1/20ms'")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
+import pytest
 from drivers.loop_stories import LoopStories, Terminal, fan_out, one
 from drivers.memory_engine import MemoryEngine, Step
 
 from orchestrator.control.messages import Approve
+from orchestrator.core.decisions import StartAttempt
 from orchestrator.store.load import read_history
 from orchestrator.store.records import ItemSettled
+from orchestrator.supervisor.attempt_starts import AttemptStarts
 from orchestrator.workers.protocol import AttemptClass, EndReason
 
 
@@ -41,6 +45,27 @@ class TestOrder:
         assert stories.run(fan_out(6), story, slots=3).exit_code == 0
         assert stories.world.most_at_once == 3
         assert stories.world.started == [f"a:{index}" for index in range(6)]
+
+    def test_what_one_start_found_missing_is_no_answer_for_others_once_that_time_has_passed(
+        self, stories: LoopStories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Many slots that are free and a rate: by the time the last is told to wait, the first may be tried again."""
+        begin, tries = AttemptStarts.start, itertools.count(1)
+
+        def begin_counted(starts: AttemptStarts, decision: StartAttempt) -> None:
+            if next(tries) > 10_000:
+                pytest.fail("each free slot is told to wait until a time that has passed, over and over")
+            begin(starts, decision)
+
+        def story(engine: MemoryEngine) -> Step:
+            while len(stories.world.started) < 60 or engine.running:
+                for item in engine.running:
+                    engine.ok(item)
+                yield
+
+        monkeypatch.setattr(AttemptStarts, "start", begin_counted)
+        text = fan_out(60, "pool = 'api'") + "[pools.api]\nrate = '1/1ms'\n"
+        assert stories.run(text, story, slots=60).exit_code == 0
 
     def test_a_job_starts_once_what_it_needs_has_succeeded_and_sees_its_outputs(self, stories: LoopStories) -> None:
         def story(engine: MemoryEngine) -> Step:
