@@ -16,7 +16,7 @@ AGENT = 'agent = "demo"\nprompt = "go on"\n'
 
 
 @pytest.fixture(autouse=True)
-def no_profiles_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_profiles_of_mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 

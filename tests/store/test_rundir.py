@@ -19,7 +19,7 @@ from orchestrator.store.run_store import RunStore
 
 
 @pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("ORCHESTRATE_HOME", "ORCHESTRATE_WORKER", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -49,7 +49,7 @@ def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture(params=["proc", "shared try"])
-def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "proc" and not Path("/proc/locks").exists():
         pytest.skip("this system has no /proc/locks")
     if request.param == "shared try":
