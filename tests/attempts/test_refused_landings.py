@@ -169,3 +169,26 @@ def test_more_files_in_the_way_than_a_command_line_takes_hold_up_nobody(tmp_path
     told = landed(repository, many=many, good=good)
     assert (told["many"].status, told["good"].status) == ("conflict", "landed")
     assert told["many"].message.endswith("and 795 more here, and the item has it, too")
+
+
+def test_what_the_user_merges_with_into_this_branch_is_not_what_a_landing_merges_with(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    repository.git("checkout", "--quiet", "-b", "work")
+    repository.write("b.txt", "b\n")
+    repository.commit("work")
+    commit = repository.head()
+    for option in ("--squash", "-s ours"):
+        repository.git("checkout", "--quiet", "-B", "main", "work^")
+        repository.git("config", "branch.main.mergeOptions", option)
+        assert landed(repository, item=commit)["item"].status == "landed"
+        assert repository.show("main:b.txt") == "b"
+
+
+def test_nothing_is_landed_beside_the_files_of_a_repository(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    (tmp_path / "files").mkdir()
+    repository.git("config", "core.worktree", str(tmp_path / "files"))
+    with pytest.raises(UserError, match=f"core.worktree says that the files are in {tmp_path}/files"):
+        landed(repository, item=repository.head())
+    repository.git("config", "core.worktree", str(repository.path))
+    assert landed(repository, item=repository.head())["item"].status == "already"

@@ -17,7 +17,7 @@ from orchestrator.workers.interruption import Interrupted, heeding
 from orchestrator.workers.processes.spawn import CannotStart
 from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
 from orchestrator.workers.workspaces import left_locks
-from orchestrator.workers.workspaces.git import GitFailed, git
+from orchestrator.workers.workspaces.git import GitFailed, _words, git
 from orchestrator.workers.workspaces.left_locks import remove_branch_lock
 from orchestrator.workers.workspaces.workspace import Workspace
 from orchestrator.workers.workspaces.worktrees import _resolved
@@ -176,3 +176,10 @@ def test_a_repository_that_has_no_commit_yet_and_one_that_lost_it_are_told_apart
     (repository.path / ".git/refs/heads/main").unlink()
     with pytest.raises(GitFailed, match="has no commit yet"):
         _resolved(str(repository.path), "HEAD")
+
+
+def test_a_repository_of_another_user_is_told_with_what_to_do() -> None:
+    said = "fatal: detected dubious ownership in repository at '/r'\nTo add an exception for this directory, call:\n"
+    told = _words(said, ("-c", "a=b", "rev-parse"), 128)
+    assert told.startswith("git rev-parse: detected dubious ownership in repository at '/r'; it is another user's")
+    assert "git config --global --add safe.directory" in told

@@ -44,6 +44,8 @@ _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync", "-c", "core.
 """The last is for git before 2.36, which knows only that; what a later one says of it is `_NO_WORD`."""
 _DIED = " died of signal "
 _NO_MEMORY = ("out of memory", "cannot allocate memory", "files this big")
+_NOT_YOURS = "detected dubious ownership"
+_TRUST_IT = "; it is another user's: if you trust it, git config --global --add safe.directory and its path"
 _NO_WORD = "warning: core.fsyncObjectFiles is deprecated"
 _QUIET = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
@@ -279,4 +281,5 @@ def _words(said: str, arguments: Sequence[str], exit_code: int) -> str:
     told = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))] or lines[-3:]
     words = "; ".join(told) or f"exit code {exit_code}"
     settings = arguments.count("-c")  # they stand first, each with its value
-    return f"git {arguments[2 * settings]}: {words[:_LONGEST_WORDS]}"
+    hint = _TRUST_IT if _NOT_YOURS in said else ""
+    return f"git {arguments[2 * settings]}: {words[:_LONGEST_WORDS]}{hint}"

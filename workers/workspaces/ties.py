@@ -61,10 +61,23 @@ def pinned_checkout(repository: str, settings_path: str = "") -> tuple[Pinned, l
     decide what git runs, each with the words for how. Raises GitFailed, OSError.
     """
     place = Pinned(repository, git(repository, "rev-parse", "--absolute-git-dir"), common_folder(repository))
+    _refuse_files_elsewhere(repository)
     found = settled(place, settings_path)
     deciding = {name: f"{key} runs" for name, key in found.programs.items()}
     deciding |= dict.fromkeys(setting_files(place), "git reads its settings from")
     return place.having(found.variables), [_told(repository, found.changed)] if found.changed else [], deciding
+
+
+def _refuse_files_elsewhere(repository: str) -> None:
+    """Raises GitFailed if the files of the repository are checked out in another folder than that of its `.git`."""
+    try:
+        top = git(repository, "rev-parse", "--show-toplevel")
+    except GitFailed:
+        return  # It is called bare: nothing is said of another folder.
+    if not os.path.samefile(top, repository):
+        raise GitFailed(
+            f"core.worktree says that the files are in {top}; what is done here would be undone by the next commit there"
+        )
 
 
 def put_back_tie(path: str, record: WorkspaceRecord) -> None:

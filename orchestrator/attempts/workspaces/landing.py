@@ -261,16 +261,10 @@ class Landing:
         """Put the change into index and checkout. If that cannot be: the files in conflict, and why; else [], ""."""
         try:
             if change.commit is not None:
-                git(
-                    self._place,
-                    *_MERGE,
-                    "merge",
-                    "--no-ff",
-                    "--no-commit",
-                    "--quiet",
-                    change.commit,
-                    env=identity(self._place),
-                )
+                # What the user merges into this branch with otherwise: `-s ours` would land nothing, and say so of everything.
+                options = ("-c", f"branch.{branch}.mergeOptions=") if (branch := self.branch) else ()
+                merge = (*_MERGE, *options, "merge", "--no-ff", "--no-commit", "--quiet", change.commit)
+                git(self._place, *merge, env=identity(self._place))
             else:
                 where = self._inside(change)
                 git(self._place, "apply", "--3way", "--index", "--whitespace=nowarn", *where, given=change.patch)
