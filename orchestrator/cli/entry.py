@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = 0
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        code = _tell(_of_stdout() or error, invocation)
     except Exception as error:
         code = _tell(error, invocation)
     _settle_stderr()
@@ -81,6 +83,17 @@ def _flush_stdout() -> None:
         from orchestrator.cli.output import finish
 
         finish()
+
+
+def _of_stdout() -> Exception | None:
+    """What stdout says of what it was given and did not take: help is written by click, which raises the bare error."""
+    from orchestrator.cli.output import OutputError, flush
+
+    try:
+        flush()
+    except (OutputError, BrokenPipeError) as error:
+        return error
+    return None
 
 
 def _settle_stderr() -> None:

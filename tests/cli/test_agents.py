@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from drivers.command_line import RunCli
 
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Profile
-from orchestrator.jobsfile.profiles.versions import installed
+from orchestrator.jobsfile.profiles.versions import Installed, installed
 
 Install = Callable[[str, str], None]
 
@@ -36,6 +37,15 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 def profile(name: str) -> Profile:
     return Profiles().get(name)
+
+
+def test_agents_are_asked_one_after_the_other_where_there_is_no_room_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_thread: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_room)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert installed([profile("claude"), profile("codex")]) == [Installed(), Installed()]
 
 
 def test_versions_are_told_as_the_clients_tell_them(install: Install) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -160,6 +162,34 @@ def test_a_full_stderr_leaves_nothing_behind_that_would_fail_once_more_at_the_ex
     monkeypatch.setattr(sys, "stderr", full)
     assert main(["--nope"]) == 2
     full.close()
+
+
+class Disk(io.RawIOBase):
+    """What stdout leads to."""
+
+    is_full = True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(data)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--home", "x", "--version"]])
+def test_a_full_stdout_is_told_of_help_too(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = Disk()
+    stdout = io.TextIOWrapper(io.BufferedWriter(disk))
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr("orchestrator.cli.output.silence", lambda: None)
+    assert main(words) == 74
+    assert capsys.readouterr().err == "orchestrate: stdout: No space left on device\n"
+    disk.is_full = False
+    stdout.close()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -40,8 +40,12 @@ class Installed(msgspec.Struct, frozen=True):
 
 def installed(profiles: Sequence[Profile], timeout_seconds: float = _TIMEOUT_SECONDS) -> list[Installed]:
     """One for each profile, in order. Takes at most `timeout_seconds`, and leaves no process of theirs behind."""
-    with ThreadPoolExecutor(max_workers=max(len(profiles), 1)) as pool:
-        return list(pool.map(lambda profile: _installed(profile, timeout_seconds), profiles))
+    try:
+        with ThreadPoolExecutor(max_workers=max(len(profiles), 1)) as pool:
+            return list(pool.map(lambda profile: _installed(profile, timeout_seconds), profiles))
+    except RuntimeError:
+        # The machine has no room for so many threads: one after the other, and mostly nothing is installed.
+        return [_installed(profile, timeout_seconds) for profile in profiles]
 
 
 def _installed(profile: Profile, timeout_seconds: float) -> Installed:
