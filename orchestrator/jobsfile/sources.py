@@ -25,6 +25,9 @@ from orchestrator.workers.foreign import ForeignBytesError, decode_json
 
 _LONGEST_CSV_FIELD = (1 << 31) - 1
 
+MOST_POINTS = 10_000_000
+"""Items of a matrix: of more a run would be busy for hours before the first of them starts."""
+
 
 class SourceError(Exception):
     """A source that gives no list of items; one line that says which, where and why."""
@@ -96,6 +99,11 @@ def _from_matrix(source: MatrixSource, context: Mapping[str, Any], folder: str, 
             axes.append(list(list_items(axis, context, folder, matching)))
         except SourceError as error:
             raise SourceError(f"axis {name}: {error}") from error
+    # Known before the first of them is written: a list that fills the disk is a mistake of the file.
+    count = math.prod(map(len, axes))
+    if count > MOST_POINTS:
+        sizes = " x ".join(str(len(axis)) for axis in axes)
+        raise SourceError(f"matrix: {sizes} are {count:,} items; a job has at most {MOST_POINTS:,}")
     for point in itertools.product(*axes):
         yield dict(zip(source.axes, point, strict=True))
 

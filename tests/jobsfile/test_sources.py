@@ -118,6 +118,13 @@ def test_batches_are_lists_of_up_to_so_many() -> None:
 # Files.
 
 
+def test_a_matrix_of_more_items_than_any_run_could_make_is_refused_before_the_first() -> None:
+    """Three axes of a thousand had `plan` take all memory, and `run` fill the disk."""
+    axis = a_list(*range(1000))
+    told = refusal(MatrixSource(axes={"a": axis, "b": axis, "c": axis}))
+    assert told == "matrix: 1000 x 1000 x 1000 are 1,000,000,000 items; a job has at most 10,000,000"
+
+
 def test_glob_is_sorted_and_gives_paths_as_the_pattern_writes_them(tmp_path: Path) -> None:
     for name in ("b.py", "a.py", ".hidden.py", "sub/c.py", "sub/deep/d.py", ".git/e.py", "sub/x.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
