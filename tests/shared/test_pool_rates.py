@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import Pool, Rate
 from orchestrator.shared.pools import rates
-from orchestrator.shared.pools.rates import BUSY_SECONDS, PoolRate
+from orchestrator.shared.pools.rates import BUSY_SECONDS, LONGEST_BUSY_SECONDS, PoolRate
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers import faultpoints
 
@@ -217,6 +217,10 @@ def test_while_another_process_writes_the_log_nobody_waits_in_a_call(tmp_path: P
     assert lock_fd is not None
     try:
         assert log.try_grant_start() == BUSY_SECONDS
+        # One that was stopped in the middle: a run that waited so long for it each time took a tenth of a core.
+        waits = [log.try_grant_start() for _ in range(20)]
+        assert waits[:2] == [2 * BUSY_SECONDS, 4 * BUSY_SECONDS]
+        assert waits[-1] == LONGEST_BUSY_SECONDS
     finally:
         os.close(lock_fd)
     assert log.try_grant_start() is None

@@ -30,7 +30,10 @@ from orchestrator.workers.processes.identity import boot_id
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 BUSY_SECONDS = 0.01
-"""When to try again if another process writes the log just now (it takes microseconds)."""
+"""When to try again if another process writes the log just now (it takes microseconds); twice as late each time."""
+
+LONGEST_BUSY_SECONDS = 1.0
+"""One that was stopped in the middle may keep the lock for hours."""
 
 LONGEST_LAG_SECONDS = 5.0
 """How long after its grant a start may happen, at most, as far as a rate takes that into account."""
@@ -87,6 +90,7 @@ class PoolRate:
         self._path = self._folder / "starts"
         self._starts = pool.rate.starts
         self._span = round(pool.rate.seconds * 1e9)
+        self._busy_seconds = BUSY_SECONDS
 
     def try_grant_start(self, lag_seconds: float = 0.0) -> float | None:
         """None: a start is granted, and noted. Else the seconds until it is worth trying again.
@@ -97,7 +101,9 @@ class PoolRate:
         """
         lock_fd = try_lock_in_state(self._folder / "starts.lock")
         if lock_fd is None:
-            return BUSY_SECONDS
+            wait, self._busy_seconds = self._busy_seconds, min(2 * self._busy_seconds, LONGEST_BUSY_SECONDS)
+            return wait
+        self._busy_seconds = BUSY_SECONDS
         try:
             return self._try_grant(round(min(lag_seconds, LONGEST_LAG_SECONDS) * 1e9))
         except OSError as error:
