@@ -80,7 +80,7 @@ def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
 def _summary(run_dir: RunDir) -> dict[str, Any]:
     """The object of `status --json`; of a run that cannot be read, its id and the word `unreadable`."""
     from orchestrator.errors import UserError
-    from orchestrator.reading.run_summary import summary_of
+    from orchestrator.reading.shown_summary import summary_of
 
     # One run that is damaged, or of a newer version, must not hide the others.
     try:

@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.reading.money.ledger import ledger_of
-from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import job_counts, job_status, run_status
-from orchestrator.store.kept_summary import kept_summary
-from orchestrator.store.run_dir import RunDir
 from orchestrator.store.settings_records import Selection
-from orchestrator.system.locks.holders import is_locked
 
 
 def run_summary(records: Records, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -48,15 +44,6 @@ def run_summary(records: Records, waiting: Mapping[str, int] | None = None) -> d
         "parent": header.parent,
         "jobs": [{"id": each, "status": job_status(records, each), "counts": counts[each]} for each in header.jobs],
     }
-
-
-def summary_of(run_dir: RunDir) -> dict[str, Any]:
-    """`run_summary` of a run as it stands. Its records are read only if something came since its last supervisor ended.
-
-    Raises UserError (no such run), StateRefusedError.
-    """
-    kept = None if is_locked(run_dir.supervisor_lock) else kept_summary(run_dir)
-    return run_summary(RunReader.read(run_dir)) if kept is None else kept
 
 
 def _selection(records: Records) -> dict[str, Any] | None:

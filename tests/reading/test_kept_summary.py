@@ -13,9 +13,10 @@ import pytest
 from drivers.store_samples import ended, header, started
 
 from orchestrator.errors import StateRefusedError
-from orchestrator.reading import run_summary as summaries
+from orchestrator.reading import shown_summary
 from orchestrator.reading.run_reader import RunReader
-from orchestrator.reading.run_summary import run_summary, summary_of
+from orchestrator.reading.run_summary import run_summary
+from orchestrator.reading.shown_summary import summary_of
 from orchestrator.store import kept_summary as kept_summaries
 from orchestrator.store.kept_summary import keep_summary, kept_summary
 from orchestrator.store.records import ItemsListed, RunEnded
@@ -141,7 +142,7 @@ def test_a_copy_of_a_run_that_has_another_name_is_still_refused(run_dir: RunDir)
 
 
 def test_a_run_that_is_supervised_again_is_read(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "is_locked", lambda path: path == run_dir.supervisor_lock)
+    monkeypatch.setattr(shown_summary, "is_locked", lambda path: path == run_dir.supervisor_lock)
     monkeypatch.setattr(RunReader, "is_alive", True)
     assert summary_of(run_dir)["status"] == "running"
 
