@@ -7,6 +7,7 @@ seen whatever the state says. Which run an act is of stands in the witness: `beg
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from drivers.many_runs import ManyRuns
@@ -66,7 +67,10 @@ class TokenRuns(ManyRuns):
     def wait_for_waiting(self, run_id: str, *items: str, command: Command | None = None) -> None:
         def waits() -> bool:
             assert command is None or command.is_running, command.stderr
-            return all(self.status_of(run_id, item) == "waiting" for item in items)
+            if not self.folder_of(run_id).checkpoint.exists():
+                return False
+            statuses = self.statuses(run_id)
+            return all(statuses.get(item) == "waiting" for item in items)
 
         wait_until(waits, f"{', '.join(items)} of {run_id} waits")
 
@@ -110,8 +114,9 @@ class TokenRuns(ManyRuns):
         overlaps = self.folder / "overlaps"
         assert not overlaps.exists(), overlaps.read_text()
 
-    def assert_shared(self, run_id: str, holder: str, output: str = "done", item: str = "go") -> None:
-        """The item succeeded with what `holder` (`RUN/ITEM`) did, and started nothing."""
-        result = self.result_of(run_id, item)
-        found = (result["status"], result["output"], result["deduped_from"], result["attempts"])
-        assert found == ("succeeded", output, holder, 0), result
+    def assert_shared(self, run_id: str, holder: str, output: str = "done", items: Sequence[str] = ("go",)) -> None:
+        """Each of the items succeeded with what `holder` (`RUN/ITEM`) did, and started nothing."""
+        results = self.results_of(run_id)
+        for result in (results[item] for item in items):
+            found = (result["status"], result["output"], result["deduped_from"], result["attempts"])
+            assert found == ("succeeded", output, holder, 0), result

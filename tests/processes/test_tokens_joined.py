@@ -38,7 +38,8 @@ def test_64_waiters_hold_no_more_than_one(runs: TokenRuns) -> None:
     holder = runs.holder()
     one = runs.waiter("one", file="one.toml", item="go:0")
     crowd = runs.start("crowd", file="many.toml")
-    runs.wait_for_waiting("crowd", *(f"go:{number}" for number in range(64)))
+    items = [f"go:{number}" for number in range(64)]
+    runs.wait_for_waiting("crowd", *items)
     assert not psutil.Process(crowd.pid).children(), "an item that waits has a process"
     # Now and then a file is open for a moment; whoever held more for each item that waits would hold it all the time.
     wait_until(lambda: held_by(crowd.pid) == held_by(one.pid), "both hold the same")
@@ -46,8 +47,7 @@ def test_64_waiters_hold_no_more_than_one(runs: TokenRuns) -> None:
     for command in (holder, one, crowd):
         runs.assert_exit(command, 0)
     runs.assert_started("first/go")
-    for number in range(64):
-        runs.assert_shared("crowd", "first/go", item=f"go:{number}")
+    runs.assert_shared("crowd", "first/go", items=items)
 
 
 @pytest.mark.parametrize(("count", "limit"), sweep([(8, 60.0), (64, 240.0)], quick=1))
