@@ -52,3 +52,37 @@ def test_a_profile_that_an_item_plants_is_used_by_no_other_item_until_an_update_
     kept = RunReader.read(stories.run_dir).jobs_file.kept
     assert kept is not None
     assert list(kept.contents.values()) == [PLANTED.encode()]
+
+
+NAMED = """
+[jobs.a]
+command = ["work"]
+[jobs.b]
+needs = ["a"]
+agent = "fake"
+prompt_file = "p.md"
+schema = "s.json"
+[jobs.c]
+needs = ["a"]
+workflow = "child.toml"
+"""
+
+
+def test_an_item_that_takes_away_what_the_file_names_or_puts_another_there_changes_nothing(stories: LoopStories) -> None:
+    pytest.importorskip("jsonschema")
+    stories.add_agent()
+    files = {"p.md": "Port it.", "s.json": '{"type": "string"}', "child.toml": '[jobs.x]\nshell = "true"\n'}
+    for name, text in files.items():
+        (stories.folder / name).write_text(text)
+
+    def story(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("a")
+        for name in files:
+            (stories.folder / name).unlink()
+        engine.ok("a")
+        yield from engine.until_running("b", "c")
+        assert (stories.world.message("b").stdin or "").startswith("Port it.")
+        engine.ok("b", '"done"')
+        engine.ok("c", "{}")
+
+    assert stories.run(NAMED, story).exit_code == 0
