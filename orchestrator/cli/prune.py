@@ -219,12 +219,8 @@ def _remove(run_dir: RunDir) -> bool:
         _tell(remove_all(run_dir))
         # The mark last: what is left without it would be a run that has lost its checkpoint.
         for path in run_dir.path.iterdir():
-            if path == run_dir.removal_mark:
-                continue
-            if path.is_dir() and not path.is_symlink():
+            if path != run_dir.removal_mark:
                 remove_folder(str(path))
-            else:
-                path.unlink()
         remove_folder(str(run_dir.path))
     except OSError as error:
         raise StateUnwritableError(

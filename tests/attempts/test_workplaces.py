@@ -13,6 +13,7 @@ import pytest
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import followers
+from orchestrator.attempts.workspaces.expiry import remove_all
 from orchestrator.attempts.workspaces.landing import CheckScript, _failure
 from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.place import Workplace, parent_of, repository_of
@@ -25,6 +26,7 @@ from orchestrator.workers.files.contents import copy_content
 from orchestrator.workers.files.copying import copy_folder, copy_matches, matches, remove_folder
 from orchestrator.workers.interruption import Interrupted, heeding
 from orchestrator.workers.protocol import AttemptClass, Capture, Outcome
+from orchestrator.workers.workspaces.record import WorkspaceRecord, write_record
 
 
 def loaded(text: str) -> JobsFile:
@@ -207,6 +209,20 @@ def test_a_folder_that_was_made_read_only_is_removed(tmp_path: Path) -> None:
     remove_folder(str(tmp_path / "folder"))
     remove_folder(str(tmp_path / "folder"))
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["of a job", "all"])
+def test_no_workspace_is_removed_that_a_link_in_the_state_leads_to(tmp_path: Path, is_whole: bool) -> None:
+    outside, workspaces = tmp_path / "outside", tmp_path / "run" / "workspaces"
+    job = outside / "job" if is_whole else outside
+    (job / "0").mkdir(parents=True)
+    write_record(str(job / "0"), WorkspaceRecord(kind="temp", source="/"))
+    workspaces.parent.mkdir()
+    if not is_whole:
+        workspaces.mkdir()
+    (workspaces if is_whole else workspaces / "job").symlink_to(outside)
+    assert remove_all(RunDir(tmp_path / "run")) == []
+    assert sorted(os.listdir(job)) == ["0", "0.json"]
 
 
 def test_a_landing_that_left_something_out_says_which(tmp_path: Path) -> None:
