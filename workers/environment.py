@@ -13,11 +13,12 @@ import sys
 from collections.abc import Mapping
 
 from . import channel
+from .processes.spawn import passed_of
 from .protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE
 
-_BARE = (b"PATH", b"HOME", b"LANG", b"LANGUAGE", b"TZ", b"TMPDIR", b"LD_LIBRARY_PATH")
-_BARE_BEGINNINGS = (b"LC_", b"DYLD_")
-EVIDENCE = (MARK_VARIABLE.encode(), WORKER_FOLDER_VARIABLE.encode())
+BARE = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "LD_LIBRARY_PATH", "DYLD_*")
+"""What a program needs to start and to write its words: no variable of a service among them."""
+EVIDENCE = (MARK_VARIABLE, WORKER_FOLDER_VARIABLE)
 """By these whoever ends what a killed worker left finds the workers of a run that was nested in its attempt."""
 _MESSAGE = b"environment"
 _PR_SET_DUMPABLE = 4
@@ -42,11 +43,7 @@ def become_readable() -> None:
 
 def bare_environment() -> dict[bytes, bytes]:
     """What a worker's interpreter needs of this process's environment, and by what the worker is found."""
-    return {
-        name: value
-        for name, value in os.environb.items()
-        if name in _BARE or name in EVIDENCE or name.startswith(_BARE_BEGINNINGS)
-    }
+    return passed_of(os.environb, (*BARE, *EVIDENCE))
 
 
 def hand_over_environment(sock: socket.socket) -> None:

@@ -11,6 +11,7 @@ import sys
 
 from orchestrator.workers.environment import EVIDENCE, become_unreadable
 from orchestrator.workers.processes.identity import kernel_told
+from orchestrator.workers.processes.spawn import passed_of
 from orchestrator.workers.protocol import MARK_VARIABLE
 
 
@@ -23,7 +24,7 @@ def hide_environment() -> None:
         return
     # Whoever runs inside an item has to be found by its mark, so nothing but the mark is left there. All others are closed.
     if MARK_VARIABLE in os.environ:
-        _show_only({name: os.environb[name] for name in EVIDENCE if name in os.environb})
+        _show_only(passed_of(os.environb, EVIDENCE))
     else:
         become_unreadable()
 

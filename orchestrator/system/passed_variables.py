@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-BARE = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "LANGUAGE", "LC_*", "LD_LIBRARY_PATH", "DYLD_*")
-"""What a program needs to start and to write its words: no variable of a service among them."""
+from orchestrator.workers.environment import BARE as OF_A_PROGRAM
+
+BARE = (*OF_A_PROGRAM, "USER", "LOGNAME")
+"""What a program of somebody else's needs besides: no variable of a service among them."""
 
 OUR_OWN = (*BARE, "XDG_*", "PYTHONPATH", "ORCHESTRATE_*")
 """What a command of ours needs besides, if it starts nothing of a job."""

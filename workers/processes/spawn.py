@@ -115,7 +115,7 @@ def _spawn_when_written(path: str, argv: list[str], environment: Mapping[bytes, 
 
 
 def _environment_of(start: Start, base: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    environment = dict(base) if start.env_allowed is None else _allowed(base, start.env_allowed)
+    environment = dict(base) if start.env_allowed is None else passed_of(base, start.env_allowed)
     for name, value in start.env.items():
         if value is None:
             environment.pop(name.encode(_ENCODING, _ERRORS), None)
@@ -126,11 +126,11 @@ def _environment_of(start: Start, base: Mapping[bytes, bytes]) -> dict[bytes, by
     return environment
 
 
-def _allowed(base: Mapping[bytes, bytes], patterns: Sequence[str]) -> dict[bytes, bytes]:
-    """The variables that a name in `patterns` names, or the beginning before its final `*`."""
+def passed_of(environment: Mapping[bytes, bytes], patterns: Sequence[str]) -> dict[bytes, bytes]:
+    """The variables that a name in `patterns` names, or the beginning before its final `*`. (Of text: `passed_variables`.)"""
     names = {os.fsencode(pattern) for pattern in patterns}
     beginnings = tuple(name[:-1] for name in names if name.endswith(b"*"))
-    return {name: value for name, value in base.items() if name in names or name.startswith(beginnings)}
+    return {name: value for name, value in environment.items() if name in names or name.startswith(beginnings)}
 
 
 def _candidates(command: str, environment: Mapping[bytes, bytes], *, is_anywhere: bool) -> Iterator[str]:
