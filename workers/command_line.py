@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from .protocol import MARK_VARIABLE
 
+WARM = "-"
+"""In place of the folder: it serves in none, and forks workers (`warm`)."""
 _MAIN = "__main__.py"
 _PLACE_OF_MAIN = 3
 """Behind the interpreter and its options."""
@@ -36,3 +38,8 @@ def worker_told(argv: Sequence[str]) -> WorkerTold | None:
     main, folder, mark = [*argv[_PLACE_OF_MAIN : _PLACE_OF_MAIN + 3], "", "", ""][:3]
     is_worker = main.endswith(f"/workers/{_MAIN}") and folder.startswith("/")
     return WorkerTold(folder, mark) if is_worker else None
+
+
+def folder_of(argv: Sequence[bytes]) -> str:
+    """The folder in a command line of `worker_argv`."""
+    return os.fsdecode(argv[_PLACE_OF_MAIN + 1])

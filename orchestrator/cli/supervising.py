@@ -16,6 +16,7 @@ from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet, outlet_to, waits_for_reader
 from orchestrator.views.prompt import Prompt, has_terminal
 from orchestrator.workers.protocol import MARK_VARIABLE
+from orchestrator.workers.warm_process import fork_warm_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,11 +72,17 @@ def supervise(
         _refuse_detach(shown)
         from orchestrator.cli.background import go_to_background
 
+        def run_in_background(events: Listener) -> int:
+            fork_warm_process()
+            return _report(invocation, start, Listeners([_RunFinder(invocation), events]), None).exit_code
+
         return go_to_background(
-            lambda events: _report(invocation, start, Listeners([_RunFinder(invocation), events]), None).exit_code,
+            run_in_background,
             as_json=shown.as_json,
             keeps_stdin=reads_stdin,
         )
+    # Workers are forked from a process that is forked here, while there is nothing to inherit yet: no thread, no lock.
+    fork_warm_process()
     # One outlet for the view and the prompt: what both write to a terminal stays in order.
     outlet = outlet_to(sys.stderr)
     listeners = _chosen_listeners(invocation, shown, outlet)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import RunHeldError, UserError
+from orchestrator.workers.warm_process import let_go_of_warm_process
 
 _lock = threading.Lock()
 _hosted: list[bool] = []
@@ -23,11 +24,17 @@ def hosting(*, is_inline: bool) -> Iterator[None]:
     with _lock:
         check_hosting(is_inline=is_inline)
         _hosted.append(is_inline)
+        if is_inline:
+            # It starts no worker, and is nobody's attempt.
+            let_go_of_warm_process()
     try:
         yield
     finally:
         with _lock:
             _hosted.remove(is_inline)
+            # Nothing of ours stays in a program that goes on.
+            if not _hosted:
+                let_go_of_warm_process()
 
 
 def check_hosting(*, is_inline: bool) -> None:

@@ -18,6 +18,7 @@ from drivers.gate import Gate
 from orchestrator.cli import checkup
 from orchestrator.engines.orphans import find_orphans, innermost_run
 from orchestrator.system.locks.travelling import try_lock
+from orchestrator.workers.command_line import worker_told
 
 QUICK = '[jobs.one]\ncommand = ["true"]\n'
 FAILING = '[jobs.one]\ncommand = ["false"]\n'
@@ -40,7 +41,7 @@ def dead_supervisor(run_cli: RunCli, gate: Gate, tmp_path: Path, home: Path) -> 
     assert run_cli("run", "--detach", "--run-id", "left", "left.toml").returncode == 0
     gate.wait_until_reached()
     supervisor = psutil.Process(json.loads((home / "runs" / "left" / "supervisor.json").read_text())["pid"])
-    worker = next(child.pid for child in supervisor.children() if any("workers" in word for word in child.cmdline()))
+    worker = next(child.pid for child in supervisor.children() if worker_told(child.cmdline()))
     supervisor.kill()
     psutil.wait_procs([supervisor], timeout=PATIENCE_SECONDS)
     return int(worker)

@@ -18,7 +18,7 @@ Real processes:
 - `engine_driver`: one slot of an engine of this machine, and the next supervisor that finds what it has left.
 - `worker_driver`: one worker, spoken to as a supervisor would.
 - `command_line`: the program to its end, forked from a warm process (`warm_program`, `warm_server`) or started anew.
-  A forked supervisor forks its workers (`warm_worker`); `forked_process` is what both forks put right.
+  `forked_process` is what a fork puts right.
 - `run_driver`: one run through the command line; its jobs witness what they do, its supervisor may be killed at any point.
   `token_runs` (runs of the same work) and `many_runs` (runs inside and beside each other) stand on it.
 - `gate`: a job that tells when it runs and goes on when the test says so. `batch`: the batch that is killed over and over.

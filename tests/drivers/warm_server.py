@@ -36,7 +36,6 @@ import msgspec
 
 import orchestrator
 from drivers.forked_process import reset_signals, show_in_proc, take_streams
-from drivers.warm_worker import fork_workers, load_workers
 from orchestrator.jobsfile import agent_keys, keys
 from orchestrator.jobsfile.language.decode import fields_of
 from orchestrator.jobsfile.load import load_text
@@ -230,7 +229,6 @@ def main() -> None:
             importlib.import_module(module.name)
     for name in LOADED_LATE:
         importlib.import_module(name)
-    load_workers()
     make_decoders()
     rehearse()
     show_in_proc([sys.executable, *sys.argv[:2]])
@@ -239,6 +237,4 @@ def main() -> None:
     gc.freeze()  # a collection would copy every page of what is shared
     call = Server(int(sys.argv[1])).serve()
     become(**call)
-    if call["module"] == "orchestrator":
-        fork_workers()
     run_to_the_end(call["module"])

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
-from drivers.command_line import RunCli
 from drivers.processes import is_living, wait_until
 from drivers.warm_program import WarmProcess, warm_program
 
@@ -173,26 +172,3 @@ def test_an_environment_that_python_reads_when_it_starts_needs_a_started_process
     assert program.needs_own_interpreter({**os.environ, "PYTHONPATH": "/somewhere"})
     assert program.needs_own_interpreter({**os.environ, "LC_ALL": "tr_TR"})
     assert program.needs_own_interpreter({})
-
-
-WORKER_TOLD = r"""
-[jobs.look]
-shell = '''
-cd /proc/$PPID
-tr -s '\0' '\n' < cmdline
-tr -s '\0' '\n' < environ | sed 's|=.*||' | sort -u | sed '/^$/d'
-ls -l fd/0 fd/1 fd/2 fd/3 fd/4 | sed -n 's|.* \(fd/[0-9] -> [a-z/]*\).*|\1|p'
-sed -n -E 's/^(Umask|Threads|SigBlk|SigIgn|SigCgt):.*(.{1,7})$/\1 \2/p' status
-test "$(cut -d ' ' -f 6 stat)" = $PPID && echo it leads its session
-'''
-"""
-
-
-def test_a_worker_that_was_forked_is_what_a_started_worker_is(run_cli: RunCli, run_program: RunCli, tmp_path: Path) -> None:
-    """As its item sees it: arguments, environment, descriptors, session, signals (without glibc's own)."""
-    (tmp_path / "jobs.toml").write_text(WORKER_TOLD)
-    assert run_cli("run", "--run-id", "run-0", "jobs.toml").returncode == 0
-    assert run_program("run", "--run-id", "run-1", "jobs.toml").returncode == 0
-    forked, started = (run_cli("logs", name, "look").stdout.replace(name, "RUN") for name in ("run-0", "run-1"))
-    assert forked == started
-    assert "it leads its session" in forked

@@ -6,7 +6,7 @@ from drivers.our_source import FILES
 
 WRITERS = {"orchestrator.cli.output", "orchestrator.views.outlet"}
 
-CAPTURED = {"orchestrator.demo_agent", "orchestrator.attempts.replay.player", "orchestrator.workers.__main__"}
+CAPTURED = {"orchestrator.demo_agent", "orchestrator.attempts.replay.player", "orchestrator.workers.life"}
 """Programs of their own, whose streams go to files of the run."""
 
 WRITES = (

@@ -119,6 +119,7 @@ class TestAWorker:
         program = tmp_path / "worker.py"
         program.write_text(WORKER.format(tests=str(Path(__file__).parents[1])))
         monkeypatch.setattr(launch, "worker_argv", lambda folder: [sys.executable, str(program), folder])
+        monkeypatch.setattr(launch, "fork_worker", lambda *_: None)
         driver = WorkerDriver(tmp_path)
         yield driver
         driver.close()

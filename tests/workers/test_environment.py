@@ -14,7 +14,7 @@ import pytest
 from drivers.worker_driver import WorkerDriver
 
 from orchestrator.system.enclosing import worker_folder_of
-from orchestrator.workers import channel, environment
+from orchestrator.workers import channel, environment, warm_process
 from orchestrator.workers.command_line import WorkerTold, worker_argv, worker_told
 from orchestrator.workers.protocol import MARK_VARIABLE
 
@@ -27,6 +27,7 @@ LOOK = "tr '\\0' '\\n' < /proc/$PPID/environ; readlink /proc/$PPID/fd/3 || echo 
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerDriver]:
     monkeypatch.setenv("INHERITED", "from the supervisor")
     # Without CAP_SYS_PTRACE, which alone opens all processes to root: a worker has what the thread has that starts it.
+    monkeypatch.setattr(warm_process, "_current", [])
     made: list[WorkerDriver] = []
 
     def make() -> None:
@@ -40,6 +41,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerDr
     (driver,) = made
     yield driver
     driver.close()
+    warm_process.let_go_of_warm_process()
 
 
 @on_linux
