@@ -46,3 +46,21 @@ def test_a_file_that_is_larger_than_what_is_read_whole_is_refused_also_through_a
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_a_pipe_or_a_terminal_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent may keep it open, and whoever supervises its run would hear of nothing else."""
+    monkeypatch.setattr(named_files, "_PATIENCE_SECONDS", 0.0)
+    os.mkfifo(tmp_path / "pipe")
+    ends = [os.open(tmp_path / "pipe", os.O_RDWR), *os.openpty()]
+    (tmp_path / "terminal").symlink_to(os.ttyname(ends[-1]))
+    try:
+        os.write(ends[0], b"half of it")
+        for name, words in {"pipe": "has not written all of it", "terminal": "it is a device"}.items():
+            with pytest.raises(OSError, match=words):
+                read_named(tmp_path / name)
+        # By its own path it is meant.
+        open_named(os.ttyname(ends[-1])).close()
+    finally:
+        for end in ends:
+            os.close(end)
