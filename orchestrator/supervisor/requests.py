@@ -39,7 +39,7 @@ from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import ItemRef, Stop
 from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
-from orchestrator.shared.nesting.borrowing import tell_slot_count
+from orchestrator.shared.nesting.borrowing import change_slot_count
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import settings_records
 from orchestrator.supervisor.gates import Gates
@@ -151,7 +151,7 @@ class Requests:
             return Reply(False, f"a run has 1 to {MOST_SLOTS} slots")
         self._run.recorder.add(settings_records.SlotsSet(slots=slots))
         fast_slots = split_slots(slots, self._run.jobs_file.run.fast_slots, self._run.core.lanes)
-        tell_slot_count(self._run.dir, slots - fast_slots)
+        change_slot_count(self._run.dir, slots - fast_slots)
         self._run.happened(events.SlotsSet(slots, fast_slots))
         return Reply(True, f"run {self._run_id} has {slots} slot{'' if slots == 1 else 's'} now; {self._running_words}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestrator.shared.nesting.ancestors import Lender, Nesting
-from orchestrator.shared.nesting.borrowing import Borrowed, Capacity
+from orchestrator.shared.nesting.borrowing import Borrowed, Capacity, change_slot_count, tell_slot_count
+from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.locks import unlock
 
@@ -175,6 +177,20 @@ def test_a_kill_gives_back_what_was_borrowed(family: Family) -> None:
         holder.kill()
         holder.communicate(timeout=LIMIT_SECONDS)
     assert family.take() == "only"
+
+
+def test_the_slots_of_a_folder_that_was_removed_are_not_lent_anew_by_another_number(tmp_path: Path) -> None:
+    """Its lock files went with it: who holds one is not seen by whoever would make it again."""
+    root = RunDir.of(tmp_path, "root")
+    root.path.mkdir(parents=True)
+    tell_slot_count(root, 1)
+    capacity = Capacity(Nesting((), (), root.path, 1, 99), tmp_path)
+    held = capacity.try_borrow(None, "")
+    assert held is not None
+    shutil.rmtree(root.path / "slots")
+    change_slot_count(root, 2)
+    assert capacity.try_borrow(None, "") is None
+    os.close(held.lock_fds[0])
 
 
 class World:

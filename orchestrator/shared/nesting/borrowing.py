@@ -9,6 +9,7 @@ so a run that is nested ever so deep goes on with one slot. Everything is taken 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def tell_slot_count(run_dir: RunDir, slots: int) -> None:
     except OSError as error:
         raise unwritable(path, error) from error
     write_whole(path, str(slots).encode())
+
+
+def change_slot_count(run_dir: RunDir, slots: int) -> None:
+    """As `tell_slot_count`, while items of the run may hold slots. Raises StateUnwritableError.
+
+    Where the folder was removed their lock files went with it: told anew, their slots would be lent a second time.
+    """
+    if os.path.lexists(run_dir.slot_count):
+        tell_slot_count(run_dir, slots)
 
 
 class Capacity:
