@@ -71,7 +71,9 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, r
     for words in unknown:
         tell_note(words)
     if not told and not without and not unknown:
-        tell_note("nothing was changed in a workspace")
+        # Items that have not succeeded may well have changed something.
+        nothing = f"no item has succeeded with changes; diff {reader.run_dir.run_id} ITEM shows what another has so far"
+        tell_note("nothing was changed in a workspace" if item is not None else nothing)
     return ExitCode.FAILED if unknown else ExitCode.COMPLETED
 
 

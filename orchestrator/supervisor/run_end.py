@@ -80,10 +80,12 @@ class RunEnd:
             run.recorder.add(record)
         if stale:
             names = ", ".join(run.reader.item_name(record.job, record.index) for record in stale[:_STALE_NAMES])
-            run.tell.note(
-                f"{len(stale)} succeeded items are stale, their inputs have changed since they ran ({names}"
-                f"{', …' if len(stale) > _STALE_NAMES else ''}); resume with --rerun-stale runs them again"
-            )
+            names += ", …" if len(stale) > _STALE_NAMES else ""
+            if len(stale) == 1:
+                told, it = f"1 succeeded item is stale, its inputs have changed since it ran ({names})", "it"
+            else:
+                told, it = f"{len(stale)} succeeded items are stale, their inputs have changed since they ran ({names})", "them"
+            run.tell.note(f"{told}; resume with --rerun-stale runs {it} again")
 
 
 def exit_code_of(status: RunVerdict, stop_signal: signal.Signals | None, *, is_rejected: bool = False) -> int:

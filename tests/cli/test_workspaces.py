@@ -452,6 +452,8 @@ def test_an_item_whose_work_cannot_be_told_is_named_and_the_others_are_shown_and
 def test_a_failed_item_shows_what_it_has_so_far_and_by_hand_one_is_where_it_worked(runs: Runs) -> None:
     runs.run('[jobs.port]\nshell = "echo half > b.txt; exit 1"\nworkspace = "worktree"\n', exit_code=1)
     assert "+half" in runs.said("diff", "r", "port")
+    nothing = "note: no item has succeeded with changes; diff r ITEM shows what another has so far\n"
+    assert runs.said("diff", "r") == nothing, "something was changed"
     workspace = runs.results()["port"]["workspace"]
     index = subprocess.run(["git", "-C", workspace, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
     assert index == "?? b.txt\n"

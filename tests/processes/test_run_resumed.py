@@ -24,7 +24,7 @@ command = ["echo", "{{ jobs.sum.output }}"]
     (driver.folder / "second").write_text("now it is there\n")
     resumed = driver.launch("resume", driver.run_id)
     assert resumed.exit_code() == ExitCode.COMPLETED
-    assert "1 succeeded items are stale" in resumed.stderr
+    assert "1 succeeded item is stale" in resumed.stderr
     assert "--rerun-stale" in resumed.stderr
     assert driver.result("sum")["attempts"] == 1
 
