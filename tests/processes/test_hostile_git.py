@@ -12,11 +12,12 @@ import pytest
 from drivers.git_repository import Repository
 from drivers.sweeps import sweep
 
+from orchestrator.attempts.workspaces import changes
 from orchestrator.attempts.workspaces.changes import patch_so_far
 from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.processes.spawn import CannotStart
 from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
-from orchestrator.workers.workspaces import settings
+from orchestrator.workers.workspaces import settings, worktrees
 from orchestrator.workers.workspaces.changes import DIFF
 from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.pinned import Pinned
@@ -157,6 +158,25 @@ def test_a_git_folder_that_the_agent_put_there_runs_nothing_and_is_refused_in_wo
     assert ("+b" in item.patch(), "secret" in item.patch(), item.witness.exists()) == (True, False, False)
     remove_workspace(str(item.path))
     assert not item.witness.exists()
+
+
+def test_git_is_told_where_it_works_whatever_git_folder_comes_between_the_look_and_the_call(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for looks in (worktrees, changes):
+        monkeypatch.setattr(looks, "refuse_other_tie", lambda *_: None)
+    item = Item(tmp_path, repository.path)
+    head = repository.head()
+    # What an agent that commits may write in the repository leads to another one, too.
+    other = (
+        'git init -q $W/evil; cat $W/planted >> $W/evil/.git/config; echo $W/evil/.git > "$(git rev-parse --git-dir)/commondir"'
+    )
+    script = f"echo b >> a.txt; {other}; {TIES['a folder']}; echo secret > $W/host.txt; git config core.worktree $W"
+    end, report = item.attempt(script, looks=True)
+    assert (end.attempt_class, item.witness.exists()) == (AttemptClass.OK, False), end.message
+    assert report is not None
+    assert (repository.show(f"{report.commit}:a.txt"), repository.head()) == ("a\nb", head)
+    assert ("+b" in item.patch(), "secret" in item.patch()) == (True, False)
 
 
 def clone_with_part(root: Path, repository: Repository) -> str:
