@@ -176,7 +176,7 @@ WAYS = {
     "in a session of its own": "setsid -w {env} {run}",
     "by a double fork": "( ( set +e; {env} {run}; echo $? > left ) & ); until [ -s left ]; do sleep 0.02; done; exit $(cat left)",
     "by a double fork into a session of its own": (
-        "( ( setsid -w {env} {run}; echo $? > left ) & ); until [ -s left ]; do sleep 0.02; done; exit $(cat left)"
+        "( ( set +e; setsid -w {env} {run}; echo $? > left ) & ); until [ -s left ]; do sleep 0.02; done; exit $(cat left)"
     ),
 }
 
