@@ -16,7 +16,7 @@ from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet, outlet_to, waits_for_reader
 from orchestrator.views.prompt import Prompt, has_terminal
 from orchestrator.workers.protocol import MARK_VARIABLE
-from orchestrator.workers.warm_process import fork_warm_process
+from orchestrator.workers.warm_process import fork_warm_process, let_go_of_warm_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,10 +83,14 @@ def supervise(
         )
     # Workers are forked from a process that is forked here, while there is nothing to inherit yet: no thread, no lock.
     fork_warm_process()
-    # One outlet for the view and the prompt: what both write to a terminal stays in order.
-    outlet = outlet_to(sys.stderr)
-    listeners = _chosen_listeners(invocation, shown, outlet)
-    report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown, outlet))
+    try:
+        # One outlet for the view and the prompt: what both write to a terminal stays in order.
+        outlet = outlet_to(sys.stderr)
+        listeners = _chosen_listeners(invocation, shown, outlet)
+        report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown, outlet))
+    finally:
+        # A run that is refused has not let go of it.
+        let_go_of_warm_process()
     if report.status == "skipped" and not shown.quiet:
         Outlet(sys.stderr).line(f"skipped: run {report.run_id} of this file goes on")
     # The run is over: its exit code stands, whether or not somebody still reads the summary.
