@@ -73,3 +73,13 @@ def test_a_folder_above_the_home_that_others_may_write_is_told(tmp_path: Path) -
     if os.geteuid() == 0:
         os.chown(above, -1, 12345)
         assert told()
+
+
+def test_a_folder_above_the_home_that_is_another_users_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "above" / "home").mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "above", 12345, -1)
+    else:
+        real = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: real + 1)
+    assert any(f"{tmp_path / 'above'} belongs to another user" in words for words in weaknesses(tmp_path / "above" / "home"))

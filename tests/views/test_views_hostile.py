@@ -61,3 +61,10 @@ def test_no_word_of_a_happening_drives_a_terminal_or_ends_a_line(view: str) -> N
     assert [each for each in told if not each.isprintable() and each != "\n"] == []
     assert [line for line in told.splitlines() if line.startswith("Z")] == []
     assert "\\u202e" in told
+
+
+def test_words_of_a_failure_keep_their_lines_and_drive_nothing() -> None:
+    stream = io.StringIO()
+    Outlet(stream).write(f"{HOSTILE}\n\tnext\n")
+    assert [each for each in stream.getvalue() if not each.isprintable() and each not in "\n\t"] == []
+    assert stream.getvalue().endswith("\n\tnext\n")
