@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import keyword
 from typing import Any
@@ -79,6 +78,8 @@ class LazyGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a suggestion for a name that is close to one of ours."""
         if args and args[0] not in COMMANDS and args[0] not in HIDDEN and not args[0].startswith("-"):
+            import difflib  # For a mistake alone.
+
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {close[0]}?" if close else "orchestrate --help lists the commands"
             ctx.fail(f"no command {args[0]!r}; {hint}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from graphlib import CycleError, TopologicalSorter
 
 
 def find_cycles(needs: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
@@ -12,6 +11,10 @@ def find_cycles(needs: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
     Starts with the job that comes first in `needs`. No job is in two of them: where circles overlap one is told, and the
     next load tells the next. A need that is not a key of `needs` is no part of a circle.
     """
+    if not any(needs.values()):
+        return []
+    from graphlib import CycleError, TopologicalSorter  # Many files have no needs.
+
     left = {job: set(needed) for job, needed in needs.items()}
     order = {job: place for place, job in enumerate(needs)}
     cycles = []

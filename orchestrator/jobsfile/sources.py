@@ -6,7 +6,6 @@ the list is recorded as JSON. Bytes that are not UTF-8 stay what they are (`work
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import math
@@ -171,6 +170,8 @@ def _json_lines(path: str, folder: str) -> Iterator[Any]:
 
 
 def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
+    import csv  # Most files have no table.
+
     # Of the whole process, and by default small: a field may hold a file.
     csv.field_size_limit(_LONGEST_CSV_FIELD)
     place = os.path.join(folder, path)

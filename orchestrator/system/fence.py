@@ -8,7 +8,6 @@ It refuses to handle: what becomes of the item. Who asks the fence says that.
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 
 from orchestrator.errors import UserError
@@ -31,6 +30,8 @@ def passes_fence(error: Exception) -> bool:
 
 def log_fenced(log: Path, what: str, error: Exception | str) -> None:
     """Tell the run's log of it. `what`: which item, and what was done with it; `error`: the exception, or its traceback."""
+    import traceback  # Of a bug alone.
+
     told = error if isinstance(error, str) else "".join(traceback.format_exception(error))
     append_log(log, f"{FENCED}: {what}\n{told.rstrip()}")
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -135,4 +134,6 @@ def _failed_in_words(listener: Listener, error: Exception) -> str:
 
 
 def _traceback_of(error: Exception) -> str:
+    import traceback  # Of a bug alone.
+
     return "".join(traceback.format_exception(error)).rstrip()

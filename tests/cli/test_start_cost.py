@@ -9,6 +9,24 @@ import sys
 
 from orchestrator.workers.launch import worker_argv
 
+MOST_OF_A_RUN, MOST_OF_OTHERS, MOST_OF_A_VERSION = 344, 206, 10
+"""Our modules of a plain run, those of others there, ours of `--version`: 313, 187 and 9 when this was written, and a tenth."""
+TOO_MANY = (
+    "each module costs a start half a millisecond: import it where it is needed (`python -X importtime` tells what it costs)"
+)
+
+
+def modules_after(program: str) -> list[str]:
+    """What is loaded once a new interpreter has run `program`."""
+    told = f"{program}\nimport sys; print(*(name for name, module in sys.modules.items() if module is not None))"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=30)
+    return found.stdout.splitlines()[-1].split()
+
+
+def own_of(modules: list[str]) -> list[str]:
+    return [name for name in modules if name.split(".")[0] in ("orchestrator", "workers")]
+
+
 LISTED = """
 import dataclasses, sys
 sys.argv = ["orchestrate"]
@@ -34,11 +52,21 @@ def test_hardly_a_class_that_a_run_loads_is_a_dataclass() -> None:
 
 
 def test_a_run_without_a_terminal_loads_nothing_that_draws_or_serves() -> None:
-    listed = "import sys, orchestrator.cli.run, orchestrator.runs.commands, orchestrator.supervisor.session; print(*sys.modules)"
-    found = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True, timeout=30)
-    assert not {"rich", "asyncio", "distributed", "starlette", "yaml", "jsonschema", "email", "tarfile", "gzip", "shutil"} & set(
-        found.stdout.split()
+    loaded = modules_after(
+        "from orchestrator.cli import entry; entry._load_structs()\n"
+        "import orchestrator.cli.run, orchestrator.runs.commands, orchestrator.supervisor.session, orchestrator.engines.local"
     )
+    draws_or_serves = {"rich", "asyncio", "distributed", "starlette", "yaml", "jsonschema", "email", "tarfile", "gzip", "shutil"}
+    for_few = {"typing_extensions", "jinja2", "subprocess", "tempfile", "ssl", "difflib", "csv", "graphlib", "importlib.metadata"}
+    assert not (draws_or_serves | for_few) & set(loaded)
+    assert len(own_of(loaded)) <= MOST_OF_A_RUN, TOO_MANY
+    assert len(loaded) - len(own_of(loaded)) <= MOST_OF_OTHERS, TOO_MANY
+
+
+def test_the_version_is_told_by_few_modules() -> None:
+    loaded = modules_after("from orchestrator.cli import main; main(['--version'])")
+    assert len(own_of(loaded)) <= MOST_OF_A_VERSION, TOO_MANY
+    assert not {"click", "msgspec", "json", "socket", "pathlib"} & set(loaded)
 
 
 WORKER = """

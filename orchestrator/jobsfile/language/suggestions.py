@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +17,8 @@ def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """
     if len(word) > _LONGEST_WORD:
         return ""
+    import difflib  # For a mistake alone.
+
     close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)
     return f"; did you mean {close[0]}?" if close else ""
 
