@@ -205,8 +205,9 @@ def _look_at_clock(state: RunState, now: float, decisions: list[Decision]) -> No
         state.drain_until = None
         end_running(state, "drain", decisions)
     # Nobody tells of these: they may be tried again when their time has come.
-    for resource in [resource for resource, until in state.holds.items() if until <= now]:
-        scheduling.free_resource(state, resource)
+    if state.holds:
+        for resource in [resource for resource, until in state.holds.items() if until <= now]:
+            scheduling.free_resource(state, resource)
 
 
 def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
@@ -215,10 +216,13 @@ def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
         return
     # Close before opening: a job that opens asks how those it needs were closed. A job that opens may close in the same breath
     # (all of its items are skipped), and let others open.
+    agenda = state.agenda
     close_jobs(state, decisions)
-    while open_jobs(state, decisions):
+    while agenda.to_open and open_jobs(state, decisions):
         close_jobs(state, decisions)
-    gates.ask_gates(state, decisions)
+    if agenda.gates:
+        gates.ask_gates(state, decisions)
     turns.start_items(state, now, decisions)
     finish_run(state, decisions)
-    scheduling.drop_stale_times(state)
+    if agenda.backoffs:
+        scheduling.drop_stale_times(state)

@@ -10,7 +10,7 @@ from orchestrator.core.agenda import Agenda, WaitingLine
 from orchestrator.core.ancestry import chain_depths
 from orchestrator.core.budget import take_over_costs
 from orchestrator.core.costs import UNBOUND, Bounds
-from orchestrator.core.job_changes import count_running, enter_phase
+from orchestrator.core.job_changes import count_start, enter_phase
 from orchestrator.core.states import PENDING, SKIPPED, JobRules, JobState, Pending, Phase, RestoredJob, Running, RunState, Tries
 
 
@@ -118,7 +118,7 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
         if adopted.account is not None:
             throttle.note_account(state, job, adopted.index, adopted.account)
         job.tries[adopted.index] = Tries(number=adopted.attempt, used=1)
-        count_running(state, job, 1)
+        count_start(state, job)
         # The run may have fewer slots now than when it began: then the slot is none of its slots.
         if adopted.slot in state.free_slots:
             state.free_slots.remove(adopted.slot)

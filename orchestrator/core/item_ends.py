@@ -35,16 +35,18 @@ def settle_item(
     state.agenda.changed.add(job.rules.order)
     job.items[index] = ended
     job.tries.pop(index, None)
-    job.joining.discard(index)
-    job.asking.discard(index)
-    job.posing.discard(index)
+    if job.joining:
+        job.joining.discard(index)
+    if job.asking:
+        job.asking.discard(index)
+        job.posing.discard(index)
     ref = (job.rules.order, index)
     decisions.append(Settle(ref, ended, message))
     # An interrupted item has not come to its end: it keeps its job open, and a resume goes on with it.
     if isinstance(ended, Interrupted):
         return
     job.count_end(ended)
-    if job.has_dependents:
+    if job.dependents:
         job.undurable.add(index)
     if isinstance(ended, Failed):
         _item_failed(state, job, ref, decisions)

@@ -31,14 +31,22 @@ def wake_watchers(state: RunState, job: JobState) -> None:
     job.watchers.clear()
 
 
-def count_running(state: RunState, job: JobState, more: int) -> None:
-    """So many more (-1: one less) items of the job run."""
-    job.running += more
-    state.running += more
+def count_start(state: RunState, job: JobState) -> None:
+    """One more item of the job runs, so something of it moves. Whether it could start another is for the caller to see."""
+    job.running += 1
+    state.running += 1
     if job.rules.lane == "fast":
-        state.running_fast += more
+        state.running_fast += 1
+    state.agenda.at_work.add(job.rules.order)
+    state.agenda.moving.add(job.rules.order)
+
+
+def count_end(state: RunState, job: JobState) -> None:
+    """One item of the job less runs."""
+    job.running -= 1
+    state.running -= 1
+    if job.rules.lane == "fast":
+        state.running_fast -= 1
     state.agenda.changed.add(job.rules.order)
-    if job.running:
-        state.agenda.at_work.add(job.rules.order)
-    else:
+    if not job.running:
         state.agenda.at_work.discard(job.rules.order)

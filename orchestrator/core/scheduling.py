@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 
 from orchestrator.core import shortage, throttle
-from orchestrator.core.job_changes import count_running
+from orchestrator.core.job_changes import count_end
 from orchestrator.core.parking import account_for, missing_limit
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef, JobRules, JobState, Pending, Phase, Running, RunState, Stop, Waiting
@@ -118,7 +118,7 @@ def run_room(state: RunState) -> int:
 
 def lane_rooms(state: RunState) -> dict[str, int]:
     """How many more items of each lane may run, as long as none of the other lane starts (`run_room` bounds both together)."""
-    room = run_room(state)
+    room = state.slots - state.running
     if not state.fast_slots:
         return {"main": room, "fast": room}
     main = state.slots - state.fast_slots - (state.running - state.running_fast)
@@ -150,7 +150,9 @@ def retry_delay(job: JobState, index: int, used: int) -> float:
 
 def is_over(state: RunState, job: JobState) -> bool:
     """Whether no item of this job will start any more in this session."""
-    return job.is_stopped or state.stop is not Stop.NO or state.is_cancelled or (state.is_halted and not job.rules.is_cleanup)
+    if state.stop is not Stop.NO or state.is_cancelled or job.is_stopped:
+        return True
+    return state.halted_by is not None and not job.rules.is_cleanup
 
 
 def may_start(state: RunState, job: JobState) -> bool:
@@ -185,7 +187,7 @@ def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
     job = state.jobs[item[0]]
     running = job.items[item[1]]
     assert isinstance(running, Running), f"{job.rules.id}:{item[1]} does not run"
-    count_running(state, job, -1)
+    count_end(state, job)
     if running.account is not None:
         state.accounts[running.account].running -= 1
     return job, running
@@ -269,10 +271,13 @@ def _free_of_hold(state: RunState, job: JobState) -> Iterator[list[int]]:
 
 
 def _next_pending(job: JobState) -> int | None:
-    while job.next_index < len(job.items):
-        if isinstance(job.items[job.next_index], Pending):
-            return job.next_index
-        job.next_index += 1
+    items, index = job.items, job.next_index
+    while index < len(items):
+        if isinstance(items[index], Pending):
+            job.next_index = index
+            return index
+        index += 1
+    job.next_index = index
     return None
 
 

@@ -20,7 +20,7 @@ import heapq
 from orchestrator.core import budget, shortage, throttle
 from orchestrator.core.agenda import Line, Queue, WaitingLine
 from orchestrator.core.decisions import Decision, StartAttempt
-from orchestrator.core.job_changes import count_running
+from orchestrator.core.job_changes import count_start
 from orchestrator.core.parking import account_for
 from orchestrator.core.resting import settle_rest
 from orchestrator.core.scheduling import (
@@ -120,7 +120,10 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         job.items[index] = Running(tries.number, slot)
         if account is not None:
             throttle.note_account(state, job, index, account)
-        count_running(state, job, 1)
+        count_start(state, job)
+        # Mostly one more of its items could start. Then the job stands where it stood, and need not be looked at anew.
+        if job.rules.is_paid or state.halted_by is not None or not has_ready(job):
+            agenda.changed.add(order)
         room -= 1
         rooms[line.lane] -= 1
         decisions.append(StartAttempt((order, index), tries.number, slot, account))
@@ -128,20 +131,27 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
 
 
 def _put_in_place(state: RunState, job: JobState) -> None:
-    agenda, order, is_gate = state.agenda, job.rules.order, job.rules.is_gate
+    agenda, rules = state.agenda, job.rules
+    order = rules.order
     is_still = not (job.running or job.undurable or job.joining)
-    _keep(agenda.moving, order, not is_still or is_moving(state, job))
-    _keep(agenda.closable, order, is_still and job.phase is Phase.OPEN and (job.is_stopped or not job.unfinished))
+    # Closed by nobody while something of it runs: then there is nothing more to ask about that.
+    if not is_still:
+        agenda.moving.add(order)
+        agenda.closable.discard(order)
+    else:
+        _keep(agenda.moving, order, is_moving(state, job))
+        _keep(agenda.closable, order, job.phase is Phase.OPEN and (job.is_stopped or not job.unfinished))
     wants = wants_to_start(state, job)
     _keep(agenda.wanting, order, wants)
-    if is_gate:
+    if rules.is_gate:
         _keep(agenda.gates, order, wants)
-    if not wants or is_gate:
+        return
+    if not wants:
         return
     # A line whose items the job does not have any more lets it go when it comes up there.
-    name = line_of(job) if job.rules.is_paid else job.line
+    name = line_of(job) if rules.is_paid else job.line
     line = agenda.lines.get(name)
-    queue = line.queues.get(job.rules.pool) if line is not None else None
+    queue = line.queues.get(rules.pool) if line is not None else None
     if (queue is None or job.rank not in queue.ranks) and _belongs(state, name, job):
         _stand_in_line(state, name, job)
     for account in job.held:

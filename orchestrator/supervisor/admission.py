@@ -19,11 +19,10 @@ An item that joins work already running in this run takes no resource. It refuse
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import partial
 
 import msgspec
 
@@ -40,8 +39,8 @@ from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.supervisor.resources import Missing, MissingResources, Resources
 from orchestrator.supervisor.run import Run
+from orchestrator.supervisor.slot_locks import SlotLocks
 from orchestrator.system.locks.held import HeldLocks
-from orchestrator.system.locks.lock_file import try_take
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.spawn import SHORTAGES
 
@@ -66,11 +65,13 @@ class Candidate(msgspec.Struct, frozen=True):
         return self.prepared.agent.account if self.prepared.agent is not None else None
 
 
-class Admitted(msgspec.Struct, frozen=True):
-    """All that the attempt needs. `worker` runs it; the `locks` are the engine's to let go of, but for that of its token."""
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the attempt needs. `worker` runs it; the `locks` are the engine's to let go of, but for those of its slot
+    and of its token."""
 
     locks: HeldLocks
     pools: list[str]
+    has_token: bool
     promotions: int
     worker: ReadyWorker
 
@@ -95,8 +96,9 @@ class _Taken(msgspec.Struct):
     note: str
     undo: list[Callable[[], object]] = []
     lock_fds: list[int] = []
-    token_fds: list[int] = []
+    kept_fds: list[int] = []
     pools: set[str] = set()
+    has_token: bool = False
     promotions: int = 0
 
     def let_go(self) -> None:
@@ -111,8 +113,7 @@ class Admission:
 
     def __init__(self, run: Run, resources: Resources, missing: MissingResources, engine: Engine, tokens: TokenDesk) -> None:
         self._run = run
-        # Text: of a `Path` each call of the system asks for it anew.
-        self._slot_lock = cache(lambda slot: str(run.dir.slot_lock(slot)))
+        self._slots = SlotLocks(run.dir)
         self._resources = resources
         self._missing = missing
         self._engine = engine
@@ -150,6 +151,18 @@ class Admission:
             self._run.tell.note(f"{candidate.name}: {error.strerror}; tried again")
             return Missing(SHORTAGE)
 
+    def attempt_ended(self, slot: int, *, is_told: bool) -> None:
+        """Nothing runs in the slot any more. `is_told` as of `SlotLocks.attempt_ended`."""
+        self._slots.attempt_ended(slot, is_told=is_told)
+
+    def let_go_of_idle_slots(self) -> None:
+        """Nothing more is started in this turn."""
+        self._slots.let_go_of_idle()
+
+    def close(self) -> None:
+        """Nothing is admitted any more."""
+        self._slots.close()
+
     def begin_token(self, candidate: Candidate, start: Started) -> None:
         """The attempt that `admit` gave a token is about to start: the token's record names it before its agent lives."""
         ids = {"attempt": start.attempt, "worker": start.worker, "sequence": start.sequence}
@@ -175,12 +188,12 @@ class Admission:
 
     def _take_all(self, candidate: Candidate, asking: Asking | None, taken: _Taken) -> Answer:
         # The slot of this run comes first: its lock is free unless an attempt outlived the supervisor that started it.
-        slot_fd = try_take(self._slot_lock(candidate.slot), taken.note, self._run.dir.path)
+        slot_fd = self._slots.try_take(candidate.slot, taken.note)
         if slot_fd is None:
             self._missing.watch_slot(candidate.slot)
             return SlotHeld()
-        taken.undo.append(partial(os.close, slot_fd))
-        taken.lock_fds.append(slot_fd)
+        taken.undo.append(partial(self._slots.give_back, candidate.slot))
+        taken.kept_fds.append(slot_fd)
         refusal = self._take_token(candidate.item, asking, taken) or self._take_shared(candidate, taken)
         if refusal is not None:
             return refusal
@@ -191,7 +204,10 @@ class Admission:
             missing = self._missing_start(candidate.job.pool, worker.record)
             if missing is not None:
                 return missing
-        return Admitted(HeldLocks(taken.lock_fds, taken.token_fds), sorted(taken.pools), taken.promotions, worker)
+        locks = HeldLocks(taken.lock_fds, taken.kept_fds)
+        return Admitted(
+            locks=locks, pools=sorted(taken.pools), has_token=taken.has_token, promotions=taken.promotions, worker=worker
+        )
 
     def _take_token(self, item: ItemRef, asking: Asking | None, taken: _Taken) -> Joins | Shared | Refused | None:
         """Take the item's token; or tell that its work is done, or is being done, elsewhere."""
@@ -200,7 +216,8 @@ class Admission:
             return answer
         if isinstance(answer, Granted):
             taken.undo.append(partial(self._tokens.give_back, item))
-            taken.token_fds.append(answer.lock_fd)
+            taken.kept_fds.append(answer.lock_fd)
+            taken.has_token = True
             taken.promotions = answer.promotions
         return None
 

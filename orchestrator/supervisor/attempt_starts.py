@@ -112,14 +112,20 @@ class AttemptStarts:
             self._admission.adopt_token(item, name, start)
         return self._flights.resume(flight, self._run.history.workers.get(start.worker))
 
-    def note_end(self, start: records.Started) -> None:
-        """The end of this attempt is known, so its worker may forget it."""
-        self._recorded_through[start.worker] = start.sequence
+    def note_end(self, flight: Flight, *, is_told: bool) -> None:
+        """The end of this attempt is known, so its worker may forget it. `is_told`: that worker has told it."""
+        self._recorded_through[flight.start.worker] = flight.start.sequence
+        self._admission.attempt_ended(flight.slot, is_told=is_told)
+
+    def end_turn(self) -> None:
+        """Nothing more is started now: let go of what was kept for it."""
+        self._admission.let_go_of_idle_slots()
 
     def close(self) -> None:
         """Let go of what was taken for starts that could not be recorded, and so are not sent."""
         while self._unsent:
             self._unsent.pop().let_go()
+        self._admission.close()
 
     def _send(self, flight: Flight, message: Start, locks: HeldLocks) -> None:
         self._unsent.remove(locks)
@@ -180,7 +186,7 @@ class AttemptStarts:
             pools=admitted.pools,
             more_arguments=self._children.arguments(child, candidate.name) if child else (),
         )
-        if admitted.locks.kept_count:
+        if admitted.has_token:
             self._admission.begin_token(candidate, start)
         flight = Flight(item=item, name=candidate.name, job=job, start=start, slot=candidate.slot, mark=candidate.mark)
         self._flights.begin(flight)

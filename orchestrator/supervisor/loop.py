@@ -101,6 +101,8 @@ class Loop:
                 run.recorder.take_checkpoint()
             parts.gates.show_next_question()
             parts.limits.tell_changes(time.monotonic())
+            if not run.events:
+                parts.starts.end_turn()
             for happened in parts.inbox.wait(run.core.next_wake, is_in_hurry=bool(run.events) or parts.lists.is_busy):
                 self.take_in(happened)
             if parts.lists.is_busy:
@@ -130,7 +132,7 @@ class Loop:
         match happened:
             case OutcomeArrived() | AttemptLost():
                 if (ended := parts.flights.take_in(happened)) is not None:
-                    parts.starts.note_end(ended[0].start)
+                    parts.starts.note_end(ended[0], is_told=isinstance(happened, OutcomeArrived))
                     parts.ends.take_in(*ended)
             case Noted(words):
                 run.tell.note(words)
