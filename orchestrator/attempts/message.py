@@ -77,16 +77,18 @@ class StartMessages:
         started: Started,
         prepared: Prepared,
         *,
+        name: str,
+        mark: str,
         recorded_through: int,
         kept_locks: int,
         pools: list[str],
         more_arguments: Sequence[str] = (),
     ) -> Start:
-        """The message for the attempt that `started` records. `pools`: of which it holds a slot.
+        """The message for the attempt that `started` records, of the item `name`. `pools`: of which it holds a slot.
 
         `recorded_through` and `kept_locks` as in `Start`; `more_arguments` stand behind the prepared ones.
         """
-        item = self._records.item_name(job.id, started.index)
+        item = name
         stdout_path, stderr_path = self._records.run_dir.output_paths(job.id, started.index, started.attempt)
         # Files of the attempt beside its two streams differ from them in the suffix alone.
         stem = stdout_path.removesuffix("stdout")
@@ -94,8 +96,8 @@ class StartMessages:
             sequence=started.sequence,
             item=item,
             attempt=started.attempt,
-            mark=self.mark(item, started.attempt),
-            argv=[*prepared.argv, *more_arguments],
+            mark=mark,
+            argv=[*prepared.argv, *more_arguments] if more_arguments else prepared.argv,
             cwd=prepared.cwd,
             stdout_path=stdout_path,
             stderr_path=stderr_path,

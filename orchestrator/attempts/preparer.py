@@ -86,6 +86,7 @@ class Preparer:
         self._chooser = chooser or Chooser(os.environ, lambda _account: 0.0)
         self._find_agent = finder(jobs_file)
         self._workspaces = Workspaces(records, jobs_file)
+        self._plain = Surroundings(folder=jobs_file.folder, temporary_suffix="", run_env=jobs_file.run.env, files=jobs_file.files)
         self.replay: Replay | None = None
         if records.history.header.options.replay:
             from orchestrator.attempts.replay.replay import Replay
@@ -101,22 +102,28 @@ class Preparer:
 
         A bug of ours is no reason to end the run, and tells the item's mistake as well as it can.
         """
-        return self._fenced(job, index, lambda: self._prepare_start(job, index, attempt, account, left_usd))
+        try:
+            found = self.prepare_attempt(job, index, attempt, account=account, left_usd=left_usd)
+            return found if self.replay is None else self._as_played(found, job, index)
+        except Exception as error:
+            return self._unready(job, index, error)
 
     def _fenced(self, job: Job, index: int, prepare: Callable[[], Ready | NotStarted]) -> Ready | NotStarted:
         """Raises UserError and OSError, for what concerns the whole run."""
         try:
             return prepare()
         except Exception as error:
-            if passes_fence(error):
-                raise
-            log_fenced(self._records.run_dir.log, f"{self._records.item_name(job.id, index)}: it could not be made ready", error)
-            return NotStarted(Declined.REFUSED, f"it could not be made ready: {fenced_words(error)}", None)
+            return self._unready(job, index, error)
 
-    def _prepare_start(
-        self, job: Job, index: int, attempt: int, account: str | None, left_usd: float | None
-    ) -> Ready | NotStarted:
-        found = self.prepare_attempt(job, index, attempt, account=account, left_usd=left_usd)
+    def _unready(self, job: Job, index: int, error: Exception) -> NotStarted:
+        """A bug of ours, as the end of this item alone. Raises the error if it concerns the whole run."""
+        if passes_fence(error):
+            raise error
+        log_fenced(self._records.run_dir.log, f"{self._records.item_name(job.id, index)}: it could not be made ready", error)
+        return NotStarted(Declined.REFUSED, f"it could not be made ready: {fenced_words(error)}", None)
+
+    def _as_played(self, found: Ready | NotStarted, job: Job, index: int) -> Ready | NotStarted:
+        """In a replay: with what is played in the place of an agent."""
         if self.replay is None or isinstance(found, NotStarted) or found.prepared.agent is None:
             return found
         try:
@@ -160,19 +167,22 @@ class Preparer:
     ) -> Ready | NotStarted:
         """As `prepare_attempt`, also of an item that is done already."""
         label = None
-        number = self._loops.next_round(job, index) if round_number is None else round_number
+        is_loop = job.repeat is not None
+        number = round_number if round_number is not None else self._loops.next_round(job, index) if is_loop else 0
         try:
             # The label first: it is what people know the item by, also one that does not start.
             context = self._contexts.for_item(job, index, attempt)
             label = context["label"] = item_label(job, context)
             # Whether it runs at all, before anything else is rendered: a template may make sense only where it does.
-            if not self._selector.admits(job.id, index, self._records.count(job.id), label):
-                return NotStarted(Declined.UNSELECTED, self._selector.reason, label)
+            selector = self._selector
+            if not selector.takes_all and not selector.admits(job.id, index, self._records.count(job.id), label):
+                return NotStarted(Declined.UNSELECTED, selector.reason, label)
             if job.when is not None and not is_wanted(job, context):
                 return NotStarted(Declined.SKIPPED, "`when` is false", label)
-            context.update(self._loops.names(job, index, number))
-            if number == 1 and not self._loops.begins(job, context):
-                return NotStarted(Declined.SATISFIED, "`while` is false before the first round", label)
+            if is_loop:
+                context.update(self._loops.names(job, index, number))
+                if number == 1 and not self._loops.begins(job, context):
+                    return NotStarted(Declined.SATISFIED, "`while` is false before the first round", label)
             prepared = self._render(job, index, attempt, context, account, left_usd)
             # The payload is that of the first attempt: a template with `attempt` renders to other words in a later one, and the
             # token would stand for two works.
@@ -192,6 +202,10 @@ class Preparer:
     def _render(
         self, job: Job, index: int, attempt: int, context: dict[str, Any], account: str | None, left_usd: float | None
     ) -> Prepared:
+        has_place = job.workspace.kind != "shared" or bool(job.artifacts)
+        # What is rendered for most items has nothing of its own around it.
+        if not (job.is_agent or has_place or job.creates is not None):
+            return render_attempt(job, context, self._plain)
         agents = AgentSurroundings(
             find=self._find_agent,
             before=self.find_before(job, index, attempt),
@@ -202,7 +216,7 @@ class Preparer:
             folder=self._jobs_file.folder,
             temporary_suffix=f"{self._records.history.header.mark}/{job.id}:{index}",
             run_env=self._jobs_file.run.env,
-            place=self._workspaces.place(job, index, attempt, context),
+            place=self._workspaces.place(job, index, attempt, context) if has_place else None,
             agents=agents,
             files=self._jobs_file.files,
         )

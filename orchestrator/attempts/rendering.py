@@ -155,18 +155,18 @@ def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings
         stdin = rendered_text(job.stdin, context, "stdin")
         size_in_bytes(stdin, "stdin")
         action = msgspec.structs.replace(action, stdin=stdin)
-    check = _check(job, context)
+    check = _check(job, context) if job.check is not None else None
     does = _what_it_does(job, action, declared, cwd, check, surroundings.place)
     return Prepared(
         argv=action.argv,
         script=action.script,
         cwd=works_in,
-        env={**action.env, **declared},
+        env={**action.env, **declared} if action.env else declared,
         stdin=action.stdin,
         creates=creates,
         label=context.get("label"),
         payload=_payload(does, creates),
-        token=_token(job, context),
+        token=_token(job, context) if job.token is not None else None,
         child=action.child,
         agent=action.agent,
         check=check,
@@ -266,6 +266,8 @@ def _variables(
     run_env: Mapping[str, Template], job_env: Mapping[str, Template], context: Mapping[str, Any]
 ) -> dict[str, str | None]:
     """What the job declares of its environment; None: removed."""
+    if not run_env and not job_env:
+        return {}
     return {name: _variable(name, template, context) for name, template in {**run_env, **job_env}.items()}
 
 
@@ -277,9 +279,8 @@ def _shell(script: str) -> _Action:
     return _Action(script_argv(script), recorded_argv=["/bin/sh", "-c", script])
 
 
-def _check(job: Job, context: Mapping[str, Any]) -> str | None:
-    if job.check is None:
-        return None
+def _check(job: Job, context: Mapping[str, Any]) -> str:
+    assert job.check is not None
     script = rendered_text(job.check, context, "check")
     check_argument(script, "the script of the check", "put it into a file, and run that")
     return script
@@ -331,6 +332,8 @@ def _variable(name: str, template: Template, context: Mapping[str, Any]) -> str:
 def _folder(job: Job, context: Mapping[str, Any], folder: str) -> str:
     if job.cwd is None:
         cwd = folder
+        if cwd.isascii():
+            return cwd
     else:
         named = rendered_text(job.cwd, context, "cwd")
         if not named:
@@ -341,9 +344,8 @@ def _folder(job: Job, context: Mapping[str, Any], folder: str) -> str:
     return cwd
 
 
-def _token(job: Job, context: Mapping[str, Any]) -> str | None:
-    if job.token is None:
-        return None
+def _token(job: Job, context: Mapping[str, Any]) -> str:
+    assert job.token is not None
     token = rendered_text(job.token, context, "token")
     try:
         check_token(token)

@@ -56,12 +56,15 @@ def rendered_arguments(templates: tuple[Template, ...], context: Mapping[str, An
     for template in templates:
         # Most arguments are static: there is nothing to render.
         value = template.source if template.is_static else value_of_template(template, context, key)
-        for each in value if isinstance(value, list) else (value,):
+        for each in value if type(value) is list else (value,):
             try:
-                arguments.append(text_of(each))
+                text = each if type(each) is str else text_of(each)
             except ValueError as error:
                 raise ItemRefused(f"{key}: argument {len(arguments)}: {error}") from error
-            check_argument(arguments[-1], f"argument {len(arguments) - 1}")
+            # Mostly that is plain, and need not be told where it stands.
+            if len(text) > ARGUMENT_BYTES or not text.isascii() or "\0" in text:
+                check_argument(text, f"argument {len(arguments)}")
+            arguments.append(text)
     return arguments
 
 

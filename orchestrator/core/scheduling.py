@@ -111,13 +111,9 @@ def hold_resource(state: RunState, resource: str, until: float, now: float) -> N
         state.holds[resource] = until
 
 
-def run_room(state: RunState) -> int:
-    """How many more items may run. Attempts in slots that the run no longer has count, too: it may be below zero."""
-    return state.slots - state.running
-
-
 def lane_rooms(state: RunState) -> dict[str, int]:
-    """How many more items of each lane may run, as long as none of the other lane starts (`run_room` bounds both together)."""
+    """How many more items of each lane may run, as long as none of the other lane starts (the slots of the run bound both
+    together). Attempts in slots that the run no longer has count, too: it may be below zero."""
     room = state.slots - state.running
     if not state.fast_slots:
         return {"main": room, "fast": room}
@@ -242,6 +238,11 @@ def take_next(state: RunState, job: JobState) -> int | None:
     """The item of this job that starts next: it is taken off the list of those that are to start."""
     if not has_free_place(job):
         return None
+    if not (job.rules.chain or job.due or job.held or job.backoff):
+        # Mostly nothing of it waits: then the next is the one that was not begun.
+        if (first := _next_pending(job)) is not None:
+            job.next_index = first + 1
+        return first
     # Before the heads of the heaps are compared: a stale head would hide what stands behind it.
     drop_stale(job)
     pending = _first_ready(job) if job.rules.chain else _next_pending(job)

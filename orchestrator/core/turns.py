@@ -33,7 +33,6 @@ from orchestrator.core.scheduling import (
     may_start,
     missing_of_account,
     missing_of_pool,
-    run_room,
     take_next,
 )
 from orchestrator.core.states import JobState, Phase, Running, RunState, Tries
@@ -83,25 +82,29 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         shortage.note_starts(state, now)
         return
     # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number, and count as well.
-    room = min(run_room(state), shortage.room_for_more(state))
+    room: float = state.slots - state.running
+    if state.shortage.bound is not None:
+        room = min(room, shortage.room_for_more(state))
     rooms = lane_rooms(state)
     # The list of a more urgent job is about to come: its items must not find all slots given to less urgent ones.
-    urgency = max(agenda.listing, default=None)
+    urgency = max(agenda.listing) if agenda.listing else None
     lacking_lines: set[WaitingLine] = set()
     while state.free_slots and room > 0 and (found := _first_line(state, lacking_lines)) is not None:
         line, job = found
-        order, account = job.rules.order, account_for(state, job.rules)
+        rules = job.rules
+        order, account = rules.order, account_for(state, rules) if rules.accounts else None
         # All others that are left are no more urgent than this one.
-        if urgency is not None and job.rules.priority < urgency:
+        if urgency is not None and rules.priority < urgency:
             break
-        if (missing := missing_of_pool(state, job)) is not None:
+        if state.holds and (missing := missing_of_pool(state, job)) is not None:
             _hold_up(state, line, job, missing)
             continue
-        if rooms[line.lane] <= 0 or not _is_to_be_had(state, line, job, account):
+        uses_account = account is not None or line.held is not None
+        if rooms[line.lane] <= 0 or (uses_account and not _is_to_be_had(state, line, job, account)):
             lacking_lines.add(line)
             continue
         # Asked anew for each item: what the one before is expected to cost is counted already.
-        if budget.refusal(state, job) is not None:
+        if rules.is_paid and budget.refusal(state, job) is not None:
             # Of what is refused to one of many alike nobody else of them need ask.
             if line.is_unpriced:
                 lacking_lines.add(line)
@@ -122,7 +125,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
             throttle.note_account(state, job, index, account)
         count_start(state, job)
         # Mostly one more of its items could start. Then the job stands where it stood, and need not be looked at anew.
-        if job.rules.is_paid or state.halted_by is not None or not has_ready(job):
+        if rules.is_paid or state.halted_by is not None or not has_ready(job):
             agenda.changed.add(order)
         room -= 1
         rooms[line.lane] -= 1

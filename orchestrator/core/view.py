@@ -93,7 +93,7 @@ class CoreView:
 
     def has_dependents(self, order: int) -> bool:
         """Whether other jobs need the job."""
-        return self._state.jobs[order].has_dependents
+        return bool(self._state.jobs[order].dependents)
 
     def startable_jobs(self) -> list[int]:
         """The jobs of which an item can start: as soon as there is a slot and what else it needs, or when its time has come."""

@@ -46,6 +46,9 @@ from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, S
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
 
+DESCRIPTORS_LOOK_SECONDS = 0.25
+"""From one look whether a worker that is there may have a start to the next: each costs three calls of the system."""
+
 _decode: Callable[[bytes], Ended] = message_decoder(Ended)
 
 
@@ -72,6 +75,10 @@ class LocalEngine:
         self._deadlines = Deadlines(run_dir)
         self._by_slot: dict[int, _Worker] = {}
         self._by_fileno: dict[int, _Worker] = {}
+        self._sources: list[int] | None = None
+        """What `sources` told last, as long as it is so."""
+        self._descriptors_due = 0.0
+        """When it is to be seen again whether descriptors are left for a start (monotonic seconds)."""
         self._died_idle: dict[int, str] = {}
         """By number the workers that died while nothing was sent to them, and how, in words."""
 
@@ -88,15 +95,18 @@ class LocalEngine:
         # Where the machine has no room for one more, idle workers would else keep a slot without one from ever working.
         worker = self._by_slot.get(slot) or self._idle()
         # The only worker of a run may have what is kept: else the run could do nothing at all.
-        if len(self._by_fileno) > 1:
+        if len(self._by_fileno) > 1 and (worker is None or time.monotonic() >= self._descriptors_due):
             keep_descriptors(next(iter(self._by_fileno)), is_new_worker=worker is None)
+            # A worker that is there takes no descriptor more than it has.
+            self._descriptors_due = time.monotonic() + DESCRIPTORS_LOOK_SECONDS
         if worker is None:
             worker = self._started(slot)
             return ReadyWorker(worker.process.worker, worker.process)
-        del self._by_slot[worker.slot]
-        worker.slot = slot
         worker.is_prepared = True
-        self._by_slot[slot] = worker
+        if worker.slot != slot:
+            del self._by_slot[worker.slot]
+            worker.slot = slot
+            self._by_slot[slot] = worker
         return ReadyWorker(worker.process.worker, None)
 
     def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
@@ -139,6 +149,7 @@ class LocalEngine:
 
     def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:
         """See `Engine`."""
+        self._sources = None
         return self._taken_over.resume(attempt, worker)
 
     def has_living_worker(self, slot: int) -> bool:
@@ -147,7 +158,13 @@ class LocalEngine:
 
     def sources(self) -> Sequence[int]:
         """The sockets of all workers, and what tells of attempts that were taken over."""
-        return [*self._by_fileno, *self._taken_over.sources()]
+        if self._sources is not None:
+            return self._sources
+        sources = [*self._by_fileno, *self._taken_over.sources()]
+        # Of adopted workers nobody tells here that one is gone.
+        if not self._taken_over.has_adopted:
+            self._sources = sources
+        return sources
 
     def take_in(self, fileno: int) -> list[EngineEvent]:
         """Read one message of the worker behind `fileno`, or what is told of attempts that were taken over."""
@@ -186,6 +203,7 @@ class LocalEngine:
                 reap_later(worker.process.pid)
         self._by_slot.clear()
         self._by_fileno.clear()
+        self._sources = None
         self._taken_over.close()
 
     def _started(self, slot: int) -> _Worker:
@@ -205,20 +223,23 @@ class LocalEngine:
         worker = _Worker(slot=slot, process=process, connection=connection, folder=str(folder), is_prepared=True)
         self._by_slot[slot] = worker
         self._by_fileno[connection.fileno()] = worker
+        self._sources = None
         return worker
 
     def _idle(self) -> _Worker | None:
         return next((worker for worker in self._by_slot.values() if not worker.is_prepared), None)
 
     def _send(self, worker: _Worker, message: bytes, lock_fds: Sequence[int]) -> None:
-        # A worker that died is told by `take_in`: its socket is readable now.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
             channel.send(worker.connection, message, lock_fds, folder=worker.folder)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # a worker that died is told by `take_in`: its socket is readable now
 
     def _forget(self, worker: _Worker) -> None:
         """Let go of a worker: it exits, if it has not yet."""
         del self._by_slot[worker.slot]
         del self._by_fileno[worker.connection.fileno()]
+        self._sources = None
         worker.connection.close()
 
     def _bury(self, worker: _Worker) -> list[EngineEvent]:

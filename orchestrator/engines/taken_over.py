@@ -72,6 +72,11 @@ class TakenOver:
         """Whether what a dead worker left in `slot` is being ended."""
         return self._dead.has_slot(slot)
 
+    @property
+    def has_adopted(self) -> bool:
+        """Whether `sources` may be others at the next call."""
+        return len(self._adopted) > 0
+
     def sources(self) -> list[int]:
         """Descriptors for `take_in`."""
         return [*self._adopted.filenos(), self._dead.fileno()] if self._adopted else [self._dead.fileno()]

@@ -25,10 +25,11 @@ class ItemColumns:
         self._attempts = array("I")
         self._notes = bytearray()
         self._counts = [0] * len(_STATUSES)
+        self._end = 0
 
     def __len__(self) -> int:
         """Every item that a record tells of has an index below this."""
-        return len(self._statuses)
+        return self._end
 
     def status(self, index: int) -> Status:
         return _STATUSES[self._statuses[index]] if index < len(self._statuses) else Status.PENDING
@@ -40,14 +41,16 @@ class ItemColumns:
     def put(self, index: int, status: Status, attempt: int = 0) -> None:
         """The item is `status` now. `attempt`: the number of its last attempt; 0: as before."""
         statuses = self._statuses
-        if index >= len(statuses):
-            # Doubled, so that items which come in order do not copy the arrays each time.
-            missing = max(index + 1 - len(statuses), len(statuses))
-            statuses.frombytes(bytes(missing))
-            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
-        code = _CODES[status]
-        self._counts[statuses[index]] -= 1
-        self._counts[code] += 1
+        if index >= self._end:
+            self._end = index + 1
+            if index >= len(statuses):
+                # Doubled, so that items which come in order do not copy the arrays each time.
+                missing = max(index + 1 - len(statuses), len(statuses))
+                statuses.frombytes(bytes(missing))
+                self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
+        code, counts = _CODES[status], self._counts
+        counts[statuses[index]] -= 1
+        counts[code] += 1
         statuses[index] = code
         if attempt:
             self._attempts[index] = attempt

@@ -122,7 +122,7 @@ class JobHistory:
 
     def is_set_back(self, index: int) -> bool:
         """Whether an update set the item back, and it has not had its turn since. Raises StateRefusedError."""
-        if self.status(index) is not Status.PENDING:
+        if self.settlements.get(index) is None or self.status(index) is not Status.PENDING:
             return False
         record = self.record(index)
         return isinstance(record, ItemSettled) and record.status is Status.PENDING

@@ -141,19 +141,19 @@ class Syncer:
         """The thread: wait for a request, rest, sync once for all that came meanwhile."""
         last_began = -SHORTEST_INTERVAL_SECONDS
         while True:
+            # Rest before the next fdatasync: more groups come in meanwhile and share it, and need not wake this thread for that.
+            # A close ends the rest at once.
+            rest = last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()
+            if rest > 0:
+                self._closing.wait(rest)
             with self._condition:
-                self._is_idle = True
-                self._condition.wait_for(lambda: self._closing.is_set() or self._requested > self._durable)
-                self._is_idle = False
-            # Rest before the next fdatasync: more groups come in meanwhile and share it. A close ends the rest at once.
-            self._closing.wait(max(0.0, last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()))
-            with self._condition:
+                if self._requested <= self._durable:
+                    self._is_idle = True
+                    self._condition.wait_for(lambda: self._closing.is_set() or self._requested > self._durable)
+                    self._is_idle = False
                 if self._closing.is_set():
                     return
                 goal, fd = self._requested, self._fd
-                if goal <= self._durable:
-                    # A checkpoint made the groups durable while this thread rested.
-                    continue
                 last_began = time.monotonic()
                 self._is_syncing = True
                 # Without the condition: the loop asks `durable_through` while the disk works. `switch_file` waits for the flag.

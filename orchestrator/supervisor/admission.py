@@ -19,6 +19,7 @@ An item that joins work already running in this run takes no resource. It refuse
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -123,13 +124,13 @@ class Admission:
     def admit(self, candidate: Candidate) -> Answer:
         """Take all that the attempt needs, or tell what is missing. Raises StateUnwritableError."""
         try:
-            asking = self._asking(candidate)
+            asking = self._asking(candidate) if candidate.prepared.token is not None else None
             if asking is not None:
                 # Before anything is taken: a duplicate of work in this run needs neither slot nor memory to join it.
                 known = self._tokens.ask_this_run(asking)
-                if isinstance(known, Joins | Shared | Refused):
+                if isinstance(known, (Joins, Shared, Refused)):
                     return known
-            if self._is_memory_short():
+            if self._min_free_memory is not None and _free_memory() < self._min_free_memory:
                 return Missing(MEMORY, time.monotonic() + _MEMORY_LOOK_SECONDS)
             account = candidate.account
             if account is not None and (limited := self._resources.trials.find_missing(account)) is not None:
@@ -172,11 +173,10 @@ class Admission:
         """An attempt of an earlier supervisor holds its token: go on for it as if it had been admitted here."""
         self._tokens.adopt_attempt(item, name, start)
 
-    def _asking(self, candidate: Candidate) -> Asking | None:
-        """What the token desk is asked; None: the item has no token."""
+    def _asking(self, candidate: Candidate) -> Asking:
+        """What the token desk is asked for an item that has a token."""
         prepared = candidate.prepared
-        if prepared.token is None:
-            return None
+        assert prepared.token is not None
         wanted = Wanted(
             token=prepared.token,
             payload=prepared.payload,
@@ -192,27 +192,32 @@ class Admission:
         if slot_fd is None:
             self._missing.watch_slot(candidate.slot)
             return SlotHeld()
-        taken.undo.append(partial(self._slots.give_back, candidate.slot))
-        taken.kept_fds.append(slot_fd)
-        refusal = self._take_token(candidate.item, asking, taken) or self._take_shared(candidate, taken)
-        if refusal is not None:
-            return refusal
+        if self._slots.keeps(candidate.slot):
+            taken.undo.append(partial(self._slots.give_back, candidate.slot))
+            taken.kept_fds.append(slot_fd)
+        else:
+            taken.undo.append(partial(os.close, slot_fd))
+            taken.lock_fds.append(slot_fd)
+        if asking is not None and (elsewhere := self._take_token(candidate.item, asking, taken)) is not None:
+            return elsewhere
+        if (missing := self._take_shared(candidate, taken)) is not None:
+            return missing
         # A worker only for an attempt that has all else, or idle workers would fill the machine.
         worker = self._engine.prepare(candidate.slot)
         # The rate is asked last: what it grants is spent, and a worker that cannot be had must not spend it again and again.
         if candidate.job.pool in self._resources.rates:
-            missing = self._missing_start(candidate.job.pool, worker.record)
-            if missing is not None:
-                return missing
+            too_soon = self._missing_start(candidate.job.pool, worker.record)
+            if too_soon is not None:
+                return too_soon
         locks = HeldLocks(taken.lock_fds, taken.kept_fds)
         return Admitted(
             locks=locks, pools=sorted(taken.pools), has_token=taken.has_token, promotions=taken.promotions, worker=worker
         )
 
-    def _take_token(self, item: ItemRef, asking: Asking | None, taken: _Taken) -> Joins | Shared | Refused | None:
+    def _take_token(self, item: ItemRef, asking: Asking, taken: _Taken) -> Joins | Shared | Refused | None:
         """Take the item's token; or tell that its work is done, or is being done, elsewhere."""
-        answer = self._tokens.ask_for_token(asking) if asking is not None else None
-        if isinstance(answer, Joins | Shared | Refused):
+        answer = self._tokens.ask_for_token(asking)
+        if isinstance(answer, (Joins, Shared, Refused)):
             return answer
         if isinstance(answer, Granted):
             taken.undo.append(partial(self._tokens.give_back, item))
@@ -240,15 +245,14 @@ class Admission:
             taken.undo.append(partial(unlock, pool_fd))
             taken.lock_fds.append(pool_fd)
             taken.pools.add(pool)
-        return self._take_trial(candidate, taken)
+        account = candidate.account
+        return None if account is None else self._take_trial(account, taken)
 
-    def _take_trial(self, candidate: Candidate, taken: _Taken) -> Missing | None:
+    def _take_trial(self, account: str, taken: _Taken) -> Missing | None:
         """Where the limit of the agent's account is just over, take the right to try it alone."""
-        if candidate.account is None:
-            return None
-        tried = self._resources.trials.try_use_account(candidate.account, taken.note)
-        if isinstance(tried, Parked | Tried):
-            return self._missing.watch_account(candidate.account, tried)
+        tried = self._resources.trials.try_use_account(account, taken.note)
+        if isinstance(tried, (Parked, Tried)):
+            return self._missing.watch_account(account, tried)
         if isinstance(tried, Trial):
             taken.undo.append(partial(unlock, tried.lock_fd))
             taken.lock_fds.append(tried.lock_fd)
@@ -264,9 +268,9 @@ class Admission:
             return Missing(SHORTAGE, new_worker=new_worker)  # its worker is recorded, or the next one would get the same number
         return None if wait is None else Missing(pool_rate(pool), time.monotonic() + wait, new_worker)
 
-    def _is_memory_short(self) -> bool:
-        if self._min_free_memory is None:
-            return False
-        import psutil
 
-        return psutil.virtual_memory().available < self._min_free_memory
+def _free_memory() -> int:
+    """Bytes that this machine could give to a new process."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)

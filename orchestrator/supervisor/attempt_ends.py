@@ -104,6 +104,11 @@ class AttemptEnds:
             return meaning, *self._reckon(flight, meaning.outcome)
 
     def _reckon(self, flight: Flight, outcome: Outcome) -> tuple[Spent | None, Cost | None]:
+        start = flight.start
+        # A command of an item for which no agent has ever worked costs nothing, whatever comes of it.
+        is_command = start.agent is None and outcome.agent is None and not start.child
+        if is_command and not self._run.history.jobs[start.job].spending.is_known(start.index):
+            return None, None
         spent = spent_with(self._run.reader, flight, outcome)
         return spent, cost_with(flight, outcome, spent)
 
@@ -115,12 +120,18 @@ class AttemptEnds:
     def meaning(self, flight: Flight, outcome: Outcome) -> Meaning:
         """The outcome after all steps, and the verdict on it."""
         telling, checking = self._steps.get(flight.job.id) or self._steps_of(flight.job)
+        if flight.start.child:
+            outcome = self._child_run_ended(flight, outcome)
+        if outcome.workspace is not None:
+            self._workspace_notes.note_report(flight.name, outcome.workspace)
         for step in telling:
             outcome = step(flight, outcome)
         told = outcome
         for step in checking:
             outcome = step(flight, outcome)
-        verdict = verdict_on(told, outcome, verdict_of(outcome, flight.asked_end))
+        verdict = verdict_of(outcome, flight.asked_end)
+        if told.agent is not None:
+            verdict = verdict_on(told, outcome, verdict)
         # The last step, for a loop's condition is asked of a round that did what it should.
         is_round = flight.job.repeat is not None and verdict is Verdict.SUCCEEDED
         if is_round:
@@ -132,9 +143,7 @@ class AttemptEnds:
         # What the attempt says of itself, with what is known of its kind. The exit code comes last: it is data for a loop only if
         # no child run, landing or replay explains it.
         telling: dict[Step, bool] = {
-            self._child_run_ended: True,
             self._landed: isinstance(job.action, LandAction),
-            self._workspace_told: True,
             self._played: self._preparer.replay is not None,
             self._session_carried_over: job.is_agent,
             self._unproven_carried_over: job.creates is not None,
@@ -142,7 +151,7 @@ class AttemptEnds:
         }
         # What it says is looked at: a success without the output or the answer that the job promises is none.
         checking: dict[Step, bool] = {
-            self._output_checked: True,
+            self._output_checked: job.output != "text",
             self._agent_ends.check_answer: job.schema is not None,
         }
         steps = tuple(tuple(step for step, concerns in each.items() if concerns) for each in (telling, checking))
@@ -151,8 +160,6 @@ class AttemptEnds:
 
     def _child_run_ended(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The exit code of a child run's supervisor, in the words of that run."""
-        if not flight.start.child:
-            return outcome
         outcome = self._children.read_end(flight, outcome)
         if outcome.attempt_class is AttemptClass.PAUSED:
             self._run.tell.child_paused(flight, outcome.message, self._children.questions_of(flight))
@@ -160,11 +167,6 @@ class AttemptEnds:
 
     def _landed(self, flight: Flight, outcome: Outcome) -> Outcome:
         return landing_told(outcome, self._run.dir) if isinstance(flight.job.action, LandAction) else outcome
-
-    def _workspace_told(self, flight: Flight, outcome: Outcome) -> Outcome:
-        if outcome.workspace is not None:
-            self._workspace_notes.note_report(flight.name, outcome.workspace)
-        return outcome
 
     def _played(self, flight: Flight, outcome: Outcome) -> Outcome:
         """In a replay the outcome that was recorded, as far as it can be played."""

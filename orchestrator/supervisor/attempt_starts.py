@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
+from orchestrator.attempts.agent.work import AgentWork
 from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.message import StartMessages
@@ -77,8 +78,8 @@ class AttemptStarts:
         # Templates read what ended in this very turn.
         self._run.recorder.catch_up()
         job = self._run.job(item)
-        left = self._run.core.left_nano_usd(item[0]) if job.is_agent else None
-        ready = self._preparer.prepare_start(job, item[1], decision.attempt, account, dollars(left))
+        left = dollars(self._run.core.left_nano_usd(item[0])) if job.is_agent else None
+        ready = self._preparer.prepare_start(job, item[1], decision.attempt, account, left)
         if isinstance(ready, NotStarted):
             self._decline(item, ready)
             return
@@ -86,19 +87,20 @@ class AttemptStarts:
         mark = self._messages.mark(name, decision.attempt)
         candidate = Candidate(item, name, job, decision.slot, mark, ready.prepared)
         # An item that found out its account only now was not held back by the core for it.
-        is_new_account = candidate.account is not None and candidate.account != account
+        own = candidate.account
+        is_new_account = own is not None and own != account
         if is_new_account and (throttled := self._throttled(candidate)) is not None:
             self._run.happened(throttled)
             return
         answer = self._admission.admit(candidate)
-        if isinstance(answer, Admitted | Missing) and answer.new_worker is not None:
+        if isinstance(answer, (Admitted, Missing)) and answer.new_worker is not None:
             self._run.recorder.add(answer.new_worker)
         if not isinstance(answer, Admitted):
             self._not_admitted(item, ready, answer)
             return
         self._unsent.append(answer.locks)
-        if candidate.account is not None and is_new_account:
-            self._run.happened(AccountTold(item, candidate.account))
+        if own is not None and is_new_account:
+            self._run.happened(AccountTold(item, own))
         self._begin(candidate, decision.attempt, ready, answer)
 
     def resume(self, start: records.Started, slot: int) -> list[EngineEvent]:
@@ -142,7 +144,10 @@ class AttemptStarts:
 
     def _known_missing(self, order: int, account: str | None) -> StartDeclined | None:
         """What another start of this turn found missing already."""
-        held = [event for event in self._run.events if isinstance(event, StartDeclined) and event.why is Declined.HELD]
+        events = self._run.events
+        if not events:
+            return None
+        held = [event for event in events if isinstance(event, StartDeclined) and event.why is Declined.HELD]
         if not held:
             return None
         needed = self._run.core.resources(order)
@@ -174,13 +179,15 @@ class AttemptStarts:
             round=ready.round,
             child=child,
             workspace=prepared.place.name if prepared.place is not None else "",
-            **_agent_fields(prepared),
-            played=None if prepared.played is None else (prepared.played.index, prepared.played.attempt),
         )
+        if prepared.agent is not None:
+            start = msgspec.structs.replace(start, **_agent_fields(prepared.agent, prepared))
         message = self._messages.compose_start(
             job,
             start,
             prepared,
+            name=candidate.name,
+            mark=candidate.mark,
             recorded_through=self._recorded_through.get(worker, -1),
             kept_locks=admitted.locks.kept_count,
             pools=admitted.pools,
@@ -236,13 +243,12 @@ class AttemptStarts:
         self._run.happened(StartDeclined(item, why.why))
 
 
-def _agent_fields(prepared: Prepared) -> dict[str, Any]:
+def _agent_fields(work: AgentWork, prepared: Prepared) -> dict[str, Any]:
     """What is recorded of an agent's attempt besides."""
-    work = prepared.agent
-    if work is None:
-        return {}
     session = work.session.session_id if work.session is not None else None
-    return {"agent": work.agent, "account": work.account, "model": work.model, "session": session, "folder": prepared.cwd}
+    played = None if prepared.played is None else (prepared.played.index, prepared.played.attempt)
+    told = {"agent": work.agent, "account": work.account, "model": work.model, "session": session, "folder": prepared.cwd}
+    return {**told, "played": played}
 
 
 def _joined(ready: Ready, words: str = "") -> Joined:

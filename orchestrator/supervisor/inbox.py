@@ -25,7 +25,7 @@ class Source:
     is_fixed = True
 
     def filenos(self) -> Sequence[int]:
-        """Descriptors that become readable when `read_news` has some; each call gives a sequence of its own."""
+        """Descriptors that become readable when `read_news` has some. One sequence is never changed: others are another one."""
         return ()
 
     def read_news(self, _fileno: int) -> Iterable[Happened]:
@@ -64,8 +64,8 @@ class Inbox:
             # What was taken in meanwhile may have closed this descriptor.
             if key.fd in self._watched[source]:
                 yield from source.read_news(key.fd)
-                if not source.is_fixed:
-                    # At once: the number of a descriptor that was closed may come back as another source's.
+                # At once: the number of a descriptor that was closed may come back as another source's.
+                if not source.is_fixed and source.filenos() is not self._watched[source]:
                     self._watch([source])
         now = time.monotonic()
         for source in self._looking:
@@ -89,7 +89,13 @@ class Inbox:
     def _watch(self, sources: Iterable[Source]) -> None:
         """Watch exactly what these sources name."""
         # Mostly nothing has changed, and a source may name hundreds.
-        changed = [(source, named) for source in sources if (named := source.filenos()) != self._watched[source]]
+        watched, changed = self._watched, []
+        for source in sources:
+            named = source.filenos()
+            if named is not watched[source] and named != watched[source]:
+                changed.append((source, named))
+        if not changed:
+            return
         # First let go of all that is not named, of every source: a number that one has closed may be another's by now.
         for source, named in changed:
             for fileno in set(self._watched[source]).difference(named):

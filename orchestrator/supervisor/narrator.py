@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import ItemState, Waiting
@@ -19,6 +19,8 @@ from orchestrator.views import happenings
 from orchestrator.views.happenings import OpenQuestion
 from orchestrator.views.listeners import Listeners
 from orchestrator.workers.protocol import AttemptClass, Outcome
+
+_END_WORDS = {kind: kind.__name__.lower() for kind in get_args(ItemState)}
 
 _REFUSED = (AttemptClass.RATE_LIMIT, AttemptClass.OVERLOADED, AttemptClass.NETWORK, AttemptClass.USAGE_LIMIT)
 """Classes after which an item waits for its account: nobody can say when its turn comes."""
@@ -82,6 +84,31 @@ class Narrator:
 
         Exactly one happening tells the end of an attempt: which one depends on what its item does next.
         """
+        # The item came to its end.
+        if not isinstance(state, Waiting):
+            start, report = flight.start, outcome.agent
+            self._listeners.hear(
+                happenings.ItemEnded(
+                    item=flight.name,
+                    job=flight.job.id,
+                    label=start.label,
+                    status=_END_WORDS[type(state)],
+                    attempts=start.attempt,
+                    message=why or (outcome.message if report is None else outcome_in_words(outcome)),
+                    duration_s=round(outcome.duration_seconds, 3),
+                    exit_code=outcome.exit_code,
+                    at=time.time(),
+                    sequence=start.sequence,
+                    worker=start.worker,
+                    attempt_class=outcome.attempt_class.value,
+                    cost_usd=price.usd,
+                    usage=price.usage,
+                    session_id=report.session_id if report is not None else start.session,
+                    agent=report.agent if report is not None else start.agent,
+                    model=(report.model if report is not None else None) or start.model,
+                )
+            )
+            return
         told: dict[str, Any] = {
             "item": flight.name,
             "job": flight.job.id,
@@ -89,20 +116,8 @@ class Narrator:
             "at": time.time(),
             **_attempt_told(flight, outcome, price),
         }
-        # The item came to its end.
-        if not isinstance(state, Waiting):
-            self._listeners.hear(
-                happenings.ItemEnded(
-                    status=type(state).__name__.lower(),
-                    attempts=flight.start.attempt,
-                    message=why or outcome_in_words(outcome),
-                    duration_s=round(outcome.duration_seconds, 3),
-                    exit_code=outcome.exit_code,
-                    **told,
-                )
-            )
         # The item waits for something that has no time yet, so a time to the next attempt would be wrong.
-        elif state.due == math.inf or outcome.attempt_class in _REFUSED:
+        if state.due == math.inf or outcome.attempt_class in _REFUSED:
             self._listeners.hear(happenings.ItemWaiting(message=outcome_in_words(outcome), **told))
         # The next round is no retry: nothing failed.
         elif round_ended:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.core.states import ItemRef
-from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked
+from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked, Started
 from orchestrator.store.run_store import RunStore
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import AttemptClass
@@ -34,11 +34,14 @@ class Recorder:
     def add(self, record: Record) -> None:
         """Have `record` written with the next commit."""
         self._records.append(record)
-        self._is_read |= isinstance(record, _READ)
+        # Starts and ends first, which are most of all.
         if isinstance(record, AttemptEnded):
             outcome = record.outcome
             told = record.round or record.child or record.folder or outcome.check.size or outcome.unproven
-            self._is_read |= bool(told) or outcome.attempt_class is AttemptClass.LOST
+            if told or outcome.attempt_class is AttemptClass.LOST:
+                self._is_read = True
+        elif not isinstance(record, Started) and isinstance(record, _READ):
+            self._is_read = True
 
     def then(self, action: Callable[[], None]) -> None:
         """Do this after the next commit, in order."""

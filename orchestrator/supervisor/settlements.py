@@ -17,7 +17,7 @@ from orchestrator.attempts.preparer import NotStarted
 from orchestrator.core.decisions import CloseJob, Settle
 from orchestrator.core.states import ENDED_STATES, ItemRef, ItemState
 from orchestrator.reading.money.costs import spent_after_replay
-from orchestrator.reading.money.ledger import price_of_attempt
+from orchestrator.reading.money.ledger import NO_PRICE, price_of_attempt
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
 from orchestrator.store.outcomes import ends_before
@@ -220,7 +220,7 @@ class Settlements:
         # Before its end is recorded: what its item has cost so far is what it had cost without it.
         before = self._run.past(flight.item).spent(flight.item[1]) if ended.spent is not None else None
         last = self._run.past(flight.item).last_end(flight.item[1]) if start.attempt > 1 else None
-        price = price_of_attempt(start, outcome, ended.spent, before)
+        price = price_of_attempt(start, outcome, ended.spent, before) if ended.spent is not None else NO_PRICE
         self._recorder.add(
             records.AttemptEnded(
                 job=start.job,
@@ -238,7 +238,7 @@ class Settlements:
                 workspace=start.workspace,
                 is_adopted=flight.is_adopted,
                 spent=ended.spent,
-                earlier=ends_before(last, start),
+                earlier=ends_before(last, start) if last is not None else [],
             )
         )
         self._run.tell.attempt_ended(flight, outcome, state, ended.round, price, why)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
 import msgspec
 
@@ -19,6 +20,10 @@ from orchestrator.workers.locks import unlock
 
 LONGEST_KEPT_SECONDS = LOOK_SECONDS
 """Who waits for a slot looks at its lock as often: short attempts make it no harder to get than one that lasts so long."""
+
+
+_OF_ALL_DESCRIPTORS = 4
+"""A copy is a descriptor more, of which a run of hundreds of slots has few: only the first quarter of all is spent on copies."""
 
 
 class _Held(msgspec.Struct):
@@ -38,9 +43,11 @@ class SlotLocks:
         self._held: dict[int, _Held] = {}
         self._idle: set[int] = set()
         """Of those held: nothing runs in these slots just now."""
+        limit, _ = getrlimit(RLIMIT_NOFILE)
+        self._highest = limit // _OF_ALL_DESCRIPTORS if limit != RLIM_INFINITY else limit
 
     def try_take(self, slot: int, note: str) -> int | None:
-        """The descriptor of the slot's lock, which stays ours; `note`: who holds it now. None: somebody else has it.
+        """The descriptor of the slot's lock, which stays ours if `keeps` says so; `note`: who has it now. None: somebody has it.
 
         Raises as `try_take` of `lock_file`.
         """
@@ -58,9 +65,13 @@ class SlotLocks:
                 raise
             return held.fd
         fd = try_take(path, note, self._run_dir.path)
-        if fd is not None:
+        if fd is not None and (fd < self._highest or self._highest == RLIM_INFINITY):
             self._held[slot] = _Held(fd, time.monotonic())
         return fd
+
+    def keeps(self, slot: int) -> bool:
+        """Whether the descriptor that `try_take` gave stays here; else it is the caller's."""
+        return slot in self._held
 
     def give_back(self, slot: int) -> None:
         """Nothing was started in the slot after all: its lock is let go of."""

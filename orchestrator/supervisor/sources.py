@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 
 from orchestrator.control.server import ControlServer
@@ -130,12 +130,18 @@ class Attempts(Source):
     def __init__(self, flights: Flights, engine: Engine) -> None:
         self._flights = flights
         self._engine = engine
+        self._asks = flights.asks_fileno()
+        self._of_engine: Sequence[int] = ()
+        self._filenos = [self._asks]
 
     def filenos(self) -> list[int]:
-        return [self._flights.asks_fileno(), *self._engine.sources()]
+        named = self._engine.sources()
+        if named is not self._of_engine:
+            self._of_engine, self._filenos = named, [self._asks, *named]
+        return self._filenos
 
     def read_news(self, fileno: int) -> Iterable[Happened]:
-        if fileno == self._flights.asks_fileno():
+        if fileno == self._asks:
             self._flights.take_in_asks()
             return ()
         return self._engine.take_in(fileno)

@@ -95,7 +95,13 @@ class EndReport:
 
     def hear(self, happening: Happening) -> None:
         """Remember what the report will say."""
-        match happening:
+        match happening:  # the most frequent first
+            case ItemStarted(item=item):
+                # The item's child run goes on, and tells again what it asks.
+                if self._questions:
+                    self._questions = {key: asked for key, asked in self._questions.items() if key[0] != item}
+            case ItemEnded():
+                self._take_end(happening)
             case RunBegan():
                 self._job_order = {job: order for order, job in enumerate(happening.jobs)}
                 self._began_at = happening.at
@@ -112,12 +118,6 @@ class EndReport:
                 )
             case GateAnswered():
                 self._questions.pop((happening.item, happening.item), None)
-            case ItemStarted(item=item):
-                # The item's child run goes on, and tells again what it asks.
-                if self._questions:
-                    self._questions = {key: asked for key, asked in self._questions.items() if key[0] != item}
-            case ItemEnded():
-                self._take_end(happening)
             case JobClosed(status="failed", message=message) if message:
                 self._keep(happening.job, happening.job, None, message, 0)
             case JobClosed() | JobListed() | ItemRetrying() | ItemRoundEnded() | ItemWaiting() | Charged() | AccountSpared():
@@ -152,7 +152,7 @@ class EndReport:
 
     def _take_end(self, ended: ItemEnded) -> None:
         # An item that was interrupted is still to be answered: the next supervisor asks again.
-        if ended.status != "interrupted":
+        if self._questions and ended.status != "interrupted":
             self._questions.pop((ended.item, ended.item), None)
         # A success of which there is more to say; not one that was found done, which says so each time.
         if ended.status == "succeeded" and ended.attempts and ended.message and len(self._noted) <= MOST_FAILURES:

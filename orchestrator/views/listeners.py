@@ -50,16 +50,17 @@ class Listeners:
 
     def hear(self, happening: Happening) -> None:
         """Tell all listeners, in the order in which they were given. Never raises for a listener."""
-        failures: list[tuple[Listener, Exception]] = []
+        failures: list[tuple[Listener, Exception]] | None = None
         for listener in self._listeners:
             try:
                 listener.hear(happening)
             except Exception as error:
-                failures.append((listener, error))
+                failures = [*(failures or ()), (listener, error)]
         if failures:
             self._silence_failed(failures)
         # A busy turn of the loop may last longer than a refresh may wait.
-        self.refresh_if_due(self._clock())
+        if (now := self._clock()) >= self.next_refresh:
+            self.refresh_if_due(now)
 
     def refresh_if_due(self, now: float) -> None:
         """Refresh all listeners if the last refresh is 0.2 s ago. Cheap otherwise: one comparison."""

@@ -59,6 +59,44 @@ def cost_of_item(folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> tu
     return sum(entry.callcount for entry in profile.getstats()) / number, (kept[1] - kept[0]) / (number / 2)
 
 
+def calls_of_run(folder: Path, monkeypatch: pytest.MonkeyPatch, items: int) -> int:
+    """Calls of Python's functions and its own in a run of one job whose items are done four at a time."""
+    folder.mkdir()
+    stories = LoopStories(folder, monkeypatch)
+
+    def story(engine: MemoryEngine) -> Step:
+        while len(stories.world.started) < items or engine.running:
+            for item in engine.running:
+                engine.ok(item)
+            yield
+
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        report = stories.run(fan_out(items), story, slots=4)
+    finally:
+        profile.disable()
+    assert report.summary["counts"] == {"succeeded": items}
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+CALLS_OF_AN_ITEM = 476
+"""Measured, and a tenth more: from the decision that an item starts to the record of its end, and its line in the checkpoint."""
+
+
+def test_a_plain_item_takes_no_more_calls_than_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it fails: `python -m cProfile -s tottime -m orchestrator run …` tells which part does more than before.
+
+    What every item of a job has in common is to be worked out once for the job; what few items need is asked for where it is
+    known that they do. If the item must cost more, say in the commit what for, and write the new number here.
+    """
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _fd: None)
+    # The first run in a process loads what later ones find loaded.
+    _, few, many = (calls_of_run(tmp_path / str(count), monkeypatch, count) for count in (4, 40, 140))
+    assert (many - few) / 100 <= CALLS_OF_AN_ITEM
+
+
 @pytest.mark.slow
 def test_an_item_costs_the_same_among_a_hundred_thousand_in_five_thousand_jobs_as_in_a_tenth_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -82,3 +82,14 @@ def test_an_attempt_that_lacks_something_else_gives_its_slot_back_at_once(run_di
     taken(slots, "first")
     slots.give_back(0)
     assert is_free(run_dir.slot_lock(0))
+
+
+def test_of_few_descriptors_none_is_spent_on_the_lock_of_a_slot(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_locks, "getrlimit", lambda _which: (8, 8))
+    slots = SlotLocks(run_dir)
+    travelling = taken(slots, "first")
+    assert not slots.keeps(0)
+    slots.attempt_ended(0, is_told=True)
+    assert not is_free(run_dir.slot_lock(0))
+    os.close(travelling)
+    assert is_free(run_dir.slot_lock(0))

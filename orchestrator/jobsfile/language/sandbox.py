@@ -257,6 +257,8 @@ def _compiled(source: str, kind: TemplateKind) -> Template:
         raise TemplateError(" ".join(str(error.message).split())) from None
     evaluate = (_value_evaluator if lone is not None else _text_evaluator)(template, source)
     path = () if lone is None else _names_in(lone)
+    if isinstance(lone, nodes.Name):
+        evaluate = _name_evaluator(lone.name, evaluate)
     return Template(source, kind, is_static=False, jobs=jobs, names=names, inputs=inputs, path=path, evaluate=evaluate)
 
 
@@ -294,6 +296,18 @@ def _value_evaluator(template: jinja2.Template, source: str) -> Callable[[Mappin
             raise RenderError(_in_words(error, source)) from None
 
     return evaluate
+
+
+def _name_evaluator(name: str, evaluate: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """Of `{{ name }}`, as most arguments are: what is text or a number already is not worth an evaluation."""
+
+    def look_up(context: Mapping[str, Any]) -> Any:
+        value: Any = context.get(name)
+        kind = type(value)
+        is_plain = kind is str or (kind is int and abs(value) <= LARGEST_NUMBER)
+        return value if is_plain else evaluate(context)
+
+    return look_up
 
 
 def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:

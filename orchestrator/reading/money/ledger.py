@@ -111,10 +111,13 @@ class Price(msgspec.Struct, frozen=True):
     usage: dict[str, int] | None = None
 
 
+NO_PRICE = Price()
+
+
 def price_of_attempt(start: Started, outcome: Outcome, spent: Spent | None, before: Spent | None) -> Price:
     """Of an attempt that has ended. `spent`, `before`: what its item has cost with it and without it."""
     if spent is None or not is_charged(start, outcome, spent):
-        return Price()
+        return NO_PRICE
     return Price(dollars(spent.last_nano_usd), usage_json(ledger_of_item(spent, before).usage))
 
 
