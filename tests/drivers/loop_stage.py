@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -70,6 +71,8 @@ class Stage:
         pool = folder / "home" / "pools" / "narrow"
         pool.mkdir(parents=True)
         self._pool_fd = try_lock(pool / "0.lock")
+        self._asking: list[socket.socket] = []
+        """Clients whose answer is due at the end of the turn."""
         self._is_syncing = True
         request = Syncer.request_sync
 
@@ -108,13 +111,11 @@ class Stage:
         """A client has asked, and waits for its answer."""
         control = self.loop._parts.control
         known = set(control.filenos())
-        with self.stories.connect() as connection:
-            (door,) = known - set(control._clients)
-            control.poll(door)
-            (client,) = set(control.filenos()) - known
-            yield Asked(client, request, control._clients[client].requester)
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        assert msgspec.json.decode(answer, type=Reply), "a request has one answer"
+        self._asking.append(self.stories.connect())
+        (door,) = known - set(control._clients)
+        control.poll(door)
+        (client,) = set(control.filenos()) - known
+        yield Asked(client, request, control._clients[client].requester)
 
     def free_the_pool(self) -> Iterable[Happened]:
         """Somebody else has let go of the slot of the pool, and a look finds it."""
@@ -165,6 +166,12 @@ class Stage:
         while self.loop._run.events:
             self.loop.decide()
         self.loop._run.recorder.commit()
+        self.loop._reply()
+        for connection in self._asking:
+            with connection:
+                answer = b"".join(iter(lambda sock=connection: sock.recv(65536), b""))  # type: ignore[misc]
+            assert msgspec.json.decode(answer, type=Reply), "a request has one answer"
+        self._asking.clear()
 
     def check(self) -> None:
         """The whole state fits together."""
