@@ -195,7 +195,7 @@ def _fields_at(
         stdout=outcome.stdout.path,
         stderr=outcome.stderr.path,
         error=_error_of(outcome),
-        notes=notes_of(outcome) or ([] if outcome.agent is not None else None),
+        notes=[*notes_of(outcome), *_notes_of_place(outcome)] or ([] if outcome.agent is not None else None),
         **_agent_part(outcome.agent),
         **_spent_part(ended, None),
         **_workspace_part(outcome.workspace),
@@ -250,6 +250,12 @@ def _identity_part(
 
 def _error_of(outcome: Outcome) -> str | None:
     return None if outcome.attempt_class is AttemptClass.OK else outcome_in_words(outcome) or None
+
+
+def _notes_of_place(outcome: Outcome) -> list[str]:
+    """What a person should know of the place in which a success was: what was not kept of it."""
+    report = outcome.workspace
+    return [report.note] if report is not None and report.note and outcome.attempt_class is AttemptClass.OK else []
 
 
 def _workspace_part(report: WorkspaceReport | None) -> dict[str, Any]:

@@ -282,7 +282,7 @@ def test_a_jobs_file_in_a_subfolder_works_in_the_same_place_of_the_worktree(runs
         [jobs.port]
         shell = "pwd; cat ../sub/a.txt; echo b >> a.txt"
         workspace = { kind = "worktree", branch = "port/it", include = ["*.env"], setup = "cp the.env set.up", keep = 0 }
-        artifacts = ["*.txt", "set.up"]
+        artifacts = ["*.txt", "set.up", "*.json"]
 
         [jobs.checked]
         for_each = [1]
@@ -301,6 +301,7 @@ def test_a_jobs_file_in_a_subfolder_works_in_the_same_place_of_the_worktree(runs
     assert results["port"]["branch"] == "port/it"
     assert runs.repository.show("port/it:sub/a.txt") == "a\nb"
     assert [Path(path).name for path in results["port"]["artifacts"]] == ["a.txt", "set.up"]
+    assert results["port"]["notes"] == ["no file matches *.json"]
     assert results["checked:0"]["output"].split("\n")[1:] == ["README", "good", "sub"]
     assert results["checked:0"]["attempts"] == 2
 

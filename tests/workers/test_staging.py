@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from drivers.git_repository import Repository
 
+from orchestrator.workers.attempt_end import AttemptEnd
+from orchestrator.workers.protocol import AttemptClass, WorkspaceTask
 from orchestrator.workers.workspaces.changes import failure_in_words
 from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.pinned import Pinned
 from orchestrator.workers.workspaces.record import WorkspaceRecord
 from orchestrator.workers.workspaces.unfinished_merges import refuse_unfinished_merge
+from orchestrator.workers.workspaces.workspace import Workspace
 from orchestrator.workers.workspaces.worktrees import Committed, add_worktree, commit_all
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
@@ -87,3 +90,30 @@ def test_a_file_in_conflict_is_read_within_bounds(tmp_path: Path) -> None:
         file.truncate(1 << 42)
     with pytest.raises(GitFailed, match="in conflict: huge"):
         refuse_unfinished_merge(place)
+
+
+def test_what_git_ignores_is_named_where_it_goes_with_an_unchanged_workspace(tmp_path: Path) -> None:
+    source = Repository(tmp_path / "repo", **{".gitignore": "out/\n*.log\n.env\n"})
+    source.write(".env", "mine\n")
+    path = tmp_path / "0"
+    task = WorkspaceTask(
+        kind="worktree",
+        path=str(path),
+        source=str(source.path),
+        cwd=str(path),
+        branch="orchestrate/run/port.0",
+        message="port:0",
+        patch_path=f"{path}.patch",
+        artifacts_folder=f"{path}.files",
+        include_from=str(source.path),
+        include=[".env"],
+    )
+    workspace = Workspace(task, "mark")
+    end = workspace.enter(lambda _: AttemptEnd(AttemptClass.OK))
+    (path / "out").mkdir()
+    (path / "out/report.md").write_text("an hour's work\n")
+    (path / "a.log").touch()
+    _, report = workspace.finish(end, f"{path}.live", 1000)
+    assert report is not None
+    assert not path.exists()
+    assert report.note == "nothing was changed but what git ignores, which is not kept: a.log, out/"

@@ -28,6 +28,7 @@ from ..files.syncing import GoneFolderError, sync_trees
 from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import EMPTY_CAPTURE, MARK_VARIABLE, AttemptClass, WorkspaceReport, WorkspaceTask
+from ..wording import first_in_words
 from .changes import failure_in_words, keep_patch, snapshot_of
 from .git import GitFailed
 from .making import Maker
@@ -36,7 +37,7 @@ from .record import WorkspaceRecord, read_record, write_record
 from .removal import remove_workspace
 from .restarts import mend_after_restart
 from .ties import pinned_workspace
-from .worktrees import commit_all, mend_worktree
+from .worktrees import commit_all, ignored_files, mend_worktree
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
 """What is no fault of the item's: it would befall any other just now."""
@@ -197,6 +198,10 @@ class Workspace:
         if record.kind == "worktree" and has_changed:
             folders.append(record.common_dir)
         sync_trees(folders)
+        # It goes with the workspace, and somebody may have meant it as the work. What a setup fetches is not.
+        goes = record.kind == "worktree" and not (is_kept or has_changed or task.setup)
+        if place is not None and goes and (ignored := ignored_files(place, record)):
+            notes.append(f"nothing was changed but what git ignores, which is not kept: {first_in_words(ignored)}")
         # Only now, with patch and commit kept, may the workspace go.
         try:
             path = self._leave(record, keep_seconds, is_kept=is_kept)

@@ -122,6 +122,12 @@ def commit_all(worktree: Pinned, record: WorkspaceRecord, message: str, litter: 
     return Committed(head, branch, note, inner)
 
 
+def ignored_files(worktree: Pinned, record: WorkspaceRecord) -> list[str]:
+    """What git ignores there, a folder by its name (`out/`), but for what was included. Raises GitFailed, OSError."""
+    found = git(worktree, "ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z").split("\0")
+    return [name for name in found if name and not any(f"{each}/".startswith(f"{name.rstrip('/')}/") for each in record.included)]
+
+
 def mend_worktree(worktree: Pinned, record: WorkspaceRecord) -> None:
     """Make a worktree usable again: without the locks of a git that was killed, joined to its repository if its `.git` is gone.
 
