@@ -13,7 +13,7 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import age_seconds, json_option
 from orchestrator.cli.output import write_json, write_line
-from orchestrator.errors import RunHeldError, StateRefusedError, StateUnwritableError
+from orchestrator.errors import ExitCode, RunHeldError, StateRefusedError, StateUnwritableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         refuse_in_attempts("prune")
     oldest = time.time() - older_than
     removed: list[dict[str, Any]] = []
+    blocked: list[str] = []
     home = invocation.home()
     # What a killed prune had begun is finished, whatever its age.
     unborn = [
@@ -72,7 +73,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
             continue
         for each, word in [*children, (run_dir, status)]:
             size = bytes_on_disk(str(each.path))
-            if not (_could_be_removed(each, word) if dry_run else _remove(each)):
+            if not (_could_be_removed(each, word) if dry_run else _remove(each, blocked)):
                 break
             removed.append({"run_id": each.run_id, "token": None, "agent": None, "status": word, "bytes": size})
             if not as_json:
@@ -102,7 +103,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
             freed = sized(sum(each.size for each in found.slots))
             told = f"{_several(len(found.sessions), 'session')} and {_several(len(found.slots), 'folder')} ({freed})"
             write_line(f"{name}: {told}{' would be' if dry_run else ''} forgotten")
-    return 0
+    return int(ExitCode.STATE_UNWRITABLE) if blocked else 0
 
 
 def _several(count: int, what: str) -> str:
@@ -185,8 +186,10 @@ def _has_to_stay(run_dir: RunDir) -> bool:
     return runs
 
 
-def _remove(run_dir: RunDir) -> bool:
+def _remove(run_dir: RunDir, blocked: list[str]) -> bool:
     """Remove the run, under its supervisor lock. False if it is supervised, or one of its attempts still runs.
+
+    False, too, if a file in it may not be removed: that is told, and the run's id added to `blocked`.
 
     Raises StateUnwritableError: what is left is no run any more, or still a whole one.
     """
@@ -222,9 +225,15 @@ def _remove(run_dir: RunDir) -> bool:
             if path != run_dir.removal_mark:
                 remove_folder(str(path))
         remove_folder(str(run_dir.path))
+    except PermissionError as error:
+        # A file of another user, as containers leave them: it holds up no other run.
+        words = f"{error.filename or run_dir.path} cannot be removed: {error.strerror}; remove it by hand, then prune again"
+        tell_note(f"{run_dir.run_id} is left: {words}")
+        blocked.append(run_dir.run_id)
+        return False
     except OSError as error:
         raise StateUnwritableError(
-            f"{run_dir.path}: cannot be removed: {error.strerror}", "mend that, then prune again"
+            f"{error.filename or run_dir.path}: cannot be removed: {error.strerror}", "mend that, then prune again"
         ) from error
     finally:
         lock.release()

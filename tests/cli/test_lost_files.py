@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from drivers.recorded_runs import RUN, lay_out
 
 from orchestrator.cli.entry import main
 from orchestrator.workers.faultpoints import arm
+from orchestrator.workers.files import copying
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -184,6 +187,27 @@ def test_what_a_killed_prune_has_left_is_no_run_and_goes_with_the_next_whatever_
     assert "only half removed" in cli("run", "own.toml", "--run-id", RUN)[2]
     assert f"removed {RUN} (half removed, " in cli("prune", "--older-than", "1d")[1]
     assert not (home / "runs" / RUN).exists()
+
+
+def test_a_file_that_may_not_be_removed_leaves_its_run_and_holds_up_no_other(
+    home: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project" / "own.toml").write_text("[jobs.work]\nfor_each = []\nshell = 'true'\n")
+    assert cli("run", "own.toml", "--run-id", "older")[0] == 0
+    really = copying.remove_folder
+
+    def refused(path: str) -> None:
+        if RUN in path:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), f"{path}/theirs")
+        really(path)
+
+    monkeypatch.setattr(copying, "remove_folder", refused)
+    code, said, noted = cli("prune", "--older-than", "0s")
+    assert (code, "removed older (" in said) == (74, True)
+    assert f"note: {RUN} is left: {home}/runs/{RUN}/" in noted
+    assert "/theirs cannot be removed: Operation not permitted; remove it by hand, then prune again" in noted
+    monkeypatch.setattr(copying, "remove_folder", really)
+    assert f"removed {RUN} (half removed, " in cli("prune", "--older-than", "1d")[1]
 
 
 @pytest.mark.parametrize("lose", [gone, of_another_run])
