@@ -81,6 +81,8 @@ class JobPatterns:
                 is_found: bool | Later = index in exact[pattern]
             elif not (is_found := fnmatch.fnmatchcase(str(index), rest)):
                 text = label()
-                is_found = text if isinstance(text, Later) else text is not None and fnmatch.fnmatchcase(text, rest)
+                is_found = (
+                    text if isinstance(text, Later) else text is not None and (text == rest or fnmatch.fnmatchcase(text, rest))
+                )
             if is_found:
                 yield pattern, LATER if isinstance(is_found, Later) else True
