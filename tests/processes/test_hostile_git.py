@@ -21,9 +21,10 @@ from orchestrator.workers.workspaces import settings, worktrees
 from orchestrator.workers.workspaces.changes import DIFF
 from orchestrator.workers.workspaces.git import GitFailed, git
 from orchestrator.workers.workspaces.pinned import Pinned
-from orchestrator.workers.workspaces.record import read_record, write_record
+from orchestrator.workers.workspaces.record import WorkspaceRecord, read_record, write_record
 from orchestrator.workers.workspaces.removal import remove_workspace
 from orchestrator.workers.workspaces.settings import keep_settings, settled
+from orchestrator.workers.workspaces.ties import put_back_tie, refuse_other_tie
 from orchestrator.workers.workspaces.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
@@ -158,6 +159,22 @@ def test_a_git_folder_that_the_agent_put_there_runs_nothing_and_is_refused_in_wo
     assert ("+b" in item.patch(), "secret" in item.patch(), item.witness.exists()) == (True, False, False)
     remove_workspace(str(item.path))
     assert not item.witness.exists()
+
+
+def test_a_git_file_is_the_one_that_was_made_byte_for_byte_and_one_that_is_gone_is_put_back(tmp_path: Path) -> None:
+    record, place = WorkspaceRecord(kind="worktree", source="/", tie="gitdir: /a\n"), tmp_path / ".git"
+    put_back_tie(str(tmp_path), record)
+    refuse_other_tie(str(tmp_path), record)
+    assert place.read_text() == record.tie
+    for other in ("gitdir: /b\n", "gitdir: /a\n\n", ""):
+        place.write_text(other)
+        put_back_tie(str(tmp_path), record)
+        with pytest.raises(GitFailed, match="is another file"):
+            refuse_other_tie(str(tmp_path), record)
+    place.unlink()
+    place.symlink_to(tmp_path / "elsewhere")
+    put_back_tie(str(tmp_path), record)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_git_is_told_where_it_works_whatever_git_folder_comes_between_the_look_and_the_call(
