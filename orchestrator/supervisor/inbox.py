@@ -32,6 +32,10 @@ class Source:
         """The news behind a descriptor that is readable."""
         return ()
 
+    def news_at_hand(self) -> Iterable[Happened]:
+        """The news that go before all that a wait has found: they came while it waited. Called after each wait."""
+        return ()
+
     @property
     def next_look(self) -> float | None:
         """When `look_for_news` is due (monotonic seconds); None: the longest wait is short enough for it."""
@@ -50,7 +54,8 @@ class Inbox:
         self._watched: dict[Source, Sequence[int]] = dict.fromkeys(sources, ())
         self._watch(sources)
         self._changing = [source for source in sources if not source.is_fixed]
-        # The others would be asked for nothing, turn by turn.
+        # All others would be asked for nothing, turn by turn.
+        self._going_first = [source for source in sources if type(source).news_at_hand is not Source.news_at_hand]
         self._looking = [source for source in sources if type(source).look_for_news is not Source.look_for_news]
 
     def wait(self, wake: float | None, *, is_in_hurry: bool) -> Iterator[Happened]:
@@ -59,8 +64,11 @@ class Inbox:
         `is_in_hurry`: only look, for there is work to do. The caller takes in each piece before it asks for the next one.
         """
         self._watch(self._changing)
-        for key, _ in self._selector.select(0.0 if is_in_hurry else self._timeout(wake)):
-            source: Source = key.data
+        readable = self._selector.select(0.0 if is_in_hurry else self._timeout(wake))
+        for source in self._going_first:
+            yield from source.news_at_hand()
+        for key, _ in readable:
+            source = key.data
             # What was taken in meanwhile may have closed this descriptor.
             if key.fd in self._watched[source]:
                 yield from source.read_news(key.fd)

@@ -111,6 +111,11 @@ class SignalInbox:
         """Readable after a signal."""
         return self._read_fd
 
+    @property
+    def has_signals(self) -> bool:
+        """Whether some came since the last call of `take_signals`."""
+        return bool(self._noted)
+
     def take_signals(self) -> list[signal.Signals]:
         """The signals that came since the last call, in order."""
         self._empty()

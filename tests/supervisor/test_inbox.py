@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 
 import pytest
 
-from orchestrator.supervisor.happened import Happened
+from orchestrator.engines.engine import Noted
+from orchestrator.supervisor.happened import Happened, Signalled
 from orchestrator.supervisor.inbox import Inbox, Source
+from orchestrator.supervisor.sources import Signals
+from orchestrator.system.stop_signals import SignalInbox, Stopper, StopSources
 
 
 class Pipes(Source):
@@ -93,4 +97,24 @@ def test_a_turn_without_a_change_registers_nothing_and_looks_only_where_there_is
     assert asked == ["a look", "a look"]
     inbox.close()
     for fd in (*pipes.open, *writing):
+        os.close(fd)
+
+
+def test_a_stop_goes_before_all_else_that_one_wait_finds() -> None:
+    """Else a stop that came before the end of an item is heard after the start of the next one."""
+
+    class Ends(Pipes):
+        def read_news(self, fileno: int) -> Iterable[Happened]:
+            super().read_news(fileno)
+            return [Noted("an item has ended")]
+
+    ends, stopper = Ends(), Stopper()
+    writing = ends.add()
+    with SignalInbox(StopSources(signals=False, stopper=stopper)) as signals:
+        inbox = Inbox([ends, Signals(signals)])
+        os.write(writing, b".")
+        stopper.stop()
+        assert list(inbox.wait(None, is_in_hurry=True)) == [Signalled(signal.SIGTERM), Noted("an item has ended")]
+        inbox.close()
+    for fd in (*ends.open, writing):
         os.close(fd)
