@@ -64,6 +64,9 @@ class TestOrder:
                 yield
 
         monkeypatch.setattr(AttemptStarts, "start", begin_counted)
+        # No worker comes up here, so no start waits for one.
+        for name in ("_COLD_START_SECONDS", "_WARM_START_SECONDS"):
+            monkeypatch.setattr(f"orchestrator.supervisor.admission.{name}", 0.0)
         text = fan_out(60, "pool = 'api'") + "[pools.api]\nrate = '1/1ms'\n"
         assert stories.run(text, story, slots=60).exit_code == 0
 
