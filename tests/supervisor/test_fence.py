@@ -21,7 +21,8 @@ from orchestrator.supervisor import attempt_ends, gates, lists
 from orchestrator.workers import foreign
 from orchestrator.workers.protocol import AgentReport, Outcome
 
-TWO_JOBS = fan_out(3, "continue_on_error = true") + fan_out(2, job="b")
+# Lines, for what is plain text is not looked at.
+TWO_JOBS = fan_out(3, "output = 'lines'\ncontinue_on_error = true") + fan_out(2, "output = 'lines'", job="b")
 
 
 @pytest.fixture
