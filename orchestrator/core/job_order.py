@@ -65,6 +65,9 @@ def close_jobs(state: RunState, decisions: list[Decision]) -> None:
             return
         orders, state.agenda.closable = sorted(state.agenda.closable), set()
         for order in orders:
+            # A job closed before it in this round may have skipped items of it: it stays open until that is durable.
+            if order in state.agenda.changed:
+                continue
             job = state.jobs[order]
             close_job(state, job, _closing_phase(job), decisions)
 

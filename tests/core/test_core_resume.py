@@ -190,3 +190,17 @@ def test_a_list_that_is_evaluated_again_goes_on_with_what_its_items_were() -> No
     run.succeed_all()
     assert run.started == ["a:2", "a:3", "b:2", "b:3"]
     assert run.result == ("completed", None)
+
+
+def test_a_job_that_skips_items_as_another_one_closes_stays_open_until_that_is_durable() -> None:
+    """Both had too many failures before, and closed in one step: what needs the second ran before its skip was on disk."""
+    rules = [
+        job("a", 0, max_failures=0),
+        job("b", 1, chain=(0,), max_failures=0),
+        single("clean", 2, needs=(1,), when_word="always"),
+    ]
+    restored = {id_: past(PENDING, FAILED) for id_ in ("a", "b")}
+    run = CoreDriver(rules, slots=2, durable_at_once=False, restored=restored).open()
+    assert (run.closed, run.started) == ({"a": Phase.FAILED}, [])
+    run.make_durable("b:0")
+    assert (run.closed["b"], run.started) == (Phase.FAILED, ["clean:0"])
