@@ -84,31 +84,6 @@ class Narrator:
 
         Exactly one happening tells the end of an attempt: which one depends on what its item does next.
         """
-        # The item came to its end.
-        if not isinstance(state, Waiting):
-            start, report = flight.start, outcome.agent
-            self._listeners.hear(
-                happenings.ItemEnded(
-                    item=flight.name,
-                    job=flight.job.id,
-                    label=start.label,
-                    status=_END_WORDS[type(state)],
-                    attempts=start.attempt,
-                    message=why or (outcome.message if report is None else outcome_in_words(outcome)),
-                    duration_s=round(outcome.duration_seconds, 3),
-                    exit_code=outcome.exit_code,
-                    at=time.time(),
-                    sequence=start.sequence,
-                    worker=start.worker,
-                    attempt_class=outcome.attempt_class.value,
-                    cost_usd=price.usd,
-                    usage=price.usage,
-                    session_id=report.session_id if report is not None else start.session,
-                    agent=report.agent if report is not None else start.agent,
-                    model=(report.model if report is not None else None) or start.model,
-                )
-            )
-            return
         told: dict[str, Any] = {
             "item": flight.name,
             "job": flight.job.id,
@@ -116,8 +91,20 @@ class Narrator:
             "at": time.time(),
             **_attempt_told(flight, outcome, price),
         }
+        # The item came to its end.
+        if not isinstance(state, Waiting):
+            self._listeners.hear(
+                happenings.ItemEnded(
+                    status=_END_WORDS[type(state)],
+                    attempts=flight.start.attempt,
+                    message=why or outcome_in_words(outcome),
+                    duration_s=round(outcome.duration_seconds, 3),
+                    exit_code=outcome.exit_code,
+                    **told,
+                )
+            )
         # The item waits for something that has no time yet, so a time to the next attempt would be wrong.
-        if state.due == math.inf or outcome.attempt_class in _REFUSED:
+        elif state.due == math.inf or outcome.attempt_class in _REFUSED:
             self._listeners.hear(happenings.ItemWaiting(message=outcome_in_words(outcome), **told))
         # The next round is no retry: nothing failed.
         elif round_ended:
