@@ -175,7 +175,7 @@ class Preparer:
             label = context["label"] = item_label(job, context)
             # Whether it runs at all, before anything else is rendered: a template may make sense only where it does.
             selector = self._selector
-            if not selector.takes_all and not selector.admits(job.id, index, self._records.count(job.id), label):
+            if selector.words and not selector.admits(job.id, index, self._records.count(job.id), label):
                 return NotStarted(Declined.UNSELECTED, selector.reason, label)
             if job.when is not None and not is_wanted(job, context):
                 return NotStarted(Declined.SKIPPED, "`when` is false", label)

@@ -95,7 +95,7 @@ def _listed(names: Sequence[str]) -> str:
 class Selector:
     """The selection of one run, for its `jobs`. `words` and `reason` are for people.
 
-    `left_out`: the jobs of which no item is selected, whatever their items are. `takes_all`: nothing is selected, so all is.
+    `left_out`: the jobs of which no item is selected, whatever their items are.
     """
 
     def __init__(self, selection: Selection, jobs: Sequence[Job]) -> None:
@@ -112,7 +112,6 @@ class Selector:
         self._needed = self._needed_by(self._named)
         self._needed_whole = {need for id_ in self._named | self._needed for need in barriers_of(self._jobs[id_])}
         self.left_out = frozenset(self._jobs.keys() - self._named - self._needed)
-        self.takes_all = not selection.only and not self.words
         self._matched: set[str] = set()
         self._undecided: dict[str, set[tuple[str, int]]] = {}
         """By pattern: the items that it names or not as soon as their labels are known."""
