@@ -5,6 +5,7 @@ from __future__ import annotations
 import cProfile
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,27 @@ class Forgotten(list[Any]):
         return self
 
 
+def all_go_well(stories: LoopStories, engine: MemoryEngine, started: float, *, to_the_end: bool) -> Step:
+    """Each attempt succeeds, until so many items have started; `to_the_end`: and have ended."""
+    while len(stories.world.started) < started or (to_the_end and engine.running):
+        for item in engine.running:
+            engine.ok(item)
+        yield
+
+
+def calls_of(stories: LoopStories, text: str, story: Callable[[MemoryEngine], Step], items: int, slots: int) -> int:
+    """Calls of Python's functions and its own in a run of the jobs file `text`, whose items all succeed."""
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        report = stories.run(text, story, slots=slots)
+    finally:
+        profile.disable()
+    assert report.exit_code == 0
+    assert report.summary["counts"] == {"succeeded": items}
+    return sum(entry.callcount for entry in profile.getstats())
+
+
 def cost_of_item(folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> tuple[float, float]:
     """In a run of so many jobs: calls an item, of Python's functions and its own; objects more that are kept for each item."""
     folder.mkdir()
@@ -37,47 +59,25 @@ def cost_of_item(folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> tu
 
     def story(engine: MemoryEngine) -> Step:
         for part in (0.4, 0.9):
-            while len(stories.world.started) < number * part:
-                for item in engine.running:
-                    engine.ok(item)
-                yield
+            yield from all_go_well(stories, engine, number * part, to_the_end=False)
             gc.collect()
             kept.append(len(gc.get_objects()))
-        while len(stories.world.started) < number or engine.running:
-            for item in engine.running:
-                engine.ok(item)
-            yield
+        yield from all_go_well(stories, engine, number, to_the_end=True)
 
-    profile = cProfile.Profile()
-    profile.enable()
-    try:
-        report = stories.run("".join(fan_out(ITEMS, job=f"j{each}") for each in range(jobs)), story, slots=64)
-    finally:
-        profile.disable()
-    assert report.exit_code == 0
-    assert report.summary["counts"] == {"succeeded": number}
-    return sum(entry.callcount for entry in profile.getstats()) / number, (kept[1] - kept[0]) / (number / 2)
+    text = "".join(fan_out(ITEMS, job=f"j{each}") for each in range(jobs))
+    calls = calls_of(stories, text, story, number, slots=64)
+    return calls / number, (kept[1] - kept[0]) / (number / 2)
 
 
 def calls_of_run(folder: Path, monkeypatch: pytest.MonkeyPatch, items: int) -> int:
-    """Calls of Python's functions and its own in a run of one job whose items are done four at a time."""
+    """As of `calls_of`: of a run of one job whose items are done four at a time."""
     folder.mkdir()
     stories = LoopStories(folder, monkeypatch)
 
     def story(engine: MemoryEngine) -> Step:
-        while len(stories.world.started) < items or engine.running:
-            for item in engine.running:
-                engine.ok(item)
-            yield
+        yield from all_go_well(stories, engine, items, to_the_end=True)
 
-    profile = cProfile.Profile()
-    profile.enable()
-    try:
-        report = stories.run(fan_out(items), story, slots=4)
-    finally:
-        profile.disable()
-    assert report.summary["counts"] == {"succeeded": items}
-    return sum(entry.callcount for entry in profile.getstats())
+    return calls_of(stories, fan_out(items), story, items, slots=4)
 
 
 CALLS_OF_AN_ITEM = 476
