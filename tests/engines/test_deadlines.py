@@ -21,7 +21,12 @@ from orchestrator.workers.processes.identity import process_state
 from orchestrator.workers.protocol import AttemptClass, EndReason, Limits, Outcome
 
 STOPS_ITS_WORKER_ONCE = ("sh", "-c", "kill -STOP $PPID; echo done")
-STOPS_ITS_WORKER = ("sh", "-c", 'trap "" TERM; while :; do kill -STOP $PPID; sleep 0.01; done')
+STOPS_ITS_WORKER = (
+    "sh",
+    "-c",
+    'trap "" TERM; while read -r _ _ _ parent _ < /proc/$$/stat && [ $parent = $PPID ]; do kill -STOP $PPID; sleep 0.01; done',
+)
+"""As long as that is its parent: left behind by a test that was killed, it would stop whatever gets that number next."""
 Clock = Callable[[], float]
 
 
