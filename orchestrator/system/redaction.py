@@ -40,19 +40,27 @@ _LONGEST_SHAPE = _LONGEST_KEY_BLOCK + 256
 
 _BEGIN_BLOCK = rb"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
 _END_BLOCK = rb"-----END [A-Z ]{0,30}PRIVATE KEY-----"
-_NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
 class _Shape(NamedTuple):
-    """A kind of key. `needle` is in each of them, `offset` bytes behind its beginning: to look for the needle is quick."""
+    """A kind of key: `before` (one character, if any), then the needle, which is quick to look for, then `rest`."""
 
     name: str
     needle: bytes
-    pattern: bytes
-    offset: int = 0
+    rest: bytes
+    before: bytes = b""
     is_word: bool = True
     """The key does not begin in the middle of a word."""
 
+    @property
+    def pattern(self) -> bytes:
+        """All of it. What stands before it is asked behind the needle: so a search jumps from needle to needle."""
+        begin = self.before + re.escape(self.needle)
+        return begin + (b"(?<![A-Za-z0-9_]%s)" % begin if self.is_word else b"") + self.rest
+
+
+_JWT_PART = rb"(?:[A-Za-z0-9_]|-(?!eyJ))"
+"""A part ends where another one may begin: in a text of beginnings alone the same bytes would be gone over behind each."""
 
 _SHAPES = (
     _Shape(
@@ -60,34 +68,34 @@ _SHAPES = (
         b"-----BEGIN ",
         # Without an end, as far as it looks like one. One that stands in JSON ends with its string, and each where the next
         # begins: a text of beginnings alone would be searched for an end behind each.
-        b"%s(?:(?:[^\"'{}<>-]|-(?!----BEGIN )){0,%d}?%s"
+        b"[A-Z ]{0,30}PRIVATE KEY-----(?:(?:[^\"'{}<>-]|-(?!----BEGIN )){0,%d}?%s"
         b"|(?:(?:\\s|\\\\[rn]){0,4}[A-Za-z0-9+/=]{16,128}){0,120}(?:(?:\r?\n|(?:\\\\r)?\\\\n)[A-Za-z0-9+/=]{1,15})?)"
-        % (_BEGIN_BLOCK, _LONGEST_KEY_BLOCK, _END_BLOCK),
+        % (_LONGEST_KEY_BLOCK, _END_BLOCK),
         is_word=False,
     ),
-    _Shape("anthropic key", b"sk-ant-", rb"sk-ant-[A-Za-z0-9_-]{12,%d}" % _LONGEST_TOKEN),
-    _Shape("api key", b"sk-", rb"sk-(?=[A-Za-z_-]{0,200}+[0-9])[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
-    *(_Shape("github token", b"gh%c_" % kind, rb"gh._[A-Za-z0-9]{20,255}") for kind in b"pousr"),
-    _Shape("github token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{20,255}"),
-    _Shape("gitlab token", b"glpat-", rb"glpat-[A-Za-z0-9_-]{16,255}"),
-    *(_Shape("aws key", begin, begin + rb"[A-Z0-9]{16}(?![A-Za-z0-9])") for begin in (b"AKIA", b"ASIA")),
-    _Shape("google key", b"AIza", rb"AIza[A-Za-z0-9_-]{30,64}"),
-    _Shape("google token", b"ya29.", rb"ya29\.[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
-    _Shape("slack token", b"xox", rb"xox[abeprs]-[A-Za-z0-9-]{10,255}"),
-    _Shape("hugging face token", b"hf_", rb"hf_[A-Za-z0-9]{30,64}"),
-    _Shape("npm token", b"npm_", rb"npm_[A-Za-z0-9]{30,64}"),
-    *(_Shape("stripe key", b"k_%s_" % use, rb"[rs]k_[a-z]+_[A-Za-z0-9]{16,255}", 1) for use in (b"live", b"test")),
-    _Shape("jwt", b"eyJ", rb"eyJ[A-Za-z0-9_-]{8,2048}+\.eyJ[A-Za-z0-9_-]{8,4096}+\.[A-Za-z0-9_-]{8,2000}"),
+    _Shape("anthropic key", b"sk-ant-", rb"[A-Za-z0-9_-]{12,%d}" % _LONGEST_TOKEN),
+    _Shape("api key", b"sk-", rb"(?=[A-Za-z_-]{0,200}+[0-9])[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
+    *(_Shape("github token", b"gh%c_" % kind, rb"[A-Za-z0-9]{20,255}") for kind in b"pousr"),
+    _Shape("github token", b"github_pat_", rb"[A-Za-z0-9_]{20,255}"),
+    _Shape("gitlab token", b"glpat-", rb"[A-Za-z0-9_-]{16,255}"),
+    *(_Shape("aws key", begin, rb"[A-Z0-9]{16}(?![A-Za-z0-9])") for begin in (b"AKIA", b"ASIA")),
+    _Shape("google key", b"AIza", rb"[A-Za-z0-9_-]{30,64}"),
+    _Shape("google token", b"ya29.", rb"[A-Za-z0-9_-]{20,%d}" % _LONGEST_TOKEN),
+    _Shape("slack token", b"xox", rb"[abeprs]-[A-Za-z0-9-]{10,255}"),
+    _Shape("hugging face token", b"hf_", rb"[A-Za-z0-9]{30,64}"),
+    _Shape("npm token", b"npm_", rb"[A-Za-z0-9]{30,64}"),
+    *(_Shape("stripe key", b"k_%s_" % use, rb"[A-Za-z0-9]{16,255}", rb"[rs]") for use in (b"live", b"test")),
+    _Shape("jwt", b"eyJ", rb"%s{8,2048}+\.eyJ%s{8,4096}+\.[A-Za-z0-9_-]{8,2000}" % (_JWT_PART, _JWT_PART)),
     *(
         _Shape(
             "bearer",
             word,
-            rb"[Bb]%s[ \t]{1,4}((?=[A-Za-z._~+/-]{0,200}[0-9])[A-Za-z0-9._~+/=-]{16,%d})" % (word, _LONGEST_TOKEN),
-            1,
+            rb"[ \t]{1,4}((?=[A-Za-z._~+/-]{0,200}[0-9])[A-Za-z0-9._~+/=-]{16,%d})" % _LONGEST_TOKEN,
+            rb"[Bb]",
         )
         for word in (b"earer", b"EARER")
     ),
-    _Shape("password in a url", b"://", rb"://[^\s/@:\"'\\]{0,128}:([^\s/@\"'\\]{3,256})@", is_word=False),
+    _Shape("password in a url", b"://", rb"[^\s/@:\"'\\]{0,128}:([^\s/@\"'\\]{3,256})@", is_word=False),
 )
 
 
@@ -110,14 +118,16 @@ class _Seeker(NamedTuple):
 
     name: bytes
     needle: bytes
-    offset: int = 0
     pattern: bytes | None = None
-    is_word: bool = False
 
     def seek(self, data: bytes, begin: int) -> int:
-        """Where the next candidate begins, from `begin` on; -1: there is none."""
-        at = data.find(self.needle, begin + self.offset)
-        return at - self.offset if at >= 0 else -1
+        """Where the next candidate begins, from `begin` on; -1: there is none. With a pattern it is a secret."""
+        at = data.find(self.needle, begin)
+        if at < 0 or self.pattern is None:
+            return at
+        # One search for all beginnings that are none: each by itself would cost a turn of `redact_part`.
+        match = _compiled(self.pattern).search(data, max(begin, at - 1))
+        return match.start() if match else -1
 
     def may_begin_in(self, data: bytes) -> bool:
         """Whether a secret may begin in `data`, also one that goes on behind a blank; False is certain."""
@@ -128,8 +138,6 @@ class _Seeker(NamedTuple):
         """Begin and end of the secret that begins at `at`; None: what stands there is none."""
         if self.pattern is None:
             return at, at + len(self.needle)
-        if self.is_word and at > 0 and data[at - 1] in _NAME_BYTES:
-            return None
         pattern = _compiled(self.pattern)
         match = pattern.match(data, at)
         return match.span(pattern.groups) if match else None
@@ -205,7 +213,7 @@ class Redactor:
 
 @cache
 def _shape_seekers() -> list[_Seeker]:
-    return [_Seeker(each.name.encode(), each.needle, each.offset, each.pattern, each.is_word) for each in _SHAPES]
+    return [_Seeker(each.name.encode(), each.needle, each.pattern) for each in _SHAPES]
 
 
 @cache

@@ -256,6 +256,15 @@ def test_a_text_of_nothing_but_beginnings_costs_what_one_with_ends_does() -> Non
     assert seconds_for(begin * 2000) < 40 * max(closed, 0.001)
 
 
+def test_beginnings_that_are_none_cost_no_turn_each_and_no_search_of_what_follows() -> None:
+    """Each was followed by a search of 2 KiB, and each took a turn of its own through all that is looked for."""
+    ordinary = seconds_for(b"word eyI " * 10_000 + SHAPES["jwt"].encode())
+    for beginning in (b"-eyJ", b"eyJ.", b"://"):
+        with telling(beginning):
+            assert seconds_for(beginning * (90_000 // len(beginning))) < 10 * max(ordinary, 0.001)
+    assert REDACTOR.redact_text(f"a-{SHAPES['jwt']}, eyJ-eyJ.{SHAPES['jwt']}") == "a-[redacted:jwt], eyJ-eyJ.[redacted:jwt]"
+
+
 def test_a_key_that_is_cut_off_where_the_next_begins_is_hidden_as_that_is() -> None:
     begin, end = b"-----BEGIN PRIVATE KEY-----\n", b"\n-----END PRIVATE KEY-----\n"
     cut = begin + b"A" * 64 + b"\n" + b"B" * 64 + b"\n"
