@@ -29,6 +29,7 @@ from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
+from orchestrator.store.schema_copies import copy_of_schema
 from orchestrator.system.fence import fenced_words, log_fenced, passes_fence
 from orchestrator.workers.files.creates import fingerprint
 from orchestrator.workers.protocol import AttemptClass, Creates, Outcome
@@ -211,6 +212,7 @@ class Preparer:
             before=self.find_before(job, index, attempt),
             choose=self._choose_of(job, index, account),
             left_usd=left_usd,
+            copy_schema=partial(copy_of_schema, self._records.run_dir),
         )
         surroundings = Surroundings(
             folder=self._jobs_file.folder,

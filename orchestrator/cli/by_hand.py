@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from orchestrator.attempts.agent.work import AgentSurroundings, finder
 from orchestrator.attempts.context import ItemContexts
@@ -17,6 +18,7 @@ from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
+from orchestrator.store.schema_copies import copy_of_schema
 from orchestrator.store.settings_records import Selection
 from orchestrator.system.passed_variables import passed_of
 from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
@@ -50,7 +52,11 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
             temporary_suffix=f"{header.mark}.by-hand",
             run_env=reader.jobs_file.run.env,
             place=Workspaces(reader, reader.jobs_file).place(job, index, attempt, context) if is_there else None,
-            agents=AgentSurroundings(find=finder(reader.jobs_file), before=preparer.find_before(job, index, 1)),
+            agents=AgentSurroundings(
+                find=finder(reader.jobs_file),
+                before=preparer.find_before(job, index, 1),
+                copy_schema=partial(copy_of_schema, reader.run_dir),
+            ),
             files=reader.jobs_file.files,
         )
         prepared = render_attempt(job, context, surroundings)

@@ -163,6 +163,10 @@ class RunDir(msgspec.Struct, frozen=True):
     def results(self, job: str) -> Path:
         return self.path / "results" / f"{job}.json"
 
+    def schema(self, digest: str) -> Path:
+        """The run's own copy of a JSON Schema, for agents that are given one by its path (`store.schema_copies`)."""
+        return self.path / "schemas" / f"{digest}.json"
+
     def output_paths(self, job: str, index: int, attempt: int) -> tuple[str, str]:
         """Where the captured (stdout, stderr) of an attempt go; index 0 for a job without `for_each`."""
         stem = f"{self.path}/outputs/{job}/{index // _FOLDER_SIZE}/{index}-{attempt}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from drivers.loop_stories import LoopStories
 from drivers.memory_engine import MemoryEngine, Step
@@ -59,7 +61,7 @@ NAMED = """
 command = ["work"]
 [jobs.b]
 needs = ["a"]
-agent = "fake"
+agent = "demo"
 prompt_file = "p.md"
 schema = "s.json"
 [jobs.c]
@@ -70,7 +72,6 @@ workflow = "child.toml"
 
 def test_an_item_that_takes_away_what_the_file_names_or_puts_another_there_changes_nothing(stories: LoopStories) -> None:
     pytest.importorskip("jsonschema")
-    stories.add_agent()
     files = {"p.md": "Port it.", "s.json": '{"type": "string"}', "child.toml": '[jobs.x]\nshell = "true"\n'}
     for name, text in files.items():
         (stories.folder / name).write_text(text)
@@ -78,10 +79,14 @@ def test_an_item_that_takes_away_what_the_file_names_or_puts_another_there_chang
     def story(engine: MemoryEngine) -> Step:
         yield from engine.until_running("a")
         for name in files:
-            (stories.folder / name).unlink()
+            (stories.folder / name).write_text("true")
         engine.ok("a")
         yield from engine.until_running("b", "c")
-        assert (stories.world.message("b").stdin or "").startswith("Port it.")
+        message = stories.world.message("b")
+        assert (message.stdin or "").startswith("Port it.")
+        # Its CLI reads the schema by itself.
+        given = Path(message.argv[message.argv.index("--json-schema") + 1])
+        assert given.read_text() == files["s.json"]
         engine.ok("b", '"done"')
         engine.ok("c", "{}")
 

@@ -8,7 +8,7 @@ It refuses to handle: which account may be used now (`fallback`), the words of a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +99,15 @@ class AgentSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent's attempt is rendered for, besides its job and its names.
 
     `find`: the profile of an agent by its name. `before`: what came before the attempt. `choose`: which agent does it.
-    `left_usd`: what is left now of the budgets that bind it; None: what its job may cost at all.
+    `left_usd`: what is left now of the budgets that bind it; None: what its job may cost at all. `copy_schema`: the path of a
+    file with this text, for a CLI that takes its schema by path; None: nothing is started, so the named file will do.
     """
 
     find: FindProfile = no_agents
     before: Before = NOTHING_BEFORE
     choose: Choose = own_agent
     left_usd: float | None = None
+    copy_schema: Callable[[str], str] | None = None
 
 
 class AgentWork(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +162,9 @@ def agent_work(
     prompt = _prompt(job, context, folder, files) if before.retry is None or before.retry.prompt is None else before.retry.prompt
     schema_path, schema = schema_of(job, context, folder, files)
     schema_text = schema.text if schema is not None else None
+    # Not the file itself, which an item may have written since it was read.
+    if schema_text is not None and profile.flags.schema_file is not None and surroundings.copy_schema is not None:
+        schema_path = surroundings.copy_schema(schema_text)
     args = rendered_arguments(job.args, context, "args")
     # What this attempt is told: less than the prompt where a session goes on, more where the CLI itself takes no schema.
     resumed = session_of(
