@@ -248,6 +248,7 @@ def cancel_dead_run(
             keep_failed=True,
             first=_cancels_of(history, items),
             replaced_by=replaced_by if items is not None else None,
+            ended=history.ended if items is not None else None,
         )
         return begin_next_session(run_dir, lock, session, listeners)
 
@@ -256,9 +257,7 @@ def _cancels_of(history: RunHistory, items: list[tuple[str, int]] | None) -> tup
     """What a session is asked first of all so that it cancels these items, or the run, and starts nothing."""
     orders = {job_id: order for order, job_id in enumerate(history.header.jobs)}
     if items is not None:
-        is_paused = history.ended is not None and history.ended.status == "paused"
-        named = tuple((orders[job_id], index) for job_id, index in items)
-        return CancelAsked(named), StopAsked(Stop.PAUSE if is_paused else Stop.DRAIN)
+        return CancelAsked(tuple((orders[job_id], index) for job_id, index in items)), StopAsked(Stop.DRAIN)
     # What waits or was interrupted is restored as pending, which a cancel of the run leaves so: the next resume would ask a gate
     # again, and go on with what had begun. So these are cancelled by name.
     begun = tuple(

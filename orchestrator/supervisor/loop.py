@@ -32,6 +32,7 @@ from orchestrator.core.events import CancelAsked, Event, OutcomesDurable, RunOpe
 from orchestrator.core.states import RunState
 from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived
 from orchestrator.errors import StateUnwritableError
+from orchestrator.store.records import RunEnded
 from orchestrator.supervisor.happened import (
     Answered,
     Asked,
@@ -63,11 +64,11 @@ class Loop:
         self._replies: deque[tuple[int, int, Reply]] = deque()
         """Of what is asked: when so many events are heard, this client gets this reply."""
 
-    def run(self, first: Sequence[Event] = (), replaced_by: str | None = None) -> int:
+    def run(self, first: Sequence[Event] = (), replaced_by: str | None = None, ended: RunEnded | None = None) -> int:
         """Supervise until the run is finished or stopped; the exit code. `first`: what is asked before anything starts.
 
-        `replaced_by` (`RUN/ITEM`): the item that takes the token of those which `first` cancels. Raises StateUnwritableError:
-        the workers are then left to themselves.
+        `replaced_by` (`RUN/ITEM`): the item that takes the token of those which `first` cancels. `ended`: as of `RunEnd.record`.
+        Raises StateUnwritableError: the workers are then left to themselves.
         """
         self._parts.charges.begin()
         # A process that was told to stop already starts nothing.
@@ -79,7 +80,7 @@ class Loop:
                     self._parts.settlements.replaced(item, replaced_by)
         self._run.happened(*first, RunOpened())
         try:
-            return self._go_on()
+            return self._go_on(ended)
         except StateUnwritableError as error:
             if not self._is_cancelling:
                 raise
@@ -87,7 +88,7 @@ class Loop:
                 error.message, f"{error.hint or 'mend that'}; what was being cancelled was not recorded: cancel it once more"
             ) from error
 
-    def _go_on(self) -> int:
+    def _go_on(self, ended: RunEnded | None) -> int:
         run, parts = self._run, self._parts
         while True:
             self.decide()
@@ -96,7 +97,7 @@ class Loop:
             self._is_cancel_asked = self._is_cancel_asked and bool(run.events)
             if self._finish is not None and not run.events:
                 parts.gates.leave()
-                return parts.run_end.record(self._finish, parts.ends.job_ids)
+                return parts.run_end.record(self._finish, parts.ends.job_ids, ended)
             if run.store.wants_checkpoint:
                 run.recorder.take_checkpoint()
             parts.gates.show_next_question()

@@ -9,6 +9,7 @@ import msgspec
 from orchestrator.core.events import Event
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.shared.nesting.ancestors import Nesting
+from orchestrator.store.records import RunEnded
 from orchestrator.store.settings_records import RunOptions
 from orchestrator.supervisor.gates import Asker
 from orchestrator.system.stop_signals import SIGNALS, StopSources
@@ -18,6 +19,7 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`run`: what the command line chose. `nesting`: the items that this run is started by, if it is started by one.
 
     `first`: what is asked before anything starts (a cancel of a dead run). `replaced_by` (`RUN/ITEM`): on whose behalf that is.
+    `ended`: how the run had ended, if it shall end so again: some items are cancelled, and the others stand where they stood.
     """
 
     run: RunOptions
@@ -32,6 +34,7 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whom its gates can ask at once."""
     first: tuple[Event, ...] = ()
     replaced_by: str | None = None
+    ended: RunEnded | None = None
     notes: tuple[str, ...] = ()
     """What a person should know before anything starts."""
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Collection
 from typing import assert_never
 
+import msgspec
+
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.listing import idle_pattern
 from orchestrator.attempts.items.selection import Selector
@@ -42,8 +44,11 @@ class RunEnd:
         self._tokens = tokens
         self._stops = stops
 
-    def record(self, finish: FinishRun, ran: Collection[str]) -> int:
-        """Record how the run ended; its exit code. `ran`: ids of the jobs of which items ran. Raises StateUnwritableError."""
+    def record(self, finish: FinishRun, ran: Collection[str], before: records.RunEnded | None = None) -> int:
+        """Record how the run ended; its exit code. `ran`: ids of the jobs of which items ran. Raises StateUnwritableError.
+
+        `before`: how it had ended, where this session was only to cancel some items of it.
+        """
         run = self._run
         exit_code = exit_code_of(finish.status, self._stops.first_signal, is_rejected=finish.is_rejected)
         error_item, error_message = error_in_words(run.reader, finish.error, is_timed_out=run.core.is_timed_out)
@@ -54,23 +59,25 @@ class RunEnd:
             status, exit_code, error_message = "failed", ExitCode.USAGE, f"{idle.message} ({idle.hint})"
         elif idle is not None:
             run.tell.note(idle.message)
-        run.recorder.add(
-            records.RunEnded(
-                status=status,
-                at=time.time(),
-                exit_code=exit_code,
-                error_item=error_item,
-                error_message=error_message,
-                reason=finish.reason,
-            )
+        ended = records.RunEnded(
+            status=status,
+            at=time.time(),
+            exit_code=exit_code,
+            error_item=error_item,
+            error_message=error_message,
+            reason=finish.reason,
         )
+        if before is not None and status == "interrupted":
+            # Its other items stand where they stood, and nobody has stopped it: it is what it was.
+            ended = msgspec.structs.replace(before, at=ended.at)
+        run.recorder.add(ended)
         fault_point("supervisor.ending")
         # Other runs wait for what is published here, so it goes before our own last checkpoint.
         for note in self._tokens.finish_publishing():
             run.tell.note(note)
         run.recorder.take_checkpoint()
         fault_point("supervisor.ended")
-        return exit_code
+        return ended.exit_code
 
     def _mark_stale_items(self, ran: Collection[str]) -> None:
         """Succeeded items that would render to something else now keep their outcome; people hear of them."""

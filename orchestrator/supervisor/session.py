@@ -137,7 +137,7 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
         for start, slot in begun.resumed:
             for happened in parts.starts.resume(start, slot):
                 loop.take_in(happened)
-        return loop.run(options.first, options.replaced_by)
+        return loop.run(options.first, options.replaced_by, options.ended)
 
 
 def _require_place(run_dir: RunDir, options: SessionOptions) -> None:

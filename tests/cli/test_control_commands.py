@@ -152,3 +152,16 @@ def test_a_cancel_of_an_item_that_has_ended_leaves_a_failed_run_failed(run_cli: 
     assert run_cli("run", "one.toml", "--run-id", "r1", "--quiet").returncode == 1
     assert run_cli("cancel", "r1", "a").stdout == "nothing to cancel: all that was named has ended, and run r1 is failed\n"
     assert run_cli("wait", "r1").returncode == 1
+
+
+def test_a_cancel_of_a_pending_item_leaves_a_failed_run_failed(run_cli: RunCli, tmp_path: Path) -> None:
+    """What its other items say counts: it became interrupted, without a word of the item that had failed."""
+    (tmp_path / "one.toml").write_text("[jobs.a]\ncommand = ['false']\n[jobs.b]\nfor_each = [0, 1]\ncommand = ['true']\n")
+    assert run_cli("run", "one.toml", "--run-id", "r1", "--quiet", "-j1").returncode == 1
+    before = json.loads(run_cli("status", "r1", "--json").stdout)
+    assert run_cli("cancel", "r1", "b:0").stdout == "run r1 had no living supervisor; it is failed now\n"
+    after = json.loads(run_cli("status", "r1", "--json").stdout)
+    assert (after["status"], after["error"]) == (before["status"], before["error"])
+    assert run_cli("wait", "r1").returncode == 1
+    # Its last item, too: then the run has come to an end of its own.
+    assert run_cli("cancel", "r1", "b:1").stdout == "run r1 had no living supervisor; it is failed now\n"
