@@ -16,11 +16,12 @@ What is driven without a process:
 Real processes:
 
 - `engine_driver`: one slot of an engine of this machine, and the next supervisor that finds what it has left.
-- `worker_driver`: one worker, spoken to as a supervisor would.
+- `worker_driver`: one worker, spoken to as a supervisor would. `workspace_items`: an item with a workspace, for it.
 - `command_line`: the program to its end, forked from a warm process (`warm_program`, `warm_server`) or started anew.
   `forked_process` is what a fork puts right.
 - `run_driver`: one run through the command line; its jobs witness what they do, its supervisor may be killed at any point.
-  `token_runs` (runs of the same work) and `many_runs` (runs inside and beside each other) stand on it.
+  `token_runs` (runs of the same work), `many_runs` (runs inside and beside each other) and `steered_runs` (a run that is
+  asked things while it goes on) stand on it.
 - `gate`: a job that tells when it runs and goes on when the test says so. `batch`: the batch that is killed over and over.
 - `fake_agents`: an agent (`fake_agent.py`) that does what its prompt says and notes what was paid for.
   `answering_reader`: a reader that answers its agent while that runs.
@@ -29,7 +30,7 @@ Real processes:
 - `fenced_bugs`: bugs of ours that a fence has kept to one item, as supervisor.log tells them.
 - `hostile_bytes`: what items and agents may write at the worst.
 - `recorded_runs`: runs that earlier versions of the program recorded, laid out in a test's folder.
-- `git_repository`: a repository that nothing configured on this machine reaches.
+- `git_repository`: a repository that nothing configured on this machine reaches. `repository_runs`: runs of jobs files in it.
 
 `our_source`: the program's own files, for the tests of its structure.
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from drivers.git_repository import FakeGit, Repository
-from drivers.processes import is_living, sees_open_files, wait_until
+from drivers.git_repository import Repository
 from drivers.sweeps import sweep
-from drivers.worker_driver import WorkerDriver, may_be_locked
+from drivers.worker_driver import WorkerDriver
+from drivers.workspace_items import WorkspaceItem, patch_of, report_of
 
 from orchestrator.workers.attempt_end import AttemptEnd
-from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome, WorkspaceReport, WorkspaceTask
+from orchestrator.workers.protocol import AttemptClass
 from orchestrator.workers.workspaces import workspace as workspaces
-from orchestrator.workers.workspaces.git import GitFailed, locked
-from orchestrator.workers.workspaces.record import read_record
 from orchestrator.workers.workspaces.removal import remove_workspace
 from orchestrator.workers.workspaces.workspace import Workspace
 
@@ -34,72 +29,17 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repo", **{"a.txt": "a\n", ".gitignore": ".env\nbuild/\n"})
 
 
-class Item:
-    """One item's attempts, as its supervisor would have a worker make them."""
-
-    def __init__(self, root: Path, kind: Any, source: Path, name: str = "port.0", **settings: Any) -> None:
-        self.path = root / "workspaces" / name
-        outputs = root / "outputs"
-        given = {
-            "kind": kind,
-            "path": str(self.path),
-            "source": str(source),
-            "cwd": str(self.path),
-            "branch": f"orchestrate/run/{name}",
-            "message": f"{name}\n\nMade by a test.\n",
-            "patch_path": str(outputs / f"{name}.patch"),
-            "artifacts_folder": str(outputs / f"{name}.files"),
-            "include_from": str(source),
-        }
-        self.task = WorkspaceTask(**(given | settings))
-
-    def run(self, worker: WorkerDriver, script: str, **settings: Any) -> Outcome:
-        return worker.shell(script, workspace=self.task, cwd=self.task.cwd, **settings)
-
-
-def report_of(outcome: Outcome) -> WorkspaceReport:
-    assert outcome.workspace is not None, outcome
-    return outcome.workspace
-
-
-def patch_of(outcome: Outcome) -> bytes:
-    path = report_of(outcome).patch.path
-    assert path is not None
-    return Path(path).read_bytes()
-
-
-def test_a_git_that_is_killed_while_it_commits_is_asked_once_more(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    real, killed = shutil.which("git"), tmp_path / "killed"
-    lock = f'"$({real} rev-parse --git-dir)/index.lock"'
-    kill = f'case " $* " in *" commit "*) [ -e {killed} ] || {{ : > {killed}; : > {lock}; kill -9 $$; }};; esac'
-    (programs / "git").write_text(f'#!/bin/sh\n{kill}\nexec {real} "$@"\n')
-    (programs / "git").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    worker = WorkerDriver(tmp_path)
-    try:
-        outcome = Item(worker.root, "worktree", repository.path).run(worker, "echo b >> a.txt")
-    finally:
-        worker.close()
-    assert killed.exists()
-    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
-    assert repository.git("show", f"{report_of(outcome).commit}:a.txt") == "a\nb"
-
-
 def test_a_worktree_whose_git_file_the_agent_removed_is_joined_to_its_repository_again(
     worker: WorkerDriver, repository: Repository
 ) -> None:
-    outcome = Item(worker.root, "worktree", repository.path).run(worker, "echo b >> a.txt; rm .git")
+    outcome = WorkspaceItem(worker.root, "worktree", repository.path).run(worker, "echo b >> a.txt; rm .git")
     assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
     assert repository.git("show", f"{report_of(outcome).commit}:a.txt") == "a\nb"
 
 
 def test_all_that_was_done_in_a_worktree_is_one_commit_and_one_patch(worker: WorkerDriver, repository: Repository) -> None:
     first = repository.head()
-    item = Item(worker.root, "worktree", repository.path)
+    item = WorkspaceItem(worker.root, "worktree", repository.path)
     script = "echo b >> a.txt; printf '\\0\\1' > new.bin; rm README; mkdir build; echo x > build/ignored"
     outcome = item.run(worker, script)
     assert outcome.attempt_class is AttemptClass.OK, outcome.message
@@ -118,7 +58,7 @@ def test_a_failed_attempt_leaves_its_edits_to_the_next_and_both_start_from_one_c
     worker: WorkerDriver, repository: Repository
 ) -> None:
     first = repository.head()
-    item = Item(worker.root, "worktree", repository.path)
+    item = WorkspaceItem(worker.root, "worktree", repository.path)
     outcome = item.run(worker, "echo half > b.txt; exit 3")
     assert (outcome.attempt_class, report_of(outcome).path) == (AttemptClass.COMMAND_FAILED, str(item.path))
     repository.write("a.txt", "changed meanwhile\n")
@@ -129,7 +69,7 @@ def test_a_failed_attempt_leaves_its_edits_to_the_next_and_both_start_from_one_c
 
 def test_who_runs_again_after_its_workspace_is_gone_goes_on_from_its_branch(worker: WorkerDriver, repository: Repository) -> None:
     first = repository.head()
-    item = Item(worker.root, "worktree", repository.path, keep_seconds=0.0)
+    item = WorkspaceItem(worker.root, "worktree", repository.path, keep_seconds=0.0)
     report = report_of(item.run(worker, "echo b > b.txt"))
     assert (report.path, len(repository.worktrees())) == (None, 1)
     repository.commit("meanwhile")
@@ -144,7 +84,7 @@ def test_who_runs_again_after_its_workspace_is_gone_goes_on_from_its_branch(work
 def test_the_commits_of_the_agent_stay_as_they_are_also_on_a_branch_of_its_own(
     worker: WorkerDriver, repository: Repository
 ) -> None:
-    item = Item(worker.root, "worktree", repository.path)
+    item = WorkspaceItem(worker.root, "worktree", repository.path)
     commit = "git -c user.name=agent -c user.email=a@b commit -qam mine"
     outcome = item.run(
         worker, f"echo b >> a.txt; {commit}; git checkout -qb elsewhere; echo c >> a.txt; {commit}; echo d >> a.txt"
@@ -156,7 +96,7 @@ def test_the_commits_of_the_agent_stay_as_they_are_also_on_a_branch_of_its_own(
 
 def test_a_workspace_without_a_change_goes_and_its_branch_with_it(worker: WorkerDriver, repository: Repository) -> None:
     (repository.path / ".env").write_text("SECRET=1\n")
-    item = Item(worker.root, "worktree", repository.path, include=[".env"])
+    item = WorkspaceItem(worker.root, "worktree", repository.path, include=[".env"])
     outcome = item.run(worker, "cat .env; mkdir build; touch build/x")
     assert outcome.stdout.inline == b"SECRET=1\n"
     report = report_of(outcome)
@@ -166,7 +106,7 @@ def test_a_workspace_without_a_change_goes_and_its_branch_with_it(worker: Worker
 
 def test_a_branch_that_somebody_has_checked_out_stays(worker: WorkerDriver, repository: Repository) -> None:
     elsewhere = worker.root / "elsewhere"
-    item = Item(worker.root, "worktree", repository.path)
+    item = WorkspaceItem(worker.root, "worktree", repository.path)
     outcome = item.run(worker, f"git checkout -q --detach; git worktree add -q {elsewhere} orchestrate/run/port.0")
     assert (outcome.attempt_class, report_of(outcome).path, item.path.exists()) == (AttemptClass.OK, None, False)
     assert "orchestrate/run/port.0" in repository.branches()
@@ -183,9 +123,9 @@ def test_what_was_done_in_a_submodule_is_told_and_stays(worker: WorkerDriver, re
     subprocess.run(f"{allowed} submodule --quiet add {part.path} part", cwd=repository.path, shell=True, check=True)
     repository.commit("Add a part")
     setup = f"{allowed} submodule --quiet update --init"
-    untouched = Item(worker.root, "worktree", repository.path, "port.0", setup=setup)
+    untouched = WorkspaceItem(worker.root, "worktree", repository.path, "port.0", setup=setup)
     assert report_of(untouched.run(worker, "true")).path is None
-    item = Item(worker.root, "worktree", repository.path, "port.1", setup=setup, keep_seconds=0.0)
+    item = WorkspaceItem(worker.root, "worktree", repository.path, "port.1", setup=setup, keep_seconds=0.0)
     outcome = item.run(worker, work)
     report = report_of(outcome)
     assert (outcome.attempt_class, report.path) == (AttemptClass.OK, str(item.path))
@@ -195,7 +135,7 @@ def test_what_was_done_in_a_submodule_is_told_and_stays(worker: WorkerDriver, re
 
 
 def test_what_an_agent_cloned_into_a_copy_is_told_and_stays(worker: WorkerDriver, repository: Repository) -> None:
-    item = Item(worker.root, "copy", repository.path, keep_seconds=0.0)
+    item = WorkspaceItem(worker.root, "copy", repository.path, keep_seconds=0.0)
     commit = "git -c user.name=a -c user.email=a@b commit -qm x --allow-empty"
     report = report_of(item.run(worker, f"git init -q inner && cd inner && {commit} && echo x > work.txt"))
     assert report.path is not None
@@ -207,7 +147,7 @@ def test_what_an_agent_cloned_into_a_copy_is_told_and_stays(worker: WorkerDriver
 def test_a_repository_that_an_agent_has_only_begun_fails_nothing_and_stays(
     worker: WorkerDriver, repository: Repository, kind: str
 ) -> None:
-    item = Item(worker.root, kind, repository.path, keep_seconds=0.0)
+    item = WorkspaceItem(worker.root, kind, repository.path, keep_seconds=0.0)
     begin = "git init -q new; echo x > new/work.txt; mkdir sub; git init -q sub/deep; echo y > sub/kept.txt"
     outcome = item.run(worker, f"{begin}; echo b >> a.txt")
     report = report_of(outcome)
@@ -246,7 +186,7 @@ def test_a_merge_that_an_agent_left_unfinished_is_no_success(
     repository.write("gone.txt", "gone\n")
     repository.write("image", "\0")
     repository.commit("three files")
-    item = Item(worker.root, "worktree", repository.path)
+    item = WorkspaceItem(worker.root, "worktree", repository.path)
     outcome = item.run(worker, f"{MERGE}{resolve}; exit 0")
     if not in_conflict:
         assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
@@ -261,7 +201,7 @@ def test_a_merge_that_an_agent_left_unfinished_is_no_success(
 
 def test_what_was_copied_into_a_worktree_is_never_committed(worker: WorkerDriver, repository: Repository) -> None:
     repository.write("secret.key", "unignored\n")
-    item = Item(worker.root, "worktree", repository.path, include=["*.key"])
+    item = WorkspaceItem(worker.root, "worktree", repository.path, include=["*.key"])
     report = report_of(item.run(worker, "cat secret.key > shown.txt"))
     assert report.commit is not None
     assert repository.git("diff", "--name-only", str(report.base), report.commit) == "shown.txt"
@@ -270,7 +210,7 @@ def test_what_was_copied_into_a_worktree_is_never_committed(worker: WorkerDriver
 def test_setup_runs_once_and_what_it_says_is_told_only_if_it_fails(worker: WorkerDriver, repository: Repository) -> None:
     count = worker.root / "count"
     setup = f"echo setup >> {count}; echo noise; [ -e {worker.root}/good ] || echo broken >&2; [ -e {worker.root}/good ]; echo on"
-    item = Item(worker.root, "worktree", repository.path, setup=setup)
+    item = WorkspaceItem(worker.root, "worktree", repository.path, setup=setup)
     outcome = item.run(worker, "echo never")
     assert (outcome.attempt_class, outcome.message) == (AttemptClass.COMMAND_FAILED, "setup: exit code 1")
     assert (outcome.stdout.inline, outcome.stderr.inline) == (b"noise\n", b"broken\n")
@@ -282,12 +222,12 @@ def test_setup_runs_once_and_what_it_says_is_told_only_if_it_fails(worker: Worke
 
 def test_a_branch_that_is_somebody_elses_is_refused_in_words(worker: WorkerDriver, repository: Repository) -> None:
     repository.git("branch", "mine")
-    outcome = Item(worker.root, "worktree", repository.path, branch="mine").run(worker, "touch x")
+    outcome = WorkspaceItem(worker.root, "worktree", repository.path, branch="mine").run(worker, "touch x")
     assert outcome.attempt_class is AttemptClass.CANNOT_START
     assert outcome.message == "workspace: branch: mine is there already, and not this item's; `branch` gives it another name"
-    outcome = Item(worker.root, "worktree", repository.path, branch="a..b").run(worker, "touch x")
+    outcome = WorkspaceItem(worker.root, "worktree", repository.path, branch="a..b").run(worker, "touch x")
     assert outcome.message == "workspace: branch: 'a..b' cannot be the name of a branch"
-    outcome = Item(worker.root, "worktree", repository.path, base="nowhere").run(worker, "touch x")
+    outcome = WorkspaceItem(worker.root, "worktree", repository.path, base="nowhere").run(worker, "touch x")
     assert "has no commit 'nowhere'" in outcome.message
 
 
@@ -297,7 +237,7 @@ def test_names_that_git_cannot_have_beside_each_other_are_numbered(tmp_path: Pat
     wanted = ["port/src", "port/src/x", "port/src/x/y", "deep/a/b", "deep/a", "deep/a+2/c", "orchestrate/run/port.0"]
     made: list[str] = []
     for number, branch in enumerate(wanted):
-        item = Item(tmp_path, "worktree", repository.path, f"port.{number}", branch=branch)
+        item = WorkspaceItem(tmp_path, "worktree", repository.path, f"port.{number}", branch=branch)
         workspace = Workspace(item.task, "mark")
         assert workspace.enter(lambda _: AttemptEnd(AttemptClass.OK)).attempt_class is AttemptClass.OK
         (item.path / f"{number}.txt").touch()
@@ -326,7 +266,7 @@ def test_a_copy_has_the_files_as_they_are_and_a_patch_without_git_in_it(worker: 
     repository.write("a.txt", "not committed\n")
     repository.write(".env", "ignored\n")
     (repository.path / "link").symlink_to("a.txt")
-    item = Item(worker.root, "copy", repository.path, left_out=[str(worker.root)])
+    item = WorkspaceItem(worker.root, "copy", repository.path, left_out=[str(worker.root)])
     outcome = item.run(worker, "ls -A; cat link .env; echo more >> a.txt")
     assert outcome.stdout.inline == b".env\n.gitignore\nREADME\na.txt\nlink\nnot committed\nignored\n"
     assert b"+more\n" in patch_of(outcome)
@@ -335,14 +275,14 @@ def test_a_copy_has_the_files_as_they_are_and_a_patch_without_git_in_it(worker: 
 
 
 def test_an_empty_folder_is_kept_if_something_is_in_it(worker: WorkerDriver) -> None:
-    item = Item(worker.root, "temp", worker.root)
+    item = WorkspaceItem(worker.root, "temp", worker.root)
     assert report_of(item.run(worker, "ls -A")).path is None
     assert report_of(item.run(worker, "touch x")).path == str(item.path)
 
 
 def test_artifacts_are_copied_bounded_and_never_from_outside(worker: WorkerDriver) -> None:
     (worker.root / "outside").write_text("secret")
-    item = Item(worker.root, "temp", worker.root, artifacts=["out/*", "none/*.json"], keep_seconds=0.0)
+    item = WorkspaceItem(worker.root, "temp", worker.root, artifacts=["out/*", "none/*.json"], keep_seconds=0.0)
     script = f"mkdir out; echo 1 > out/a; ln -s a out/b; ln -s {worker.root}/outside out/c; head -c 2000 /dev/zero > out/d"
     report = report_of(item.run(worker, script, max_output_bytes=1000))
     kept = [Path(path) for path in report.artifacts]
@@ -355,7 +295,7 @@ def test_artifacts_are_copied_bounded_and_never_from_outside(worker: WorkerDrive
 def test_what_has_no_place_because_outputs_is_no_folder_is_the_states_failure(
     tmp_path: Path, repository: Repository, kind: str, settings: dict[str, Any]
 ) -> None:
-    item = Item(tmp_path, kind, repository.path, **settings)
+    item = WorkspaceItem(tmp_path, kind, repository.path, **settings)
     workspace = Workspace(item.task, "mark")
     workspace.enter(lambda _: AttemptEnd(AttemptClass.OK))
     (item.path / "new").write_text("work")
@@ -376,7 +316,7 @@ def test_a_workspace_that_cannot_be_removed_is_told_and_fails_nothing(tmp_path: 
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
     monkeypatch.setattr(workspaces, "remove_workspace", refuse)
-    item = Item(tmp_path, "temp", tmp_path)
+    item = WorkspaceItem(tmp_path, "temp", tmp_path)
     workspace = Workspace(item.task, "mark")
     workspace.enter(lambda _: AttemptEnd(AttemptClass.OK))
     end, report = workspace.finish(AttemptEnd(AttemptClass.OK), str(tmp_path / "patch"), 1000)
@@ -387,7 +327,7 @@ def test_a_workspace_that_cannot_be_removed_is_told_and_fails_nothing(tmp_path: 
 
 def test_eight_at_once_add_their_worktrees(tmp_path: Path, repository: Repository) -> None:
     def made(number: int) -> AttemptClass:
-        item = Item(tmp_path, "worktree", repository.path, f"port.{number}")
+        item = WorkspaceItem(tmp_path, "worktree", repository.path, f"port.{number}")
         return Workspace(item.task, "mark").enter(lambda _: AttemptEnd(AttemptClass.OK)).attempt_class
 
     with ThreadPoolExecutor(8) as threads:
@@ -399,151 +339,9 @@ def test_eight_at_once_add_their_worktrees(tmp_path: Path, repository: Repositor
     assert (repository.worktrees(), repository.branches()) == ([str(repository.path)], {"main"})
 
 
-@pytest.mark.parametrize("fault", sweep(["added", "committing", "kept", "recorded", "committed"], quick=3))
-def test_a_worker_killed_anywhere_leaves_what_the_next_attempt_goes_on_with(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    item = Item(tmp_path, "worktree", repository.path)
-    script = "echo $ORCHESTRATE_NTH >> b.txt"
-    (tmp_path / "1").mkdir()
-    (tmp_path / "2").mkdir()
-    monkeypatch.setenv("ORCHESTRATE_WORKER_FAULT", f"worker.workspace.{fault}")
-    killed = WorkerDriver(tmp_path / "1")
-    killed.start("/bin/sh", "-c", script, workspace=item.task, cwd=item.task.cwd, env={"ORCHESTRATE_NTH": "1"})
-    assert killed.wait_exit() == -signal.SIGKILL
-    killed.close()
-    monkeypatch.delenv("ORCHESTRATE_WORKER_FAULT")
-    next_one = WorkerDriver(tmp_path / "2")
-    try:
-        outcome = item.run(next_one, script, env={"ORCHESTRATE_NTH": "2"})
-    finally:
-        next_one.close()
-    assert outcome.attempt_class is AttemptClass.OK, outcome.message
-    report = report_of(outcome)
-    assert report.commit == repository.head("orchestrate/run/port.0")
-    assert repository.show(f"{report.commit}:b.txt") == ("2" if fault in ("recorded", "added") else "1\n2")
-
-
-SLOW_GIT = """#!/bin/sh
-case " $* " in *" worktree add "*) echo $$ > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; read word < {folder}/gate;; esac
-exec {git} "$@"
-"""
-
-
-@sees_open_files
-def test_the_git_of_a_killed_worker_is_waited_for(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It holds the lock until it has ended: two that add one worktree would leave half of each."""
-    item = Item(tmp_path, "worktree", repository.path)
-    for name in ("1", "2", "bin"):
-        (tmp_path / name).mkdir()
-    os.mkfifo(tmp_path / "gate")
-    slow = tmp_path / "bin" / "git"
-    slow.write_text(SLOW_GIT.format(folder=tmp_path, git=shutil.which("git")))
-    slow.chmod(0o755)
-    with monkeypatch.context() as patched:
-        patched.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
-        killed = WorkerDriver(tmp_path / "1")
-        killed.start("true", workspace=item.task, cwd=item.task.cwd)
-        wait_until((tmp_path / "pid").exists, "git is about to add the worktree")
-        killed.kill()
-        killed.close()
-    assert not may_be_locked(repository.path / ".git" / "orchestrate.lock")
-    next_one = WorkerDriver(tmp_path / "2")
-    try:
-        next_one.start("/bin/sh", "-c", "echo 2 > b.txt", workspace=item.task, cwd=item.task.cwd)
-        wait_until(lambda: is_open_by(next_one.pid, "orchestrate.lock"), "the next worker is at the lock")
-        assert is_living(int((tmp_path / "pid").read_text()))
-        (tmp_path / "gate").write_text("go\n")
-        outcome = next_one.outcome()
-    finally:
-        next_one.close()
-    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
-    assert repository.show("orchestrate/run/port.0:b.txt") == "2"
-
-
-@pytest.mark.parametrize(
-    ("kind", "command", "way", "told"),
-    sweep(
-        [
-            ("worktree", "worktree add", "cancel", "cancelled while its workspace was made"),
-            ("worktree", "commit", "cancel", "cancelled while its changes were kept"),
-            ("worktree", "commit", "drain", ""),
-            ("worktree", "commit", "drain at once", "ended by a drain while its changes were kept"),
-            ("copy", "write-tree", "SIGTERM", "ended by a drain while its workspace was made"),
-            ("worktree", "reset", "timeout", "timed out after 0.1s while its workspace was made"),
-        ],
-        quick=3,
-    ),
-)
-def test_an_end_is_heard_while_git_works_for_the_workspace(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, kind: str, command: str, way: str, told: str
-) -> None:
-    """Paid work that only has to be kept is given the grace of a drain."""
-    item = Item(tmp_path, kind, repository.path, left_out=[str(tmp_path)])
-    fake, gate, pid = FakeGit(tmp_path / "programs", monkeypatch), tmp_path / "gate", tmp_path / "pid"
-    os.mkfifo(gate)
-    fake.replace(command, f"echo $$ > {pid}.new; mv {pid}.new {pid}; read word < {gate}")
-    worker = WorkerDriver(tmp_path)
-    try:
-        limits = {"timeout_seconds": 0.1} if way == "timeout" else {}
-        start = worker.start("/bin/sh", "-c", "echo b >> a.txt", workspace=item.task, cwd=item.task.cwd, **limits)
-        if way != "timeout":  # it may be over before
-            wait_until(pid.exists, "git is at work")
-        match way:
-            case "cancel":
-                worker.end(start)
-            case "drain at once":
-                worker.end(start, EndReason.DRAIN, 0.0)
-            case "drain":
-                worker.end(start, EndReason.DRAIN)
-                gate.write_text("go\n")
-            case "SIGTERM":
-                os.kill(worker.pid, signal.SIGTERM)
-            case _:
-                assert way == "timeout"
-        outcome = worker.outcome()
-        assert outcome.message == told
-        assert not pid.exists() or not is_living(int(pid.read_text()))
-    finally:
-        worker.close()
-    # The next attempt finds nothing in its way, and what was done.
-    (fake.folder / "git").unlink()
-    again = WorkerDriver(tmp_path / "again")
-    try:
-        outcome = item.run(again, "echo c >> a.txt")
-    finally:
-        again.close()
-    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
-    assert ("+b" in patch_of(outcome).decode().split("\n")) is (command == "commit")
-
-
-def is_open_by(pid: int, name: str) -> bool:
-    return any(file.path.endswith(f"/{name}") for file in psutil.Process(pid).open_files())
-
-
-def test_a_lock_that_somebody_keeps_is_named_and_not_waited_for_for_ever(repository: Repository) -> None:
-    with locked(str(repository.path)), pytest.raises(GitFailed) as told, locked(str(repository.path), patience_seconds=0.0):
-        pass
-    lock = repository.path / ".git" / "orchestrate.lock"
-    assert str(told.value) == f"{lock}: another process has held this lock for 0 s; is one stopped?"
-
-
-def test_a_git_that_was_killed_leaves_no_lock_in_the_way(worker: WorkerDriver, repository: Repository) -> None:
-    item = Item(worker.root, "worktree", repository.path)
-    outcome = item.run(worker, "touch $(git rev-parse --git-path index.lock); echo b >> a.txt; exit 1")
-    assert outcome.attempt_class is AttemptClass.COMMAND_FAILED
-    outcome = item.run(worker, "touch $(git rev-parse --git-path index.lock)")
-    assert (outcome.attempt_class, outcome.message) == (AttemptClass.OK, "")
-    record = read_record(str(item.path))
-    assert record is not None
-    assert record.base != report_of(outcome).commit
-
-
 @pytest.mark.parametrize("kind", ["worktree", "copy"])
 def test_what_an_agent_leaves_of_its_own_is_no_work(worker: WorkerDriver, repository: Repository, kind: str) -> None:
-    item = Item(worker.root, kind, repository.path, litter=[".aider.*history*", ".aider.tags.cache.v*/**"])
+    item = WorkspaceItem(worker.root, kind, repository.path, litter=[".aider.*history*", ".aider.tags.cache.v*/**"])
     litter = "mkdir .aider.tags.cache.v4; echo x | tee .aider.tags.cache.v4/cache.db .aider.chat.history.md"
     outcome = item.run(worker, f"{litter}; echo mine > .aider.conf.yml")
     assert outcome.attempt_class is AttemptClass.OK, outcome.message
@@ -554,7 +352,7 @@ def test_what_an_agent_leaves_of_its_own_is_no_work(worker: WorkerDriver, reposi
 
 
 def test_an_attempt_that_left_nothing_but_litter_did_nothing(worker: WorkerDriver, repository: Repository) -> None:
-    item = Item(worker.root, "worktree", repository.path, litter=["*.log"], keep_seconds=0.0)
+    item = WorkspaceItem(worker.root, "worktree", repository.path, litter=["*.log"], keep_seconds=0.0)
     outcome = item.run(worker, "echo x > a.log")
     assert (report_of(outcome).commit, report_of(outcome).path) == (None, None)
 
@@ -562,7 +360,7 @@ def test_an_attempt_that_left_nothing_but_litter_did_nothing(worker: WorkerDrive
 def test_a_file_of_the_repository_that_looks_like_litter_stays_in_it(worker: WorkerDriver, repository: Repository) -> None:
     repository.write("kept.log", "ours\n")
     repository.commit("Keep a log")
-    item = Item(worker.root, "worktree", repository.path, litter=["*.log"])
+    item = WorkspaceItem(worker.root, "worktree", repository.path, litter=["*.log"])
     outcome = item.run(worker, "echo more >> kept.log; echo x > new.txt")
     commit = report_of(outcome).commit
     assert commit is not None
