@@ -348,3 +348,23 @@ def test_what_gemini_retries_is_only_told_on_stderr() -> None:
     stream.feed_stderr(recorded.stderr)
     assert stream.finding is not None
     assert stream.finding.attempt_class is RATE_LIMIT
+
+
+def test_a_crash_whose_words_end_like_those_of_a_provider_is_no_call_that_failed() -> None:
+    def comes_to(words: str) -> AttemptClass:
+        stream = AgentStream(reading_of("claude"), lambda: 0.0)
+        return stream.classify(exit_code=1, signal=None, ended_by=None, stderr=words.encode()).attempt_class
+
+    crashes = (
+        "FileNotFoundError: [Errno 2] No such file or directory: 'a'",
+        "ModuleNotFoundError: No module named 'a'",
+        "TypeError: writePipe is not a function",
+        "ValueError: cannot generate limits",
+        "RuntimeError: that capacity is too small",
+    )
+    assert [words for words in crashes if comes_to(words) is not AttemptClass.AGENT_FAILED] == []
+    assert comes_to("Error: getaddrinfo ENOTFOUND api.example.com") is AttemptClass.NETWORK
+    assert comes_to("write EPIPE") is AttemptClass.NETWORK
+    assert comes_to("litellm.RateLimitError: slow down") is AttemptClass.RATE_LIMIT
+    assert comes_to("error: api_rate_limit") is AttemptClass.RATE_LIMIT
+    assert comes_to("the model is at capacity") is AttemptClass.OVERLOADED
