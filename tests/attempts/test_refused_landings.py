@@ -46,14 +46,18 @@ def test_what_an_agent_put_in_place_of_our_own_files_of_the_repository_holds_up_
     repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
     mark, lock = (repository.path / ".git" / name for name in (MARK_NAME, LOCK_NAME))
     os.mkfifo(mark)
-    with pytest.raises(UserError, match="nothing can be landed there: it is a pipe, and nobody writes to it"):
+    with pytest.raises(UserError, match=f"{MARK_NAME} is no plain file, and git would wait for its end"):
         landed(repository)
     mark.unlink()
-    lock.unlink()
+    lock.unlink(missing_ok=True)
     lock.symlink_to(tmp_path / "made")
     with pytest.raises(UserError, match="nothing can be landed there: a symbolic link stands in its place"):
         landed(repository)
     assert not (tmp_path / "made").exists()
+    # What is git's own, and each git would wait for.
+    os.mkfifo(repository.path / ".git" / "refs" / "heads" / "x")
+    with pytest.raises(UserError, match="refs/heads/x is no plain file, and git would wait for its end: git is not asked"):
+        landed(repository)
 
 
 def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_the_others_land(tmp_path: Path) -> None:

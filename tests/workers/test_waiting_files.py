@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from orchestrator.workers.workspaces.git import GitFailed
+from orchestrator.workers.workspaces.git import GitFailed, git
+from orchestrator.workers.workspaces.git_folders import waited_for
+from orchestrator.workers.workspaces.pinned import Pinned
 from orchestrator.workers.workspaces.record import WorkspaceRecord
 from orchestrator.workers.workspaces.ties import pinned_workspace
 from orchestrator.workers.workspaces.waiting_files import refuse_waiting_files
@@ -69,6 +72,57 @@ def test_other_pipes_and_links_are_nobody_s_business(tmp_path: Path, inner: Path
     (inner / "hooks").symlink_to("/")
     (tmp_path / ".git").write_text("gitdir: of its own\n")
     refuse_waiting_files(str(tmp_path))
+
+
+OF_GIT = {
+    "config": "config",
+    "HEAD": "HEAD",
+    "index": "index",
+    "info/exclude": "info/exclude",
+    "objects/info/alternates": "objects/info/alternates",
+    "a link": "/dev/zero",
+    "huge": "",
+}
+
+
+@pytest.mark.parametrize("kind", OF_GIT)
+def test_git_is_not_asked_where_an_agent_that_commits_has_put_a_pipe_in_the_users_repository(
+    tmp_path: Path, inner: Path, kind: str
+) -> None:
+    repository, place = inner.parent, inner / OF_GIT[kind]
+    match kind:
+        case "a link":
+            (inner / "config").symlink_to("/dev/zero")
+        case "huge":
+            (inner / "config").touch()
+            os.truncate(inner / "config", 1 << 30)
+        case _:
+            place.parent.mkdir(exist_ok=True)
+            place.unlink(missing_ok=True)
+            os.mkfifo(place)
+    # As the user's checkout, as one of its worktrees, and pinned to it.
+    worktree = tmp_path / "worktree"
+    (inner / "worktrees" / "0").mkdir(parents=True)
+    (inner / "worktrees" / "0" / "commondir").write_text("../..\n")
+    worktree.mkdir()
+    (worktree / ".git").write_text(f"gitdir: {inner}/worktrees/0\n")
+    for where in (str(repository), str(worktree), Pinned(str(worktree), f"{inner}/worktrees/0", str(inner))):
+        with pytest.raises(GitFailed, match=rf"^{inner}.*/(config|{kind}) is (no plain file|too large).*: git is not asked$"):
+            git(where, "config", "--list", time_limit_seconds=5)
+
+
+def test_a_ref_that_git_would_wait_for_is_told_before_git_is_asked_for_any(tmp_path: Path, inner: Path) -> None:
+    os.mkfifo(inner / "refs" / "heads" / "other")
+    record = WorkspaceRecord(kind="worktree", source="/", tie="gitdir: x\n", git_dir=str(inner), common_dir=str(inner))
+    with pytest.raises(GitFailed, match=r"refs/heads/other is no plain file, and git would wait for its end: git is not asked"):
+        pinned_workspace(str(tmp_path / "b"), record, {})
+
+
+def test_what_is_no_repository_and_where_git_listens_itself_is_nobody_s_business(tmp_path: Path, inner: Path) -> None:
+    os.mkfifo(tmp_path / "config")
+    with socket.socket(socket.AF_UNIX) as watcher:
+        watcher.bind(os.path.relpath(inner / "fsmonitor--daemon.ipc"))
+        assert (waited_for(str(tmp_path)), waited_for(str(inner.parent))) == ("", "")
 
 
 def test_no_git_works_in_a_workspace_that_was_not_looked_at(tmp_path: Path) -> None:

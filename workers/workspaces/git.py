@@ -4,8 +4,9 @@ Promise: no call asks anything, runs a hook, signs, or takes another repository 
 says (a run may be started by a git hook, which sets GIT_DIR). It is given one that was recorded (`Pinned`), or a folder of the
 user's own, and never a folder that an agent may write. What git refuses is `GitFailed`, in its words.
 What git has written is on the disk before a name leads to it: after power loss a repository has the old state or the new one.
-A call that only reads takes no lock. A call has a time limit, for a filter or a file system may hang, and hears the end of its
-attempt. One that is given up is asked to end (SIGTERM) and waited for: SIGKILL would leave its locks in somebody's repository.
+A call that only reads takes no lock. git is not asked where it would wait for a file of its own (`git_folders`). A call has a
+time limit, for a filter or a file system may hang, and hears the end of its attempt. One that is given up is asked to end
+(SIGTERM) and waited for: SIGKILL would leave its locks in somebody's repository.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from ..files.opening import open_file
 from ..interruption import HEED_SECONDS, heed, pause
 from ..processes.search_path import absolute_path
+from .git_folders import waited_for
 from .pinned import Where, folder_of, variables_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ IDENTITY = ("orchestrate", "orchestrate@localhost")
 """The author of commits where none is configured: name and address."""
 
 _TIME_LIMIT_SECONDS = 1800.0
+READING_SECONDS = 60.0
+"""For what only reads the configuration. A file that this includes may be a pipe, and no look of ours finds it."""
 _LOCK_POLL_SECONDS = 0.01
 _LOCK_PATIENCE_SECONDS = 600.0
 """Work under the lock takes a fraction of a second: a process that holds it so long is stopped."""
@@ -150,6 +154,8 @@ def _run(
     # Commands without a workspace do not pay for the import.
     import subprocess
 
+    if words := waited_for(where):
+        raise GitFailed(words)
     process = subprocess.Popen(
         ["git", *_DURABLE, *_QUIET, *_NO_HOOKS, *arguments],
         cwd=folder_of(where),
@@ -171,7 +177,7 @@ def _run(
                 given = None  # it is on its way
             heed()
             if time.monotonic() >= give_up_at:
-                raise GitFailed(f"git {arguments[0]} did not end in {time_limit_seconds:g} s")
+                raise GitFailed(f"git {arguments[0]} did not end in {time_limit_seconds:g} s; does it read a pipe?")
     except BaseException:
         _end(process)
         raise
@@ -209,7 +215,8 @@ def common_folder(repository: Where) -> str:
     """The folder of git's own files (absolute) that the worktrees of the repository whose root is `repository` share."""
     if not isinstance(repository, str):
         return repository.common_dir
-    return os.path.join(repository, git(repository, "rev-parse", "--git-common-dir"))
+    told = git(repository, "rev-parse", "--git-common-dir", time_limit_seconds=READING_SECONDS)
+    return os.path.join(repository, told)
 
 
 def identity(where: Where) -> dict[str, str]:

@@ -12,18 +12,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-from contextlib import suppress
 from tempfile import TemporaryDirectory
 
-from ..files.opening import read_file
 from .git import GitFailed, git
+from .git_folders import git_folder, line_of
 from .pinned import Pinned
 
 REPOSITORY = "160000"
 """The mode that git gives to one."""
-
-_LONGEST_BYTES = 4096
-"""Of the files that lead to a commit; git itself makes none so long."""
 
 _OBJECT = re.compile(r"[0-9a-f]{40,64}")
 _BRANCH = re.compile(r"refs/[^\0]+")
@@ -84,32 +80,10 @@ def _has_files_of(folder: str, home: str, commit: str) -> bool:
     )
 
 
-def git_folder(folder: str) -> str | None:
-    """Where git's own files for the repository at `folder` are; None: not where `git submodule` has them."""
-    place = os.path.join(folder, ".git")
-    with suppress(OSError):
-        if stat.S_ISDIR(os.lstat(place).st_mode):
-            return place
-    told = _line_of(place)
-    if told is None or not told.startswith("gitdir: "):
-        return None
-    return os.path.normpath(os.path.join(folder, told.removeprefix("gitdir: ")))
-
-
 def _head_of(home: str) -> str | None:
     """The commit that is checked out; None: nothing that can be read by hand."""
-    told = _line_of(os.path.join(home, "HEAD"))
+    told = line_of(os.path.join(home, "HEAD"))
     if told is not None and told.startswith("ref: "):
         name = told.removeprefix("ref: ")
-        told = _line_of(os.path.join(home, name)) if _BRANCH.fullmatch(name) and ".." not in name else None
+        told = line_of(os.path.join(home, name)) if _BRANCH.fullmatch(name) and ".." not in name else None
     return told if told is not None and _OBJECT.fullmatch(told) else None
-
-
-def _line_of(path: str) -> str | None:
-    """The line of a plain file of a line; None: there is none such."""
-    try:
-        if os.lstat(path).st_size > _LONGEST_BYTES:
-            return None
-        return os.fsdecode(read_file(path)).removesuffix("\n")
-    except (OSError, ValueError):
-        return None

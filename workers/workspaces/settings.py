@@ -19,7 +19,7 @@ from ..byte_text import encode_json, json_decoder
 from ..files.opening import read_file
 from ..files.syncing import replace_durably
 from ..foreign import ForeignBytesError, decode_struct
-from .git import GitFailed, git
+from .git import READING_SECONDS, GitFailed, git
 from .pinned import Where
 
 _OWN = ("local", "worktree")
@@ -138,7 +138,8 @@ def _fetching(settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _settings(where: Where) -> _Found:
     """See `_Found`. Raises GitFailed."""
     try:
-        parts = git(where, "config", "--list", "--show-scope", "-z", env=_as_variables([_ASKED])).split("\0")
+        listing = ("config", "--list", "--show-scope", "-z")
+        parts = git(where, *listing, env=_as_variables([_ASKED]), time_limit_seconds=READING_SECONDS).split("\0")
     except GitFailed as failed:
         if failed.exit_code != _UNKNOWN_OPTION:
             raise

@@ -20,7 +20,7 @@ from .pinned import Pinned
 from .record import WorkspaceRecord, snapshots_of
 from .setting_files import setting_files
 from .settings import settled
-from .waiting_files import refuse_waiting_files
+from .waiting_files import refuse_waiting_files, refuse_waiting_refs
 
 _TIE = "gitdir: "
 
@@ -46,6 +46,7 @@ def pinned_workspace(path: str, record: WorkspaceRecord, variables: Mapping[str,
     if not record.git_dir:
         _find_tie(path, record)
     place = Pinned(path, record.git_dir, record.common_dir, variables)
+    refuse_waiting_refs(place.common_dir)
     if not os.path.isdir(place.git_dir):
         raise GitFailed(f"{record.source} knows nothing of the worktree {path} any more")
     found = settled(place, record.settings_path)
@@ -60,7 +61,9 @@ def pinned_checkout(repository: str, settings_path: str = "") -> tuple[Pinned, l
     `settings_path`: as in a record. In words which settings count as they were before; and the files in it, relative to it, that
     decide what git runs, each with the words for how. Raises GitFailed, OSError.
     """
-    place = Pinned(repository, git(repository, "rev-parse", "--absolute-git-dir"), common_folder(repository))
+    common = common_folder(repository)
+    refuse_waiting_refs(common)
+    place = Pinned(repository, git(repository, "rev-parse", "--absolute-git-dir"), common)
     _refuse_files_elsewhere(repository)
     found = settled(place, settings_path)
     deciding = {name: f"{key} runs" for name, key in found.programs.items()}

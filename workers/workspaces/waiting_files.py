@@ -10,17 +10,14 @@ the use; a git that hangs then is given up after its time.
 from __future__ import annotations
 
 import os
-import stat
 
 from ..files.beneath import lies_beneath
 from ..files.walking import walk
 from .git import GitFailed
-from .inner_repositories import git_folder
+from .git_folders import git_folder, waiting_ref, why_not_opened
 
 _OPENED = (".gitignore", ".gitattributes", ".gitmodules")
 _LEADING = ("HEAD", "commondir", "config", "config.worktree", "packed-refs", "shallow", "objects/info/alternates")
-_LARGEST_BYTES = 64 << 20
-"""git reads them whole. The packed refs of a million branches have as much."""
 
 
 def refuse_waiting_files(folder: str) -> None:
@@ -39,8 +36,15 @@ def refuse_waiting_files(folder: str) -> None:
     for repository in repositories:
         waiting += _of_repository(repository, os.path.realpath(folder))
     for path in waiting:
-        if words := _words_of(path):
-            raise GitFailed(f"{path} {words}: git is not asked. The work stays; without that file try again")
+        is_read_whole = "/objects/" not in path and not path.endswith("/index")
+        if words := why_not_opened(path, is_read_whole=is_read_whole):
+            raise GitFailed(f"{path} {words}. The work stays; without that file try again")
+
+
+def refuse_waiting_refs(common_dir: str) -> None:
+    """Raises GitFailed for the first ref of a repository that git would wait for: any git looks through them."""
+    if words := waiting_ref(common_dir):
+        raise GitFailed(words)
 
 
 def _of_repository(folder: str, root: str) -> list[str]:
@@ -63,15 +67,3 @@ def _of_repository(folder: str, root: str) -> list[str]:
             found += [os.path.join(here, name) for name in names]
             to_see += [os.path.realpath(path) for name in folders if os.path.islink(path := os.path.join(here, name))]
     return found
-
-
-def _words_of(path: str) -> str:
-    """Why git is not to open it; empty: it may, or there is nothing."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ""
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-        return "is no plain file, and git would wait for its end"
-    is_read_whole = "/objects/" not in path and not path.endswith("/index")
-    return "is too large to be read" if is_read_whole and found.st_size > _LARGEST_BYTES else ""

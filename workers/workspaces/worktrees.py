@@ -26,6 +26,7 @@ from .settings import keep_settings, settled
 from .staging import stage_all, unstage
 from .ties import put_back_tie, record_tie, refuse_other_tie
 from .unfinished_merges import refuse_unfinished_merge
+from .waiting_files import refuse_waiting_refs
 
 _UNKNOWN = "is not a working tree"
 """What git says of a folder that it knows nothing of."""
@@ -53,6 +54,7 @@ def add_worktree(
     """
     source = record.source
     common = common_folder(source)
+    refuse_waiting_refs(common)
     with locked(source, common=common) as lock:
         # Before there is an agent that could change them.
         if record.settings_path:
