@@ -33,6 +33,10 @@ sys.stdin.read()
 """
 
 
+OTHER = "1: FLOCK  ADVISORY  WRITE 1 08:01:1 0 EOF\n"
+"""A lock of somebody else's, as the kernel lists it."""
+
+
 @contextmanager
 def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process supervises the run in `folder`."""
@@ -70,7 +74,7 @@ def test_a_lock_is_seen_while_it_is_held_and_not_after_a_kill(tmp_path: Path) ->
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only /proc/locks tells who holds a lock")
 def test_asking_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holders, "_PIECE_BYTES", 1 << 30)  # however many locks this machine has just now
+    monkeypatch.setattr(holders, "_SURELY_WHOLE_BYTES", 1 << 30)  # however many locks this machine has just now
     with held_elsewhere(tmp_path) as process:
         monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("a reader took a lock"))
         assert is_locked(tmp_path / "supervisor.lock")
@@ -109,10 +113,16 @@ def test_a_released_lock_leaves_its_file_and_can_be_taken_again(tmp_path: Path) 
     assert not is_locked(run_dir.supervisor_lock)
 
 
-def test_a_lock_that_a_long_list_has_passed_over_is_held_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel gives the list in pieces: when a lock goes meanwhile, one further on is in none of them."""
+@pytest.mark.parametrize("count", [2000, (os.sysconf("SC_PAGE_SIZE") - 1) // len(OTHER)], ids=["many pieces", "no whole page"])
+def test_a_lock_that_a_long_list_has_passed_over_is_held_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The kernel gives the list in pieces: when a lock goes meanwhile, one further on is in none of them.
+
+    Its first piece ends where the next lock has no room in a page any more: seen were 4,071 bytes, and nothing behind them.
+    """
     path = tmp_path / "lock"
-    others = "1: FLOCK  ADVISORY  WRITE 1 08:01:1 0 EOF\n" * 2000
+    others = OTHER * count
     whole = f"{others}2: FLOCK  ADVISORY  WRITE 4321 {{}} 0 EOF\n"
     monkeypatch.setattr(holders, "_PROC_LOCKS", listed := Mock())
     listed.read_text.return_value = others

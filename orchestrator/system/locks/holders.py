@@ -16,8 +16,9 @@ from pathlib import Path
 from orchestrator.workers.files.opening import open_file
 
 _PROC_LOCKS = Path("/proc/locks")
-_PIECE_BYTES = os.sysconf("SC_PAGE_SIZE")
-"""The kernel gives so much of it at a time."""
+_SURELY_WHOLE_BYTES = os.sysconf("SC_PAGE_SIZE") * 3 // 4
+"""The kernel gives a page of it at a time, and no lock in parts: a piece that ends before its page may be the first of several.
+A quarter is room for a lock and a dozen that wait for it, which it gives as one."""
 _LOOKS = 5
 """How often who holds a lock is looked for in a list that may have passed over it."""
 
@@ -86,7 +87,7 @@ def _flock_holders(inode: int) -> dict[tuple[int, int], int] | None:
         major, minor, number = fields[5].split(":")
         if int(number) == inode:
             holders[os.makedev(int(major, 16), int(minor, 16)), inode] = int(fields[4])
-    return holders if holders or len(text) < _PIECE_BYTES else None
+    return holders if holders or len(text) < _SURELY_WHOLE_BYTES else None
 
 
 def _cannot_share(path: Path) -> bool:
