@@ -74,7 +74,7 @@ def command(
     hide_environment()
     # One after the other, each told as soon as it has landed: a check may take long.
     came_to: list[Landed] = []
-    with landing(repository, tell_note, str(reader.run_dir.repository_settings)) as land:
+    with landing(repository, tell_note, reader.run_dir.home, str(reader.run_dir.repository_settings)) as land:
         branch, redact = land.branch, redactor_of(reader).redact_text
         for job_id, index in _chosen(reader, items):
             # An item that cannot be told of holds up no other.

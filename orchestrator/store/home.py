@@ -66,6 +66,11 @@ def waits_folder(home: Path) -> Path:
     return home / "waits"
 
 
+def landings_folder(home: Path) -> Path:
+    """For each checkout in which something is landed just now, which commit was checked out before."""
+    return home / "landings"
+
+
 def launch_lock(home: Path) -> Path:
     """Held while a command finds out which run it is to start or to go on with, and takes that run's lock."""
     return home / "launch.lock"

@@ -9,7 +9,7 @@ from drivers.git_repository import Repository
 
 from orchestrator.attempts.workspaces.changes import patch_so_far
 from orchestrator.attempts.workspaces.landing import landing
-from orchestrator.attempts.workspaces.landing_recovery import mark_landing
+from orchestrator.attempts.workspaces.landing_recovery import mark_landing, mark_of
 from orchestrator.errors import UserError
 from orchestrator.workers.workspaces.record import WorkspaceRecord
 from orchestrator.workers.workspaces.ties import pinned_checkout
@@ -22,17 +22,17 @@ def test_nothing_is_landed_on_changes_that_git_was_told_not_to_look_at(tmp_path:
     repository = Repository(tmp_path / "repo", **{"a.conf": "a\n", "b.conf": "b\n", "c.conf": "c\n"})
     for bit, name in (("assume-unchanged", "a.conf"), ("assume-unchanged", "b.conf"), ("skip-worktree", "c.conf")):
         repository.git("update-index", f"--{bit}", name)
-    with landing(str(repository.path), print) as where:
+    with landing(str(repository.path), print, repository.path.parent / "home") as where:
         assert where.branch == "main", "they are not changed"
     repository.write("a.conf", "mine\n")
     with (
         pytest.raises(UserError, match=r"repo: a\.conf: changed, but git is told"),
-        landing(str(repository.path), print),
+        landing(str(repository.path), print, repository.path.parent / "home"),
     ):
         pass
     repository.write("a.conf", "a\n")
     repository.write("c.conf", "mine\n")
-    with landing(str(repository.path), print):
+    with landing(str(repository.path), print, repository.path.parent / "home"):
         repository.git("reset", "--hard")
     assert (repository.path / "c.conf").read_text() == "mine\n", "git leaves such a file alone"
 
@@ -40,9 +40,10 @@ def test_nothing_is_landed_on_changes_that_git_was_told_not_to_look_at(tmp_path:
 def test_what_a_sparse_checkout_leaves_out_is_not_kept_as_removed_by_a_killed_landing(tmp_path: Path) -> None:
     repository = Repository(tmp_path, **{"in/a": "a\n", "out/b": "b\n"})
     repository.git("sparse-checkout", "set", "in")
-    mark_landing(pinned_checkout(str(tmp_path))[0], repository.head())
+    place = pinned_checkout(str(tmp_path))[0]
+    mark_landing(mark_of(tmp_path / "home", place), place, repository.head())
     told: list[str] = []
-    with landing(str(tmp_path), told.append):
+    with landing(str(tmp_path), told.append, tmp_path / "home"):
         pass
     assert told == [f"a landing in {tmp_path} was killed: it is taken back"], "nothing was left"
 

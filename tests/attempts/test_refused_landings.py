@@ -12,7 +12,7 @@ from drivers.git_repository import Repository
 
 from orchestrator.attempts.workspaces.landing import LOCK_NAME, Change, Landed, landing
 from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS
-from orchestrator.attempts.workspaces.landing_recovery import MARK_NAME
+from orchestrator.attempts.workspaces.landing_recovery import mark_landing, mark_of
 from orchestrator.errors import UserError
 from orchestrator.workers.workspaces.git import git
 from orchestrator.workers.workspaces.pinned import Pinned
@@ -31,7 +31,7 @@ new file mode %d
 def landed(repository: Repository, *, base: str | None = None, **changes: str | bytes) -> dict[str, Landed]:
     """Land commits and patches, one after the other. `base`: what the commits started from."""
     told: dict[str, Landed] = {}
-    with landing(str(repository.path), print) as land:
+    with landing(str(repository.path), print, repository.path.parent / "home") as land:
         for name, change in changes.items():
             commit, patch = (change, b"") if isinstance(change, str) else (None, change)
             made = Change(run_id="r", item=name, label=None, commit=commit, base=base, patch=patch, folder=str(repository.path))
@@ -44,12 +44,11 @@ def test_what_an_agent_put_in_place_of_our_own_files_of_the_repository_holds_up_
 ) -> None:
     """An agent that commits may write there."""
     repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
-    mark, lock = (repository.path / ".git" / name for name in (MARK_NAME, LOCK_NAME))
-    os.mkfifo(mark)
-    with pytest.raises(UserError, match=f"{MARK_NAME} is no plain file, and git would wait for its end"):
+    lock = repository.path / ".git" / LOCK_NAME
+    os.mkfifo(lock)
+    with pytest.raises(UserError, match=f"{LOCK_NAME} is no plain file, and git would wait for its end"):
         landed(repository)
-    mark.unlink()
-    lock.unlink(missing_ok=True)
+    lock.unlink()
     lock.symlink_to(tmp_path / "made")
     with pytest.raises(UserError, match="nothing can be landed there: a symbolic link stands in its place"):
         landed(repository)
@@ -58,6 +57,26 @@ def test_what_an_agent_put_in_place_of_our_own_files_of_the_repository_holds_up_
     os.mkfifo(repository.path / ".git" / "refs" / "heads" / "x")
     with pytest.raises(UserError, match="refs/heads/x is no plain file, and git would wait for its end: git is not asked"):
         landed(repository)
+
+
+def test_what_the_user_is_at_work_on_is_taken_back_for_no_mark_of_an_agents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    head, home = repository.head(), tmp_path / "home"
+    repository.write("a.txt", "at work\n")
+    (repository.path / ".git" / "orchestrate-landing.json").write_text(f'{{"head":"{head}"}}')
+    with pytest.raises(UserError, match="has changes that are not committed"):
+        landed(repository)
+    assert (repository.path / "a.txt").read_text() == "at work\n"
+    # A landing that was killed is one: what it left is kept, whatever the agent has put in the place of that.
+    place = Pinned(str(repository.path), f"{repository.path}/.git", f"{repository.path}/.git")
+    mark_landing(mark_of(home, place), place, head)
+    monkeypatch.setattr("orchestrator.attempts.workspaces.landing_recovery.time.strftime", lambda *_: "now")
+    repository.git("symbolic-ref", "refs/orchestrate/taken-back/now", "refs/heads/main")
+    landed(repository)
+    assert (repository.path / "a.txt").read_text() == "a\n"
+    assert (repository.head("main"), repository.show("refs/orchestrate/taken-back/now:a.txt")) == (head, "at work")
 
 
 def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_the_others_land(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_check_whose_time_is_over_may_tidy_up_before_it_ends(repository: Repos
     script = f"trap 'rm {lock}; exit 1' TERM; : > {lock}; sleep 600 & wait"
     check = CheckScript(script, str(repository.path), {}, 0.3)
     change = Change(run_id="r", item="port:0", label=None, commit=commit, folder=str(repository.path), check=check)
-    with landing(str(repository.path), print) as land:
+    with landing(str(repository.path), print, repository.path.parent / "home") as land:
         landed = land.land_change(change)
     assert (landed.status, landed.message) == ("check_failed", "the check did not end in 0.3 s")
     assert (lock.exists(), repository.git("status", "--porcelain")) == (False, "")
@@ -137,10 +137,10 @@ def test_a_check_of_a_landing_has_the_variables_of_its_item_alone_and_tells_no_s
     script = 'echo "${DEPLOY_TOKEN-none} $GIVEN$(printf %3998d 1)"; exit 1'
     check = CheckScript(script, str(repository.path), {"GIVEN": "s-12345678"}, redact=hide)
     change = Change(run_id="r", item="port:0", label=None, commit=commit, folder=str(repository.path), check=check)
-    with landing(str(repository.path), print) as land:
+    with landing(str(repository.path), print, repository.path.parent / "home") as land:
         said = land.land_change(change).message
     assert "345678" not in said
-    with landing(str(repository.path), print) as land:
+    with landing(str(repository.path), print, repository.path.parent / "home") as land:
         short = msgspec.structs.replace(check, script='echo "${DEPLOY_TOKEN-none} $GIVEN"; false; echo on')
         said = land.land_change(msgspec.structs.replace(change, check=short)).message
     assert said == "the check ended with exit code 1\nnone [hidden]"

@@ -50,9 +50,9 @@ os.write(2, b"kept")
 """
 
 LAND = """
-import os, sys
+import os, pathlib, sys
 from orchestrator.attempts.workspaces.landing import Change, landing
-with landing(sys.argv[1], print) as land:
+with landing(sys.argv[1], print, pathlib.Path(sys.argv[1] + ".home")) as land:
     for item, commit in (("port:0", sys.argv[2]), ("port:1", sys.argv[3])):
         landed = land.land_change(Change(run_id="r", item=item, label=None, commit=commit, folder=sys.argv[1]))
         assert landed.status == "landed", landed

@@ -20,13 +20,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
+from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS, ItemCommit, commit_to_merge
-from orchestrator.attempts.workspaces.landing_recovery import mark_landing, take_back, unmark_landing
+from orchestrator.attempts.workspaces.landing_recovery import mark_landing, mark_of, take_back, unmark_landing
 from orchestrator.errors import UserError
 from orchestrator.system.wording import shown
 from orchestrator.workers.byte_text import bytes_of_text
@@ -106,11 +107,11 @@ class _Files(NamedTuple):
 
 
 @contextmanager
-def landing(repository: str, note: Callable[[str], None], settings_path: str = "") -> Iterator[Landing]:
+def landing(repository: str, note: Callable[[str], None], home: Path, settings_path: str = "") -> Iterator[Landing]:
     """Land in the checkout at `repository` (its root), while no other process does. Raises UserError unless it is clean.
 
-    What a killed landing left there is taken back first; `note` gets words about that. `settings_path`: where the run keeps the
-    repository's settings (absolute); empty: nowhere.
+    What a killed landing from the state folder `home` left there is taken back first; `note` gets words about that.
+    `settings_path`: where the run keeps the repository's settings (absolute); empty: nowhere.
     """
     try:
         with ExitStack() as held:
@@ -118,13 +119,14 @@ def landing(repository: str, note: Callable[[str], None], settings_path: str = "
                 place, changed, deciding = pinned_checkout(repository, settings_path)
                 # Without a limit: another landing holds the lock as long as its checks take.
                 held.enter_context(locked(place, LOCK_NAME, patience_seconds=None))
-                told = [*changed, *take_back(place)]
+                mark = mark_of(home, place)
+                told = [*changed, *take_back(mark, place)]
             except OSError as error:
                 raise GitFailed(f"nothing can be landed there: {error.strerror}") from error
             for words in told:
                 note(words)
             _refuse_dirty(place)
-            yield Landing(place, deciding)
+            yield Landing(place, deciding, mark)
     except GitFailed as failed:
         # A lock file of git's own. Nobody can tell whose it is: git keeps one while an editor is open, too.
         is_locked = ".lock': File exists" in str(failed)
@@ -133,11 +135,12 @@ def landing(repository: str, note: Callable[[str], None], settings_path: str = "
 
 
 class Landing:
-    """Lands one change after another. Made by `landing`. `deciding`: see `pinned_checkout`."""
+    """Lands one change after another. Made by `landing`. `deciding`: see `pinned_checkout`; `mark`: see `landing_recovery`."""
 
-    def __init__(self, place: Pinned, deciding: Mapping[str, str]) -> None:
+    def __init__(self, place: Pinned, deciding: Mapping[str, str], mark: str) -> None:
         self._place = place
         self._deciding = deciding
+        self._mark = mark
 
     @property
     def branch(self) -> str | None:
@@ -177,7 +180,7 @@ class Landing:
     def _land_on(self, before: str, change: Change) -> Landed:
         """Land the change on the commit `before`; the checkout is clean again when this returns or raises."""
         # From here on a killed landing leaves something half done: the mark says so to the next one.
-        mark_landing(self._place, before)
+        mark_landing(self._mark, self._place, before)
         try:
             files, words = self._bring(change)
             if words:
@@ -200,7 +203,7 @@ class Landing:
             # This takes back also what a check has written over. The checkout was clean, so nothing of the user's is lost.
             git(self._place, "reset", "--hard", "--quiet", before)
             sync_trees([self._place.folder, self._place.common_dir])
-            unmark_landing(self._place)
+            unmark_landing(self._mark)
 
     def _as_shown(self, change: Change) -> Change:
         """The change, with a commit of which a merge brings what its patch shows. Raises GitFailed."""

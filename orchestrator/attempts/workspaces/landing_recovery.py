@@ -1,6 +1,8 @@
 """The recovery of a landing that was killed: the next one takes it back, without losing what a person has done there since.
 
-Invariant: the mark stands in the checkout's own git folder from before the first change of a landing until after the last.
+Invariant: the mark stands in the state folder from before the first change of a landing until after the last. No mark in the
+repository is believed: an agent that commits may write there, and would have us take back what the user is at work on.
+It refuses to handle: a landing from another state folder. What that one left is refused as changes of the user's are.
 """
 
 from __future__ import annotations
@@ -9,55 +11,64 @@ import os
 import tempfile
 import time
 from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
 
 import msgspec
 
-from orchestrator.system.named_files import read_named
-from orchestrator.workers.files.syncing import replace_durably, sync_trees
+from orchestrator.store.home import landings_folder
+from orchestrator.workers.byte_text import encode_json, json_decoder
+from orchestrator.workers.files.opening import read_file
+from orchestrator.workers.files.syncing import make_folder, replace_durably, sync_trees
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
 from orchestrator.workers.workspaces.git import commit_of, git, identity
 from orchestrator.workers.workspaces.pinned import Pinned
 from orchestrator.workers.workspaces.staging import LEFT_OUT
 
-MARK_NAME = "orchestrate-landing.json"
-
 
 class LandingMark(msgspec.Struct, frozen=True):
-    """Says that a change is being landed. `head`: the commit that was checked out before."""
+    """Says that a change is being landed. `head`: the commit that was checked out before; `git_dir`: of which checkout."""
 
     head: str
+    git_dir: str
 
 
-_decode = msgspec.json.Decoder(LandingMark).decode
+_decode = json_decoder(LandingMark)
 
 
-def mark_landing(place: Pinned, head: str) -> None:
-    """A change is about to be landed on `head`. Survives power loss: what git writes from now on does, too."""
-    # Whoever else lands in this repository must be able to read it.
-    replace_durably(_mark_path(place), msgspec.json.encode(LandingMark(head)), 0o644)
+def mark_of(home: Path, place: Pinned) -> str:
+    """Where in the state folder the mark of landings in the checkout at `place` stands."""
+    name = sha256(os.fsencode(os.path.realpath(place.git_dir))).hexdigest()[:32]
+    return str(landings_folder(home) / f"{name}.json")
 
 
-def unmark_landing(place: Pinned) -> None:
+def mark_landing(mark: str, place: Pinned, head: str) -> None:
+    """A change is about to be landed on `head`. Survives power loss: what git writes from now on does, too. Raises OSError."""
+    make_folder(os.path.dirname(mark))
+    replace_durably(mark, encode_json(LandingMark(head, place.git_dir)))
+
+
+def unmark_landing(mark: str) -> None:
     """The change is landed, or taken back."""
     with suppress(FileNotFoundError):
-        os.unlink(_mark_path(place))
+        os.unlink(mark)
 
 
-def take_back(place: Pinned) -> list[str]:
+def take_back(mark: str, place: Pinned) -> list[str]:
     """Take back what a killed landing left half done in the checkout; in words what was done. Raises GitFailed, OSError."""
     try:
-        mark = decode_struct(_decode, read_named(_mark_path(place)))
+        head = decode_struct(_decode, read_file(mark)).head
     except (FileNotFoundError, ForeignBytesError):
         return []
     # Only where the same commit is checked out as then, or the one that the landing made: anything else is the user's doing.
     told = []
-    if mark.head in (commit_of(place, "HEAD"), commit_of(place, "HEAD^1")):
+    if head in (commit_of(place, "HEAD"), commit_of(place, "HEAD^1")):
         # All changes of tracked files are kept under a ref: some may be a person's own, made since.
         kept = _kept(place)
         git(place, "reset", "--hard", "--quiet", "HEAD")
         sync_trees([place.folder])
         told.append(f"a landing in {place.folder} was killed: it is taken back" + (f"; what it left is {kept}" if kept else ""))
-    unmark_landing(place)
+    unmark_landing(mark)
     return told
 
 
@@ -78,9 +89,6 @@ def _kept(place: Pinned) -> str | None:
     words = "What a landing that was killed left in the checkout"
     commit = git(place, "commit-tree", "-p", "HEAD", "-m", words, tree, env=identity(place))
     name = f"refs/orchestrate/taken-back/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    git(place, "update-ref", name, commit)
+    # What stands there by that name may be a link to a branch of the user's.
+    git(place, "update-ref", "--no-deref", name, commit)
     return name
-
-
-def _mark_path(place: Pinned) -> str:
-    return os.path.join(place.git_dir, MARK_NAME)
