@@ -21,8 +21,8 @@ from orchestrator.workers.foreign import ForeignBytesError, decode_json
 _MOST_MISTAKES = 5
 _MOST_LOOKED_AT = 1000
 """Mistakes of one answer: each has the text of all that is wrong in it."""
-_CPU_SECONDS = 5.0
-"""An answer that fits takes milliseconds. What takes longer would mostly take years (`(a+)+$`), and the loop waits for it."""
+JUDGE_CPU_SECONDS = 5.0
+"""An answer that fits takes milliseconds. What takes longer would mostly take years (`(a+)+$`)."""
 
 
 class AnswerSchemaError(Exception):
@@ -36,12 +36,13 @@ class AnswerSchema(msgspec.Struct, frozen=True):
     validator: Any
 
     def mistakes_in(self, answer: Any) -> list[str]:
-        """What in `answer` (plain data) does not fit, a line each, the first few; empty: it fits."""
+        """What in `answer` (plain data) does not fit, a line each, the first few; empty: it fits. Blocks: not for the loop."""
+        return mistakes_told(judged_apart(self.judge_of(answer), JUDGE_CPU_SECONDS))
+
+    def judge_of(self, answer: Any) -> Callable[[], bytes]:
+        """What finds the mistakes, for `mistakes_told`. It is called in a process of its own, for JUDGE_CPU_SECONDS at most."""
         # The answer is not ours: for an unlucky one a pattern, or a rule that branches at each level, never comes to its end.
-        told = judged_apart(lambda: msgspec.json.encode(self._mistakes(answer)), _CPU_SECONDS)
-        if told is None:
-            return [f"the schema cannot be applied: with this answer it takes more than {_CPU_SECONDS:g} s, or breaks off"]
-        return msgspec.json.decode(told, type=list[str])
+        return lambda: msgspec.json.encode(self._mistakes(answer))
 
     def _mistakes(self, answer: Any) -> list[str]:
         try:
@@ -57,6 +58,13 @@ class AnswerSchema(msgspec.Struct, frozen=True):
             return [f"the schema cannot be applied: {_in_words(error)}"]
         lines = [f"{error.json_path}: {error.message[:500]}" for error in found[:_MOST_MISTAKES]]
         return lines + ([f"and {len(found) - _MOST_MISTAKES} more"] if len(found) > _MOST_MISTAKES else [])
+
+
+def mistakes_told(told: bytes | None) -> list[str]:
+    """The mistakes of which a judge has told; None: it was ended before."""
+    if told is None:
+        return [f"the schema cannot be applied: with this answer it takes more than {JUDGE_CPU_SECONDS:g} s, or breaks off"]
+    return msgspec.json.decode(told, type=list[str])
 
 
 def load_checker() -> Any:

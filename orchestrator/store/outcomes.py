@@ -31,6 +31,9 @@ LONGEST_CHECK_OUTPUT = 30_000
 """Characters of a check's output that a prompt gets: the last ones, where it says what went wrong."""
 
 
+UNFIT = (AnswerSchemaError, BadOutputError, CaptureMismatch)
+"""What is raised where there is no answer to be held against a schema, or no schema: then it does not fit."""
+
 _MOST_EARLIER = 10
 _LONGEST_EARLIER_MESSAGE = 200
 
@@ -107,14 +110,19 @@ def with_output_checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir) -> 
 def with_answer_checked(outcome: Outcome, kind: OutputKind, run_dir: RunDir, schema: Callable[[], AnswerSchema]) -> Outcome:
     """The outcome, or a `check_failed` in its place: a success whose answer does not fit its schema is none.
 
-    `schema` gives it, or raises AnswerSchemaError: then nothing fits.
+    `schema` gives it, or raises AnswerSchemaError: then nothing fits. Blocks: not for the loop.
     """
     if outcome.attempt_class is not AttemptClass.OK:
         return outcome
     try:
         mistakes = schema().mistakes_in(read_output(outcome, kind, run_dir))
-    except (AnswerSchemaError, BadOutputError, CaptureMismatch) as error:
+    except UNFIT as error:
         mistakes = [str(error)]
+    return with_mistakes(outcome, mistakes)
+
+
+def with_mistakes(outcome: Outcome, mistakes: list[str]) -> Outcome:
+    """The outcome of a success, or a `check_failed` in its place if these are in its answer."""
     if not mistakes:
         return outcome
     told = "The answer does not fit its JSON Schema:\n" + "\n".join(mistakes)

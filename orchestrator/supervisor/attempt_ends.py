@@ -1,7 +1,8 @@
 """What the end of an attempt means: its outcome, looked at step by step, becomes a verdict for the core.
 
 Promise: each attempt that ended is told to the core once, with what is recorded of it parked in `Settlements`; whatever its item
-wrote, and whatever of ours goes wrong with that, is the end of this attempt alone (`system.fence`). Invariant: a step makes an
+wrote, and whatever of ours goes wrong with that, is the end of this attempt alone (`system.fence`). An answer is held against its
+schema beside the loop, and till then its attempt is a flight that is over (`judgements`). Invariant: a step makes an
 outcome worse or leaves its class; only a loop that asks for the exit code takes a failed command for a success.
 """
 
@@ -27,6 +28,8 @@ from orchestrator.store.outcomes import verdict_of, with_output_checked
 from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.account_limits import AccountLimits
 from orchestrator.supervisor.charges import cost_with, spent_with
+from orchestrator.supervisor.flights import Flights
+from orchestrator.supervisor.judgements import Judgements
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.system.fence import passes_fence
@@ -53,21 +56,43 @@ class Meaning(NamedTuple):
     is_round: bool
 
 
+class Said(NamedTuple):
+    """What an attempt says of itself (`told`), and that once its output was looked at; its answer is not judged yet."""
+
+    told: Outcome
+    outcome: Outcome
+
+
 class AttemptEnds:
     """Of one run. `job_ids` are those of which an attempt ended under this supervisor."""
 
-    def __init__(self, run: Run, means: Means, settlements: Settlements, limits: AccountLimits) -> None:
+    def __init__(
+        self,
+        run: Run,
+        means: Means,
+        settlements: Settlements,
+        limits: AccountLimits,
+        flights: Flights,
+        judgements: Judgements,
+    ) -> None:
         self._run = run
         self._children, self._preparer, self._agent_ends, self._loops = means
         self._settlements = settlements
         self._limits = limits
+        self._flights = flights
+        self._judgements = judgements
+        self._judging: dict[int, tuple[Flight, Said]] = {}
+        """By sequence the attempts whose answers are being held against their schemas."""
         self._workspace_notes = WorkspaceNotes(str(run.dir.workspaces), run.tell.note)
         self.job_ids: set[str] = set()
         self._steps: dict[str, tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
         """By job id what is done with its outcomes."""
 
     def take_in(self, flight: Flight, outcome: Outcome) -> None:
-        """Tell the core what the end of this attempt means. Raises StateUnwritableError if its worker could not write."""
+        """Tell the core what the end of this attempt means, at once or once its answer is judged.
+
+        Raises StateUnwritableError if its worker could not write.
+        """
         if outcome.attempt_class is AttemptClass.STATE_ERROR:
             message = f"{flight.name}: {outcome.message}"
             raise StateUnwritableError(message, "mend that, then resume the run: what is recorded stays")
@@ -75,7 +100,35 @@ class AttemptEnds:
             # The bug was met where there is no log that anybody reads.
             self._run.tell.fenced(f"{flight.name}: judged by its worker", outcome.bug)
             outcome = msgspec.structs.replace(outcome, bug="")
-        (outcome, verdict, is_round), spent, cost = self._judge(flight, outcome)
+        try:
+            said = self._said(flight, outcome)
+            judge = self._agent_ends.judge_of(flight, said.outcome) if flight.job.schema is not None else None
+            if judge is not None:
+                # The loop goes on meanwhile: what comes of it is heard of in `judged`.
+                self._judgements.begin(flight.start.sequence, judge)
+                self._judging[flight.start.sequence] = flight, said
+                return
+            meaning = self._meaning(flight, said)
+        except Exception as error:
+            if passes_fence(error):
+                raise
+            meaning = self._unjudged(flight, outcome, error)
+        self._end(flight, meaning)
+
+    def judged(self, sequence: int, told: bytes | None) -> None:
+        """The answer of the attempt `sequence` was held against its schema; `told` as of `AgentEnds.as_judged`."""
+        flight, said = self._judging.pop(sequence)
+        try:
+            meaning = self._meaning(flight, said._replace(outcome=self._agent_ends.as_judged(said.outcome, told)))
+        except Exception as error:
+            if passes_fence(error):
+                raise
+            meaning = self._unjudged(flight, said.outcome, error)
+        self._end(flight, meaning)
+
+    def _end(self, flight: Flight, meaning: Meaning) -> None:
+        (outcome, verdict, is_round), spent, cost = self._with_costs(flight, meaning)
+        self._flights.leave(flight)
         fault_point("supervisor.outcome")
         self._settlements.ended(flight, outcome, is_round=is_round, spent=spent)
         self.job_ids.add(flight.job.id)
@@ -85,15 +138,9 @@ class AttemptEnds:
         if verdict is Verdict.PAUSED and self._children.is_answered_since(flight, outcome):
             self._run.happened(ChildAnswered(flight.item))
 
-    def _judge(self, flight: Flight, outcome: Outcome) -> tuple[Meaning, Spent | None, Cost | None]:
+    def _with_costs(self, flight: Flight, meaning: Meaning) -> tuple[Meaning, Spent | None, Cost | None]:
         """What the attempt came to, and with it its item has cost. Raises UserError for what concerns the whole run."""
-        try:
-            meaning = self.meaning(flight, outcome)
-        except Exception as error:
-            if passes_fence(error):
-                raise
-            meaning = self._unjudged(flight, outcome, error)
-        # What the item has cost is reckoned before its end is recorded, from the ends before.
+        # Reckoned before its end is recorded, from the ends before.
         try:
             return meaning, *self._reckon(flight, meaning.outcome)
         except Exception as error:
@@ -117,8 +164,8 @@ class AttemptEnds:
         failed = {"attempt_class": AttemptClass.PROTOCOL_ERROR, "message": f"its end could not be judged: {words}"}
         return Meaning(msgspec.structs.replace(outcome, **failed), Verdict.FAILED, is_round=False)
 
-    def meaning(self, flight: Flight, outcome: Outcome) -> Meaning:
-        """The outcome after all steps, and the verdict on it."""
+    def _said(self, flight: Flight, outcome: Outcome) -> Said:
+        """The outcome after all steps but those that may take long."""
         telling, checking = self._steps.get(flight.job.id) or self._steps_of(flight.job)
         if flight.start.child:
             outcome = self._child_run_ended(flight, outcome)
@@ -129,6 +176,11 @@ class AttemptEnds:
         told = outcome
         for step in checking:
             outcome = step(flight, outcome)
+        return Said(told, outcome)
+
+    def _meaning(self, flight: Flight, said: Said) -> Meaning:
+        """The outcome of which nothing is left to be looked at, and the verdict on it."""
+        told, outcome = said
         verdict = verdict_of(outcome, flight.asked_end)
         if told.agent is not None:
             verdict = verdict_on(told, outcome, verdict)
@@ -149,11 +201,8 @@ class AttemptEnds:
             self._unproven_carried_over: job.creates is not None,
             _exit_code_as_data: job.repeat is not None,
         }
-        # What it says is looked at: a success without the output or the answer that the job promises is none.
-        checking: dict[Step, bool] = {
-            self._output_checked: job.output != "text",
-            self._agent_ends.check_answer: job.schema is not None,
-        }
+        # What it says is looked at: a success without the output that the job promises is none.
+        checking: dict[Step, bool] = {self._output_checked: job.output != "text"}
         steps = tuple(tuple(step for step, concerns in each.items() if concerns) for each in (telling, checking))
         self._steps[job.id] = steps[0], steps[1]
         return self._steps[job.id]

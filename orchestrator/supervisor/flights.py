@@ -1,7 +1,8 @@
 """The attempts that run now, by slot: a table. Where they run is the engine's business.
 
 Promise: each flight ends exactly once, with an outcome: what the engine says that it came to, or `lost`. Invariant: at most one
-flight a slot. A flight whose work is a child run is ended by asking that run first: it ends its own items in order.
+flight a slot. A flight that is over stays here until the core hears of it: its answer may be judged till then. A flight whose
+work is a child run is ended by asking that run first: it ends its own items in order.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Flights:
     def end(self, item: ItemRef, reason: str, grace_at_most: float | None) -> None:
         """Have the attempt of `item` ended, if it still runs."""
         flight = next((each for each in self._by_slot.values() if each.item == item), None)
-        if flight is None:
+        if flight is None or flight.is_over:
             return  # it has ended meanwhile
         # The first reason holds: an item that was cancelled stays so, though the run is stopped a moment later.
         flight.asked_end = flight.asked_end or reason
@@ -74,12 +75,11 @@ class Flights:
             self._engine.end(flight, EndReason(flight.asked_end), grace_at_most)
 
     def take_in(self, event: AttemptOver) -> tuple[Flight, Outcome] | None:
-        """The flight that is over, with what it came to; None if it was none of these."""
+        """The flight that is over, with what it came to; None if it was none of these. It stays until `leave`."""
         # An end of what ran in the slot before must not end what runs there now.
         flight = self._by_slot.get(event.slot)
-        if flight is None or flight.start.sequence != event.sequence:
+        if flight is None or flight.is_over or flight.start.sequence != event.sequence:
             return None
-        del self._by_slot[flight.slot]
         flight.is_over = True
         self._after_ask.pop(event.sequence, None)
         match event:
@@ -89,6 +89,10 @@ class Flights:
                 return flight, _lost(flight, event)
             case unknown:
                 assert_never(unknown)
+
+    def leave(self, flight: Flight) -> None:
+        """The core hears of the end of this flight: its slot may be used again."""
+        del self._by_slot[flight.slot]
 
     def tell_children(self, request: Request) -> None:
         """Have all child runs do that, too, whose attempts run."""
@@ -105,7 +109,7 @@ class Flights:
         """Child runs were asked to end, and have ended or had their time for it: end what is left of their attempts."""
         for sequence in self._asks.take_done():
             flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
-            if flight is not None:
+            if flight is not None and not flight.is_over:
                 self._engine.end(flight, EndReason(flight.asked_end or "drain"), self._after_ask[sequence])
 
     @property

@@ -33,6 +33,13 @@ class Asked(msgspec.Struct, frozen=True):
     requester: Requester
 
 
+class AnswerJudged(msgspec.Struct, frozen=True):
+    """The answer of the attempt `sequence` was held against its schema. `told`: by its judge; None: that took too long."""
+
+    sequence: int
+    told: bytes | None
+
+
 class BecameDurable(msgspec.Struct, frozen=True):
     """The ends of these items, on which other jobs depend, survive power loss now."""
 
@@ -68,4 +75,6 @@ class TimeCame(msgspec.Struct, frozen=True):
     """The instant has come that the core wanted to be woken for."""
 
 
-Happened = EngineEvent | Signalled | Asked | BecameDurable | TokenNews | Answered | MayBeFree | WaitGivenUp | TimeCame
+Happened = (
+    EngineEvent | AnswerJudged | Signalled | Asked | BecameDurable | TokenNews | Answered | MayBeFree | WaitGivenUp | TimeCame
+)

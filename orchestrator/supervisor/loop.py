@@ -35,6 +35,7 @@ from orchestrator.errors import StateUnwritableError
 from orchestrator.store.records import RunEnded
 from orchestrator.supervisor.happened import (
     Answered,
+    AnswerJudged,
     Asked,
     BecameDurable,
     Happened,
@@ -135,6 +136,8 @@ class Loop:
                 if (ended := parts.flights.take_in(happened)) is not None:
                     parts.starts.note_end(ended[0], is_told=isinstance(happened, OutcomeArrived))
                     parts.ends.take_in(*ended)
+            case AnswerJudged(sequence, told):
+                parts.ends.judged(sequence, told)
             case Noted(words):
                 run.tell.note(words)
             case Signalled(signal.SIGUSR1):

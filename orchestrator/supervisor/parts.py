@@ -36,8 +36,9 @@ from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.gates import Gates
 from orchestrator.supervisor.inbox import Inbox, Source
 from orchestrator.supervisor.joiners import Joiners
+from orchestrator.supervisor.judgements import Judgements
 from orchestrator.supervisor.lists import ItemLists
-from orchestrator.supervisor.options import SessionOptions
+from orchestrator.supervisor.options import SessionOptions, default_slots
 from orchestrator.supervisor.requests import Requests
 from orchestrator.supervisor.resources import MissingResources, Resources
 from orchestrator.supervisor.restored_jobs import RestoredJobs
@@ -102,7 +103,9 @@ class Parts:
         self.starts = AttemptStarts(run, preparation, admission, self.flights, self.settlements)
         opened.callback(self.starts.close)
         means = Means(children, preparer, agent_ends, loops)
-        self.ends = AttemptEnds(run, means, self.settlements, self.limits)
+        self.judgements = Judgements(max(2, default_slots()))
+        opened.callback(self.judgements.close)
+        self.ends = AttemptEnds(run, means, self.settlements, self.limits, self.flights, self.judgements)
         self.requests = Requests(run, self.missing, self.tokens, self.gates, self.settlements, self.stops)
         self.run_end = RunEnd(run, preparer, contexts, selector, self.tokens, self.stops)
 
@@ -124,6 +127,7 @@ class Parts:
             sources.Durability(self.run),
             sources.HeldRun(self.run, self.control),
             self.attempts,
+            sources.Answers(self.judgements),
             sources.Requests(self.control),
             sources.Terminal(self.gates),
             sources.Freed(self.run, self.missing),

@@ -13,6 +13,7 @@ from orchestrator.supervisor.flights import Flights
 from orchestrator.supervisor.gates import Gates
 from orchestrator.supervisor.happened import (
     Answered,
+    AnswerJudged,
     Asked,
     BecameDurable,
     Happened,
@@ -22,6 +23,7 @@ from orchestrator.supervisor.happened import (
     WaitGivenUp,
 )
 from orchestrator.supervisor.inbox import Source
+from orchestrator.supervisor.judgements import Judgements
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.resources import MissingResources
 from orchestrator.supervisor.run import Run
@@ -159,6 +161,26 @@ class Attempts(Source):
         yield from self._engine.look_at_workers(now)
         if words := self._flights.begin_waiting_asks(now):
             yield Noted(words)
+
+
+class Answers(Source):
+    """Answers of agents that were held against their schemas, beside the loop."""
+
+    def __init__(self, judgements: Judgements) -> None:
+        self._judgements = judgements
+
+    def filenos(self) -> list[int]:
+        return [self._judgements.fileno()]
+
+    def read_news(self, _fileno: int) -> Iterable[Happened]:
+        return starmap(AnswerJudged, self._judgements.take_told())
+
+    @property
+    def next_look(self) -> float | None:
+        return self._judgements.next_look
+
+    def look_for_news(self, now: float) -> Iterable[Happened]:
+        return starmap(AnswerJudged, self._judgements.end_late(now))
 
 
 class Freed(Source):

@@ -7,7 +7,7 @@ What is driven without a process:
   `core_model` is the core once more, as plainly as it can be said; `core_scenarios` draws random runs for both.
   `wait_world` is a world of runs that hold and wait.
 - `loop_stories`: runs by the real loop, store and parts on `memory_engine`, whose attempts end when the test's story says so.
-  `loop_stage` is such a run at a point where anything may happen to it.
+  `loop_stage` is such a run at a point where anything may happen to it. `held_judgement`: answers that are being judged in it.
 - `token_driver`: several runs that ask for tokens in one process, each with a desk and a supervisor's lock of its own.
 - `store_samples`, `token_samples`, `views_story`: records of a run, records of tokens, happenings of a small run.
 - `memory_records`: a run that exists in memory alone, for what stands on `Records`; it counts the outputs that were read.

@@ -12,11 +12,13 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from drivers.held_judgement import HeldJudgement, let_go
 from drivers.loop_stories import LoopStories, Terminal
 from drivers.memory_engine import MemoryEngine, Step
 from orchestrator.control.messages import Reply, Request
@@ -25,17 +27,21 @@ from orchestrator.core.states import ItemRef, Running, Waiting
 from orchestrator.errors import ExitCode
 from orchestrator.shared.tokens.answers import ReplaceAsked
 from orchestrator.store.syncer import Syncer
-from orchestrator.supervisor import sources
-from orchestrator.supervisor.happened import Answered, Asked, BecameDurable, Happened, TokenNews, WaitGivenUp
+from orchestrator.supervisor import judgements, sources
+from orchestrator.supervisor.happened import Answered, AnswerJudged, Asked, BecameDurable, Happened, TokenNews, WaitGivenUp
 from orchestrator.supervisor.loop import Loop
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.locks import unlock
 
 JOBS = """
 [run]
-slots = 4
+slots = 5
 [pools.narrow]
 slots = 1
+[jobs.s]
+agent = "fake"
+prompt = "Say it."
+schema = "s.json"
 [jobs.j]
 for_each = [0, 1, 2]
 token = "ship"
@@ -65,6 +71,9 @@ class Stage:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir()
         self.stories = LoopStories(folder, monkeypatch)
+        self.stories.add_agent()
+        (folder / "s.json").write_text("{}")
+        monkeypatch.setattr(judgements, "Judgement", HeldJudgement)
         self.terminal = Terminal()
         self.seen: set[type] = set()
         """The kinds of what happened, and of what was asked."""
@@ -135,6 +144,12 @@ class Stage:
         for told in self.loop._parts.tokens.poll(time.monotonic() + 10.0):
             yield TokenNews(told)
 
+    def judge(self) -> Iterator[Happened]:
+        """The answer that is being held against its schema fits."""
+        judgements = self.loop._parts.judgements
+        let_go(judgements)
+        return starmap(AnswerJudged, list(judgements.take_told()))
+
     def give_up(self) -> Iterator[Happened]:
         """The item that waits for the pool is the victim of a circle of waits."""
         item = self.loop._run.ref("p", 0)
@@ -184,9 +199,10 @@ class Stage:
             if isinstance(item, Running)
         }
         assert {flight.item: flight.slot for flight in flights} == running, "the core and the table differ in what runs"
-        world = self.stories.world
+        world, judged = self.stories.world, self.loop._parts.ends._judging
         untold = [over.sequence for over in world._ended.values()]
-        assert sorted(flight.start.sequence for flight in flights) == sorted([*world._running, *untold]), "an attempt is nobody's"
+        at_work = sorted([*world._running, *untold, *judged])
+        assert sorted(flight.start.sequence for flight in flights) == at_work, "an attempt is nobody's"
 
     # The story.
 
@@ -207,11 +223,12 @@ class Stage:
             yield from self._close(engine)
 
         with self.terminal:
-            report = self.stories.run(JOBS, story, slots=4, asker=self.terminal)
+            report = self.stories.run(JOBS, story, slots=5, asker=self.terminal)
         assert report.exit_code in set(ExitCode) | {129, 130, 143}
 
     def _open(self, engine: MemoryEngine) -> Step:
-        yield from engine.until_running("j:0", "t", "a:0", "a:1")
+        yield from engine.until_running("s", "j:0", "t", "a:0", "a:1")
+        engine.ok("s", '"said"')
         yield from self.terminal.until_asked("Ship it?")
         self._is_syncing = False
         engine.ok("j:0", "shared")
@@ -228,6 +245,7 @@ class Stage:
                 engine.ok(item)
             if self.terminal.question is not None:
                 self.terminal.say("approve")
+            let_go(self.loop._parts.judgements)
             self.check()
             yield
 

@@ -68,6 +68,7 @@ class World:
         """What nobody has taken in yet, by sequence."""
         self.ends_told: list[int] = []
         """The sequence of each end that was told: an attempt is told over once."""
+        self._last_told: AttemptOver | None = None
 
     @property
     def running(self) -> list[str]:
@@ -105,7 +106,14 @@ class World:
         over = self._ended.pop(sequence, None)
         if over is not None:
             self.ends_told.append(sequence)
+            self._last_told = over
         return over
+
+    def tell_again(self) -> None:
+        """The end that was told last is not in the records: it stands in the log of its worker, for the next supervisor."""
+        assert self._last_told is not None
+        self._ended[self._last_told.sequence] = self._last_told
+        self.ends_told.remove(self._last_told.sequence)
 
     def has(self, sequence: int) -> bool:
         """Whether this attempt runs."""

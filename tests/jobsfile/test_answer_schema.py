@@ -101,6 +101,6 @@ def test_of_a_million_mistakes_a_thousand_are_looked_at() -> None:
 def test_an_answer_for_which_a_schema_takes_for_ever_ends_nothing_but_its_attempt(
     monkeypatch: pytest.MonkeyPatch, schema: dict[str, Any], answer: object
 ) -> None:
-    monkeypatch.setattr("orchestrator.jobsfile.answer_schema._CPU_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.jobsfile.answer_schema.JUDGE_CPU_SECONDS", 0.05)
     (told,) = schema_in(msgspec.json.encode(schema).decode(), "s.json").mistakes_in(answer)
     assert "with this answer it takes more than 0.05 s" in told

@@ -55,6 +55,7 @@ HAPPENINGS: dict[str, Happening] = {
     "an approval": asks(Approve([("go", 0)])),
     "a child run may go on": asks(GoOn(("a", 1))),
     "once more": asks(RetryRequest([("a", 0)])),
+    "an answer was judged": Stage.judge,
     "an end became durable": Stage.become_durable,
     "shared work was done": Stage.token_news,
     "a token is to be replaced": Stage.replace,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+import msgspec
 
 from orchestrator.attempts.agent.sessions import LastEnd, carried_over, session_is_gone
 from orchestrator.attempts.agent.work import schema_of
@@ -10,11 +13,12 @@ from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.core.events import Verdict
-from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError
+from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, mistakes_told
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.outcomes import with_answer_checked
+from orchestrator.store.outcomes import UNFIT, with_mistakes
+from orchestrator.store.outputs import read_output
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
@@ -32,14 +36,21 @@ class AgentEnds:
         ended = self._records.history.jobs[flight.job.id].last_end(flight.item[1]) if flight.start.session is not None else None
         return outcome if ended is None else carried_over(outcome, LastEnd(ended.outcome, ended.folder))
 
-    def check_answer(self, flight: Flight, outcome: Outcome) -> Outcome:
-        """The outcome, or `check_failed` in its place if the answer of a success does not fit its schema."""
-        job = flight.job
-        return (
-            outcome
-            if job.schema is None
-            else with_answer_checked(outcome, job.output, self._records.run_dir, partial(self._schema, flight))
-        )
+    def judge_of(self, flight: Flight, outcome: Outcome) -> Callable[[], bytes] | None:
+        """What holds the answer of a success against its schema, for `as_judged`; None: nothing is to be held against one.
+
+        It may take for ever, so it is called in a process of its own.
+        """
+        if flight.job.schema is None or outcome.attempt_class is not AttemptClass.OK:
+            return None
+        try:
+            return self._schema(flight).judge_of(read_output(outcome, flight.job.output, self._records.run_dir))
+        except UNFIT as error:
+            return partial(msgspec.json.encode, [str(error)])
+
+    def as_judged(self, outcome: Outcome, told: bytes | None) -> Outcome:
+        """The outcome, or `check_failed` in its place if its answer does not fit. `told`: by its judge; None: that was ended."""
+        return with_mistakes(outcome, mistakes_told(told))
 
     def _schema(self, flight: Flight) -> AnswerSchema:
         try:
