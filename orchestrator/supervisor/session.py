@@ -21,7 +21,7 @@ from orchestrator.jobsfile.rereads import rereads_told
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
-from orchestrator.shared.nesting.borrowing import tell_slot_count
+from orchestrator.shared.nesting.borrowing import tell_slot_count_again
 from orchestrator.store.kept_summary import keep_summary
 from orchestrator.store.known_secrets import remember_secrets
 from orchestrator.store.records import SupervisorStarted
@@ -114,8 +114,6 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
     if options.is_resumed:
         remember(known)
     append_log(run_dir.log, f"supervising {run_dir.run_id} with {slots} slots")
-    # Runs that are nested in this one may take its slots when they are free.
-    tell_slot_count(run_dir, core.main_slots)
     narrator.run_began(
         run_dir.run_id,
         store.history.header.name,
@@ -137,6 +135,9 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
         for start, slot in begun.resumed:
             for happened in parts.starts.resume(start, slot):
                 loop.take_in(happened)
+        # Runs that are nested in this one may take its slots when they are free: not those in which an attempt is seen to run.
+        held = [flight.start.slot for flight in parts.flights if engine.has_living_worker(flight.slot)]
+        tell_slot_count_again(run_dir, core.main_slots, held)
         return loop.run(options.first, options.replaced_by, options.ended)
 
 

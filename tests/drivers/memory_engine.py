@@ -16,6 +16,7 @@ from orchestrator.engines.engine import Attempt, AttemptLost, AttemptOver, Engin
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
+from orchestrator.workers.locks import unlock
 from orchestrator.workers.protocol import AttemptClass, Capture, EndReason, Outcome, Start
 
 TURNS_AT_MOST = 20_000
@@ -51,9 +52,12 @@ def outcome(attempt_class: AttemptClass, text: str = "", **more: object) -> Outc
 
 
 class _Running(msgspec.Struct):
+    """`locks`: descriptors of our own, of which the last `kept` are others' to unlock."""
+
     attempt: Attempt
     message: Start
-    locks: HeldLocks
+    locks: list[int]
+    kept: int
 
 
 class World:
@@ -87,7 +91,9 @@ class World:
     def begin(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
         """The attempt runs from now on, and holds its locks."""
         assert attempt.slot not in self.slots, f"slot {attempt.slot} is taken"
-        self._running[attempt.start.sequence] = _Running(attempt, message, locks)
+        with locks as descriptors:
+            copies = [os.dup(fd) for fd in descriptors]
+        self._running[attempt.start.sequence] = _Running(attempt, message, copies, locks.kept_count)
         self.started.append(message.item)
         self.most_at_once = max(self.most_at_once, len(self._running))
 
@@ -128,7 +134,11 @@ class World:
         running = self._find(item)
         sequence = running.attempt.start.sequence
         del self._running[sequence]
-        running.locks.let_go()
+        own = len(running.locks) - running.kept
+        for fd in running.locks[:own]:
+            unlock(fd)
+        for fd in running.locks[own:]:
+            os.close(fd)
         return sequence
 
     def _find(self, item: str) -> _Running:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 from drivers.loop_stories import AbandonedError, LoopStories, fan_out
 from drivers.memory_engine import MemoryEngine, Step, outcome
 
 from orchestrator.errors import StateUnwritableError
+from orchestrator.shared.nesting.ancestors import Nesting
+from orchestrator.shared.nesting.borrowing import Capacity
 from orchestrator.workers.protocol import AttemptClass
 
 
@@ -68,6 +73,30 @@ class TestResume:
         assert stories.resume(finishing).exit_code == 0
         assert sorted(stories.world.started) == [f"a:{index}" for index in range(10)]
         assert sorted(stories.ends()) == [("a", index, "succeeded") for index in range(10)]
+
+    @pytest.mark.parametrize("is_removed", [False, True], ids=["kept", "removed"])
+    def test_a_slot_whose_lock_was_removed_with_its_folder_is_lent_to_no_nested_run(
+        self, stories: LoopStories, *, is_removed: bool
+    ) -> None:
+        """What an earlier supervisor has left holds it, by a file that nobody sees any more."""
+
+        def leaving(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:0")
+            raise AbandonedError
+
+        def resumed(engine: MemoryEngine) -> Step:
+            yield
+            nested = Capacity(Nesting((), (), stories.run_dir.path, 1, 9), stories.run_dir.home)
+            room = nested.try_borrow(None, "nested")
+            assert (room is None) == is_removed
+            if room is not None:
+                os.close(room.lock_fds[0])
+            engine.ok("a:0")
+
+        stories.abandon(fan_out(1), leaving, slots=2)
+        if is_removed:
+            shutil.rmtree(stories.run_dir.path / "slots")
+        assert stories.resume(resumed).exit_code == 0
 
     def test_nothing_starts_whose_output_could_not_be_kept(self, stories: LoopStories) -> None:
         """Each resume ran and paid for what it had to throw away."""

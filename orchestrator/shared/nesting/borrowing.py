@@ -18,6 +18,7 @@ import msgspec
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.durable_file import unwritable, write_whole
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.lock_file import Stamp, is_free, note_of_holder, stamp_of, try_take
 from orchestrator.system.locks.numbered import NumberedLocks
 from orchestrator.workers.files.opening import StrangeFileError, read_file
@@ -50,6 +51,20 @@ def change_slot_count(run_dir: RunDir, slots: int) -> None:
     """
     if os.path.lexists(run_dir.slot_count):
         tell_slot_count(run_dir, slots)
+
+
+def tell_slot_count_again(run_dir: RunDir, slots: int, held: Iterable[int]) -> None:
+    """As `tell_slot_count`, of a run that goes on, while attempts that an earlier supervisor has left hold the slots `held`.
+
+    If the lock file of one of them is gone, or another, who holds which slot is out of sight: this supervisor lends none.
+    """
+    if all(is_locked(run_dir.slot_lock(slot)) for slot in held):
+        tell_slot_count(run_dir, slots)
+        return
+    try:
+        run_dir.slot_count.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(run_dir.slot_count, error) from error
 
 
 class Capacity:
