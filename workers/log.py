@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from .byte_text import encode_json, json_decoder
 from .faultpoints import fault_point
-from .files.opening import StrangeFileError, open_file, read_file
+from .files.holes import written_parts
+from .files.opening import StrangeFileError, open_file
 from .foreign import ForeignBytesError, decode_struct
 from .protocol import LogLine
 
@@ -90,10 +91,16 @@ def find_log(path: str) -> list[LogLine] | None:
     Raises OSError if it cannot be read.
     """
     try:
-        data = read_file(path)
+        descriptor = open_file(path)
     except (FileNotFoundError, StrangeFileError):
         return None
-    return parse_log(data) if data else None
+    try:
+        size = os.fstat(descriptor).st_size
+        # No line is durable: zeros may stand in its place.
+        parts = written_parts(lambda offset, length: os.pread(descriptor, length, offset), 0, size)
+        return parse_log(b"".join(data for _, data in parts)) if size else None
+    finally:
+        os.close(descriptor)
 
 
 def parse_log(data: bytes) -> list[LogLine]:

@@ -52,9 +52,9 @@ def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:
 
 
 def _from(source: SourceFile, offset: int) -> bytes:
-    """What stands at `offset`, at least to the end of the line or of the file."""
+    """What stands at `offset`, at least to the end of the line or of the file, or to a zero byte, which no line has."""
     data = b""
-    while b"\n" not in data and (more := source.read(offset + len(data), 4096 + len(data))):
+    while b"\n" not in data and b"\0" not in data and (more := source.read(offset + len(data), 4096 + len(data))):
         data += more
     return data
 

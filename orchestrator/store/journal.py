@@ -185,9 +185,9 @@ class JournalRead:
         """What the next group follows, once all was read."""
         return Chain(self._groups, zlib.crc32(self._last_commit))
 
-    def tail(self) -> bytes:
-        """What follows the last valid group."""
-        return self.source.read(self.valid_bytes, self._end - self.valid_bytes)
+    def tail(self) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) of what follows the last valid group, as of `written_parts`. No group stands in two parts."""
+        return self.source.written(self.valid_bytes, self._end)
 
     def extend(self) -> None:
         """Let the next iteration give what was appended since."""
@@ -233,8 +233,7 @@ class JournalRead:
                 self._groups += 1
                 self.valid_bytes = offsets[position + 1]
                 first = position + 1
-        # A commit line behind a hole of zeros is none to a decoder of lines.
-        if self.valid_bytes == 0 or (self.torn and COMMIT_START in self.tail()):
+        if self.valid_bytes == 0 or self.torn:
             self._refuse_damage()
 
     def _blocks(self) -> Iterator[tuple[int, bytes]]:
@@ -243,8 +242,10 @@ class JournalRead:
         while self.valid_bytes < self._end:
             base = self.valid_bytes
             data = self.source.read(base, min(want, self._end - base))
-            yield base, data
-            if base + len(data) >= self._end:
+            # No record has a zero byte: there a hole begins, of gigabytes perhaps, and no group ends behind it.
+            hole = data.find(b"\0")
+            yield base, data if hole < 0 else data[:hole]
+            if hole >= 0 or base + len(data) >= self._end:
                 return
             want = want * 2 if self.valid_bytes == base else BLOCK_BYTES
 
@@ -267,11 +268,11 @@ class JournalRead:
 
     def _refuse_damage(self) -> None:
         """Raise if what follows the last valid group is no torn tail: a valid commit stands in it, or nothing came before."""
-        tail = self.tail()
         if self.valid_bytes == 0:
-            self._check_header(decode_line(tail.partition(b"\n")[0]))
+            self._check_header(decode_line(self.source.read(0, BLOCK_BYTES).partition(b"\n")[0]))
             raise refused(self.source.path, "damaged: it has no header")
-        if is_damaged(tail, self.valid_bytes, self._generation, self._groups):
+        # A commit line behind a hole of zeros is none to a decoder of lines: all that stands there is looked at.
+        if any(COMMIT_START in part and is_damaged(part, at, self._generation, self._groups) for at, part in self.tail()):
             raise refused(self.source.path, f"damaged at byte {self.valid_bytes}")
 
 

@@ -238,8 +238,10 @@ def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) ->
     """
     path = run_dir.journal(generation)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name, tail = f"journal-{generation}.torn-{stamp}", read.tail()
-    write_durably(run_dir.path / name, tail)
+    name = f"journal-{generation}.torn-{stamp}"
+    # Without its holes, which would fill the disk.
+    write_durably(run_dir.path / name, (part for _, part in read.tail()))
+    holds_end = any(True for _, part in read.tail() for _ in commits_in(part, generation))
     try:
         fd = open_file(path, os.O_WRONLY)
         try:
@@ -250,7 +252,7 @@ def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) ->
             os.close(fd)
     except OSError as error:
         raise unwritable(path, error) from error
-    return name if any(commits_in(tail, generation)) else ""
+    return name if holds_end else ""
 
 
 def _remove_leavings(run_dir: RunDir, generation: int) -> None:

@@ -65,20 +65,21 @@ def read_whole(run_dir: RunDir) -> Salvage:
     # A journal that is missing is one gap: what the checkpoint tells is all.
     try:
         journal = SourceFile(run_dir.journal(head.generation))
-        data = journal.read(0, journal.size())
+        size = journal.size()
     except FileNotFoundError:
-        journal, data = checkpoint, b""
-    groups = _in_order(whole_groups(data, 0, head.generation))
+        journal, size = checkpoint, 0
+    parts = journal.written(0, size)
+    groups = _in_order(group for at, part in parts for group in whole_groups(part, at, head.generation))
     history = RunHistory(header, head.generation, Sources(checkpoint, journal, format_))
     for line, offset, length in lines[1:]:
         history.apply(line, CHECKPOINT, offset, length)
     for group in groups:
-        _apply_group(history, data, group, format_, head.run)
+        _apply_group(history, journal, group, format_, head.run)
     history.next_sequence = max(history.next_sequence, head.next_sequence)
     history.next_worker = max(history.next_worker, head.next_worker, *_numbers_of_workers(run_dir))
-    notes = [] if data else ["the whole journal: what was recorded since the last checkpoint"]
+    notes = [] if size else ["the whole journal: what was recorded since the last checkpoint"]
     notes += _complete(run_dir, history)
-    return Salvage(history, len(groups), _gaps(groups, len(data)), _missing(groups), notes)
+    return Salvage(history, len(groups), _gaps(groups, size), _missing(groups), notes)
 
 
 def write_generation(run_dir: RunDir, salvage: Salvage) -> list[str]:
@@ -116,8 +117,8 @@ def _in_order(found: Iterator[Group]) -> list[Group]:
     return groups
 
 
-def _apply_group(history: RunHistory, data: bytes, group: Group, format_: Format, run_id: str) -> None:
-    lines = data[group.start : group.end].split(b"\n")[:-1]
+def _apply_group(history: RunHistory, journal: SourceFile, group: Group, format_: Format, run_id: str) -> None:
+    lines = journal.read(group.start, group.end - group.start).split(b"\n")[:-1]
     offset = group.start
     for raw, line in zip(lines, format_.decode_lines(lines), strict=True):
         if line is None:

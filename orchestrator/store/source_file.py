@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import StateRefusedError
+from orchestrator.workers.files.holes import written_parts
 from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.processes.spawn import SHORTAGES
 
@@ -68,6 +70,10 @@ class SourceFile:
         except OSError as error:
             raise _unreadable(self.path, error) from error
         return data
+
+    def written(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """See `written_parts`. Raises StateRefusedError."""
+        return written_parts(self.read, start, end)
 
 
 def _unreadable(path: Path, error: OSError) -> StateRefusedError:

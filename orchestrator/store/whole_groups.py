@@ -18,7 +18,7 @@ COMMIT_START = b'{"type":"commit",'
 
 
 class Group(NamedTuple):
-    """Its records stand in bytes `start` to `end` of what was read; its commit line ends before `after`."""
+    """Its records stand in bytes `start` to `end` of the journal; its commit line ends before `after`."""
 
     start: int
     end: int
@@ -49,7 +49,7 @@ def whole_groups(data: bytes, base: int, generation: int) -> Iterator[Group]:
         start = next((each for each in places if free <= each < at and zlib.crc32(data[each:at]) == commit.crc), None)
         if start is not None:
             free = after
-            yield Group(start, at, after, commit)
+            yield Group(base + start, base + at, base + after, commit)
 
 
 def is_damaged(tail: bytes, base: int, generation: int, groups: int) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
-from drivers.store_samples import LISTED, ended, new_run, read_journal, settled, started
+from drivers.store_samples import LISTED, ended, header, new_run, read_journal, settled, started
 from drivers.sweeps import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
@@ -17,7 +21,9 @@ from orchestrator.store.journal import Journal
 from orchestrator.store.lines import EndLine, Line, SettledLine
 from orchestrator.store.load import load_run
 from orchestrator.store.records import ItemsListed, Started, Status
+from orchestrator.store.run_dir import create_run_dir
 from orchestrator.store.run_store import RunStore
+from orchestrator.store.salvage import read_whole
 from orchestrator.store.whole_groups import whole_groups
 
 GROUPS = [
@@ -34,6 +40,7 @@ LIGHT: list[list[Line]] = [
 ]
 PREFIXES: list[list[Line]] = [[line for group in LIGHT[:count] for line in group] for count in range(len(LIGHT) + 1)]
 ALL_FLIPS = [1 << bit for bit in range(8)] + [0xFF]
+HOLE_BYTES = 16 << 20
 SOME_FLIPS = [0x01, 0x20, 0xFF]
 """Another digit or letter, upper case for lower, every bit."""
 
@@ -152,6 +159,70 @@ def test_a_hole_that_ends_in_the_last_group_is_damage_and_no_torn_tail(path: Pat
     # A hole in the last group alone is what a power loss leaves.
     path.write_bytes(whole[: ends[-2]] + bytes(commit - ends[-2]) + whole[commit:])
     assert records(path) == PREFIXES[-2]
+
+
+def make_hole(path: Path, behind: bytes = b"") -> None:
+    """Zeros behind the last group, as a power cut leaves them, and something behind those."""
+    with path.open("r+b") as file:
+        file.seek(HOLE_BYTES, os.SEEK_END)
+        file.write(behind)
+        file.truncate()
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """The most bytes of memory that were in use at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("behind", [b"", b'"}\n{"type":"start","job":"po'], ids=["to the end", "within"])
+def test_gigabytes_of_zeros_behind_the_last_group_are_a_torn_tail_that_takes_no_memory(tmp_path: Path, behind: bytes) -> None:
+    run_dir = new_run(tmp_path)
+    store = RunStore.open(run_dir)
+    for group in GROUPS:
+        store.append(group)
+    store.close()
+    whole = run_dir.journal(1).read_bytes()
+    make_hole(run_dir.journal(1), behind)
+    assert peak_of(lambda: load_run(run_dir)) < HOLE_BYTES // 8
+    assert peak_of(lambda: RunStore.open(run_dir).close()) < HOLE_BYTES // 8
+    assert run_dir.journal(1).read_bytes() == whole
+    (aside,) = run_dir.path.glob("journal-1.torn-*")
+    assert aside.read_bytes().strip(b"\0") == behind
+    assert aside.stat().st_size < HOLE_BYTES // 8
+
+
+def test_a_whole_group_behind_gigabytes_of_zeros_is_damage_that_can_be_salvaged(tmp_path: Path) -> None:
+    run_dir = create_run_dir(tmp_path, "r1")
+    store = RunStore.create(run_dir, msgspec.structs.replace(header("r1"), jobs={"port": True}), "")
+    for group in GROUPS:
+        store.append(group)
+    store.close()
+    whole = run_dir.journal(1).read_bytes()
+    end = ends_of_groups(whole)[-2]
+    run_dir.journal(1).write_bytes(whole[:end])
+    make_hole(run_dir.journal(1), whole[end:])
+    with pytest.raises(StateRefusedError, match=f"damaged at byte {end}"):
+        load_run(run_dir)
+    assert peak_of(lambda: read_whole(run_dir)) < HOLE_BYTES // 8
+    salvage = read_whole(run_dir)
+    assert (salvage.groups, salvage.gaps, salvage.missing) == (1 + len(GROUPS), [(end, end + HOLE_BYTES)], [])
+
+
+def test_a_checkpoint_of_zeros_is_refused_without_being_read(tmp_path: Path) -> None:
+    run_dir = new_run(tmp_path)
+    run_dir.checkpoint.write_bytes(b"")
+    make_hole(run_dir.checkpoint)
+
+    def load() -> None:
+        with pytest.raises(StateRefusedError):
+            load_run(run_dir)
+
+    assert peak_of(load) < HOLE_BYTES // 8
 
 
 def test_groups_that_changed_places_or_were_doubled_are_damage(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,20 @@ def test_lines_come_back_as_they_were(path: Path) -> None:
     write(path, LINES)
     assert read_log(str(path)) == LINES
     assert path.read_bytes().count(b"\n") == 1 + len(LINES)
+
+
+def test_a_hole_of_zeros_takes_one_line_and_no_memory(path: Path) -> None:
+    """As a power cut leaves it, for no line is durable."""
+    hole = 16 << 20
+    write(path, LINES)
+    with path.open("r+b") as file:
+        file.seek(hole, os.SEEK_END)
+        file.write(encode_line(LINES[0]) + encode_line(LINES[1]))
+        file.truncate(file.tell() + hole)
+    tracemalloc.start()
+    assert read_log(str(path)) == [*LINES, LINES[1]]
+    assert tracemalloc.get_traced_memory()[1] < hole // 8
+    tracemalloc.stop()
 
 
 def test_a_missing_log_has_no_lines(path: Path) -> None:
