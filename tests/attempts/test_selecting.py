@@ -12,7 +12,7 @@ import pytest
 from orchestrator.attempts.items import patterns
 from orchestrator.attempts.items.foreseen import LabelsBefore
 from orchestrator.attempts.items.patterns import LATER, Later
-from orchestrator.attempts.items.selection import LabelsUnknown, Selector, check_patterns, early_label, matches_nothing
+from orchestrator.attempts.items.selection import LabelsUnknown, Selector, check_patterns, early_label
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.load import load_text
@@ -105,7 +105,12 @@ ALL = "012345"
         (("review:a*",), 1, {"list": "0", "port": "0", "review": "0"}),
         (("review:4", "sum"), None, {"list": "0", "port": ALL, "review": "4", "sum": "0"}),
         (("port:[1-3]", "review"), 2, {"list": "0", "port": "12", "review": "12"}),
-        (("port:1", "review:3"), None, {"list": "0", "port": "1", "review": ""}),
+        # An item that is named runs with what it follows, whatever else is named; a job that is named follows what is selected.
+        (("port:1", "review:3"), None, {"list": "0", "port": "13", "review": "3"}),
+        (("port:1", "review:3", "fix"), None, {"list": "0", "port": "13", "review": "3", "fix": "3"}),
+        (("port:1", "review", "fix:3"), None, {"list": "0", "port": "13", "review": "13", "fix": "3"}),
+        (("port:[12]", "review:[de]"), 1, {"list": "0", "port": "13", "review": "3"}),
+        (("port:1", "review:c", "fix:b"), None, {"list": "0", "port": "12", "review": "2", "fix": "2"}),
         (("port:1", "fix"), None, {"list": "0", "port": "1", "review": "1", "fix": "1"}),
         # A label that only the parent's output tells: what may match is taken, and looked at when it starts.
         (("fix:b",), None, {"list": "0", "port": ALL, "review": ALL, "fix": ALL}),
@@ -290,10 +295,3 @@ def test_a_thousand_names_are_looked_up_and_not_compared_with_every_item(monkeyp
     assert chosen == frozenset(range(1000)) | frozenset(range(3000, 4000))
     assert list(selector.idle_patterns()) == []
     assert len(asked) < 50_000
-
-
-def test_a_name_whose_parent_is_left_out_is_not_told_as_its_own_nearest() -> None:
-    """It was told: `review:3` matches no item; did you mean review:3?"""
-    for name in ("3", "d"):
-        told = matches_nothing(f"review:{name}", {"review": 6}, lambda _, index: VALUES[index])
-        assert told.message == f"--only review:{name} selects no item: what it follows is left out"

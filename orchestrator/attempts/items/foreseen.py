@@ -78,15 +78,20 @@ class LabelsBefore:
         self._jobs = {job.id: job for job in jobs}
         self._known = known
         self._labelling_jobs = LabellingJobs(self._jobs.__getitem__)
+        self._above: dict[str, str] = {}
+        """By job the one above it in its chain whose values are known."""
 
     def label(self, context: dict[str, Any], job_id: str, index: int) -> str | Later | None:
         """The item's label. Raises LabelsUnknown if the items themselves are not known."""
         # A chain has the items of the job that it follows, also before its own turn has come.
-        above = job_id
+        above, passed = job_id, []
         while (values := self._known.get(above)) is None:
+            passed.append(above)
             if not chain_of(self._jobs[above]):
                 raise LabelsUnknown(above)
-            above = chain_of(self._jobs[above])[0]
+            above = self._above.get(above) or chain_of(self._jobs[above])[0]
+        # Each way up a long chain is gone once.
+        self._above.update(dict.fromkeys(passed, above))
         try:
             return early_label(self._labelling_jobs.of(self._jobs[job_id]), index, values[index], context)
         except NotYetKnown:

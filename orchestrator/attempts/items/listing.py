@@ -195,11 +195,13 @@ def label_without_attempt(records: Records, contexts: ItemContexts, job_id: str,
 
 
 def _labels(records: Records, contexts: ItemContexts) -> Labels:
+    listed: dict[str, str] = {}
+
     def label(of: str, index: int) -> str | Later | None:
         job = records.job(of)
         labelled = contexts.labelling_jobs.of(job)
         try:
-            value = _value(records, job, index)
+            value = _value(records, job, index, listed)
         except ListLostError:
             # It is called what it was called before; of one that never started nobody knows.
             return recorded_label(records, of, index) or recorded_label(records, labelled.id, index)
@@ -225,10 +227,16 @@ def _ranges(indices: list[int]) -> Iterator[tuple[int, int]]:
         yield neighbours[0], neighbours[-1] + 1
 
 
-def _value(records: Records, job: Job, index: int) -> Any:
-    """The value of an item, also of a chain that is not listed yet: it is that of the item which it follows."""
+def _value(records: Records, job: Job, index: int, listed: dict[str, str]) -> Any:
+    """The value of an item, also of a chain that is not listed yet: it is that of the item which it follows.
+
+    `listed`: by job the one above it that is listed. It is filled here, for each way up a long chain is gone once.
+    """
+    passed = []
     while records.history.jobs[job.id].count is None and job.for_each is not None:
         if not chain_of(job):
             raise LabelsUnknown(job.id)
-        job = records.job(chain_of(job)[0])
+        passed.append(job.id)
+        job = records.job(listed.get(job.id) or chain_of(job)[0])
+    listed.update(dict.fromkeys(passed, job.id))
     return records.value(job.id, index)

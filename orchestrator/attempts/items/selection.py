@@ -3,7 +3,8 @@
 A job is named by a pattern, or needed by a named job, or left out.
 * Of a named job the items that match are selected; with `--limit` the first of these.
 * Of a needed job all items are selected; where only chains need it, the items that selected items follow.
-* An item of a chain is selected only if the items that it follows are.
+* An item of a chain that is named (`JOB:INDEX`, `JOB:LABEL`) is selected with the items that it follows, whatever else is named.
+  Where its job alone is named, or its label is not known yet, it is selected only if the items that it follows are.
 * An item whose label is the very text of a pattern is what the pattern names, and no other: `app/[id]/page.tsx` is a name.
 Promise: the selection does not depend on what has run, so a resume selects the same items.
 """
@@ -22,7 +23,6 @@ from orchestrator.attempts.items.labels import item_label
 from orchestrator.attempts.items.patterns import LATER, JobPatterns, Later, names_job
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.errors import UserError
-from orchestrator.jobsfile.language.quantities import read_digits
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.values import on_one_line
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
@@ -70,12 +70,6 @@ def matches_nothing(pattern: str, counts: Mapping[str, int], labels: Labels) -> 
     """That no item of these jobs is called so, with the nearest name. `counts`: of the items, by job."""
     rest = pattern.partition(":")[2]
     names = {job_id: names_of(job_id, count, labels) for job_id, count in counts.items()}
-    index = read_digits(rest)
-    if any((index is not None and index < counts[job_id]) or rest in each for job_id, each in names.items()):
-        return UserError(
-            f"--only {shlex.quote(pattern)} selects no item: what it follows is left out",
-            "an item of a chain is selected only with the items that it follows: name these, too, or only the end of the chain",
-        )
     near = did_you_mean(rest, {name for each in names.values() for name in each})
     if near and len(names) == 1:
         near = near.replace("did you mean ", f"did you mean {next(iter(names))}:")
@@ -194,6 +188,17 @@ class Selector:
             self._patterns_of[job_id, count] = JobPatterns(self._selection.only, job_id, count)
         return self._patterns_of[job_id, count]
 
+    def names_items(self, job_id: str) -> bool:
+        """Whether a pattern may name an item of the job, and not the job alone."""
+        return any(":" in pattern and names_job(pattern, job_id) for pattern in self._selection.only)
+
+    def names_item(
+        self, job_id: str, index: int, count: int, label: Callable[[], str | Later | None], exact: Mapping[str, frozenset[int]]
+    ) -> bool:
+        """Whether a pattern names this very item, and not its job alone. As of `matches`."""
+        found = self._patterns(job_id, count).found(index, label, exact)
+        return any(":" in pattern and is_found is not LATER for pattern, is_found in found)
+
     def limit_items(self, job_id: str, indices: Iterable[int]) -> frozenset[int]:
         """The first of `indices`, as many as `--limit` allows."""
         limit = self._selection.limit
@@ -232,6 +237,8 @@ class _Choice:
         self._count = count
         self._known: dict[str, Chosen | LabelsUnknown] = {}
         self._bounds: dict[str, Chosen] = {}
+        self._own: dict[str, frozenset[int]] = {}
+        self._below: dict[str, Chosen] = {}
         self._exact: dict[str, Mapping[str, frozenset[int]]] = {}
 
     def select(self, job_id: str, labels: Labels) -> Chosen:
@@ -254,17 +261,17 @@ class _Choice:
     def _find_selected(self, job_id: str) -> Chosen:
         """The items of a job, from those of the jobs around it. Raises LabelsUnknown."""
         selector = self._selector
-        if selector.is_named(job_id):
-            return self._taken(job_id)
-        if selector.is_needed_whole(job_id):
+        if selector.is_needed_whole(job_id) and not selector.is_named(job_id):
             return self._bound(job_id)
-        # Only chains need it: the items that their selected items follow.
+        # Chains need the items that their selected items follow.
         # The last of a chain first, each once: however many ways lead there, and however long they are.
         for below in _each_once(job_id, selector.selected_followers, self._known):
             if below != job_id:
                 with suppress(LabelsUnknown):
                     self._selected(below)
         chosen: frozenset[int] = frozenset()
+        if selector.is_named(job_id):
+            chosen = self._taken(job_id)
         for follower in selector.selected_followers(job_id):
             try:
                 theirs = self._selected(follower)
@@ -276,20 +283,61 @@ class _Choice:
             chosen |= theirs
         return chosen
 
-    def _taken(self, job_id: str) -> Chosen:
-        """The selected items of a named job: those that match, among those that its named parents leave."""
-        bound = self._parents_bound(job_id)
-        indices = range(self._count) if bound is None else sorted(bound)
-        return self._selector.limit_items(job_id, (index for index in indices if self._is_matched(job_id, index)))
+    def _taken(self, job_id: str) -> frozenset[int]:
+        """The items of a named job that match, among those that its named parents leave."""
+        if job_id not in self._own:
+            bound = self._parents_bound(job_id)
+            indices = range(self._count) if bound is None else sorted(bound)
+            matched = (index for index in indices if self._is_matched(job_id, index))
+            self._own[job_id] = self._selector.limit_items(job_id, matched)
+        return self._own[job_id]
 
     def _is_matched(self, job_id: str, index: int) -> bool:
+        exact = self._exact_of(job_id)
+        return self._selector.matches(job_id, index, self._count, lambda: self._labels(job_id, index), exact)
+
+    def _is_item_named(self, job_id: str, index: int) -> bool:
+        exact = self._exact_of(job_id)
+        return self._selector.names_item(job_id, index, self._count, lambda: self._labels(job_id, index), exact)
+
+    def _exact_of(self, job_id: str) -> Mapping[str, frozenset[int]]:
         if job_id not in self._exact:
             self._exact[job_id] = self._selector.exact_matches(job_id, self._count, self._labels)
-        return self._selector.matches(job_id, index, self._count, lambda: self._labels(job_id, index), self._exact[job_id])
+        return self._exact[job_id]
 
     def _bound(self, job_id: str) -> Chosen:
-        """The items of a job that the named jobs above it in its chain leave."""
-        return self._selected(job_id) if self._selector.is_named(job_id) else self._parents_bound(job_id)
+        """The items of a job that the named jobs above it in its chain leave, and those that items follow which are named."""
+        if not self._selector.is_named(job_id):
+            return self._parents_bound(job_id)
+        below = self._named_below(job_id)
+        return None if below is None else self._taken(job_id) | below
+
+    def _named_below(self, job_id: str) -> Chosen:
+        """The items of a job that items follow which are named themselves; all, as long as nobody knows which these are."""
+        followers = self._selector.selected_followers
+        # The last of a chain first, each once.
+        for each in _each_once(job_id, followers, self._below):
+            named: frozenset[int] = frozenset()
+            for theirs in (chosen for job in followers(each) for chosen in (self._below[job], self._named_in(job))):
+                if theirs is None:
+                    break
+                named |= theirs
+            else:
+                self._below[each] = named
+                continue
+            self._below[each] = None
+        return self._below[job_id]
+
+    def _named_in(self, job_id: str) -> Chosen:
+        if not self._selector.names_items(job_id):
+            return frozenset()
+        try:
+            return self._selector.limit_items(
+                job_id, (index for index in range(self._count) if self._is_item_named(job_id, index))
+            )
+        except LabelsUnknown:
+            self.is_final = False
+            return None
 
     def _parents_bound(self, job_id: str) -> Chosen:
         parents = self._selector.parents
