@@ -82,7 +82,7 @@ class StartMessages:
         recorded_through: int,
         kept_locks: int,
         pools: list[str],
-        more_arguments: Sequence[str] = (),
+        more_arguments: Sequence[str],
     ) -> Start:
         """The message for the attempt that `started` records, of the item `name`. `pools`: of which it holds a slot.
 

@@ -162,7 +162,7 @@ class Preparer:
         job: Job,
         index: int,
         attempt: int,
-        round_number: int | None = None,
+        round_number: int | None,
         account: str | None = None,
         left_usd: float | None = None,
     ) -> Ready | NotStarted:

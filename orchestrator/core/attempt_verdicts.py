@@ -79,7 +79,7 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
         case Verdict.DRAINED | Verdict.PAUSED:
             # An earlier supervisor may have drained it: then this one, which does not stop, runs it again.
             tries.used -= 1
-            waiting = Waiting("drained", now) if end.verdict is Verdict.DRAINED else waiting_for_choice("gate")
+            waiting = Waiting("drained", now) if end.verdict is Verdict.DRAINED else waiting_for_choice()
             is_last = False
         case Verdict.LOST:
             # A worker may die by chance, which is nothing against the item; one that takes each of its workers along is failed.

@@ -117,7 +117,7 @@ def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
 
 def _ask(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
     """Have the question put; until it is out (`GateEnd.OPEN`) the run is in motion."""
-    job.items[index] = waiting_for_choice("gate")
+    job.items[index] = waiting_for_choice()
     job.asking.add(index)
     job.posing.add(index)
     state.agenda.changed.add(job.rules.order)

@@ -28,7 +28,7 @@ def unless_over(state: RunState, job: JobState, running: Running, wanted: ItemSt
 
 
 def let_wait(
-    state: RunState, job: JobState, index: int, waiting: Waiting, *, held_by: str | None = None, is_joining: bool = False
+    state: RunState, job: JobState, index: int, waiting: Waiting, *, held_by: str | None, is_joining: bool = False
 ) -> None:
     """Put an item into the line in which it waits.
 

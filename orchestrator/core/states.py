@@ -82,9 +82,9 @@ CANCELLED = Cancelled()
 INTERRUPTED = Interrupted()
 
 
-def waiting_for_choice(what: str) -> Waiting:
+def waiting_for_choice() -> Waiting:
     """Until somebody has made a choice, at a gate or in a child run."""
-    return Waiting(what, math.inf)
+    return Waiting("gate", math.inf)
 
 
 ENDED_STATES = (Succeeded, Failed, Skipped, Cancelled, Interrupted)

@@ -89,7 +89,7 @@ class ChildFiles:
     def __init__(
         self,
         load: Callable[[str, ChildFiles], JobsFile],
-        files: Files = FROM_DISK,
+        files: Files,
         above: tuple[str, ...] = (),
         known: dict[str, JobsFile | str] | None = None,
     ) -> None:

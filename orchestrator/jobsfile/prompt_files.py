@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateError
-from orchestrator.system.named_files import read_named
 
 
 class PromptFileError(Exception):
     """A prompt file cannot be used; one line in words."""
 
 
-def prompt_in(path: str, read: Callable[[str], bytes] = read_named) -> Template:
+def prompt_in(path: str, read: Callable[[str], bytes]) -> Template:
     """What the file at `path` says, as a template. Raises PromptFileError. `read` raises OSError."""
     try:
         text = read(path).decode().removeprefix("\ufeff")

@@ -44,9 +44,9 @@ def items_seen_as(records: Records, job_id: str | None = None, status: Status | 
             yield each, index
 
 
-def item_results(records: Records, job_id: str | None = None, status: Status | None = None) -> Iterator[dict[str, Any]]:
+def item_results(records: Records, job_id: str | None = None) -> Iterator[dict[str, Any]]:
     """The `item_result` of each of `items_seen_as`; one at a time is in memory. Raises CaptureMismatch."""
-    return (item_result(records, *item) for item in items_seen_as(records, job_id, status))
+    return (item_result(records, *item) for item in items_seen_as(records, job_id))
 
 
 def item_result(records: Records, job_id: str, index: int) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def resume_run(
 
 
 def retry_items(
-    run_dir: RunDir, asked: RetryRequest, options: RunOptions, listeners: Listeners, *, asker: Asker | None = None
+    run_dir: RunDir, asked: RetryRequest, options: RunOptions, listeners: Listeners, *, asker: Asker | None
 ) -> RunReport:
     """Run items of a run that nobody supervises one more time, and go on with it; what else has failed stays so.
 

@@ -40,7 +40,7 @@ _LAUNCH_POLL_SECONDS = 0.05
 
 
 def launch_run(
-    home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: RunRequest, stopper: Stopper | None = None
+    home: Path, jobs_file: JobsFile, inputs: dict[str, Any], request: RunRequest, stopper: Stopper | None
 ) -> Launched | RunDir:
     """Hold the run that `request` means; a RunDir is a living run for which this one is skipped.
 

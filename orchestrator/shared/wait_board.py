@@ -71,7 +71,7 @@ class WaitBoard:
     Times are `time.monotonic()`, which all processes of a boot share.
     """
 
-    def __init__(self, run_dir: RunDir, mark: str, ancestors: Sequence[str] = ()) -> None:
+    def __init__(self, run_dir: RunDir, mark: str, ancestors: Sequence[str]) -> None:
         self.next_look = 0.0
         self._run_dir = run_dir
         self._folder = waits_folder(run_dir.home)

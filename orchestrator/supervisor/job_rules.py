@@ -19,7 +19,7 @@ def rules_of(
     keep_going: bool,
     left_out: Collection[str] = (),
     budgets: Budgets = {},  # noqa: B006 (a mapping that nobody can change)
-    accounts: Mapping[str, tuple[str, ...]] = {},
+    accounts: Mapping[str, tuple[str, ...]],
 ) -> list[JobRules]:
     """The rules of each job, in file order. `keep_going`: after a failure the others go on. `left_out`: ids of unselected jobs.
 

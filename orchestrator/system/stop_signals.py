@@ -87,7 +87,7 @@ class SignalInbox:
     """Context manager: while it is open it catches SIGINT, SIGTERM, SIGHUP, SIGUSR1 (and puts the old handlers back), as far as
     `sources` says so, and takes what its Stopper hears for SIGTERM."""
 
-    def __init__(self, sources: StopSources = SIGNALS) -> None:
+    def __init__(self, sources: StopSources) -> None:
         self._sources = sources
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
         self._noted: list[signal.Signals] = []

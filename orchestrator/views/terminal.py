@@ -89,7 +89,7 @@ class _Canvas:
 class LiveView:
     """Draws on `outlet`. `clock` gives monotonic seconds. Bounded in height by the terminal's."""
 
-    def __init__(self, outlet: Outlet, program: str, *, force: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, outlet: Outlet, program: str, *, force: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._outlet = outlet
         canvas = _Canvas(outlet)
         self._console = Console(file=canvas, force_terminal=True if force else None, highlight=False)  # type: ignore[arg-type]

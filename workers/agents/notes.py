@@ -34,7 +34,7 @@ class Notes:
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
 
-    def trouble(self, words: str, tasks: Sequence[str] = ()) -> None:
+    def trouble(self, words: str, tasks: Sequence[str]) -> None:
         """Something went wrong, for which the attempt need not fail. `tasks`: the names of those that it befell."""
         words = short(words)
         if words not in self._troubles and len(self._troubles) >= _MOST_TROUBLES:

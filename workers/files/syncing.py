@@ -40,7 +40,7 @@ class GoneFolderError(StrangeFileError):
         super().__init__(errno.ENOENT, "the folder of the run is gone: moved, or removed", folder)
 
 
-def make_folder(folder: str, run_folder: str | None = None, *, is_synced: bool = True) -> None:
+def make_folder(folder: str, run_folder: str | None, *, is_synced: bool = True) -> None:
     """Have `folder`, and those above it that are missing (0700). `is_synced`: their names survive power loss.
 
     `run_folder`: that of the run which it lies in. It is never made: without it this raises GoneFolderError. Raises OSError.

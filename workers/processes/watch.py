@@ -57,7 +57,7 @@ class Watch:
         host: Host,
         streams: Sequence[Stream],
         bounds: Bounds,
-        onlooker: Onlooker | None = None,
+        onlooker: Onlooker | None,
     ) -> None:
         self.status: int | None = None
         self.ended_by: EndReason | None = None

@@ -37,7 +37,7 @@ from orchestrator.attempts.template_texts import (
 )
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError, read_schema
-from orchestrator.jobsfile.kept_files import FROM_DISK, Files
+from orchestrator.jobsfile.kept_files import Files
 from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.profiles.profile import ConfigDir, Profile
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
@@ -141,7 +141,7 @@ def agent_work(
     *,
     cwd: str,
     folder: str,
-    files: Files = FROM_DISK,
+    files: Files,
 ) -> tuple[AgentWork, Call, tuple[Any, ...]]:
     """The agent action of `job` rendered, how it is called, and what tells whether two items do the same. Raises ItemRefused.
 

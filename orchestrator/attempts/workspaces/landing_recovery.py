@@ -44,7 +44,7 @@ def mark_of(home: Path, place: Pinned) -> str:
 
 def mark_landing(mark: str, place: Pinned, head: str) -> None:
     """A change is about to be landed on `head`. Survives power loss: what git writes from now on does, too. Raises OSError."""
-    make_folder(os.path.dirname(mark))
+    make_folder(os.path.dirname(mark), None)
     replace_durably(mark, encode_json(LandingMark(head, place.git_dir)))
 
 
