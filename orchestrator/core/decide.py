@@ -2,7 +2,7 @@
 
 Promise: bounds are never exceeded (slots, max_concurrency); every item ends, or the run ends `interrupted`, `cancelled` or
 `failed` and names it; a halt is told by the failing item that comes first in (job order, index).
-Invariant: free slots + running items + slots set aside = slots; each job stands where it belongs (`invariants`).
+Invariant: free slots + running items + slots set aside = slots; each job stands where it belongs.
 It refuses to handle: clocks (`now` is given, monotonic seconds), disks, processes, and what an outcome says beyond its verdict.
 
 A call has three steps.

@@ -3,7 +3,7 @@
 What is driven without a process:
 
 - `core_driver`: plays the supervisor for the core; events in, decisions out, invariants checked after each event.
-  `core_crowd` plays it in runs of many jobs, and counts what an event costs.
+  `core_crowd` plays it in runs of many jobs, and counts what an event costs. `core_invariants`: what holds after each event.
   `core_model` is the core once more, as plainly as it can be said; `core_scenarios` draws random runs for both.
   `wait_world` is a world of runs that hold and wait.
 - `loop_stories`: runs by the real loop, store and parts on `memory_engine`, whose attempts end when the test's story says so.

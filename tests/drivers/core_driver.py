@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from drivers.core_invariants import check_invariants
 from orchestrator.core.costs import UNBOUND, Bounds, Cost
 from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.decisions import (
@@ -50,7 +51,6 @@ from orchestrator.core.events import (
     VerdictShared,
 )
 from orchestrator.core.initial_state import open_run
-from orchestrator.core.invariants import check_invariants
 from orchestrator.core.states import ENDED_STATES, Cancelled, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
 
 START_OF_TIME = 1000.0

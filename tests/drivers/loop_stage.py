@@ -18,11 +18,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from drivers.core_invariants import check_invariants
 from drivers.held_judgement import HeldJudgement, let_go
 from drivers.loop_stories import LoopStories, Terminal
 from drivers.memory_engine import MemoryEngine, Step
 from orchestrator.control.messages import Reply, Request
-from orchestrator.core.invariants import check_invariants
 from orchestrator.core.states import ItemRef, Running, Waiting
 from orchestrator.errors import ExitCode
 from orchestrator.shared.tokens.answers import ReplaceAsked

@@ -1,4 +1,4 @@
-"""What holds after each event, found out the long way: every job and every item is looked at. For tests."""
+"""What holds in the core after each event, found out the long way: every job and every item is looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.core.turns import is_moving, line_of
 
 
 def check_invariants(state: RunState) -> None:
-    """Raise AssertionError if a slot was made or lost, or a counter does not match the items. For tests, after each step."""
+    """Raise AssertionError if a slot was made or lost, or a counter does not match the items."""
     running = [item for job in state.jobs for item in job.items if isinstance(item, Running)]
     # Adopted attempts may hold slots beyond the run's own number: those are none of its slots.
     own_slots = [item.slot for item in running if item.slot < state.slots]
