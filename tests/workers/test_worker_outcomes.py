@@ -289,7 +289,9 @@ class TestCreates:
 
     def test_a_folder_may_be_promised(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/folder")
-        outcome = worker.shell("mkdir -p .new/deep; echo a > .new/deep/a; ln -s nowhere .new/link", creates=promised)
+        outcome = worker.shell(
+            "mkdir -p .new/deep; echo a > .new/deep/a; ln -s nowhere .new/link; mkfifo .new/pipe", creates=promised
+        )
         assert outcome.attempt_class is AttemptClass.OK
         assert (worker.root / "folder/deep/a").read_text() == "a\n"
 

@@ -17,7 +17,7 @@ from ..attempt_end import AttemptEnd
 from ..byte_text import bytes_of_text
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import AttemptClass, Creates
-from .syncing import sync_folder
+from .syncing import sync_file, sync_folder
 from .walking import walk
 
 
@@ -154,9 +154,7 @@ def _sync(path: str) -> None:
         return
     for folder, _, names in walk(path):
         for name in names:
-            inside = os.path.join(folder, name)
-            if not os.path.islink(inside):
-                _sync_file(inside)
+            sync_file(os.path.join(folder, name))
         sync_folder(folder)
 
 
