@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .byte_text import encode_json, json_decoder
 from .faultpoints import fault_point
 from .files.holes import written_parts
 from .files.opening import StrangeFileError, open_file
 from .foreign import ForeignBytesError, decode_struct
-from .protocol import LogLine
+from .protocol import Begun, Ended, LogLine
 
 LOG_NAME = "log"
 FORGET_ABOVE_BYTES = 64 * 1024
@@ -117,3 +117,14 @@ def parse_log(data: bytes) -> list[LogLine]:
             # A kind of line that this version does not know, or damage that the checksum fits by chance.
             continue
     return lines
+
+
+def running_attempt(lines: Iterable[LogLine]) -> Begun | None:
+    """The attempt that these lines tell to have begun and not to have ended."""
+    running: Begun | None = None
+    for line in lines:
+        if isinstance(line, Begun):
+            running = line
+        elif isinstance(line, Ended) and running is not None and line.sequence == running.sequence:
+            running = None
+    return running

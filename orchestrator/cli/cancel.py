@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import last_option, named_run, run_argument
+from orchestrator.cli.options import last_option, named_run, run_and_words, run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.errors import StateUnwritableError, UserError
 
@@ -35,9 +35,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import CancelRequest
 
-    if last and run is not None:
-        items = (run, *items)  # with --last no run is named: the first word is an item
-        run = None
+    run, items = run_and_words(run, items, last=last)
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items) if items else None
     # A living supervisor cancels; without one this process takes the run, ends its workers and records the cancel.

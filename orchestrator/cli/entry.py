@@ -123,7 +123,7 @@ def _settle_stderr() -> None:
 def _tell(error: Exception, invocation: Invocation) -> int:
     from orchestrator.cli.output import OutputError, silence
     from orchestrator.errors import ExitCode, JobsFileError, UserError
-    from orchestrator.system.wording import shown_message
+    from orchestrator.system.wording import error_in_words, shown_message
     from orchestrator.views.outlet import Outlet
 
     stderr = Outlet(sys.stderr)
@@ -139,12 +139,8 @@ def _tell(error: Exception, invocation: Invocation) -> int:
             stderr.line(f"  {shown_message(error.hint)}")
         return int(error.exit_code)
     # Ours: the traceback is kept, not shown.
-    stderr.line(f"orchestrate: internal error: {shown_message(_in_one_line(error))} ({_keep_traceback(error, invocation)})")
+    stderr.line(f"orchestrate: internal error: {shown_message(error_in_words(error))} ({_keep_traceback(error, invocation)})")
     return int(ExitCode.BUG)
-
-
-def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _keep_traceback(error: Exception, invocation: Invocation) -> str:

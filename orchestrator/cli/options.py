@@ -83,6 +83,11 @@ def named_run(run: str | None, *, last: bool) -> str | None:
     return run
 
 
+def run_and_words(run: str | None, words: tuple[str, ...], *, last: bool) -> tuple[str | None, tuple[str, ...]]:
+    """RUN and the words behind it: with --last no run is named, and the first of all is such a word."""
+    return (None, (run, *words)) if last and run is not None else (run, words)
+
+
 def view_options(function: F) -> F:
     """The options that say how a run is shown while it goes on."""
     for option in (

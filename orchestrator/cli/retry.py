@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import bounds_options, last_option, named_run, run_argument, view_options
+from orchestrator.cli.options import bounds_options, last_option, named_run, run_and_words, run_argument, view_options
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def command(
     from orchestrator.runs.retry import reopen_children
     from orchestrator.system.locks.holders import is_locked
 
-    if last and run is not None:
-        items = (run, *items)  # with --last no run is named: the first word is an item
-        run = None
+    run, items = run_and_words(run, items, last=last)
     reader = open_run(invocation, named_run(run, last=last))
     chosen = _chosen(reader, items)
     # Everything is refused before anything is changed: a retry of several items is one request.

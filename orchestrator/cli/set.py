@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import last_option, named_run, run_argument
+from orchestrator.cli.options import last_option, named_run, run_and_words, run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.errors import UserError
 
@@ -34,9 +34,7 @@ def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...
     from orchestrator.cli.asking import say
     from orchestrator.control.client import NoAnswer, NoSupervisor, ask
 
-    if last and run is not None:
-        settings = (run, *settings)  # with --last no run is named: the first word is a setting
-        run = None
+    run, settings = run_and_words(run, settings, last=last)
     wanted = _parsed(settings)
     run_dir = invocation.find(named_run(run, last=last))
     record = _record(run_dir, wanted)

@@ -116,7 +116,7 @@ class Gates:
         # What templates have read of these jobs is no longer so.
         self._contexts.forget_jobs(job_ids)
         for job_id in job_ids:
-            self._run.tell.reopened(job_id, self._run.reader.count(job_id), job_counts(self._run.reader, job_id))
+            self._run.tell.counted(job_id, self._run.reader.count(job_id), job_counts(self._run.reader, job_id))
         self._run.happened(
             ItemsReopened(
                 {item: self._run.past(item).attempts(item[1]) for item in items},

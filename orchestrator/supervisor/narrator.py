@@ -53,8 +53,11 @@ class Narrator:
             happenings.RunFinished(run_id=run_id, status=summary["status"], exit_code=exit_code, summary=summary, at=time.time())
         )
 
-    def restored(self, job_id: str, count: int, counts: dict[str, int]) -> None:
-        """A job's items were listed by an earlier supervisor. `counts`: how many stand in which state."""
+    def counted(self, job_id: str, count: int, counts: dict[str, int]) -> None:
+        """The items of a job were listed by an earlier supervisor, or some run again now because a gate was rejected.
+
+        `counts`: how many stand in which state.
+        """
         self._listeners.hear(happenings.JobListed(job=job_id, count=count, counts=counts))
 
     def started(self, flight: Flight) -> None:
@@ -199,10 +202,6 @@ class Narrator:
             )
         )
 
-    def reopened(self, job_id: str, count: int, counts: dict[str, int]) -> None:
-        """Items of a job run again, because a gate behind it was rejected."""
-        self._listeners.hear(happenings.JobListed(job=job_id, count=count, counts=counts))
-
     def shared(self, name: str, job_id: str, label: str | None, status: Status, deduped_from: str, outcome: Outcome) -> None:
         """An item came to its end with the outcome of another, without an attempt."""
         self._listeners.hear(
@@ -220,7 +219,7 @@ class Narrator:
             )
         )
 
-    def listed(self, job_id: str, count: int, selected: int, selection: str, globs: Sequence[str] = ()) -> None:
+    def listed(self, job_id: str, count: int, selected: int, selection: str, globs: Sequence[str]) -> None:
         """A job's items are known: `count` in all. `selection`, in words, selects `selected` of them.
 
         `globs`: the patterns of files that the list is made of.
@@ -235,7 +234,7 @@ class Narrator:
         elif count == 0:
             self.note(f"{job_id} has no items: its for_each gave an empty list")
 
-    def closed(self, job_id: str, status: str, message: str = "") -> None:
+    def closed(self, job_id: str, status: str, message: str) -> None:
         """Nothing more will come of a job."""
         self._listeners.hear(happenings.JobClosed(job=job_id, status=status, message=message))
 

@@ -165,7 +165,7 @@ def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:
                 run.tell.note(told)
     for order, past in opened.restored.items():
         job_id = run.jobs[order].id
-        run.tell.restored(job_id, len(past.states), job_counts(run.reader, job_id))
+        run.tell.counted(job_id, len(past.states), job_counts(run.reader, job_id))
 
 
 def _remove_expired(run_dir: RunDir, jobs_file: JobsFile, narrator: Narrator) -> None:

@@ -20,9 +20,9 @@ import msgspec
 
 from orchestrator.system.process_chain import Process
 from orchestrator.workers.command_line import worker_told
-from orchestrator.workers.log import LOG_NAME, read_log
+from orchestrator.workers.log import LOG_NAME, read_log, running_attempt
 from orchestrator.workers.processes.identity import HAS_PROC
-from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, Begun, Ended
+from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, Begun
 
 _LIVENESS_SUFFIX = f"/{LIVENESS_LOCK_NAME}"
 _MARK = f"{MARK_VARIABLE}=".encode()
@@ -91,11 +91,7 @@ def _attempt_of(folder: str, above: set[str]) -> Enclosing:
     """The attempt that the worker in `folder` runs. `above`: the folders of the workers above that one."""
     running: Begun | None = None
     with contextlib.suppress(OSError):
-        for line in read_log(f"{folder}/{LOG_NAME}"):
-            if isinstance(line, Begun):
-                running = line
-            elif isinstance(line, Ended) and running is not None and line.sequence == running.sequence:
-                running = None
+        running = running_attempt(read_log(f"{folder}/{LOG_NAME}"))
     holding = running.holding if running is not None else None
     if holding is None:
         return Enclosing("", "", folder)

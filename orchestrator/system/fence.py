@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.system.run_log import append_log
-from orchestrator.system.wording import shown
+from orchestrator.system.wording import error_in_words, shown
 from orchestrator.workers.processes.spawn import SHORTAGES
 
 FENCED = "a bug of ours, kept to one item"
@@ -38,5 +38,4 @@ def log_fenced(log: Path, what: str, error: Exception | str) -> None:
 
 def fenced_words(error: Exception) -> str:
     """One line for whoever is told of the item."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"our bug ({shown(said, _LONGEST)}); its traceback is in supervisor.log"
+    return f"our bug ({shown(error_in_words(error), _LONGEST)}); its traceback is in supervisor.log"

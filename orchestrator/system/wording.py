@@ -32,6 +32,11 @@ def shown_message(text: str) -> str:
     return shown(text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]}…{text[-half:]}")
 
 
+def error_in_words(error: Exception) -> str:
+    """Its kind and what it says, as it stands at the end of a traceback."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def for_terminal(text: str) -> str:
     """Data as a terminal cannot obey it: as `shown`, but line ends, tabs and blanks of any width stay.
 

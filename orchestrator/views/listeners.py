@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.system.run_log import append_log
+from orchestrator.system.wording import error_in_words
 from orchestrator.views.happenings import Happening, Noted
 from orchestrator.views.listener import Listener
 from orchestrator.views.queued_listener import QueuedListener, lost_in_words
@@ -130,8 +131,7 @@ def _behind_queue(listener: Listener) -> Listener:
 
 
 def _failed_in_words(listener: Listener, error: Exception) -> str:
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{type(_behind_queue(listener)).__name__} failed and hears nothing more ({said}); the run goes on"
+    return f"{type(_behind_queue(listener)).__name__} failed and hears nothing more ({error_in_words(error)}); the run goes on"
 
 
 def _traceback_of(error: Exception) -> str:

@@ -23,8 +23,8 @@ from orchestrator.store.home import home_of
 from orchestrator.system.enclosing import worker_folder_of
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.process_chain import ChainUnknownError, chain_of
-from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Begun, Ended, Holding
+from orchestrator.workers.log import LOG_NAME, read_log, running_attempt
+from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, MARK_VARIABLE, WORKER_FOLDER_VARIABLE, Holding
 
 
 class Lender(msgspec.Struct, frozen=True):
@@ -100,12 +100,7 @@ def worker_above() -> Path | None:
 
 def _running_attempt(folder: Path, mark: str | None) -> tuple[str, Holding]:
     """Mark and holding of the attempt that the worker runs. Raises UserError if it runs none, or not the one with `mark`."""
-    running: Begun | None = None
-    for line in read_log(str(folder / LOG_NAME)):
-        if isinstance(line, Begun):
-            running = line
-        elif isinstance(line, Ended) and running is not None and line.sequence == running.sequence:
-            running = None
+    running = running_attempt(read_log(str(folder / LOG_NAME)))
     if running is None or running.holding is None or mark not in (None, running.mark):
         raise _ended(f"attempt {mark}" if mark else f"the attempt of worker {folder}")
     if not is_locked(folder / LIVENESS_LOCK_NAME):
