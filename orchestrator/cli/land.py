@@ -56,19 +56,24 @@ def command(
     """
     from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.landing import landing
-    from orchestrator.attempts.workspaces.place import repository_of
+    from orchestrator.attempts.workspaces.used_repository import repository_of_run
     from orchestrator.cli.shown_run import open_run
     from orchestrator.system.hidden_environment import hide_environment
+    from orchestrator.workers.workspaces.git import GitFailed
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")
     # Landing needs commits; without a repository a patch is the way.
     reader = open_run(invocation, run)
     folder = reader.history.header.folder
-    repository = repository_of(folder)
+    try:
+        repository = repository_of_run(reader.run_dir, folder)
+    except (GitFailed, OSError) as error:
+        raise UserError(f"{folder}: nothing can be landed there: {error}") from error
     if repository is None:
         raise UserError(
-            f"{folder} is in no git repository", f"as patches: orchestrate diff {reader.run_dir.run_id} --raw | patch -p1"
+            f"{folder} was in no git repository when the run began",
+            f"as patches: orchestrate diff {reader.run_dir.run_id} --raw | patch -p1",
         )
     # Checks run what agents wrote, as the user, and shall not read in this process what their item was not given.
     hide_environment()

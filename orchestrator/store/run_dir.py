@@ -153,7 +153,7 @@ class RunDir(msgspec.Struct, frozen=True):
 
     @property
     def repository_settings(self) -> Path:
-        """What the repository was configured with when the run first used it (`workers/workspaces/settings.py`)."""
+        """Which repository the run works with, and its settings when the run began (`workers/workspaces/settings.py`)."""
         return self.workspaces / "repository.json"
 
     def workspace(self, name: str) -> Path:

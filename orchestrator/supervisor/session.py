@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.attempts.agent.lost import LostAgents
 from orchestrator.attempts.agent.work import finder
 from orchestrator.attempts.workspaces.notes import branches_told, uncommitted_told
+from orchestrator.attempts.workspaces.used_repository import keep_repository
 from orchestrator.core.events import CancelAsked
 from orchestrator.core.view import CoreView
 from orchestrator.engines.choice import choose_engine
@@ -109,6 +110,8 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
     core = CoreView(begun.state)
     now, ticks = time.time(), start_ticks(os.getpid())
     store.append([SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)])
+    # Before an item may make another repository there.
+    keep_repository(run_dir, jobs_file, store.history.header.parent)
     # Before anything is written that may hold them: whoever looks later has another environment.
     known = remember_secrets(run_dir, os.environ)
     if options.is_resumed:
@@ -160,7 +163,7 @@ def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:
     if not options.is_resumed:
         for words in rereads_told(run.jobs_file, os.path.basename(run.jobs_file.path)):
             run.tell.note(words)
-        for told in (branches_told(run.jobs_file), uncommitted_told(run.jobs_file)):
+        for told in (branches_told(run.jobs_file, run.store.run_dir), uncommitted_told(run.jobs_file, run.store.run_dir)):
             if told is not None:
                 run.tell.note(told)
     for order, past in opened.restored.items():

@@ -10,6 +10,7 @@ from drivers.git_repository import Repository
 
 from orchestrator.attempts.workspaces.notes import branches_told, uncommitted_told
 from orchestrator.jobsfile.load import load_text
+from orchestrator.store.run_dir import RunDir
 
 JOBS = '[jobs.a]\nshell = "true"\nworkspace = "worktree"\n'
 
@@ -20,9 +21,10 @@ def test_a_repository_in_which_git_never_ends_holds_up_no_run(tmp_path: Path, mo
     repository = Repository(tmp_path / "repo")
     folder = str(repository.path)
     jobs_file = load_text(JOBS, path=f"{folder}/jobs.toml", folder=folder, user_config=None)
+    run_dir = RunDir(tmp_path / "runs" / "r")
     # Whoever opens one waits for somebody who writes to it.
     os.mkfifo(repository.path / ".git/refs/heads/fifo")
-    assert branches_told(jobs_file) is None
+    assert branches_told(jobs_file, run_dir) is None
     (repository.path / ".git/index").unlink()
     os.mkfifo(repository.path / ".git/index")
-    assert uncommitted_told(jobs_file) is None
+    assert uncommitted_told(jobs_file, run_dir) is None

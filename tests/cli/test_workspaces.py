@@ -219,12 +219,13 @@ def test_what_cannot_be_is_refused_for_the_item_in_words(run_cli: RunCli, tmp_pa
     assert run_cli("run", folder / "jobs.toml", "--run-id", "r").returncode == 1
     told = {each["item"]: each["error"] for each in json.loads(run_cli("results", "r", "--json").stdout)}
     assert told == {
-        "tree": f'workspace: {folder} is in no git repository, which a worktree is made of; "copy" needs none',
+        "tree": f"workspace: {folder} was in no git repository when the run began, and a worktree is made of one;"
+        ' "copy" needs none',
         "place": f"cwd: / lies outside of what the workspace is made of, {folder}",
         "kept": "artifacts: expected a pattern below the workspace, got '../x'",
     }
     done = run_cli("land", "r")
-    assert (done.returncode, "is in no git repository" in done.stderr) == (2, True)
+    assert (done.returncode, "was in no git repository" in done.stderr) == (2, True)
 
 
 def test_a_failed_item_shows_what_it_has_so_far_and_by_hand_one_is_where_it_worked(runs: RepositoryRuns) -> None:

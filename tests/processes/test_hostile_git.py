@@ -253,7 +253,7 @@ def test_settings_that_an_agent_changed_in_the_users_repository_do_not_count_and
     assert report is not None
     kept = [repository.show(f"{report.commit}:a.{end}") for end in ("all", "ours", "odd")]
     assert kept == ["b", "A", "a"]
-    assert "changed since the run first used it do not count: filter.a=b.clean, filter.all.clean" in report.note
+    assert "changed since the run began do not count: filter.a=b.clean, filter.all.clean" in report.note
 
 
 def test_hooks_that_stand_in_a_configuration_are_off_whoever_wrote_them(repository: Repository) -> None:
@@ -371,3 +371,13 @@ def test_files_that_the_repository_was_told_to_read_since_are_not_read(tmp_path:
         repository.write(name, "")
     git(place, "add", "--all", time_limit_seconds=20)
     assert git(place, *DIFF, "--cached", "--name-only", time_limit_seconds=20) == "new"
+
+
+def test_a_fetch_that_would_start_another_program_than_before_is_none(tmp_path: Path, repository: Repository) -> None:
+    """Of the stores that the agent has put beside the objects of a partial clone."""
+    kept = str(tmp_path / "settings.json")
+    repository.git("config", "remote.origin.promisor", "true")
+    keep_settings(str(repository.path), kept)
+    repository.git("config", "core.alternateRefsCommand", str(tmp_path / "run"))
+    found = settled(str(repository.path), kept)
+    assert (found.changed, found.variables["GIT_ALLOW_PROTOCOL"]) == (["where git fetches from"], "")

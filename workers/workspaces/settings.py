@@ -1,7 +1,7 @@
-"""Settings of a repository that run programs or say where to fetch from: those count that were there when a run first used it.
+"""Settings of a repository that run programs or say where to fetch from: those count that were there when a run began.
 
 An agent whose sandbox lets it commit can often write the configuration of the repository, too, and git would run what it names,
-as the user. So what stands in a repository's own configuration is kept with the run before its first worktree is made, and what
+as the user. So what stands in a repository's own configuration is kept with the run before its first item starts, and what
 was changed there since does not count in a call of ours. The user's settings for all repositories count always, and what runs
 nothing (a new remote, a name) is as it stands.
 """
@@ -20,7 +20,7 @@ from ..files.opening import read_file
 from ..files.syncing import replace_durably
 from ..foreign import ForeignBytesError, decode_struct
 from .git import READING_SECONDS, GitFailed, git
-from .pinned import Where
+from .pinned import Where, folder_of
 
 _OWN = ("local", "worktree")
 """The scopes of one repository. git names these and `system`, `global`, `command`."""
@@ -35,8 +35,10 @@ _HOOK = re.compile(r"(hook\..*)\.(command|event|enabled)", re.DOTALL)
 """A hook in the configuration, from git 2.54 on. Off for us, whoever has configured it."""
 
 _FETCHES = re.compile(
-    r"(remote|url|credential|protocol|http)\..*|extensions\.partialclone|core\.(sshcommand|gitproxy)", re.DOTALL
+    r"(remote|url|credential|protocol|http|fetch)\..*|extensions\.partialclone|core\.(sshcommand|gitproxy|alternaterefs.*)",
+    re.DOTALL,
 )
+"""What says where a fetch goes, and what it asks on the way."""
 _IS_PARTIAL = re.compile(r"remote\..*\.promisor|extensions\.partialclone", re.DOTALL)
 """git itself fetches what a partial clone lacks."""
 
@@ -72,21 +74,37 @@ class _Found(NamedTuple):
 
 
 class RepositorySettings(msgspec.Struct, frozen=True):
-    """The repository's own settings that matter here, in order, as they were when the run first used it: key and value."""
+    """The repository's own settings that matter here, in order, as they were when the run began: key and value.
+
+    `root`: of its working tree (absolute); empty: the run's folder was in none; None: not kept, by an earlier version.
+    """
 
     own: list[tuple[str, str]]
+    root: str | None = None
 
 
 _decode: Callable[[bytes], RepositorySettings] = json_decoder(RepositorySettings)
 
 
-def keep_settings(where: Where, path: str) -> None:
-    """Keep at `path` (absolute) the settings of the repository at `where`, unless it was done before. Survives power loss.
+def keep_settings(where: Where | None, path: str) -> None:
+    """Keep at `path` (absolute) the settings of the repository at `where` (None: there is none), unless those of one are kept.
 
-    The caller holds the repository's lock. Raises GitFailed, OSError.
+    Survives power loss. One process at a time. Raises GitFailed, OSError.
     """
-    if not os.path.lexists(path):
-        replace_durably(path, encode_json(RepositorySettings(_settings(where).own)))
+    kept = kept_settings(path)
+    if kept is None or kept.root == "":
+        found = RepositorySettings([], "") if where is None else RepositorySettings(_settings(where).own, folder_of(where))
+        replace_durably(path, encode_json(found))
+
+
+def kept_settings(path: str) -> RepositorySettings | None:
+    """What is kept at `path` (absolute; empty: nowhere); None: nothing. Raises GitFailed, OSError."""
+    if not path or not os.path.lexists(path):
+        return None
+    try:
+        return decode_struct(_decode, read_file(path))
+    except ForeignBytesError as error:
+        raise GitFailed(f"{path}: {error}") from error
 
 
 def settled(where: Where, path: str) -> Settled:
@@ -95,12 +113,8 @@ def settled(where: Where, path: str) -> Settled:
     Raises GitFailed, OSError.
     """
     now, elsewhere, hooks = _settings(where)
-    kept = now
-    if path and os.path.lexists(path):
-        try:
-            kept = decode_struct(_decode, read_file(path)).own
-        except ForeignBytesError as error:
-            raise GitFailed(f"{path}: {error}") from error
+    recorded = kept_settings(path)
+    kept = now if recorded is None else recorded.own
     values, changed = _differing(kept, now, elsewhere)
     values |= {f"{hook}.enabled": "false" for hook in hooks}
     variables = _as_variables(values.items())

@@ -124,7 +124,7 @@ def _refuse_changed_programs(worktree: Pinned, base: str, programs: Mapping[str,
 
 
 def _told(repository: str, changed: list[str]) -> str:
-    return f"settings of {repository} that were changed since the run first used it do not count: {first_in_words(changed)}"
+    return f"settings of {repository} that were changed since the run began do not count: {first_in_words(changed)}"
 
 
 def _find_tie(path: str, record: WorkspaceRecord) -> None:

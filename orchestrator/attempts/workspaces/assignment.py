@@ -14,11 +14,13 @@ from typing import Any
 
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.template_texts import ItemRefused, refuse_nul, rendered_text, size_in_bytes, value_of_template
-from orchestrator.attempts.workspaces.place import Workplace, parent_of, repository_of
+from orchestrator.attempts.workspaces.place import Workplace, parent_of
+from orchestrator.attempts.workspaces.used_repository import repository_of_run
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.records import AttemptEnded, Started
 from orchestrator.workers.protocol import WorkspaceReport, WorkspaceTask
+from orchestrator.workers.workspaces.git import GitFailed
 
 
 class Workspaces:
@@ -114,10 +116,14 @@ class Workspaces:
         if kind != "worktree":
             return self._folder
         if self._repository is None:
-            self._repository = repository_of(self._folder)
+            try:
+                self._repository = repository_of_run(self._records.run_dir, self._folder)
+            except (GitFailed, OSError) as error:
+                raise ItemRefused(f"workspace: {error}") from error
         if self._repository is None:
             raise ItemRefused(
-                f'workspace: {self._folder} is in no git repository, which a worktree is made of; "copy" needs none'
+                f"workspace: {self._folder} was in no git repository when the run began, and a worktree is made of one;"
+                ' "copy" needs none'
             )
         return self._repository
 

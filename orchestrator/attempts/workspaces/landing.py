@@ -126,6 +126,8 @@ def landing(repository: str, note: Callable[[str], None], home: Path, settings_p
             for words in told:
                 note(words)
             _refuse_dirty(place)
+            # A patch is not applied to a file of which the index knows less than its time.
+            asked(place, "update-index", "--refresh", "--ignore-submodules")
             yield Landing(place, deciding, mark)
     except GitFailed as failed:
         # A lock file of git's own. Nobody can tell whose it is: git keeps one while an editor is open, too.

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from orchestrator.attempts.workspaces.place import repository_of
+from orchestrator.attempts.workspaces.used_repository import repository_of_run
 from orchestrator.jobsfile.model import JobsFile
+from orchestrator.store.run_dir import RunDir
 from orchestrator.system.wording import sized
 from orchestrator.workers.interruption import Interrupted, heeding
 from orchestrator.workers.protocol import WorkspaceReport
 from orchestrator.workers.workspaces.branch_names import OUR_BRANCHES, free_branch
 from orchestrator.workers.workspaces.git import GitFailed, git
+from orchestrator.workers.workspaces.settings import settled
 
 MUCH_BYTES = 10 << 30
 """A person is told if all workspaces of a run take more than this."""
@@ -25,17 +27,18 @@ _PATIENCE_SECONDS = 5.0
 """How long git has to answer what a note is about. A very large repository may need longer, and a run does not wait for that."""
 
 
-def uncommitted_told(jobs_file: JobsFile) -> str | None:
+def uncommitted_told(jobs_file: JobsFile, run_dir: RunDir) -> str | None:
     """In words: new worktrees of the run will lack what is not committed. None if everything is."""
     if not any(job.workspace.kind == "worktree" and job.workspace.base is None for job in jobs_file.jobs):
         return None
-    repository = repository_of(jobs_file.folder)
-    if repository is None:
-        return None
     try:
+        repository = repository_of_run(run_dir, jobs_file.folder)
+        if repository is None:
+            return None
         asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
         with _for_a_moment():
-            changed = git(repository, *asked).splitlines()
+            settings = settled(repository, str(run_dir.repository_settings)).variables
+            changed = git(repository, *asked, env=settings).splitlines()
     except (GitFailed, OSError, Interrupted):
         return None  # if git does not work here, the items say so
     if not changed:
@@ -44,15 +47,15 @@ def uncommitted_told(jobs_file: JobsFile) -> str | None:
     return f"{files} changes in {repository} that are not committed: worktrees start without them"
 
 
-def branches_told(jobs_file: JobsFile) -> str | None:
+def branches_told(jobs_file: JobsFile, run_dir: RunDir) -> str | None:
     """In words: the branches of the run do not begin as usual, for the repository has a branch of that name."""
     if not any(job.workspace.kind == "worktree" and job.workspace.branch is None for job in jobs_file.jobs):
         return None
-    repository = repository_of(jobs_file.folder)
-    if repository is None:
-        return None
     usual = OUR_BRANCHES.rstrip("/")
     try:
+        repository = repository_of_run(run_dir, jobs_file.folder)
+        if repository is None:
+            return None
         with _for_a_moment():
             begins = free_branch(repository, f"{usual}/x").removesuffix("/x")
     except (GitFailed, OSError, Interrupted):
