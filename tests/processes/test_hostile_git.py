@@ -355,6 +355,26 @@ def test_a_branch_of_the_users_that_an_agent_has_gone_to_is_neither_moved_nor_re
         assert repository.git("for-each-ref", "--format=%(refname:short) %(symref)", "--contains", report.commit) == report.branch
 
 
+TAKEN = {
+    "a branch": "git branch orchestrate/run/port.0",
+    "its lock": "mkdir -p .git/refs/heads/orchestrate/run; touch .git/refs/heads/orchestrate/run/port.0.lock",
+    "a branch below": "git branch orchestrate/run/port.0/x",
+}
+
+
+@pytest.mark.parametrize("taken", sweep(TAKEN, quick=1))
+def test_an_item_that_takes_the_name_of_anothers_branch_holds_it_up_no_more_than_by_a_number(
+    tmp_path: Path, repository: Repository, taken: str
+) -> None:
+    subprocess.run(["/bin/sh", "-ec", TAKEN[taken]], cwd=repository.path, check=True)
+    base = repository.head("main")
+    item = Item(tmp_path, repository.path)
+    end, report = item.attempt("echo b >> a.txt")
+    assert report is not None
+    assert (end.attempt_class, report.branch) == (AttemptClass.OK, "orchestrate/run/port.0+2"), end.message
+    assert repository.head("orchestrate/run/port.0+2^") == base
+
+
 def test_files_that_the_repository_was_told_to_read_since_are_not_read(tmp_path: Path, repository: Repository) -> None:
     """A pipe is waited for, and `/dev/zero` takes all the memory."""
     place = Pinned(str(repository.path), f"{repository.path}/.git", f"{repository.path}/.git")

@@ -83,7 +83,10 @@ def add_worktree(
             except GitFailed:
                 free = free_branch(source, record.branch)
                 if free == record.branch:
-                    raise
+                    # Nothing is in its way but, perhaps, a lock that another item has left.
+                    if not is_named_by_us(free):
+                        raise
+                    free = _numbered_branch(source, free)
                 record.branch = free
                 begin(record)
                 git(source, *new, "-b", free, path, record.base, env=env, lock=lock)
@@ -228,14 +231,25 @@ def _resolved(source: str, base: str) -> str:
 
 
 def _tip(record: WorkspaceRecord, *, is_first: bool) -> str | None:
-    """The commit that the branch is at, if it is there and ours. Raises GitFailed for a branch that is somebody else's."""
+    """The commit that the branch is at, if it is there and ours. Raises GitFailed for a branch that is somebody else's.
+
+    Where another item has taken the name that we gave, `record` has another one then.
+    """
     if asked(record.source, "check-ref-format", f"refs/heads/{record.branch}") is None or record.branch.startswith("-"):
         raise GitFailed(f"branch: {record.branch!r} cannot be the name of a branch")
     tip = commit_of(record.source, f"refs/heads/{record.branch}")
     # Killed between the record and the branch, or right behind it, we do not know whether we made it: then it is at its base.
     if tip is not None and not record.is_ours and (is_first or tip != record.base):
+        if is_named_by_us(record.branch):
+            record.branch = _numbered_branch(record.source, record.branch)
+            return None
         raise GitFailed(f"branch: {record.branch} is there already, and not this item's; `branch` gives it another name")
     return tip
+
+
+def _numbered_branch(source: str, branch: str) -> str:
+    """The name of a branch that is not there, beside `branch`."""
+    return next(name for name in other_names(branch) if commit_of(source, f"refs/heads/{name}") is None)
 
 
 def _leave_other_branch(worktree: Pinned, branch: str) -> str:
