@@ -127,7 +127,14 @@ class StartMessages:
         run, nesting = self._run_folder, self._nesting
         if nesting is None:
             return Holding(
-                run=run, root=run, item=item, lane=job.lane, pools=pools, max_depth=self._max_depth, control=job.control
+                run=run,
+                root=run,
+                item=item,
+                lane=job.lane,
+                pools=pools,
+                max_depth=self._max_depth,
+                control=job.control,
+                is_agents=job.is_agent,
             )
         return Holding(
             run=run,
@@ -139,6 +146,7 @@ class StartMessages:
             depth=nesting.depth,
             max_depth=min(nesting.max_depth, nesting.depth + self._max_depth),
             control=job.control,
+            is_agents=job.is_agent,
         )
 
     def _workspace_task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask | None:

@@ -87,7 +87,14 @@ class Preparer:
         self._chooser = chooser or Chooser(os.environ, lambda _account: 0.0)
         self._find_agent = finder(jobs_file)
         self._workspaces = Workspaces(records, jobs_file)
-        self._plain = Surroundings(folder=jobs_file.folder, temporary_suffix="", run_env=jobs_file.run.env, files=jobs_file.files)
+        self._within = records.history.header.within
+        self._plain = Surroundings(
+            folder=jobs_file.folder,
+            temporary_suffix="",
+            run_env=jobs_file.run.env,
+            files=jobs_file.files,
+            within=self._within,
+        )
         self.replay: Replay | None = None
         if records.history.header.options.replay:
             from orchestrator.attempts.replay.replay import Replay
@@ -221,6 +228,7 @@ class Preparer:
             place=self._workspaces.place(job, index, attempt, context) if has_place else None,
             agents=agents,
             files=self._jobs_file.files,
+            within=self._within,
         )
         return render_attempt(job, context, surroundings)
 

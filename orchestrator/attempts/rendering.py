@@ -52,7 +52,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     `folder` (absolute): of the jobs file; `cwd` and other paths are relative to it. `temporary_suffix` makes the temporary name
     of `creates` unique to a run. `run_env`: what the file declares for all jobs. `place`: where the attempt works instead of
-    `folder`; paths that are relative to the folder stay so. `files` reads what the job names.
+    `folder`; paths that are relative to the folder stay so. `files` reads what the job names. `within`: as of `RunHeader`.
     """
 
     folder: str
@@ -61,6 +61,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     place: Workplace | None = None
     agents: AgentSurroundings = AgentSurroundings()
     files: Files = FROM_DISK
+    within: str = ""
 
 
 class ChildWork(msgspec.Struct, frozen=True):
@@ -166,7 +167,7 @@ def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings
         creates=creates,
         label=context.get("label"),
         payload=_payload(does, creates),
-        token=_token(job, context) if job.token is not None else None,
+        token=_token(job, context, surroundings.within) if job.token is not None else None,
         child=action.child,
         agent=action.agent,
         check=check,
@@ -344,14 +345,15 @@ def _folder(job: Job, context: Mapping[str, Any], folder: str) -> str:
     return cwd
 
 
-def _token(job: Job, context: Mapping[str, Any]) -> str:
+def _token(job: Job, context: Mapping[str, Any], within: str) -> str:
     assert job.token is not None
     token = rendered_text(job.token, context, "token")
     try:
         check_token(token)
     except ValueRefused as refused:
         raise ItemRefused(f"token: {refused}") from refused
-    return token
+    # What an agent's run says that it did is believed by runs of the same item alone.
+    return f"inside {within}: {token}" if within else token
 
 
 def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:

@@ -33,7 +33,7 @@ from orchestrator.runs.run_requests import DEFAULT_OPTIONS, ChildRequest, EachRe
 from orchestrator.runs.selection_check import check_selection, check_selection_again
 from orchestrator.runs.update_plan import UpdatePlan
 from orchestrator.shared.nesting.ancestors import find_ancestors
-from orchestrator.shared.nesting.inside import refuse_inside
+from orchestrator.shared.nesting.inside import refuse_inside, refuse_others_run
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.load import read_history
 from orchestrator.store.records import Status
@@ -169,6 +169,7 @@ def resume_run(
     refuse_inside(run_dir, "a resume")
     if request.update is not None:
         refuse_in_attempts("resume --update")
+    refuse_others_run(read_header(run_dir.checkpoint))
     refuse_while_parent_lives(run_dir)
     session = SessionOptions(
         run=request.options,

@@ -20,7 +20,7 @@ from orchestrator.jobsfile.model import JobsFile
 from orchestrator.runs.locking import lock_run
 from orchestrator.runs.new_run import AGAIN, Launched, NewRun, create_run
 from orchestrator.runs.run_requests import RunRequest
-from orchestrator.shared.nesting.inside import refuse_inside
+from orchestrator.shared.nesting.inside import agents_item_around, refuse_inside
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.home import launch_lock
 from orchestrator.store.known_runs import list_runs
@@ -47,7 +47,7 @@ def launch_run(
     Raises UserError, RunHeldError (also if `stopper` ends the wait for another run, or for a process that launches one).
     """
     path = os.path.realpath(request.jobs_file)
-    work = _Work(path, inputs, os.path.realpath(jobs_file.folder))
+    work = _Work(path, inputs, os.path.realpath(jobs_file.folder), agents_item_around())
     heeds_others = request.resume or request.overlap != "allow"
     while True:
         with _launching(home, stopper):
@@ -128,15 +128,20 @@ def _keeper_in_words(path: Path, pid: int | None) -> tuple[str, str]:
 
 
 class _Work(msgspec.Struct, frozen=True):
-    """What is to be run: a file, with inputs, whose relative paths start from a folder. Both paths are real."""
+    """What is to be run: a file, with inputs, whose relative paths start from a folder. Both paths are real.
+
+    `within`: the agent's item that it is begun in; what an agent began is its own, and no other run's to go on with.
+    """
 
     jobs_file: str
     inputs: dict[str, Any]
     folder: str
+    within: str
 
     def is_of(self, header: RunHeader) -> bool:
         """Whether a run does this work."""
-        return header.jobs_file == self.jobs_file and header.inputs == self.inputs and self.is_in(header)
+        same = header.jobs_file == self.jobs_file and header.inputs == self.inputs and header.within == self.within
+        return same and self.is_in(header)
 
     def is_in(self, header: RunHeader) -> bool:
         """Whether the paths of a run start from the same folder."""
@@ -160,6 +165,9 @@ def _check_same_work(run_dir: RunDir, work: _Work) -> None:
     header = read_header(run_dir.checkpoint)
     if header.parent is not None:
         raise UserError(f"run {run_dir.run_id} is the child run of {header.parent}", "choose another id")
+    if header.within != work.within:
+        begun = f"inside of item {header.within}" if header.within else "outside of the item that asks"
+        raise UserError(f"run {run_dir.run_id} was begun {begun}", "choose another id")
     hint = "choose another id, or resume it by its id alone"
     if header.jobs_file != work.jobs_file:
         raise UserError(f"run {run_dir.run_id} is one of {header.jobs_file}", hint)

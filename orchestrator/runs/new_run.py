@@ -21,6 +21,7 @@ from orchestrator.jobsfile.load import user_config
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.runs.locking import lock_run, require_descriptors
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS
+from orchestrator.shared.nesting.inside import agents_item_around
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.item_list import write_item_list
 from orchestrator.store.kept_files import encode_kept
@@ -114,6 +115,7 @@ def _header(run_dir: RunDir, new: NewRun, now: float) -> RunHeader:
         options=new.options,
         each=new.lines is not None,
         parent=new.parent,
+        within=agents_item_around(),
     )
 
 

@@ -55,6 +55,8 @@ class RunHeader(msgspec.Struct, frozen=True, tag="run", kw_only=True, omit_defau
     """Made by `orchestrate each`: there is no jobs file of the user's."""
     parent: str | None = None
     """Of a child run (`workflow`): `RUN/ITEM`, the item that runs it."""
+    within: str = ""
+    """`RUN/ITEM`, the agent's item in which the run was begun (`shared.nesting.inside`); empty: none."""
     revision: int = 0
     """How often the run was updated: its copy of the jobs file, and the item lists made since, carry this number."""
     removed: dict[str, bool] = {}

@@ -38,13 +38,14 @@ class Enclosing(msgspec.Struct, frozen=True):
     """An attempt that a process is in. `worker`: the folder of its worker; empty: it is known by its mark alone.
 
     `run` and `item`: as people call them; empty if they are not known. `has_control`: its job lets it steer runs, and so does the
-    job of each attempt that it is in itself.
+    job of each attempt that it is in itself. `is_agents`: it is of an agent that may not steer, or what it is of is not known.
     """
 
     run: str
     item: str
     worker: str = ""
     has_control: bool = False
+    is_agents: bool = True
 
     @property
     def words(self) -> str:
@@ -97,7 +98,9 @@ def _attempt_of(folder: str, above: set[str]) -> Enclosing:
         return Enclosing("", "", folder)
     # An attempt above whose worker was killed is not there to say that it may.
     is_whole = holding.parent is None or holding.parent in above
-    return Enclosing(os.path.basename(holding.run), holding.item, folder, has_control=holding.control and is_whole)
+    may = holding.control and is_whole
+    run = os.path.basename(holding.run)
+    return Enclosing(run, holding.item, folder, has_control=may, is_agents=holding.is_agents and not may)
 
 
 def _of_mark(mark: str) -> Enclosing:

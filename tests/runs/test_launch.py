@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from drivers.store_samples import header
 
 from orchestrator.errors import RunHeldError, UserError
 from orchestrator.jobsfile.load import load_text
-from orchestrator.runs import launch
+from orchestrator.runs import launch, new_run
 from orchestrator.runs.run_requests import RunRequest
 from orchestrator.store.home import launch_lock
 from orchestrator.store.run_dir import RunDir, create_run_dir
@@ -88,3 +89,35 @@ def test_a_run_of_the_file_in_another_folder_is_other_work(tmp_path: Path) -> No
     assert second.run_dir.run_id != "first"
     with pytest.raises(UserError, match="run first works in /project"):
         launched(tmp_path, resume=True, run_id="first")
+
+
+def test_what_an_agent_has_begun_is_no_run_of_its_users_to_go_on_with_nor_the_other_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another jobs file it could say what it likes; of this one it chose the programs and the environment."""
+    record_run(tmp_path, "users", time.time(), str(tmp_path))
+    monkeypatch.setattr(launch, "agents_item_around", lambda: "outer/a:0")
+    monkeypatch.setattr(new_run, "agents_item_around", lambda: "outer/a:0")
+    with pytest.raises(UserError, match="run users was begun outside of the item that asks"):
+        launched(tmp_path, resume=True, run_id="users")
+    its_own = launched(tmp_path, resume=True)
+    assert isinstance(its_own, launch.Launched)
+    assert its_own.run_dir.run_id != "users"
+    assert its_own.store is not None
+    its_own.store.close()
+    its_own.lock.release()
+    with held(launched(tmp_path, resume=True)) as again:
+        assert again == its_own.run_dir
+    monkeypatch.setattr(launch, "agents_item_around", lambda: "")
+    with held(launched(tmp_path, resume=True)) as found:
+        assert found.run_id == "users"
+    with pytest.raises(UserError, match="was begun inside of item outer/a:0"):
+        launched(tmp_path, resume=True, run_id=its_own.run_dir.run_id)
+
+
+@contextmanager
+def held(found: launch.Launched | RunDir) -> Iterator[RunDir]:
+    """The run that was launched, which is held meanwhile."""
+    assert isinstance(found, launch.Launched)
+    yield found.run_dir
+    found.lock.release()

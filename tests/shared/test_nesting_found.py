@@ -17,7 +17,10 @@ from drivers.processes import LIMIT_SECONDS, wait_until
 from drivers.worker_driver import WorkerDriver
 
 from orchestrator.errors import UserError
+from orchestrator.shared.nesting import inside
 from orchestrator.shared.nesting.ancestors import find_ancestors, worker_above
+from orchestrator.system import enclosing
+from orchestrator.system.process_chain import Process
 from orchestrator.workers.launch import lock_liveness
 from orchestrator.workers.log import LogWriter
 from orchestrator.workers.processes.identity import boot_id
@@ -194,6 +197,30 @@ def test_the_chain_leads_up_to_the_outermost_run(levels: Callable[..., Path], tm
     assert [(lender.worker, set(lender.pools)) for lender in found.lenders] == [(low, {"db"}), (middle, set()), (top, {"api"})]
     assert {lender.home for lender in found.lenders} == {tmp_path / "home"}
     assert (found.root, found.depth, found.parent) == (tmp_path / "home/runs/a", 3, str(low))
+
+
+def test_only_what_the_kernel_and_the_workers_tell_says_whether_an_agent_is_around(
+    levels: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = levels("a.1/j:0/1", run="a", item="j:0")
+    agents = levels("b.1/k/1", run="b", item="k", is_agents=True)
+    trusted = levels("c.1/l/1", run="c", item="l", is_agents=True, control=True)
+    idle = tmp_path / "idle"
+    chain = tuple(Process(pid, "x", 1, "", pid) for pid in (4, 3, 2, 1))
+    monkeypatch.setattr(inside, "chain_of", lambda _: chain)
+    monkeypatch.setenv(WORKER_FOLDER_VARIABLE, str(plain))
+    for above, around in (
+        ({}, ""),
+        ({1: plain, 2: trusted}, ""),
+        ({1: plain, 2: agents, 3: trusted}, "b/k"),
+        ({2: idle}, "/"),
+    ):
+        monkeypatch.setattr(enclosing, "worker_folder_of", lambda pid, above=above: str(above[pid]) if pid in above else None)
+        assert inside.agents_item_around() == around
+    # Of an attempt whose worker was killed its mark is known alone.
+    monkeypatch.setattr(enclosing, "worker_folder_of", lambda _: None)
+    monkeypatch.setattr(enclosing, "_mark_of", lambda pid: "d.1/m:3/1" if pid == 3 else "")
+    assert inside.agents_item_around() == "d/m:3"
 
 
 def test_a_chain_that_is_broken_above_is_refused(levels: Callable[..., Path]) -> None:

@@ -13,9 +13,13 @@ from drivers.token_driver import ITEM, Run, granted
 
 from orchestrator.control.messages import CancelRequest, StopRequest
 from orchestrator.core.tokens import PROMOTIONS_ALLOWED
+from orchestrator.errors import UserError
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
+from orchestrator.runs import new_run
+from orchestrator.shared.nesting import inside
 from orchestrator.shared.tokens.answers import TryAgain
+from orchestrator.shared.tokens.record import TokenFiles
 
 SHIP = "token = 'ship'\n"
 GO_ON = "continue_on_error = true\n"
@@ -267,3 +271,28 @@ def test_a_stopped_holder_leaves_its_work_to_another_run_and_the_waiters_of_its_
     assert stories.world.started == ["a:0", "a:0"]
     assert shares(stories)[1] == shared_with("r/a:0")
     other.close()
+
+
+# In an item of an agent's, which chooses the programs and the environment of what it starts.
+
+
+def test_what_a_run_of_an_agents_says_that_it_did_is_believed_by_no_other(
+    stories: LoopStories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_run, "agents_item_around", lambda: "outer/b:0")
+
+    def story(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("a")
+        engine.ok("a", "forged")
+
+    assert stories.run(one("a", SHIP), story).exit_code == 0
+    files = TokenFiles(stories.folder / "home")
+    assert (files.find_record("ship"), files.find_record("inside outer/b:0: ship") is None) == (None, False)
+    # It goes on with its own, and with no other.
+    for around, is_own in (("outer/b:0", True), ("outer/c", False), ("", True)):
+        monkeypatch.setattr(inside, "agents_item_around", lambda around=around: around)
+        if is_own:
+            assert stories.resume(lambda _: iter(())).exit_code == 0
+        else:
+            with pytest.raises(UserError, match="run r was not begun inside of item outer/c"):
+                stories.resume(lambda _: iter(()))

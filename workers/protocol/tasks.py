@@ -19,7 +19,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `run` is the folder of its run, `root` that of the outermost run, whose slots bound all that is nested in it; both absolute.
     `pools` are those of which it holds a slot. `depth` is 0 for a run that is nested in nothing, `max_depth` the deepest allowed.
     `parent` is the folder of the worker whose attempt started its run; None for a run that is nested in nothing. `control`: what
-    the attempt starts may steer runs.
+    the attempt starts may steer runs. `is_agents`: its action is an agent.
     """
 
     run: str
@@ -31,6 +31,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_depth: int = 3
     parent: str | None = None
     control: bool = False
+    is_agents: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
