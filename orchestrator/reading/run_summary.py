@@ -16,7 +16,9 @@ def run_summary(records: Records, waiting: Mapping[str, int] | None = None) -> d
 
     It is kept with the run: a change of it is another `FORMAT` of `store.kept_summary`.
     """
-    header, ended, ledger = records.history.header, records.history.ended, ledger_of(records.history)
+    header, ledger = records.history.header, ledger_of(records.history)
+    # Of a run that is being cancelled its end is recorded before it has ended.
+    ended = None if records.is_alive else records.history.ended
     # The run's counts are the sums of its jobs'.
     counts = {each: job_counts(records, each, (waiting or {}).get(each, 0)) for each in header.jobs}
     total: dict[str, int] = {}

@@ -236,7 +236,9 @@ def cancel_dead_run(
     with holding(lock_run(run_dir)) as lock:
         # Read under the lock: the supervisor may have completed the run just now, and then that is what it came to.
         history = read_history(run_dir)
-        if history.ended is not None and history.ended.status in ("completed", "cancelled"):
+        is_over = history.ended is not None and history.ended.status in ("completed", "cancelled")
+        # Its supervisor may have been killed in the midst of a cancel: then what runs still is ended now.
+        if is_over and not history.open_starts:
             return None
         # As a living supervisor does: for a token alone.
         for job_id, index in items or () if replaced_by is not None and not may_steer(requester) else ():

@@ -110,6 +110,8 @@ class CheckpointWriter:
                 yield encode_json(retry), None, 0
             if job.closed is not None:
                 yield encode_json(JobClosed(job=job.id, status=job.closed, message=job.skipped_because)), None, 0
+        for told in history.cancelling.values():
+            yield encode_json(told), None, 0
         if history.ended is not None:
             yield encode_json(history.ended), None, 0
 

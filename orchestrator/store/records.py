@@ -306,6 +306,17 @@ class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True, omit_defau
     message: str = ""
 
 
+class CancelTold(msgspec.Struct, frozen=True, tag="cancel", kw_only=True, omit_defaults=True):
+    """Somebody cancels an item that runs, or the whole run (no `job`), and may be told so before anything has ended.
+
+    A supervisor that is killed then leaves a cancelled run, and the next one has the attempts of these items ended.
+    """
+
+    at: float
+    job: str = ""
+    index: int = 0
+
+
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_defaults=True):
     """This supervisor's last word. `error_item` and `error_message` tell what halted or failed the run, if anything did."""
 
@@ -350,6 +361,7 @@ Fact = (
     | BudgetSet
     | JobSpent
     | JobClosed
+    | CancelTold
     | RunEnded
 )
 """What is recorded beside the attempts and the ends of items: every pass over a run reads it whole."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import assert_never
 
+from orchestrator.errors import ExitCode
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine
 from orchestrator.store.places import JOURNAL, Sources
 from orchestrator.store.records import (
     AttemptEnded,
+    CancelTold,
     Commit,
     Fact,
     GateAnswered,
@@ -52,6 +54,8 @@ class RunHistory:
         self.ended: RunEnded | None = None
         self.jobs = {job_id: JobHistory(job_id, sources) for job_id in header.jobs}
         self.open_starts: dict[tuple[str, int], Started] = {}
+        self.cancelling: dict[tuple[str, int], CancelTold] = {}
+        """Items that were cancelled while they ran, until their ends are recorded."""
         self.next_sequence = 0
         self.next_worker = 0
         self.slots_set: int | None = None
@@ -66,6 +70,8 @@ class RunHistory:
         """Fold in one record, whose line stands at `offset` of `source`."""
         match record:  # the most frequent first: a hundred thousand items are two hundred thousand of these
             case EndLine() | AttemptEnded():
+                if self.cancelling:
+                    self.cancelling.pop((record.job, record.index), None)
                 self.open_starts.pop((record.job, record.index), None)
                 self._job(record.job).attempt_ended(record, source, offset, length)
                 if record.token is not None and record.deduped_from is None:
@@ -77,6 +83,7 @@ class RunHistory:
                     self.next_sequence = record.sequence + 1
                 self._job(record.job).started(record, is_new=source == JOURNAL, is_open=is_open)
             case SettledLine() | ItemSettled():
+                self.cancelling.pop((record.job, record.index), None)
                 start = self.open_starts.pop((record.job, record.index), None)
                 self._job(record.job).settled(record, start, source, offset, length)
             case _:
@@ -111,6 +118,11 @@ class RunHistory:
                 self._apply_setting(record)
             case ItemsListed() | ListOutdated() | ItemsChosen() | ListingFailed() | JobSpent() | JobClosed():
                 self._job(record.job).apply(record)
+            case CancelTold(job=""):
+                # If nobody says more, it has ended so: what was told holds also if the supervisor is killed then.
+                self.ended = RunEnded(status="cancelled", at=record.at, exit_code=ExitCode.CANCELLED)
+            case CancelTold():
+                self.cancelling[record.job, record.index] = record
             case RunEnded():
                 self.ended = record
             case Commit() | JournalHeader():
@@ -150,6 +162,7 @@ class RunHistory:
                 new.spending = past.spending.begin_anew()
             self.jobs[job_id] = new
         self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] not in job_ids}
+        self.cancelling = {key: told for key, told in self.cancelling.items() if key[0] not in job_ids}
         self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] not in job_ids}
 
     def _apply_choice(self, record: GateAsked | GateAnswered | Reopened | RetryAsked) -> None:

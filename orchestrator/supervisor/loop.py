@@ -32,7 +32,7 @@ from orchestrator.core.events import CancelAsked, Event, OutcomesDurable, RunOpe
 from orchestrator.core.states import RunState
 from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived
 from orchestrator.errors import StateUnwritableError
-from orchestrator.store.records import RunEnded
+from orchestrator.store.records import CancelTold, RunEnded
 from orchestrator.supervisor.happened import (
     Answered,
     AnswerJudged,
@@ -185,6 +185,9 @@ class Loop:
             case ListItems(order):
                 parts.lists.list_items(order)
             case EndAttempt(item, reason, grace_at_most):
+                if reason == "cancel":
+                    # Whoever asked is answered then, and this supervisor may be killed before the attempt has ended.
+                    self._run.recorder.add(CancelTold(at=time.time(), job=self._run.job(item).id, index=item[1]))
                 # After the commit: an attempt whose start is recorded in this very turn is sent before it is ended.
                 self._run.recorder.then(partial(parts.flights.end, item, reason, grace_at_most))
             case CloseJob():

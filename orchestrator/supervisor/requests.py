@@ -41,7 +41,7 @@ from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.reading.money.budgets import bounds_of, budget_set, in_words
 from orchestrator.shared.nesting.borrowing import change_slot_count
 from orchestrator.shared.tokens.desk import TokenDesk
-from orchestrator.store import settings_records
+from orchestrator.store import records, settings_records
 from orchestrator.supervisor.gates import Gates
 from orchestrator.supervisor.reopenings import retries
 from orchestrator.supervisor.resources import MissingResources
@@ -188,6 +188,7 @@ class Requests:
 
     def _cancel(self, items: Sequence[ItemRef] | None, replaced_by: str | None) -> Reply:
         if items is None:
+            self._run.recorder.add(records.CancelTold(at=time.time()))
             self._run.happened(CancelAsked(None))
             return Reply(True, f"run {self._run_id} is being cancelled; a resume would run only what has not begun")
         if replaced_by is not None:

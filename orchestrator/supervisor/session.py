@@ -25,7 +25,7 @@ from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.shared.nesting.borrowing import tell_slot_count_again
 from orchestrator.store.kept_summary import keep_summary
 from orchestrator.store.known_secrets import remember_secrets
-from orchestrator.store.records import SupervisorStarted
+from orchestrator.store.records import CancelTold, SupervisorStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
 from orchestrator.supervisor.loop import Loop
@@ -109,7 +109,9 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
     begun = open_session(store, reader, jobs_file, options, slots)
     core = CoreView(begun.state)
     now, ticks = time.time(), start_ticks(os.getpid())
-    store.append([SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)])
+    begins = SupervisorStarted(pid=os.getpid(), start_ticks=-1 if ticks is None else ticks, boot_id=boot_id(), at=now)
+    # A cancel of the run that is killed on its way leaves a cancelled run.
+    store.append([begins, CancelTold(at=now)] if CancelAsked(None) in options.first else [begins])
     # Before an item may make another repository there.
     keep_repository(run_dir, jobs_file, store.history.header.parent)
     # Before anything is written that may hold them: whoever looks later has another environment.
@@ -135,6 +137,9 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
         opened.callback(engine.close)
         parts = Parts(run, Brought(options, engine, signals, begun.selector, begun.relisted), opened)
         loop = Loop(begun.state, parts)
+        # What was told as cancelled while it ran stays so, whatever has become of its worker.
+        if store.history.cancelling:
+            run.happened(CancelAsked(tuple(run.ref(*item) for item in store.history.cancelling)))
         for start, slot in begun.resumed:
             for happened in parts.starts.resume(start, slot):
                 loop.take_in(happened)

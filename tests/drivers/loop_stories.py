@@ -25,7 +25,7 @@ from orchestrator.control.address import reachable
 from orchestrator.control.messages import Flush, Reply, Request, SetBudget
 from orchestrator.core.states import RunState
 from orchestrator.engines.engine import AgentTaskOf, Engine
-from orchestrator.runs.commands import ResumeRequest, RunReport, RunRequest, resume_run, run_file
+from orchestrator.runs.commands import ResumeRequest, RunReport, RunRequest, cancel_dead_run, resume_run, run_file
 from orchestrator.store.load import read_history
 from orchestrator.store.records import AttemptEnded, GateAnswered, Record, Started
 from orchestrator.store.run_dir import RunDir
@@ -162,6 +162,11 @@ class LoopStories:
         request = ResumeRequest(options=RunOptions(slots=slots), **options)
         with self._on_stage(story):
             return resume_run(self.run_dir, request, Listeners([self.heard]))
+
+    def cancel(self) -> RunReport | None:
+        """Cancel the run that nobody supervises."""
+        with self._on_stage(lambda _engine: iter(())):
+            return cancel_dead_run(self.run_dir, None, Listeners([self.heard]))
 
     def abandon(self, text: str, story: Story, **options: Any) -> None:
         """Run it until the story leaves it (`raise AbandonedError`): its supervisor is gone without a word, as by SIGKILL."""

@@ -16,7 +16,7 @@ from orchestrator.errors import StateRefusedError, StateUnwritableError, UserErr
 from orchestrator.store import durable_file
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.load import read_history
-from orchestrator.store.records import ItemsChosen, ItemSettled, Reopened, RetryAsked, Status
+from orchestrator.store.records import CancelTold, ItemsChosen, ItemSettled, Reopened, RetryAsked, RunEnded, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import JOURNAL_GROWTH, SMALLEST_JOURNAL_BYTES, RunStore
 from orchestrator.supervisor.reopenings import retries
@@ -269,6 +269,20 @@ def test_what_a_retry_asked_for_is_kept_by_a_checkpoint_and_forgotten_when_an_up
     store.take_checkpoint()
     store.close()
     assert read_history(run_dir).jobs["port"].retries == {}
+
+
+def test_a_cancel_that_was_told_is_kept_until_what_it_ended_is_recorded(run_dir: RunDir) -> None:
+    store = RunStore.open(run_dir)
+    told = CancelTold(at=7.0, job="port", index=1)
+    store.append([LISTED, ended(1), started(1, attempt=2), CancelTold(at=7.0), told])
+    for _ in range(2):
+        past = read_history(run_dir)
+        assert past.cancelling == {("port", 1): told}
+        assert past.ended == RunEnded(status="cancelled", at=7.0, exit_code=4)
+        store.take_checkpoint()
+    store.append([ended(1, attempt=2)])
+    store.close()
+    assert read_history(run_dir).cancelling == {}
 
 
 @pytest.mark.parametrize("lost", ["journal", "its header", "checkpoint", "its end"])

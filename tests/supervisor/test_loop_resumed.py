@@ -9,7 +9,11 @@ import pytest
 from drivers.loop_stories import AbandonedError, LoopStories, fan_out
 from drivers.memory_engine import MemoryEngine, Step, outcome
 
+from orchestrator.control.messages import CancelRequest
 from orchestrator.errors import StateUnwritableError
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_summary import run_summary
+from orchestrator.reading.seen_statuses import run_status
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.shared.nesting.borrowing import Capacity
 from orchestrator.workers.protocol import AttemptClass
@@ -118,3 +122,59 @@ class TestResume:
         assert stories.world.started == ["a:0"]
         outputs.unlink()
         assert stories.resume(second).exit_code == 0
+
+
+class TestToldCancels:
+    """What was told as cancelled stays so, though the supervisor is killed before it has ended."""
+
+    def test_a_cancelled_run_is_cancelled_and_a_resume_runs_what_had_not_begun(self, stories: LoopStories) -> None:
+        def leaving(engine: MemoryEngine) -> Step:
+            engine.obeys = False
+            yield from engine.until_running("a:0", "a:1")
+            assert (yield from stories.ask(CancelRequest())).ok
+            raise AbandonedError
+
+        def resumed(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:2", "a:3")
+            engine.ok("a:2")
+            engine.ok("a:3")
+
+        stories.abandon(fan_out(4), leaving)
+        reader = RunReader.read(stories.run_dir)
+        assert (run_status(reader), run_summary(reader)["counts"]) == ("cancelled", {"interrupted": 2, "pending": 2})
+        # The worker of one is gone, too.
+        stories.world.lose("a:1")
+        stories.resume(resumed)
+        assert stories.statuses("a") == ["cancelled", "cancelled", "succeeded", "succeeded"]
+        assert stories.world.started == ["a:0", "a:1", "a:2", "a:3"]
+
+    def test_one_more_cancel_ends_what_a_cancelled_run_has_left(self, stories: LoopStories) -> None:
+        def leaving(engine: MemoryEngine) -> Step:
+            engine.obeys = False
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(CancelRequest())).ok
+            raise AbandonedError
+
+        stories.abandon(fan_out(1), leaving)
+        report = stories.cancel()
+        assert report is not None
+        assert (report.status, stories.statuses("a")) == ("cancelled", ["cancelled"])
+        assert stories.cancel() is None
+
+    def test_a_cancelled_item_is_not_run_again(self, stories: LoopStories) -> None:
+        def leaving(engine: MemoryEngine) -> Step:
+            engine.obeys = False
+            yield from engine.until_running("a:0")
+            assert (yield from stories.ask(CancelRequest([("a", 0)]))).ok
+            raise AbandonedError
+
+        stories.abandon(fan_out(2), leaving, slots=1)
+        assert run_status(RunReader.read(stories.run_dir)) == "interrupted"
+        stories.world.lose("a:0")
+
+        def resumed(engine: MemoryEngine) -> Step:
+            yield from engine.until_running("a:1")
+            engine.ok("a:1")
+
+        stories.resume(resumed, slots=1)
+        assert (stories.statuses("a"), stories.world.started) == (["cancelled", "succeeded"], ["a:0", "a:1"])
