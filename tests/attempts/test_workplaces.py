@@ -14,7 +14,7 @@ from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import followers
 from orchestrator.attempts.workspaces.expiry import remove_all
-from orchestrator.attempts.workspaces.landing import CheckScript, _failure
+from orchestrator.attempts.workspaces.landing_check import CheckScript, failure_of
 from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.place import Workplace, parent_of, repository_of
 from orchestrator.cli.exec import go_to
@@ -249,7 +249,7 @@ def test_the_check_of_a_landing_does_not_run_where_a_link_that_was_landed_leads(
         (tmp_path / name).mkdir()
     (tmp_path / "repo" / "sub").symlink_to(tmp_path / "outside")
     check = CheckScript(script="touch ran", cwd=str(tmp_path / "repo" / "sub"), env={})
-    told = _failure(check, str(tmp_path / "repo"))
+    told = failure_of(check, str(tmp_path / "repo"))
     assert told == f"the check cannot run in {check.cwd}: a link leads out of the workspace, to {tmp_path}/outside"
     assert os.listdir(tmp_path / "outside") == []
 

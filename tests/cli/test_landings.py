@@ -13,7 +13,8 @@ from drivers.command_line import RunCli
 from drivers.git_repository import Repository
 from drivers.repository_runs import PORT, RepositoryRuns
 
-from orchestrator.attempts.workspaces.landing import Change, CheckScript, landing
+from orchestrator.attempts.workspaces.landing import Change, landing
+from orchestrator.attempts.workspaces.landing_check import CheckScript
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
 

@@ -14,27 +14,23 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from orchestrator.attempts.workspaces.landing_check import CheckScript, failure_of
 from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS, ItemCommit, commit_to_merge
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, mark_of, take_back, unmark_landing
 from orchestrator.errors import UserError
 from orchestrator.system.wording import shown
 from orchestrator.workers.byte_text import bytes_of_text
-from orchestrator.workers.files.beneath import OutsideError, real_beneath
 from orchestrator.workers.files.patterns import folders_above
 from orchestrator.workers.files.syncing import sync_trees
-from orchestrator.workers.shell import script_argv
 from orchestrator.workers.wording import first_in_words
 from orchestrator.workers.workspaces.git import GitFailed, asked, commit_of, git, identity, locked
 from orchestrator.workers.workspaces.inner_repositories import REPOSITORY
@@ -45,29 +41,12 @@ from orchestrator.workers.workspaces.ties import pinned_checkout
 LOCK_NAME = "orchestrate-land.lock"
 """In a repository's common folder: held while something is landed."""
 
-_LONGEST_CHECK_OUTPUT = 4000
-_CHECK_GRACE_SECONDS = 10.0
-_POLL_SECONDS = 0.02
 _MERGE = ("-c", "rerere.enabled=false", "-c", "merge.verifySignatures=false")
 
 _SUBMODULES = ".gitmodules"
 _NEW_REPOSITORY = f" create mode {REPOSITORY} "
 
 LandStatus = Literal["landed", "already", "unchanged", "conflict", "check_failed", "refused"]
-
-
-class CheckScript(msgspec.Struct, frozen=True):
-    """A script for `/bin/sh -e` whose exit code 0 says that all is well. `cwd`: absolute. `env`: all variables that it gets.
-
-    What it runs was written by agents, so these are the variables that the item had, and no others of ours. `redact` takes the
-    secrets out of what it says.
-    """
-
-    script: str
-    cwd: str
-    env: Mapping[str, str]
-    timeout_seconds: float | None = None
-    redact: Callable[[str], str] = str
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +166,7 @@ class Landing:
             files, words = self._bring(change)
             if words:
                 return _came_to(change, "conflict", files=files, message=words)
-            if change.check is not None and (said := _failure(change.check, self._place.folder)):
+            if change.check is not None and (said := failure_of(change.check, self._place.folder)):
                 return _came_to(change, "check_failed", message=said)
             message = f"Land {change.item}{f': {shown(change.label)}' if change.label else ''}\n\n{_trailer(change)}\n"
             author = identity(self._place)
@@ -345,54 +324,3 @@ def _hidden_changes(place: Pinned) -> list[str]:
         see_files(seeing, unchanged, [])
         changed = git(seeing, "diff", "--name-only", "-z", "--ignore-submodules=all").split("\0")
     return sorted(filter(None, changed))
-
-
-def _failure(check: CheckScript, repository: str) -> str:
-    """Why the check did not pass; empty if it did."""
-    try:
-        # What was merged just now may be a link in the place of its folder.
-        cwd = real_beneath(check.cwd, os.path.realpath(repository))
-    except OutsideError as error:
-        return f"the check cannot run in {check.cwd}: {error.strerror}"
-    # A file, no pipe: a process that the check leaves behind has a pipe open, too, and may never end.
-    with TemporaryFile() as output:
-        try:
-            process = subprocess.Popen(
-                script_argv(check.script),
-                cwd=cwd,
-                env=check.env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return f"the check cannot run in {check.cwd}: {error.strerror}"
-        try:
-            exit_code = process.wait(check.timeout_seconds)
-            words = f"the check ended with exit code {exit_code}" if exit_code else ""
-        except subprocess.TimeoutExpired:
-            words = f"the check did not end in {check.timeout_seconds:g} s"
-        finally:
-            # Its whole group: what the check left behind must not change the checkout later.
-            _end_group(process)
-        if not words:
-            return ""
-        # From well before what is shown, so that no secret is cut in two where that begins.
-        output.seek(max(output.seek(0, os.SEEK_END) - 8 * _LONGEST_CHECK_OUTPUT, 0))
-        said = check.redact(output.read().decode("utf-8", "replace")).strip()[-_LONGEST_CHECK_OUTPUT:]
-    return f"{words}\n{said}".strip()
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process and all of its group to end; kill what does not. A git that is killed leaves its locks in the checkout."""
-    give_up_at = time.monotonic() + _CHECK_GRACE_SECONDS
-    # None is left of it, or only those of another user.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
-        while time.monotonic() < give_up_at:
-            process.poll()  # a zombie would count as one of the group
-            os.killpg(process.pid, 0)
-            time.sleep(_POLL_SECONDS)
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
