@@ -34,7 +34,7 @@ def check_forks(jobs: Mapping[str, JobFields], tell: Callable[[str, str], None])
 
 
 def followed_by(fields: JobFields, jobs: Mapping[str, JobFields]) -> str:
-    """The job that these fields are a chain of, one alone, past gates (as `workplace.parent_of`); else empty."""
+    """The job that these fields are a chain of, one alone, past gates (as `parent_of` of `attempts`); else empty."""
     for _ in jobs:  # a cycle, which is told elsewhere, has an end here, too
         source = fields.get("for_each")
         parent = source.jobs[0] if isinstance(source, ChainSource) and len(source.jobs) == 1 else ""

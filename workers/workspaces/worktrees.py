@@ -209,7 +209,7 @@ def forget_missing(repository: str, below: str) -> list[str]:
             if path.startswith(os.path.realpath(below) + os.sep) and not os.path.lexists(path)
         ]
         for path in gone:
-            git(repository, "worktree", "remove", "--force", "--force", path)
+            forget_worktree(repository, path)
     return gone
 
 
