@@ -19,6 +19,7 @@ from orchestrator.jobsfile.model import Job, Repeat
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import Status
+from orchestrator.system.wording import how_many
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 
@@ -86,7 +87,7 @@ class Loops:
             return outcome, Verdict.ROUND
         # No round is left: that is a failure only where the user said that the condition must come to hold.
         still = "not true" if repeat.is_until else "still true"
-        words = f"repeat.{key} is {still} after {repeat.max} round{'' if repeat.max == 1 else 's'}"
+        words = f"repeat.{key} is {still} after {how_many(repeat.max, 'round')}"
         if repeat.must:
             return _failed(outcome, f"{words}, and must = true"), Verdict.HOPELESS
         # A success, and not the end that the loop was to come to: people hear of it.

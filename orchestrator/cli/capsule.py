@@ -11,6 +11,7 @@ from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import flush, is_terminal, replaced, stdout_bytes, write_json, write_line
 from orchestrator.errors import UserError
+from orchestrator.system.wording import how_many
 from orchestrator.workers.wording import first_in_words
 
 
@@ -46,9 +47,7 @@ def command(invocation: Invocation, *, run: str | None, path: str | None, as_jso
             write_json({"file": os.path.abspath(path), **described(capsule)})
         else:
             count = len(capsule.attempts)
-            write_line(
-                f"{path}: {count} attempt{'s' if count != 1 else ''} of agents; play it: orchestrate run FILE --replay {path}"
-            )
+            write_line(f"{path}: {how_many(count, 'attempt')} of agents; play it: orchestrate run FILE --replay {path}")
     # What is not in it: an attempt that has not ended, or of which nothing was kept, cannot be played.
     if capsule.missing:
         some = first_in_words(capsule.missing, "; ")

@@ -11,6 +11,7 @@ from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, JobsFileError
+from orchestrator.system.wording import how_many
 
 _MOST_LINES = 50
 """Lines of the tree that are shown: a long one would scroll away what stands above it."""
@@ -47,7 +48,7 @@ def command(file: str, as_json: bool) -> int:
     for words in warnings:
         tell_note(words)
     # The verdict first, then as much of the tree as fits a screen.
-    write_line(f"ok: {len(jobs)} job{'s' if len(jobs) != 1 else ''}")
+    write_line(f"ok: {how_many(len(jobs), 'job')}")
     lines = draw_tree(nodes)
     write_lines(f"  {line}" for line in lines[:_MOST_LINES])
     if len(lines) > _MOST_LINES:

@@ -17,7 +17,7 @@ from typing import Literal
 from orchestrator import __version__
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.store.home import limits_folder, pools_folder, tokens_folder
-from orchestrator.system.wording import counted, shown, sized
+from orchestrator.system.wording import counted, how_many, shown, sized
 from orchestrator.workers.wording import first_in_words
 
 _LOW_DISK_BYTES = 1 << 30
@@ -220,7 +220,7 @@ def _pools(home: Path) -> Iterator[Finding]:
         held = [path for path in folder.glob("*.lock") if path.stem.isdigit() and is_locked(path)]
         by = sorted({(note_of_holder(path) or "").partition(" ")[0] for path in held} - {""})
         who = f", by {shown(', '.join(by), 300)}" if by else ""
-        yield Finding("ok", "pools", f"{folder.name}: {len(held)} slot{'s' if len(held) != 1 else ''} in use{who}")
+        yield Finding("ok", "pools", f"{folder.name}: {how_many(len(held), 'slot')} in use{who}")
 
 
 def _limits(home: Path) -> Iterator[Finding]:

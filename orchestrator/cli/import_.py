@@ -20,7 +20,7 @@ def command(file: str, output: str | None) -> int:
     Exit 1 if something could not be carried over.
     """
     from orchestrator.cli.importing.translation import translate
-    from orchestrator.system.wording import shown
+    from orchestrator.system.wording import how_many, shown
     from orchestrator.views.outlet import Outlet
 
     # The whole text first: a file that cannot be read leaves nothing behind.
@@ -36,8 +36,8 @@ def command(file: str, output: str | None) -> int:
         stderr.line(shown(note.told(file)))
     if output is not None:
         lost = made.lost_count
-        summary = f"{made.job_count} job{'s' if made.job_count != 1 else ''}"
-        summary += f", {lost} thing{'s' if lost != 1 else ''} not carried" if lost else ""
+        summary = how_many(made.job_count, "job")
+        summary += f", {how_many(lost, 'thing')} not carried" if lost else ""
         stderr.line(shown(f"{output}: {summary}; `orchestrate check {output}` reads it"))
     return int(ExitCode.FAILED if made.lost_count else ExitCode.COMPLETED)
 

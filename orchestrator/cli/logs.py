@@ -15,6 +15,7 @@ from orchestrator.cli.output import write_line, write_lines
 from orchestrator.cli.sinks import Sinks, copy_stream
 from orchestrator.cli.streams import STREAMS, open_stream
 from orchestrator.errors import UserError
+from orchestrator.system.wording import how_many
 
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
@@ -130,9 +131,7 @@ def _attempt_of(reader: RunReader, job_id: str, index: int, number: int) -> int:
     ended = past.round_end(index, number)
     if ended is None:
         done = past.rounds_done(index)
-        raise UserError(
-            f"{reader.item_name(job_id, index)} has done no round {number}", f"it has done {done} round{'s' if done != 1 else ''}"
-        )
+        raise UserError(f"{reader.item_name(job_id, index)} has done no round {number}", f"it has done {how_many(done, 'round')}")
     return ended.attempt
 
 
@@ -151,7 +150,7 @@ def _print_item(
         had = reader.history.jobs[job_id].attempts(index)
         raise UserError(
             f"{reader.item_name(job_id, index)} has had no attempt {attempt}",
-            f"it has had {had} attempt{'s' if had != 1 else ''}",
+            f"it has had {how_many(had, 'attempt')}",
         )
     for name in ("stderr",) if only_stderr else STREAMS:
         stream = open_stream(reader, job_id, index, number, name)

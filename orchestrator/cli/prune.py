@@ -46,7 +46,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     from orchestrator.cli.known_tokens import forget_older
     from orchestrator.control.permits import refuse_in_attempts
     from orchestrator.store.known_runs import list_children, list_runs, list_unborn, parent_of
-    from orchestrator.system.wording import sized
+    from orchestrator.system.wording import how_many, sized
     from orchestrator.workers.files.copying import bytes_on_disk
 
     if not dry_run:
@@ -93,21 +93,14 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         write_json([*removed, *forgotten, *sessions, *slots])
     else:
         total = sum(each["bytes"] for each in removed)
-        write_line(
-            f"{len(removed)} run{'s' if len(removed) != 1 else ''}, {sized(total)}{' would be freed' if dry_run else ' freed'}"
-        )
+        write_line(f"{how_many(len(removed), 'run')}, {sized(total)}{' would be freed' if dry_run else ' freed'}")
         if tokens:
-            plural = "s" if len(tokens) != 1 else ""
-            write_line(f"{len(tokens)} token{plural}{' would be' if dry_run else ''} forgotten")
+            write_line(f"{how_many(len(tokens), 'token')}{' would be' if dry_run else ''} forgotten")
         for name, found in agents:
             freed = sized(sum(each.size for each in found.slots))
-            told = f"{_several(len(found.sessions), 'session')} and {_several(len(found.slots), 'folder')} ({freed})"
+            told = f"{how_many(len(found.sessions), 'session')} and {how_many(len(found.slots), 'folder')} ({freed})"
             write_line(f"{name}: {told}{' would be' if dry_run else ''} forgotten")
     return int(ExitCode.STATE_UNWRITABLE) if blocked else 0
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _forget_agents_state(home: Path, oldest: float, gone: set[str], *, is_dry: bool) -> list[tuple[str, Forgotten]]:

@@ -10,6 +10,7 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import last_option, named_run, run_and_words, run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.errors import UserError
+from orchestrator.system.wording import how_many
 
 if TYPE_CHECKING:
     from orchestrator.control.messages import SetBudget, SetSlots
@@ -112,6 +113,6 @@ def _set_for_resumes(run_dir: RunDir, wanted: SetSlots | SetBudget, record: Slot
         recorder.record_group([record])
         recorder.make_durable()
     slots = record.slots if isinstance(record, SlotsSet) else 0
-    what = f"{slots} slot{'' if slots == 1 else 's'}" if isinstance(record, SlotsSet) else in_words(record)
+    what = how_many(slots, "slot") if isinstance(record, SlotsSet) else in_words(record)
     write_line(f"run {run_dir.run_id} has no living supervisor: a resume of it will have {what}")
     return 0

@@ -22,7 +22,7 @@ from orchestrator.jobsfile.model import (
     barriers_of,
     chain_of,
 )
-from orchestrator.system.wording import shown
+from orchestrator.system.wording import how_many, shown
 
 _WIDEST = 60
 """Characters of a template, a path or a list of jobs that are shown."""
@@ -129,7 +129,7 @@ def _items(source: Source) -> str | None:
     """None for a chain: its edges say it."""
     match source:
         case ListSource(values=tuple() as values):
-            words = f"for each of {len(values)} value{'s' if len(values) != 1 else ''}"
+            words = f"for each of {how_many(len(values), 'value')}"
         case ListSource(values=Template() as template):
             words = f"for each of {_source(template)}"
         case FileSource():

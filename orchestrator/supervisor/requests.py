@@ -50,7 +50,7 @@ from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.stops import Stops
 from orchestrator.system.fence import passes_fence
 from orchestrator.system.run_log import append_log
-from orchestrator.system.wording import shown
+from orchestrator.system.wording import how_many, shown
 from orchestrator.workers.byte_text import encode_json
 
 _LONGEST_SHOWN = 300
@@ -153,7 +153,7 @@ class Requests:
         fast_slots = split_slots(slots, self._run.jobs_file.run.fast_slots, self._run.core.lanes)
         change_slot_count(self._run.dir, slots - fast_slots)
         self._run.happened(events.SlotsSet(slots, fast_slots))
-        return Reply(True, f"run {self._run_id} has {slots} slot{'' if slots == 1 else 's'} now; {self._running_words}")
+        return Reply(True, f"run {self._run_id} has {how_many(slots, 'slot')} now; {self._running_words}")
 
     def _set_budget(self, asked: SetBudget) -> Reply:
         """The core hears of all bounds of the run or the job, as they are with this one."""
@@ -219,7 +219,7 @@ class Requests:
         for record in retries(self._run.history, request):
             self._run.recorder.add(record)
         self._gates.reopen(*self._run.core.to_reopen(refs))
-        return Reply(True, f"run {self._run_id} runs {len(refs)} item{'' if len(refs) == 1 else 's'} again")
+        return Reply(True, f"run {self._run_id} runs {how_many(len(refs), 'item')} again")
 
     def _who_goes_on_there(self, items: list[ItemRef]) -> str:
         """Whether an item that goes on in the workspace of one of these is at work in it, in words; empty: none is."""

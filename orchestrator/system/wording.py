@@ -136,6 +136,11 @@ def spent(amount: float | None, unknown: int) -> str:
     return f"spent {dollars(amount)}" + (f" ({unknown} of unknown cost)" if unknown and amount is not None else "")
 
 
+def how_many(count: int, what: str) -> str:
+    """`1 item`, `3 items`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """`12 succeeded, 1 failed`: the states that occur; `no items` when none does."""
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no items"

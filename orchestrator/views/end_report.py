@@ -10,7 +10,18 @@ from typing import Any, assert_never
 
 import msgspec
 
-from orchestrator.system.wording import STATUS_WORDS, after_attempts, at_time, counted, dollars, lasting, shown, spent, title
+from orchestrator.system.wording import (
+    STATUS_WORDS,
+    after_attempts,
+    at_time,
+    counted,
+    dollars,
+    how_many,
+    lasting,
+    shown,
+    spent,
+    title,
+)
 from orchestrator.views.happenings import (
     AccountSpared,
     Charged,
@@ -274,7 +285,7 @@ def ledger_line(summary: dict[str, Any]) -> str | None:
     if ledger is None:
         return None
     attempts, tokens = ledger["attempts"], ledger["tokens"]
-    words = f"{spent(ledger['cost_usd'], ledger['unknown_costs'])} in {attempts} attempt{'' if attempts == 1 else 's'}"
+    words = f"{spent(ledger['cost_usd'], ledger['unknown_costs'])} in {how_many(attempts, 'attempt')}"
     used = f" · {tokens:,} tokens" if tokens is not None and ledger["unknown_costs"] else ""
     saved = ledger["saved_by_replay_usd"] + ledger["saved_by_adoption_usd"]
     twice, lost = ledger["paid_twice"], ledger["unknown_paid_twice"]
@@ -299,7 +310,7 @@ def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
     options = [f"--only {shlex.quote(pattern)}" for pattern in selection["only"]]
     options += [] if selection["limit"] is None else [f"--limit {selection['limit']}"]
     left_out = selection["jobs_left_out"]
-    jobs = f", {left_out} job{'s' if left_out != 1 else ''} left out" if left_out else ""
+    jobs = f", {how_many(left_out, 'job')} left out" if left_out else ""
     items = f"{selection['selected']} of {selection['items']} items selected"
     return shown(f"{items}{jobs} ({' '.join(options)}); {program} resume {summary['run_id']} --all runs the rest")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from orchestrator.system.wording import lasting, shown, title
+from orchestrator.system.wording import how_many, lasting, shown, title
 from orchestrator.views.end_report import EndReport, ended_line
 from orchestrator.views.happenings import (
     AccountSpared,
@@ -109,7 +109,7 @@ def line_of(happening: Happening) -> str | None:
 
 def began_line(began: RunBegan) -> str:
     """`run ID name: 8 slots`."""
-    slots = "inline" if began.slots == 0 else f"{began.slots} slot{'s' if began.slots != 1 else ''}"
+    slots = "inline" if began.slots == 0 else how_many(began.slots, "slot")
     return f"run {began.run_id} {shown(began.name)}: {'resumed, ' if began.is_resumed else ''}{slots}"
 
 

@@ -27,6 +27,7 @@ from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.values import on_one_line
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.store.settings_records import Selection
+from orchestrator.system.wording import how_many
 
 Chosen = frozenset[int] | None
 """Indices of a job's items; None: all."""
@@ -73,12 +74,9 @@ def matches_nothing(pattern: str, counts: Mapping[str, int], labels: Labels) -> 
     near = did_you_mean(rest, {name for each in names.values() for name in each})
     if near and len(names) == 1:
         near = near.replace("did you mean ", f"did you mean {next(iter(names))}:")
-    told = (f"{job_id} has {_counted(counts[job_id])}{_listed(each)}" for job_id, each in list(names.items())[:_MOST_SHOWN])
+    shown = list(names.items())[:_MOST_SHOWN]
+    told = (f"{job_id} has {how_many(counts[job_id], 'item')}{_listed(each)}" for job_id, each in shown)
     return UserError(f"--only {shlex.quote(pattern)} matches no item{near}", "; ".join(told))
-
-
-def _counted(count: int) -> str:
-    return f"{count} item{'' if count == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.attempts.replay.archive import CapsuleAttempt, read_capsule
 from orchestrator.attempts.replay.asked import differences
+from orchestrator.system.wording import how_many
 from orchestrator.workers.protocol import AttemptClass, EndReason
 
 _OF_THAT_DAY = frozenset(
@@ -63,7 +64,7 @@ class Recorded:
         if found is None:
             raise NotRecordedError(f"{missing}: {self._nearest(job, index, asked)}")
         if place >= len(found):
-            had = f"{len(found)} attempt{'s' if len(found) != 1 else ''}"
+            had = how_many(len(found), "attempt")
             raise NotRecordedError(f"{missing}: this would be attempt {place + 1}, and it has {had}")
         if different := _mismatch(found[place], place, asked):
             raise NotRecordedError(f"{missing}: {'; '.join(different)}")

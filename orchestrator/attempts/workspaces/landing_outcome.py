@@ -8,6 +8,7 @@ import msgspec
 
 from orchestrator.store.captures import CaptureMismatch, read_capture
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.wording import how_many
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
@@ -32,4 +33,4 @@ def _counted(items: list[dict[str, Any]], what: str) -> str:
     if not items:
         return ""
     names = ", ".join(each["item"] for each in items[:_MOST_NAMED]) + (", …" if len(items) > _MOST_NAMED else "")
-    return f"{len(items)} {what}{'s' if len(items) != 1 else ''} ({names})"
+    return f"{how_many(len(items), what)} ({names})"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.jobsfile.profiles.profile import Profile, ShowRule
-from orchestrator.system.wording import cut, shown
+from orchestrator.system.wording import cut, how_many, shown
 from orchestrator.workers.agents.event_fields import event_of, fields_at, has_one_of, texts_at
 from orchestrator.workers.agents.formats import reader_of
 from orchestrator.workers.agents.lines import LONGEST_LINE_BYTES, Lines
@@ -129,7 +129,7 @@ def _summed(told: AgentTold) -> list[str]:
     """What it took, as far as it was told."""
     usage = told.usage
     read = [n for n in (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens) if n is not None] if usage else []
-    parts = [f"{told.turns} turn{'s' if told.turns != 1 else ''}"] if told.turns is not None else []
+    parts = [how_many(told.turns, "turn")] if told.turns is not None else []
     parts += [f"{sum(read):,} tokens in"] if read else []
     parts += [f"{usage.output_tokens:,} out"] if usage and usage.output_tokens is not None else []
     parts += [f"${told.cost_usd:.4f}"] if told.cost_usd is not None else []
