@@ -250,4 +250,5 @@ class Asks:
         return Joins(words)
 
     def _join_behind_dead(self, asking: Asking, record: TokenRecord) -> Joins:
-        return self._join(asking, record, f"token {record.token!r}: what {record.holder.words} left behind is being ended")
+        done = "judged" if self._dead_holders.is_judging(record) else "ended"
+        return self._join(asking, record, f"token {record.token!r}: what {record.holder.words} left behind is being {done}")
