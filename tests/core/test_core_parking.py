@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from drivers.core_driver import CoreDriver, job, single
 
@@ -13,7 +11,6 @@ from orchestrator.core.parking import DEFAULT_PARK_SECONDS, trial, usage_limit
 from orchestrator.core.states import Stop
 
 X, Y = "acme-1", "bolt-2"
-FOREVER = math.inf
 
 
 def park(run: CoreDriver, *items: str, seconds: float | None = 60.0) -> None:

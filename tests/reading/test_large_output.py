@@ -20,8 +20,6 @@ from orchestrator.reading.large_output import LargeOutput
 from orchestrator.store.outputs import parse_output
 from orchestrator.workers.byte_text import encode_json
 
-PARTS = [b"\r", b"\n", b"\r\n", b"a", b'"', b"\xe9", "\xe9\U0001f600".encode(), b"\xef\xbb\xbf"]
-
 
 @examples(60)
 @example(b"a\r\nb\r\n")

@@ -34,7 +34,6 @@ class Asked(msgspec.Struct, frozen=True):
     prompts: list[str]
     is_streaming: bool
     tools: list[str]
-    tool_results: int
 
     @property
     def conversation(self) -> str:

@@ -26,15 +26,13 @@ _numbers = itertools.count(1)
 
 def asked(body: dict[str, Any]) -> Asked:
     prompts: list[str] = []
-    results = 0
     for message in body.get("messages", []):
         content = message["content"]
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if message["role"] == "user":
             prompts += _words(block["text"] for block in blocks if block["type"] == "text")
-        results += sum(block["type"] == "tool_result" for block in blocks)
     tools = [tool["name"] for tool in body.get("tools", [])]
-    return Asked(body.get("model", ""), prompts, bool(body.get("stream")), tools, results)
+    return Asked(body.get("model", ""), prompts, bool(body.get("stream")), tools)
 
 
 def _words(texts: Iterable[str]) -> Iterator[str]:

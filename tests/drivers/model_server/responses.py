@@ -33,8 +33,7 @@ def asked(body: dict[str, Any]) -> Asked:
             texts = [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "input_text"]
             prompts += [text.strip() for text in texts if not text.lstrip().startswith("<")]  # `<environment_context>…`
     tools = [tool["name"] for tool in body.get("tools", []) if "name" in tool]
-    results = sum(item.get("type") == "function_call_output" for item in items)
-    return Asked(body.get("model", ""), prompts, bool(body.get("stream")), tools, results)
+    return Asked(body.get("model", ""), prompts, bool(body.get("stream")), tools)
 
 
 def refusal(step: Step, resets_at: float | None) -> Refusal:

@@ -183,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
         scenario, path = self._path()
         if path not in API:
             known = path == "/v1/messages/count_tokens"
-            exchange, _, _ = self.server.begin(path, self._account(), Asked("", [], False, [], 0), scenario)
+            exchange, _, _ = self.server.begin(path, self._account(), Asked("", [], False, []), scenario)
             self.server.end(exchange, 200 if known else 404)
             self._say(exchange.status, {}, b'{"input_tokens":100}' if known else b'{"error":{"message":"no such path"}}')
             return
