@@ -14,6 +14,7 @@ from orchestrator.workers.workspaces.pinned import Pinned
 from orchestrator.workers.workspaces.record import WorkspaceRecord
 from orchestrator.workers.workspaces.ties import pinned_workspace
 from orchestrator.workers.workspaces.waiting_files import refuse_waiting_files
+from orchestrator.workers.workspaces.worktrees import mend_repository
 
 
 @pytest.fixture
@@ -80,6 +81,8 @@ OF_GIT = {
     "index": "index",
     "info/exclude": "info/exclude",
     "objects/info/alternates": "objects/info/alternates",
+    "objects/pack/multi-pack-index": "objects/pack/multi-pack-index",
+    "logs/HEAD": "logs/HEAD",
     "a link": "/dev/zero",
     "huge": "",
 }
@@ -109,6 +112,22 @@ def test_git_is_not_asked_where_an_agent_that_commits_has_put_a_pipe_in_the_user
     for where in (str(repository), str(worktree), Pinned(str(worktree), f"{inner}/worktrees/0", str(inner))):
         with pytest.raises(GitFailed, match=rf"^{inner}.*/(config|{kind}) is (no plain file|too large).*: git is not asked$"):
             git(where, "config", "--list", time_limit_seconds=5)
+
+
+def test_a_pipe_that_an_item_left_in_its_own_worktree_holds_up_no_other(tmp_path: Path, inner: Path) -> None:
+    worktrees = inner / "worktrees"
+    for name in ("gitdir", "commondir", "HEAD", "locked"):
+        (worktrees / name).mkdir(parents=True)
+        os.mkfifo(worktrees / name / name)
+    (worktrees / "gitdir" / "HEAD").write_text("plain\n")
+    mend_repository(str(inner))
+    assert [path.name for path in worktrees.glob("*/*")] == ["HEAD"]
+    # What leads elsewhere may be somebody's: nothing is removed there.
+    os.mkfifo(tmp_path / "HEAD")
+    (worktrees / "link").symlink_to(tmp_path)
+    with pytest.raises(GitFailed, match="worktrees/link/HEAD is no plain file, and git would wait"):
+        mend_repository(str(inner))
+    assert (tmp_path / "HEAD").exists()
 
 
 def test_a_ref_that_git_would_wait_for_is_told_before_git_is_asked_for_any(tmp_path: Path, inner: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_repository_that_a_power_cut_broke_between_two_steps_of_git_is_mended(
     (tmp_path / "empty").touch()
     (repository.path / ".git" / "worktrees" / "planted").mkdir()
     (repository.path / ".git" / "worktrees" / "planted" / "commondir").symlink_to(tmp_path / "empty")
-    mend_repository(str(repository.path))
+    mend_repository(f"{repository.path}/.git")
     assert (tmp_path / "empty").read_text() == ""
     shutil.rmtree(repository.path / ".git" / "worktrees" / "planted")
     (repository.path / ".git" / "worktrees" / "0" / "commondir").write_text("")

@@ -4,7 +4,8 @@ An agent that commits may write there. git opens `config` and its like in each c
 somebody writes to it, and a link to a device perhaps never.
 
 Promise: nothing is opened but a `.git` and a `commondir` that are plain files of one line. It refuses to handle: files elsewhere
-that the configuration includes, and what is put there between the look and the call; a git that hangs then is given up.
+that the configuration includes, a pipe in the place of one object, and what is put there between the look and the call; a git
+that hangs then is given up.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ _LARGEST_BYTES = 64 << 20
 _READ_WHOLE = frozenset(
     ("config", "config.worktree", "HEAD", "commondir", "gitdir", "packed-refs", "shallow", "alternates", "attributes", "exclude")
 )
+_LEADING_OF_WORKTREES = ("gitdir", "commondir", "HEAD", "locked")
 _SOCKET = ".ipc"
-_SUBFOLDERS = ("", "info", "objects/info")
+_SUBFOLDERS = ("", "info", "logs", "objects/info", "objects/pack")
 """Where in its folder git opens files whatever it is asked, with those of `refs`."""
 
 
@@ -67,8 +69,19 @@ def waited_for(where: Where) -> str:
 
 
 def waiting_ref(common_dir: str) -> str:
-    """The first of the refs that git would wait for, in words; empty: none."""
-    return _first_of(os.path.join(here, name) for here, _, names in walk(os.path.join(common_dir, "refs")) for name in names)
+    """The first of the refs, and of their logs, that git would wait for, in words; empty: none."""
+    tops = (os.path.join(common_dir, name) for name in ("refs", "logs"))
+    return _first_of(os.path.join(here, name) for top in tops for here, _, names in walk(top) for name in names)
+
+
+def waited_for_in_worktrees(common_dir: str) -> list[str]:
+    """The files of all worktrees of a repository that a git which looks at these would wait for."""
+    found: list[str] = []
+    with suppress(OSError), os.scandir(os.path.join(common_dir, "worktrees")) as worktrees:
+        for worktree in worktrees:
+            paths = (os.path.join(worktree.path, name) for name in _LEADING_OF_WORKTREES)
+            found += [path for path in paths if why_not_opened(path, is_read_whole=False)]
+    return found
 
 
 def why_not_opened(path: str, *, is_read_whole: bool = True) -> str:

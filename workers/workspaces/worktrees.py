@@ -19,6 +19,7 @@ from ..files.opening import StrangeFileError, open_file
 from ..files.syncing import sync_file
 from .branch_names import free_branch, is_named_by_us, other_names
 from .git import GitFailed, asked, commit_of, common_folder, git, identity, locked
+from .git_folders import waited_for_in_worktrees
 from .left_locks import branch_lock, remove_branch_lock, remove_left_locks
 from .pinned import Pinned
 from .record import WorkspaceRecord, write_record
@@ -56,6 +57,7 @@ def add_worktree(
     common = common_folder(source)
     refuse_waiting_refs(common)
     with locked(source, common=common) as lock:
+        mend_repository(common)
         # Before there is an agent that could change them.
         if record.settings_path:
             keep_settings(source, record.settings_path)
@@ -65,7 +67,6 @@ def add_worktree(
             record.base = _resolved(source, base)
         else:
             # Killed before: no git of ours is at work here any more, for it would hold the lock that we hold.
-            mend_repository(source)
             remove_branch_lock(os.path.join(common, branch_lock(record.branch)))
         tip = _tip(record, is_first=is_first)
         begin(record)
@@ -144,12 +145,19 @@ def mend_worktree(worktree: Pinned, record: WorkspaceRecord) -> None:
     remove_left_locks(worktree, record.branch)
 
 
-def mend_repository(source: str) -> None:
-    """Make a repository usable again in which a power cut has emptied what leads a worktree to it: git then refuses nearly all.
+def mend_repository(common: str) -> None:
+    """Make a repository usable again, whose common folder this is, for git looks at all of its worktrees.
 
-    The caller holds the lock.
+    A power cut may have emptied what leads one to it: git then refuses nearly all. An item may have put a pipe in the place of a
+    file of its own worktree: git then waits for it, and each later item with it. The caller holds the lock. Raises GitFailed:
+    something else is there that git would wait for; OSError.
     """
-    worktrees = os.path.join(common_folder(source), "worktrees")
+    for path in waited_for_in_worktrees(common):
+        # Where a link leads it may be somebody's.
+        if os.path.islink(os.path.dirname(path)):
+            raise GitFailed(f"{path} is no plain file, and git would wait for its end: git is not asked")
+        os.unlink(path)
+    worktrees = os.path.join(common, "worktrees")
     with suppress(FileNotFoundError):
         for name in os.listdir(worktrees):
             path = os.path.join(worktrees, name, "commondir")
@@ -166,7 +174,9 @@ def remove_from_repository(path: str, record: WorkspaceRecord, *, is_over: bool)
     stays. Raises GitFailed, OSError.
     """
     branch = f"refs/heads/{record.branch}"
-    with locked(record.source) as lock:
+    common = common_folder(record.source)
+    with locked(record.source, common=common) as lock:
+        mend_repository(common)
         forget_worktree(record.source, path)
         told = git(record.source, "for-each-ref", "--format=%(objectname) %(worktreepath)", branch).splitlines()
         if not told or not record.is_ours:
@@ -201,8 +211,9 @@ def forget_worktree(source: str, path: str) -> None:
 
 def forget_missing(repository: str, below: str) -> list[str]:
     """Have the repository forget the worktrees below folder `below` that are gone; their paths. Raises GitFailed, OSError."""
-    with locked(repository):
-        mend_repository(repository)
+    common = common_folder(repository)
+    with locked(repository, common=common):
+        mend_repository(common)
         gone = [
             path
             for path in _listed(repository)
