@@ -48,7 +48,6 @@ class Sinks:
 
     def __init__(self, reader: RunReader, *, is_raw: bool) -> None:
         self._reader = reader
-        self._is_raw = is_raw
         self._redactor = None if is_raw else redactor_of(reader)
         self._profiles: Profiles | None = None
 

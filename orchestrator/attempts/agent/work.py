@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from orchestrator.jobsfile.profiles.load import Profiles
 
 _SCHEMA_WORDS = "Answer with nothing but one JSON value, without any text around it. It has to fit this JSON Schema:\n\n"
+_RETRY_PROMPT_OF_NEW_SESSION = "An earlier attempt at this failed its check, which said:\n\n{check_output}"
 
 
 def finder(jobs_file: JobsFile) -> FindProfile:
@@ -321,9 +322,6 @@ def _words(job: Job, context: Mapping[str, Any], prompt: str, last: LastEnd | No
             return told if told.strip() else RETRY_PROMPT.format(**checked)
         case "prompt" if was_unchecked(last) and (job.prompt is None or "attempt" not in job.prompt.names):
             # A new session knows nothing of the attempt before: tell it what the check said, unless the prompt does so itself.
-            return f"{prompt.rstrip()}\n\n{RETRY_PROMPT_OF_NEW_SESSION.format(**checked)}"
+            return f"{prompt.rstrip()}\n\n{_RETRY_PROMPT_OF_NEW_SESSION.format(**checked)}"
         case _:
             return prompt
-
-
-RETRY_PROMPT_OF_NEW_SESSION = "An earlier attempt at this failed its check, which said:\n\n{check_output}"
