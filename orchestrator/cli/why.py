@@ -217,7 +217,7 @@ def _reason(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
             feedback = f", {again} --feedback TEXT tells its agent what to do else" if result["session_id"] else ""
             return f"no attempt is left; {go_on} tries it again{feedback}"
         case "interrupted":
-            return _why_interrupted(reader, job_id, go_on)
+            return _why_interrupted(reader, job_id, index, go_on)
         case "cancelled":
             return f"somebody asked for its end; a resume leaves it as it is, {again} runs it once more"
         case "skipped":
@@ -247,7 +247,9 @@ def _why_paused(reader: RunReader, job_id: str) -> str:
     return "" if reader.is_alive or ended is None or not ended.reason else words_about_job(ended.reason, job_id)
 
 
-def _why_interrupted(reader: RunReader, job_id: str, go_on: str) -> str:
+def _why_interrupted(reader: RunReader, job_id: str, index: int, go_on: str) -> str:
+    if (job_id, index) in reader.history.cancelling:
+        return f"it was cancelled while it ran, and nobody supervises the run; {go_on} records its end, and runs it no more"
     if paused := _why_paused(reader, job_id):
         return f"an attempt was made, and the run is paused ({paused}); {go_on} goes on with it"
     return f"an attempt was made and nobody supervises the run; {go_on} runs it again, or takes over what still runs"

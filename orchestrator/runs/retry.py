@@ -46,7 +46,9 @@ def record_retry(run_dir: RunDir, asked: RetryRequest) -> None:
             job_id, index = running[0]
             raise UserError(
                 f"{job_id}:{index} of run {run_dir.run_id} was running when its supervisor ended",
-                f"orchestrate resume {run_dir.run_id} takes it over, or runs it again",
+                f"orchestrate cancel {run_dir.run_id} {job_id}:{index} ends it first"
+                if running[0] in history.cancelling
+                else f"orchestrate resume {run_dir.run_id} takes it over, or runs it again",
             )
         recorder.record_group([*retries(history, asked), *_reopened(history, items)])
         recorder.make_durable()

@@ -9,6 +9,7 @@ import pytest
 from drivers.loop_stories import AbandonedError, LoopStories, fan_out
 from drivers.memory_engine import MemoryEngine, Step, outcome
 
+from orchestrator.cli import main
 from orchestrator.control.messages import CancelRequest
 from orchestrator.errors import StateUnwritableError
 from orchestrator.reading.run_reader import RunReader
@@ -161,7 +162,7 @@ class TestToldCancels:
         assert (report.status, stories.statuses("a")) == ("cancelled", ["cancelled"])
         assert stories.cancel() is None
 
-    def test_a_cancelled_item_is_not_run_again(self, stories: LoopStories) -> None:
+    def test_a_cancelled_item_is_not_run_again(self, stories: LoopStories, capsys: pytest.CaptureFixture[str]) -> None:
         def leaving(engine: MemoryEngine) -> Step:
             engine.obeys = False
             yield from engine.until_running("a:0")
@@ -170,6 +171,12 @@ class TestToldCancels:
 
         stories.abandon(fan_out(2), leaving, slots=1)
         assert run_status(RunReader.read(stories.run_dir)) == "interrupted"
+        at_home = ["--home", str(stories.folder / "home")]
+        assert main([*at_home, "why", "r", "a:0"]) == 0
+        assert main([*at_home, "retry", "r", "a:0"]) == 2
+        told = capsys.readouterr()
+        assert "it was cancelled while it ran, and nobody supervises the run" in told.out
+        assert "orchestrate cancel r a:0 ends it first" in told.err
         stories.world.lose("a:0")
 
         def resumed(engine: MemoryEngine) -> Step:
