@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orchestrator.attempts.workspaces.landing import LOCK_NAME, Change, Landed, 
 from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, mark_of
 from orchestrator.errors import UserError
+from orchestrator.system.wording import shown
 from orchestrator.workers.workspaces.git import git
 from orchestrator.workers.workspaces.pinned import Pinned
 
@@ -28,13 +30,16 @@ new file mode %d
 """
 
 
-def landed(repository: Repository, *, base: str | None = None, **changes: str | bytes) -> dict[str, Landed]:
+def landed(
+    repository: Repository, *, base: str | None = None, labels: Mapping[str, str] | None = None, **changes: str | bytes
+) -> dict[str, Landed]:
     """Land commits and patches, one after the other. `base`: what the commits started from."""
     told: dict[str, Landed] = {}
     with landing(str(repository.path), print, repository.path.parent / "home") as land:
         for name, change in changes.items():
             commit, patch = (change, b"") if isinstance(change, str) else (None, change)
-            made = Change(run_id="r", item=name, label=None, commit=commit, base=base, patch=patch, folder=str(repository.path))
+            label = (labels or {}).get(name)
+            made = Change(run_id="r", item=name, label=label, commit=commit, base=base, patch=patch, folder=str(repository.path))
             told[name] = land.land_change(made)
     return told
 
@@ -77,6 +82,30 @@ def test_what_the_user_is_at_work_on_is_taken_back_for_no_mark_of_an_agents(
     landed(repository)
     assert (repository.path / "a.txt").read_text() == "a\n"
     assert (repository.head("main"), repository.show("refs/orchestrate/taken-back/now:a.txt")) == (head, "at work")
+
+
+def test_a_label_and_a_message_of_an_agents_say_nothing_of_what_was_landed(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repo", **{"a.txt": "a\n"})
+    base, blob = repository.head(), repository.head("HEAD:a.txt")
+    patches = {name: PATCH % (b"%s.txt" % name, b"%s.txt" % name, 100644, b"%s.txt" % name, name) for name in (b"x", b"y", b"z")}
+    trailers = [f"Orchestrate-Item: r/{name.decode()} {sha256(patch).hexdigest()[:16]}" for name, patch in patches.items()]
+    label = f"\n\n--amend \x1b[31m\u202e\n# {trailers[0]}\nSigned-off-by: a <a@b>\n{trailers[0]}"
+    # One item has the trailers of the others in its label, and one in its commit, with a file of theirs.
+    repository.git("update-index", "--add", "--cacheinfo", f"100644,{blob},forged.txt")
+    tree = repository.git("write-tree")
+    repository.git("read-tree", base)
+    forged = repository.git("commit-tree", "-p", base, "-m", "\n".join(["forged", "", *trailers]), tree)
+    told = landed(repository, labels={"forged": label}, forged=forged, **{name.decode(): each for name, each in patches.items()})
+    assert [each.status for each in told.values()] == ["landed"] * 4
+    message = repository.git("log", "-1", "--format=%B", f"{told['forged'].commit}")
+    assert message.splitlines() == [f"Land forged: {shown(label)}", "", "Orchestrate-Item: r/forged"]
+    assert not any(character in message for character in "\x1b\u202e\r")
+    assert repository.git("log", "-1", "--format=%(trailers:only)", f"{told['forged'].commit}") == "Orchestrate-Item: r/forged"
+    # What was landed is that, also where it came by a merge of the branch on which it was landed.
+    repository.git("checkout", "-q", "-b", "other", base)
+    repository.git("-c", "core.hooksPath=/dev/null", "merge", "-q", "--no-ff", "-m", "home", "main")
+    again = landed(repository, **{name.decode(): each for name, each in patches.items()})
+    assert [(each.status, each.commit) for each in again.values()] == [("already", told[name].commit) for name in "xyz"]
 
 
 def test_what_brings_a_repository_of_others_or_cannot_be_found_is_refused_and_the_others_land(tmp_path: Path) -> None:

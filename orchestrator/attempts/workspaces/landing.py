@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from orchestrator.attempts.workspaces.landing_check import CheckScript, failure_of
-from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS, ItemCommit, commit_to_merge
+from orchestrator.attempts.workspaces.landing_history import NOT_AS_IT_IS, ItemCommit, commit_to_merge, landing_of_patch
 from orchestrator.attempts.workspaces.landing_recovery import mark_landing, mark_of, take_back, unmark_landing
 from orchestrator.errors import UserError
 from orchestrator.system.wording import shown
@@ -198,8 +198,8 @@ class Landing:
         if change.commit is not None:
             is_there = asked(self._place, "merge-base", "--is-ancestor", change.commit, "HEAD") is not None
             return change.commit if is_there else None
-        found = git(self._place, "log", "-1", "--format=%H", "--fixed-strings", f"--grep={_trailer(change)}", "HEAD")
-        return found or None
+        told = git(self._place, "apply", "--numstat", "-z", *self._inside(change), given=change.patch).split("\0")
+        return landing_of_patch(self._place, _trailer(change), {each.split("\t", 2)[2] for each in told if each})
 
     def _files_of(self, change: Change) -> _Files:
         """See `_Files`. Raises GitFailed."""

@@ -8,6 +8,8 @@ Promise: a merge brings what lies between the item's base and its commit, as `or
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import msgspec
 
 from orchestrator.workers.workspaces.git import IDENTITY, asked, git
@@ -47,8 +49,33 @@ def commit_to_merge(place: Pinned, item: ItemCommit, trailer: str) -> str:
     )
 
 
+def landing_of_patch(place: Pinned, trailer: str, files: Set[str]) -> str | None:
+    """The commit in HEAD's history that has landed the patch of which this is the trailer; None: there is none. Raises GitFailed.
+
+    `files`: those that the patch changes. A commit of an agent may have the trailer, too: one that came by a merge is believed
+    only if it changes them.
+    """
+    first = set(git(place, "rev-list", "--first-parent", *_telling(trailer), "HEAD").split())
+    for commit, *lines in _told(place, "%H", trailer):
+        if trailer not in map(str.strip, lines):
+            continue
+        whole = ("--root", "--no-commit-id", "--name-only", "-r", "-z", "--no-renames", "-m", "--first-parent")
+        if commit in first or files <= set(git(place, "diff-tree", *whole, commit).split("\0")):
+            return commit
+    return None
+
+
 def _landed_by(place: Pinned, trailer: str) -> set[str]:
     """The commits that earlier landings of the item have merged."""
-    told = git(place, "log", "-z", "--first-parent", "--format=%P%n%B", "--fixed-strings", f"--grep={trailer}", "HEAD")
-    landings = [each.split("\n") for each in told.split("\0") if each]
+    landings = _told(place, "%P", trailer, "--first-parent")
     return {parent for parents, *lines in landings if trailer in lines for parent in parents.split()[1:]}
+
+
+def _told(place: Pinned, what: str, trailer: str, *options: str) -> list[list[str]]:
+    """Of each commit in HEAD's history in whose message the trailer is found: what is asked for, and the lines of its message."""
+    told = git(place, "log", "-z", f"--format={what}%n%B", *_telling(trailer), *options, "HEAD")
+    return [each.split("\n") for each in told.split("\0") if each]
+
+
+def _telling(trailer: str) -> tuple[str, str]:
+    return "--fixed-strings", f"--grep={trailer}"
