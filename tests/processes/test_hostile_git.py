@@ -14,6 +14,7 @@ from drivers.sweeps import sweep
 
 from orchestrator.attempts.workspaces import changes
 from orchestrator.attempts.workspaces.changes import patch_so_far
+from orchestrator.attempts.workspaces.landing import Change, landing
 from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.processes.spawn import CannotStart
 from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
@@ -254,6 +255,31 @@ def test_settings_that_an_agent_changed_in_the_users_repository_do_not_count_and
     kept = [repository.show(f"{report.commit}:a.{end}") for end in ("all", "ours", "odd")]
     assert kept == ["b", "A", "a"]
     assert "changed since the run began do not count: filter.a=b.clean, filter.all.clean" in report.note
+
+
+def test_a_merge_driver_that_an_agent_configured_merges_nothing_and_one_of_the_users_does(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repo", **dict.fromkeys(("a.txt", "b.txt", "c.ours"), "1\n2\n3\n4\n5\n"))
+    repository.git("config", "merge.ours.driver", "echo ours > %A")
+    item = Item(tmp_path, repository.path)
+    everywhere = '"$(git rev-parse --git-common-dir)/info/attributes"'
+    # By the name of one of the user's, too, and for all files that have no attribute.
+    drivers = 'git config merge.ours.driver "$W/run ours"; git config merge.default x'
+    attributes = f"printf '%s\\n' 'b.* -merge' 'b.* merge' '*.ours merge=ours' | tee .gitattributes > {everywhere}"
+    _, report = item.attempt(f"plant; {drivers}; {attributes}; for file in a.txt b.txt c.ours; do echo 6 >> $file; done")
+    assert report is not None
+    for name in ("a.txt", "b.txt", "c.ours"):
+        repository.write(name, "0\n1\n2\n3\n4\n5\n")
+    repository.git("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "add", "-u", ".")
+    repository.git(
+        "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "commit", "-qm", "the user's, of the same files"
+    )
+    item.witness.unlink(missing_ok=True)
+    change = Change(run_id="r", item="port:0", label=None, commit=report.commit, base=report.base, folder=str(repository.path))
+    with landing(str(repository.path), print, tmp_path / "home", item.task.settings_path) as land:
+        landed = land.land_change(change)
+    assert (landed.status, item.witness.exists()) == ("landed", False), landed.message
+    assert (repository.path / "a.txt").read_text().split() == list("0123456")
+    assert (repository.path / "c.ours").read_text() == "ours\n"
 
 
 def test_hooks_that_stand_in_a_configuration_are_off_whoever_wrote_them(repository: Repository) -> None:

@@ -139,3 +139,54 @@ def test_a_supervisor_is_closed_and_one_inside_of_an_item_shows_its_mark_alone(i
     is_readable, *shown = told.stdout.split()
     assert is_readable == ("1" if is_nested else "0")
     assert shown == [f"{name}={value}" for name, value in mark.items()]
+
+
+SEEN = """
+import ctypes, os, sys
+sys.path[:] = {path!r}
+from orchestrator.system.hidden_environment import hide_environment
+libc = ctypes.CDLL(None)
+if os.geteuid() == 0:
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    libc.prctl(4, 1, 0, 0, 0)  # as a program that this user has started is
+supervisor = os.getpid()
+
+def tell_what_another_process_finds(tries_to_stop):
+    agent = os.fork()
+    if agent == 0:
+        libc.prctl(4, 1, 0, 0, 0)
+        for name in ("environ", "auxv", "maps"):
+            try:
+                with open(f"/proc/{{supervisor}}/{{name}}", "rb") as file:
+                    os.write(1, f"{{name}}: {{len(file.read()) > 0}}\\n".encode())
+            except PermissionError:
+                os.write(1, f"{{name}}: closed\\n".encode())
+        for name in ("fd", "mem") if tries_to_stop else ():
+            try:
+                os.listdir(f"/proc/{{supervisor}}/{{name}}") if name == "fd" else open(f"/proc/{{supervisor}}/{{name}}", "rb")
+            except PermissionError:
+                os.write(1, f"{{name}}: closed\\n".encode())
+        if tries_to_stop and libc.ptrace(0x4206, supervisor, 0, 0) == -1:
+            os.write(1, b"ptrace: closed\\n")
+        os._exit(0)
+    os.waitpid(agent, 0)
+
+tell_what_another_process_finds(False)
+hide_environment()
+tell_what_another_process_finds(True)
+"""
+
+
+@on_linux
+def test_what_an_agent_finds_of_a_supervisor_of_its_user_is_closed_to_it() -> None:
+    """Root may look into all, so as root this is tried by two processes of nobody's."""
+    bare = {name: value for name, value in os.environ.items() if name not in (MARK_VARIABLE, "ORCHESTRATE_WORKER")}
+    argv = [sys.executable, "-I", "-S", "-c", SEEN.format(path=sys.path)]
+    told = subprocess.run(argv, env=bare, capture_output=True, text=True, check=False, timeout=30)
+    assert told.stderr == ""
+    opened = ["environ: True", "auxv: True", "maps: True"]
+    assert told.stdout.splitlines() == [
+        *opened,
+        *(f"{each}: closed" for each in ("environ", "auxv", "maps", "fd", "mem", "ptrace")),
+    ]
