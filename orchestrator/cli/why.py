@@ -303,11 +303,13 @@ def _why_pending(reader: RunReader, waits: WaitExplanations, go_on: str, job_id:
     if open_needs:
         return f"it waits for {', '.join(open_needs)}"
     from orchestrator.store.records import Status
+    from orchestrator.system.wording import how_many
 
     # Otherwise the item stands in line: what the supervisor says of it, else that it wants a slot, and how many are before it.
     before = sum(1 for other in reader.history.jobs[job_id].indices(Status.PENDING) if other < index)
     bound = reader.job(job_id).max_concurrency
     otherwise = "it waits for a slot" if bound is None else f"it waits for a slot (at most {bound} of {job_id} run at once)"
     words = waits.words(job_id, index) or otherwise
-    line = "1 item" if before == 1 else f"{before} items"
-    return f"{words}; {line} of {job_id} before it in line" if before else f"it is the next of {job_id}; {words}"
+    return (
+        f"{words}; {how_many(before, 'item')} of {job_id} before it in line" if before else f"it is the next of {job_id}; {words}"
+    )

@@ -203,9 +203,8 @@ class AttemptEnds:
         }
         # What it says is looked at: a success without the output that the job promises is none.
         checking: dict[Step, bool] = {self._output_checked: job.output != "text"}
-        steps = tuple(tuple(step for step, concerns in each.items() if concerns) for each in (telling, checking))
-        self._steps[job.id] = steps[0], steps[1]
-        return self._steps[job.id]
+        steps = self._steps[job.id] = _concerning(telling), _concerning(checking)
+        return steps
 
     def _child_run_ended(self, flight: Flight, outcome: Outcome) -> Outcome:
         """The exit code of a child run's supervisor, in the words of that run."""
@@ -214,8 +213,8 @@ class AttemptEnds:
             self._run.tell.child_paused(flight, outcome.message, self._children.questions_of(flight))
         return outcome
 
-    def _landed(self, flight: Flight, outcome: Outcome) -> Outcome:
-        return landing_told(outcome, self._run.dir) if isinstance(flight.job.action, LandAction) else outcome
+    def _landed(self, _flight: Flight, outcome: Outcome) -> Outcome:
+        return landing_told(outcome, self._run.dir)
 
     def _played(self, flight: Flight, outcome: Outcome) -> Outcome:
         """In a replay the outcome that was recorded, as far as it can be played."""
@@ -226,13 +225,17 @@ class AttemptEnds:
 
     def _unproven_carried_over(self, flight: Flight, outcome: Outcome) -> Outcome:
         """A lost attempt takes nothing back of what was known before it: nobody saw what it has left."""
-        if flight.job.creates is None or outcome.attempt_class is not AttemptClass.LOST:
+        if outcome.attempt_class is not AttemptClass.LOST:
             return outcome
         before = self._run.history.jobs[flight.job.id].last_end(flight.item[1])
         return outcome if before is None else msgspec.structs.replace(outcome, unproven=before.outcome.unproven)
 
     def _output_checked(self, flight: Flight, outcome: Outcome) -> Outcome:
         return with_output_checked(outcome, flight.job.output, self._run.dir)
+
+
+def _concerning(steps: dict[Step, bool]) -> tuple[Step, ...]:
+    return tuple(step for step, concerns in steps.items() if concerns)
 
 
 def _without_numbers(outcome: Outcome) -> Outcome:
