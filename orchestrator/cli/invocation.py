@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Invocation:
 
     def hide_secrets_of(self, run_dir: RunDir) -> None:
         """Show no secret that a supervisor of that run had, whatever this process has."""
-        if not run_dir.secrets.exists():
+        # Not `exists`, which raises for a run's folder that we may not enter.
+        if not os.path.lexists(run_dir.secrets):
             return
         from orchestrator.store.known_secrets import known_secrets
         from orchestrator.system.redaction import remember

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.cli.noting import tell_note
 from orchestrator.engines.onlookers import open_live_output
-from orchestrator.workers.files.opening import StrangeFileError, open_file
+from orchestrator.workers.files.opening import open_file
 
 if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
@@ -47,11 +47,11 @@ def _final_path(reader: RunReader, job_id: str, index: int, attempt: int, name: 
 
 
 def _opened(path: Path) -> BinaryIO | None:
-    """The file, open; None if there is none. What stands in its place, and is no plain file, is told in a note."""
+    """The file, open; None if there is none. One that cannot be read (another user's, no plain file) is told in a note."""
     try:
         return open(open_file(path), "rb")
     except FileNotFoundError:
         return None
-    except StrangeFileError as error:
+    except OSError as error:
         tell_note(f"{path}: cannot be read: {error.strerror}")
         return None

@@ -47,7 +47,14 @@ def holds_records(folder: Path) -> bool:
     """Whether anything below tells of a run that had begun. Costs some calls: to be asked only where there is no checkpoint."""
     if os.path.lexists(folder / REMOVAL_MARK):
         return False
-    return any(map(_has_records, folder.glob("journal-*"))) or any(_has_entries(folder / name) for name in ("workers", "outputs"))
+    try:
+        names = os.listdir(folder)
+    except PermissionError:
+        return True  # a folder that was closed to us is no free place; whoever opens a file of it says why it cannot
+    except OSError:
+        return False
+    journals = [folder / name for name in names if name.startswith("journal-")]
+    return any(map(_has_records, journals)) or any(_has_entries(folder / name) for name in ("workers", "outputs"))
 
 
 def _has_records(journal: Path) -> bool:

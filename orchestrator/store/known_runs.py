@@ -99,17 +99,28 @@ def find_run(home: Path, reference: str | None) -> RunDir:
             raise UserError(f"there are no runs yet in {home}", "start one: orchestrate run FILE")
         return newest
     if is_run_id(reference) and (exact := RunDir.of(home, reference)).exists:
-        return exact
+        return _entered(exact)
     # From here on every run is looked at: an exact id, which scripts use, has not come so far.
     runs = list_runs(home)
     named = {run.run_id: run for run in runs if reference and run.run_id.startswith(reference)}
     # The id of a child run begins with its parent's id: a prefix of both means the parent.
     candidates = [run_id for run_id, run in named.items() if len(named) == 1 or parent_of(run) not in named]
     if len(candidates) == 1:
-        return RunDir.of(home, candidates[0])
+        return _entered(RunDir.of(home, candidates[0]))
     if candidates:
         raise UserError(f"{reference!r} could be {len(candidates)} runs: {first_in_words(candidates)}", "give more of the id")
     return _newest_of_file(home, runs, reference)
+
+
+def _entered(run_dir: RunDir) -> RunDir:
+    """Raise UserError if its folder may not be entered: a command could tell nothing of it, not even whether it goes on."""
+    try:
+        os.lstat(run_dir.checkpoint)
+    except PermissionError as error:
+        raise UserError(f"{run_dir.path}: cannot be entered: {error.strerror}", "run it as the user whose run it is") from error
+    except OSError:  # what is wrong with it says whoever opens it
+        pass
+    return run_dir
 
 
 def _newest_of_file(home: Path, runs: list[RunDir], reference: str) -> RunDir:

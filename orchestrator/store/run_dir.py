@@ -54,7 +54,13 @@ class RunDir(msgspec.Struct, frozen=True):
     @property
     def has_lost_checkpoint(self) -> bool:
         """Whether it is a run, and nothing stands where its checkpoint should."""
-        return self.exists and not os.path.lexists(self.checkpoint)
+        try:
+            self.checkpoint.lstat()
+        except FileNotFoundError:
+            return self.exists
+        except OSError:  # nobody can tell
+            return False
+        return False
 
     @property
     def is_half_removed(self) -> bool:
