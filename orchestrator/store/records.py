@@ -318,13 +318,19 @@ class CancelTold(msgspec.Struct, frozen=True, tag="cancel", kw_only=True, omit_d
 
 
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_defaults=True):
-    """This supervisor's last word. `error_item` and `error_message` tell what halted or failed the run, if anything did."""
+    """This supervisor's last word. `error_item` and `error_message` tell what halted or failed the run, if anything did.
+
+    The other fields of the error tell of that item, which may have failed in an earlier session.
+    """
 
     status: RunStatus
     at: float
     exit_code: int = 0
     error_item: str | None = None
     error_message: str | None = None
+    error_label: str | None = None
+    error_attempts: int = 0
+    error_class: str | None = None
     reason: str = ""
     """Why it is paused, in words."""
 

@@ -12,7 +12,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger, Price
 from orchestrator.store.outcomes import outcome_in_words
-from orchestrator.store.records import GateAnswered, GateAsked, Status
+from orchestrator.store.records import GateAnswered, GateAsked, RunEnded, Status
 from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings
@@ -47,10 +47,13 @@ class Narrator:
         """A supervisor took the run. `jobs`: ids in file order; `at`: seconds since the epoch."""
         self._listeners.hear(happenings.RunBegan(run_id=run_id, name=name, jobs=jobs, slots=slots, at=at, is_resumed=is_resumed))
 
-    def run_finished(self, run_id: str, summary: dict[str, Any], exit_code: int) -> None:
-        """The last word. `summary`: what `run --json` prints."""
+    def run_finished(self, run_id: str, summary: dict[str, Any], exit_code: int, ended: RunEnded | None) -> None:
+        """The last word. `summary`: what `run --json` prints; `ended`: what it is made of."""
+        error = {} if ended is None else {name: getattr(ended, name) for name in ("error_label", "error_attempts", "error_class")}
         self._listeners.hear(
-            happenings.RunFinished(run_id=run_id, status=summary["status"], exit_code=exit_code, summary=summary, at=time.time())
+            happenings.RunFinished(
+                run_id=run_id, status=summary["status"], exit_code=exit_code, summary=summary, at=time.time(), **error
+            )
         )
 
     def counted(self, job_id: str, count: int, counts: dict[str, int]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Collection
-from typing import assert_never
+from typing import Any, assert_never
 
 import msgspec
 
@@ -51,21 +51,20 @@ class RunEnd:
         """
         run = self._run
         exit_code = exit_code_of(finish.status, self._stops.first_signal, is_rejected=finish.is_rejected)
-        error_item, error_message = error_in_words(run.reader, finish.error, is_timed_out=run.core.is_timed_out)
+        error = error_of(run.reader, finish.error, is_timed_out=run.core.is_timed_out)
         self._mark_stale_items(ran)
         status, idle = finish.status, idle_pattern(run.reader, self._contexts, self._selector)
         if idle is not None and status == "completed":
             # Found out only now, when the lists are known: what was asked for is not there, so it was not done.
-            status, exit_code, error_message = "failed", ExitCode.USAGE, f"{idle.message} ({idle.hint})"
+            status, exit_code, error = "failed", ExitCode.USAGE, {"error_message": f"{idle.message} ({idle.hint})"}
         elif idle is not None:
             run.tell.note(idle.message)
         ended = records.RunEnded(
             status=status,
             at=time.time(),
             exit_code=exit_code,
-            error_item=error_item,
-            error_message=error_message,
             reason=finish.reason,
+            **error,
         )
         if before is not None and status == "interrupted":
             # Its other items stand where they stood, and nobody has stopped it: it is what it was.
@@ -119,14 +118,20 @@ def exit_code_of(status: RunVerdict, stop_signal: signal.Signals | None, *, is_r
             assert_never(unknown)
 
 
-def error_in_words(reader: RunReader, error: ItemRef | None, *, is_timed_out: bool) -> tuple[str | None, str | None]:
-    """The item that caused a run to fail, and why; the job alone if it could not be listed."""
+def error_of(reader: RunReader, error: ItemRef | None, *, is_timed_out: bool) -> dict[str, Any]:
+    """What caused a run to fail, as `RunEnded` has it: the item, and why; the job alone if it could not be listed."""
     if error is None:
-        return None, "the run's timeout passed" if is_timed_out else None
+        return {"error_message": "the run's timeout passed"} if is_timed_out else {}
     order, index = error
     job_id = list(reader.history.header.jobs)[order]
     past = reader.history.jobs[job_id]
     if past.count is None:
-        return job_id, past.listing_failed
+        return {"error_item": job_id, "error_message": past.listing_failed}
     result = shown_result(reader, job_id, index, with_output=False)
-    return result["item"], result["error"] or result["status"]
+    return {
+        "error_item": result["item"],
+        "error_message": result["error"] or result["status"],
+        "error_label": result["label"],
+        "error_attempts": result["attempts"] or 0,
+        "error_class": result["class"],
+    }

@@ -77,7 +77,7 @@ def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, option
     summary = run_summary(reader)
     # Its last checkpoint is written: whoever lists the runs need not read all of it again.
     keep_summary(run_dir, store.history, summary)
-    narrator.run_finished(run_dir.run_id, summary, exit_code)
+    narrator.run_finished(run_dir.run_id, summary, exit_code, store.history.ended)
     return RunReport(run_dir.run_id, summary["status"], exit_code, summary)
 
 

@@ -141,13 +141,14 @@ class EndReport:
     def lines(self, finished: RunFinished) -> Iterator[str]:
         """The lines of the report: what failed, what is asked, and last how the run ended and what can be done now."""
         yield from _noted_lines(self._program, finished.run_id, self._noted)
-        # An error that is no item's (a time limit, a list that failed) stands above the failures.
+        # An error that no item of this session has (a time limit, an item that failed before) stands above the failures.
         summary = finished.summary
         count = int(summary.get("counts", {}).get("failed", 0))
         failures = list(self._failures)
         error = summary.get("error")
         if error and not any(failure.item == error["item"] for failure in failures):
-            failures.insert(0, Failure((-1, 0), error["item"] or WHOLE_RUN, None, error["message"] or "", 0))
+            more = finished.error_label, error["message"] or "", finished.error_attempts, finished.error_class
+            failures.insert(0, Failure((-1, 0), error["item"] or WHOLE_RUN, *more))
         yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
         yield from question_lines(self._program, finished.run_id, list(self._questions.values()))
         # Last, for that is what stays in sight.
