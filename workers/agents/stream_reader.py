@@ -91,6 +91,6 @@ class StreamReader(Protocol):
 
     def classify(self, *, exit_code: int | None, signal: int | None, ended_by: EndReason | None, stderr: bytes) -> AgentTold:
         """What the attempt came to. `exit_code` or `signal` is how the main process ended, `ended_by` why we ended it, if we
-        did; `lingering` says that we did so after its terminal event, when nothing came any more. `stderr` is all of it, or its
+        did; `LINGERING` says that we did so after its terminal event, when nothing came any more. `stderr` is all of it, or its
         end.
         """

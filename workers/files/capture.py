@@ -33,7 +33,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CaptureFile:
-    """The live file at `path` (absolute). `open` before each attempt, `take` after it."""
+    """The live file at `path` (absolute). `open` before each attempt, `take_capture` after it."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -33,7 +33,7 @@ class BeingWarmed(Exception):
 
 
 class ConfigFolder:
-    """One, for one attempt. Use `take`; then `let_go`."""
+    """One, for one attempt. Use `take_folder`; then `let_go`."""
 
     def __init__(self, task: ConfigTask, path: str, lock: int | None, warm_mark: str) -> None:
         self.path = path
