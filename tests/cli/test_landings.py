@@ -15,6 +15,7 @@ from drivers.repository_runs import PORT, RepositoryRuns
 
 from orchestrator.attempts.workspaces.landing import Change, landing
 from orchestrator.attempts.workspaces.landing_check import CheckScript
+from orchestrator.store.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("no_git_configuration")
 
@@ -145,6 +146,29 @@ def test_a_check_of_a_landing_has_the_variables_of_its_item_alone_and_tells_no_s
         short = msgspec.structs.replace(check, script='echo "${DEPLOY_TOKEN-none} $GIVEN"; false; echo on')
         said = land.land_change(msgspec.structs.replace(change, check=short)).message
     assert said == "the check ended with exit code 1\nnone [hidden]"
+
+
+@pytest.mark.slow
+def test_a_landing_goes_by_what_the_run_has_kept_and_by_nothing_that_stands_beside_the_jobs_file_now(
+    runs: RepositoryRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAIN", "not for it")
+    said, planted = tmp_path / "said", tmp_path / "planted"
+    job = '[jobs.port]\nagent = "mine"\nprompt = "x"\nworkspace = "worktree"\ncheck = "{}"\n'
+    check = f"echo new > new.txt; echo ${{PLAIN-none}} >> {said}"
+    runs.repository.write("agents/mine.toml", 'extends = "demo"\n')
+    runs.run(job.format(check))
+    # What an agent may have written there since.
+    runs.repository.write("agents/mine.toml", 'extends = "demo"\npass_env = ["PLAIN"]\n')
+    runs.repository.write("jobs.toml", job.format(f"touch {planted}"))
+    runs.repository.commit("planted")
+    assert runs.land() == {"landed": ["port"]}
+    assert (said.read_text(), planted.exists()) == ("none\nnone\n", False)
+    # Without what it has kept nothing is landed: nobody knows by which check.
+    head = runs.repository.head()
+    RunDir(Path(os.environ["ORCHESTRATE_HOME"]) / "runs" / "r").kept_files(0).unlink()
+    assert "kept.json: the run's own copy cannot be read" in runs.said("land", "r", exit_code=2)
+    assert runs.repository.head() == head
 
 
 def test_a_job_that_lands_says_what_did_not(runs: RepositoryRuns) -> None:

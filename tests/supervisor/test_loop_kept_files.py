@@ -8,6 +8,7 @@ import pytest
 from drivers.loop_stories import LoopStories
 from drivers.memory_engine import MemoryEngine, Step
 
+from orchestrator.cli.by_hand import prepared_by_hand
 from orchestrator.errors import StateRefusedError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.commands import UpdateRequest
@@ -91,3 +92,24 @@ def test_an_item_that_takes_away_what_the_file_names_or_puts_another_there_chang
         engine.ok("c", "{}")
 
     assert stories.run(NAMED, story).exit_code == 0
+
+
+def test_who_does_an_items_work_by_hand_or_lands_it_goes_by_what_the_run_has_kept(
+    stories: LoopStories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stories.add_agent()
+    monkeypatch.setenv("SECRET_X", "not for it")
+
+    def story(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("a:0")
+        engine.ok("a:0", "done")
+
+    assert stories.run(JOBS.replace("[0, 1, 2]", '["x"]\ncheck = "kept"'), story, slots=1).exit_code == 0
+    plant(stories)
+    (stories.folder / "jobs.toml").write_text(JOBS.replace("[0, 1, 2]", '["x"]\ncheck = "planted"'))
+    prepared, environment = prepared_by_hand(RunReader.read(stories.run_dir), "a", 0, in_workspace=False)
+    assert (prepared.argv[0] == "/planted", prepared.check, "SECRET_X" in environment) == (False, "kept", False)
+    # Without what it has kept nobody knows by which check.
+    stories.run_dir.kept_files(0).unlink()
+    with pytest.raises(StateRefusedError, match=r"kept\.json: the run's own copy cannot be read"):
+        prepared_by_hand(RunReader.read(stories.run_dir), "a", 0, in_workspace=False)
