@@ -19,12 +19,9 @@ from orchestrator.workers.attempt_end import AttemptEnd
 from orchestrator.workers.processes.spawn import CannotStart
 from orchestrator.workers.protocol import AttemptClass, WorkspaceReport, WorkspaceTask
 from orchestrator.workers.workspaces import settings, worktrees
-from orchestrator.workers.workspaces.changes import DIFF
-from orchestrator.workers.workspaces.git import GitFailed, git
-from orchestrator.workers.workspaces.pinned import Pinned
+from orchestrator.workers.workspaces.git import GitFailed
 from orchestrator.workers.workspaces.record import WorkspaceRecord, read_record, write_record
 from orchestrator.workers.workspaces.removal import remove_workspace
-from orchestrator.workers.workspaces.settings import keep_settings, settled
 from orchestrator.workers.workspaces.ties import put_back_tie, refuse_other_tie
 from orchestrator.workers.workspaces.workspace import Workspace
 
@@ -282,12 +279,19 @@ def test_a_merge_driver_that_an_agent_configured_merges_nothing_and_one_of_the_u
     assert (repository.path / "c.ours").read_text() == "ours\n"
 
 
-def test_hooks_that_stand_in_a_configuration_are_off_whoever_wrote_them(repository: Repository) -> None:
-    """From git 2.54 on; an older one knows none."""
-    repository.git("config", "hook.a=b.event", "post-commit")
-    repository.git("config", "hook.a=b.command", "true")
-    said = git(str(repository.path), "config", "hook.a=b.enabled", env=settled(str(repository.path), "").variables)
-    assert said == git(str(repository.path), "config", "hook.post-commit.enabled") == "false"
+def test_an_item_that_has_git_see_less_hides_and_loses_no_change(tmp_path: Path, repository: Repository) -> None:
+    item = Item(tmp_path, repository.path)
+    settings = "git config core.ignoreCase true; git config core.fileMode false; git config core.bigFileThreshold 1"
+    _, report = item.attempt(f"{settings}; echo b > A.txt; chmod +x a.txt")
+    assert report is not None
+    assert report.note.endswith("do not count: core.bigfilethreshold, core.filemode, core.ignorecase")
+    assert "\n+b\n" in item.patch()
+    assert "new mode 100755" in item.patch()
+    # The next one, too, that has done nothing of the kind.
+    item.path = item.path.with_name("1")
+    item.task = msgspec.structs.replace(item.task, path=str(item.path), cwd=str(item.path), branch="orchestrate/run/port.1")
+    item.attempt("echo c > A.txt")
+    assert "\n+c\n" in item.patch()
 
 
 def test_a_git_that_does_not_heed_the_settings_that_count_is_not_asked(
@@ -399,31 +403,3 @@ def test_an_item_that_takes_the_name_of_anothers_branch_holds_it_up_no_more_than
     assert report is not None
     assert (end.attempt_class, report.branch) == (AttemptClass.OK, "orchestrate/run/port.0+2"), end.message
     assert repository.head("orchestrate/run/port.0+2^") == base
-
-
-def test_files_that_the_repository_was_told_to_read_since_are_not_read(tmp_path: Path, repository: Repository) -> None:
-    """A pipe is waited for, and `/dev/zero` takes all the memory."""
-    place = Pinned(str(repository.path), f"{repository.path}/.git", f"{repository.path}/.git")
-    repository.git("config", "core.excludesFile", str(tmp_path / "excludes"))
-    (tmp_path / "excludes").write_text("own\n")
-    keep_settings(place, str(tmp_path / "settings.json"))
-    os.mkfifo(tmp_path / "pipe")
-    for key in ("core.attributesFile", "core.excludesFile", "diff.orderFile"):
-        repository.git("config", key, str(tmp_path / "pipe"))
-    found = settled(place, str(tmp_path / "settings.json"))
-    assert found.changed == ["core.attributesfile", "core.excludesfile"]
-    place = place.having(found.variables)
-    for name in ("own", "new"):
-        repository.write(name, "")
-    git(place, "add", "--all", time_limit_seconds=20)
-    assert git(place, *DIFF, "--cached", "--name-only", time_limit_seconds=20) == "new"
-
-
-def test_a_fetch_that_would_start_another_program_than_before_is_none(tmp_path: Path, repository: Repository) -> None:
-    """Of the stores that the agent has put beside the objects of a partial clone."""
-    kept = str(tmp_path / "settings.json")
-    repository.git("config", "remote.origin.promisor", "true")
-    keep_settings(str(repository.path), kept)
-    repository.git("config", "core.alternateRefsCommand", str(tmp_path / "run"))
-    found = settled(str(repository.path), kept)
-    assert (found.changed, found.variables["GIT_ALLOW_PROTOCOL"]) == (["where git fetches from"], "")

@@ -1,4 +1,4 @@
-"""Settings of a repository that run programs or say where to fetch from: those count that were there when a run began.
+"""Settings of a repository that run programs, say where to fetch from or what a change is: as they were when a run began.
 
 An agent whose sandbox lets it commit can often write the configuration of the repository, too, and git would run what it names,
 as the user. So what stands in a repository's own configuration is kept with the run before its first item starts, and what
@@ -30,6 +30,20 @@ _RUNS = re.compile(
 )
 """What our calls could run, and files that they read whole. Off in all of them: hooks, fsmonitor, editors, signing, programs that
 show differences."""
+
+_MEANS = {
+    "core.autocrlf": "false",
+    "core.bigfilethreshold": "512m",
+    "core.checkstat": "default",
+    "core.eol": "native",
+    "core.filemode": "true",
+    "core.ignorecase": "false",
+    "core.safecrlf": "warn",
+    "core.symlinks": "true",
+    "core.trustctime": "true",
+    "i18n.commitencoding": "UTF-8",
+}
+"""What decides which changes git sees and how it shows and commits them, each with what it means where nothing is said."""
 
 _HOOK = re.compile(r"(hook\..*)\.(command|event|enabled)", re.DOTALL)
 """A hook in the configuration, from git 2.54 on. Off for us, whoever has configured it."""
@@ -114,7 +128,9 @@ def settled(where: Where, path: str) -> Settled:
     """
     now, elsewhere, hooks = _settings(where)
     recorded = kept_settings(path)
-    kept = now if recorded is None else recorded.own
+    # An earlier version kept less.
+    unkept = [each for each in now if recorded is not None and recorded.root is None and each[0] in _MEANS]
+    kept = now if recorded is None else [*recorded.own, *unkept]
     values, changed = _differing(kept, now, elsewhere)
     values |= {f"{hook}.enabled": "false" for hook in hooks}
     variables = _as_variables(values.items())
@@ -140,9 +156,16 @@ def _differing(
 ) -> tuple[dict[str, str], list[str]]:
     """The values by which settings that were changed since count as they were; and which these are."""
     before, after = dict(kept), dict(now)
-    changed = sorted(key for key in before.keys() | after if _RUNS.fullmatch(key) and before.get(key) != after.get(key))
+    unsaid = {**_MEANS, **elsewhere}
+    counting = [key for key in before.keys() | after if _counts(key)]
+    changed = sorted(key for key in counting if before.get(key, unsaid.get(key)) != after.get(key, unsaid.get(key)))
     neutral = {key: _TEXT_MERGE if key.startswith("merge.") else "" for key in changed}
-    return {key: {**neutral, **elsewhere, **before}[key] for key in changed}, changed
+    return {key: {**neutral, **unsaid, **before}[key] for key in changed}, changed
+
+
+def _counts(key: str) -> bool:
+    """Whether a setting counts as it was when the run began."""
+    return key in _MEANS or _RUNS.fullmatch(key) is not None
 
 
 def _fetching(settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -164,7 +187,7 @@ def _settings(where: Where) -> _Found:
         raise GitFailed("this git heeds no setting that it is given by variables; git 2.31 or newer is needed")
     # What we say ourselves with each call is none.
     told = [each for each in told if each[0] != "command"]
-    wanted = [each for each in told if _RUNS.fullmatch(each[1]) or _FETCHES.fullmatch(each[1])]
+    wanted = [each for each in told if _counts(each[1]) or _FETCHES.fullmatch(each[1])]
     return _Found(
         [(key, value) for scope, key, value in wanted if scope in _OWN],
         {key: value for scope, key, value in wanted if scope not in _OWN},
