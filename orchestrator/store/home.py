@@ -86,6 +86,7 @@ def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     """
     named = option or os.environ.get(HOME_VARIABLE) or _home_around()
     home = Path(os.path.abspath(Path(named or _default_home()).expanduser()))
+    _require_entry(home)
     if not is_made and not home.exists():
         return home
     # Each folder that is made gets its name synced, or a power loss takes all that is below it.
@@ -131,6 +132,16 @@ def _refuse_as_root(home: Path, there: Path) -> None:
             raise UserError(
                 f"{home}: {there} belongs to another user ({owner}), and this is root", f"run it as that user, or {_ANOTHER}"
             )
+
+
+def _require_entry(home: Path) -> None:
+    """Raises UserError if this user may not look whether the home, or something in it, is there: it is not empty."""
+    try:
+        os.lstat(runs_folder(home))
+    except PermissionError as error:
+        raise UserError(f"{home}: cannot be entered: {error.strerror}", _ANOTHER) from error
+    except OSError:  # it is missing, or what is wrong with it is told below
+        pass
 
 
 def _close_to_others(home: Path) -> None:

@@ -49,7 +49,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("closed", ["runs", f"runs/{RUN}"])
+@pytest.mark.parametrize("closed", [".", "runs", f"runs/{RUN}"])
 def test_a_folder_of_the_state_that_may_not_be_entered_is_told_in_two_lines(
     closed: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +65,16 @@ def test_a_folder_of_the_state_that_may_not_be_entered_is_told_in_two_lines(
             assert "Permission denied" in said.err, words
             assert "exists already" not in said.err, words
             assert said.err.count("\n") <= 2, (words, said.err)
+
+
+def test_a_home_below_a_folder_that_may_not_be_entered_is_not_taken_for_empty(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patched:
+        close(home.parent, patched)
+        for words in (["list"], ["agents"], ["doctor"], ["tokens", "list"], ["run", "jobs.toml"]):
+            assert (words, main(words)) == (words, 2)
+            assert f"{home}: cannot be entered: Permission denied\n" in capfd.readouterr().err
 
 
 def test_the_output_of_an_item_that_may_not_be_read_is_told_in_a_note(
