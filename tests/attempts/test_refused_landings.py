@@ -192,6 +192,10 @@ def test_a_commit_on_top_of_the_users_own_takes_nothing_of_that_back(tmp_path: P
         item="own", label=None, status="landed", commit=repository.head()
     )
     assert repository.head("HEAD^2") == again
+    # What stands on nothing has its files landed, too.
+    orphan = repository.git("commit-tree", "-m", "x", tree)
+    told = landed(repository, base=base, orphan=orphan)["orphan"]
+    assert (told.status, told.message, repository.show("HEAD:new.txt")) == ("landed", NOT_AS_IT_IS, "a")
 
 
 @pytest.fixture

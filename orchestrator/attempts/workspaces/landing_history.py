@@ -35,8 +35,8 @@ def commit_to_merge(place: Pinned, item: ItemCommit, trailer: str) -> str:
         return item.commit
     met = (asked(place, "merge-base", "--all", "HEAD", item.commit) or "").split()
     foreign = [each for each in met if asked(place, "merge-base", "--is-ancestor", each, base) is None]
-    # An item that is landed once more goes on from what it has landed.
-    if not foreign or _landed_by(place, trailer).issuperset(foreign):
+    # An item that is landed once more goes on from what it has landed. One that shares no commit at all cannot be merged.
+    if met and (not foreign or _landed_by(place, trailer).issuperset(foreign)):
         return item.commit
     author = {
         f"GIT_{role}_{key}": IDENTITY[part] for role in ("AUTHOR", "COMMITTER") for part, key in enumerate(("NAME", "EMAIL"))
