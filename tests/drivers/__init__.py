@@ -31,6 +31,7 @@ Real processes:
 - `hostile_bytes`: what items and agents may write at the worst.
 - `recorded_runs`: runs that earlier versions of the program recorded, laid out in a test's folder.
 - `git_repository`: a repository that nothing configured on this machine reaches. `repository_runs`: runs of jobs files in it.
+  `planting_agent`: an agent that leaves things for git to run.
 
 `our_source`: the program's own files, for the tests of its structure.
 
