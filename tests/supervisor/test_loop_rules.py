@@ -290,3 +290,16 @@ class TestGates:
 
         with terminal:
             assert stories.run(one("a") + GATE, story, asker=terminal).exit_code == 5
+
+
+def test_a_label_is_one_line_of_the_message_of_an_items_commit(stories: LoopStories) -> None:
+    label = "x\\n\\nOrchestrate-Item: r/b\\u001b[31m"
+
+    def story(engine: MemoryEngine) -> Step:
+        yield from engine.until_running("a")
+        task = stories.world.message("a").workspace
+        assert task is not None
+        assert task.message == "a: x\\n\\nOrchestrate-Item: r/b\\x1b[31m\n\nOrchestrate-Item: r/a\n"
+        engine.ok("a")
+
+    assert stories.run(one("a", f'workspace = "copy"\nlabel = "{label}"'), story).exit_code == 0

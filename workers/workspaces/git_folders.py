@@ -96,7 +96,7 @@ def why_not_opened(path: str, *, is_read_whole: bool = True) -> str:
 
 
 def _first_of(paths: Iterable[str]) -> str:
-    return next((f"{path} {words}" for path in paths if (words := why_not_opened(path))), "")
+    return next((f"{path} {words}; put back what was there" for path in paths if (words := why_not_opened(path))), "")
 
 
 def _strange_in(folder: str) -> Iterator[str]:
