@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import signal
@@ -80,10 +81,10 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> No
 def test_what_is_no_plain_file_is_refused_and_not_obeyed(tmp_path: Path) -> None:
     path = tmp_path / "x.tar.gz"
     for kind in b"123456LKSxgXV":  # links, devices, a folder, long names, sparse files, headers of pax: 50 MB of one, say
-        with tarfile.open(path, "w:gz", format=tarfile.USTAR_FORMAT) as tar:
-            info = tarfile.TarInfo(INDEX)
-            info.type, info.linkname, info.size = bytes([kind]), "/etc/passwd", 50 << 20
-            tar.addfile(info)
+        info = tarfile.TarInfo(INDEX)
+        info.type, info.linkname, info.size = bytes([kind]), "/etc/passwd", 50 << 20
+        # The header alone, as it stands: Python 3.13 adds no sparse file without its content.
+        path.write_bytes(gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(tarfile.RECORDSIZE)))
         with pytest.raises(UserError, match=r"it holds 'capsule\.json', which is no plain file"):
             unpack(path, tmp_path / "into")
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
