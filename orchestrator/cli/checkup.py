@@ -198,7 +198,12 @@ def _tokens(home: Path) -> Iterator[Finding]:
 
     states: dict[str, int] = {}
     lost = []
-    for known in known_tokens(home):
+    try:
+        all_known = list(known_tokens(home))
+    except UserError as error:
+        yield Finding("bad", "tokens", f"{error.message}: {error.hint}")
+        return
+    for known in all_known:
         states[known.state] = states.get(known.state, 0) + 1
         if known.record is None:
             yield Finding("bad", "tokens", f"{known.trouble}: items with this token fail; orchestrate tokens forget {known.key}")

@@ -6,6 +6,7 @@ its last holder lives. The reason for the last: by the record the next holder fi
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,8 +49,15 @@ class KnownToken:
 
 
 def known_tokens(home: Path) -> Iterator[KnownToken]:
-    """Every token that has a record, in order of the keys."""
-    for path in sorted(tokens_folder(home).glob("*.json")):
+    """Every token that has a record, in order of the keys. Raises UserError: the folder may not be read."""
+    folder = tokens_folder(home)
+    try:
+        names = os.listdir(folder)
+    except PermissionError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}", "make it yours, with all that is in it") from error
+    except OSError:  # there is none
+        return
+    for path in sorted(folder / name for name in names if name.endswith(".json")):
         known = _known(home, path)
         if known is not None:
             yield known
@@ -69,7 +77,7 @@ def forget(home: Path, word: str) -> None:
     keys = [files.key_of(word)] if _is_text(word) else []
     if _KEY.fullmatch(word):
         keys.append(word)
-    key = next((key for key in keys if (files.folder / f"{key}.json").is_file()), None)
+    key = next((key for key in keys if _may_stand(files.folder / f"{key}.json")), None)
     if key is None:
         raise UserError(
             f"no token {cut(word, 200)!r} is known in {home}", "orchestrate tokens list shows them; all of its text is needed"
@@ -97,6 +105,14 @@ def forget_older(home: Path, age_seconds: float, *, is_dry: bool) -> list[KnownT
         if not hindrance:
             forgotten.append(known)
     return forgotten
+
+
+def _may_stand(path: Path) -> bool:
+    """Whether a record is there, or nobody can tell: then the try to remove it says why."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
 
 
 def _is_text(word: str) -> bool:

@@ -17,19 +17,20 @@ CLOSED_CALLS = ("stat", "lstat", "open", "listdir", "scandir")
 
 
 def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody look into the folder: root, who may run the tests, may look into each."""
+    """Let nobody look into the folder, or read the file: root, who may run the tests, may look into each."""
+    is_file = folder.is_file()
 
-    def guarded(really: Callable[..., Any], is_listing: bool) -> Callable[..., Any]:
+    def guarded(really: Callable[..., Any], *, is_listing: bool) -> Callable[..., Any]:
         def call(path: Any = ".", *arguments: Any, **named: Any) -> Any:
             told = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
-            if told.startswith(f"{folder}/") or (is_listing and told == str(folder)):
+            if told.startswith(f"{folder}/") or (told == str(folder) and (is_listing or is_file)):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), told)
             return really(path, *arguments, **named)
 
         return call
 
     for name in CLOSED_CALLS:
-        monkeypatch.setattr(os, name, guarded(getattr(os, name), name in ("listdir", "scandir")))
+        monkeypatch.setattr(os, name, guarded(getattr(os, name), is_listing=name in ("listdir", "scandir")))
 
 
 COMMANDS = [
@@ -84,3 +85,22 @@ def test_the_output_of_an_item_that_may_not_be_read_is_told_in_a_note(
     close(home / "runs" / RUN / "outputs", monkeypatch)
     assert main(["logs", RUN, "work:0"]) == 0
     assert "cannot be read: Permission denied" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["folder", "record"])
+def test_a_token_that_may_not_be_looked_at_is_told_in_words(
+    closed: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lay_out("2-tokens/tokens", tmp_path)
+    key = min(path.stem for path in (home / "tokens").glob("*.json"))
+    record = home / "tokens" / f"{key}.json"
+    with monkeypatch.context() as patched:
+        close(record if closed == "record" else record.parent, patched)
+        listed = 2 if closed == "folder" else 0
+        told = [main(words) for words in (["tokens", "list"], ["prune", "--older-than", "1d", "--dry-run"])]
+        assert told == [listed, listed]
+        said = capfd.readouterr()
+        assert "cannot be read: Permission denied" in (said.err if listed else said.out)
+        if closed == "folder":
+            assert main(["tokens", "forget", key]) == 74
+            assert "Permission denied" in capfd.readouterr().err

@@ -174,6 +174,9 @@ def read_record(path: str | Path) -> TokenRecord | None:
         return None
     except StrangeFileError as error:
         raise StateRefusedError(f"{path}: cannot be read: {error.strerror}", "remove it, then try again") from error
+    except PermissionError as error:
+        # Another user's, as what root is told to be that: it is no trouble of the run, and of this token alone.
+        raise StateRefusedError(f"{path}: cannot be read: {error.strerror}", "make it yours, or remove it") from error
     if _is_torn(data):
         return None
     try:
