@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import filecmp
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,24 @@ def test_a_copy_has_no_repository_and_nothing_that_is_no_file(tmp_path: Path) ->
     (target / "a").write_text("changed")
     assert (source / "a").read_text() == "a"
     assert matches(["**/b", "sub", "a*"], str(target)) == ["a", "sub"]
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_copied_brings_nothing_from_where_that_leads(tmp_path: Path) -> None:
+    folder, outside, looks = tmp_path / "source" / "a", tmp_path / "outside", count(1)
+    for place in (folder, outside):
+        place.mkdir(parents=True)
+        (place / "file").write_text(place.name)
+
+    def swap(_: float) -> bool:
+        # The source and the folder were listed, and the file is about to be copied.
+        if next(looks) == 3:
+            folder.rename(tmp_path / "was")
+            folder.symlink_to(outside)
+        return True
+
+    with pytest.raises(OSError, match=f"a link leads out of the workspace, to {outside}/file"), heeding(swap):
+        copy_folder(str(tmp_path / "source"), str(tmp_path / "copy"))
+    assert not (tmp_path / "copy" / "a" / "file").exists()
 
 
 def test_a_hole_in_a_file_stays_one_and_all_else_is_copied(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def lies_beneath(real: str, root: str) -> bool:
 def _opened(path: str, root: str, flags: int) -> int:
     descriptor = os.open(path, _ONLY_A_PLACE | os.O_CLOEXEC | flags)
     try:
-        found = _place_of(descriptor)
+        found = place_of(descriptor)
         if not lies_beneath(found, root):
             raise OutsideError(path, found)
     except BaseException:
@@ -89,7 +89,7 @@ def _opened(path: str, root: str, flags: int) -> int:
     return descriptor
 
 
-def _place_of(descriptor: int) -> str:
+def place_of(descriptor: int) -> str:
     """Where an open file is, as the kernel tells it."""
     if sys.platform == "linux":
         return os.readlink(f"/proc/self/fd/{descriptor}")

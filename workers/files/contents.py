@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from ..interruption import heed
+from .beneath import OutsideError, lies_beneath, place_of
 
 _FICLONE = 0x40049409
 """The ioctl of Linux that has a file share the blocks of another until one of the two is written."""
@@ -20,13 +21,16 @@ _FICLONE = 0x40049409
 _PIECE_BYTES = 1 << 20
 
 
-def copy_content(source: str, target: str) -> None:
+def copy_content(source: str, target: str, root: str = "") -> None:
     """Copy the content of the file `source` to `target`, which is made (0600), or loses what it had.
 
-    Raises OSError, Interrupted.
+    `root`: a real path; what does not lie beneath it is not read (OutsideError). Empty: all is. Raises OSError, Interrupted.
     """
     origin = _open_without_waiting(source)
     try:
+        # Of the open file: a folder on the way may have become a link just now.
+        if root and not lies_beneath(found := place_of(origin), root):
+            raise OutsideError(source, found)
         copy_open_file(origin, target)
     finally:
         os.close(origin)

@@ -34,17 +34,21 @@ def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> Non
 
     Raises OSError, Interrupted.
 
-    A `.git` may be a file that names the repository by a path: with it git would take the copy for the original.
+    A `.git` may be a file that names the repository by a path: with it git would take the copy for the original. Items that are
+    at work there may put a link in the place of a folder meanwhile: no file that lies outside of `source` is read.
     """
-    avoided = {os.path.realpath(path) for path in left_out}
+    avoided, root = {os.path.realpath(path) for path in left_out}, os.path.realpath(source)
 
     def ignored(folder: str, names: list[str]) -> list[str]:
         heed()
         real = os.path.realpath(folder)
         return [name for name in names if name == ".git" or os.path.join(real, name) in avoided or _is_special(folder, name)]
 
+    def copy_file(origin: str, copy: str) -> None:
+        _copy_file(origin, copy, root)
+
     try:
-        shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=_copy_file)
+        shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=copy_file)
     except RecursionError as error:
         raise OSError(errno.ENAMETOOLONG, "folders lie too deep in each other to be copied", source) from error
     except shutil.Error as error:
@@ -160,12 +164,12 @@ def remove_folder(path: str) -> None:
         remove_levels(path)
 
 
-def _copy_file(source: str, target: str) -> None:
+def _copy_file(source: str, target: str, root: str = "") -> None:
     if os.path.islink(source):
         os.symlink(os.readlink(source), target)
         return
     heed()
-    copy_content(source, target)
+    copy_content(source, target, root)
     shutil.copystat(source, target)
 
 
