@@ -4,8 +4,8 @@ Promise: what counts is the files, not what an index says of them. An agent may 
 assume-unchanged and skip-worktree): its change is staged all the same. A sparse checkout stays one: the files that it leaves out
 are not taken for removed, and what an agent writes beside them is staged as anything else. Repositories inside are not entered,
 and none is staged that the base does not have.
-It refuses to handle: an index written by hand, in which a file that was changed has the times of what is there now. The check of a
-landing runs on what was staged.
+It refuses to handle: an index written by hand, in which a file that was changed has the times of what is there now. The check of
+a landing runs on what was staged.
 """
 
 from __future__ import annotations
