@@ -368,11 +368,14 @@ def test_numbers_in_text_add_up() -> None:
     assert (verdict.usage, verdict.cost_usd, verdict.text) == (Usage(input_tokens=1520), 1.25, "hello\nworld")
 
 
-@pytest.mark.parametrize("told", ["-x", "--resume", "a b", "a\0b", "a\nb", "ä", "s" * 201, "s" * 300_000, ""])
+@pytest.mark.parametrize(
+    "told",
+    ["-x", "--resume", "/tmp/session.jsonl", "work/x", ".x", "~x", "a b", "a\0b", "a\nb", "ä", "s" * 201, "s" * 300_000, ""],
+)
 def test_a_session_id_that_cannot_be_an_argument_of_its_own_is_none(told: str) -> None:
     begin = EventRule(where={"type": ["begin"]}, take={"session": ["id"]})
     reading = Reading(events=[begin, DONE])
     assert stream_of({"type": "begin", "id": told}, reading=reading).session_id is None
-    stream = stream_of({"type": "begin", "id": "ses_1:a/b"}, {"type": "begin", "id": told}, {"type": "done"}, reading=reading)
-    assert stream.session_id == "ses_1:a/b"
+    stream = stream_of({"type": "begin", "id": "ses_1:a.b"}, {"type": "begin", "id": told}, {"type": "done"}, reading=reading)
+    assert stream.session_id == "ses_1:a.b"
     assert end(stream).attempt_class is AttemptClass.OK
