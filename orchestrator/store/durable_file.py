@@ -8,7 +8,6 @@ time: the temporary name is fixed, so what a killed writer left behind is simply
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,12 +15,13 @@ from pathlib import Path
 from orchestrator.errors import StateUnwritableError
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
+from orchestrator.workers.files.room import NO_ROOM
 from orchestrator.workers.files.syncing import sync_data, sync_folder
 
 
 def unwritable(path: Path, error: OSError, *, is_run: bool = True) -> StateUnwritableError:
     """The user's words for a write that failed at `path`. `is_run`: there is a run by now, which can be resumed."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in NO_ROOM
     if not is_run:
         hint = f"{'free some space there' if full else 'mend that'}, then run it again"
     else:

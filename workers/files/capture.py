@@ -11,7 +11,6 @@ less than the time between two looks (`cut_to`), and has room again when the age
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from ..protocol import EMPTY_CAPTURE, INLINE_OUTPUT_BYTES, Capture
 from ..wording import size_in_words
 from .opening import open_file, stands_at
 from .placing import open_anew, place_file
+from .room import NO_ROOM
 from .syncing import sync_data, sync_folder
 
 _durable_folders: set[str] = set()
@@ -28,8 +28,6 @@ _durable_folders: set[str] = set()
 
 _SMALLEST_BLOCK_BYTES = 512
 """No file system has smaller blocks: where one refuses more bytes, the size of the file is a multiple of this."""
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CaptureFile:
@@ -227,7 +225,7 @@ def _takes_a_file(path: str) -> bool:
         with open(open_file(path, os.O_WRONLY | os.O_CREAT), "wb", buffering=0) as file:
             file.write(b"x")
     except OSError as error:
-        return error.errno not in _NO_ROOM
+        return error.errno not in NO_ROOM
     finally:
         with suppress(OSError):
             os.unlink(path)

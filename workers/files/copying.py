@@ -19,6 +19,7 @@ from ..interruption import heed
 from .beneath import OutsideError, lies_beneath, open_beneath, real_beneath
 from .contents import copy_content, copy_open_file
 from .patterns import matches
+from .room import no_room_told
 from .syncing import make_folder, run_folder_of, sync_data, sync_folder
 from .walking import remove_levels, walk
 
@@ -53,8 +54,8 @@ def copy_folder(source: str, target: str, left_out: Collection[str] = ()) -> Non
         raise OSError(errno.ENAMETOOLONG, "folders lie too deep in each other to be copied", source) from error
     except shutil.Error as error:
         first = error.args[0][0]
-        is_full = any(os.strerror(errno.ENOSPC) in str(each[2]) for each in error.args[0])
-        raise OSError(errno.ENOSPC if is_full else errno.EINVAL, f"{first[0]}: {first[2]}") from error
+        no_room = next(filter(None, (no_room_told(str(each[2])) for each in error.args[0])), None)
+        raise OSError(errno.EINVAL if no_room is None else no_room.errno, f"{first[0]}: {first[2]}") from error
 
 
 def copy_matches(patterns: Sequence[str], source: str, target: str, root: str) -> list[str]:

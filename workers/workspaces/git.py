@@ -11,7 +11,6 @@ time limit, for a filter or a file system may hang, and hears the end of its att
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import time
@@ -20,6 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..files.opening import open_file
+from ..files.room import no_room_told
 from ..interruption import HEED_SECONDS, heed, pause
 from ..processes.search_path import absolute_path
 from .git_folders import waited_for
@@ -135,8 +135,8 @@ def git(
     if exit_code != 0:
         # git tells of a full disk in words alone. That is no fault of the item's, so it must not look like one.
         said = err.decode("utf-8", "replace")
-        if os.strerror(errno.ENOSPC) in said:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if (no_room := no_room_told(said)) is not None:
+            raise no_room
         raise GitFailed(_words(said, arguments, exit_code), exit_code)
     return (out or b"").decode("utf-8", "surrogateescape").removesuffix("\n")
 

@@ -24,6 +24,7 @@ from ..files.beneath import real_root
 from ..files.copying import bytes_on_disk, keep_files
 from ..files.opening import StrangeFileError
 from ..files.placing import TamperedError, make_place
+from ..files.room import NO_ROOM
 from ..files.syncing import GoneFolderError, sync_trees
 from ..processes.identity import boot_id
 from ..processes.spawn import SHORTAGES, CannotStart
@@ -39,7 +40,7 @@ from .restarts import mend_after_restart
 from .ties import pinned_workspace
 from .worktrees import commit_all, ignored_files, mend_worktree
 
-_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *SHORTAGES)
+_OF_THE_MACHINE = (*NO_ROOM, errno.EROFS, errno.EIO, *SHORTAGES)
 """What is no fault of the item's: it would befall any other just now."""
 
 
