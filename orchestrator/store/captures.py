@@ -9,13 +9,14 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.files.contents import copy_content
-from orchestrator.workers.files.opening import open_file, read_file
+from orchestrator.workers.files.opening import open_file, open_found
 from orchestrator.workers.files.syncing import make_folder, run_folder_of
 from orchestrator.workers.protocol import Capture
 
@@ -32,7 +33,8 @@ def read_capture(capture: Capture, run_dir: RunDir) -> bytes:
         return b""
     path = capture_path(capture, run_dir)
     try:
-        data = read_file(path)
+        with _whole(path, capture) as file:
+            data = file.read()
     except OSError as error:
         raise CaptureMismatch(f"{path}: {error.strerror}") from error
     _compare(path, capture, len(data), hashlib.sha256(data).hexdigest())
@@ -67,7 +69,7 @@ def verify_capture(capture: Capture, run_dir: RunDir) -> None:
         return
     path = capture_path(capture, run_dir)
     try:
-        with open(open_file(path), "rb") as file:
+        with _whole(path, capture) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
     except OSError as error:
@@ -118,6 +120,17 @@ def keep_capture(capture: Capture, source: RunDir, target: str) -> Capture:
         else:
             copy_content(str(capture_path(capture, source)), target)
     return msgspec.structs.replace(capture, path=target)
+
+
+@contextmanager
+def _whole(path: Path, capture: Capture) -> Iterator[io.BufferedReader]:
+    """The file of the stream, to be read. Raises OSError, and CaptureMismatch if it has another size than was recorded."""
+    descriptor, found = open_found(path, os.O_RDONLY)
+    with open(descriptor, "rb") as file:
+        # Before it is read: a hole of gigabytes behind it would take minutes.
+        if found.st_size != capture.size:
+            raise _other_size(path, capture, found.st_size)
+        yield file
 
 
 def _compare(path: Path, capture: Capture, size: int, sha256: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_file_that_is_not_what_was_recorded_is_a_mismatch(tmp_path: Path, cont
         path.write_bytes(content)
     for read in (read_capture, verify_capture):
         with pytest.raises(CaptureMismatch, match=r"0-1\.stdout"):
+            read(capture_of(path), RunDir(tmp_path))
+
+
+def test_a_hole_of_a_tebibyte_behind_an_output_is_a_mismatch_and_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "0-1.stdout"
+    path.write_bytes(DATA)
+    os.truncate(path, 1 << 40)
+    for read in (read_capture, verify_capture):
+        with pytest.raises(CaptureMismatch, match="has 1099511627776 bytes, 5000 were recorded"):
             read(capture_of(path), RunDir(tmp_path))
 
 

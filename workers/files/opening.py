@@ -11,6 +11,8 @@ import errno
 import os
 import stat
 
+from ..wording import size_in_words
+
 _KINDS = {
     stat.S_IFIFO: "a FIFO stands in its place",
     stat.S_IFSOCK: "a socket stands in its place",
@@ -21,6 +23,9 @@ _KINDS = {
 }
 _OF_OTHER_KINDS = (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EMLINK, errno.ENOTDIR)
 """What `open` says of a link, of a FIFO or a socket without its other end, of a folder, of a device, below what is no folder."""
+
+LARGEST_BYTES = 256 << 20
+"""Of a file of the state that is read whole. Records and outputs are read piece by piece, or by a size that was recorded."""
 
 _ALWAYS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -63,9 +68,13 @@ def stands_at(mine: os.stat_result, path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """All bytes of a file of the state. Raises as `open_file` does."""
-    with open(open_file(path), "rb") as file:
+def read_file(path: str | os.PathLike[str], largest: int | None = LARGEST_BYTES) -> bytes:
+    """All bytes of a file of the state. Raises as `open_file` does, and StrangeFileError of one of more than `largest` bytes."""
+    fd, found = open_found(path, os.O_RDONLY)
+    with open(fd, "rb") as file:
+        # A hole of gigabytes, as a power cut or somebody else may leave it, would be read for minutes.
+        if largest is not None and found.st_size > largest:
+            raise StrangeFileError(errno.EFBIG, f"it is larger than {size_in_words(largest)}", os.fspath(path))
         return file.read()
 
 

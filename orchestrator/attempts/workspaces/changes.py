@@ -103,7 +103,7 @@ def patch_so_far(path: str, base: str | None) -> bytes:
         # Copied from the workspace's: only that knows which files a sparse checkout leaves out.
         place = pinned.having({"GIT_INDEX_FILE": f"{folder}/index"})
         try:
-            index = read_file(f"{place.git_dir}/index")
+            index = read_file(f"{place.git_dir}/index", largest=None)
         except FileNotFoundError:
             git(place, "read-tree", since)
         else:
