@@ -47,6 +47,8 @@ _LONGEST_WORDS = 400
 _DURABLE = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync", "-c", "core.fsyncObjectFiles=true")
 """The last is for git before 2.36, which knows only that; what a later one says of it is `_NO_WORD`."""
 _DIED = " died of signal "
+_KILLED_CODES = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
+"""How a shell tells of a signal, in which somebody may have wrapped git. (128 + SIGHUP is a code of git's own.)"""
 _NO_MEMORY = ("out of memory", "cannot allocate memory", "files this big")
 _NOT_YOURS = "detected dubious ownership"
 _TRUST_IT = "; it is another user's: if you trust it, git config --global --add safe.directory and its path"
@@ -100,7 +102,7 @@ class GitFailed(Exception):
     @property
     def was_killed(self) -> bool:
         """Whether a signal of somebody else's ended it, or a git that it had started."""
-        return self.exit_code is not None and (self.exit_code < 0 or _DIED in str(self))
+        return self.exit_code is not None and (self.exit_code < 0 or self.exit_code in _KILLED_CODES or _DIED in str(self))
 
     @property
     def had_no_memory(self) -> bool:

@@ -81,7 +81,10 @@ def add_worktree(
             new = (*add, "--force", "--no-track")
             try:
                 git(source, *new, "-b", record.branch, path, record.base, env=env, lock=lock)
-            except GitFailed:
+            except GitFailed as failed:
+                # Killed, it may have left the lock of the branch itself, which goes before the next try.
+                if failed.was_killed:
+                    raise
                 free = free_branch(source, record.branch)
                 if free == record.branch:
                     # Nothing is in its way but, perhaps, a lock that another item has left.
