@@ -178,6 +178,13 @@ def test_a_repository_that_has_no_commit_yet_and_one_that_lost_it_are_told_apart
         _resolved(str(repository.path), "HEAD")
 
 
+def test_what_git_lists_below_its_words_is_told_with_them() -> None:
+    """As a git says it that is older than the repository (`--ref-format=reftable`)."""
+    said = "fatal: unknown repository extensions found:\n\tobjectformat\n\trefstorage\n"
+    told = "git rev-parse: unknown repository extensions found: objectformat, refstorage"
+    assert _words(said, ("rev-parse",), 128) == told
+
+
 def test_a_repository_of_another_user_is_told_with_what_to_do() -> None:
     said = "fatal: detected dubious ownership in repository at '/r'\nTo add an exception for this directory, call:\n"
     told = _words(said, ("-c", "a=b", "rev-parse"), 128)

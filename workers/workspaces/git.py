@@ -286,7 +286,9 @@ def _environment(folder: str) -> dict[str, str]:
 
 
 def _words(said: str, arguments: Sequence[str], exit_code: int) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(_NO_WORD)]
+    # What it lists stands below its words: `unknown repository extension found:`, and then which.
+    listed = said.replace(":\n\t", ": ").replace("\n\t", ", ")
+    lines = [line.strip() for line in listed.splitlines() if line.strip() and not line.startswith(_NO_WORD)]
     told = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))] or lines[-3:]
     words = "; ".join(told) or f"exit code {exit_code}"
     settings = arguments.count("-c")  # they stand first, each with its value
