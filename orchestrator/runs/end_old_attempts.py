@@ -41,6 +41,8 @@ def end_attempts(recorder: OfflineRecorder, starts: Sequence[Started], note: Cal
             note(happened.words)
         elif isinstance(happened, OutcomeArrived | AttemptLost) and (ended := flights.take_in(happened)) is not None:
             recorder.record_group([_record(reader, *ended)])
+            # No core hears of it, and no answer is judged: its end is recorded, so it is over here, too.
+            flights.leave(ended[0])
 
     try:
         # Adopt each attempt, as a resume would, and ask for its end at once.
