@@ -79,7 +79,7 @@ def test_a_link_that_leads_out_is_refused_and_where_to_is_told(
 def test_a_link_that_comes_between_the_look_and_the_use_changes_nothing(
     is_file: bool, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = beneath._place_of
+    looks = beneath.place_of
 
     def is_replaced(descriptor: int) -> str:
         found = looks(descriptor)
@@ -87,7 +87,7 @@ def test_a_link_that_comes_between_the_look_and_the_use_changes_nothing(
         (root / "sub").symlink_to(tmp_path / "outside")
         return found
 
-    monkeypatch.setattr(beneath, "_place_of", is_replaced)
+    monkeypatch.setattr(beneath, "place_of", is_replaced)
     (tmp_path / "outside" / "file").write_text("outside")
     found = real_root(str(root))
     if is_file:
