@@ -56,15 +56,20 @@ def line_of(path: str) -> str | None:
         return None
 
 
+def folders_of(where: Where) -> tuple[str, str] | None:
+    """Git's own folder at `where`, and the one that it shares with other worktrees; None: not where git itself has them."""
+    if not isinstance(where, str):
+        return where.git_dir, where.common_dir
+    if (own := git_folder(where)) is not None:
+        common = line_of(os.path.join(own, "commondir"))
+        return own, own if common is None else os.path.join(own, common)
+    is_bare = os.path.lexists(f"{where}/HEAD") and os.path.isdir(f"{where}/objects")
+    return (where, where) if is_bare else None
+
+
 def waited_for(where: Where) -> str:
     """The first file that git would wait for whatever it is asked at `where`, in words; empty: none. Refs are not looked at."""
-    if not isinstance(where, str):
-        folders = {where.git_dir, where.common_dir}
-    elif (own := git_folder(where)) is not None:
-        common = line_of(os.path.join(own, "commondir"))
-        folders = {own, own if common is None else os.path.join(own, common)}
-    else:
-        folders = {where} if os.path.lexists(f"{where}/HEAD") and os.path.isdir(f"{where}/objects") else set()  # bare, or none
+    folders = set(folders_of(where) or ())
     return _first_of(path for folder in folders for path in _strange_in(folder))
 
 

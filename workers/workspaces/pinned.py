@@ -14,13 +14,15 @@ from typing import NamedTuple
 class Pinned(NamedTuple):
     """`folder`: the root of the working tree; `git_dir`, `common_dir`: where git's own files are. All absolute.
 
-    `variables`: the environment for each git that works there.
+    `variables`: the environment for each git that works there. `excludes`: what `info/exclude` said before somebody changed it
+    (`settings`); None: it counts as it stands.
     """
 
     folder: str
     git_dir: str
     common_dir: str
     variables: Mapping[str, str] = MappingProxyType({})
+    excludes: str | None = None
 
     def having(self, variables: Mapping[str, str]) -> Pinned:
         """The same, with more variables."""

@@ -3,7 +3,8 @@
 An agent whose sandbox lets it commit can often write the configuration of the repository, too, and git would run what it names,
 as the user. So what stands in a repository's own configuration is kept with the run before its first item starts, and what
 was changed there since does not count in a call of ours. The user's settings for all repositories count always, and what runs
-nothing (a new remote, a name) is as it stands.
+nothing (a new remote, a name) is as it stands. So is it with `info/exclude`, by which an item could have git pass over the new
+files of all others. Of another `info/attributes` git cannot be told: a change there is heeded, and told.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..byte_text import encode_json, json_decoder
-from ..files.opening import read_file
+from ..byte_text import encode_json, json_decoder, text_of_bytes
+from ..files.opening import StrangeFileError, read_file
 from ..files.syncing import replace_durably
 from ..foreign import ForeignBytesError, decode_struct
 from .git import READING_SECONDS, GitFailed, git
+from .git_folders import folders_of
 from .pinned import Where, folder_of
 
 _OWN = ("local", "worktree")
@@ -63,6 +65,10 @@ _ASKED = ("orchestrate.asked", "by variables")
 _TEXT_MERGE = "git merge-file --marker-size=%L %A %O %B"
 """As git merges a file for which no program is named. An empty word would leave one side out."""
 
+_EXCLUDES, _ATTRIBUTES = "info/exclude", "info/attributes"
+_LARGEST_INFO_BYTES = 1 << 20
+"""Of one that is kept; a person's have a few lines."""
+
 _WORD = re.compile(r"[^\s'\"=;|&()<>$`]+")
 """Of a command line: what may be the path of a program in it."""
 
@@ -71,11 +77,14 @@ class Settled(NamedTuple):
     """The settings that count. `variables`: by which they do; `changed`: in words which were changed, and count as they were.
 
     `programs`: words of the commands that git runs for a file, which may be paths below the working tree; and the key of each.
+    `excludes`: of a changed `info/exclude` what it was, else None. `has_new_attributes`: `info/attributes` was changed.
     """
 
     variables: dict[str, str]
     changed: list[str]
     programs: dict[str, str]
+    excludes: str | None
+    has_new_attributes: bool
 
 
 class _Found(NamedTuple):
@@ -91,10 +100,13 @@ class RepositorySettings(msgspec.Struct, frozen=True):
     """The repository's own settings that matter here, in order, as they were when the run began: key and value.
 
     `root`: of its working tree (absolute); empty: the run's folder was in none; None: not kept, by an earlier version.
+    `excludes`, `attributes`: what `info/exclude` and `info/attributes` said; None: not kept.
     """
 
     own: list[tuple[str, str]]
     root: str | None = None
+    excludes: str | None = None
+    attributes: str | None = None
 
 
 _decode: Callable[[bytes], RepositorySettings] = json_decoder(RepositorySettings)
@@ -107,7 +119,10 @@ def keep_settings(where: Where | None, path: str) -> None:
     """
     kept = kept_settings(path)
     if kept is None or kept.root == "":
-        found = RepositorySettings([], "") if where is None else RepositorySettings(_settings(where).own, folder_of(where))
+        found = RepositorySettings([], "")
+        if where is not None:
+            said = _said_beside(where, _EXCLUDES), _said_beside(where, _ATTRIBUTES)
+            found = RepositorySettings(_settings(where).own, folder_of(where), *said)
         replace_durably(path, encode_json(found))
 
 
@@ -140,7 +155,27 @@ def settled(where: Where, path: str) -> Settled:
         changed.append("where git fetches from")
     commands = {key: value for key, value in (*elsewhere.items(), *kept) if _RUNS.fullmatch(key)}
     words = ((word, key) for key, value in commands.items() for word in _WORD.findall(value))
-    return Settled(variables, changed, {os.path.normpath(word): key for word, key in words if "/" in word or "." in word})
+    programs = {os.path.normpath(word): key for word, key in words if "/" in word or "." in word}
+    excludes = recorded.excludes if recorded is not None else None
+    if excludes is not None and excludes == _said_beside(where, _EXCLUDES):
+        excludes = None
+    changed += [_EXCLUDES] if excludes is not None else []
+    attributes = recorded.attributes if recorded is not None else None
+    has_new_attributes = attributes is not None and attributes != _said_beside(where, _ATTRIBUTES)
+    return Settled(variables, changed, programs, excludes, has_new_attributes)
+
+
+def _said_beside(where: Where, name: str) -> str | None:
+    """What a file of the repository says of its files, beside its commits; None: it is none that can be kept. Raises OSError."""
+    folders = folders_of(where)
+    if folders is None:
+        return None
+    try:
+        return text_of_bytes(read_file(os.path.join(folders[1], name), _LARGEST_INFO_BYTES))
+    except FileNotFoundError:
+        return ""
+    except StrangeFileError:
+        return None
 
 
 def _as_variables(settings: Collection[tuple[str, str]]) -> dict[str, str]:

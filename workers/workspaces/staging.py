@@ -3,7 +3,7 @@
 Promise: what counts is the files, not what an index says of them. An agent may have told git to look at a file no more (the bits
 assume-unchanged and skip-worktree): its change is staged all the same. A sparse checkout stays one: the files that it leaves out
 are not taken for removed, and what an agent writes beside them is staged as anything else. Repositories inside are not entered,
-and none is staged that the base does not have.
+and none is staged that the base does not have. What an item has git ignore by `info/exclude` is staged all the same.
 It refuses to handle: an index written by hand, in which a file that was changed has the times of what is there now. The check of
 a landing runs on what was staged.
 """
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
+from ..byte_text import bytes_of_text
 from .git import GitFailed, asked, git
 from .inner_repositories import REPOSITORY, is_untouched, repositories_since, unknown_repositories
 from .pinned import Pinned
@@ -56,6 +58,8 @@ def stage_all(place: Pinned, base: str) -> list[str]:
         if not begun:
             raise
         _add(place, [*indexed.repositories, *begun])
+    if place.excludes is not None:
+        _add_hidden(place, place.excludes)
     if not base:
         return begun
     # What is new is left out again; what is there is looked at without git working in it.
@@ -69,6 +73,26 @@ def stage_all(place: Pinned, base: str) -> list[str]:
 def _add(place: Pinned, left_out: Iterable[str]) -> None:
     excluded = [f":(exclude,top,literal){name}" for name in left_out]
     git(place, *_WHOLE, "add", "--all", *(("--", ".", *excluded) if excluded else ()))
+
+
+def _add_hidden(place: Pinned, excludes: str) -> None:
+    """Stage the files that git passes over only for what was added to `info/exclude` since that had the text `excludes`."""
+    listing = ["ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"]
+    # Of the settings that count; where none names a file git reads this one.
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    users = asked(place, "config", "--type=path", "core.excludesFile")
+    users = os.path.join(home, "git/ignore") if users is None else users
+    if users and os.path.isfile(users):
+        listing.append(f"--exclude-from={users}")
+    # A file, no pipe: git reads as much as the size of it tells.
+    with NamedTemporaryFile() as file:
+        file.write(bytes_of_text(excludes))
+        file.flush()
+        hidden = git(place, *listing, f"--exclude-from={file.name}").split("\0")
+    # A repository is listed as a folder.
+    if names := "\0".join(name for name in hidden if name and not name.endswith("/")):
+        added = ("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul")
+        git(place, *_WHOLE, *added, env={"GIT_LITERAL_PATHSPECS": "1"}, given=bytes_of_text(names))
 
 
 def unstage(place: Pinned, pathspecs: list[str]) -> None:

@@ -19,7 +19,7 @@ from .git import GitFailed, asked, common_folder, git
 from .pinned import Pinned
 from .record import WorkspaceRecord, snapshots_of
 from .setting_files import setting_files
-from .settings import settled
+from .settings import Settled, settled
 from .waiting_files import refuse_waiting_files, refuse_waiting_refs
 
 _TIE = "gitdir: "
@@ -50,9 +50,9 @@ def pinned_workspace(path: str, record: WorkspaceRecord, variables: Mapping[str,
     if not os.path.isdir(place.git_dir):
         raise GitFailed(f"{record.source} knows nothing of the worktree {path} any more")
     found = settled(place, record.settings_path)
-    place = place.having(found.variables)
+    place = place.having(found.variables)._replace(excludes=found.excludes)
     _refuse_changed_programs(place, record.base, found.programs)
-    return place, [_told(record.source, found.changed)] if found.changed else []
+    return place, _told(record.source, found)
 
 
 def pinned_checkout(repository: str, settings_path: str = "") -> tuple[Pinned, list[str], dict[str, str]]:
@@ -68,7 +68,7 @@ def pinned_checkout(repository: str, settings_path: str = "") -> tuple[Pinned, l
     found = settled(place, settings_path)
     deciding = {name: f"{key} runs" for name, key in found.programs.items()}
     deciding |= dict.fromkeys(setting_files(place), "git reads its settings from")
-    return place.having(found.variables), [_told(repository, found.changed)] if found.changed else [], deciding
+    return place.having(found.variables), _told(repository, found), deciding
 
 
 def _refuse_files_elsewhere(repository: str) -> None:
@@ -123,8 +123,19 @@ def _refuse_changed_programs(worktree: Pinned, base: str, programs: Mapping[str,
             raise GitFailed(f"{programs[name]} runs {name}, which was changed in {worktree.folder}: git is not asked")
 
 
-def _told(repository: str, changed: list[str]) -> str:
-    return f"settings of {repository} that were changed since the run began do not count: {first_in_words(changed)}"
+def _told(repository: str, found: Settled) -> list[str]:
+    """What was changed in the repository since the run began, and what comes of it, in words."""
+    told = []
+    if found.changed:
+        told.append(
+            f"settings of {repository} that were changed since the run began do not count: {first_in_words(found.changed)}"
+        )
+    if found.has_new_attributes:
+        told.append(
+            f"info/attributes of {repository} was changed since the run began, and git heeds it:"
+            " it may show text as binary, or keep a file with other line ends"
+        )
+    return told
 
 
 def _find_tie(path: str, record: WorkspaceRecord) -> None:
