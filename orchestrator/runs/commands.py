@@ -33,7 +33,7 @@ from orchestrator.runs.run_requests import DEFAULT_OPTIONS, ChildRequest, EachRe
 from orchestrator.runs.selection_check import check_selection, check_selection_again
 from orchestrator.runs.update_plan import UpdatePlan
 from orchestrator.shared.nesting.ancestors import find_ancestors
-from orchestrator.shared.nesting.inside import refuse_inside, refuse_others_run
+from orchestrator.shared.nesting.inside import agents_item_around, refuse_inside, refuse_others_run
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.load import read_history
 from orchestrator.store.records import Status
@@ -116,7 +116,13 @@ def run_each(home: Path, request: EachRequest, listeners: Listeners) -> RunRepor
     nesting = find_ancestors(os.environ)
     path = os.path.join(request.folder, "each.toml")
     jobs_file = load_text(request.jobs_text, path=path, folder=request.folder, is_recorded=False)
-    new = NewRun(jobs_file=jobs_file, options=request.options, run_id=request.run_id, lines=request.lines)
+    new = NewRun(
+        jobs_file=jobs_file,
+        options=request.options,
+        run_id=request.run_id,
+        lines=request.lines,
+        within=agents_item_around(),
+    )
     return _supervise_new(home, new, listeners, SessionOptions(run=request.options, nesting=nesting))
 
 
@@ -149,6 +155,7 @@ def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunRep
         options=request.options,
         run_id=request.run_id,
         parent=request.parent,
+        within=agents_item_around(),
     )
     return _supervise_new(home, new, listeners, session)
 

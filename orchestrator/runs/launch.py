@@ -65,6 +65,7 @@ def launch_run(
                     inputs=inputs,
                     options=request.options,
                     run_id=request.run_id,
+                    within=work.within,
                     capsule=request.capsule,
                 )
                 return create_run(home, new)

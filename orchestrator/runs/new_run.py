@@ -21,7 +21,6 @@ from orchestrator.jobsfile.load import user_config
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.runs.locking import lock_run, require_descriptors
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS
-from orchestrator.shared.nesting.inside import agents_item_around
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.item_list import write_item_list
 from orchestrator.store.kept_files import encode_kept
@@ -40,7 +39,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is made of. `inputs`: values of the types that the file declares. `run_id`: None: one is made up.
 
     `lines`: the items of the one job `each`; None: the file was not made by `orchestrate each`. `parent` (`RUN/ITEM`): the item
-    whose child it is. `capsule`: the archive that it replays.
+    whose child it is. `within`: as of `RunHeader`. `capsule`: the archive that it replays.
     """
 
     jobs_file: JobsFile
@@ -49,6 +48,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     lines: Iterable[str] | None = None
     parent: str | None = None
+    within: str
     capsule: str | None = None
 
 
@@ -115,7 +115,7 @@ def _header(run_dir: RunDir, new: NewRun, now: float) -> RunHeader:
         options=new.options,
         each=new.lines is not None,
         parent=new.parent,
-        within=agents_item_around(),
+        within=new.within,
     )
 
 

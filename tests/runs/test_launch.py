@@ -14,7 +14,7 @@ from drivers.store_samples import header
 
 from orchestrator.errors import RunHeldError, UserError
 from orchestrator.jobsfile.load import load_text
-from orchestrator.runs import launch, new_run
+from orchestrator.runs import launch
 from orchestrator.runs.run_requests import RunRequest
 from orchestrator.store.home import launch_lock
 from orchestrator.store.run_dir import RunDir, create_run_dir
@@ -97,7 +97,6 @@ def test_what_an_agent_has_begun_is_no_run_of_its_users_to_go_on_with_nor_the_ot
     """Of another jobs file it could say what it likes; of this one it chose the programs and the environment."""
     record_run(tmp_path, "users", time.time(), str(tmp_path))
     monkeypatch.setattr(launch, "agents_item_around", lambda: "outer/a:0")
-    monkeypatch.setattr(new_run, "agents_item_around", lambda: "outer/a:0")
     with pytest.raises(UserError, match="run users was begun outside of the item that asks"):
         launched(tmp_path, resume=True, run_id="users")
     its_own = launched(tmp_path, resume=True)

@@ -16,7 +16,7 @@ from orchestrator.core.tokens import PROMOTIONS_ALLOWED
 from orchestrator.errors import UserError
 from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
-from orchestrator.runs import new_run
+from orchestrator.runs import launch
 from orchestrator.shared.nesting import inside
 from orchestrator.shared.tokens.answers import TryAgain
 from orchestrator.shared.tokens.record import TokenFiles
@@ -279,7 +279,7 @@ def test_a_stopped_holder_leaves_its_work_to_another_run_and_the_waiters_of_its_
 def test_what_a_run_of_an_agents_says_that_it_did_is_believed_by_no_other(
     stories: LoopStories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(new_run, "agents_item_around", lambda: "outer/b:0")
+    monkeypatch.setattr(launch, "agents_item_around", lambda: "outer/b:0")
 
     def story(engine: MemoryEngine) -> Step:
         yield from engine.until_running("a")
