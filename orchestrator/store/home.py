@@ -86,7 +86,7 @@ def home_folder(option: str | None, *, is_made: bool = True) -> Path:
     """
     named = option or os.environ.get(HOME_VARIABLE) or _home_around()
     home = Path(os.path.abspath(Path(named or _default_home()).expanduser()))
-    _require_entry(home)
+    require_entry(home, runs_folder(home), _ANOTHER)
     if not is_made and not home.exists():
         return home
     # Each folder that is made gets its name synced, or a power loss takes all that is below it.
@@ -134,13 +134,13 @@ def _refuse_as_root(home: Path, there: Path) -> None:
             )
 
 
-def _require_entry(home: Path) -> None:
-    """Raises UserError if this user may not look whether the home, or something in it, is there: it is not empty."""
+def require_entry(folder: Path, inside: Path, hint: str) -> None:
+    """Raises UserError with `hint` if this user may not look whether `inside` is there: the folder is not empty then."""
     try:
-        os.lstat(runs_folder(home))
+        os.lstat(inside)
     except PermissionError as error:
-        raise UserError(f"{home}: cannot be entered: {error.strerror}", _ANOTHER) from error
-    except OSError:  # it is missing, or what is wrong with it is told below
+        raise UserError(f"{folder}: cannot be entered: {error.strerror}", hint) from error
+    except OSError:  # it is missing, or what is wrong with it is told by whoever opens it
         pass
 
 

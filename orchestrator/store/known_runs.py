@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import read_header
-from orchestrator.store.home import runs_folder
+from orchestrator.store.home import require_entry, runs_folder
 from orchestrator.store.run_dir import RunDir, is_run_id
 from orchestrator.system.wording import cut
 from orchestrator.workers.wording import first_in_words
@@ -114,12 +114,7 @@ def find_run(home: Path, reference: str | None) -> RunDir:
 
 def _entered(run_dir: RunDir) -> RunDir:
     """Raise UserError if its folder may not be entered: a command could tell nothing of it, not even whether it goes on."""
-    try:
-        os.lstat(run_dir.checkpoint)
-    except PermissionError as error:
-        raise UserError(f"{run_dir.path}: cannot be entered: {error.strerror}", "run it as the user whose run it is") from error
-    except OSError:  # what is wrong with it says whoever opens it
-        pass
+    require_entry(run_dir.path, run_dir.checkpoint, "run it as the user whose run it is")
     return run_dir
 
 

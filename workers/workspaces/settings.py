@@ -156,13 +156,11 @@ def settled(where: Where, path: str) -> Settled:
     commands = {key: value for key, value in (*elsewhere.items(), *kept) if _RUNS.fullmatch(key)}
     words = ((word, key) for key, value in commands.items() for word in _WORD.findall(value))
     programs = {os.path.normpath(word): key for word, key in words if "/" in word or "." in word}
-    excludes = recorded.excludes if recorded is not None else None
-    if excludes is not None and excludes == _said_beside(where, _EXCLUDES):
-        excludes = None
-    changed += [_EXCLUDES] if excludes is not None else []
-    attributes = recorded.attributes if recorded is not None else None
-    has_new_attributes = attributes is not None and attributes != _said_beside(where, _ATTRIBUTES)
-    return Settled(variables, changed, programs, excludes, has_new_attributes)
+    excludes, attributes = (None, None) if recorded is None else (recorded.excludes, recorded.attributes)
+    has_new_excludes = excludes not in (None, _said_beside(where, _EXCLUDES))
+    has_new_attributes = attributes not in (None, _said_beside(where, _ATTRIBUTES))
+    changed += [_EXCLUDES] if has_new_excludes else []
+    return Settled(variables, changed, programs, excludes if has_new_excludes else None, has_new_attributes)
 
 
 def _said_beside(where: Where, name: str) -> str | None:
