@@ -6,7 +6,6 @@ the import of these modules.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -77,11 +76,6 @@ class ActionRunner:
         # A session that is resumed is known before the agent tells it: a kill right now must not lose it.
         if start.agent is not None and start.agent.session_id is not None:
             self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
-        if locks and "filelock" not in sys.modules:
-            # Import what `unlock` needs (25 ms, once) while the first agent works: not before it starts, nor when it has ended.
-            # If the import fails for want of a descriptor, `unlock` will tell.
-            with suppress(OSError, ImportError):
-                import filelock  # noqa: F401
         course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         course.add_process(watch)
         # The report comes before the captures are cut and moved: it reads what is left to read of them.

@@ -8,12 +8,11 @@ import os
 import socket
 import sys
 
-from filelock import lock_descriptor
-
 from . import channel
 from .command_line import worker_argv
 from .environment import bare_environment, hand_over_environment
 from .files.opening import open_file
+from .locks import lock_descriptor
 from .log import LOG_NAME, begin_log
 from .protocol import LIVENESS_LOCK_NAME, WORKER_LIVENESS_FD, WORKER_SOCKET_FD
 from .warm_process import fork_worker
@@ -28,7 +27,7 @@ def lock_liveness(folder: str) -> int:
     """
     fd = open_file(f"{folder}/{LIVENESS_LOCK_NAME}", os.O_RDWR | os.O_CREAT)
     try:
-        if not lock_descriptor(fd, blocking=False):
+        if not lock_descriptor(fd):
             raise BlockingIOError(errno.EAGAIN, "an earlier worker still lives there", folder)
     except BaseException:
         os.close(fd)

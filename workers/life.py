@@ -47,7 +47,7 @@ def live(folder: str) -> NoReturn:
             raise
     except BaseException as error:
         end_by(error, code)
-    # Not sys.exit: exit handlers, filelock's among them, would unlock descriptors that an agent may hold still.
+    # Not sys.exit: an exit handler of some library could let go of what an agent may hold still.
     os._exit(code)
 
 

@@ -1,9 +1,32 @@
-"""Letting go of a lock that travelled: slots, pool slots, borrowed slots, tokens."""
+"""The kernel's locks, by descriptor: taking one by a try, and letting go of one that travelled with an attempt.
+
+Not by filelock's objects: they unlock when they are collected and at exit, under an agent that still runs. Its functions for
+descriptors make the same one call (docs/decisions/0017); importing them was a twelfth of what a run costs to start.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import time
+
+
+def lock_descriptor(fd: int) -> bool:
+    """Lock the open file for all copies of `fd`; False if another open file has it. Raises OSError: there are no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # EACCES: how some network file systems say that another has it.
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def unlock_descriptor(fd: int) -> None:
+    """Unlock it for all copies of `fd`, and leave it open. Raises OSError."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def unlock(fd: int) -> None:
@@ -11,12 +34,10 @@ def unlock(fd: int) -> None:
 
     Closing alone would not do: a process that escaped from an attempt's tree may hold the same open file for ever. Waiters look
     for the touch. Its time is given in full nanoseconds: the kernel's own stamps stand still for 4 ms, and two releases would
-    look like one. filelock's objects would not do: they unlock at garbage collection and at exit, under an agent that still runs.
+    look like one.
     """
-    import filelock
-
     try:
-        filelock.unlock_descriptor(fd)
+        unlock_descriptor(fd)
         now = time.time_ns()
         os.utime(fd, ns=(now, now))
     except OSError:

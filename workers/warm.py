@@ -55,8 +55,6 @@ def serve_forks(control: int, argv: Sequence[str], environment: Sequence[bytes])
             os.setsid()
         _hold_only(control)
         # All that a worker would import: as it begins, while its first attempt runs, as that ends.
-        import filelock  # noqa: F401
-
         from . import loop  # noqa: F401
 
         # Refused here it is refused to each worker: then it is of no use.

@@ -97,13 +97,10 @@ _is_refused = not can_fork_siblings()
 def fork_warm_process() -> None:
     """Make it as a fork of this process, which has one thread and holds no lock and no descriptor of a run yet.
 
-    For a process that is ours alone. What both need is loaded before, so that it is loaded once. Nothing happens where it cannot
-    be had: then workers are started.
+    For a process that is ours alone. Nothing happens where it cannot be had: then workers are started.
     """
     if _is_refused or _current or threading.active_count() != 1:
         return
-    import filelock  # noqa: F401
-
     with suppress(OSError):
         ours, theirs = channel.socket_pair()
         with theirs:

@@ -18,12 +18,12 @@ from orchestrator import __version__
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.store.home import limits_folder, pools_folder, tokens_folder
 from orchestrator.system.wording import counted, how_many, shown, sized
+from orchestrator.workers.locks import lock_descriptor
 from orchestrator.workers.wording import first_in_words
 
 _LOW_DISK_BYTES = 1 << 30
 _DEPENDENCIES = {
     "click": ((8, 1), (9,)),
-    "filelock": ((4,), (5,)),
     "jinja2": ((3, 1), (4,)),
     "msgspec": ((0, 19), (1,)),
     "psutil": ((6,), (8,)),
@@ -119,15 +119,13 @@ def _writing(home: Path) -> Finding:
 
 def _locking(home: Path) -> Finding:
     """Whether a lock taken through one descriptor is refused to another, and free again when the first is closed."""
-    from filelock import lock_descriptor
-
     # Two descriptors of one file, as two processes would have them.
     probe = home / f".doctor-{os.getpid()}.lock"
     first = second = -1
     try:
         first = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         second = os.open(probe, os.O_RDWR | os.O_CLOEXEC)
-        taken, also = lock_descriptor(first, blocking=False), lock_descriptor(second, blocking=False)
+        taken, also = lock_descriptor(first), lock_descriptor(second)
     except OSError as error:
         return Finding("bad", "locks", _lock_error(home, error))
     finally:

@@ -35,6 +35,7 @@ from orchestrator.workers.byte_text import append_json
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.files.syncing import sync_data, sync_folder
+from orchestrator.workers.locks import lock_descriptor, unlock_descriptor
 
 
 class Chain(NamedTuple):
@@ -145,8 +146,6 @@ class Journal:
             self._failure = StateUnwritableError(f"{self.path}: this journal is closed")
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            from filelock import unlock_descriptor
-
             # Closing alone would not do: a process that is being started has a copy until the kernel is done with its exec.
             with contextlib.suppress(OSError):
                 unlock_descriptor(fd)
@@ -278,13 +277,10 @@ class JournalRead:
 
 def _open_locked(path: Path, flags: int = 0) -> int:
     """Open a journal to write it, and lock it: it has one writer, whatever becomes of supervisor.lock."""
-    # Imported here: it takes 35 ms, which a reader must not pay.
-    from filelock import lock_descriptor
-
     try:
         fd = open_file(path, os.O_WRONLY | os.O_APPEND | flags)
         try:
-            is_mine = lock_descriptor(fd, blocking=False)
+            is_mine = lock_descriptor(fd)
         except BaseException:
             os.close(fd)
             raise

@@ -20,6 +20,7 @@ from orchestrator.system.locks.holders import holder_pid, is_locked
 from orchestrator.system.run_log import append_log
 from orchestrator.workers.files.opening import read_file
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
+from orchestrator.workers.locks import unlock_descriptor
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 
 _POLL_SECONDS = 0.02
@@ -73,8 +74,6 @@ class SupervisorLock:
     def release(self) -> None:
         """Let the lock go; the lock file stays (unlinking it would let two processes lock two files of one name)."""
         if self._fd is not None:
-            from filelock import unlock_descriptor
-
             fd, self._fd = self._fd, None
             # Closing alone would not do: a process that is being started has a copy until the kernel is done with its exec.
             # Where the file system has lost its lock service (ENOLCK) the close has to do.

@@ -28,7 +28,7 @@ SCRIPT = Path(sysconfig.get_path("scripts")) / "orchestrate"
 LIMIT_SECONDS = 120
 
 PACKAGES = ("orchestrator", "workers")
-LOOSE = ("json", "shlex", "subprocess", "tempfile", "tomllib", "click", "jinja2", "msgspec", "filelock")
+LOOSE = ("json", "shlex", "subprocess", "tempfile", "tomllib", "click", "jinja2", "msgspec")
 """Modules of Python and of others, each as a file beside the packages: what an agent may leave in the folder that it works in."""
 
 MODULES = ("__main__", "attempts", "cli", "demo_agent", "errors", "launch", "loop", "protocol", "workers")

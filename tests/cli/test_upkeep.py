@@ -152,11 +152,11 @@ def test_doctor_finds_nothing_wrong_with_a_good_machine(run_cli: RunCli, home: P
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
 def test_a_file_system_without_locks_is_told_in_words(number: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(_fd: int, **_options: Any) -> bool:
+    def refuses(_fd: int) -> bool:
         raise OSError(number, os.strerror(number))
 
     home.mkdir(mode=0o700)
-    monkeypatch.setattr("filelock.lock_descriptor", refuses)
+    monkeypatch.setattr(checkup, "lock_descriptor", refuses)
     finding = next(each for each in checkup.examine(home) if each.check == "locks")
     assert finding.level == "bad"
     assert errno.errorcode[number] in finding.message
@@ -200,7 +200,7 @@ def test_a_read_only_home_is_told_in_words(home: Path, monkeypatch: pytest.Monke
 
 def test_a_file_system_that_gives_a_lock_twice_is_found_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir(mode=0o700)
-    monkeypatch.setattr("filelock.lock_descriptor", lambda _fd, **_options: True)
+    monkeypatch.setattr(checkup, "lock_descriptor", lambda _fd: True)
     finding = next(each for each in checkup.examine(home) if each.check == "locks")
     assert (finding.level, "gives one lock to two at once" in finding.message) == ("bad", True)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 import psutil
-from filelock import lock_descriptor
 
 from drivers.processes import LIMIT_SECONDS, wait_until
 from orchestrator.workers import channel
 from orchestrator.workers.launch import start_worker
+from orchestrator.workers.locks import lock_descriptor
 from orchestrator.workers.log import read_log
 from orchestrator.workers.protocol import End, Ended, EndReason, Limits, LogLine, Outcome, Spawned, Start
 
@@ -74,7 +74,7 @@ class WorkerDriver:
     def lock(self, path: Path) -> int:
         """A descriptor, opened anew, that holds the lock of `path`."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        assert lock_descriptor(descriptor, blocking=False)
+        assert lock_descriptor(descriptor)
         self._locks.append(descriptor)
         return descriptor
 
@@ -134,6 +134,6 @@ def may_be_locked(path: Path) -> bool:
     """Whether nobody holds the lock of `path`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        return lock_descriptor(descriptor, blocking=False)
+        return lock_descriptor(descriptor)
     finally:
         os.close(descriptor)

@@ -131,12 +131,12 @@ def test_a_lock_file_that_is_replaced_during_the_try_is_not_taken_for_the_one_th
     real = travelling.lock_descriptor
     replaced: list[bool] = []
 
-    def replace_first(fd: int, *, blocking: bool) -> bool:
+    def replace_first(fd: int) -> bool:
         if not replaced:
             replaced.append(True)
             path.unlink()
             path.touch()
-        return real(fd, blocking=blocking)
+        return real(fd)
 
     monkeypatch.setattr(travelling, "lock_descriptor", replace_first)
     with held(pool_of(tmp_path, 1), "a") as fds:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from ..locks import lock_descriptor
 from .config_folder import ConfigFolder
 from .config_links import noted_links
 from .copying import bytes_on_disk
@@ -104,14 +105,12 @@ def _slots(folder: str) -> set[int]:
 
 
 def _is_held(lock: str) -> bool:
-    from filelock import lock_descriptor
-
     try:
         descriptor = open_file(lock, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
-        return not lock_descriptor(descriptor, blocking=False)
+        return not lock_descriptor(descriptor)
     finally:
         os.close(descriptor)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ..locks import unlock
+from ..locks import lock_descriptor, unlock
 from ..protocol import ConfigTask
 from .beneath import lies_beneath
 from .config_links import Links, links_path, note_links, noted_links
@@ -207,11 +207,9 @@ def _is_name(session_id: str) -> bool:
 
 def _lock(path: str) -> int | None:
     """A descriptor that holds the lock; None: somebody else does."""
-    from filelock import lock_descriptor
-
     descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
-        if lock_descriptor(descriptor, blocking=False):
+        if lock_descriptor(descriptor):
             return descriptor
     except BaseException:
         os.close(descriptor)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ..files.opening import open_file
 from ..files.room import no_room_told
 from ..interruption import HEED_SECONDS, heed, pause
+from ..locks import lock_descriptor
 from ..processes.search_path import absolute_path
 from .git_folders import waited_for
 from .pinned import Where, folder_of, variables_of
@@ -248,14 +249,12 @@ def locked(
 
     Waits for it that long; None: as long as it takes. A process that is killed lets go of it. Raises GitFailed, OSError.
     """
-    from filelock import lock_descriptor
-
     path = os.path.join(common or common_folder(repository), name)
     descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
     give_up_at = None if patience_seconds is None else time.monotonic() + patience_seconds
     try:
         # Never unlocked by name: closing is enough, and a git that outlives us keeps it until it ends.
-        while not lock_descriptor(descriptor, blocking=False):
+        while not lock_descriptor(descriptor):
             if give_up_at is not None and time.monotonic() > give_up_at:
                 raise GitFailed(f"{path}: another process has held this lock for {patience_seconds:g} s; is one stopped?")
             pause(_LOCK_POLL_SECONDS)

@@ -1,7 +1,6 @@
 """Lock files whose locks travel with an attempt: slots, pool slots, borrowed slots, tokens. Freed the moment nobody holds them.
 
-`filelock.lock_descriptor` and not `FileLock`: a FileLock object unlocks when it is garbage-collected and at interpreter exit,
-also for a descriptor that an agent still holds. A descriptor is opened anew for each attempt, handed to the worker, and closed
+A descriptor is opened anew for each attempt, handed to the worker, and closed
 here without unlocking; the worker unlocks it (`workers.locks.unlock`) once the attempt's tree is confirmed ended.
 """
 
@@ -10,10 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from filelock import lock_descriptor
-
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_found, stands_at
+from orchestrator.workers.locks import lock_descriptor
 
 
 def try_lock(path: str | Path) -> int | None:
@@ -27,7 +25,7 @@ def try_lock(path: str | Path) -> int | None:
         is_mine = False
         try:
             fault_point("lock.taking")
-            if not lock_descriptor(fd, blocking=False):
+            if not lock_descriptor(fd):
                 return None
             if stands_at(mine, path):
                 is_mine = True
