@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from orchestrator.errors import UserError
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_PLACEHOLDER = re.compile(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
-_MEANT_FOR_A_TEMPLATE = re.compile(r"\{(?=[{%#\r]|\Z)|\r")
+_PLACEHOLDER = lazy_pattern(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
+_MEANT_FOR_A_TEMPLATE = lazy_pattern(r"\{(?=[{%#\r]|\Z)|\r")
 """A brace that a template would take for the beginning of a placeholder, a tag or a comment, also with the text behind it; and
 the carriage return, which templates turn into a newline."""
 
@@ -17,7 +18,7 @@ the carriage return, which templates turn into a newline."""
 _ITEMS = 'for_each = { lines = "items.txt" }\n'
 """Where a run of `each` has its list: the file itself is never read, for the lines of stdin are the items."""
 
-_OTHER_NAME = re.compile(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
+_OTHER_NAME = lazy_pattern(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
 """What looks like a placeholder, and is none of ours. To a command it is passed on, which may want it (`docker ps --format
 {{.ID}}`). In a prompt it is refused: an agent that is told `{{ itm }}` is paid for nothing."""
 

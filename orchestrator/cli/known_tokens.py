@@ -7,7 +7,6 @@ its last holder lives. The reason for the last: by the record the next holder fi
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,10 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.system.wording import cut
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.locks import unlock
 
-_KEY = re.compile(r"[0-9a-f]{32}")
+_KEY = lazy_pattern(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from orchestrator.core.states import JobState, RunState
 MUTE_AFTER = 2
 """One attempt that tells nothing may have been killed; two in a run where none has told are an agent that never tells."""
 
-_NEXT_BUDGET = re.compile("; (?=budget(?:: | of ))")
+_NEXT_BUDGET = "; (?=budget(?:: | of ))"
 
 Unit = Literal["nano_usd", "tokens"]
 UNITS: tuple[Unit, ...] = ("nano_usd", "tokens")
@@ -138,7 +138,7 @@ def words_about_job(reason: str, job_id: str) -> str:
     That leaves out the budgets of other jobs. If nothing is left, it is all of `reason`: the job waits for what others would do.
     """
     # Budgets stand behind each other with "; " between them, which may stand inside the words of one, too.
-    told = _NEXT_BUDGET.split(reason)
+    told = re.split(_NEXT_BUDGET, reason)
     own = [each for each in told if not each.startswith("budget of ") or each.startswith(f"budget of {job_id}: ")]
     return "; ".join(own or told)
 

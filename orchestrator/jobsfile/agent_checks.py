@@ -7,7 +7,6 @@ needed. A run that is only read from its records looks at no file: what has chan
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,12 @@ from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import AgentAction, GateAction, LandAction, Workspace
 from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
 from orchestrator.jobsfile.template_fields import WRONG
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from orchestrator.jobsfile.profiles.load import Profiles
 
-_VARIABLES = re.compile(r"[^=*\0]+\*?")
+_VARIABLES = lazy_pattern(r"[^=*\0]+\*?")
 
 DEFAULT_CONCURRENCY = 4
 """Items of an agent job that run at once where `max_concurrency` does not say: a provider's limits are soon reached."""

@@ -7,14 +7,14 @@ Refuses to handle: paths that tell of what an item follows (`parent`), and items
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from orchestrator.jobsfile.language.template import RenderError, Template
 from orchestrator.jobsfile.language.values import text_of
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_ITEM_ALONE = re.compile(r"([^{}]*)\{\{\s*item\s*\}\}([^{}]*)")
+_ITEM_ALONE = lazy_pattern(r"([^{}]*)\{\{\s*item\s*\}\}([^{}]*)")
 
 
 class SameFile(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Sequence
 
@@ -23,6 +22,7 @@ from orchestrator.jobsfile.model import (
     chain_of,
 )
 from orchestrator.system.wording import how_many, shown
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 _WIDEST = 60
 """Characters of a template, a path or a list of jobs that are shown."""
@@ -30,7 +30,7 @@ _WIDEST = 60
 _DEEPEST = 20
 """Levels of a tree. What lies deeper begins at the margin again, further down: a chain of a thousand jobs stays readable."""
 
-_OBEYED_BY_MERMAID = re.compile(r'["#<>&`%\\;]')
+_OBEYED_BY_MERMAID = lazy_pattern(r'["#<>&`%\\;]')
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +19,13 @@ from orchestrator.jobsfile.language.suggestions import did_you_mean, shown
 from orchestrator.jobsfile.language.toml_text import parse_toml, read_text
 from orchestrator.jobsfile.model import InputSpec, InputType
 from orchestrator.workers.foreign import ForeignBytesError, decode_json
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 Ask = Callable[[str, InputSpec, str], str | None]
 """Asks a person for the input of this name. The text: what is wrong with the last answer, "" at first. None: no answer."""
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_INTEGER = lazy_pattern(r"[+-]?[0-9]{1,18}")
+_NUMBER = lazy_pattern(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,9 @@ from orchestrator.jobsfile.language.decode import decode
 from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
 from orchestrator.jobsfile.model import InputSpec, InputType
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_NAME = re.compile(INPUT_NAME)
+_NAME = lazy_pattern(INPUT_NAME)
 INPUT_WORDS: dict[InputType, str] = {
     "string": "a string",
     "integer": "a whole number",

@@ -5,7 +5,6 @@ How a job's keys go together with the defaults and with other jobs is the busine
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +47,7 @@ from orchestrator.jobsfile.template_fields import (
     compile_text,
     compile_written,
 )
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 JobFields = dict[str, Any]
 """Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command, shell or gate."""
@@ -66,7 +66,7 @@ _WRITTEN: dict[str, tuple[TemplateKind, str]] = {
 }
 """Keys whose value is a template that must not be empty: of which kind, and of what."""
 
-_CHOICE = re.compile(CHOICE)
+_CHOICE = lazy_pattern(CHOICE)
 
 
 def compile_fields(table: dict[str, Any], place: Place, problems: Problems) -> JobFields:

@@ -6,7 +6,6 @@ A mistake in a default is told where the default stands if it is wrong by itself
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -49,9 +48,10 @@ from orchestrator.jobsfile.model import (
 )
 from orchestrator.jobsfile.sources import SourceError, list_items
 from orchestrator.jobsfile.template_fields import WRONG
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.protocol import Limits
 
-_JOB_ID = re.compile(JOB_ID)
+_JOB_ID = lazy_pattern(JOB_ID)
 
 
 def build_jobs(

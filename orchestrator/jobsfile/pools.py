@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from orchestrator.jobsfile.key_types import POOL_NAME
@@ -12,11 +11,12 @@ from orchestrator.jobsfile.language.problems import Problems
 from orchestrator.jobsfile.language.suggestions import describe
 from orchestrator.jobsfile.model import Pool
 from orchestrator.jobsfile.template_fields import WRONG
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 PoolFields = dict[str, dict[str, Any]]
 """Name -> the keys that a table [pools.NAME] gives; a value may be WRONG."""
 
-_POOL_NAME = re.compile(POOL_NAME)
+_POOL_NAME = lazy_pattern(POOL_NAME)
 
 
 def compile_pools(tables: dict[str, Any], problems: Problems) -> PoolFields:

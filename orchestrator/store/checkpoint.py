@@ -14,7 +14,6 @@ format.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +25,11 @@ from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.foreign import ForeignBytesError
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 SEPARATOR = b",\n"
 HEAD_END = b',"records":[\n'
-_LAST_LINE = re.compile(rb'\n\],"crc":(\d{1,10})\}\n\Z')
+_LAST_LINE = lazy_pattern(rb'\n\],"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = len('\n],"crc":4294967295}\n')
 
 

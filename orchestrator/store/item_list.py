@@ -5,7 +5,6 @@ Written once, durably, and never changed: `port:3` means the same value for ever
 
 from __future__ import annotations
 
-import re
 import zlib
 from array import array
 from collections.abc import Generator, Iterable, Iterator
@@ -21,8 +20,9 @@ from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.byte_text import append_json, json_decoder
 from orchestrator.workers.files.syncing import sync_folder
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_LAST_LINE = re.compile(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')
+_LAST_LINE = lazy_pattern(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = 64
 
 _decode = json_decoder(Any)

@@ -11,6 +11,7 @@ from orchestrator.store.captures import CaptureMismatch, capture_lines, capture_
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, lines_of, text_of_bytes
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_json
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.protocol import Capture, Outcome
 from orchestrator.workers.wording import size_in_words
 
@@ -97,7 +98,7 @@ def without_fence(answer: bytes) -> bytes:
     return answer if found is None else found[1]
 
 
-_FENCE = re.compile(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_FENCE = lazy_pattern(rb"^```(?:json|JSON)?[ \t]*\r?\n(.*?)^[ \t]*```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 
 
 def _refuse_large(outcome: Outcome, kind: OutputKind) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import time
 from pathlib import Path
@@ -23,10 +22,11 @@ from orchestrator.store.home import home_of, runs_folder
 from orchestrator.store.kept_records import REMOVAL_MARK, holds_records, lost_checkpoint
 from orchestrator.system.wording import cut
 from orchestrator.workers.files.syncing import sync_folder
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME
 
 LONGEST_RUN_ID = 64
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RUN_ID = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUFFIX_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _FOLDER_SIZE = 1000
 """Items whose outputs share a folder: large folders are slow in many tools."""

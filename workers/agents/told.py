@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..lazy_pattern import lazy_pattern
 from ..protocol import Usage
 from ..protocol.reading import TakeName
 from .event_fields import LARGEST, fields_at, number_at, number_of, texts_at
 
 _LONGEST_NAME = _LONGEST_DENIAL = 200
 _MOST_DENIALS = 100
-_SESSION_ID = re.compile(r"[!-,0-}][!-.0-~]{0,199}")
+_SESSION_ID = lazy_pattern(r"[!-,0-}][!-.0-~]{0,199}")
 """What goes out again as an argument of a CLI: nothing that it could take for an option, or for a file that the agent has written
 (some take a session by its path), or that no argument can be."""
 _NUMBERS = (

@@ -6,16 +6,16 @@ the part that is (`src+2/x`): a sign that names of items hardly have, so that no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import count
 
+from ..lazy_pattern import lazy_pattern
 from .git import commit_of, git
 
 OUR_BRANCHES = "orchestrate/"
 """What the names of branches begin with that nobody has named, if the repository has no branch `orchestrate`."""
 
-_OURS = re.compile(r"orchestrate(\+\d+)?/")
+_OURS = lazy_pattern(r"orchestrate(\+\d+)?/")
 
 
 def is_named_by_us(branch: str) -> bool:

@@ -10,10 +10,10 @@ its files are compared by a folder of git's own that is made for this alone.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from tempfile import TemporaryDirectory
 
+from ..lazy_pattern import lazy_pattern
 from .git import GitFailed, git
 from .git_folders import git_folder, line_of
 from .pinned import Pinned
@@ -21,8 +21,8 @@ from .pinned import Pinned
 REPOSITORY = "160000"
 """The mode that git gives to one."""
 
-_OBJECT = re.compile(r"[0-9a-f]{40,64}")
-_BRANCH = re.compile(r"refs/[^\0]+")
+_OBJECT = lazy_pattern(r"[0-9a-f]{40,64}")
+_BRANCH = lazy_pattern(r"refs/[^\0]+")
 
 
 def unknown_repositories(place: Pinned) -> list[str]:

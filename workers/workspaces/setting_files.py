@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator
 
 from ..files.beneath import lies_beneath
+from ..lazy_pattern import lazy_pattern
 from .git import git
 from .pinned import Pinned
 
-_INCLUDE = re.compile(r"include(if\..*)?\.path", re.DOTALL)
+_INCLUDE = lazy_pattern(r"include(if\..*)?\.path", re.DOTALL)
 _FILE = "file:"
 
 

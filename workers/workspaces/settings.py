@@ -20,6 +20,7 @@ from ..byte_text import encode_json, json_decoder, text_of_bytes
 from ..files.opening import StrangeFileError, read_file
 from ..files.syncing import replace_durably
 from ..foreign import ForeignBytesError, decode_struct
+from ..lazy_pattern import lazy_pattern
 from .git import READING_SECONDS, GitFailed, git
 from .git_folders import folders_of
 from .pinned import Where, folder_of
@@ -27,7 +28,7 @@ from .pinned import Where, folder_of
 _OWN = ("local", "worktree")
 """The scopes of one repository. git names these and `system`, `global`, `command`."""
 
-_RUNS = re.compile(
+_RUNS = lazy_pattern(
     r"filter\..*\.(clean|smudge|process|required)|merge\..*\.driver|core\.(attributesfile|excludesfile)", re.DOTALL
 )
 """What our calls could run, and files that they read whole. Off in all of them: hooks, fsmonitor, editors, signing, programs that
@@ -47,15 +48,15 @@ _MEANS = {
 }
 """What decides which changes git sees and how it shows and commits them, each with what it means where nothing is said."""
 
-_HOOK = re.compile(r"(hook\..*)\.(command|event|enabled)", re.DOTALL)
+_HOOK = lazy_pattern(r"(hook\..*)\.(command|event|enabled)", re.DOTALL)
 """A hook in the configuration, from git 2.54 on. Off for us, whoever has configured it."""
 
-_FETCHES = re.compile(
+_FETCHES = lazy_pattern(
     r"(remote|url|credential|protocol|http|fetch)\..*|extensions\.partialclone|core\.(sshcommand|gitproxy|alternaterefs.*)",
     re.DOTALL,
 )
 """What says where a fetch goes, and what it asks on the way."""
-_IS_PARTIAL = re.compile(r"remote\..*\.promisor|extensions\.partialclone", re.DOTALL)
+_IS_PARTIAL = lazy_pattern(r"remote\..*\.promisor|extensions\.partialclone", re.DOTALL)
 """git itself fetches what a partial clone lacks."""
 
 _UNKNOWN_OPTION = 129
@@ -69,7 +70,7 @@ _EXCLUDES, _ATTRIBUTES = "info/exclude", "info/attributes"
 _LARGEST_INFO_BYTES = 1 << 20
 """Of one that is kept; a person's have a few lines."""
 
-_WORD = re.compile(r"[^\s'\"=;|&()<>$`]+")
+_WORD = lazy_pattern(r"[^\s'\"=;|&()<>$`]+")
 """Of a command line: what may be the path of a program in it."""
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 
+from ..lazy_pattern import lazy_pattern
 from ..wording import first_in_words
 from .git import GitFailed, git
 from .pinned import Pinned
 
-_MARKER = re.compile(rb"^(<{7,}|>{7,}|\|{7,}) ", re.MULTILINE)
+_MARKER = lazy_pattern(rb"^(<{7,}|>{7,}|\|{7,}) ", re.MULTILINE)
 _LARGEST_BYTES = 64 << 20
 _BOTH_SIDES = {"2", "3"}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import re
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from orchestrator.workers.agents.attempt_record import AttemptRecord
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.files.opening import open_file, read_file
 from orchestrator.workers.foreign import LARGEST_BYTES, ForeignBytesError, decode_struct
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.wording import size_in_words
 
 FORMAT = 1
@@ -33,7 +33,7 @@ INDEX = "capsule.json"
 FILES = ("told", "stdout", "stderr", "answer", "check", "patch")
 """What of an attempt is kept, where there is any: its prompt, its streams, its answer, its failed check, its changes."""
 
-_NAME = re.compile(r"capsule\.json|jobs\.toml|items/[a-z][a-z0-9_]*\.jsonl|attempts/[a-z][a-z0-9_]*/\d+-\d+/[a-z]+")
+_NAME = lazy_pattern(r"capsule\.json|jobs\.toml|items/[a-z][a-z0-9_]*\.jsonl|attempts/[a-z][a-z0-9_]*/\d+-\d+/[a-z]+")
 _PLAIN_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _BLOCK_BYTES = 1 << 20
 

@@ -13,6 +13,7 @@ from orchestrator.cli.importing.scope import Scope
 from orchestrator.cli.importing.shell_text import script_of
 from orchestrator.cli.importing.workflow import Step, Workflow
 from orchestrator.jobsfile.profiles.load import Profiles
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 _DEFAULT_TIMEOUT = "5m"
 """The timeout of a shell step and of a prompt step without one, as Spec Kit has it."""
@@ -22,7 +23,7 @@ _DOTTED_COMMANDS = frozenset(_DOTTED.split())
 _SKILL_SIGNS = {"codex": "$", "zcode": "$", "command-code": "$", "kimi": "/skill:"}
 """What stands before the name of a skill, for agents that use no slash."""
 _FALLBACK_AGENT = "claude"
-_LONE_INPUT = re.compile(r"\s*\{\{(.*)\}\}\s*", re.DOTALL)
+_LONE_INPUT = lazy_pattern(r"\s*\{\{(.*)\}\}\s*", re.DOTALL)
 _REJECTING = ("reject", "abort")
 
 

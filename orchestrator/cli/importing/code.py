@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 Kind = Literal["text", "number", "boolean", "list", "unknown"]
 Level = Literal[0, 1, 2, 3, 4]
@@ -15,8 +16,8 @@ Level = Literal[0, 1, 2, 3, 4]
 MOST, LEAST = "9e99", "-9e99"
 """A number above, and one below, all numbers that a workflow compares with."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TEMPLATE_SIGN = re.compile(r"\{[{%#]")
+_NAME = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_]*")
+_TEMPLATE_SIGN = lazy_pattern(r"\{[{%#]")
 
 
 @dataclass(frozen=True, slots=True)

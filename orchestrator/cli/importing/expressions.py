@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.workers.lazy_pattern import lazy_pattern
+
 _LONGEST = 10_000
 _DEEPEST = 50
 
-_TOKEN = re.compile(
+_TOKEN = lazy_pattern(
     r"""\s*(?:
     (?P<text>'[^']*'|"[^"]*")
     |(?P<number>-?\d+(?:\.\d+)?(?![\w.-]))
@@ -23,7 +25,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_PATH_PART = re.compile(r"[\w-]+|\[(\d+)\]")
+_PATH_PART = lazy_pattern(r"[\w-]+|\[(\d+)\]")
 _FILTERS = {"default": (0, 1), "join": (1, 1), "map": (1, 1), "contains": (1, 1), "from_json": (0, 0)}
 _WORDS = ("and", "or", "not", "in")
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "none": None}

@@ -11,8 +11,9 @@ from typing import Any
 from orchestrator.cli.importing.code import Code, Kind, field_of
 from orchestrator.cli.importing.notes import Mistakes, Notes
 from orchestrator.cli.importing.yaml_file import Table
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_-]*")
 _KINDS: dict[str, Kind] = {"string": "text", "number": "number", "boolean": "boolean"}
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KEYS = frozenset({"type", "required", "default", "enum", "prompt", "description"})

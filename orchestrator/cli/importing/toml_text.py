@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Any
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+from orchestrator.workers.lazy_pattern import lazy_pattern
+
+_BARE_KEY = lazy_pattern(r"[A-Za-z0-9_-]+")
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\\ud800-\udfff]')
-_NOT_IN_LITERAL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-_NOT_IN_LINES = re.compile(r'[\x00-\x08\x0b-\x1f\x7f"\\\ud800-\udfff]')
+_UNSAFE = lazy_pattern(r'[\x00-\x1f\x7f"\\\ud800-\udfff]')
+_NOT_IN_LITERAL = lazy_pattern(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_NOT_IN_LINES = lazy_pattern(r'[\x00-\x08\x0b-\x1f\x7f"\\\ud800-\udfff]')
 
 
 def key_text(key: str) -> str:

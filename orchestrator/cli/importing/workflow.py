@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.cli.importing.notes import Mistakes, Notes
 from orchestrator.cli.importing.yaml_file import Table
 from orchestrator.errors import JobsFileError
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 _EVERY_KEY = frozenset({"id", "type", "continue_on_error"})
 _REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
@@ -45,7 +46,7 @@ _OPTIONAL: dict[str, dict[str, tuple[type, ...]]] = {
 }
 _WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a mapping"}
 _ON_REJECT = ("abort", "skip", "retry")
-_CONDITION = re.compile(r"\s*(?:\{\{.*\}\}|true|false)\s*", re.DOTALL | re.IGNORECASE)
+_CONDITION = lazy_pattern(r"\s*(?:\{\{.*\}\}|true|false)\s*", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

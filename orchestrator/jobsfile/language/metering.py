@@ -8,7 +8,6 @@ It refuses to handle: what a template means. What it pays for are sizes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from jinja2.visitor import NodeTransformer
 
 from orchestrator.jobsfile.language.template import RenderError
 from orchestrator.jobsfile.language.values import LateMapping
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 MOST_STEPS = 10_000_000
 """Rounds of loops, and calls of filters and macros, all together: some seconds of a supervisor that hears nothing meanwhile."""
@@ -131,8 +131,8 @@ def _refuse_large(bits: int) -> None:
         raise RenderError("it gives a number that no double can hold")
 
 
-_WIDTH = re.compile(r"[%).][#0 +-]*(\d{1,12})")
-_WIDTH_BY_VALUE = re.compile(r"%[#0 +-]*(?:\d{0,12}\.)?\*")
+_WIDTH = lazy_pattern(r"[%).][#0 +-]*(\d{1,12})")
+_WIDTH_BY_VALUE = lazy_pattern(r"%[#0 +-]*(?:\d{0,12}\.)?\*")
 
 
 def pay_format(meter: Meter, text: str, values: Iterable[Any]) -> None:

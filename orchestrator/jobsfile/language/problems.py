@@ -8,16 +8,16 @@ ends at the first line at which what was gathered parses by itself. Where that w
 
 from __future__ import annotations
 
-import re
 import tomllib
 from typing import Any
 
 from orchestrator.jobsfile.language.suggestions import shown
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 Place = tuple[str | int, ...]
 """Keys and list positions from the top of the file: `("jobs", "port", "command", 2)`."""
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_BARE_KEY = lazy_pattern(r"[A-Za-z0-9_-]{1,80}")
 _CLOSERS = ("]", '"""', "'''")
 """A statement of several lines ends on a line that has one of these: only in lists and such strings are newlines allowed."""
 _PARSE_BUDGET = 1_000_000

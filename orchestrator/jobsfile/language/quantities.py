@@ -10,19 +10,22 @@ import math
 import re
 from typing import Any
 
+from orchestrator.workers.lazy_pattern import lazy_pattern
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "b": 1}
 for _power, _prefix in enumerate("kmgt", start=1):
     # As GNU tools read them: a bare letter and "KiB" count in 1024s, "KB" in 1000s.
     _BYTES |= {_prefix: 1024**_power, f"{_prefix}ib": 1024**_power, f"{_prefix}b": 1000**_power}
 
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
-_PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
-_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
-_COUNT = re.compile(r"[0-9]{1,9}")
-_RATE = re.compile(r"([0-9]{1,9}) ?/ ?([0-9a-z.]+)")
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_DURATION_PART = lazy_pattern(rf"({_NUMBER})(ms|s|m|h|d)")
+_DURATION = lazy_pattern(rf"(?:{_NUMBER}(?:ms|s|m|h|d))+")
+_PLAIN_NUMBER = lazy_pattern(_NUMBER)
+_SIZE = lazy_pattern(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
+_PERCENT = lazy_pattern(r"([0-9]+(?:\.[0-9]+)?) ?%")
+_COUNT = lazy_pattern(r"[0-9]{1,9}")
+_RATE = lazy_pattern(r"([0-9]{1,9}) ?/ ?([0-9a-z.]+)")
 _WINDOWS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
 _WINDOWS |= {"h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
 
@@ -48,7 +51,6 @@ def _any_case(words: str) -> str:
     return re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", words)
 
 
-_NUMBER = _PLAIN_NUMBER.pattern
 _UNITS = "|".join(_SECONDS)
 
 DURATION_FORM = {

@@ -7,14 +7,14 @@ A placeholder that opts out (`| raw`) is not told of, for there it is meant.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from orchestrator.jobsfile.language.shell_contexts import PLACEHOLDER
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_MARKUP = re.compile(r"\{[#%{]")
+_MARKUP = lazy_pattern(r"\{[#%{]")
 _CLOSERS = {"{#": "#}", "{%": "%}", "{{": "}}"}
-_OPTED_OUT = re.compile(r"\|\s*raw\s*-?$")
+_OPTED_OUT = lazy_pattern(r"\|\s*raw\s*-?$")
 
 _SCRIPT_OPTIONS = {
     **dict.fromkeys(("sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "su", "runuser"), "c"),
@@ -25,23 +25,23 @@ _SCRIPT_OPTIONS = {
     "php": "r",
 }
 """Programs that read an argument as a script, and the letters of the option that says so."""
-_SUSPECT = re.compile(rf"(?<![\w.-])(?:eval|ssh|watch|{'|'.join(_SCRIPT_OPTIONS)})(?![\w.-])")
+_SUSPECT = lazy_pattern(rf"(?<![\w.-])(?:eval|ssh|watch|{'|'.join(_SCRIPT_OPTIONS)})(?![\w.-])")
 """Most scripts name none of these, and are not looked at."""
 _NAME_USERS = ("su", "runuser")
 """Those of them in front of whose option a name may stand, which is no file of a script."""
 _SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "mksh", "ash")
 _TAKES_VALUE = {"o", "W", "X", "O"}
 """Last letters of options, of these programs, behind which a value stands."""
-_SSH_TAKES_VALUE = re.compile(r"-[46AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]")
+_SSH_TAKES_VALUE = lazy_pattern(r"-[46AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]")
 
 _BEFORE_COMMANDS = frozenset(("if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "coproc"))
 _PREFIXES = frozenset(
     ("command", "builtin", "exec", "nohup", "env", "sudo", "doas", "nice", "ionice", "setsid", "stdbuf", "time", "timeout")
 )
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
-_OF_PREFIX = re.compile(r"-.*|[0-9.]+[smhd]?")
+_ASSIGNMENT = lazy_pattern(r"[A-Za-z_]\w*\+?=")
+_OF_PREFIX = lazy_pattern(r"-.*|[0-9.]+[smhd]?")
 
-_HERE_DOCUMENT = re.compile(r"<<-?[ \t]*(['\"\\]?)(\w+)['\"]?")
+_HERE_DOCUMENT = lazy_pattern(r"<<-?[ \t]*(['\"\\]?)(\w+)['\"]?")
 
 _DEEPEST = 50
 

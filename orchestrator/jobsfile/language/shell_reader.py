@@ -35,8 +35,9 @@ from orchestrator.jobsfile.language.shell_contexts import (
 )
 from orchestrator.jobsfile.language.shell_cursor import RefusedAt
 from orchestrator.jobsfile.language.shell_expansions import IN_ARITHMETIC, QUOTES_UNDONE, ExpansionReader
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_CASE = re.compile(r"c(?:\\\n)*a(?:\\\n)*s(?:\\\n)*e(?![\w.\-=/+:,%@$'\"`{}\[\]*?~!#^])")
+_CASE = lazy_pattern(r"c(?:\\\n)*a(?:\\\n)*s(?:\\\n)*e(?![\w.\-=/+:,%@$'\"`{}\[\]*?~!#^])")
 _SYNTAX = "'\"`()\\"
 
 _COMMENT = "stands in a comment, which a line break in the value would end: take it out of there"

@@ -8,7 +8,6 @@ in a place where the shell does not honour our quotes (`shell_quoting`).
 from __future__ import annotations
 
 import math
-import re
 
 import jinja2
 from jinja2 import nodes
@@ -17,9 +16,10 @@ from orchestrator.jobsfile.language.shell_contexts import BRANCH_CLOSE, BRANCH_N
 from orchestrator.jobsfile.language.shell_quoting import Misplaced, check_placeholders
 from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.template import TemplateError, TemplateKind
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_SHELL_LENGTH = re.compile(r"\$\{#")
-_RAW_MARK = re.compile(r"\{%[-+]?\s*(?:(raw)\s*-?|endraw\s*[-+]?)%\}")
+_SHELL_LENGTH = lazy_pattern(r"\$\{#")
+_RAW_MARK = lazy_pattern(r"\{%[-+]?\s*(?:(raw)\s*-?|endraw\s*[-+]?)%\}")
 
 _EVERYWHERE_REFUSED: dict[type[nodes.Node], str] = {
     nodes.Include: "include",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.system.named_files import read_named
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_AT_LINE = re.compile(r" \(at line ([0-9]+), column ([0-9]+)\)")
+_AT_LINE = lazy_pattern(r" \(at line ([0-9]+), column ([0-9]+)\)")
 
 
 def read_text(path: str, read: Callable[[str], bytes] = read_named) -> str:

@@ -36,6 +36,7 @@ from orchestrator.jobsfile.profiles.rules import (
     show_rule,
 )
 from orchestrator.workers.agents.reset_times import RESET_GROUPS
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.protocol.reading import ClassRule, Reading
 
 _LEVELS = ("read", "edit", "full")
@@ -48,7 +49,7 @@ _FLAG_PLACEHOLDERS = {
     "schema_inline": "schema",
     "session": "session",
 }
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER = lazy_pattern(r"\{([a-z_]+)\}")
 
 
 class Errors(msgspec.Struct, frozen=True):

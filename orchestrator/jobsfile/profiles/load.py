@@ -9,7 +9,6 @@ own name means the next one that is behind it.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +22,9 @@ from orchestrator.jobsfile.language.toml_text import parse_toml, read_text
 from orchestrator.jobsfile.profiles.decode import Errors, decode_errors, decode_profile
 from orchestrator.jobsfile.profiles.profile import Origin, Profile
 from orchestrator.system.shipped_files import agent_errors_file, agents_folder
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_NAME = lazy_pattern(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 def profiles_beside(folder: str) -> Path:

@@ -7,7 +7,6 @@ repository that was just fetched, of an agent that works there. Who lists it has
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,10 +18,11 @@ import msgspec
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.system.own_command import filled_command
 from orchestrator.system.passed_variables import BARE, passed_of
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.processes.search_path import absolute_path
 
 _TIMEOUT_SECONDS = 10.0
-_VERSION = re.compile(r"\d+(?:\.\d+)+(?:[-+][0-9A-Za-z.+-]*[0-9A-Za-z])?")
+_VERSION = lazy_pattern(r"\d+(?:\.\d+)+(?:[-+][0-9A-Za-z.+-]*[0-9A-Za-z])?")
 _LONGEST_TROUBLE = 200
 
 NOT_ASKED = "not asked: of this folder"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -26,6 +25,7 @@ from orchestrator.store.home import tokens_folder
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.files.opening import StrangeFileError, open_file, read_file
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.processes.identity import boot_clock, boot_id
 from orchestrator.workers.protocol import Outcome
 
@@ -202,5 +202,5 @@ def _is_torn(data: bytes) -> bool:
     return b"\0" in data or not data or (data.startswith(b"{") and is_cut)
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING = lazy_pattern(rb'"(?:[^"\\]|\\.)*"')
 _SAID_OF_VERDICTS = (b'"state":"done"', b'"state":"released"')
