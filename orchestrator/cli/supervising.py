@@ -38,6 +38,8 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 class _RunFinder:
     """Tells the invocation which run it is about: that is where the traceback of a bug goes."""
 
+    shows_time = False
+
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
 

@@ -87,7 +87,7 @@ class ControlServer:
         return True
 
     def filenos(self) -> list[int]:
-        """Descriptors to wait for. They change by themselves, too: ask again at least every quarter of a second."""
+        """Descriptors to wait for. They change by themselves, too: ask again at least every second."""
         if time.monotonic() < self._deaf_until:
             return list(self._clients)
         return [self._listener.fileno(), *self._clients]

@@ -25,8 +25,11 @@ from orchestrator.workers.processes.identity import boot_id, is_stopped_process,
 from orchestrator.workers.processes.spawn import SHORTAGES
 from orchestrator.workers.protocol import EndReason, Spawned, Start
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 5.0
 """How often the workers are looked at: one read of /proc for each that runs an attempt."""
+
+CLOSE_LOOK_SECONDS = 1.0
+"""How often while one is stopped, or has been asked to end its attempt."""
 
 STOPPED_SECONDS = 5.0
 """For so long a worker must have been stopped: a stop of a moment is somebody's who knows what it is for."""
@@ -90,7 +93,9 @@ class Deadlines:
             watched.reason = reason
             watched.is_continued = True
             watched.grace_seconds = min(watched.grace_seconds, grace_seconds)
-            watched.due_at = min(watched.due_at, time.monotonic() + grace_seconds + PATIENCE_SECONDS)
+            now = time.monotonic()
+            watched.due_at = min(watched.due_at, now + grace_seconds + PATIENCE_SECONDS)
+            self._look_at = min(self._look_at, now + CLOSE_LOOK_SECONDS)
 
     def forget(self, attempt: Attempt) -> Overdue | None:
         """It has ended. Why its worker was killed, if it was killed here."""
@@ -106,7 +111,6 @@ class Deadlines:
         """Continue or kill workers that need it; what a person should know of that. Nothing happens before `next_look`."""
         if not self._by_sequence or now < self._look_at:
             return []
-        self._look_at = now + LOOK_SECONDS
         events: list[EngineEvent] = []
         for watched in self._by_sequence.values():
             if watched.overdue is not None:
@@ -117,6 +121,8 @@ class Deadlines:
                 # Without a descriptor nothing can be seen just now.
                 if error.errno not in SHORTAGES:
                     raise
+        is_any_stopped = any(watched.stopped_since is not None for watched in self._by_sequence.values())
+        self._look_at = now + (CLOSE_LOOK_SECONDS if is_any_stopped else LOOK_SECONDS)
         return events
 
     def _look_at_one(self, watched: _Watched, now: float) -> list[EngineEvent]:

@@ -17,6 +17,8 @@ class CallbackListener:
     `stopper`: the one that the run heeds. It hears also what the given one hears.
     """
 
+    shows_time = False
+
     def __init__(self, on_event: OnEvent | None, given: Stopper | None) -> None:
         self.stopper = Stopper()
         self._on_event = on_event

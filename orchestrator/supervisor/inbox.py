@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.supervisor.happened import Happened, TimeCame
 
-LONGEST_WAIT_SECONDS = 0.25
-"""People look at what is shown, and some sources change their descriptors by themselves."""
+LONGEST_WAIT_SECONDS = 1.0
+"""As often the files of a run are looked at (`sources.HeldRun`): a run in which nothing happens wakes for that alone."""
 
 
 class Source:

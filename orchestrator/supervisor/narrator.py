@@ -35,7 +35,7 @@ class Narrator:
         listeners.log_to(log)
 
     def refresh_if_due(self, now: float) -> None:
-        """Have views show that time passes, at most every 0.2 s. `now`: monotonic seconds. Called once a turn of the loop."""
+        """Have views show that time passes, if that is due. `now`: monotonic seconds. Called once a turn of the loop."""
         self._listeners.refresh_if_due(now)
 
     @property

@@ -22,7 +22,7 @@ from orchestrator.supervisor.happened import (
     TokenNews,
     WaitGivenUp,
 )
-from orchestrator.supervisor.inbox import Source
+from orchestrator.supervisor.inbox import LONGEST_WAIT_SECONDS, Source
 from orchestrator.supervisor.judgements import Judgements
 from orchestrator.supervisor.narrator import Narrator
 from orchestrator.supervisor.resources import MissingResources
@@ -30,8 +30,6 @@ from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.waits_of_run import WaitsOfRun
 from orchestrator.system.run_log import append_log
 from orchestrator.system.stop_signals import SignalInbox
-
-_FILES_LOOK_SECONDS = 1.0
 
 
 class Signals(Source):
@@ -120,9 +118,13 @@ class HeldRun(Source):
         self._control = control
         self._due = 0.0
 
+    @property
+    def next_look(self) -> float | None:
+        return self._due
+
     def look_for_news(self, now: float) -> Iterable[Happened]:
         if now >= self._due:
-            self._due = now + _FILES_LOOK_SECONDS
+            self._due = now + LONGEST_WAIT_SECONDS
             self._run.store.look_after_files()
             if self._control.keep():
                 append_log(self._run.dir.log, "control.sock had been removed or replaced: it was put back")
@@ -230,6 +232,10 @@ class Deadlocks(Source):
 
     def __init__(self, waits: WaitsOfRun) -> None:
         self._waits = waits
+
+    @property
+    def next_look(self) -> float | None:
+        return self._waits.next_look
 
     def look_for_news(self, now: float) -> Iterable[Happened]:
         return starmap(WaitGivenUp, self._waits.find_victims(now))

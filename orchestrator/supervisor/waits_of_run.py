@@ -39,12 +39,20 @@ class WaitsOfRun:
         self._missing = missing
         self._flights = flights
         self._is_nested = is_nested
+        self._is_waiting = False
+        """Whether the last look found a wait."""
+
+    @property
+    def next_look(self) -> float | None:
+        """When `find_victims` is due (monotonic seconds); None: nothing waited at the last look, and there is time."""
+        return self._board.next_look if self._is_waiting else None
 
     def find_victims(self, now: float) -> list[tuple[tuple[ItemRef, ...], str]]:
         """The items that have to fail so that others can go on, and why; mostly none. Raises StateUnwritableError."""
         if now < self._board.next_look:
             return []
         waiting = list(self._waiting()) if self._is_nested or self._tokens.reserved_items() else []
+        self._is_waiting = bool(waiting)
         found = {(each.wait.item, each.wait.resource): each.items for each in waiting}
         victims: list[Victim] = self._board.look_at_board([each.wait for each in waiting], now)
         return [(found[victim.wait.item, victim.wait.resource], victim.words) for victim in victims]

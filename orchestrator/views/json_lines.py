@@ -22,6 +22,8 @@ class EventLines:
     A pipe is written on the thread of a slow listener, with a `stream` of its own (`cli.output.own_stdout`).
     """
 
+    shows_time = False
+
     def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
 

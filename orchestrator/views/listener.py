@@ -13,13 +13,20 @@ from orchestrator.views.happenings import Happening
 
 
 class Listener(Protocol):
-    """Hears what happens to a run. Must return at once; what it raises silences it and is noted, and never ends the run."""
+    """Hears what happens to a run. Must return at once; what it raises silences it and is noted, and never ends the run.
+
+    `shows_time`: `refresh` does something. A run whose listeners all do nothing there is not woken for it.
+    """
+
+    @property
+    def shows_time(self) -> bool: ...
 
     def hear(self, happening: Happening) -> None:
         """Take in one happening."""
 
     def refresh(self, now: float) -> None:
-        """Time has passed: durations of what runs have changed. `now`: monotonic seconds. Called at least every 0.25 s."""
+        """Time has passed: durations of what runs have changed. `now`: monotonic seconds. Called soon after a happening,
+        and each second."""
 
     def close(self) -> None:
         """The run is over, or its supervisor leaves: let go of what was opened, and restore the terminal."""

@@ -7,7 +7,8 @@ Promise: a run never waits for a listener and never ends because of one.
 - A slow listener, which may have to wait for somebody, has a bounded queue and a thread of its own (`queued_listener`). What
   does not fit into the queue is lost to it, and counted; all others hear the number at the end.
 - A listener that raises is silenced: it is closed and hears nothing more. supervisor.log has the traceback, the others a note.
-- `refresh` comes by the clock, every 0.2 s, however many happenings there are: four times a second also where the loop is late.
+- `refresh` comes by the clock: every 0.2 s, however many happenings there are; four times a second also where the loop is late;
+  once a second where nothing happens; never where no listener shows that time passes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from orchestrator.views.queued_listener import QueuedListener, lost_in_words
 REFRESH_SECONDS = 0.2
 """From one refresh of a view to the next, or to whatever happens first behind that."""
 
+QUIET_REFRESH_SECONDS = 1.0
+"""As that where nothing has happened meanwhile: a view shows whole seconds."""
+
 
 class Listeners:
     """Tells each listener what happens. Used by one thread, the loop's; `clock` gives monotonic seconds.
@@ -41,7 +45,9 @@ class Listeners:
         """Those that still hear. A tuple: one may be silenced while the others are told something."""
         self._clock = clock
         self._log: Path | None = None
-        self.next_refresh = -math.inf
+        self._refreshed_at = -math.inf
+        self._shows_time = any(each.shows_time for each in self._listeners)
+        self.next_refresh = -math.inf if self._shows_time else math.inf
         """When `refresh_if_due` has something to do again: monotonic seconds."""
         self.silenced: list[Listener] = []
 
@@ -59,15 +65,18 @@ class Listeners:
                 failures = [*(failures or ()), (listener, error)]
         if failures:
             self._silence_failed(failures)
+        if not self._shows_time:
+            return
+        self.next_refresh = self._refreshed_at + REFRESH_SECONDS
         # A busy turn of the loop may last longer than a refresh may wait.
         if (now := self._clock()) >= self.next_refresh:
             self.refresh_if_due(now)
 
     def refresh_if_due(self, now: float) -> None:
-        """Refresh all listeners if the last refresh is 0.2 s ago. Cheap otherwise: one comparison."""
+        """Refresh all listeners if that is due. Cheap otherwise: one comparison."""
         if now < self.next_refresh:
             return
-        self.next_refresh = now + REFRESH_SECONDS
+        self._refreshed_at, self.next_refresh = now, now + QUIET_REFRESH_SECONDS
         failures: list[tuple[Listener, Exception]] = []
         for listener in self._listeners:
             try:

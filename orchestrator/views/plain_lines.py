@@ -25,7 +25,7 @@ from orchestrator.views.happenings import (
     RunBegan,
     RunFinished,
 )
-from orchestrator.views.outlet import Outlet
+from orchestrator.views.outlet import Outlet, TerminalOutlet
 
 
 class PlainLines:
@@ -34,6 +34,7 @@ class PlainLines:
     def __init__(self, outlet: Outlet, program: str) -> None:
         self._outlet = outlet
         self._report = EndReport(program)
+        self.shows_time = isinstance(outlet, TerminalOutlet)
 
     def hear(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one; at the end, the report."""
@@ -54,6 +55,8 @@ class PlainLines:
 
 class Quiet:
     """Nothing on success, but for warnings; otherwise the end report."""
+
+    shows_time = False
 
     def __init__(self, outlet: Outlet, program: str) -> None:
         self._outlet = outlet

@@ -78,6 +78,11 @@ class QueuedListener:
             self._queue.append(happening)
             self._wake()
 
+    @property
+    def shows_time(self) -> bool:
+        """As of the listener behind it."""
+        return self.listener.shows_time
+
     def refresh(self, now: float) -> None:
         """Have the listener refreshed as soon as it is done with what it does; once, if several refreshes come meanwhile."""
         with self._changed:

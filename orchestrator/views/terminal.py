@@ -89,6 +89,8 @@ class _Canvas:
 class LiveView:
     """Draws on `outlet`. `clock` gives monotonic seconds. Bounded in height by the terminal's."""
 
+    shows_time = True
+
     def __init__(self, outlet: Outlet, program: str, *, force: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._outlet = outlet
         canvas = _Canvas(outlet)

@@ -19,6 +19,11 @@ class Together:
         for listener in self._listeners:
             listener.hear(happening)
 
+    @property
+    def shows_time(self) -> bool:
+        """Whether one of them does."""
+        return any(listener.shows_time for listener in self._listeners)
+
     def refresh(self, now: float) -> None:
         """Refresh each. `now`: monotonic seconds."""
         for listener in self._listeners:

@@ -68,6 +68,8 @@ def one(job: str, keys: str = "") -> str:
 class Heard:
     """A listener: all that was told."""
 
+    shows_time = False
+
     def __init__(self) -> None:
         self.told: list[Happening] = []
 

@@ -29,6 +29,8 @@ WAITS = Waiting("token", math.inf)
 class Heard:
     """All that is recorded, and all that is told."""
 
+    shows_time = False
+
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.told: list[Happening] = []

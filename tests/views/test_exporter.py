@@ -40,6 +40,8 @@ pytestmark = pytest.mark.usefixtures("witness")
 class SpanExporter:
     """One JSON line a span: of each attempt, and at the end of the run. This is the one file."""
 
+    shows_time = True
+
     def __init__(self, path: Path) -> None:
         self._file = path.open("w")
         self._run: RunBegan | None = None
@@ -168,6 +170,8 @@ def test_a_run_that_goes_on_has_only_new_sequences(driver: RunDriver) -> None:
     heard: list[Happening] = []
 
     class Heard:
+        shows_time = False
+
         def hear(self, happening: Happening) -> None:
             heard.append(happening)
 

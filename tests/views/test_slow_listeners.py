@@ -24,6 +24,8 @@ LIMIT_SECONDS = 60.0
 class Reader:
     """Takes an event when it is let: `permits` of them, then for ever when it is `let_go`."""
 
+    shows_time = True
+
     def __init__(self, permits: int = 0) -> None:
         self.told: list[Happening] = []
         self.refreshed_at: list[float] = []
