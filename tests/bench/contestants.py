@@ -18,16 +18,32 @@ HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
+class Size:
+    """`count` jobs, `slots` at once, measured in `rounds` rounds."""
+
+    count: int
+    slots: int
+    rounds: int
+
+
+@dataclass(frozen=True)
 class Contestant:
     """`prepare(folder, count, slots)` writes what the command needs into `folder` and gives its argv; it is run there.
 
-    `lacks` says why it cannot take part on this machine, if so.
+    `lacks` says why it cannot take part on this machine, if so. Who is slow takes part with at most `most_jobs` jobs, in
+    `rounds` rounds of each size (None: in all).
     """
 
     name: str
     promise: str
     prepare: Callable[[Path, int, int], list[str]]
     lacks: str | None = None
+    most_jobs: int = 10_000
+    rounds: int | None = None
+
+    def takes_part(self, size: Size) -> bool:
+        """Whether it is measured at this size."""
+        return size.count <= self.most_jobs
 
 
 def contestants(scratch: Path) -> list[Contestant]:
@@ -45,14 +61,39 @@ def contestants(scratch: Path) -> list[Contestant]:
         ),
         Contestant("xargs", "`xargs -P -n 1`; keeps nothing", _xargs, _lacks("xargs")),
         Contestant("make", "`make -j`; keeps nothing", _make, _lacks("make")),
-        Contestant("orchestrate", "`orchestrate run`: outcomes durable, outputs kept, resumable", _orchestrate, None),
+        Contestant("ninja", "`ninja -j`: what was made is kept in its log", _ninja, _lacks("ninja"), most_jobs=1_000),
+        Contestant("orchestrate", "`orchestrate run`: outcomes durable, outputs kept, resumable", _orchestrate),
         Contestant(
             "doit",
             "`doit -n -P thread`: outcomes kept at the end",
             _doit,
             None if importlib.util.find_spec("doit") else "doit is not installed",
+            most_jobs=1_000,
         ),
-        Contestant("parallel", "GNU parallel `--joblog --results`: outcomes and outputs kept", _parallel, _lacks_gnu_parallel()),
+        Contestant(
+            "parallel",
+            "GNU parallel `--joblog --results`: outcomes and outputs kept",
+            _parallel,
+            _lacks_gnu_parallel(),
+            most_jobs=1_000,
+            rounds=2,
+        ),
+        Contestant(
+            "hyperqueue",
+            "HyperQueue, `hq submit --array` to a server with a journal, and a worker: outcomes and outputs kept",
+            _hyperqueue,
+            _lacks("hq"),
+            most_jobs=1_000,
+            rounds=2,
+        ),
+        Contestant(
+            "snakemake",
+            "`snakemake --cores`: what was made is kept, with metadata of each job",
+            _snakemake,
+            _lacks("snakemake"),
+            most_jobs=100,
+            rounds=1,
+        ),
     ]
 
 
@@ -95,6 +136,33 @@ def _make(folder: Path, count: int, slots: int) -> list[str]:
     targets = " ".join(f"t{number}" for number in range(count))
     (folder / "Makefile").write_text(f"TARGETS := {targets}\n.PHONY: all $(TARGETS)\nall: $(TARGETS)\n$(TARGETS):\n\t@{JOB} $@\n")
     return ["make", "-s", f"-j{slots}"]
+
+
+def _ninja(folder: Path, count: int, slots: int) -> list[str]:
+    rule = f"rule noop\n  command = {JOB} $out\n"
+    (folder / "build.ninja").write_text(rule + "".join(f"build t{number}: noop\n" for number in range(count)))
+    return ["ninja", "--quiet", f"-j{slots}"]
+
+
+def _hyperqueue(folder: Path, count: int, slots: int) -> list[str]:
+    server = f"HQ_SERVER_DIR={folder}/server"
+    script = (
+        f"export {server}\nhq server start --journal {folder}/journal > server.out 2>&1 &\n"
+        "until hq server info > info.out 2>&1; do sleep 0.05; done\n"
+        f"hq worker start --cpus {slots} > worker.out 2>&1 &\n"
+        f"hq submit --wait --array 1-{count} {JOB}\n"
+        "hq server stop\nwait\n"
+    )
+    (folder / "run.sh").write_text(script)
+    return ["/bin/sh", "run.sh"]
+
+
+def _snakemake(folder: Path, count: int, slots: int) -> list[str]:
+    (folder / "Snakefile").write_text(
+        f'rule all:\n    input: expand("done/{{number}}", number=range({count}))\n'
+        f'rule noop:\n    output: touch("done/{{number}}")\n    shell: "{JOB} {{wildcards.number}}"\n'
+    )
+    return ["snakemake", "--cores", str(slots), "--quiet", "all"]
 
 
 def _doit(folder: Path, count: int, slots: int) -> list[str]:

@@ -64,18 +64,31 @@ def measure(argv: list[str]) -> Reading:
 
 
 def metered(argv: list[str], *, cwd: Path, env: dict[str, str], report: Path, timeout_seconds: float = 3600) -> Reading:
-    """Measure `argv` by a meter of its own; its stdout and stderr go to files beside `report`."""
+    """Measure `argv` by a meter of its own; its stdout and stderr go to files beside `report`. Raises TimeoutExpired."""
+    meter = start_meter(argv, cwd=cwd, env=env, report=report)
+    try:
+        return read_meter(meter, report, timeout_seconds)
+    finally:
+        meter.kill()
+        meter.wait()
+
+
+def start_meter(argv: list[str], *, cwd: Path, env: dict[str, str], report: Path) -> subprocess.Popen[bytes]:
+    """As of `metered`. All that `argv` starts descends from it, also what is detached."""
     with report.with_suffix(".stdout").open("wb") as stdout, report.with_suffix(".stderr").open("wb") as stderr:
-        subprocess.run(
+        return subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), str(report), *argv],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            timeout=timeout_seconds,
-            check=True,
         )
+
+
+def read_meter(meter: subprocess.Popen[bytes], report: Path, timeout_seconds: float) -> Reading:
+    """What it has measured, once all has ended. Raises TimeoutExpired."""
+    meter.wait(timeout_seconds)
     return Reading(**json.loads(report.read_text()))
 
 

@@ -6,7 +6,6 @@ Only differences and ratios between rounds of the same minutes count: what else 
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from contest import BenchError, Spread, check_all_succeeded, environment, measured
+from contest import BenchError, Spread, check_all_succeeded, environment, measured, told
 from contestants import JOB, orchestrate_command, write_items
 from meter import Reading
 
 SLOTS = 2
 DUPLICATES_OF_ONE = 10
-SETTLE_SECONDS = 8.0
+SETTLE_SECONDS = 5.0
 HOLD_SECONDS, BACKOFF_SECONDS = 0.4, 0.1
 """The other run waits for the slot long before it is let go, and who let it go cannot take it again at once."""
 
@@ -74,11 +73,11 @@ class Sharing:
 
 def measure_sharing(scratch: Path, *, is_quick: bool) -> Sharing:
     """Raises BenchError."""
-    idle_seconds = 5.0 if is_quick else 20.0
+    idle_seconds = 5.0 if is_quick else 10.0
     return Sharing(
-        measure_token_cost(1_000, 3 if is_quick else 9, scratch),
-        measure_duplicates(1_000 if is_quick else 10_000, 1 if is_quick else 3, scratch),
-        measure_handover(6 if is_quick else 40, scratch),
+        measure_token_cost(200 if is_quick else 1_000, 1 if is_quick else 5, scratch),
+        measure_duplicates(200 if is_quick else 2_000, 1 if is_quick else 3, scratch),
+        measure_handover(6 if is_quick else 16, scratch),
         measure_idle(idle_seconds, scratch),
         idle_seconds,
     )
@@ -186,7 +185,7 @@ def _in_turns(scratch: Path, count: int, rounds: int, first: str | None, second:
     """Runs of `count` items with the one token and the other, each round in the other order."""
     found = []
     for number in range(rounds):
-        print(f"  {scratch.name}: {count} items, round {number + 1}", file=sys.stderr)
+        told(f"{scratch.name}: {count:,} items, round {number + 1}")
         folders = scratch / f"{number}-first", scratch / f"{number}-second"
         for folder, token in zip(folders, (first, second), strict=True):
             folder.mkdir(parents=True)
