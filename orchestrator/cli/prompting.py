@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,8 @@ def input_asker() -> Ask | None:
 
 
 def _ask(name: str, spec: InputSpec, complaint: str) -> str | None:
+    import json
+
     from orchestrator.jobsfile.inputs import INPUT_WORDS
 
     outlet = Outlet(sys.stderr)

@@ -6,7 +6,6 @@ somebody is asked only if nothing else is wrong.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -81,6 +80,8 @@ class _Known:
                 self._take_text(name, text, f"-i {name}: ")
 
     def take_values(self, values: Mapping[str, Any]) -> None:
+        import json  # Of the library alone.
+
         problems = Problems("inputs", "")
         table = {}
         for name, value in values.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +91,8 @@ def complaints(value: Any, spec: InputSpec) -> list[str]:
     chosen = value if spec.type == "list" else [value]
     if not spec.enum or all(choice in spec.enum for choice in chosen):
         return []
+    import json  # For a mistake alone.
+
     allowed = ", ".join(json.dumps(choice, ensure_ascii=False) for choice in spec.enum)
     strings = [choice for choice in spec.enum if isinstance(choice, str)]
     meant = did_you_mean(value, strings) if isinstance(value, str) else ""

@@ -6,7 +6,7 @@ no run: no reader sees it.
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -105,7 +105,7 @@ def _write_files(run_dir: RunDir, new: NewRun) -> dict[str, int | None]:
 def _header(run_dir: RunDir, new: NewRun, now: float) -> RunHeader:
     return RunHeader(
         run_id=run_dir.run_id,
-        nonce=secrets.token_hex(6),
+        nonce=os.urandom(6).hex(),
         name=new.jobs_file.name,
         jobs_file=new.jobs_file.path,
         folder=new.jobs_file.folder,

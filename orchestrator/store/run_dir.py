@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import time
 from pathlib import Path
 
@@ -181,7 +180,7 @@ class RunDir(msgspec.Struct, frozen=True):
 
 def new_run_id(now: float) -> str:
     """An id that sorts by time: UTC to the second, and four random characters. `now` in seconds since the epoch."""
-    suffix = "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(4))
+    suffix = "".join(_SUFFIX_LETTERS[byte % len(_SUFFIX_LETTERS)] for byte in os.urandom(4))
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{suffix}"
 
 

@@ -9,9 +9,10 @@ The kernel frees both with their holder. supervisor.json says who that is: only 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
+
+import msgspec
 
 from orchestrator.errors import RunHeldError, StateUnwritableError
 from orchestrator.store.durable_file import write_whole
@@ -120,7 +121,7 @@ class SupervisorLock:
         pid = os.getpid()
         note = {"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id(), "since": time.time()}
         try:
-            write_whole(self._run_dir.supervisor_json, json.dumps(note).encode())
+            write_whole(self._run_dir.supervisor_json, msgspec.json.encode(note))
         except StateUnwritableError:
             self.release()
             raise

@@ -7,7 +7,7 @@ made. It tells at most `_SKETCH_BYTES` bits of the secret, and the key beside it
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
@@ -44,7 +44,7 @@ class RememberedSecrets(msgspec.Struct, frozen=True):
 
 def remember_none() -> RememberedSecrets:
     """No secret yet, and a new key."""
-    return RememberedSecrets(secrets.token_bytes(32))
+    return RememberedSecrets(os.urandom(32))
 
 
 class Sketches:

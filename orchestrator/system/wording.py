@@ -32,6 +32,13 @@ def shown_message(text: str) -> str:
     return shown(text if len(text) <= _LONGEST_MESSAGE else f"{text[:half]}…{text[-half:]}")
 
 
+def shell_word(text: str) -> str:
+    """`text` as a person has to type it into a shell."""
+    import shlex  # Most runs have nothing to type.
+
+    return shlex.quote(text)
+
+
 def error_in_words(error: Exception) -> str:
     """Its kind and what it says, as it stands at the end of a traceback."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

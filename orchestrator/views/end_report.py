@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
@@ -18,6 +17,7 @@ from orchestrator.system.wording import (
     dollars,
     how_many,
     lasting,
+    shell_word,
     shown,
     spent,
     title,
@@ -188,7 +188,7 @@ def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion])
         yield f"asks {title(each.item, each.label)}: {shown(each.question, 300)} [{', '.join(each.options)}]"
         if each.show_file is not None:
             yield f"       see {shown(each.show_file)}"
-        yield f"       {program} approve {each.run_id} {shlex.quote(each.gate)}"
+        yield f"       {program} approve {each.run_id} {shell_word(each.gate)}"
     if len(questions) > MOST_QUESTIONS:
         yield f"       and {len(questions) - MOST_QUESTIONS} more: {program} results {run_id} --status waiting"
 
@@ -199,9 +199,9 @@ def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count:
         why = after_attempts(failure.message, failure.attempts, failure.attempt_class)
         yield f"FAILED {title(failure.item, failure.label)}: {why}"
         if failure.attempts:
-            yield f"       {program} logs {run_id} {shlex.quote(failure.item)}"
+            yield f"       {program} logs {run_id} {shell_word(failure.item)}"
         elif failure.item != WHOLE_RUN:
-            yield f"       {program} why {run_id} {shlex.quote(failure.item)}"
+            yield f"       {program} why {run_id} {shell_word(failure.item)}"
     more = count - min(len(failures), MOST_FAILURES)
     if more > 0:
         yield f"       and {more} more: {program} results {run_id} --status failed"
@@ -308,7 +308,7 @@ def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
     selection = summary.get("selection")
     if selection is None or (selection["selected"] == selection["items"] and not selection["jobs_left_out"]):
         return None
-    options = [f"--only {shlex.quote(pattern)}" for pattern in selection["only"]]
+    options = [f"--only {shell_word(pattern)}" for pattern in selection["only"]]
     options += [] if selection["limit"] is None else [f"--limit {selection['limit']}"]
     left_out = selection["jobs_left_out"]
     jobs = f", {how_many(left_out, 'job')} left out" if left_out else ""

@@ -11,7 +11,6 @@ Promise: the selection does not depend on what has run, so a resume selects the 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, reduce
@@ -27,7 +26,7 @@ from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.jobsfile.language.values import on_one_line
 from orchestrator.jobsfile.model import Job, barriers_of, chain_of
 from orchestrator.store.settings_records import Selection
-from orchestrator.system.wording import how_many
+from orchestrator.system.wording import how_many, shell_word
 
 Chosen = frozenset[int] | None
 """Indices of a job's items; None: all."""
@@ -47,7 +46,7 @@ def check_patterns(only: Iterable[str], job_ids: Collection[str]) -> None:
         if not any(names_job(pattern, job_id) for job_id in job_ids):
             job_part = pattern.partition(":")[0]
             raise UserError(
-                f"--only {shlex.quote(pattern)}: no job is called so{did_you_mean(job_part, job_ids)}",
+                f"--only {shell_word(pattern)}: no job is called so{did_you_mean(job_part, job_ids)}",
                 f"its jobs are: {', '.join(job_ids)}; a pattern is JOB, JOB:INDEX or JOB:LABEL, also with * and ?",
             )
 
@@ -76,7 +75,7 @@ def matches_nothing(pattern: str, counts: Mapping[str, int], labels: Labels) -> 
         near = near.replace("did you mean ", f"did you mean {next(iter(names))}:")
     shown = list(names.items())[:_MOST_SHOWN]
     told = (f"{job_id} has {how_many(counts[job_id], 'item')}{_listed(each)}" for job_id, each in shown)
-    return UserError(f"--only {shlex.quote(pattern)} matches no item{near}", "; ".join(told))
+    return UserError(f"--only {shell_word(pattern)} matches no item{near}", "; ".join(told))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -364,7 +363,7 @@ def _each_once(job_id: str, next_to: Callable[[str], Sequence[str]], known: Coll
 
 def words_of(selection: Selection) -> str:
     """`--only port:3 --limit 2`, to be shown; "" if everything is selected."""
-    words = [f"--only {shlex.quote(pattern)}" for pattern in selection.only]
+    words = [f"--only {shell_word(pattern)}" for pattern in selection.only]
     return " ".join([*words, *([] if selection.limit is None else [f"--limit {selection.limit}"])])
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import math
+import sys
 import typing
 from collections.abc import Callable
 from functools import cache
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,31 +35,35 @@ class Field(msgspec.Struct, frozen=True):
 
 def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: Problems) -> tuple[TableT, frozenset[str]]:
     """`table` as a `struct`, and the keys of it that were told as mistakes and are left None."""
-    fields = fields_of(struct)
+    keys = _names_by_key(struct)
     good: dict[str, Any] = {}
     right: set[str] = set()
     for key, value in table.items():
         # TOML has no null: `plain` has put it in the place of what it has told as a mistake.
         if value is None:
             continue
-        if key not in fields:
-            problems.tell((*place, key), f"unknown key{meant_key(key, fields, is_file=not place)}")
+        if key not in keys:
+            problems.tell((*place, key), f"unknown key{meant_key(key, keys, is_file=not place)}")
         else:
+            field = _field(struct, keys[key])
             try:
                 # One key at a time: msgspec would stop at the first mistake of the table.
-                good[fields[key].name] = _convert(value, fields[key])
+                good[field.name] = _convert(value, field)
                 right.add(key)
             except (ValueError, msgspec.ValidationError):
-                meant = did_you_mean(value, fields[key].choices) if isinstance(value, str) else ""
-                problems.tell((*place, key), f"expected {fields[key].meta.description}, got {describe(value)}{meant}")
+                meant = did_you_mean(value, field.choices) if isinstance(value, str) else ""
+                problems.tell((*place, key), f"expected {field.meta.description}, got {describe(value)}{meant}")
     return struct(**good), frozenset(table) - right
 
 
-@cache
 def fields_of(struct: type[msgspec.Struct]) -> dict[str, Field]:
     """By key, in the struct's order."""
-    hints = typing.get_type_hints(struct, include_extras=True)
-    return {field.encode_name: _field(field.name, hints[field.name]) for field in msgspec.structs.fields(struct)}
+    return {key: _field(struct, name) for key, name in _names_by_key(struct).items()}
+
+
+@cache
+def _names_by_key(struct: type[msgspec.Struct]) -> dict[str, str]:
+    return dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
 
 
 def plain(value: Any, place: Place, problems: Problems) -> Any:
@@ -87,7 +92,12 @@ def _convert(value: Any, field: Field) -> Any:
     return field.parse(value) if field.parse else msgspec.convert(value, field.type)
 
 
-def _field(name: str, hint: Any) -> Field:
+@cache
+def _field(struct: type[msgspec.Struct], name: str) -> Field:
+    """Its annotation is evaluated by itself: a file uses a few of the hundred keys, and they cost a start a twentieth."""
+    owner = next(each for each in struct.__mro__ if name in getattr(each, "__annotations__", ()))
+    alone = SimpleNamespace(__annotations__={name: owner.__annotations__[name]})
+    hint = typing.get_type_hints(alone, vars(sys.modules[owner.__module__]), include_extras=True)[name]
     annotated = next((option for option in typing.get_args(hint) if option is not NoneType), None)
     kind, *notes = typing.get_args(annotated) or (annotated,)
     meta = next((note for note in notes if isinstance(note, msgspec.Meta)), None)

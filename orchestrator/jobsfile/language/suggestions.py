@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +24,8 @@ def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 def shown(text: str) -> str:
     """`text` quoted, on one line, cut when it is long."""
+    import json  # For a mistake alone.
+
     cut = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
     return json.dumps(cut, ensure_ascii=not cut.isprintable())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -46,6 +45,8 @@ class LateMapping(Mapping[str, Any]):
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """Plain JSON: not escaped for HTML, keys in their order. Raises ValueError for nan and infinity."""
+    import json  # Values are text, nearly always.
+
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return text if text.isascii() else escape_bytes(text)
 

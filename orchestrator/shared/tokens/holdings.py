@@ -9,7 +9,6 @@ It refuses to handle: who may take a token (`asks`), what comes of the work (`pu
 from __future__ import annotations
 
 import os
-import secrets
 from typing import NamedTuple
 
 import msgspec
@@ -61,7 +60,7 @@ class Holdings:
     """The holdings of one run."""
 
     def __init__(self, run_id: str, files: TokenFiles) -> None:
-        self.session = Session(os.getpid(), start_ticks(os.getpid()) or -1, boot_id(), secrets.token_hex(4))
+        self.session = Session(os.getpid(), start_ticks(os.getpid()) or -1, boot_id(), os.urandom(4).hex())
         self._run_id = run_id
         self._files = files
         self._by_token: dict[str, Held] = {}
@@ -81,7 +80,7 @@ class Holdings:
 
     def take_token(self, asking: Asking, lock_fd: int, promotions: int) -> None:
         """The token is the item's: `begin_attempt` or `give_back` follows. The descriptor is kept here."""
-        claim = secrets.token_hex(8)
+        claim = os.urandom(8).hex()
         held = Held(
             asking.item,
             asking.name,
