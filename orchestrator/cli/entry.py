@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
         from orchestrator.system.module_path import forget_current_folder
 
         forget_current_folder()  # before all else is imported
+        from orchestrator.system.own_modules import find_own_modules
+
+        find_own_modules("orchestrator")
     from orchestrator.cli.invocation import Invocation
 
     # Every error of a command ends here, as words on stderr and an exit code.
