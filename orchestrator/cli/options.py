@@ -101,6 +101,7 @@ def view_options(function: F) -> F:
         click.option("--events", is_flag=True, help="Print one JSON object a line to stdout as things happen."),
         click.option("--json", "as_json", is_flag=True, help="Print the run's summary as JSON at the end."),
         click.option("--detach", is_flag=True, help="Run in the background; print the run's id."),
+        click.option("--profile", metavar="FILE", help="Write to FILE where the supervisor's time went (*.json: as JSON)."),
     ):
         function = option(function)
     return function

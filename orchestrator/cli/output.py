@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -114,6 +115,18 @@ def _shown_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def new_file(path: str | os.PathLike[str]) -> BinaryIO:
     """A file that was not there before, which others may read and never write. Raises FileExistsError, OSError."""
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb")
+
+
+def check_replaceable(path: str) -> None:
+    """Raise UserError if `replaced` could not write `path` now; it is left as it is."""
+    folder = os.path.dirname(path) or "."
+    written = path if os.path.lexists(path) and not os.path.isfile(path) else folder
+    if os.path.isdir(path):
+        raise UserError(f"{path}: cannot be written: it is a folder", "name a file in it")
+    if not os.path.isdir(folder):
+        raise UserError(f"{path}: cannot be written: there is no folder {folder}", "make the folder, or name another file")
+    if not os.access(written, os.W_OK):
+        raise UserError(f"{path}: cannot be written: {os.strerror(errno.EACCES)}", "name a file that you may write")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +33,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     events: bool
     as_json: bool
     detach: bool
+    profile: str | None = None
 
 
 class _RunFinder:
@@ -69,6 +70,13 @@ def supervise(
     """
     if shown.events and shown.as_json:
         raise UserError("--events and --json cannot both be given", "the last line of --events has the summary")
+    profile: Listener | None = None
+    if shown.profile is not None:
+        from orchestrator.cli.profiling import Profile
+
+        profile = Profile(shown.profile)
+        start = profile.around(start)
+    always = [_RunFinder(invocation), *([] if profile is None else [profile])]
     # In the background only the caller listens, until the run has begun.
     if shown.detach:
         _refuse_detach(shown)
@@ -76,7 +84,7 @@ def supervise(
 
         def run_in_background(events: Listener) -> int:
             fork_warm_process()
-            return _report(invocation, start, Listeners([_RunFinder(invocation), events]), None).exit_code
+            return _report(invocation, start, Listeners([*always, events]), None).exit_code
 
         return go_to_background(
             run_in_background,
@@ -88,7 +96,7 @@ def supervise(
     try:
         # One outlet for the view and the prompt: what both write to a terminal stays in order.
         outlet = outlet_to(sys.stderr)
-        listeners = _chosen_listeners(invocation, shown, outlet)
+        listeners = _chosen_listeners(invocation, shown, outlet, always)
         report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown, outlet))
     finally:
         # A run that is refused has not let go of it.
@@ -121,10 +129,10 @@ def _report(
             Outlet(sys.stderr).line(f"orchestrate: {type(failed).__name__} failed while the run went on: see its supervisor.log")
 
 
-def _chosen_listeners(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listeners:
-    """The listeners that the options ask for, and the one that is always there. An exporter is one more line: a slow listener."""
+def _chosen_listeners(invocation: Invocation, shown: Shown, outlet: Outlet, always: Sequence[Listener]) -> Listeners:
+    """The listeners that the options ask for, and `always`. An exporter is one more line: a slow listener."""
     view = _chosen_view(invocation, shown, outlet)
-    listeners: list[Listener] = [_RunFinder(invocation)]
+    listeners = [*always]
     slow: list[Listener] = []
     if shown.events:
         from orchestrator.cli.output import own_stdout, stdout_bytes
