@@ -18,6 +18,7 @@ from . import channel
 from .attempt import AttemptRunner
 from .byte_text import encode_message, message_decoder
 from .faultpoints import fault_point
+from .files.write_bell import WriteBell
 from .protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, End, Ended, EndReason, Start
 
 STATE_UNWRITABLE = 74
@@ -35,6 +36,7 @@ class SupervisorLink:
         self.must_stop = False
         self._socket = sock
         self._folder = folder
+        self._bell = WriteBell(folder)
         self._running: Start | None = None
         self._is_end_due = False
         self._grace_at_most = float("inf")
@@ -97,6 +99,10 @@ class SupervisorLink:
             channel.send(self._socket, encode_message(ended), folder=self._folder)
         except (BrokenPipeError, ConnectionResetError):
             self.is_gone = True
+
+    def wake_at_write(self) -> bool:
+        """See `surroundings.Control`. The streams are files in the worker's folder."""
+        return self._bell.arm()
 
     def is_supervisor_gone(self) -> bool:
         """See `surroundings.Control`. The kernel is asked: unread messages may stand before the end-of-file."""

@@ -192,6 +192,10 @@ class _InlineControl:
         os.close(self._read_fd)
         os.close(self._write_fd)
 
+    def wake_at_write(self) -> bool:
+        """See `surroundings.Control`. A signal comes to the main thread alone, which is the program's."""
+        return False
+
     def is_supervisor_gone(self) -> bool:
         """This process is the supervisor."""
         return False

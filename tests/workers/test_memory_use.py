@@ -27,6 +27,9 @@ class NoControl:
     def wait(self, _timeout_seconds: float | None) -> list[object]:
         return []
 
+    def wake_at_write(self) -> bool:
+        return False
+
     def is_supervisor_gone(self) -> bool:
         return False
 
@@ -34,7 +37,7 @@ class NoControl:
 @pytest.fixture
 def host() -> Host:
     """This process, with the children that it has already."""
-    return Host(NoControl(), children_now(), is_subreaper=True)  # type: ignore[arg-type]
+    return Host("/nowhere/0", NoControl(), children_now(), is_subreaper=True)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -92,7 +95,41 @@ def test_without_the_kernels_help_it_is_found_all_the_same(host: Host, tree: lis
     assert used_by_attempt("mark", 0, host) == pytest.approx(expected, rel=0.1)
 
 
+def pauses_at(used: int, looks: int, workers: int = 1) -> list[float]:
+    """At a tree that may use 100 MiB and stands still."""
+    pauses = MemoryPauses(100 * MIB, lambda: workers)
+    return [pauses.pause_after(used * MIB) for _ in range(looks)]
+
+
 def test_a_tree_that_uses_the_same_is_looked_at_ever_later_up_to_a_second() -> None:
-    pauses = MemoryPauses()
-    assert [pauses.pause_after(5) for _ in range(7)] == pytest.approx([0.2, 0.3, 0.45, 0.675, 1.0, 1.0, 1.0])
-    assert pauses.pause_after(6) == pytest.approx(0.2)
+    assert pauses_at(5, 8) == pytest.approx([0.2, 0.3, 0.45, 0.675, 1.0, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(("workers", "longest"), [(3, 1.0), (16, 4.8), (64, 19.2), (1000, 20.0)])
+def test_all_trees_of_a_run_that_rest_are_looked_at_three_times_a_second_together(workers: int, longest: float) -> None:
+    """If this fails, 64 idle agents cost more than five wake-ups a second, all together."""
+    assert pauses_at(5, 20, workers)[-1] == pytest.approx(longest)
+
+
+def test_a_tree_that_is_near_its_limit_is_looked_at_each_second() -> None:
+    assert pauses_at(51, 20, workers=64)[-1] == 1.0
+
+
+def test_what_grows_slowly_is_no_tree_that_uses_the_same() -> None:
+    pauses = MemoryPauses(100 * MIB, lambda: 64)
+    assert max(pauses.pause_after(used * MIB) for used in range(100)) == pytest.approx(0.3)
+
+
+def test_a_tree_that_begins_to_do_something_is_looked_at_soon() -> None:
+    pauses = MemoryPauses(100 * MIB, lambda: 64)
+    for _ in range(20):
+        pauses.pause_after(0)
+    pauses.end_rest()
+    assert pauses.pause_after(0) == pytest.approx(0.3)
+
+
+def test_the_workers_of_a_run_are_counted_by_their_folders(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+    host = Host(str(tmp_path / "0"), NoControl(), frozenset(), is_subreaper=True)  # type: ignore[arg-type]
+    assert host.count_workers() == 3

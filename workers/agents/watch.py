@@ -1,8 +1,8 @@
 """Read what an agent writes while it runs: its session, an error that it would retry in vain, its end.
 
 Promise: every byte of its streams is read once and in order, also those that `max_output` cuts off: what is cut has been read
-before. Memory does not grow with the stream, but for a line that is not complete. An agent that writes nothing costs two
-looks a second.
+before. Memory does not grow with the stream, but for a line that is not complete. An agent that writes nothing costs
+nothing where the kernel tells of a write, else two looks a second.
 
 Refuses to handle: an agent that writes faster than it can be read, for seconds. Of the bytes that it is ahead only the last are
 read. A skipped one may have been part of an error, so such an agent has not succeeded. Bytes that are written between the last
@@ -49,6 +49,10 @@ class FollowedFile:
     def written(self) -> int:
         """See `surroundings.Stream`."""
         return self._capture.written()
+
+    def is_settled(self) -> bool:
+        """See `surroundings.Stream`."""
+        return self._capture.is_settled()
 
     def read(self, at_most: int) -> int:
         """Read on; how many bytes there were, fewer than `at_most` if that was all."""
@@ -101,6 +105,7 @@ class AgentWatch:
         self._followed = followed
         self._pipe: DialoguePipe | None = None
         self._pause_seconds = 0.0
+        self._has_unsaid = False
         self._quiet_since: float | None = None
         self._events_read = 0
 
@@ -126,11 +131,11 @@ class AgentWatch:
         read = [followed.read(_MOST_BYTES_A_LOOK) for followed in self._followed]
         self._tell_session()
         # Behind the reading: what has come may be a question.
-        has_unsaid = self._pipe is not None and self._pipe.write_due()
+        self._has_unsaid = self._pipe is not None and self._pipe.write_due()
         shortest, longest = _PAUSE_SECONDS
         if max(read) >= _MOST_BYTES_A_LOOK:
             self._pause_seconds = 0.0
-        elif has_unsaid or any(read):
+        elif self._has_unsaid or any(read):
             self._pause_seconds = shortest
         else:
             self._pause_seconds = min(max(self._pause_seconds * 1.5, shortest), longest)
@@ -139,6 +144,13 @@ class AgentWatch:
     def pause_seconds(self) -> float:
         """See `surroundings.Onlooker`."""
         return self._pause_seconds
+
+    def due_at(self) -> float:
+        """See `surroundings.Onlooker`."""
+        # Something has come just now, or there is more to read or to say.
+        if self._has_unsaid or self._pause_seconds < _PAUSE_SECONDS[1]:
+            return 0.0
+        return float("inf") if self._quiet_since is None else self._quiet_since + self._grace_seconds
 
     def has_told_its_end(self) -> bool:
         """See `surroundings.Onlooker`."""
@@ -176,12 +188,16 @@ class AgentWatch:
         elif self._quiet_since is None or reader.events != self._events_read:
             self._quiet_since, self._events_read = now, reader.events
         if self._quiet_since is not None:
-            grace = self._task.task_grace_seconds if reader.is_waiting else self._task.exit_grace_seconds
-            if now - self._quiet_since >= grace:
+            if now >= self._quiet_since + self._grace_seconds:
                 return EndReason.LINGERING
         elif reader.finding is not None:
             return EndReason.FINDING
         return EndReason.EVENTS if self._has_too_many_events else None
+
+    @property
+    def _grace_seconds(self) -> float:
+        """How long an agent that has told its end may be silent."""
+        return self._task.task_grace_seconds if self.reader.is_waiting else self._task.exit_grace_seconds
 
     @property
     def _has_too_many_events(self) -> bool:

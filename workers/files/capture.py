@@ -89,6 +89,10 @@ class CaptureFile:
             self.was_refused = not self.has_room(size)
         return max(limit - size, 0)
 
+    def is_settled(self) -> bool:
+        """Whether nothing but a write changes what `cut_to` finds: not, where a full disk may have refused one."""
+        return self.dropped > 0 or self.was_refused or self.size() % _SMALLEST_BLOCK_BYTES > 0 or self.size() == 0
+
     def is_disk_full(self) -> bool:
         """Whether nothing more can be written where the file lies."""
         return self._descriptor is not None and _is_full(self._descriptor)

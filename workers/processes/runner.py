@@ -48,7 +48,7 @@ class ProcessRunner:
         self._folder = folder
         self._append = append
         self._on_log_error = on_log_error
-        self._host = Host(control, strangers, tree.become_subreaper())
+        self._host = Host(folder, control, strangers, tree.become_subreaper())
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._environment = base_environment(folder)
         self._ignored = ignored_signals()

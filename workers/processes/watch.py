@@ -20,6 +20,7 @@ from ..protocol import End, EndReason, Start
 from . import tree
 from .memory_use import FIRST_PAUSE_SECONDS, MemoryPauses, used_by_attempt
 from .spawn import SHORTAGES
+from .stream_looks import StreamLooks
 from .surroundings import Bounds, Host, Onlooker, Stream
 
 if TYPE_CHECKING:
@@ -31,15 +32,11 @@ signals one after the other."""
 
 _FIRST_KILL_PAUSE_SECONDS = 0.01
 _LONGEST_KILL_PAUSE_SECONDS = 1.0
-_SIZE_CHECK_SECONDS = (0.1, 1.0)
-_EXPECTED_BYTES_PER_SECOND = 1 << 30
 _ORPHAN_CHECK_SECONDS = 0.05
 _MEMORY_CHECK_SHARE = 0.05
 _STOPPED_SECONDS = 10.0
 """For so long the main process must have been stopped (SIGSTOP) before it is continued, and the second time ended: a stop of a
 moment is somebody's who knows what it is for. What it starts may be stopped for as long as it likes: its limits hold."""
-_STALL_CHECK_SHARE = 0.05
-_STALL_CHECK_SECONDS = (0.05, 5.0)
 _FOREVER = float("inf")
 
 
@@ -70,16 +67,16 @@ class Watch:
         self._pid = pid
         self._start = start
         self._host = host
-        self._streams = streams
         self._bounds = bounds
         self._onlooker = onlooker
-        # How far it has come: the last growth of the output, and the next round of kills.
+        self._looks = StreamLooks(streams, start.limits.max_output_bytes, bounds, onlooker, host.control)
+        # How far it has come, and the next round of kills.
         self._died_at = 0.0
-        self._written = 0
-        self._wrote_at = 0.0
         self._stopped_at: float | None = None
         self._is_continued = False
-        self._memory_pauses = None if start.limits.memory_bytes is None else MemoryPauses()
+        most = start.limits.memory_bytes
+        self._memory_pauses = None if most is None else MemoryPauses(most, host.count_workers)
+        self._memory_at = _FOREVER if most is None else time.monotonic() + FIRST_PAUSE_SECONDS
         self._has_seen_leftovers = False
         self._kill_at = _FOREVER
         self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
@@ -87,16 +84,10 @@ class Watch:
     def run(self) -> int:
         """Wait until the tree is gone; returns the wait status of the main process."""
         limits, bounds = self._start.limits, self._bounds
-        now = self._wrote_at = time.monotonic()
-        size_at = now + self._size_pause(limits.max_output_bytes)
-        memory_at = _FOREVER if limits.memory_bytes is None else now + FIRST_PAUSE_SECONDS
-        stall_at = _FOREVER if bounds.stall_seconds is None else now + self._stall_pause(bounds.stall_seconds)
-        look_at = _FOREVER if self._onlooker is None else now
         while True:
             # A tree that is being ended waits for its grace alone: nothing else could end it more.
-            running_until = min(bounds.timeout_at, memory_at, stall_at, look_at, self._stop_due_at)
-            due_at = self._kill_at if self._is_ending else running_until
-            deadline = min(size_at, due_at)
+            due_at = self._kill_at if self._is_ending else min(bounds.timeout_at, self._memory_at, self._stop_due_at)
+            deadline = min(self._looks.due_at(is_ending=self._is_ending), due_at)
             if self.status is not None and not (self._host.is_subreaper and not self._host.strangers):
                 # No SIGCHLD tells of the end of a process that is no child of ours: look for it.
                 deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
@@ -111,18 +102,13 @@ class Watch:
             now = time.monotonic()
             if now >= bounds.timeout_at and not self._is_ending:
                 self._end(EndReason.TIMEOUT, limits.grace_seconds)
-            if now >= look_at and not self._is_ending:
-                look_at = self._look()
-            if now >= stall_at and not self._is_ending:
-                stall_at = now + self._check_stall(now)
+            if (reason := self._looks.look(now, is_ending=self._is_ending)) is not None:
+                self._end(reason, limits.grace_seconds)
             self._heed_stop(now)
-            if now >= memory_at and not self._is_ending:
-                memory_at = now + self._check_memory()
+            if self._memory_pauses is not None and not self._is_ending:
+                self._heed_memory(now, self._memory_pauses)
             if now >= self._kill_at:
                 self._kill(now)
-            # Also of a tree that is being ended: it may write until it is gone, and the disk is everybody's.
-            if now >= size_at:
-                size_at = now + self._size_pause(min(stream.cut_to(limits.max_output_bytes) for stream in self._streams))
 
     @property
     def _is_ending(self) -> bool:
@@ -146,12 +132,6 @@ class Watch:
         if self.status is None or self.ended_by is not None or not os.WIFSIGNALED(self.status):
             return False
         return os.WTERMSIG(self.status) == signal.SIGTERM and time.monotonic() - self._died_at <= _SAME_MOMENT_SECONDS
-
-    @staticmethod
-    def _size_pause(room_bytes: int) -> float:
-        """Seconds until a stream could have outgrown its limit at the speed of a fast disk; rarely where the limit is far."""
-        shortest, longest = _SIZE_CHECK_SECONDS
-        return min(max(room_bytes / _EXPECTED_BYTES_PER_SECOND, shortest), longest)
 
     def _reap(self) -> bool:
         """Take in every child that has ended; True when the main process and all others are gone."""
@@ -208,28 +188,6 @@ class Watch:
             tree.send(self._living(), signal.SIGTERM)
         self._kill_at = min(self._kill_at, time.monotonic() + grace_seconds)
 
-    def _look(self) -> float:
-        """Have what came read; the time of the next look."""
-        assert self._onlooker is not None
-        if (reason := self._onlooker.look_at_streams()) is not None:
-            self._end(reason, self._start.limits.grace_seconds)
-        return time.monotonic() + self._onlooker.pause_seconds()
-
-    @staticmethod
-    def _stall_pause(stall_seconds: float) -> float:
-        shortest, longest = _STALL_CHECK_SECONDS
-        return min(max(stall_seconds * _STALL_CHECK_SHARE, shortest), longest)
-
-    def _check_stall(self, now: float) -> float:
-        """End an agent that has written nothing for too long. The seconds until the next look; it may be ended that much late."""
-        assert self._bounds.stall_seconds is not None
-        written = sum(stream.written() for stream in self._streams)
-        if written != self._written:
-            self._written, self._wrote_at = written, now
-        elif now - self._wrote_at >= self._bounds.stall_seconds:
-            self._end(EndReason.STALLED, self._start.limits.grace_seconds)
-        return self._stall_pause(self._bounds.stall_seconds)
-
     @property
     def _stop_due_at(self) -> float:
         return _FOREVER if self._stopped_at is None else self._stopped_at + _STOPPED_SECONDS
@@ -246,7 +204,15 @@ class Watch:
         with suppress(PermissionError):  # it changed its user (sudo): ours to wait for, not to signal
             os.kill(self._pid, signal.SIGCONT)
 
-    def _check_memory(self) -> float:
+    def _heed_memory(self, now: float, pauses: MemoryPauses) -> None:
+        """Look at the memory if that is due: soon where something was written just now, for then something is being done."""
+        if self._looks.wrote_at == now:
+            pauses.end_rest()
+            self._memory_at = min(self._memory_at, now + FIRST_PAUSE_SECONDS)
+        if now >= self._memory_at:
+            self._memory_at = now + self._check_memory(pauses)
+
+    def _check_memory(self, pauses: MemoryPauses) -> float:
         """End a tree that uses more than it may. The seconds until the next look: later where many processes make a look dear."""
         began = time.monotonic()
         try:
@@ -256,10 +222,9 @@ class Watch:
                 raise
             return FIRST_PAUSE_SECONDS
         assert self._start.limits.memory_bytes is not None
-        assert self._memory_pauses is not None
         if self.used_bytes > self._start.limits.memory_bytes:
             self._end(EndReason.MEMORY, self._start.limits.grace_seconds)
-        return max(self._memory_pauses.pause_after(self.used_bytes), (time.monotonic() - began) / _MEMORY_CHECK_SHARE)
+        return max(pauses.pause_after(self.used_bytes), (time.monotonic() - began) / _MEMORY_CHECK_SHARE)
 
     def _kill(self, now: float) -> None:
         """One round: a tree that forks faster than it is killed needs several."""
