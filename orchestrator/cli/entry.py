@@ -64,6 +64,10 @@ def _run(words: list[str], invocation: Invocation) -> int:
         return 0
 
     _load_structs()
+    from orchestrator.cli.plain_words import plain_call
+
+    if (call := plain_call(words)) is not None:
+        return call(invocation)
     import click
 
     from orchestrator.cli.group import orchestrate

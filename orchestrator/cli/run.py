@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any
 
 import click
 
@@ -17,15 +17,7 @@ from orchestrator.cli.options import (
     selection_options,
     view_options,
 )
-from orchestrator.cli.prompting import input_asker
-from orchestrator.cli.supervising import Shown, supervise
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.runs.commands import RunReport
-    from orchestrator.views.listeners import Listeners
-    from orchestrator.views.prompt import Prompt
+from orchestrator.cli.running import run
 
 
 @click.command("run")
@@ -47,26 +39,7 @@ if TYPE_CHECKING:
 @fresh_option
 @view_options
 @pass_invocation
-def command(
-    invocation: Invocation,
-    /,
-    *,
-    file: str,
-    inputs: tuple[str, ...],
-    inputs_file: str | None,
-    slots: int | None,
-    keep_going: bool,
-    folder: str | None,
-    only: tuple[str, ...],
-    limit: int | None,
-    run_id: str | None,
-    resume: bool,
-    max_age: float | None,
-    overlap: str,
-    replay: str | None,
-    fresh: bool,
-    **view: Any,
-) -> int:
+def command(invocation: Invocation, /, *, resume: bool, max_age: float | None, replay: str | None, **other: Any) -> int:
     """Run a jobs file.
 
     Exit code: 0 completed, 1 something failed, 2 a mistake of yours, 3 paused, 4 cancelled, 5 a gate rejected, 74 state not
@@ -77,27 +50,4 @@ def command(
         raise click.UsageError("--max-age says which run --resume may continue: give --resume too")
     if replay is not None and resume:
         raise click.UsageError("--replay begins a new run: leave --resume out, or use orchestrate resume RUN")
-
-    def start(home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
-        from orchestrator.runs.commands import RunRequest, run_file
-        from orchestrator.store.settings_records import RunOptions, Selection
-
-        # Inputs are asked for only where somebody sits at the terminal and did not want to be left alone.
-        selection = Selection(only=only, limit=limit)
-        options = RunOptions(slots=slots, keep_going=keep_going, fresh=fresh, selection=selection, replay=replay is not None)
-        request = RunRequest(
-            jobs_file=file,
-            inputs=inputs,
-            inputs_file=inputs_file,
-            ask_input=None if view["quiet"] or view["detach"] else input_asker(),
-            options=options,
-            folder=folder,
-            run_id=run_id,
-            resume=resume,
-            max_age=max_age,
-            overlap=cast(Literal["allow", "skip", "wait", "fail"], overlap),
-            capsule=replay,
-        )
-        return run_file(home, request, listeners, asker=prompt)
-
-    return supervise(invocation, Shown(**view), start)
+    return run(invocation, resume=resume, max_age=max_age, replay=replay, **other)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """The view options of a command line."""
 
-    quiet: bool
-    progress: str
-    events: bool
-    as_json: bool
-    detach: bool
+    quiet: bool = False
+    progress: str = "auto"
+    events: bool = False
+    as_json: bool = False
+    detach: bool = False
     profile: str | None = None
 
 

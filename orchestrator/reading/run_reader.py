@@ -6,7 +6,6 @@ Everything is read when it is first asked for. Works on a run that goes on, too;
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,22 @@ from orchestrator.workers.files.opening import read_file
 from orchestrator.workers.protocol import Capture
 
 
-@dataclass
 class RunReader(Records):
-    """A run to be read. `history` may be one that a supervisor or a `RunFollower` keeps up to date."""
+    """A run to be read. `history` may be one that a supervisor or a `RunFollower` keeps up to date.
 
-    run_dir: RunDir
-    history: RunHistory
-    alive: bool | None = None
-    """Whether a supervisor holds the run, if the reader knows (it is that supervisor); None: asked each time."""
+    `alive`: whether a supervisor holds the run, if the reader knows (it is that supervisor); None: asked each time.
+    `tell_lost`, for who only shows the run: hears in one line that its copy of the jobs file is lost. Then the records stand in
+    for it.
+    """
 
-    tell_lost: Callable[[str], None] | None = None
-    """For who only shows the run: hears in one line that its copy of the jobs file is lost. Then the records stand in for it."""
+    def __init__(
+        self,
+        run_dir: RunDir,
+        history: RunHistory,
+        alive: bool | None = None,
+        tell_lost: Callable[[str], None] | None = None,
+    ) -> None:
+        self.run_dir, self.history, self.alive, self.tell_lost = run_dir, history, alive, tell_lost
 
     @classmethod
     def read(cls, run_dir: RunDir, tell_lost: Callable[[str], None] | None = None) -> RunReader:

@@ -38,7 +38,7 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         order=order,
         needs=tuple(orders[need] for need in barriers_of(job)),
         chain=tuple(orders[parent] for parent in chain_of(job)),
-        when_word=job.when if job.when == "always" or job.when == "failed" else None,
+        when_word=None if isinstance(job.when, Template) else job.when,
         has_own_when=isinstance(job.when, Template),
         judged=tuple(sorted(orders[each] for each in job.when.jobs)) if isinstance(job.when, Template) else (),
         is_single=job.for_each is None,

@@ -6,8 +6,9 @@ This is what a template is; `compiler` makes them, and everything that needs jin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 TemplateKind = Literal["value", "text", "shell"]
 """`value`: a lone `{{ expr }}` keeps its type, all else is text. `text`: always text. `shell`: text, each `{{ }}` quoted."""
@@ -28,8 +29,7 @@ class Fields(Protocol):
         """The value of the field `name` (plain data). Raises KeyError when there is none of that name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(msgspec.Struct, frozen=True, eq=False):
     """A compiled template.
 
     `names` are the undeclared top-level names it reads, `jobs` the X of each `jobs.X`, `inputs` the X of each `inputs.X`.
@@ -44,7 +44,14 @@ class Template:
     names: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
     path: tuple[str, ...] = ()
-    evaluate: Callable[[Mapping[str, Any]], Any] | None = field(default=None, repr=False, compare=False)
+    evaluate: Callable[[Mapping[str, Any]], Any] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        # All else follows from these two.
+        return isinstance(other, Template) and (self.source, self.kind) == (other.source, other.kind)
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.kind))
 
     def render(self, context: Mapping[str, Any]) -> Any:
         """The text, or for a lone `{{ expr }}` of kind `value` its value: plain data. Raises RenderError."""
