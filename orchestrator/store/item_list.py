@@ -95,7 +95,9 @@ class ItemList:
         self._opened = opened or OpenedFiles(1)
         self._offsets = array("Q", [0])
         try:
-            self._scan(self._source(), path)
+            self._scan(self._opened.source(path), path)
+        except FileNotFoundError as error:
+            raise ListLostError(f"{path}: missing") from error
         except ListLostError:
             raise
         except StateRefusedError as error:
@@ -105,13 +107,14 @@ class ItemList:
         return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> Any:
-        if not 0 <= index < len(self):
+        offsets = self._offsets
+        if not 0 <= index < len(offsets) - 1:
             raise IndexError(index)
-        start = self._offsets[index]
+        start = offsets[index]
         try:
-            return _decode(self._source().read(start, self._offsets[index + 1] - start))
-        except ListLostError:
-            raise
+            return _decode(self._opened.read(self._path, start, offsets[index + 1] - start))
+        except FileNotFoundError as error:
+            raise ListLostError(f"{self._path}: missing") from error
         except StateRefusedError as error:
             raise ListLostError(error.message) from error
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -120,12 +123,6 @@ class ItemList:
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
-
-    def _source(self) -> SourceFile:
-        try:
-            return self._opened.source(self._path)
-        except FileNotFoundError as error:
-            raise ListLostError(f"{self._path}: missing") from error
 
     def _scan(self, source: SourceFile, path: Path) -> None:
         """Note where each line begins, and compare the checksum: a value of a damaged list must not reach an item."""

@@ -14,6 +14,9 @@ from orchestrator.store.source_file import SourceFile
 
 MOST_OPEN = 8
 
+AHEAD_BYTES = 1 << 14
+"""How much is read at a time of a file that is read piece by piece."""
+
 
 class OpenedFiles:
     """Of one reader. None is ever written to once it is known here."""
@@ -25,6 +28,21 @@ class OpenedFiles:
         self._known: dict[Path, tuple[int, ...]] = {}
         self._last: tuple[Path, SourceFile] | None = None
         """What was read last. Mostly it is read next, too: the items of a list, one after the other."""
+        self._ahead: tuple[Path | None, int, bytes] = None, 0, b""
+        """Of which file what is known from which byte on: what stands behind the piece that was read last."""
+
+    def read(self, path: Path, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset` of the file at `path`, fewer only at its end. Raises as `source`."""
+        known, start, data = self._ahead
+        at = offset - start
+        if known is path and at >= 0 and at + length <= len(data):
+            return data[at : at + length]
+        # A large piece is not kept.
+        if length >= AHEAD_BYTES:
+            return self.source(path).read(offset, length)
+        data = self.source(path).read(offset, AHEAD_BYTES)
+        self._ahead = path, offset, data
+        return data[:length]
 
     def source(self, path: Path) -> SourceFile:
         """The file at `path`, to be read now. Raises FileNotFoundError, StateRefusedError: it is another one than before."""
