@@ -1,7 +1,8 @@
 """Where the loop waits: everything that may happen, from any number of sources, as one stream of `Happened`.
 
-Promise: one wait asks each source at most once, and returns at the latest when the core wants to be woken. Invariant: exactly the
-descriptors that the sources name are watched. It refuses to handle: what a happening means (`loop`).
+Promise: one wait asks each source at most once, and returns at the latest when the core wants to be woken. What no descriptor
+tells is found at most `LOOK_SECONDS` after it is due. Invariant: exactly the descriptors that the sources name are watched. It
+refuses to handle: what a happening means (`loop`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from orchestrator.supervisor.happened import Happened, TimeCame
 
 LONGEST_WAIT_SECONDS = 1.0
 """As often the files of a run are looked at (`sources.HeldRun`): a run in which nothing happens wakes for that alone."""
+
+LOOK_SECONDS = 0.005
+"""While descriptors have news turn by turn, from one look for what no descriptor tells to the next."""
 
 
 class Source:
@@ -42,7 +46,7 @@ class Source:
         return None
 
     def look_for_news(self, _now: float) -> Iterable[Happened]:
-        """The news that no descriptor tells. Called after each wait; cheap while nothing is due."""
+        """The news that no descriptor tells. Called after a wait, not after each of a busy run; cheap while nothing is due."""
         return ()
 
 
@@ -57,6 +61,10 @@ class Inbox:
         # All others would be asked for nothing, turn by turn.
         self._going_first = [source for source in sources if type(source).news_at_hand is not Source.news_at_hand]
         self._looking = [source for source in sources if type(source).look_for_news is not Source.look_for_news]
+        self._look_at = 0.0
+        """As long as waits find news: when the sources are asked for what no descriptor tells (monotonic seconds)."""
+        self._is_busy = False
+        """Whether the last wait found news."""
 
     def wait(self, wake: float | None, *, is_in_hurry: bool) -> Iterator[Happened]:
         """Wait for news, at most until `wake` (monotonic seconds), and give it piece by piece.
@@ -64,7 +72,7 @@ class Inbox:
         `is_in_hurry`: only look, for there is work to do. The caller takes in each piece before it asks for the next one.
         """
         self._watch(self._changing)
-        readable = self._selector.select(0.0 if is_in_hurry else self._timeout(wake))
+        readable = self._readable(wake, is_in_hurry=is_in_hurry)
         for source in self._going_first:
             yield from source.news_at_hand()
         for key, _ in readable:
@@ -76,14 +84,29 @@ class Inbox:
                 if not source.is_fixed and source.filenos() is not self._watched[source]:
                     self._watch([source])
         now = time.monotonic()
-        for source in self._looking:
-            yield from source.look_for_news(now)
+        if now >= self._look_at or not readable:
+            self._look_at = now + LOOK_SECONDS
+            for source in self._looking:
+                yield from source.look_for_news(now)
         if wake is not None and now >= wake:
             yield TimeCame()
 
     def close(self) -> None:
         """Watch nothing any more. The sources are the caller's to close."""
         self._selector.close()
+
+    def _readable(self, wake: float | None, *, is_in_hurry: bool) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait until a descriptor has news, or a look is due."""
+        if is_in_hurry:
+            return self._selector.select(0.0)
+        now = time.monotonic()
+        # To ask all sources when they want to look costs more than most news that a busy run waits for.
+        can_put_off = self._is_busy and now < self._look_at and (wake is None or self._look_at <= wake)
+        if can_put_off and (readable := self._selector.select(self._look_at - now)):
+            return readable
+        readable = self._selector.select(self._timeout(wake))
+        self._is_busy = bool(readable)
+        return readable
 
     def _timeout(self, wake: float | None) -> float:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 
@@ -216,8 +217,8 @@ class Tokens(Source):
         return self._desk.filenos()
 
     def read_news(self, fileno: int) -> Iterable[Happened]:
-        self._desk.take_in(fileno)  # the look after this wait tells what came
-        return ()
+        self._desk.take_in(fileno)
+        return self.look_for_news(time.monotonic())
 
     @property
     def next_look(self) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 
 import pytest
 
 from orchestrator.engines.engine import Noted
 from orchestrator.supervisor.happened import Happened, Signalled
-from orchestrator.supervisor.inbox import Inbox, Source
+from orchestrator.supervisor.inbox import LOOK_SECONDS, Inbox, Source
 from orchestrator.supervisor.sources import Signals
 from orchestrator.system.stop_signals import SignalInbox, Stopper, StopSources
 
@@ -72,7 +73,8 @@ def test_a_descriptor_that_comes_back_under_the_number_of_a_closed_one_is_watche
         os.close(fd)
 
 
-def test_a_turn_without_a_change_registers_nothing_and_looks_only_where_there_is_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_turns_register_nothing_and_look_for_what_no_descriptor_tells_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look asks each source, which costs more than an end of an item that a wait finds."""
     asked: list[str] = []
 
     class Plain(Source):
@@ -82,6 +84,11 @@ def test_a_turn_without_a_change_registers_nothing_and_looks_only_where_there_is
             return None
 
     class Looks(Source):
+        @property
+        def next_look(self) -> float | None:
+            asked.append("when to look")
+            return None
+
         def look_for_news(self, _now: float) -> Iterable[Happened]:
             asked.append("a look")
             return ()
@@ -89,12 +96,21 @@ def test_a_turn_without_a_change_registers_nothing_and_looks_only_where_there_is
     pipes = Pipes()
     writing = [pipes.add() for _ in range(5)]
     inbox = Inbox([Plain(), pipes, Looks()])
-    list(inbox.wait(None, is_in_hurry=False))
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     for name in ("register", "unregister"):
         monkeypatch.setattr(inbox._selector, name, lambda *_: asked.append("the selector"))
-    os.write(writing[0], b".")
+    for _ in range(10):
+        os.write(writing[0], b".")
+        list(inbox.wait(None, is_in_hurry=False))
+        now += LOOK_SECONDS / 4
+    assert len(pipes.read_from) == 10
+    assert asked == ["when to look", "a look"] * 3
+    # Nothing has come: the sources say for how long that wait may last.
+    asked.clear()
+    monkeypatch.setattr(inbox._selector, "select", lambda _seconds: [])
     list(inbox.wait(None, is_in_hurry=False))
-    assert asked == ["a look", "a look"]
+    assert asked == ["when to look", "a look"]
     inbox.close()
     for fd in (*pipes.open, *writing):
         os.close(fd)
