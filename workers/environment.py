@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 
 from . import channel
-from .processes.spawn import passed_of
+from .processes.variables import passed_of
 from .protocol import MARK_VARIABLE, WORKER_FOLDER_VARIABLE
 
 BARE = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "LD_LIBRARY_PATH", "DYLD_*")

@@ -11,7 +11,7 @@ import sys
 
 from orchestrator.workers.environment import EVIDENCE, become_unreadable
 from orchestrator.workers.processes.identity import kernel_told
-from orchestrator.workers.processes.spawn import passed_of
+from orchestrator.workers.processes.variables import passed_of
 from orchestrator.workers.protocol import MARK_VARIABLE
 
 

@@ -1,6 +1,6 @@
 """Which variables of our own environment a program is given: names, or `PREFIX*`. What is not named stays with us.
 
-A worker does the same for its agent (`workers.processes.spawn`), in bytes: that runs for every attempt.
+A worker does the same for its agent (`workers.processes.variables`), in bytes: that runs for every attempt.
 """
 
 from __future__ import annotations

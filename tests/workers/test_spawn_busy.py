@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.workers.processes import spawn as spawning
-from orchestrator.workers.processes.spawn import CannotStart, base_environment, spawn
+from orchestrator.workers.processes.spawn import CannotStart, Spawner
+from orchestrator.workers.processes.variables import base_environment
 from orchestrator.workers.protocol import Limits, Start
 
 
@@ -27,7 +28,7 @@ def start_written(program: Path, monkeypatch: pytest.MonkeyPatch, pause: Callabl
     start = Start(sequence=0, item="a", attempt=1, mark="m", argv=[], cwd="/", stdout_path="o", stderr_path="e", limits=Limits())
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        return spawn(start, [str(program)], base_environment("/w"), (), (null, null, null), ())
+        return Spawner(base_environment("/w")).spawn(start, [str(program)], (null, null, null), ())
     finally:
         os.close(null)
 

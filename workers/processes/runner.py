@@ -18,8 +18,9 @@ from . import tree
 from .carried_locks import carry_locks
 from .identity import boot_clock, start_ticks_of_child
 from .oom_kills import OomKills, oom_kills
-from .spawn import CannotStart, base_environment, ignored_signals, spawn
+from .spawn import CannotStart, Spawner
 from .surroundings import Bounds, Control, Host, Onlooker, Stream
+from .variables import base_environment
 from .watch import Watch
 
 
@@ -50,8 +51,7 @@ class ProcessRunner:
         self._on_log_error = on_log_error
         self._host = Host(folder, control, strangers, tree.become_subreaper())
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._environment = base_environment(folder)
-        self._ignored = ignored_signals()
+        self._spawner = Spawner(base_environment(folder))
 
     def start(
         self, start: Start, argv: list[str], given: str | int | None, outputs: tuple[int, int], locks: Sequence[int]
@@ -68,7 +68,7 @@ class ProcessRunner:
             # The locks live as long as the process and all that it starts, and none of these can unlock them.
             carried = carry_locks(locks)
             clock, killed = boot_clock(), oom_kills()
-            return Spawn(spawn(start, argv, self._environment, self._ignored, (stdin, *outputs), carried), clock, killed)
+            return Spawn(self._spawner.spawn(start, argv, (stdin, *outputs), carried), clock, killed)
         finally:
             for fd in carried:
                 os.close(fd)
