@@ -86,7 +86,7 @@ class ActionRunner:
                 raise
             except Exception as error:
                 course.meet_bug(error, "what its agent told")
-        course.end = with_oom_kills_told(course.end, spawned.oom_kills)
+        course.end = with_oom_kills_told(course.end, course.oom_kills)
         course.take_captures(self._captures, start)
 
     def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn:

@@ -64,11 +64,11 @@ class AttemptRunner:
         if start.recorded_through >= self._last_sequence and self._log is not None:
             self._log.forget()
         # Before anything is started: a resume finds by this line what a kill leaves behind.
-        self._append(
-            Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding, oom_kills=oom_kills())
-        )
+        killed = oom_kills()
+        self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding, oom_kills=killed))
         fault_point("worker.begun")
-        course = self._carry_out(start, locks)
+        course = Course(oom_kills=killed)
+        self._carry_out(start, locks, course)
         outcome = Outcome(
             attempt_class=course.end.attempt_class,
             started_at=started_at,
@@ -111,6 +111,7 @@ class AttemptRunner:
 
     def _let_go_of_locks(self, locks: Sequence[int], kept: int) -> None:
         """Unlock all but the last `kept`. Those are only closed, unless no supervisor is left that would unlock them."""
+        self._processes.let_go_of_locks()
         if kept and self._control.is_supervisor_gone():
             kept = 0
         for place, lock in enumerate(locks):
@@ -119,10 +120,9 @@ class AttemptRunner:
             else:
                 os.close(lock)
 
-    def _carry_out(self, start: Start, locks: Sequence[int]) -> Course:
+    def _carry_out(self, start: Start, locks: Sequence[int], course: Course) -> None:
         """The steps of an attempt, each done if the one before went well."""
         # An agent that is never started has used nothing: that is known, and no unknown cost.
-        course = Course()
         if start.agent is not None:
             from .agents.report import report_of_none
 
@@ -149,7 +149,6 @@ class AttemptRunner:
             raise
         except Exception as error:
             course.meet_bug(error, "what it left")
-        return course
 
     def _settle(self, start: Start, workspace: Workspace | None, course: Course) -> None:
         """What becomes of the file that the attempt promised, and of its workspace."""

@@ -14,6 +14,7 @@ from .attempt_end import AttemptEnd, end_of, with_oom_kills_told
 from .check_output import CheckOutput
 from .course import Course
 from .files.given import script_file
+from .processes.oom_kills import oom_kills
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import SHORTAGES, CannotStart
 from .processes.surroundings import Bounds, Control
@@ -40,6 +41,7 @@ class CheckRunner:
         course.heed_asked_end(start, "before its check")
         if not course.is_well:
             return
+        killed_before = oom_kills()
         # Start it. That it does not start takes the success away: an unconfirmed success is none.
         try:
             spawned = self._start(start, check, locks, course)
@@ -57,7 +59,7 @@ class CheckRunner:
         # The rest of the attempt's time bounds it; silence does not, for a test may well say nothing for long.
         watch = self._processes.watch(spawned, start, [self._output], Bounds(course.timeout_at))
         found = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-        found = with_oom_kills_told(found, spawned.oom_kills)
+        found = with_oom_kills_told(found, killed_before)
         course.add_process(watch)
         course.end = _confirmed(course.end, found)
         # It may have failed for want of space alone: that says nothing of what the agent did.

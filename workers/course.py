@@ -13,6 +13,7 @@ from .bugs import bug_in_words, traceback_of
 from .files.capture import CaptureFile, may_lack_bytes
 from .files.creates import Before
 from .files.placing import TamperedError
+from .processes.oom_kills import OomKills
 from .processes.surroundings import Control
 from .processes.watch import Watch
 from .protocol import EMPTY_CAPTURE, AgentReport, AttemptClass, Capture, EndReason, Start, WorkspaceReport
@@ -40,6 +41,8 @@ class Course(msgspec.Struct, kw_only=True):
     its agent's CLI uses, as long as it is held.
     """
 
+    oom_kills: OomKills | None = None
+    """As many as there were as the attempt began."""
     end: AttemptEnd = AttemptEnd(AttemptClass.OK)
     timeout_at: float = float("inf")
     give_up_at: float = float("inf")

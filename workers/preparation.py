@@ -124,7 +124,7 @@ class PreparationRunner:
         try:
             watch = self._processes.watch(spawned, start, self._captures, Bounds(timeout_at(start)))
             course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
-            course.end = with_oom_kills_told(course.end, spawned.oom_kills)
+            course.end = with_oom_kills_told(course.end, course.oom_kills)
         except OSError as error:
             # No OSError: the caller would take it for "not started".
             raise RuntimeError("what comes before the agent could not be watched") from error

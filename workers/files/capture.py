@@ -40,13 +40,13 @@ class CaptureFile:
         self.was_refused = False
         """Whether the disk had no room, at a look while the agent ran, for what comes next."""
         self._descriptor: int | None = None
+        self._end_size: int | None = None
         self._mine: os.stat_result | None = None
         """What identifies the open file, once it was asked: that stays the same."""
 
     def open(self) -> int:
         """The descriptor of an empty file for the agent to write to. Raises OSError."""
-        self.dropped = 0
-        self.was_refused = False
+        self._begin()
         if self._descriptor is not None and not self._stands(self._descriptor):
             # An earlier item has removed it: what is written there now could not be kept.
             self.forget()
@@ -111,8 +111,7 @@ class CaptureFile:
         """Drop all that was written, if nobody writes any more: what comes next is another's."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-        self.dropped = 0
-        self.was_refused = False
+        self._begin()
 
     def take_capture(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
         """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises TamperedError,
@@ -157,12 +156,19 @@ class CaptureFile:
             self._mine = os.fstat(descriptor)
         return stands_at(self._mine, self.path)
 
-    def _last_size(self) -> int:
-        """As `size`, once the attempt has ended: it moves the position in the file, which those that write there share.
+    def _begin(self) -> None:
+        self.dropped = 0
+        self.was_refused = False
+        self._end_size = None
 
-        A number costs a fifth of all that `fstat` tells, and each attempt asks.
+    def _last_size(self) -> int:
+        """As `size`, once the attempt has ended, before the file is cut: asked for once.
+
+        It moves the position in the file, which those that write there share. A number costs a fifth of all that `fstat` tells.
         """
-        return 0 if self._descriptor is None else os.lseek(self._descriptor, 0, os.SEEK_END)
+        if self._end_size is None:
+            self._end_size = 0 if self._descriptor is None else os.lseek(self._descriptor, 0, os.SEEK_END)
+        return self._end_size
 
     def _move(self, descriptor: int, final_path: str, limit: int) -> Capture:
         fault_point("worker.capture")
