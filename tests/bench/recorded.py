@@ -7,8 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_summary import run_summary
 from orchestrator.store import records
 from orchestrator.store.item_list import write_item_list
+from orchestrator.store.kept_summary import keep_summary
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
 from orchestrator.workers.processes.identity import boot_id
@@ -49,6 +52,9 @@ def record_run(home: Path, run_id: str, jobs_file: Path, values: Sequence[str], 
         store.append([records.RunEnded(status="completed", at=time.time())])
     store.take_checkpoint()
     store.close()
+    # As the end of a session leaves it.
+    if done == len(values):
+        keep_summary(run_dir, store.history, run_summary(RunReader(run_dir, store.history, alive=False)))
 
 
 def _success(index: int, label: str, now: float) -> records.AttemptEnded:

@@ -24,6 +24,7 @@ from starts import CHILD, NESTED, ONE, VERSION, Gaps, StartUp
 
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
+from orchestrator.store.kept_summary import kept_summary
 from orchestrator.store.load import load_run
 from orchestrator.store.run_dir import RunDir
 
@@ -112,6 +113,7 @@ def test_a_run_that_the_bench_records_is_a_run_as_any_other(done: int, status: s
     run_dir = RunDir.of(home, "bench")
     summary = run_summary(RunReader(run_dir, load_run(run_dir).history, alive=False))
     assert (summary["status"], summary["counts"]["succeeded"]) == (status, done)
+    assert (kept_summary(run_dir) is not None) == (status == "completed")
 
 
 UNIT = (
