@@ -54,7 +54,7 @@ class RunReader(Records):
     def jobs_file(self) -> JobsFile:
         """The run's own copy of the jobs file, loaded when first needed. Raises StateRefusedError: it is lost, or another's."""
         try:
-            return self._read_jobs_file()
+            return own_jobs_file(self.run_dir, self.history.header)
         except StateRefusedError as error:
             if self.tell_lost is None:
                 raise
@@ -62,30 +62,6 @@ class RunReader(Records):
         from orchestrator.reading.recorded_jobs import recorded_jobs
 
         return recorded_jobs(self.history)
-
-    def _read_jobs_file(self) -> JobsFile:
-        from orchestrator.jobsfile.load import load_text
-
-        header = self.history.header
-        path = self.run_dir.jobs_toml(header.revision)
-        config = config_of(self.run_dir, header)
-        kept = kept_of(self.run_dir, header)
-        try:
-            data = read_file(path)
-            # A byte that flipped may well leave a file without mistakes, by which other commands would run.
-            if header.jobs_crc not in (None, crc32(data)):
-                raise _lost(header, path, "it is not as it was written")
-            found = load_text(data.decode(), path=header.jobs_file, folder=header.folder, user_config=config, kept=kept)
-        except OSError as error:
-            raise _lost(header, path, error.strerror or str(error)) from error
-        except UnicodeDecodeError as error:
-            raise _lost(header, path, "it is not UTF-8") from error
-        except JobsFileError as error:
-            raise _lost(header, path, f"it has mistakes: {error.problems[0]}") from error
-        # Jobs are told apart by their order: by another file's order items would be taken for those of another job.
-        if [(job.id, job.for_each is not None) for job in found.jobs] != list(header.jobs.items()):
-            raise _lost(header, path, "it is the file of another run, for it has other jobs")
-        return found
 
     @property
     def is_alive(self) -> bool:
@@ -158,6 +134,41 @@ class RunReader(Records):
 def lines_once_more(run_id: str) -> str:
     """The way out for a run of `each` that has lost its lines, which stand nowhere else."""
     return f"orchestrate resume {run_id} --update < LINES takes its lines once more and keeps what succeeded"
+
+
+def own_jobs_file(run_dir: RunDir, header: RunHeader) -> JobsFile:
+    """The run's own copy of the jobs file. Raises StateRefusedError: it is lost, or another's."""
+    from orchestrator.jobsfile.load import load_text
+
+    path = run_dir.jobs_toml(header.revision)
+    config = config_of(run_dir, header)
+    kept = kept_of(run_dir, header)
+    try:
+        data = read_file(path)
+        # A byte that flipped may well leave a file without mistakes, by which other commands would run.
+        if header.jobs_crc not in (None, crc32(data)):
+            raise _lost(header, path, "it is not as it was written")
+        found = load_text(data.decode(), path=header.jobs_file, folder=header.folder, user_config=config, kept=kept)
+    except OSError as error:
+        raise _lost(header, path, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _lost(header, path, "it is not UTF-8") from error
+    except JobsFileError as error:
+        raise _lost(header, path, f"it has mistakes: {error.problems[0]}") from error
+    # Jobs are told apart by their order: by another file's order items would be taken for those of another job.
+    if [(job.id, job.for_each is not None) for job in found.jobs] != list(header.jobs.items()):
+        raise _lost(header, path, "it is the file of another run, for it has other jobs")
+    return found
+
+
+def has_its_copies(run_dir: RunDir, header: RunHeader) -> bool:
+    """Whether `own_jobs_file` would find what was written, by checksums alone. A version that told none has its files read."""
+    try:
+        config_of(run_dir, header)
+        kept_of(run_dir, header)
+        return header.jobs_crc == crc32(read_file(run_dir.jobs_toml(header.revision)))
+    except (OSError, StateRefusedError):
+        return False
 
 
 def config_of(run_dir: RunDir, header: RunHeader) -> str | None:

@@ -1,4 +1,5 @@
-"""What a run came to, kept in its folder when its supervisor ends: `list` reads it instead of all records. Only a cache.
+"""What a run came to, kept in its folder when its supervisor ends: `list`, `status` and a resume that finds nothing to do read it
+instead of all records. Only a cache.
 
 Promise: it is believed only while checkpoint and journal are what they were when it was written, by their generation, sizes and
 times. One that is torn, edited, another's or of another version is as none, and nothing is said of it: then the records are read.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import msgspec
@@ -16,13 +17,17 @@ import msgspec
 from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.durable_file import write_whole
 from orchestrator.store.run_dir import RunDir
-from orchestrator.store.run_history import RunHistory
 from orchestrator.store.source_file import SourceFile
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
+from orchestrator.workers.processes.identity import boot_id
 
-FORMAT = 1
-"""Another one for each change of what `reading.run_summary` makes: an older summary is then read from the records."""
+if TYPE_CHECKING:
+    from orchestrator.store.run_history import RunHistory
+
+FORMAT = 2
+"""Another one for each change of what `reading.run_summary` or `reading.told_items` make: an older one is then read from the
+records."""
 
 _LARGEST_BYTES = 16 << 20
 
@@ -30,31 +35,48 @@ Moment = tuple[int, int]
 """Of a file: bytes, and the time of the last write in nanoseconds."""
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class KeptSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """`summary`: the object of `status --json`. `told`: what `status` tells people besides (`reading.told_items`); None: it has
+    to be read. `boot_id`: of the boot in which the run ended. `slots_set`: as of `RunHistory`."""
+
     format: int
     generation: int
     checkpoint: Moment
     journal: Moment
+    boot_id: str
+    slots_set: int | None
     summary: dict[str, Any]
+    told: dict[str, Any] | None
 
 
-_decode = json_decoder(_Kept)
+_decode = json_decoder(KeptSummary)
 
 
-def keep_summary(run_dir: RunDir, history: RunHistory, summary: dict[str, Any]) -> None:
-    """Keep the object of `status --json` for a run that was just checkpointed, by who holds its lock.
+def keep_summary(run_dir: RunDir, history: RunHistory, summary: dict[str, Any], told: dict[str, Any] | None = None) -> None:
+    """Keep this of a run whose last record is durable, by who holds its lock: see `KeptSummary`.
 
     Survives SIGKILL, not power loss. Where it cannot be written there is none.
     """
     checkpoint, journal = history.sources.moments()
-    kept = encode_json(_Kept(FORMAT, history.generation, checkpoint, journal, summary))
+    kept = encode_json(
+        KeptSummary(
+            format=FORMAT,
+            generation=history.generation,
+            checkpoint=checkpoint,
+            journal=journal,
+            boot_id=boot_id(),
+            slots_set=history.slots_set,
+            summary=summary,
+            told=told,
+        )
+    )
     if len(kept) < _LARGEST_BYTES:
         with contextlib.suppress(StateUnwritableError):
             write_whole(run_dir.summary, kept + b"\n%d\n" % crc32(kept))
 
 
-def kept_summary(run_dir: RunDir) -> dict[str, Any] | None:
-    """What was kept of a run that no supervisor holds; None if there is nothing, or the run has changed since."""
+def kept_summary(run_dir: RunDir) -> KeptSummary | None:
+    """What was kept of a run that no other process supervises; None if there is nothing, or the run has changed since."""
     try:
         file = SourceFile(run_dir.summary)
         if file.size() > _LARGEST_BYTES:
@@ -67,7 +89,7 @@ def kept_summary(run_dir: RunDir) -> dict[str, Any] | None:
     except (OSError, StateRefusedError, ForeignBytesError):
         return None
     is_as_it_was = kept.format == FORMAT and moments == (kept.checkpoint, kept.journal)
-    return kept.summary if is_as_it_was and kept.summary.get("run_id") == run_dir.run_id else None
+    return kept if is_as_it_was and kept.summary.get("run_id") == run_dir.run_id else None
 
 
 def _moment(path: os.PathLike[str]) -> Moment:

@@ -22,6 +22,7 @@ from orchestrator.jobsfile.rereads import rereads_told
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
+from orchestrator.reading.told_items import told_of
 from orchestrator.shared.nesting.borrowing import tell_slot_count_again
 from orchestrator.store.kept_summary import keep_summary
 from orchestrator.store.known_secrets import remember_secrets
@@ -76,7 +77,8 @@ def supervise(store: RunStore, jobs_file: JobsFile, listeners: Listeners, option
     reader.alive = False
     summary = run_summary(reader)
     # Its last checkpoint is written: whoever lists the runs need not read all of it again.
-    keep_summary(run_dir, store.history, summary)
+    told = told_of(reader, jobs_file)
+    keep_summary(run_dir, store.history, summary, None if told is None else msgspec.to_builtins(told))
     narrator.run_finished(run_dir.run_id, summary, exit_code, store.history.ended)
     return RunReport(run_dir.run_id, summary["status"], exit_code, summary)
 

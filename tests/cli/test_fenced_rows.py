@@ -10,9 +10,10 @@ import pytest
 from drivers.fenced_bugs import fenced_in
 
 import orchestrator
-from orchestrator.cli import following, logs, shown_run, why
+from orchestrator.cli import following, logs, why
 from orchestrator.cli.entry import main
-from orchestrator.reading import item_result
+from orchestrator.reading import item_result, told_items
+from orchestrator.store.run_dir import RunDir
 
 pytestmark = pytest.mark.our_bug
 
@@ -74,8 +75,9 @@ def test_why_tells_what_is_known_of_an_item_that_it_cannot_explain(run: Any, mon
     assert [answer["reason"] for answer in json.loads(run("why", "r", "a", "--json"))][2] == WORDS
 
 
-def test_status_counts_an_item_whose_failure_it_cannot_tell(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_for(monkeypatch, shown_run, "label_of", 2, 2)
+def test_status_counts_an_item_whose_failure_it_cannot_tell(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunDir.of(home, "r").summary.unlink()
+    break_for(monkeypatch, told_items, "label_of", 2, 2)
     told = run("status", "r")
     assert f"FAILED a:2: it cannot be shown: {WORDS}" in told
     assert "1 failed" in told

@@ -70,7 +70,9 @@ def test_status_ends_with_what_failed_why_and_the_log_command_and_that_command_w
 
 def test_status_and_list_give_the_same_object(run_cli: RunCli, failed_run: str, home: Path) -> None:
     summary = read_json(run_cli, "status", "--json")
-    assert kept_summary(RunDir.of(home, failed_run)) == summary, "list reads no more than that"
+    kept = kept_summary(RunDir.of(home, failed_run))
+    assert kept is not None
+    assert kept.summary == summary, "list reads no more than that"
     assert read_json(run_cli, "list", "--json") == [summary]
     keys = "run_id name status jobs_file started_at finished_at counts"
     keys += " cost_usd unknown_costs ledger error reason selection parent jobs"

@@ -6,7 +6,7 @@ import pytest
 from drivers.memory_records import MemoryRecords, MemorySources
 from drivers.store_samples import ended
 
-from orchestrator.cli.shown_run import noted_items
+from orchestrator.reading.told_items import noted_items
 from orchestrator.store.records import Record
 from orchestrator.views.end_report import MOST_FAILURES, NotedItem
 

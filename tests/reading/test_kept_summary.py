@@ -16,15 +16,18 @@ from orchestrator.errors import StateRefusedError
 from orchestrator.reading import shown_summary
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
-from orchestrator.reading.shown_summary import summary_of
+from orchestrator.reading.shown_summary import summary_of, told_again
+from orchestrator.reading.told_items import Told, told_of
 from orchestrator.store import kept_summary as kept_summaries
 from orchestrator.store.kept_summary import keep_summary, kept_summary
 from orchestrator.store.records import ItemsListed, RunEnded
 from orchestrator.store.run_dir import RunDir, create_run_dir
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.source_file import SourceFile
+from orchestrator.views.end_report import NotedItem
 
 ITEMS = 2000
+JOBS = '[jobs.port]\nfor_each = "{{ range(2000) | list }}"\ncommand = ["true"]\n'
 END = RunEnded(status="completed", at=9.0, exit_code=0)
 
 
@@ -32,11 +35,17 @@ def ended_run(home: Path, items: int) -> RunDir:
     """A run whose supervisor has ended as it should."""
     home.mkdir(exist_ok=True)
     run_dir = create_run_dir(home, "r1")
-    store = RunStore.create(run_dir, msgspec.structs.replace(header("r1"), jobs={"port": True}), "[jobs]\n")
-    lines = [line for index in range(items) for line in (started(index, sequence=index), ended(index))]
+    store = RunStore.create(run_dir, msgspec.structs.replace(header("r1"), jobs={"port": True}), JOBS)
+    lines = [
+        line
+        for index in range(items)
+        for line in (started(index, sequence=index), ended(index, message="late" if index == 2 else ""))
+    ]
     store.append([ItemsListed(job="port", count=items), *lines, END])
     store.take_checkpoint()
-    keep_summary(run_dir, store.history, run_summary(RunReader(run_dir, store.history, alive=False)))
+    reader = RunReader(run_dir, store.history, alive=False)
+    told = told_of(reader, reader.jobs_file)
+    keep_summary(run_dir, store.history, run_summary(reader), msgspec.to_builtins(told))
     store.close()
     return run_dir
 
@@ -65,14 +74,26 @@ def test_a_run_that_has_ended_costs_the_same_however_large_it_is(tmp_path: Path,
     monkeypatch.setattr(SourceFile, "read", counted)
     assert summary_of(run_dir) == whole
     assert read < 2000
+    again = told_again(run_dir)
+    assert again is not None
+    assert again[0] == whole
+    assert again[1].noted == [NotedItem("port:2", "file 2", "late")]
+    assert read < 12_000, "also the first block of the checkpoint, which tells what the run is"
     assert run_dir.checkpoint.stat().st_size > 100 * ITEMS
     assert whole["counts"] == {"succeeded": ITEMS}
+
+
+def test_what_status_tells_is_read_where_the_copy_of_the_jobs_file_is_not_as_it_was(run_dir: RunDir) -> None:
+    assert told_again(run_dir) is not None
+    run_dir.jobs_toml(0).write_text(JOBS + " ")
+    assert told_again(run_dir) is None
 
 
 def test_the_kept_format_is_another_if_the_summary_has_other_keys(run_dir: RunDir) -> None:
     keys = "run_id name status jobs_file started_at finished_at counts"
     keys += " cost_usd unknown_costs ledger error reason selection parent jobs"
-    assert (kept_summaries.FORMAT, list(read_again(run_dir))) == (1, keys.split())
+    told = "failures noted questions is_each has_agents"
+    assert (kept_summaries.FORMAT, list(read_again(run_dir)), Told.__struct_fields__) == (2, keys.split(), tuple(told.split()))
 
 
 def append(run_dir: RunDir) -> None:
@@ -110,7 +131,7 @@ def replace_summary(data: bytes) -> Callable[[RunDir], None]:
 
 
 def be_of_another_version(run_dir: RunDir) -> None:
-    line = run_dir.summary.read_bytes().partition(b"\n")[0].replace(b'{"format":1', b'{"format":2')
+    line = run_dir.summary.read_bytes().partition(b"\n")[0].replace(b'{"format":2', b'{"format":1')
     replace_summary(line)(run_dir)
 
 
