@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator.reading.large_output import LargeOutput
-from orchestrator.system.redaction import Redactor
 from orchestrator.system.wording import at_time, harmless_json, lasting, shown
 from orchestrator.views.json_lines import json_line
 from orchestrator.views.tables import aligned
 
 Row = dict[str, Any]
-"""The fields of one result, in the order in which they are shown. A value may be a `LargeOutput`."""
+"""The fields of one result, in the order in which they are shown. Its `output` may be a `LargeOutput`."""
 
 _CELL_WIDTH = 60
-_TEXTS = (str, list, dict, LargeOutput)
 
 
 def as_json(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
@@ -33,8 +31,11 @@ def as_json(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
 def as_jsonl(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
     """An object a line."""
     for row in rows:
-        yield from _object(row)
-        yield b"\n"
+        if isinstance(row.get("output"), LargeOutput):
+            yield from _object(row)
+            yield b"\n"
+        else:
+            yield json_line(row)
 
 
 def as_csv(rows: Iterable[Row], fields: list[str]) -> Iterator[bytes]:
@@ -61,11 +62,6 @@ def as_table(rows: Iterable[Row], fields: list[str]) -> Iterator[bytes]:
     return (line.encode("utf-8", "backslashreplace") + b"\n" for line in aligned([field.upper() for field in fields], cells))
 
 
-def without_secrets(row: Row, redactor: Redactor) -> Row:
-    """The row with its texts as a table has them, before they are cut."""
-    return {name: redactor.redact_text(_text(value)) if isinstance(value, _TEXTS) else value for name, value in row.items()}
-
-
 FORMS: dict[str, Callable[[Iterable[Row], list[str]], Iterator[bytes]]] = {
     "json": as_json,
     "jsonl": as_jsonl,
@@ -76,7 +72,7 @@ FORMS: dict[str, Callable[[Iterable[Row], list[str]], Iterator[bytes]]] = {
 
 def _object(row: Row) -> Iterator[bytes]:
     """The row as one JSON object, without an end of line."""
-    if not any(isinstance(value, LargeOutput) for value in row.values()):
+    if not isinstance(row.get("output"), LargeOutput):
         yield json_line(row)[:-1]
         return
     before = b"{"
@@ -105,10 +101,10 @@ def _short(field: str, value: Any) -> str:
         return ""
     if field == "duration_s":
         return lasting(value)
-    return at_time(value) if field.endswith("_at") else _text(value)
+    return at_time(value) if field.endswith("_at") else text_in_table(value)
 
 
-def _text(value: Any) -> str:
+def text_in_table(value: Any) -> str:
     """As a cell of a table has it: of a large output the beginning."""
     return next(value.text(), "") if isinstance(value, LargeOutput) else _cell(value)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import click
 
@@ -13,9 +13,6 @@ from orchestrator.cli.options import json_option, output_option, run_argument
 from orchestrator.cli.output import write_to
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
-
-if TYPE_CHECKING:
-    from orchestrator.system.redaction import RedactedStream
 
 _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "error"]
 
@@ -47,9 +44,10 @@ def command(
     Secrets are shown as [redacted:NAME], as in the logs.
     """
     from orchestrator.attempts.replay.capsules import redactor_of
-    from orchestrator.cli.result_forms import FORMS, without_secrets
+    from orchestrator.cli.result_forms import FORMS
+    from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
     from orchestrator.cli.shown_run import open_run_to_show
-    from orchestrator.reading.item_result import items_seen_as, shown_result, shown_rounds
+    from orchestrator.reading.item_result import RESULT_FIELDS, items_seen_as, shown_result, shown_rounds
 
     if as_json:
         form = "json"
@@ -64,10 +62,11 @@ def command(
         items = items_seen_as(reader, status=None if status is None else Status(status))
         results = (shown_result(reader, *item, with_output=with_output) for item in items)
     # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
-    results = (each for each in results if status is None or each["status"] == status)
+    if status is not None:
+        results = (each for each in results if each["status"] == status)
     if form == "table":
         results = map(_with_notes, results)
-    rows = ({field: result[field] for field in chosen} for result in results)
+    rows = results if chosen == [*RESULT_FIELDS] else ({field: result[field] for field in chosen} for result in results)
     if raw:
         write_to(path, FORMS[form](rows, chosen))
         return 0
@@ -75,14 +74,9 @@ def command(
     # A cell of a table is cut: half of a secret would not be found any more.
     if form == "table":
         rows = (without_secrets(row, redactor) for row in rows)
-    write_to(path, _redacted(redactor.stream(), FORMS[form](rows, chosen)))
+    watched = WatchedRows(rows)
+    write_to(path, without_secrets_in_blocks(FORMS[form](watched, chosen), watched, redactor))
     return 0
-
-
-def _redacted(stream: RedactedStream, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield stream.feed(chunk)
-    yield stream.close()
 
 
 def _with_notes(result: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import UserError
 from orchestrator.reading.item_names import label_of
-from orchestrator.reading.large_output import output_in_pieces, output_of_end_in_pieces
+from orchestrator.reading.large_output import output_of_end_in_pieces
 from orchestrator.reading.money.ledger import ledger_of_item, usage_json
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import seen_status
@@ -73,16 +73,21 @@ def shown_result(records: Records, job_id: str, index: int, *, with_output: Read
 
 def _shown_result(records: Records, job_id: str, index: int, *, with_output: Reads) -> dict[str, Any]:
     value, lost = _shown_value(records, job_id, index)
-    result = _fields(records, job_id, index, value)
-    result["error"] = result["error"] or lost
     past = records.history.jobs[job_id]
+    ended = past.last_end(index)
+    result = _fields(records, job_id, index, value, ended)
+    result["error"] = result["error"] or lost
     try:
-        if with_output == "in pieces":
-            result["output"] = output_in_pieces(records, job_id, index)
+        if past.gates:
+            result["output"] = records.output(job_id, index) if with_output else None
+        elif ended is None or past.is_void(index):
+            pass
+        elif with_output == "in pieces":
+            result["output"] = output_of_end_in_pieces(records, job_id, ended.outcome)
         elif with_output:
-            result["output"] = records.output(job_id, index)
-        elif not past.is_void(index):
-            _check_output_stands(records, past.last_end(index))
+            result["output"] = records.output_of_end(job_id, ended.outcome)
+        else:
+            _check_output_stands(records, ended)
     except CaptureMismatch as mismatch:
         # What a supervisor said of the item when it settled it says more than what became of a file since.
         result["error"] = _settled_message(past, index, past.record(index)) or str(mismatch)
@@ -142,7 +147,8 @@ def item_fields(records: Records, job_id: str, index: int) -> dict[str, Any]:
 
     Raises CaptureMismatch: its value is lost.
     """
-    return _fields(records, job_id, index, records.value(job_id, index))
+    value = records.value(job_id, index)
+    return _fields(records, job_id, index, value, records.history.jobs[job_id].last_end(index))
 
 
 def _shown_value(records: Records, job_id: str, index: int) -> tuple[Any, str | None]:
@@ -153,10 +159,11 @@ def _shown_value(records: Records, job_id: str, index: int) -> tuple[Any, str | 
         return None, str(lost)
 
 
-def _fields(records: Records, job_id: str, index: int, value: Any) -> dict[str, Any]:
+def _fields(records: Records, job_id: str, index: int, value: Any, ended: AttemptEnded | None) -> dict[str, Any]:
+    """The result but for its output. `ended`: the end of the item's last attempt."""
     past = records.history.jobs[job_id]
     record = past.record(index)
-    result = _fields_at(records, job_id, index, value, past.last_end(index), record)
+    result = _fields_at(records, job_id, index, value, ended, record)
     # Of a gate that somebody answered the settlement's message is the choice, which is its output.
     if not (past.gates and result["status"] == Status.SUCCEEDED):
         result["error"] = _settled_message(past, index, record) or result["error"]
@@ -170,44 +177,47 @@ def _fields_at(
     past = records.history.jobs[job_id]
     result: dict[str, Any] = dict.fromkeys(RESULT_FIELDS)
     # What the item is, whether it has had an attempt or not.
-    result.update(
-        item=records.item_name(job_id, index),
-        job=job_id,
-        index=index,
-        label=label_of(records, job_id, index, record),
-        value=value,
-        status=seen_status(records, past.status(index), is_asking=past.is_asking(index)),
-        attempts=past.attempts(index),
-        round=past.rounds_done(index) or None,
-        **_identity_part(records, job_id, index, record, ended),
-    )
+    result["item"] = records.item_name(job_id, index)
+    result["job"] = job_id
+    result["index"] = index
+    result["label"] = label_of(records, job_id, index, record)
+    result["value"] = value
+    result["status"] = seen_status(records, past.status(index), is_asking=bool(past.gates) and past.is_asking(index))
+    result["attempts"] = past.attempts(index)
+    result["round"] = past.rounds_done(index) or None
+    _put_identity(result, records, job_id, index, record, ended)
     if ended is None:
         return result
     # What its attempt came to.
     outcome = ended.outcome
-    result.update(
-        {"class": outcome.attempt_class.value},
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        duration_s=round(outcome.duration_seconds, 6),
-        stdout=outcome.stdout.path,
-        stderr=outcome.stderr.path,
-        error=_error_of(outcome),
-        notes=[*notes_of(outcome), *_notes_of_place(outcome)] or ([] if outcome.agent is not None else None),
-        **_agent_part(outcome.agent),
-        **_spent_part(ended, None),
-        **_workspace_part(outcome.workspace),
-        workspace=records.workspace(job_id, index),
-    )
+    is_ok = outcome.attempt_class is AttemptClass.OK
+    result["class"] = outcome.attempt_class.value
+    result["exit_code"] = outcome.exit_code
+    result["signal"] = outcome.signal
+    result["started_at"] = outcome.started_at
+    result["finished_at"] = outcome.finished_at
+    result["duration_s"] = round(outcome.duration_seconds, 6)
+    result["stdout"] = outcome.stdout.path
+    result["stderr"] = outcome.stderr.path
+    result["error"] = None if is_ok else outcome_in_words(outcome) or None
+    result["notes"] = [*notes_of(outcome), *_notes_of_place(outcome)] or ([] if outcome.agent is not None else None)
+    # What few items have: a result of a command among a million others costs nothing for it.
+    if outcome.agent is not None:
+        result.update(_agent_part(outcome.agent))
+    if ended.spent is not None:
+        result.update(_spent_part(ended, None))
+    if outcome.workspace is not None:
+        result.update(_workspace_part(outcome.workspace))
+    result["workspace"] = records.workspace(job_id, index)
     return result
 
 
 def _indices(records: Records, job_id: str, status: Status | None) -> Iterable[int]:
     """The items of a job that are seen with this status, in order."""
+    if status is None:
+        return range(records.count(job_id))
     # Without a supervisor an item that was started is seen as interrupted: several recorded states may be seen as one.
-    recorded = [each for each in Status if status is None or seen_status(records, each) == status.value]
+    recorded = [each for each in Status if seen_status(records, each) == status.value]
     past, count = records.history.jobs[job_id], records.count(job_id)
     if len(recorded) == 1 and past.count is not None:
         return past.indices(recorded[0])
@@ -221,35 +231,33 @@ def _settled_message(past: JobHistory, index: int, record: AttemptEnded | ItemSe
     return record.message or None
 
 
-def _check_output_stands(records: Records, ended: AttemptEnded | None) -> None:
+def _check_output_stands(records: Records, ended: AttemptEnded) -> None:
     """Raise CaptureMismatch if the file of a success's output is missing or has another size. It is not opened."""
-    if ended is not None and ended.outcome.attempt_class is AttemptClass.OK:
+    if ended.outcome.attempt_class is AttemptClass.OK:
         check_capture_stands(answer_capture(ended.outcome), records.run_dir)
 
 
-def _identity_part(
-    records: Records, job_id: str, index: int, record: AttemptEnded | ItemSettled | None, ended: AttemptEnded | None
-) -> dict[str, Any]:
+def _put_identity(
+    result: dict[str, Any],
+    records: Records,
+    job_id: str,
+    index: int,
+    record: AttemptEnded | ItemSettled | None,
+    ended: AttemptEnded | None,
+) -> None:
     """Which work the item is, and who did it: of the attempt that runs, else as it was recorded last."""
-    past = records.history.jobs[job_id]
-    start = records.history.open_starts.get((job_id, index)) or past.unended.get(index)
-    latest = start or ended
+    start = records.history.open_starts.get((job_id, index)) or records.history.jobs[job_id].unended.get(index)
     settled = record if isinstance(record, ItemSettled) else None
+    latest = start or ended
     token = next((each.token for each in (start, settled, ended) if each is not None and each.token is not None), None)
     # An attempt that runs may do other work than the one before: of that one only the token holds for both.
     payloads = (start,) if start is not None else (settled, ended)
-    return {
-        "token": token,
-        "deduped_from": latest.deduped_from if isinstance(latest, AttemptEnded) else None,
-        "promoted": None if token is None else latest is not None and latest.promotions > 0,
-        "payload_hash": next((each.payload for each in payloads if each is not None and each.payload), None),
-        "replaced_by": settled.replaced_by if settled is not None else None,
-        "child": (latest.child or None) if latest is not None else None,
-    }
-
-
-def _error_of(outcome: Outcome) -> str | None:
-    return None if outcome.attempt_class is AttemptClass.OK else outcome_in_words(outcome) or None
+    result["token"] = token
+    result["deduped_from"] = latest.deduped_from if isinstance(latest, AttemptEnded) else None
+    result["promoted"] = None if token is None else latest is not None and latest.promotions > 0
+    result["payload_hash"] = next((each.payload for each in payloads if each is not None and each.payload), None)
+    result["replaced_by"] = settled.replaced_by if settled is not None else None
+    result["child"] = (latest.child or None) if latest is not None else None
 
 
 def _notes_of_place(outcome: Outcome) -> list[str]:
@@ -258,10 +266,8 @@ def _notes_of_place(outcome: Outcome) -> list[str]:
     return [report.note] if report is not None and report.note and outcome.attempt_class is AttemptClass.OK else []
 
 
-def _workspace_part(report: WorkspaceReport | None) -> dict[str, Any]:
+def _workspace_part(report: WorkspaceReport) -> dict[str, Any]:
     """What was kept of the workspace of its last attempt."""
-    if report is None:
-        return {}
     return {
         "branch": report.branch,
         "commit": report.commit,
@@ -278,10 +284,8 @@ def _spent_part(ended: AttemptEnded, round_before: AttemptEnded | None) -> dict[
     return {"cost_usd": ledger.cost_usd, "usage": usage_json(ledger.usage), "unknown_costs": ledger.unknown}
 
 
-def _agent_part(report: AgentReport | None) -> dict[str, Any]:
+def _agent_part(report: AgentReport) -> dict[str, Any]:
     """What an agent told of its last attempt."""
-    if report is None:
-        return {}
     return {
         "agent": report.agent,
         "model": report.model,

@@ -93,14 +93,6 @@ class LargeOutput:
                 yield block
 
 
-def output_in_pieces(records: Records, job_id: str, index: int) -> Any:
-    """`Records.output`, or a `LargeOutput` in its place. Raises CaptureMismatch."""
-    past = records.history.jobs[job_id]
-    ended = None if past.gates or past.is_void(index) else past.last_end(index)
-    large = None if ended is None else large_output(records, records.job(job_id), ended.outcome)
-    return records.output(job_id, index) if large is None else large
-
-
 def output_of_end_in_pieces(records: Records, job_id: str, outcome: Outcome) -> Any:
     """`Records.output_of_end`, or a `LargeOutput` in its place. Raises CaptureMismatch."""
     large = large_output(records, records.job(job_id), outcome)

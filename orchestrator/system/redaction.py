@@ -284,6 +284,11 @@ class RedactedStream:
             given += self._give(len(self._held) - self._longest)
         return given
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that was fed was given out."""
+        return self._begin == len(self._held)
+
     def settle(self) -> bytes:
         """Nothing comes for now: the bytes of the unfinished last line that are certain, redacted."""
         held = bytes(self._held[self._begin :])

@@ -1,0 +1,67 @@
+"""Results without the secrets that are in them, many at a time: each by itself would be looked through for each secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from orchestrator.cli.result_forms import Row, text_in_table
+from orchestrator.reading.large_output import LargeOutput
+from orchestrator.store.source_file import BLOCK_BYTES
+from orchestrator.system.redaction import Redactor
+from orchestrator.views.json_lines import json_line
+
+_TEXTS = (str, list, dict, LargeOutput)
+_BARE = frozenset({type(None), bool, int, float})
+"""Most values are of these types: no secret is in them."""
+
+
+def without_secrets(row: Row, redactor: Redactor) -> Row:
+    """The row with its texts as a table has them, before they are cut."""
+    return {
+        name: redactor.redact_text(text_in_table(value)) if isinstance(value, _TEXTS) else value for name, value in row.items()
+    }
+
+
+class WatchedRows:
+    """Rows, and what of those that were taken since may hold a secret."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+        self._values: list[list[Any]] = []
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self._values.append([value for value in row.values() if type(value) not in _BARE])
+            yield row
+
+    def take_suspects(self, redactor: Redactor) -> bool:
+        """Whether a secret may be in a row that was taken since the last call, or in the one before, which may not be written
+        to its end yet. False is certain."""
+        values, self._values = self._values, self._values[-1:]
+        if any(type(each) is LargeOutput for of_row in values for each in of_row):
+            return True
+        return redactor.is_suspect(json_line(values))
+
+
+def without_secrets_in_blocks(chunks: Iterable[bytes], watched: WatchedRows, redactor: Redactor) -> Iterator[bytes]:
+    """The chunks, which are made of `watched`, redacted. The names of fields are not looked through, nor what has no texts."""
+    stream = redactor.stream()
+    for block in _in_blocks(chunks):
+        is_suspect = watched.take_suspects(redactor)
+        # Whole lines in which no secret begins, and no secret has begun before them.
+        if not is_suspect and stream.is_settled and block.endswith(b"\n"):
+            yield block
+        else:
+            yield stream.feed(block)
+    yield stream.close()
+
+
+def _in_blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    block = bytearray()
+    for chunk in chunks:
+        block += chunk
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)

@@ -1,0 +1,103 @@
+"""Results are written without secrets, and what an item among many others costs there is counted."""
+
+from __future__ import annotations
+
+import cProfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from drivers.store_samples import ended, header, started
+
+from orchestrator.cli.result_forms import FORMS, Row
+from orchestrator.cli.results_redacted import WatchedRows, without_secrets_in_blocks
+from orchestrator.reading.item_result import items_seen_as, shown_result
+from orchestrator.reading.large_output import LargeOutput
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.store.item_list import write_item_list
+from orchestrator.store.records import ItemsListed
+from orchestrator.store.run_dir import create_run_dir
+from orchestrator.store.run_store import RunStore
+from orchestrator.system.redaction import Redactor
+
+KEY = "sk-ant-" + "a1B2" * 8
+BLOCK = f"-----BEGIN PRIVATE KEY-----\n{'A' * 64}\n-----END PRIVATE KEY-----"
+
+
+def rows(secrets: dict[int, Any]) -> Iterator[Row]:
+    """Some blocks of them."""
+    for index in range(900):
+        yield {"item": f"a:{index}", "label": "x" * 200, "value": secrets.get(index, index), "output": "done", "error": None}
+
+
+def written(given: Iterable[Row], form: str, redactor: Redactor) -> bytes:
+    watched = WatchedRows(given)
+    return b"".join(without_secrets_in_blocks(FORMS[form](watched, ["item"]), watched, redactor))
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+@pytest.mark.parametrize("value", [KEY, {"deep": [f"of {KEY}"]}, {KEY: 1}, BLOCK, "own secret 1"])
+def test_a_secret_is_found_in_whatever_block_of_results_it_is(form: str, value: Any) -> None:
+    redactor = Redactor({"MY_TOKEN": "own secret 1"})
+    places = dict.fromkeys((0, 299, 300, 301, 899), value)
+    found = written(rows(places), form, redactor)
+    assert found == redactor.redact(b"".join(FORMS[form](rows(places), ["item"])))
+    assert found.count(b"[redacted:") == 5
+
+
+def test_blocks_without_a_secret_are_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    redact_part = Redactor.redact_part
+
+    def counted(self: Redactor, data: bytes, begin: int, end: int) -> tuple[bytes, int]:
+        looked.append(end - begin)
+        return redact_part(self, data, begin, end)
+
+    monkeypatch.setattr(Redactor, "redact_part", counted)
+    assert len(written(rows({}), "jsonl", Redactor())) > 200_000
+    assert looked == []
+    written(rows({2: KEY}), "jsonl", Redactor())
+    assert len(looked) == 1
+
+
+def test_a_large_output_is_looked_through_in_all_blocks_that_it_fills(tmp_path: Path) -> None:
+    path = tmp_path / "stdout"
+    path.write_text("x" * 300_000 + f" {KEY} " + "x" * 300_000)
+    given = [{"item": "a", "output": LargeOutput(path, "text")}, {"item": "b", "output": None}]
+    found = written(given, "jsonl", Redactor())
+    assert (len(found) > 600_000, KEY.encode() in found, b"[redacted:" in found) == (True, False, True)
+
+
+CALLS_OF_A_RESULT = 131
+"""Measured, and a tenth more: from the records of an item to its line of JSON."""
+
+
+def calls_of_results(home: Path, items: int) -> int:
+    """Calls of Python's functions and its own for the results of so many items."""
+    home.mkdir()
+    run_dir = create_run_dir(home, "r1")
+    jobs = '[jobs.port]\nfor_each = { lines = "x" }\ncommand = ["true"]\n'
+    store = RunStore.create(run_dir, msgspec.structs.replace(header("r1"), jobs={"port": True}), jobs)
+    write_item_list(run_dir.items("port", 0), range(items))
+    lines = [line for index in range(items) for line in (started(index, sequence=index), ended(index))]
+    store.append([ItemsListed(job="port", count=items), *lines])
+    store.close()
+    reader = RunReader.read(run_dir)
+    profile = cProfile.Profile()
+    profile.enable()
+    results = (shown_result(reader, *item, with_output="in pieces") for item in items_seen_as(reader))
+    line_count = written(results, "jsonl", Redactor()).count(b"\n")
+    profile.disable()
+    assert line_count == items
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_a_result_takes_no_more_calls_than_it_did(tmp_path: Path) -> None:
+    """Where it fails: `python -m cProfile -s ncalls -m orchestrator results RUN --format jsonl` tells what does more than before.
+
+    What few items have (agents, workspaces, tokens, large outputs) is to cost the others nothing.
+    """
+    _, few, many = (calls_of_results(tmp_path / str(number), number) for number in (3, 20, 120))
+    assert (many - few) / 100 <= CALLS_OF_A_RESULT
