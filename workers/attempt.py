@@ -28,7 +28,7 @@ from .processes.identity import boot_id
 from .processes.oom_kills import oom_kills
 from .processes.runner import ProcessRunner
 from .processes.surroundings import Control
-from .protocol import Begun, Check, Ended, LogLine, Outcome, Start
+from .protocol import Begun, Check, Ended, LogLine, Outcome, Start, WorkspaceTask
 
 if TYPE_CHECKING:
     from .check import CheckRunner
@@ -127,21 +127,22 @@ class AttemptRunner:
             from .agents.report import report_of_none
 
             course.agent = report_of_none(start.agent)
-        workspace = _workspace(start)
+        workspace = None if start.workspace is None else _workspace(start, start.workspace)
         if self.log_error is not None:
             # After a kill an agent that no line of the log leads to could not be found: it must not start.
             course.end = not_started("the worker's log cannot be written", self.log_error)
         # Have everything that the agent stands on, then the agent itself.
-        if course.is_well and workspace is not None:
+        if workspace is not None and course.is_well:
             self._preparations.enter_workspace(workspace, start, locks, course)
-        if course.is_well and start.config is not None:
+        if start.config is not None and course.is_well:
             start = self._preparations.take_config_folder(start, start.config, locks, course)
         if course.is_well:
             self._actions.run_action(start, locks, course)
         # Before the check, which may take long: other attempts wait for the folder.
-        self._preparations.let_go_of_config(course)
+        if course.config is not None:
+            self._preparations.let_go_of_config(course.config, course)
         # Confirm a success, then settle what it promised: a success that the check refuses leaves no file behind.
-        if course.is_well and start.check is not None:
+        if start.check is not None and course.is_well:
             self._check(start, start.check, locks, course)
         try:
             self._settle(start, workspace, course)
@@ -197,10 +198,8 @@ def _keep_record(start: Start, outcome: Outcome) -> None:
         keep_record(start, outcome)
 
 
-def _workspace(start: Start) -> Workspace | None:
-    if start.workspace is None:
-        return None
+def _workspace(start: Start, task: WorkspaceTask) -> Workspace:
     # Most attempts have no workspace, and should not pay for the import.
     from .workspaces.workspace import Workspace
 
-    return Workspace(start.workspace, start.mark)
+    return Workspace(task, start.mark)

@@ -110,12 +110,11 @@ class PreparationRunner:
                 if not course.wait_unless_ended(self._control, start, _WARMING_PAUSE_SECONDS):
                     return None
 
-    def let_go_of_config(self, course: Course) -> None:
-        """Let go of the folder of `take_config_folder`, if there is one."""
-        config, course.config = course.config, None
+    def let_go_of_config(self, config: ConfigFolder, course: Course) -> None:
+        """Let go of the folder of `take_config_folder`."""
+        course.config = None
         try:
-            if config is not None:
-                config.let_go()
+            config.let_go()
         except OSError as error:
             words = f"a login that was renewed could not be kept: {error.strerror}"
             course.end = course.end.but(course.end.attempt_class, words)

@@ -46,7 +46,9 @@ class CaptureFile:
 
     def open(self) -> int:
         """The descriptor of an empty file for the agent to write to. Raises OSError."""
-        self._begin()
+        self.dropped = 0
+        self.was_refused = False
+        self._end_size = None
         if self._descriptor is not None and not self._stands(self._descriptor):
             # An earlier item has removed it: what is written there now could not be kept.
             self.forget()
@@ -111,7 +113,9 @@ class CaptureFile:
         """Drop all that was written, if nobody writes any more: what comes next is another's."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-        self._begin()
+        self.dropped = 0
+        self.was_refused = False
+        self._end_size = None
 
     def take_capture(self, final_path: str, limit: int, *, is_sole_writer: bool) -> Capture:
         """What was captured; a file that is not empty moves to `final_path`, a larger one durably. Raises TamperedError,
@@ -155,11 +159,6 @@ class CaptureFile:
         if self._mine is None:
             self._mine = os.fstat(descriptor)
         return stands_at(self._mine, self.path)
-
-    def _begin(self) -> None:
-        self.dropped = 0
-        self.was_refused = False
-        self._end_size = None
 
     def _last_size(self) -> int:
         """As `size`, once the attempt has ended, before the file is cut: asked for once.

@@ -63,7 +63,8 @@ def open_found(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> t
 def stands_at(mine: os.stat_result, path: str | os.PathLike[str]) -> bool:
     """Whether `path` still leads to the file of which the open descriptor tells `mine`."""
     try:
-        return os.path.samestat(mine, os.lstat(path))
+        found = os.lstat(path)
+        return found.st_ino == mine.st_ino and found.st_dev == mine.st_dev
     except (FileNotFoundError, NotADirectoryError):
         return False
 

@@ -22,6 +22,8 @@ from ..faultpoints import fault_point
 
 _MAY_CARRY = sys.platform == "linux"
 """Elsewhere nobody has seen that a message keeps its descriptors open without a reader."""
+_AT_ONCE = int(socket.MSG_DONTWAIT)
+_SEND_FLAGS = _AT_ONCE | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 
 class LockCarrier:
@@ -60,7 +62,7 @@ class LockCarrier:
             self._is_laden = False
             try:
                 # What is received without room for descriptors: the kernel closes them.
-                self._ends[0].recv(1, socket.MSG_DONTWAIT)
+                self._ends[0].recv(1, _AT_ONCE)
             except OSError:
                 # Somebody has received it, or shut the socket.
                 self.close()
@@ -88,6 +90,6 @@ class LockCarrier:
             self._ends = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         kept, sender = self._ends
         fault_point("worker.locks.carried")
-        sender.sendmsg([b"locks"], message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        sender.sendmsg([b"locks"], message, _SEND_FLAGS)
         self._is_laden = True
         return kept.fileno()

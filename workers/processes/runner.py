@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from ..faultpoints import fault_point
 from ..files.beneath import enter_beneath, real_root
@@ -23,7 +24,7 @@ from .variables import base_environment
 from .watch import Watch
 
 
-class Spawn(NamedTuple):
+class Spawn(msgspec.Struct, frozen=True):
     """A process that was just started, after `clock_before` (`identity.boot_clock`)."""
 
     pid: int

@@ -52,7 +52,7 @@ class Spawner:
         copies = [*zip(streams, range(3), strict=True)]
         if carried:
             first = max(LOCK_DESCRIPTORS_FROM, max(carried) + 1)
-            copies.extend((fd, first + place) for place, fd in enumerate(carried))
+            copies.extend(zip(carried, range(first, first + len(carried)), strict=True))
         # Try each place where the command may stand; keep the reason that says most for the end.
         reason: OSError | None = None
         command = argv[0] if argv else ""

@@ -37,6 +37,8 @@ _MEMORY_CHECK_SHARE = 0.05
 _STOPPED_SECONDS = 10.0
 """For so long the main process must have been stopped (SIGSTOP) before it is continued, and the second time ended: a stop of a
 moment is somebody's who knows what it is for. What it starts may be stopped for as long as it likes: its limits hold."""
+_FIRST_WAIT_SECONDS = 0.02
+"""Most commands of a long list have ended by then: they pay for no look at their streams."""
 _FOREVER = float("inf")
 
 
@@ -69,7 +71,7 @@ class Watch:
         self._host = host
         self._bounds = bounds
         self._onlooker = onlooker
-        self._looks = StreamLooks(streams, start.limits.max_output_bytes, bounds, onlooker, host.control)
+        self._streams = streams
         # How far it has come, and the next round of kills.
         self._died_at = 0.0
         self._stopped_at: float | None = None
@@ -84,13 +86,10 @@ class Watch:
     def run(self) -> int:
         """Wait until the tree is gone; returns the wait status of the main process."""
         limits, bounds = self._start.limits, self._bounds
+        first_seconds = _FIRST_WAIT_SECONDS if self._onlooker is None else 0.0
+        deadline = min(time.monotonic() + first_seconds, bounds.timeout_at)
+        looks: StreamLooks | None = None
         while True:
-            # A tree that is being ended waits for its grace alone: nothing else could end it more.
-            due_at = self._kill_at if self._is_ending else min(bounds.timeout_at, self._memory_at, self._stop_due_at)
-            deadline = min(self._looks.due_at(is_ending=self._is_ending), due_at)
-            if self.status is not None and not (self._host.is_subreaper and not self._host.strangers):
-                # No SIGCHLD tells of the end of a process that is no child of ours: look for it.
-                deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
             is_gone, ends = self._wait_and_reap(deadline)
             for end in ends:
                 if end.sequence == self._start.sequence:
@@ -102,13 +101,24 @@ class Watch:
             now = time.monotonic()
             if now >= bounds.timeout_at and not self._is_ending:
                 self._end(EndReason.TIMEOUT, limits.grace_seconds)
-            if (reason := self._looks.look(now, is_ending=self._is_ending)) is not None:
+            looks = looks or StreamLooks(self._streams, limits.max_output_bytes, bounds, self._onlooker, self._host.control)
+            if (reason := looks.look(now, is_ending=self._is_ending)) is not None:
                 self._end(reason, limits.grace_seconds)
             self._heed_stop(now)
             if self._memory_pauses is not None and not self._is_ending:
-                self._heed_memory(now, self._memory_pauses)
+                self._heed_memory(now, self._memory_pauses, has_written=looks.wrote_at == now)
             if now >= self._kill_at:
                 self._kill(now)
+            deadline = self._next_deadline(looks)
+
+    def _next_deadline(self, looks: StreamLooks) -> float:
+        # A tree that is being ended waits for its grace alone: nothing else could end it more.
+        due_at = self._kill_at if self._is_ending else min(self._bounds.timeout_at, self._memory_at, self._stop_due_at)
+        deadline = min(looks.due_at(is_ending=self._is_ending), due_at)
+        if self.status is not None and not (self._host.is_subreaper and not self._host.strangers):
+            # No SIGCHLD tells of the end of a process that is no child of ours: look for it.
+            deadline = min(deadline, time.monotonic() + _ORPHAN_CHECK_SECONDS)
+        return deadline
 
     @property
     def _is_ending(self) -> bool:
@@ -204,9 +214,9 @@ class Watch:
         with suppress(PermissionError):  # it changed its user (sudo): ours to wait for, not to signal
             os.kill(self._pid, signal.SIGCONT)
 
-    def _heed_memory(self, now: float, pauses: MemoryPauses) -> None:
+    def _heed_memory(self, now: float, pauses: MemoryPauses, *, has_written: bool) -> None:
         """Look at the memory if that is due: soon where something was written just now, for then something is being done."""
-        if self._looks.wrote_at == now:
+        if has_written:
             pauses.end_rest()
             self._memory_at = min(self._memory_at, now + FIRST_PAUSE_SECONDS)
         if now >= self._memory_at:
