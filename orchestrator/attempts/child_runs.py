@@ -17,7 +17,6 @@ import msgspec
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.rendering import ChildWork
 from orchestrator.errors import ExitCode, UserError
-from orchestrator.reading.open_questions import open_questions
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.records import AttemptEnded, Status
@@ -88,6 +87,8 @@ class ChildRuns:
 
     def questions_of(self, flight: Flight) -> list[OpenQuestion]:
         """The questions that the child run of an ended attempt waits for."""
+        from orchestrator.reading.open_questions import open_questions
+
         return list(open_questions(self._reader.child(flight.start.child)))
 
     def is_answered_since(self, flight: Flight, outcome: Outcome) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 from orchestrator.attempts.items.labels import LabellingJobs
 from orchestrator.jobsfile.language.values import LateMapping
 from orchestrator.jobsfile.model import ChainSource, Job
-from orchestrator.reading.item_result import item_fields, item_results, items_seen_as
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import job_status
 from orchestrator.store.durable_file import write_whole
@@ -77,6 +76,8 @@ class JobView:
 
     def _results(self, status: Status | None) -> list[LateMapping]:
         """The results of the items, each of which reads its output when it is asked for, and does not keep it."""
+        from orchestrator.reading.item_result import item_fields, items_seen_as
+
         return [
             LateMapping(item_fields(self._records, *item), {"output": partial(self._records.output, *item)})
             for item in items_seen_as(self._records, self._job_id, status)
@@ -84,6 +85,8 @@ class JobView:
 
     def _write_results_file(self) -> str:
         """Write `results` to a file; its path. Only a cache: made again whenever a template asks for it."""
+        from orchestrator.reading.item_result import item_results
+
         path = self._records.run_dir.results(self._job_id)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_whole(path, _json_list(item_results(self._records, self._job_id)))
@@ -173,6 +176,8 @@ class ItemContexts:
 
     def _result_of_parent(self, job_id: str, index: int) -> LateMapping:
         """The result of an item that this one follows. Its output is kept as long as the context: templates name it often."""
+        from orchestrator.reading.item_result import item_fields
+
         output = cache(partial(self._records.output, job_id, index))
         return LateMapping(item_fields(self._records, job_id, index), {"output": output})
 

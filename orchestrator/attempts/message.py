@@ -23,7 +23,6 @@ from orchestrator.store.records import Started
 from orchestrator.system.passed_variables import is_passed
 from orchestrator.system.redaction import of_this_process
 from orchestrator.workers.protocol import AgentTask, Check, ConfigTask, Holding, Start, WorkspaceTask
-from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.replay import Replay
@@ -63,7 +62,7 @@ class StartMessages:
         is_home_told = prepared.agent is None or is_passed(HOME_VARIABLE, prepared.agent.env_allowed)
         return {
             # The run may be started by a git hook: by its variables a git in a workspace would write to the user's index.
-            **(dict.fromkeys(LOCAL_VARIABLES) if is_apart else {}),
+            **(_no_repository() if is_apart else {}),
             **prepared.env,
             **({HOME_VARIABLE: self._home} if is_home_told else {}),
             "ORCHESTRATE_RUN": self._run_id,
@@ -177,3 +176,9 @@ class StartMessages:
         if config is None or config.variable in prepared.env or not (config.per_slot or config.warm):
             return None
         return config_task(self._records.run_dir.home, work.agent, config)
+
+
+def _no_repository() -> dict[str, str | None]:
+    from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
+
+    return dict.fromkeys(LOCAL_VARIABLES)

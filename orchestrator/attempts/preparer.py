@@ -29,9 +29,7 @@ from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import AttemptEnded, Started, Status
-from orchestrator.store.schema_copies import copy_of_schema
 from orchestrator.system.fence import fenced_words, log_fenced, passes_fence
-from orchestrator.workers.files.creates import fingerprint
 from orchestrator.workers.protocol import AttemptClass, Creates, Outcome
 
 if TYPE_CHECKING:
@@ -214,6 +212,8 @@ class Preparer:
         # What is rendered for most items has nothing of its own around it.
         if not (job.is_agent or has_place or job.creates is not None):
             return render_attempt(job, context, self._plain)
+        from orchestrator.store.schema_copies import copy_of_schema
+
         agents = AgentSurroundings(
             find=self._find_agent,
             before=self.find_before(job, index, attempt),
@@ -305,8 +305,11 @@ class Preparer:
             return True
         # A failed attempt may have left it.
         unproven = ended.outcome.unproven if ended is not None else ""
-        if unproven and fingerprint(creates.final) == unproven:
-            return False
+        if unproven:
+            from orchestrator.workers.files.creates import fingerprint
+
+            if fingerprint(creates.final) == unproven:
+                return False
         # Nobody saw what an attempt left whose worker was killed. One that writes to the temporary name ends with the rename, so
         # the file is whole; one that writes the final name itself may have been half way.
         is_seen = ended is not None and ended.outcome.attempt_class is not AttemptClass.LOST and index not in past.unended

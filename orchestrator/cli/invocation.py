@@ -31,9 +31,11 @@ class Invocation:
 
     def program(self) -> str:
         """The program as the user calls it, for commands in messages: with --home if it was given."""
-        import shlex
+        if not self.home_option:
+            return "orchestrate"
+        from orchestrator.system.wording import shell_word
 
-        return f"orchestrate --home {shlex.quote(self.home_option)}" if self.home_option else "orchestrate"
+        return f"orchestrate --home {shell_word(self.home_option)}"
 
     def find(self, reference: str | None) -> RunDir:
         """The run that `reference` names (None: the newest). This call is about it from now on. Raises UserError."""

@@ -28,9 +28,7 @@ from orchestrator.engines.worker_ends import lines_of, never_sent
 from orchestrator.errors import UserError
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.side_threads import SideThreads
-from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.processes.identity import boot_id
-from orchestrator.workers.processes.oom_kills import killed_in_words, killed_since
 from orchestrator.workers.processes.spawn import SHORTAGES
 from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, EndReason, LogLine, Outcome, SessionSeen, Spawned
 
@@ -151,6 +149,8 @@ class DeadWorkers:
         troubles = [] if overdue is not None else _of_the_kernel(begun)
 
         def end_tree(grace_seconds: float) -> object:
+            from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
+
             while True:
                 try:
                     return end_tree_of_dead_worker(
@@ -208,6 +208,8 @@ def _of_the_kernel(begun: Begun | None) -> list[str]:
     """In words what may explain the end of a worker that began an attempt so: that the kernel had no memory left."""
     if begun is None or begun.boot_id != boot_id():
         return []
+    from orchestrator.workers.processes.oom_kills import killed_in_words, killed_since
+
     killed = killed_since(begun.oom_kills)
     return [killed_in_words(killed)] if killed else []
 

@@ -80,6 +80,8 @@ class _Known:
                 self._take_text(name, text, f"-i {name}: ")
 
     def take_values(self, values: Mapping[str, Any]) -> None:
+        if not values:
+            return
         import json  # Of the library alone.
 
         problems = Problems("inputs", "")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,7 +32,6 @@ from orchestrator.runs.new_run import NewRun, create_run
 from orchestrator.runs.next_session import begin_next_session, refuse_while_parent_lives
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS, ChildRequest, EachRequest, ResumeRequest, RunRequest, UpdateRequest
 from orchestrator.runs.selection_check import check_selection, check_selection_again
-from orchestrator.runs.update_plan import UpdatePlan
 from orchestrator.shared.nesting.ancestors import find_ancestors
 from orchestrator.shared.nesting.inside import agents_item_around, refuse_inside, refuse_others_run
 from orchestrator.store.checkpoint import read_header
@@ -49,6 +49,9 @@ from orchestrator.system.locks.holders import is_locked
 from orchestrator.system.stop_signals import SIGNALS, StopSources
 from orchestrator.views.listeners import Listeners
 from orchestrator.workers.faultpoints import fault_point
+
+if TYPE_CHECKING:
+    from orchestrator.runs.update_plan import UpdatePlan
 
 _ENDED = (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED, Status.CANCELLED)
 """What a cancel leaves as it is."""

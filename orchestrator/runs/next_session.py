@@ -18,7 +18,6 @@ import msgspec
 from orchestrator.errors import ExitCode, RunHeldError, UserError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.run_reader import RunReader, own_jobs_file
-from orchestrator.runs.offline_recorder import OfflineRecorder
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.kept_summary import kept_summary
 from orchestrator.store.records import RunHeader
@@ -53,6 +52,8 @@ def begin_next_session(
         jobs_file = RunReader(run_dir, store.history).jobs_file
         # From now on every session has this selection, also one that is not told of it.
         if selection is not None and selection != store.history.selection:
+            from orchestrator.runs.offline_recorder import OfflineRecorder
+
             OfflineRecorder(store).record_group([selection])
         session = msgspec.structs.replace(
             wanted,

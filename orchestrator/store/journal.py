@@ -30,7 +30,6 @@ from orchestrator.store.lines import JournalHeader, Line, decode_line
 from orchestrator.store.records import Commit, Record
 from orchestrator.store.refusals import refused
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
-from orchestrator.store.whole_groups import COMMIT_START, is_damaged
 from orchestrator.workers.byte_text import append_json
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
@@ -270,6 +269,8 @@ class JournalRead:
         if self.valid_bytes == 0:
             self._check_header(decode_line(self.source.read(0, BLOCK_BYTES).partition(b"\n")[0]))
             raise refused(self.source.path, "damaged: it has no header")
+        from orchestrator.store.whole_groups import COMMIT_START, is_damaged
+
         # A commit line behind a hole of zeros is none to a decoder of lines: all that stands there is looked at.
         if any(COMMIT_START in part and is_damaged(part, at, self._generation, self._groups) for at, part in self.tail()):
             raise refused(self.source.path, f"damaged at byte {self.valid_bytes}")

@@ -28,7 +28,6 @@ from orchestrator.store.run_history import RunHistory
 from orchestrator.store.source_file import SourceFile
 from orchestrator.store.supervisor_lock import SupervisorLock
 from orchestrator.store.syncer import Syncer
-from orchestrator.store.whole_groups import commits_in
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.files.opening import open_file
 from orchestrator.workers.files.syncing import sync_data, sync_folder
@@ -236,6 +235,8 @@ def _set_torn_tail_aside(run_dir: RunDir, generation: int, read: JournalRead) ->
 
     The name of that file if the tail holds the end of a group, else "": what a kill cuts off was never told to anybody.
     """
+    from orchestrator.store.whole_groups import commits_in
+
     path = run_dir.journal(generation)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name = f"journal-{generation}.torn-{stamp}"

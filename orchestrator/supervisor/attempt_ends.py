@@ -18,7 +18,6 @@ from orchestrator.attempts.child_runs import ChildRuns
 from orchestrator.attempts.flight import Flight
 from orchestrator.attempts.loops import Loops, as_round
 from orchestrator.attempts.preparer import Preparer
-from orchestrator.attempts.workspaces.landing_outcome import landing_told
 from orchestrator.attempts.workspaces.notes import WorkspaceNotes
 from orchestrator.core.costs import Cost
 from orchestrator.core.events import AttemptEnded, ChildAnswered, Verdict
@@ -214,6 +213,8 @@ class AttemptEnds:
         return outcome
 
     def _landed(self, _flight: Flight, outcome: Outcome) -> Outcome:
+        from orchestrator.attempts.workspaces.landing_outcome import landing_told
+
         return landing_told(outcome, self._run.dir)
 
     def _played(self, flight: Flight, outcome: Outcome) -> Outcome:

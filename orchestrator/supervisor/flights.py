@@ -19,7 +19,6 @@ from orchestrator.core.states import ItemRef
 from orchestrator.engines.engine import AttemptLost, AttemptOver, Engine, EngineEvent, OutcomeArrived, grace_of
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
-from orchestrator.supervisor.child_asks import have_ended, tell
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.side_threads import SideThreads
 from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome, Start
@@ -98,6 +97,8 @@ class Flights:
         """Have all child runs do that, too, whose attempts run."""
         for flight in self._by_slot.values():
             if flight.start.child:
+                from orchestrator.supervisor.child_asks import tell
+
                 # Nothing follows when it is told, so its number is none of an attempt.
                 self._asks.begin_work(-1, partial(tell, self._child_folder(flight), request, flight.has_ended))
 
@@ -135,6 +136,8 @@ class Flights:
         self._after_ask[sequence] = grace_at_most
         request = CancelRequest() if flight.asked_end == "cancel" else StopRequest(now=True)
         patience = CHILD_END_SECONDS + grace_of(flight, grace_at_most)
+        from orchestrator.supervisor.child_asks import have_ended
+
         self._asks.begin_work(sequence, partial(have_ended, self._child_folder(flight), request, flight.has_ended, patience))
 
     def _child_folder(self, flight: Flight) -> Path:

@@ -27,7 +27,6 @@ from orchestrator.jobsfile.model import Job
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reopened, Status
-from orchestrator.supervisor.gate_answers import GivenAnswer, answer_of
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.system.fence import passes_fence
@@ -126,6 +125,8 @@ class Gates:
 
     def answer(self, items: Sequence[ItemRef], choice: str | None, message: str, requester: Requester) -> Reply:
         """Take this answer to all of these gates, or to none."""
+        from orchestrator.supervisor.gate_answers import GivenAnswer, answer_of
+
         given = GivenAnswer(choice, message, requester)
         # All answers are looked at before one is recorded, so a wrong one leaves every gate as it was.
         answers: dict[ItemRef, GateAnswered] = {}

@@ -43,7 +43,6 @@ from orchestrator.shared.nesting.borrowing import change_slot_count
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records, settings_records
 from orchestrator.supervisor.gates import Gates
-from orchestrator.supervisor.reopenings import retries
 from orchestrator.supervisor.resources import MissingResources
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
@@ -216,6 +215,8 @@ class Requests:
         refusal = self._run.core.why_not_again(refs) or self._who_goes_on_there(refs)
         if refusal:
             return Reply(False, f"run {self._run_id}: {refusal}")
+        from orchestrator.supervisor.reopenings import retries
+
         for record in retries(self._run.history, request):
             self._run.recorder.add(record)
         self._gates.reopen(*self._run.core.to_reopen(refs))

@@ -11,21 +11,24 @@ import math
 import time
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from orchestrator.core.events import Event, ResourceFreed, SlotFreed
 from orchestrator.core.parking import trial, usage_limit
 from orchestrator.core.scheduling import ROOM, pool_slot
-from orchestrator.jobsfile.model import JobsFile
+from orchestrator.jobsfile.model import JobsFile, Pool
 from orchestrator.shared.limits.trials import Parked, Trials, Tried
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.shared.nesting.borrowing import Capacity
-from orchestrator.shared.pools.rates import PoolRate
-from orchestrator.shared.pools.slots import PoolSlots
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.lock_file import LOOK_SECONDS, REAL_LOOK_SECONDS, is_free
+
+if TYPE_CHECKING:
+    from orchestrator.shared.pools.rates import PoolRate
+    from orchestrator.shared.pools.slots import PoolSlots
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -47,10 +50,22 @@ class Resources:
 
     def __init__(self, home: Path, jobs_file: JobsFile, nesting: Nesting | None, trials: Trials) -> None:
         pools = jobs_file.pools.values()
-        self.pools = {pool.name: PoolSlots(home, pool) for pool in pools if pool.slots is not None}
-        self.rates = {pool.name: PoolRate(home, pool) for pool in pools if pool.rate is not None}
+        self.pools = {pool.name: _slots_of(home, pool) for pool in pools if pool.slots is not None}
+        self.rates = {pool.name: _rate_of(home, pool) for pool in pools if pool.rate is not None}
         self.capacity = Capacity(nesting, home) if nesting is not None else None
         self.trials = trials
+
+
+def _slots_of(home: Path, pool: Pool) -> PoolSlots:
+    from orchestrator.shared.pools.slots import PoolSlots
+
+    return PoolSlots(home, pool)
+
+
+def _rate_of(home: Path, pool: Pool) -> PoolRate:
+    from orchestrator.shared.pools.rates import PoolRate
+
+    return PoolRate(home, pool)
 
 
 class _Watch(msgspec.Struct):

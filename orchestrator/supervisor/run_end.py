@@ -20,7 +20,6 @@ from orchestrator.attempts.staleness import newly_stale
 from orchestrator.core.decisions import FinishRun, RunVerdict
 from orchestrator.core.states import ItemRef
 from orchestrator.errors import ExitCode
-from orchestrator.reading.item_result import shown_result
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.shared.tokens.desk import TokenDesk
 from orchestrator.store import records
@@ -127,6 +126,8 @@ def error_of(reader: RunReader, error: ItemRef | None, *, is_timed_out: bool) ->
     past = reader.history.jobs[job_id]
     if past.count is None:
         return {"error_item": job_id, "error_message": past.listing_failed}
+    from orchestrator.reading.item_result import shown_result
+
     result = shown_result(reader, job_id, index, with_output=False)
     return {
         "error_item": result["item"],

@@ -11,8 +11,7 @@ import msgspec
 
 from orchestrator.attempts.agent.lost import LostAgents
 from orchestrator.attempts.agent.work import finder
-from orchestrator.attempts.workspaces.notes import branches_told, uncommitted_told
-from orchestrator.attempts.workspaces.used_repository import keep_repository
+from orchestrator.attempts.workspaces.place import uses_repository
 from orchestrator.core.events import CancelAsked
 from orchestrator.core.view import CoreView
 from orchestrator.engines.choice import choose_engine
@@ -115,7 +114,10 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
     # A cancel of the run that is killed on its way leaves a cancelled run.
     store.append([begins, CancelTold(at=now)] if CancelAsked(None) in options.first else [begins])
     # Before an item may make another repository there.
-    keep_repository(run_dir, jobs_file, store.history.header.parent)
+    if any(map(uses_repository, jobs_file.jobs)):
+        from orchestrator.attempts.workspaces.used_repository import keep_repository
+
+        keep_repository(run_dir, jobs_file, store.history.header.parent)
     # Before anything is written that may hold them: whoever looks later has another environment.
     known = remember_secrets(run_dir, os.environ)
     if options.is_resumed:
@@ -161,6 +163,15 @@ def _require_place(run_dir: RunDir, options: SessionOptions) -> None:
         )
 
 
+def _of_repository(run: Run) -> list[str]:
+    if all(job.workspace.kind != "worktree" for job in run.jobs_file.jobs):
+        return []
+    from orchestrator.attempts.workspaces.repository_notes import branches_told, uncommitted_told
+
+    told = (branches_told(run.jobs_file, run.store.run_dir), uncommitted_told(run.jobs_file, run.store.run_dir))
+    return [words for words in told if words is not None]
+
+
 def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:
     """What a person should know before anything starts."""
     if run.history.header.options.replay:
@@ -170,9 +181,8 @@ def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:
     if not options.is_resumed:
         for words in rereads_told(run.jobs_file, os.path.basename(run.jobs_file.path)):
             run.tell.note(words)
-        for told in (branches_told(run.jobs_file, run.store.run_dir), uncommitted_told(run.jobs_file, run.store.run_dir)):
-            if told is not None:
-                run.tell.note(told)
+        for told in _of_repository(run):
+            run.tell.note(told)
     for order, past in opened.restored.items():
         job_id = run.jobs[order].id
         run.tell.counted(job_id, len(past.states), job_counts(run.reader, job_id))

@@ -34,6 +34,10 @@ _TELLING = (
 _ONLY_ABOUT_ONE = r"(?i)(?:^|_)(?:FILE|PATH|DIR|SOCK|ID|NAME|URL|TTL|TYPE|AGE|COUNT|LIMIT|LENGTH|HELPER)$|^(?:OLD)?PWD$"
 """Names of variables that tell about a secret and hold none. PWD is a shell's folder; other names that end so may hold one."""
 
+_PARTS_OF_TELLING = ("key", "token", "secret", "pass", "credent", "author")
+_WORDS_OF_TELLING = frozenset(("pwd", "pat", "dsn"))
+"""A name that tells has one of these: most environments have no such name, and need neither pattern."""
+
 _LONGEST_TOKEN = 8192
 _LONGEST_KEY_BLOCK = 16_384
 _LONGEST_SHAPE = _LONGEST_KEY_BLOCK + 256
@@ -110,6 +114,11 @@ def secrets_in(environment: Mapping[str, str]) -> dict[str, str]:
 
 def is_telling(name: str) -> bool:
     """Whether a variable of that name holds a secret."""
+    folded = name.casefold()
+    if not any(part in folded for part in _PARTS_OF_TELLING) and _WORDS_OF_TELLING.isdisjoint(folded.split("_")):
+        return False
+    if folded in ("pwd", "oldpwd"):
+        return False
     return name.isidentifier() and re.search(_TELLING, name) is not None and re.search(_ONLY_ABOUT_ONE, name) is None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from drivers.git_repository import Repository
 
-from orchestrator.attempts.workspaces.notes import branches_told, uncommitted_told
+from orchestrator.attempts.workspaces.repository_notes import branches_told, uncommitted_told
 from orchestrator.jobsfile.load import load_text
 from orchestrator.store.run_dir import RunDir
 
@@ -17,7 +17,7 @@ JOBS = '[jobs.a]\nshell = "true"\nworkspace = "worktree"\n'
 
 @pytest.mark.usefixtures("no_git_configuration")
 def test_a_repository_in_which_git_never_ends_holds_up_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.attempts.workspaces.notes._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.attempts.workspaces.repository_notes._PATIENCE_SECONDS", 0.0)
     repository = Repository(tmp_path / "repo")
     folder = str(repository.path)
     jobs_file = load_text(JOBS, path=f"{folder}/jobs.toml", folder=folder, user_config=None)

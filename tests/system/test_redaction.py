@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import random
+import re
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.system import remembered_secrets
-from orchestrator.system.redaction import Redactor, forms_to_remember, is_telling
+from orchestrator.system.redaction import _ONLY_ABOUT_ONE, _TELLING, Redactor, forms_to_remember, is_telling
 from orchestrator.system.remembered_secrets import remember_none
 from orchestrator.views.outlet import Outlet
 
@@ -174,6 +175,18 @@ def test_these_names_tell_of_a_secret(name: str) -> None:
 )
 def test_these_names_do_not(name: str) -> None:
     assert not is_telling(name)
+
+
+PARTS_OF_NAMES = (
+    "API key KEYS token \u017fecret SECRETS passwd PASS COMPASS PWD OLD"
+    " CREDENT\u0131ALS AUTHORIZATION PAT PATH DSN \u212aEY _ __ x ID 2"
+)
+
+
+@given(st.lists(st.sampled_from(PARTS_OF_NAMES.split())).map("".join))
+def test_a_name_that_is_passed_over_quickly_has_no_pattern_of_a_secret(name: str) -> None:
+    by_patterns = re.search(_TELLING, name) is not None and re.search(_ONLY_ABOUT_ONE, name) is None
+    assert is_telling(name) == (name.isidentifier() and by_patterns)
 
 
 def test_a_line_that_never_ends_is_given_out_while_it_comes() -> None:

@@ -16,7 +16,6 @@ import msgspec
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import AgentAction, Job
-from orchestrator.jobsfile.profiles.accounts import account_of
 from orchestrator.jobsfile.profiles.profile import Profile
 
 FindProfile = Callable[[str], Profile]
@@ -36,6 +35,8 @@ Choose = Callable[[Sequence[Profile], Mapping[str, str | None]], Choice]
 
 def own_agent(profiles: Sequence[Profile], declared: Mapping[str, str | None]) -> Choice:
     """The job's own agent, whatever is known of its account: where nothing is started."""
+    from orchestrator.jobsfile.profiles.accounts import account_of
+
     return Choice(profiles[0], account_of(profiles[0], declared, {}))
 
 
@@ -73,6 +74,8 @@ class Chooser:
 
     def choose(self, profiles: Sequence[Profile], declared: Mapping[str, str | None], wanted: str | None = None) -> Choice:
         """The agent that uses the `wanted` account, if there is one; else the one that may be used soonest."""
+        from orchestrator.jobsfile.profiles.accounts import account_of
+
         profiles = [profiles[0], *(each for each in profiles[1:] if self._is_there(each, declared))]
         accounts = [account_of(profile, declared, self._environ) for profile in profiles]
         if wanted in accounts:
@@ -94,6 +97,8 @@ class Chooser:
 
 def accounts_of_job(job: Job, run_env: Mapping[str, Template], find: FindProfile, environ: Mapping[str, str]) -> tuple[str, ...]:
     """The accounts that every item of the job may use, in order; empty: that depends on the item, or it uses none."""
+    from orchestrator.jobsfile.profiles.accounts import account_of
+
     if not isinstance(job.action, AgentAction) or not job.action.agent.is_static:
         return ()
     try:

@@ -27,8 +27,6 @@ from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
 from orchestrator.jobsfile.globs import Matching, matching_paths
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import ChainSource, FileSource, Job, ListSource, MatrixSource, chain_of
-from orchestrator.reading.item_names import recorded_label
-from orchestrator.reading.large_output import items_in_pieces
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.item_list import ItemList, ListLostError, list_in_parts
@@ -163,6 +161,7 @@ def _values_of(
     records: Records, contexts: ItemContexts, source: ListSource | FileSource | MatrixSource, matching: Matching
 ) -> Iterator[Any]:
     from orchestrator.jobsfile.sources import list_items
+    from orchestrator.reading.large_output import items_in_pieces
 
     # A list that is nothing but a large output is read line by line: as a value it would take many times its bytes.
     path = source.values.path if isinstance(source, ListSource) and isinstance(source.values, Template) else ()
@@ -195,6 +194,8 @@ def label_without_attempt(records: Records, contexts: ItemContexts, job_id: str,
 
 
 def _labels(records: Records, contexts: ItemContexts) -> Labels:
+    from orchestrator.reading.item_names import recorded_label
+
     listed: dict[str, str] = {}
 
     def label(of: str, index: int) -> str | Later | None:

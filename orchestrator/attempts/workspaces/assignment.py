@@ -15,12 +15,10 @@ from typing import Any
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.template_texts import ItemRefused, refuse_nul, rendered_text, size_in_bytes, value_of_template
 from orchestrator.attempts.workspaces.place import Workplace, parent_of
-from orchestrator.attempts.workspaces.used_repository import repository_of_run
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.records import AttemptEnded, Started
 from orchestrator.workers.protocol import WorkspaceReport, WorkspaceTask
-from orchestrator.workers.workspaces.git import GitFailed
 
 
 class Workspaces:
@@ -116,6 +114,9 @@ class Workspaces:
         if kind != "worktree":
             return self._folder
         if self._repository is None:
+            from orchestrator.attempts.workspaces.used_repository import repository_of_run
+            from orchestrator.workers.workspaces.git import GitFailed
+
             try:
                 self._repository = repository_of_run(self._records.run_dir, self._folder)
             except (GitFailed, OSError) as error:

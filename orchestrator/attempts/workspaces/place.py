@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from orchestrator.attempts.template_texts import ItemRefused
-from orchestrator.jobsfile.model import ChainSource, Job
+from orchestrator.jobsfile.model import ChainSource, Job, LandAction, WorkflowAction
 
 
 def parent_of(job: Job, jobs: Mapping[str, Job]) -> str:
@@ -66,3 +66,8 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "shared":
             return (self.kind, self.artifacts)
         return (self.kind, self.root if self.kind != "temp" else "", self.wanted_base, self.setup, self.artifacts)
+
+
+def uses_repository(job: Job) -> bool:
+    """Whether it matters to a job in which repository the run's folder lies."""
+    return job.workspace.kind in ("worktree", "copy") or isinstance(job.action, LandAction | WorkflowAction)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from orchestrator.attempts.workspaces.place import repository_of
 from orchestrator.errors import StateRefusedError
-from orchestrator.jobsfile.model import Job, JobsFile, LandAction, WorkflowAction
+from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.run_dir import RunDir
@@ -20,12 +20,12 @@ from orchestrator.workers.workspaces.settings import keep_settings, kept_setting
 
 
 def keep_repository(run_dir: RunDir, jobs_file: JobsFile, parent: str | None) -> None:
-    """Keep which repository the run works with, unless it is kept. No item of the run is at work. Survives power loss.
+    """Keep which repository the run works with, unless it is kept. One of its jobs `uses_repository`, and no item is at work.
+
+    Survives power loss.
 
     `parent`: the item (`RUN/ITEM`) whose child the run is. Raises StateUnwritableError.
     """
-    if not any(_uses_repository(job) for job in jobs_file.jobs):
-        return
     path, root = run_dir.repository_settings, repository_of(jobs_file.folder)
     try:
         make_folder(str(run_dir.workspaces), str(run_dir.path))
@@ -47,10 +47,6 @@ def repository_of_run(run_dir: RunDir, folder: str) -> str | None:
     """
     kept = kept_settings(str(run_dir.repository_settings))
     return repository_of(folder) if kept is None or kept.root is None else kept.root or None
-
-
-def _uses_repository(job: Job) -> bool:
-    return job.workspace.kind in ("worktree", "copy") or isinstance(job.action, LandAction | WorkflowAction)
 
 
 def _kept_above(run_dir: RunDir, parent: str, folder: str) -> bytes | None:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator.jobsfile.language.other_tools import meant_key
 from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
 
@@ -43,6 +42,8 @@ def decode(table: dict[str, Any], struct: type[TableT], place: Place, problems: 
         if value is None:
             continue
         if key not in keys:
+            from orchestrator.jobsfile.language.other_tools import meant_key
+
             problems.tell((*place, key), f"unknown key{meant_key(key, keys, is_file=not place)}")
         else:
             field = _field(struct, keys[key])

@@ -19,7 +19,6 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.fence import log_fenced, passes_fence
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.workers.log import LOG_NAME, find_log, read_log
-from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
 from orchestrator.workers.processes.identity import boot_id, is_same_process
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME, AttemptClass, Begun, Ended, LogLine, Outcome, Spawned
 
@@ -128,6 +127,8 @@ class Holders:
 
     def end_processes(self, holder: Holder) -> None:
         """End what a dead holder left: SIGTERM, some seconds, SIGKILL; all is gone on return. Blocks: not for the loop."""
+        from orchestrator.workers.processes.dead_tree import end_tree_of_dead_worker
+
         end_tree_of_dead_worker(
             self._lines(holder), mark=holder.mark, grace_seconds=END_GRACE_SECONDS, folder=str(self._folder(holder))
         )
