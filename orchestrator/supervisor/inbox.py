@@ -46,7 +46,7 @@ class Source:
         return None
 
     def look_for_news(self, _now: float) -> Iterable[Happened]:
-        """The news that no descriptor tells. Called after a wait, not after each of a busy run; cheap while nothing is due."""
+        """The news that no descriptor tells. Called before a wait, not before each of a busy run; cheap while nothing is due."""
         return ()
 
 
@@ -71,6 +71,14 @@ class Inbox:
 
         `is_in_hurry`: only look, for there is work to do. The caller takes in each piece before it asks for the next one.
         """
+        # First the looks, and not between the end of an attempt and the start that follows it: a picture takes milliseconds.
+        now = time.monotonic()
+        if now >= self._look_at or not self._is_busy:
+            self._look_at = now + LOOK_SECONDS
+            for source in self._looking:
+                for happened in source.look_for_news(now):
+                    is_in_hurry = True
+                    yield happened
         self._watch(self._changing)
         readable = self._readable(wake, is_in_hurry=is_in_hurry)
         for source in self._going_first:
@@ -83,12 +91,7 @@ class Inbox:
                 # At once: the number of a descriptor that was closed may come back as another source's.
                 if not source.is_fixed and source.filenos() is not self._watched[source]:
                     self._watch([source])
-        now = time.monotonic()
-        if now >= self._look_at or not readable:
-            self._look_at = now + LOOK_SECONDS
-            for source in self._looking:
-                yield from source.look_for_news(now)
-        if wake is not None and now >= wake:
+        if wake is not None and time.monotonic() >= wake:
             yield TimeCame()
 
     def close(self) -> None:

@@ -55,7 +55,8 @@ class Recorder:
         """Write the group, then act. Raises StateUnwritableError; the actions are then not done."""
         # An action may add records of its own (an attempt that cannot be sent): they are one more group.
         while self._records or self._actions:
-            if self._records:
+            has_records = bool(self._records)
+            if has_records:
                 # Taken first: after a failed write nothing of this group may be written once more.
                 records, self._records = self._records, []
                 self._is_read = False
@@ -66,11 +67,13 @@ class Recorder:
                 if self._ended:
                     self._awaiting.append((group, self._ended))
                     self._ended = []
-                self._store.request_sync(is_awaited=bool(self._awaiting))
             actions, self._actions = self._actions, []
             for action in actions:
                 action()
                 fault_point("supervisor.acted")
+            # Behind the sends: the thread that is woken by this would take the interpreter from them.
+            if has_records:
+                self._store.request_sync(is_awaited=bool(self._awaiting))
 
     def catch_up(self) -> None:
         """Commit what a start may read in the history: ends of jobs, rounds, child runs and agents of this very turn."""

@@ -8,7 +8,8 @@ Promise: a run never waits for a listener and never ends because of one.
   does not fit into the queue is lost to it, and counted; all others hear the number at the end.
 - A listener that raises is silenced: it is closed and hears nothing more. supervisor.log has the traceback, the others a note.
 - `refresh` comes by the clock: every 0.2 s, however many happenings there are; four times a second also where the loop is late;
-  once a second where nothing happens; never where no listener shows that time passes.
+  once a second where nothing happens; never where no listener shows that time passes. What is told first after a while is shown a
+  little later: the start that follows the end of an attempt does not wait for the picture of that end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from orchestrator.views.queued_listener import QueuedListener, lost_in_words
 
 REFRESH_SECONDS = 0.2
 """From one refresh of a view to the next, or to whatever happens first behind that."""
+
+TURN_SECONDS = 0.05
+"""What is told first after a while is shown so much later, when the turn of the loop is over in which it has happened."""
 
 QUIET_REFRESH_SECONDS = 1.0
 """As that where nothing has happened meanwhile: a view shows whole seconds."""
@@ -46,6 +50,8 @@ class Listeners:
         self._clock = clock
         self._log: Path | None = None
         self._refreshed_at = -math.inf
+        self._has_news = False
+        """Whether something was told since the last refresh."""
         self._shows_time = any(each.shows_time for each in self._listeners)
         self.next_refresh = -math.inf if self._shows_time else math.inf
         """When `refresh_if_due` has something to do again: monotonic seconds."""
@@ -67,15 +73,19 @@ class Listeners:
             self._silence_failed(failures)
         if not self._shows_time:
             return
-        self.next_refresh = self._refreshed_at + REFRESH_SECONDS
+        now = self._clock()
+        if not self._has_news:
+            self._has_news = True
+            self.next_refresh = max(self._refreshed_at + REFRESH_SECONDS, now + TURN_SECONDS)
         # A busy turn of the loop may last longer than a refresh may wait.
-        if (now := self._clock()) >= self.next_refresh:
+        elif now >= self.next_refresh:
             self.refresh_if_due(now)
 
     def refresh_if_due(self, now: float) -> None:
         """Refresh all listeners if that is due. Cheap otherwise: one comparison."""
         if now < self.next_refresh:
             return
+        self._has_news = False
         self._refreshed_at, self.next_refresh = now, now + QUIET_REFRESH_SECONDS
         failures: list[tuple[Listener, Exception]] = []
         for listener in self._listeners:

@@ -43,14 +43,14 @@ class Pipes(Source):
 
 
 class Opens(Source):
-    """Opens a pipe for `pipes` when it is asked for its look."""
+    """Opens a pipe for `pipes` when it is asked for its look, and they have none."""
 
     def __init__(self, pipes: Pipes) -> None:
         self._pipes = pipes
         self.writing = -1
 
     def look_for_news(self, _now: float) -> Iterator[Happened]:
-        if self.writing < 0:
+        if self.writing < 0 and not self._pipes.open:
             self.writing = self._pipes.add()
         return iter(())
 
@@ -62,7 +62,9 @@ def test_a_descriptor_that_comes_back_under_the_number_of_a_closed_one_is_watche
     number = pipes.open[0]
     inbox = Inbox([pipes, opens])
     os.close(first)
-    # The end of the first pipe is read, and the look behind it opens another one, which gets the number that is free.
+    # The end of the first pipe is read, and the look before the next wait opens another one, which gets the number that is free.
+    assert list(inbox.wait(None, is_in_hurry=True)) == []
+    assert pipes.open == []
     assert list(inbox.wait(None, is_in_hurry=True)) == []
     assert pipes.open == [number]
     os.write(opens.writing, b".")
@@ -105,14 +107,43 @@ def test_busy_turns_register_nothing_and_look_for_what_no_descriptor_tells_a_few
         list(inbox.wait(None, is_in_hurry=False))
         now += LOOK_SECONDS / 4
     assert len(pipes.read_from) == 10
-    assert asked == ["when to look", "a look"] * 3
+    assert asked == ["a look", "when to look", "a look", "a look"]
     # Nothing has come: the sources say for how long that wait may last.
     asked.clear()
     monkeypatch.setattr(inbox._selector, "select", lambda _seconds: [])
     list(inbox.wait(None, is_in_hurry=False))
-    assert asked == ["when to look", "a look"]
+    assert asked == ["when to look"]
+    list(inbox.wait(None, is_in_hurry=False))
+    assert asked == ["when to look", "a look", "when to look"]
     inbox.close()
     for fd in (*pipes.open, *writing):
+        os.close(fd)
+
+
+def test_looks_come_before_the_wait_and_what_they_find_is_not_waited_with() -> None:
+    """Behind it they would stand between the end of an attempt and the start that follows: a view draws for milliseconds."""
+    order: list[str] = []
+
+    class Ends(Pipes):
+        def read_news(self, fileno: int) -> Iterable[Happened]:
+            order.append("an end")
+            return super().read_news(fileno)
+
+    class Finds(Source):
+        def look_for_news(self, _now: float) -> Iterable[Happened]:
+            order.append("a look")
+            return [Noted("found")]
+
+    ends = Ends()
+    writing = ends.add()
+    os.write(writing, b".")
+    inbox = Inbox([ends, Finds()])
+    for happened in inbox.wait(None, is_in_hurry=False):
+        assert happened == Noted("found")
+        order.append("what it found")
+    assert order == ["a look", "what it found", "an end"]
+    inbox.close()
+    for fd in (*ends.open, writing):
         os.close(fd)
 
 

@@ -61,6 +61,20 @@ def test_a_view_is_refreshed_by_the_clock_however_busy_the_run_is() -> None:
     assert len(view.refreshed_at) in range(23, 26), "5 seconds went by; more often is work for nothing"
 
 
+def test_the_first_thing_that_happens_after_a_while_draws_nothing_before_the_turn_of_the_loop_is_over() -> None:
+    """Else the start that follows the end of an attempt would wait for the picture of that end."""
+    clock, view = TickingClock(0.001), Heard()
+    listeners = Listeners([view], clock=clock)
+    listeners.refresh_if_due(clock())
+    clock.now = 0.9
+    for index in range(10):
+        listeners.hear(started(index))
+    assert len(view.refreshed_at) == 1
+    clock.now = listeners.next_refresh
+    listeners.refresh_if_due(clock())
+    assert view.refreshed_at[1] == pytest.approx(0.95, abs=0.01)
+
+
 def test_turns_of_a_loop_without_happenings_refresh_no_more_often_than_is_due() -> None:
     view = Heard()
     listeners = Listeners([view])
