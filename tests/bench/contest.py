@@ -16,6 +16,7 @@ from meter import Reading, metered
 
 REFERENCE = "xargs"
 FLOOR = "floor"
+LIMIT_SECONDS = 180
 NOISY_SPREAD = 0.15
 """A size is noisy while the floor's readings of its rounds differ by more, as a share of their median."""
 LEAST_OF_NOISE = 1_000
@@ -145,9 +146,9 @@ class Contest:
                 found[name] = measured(argv, folder)
                 if name == "orchestrate":
                     check_all_succeeded(folder, size.count)
-            except (BenchError, subprocess.TimeoutExpired) as error:
+            except BenchError as error:
                 if name in ("orchestrate", REFERENCE):
-                    raise BenchError(str(error)) from error
+                    raise
                 self.failed[name] = str(error).splitlines()[0]
         return found
 
@@ -200,9 +201,12 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def measured(argv: list[str], folder: Path, name: str = "report") -> Reading:
-    """Run `argv` in `folder` by a meter. Raises BenchError if it fails, TimeoutExpired after five minutes."""
+    """Run `argv` in `folder` by a meter. Raises BenchError if it fails, or takes minutes."""
     report = folder / f"{name}.json"
-    reading = metered(argv, cwd=folder, env=environment(folder), report=report, timeout_seconds=300)
+    try:
+        reading = metered(argv, cwd=folder, env=environment(folder), report=report, timeout_seconds=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{Path(argv[0]).name} took more than {LIMIT_SECONDS} s") from None
     check_exit(reading, argv, report)
     return reading
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 from contest import BenchError, environment, told
 from contestants import orchestrate_command
-from meter import start_meter
+from meter import end_meter, start_meter
 
 SETTLE_SECONDS = 8.0
-START_LIMIT_SECONDS = 90.0
+START_LIMIT_SECONDS = 120.0
 END_LIMIT_SECONDS = 60.0
 
 
@@ -60,8 +60,7 @@ def measure_idle_agents(agents: int, seconds: float, scratch: Path) -> IdleAgent
         try:
             meter.wait(END_LIMIT_SECONDS)
         finally:
-            meter.kill()
-            meter.wait()
+            end_meter(meter)
     return IdleAgents(agents, took, len(ours), (after[0] - before[0]) / 1e7 / took, (after[1] - before[1]) / took)
 
 

@@ -7,6 +7,7 @@ Refuses to guess: a tree that does not end makes the meter wait, and the caller 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -69,8 +70,7 @@ def metered(argv: list[str], *, cwd: Path, env: dict[str, str], report: Path, ti
     try:
         return read_meter(meter, report, timeout_seconds)
     finally:
-        meter.kill()
-        meter.wait()
+        end_meter(meter)
 
 
 def start_meter(argv: list[str], *, cwd: Path, env: dict[str, str], report: Path) -> subprocess.Popen[bytes]:
@@ -90,6 +90,18 @@ def read_meter(meter: subprocess.Popen[bytes], report: Path, timeout_seconds: fl
     """What it has measured, once all has ended. Raises TimeoutExpired."""
     meter.wait(timeout_seconds)
     return Reading(**json.loads(report.read_text()))
+
+
+def end_meter(meter: subprocess.Popen[bytes]) -> None:
+    """End it with all that descends from it, where it has not ended by itself."""
+    import psutil  # not in the meter's own process
+
+    if meter.poll() is None:
+        # Itself first: what its descendants leave behind is then nobody's.
+        for process in [psutil.Process(meter.pid), *psutil.Process(meter.pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    meter.wait()
 
 
 def _written_bytes() -> int:

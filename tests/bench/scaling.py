@@ -18,7 +18,7 @@ import psutil
 from contest import BenchError, check_all_succeeded, check_exit, environment, measured, told
 from contestants import JOB, orchestrate_command
 from counting import counted_so_far
-from meter import Reading, read_meter, start_meter
+from meter import Reading, end_meter, read_meter, start_meter
 from recorded import JOB_ID, record_run
 
 SLOTS = 2
@@ -151,8 +151,7 @@ def _watched(folder: Path, words: list[str]) -> tuple[Reading, float, Sums, Sums
             found.append(_sums(meter.pid, syncs))
         reading = read_meter(meter, report, LIMIT_SECONDS)
     finally:
-        meter.kill()
-        meter.wait()
+        end_meter(meter)
     check_exit(reading, argv, report)
     return reading, first_item_seconds, found[0], found[1]
 

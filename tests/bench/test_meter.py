@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
-from meter import Reading, metered
+from meter import Reading, end_meter, metered, start_meter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the meter needs Linux's subreaper and /proc/self/io")
 
@@ -48,3 +51,20 @@ def test_the_exit_code_is_the_commands(tmp_path: Path) -> None:
 def test_peak_memory_is_that_of_the_largest_process(tmp_path: Path) -> None:
     reading = reading_of("held = bytearray(80_000_000)", tmp_path)
     assert 80_000_000 <= reading.peak_bytes < 160_000_000
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_meter_that_is_ended_ends_also_what_was_detached(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    script = DETACH + f"open({str(told)!r}, 'w').write(f'{{os.getpid()}}\\n')\nimport time; time.sleep(600)"
+    meter = start_meter([sys.executable, "-c", script], cwd=tmp_path, env=dict(os.environ), report=tmp_path / "report.json")
+    wait_until(lambda: told.exists() and told.read_text().endswith("\n"))
+    end_meter(meter)
+    pid = int(told.read_text())
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
