@@ -159,7 +159,7 @@ class ItemContexts:
         if job.sent_back_by:
             context["jobs"] = {**self._jobs, **{gate: SentBack(self._records, gate, index) for gate in job.sent_back_by}}
         context["index"] = index
-        context["attempt"] = {"number": attempt, "check_output": self._check_output(job, index, attempt)}
+        context["attempt"] = {"number": attempt, "check_output": self._check_output(job, index) if attempt > 1 else ""}
         if job.for_each is not None:
             context["item"] = self._records.value(job.id, index)
         # A chain item follows the item of the same index in each of these jobs.
@@ -169,10 +169,10 @@ class ItemContexts:
             context["parent"] = results[parents[0]] if len(parents) == 1 else results
         return context
 
-    def _check_output(self, job: Job, index: int, attempt: int) -> str:
+    def _check_output(self, job: Job, index: int) -> str:
         """What the check of the attempt before said, if it failed. Raises CaptureMismatch."""
         has_check = job.check is not None or job.is_agent
-        return self._records.check_output(job.id, index) if attempt > 1 and has_check else ""
+        return self._records.check_output(job.id, index) if has_check else ""
 
     def _result_of_parent(self, job_id: str, index: int) -> LateMapping:
         """The result of an item that this one follows. Its output is kept as long as the context: templates name it often."""

@@ -108,7 +108,7 @@ class StartMessages:
             kept_locks=kept_locks,
             holding=self._holding_of(job, item, pools),
             check=Check(script=prepared.check, path=f"{stem}check") if prepared.check else None,
-            workspace=self._workspace_task(prepared, item, stdout_path),
+            workspace=self._workspace_task(prepared, item, stdout_path) if prepared.place is not None else None,
             recorded_through=recorded_through,
         )
         if prepared.agent is not None:
@@ -148,9 +148,7 @@ class StartMessages:
             is_agents=job.is_agent,
         )
 
-    def _workspace_task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask | None:
-        if prepared.place is None:
-            return None
+    def _workspace_task(self, prepared: Prepared, item: str, stdout_path: str) -> WorkspaceTask:
         task = self._workspaces.make_task(prepared, item, stdout_path)
         return task if prepared.agent is None else msgspec.structs.replace(task, litter=prepared.agent.litter)
 

@@ -53,23 +53,19 @@ def attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: lis
         settle_item(state, job, index, ended, decisions)
 
 
-_ENDS: dict[Verdict, ItemState] = {
-    Verdict.SUCCEEDED: SUCCEEDED,
-    Verdict.HOPELESS: FAILED,
-    Verdict.CANCELLED: CANCELLED,
-}
-"""Of verdicts after which nothing is left to decide."""
-
-
 def _state_after(state: RunState, job: JobState, index: int, running: Running, end: AttemptEnded, now: float) -> ItemState:
     """What the verdict makes of the item, and what it counts against. Only what would wait may be ended by a stop instead."""
     tries = job.tries[index]
     if end.verdict not in (Verdict.NOT_BEGUN, Verdict.SHORTAGE):
         shortage.note_begun(state)
     match end.verdict:
-        # Final whatever was asked meanwhile: a success that came before its cancellation took effect stays one.
-        case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
-            return _ENDS[end.verdict]
+        # These three are final whatever was asked meanwhile: a success that came before its cancellation took effect stays one.
+        case Verdict.SUCCEEDED:
+            return SUCCEEDED
+        case Verdict.HOPELESS:
+            return FAILED
+        case Verdict.CANCELLED:
+            return CANCELLED
         case Verdict.ROUND:
             tries.losses = tries.refusals = 0
             # Each round has its own attempts.

@@ -198,7 +198,8 @@ def free_slot(state: RunState, slot: int) -> None:
 def wake_times(state: RunState) -> list[float]:
     """Monotonic times at which something is due without any event."""
     times = [state.agenda.backoffs[0][0]] if state.agenda.backoffs else []
-    times += [until for until in state.holds.values() if until != math.inf]
+    if state.holds:
+        times += [until for until in state.holds.values() if until != math.inf]
     if state.drain_until is not None:
         times.append(state.drain_until)
     if state.timeout_at is not None and not state.is_timed_out:

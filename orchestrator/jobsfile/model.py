@@ -257,7 +257,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_agent(self) -> bool:
         """Whether an agent does the work."""
-        return isinstance(self.action, AgentAction)
+        return type(self.action) is AgentAction  # asked several times an item
 
     @property
     def allowed(self) -> Permissions:

@@ -21,7 +21,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from orchestrator.errors import RunHeldError, StateUnwritableError
 from orchestrator.store.durable_file import unwritable
@@ -37,7 +38,7 @@ from orchestrator.workers.files.syncing import sync_data, sync_folder
 from orchestrator.workers.locks import lock_descriptor, unlock_descriptor
 
 
-class Chain(NamedTuple):
+class Chain(msgspec.Struct, frozen=True):
     """What the next group of a journal follows: how many groups there are, and the CRC-32 of the last commit line."""
 
     groups: int = 0
@@ -71,7 +72,7 @@ class Journal:
         try:
             if os.fstat(fd).st_size:
                 os.ftruncate(fd, 0)
-            journal._append([JournalHeader(format=FORMAT, generation=generation, run=run_id)])
+            journal.append([JournalHeader(format=FORMAT, generation=generation, run=run_id)])
             sync_data(fd)
             sync_folder(path.parent)
             fault_point("journal.created")
@@ -91,14 +92,11 @@ class Journal:
         """
         return cls(path, generation, size, _open_locked(path), chain)
 
-    def append(self, records: Sequence[Record]) -> list[tuple[int, int]]:
+    def append(self, records: Sequence[Record | JournalHeader]) -> list[tuple[int, int]]:
         """Write one group; (offset, length) of each record's line. Survives SIGKILL; power loss once the file is synced.
 
         Raises StateUnwritableError.
         """
-        return self._append(records)
-
-    def _append(self, records: Sequence[Record | JournalHeader]) -> list[tuple[int, int]]:
         if self._failure is not None:
             raise self._failure
         # All lines and their commit in one buffer: one write, so that SIGKILL leaves all of the group or a torn tail.

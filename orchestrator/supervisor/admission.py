@@ -51,7 +51,9 @@ _COLD_START_SECONDS, _WARM_START_SECONDS = 0.5, 0.02
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An attempt that is to start in `slot`. `mark`: what will stand in the environment of all that it starts."""
+    """An attempt that is to start in `slot`. `mark`: what will stand in the environment of all that it starts; `account`: the one
+    that its agent uses.
+    """
 
     item: ItemRef
     name: str
@@ -59,11 +61,7 @@ class Candidate(msgspec.Struct, frozen=True):
     slot: int
     mark: str
     prepared: Prepared
-
-    @property
-    def account(self) -> str | None:
-        """The account that its agent uses."""
-        return self.prepared.agent.account if self.prepared.agent is not None else None
+    account: str | None
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ class Means(NamedTuple):
     loops: Loops
 
 
-class Meaning(NamedTuple):
+class Meaning(msgspec.Struct, frozen=True):
     """What an attempt came to. `is_round`: and with it a round of its loop ended."""
 
     outcome: Outcome
@@ -55,7 +55,7 @@ class Meaning(NamedTuple):
     is_round: bool
 
 
-class Said(NamedTuple):
+class Said(msgspec.Struct, frozen=True):
     """What an attempt says of itself (`told`), and that once its output was looked at; its answer is not judged yet."""
 
     told: Outcome
@@ -118,7 +118,7 @@ class AttemptEnds:
         """The answer of the attempt `sequence` was held against its schema; `told` as of `AgentEnds.as_judged`."""
         flight, said = self._judging.pop(sequence)
         try:
-            meaning = self._meaning(flight, said._replace(outcome=self._agent_ends.as_judged(said.outcome, told)))
+            meaning = self._meaning(flight, Said(said.told, self._agent_ends.as_judged(said.outcome, told)))
         except Exception as error:
             if passes_fence(error):
                 raise
@@ -126,10 +126,11 @@ class AttemptEnds:
         self._end(flight, meaning)
 
     def _end(self, flight: Flight, meaning: Meaning) -> None:
-        (outcome, verdict, is_round), spent, cost = self._with_costs(flight, meaning)
+        meaning, spent, cost = self._with_costs(flight, meaning)
+        outcome, verdict = meaning.outcome, meaning.verdict
         self._flights.leave(flight)
         fault_point("supervisor.outcome")
-        self._settlements.ended(flight, outcome, is_round=is_round, spent=spent)
+        self._settlements.ended(flight, outcome, is_round=meaning.is_round, spent=spent)
         self.job_ids.add(flight.job.id)
         # A usage limit stands in its file before the core starts the next item.
         until = self._limits.ended(flight, outcome, verdict)
@@ -179,7 +180,7 @@ class AttemptEnds:
 
     def _meaning(self, flight: Flight, said: Said) -> Meaning:
         """The outcome of which nothing is left to be looked at, and the verdict on it."""
-        told, outcome = said
+        told, outcome = said.told, said.outcome
         verdict = verdict_of(outcome, flight.asked_end)
         if told.agent is not None:
             verdict = verdict_on(told, outcome, verdict)

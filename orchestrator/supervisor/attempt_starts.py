@@ -85,9 +85,10 @@ class AttemptStarts:
             return
         name = self._run.name(item)
         mark = self._messages.mark(name, decision.attempt)
-        candidate = Candidate(item, name, job, decision.slot, mark, ready.prepared)
+        agent = ready.prepared.agent
+        own = agent.account if agent is not None else None
+        candidate = Candidate(item, name, job, decision.slot, mark, ready.prepared, own)
         # An item that found out its account only now was not held back by the core for it.
-        own = candidate.account
         is_new_account = own is not None and own != account
         if is_new_account and (throttled := self._throttled(candidate)) is not None:
             self._run.happened(throttled)

@@ -94,7 +94,8 @@ class Loop:
         while True:
             self.decide()
             run.recorder.commit()
-            self._reply()
+            if self._replies:
+                self._reply()
             self._is_cancel_asked = self._is_cancel_asked and bool(run.events)
             if self._finish is not None and not run.events:
                 parts.gates.leave()

@@ -90,13 +90,7 @@ class Narrator:
 
         Exactly one happening tells the end of an attempt: which one depends on what its item does next.
         """
-        told: dict[str, Any] = {
-            "item": flight.name,
-            "job": flight.job.id,
-            "label": flight.start.label,
-            "at": time.time(),
-            **_attempt_told(flight, outcome, price),
-        }
+        told = _attempt_told(flight, outcome, price)
         # The item came to its end.
         if not isinstance(state, Waiting):
             self._listeners.hear(
@@ -258,17 +252,22 @@ class Narrator:
 
 
 def _attempt_told(flight: Flight, outcome: Outcome, price: Price) -> dict[str, Any]:
-    report = outcome.agent
+    """What each happening says of an attempt that ended."""
+    start, report = flight.start, outcome.agent
     return {
-        "sequence": flight.start.sequence,
-        "worker": flight.start.worker,
-        "attempt_class": outcome.attempt_class.value,
+        "item": flight.name,
+        "job": start.job,
+        "label": start.label,
+        "at": time.time(),
+        "sequence": start.sequence,
+        "worker": start.worker,
+        "attempt_class": outcome.attempt_class,
         "cost_usd": price.usd,
         "usage": price.usage,
-        "session_id": report.session_id if report is not None else flight.start.session,
-        "agent": report.agent if report is not None else flight.start.agent,
+        "session_id": report.session_id if report is not None else start.session,
+        "agent": report.agent if report is not None else start.agent,
         # What the agent told goes before what was asked for: an alias stands for whatever is newest.
-        "model": (report.model if report is not None else None) or flight.start.model,
+        "model": (report.model if report is not None else None) or start.model,
     }
 
 

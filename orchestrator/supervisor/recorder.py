@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.core.states import ItemRef
-from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked, Started
+from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked
 from orchestrator.store.run_store import RunStore
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import AttemptClass
 
-_READ = (JobClosed, ItemsListed, GateAnswered, Reopened, RetryAsked)
+_READ = frozenset({JobClosed, ItemsListed, GateAnswered, Reopened, RetryAsked})
 """Records of which templates may read."""
 
 
@@ -34,13 +34,12 @@ class Recorder:
     def add(self, record: Record) -> None:
         """Have `record` written with the next commit."""
         self._records.append(record)
-        # Starts and ends first, which are most of all.
         if isinstance(record, AttemptEnded):
             outcome = record.outcome
             told = record.round or record.child or record.folder or outcome.check.size or outcome.unproven
             if told or outcome.attempt_class is AttemptClass.LOST:
                 self._is_read = True
-        elif not isinstance(record, Started) and isinstance(record, _READ):
+        elif type(record) in _READ:
             self._is_read = True
 
     def then(self, action: Callable[[], None]) -> None:

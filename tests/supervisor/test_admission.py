@@ -63,7 +63,7 @@ def admit(run: Run, number: int, slot: int, keys: str = "", *, pool: str = "", e
     prepared = Prepared(
         argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=None, label=None, payload="p", token=TOKEN
     )
-    return admission.admit(Candidate((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared))
+    return admission.admit(Candidate((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared, None))
 
 
 def test_a_duplicate_in_its_run_needs_neither_slot_nor_memory_to_join(run: Run) -> None:
