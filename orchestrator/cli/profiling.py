@@ -142,6 +142,7 @@ class Profile:
     """Of one run, to be written to `path`. It is a listener, too: it hears of slots and items. Raises UserError."""
 
     shows_time = False
+    follows_items = False
 
     def __init__(self, path: str) -> None:
         check_replaceable(path)

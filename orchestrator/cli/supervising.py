@@ -40,6 +40,7 @@ class _RunFinder:
     """Tells the invocation which run it is about: that is where the traceback of a bug goes."""
 
     shows_time = False
+    follows_items = False
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation

@@ -62,10 +62,8 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
         # These three are final whatever was asked meanwhile: a success that came before its cancellation took effect stays one.
         case Verdict.SUCCEEDED:
             return SUCCEEDED
-        case Verdict.HOPELESS:
-            return FAILED
-        case Verdict.CANCELLED:
-            return CANCELLED
+        case Verdict.HOPELESS | Verdict.CANCELLED:
+            return FAILED if end.verdict is Verdict.HOPELESS else CANCELLED
         case Verdict.ROUND:
             tries.losses = tries.refusals = 0
             # Each round has its own attempts.

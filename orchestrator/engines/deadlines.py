@@ -76,15 +76,16 @@ class Deadlines:
 
     def watch(self, attempt: Attempt, process: WorkerStarted, message: Start | None) -> None:
         """The attempt is its worker's from now on. `message`: what it was told; None: an earlier supervisor told it."""
-        now, timeout = time.monotonic(), attempt.limits.timeout_seconds
+        now, limits = time.monotonic(), attempt.limits
+        timeout = limits.timeout_seconds
         timeout_at = due_at = float("inf")
         if timeout is not None:
             parts = _MOST_PARTS if message is None else _parts_of(message)
             timeout_at = now + timeout
-            due_at = now + parts * (timeout + attempt.limits.grace_seconds) + PATIENCE_SECONDS
+            due_at = now + parts * (timeout + limits.grace_seconds) + PATIENCE_SECONDS
         if not self._by_sequence:
             self._look_at = now + LOOK_SECONDS
-        self._by_sequence[attempt.start.sequence] = _Watched(attempt, process, timeout_at, due_at, attempt.limits.grace_seconds)
+        self._by_sequence[attempt.start.sequence] = _Watched(attempt, process, timeout_at, due_at, limits.grace_seconds)
 
     def expect_end(self, attempt: Attempt, reason: EndReason, grace_seconds: float) -> None:
         """Its worker was asked to end it, and continued for that."""

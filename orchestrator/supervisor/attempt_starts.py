@@ -71,7 +71,7 @@ class AttemptStarts:
         """Begin the attempt, or decline it. Raises StateUnwritableError."""
         item, account = decision.item, decision.account
         # What another start of this turn found missing is not tried again by every free slot.
-        known = self._known_missing(item[0], account)
+        known = self._known_missing(item[0], account) if self._run.events else None
         if known is not None:
             self._run.happened(msgspec.structs.replace(known, item=item))
             return
@@ -145,10 +145,7 @@ class AttemptStarts:
 
     def _known_missing(self, order: int, account: str | None) -> StartDeclined | None:
         """What another start of this turn found missing already."""
-        events = self._run.events
-        if not events:
-            return None
-        held = [event for event in events if isinstance(event, StartDeclined) and event.why is Declined.HELD]
+        held = [event for event in self._run.events if isinstance(event, StartDeclined) and event.why is Declined.HELD]
         if not held:
             return None
         needed = self._run.core.resources(order)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from orchestrator.attempts.flight import Flight
-from orchestrator.core.states import ItemState, Waiting
+from orchestrator.core.states import SUCCEEDED, ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger, Price
 from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import GateAnswered, GateAsked, RunEnded, Status
@@ -32,6 +32,8 @@ class Narrator:
     def __init__(self, listeners: Listeners, log: Path) -> None:
         self._listeners = listeners
         self._log = log
+        self._follows_items = listeners.follows_items
+        """Whether starts, and successes that say nothing, are told. Once a gate has asked they are: they may end a question."""
         listeners.log_to(log)
 
     def refresh_if_due(self, now: float) -> None:
@@ -65,6 +67,8 @@ class Narrator:
 
     def started(self, flight: Flight) -> None:
         """An attempt was handed to a worker."""
+        if not self._follows_items:
+            return
         start = flight.start
         self._listeners.hear(
             happenings.ItemStarted(
@@ -90,6 +94,8 @@ class Narrator:
 
         Exactly one happening tells the end of an attempt: which one depends on what its item does next.
         """
+        if not self._follows_items and state is SUCCEEDED and not outcome_in_words(outcome):
+            return
         told = _attempt_told(flight, outcome, price)
         # The item came to its end.
         if not isinstance(state, Waiting):
@@ -128,6 +134,7 @@ class Narrator:
     def child_paused(self, flight: Flight, message: str, questions: Sequence[OpenQuestion]) -> None:
         """The child run of an item paused. `questions`: its gates that wait for a choice."""
         self.note(f"{flight.name} waits: {message}")
+        self._follows_items = True
         for each in questions:
             self._listeners.hear(
                 happenings.GateAsked(
@@ -179,6 +186,7 @@ class Narrator:
 
     def asks(self, name: str, asked: GateAsked, *, is_here: bool) -> None:
         """A gate asks. `is_here`: the question is put at this supervisor's terminal."""
+        self._follows_items = True
         self._listeners.hear(
             happenings.GateAsked(
                 item=name,

@@ -16,6 +16,9 @@ class Listener(Protocol):
     """Hears what happens to a run. Must return at once; what it raises silences it and is noted, and never ends the run.
 
     `shows_time`: `refresh` does something. A run whose listeners all do nothing there is not woken for it.
+
+    One may have `follows_items = False`: before a gate has asked it need not hear of starts, nor of successes that say nothing.
+    A run of which all listeners say so does not tell them.
     """
 
     @property

@@ -55,6 +55,8 @@ class Listeners:
         self._shows_time = any(each.shows_time for each in self._listeners)
         self.next_refresh = -math.inf if self._shows_time else math.inf
         """When `refresh_if_due` has something to do again: monotonic seconds."""
+        self.follows_items = any(_follows_items(each) for each in (*listeners, *slow))
+        """Whether anybody hears of starts, and of successes that say nothing."""
         self.silenced: list[Listener] = []
 
     def log_to(self, log: Path) -> None:
@@ -143,6 +145,10 @@ class Listeners:
         if self._log is not None:
             append_log(self._log, words if error is None else f"{words}\n{_traceback_of(error)}")
         self.hear(Noted(message=words, at=time.time()))
+
+
+def _follows_items(listener: Listener) -> bool:
+    return bool(getattr(listener, "follows_items", True))
 
 
 def _behind_queue(listener: Listener) -> Listener:

@@ -57,6 +57,7 @@ class Quiet:
     """Nothing on success, but for warnings; otherwise the end report."""
 
     shows_time = False
+    follows_items = False
 
     def __init__(self, outlet: Outlet, program: str) -> None:
         self._outlet = outlet

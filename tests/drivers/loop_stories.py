@@ -69,6 +69,7 @@ class Heard:
     """A listener: all that was told."""
 
     shows_time = False
+    follows_items = True
 
     def __init__(self) -> None:
         self.told: list[Happening] = []
