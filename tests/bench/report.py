@@ -140,7 +140,8 @@ def _scales(scales: list[Scale], commands: Commands | None) -> list[str]:
             `orchestrate run` of /bin/true, 2 at once. **Sampled**: of each run the last {REALLY_RUN:,} items at most are
             really run, by `orchestrate resume`; those before them were recorded by the store's own writers, as a million
             commands take longer than this bench may. CPU, bytes and syncs an item are those between two of the items that
-            ran (after a tenth of them, and after nine tenths), so without the start and the end of the run. Bytes are
+            ran (after a tenth of them, and after nine tenths), so without the start and the end of the run; of
+            10,000 items it is the mean of two runs, one before the larger ones and one after them. Bytes are
             those that the whole tree handed to write(2); syncs are the supervisor's calls of fsync and fdatasync, counted
             inside the process (workers sync large outputs only); memory is the largest process's. First item: from the
             start of the command to that of the first item.

@@ -94,7 +94,7 @@ class Bench:
         self.found.sharing = measure_sharing(self._scratch, is_quick=self._is_quick)
 
     def _scale(self) -> None:
-        counts = [1_000, 20_000] if self._is_quick else [1_000, 10_000, 100_000, 1_000_000]
+        counts = [1_000, 10_000, 12_000] if self._is_quick else [1_000, 10_000, 100_000, 1_000_000]
         self.found.scales, self.found.commands = measure_scales(counts, self._scratch)
 
     def _contest(self) -> None:
