@@ -7,13 +7,15 @@ import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from drivers.store_samples import LISTED, ended, started
 
 from orchestrator.control.messages import RetryRequest
 from orchestrator.errors import StateRefusedError, StateUnwritableError, UserError
-from orchestrator.store import durable_file
+from orchestrator.store import durable_file, lines
+from orchestrator.store.checkpoint import read_header
 from orchestrator.store.durable_file import write_durably
 from orchestrator.store.load import read_history
 from orchestrator.store.records import CancelTold, ItemsChosen, ItemSettled, Reopened, RetryAsked, RunEnded, Status
@@ -167,6 +169,17 @@ def test_a_run_is_born_once(run_dir: RunDir) -> None:
     history = read_history(run_dir)
     with pytest.raises(UserError, match="exists already"):
         RunStore.create(run_dir, history.header, "")
+
+
+def test_a_run_that_begins_is_read_without_a_decoder_of_all_kinds_of_lines(
+    run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To make it costs a start a fortieth."""
+    monkeypatch.setattr(lines, "_decode_block", Mock(side_effect=AssertionError("it was made")))
+    assert read_header(run_dir.checkpoint).run_id == run_dir.run_id
+    store = RunStore.open(run_dir)
+    assert store.history.header.run_id == run_dir.run_id
+    store.close()
 
 
 def test_a_failed_sync_ends_the_writing_and_is_never_tried_again(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
