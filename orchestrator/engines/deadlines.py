@@ -123,7 +123,8 @@ class Deadlines:
                 if error.errno not in SHORTAGES:
                     raise
         is_any_stopped = any(watched.stopped_since is not None for watched in self._by_sequence.values())
-        self._look_at = now + (CLOSE_LOOK_SECONDS if is_any_stopped else LOOK_SECONDS)
+        # At a whole second, as other looks of the loop: one wake does for all.
+        self._look_at = int(now) + (CLOSE_LOOK_SECONDS if is_any_stopped else LOOK_SECONDS)
         return events
 
     def _look_at_one(self, watched: _Watched, now: float) -> list[EngineEvent]:

@@ -125,7 +125,8 @@ class HeldRun(Source):
 
     def look_for_news(self, now: float) -> Iterable[Happened]:
         if now >= self._due:
-            self._due = now + LONGEST_WAIT_SECONDS
+            # At a whole second, as the looks of views and at workers: one wake does for all.
+            self._due = int(now) + LONGEST_WAIT_SECONDS
             self._run.store.look_after_files()
             if self._control.keep():
                 append_log(self._run.dir.log, "control.sock had been removed or replaced: it was put back")

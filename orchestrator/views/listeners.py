@@ -88,7 +88,8 @@ class Listeners:
         if now < self.next_refresh:
             return
         self._has_news = False
-        self._refreshed_at, self.next_refresh = now, now + QUIET_REFRESH_SECONDS
+        # At a whole second, as other looks of the loop: one wake does for all.
+        self._refreshed_at, self.next_refresh = now, int(now) + QUIET_REFRESH_SECONDS
         failures: list[tuple[Listener, Exception]] = []
         for listener in self._listeners:
             try:
