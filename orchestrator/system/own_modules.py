@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 16
 _BY_TIME = MAGIC_NUMBER + bytes(4)
 """How kept code begins that holds for a source of one time and size, which follow."""
-_LARGEST_BYTES = 1 << 24
 
 
 def find_own_modules(package: str) -> None:
@@ -69,7 +68,7 @@ class _Loader(SourceFileLoader):
         try:
             descriptor = os.open(_kept_code(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = os.read(descriptor, _LARGEST_BYTES)
+                data = os.read(descriptor, os.fstat(descriptor).st_size)
             finally:
                 os.close(descriptor)
             source = os.stat(path)
