@@ -59,7 +59,6 @@ def serve_forks(control: int, argv: Sequence[str], environment: Sequence[bytes])
 
         # Refused here it is refused to each worker: then it is of no use.
         show_in_proc([os.fsencode(word) for word in argv], environment)
-        gc.collect()
         gc.disable()
         gc.freeze()
         connection = socket.socket(fileno=_CONTROL_FD)
