@@ -71,10 +71,17 @@ REST = "start and end: all else"
 
 
 class Part(msgspec.Struct):
-    """What one part took."""
+    """What one part took: by the clock, and of a CPU."""
 
     calls: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @classmethod
+    def rest(cls, whole: tuple[float, float], *parts: Part) -> Part:
+        """What of `whole` (seconds, CPU seconds) none of the parts took."""
+        seconds, cpu_seconds = whole
+        return cls(1, seconds - sum(part.seconds for part in parts), cpu_seconds - sum(part.cpu_seconds for part in parts))
 
 
 class Clock:
@@ -83,33 +90,31 @@ class Clock:
     def __init__(self) -> None:
         self.parts: dict[str, Part] = {name: Part() for name in PARTS}
         self.syncs = Part()
-        self._inner = [0.0]
-        """Of each function that is being timed, the seconds of those that it has called; the first is of none."""
+        self._inner = [(0.0, 0.0)]
+        """Of each function that is being timed, what those took that it has called; the first is of none."""
         self._thread = threading.get_ident()
-
-    @property
-    def told(self) -> float:
-        """The seconds of all parts."""
-        return self._inner[0]
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, whose time is part `name`; of a generator it is the time of its steps."""
-        part, inner, now = self.parts[name], self._inner, time.perf_counter
+        part, inner = self.parts[name], self._inner
 
         @functools.wraps(function)
         def call(*args: Any, **named: Any) -> Any:
             # A listener's thread, say: its time is not the loop's.
             if threading.get_ident() != self._thread:
                 return function(*args, **named)
-            inner.append(0.0)
-            begun = now()
+            inner.append((0.0, 0.0))
+            begun = _now()
             try:
                 return function(*args, **named)
             finally:
-                took = now() - begun
+                seconds, cpu = _since(begun)
+                inner_seconds, inner_cpu = inner.pop()
                 part.calls += 1
-                part.seconds += took - inner.pop()
-                inner[-1] += took
+                part.seconds += seconds - inner_seconds
+                part.cpu_seconds += cpu - inner_cpu
+                outer_seconds, outer_cpu = inner[-1]
+                inner[-1] = (outer_seconds + seconds, outer_cpu + cpu)
 
         @functools.wraps(function)
         def generate(*args: Any, **named: Any) -> Iterator[Any]:
@@ -128,12 +133,12 @@ class Clock:
 
         @functools.wraps(sync)
         def call(*args: Any) -> Any:
-            begun = time.perf_counter()
+            begun = _now()
             try:
                 return sync(*args)
             finally:
                 self.syncs.calls += 1
-                self.syncs.seconds += time.perf_counter() - begun
+                self.syncs.seconds += _since(begun)[0]
 
         return call
 
@@ -168,27 +173,28 @@ class Profile:
         """`start`, profiled: the file is written when it returns, or raises."""
 
         def profiled(home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
-            load_before, until_now = os.getloadavg()[0], _seconds_of_this_process()
-            clock = Clock()
+            load_before = os.getloadavg()[0]
+            before = Part(1, _seconds_of_this_process(), time.process_time())
+            clock, loading = Clock(), Part()
             ended_by = ""
-            begun = time.perf_counter()
+            begun = _now()
             try:
                 with ExitStack() as put_back:
                     self._replace_functions(clock, put_back)
-                    imported = time.perf_counter()
+                    loading = Part(1, *_since(begun))
                     return start(home, listeners, prompt)
             except BaseException as error:
                 ended_by = type(error).__name__
                 raise
             finally:
-                took = time.perf_counter() - begun
+                took = _since(begun)
                 steps = {
-                    "start: Python and the command": Part(1, until_now),
-                    "start: loading modules": Part(1, imported - begun),
+                    "start: Python and the command": before,
+                    "start: loading modules": loading,
                     **{name: part for name, part in clock.parts.items() if part.calls},
-                    REST: Part(1, took - (imported - begun) - clock.told),
+                    REST: Part.rest(took, loading, *clock.parts.values()),
                 }
-                self._write(self._findings(clock, steps, ended_by, until_now + took, load_before))
+                self._write(self._findings(clock, steps, ended_by, before.seconds + took[0], load_before))
 
         return profiled
 
@@ -239,7 +245,7 @@ class Profile:
             "syncs": clock.syncs.calls,
             "sync_seconds": clock.syncs.seconds,
             "bytes": _bytes_of_this_process(),
-            "parts": {name: {"calls": part.calls, "seconds": part.seconds} for name, part in steps.items()},
+            "parts": msgspec.to_builtins(steps),
         }
 
     def _write(self, found: dict[str, Any]) -> None:
@@ -266,6 +272,15 @@ def _replace(place: str, by: Callable[[Any], Any], put_back: ExitStack) -> None:
     is_own = name in vars(where)
     setattr(where, name, made)
     put_back.callback(setattr, where, name, stands) if is_own else put_back.callback(delattr, where, name)
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.thread_time()
+
+
+def _since(begun: tuple[float, float]) -> tuple[float, float]:
+    """Seconds, and seconds of a CPU, in this thread."""
+    return time.perf_counter() - begun[0], time.thread_time() - begun[1]
 
 
 def _seconds_of_this_process() -> float:
@@ -298,9 +313,9 @@ def _text(found: dict[str, Any]) -> str:
         f"CPU s: {cpu}; peak memory {found['peak_bytes'] / 2**20:.0f} MiB",
         f"{found['turns']:,} turns; {found['wakes']:,} wake-ups; {found['syncs']:,} syncs, {found['sync_seconds']:.3f} s{moved}",
         "",
-        f"{'part':36}{'calls':>10}{'seconds':>10}{'share':>8}",
+        f"{'part':36}{'calls':>10}{'CPU s':>10}{'seconds':>10}{'share':>8}",
     ]
     for name, part in found["parts"].items():
         share = part["seconds"] / found["seconds"] if found["seconds"] else 0.0
-        lines.append(f"{name:36}{part['calls']:>10,}{part['seconds']:>10.3f}{share:>8.1%}")
+        lines.append(f"{name:36}{part['calls']:>10,}{part['cpu_seconds']:>10.3f}{part['seconds']:>10.3f}{share:>8.1%}")
     return "\n".join(lines) + "\n"

@@ -51,6 +51,7 @@ def test_a_profile_tells_of_each_part_and_of_nothing_that_is_the_users(run_cli: 
     assert [name for name in PARTS if name not in parts and not name.startswith(tuple(ONLY_SOMETIMES))] == []
     assert parts["starts"]["calls"] == parts["ends"]["calls"] == 3
     assert 0 < parts["starts: sending"]["seconds"] < told["seconds"]
+    assert 0 < parts["starts: rendering"]["cpu_seconds"] < told["cpu_seconds"]["supervisor"]
     # No part's time is in another's.
     assert sum(part["seconds"] for part in parts.values()) == pytest.approx(told["seconds"], rel=0.01)
     assert min(told[name] for name in ("turns", "wakes", "syncs", "peak_bytes", "cpus")) > 0
