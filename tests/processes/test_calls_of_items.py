@@ -15,7 +15,7 @@ import pytest
 MOST = {
     "calls of the supervisor": 11.5,  # 8.5 to 10.8
     "calls of its syncer": 1.1,  # 1.0: an item that ends alone in its turn has a sync of its own
-    "calls of the worker": 37.5,  # 34.0
+    "calls of the worker": 36.5,  # 30.3, and three more where the kernel counts what it kills in a control group (version 2)
     "calls of both threads at their locks": 16.0,  # 4 to 11: who comes first depends on the machine, so half as much again
     "bytes written": 2020.0,  # 1840; to files, sockets and pipes, without the names of the folder
 }
