@@ -18,7 +18,9 @@ from orchestrator.cli.output import write_bytes, write_line
 from orchestrator.store.records import RunStatus
 
 if TYPE_CHECKING:
+    from orchestrator.store.known_runs import KnownRun
     from orchestrator.store.run_dir import RunDir
+    from orchestrator.system.locks.holders import SeenLocks
 
 
 @click.command("list")
@@ -32,16 +34,19 @@ def command(
     invocation: Invocation, *, since: float | None, status: str | None, file: str | None, with_children: bool, as_json: bool
 ) -> int:
     """List the runs, newest first."""
-    from orchestrator.store.known_runs import list_runs
+    from functools import partial
+
+    from orchestrator.store.known_runs import known_runs
+    from orchestrator.system.locks.holders import SeenLocks
 
     # Chosen by what costs least first: parents are told by the headers, all else by a run's summary, or its whole records.
-    depths = _in_families(list_runs(invocation.home()))
+    depths = _in_families(known_runs(invocation.home()))
     runs = [run for run, depth in depths.items() if with_children or depth == 0]
     oldest = None if since is None else time.time() - since
     wanted = None if file is None else os.path.realpath(file)
     summaries = (
         summary
-        for summary in map(_summary, runs)
+        for summary in map(partial(_summary, locks=SeenLocks()), runs)
         if (oldest is None or summary["started_at"] is None or summary["started_at"] >= oldest)
         and (status is None or summary["status"] == status)
         and (wanted is None or summary["jobs_file"] == wanted)
@@ -58,33 +63,27 @@ def command(
     return 0
 
 
-def _in_families(runs: list[RunDir]) -> dict[RunDir, int]:
+def _in_families(known: list[KnownRun]) -> dict[RunDir, int]:
     """The runs in their order, each with its children behind it (the oldest first), and the depth of each: 0 without a parent."""
-    from orchestrator.store.known_runs import parent_of
+    from orchestrator.store.known_runs import Families
 
-    parents = {run: parent_of(run) for run in runs}
-    below: dict[str, list[RunDir]] = {}
-    for run, parent in parents.items():
-        if parent is not None:
-            below.setdefault(parent, []).append(run)
-    # A stack: the children of a run come out before the next run, however deep they are nested.
+    families = Families(known)
     depths: dict[RunDir, int] = {}
-    waiting = [(run, 0) for run in reversed(runs) if parents[run] is None]
-    while waiting:
-        run, depth = waiting.pop()
-        depths[run] = depth
-        waiting += [(child, depth + 1) for child in below.get(run.run_id, [])]
+    for run, parent in known:
+        if parent is None:
+            depths[run] = 0
+            depths.update(families.below(run.run_id))
     return depths
 
 
-def _summary(run_dir: RunDir) -> dict[str, Any]:
+def _summary(run_dir: RunDir, locks: SeenLocks) -> dict[str, Any]:
     """The object of `status --json`; of a run that cannot be read, its id and the word `unreadable`."""
     from orchestrator.errors import UserError
     from orchestrator.reading.shown_summary import summary_of
 
     # One run that is damaged, or of a newer version, must not hide the others.
     try:
-        return summary_of(run_dir)
+        return summary_of(run_dir, locks)
     except UserError as error:
         nothing = dict.fromkeys(
             ("name", "jobs_file", "started_at", "finished_at", "cost_usd", "unknown_costs", "ledger", "parent")

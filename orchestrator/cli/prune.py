@@ -45,7 +45,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     from orchestrator.attempts.workspaces.expiry import forget_deleted
     from orchestrator.cli.known_tokens import forget_older
     from orchestrator.control.permits import refuse_in_attempts
-    from orchestrator.store.known_runs import list_children, list_runs, list_unborn, parent_of
+    from orchestrator.store.known_runs import Families, known_runs, list_unborn
     from orchestrator.system.wording import how_many, sized
     from orchestrator.workers.files.copying import bytes_on_disk
 
@@ -62,13 +62,15 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         if run_dir.is_half_removed or run_dir.path.stat().st_mtime < oldest
     ]
     # A child run goes with its parent: it holds the results of the parent's items.
-    alone = [run_dir for run_dir in list_runs(home) if parent_of(run_dir) is None]
+    known = known_runs(home)
+    families = Families(known)
+    alone = [run_dir for run_dir, parent in known if parent is None]
     for run_dir, status in [*((run_dir, _status_if_old(run_dir, oldest)) for run_dir in alone), *unborn]:
         if status is None or (keep_failed and status in _UNFINISHED):
             continue
         # All or nothing: one child that must stay keeps its parent. Children go first, so that a kill in between leaves no
         # child whose parent is gone.
-        children = [(child, _status(child)) for child in reversed(list_children(home, run_dir.run_id))]
+        children = [(child, _status(child)) for child, _ in reversed([*families.below(run_dir.run_id)])]
         if not all(_could_be_removed(*child) for child in children):
             continue
         for each, word in [*children, (run_dir, status)]:

@@ -11,15 +11,17 @@ from orchestrator.reading.told_items import Told
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.kept_summary import kept_summary
 from orchestrator.store.run_dir import RunDir
-from orchestrator.system.locks.holders import is_locked
+from orchestrator.system.locks.holders import SeenLocks, is_locked
 
 
-def summary_of(run_dir: RunDir) -> dict[str, Any]:
+def summary_of(run_dir: RunDir, locks: SeenLocks | None = None) -> dict[str, Any]:
     """The object of `status --json`. Records are read only if something came since the run's last supervisor ended.
+
+    `locks`: as they were seen a moment ago, for who asks of many runs.
 
     Raises UserError (no such run), StateRefusedError.
     """
-    kept = None if is_locked(run_dir.supervisor_lock) else kept_summary(run_dir)
+    kept = None if is_locked(run_dir.supervisor_lock, locks) else kept_summary(run_dir)
     if kept is not None:
         return kept.summary
     # Late: a list of runs that have all ended needs nothing of it.

@@ -38,9 +38,10 @@ def journal_name(generation: int) -> str:
     return f"journal-{generation}.jsonl"
 
 
-def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:
-    """The first line and its length in bytes. Raises StateRefusedError: damaged, or of a newer format."""
-    line, end, _ = _from(source, 0).partition(b"\n")
+def read_head(source: SourceFile, beginning: bytes = b"") -> tuple[CheckpointHead, int]:
+    """The first line and its length in bytes. `beginning`: what was read of the file. Raises StateRefusedError: damaged, or of a
+    newer format."""
+    line, end, _ = _from(source, 0, beginning).partition(b"\n")
     document = line.removesuffix(HEAD_END[:-1]) + b"}"
     try:
         head = format_of(source.path, format_told(document) or 0).decode_head(document)
@@ -51,9 +52,12 @@ def read_head(source: SourceFile) -> tuple[CheckpointHead, int]:
     return head, len(line) + 1
 
 
-def _from(source: SourceFile, offset: int) -> bytes:
-    """What stands at `offset`, at least to the end of the line or of the file, or to a zero byte, which no line has."""
-    data = b""
+def _from(source: SourceFile, offset: int, beginning: bytes) -> bytes:
+    """What stands at `offset`, at least to the end of the line or of the file, or to a zero byte, which no line has.
+
+    `beginning`: what was read of the file.
+    """
+    data = beginning[offset:]
     while b"\n" not in data and b"\0" not in data and (more := source.read(offset + len(data), 4096 + len(data))):
         data += more
     return data
@@ -62,8 +66,10 @@ def _from(source: SourceFile, offset: int) -> bytes:
 def read_header(path: Path) -> RunHeader:
     """Only what the run is: cheap, and without a check of the rest. Raises FileNotFoundError, StateRefusedError."""
     source = open_checkpoint(path)
-    head, start = read_head(source)
-    line = _from(source, start).partition(b"\n")[0].removesuffix(b",")
+    # Mostly both lines at once: `list` does this for each run.
+    beginning = source.read(0, 4096)
+    head, start = read_head(source, beginning)
+    line = _from(source, start, beginning).partition(b"\n")[0].removesuffix(b",")
     [header] = format_of(path, head.format).decode_lines([line])
     if not isinstance(header, RunHeader):
         raise refused(path, "damaged: it has no header")

@@ -79,9 +79,10 @@ def kept_summary(run_dir: RunDir) -> KeptSummary | None:
     """What was kept of a run that no other process supervises; None if there is nothing, or the run has changed since."""
     try:
         file = SourceFile(run_dir.summary)
-        if file.size() > _LARGEST_BYTES:
+        size = file.size()
+        if size > _LARGEST_BYTES:
             return None
-        line, _, end = file.read(0, _LARGEST_BYTES).partition(b"\n")
+        line, _, end = file.read(0, size).partition(b"\n")
         if end != b"%d\n" % crc32(line):
             return None
         kept = decode_struct(_decode, line)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.checkpoint import read_header
@@ -15,25 +16,48 @@ from orchestrator.system.wording import cut
 from orchestrator.workers.wording import first_in_words
 
 
+class KnownRun(NamedTuple):
+    """A run of a home. `parent`: the id of the run of the same home whose child it is; None if it is none's, or its parent is
+    gone."""
+
+    run_dir: RunDir
+    parent: str | None
+
+
+def known_runs(home: Path) -> list[KnownRun]:
+    """Every run of `home`, newest first (by the time of its creation). Of each no more is read than what it is, once."""
+    born = sorted(_born(home), key=lambda each: (each.created_at, each.run_dir.run_id), reverse=True)
+    ids = {each.run_dir.run_id for each in born}
+    return [KnownRun(each.run_dir, each.parent if each.parent in ids else None) for each in born]
+
+
 def list_runs(home: Path) -> list[RunDir]:
-    """Every run of `home`, newest first (by the time of its creation)."""
-    return [run_dir for _, run_dir in sorted(_born(home), key=lambda each: (each[0], each[1].run_id), reverse=True)]
+    """The runs alone."""
+    return [each.run_dir for each in known_runs(home)]
+
+
+class Families:
+    """Which runs of a home are children of which."""
+
+    def __init__(self, known: Iterable[KnownRun]) -> None:
+        self._below: dict[str, list[RunDir]] = {}
+        for each in reversed([*known]):
+            if each.parent is not None:
+                self._below.setdefault(each.parent, []).append(each.run_dir)
+
+    def below(self, run_id: str, depth: int = 1) -> Iterator[tuple[RunDir, int]]:
+        """The child runs of run `run_id`, and theirs, each behind its own, the oldest first; with how deep each stands."""
+        # A stack: the children of a run come out before the next run, however deep they are nested.
+        waiting = [(run, depth) for run in reversed(self._below.get(run_id, []))]
+        while waiting:
+            run, at = waiting.pop()
+            yield run, at
+            waiting += [(child, at + 1) for child in reversed(self._below.get(run.run_id, []))]
 
 
 def list_children(home: Path, run_id: str) -> list[RunDir]:
-    """The child runs of run `run_id`, and theirs, each behind its own; the oldest first."""
-    below: dict[str, list[RunDir]] = {}
-    for run_dir in reversed(list_runs(home)):
-        parent = parent_of(run_dir)
-        if parent is not None:
-            below.setdefault(parent, []).append(run_dir)
-    found: list[RunDir] = []
-    waiting = below.get(run_id, [])[::-1]
-    while waiting:
-        child = waiting.pop()
-        found.append(child)
-        waiting += below.get(child.run_id, [])[::-1]
-    return found
+    """As `Families.below`."""
+    return [run_dir for run_dir, _ in Families(known_runs(home)).below(run_id)]
 
 
 def parent_of(run_dir: RunDir) -> str | None:
@@ -69,23 +93,30 @@ def _folders(home: Path) -> list[RunDir]:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def _born(home: Path) -> Iterable[tuple[float, RunDir]]:
+class _Born(NamedTuple):
+    run_dir: RunDir
+    created_at: float
+    parent: str | None
+
+
+def _born(home: Path) -> Iterable[_Born]:
     for run_dir in _folders(home):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            yield _created_at(run_dir), run_dir
+            yield _birth_of(run_dir)
 
 
-def _created_at(run_dir: RunDir) -> float:
+def _birth_of(run_dir: RunDir) -> _Born:
     try:
-        return read_header(run_dir.checkpoint).created_at
+        header = read_header(run_dir.checkpoint)
+        return _Born(run_dir, header.created_at, None if header.parent is None else header.parent.partition("/")[0])
     except StateRefusedError:
         # A damaged run is listed: the command that opens it says what is wrong.
         try:
-            return run_dir.checkpoint.lstat().st_mtime
+            return _Born(run_dir, run_dir.checkpoint.lstat().st_mtime, None)
         except NotADirectoryError:
             raise
         except OSError:  # it is lost, or the folder cannot be entered, or is a link that leads nowhere
-            return run_dir.path.lstat().st_mtime
+            return _Born(run_dir, run_dir.path.lstat().st_mtime, None)
 
 
 def find_run(home: Path, reference: str | None) -> RunDir:
@@ -94,17 +125,18 @@ def find_run(home: Path, reference: str | None) -> RunDir:
     Raises UserError that says what could have been meant.
     """
     if reference is None:
-        newest = next((run for run in list_runs(home) if parent_of(run) is None), None)
+        newest = next((run for run, parent in known_runs(home) if parent is None), None)
         if newest is None:
             raise UserError(f"there are no runs yet in {home}", "start one: orchestrate run FILE")
         return newest
     if is_run_id(reference) and (exact := RunDir.of(home, reference)).exists:
         return _entered(exact)
     # From here on every run is looked at: an exact id, which scripts use, has not come so far.
-    runs = list_runs(home)
-    named = {run.run_id: run for run in runs if reference and run.run_id.startswith(reference)}
+    known = known_runs(home)
+    runs = [run for run, _ in known]
+    named = {run.run_id: parent for run, parent in known if reference and run.run_id.startswith(reference)}
     # The id of a child run begins with its parent's id: a prefix of both means the parent.
-    candidates = [run_id for run_id, run in named.items() if len(named) == 1 or parent_of(run) not in named]
+    candidates = [run_id for run_id, parent in named.items() if len(named) == 1 or parent not in named]
     if len(candidates) == 1:
         return _entered(RunDir.of(home, candidates[0]))
     if candidates:

@@ -117,7 +117,7 @@ def test_a_bug_is_told_in_one_line_and_kept_in_the_home(
     def fails(_home: Path) -> Any:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("orchestrator.store.known_runs.list_runs", fails)
+    monkeypatch.setattr("orchestrator.store.known_runs.known_runs", fails)
     assert main(["list"]) == 70
     said = capsys.readouterr().err
     assert said == f"orchestrate: internal error: RuntimeError: no such luck (traceback in {home}/crash.log)\n"

@@ -163,7 +163,7 @@ def test_a_copy_of_a_run_that_has_another_name_is_still_refused(run_dir: RunDir)
 
 
 def test_a_run_that_is_supervised_again_is_read(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shown_summary, "is_locked", lambda path: path == run_dir.supervisor_lock)
+    monkeypatch.setattr(shown_summary, "is_locked", lambda path, _seen=None: path == run_dir.supervisor_lock)
     monkeypatch.setattr(RunReader, "is_alive", True)
     assert summary_of(run_dir)["status"] == "running"
 

@@ -23,12 +23,43 @@ _LOOKS = 5
 """How often who holds a lock is looked for in a list that may have passed over it."""
 
 
-def is_locked(path: Path) -> bool:
-    """Whether some process holds the flock of `path`. A missing file is not locked, nor is what is no plain file."""
+class SeenLocks:
+    """The flocks that the system tells, as they are when this is made."""
+
+    def __init__(self) -> None:
+        self._by_inode: dict[int, dict[tuple[int, int], int]] | None = None
+        self._is_whole = False
+        try:
+            text = _PROC_LOCKS.read_text()
+        except OSError:
+            return
+        self._is_whole = len(text) < _SURELY_WHOLE_BYTES
+        self._by_inode = {}
+        for line in text.splitlines():
+            # 1: FLOCK  ADVISORY  WRITE 1234 08:01:131073 0 EOF     (a waiter has "->" after the number)
+            fields = line.split()
+            if len(fields) < 6 or fields[1] != "FLOCK":
+                continue
+            major, minor, number = fields[5].split(":")
+            holders = self._by_inode.setdefault(int(number), {})
+            holders[os.makedev(int(major, 16), int(minor, 16)), int(number)] = int(fields[4])
+
+    def on(self, inode: int) -> dict[tuple[int, int], int] | None:
+        """(device, inode) -> pid of all flocks on files with this inode; None where the system does not tell, or may not."""
+        if self._by_inode is None:
+            return None
+        return self._by_inode.get(inode) or ({} if self._is_whole else None)
+
+
+def is_locked(path: Path, seen: SeenLocks | None = None) -> bool:
+    """Whether some process holds the flock of `path`. A missing file is not locked, nor is what is no plain file.
+
+    `seen`: the locks of a moment ago, for who asks of many files.
+    """
     found = _plain_file(path)
     if found is None:
         return False
-    holders = _flock_holders(found.st_ino)
+    holders = (seen or SeenLocks()).on(found.st_ino)
     if holders is None:
         return _cannot_share(path)
     if (found.st_dev, found.st_ino) in holders:
@@ -43,7 +74,7 @@ def holder_pid(path: Path) -> int | None:
     if found is None:
         return None
     for _ in range(_LOOKS):
-        if (holders := _flock_holders(found.st_ino)) is not None:
+        if (holders := SeenLocks().on(found.st_ino)) is not None:
             break
     holders = holders or {}
     pid = holders.get((found.st_dev, found.st_ino))
@@ -70,24 +101,6 @@ def _plain_file(path: Path) -> os.stat_result | None:
     except OSError:
         return None
     return found if stat.S_ISREG(found.st_mode) else None
-
-
-def _flock_holders(inode: int) -> dict[tuple[int, int], int] | None:
-    """(device, inode) -> pid of all flocks on files with this inode number; None where the system does not tell, or may not."""
-    try:
-        text = _PROC_LOCKS.read_text()
-    except OSError:
-        return None
-    holders = {}
-    for line in text.splitlines():
-        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:131073 0 EOF     (a waiter has "->" after the number)
-        fields = line.split()
-        if len(fields) < 6 or fields[1] != "FLOCK":
-            continue
-        major, minor, number = fields[5].split(":")
-        if int(number) == inode:
-            holders[os.makedev(int(major, 16), int(minor, 16)), inode] = int(fields[4])
-    return holders if holders or len(text) < _SURELY_WHOLE_BYTES else None
 
 
 def _cannot_share(path: Path) -> bool:
