@@ -1,7 +1,7 @@
 """The kernel's locks, by descriptor: taking one by a try, and letting go of one that travelled with an attempt.
 
 Not by filelock's objects: they unlock when they are collected and at exit, under an agent that still runs. Its functions for
-descriptors make the same one call (docs/decisions/0017); importing them was a twelfth of what a run costs to start.
+descriptors make the same one call (docs/decisions/0017); importing them cost a start as much as Python itself does.
 """
 
 from __future__ import annotations
