@@ -175,8 +175,8 @@ def _idle_agents(idle: IdleAgents | None) -> list[str]:
         "",
         *_prose(f"""
             {idle.agents} agents that do nothing, each with `timeout`, `stall_timeout` and `memory`, watched for
-            {idle.seconds:.0f} s: all our processes together, without the agents' own. A wake-up: a thread had slept, and
-            runs.
+            {idle.seconds:.0f} s a minute after the last has started: all our processes together, without the agents' own.
+            A wake-up: a thread had slept, and runs.
         """),
         "",
         "| our processes | % of a core | wake-ups a second |",

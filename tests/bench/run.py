@@ -80,8 +80,10 @@ class Bench:
         self.found.gaps = measure_gaps(200 if self._is_quick else 2_000, self._scratch)
 
     def _agents(self) -> None:
-        agents, seconds = (4, 3.0) if self._is_quick else (64, 20.0)
-        self.found.idle_agents = measure_idle_agents(agents, seconds, self._scratch)
+        if self._is_quick:
+            self.found.idle_agents = measure_idle_agents(4, 3.0, self._scratch, settle_seconds=5.0)
+        else:
+            self.found.idle_agents = measure_idle_agents(64, 20.0, self._scratch)
 
     def _runs(self) -> None:
         runs, rounds = (20, 1) if self._is_quick else (1_000, 7)
