@@ -108,11 +108,11 @@ class _Taken(msgspec.Struct):
 
 
 class Admission:
-    """Of one run."""
+    """Of one run. `slots`: the locks of its slots, which hear of ends from whoever knows them."""
 
     def __init__(self, run: Run, resources: Resources, missing: MissingResources, engine: Engine, tokens: TokenDesk) -> None:
         self._run = run
-        self._slots = SlotLocks(run.dir)
+        self.slots = SlotLocks(run.dir)
         self._resources = resources
         self._missing = missing
         self._engine = engine
@@ -150,18 +150,6 @@ class Admission:
             self._run.tell.note(f"{candidate.name}: {error.strerror}; tried again")
             return Missing(SHORTAGE)
 
-    def attempt_ended(self, slot: int, *, is_told: bool) -> None:
-        """Nothing runs in the slot any more. `is_told` as of `SlotLocks.attempt_ended`."""
-        self._slots.attempt_ended(slot, is_told=is_told)
-
-    def let_go_of_idle_slots(self) -> None:
-        """Nothing more is started in this turn."""
-        self._slots.let_go_of_idle()
-
-    def close(self) -> None:
-        """Nothing is admitted any more."""
-        self._slots.close()
-
     def begin_token(self, candidate: Candidate, start: Started) -> None:
         """The attempt that `admit` gave a token is about to start: the token's record names it before its agent lives."""
         ids = {"attempt": start.attempt, "worker": start.worker, "sequence": start.sequence}
@@ -186,12 +174,12 @@ class Admission:
 
     def _take_all(self, candidate: Candidate, asking: Asking | None, taken: _Taken) -> Answer:
         # The slot of this run comes first: its lock is free unless an attempt outlived the supervisor that started it.
-        slot_fd = self._slots.try_take(candidate.slot, taken.note)
+        slot_fd = self.slots.try_take(candidate.slot, taken.note)
         if slot_fd is None:
             self._missing.watch_slot(candidate.slot)
             return SlotHeld()
-        if self._slots.keeps(candidate.slot):
-            taken.undo.append(partial(self._slots.give_back, candidate.slot))
+        if self.slots.keeps(candidate.slot):
+            taken.undo.append(partial(self.slots.give_back, candidate.slot))
             taken.kept_fds.append(slot_fd)
         else:
             taken.undo.append(partial(os.close, slot_fd))

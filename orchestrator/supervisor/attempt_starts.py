@@ -118,17 +118,17 @@ class AttemptStarts:
     def note_end(self, flight: Flight, *, is_told: bool) -> None:
         """The end of this attempt is known, so its worker may forget it. `is_told`: that worker has told it."""
         self._recorded_through[flight.start.worker] = flight.start.sequence
-        self._admission.attempt_ended(flight.slot, is_told=is_told)
+        self._admission.slots.attempt_ended(flight.slot, is_told=is_told)
 
     def end_turn(self) -> None:
         """Nothing more is started now: let go of what was kept for it."""
-        self._admission.let_go_of_idle_slots()
+        self._admission.slots.let_go_of_idle()
 
     def close(self) -> None:
         """Let go of what was taken for starts that could not be recorded, and so are not sent."""
         while self._unsent:
             self._unsent.pop().let_go()
-        self._admission.close()
+        self._admission.slots.close()
 
     def _send(self, flight: Flight, message: Start, locks: HeldLocks) -> None:
         self._unsent.remove(locks)
