@@ -64,7 +64,7 @@ class Inbox:
         self._look_at = 0.0
         """As long as waits find news: when the sources are asked for what no descriptor tells (monotonic seconds)."""
         self._is_busy = False
-        """Whether the last wait found news."""
+        """Whether the last wait found news before a look would have been due."""
 
     def wait(self, wake: float | None, *, is_in_hurry: bool) -> Iterator[Happened]:
         """Wait for news, at most until `wake` (monotonic seconds), and give it piece by piece.
@@ -108,7 +108,7 @@ class Inbox:
         if can_put_off and (readable := self._selector.select(self._look_at - now)):
             return readable
         readable = self._selector.select(self._timeout(wake))
-        self._is_busy = bool(readable)
+        self._is_busy = bool(readable) and time.monotonic() < now + LOOK_SECONDS
         return readable
 
     def _timeout(self, wake: float | None) -> float:

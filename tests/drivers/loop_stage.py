@@ -90,6 +90,14 @@ class Stage:
                 request(syncer, group, is_awaited=is_awaited)
 
         monkeypatch.setattr(Syncer, "request_sync", hold)
+        self._hears_of_tokens = True
+        """Whether the loop's own looks find token news; else `token_news` does, whenever the loop looks."""
+        look = sources.Tokens.look_for_news
+
+        def look_if_heard(tokens: sources.Tokens, now: float) -> Iterable[Happened]:
+            return look(tokens, now) if self._hears_of_tokens else ()
+
+        monkeypatch.setattr(sources.Tokens, "look_for_news", look_if_heard)
         # That what is written survives a power loss is told by other tests; a disk would take most of the time of these.
         for name in ("fsync", "fdatasync"):
             monkeypatch.setattr(os, name, lambda _fd: None)
@@ -230,14 +238,14 @@ class Stage:
         yield from engine.until_running("s", "j:0", "t", "a:0", "a:1")
         engine.ok("s", '"said"')
         yield from self.terminal.until_asked("Ship it?")
-        self._is_syncing = False
+        self._is_syncing = self._hears_of_tokens = False
         engine.ok("j:0", "shared")
         engine.ok("a:0", "zero")
         yield
         assert engine.running == ["t", "a:1", "a:2", "a:3"]
 
     def _close(self, engine: MemoryEngine) -> Step:
-        self._is_syncing = True
+        self._is_syncing = self._hears_of_tokens = True
         self.loop._run.store.request_sync()
         self._let_pool_go()
         while self.loop._finish is None:
