@@ -165,6 +165,19 @@ class RunStore:
             self._failure = unwritable(self.run_dir.path, error)
             raise self._failure from error
 
+    def end_session(self) -> None:
+        """Make everything durable in a new generation; as it stands if the journal holds little beside a large checkpoint.
+
+        So a session that runs one of a million items does not write all of them again. Raises as `take_checkpoint`.
+        """
+        self._check_failure()
+        self.look_after_files()
+        is_large = self._checkpoint_bytes >= SMALLEST_JOURNAL_BYTES
+        if is_large and not self._is_file_gone and self._journal.size * JOURNAL_GROWTH < self._checkpoint_bytes:
+            self.make_durable()
+        else:
+            self.take_checkpoint()
+
     def _take_checkpoint(self) -> None:
         # The new journal stands before the checkpoint that names it; until the rename the old generation is the run.
         generation = self.history.generation + 1

@@ -89,6 +89,11 @@ class Recorder:
         self.commit()
         self._store.take_checkpoint()
 
+    def end_session(self) -> None:
+        """Commit, and make everything durable for the time in which nobody supervises the run."""
+        self.commit()
+        self._store.end_session()
+
     def durable(self) -> tuple[ItemRef, ...]:
         """Ended items whose records have become durable since the last call. Raises StateUnwritableError."""
         through = self._store.durable_through()

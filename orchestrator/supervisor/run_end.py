@@ -70,10 +70,10 @@ class RunEnd:
             ended = msgspec.structs.replace(before, at=ended.at)
         run.recorder.add(ended)
         fault_point("supervisor.ending")
-        # Other runs wait for what is published here, so it goes before our own last checkpoint.
+        # Other runs wait for what is published here, so it goes before our own last checkpoint, if one is taken.
         for note in self._tokens.finish_publishing():
             run.tell.note(note)
-        run.recorder.take_checkpoint()
+        run.recorder.end_session()
         fault_point("supervisor.ended")
         return ended.exit_code
 
