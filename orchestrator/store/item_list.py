@@ -1,12 +1,14 @@
 """A job's item list: one JSON value a line, in item order, and a last line {"count":N,"crc":C}.
 
-Written once, durably, and never changed: `port:3` means the same value for ever. Reading is lazy: 8 bytes an item in memory.
+Written once, durably, and never changed: `port:3` means the same value for ever. Reading is lazy: in memory is where each group
+of lines begins, of some hundred bytes on disk.
 """
 
 from __future__ import annotations
 
 import zlib
 from array import array
+from bisect import bisect_right
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from orchestrator.workers.lazy_pattern import lazy_pattern
 
 _LAST_LINE = lazy_pattern(rb'\{"count":(\d{1,18}),"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = 64
+_GROUP_BYTES = 512
+"""A group ends with the first line that makes it so long: a lookup reads no more, but for a value that is longer itself."""
 
 _decode = json_decoder(Any)
 
@@ -93,7 +97,10 @@ class ItemList:
     def __init__(self, path: Path, opened: OpenedFiles | None = None) -> None:
         self._path = path
         self._opened = opened or OpenedFiles(1)
-        self._offsets = array("Q", [0])
+        self._count = 0
+        self._firsts = array("Q")
+        self._offsets = array("Q")
+        """Of each group its first item, and where that begins; behind them where the last group ends."""
         try:
             self._scan(self._opened.source(path), path)
         except FileNotFoundError as error:
@@ -104,20 +111,21 @@ class ItemList:
             raise ListLostError(error.message) from error
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return self._count
 
     def __getitem__(self, index: int) -> Any:
-        offsets = self._offsets
-        if not 0 <= index < len(offsets) - 1:
+        if not 0 <= index < self._count:
             raise IndexError(index)
-        start = offsets[index]
+        group = bisect_right(self._firsts, index) - 1
+        start = self._offsets[group]
         try:
-            return _decode(self._opened.read(self._path, start, offsets[index + 1] - start))
+            lines = self._opened.read(self._path, start, self._offsets[group + 1] - start).split(b"\n")
+            return _decode(lines[index - self._firsts[group]])
         except FileNotFoundError as error:
             raise ListLostError(f"{self._path}: missing") from error
         except StateRefusedError as error:
             raise ListLostError(error.message) from error
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError, IndexError) as error:
             # Somebody has written into the file since it was looked at.
             raise ListLostError(f"{self._path}: damaged: item {index} cannot be read") from error
 
@@ -125,7 +133,7 @@ class ItemList:
         return (self[index] for index in range(len(self)))
 
     def _scan(self, source: SourceFile, path: Path) -> None:
-        """Note where each line begins, and compare the checksum: a value of a damaged list must not reach an item."""
+        """Note where each group begins, and compare the checksum: a value of a damaged list must not reach an item."""
         # The last line tells count and checksum: without it the list was cut.
         size = source.size()
         last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
@@ -133,15 +141,25 @@ class ItemList:
             raise ListLostError(f"{path}: damaged: it is not complete")
         # Block by block, since a list may be larger than memory.
         end = size - len(last[0])
-        crc = 0
-        position = 0
+        crc = position = begin = 0
         while position < end:
             block = source.read(position, min(BLOCK_BYTES, end - position))
             crc = zlib.crc32(block, crc)
-            at = block.find(b"\n")
-            while at >= 0:
-                self._offsets.append(position + at + 1)
-                at = block.find(b"\n", at + 1)
+            if position == begin:
+                self._put_group(begin)
+            counted = 0
+            while (at := block.find(b"\n", max(begin + _GROUP_BYTES - 1 - position, 0)) + 1) > 0:
+                self._count += block.count(b"\n", counted, at)
+                counted, begin = at, position + at
+                if at < len(block):
+                    self._put_group(begin)
+            self._count += block.count(b"\n", counted)
             position += len(block)
-        if crc != int(last[2]) or len(self) != int(last[1]) or self._offsets[-1] != end:
+        self._offsets.append(end)
+        is_whole = not end or source.read(end - 1, 1) == b"\n"
+        if crc != int(last[2]) or self._count != int(last[1]) or not is_whole:
             raise ListLostError(f"{path}: damaged: its checksum does not match")
+
+    def _put_group(self, begin: int) -> None:
+        self._firsts.append(self._count)
+        self._offsets.append(begin)

@@ -16,23 +16,32 @@ CHECKPOINT = 0
 JOURNAL = 1
 
 
+_LENGTH_BITS = 23
+_SPOT_BITS = 64 - _LENGTH_BITS
+_SPOTS = (1 << _SPOT_BITS) - 1
+_ELSEWHERE = 1
+"""The length of a line whose place takes more bits than there are: it stands in a dict. No line is so short."""
+
+
 class Places:
-    """Where each item's line stands: `offset * 2 + source` and length, 12 bytes an item; length 0 means none."""
+    """Where each item's line stands: `offset * 2 + source` and length in 8 bytes an item; 0 means none."""
 
     def __init__(self) -> None:
-        self._spots = array("Q")
-        self._lengths = array("I")
+        self._places = array("Q")
+        self._large: dict[int, tuple[int, int, int]] = {}
 
     def put(self, index: int, source: int, offset: int, length: int) -> None:
         """The line of item `index` stands at `offset` of `source`."""
-        missing = index + 1 - len(self._lengths)
+        places = self._places
+        missing = index + 1 - len(places)
         if missing > 0:
-            # Doubled, so that items which end in order do not copy the arrays each time.
-            missing = max(missing, len(self._lengths))
-            self._spots.frombytes(bytes(8 * missing))
-            self._lengths.frombytes(bytes(self._lengths.itemsize * missing))
-        self._spots[index] = offset << 1 | source
-        self._lengths[index] = length
+            # Doubled, so that items which end in order do not copy the array each time.
+            places.frombytes(bytes(8 * max(missing, len(places))))
+        spot = offset << 1 | source
+        if length >> _LENGTH_BITS or spot > _SPOTS:
+            self._large[index] = source, offset, length
+            spot, length = 0, _ELSEWHERE
+        places[index] = length << _SPOT_BITS | spot
 
     def copy(self, index: int, other: Places, other_index: int) -> None:
         """The line of item `index` is the one that `other` has for `other_index`, if it has one."""
@@ -41,20 +50,20 @@ class Places:
 
     def get(self, index: int) -> tuple[int, int, int] | None:
         """(source, offset, length) of the line of item `index`, None if it has none."""
-        if index >= len(self._lengths) or not (length := self._lengths[index]):
+        if index >= len(self._places) or not (place := self._places[index]):
             return None
-        spot = self._spots[index]
-        return spot & 1, spot >> 1, length
+        length, spot = place >> _SPOT_BITS, place & _SPOTS
+        return self._large[index] if length == _ELSEWHERE else (spot & 1, spot >> 1, length)
 
     @property
     def last(self) -> int:
         """The highest index that has a line; 0 if there is none above it."""
-        return max((index for index, length in enumerate(self._lengths) if length), default=0)
+        return max((index for index, place in enumerate(self._places) if place), default=0)
 
     def remove(self, index: int) -> None:
         """Item `index` has no line any more."""
-        if index < len(self._lengths):
-            self._lengths[index] = 0
+        if index < len(self._places):
+            self._places[index] = 0
 
 
 class Sources:

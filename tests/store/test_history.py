@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.store.job_history import GateHistory
 from orchestrator.store.load import read_history
+from orchestrator.store.places import Places
 from orchestrator.store.records import (
     GateAnswered,
     ItemsChosen,
@@ -328,3 +329,23 @@ def test_what_came_of_an_item_is_read_once_however_often_it_is_asked_for(tmp_pat
     assert len(read) == 1
     assert [job.last_end(1), job.last_end(1), job.last_end(0)] == [ended(1), ended(1), ended(0)]
     assert len(read) == 3
+
+
+def test_the_place_of_a_line_is_kept_however_far_or_long_it_is() -> None:
+    places = Places()
+    wanted = {
+        0: (0, 0, 2),
+        3: (1, (1 << 40) - 1, (1 << 23) - 1),
+        4: (0, 1 << 40, 7),
+        5: (1, 5, 1 << 23),
+        6: (1, 1 << 44, 1 << 30),
+        900: (0, 316_000_000, 312),
+    }
+    for index, place in wanted.items():
+        places.put(index, *place)
+    assert {index: places.get(index) for index in wanted} == wanted
+    assert (places.get(1), places.get(901), places.get(10**9), places.last) == (None, None, None, 900)
+    places.put(5, 0, 9, 11)
+    places.remove(900)
+    places.copy(7, places, 6)
+    assert (places.get(5), places.get(900), places.get(7), places.last) == ((0, 9, 11), None, wanted[6], 7)

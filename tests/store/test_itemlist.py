@@ -114,6 +114,25 @@ def test_twenty_thousand_items_of_a_kilobyte_are_not_held_in_memory(path: Path) 
     assert peak < 4_000_000
 
 
+@pytest.mark.parametrize("length", [1, 5, 200, 510, 511, 512, 513, 70_000])
+def test_each_value_of_a_list_of_many_groups_is_found(path: Path, length: int) -> None:
+    values = ["x" * (1 + (length + index * 7) % (length + 3)) + str(index) for index in range(70_000 // length + 300)]
+    write_item_list(path, values)
+    assert list(ItemList(path)) == values
+
+
+def test_what_is_kept_of_a_list_of_small_values_is_a_fraction_of_a_byte_an_item(path: Path) -> None:
+    write_item_list(path, range(40_000))
+    tracemalloc.start()
+    try:
+        items = ItemList(path)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert items[39_999] == 39_999
+    assert kept < 30_000
+
+
 def test_of_many_lists_few_are_open_at_once_and_all_can_be_read(tmp_path: Path) -> None:
     paths = [tmp_path / "items" / f"{number}.jsonl" for number in range(40)]
     for number, path in enumerate(paths):
